@@ -1,0 +1,506 @@
+"""`Cache`: the face of askonce to adapters, and to applications that look after it.
+
+It knows no framework. An adapter turns a framework's request into a normal form (``askonce.keys``), asks here,
+and turns what it gets back into the framework's answer. What happens in between stands in ``askonce.way``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import re
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from askonce.codec import Codec
+from askonce.control import Control, current_control
+from askonce.entry import Answer, Hit, Miss
+from askonce.errors import ConfigError
+from askonce.eviction import Budget, Policy, PolicyName
+from askonce.faces import Awaiting, Inline, run
+from askonce.freshness import Freshness
+from askonce.guard import Down, Guard
+from askonce.hits import HitBuffer
+from askonce.keys import Form, Unkeyable, key_of
+from askonce.near import NearTier
+from askonce.stores import Store, default_url, open_store
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, Size
+from askonce.telemetry import Stats
+from askonce.way import Lead, Request, Way
+
+logger = logging.getLogger("askonce")
+T = TypeVar("T")
+
+
+class Cache:
+    """Answers kept in a store.
+
+    Args:
+        store: a URL (see `open_store`), a store, or ``None`` for a SQLite file in the user's cache directory.
+        namespace: keeps these answers apart from all others in the store.
+        ttl: seconds for which an answer may be used; ``None`` for ever.
+        stale_while_revalidate: seconds past ``ttl`` for which an answer is served while a new one is made.
+        stale_if_error: seconds past ``ttl`` for which an answer is served when the model fails.
+        max_bytes: what the namespace may hold: a number of bytes, or a text such as ``"2GB"``.
+        max_entries: how many entries it may hold.
+        eviction: which go first when it is full: ``gdsf``, ``lec``, ``lru``, ``lfu`` or ``ttl``.
+        keep_empty: keep also answers that say nothing.
+        keep_truncated: keep also answers that were cut off by a length limit or a content filter.
+        near_seconds: answers found in the store are held in this process for so long, and served without
+            asking the store; other processes' invalidations are seen that much later. 0 for never.
+        near_entries: how many of them are held.
+        lease_seconds: for how long identical requests wait for one that is under way, in this process and in
+            others; 0 to wait for this process's only.
+        encryption_keys: AES keys of 16, 24 or 32 bytes; the first seals what is kept, all of them open it.
+        timeout_seconds: how long the store may take for one call before it is left out.
+        clock: seconds since the epoch.
+
+    Raises:
+        ConfigError: an argument is wrong, or the store cannot be used. The message says what to do.
+    """
+
+    def __init__(
+        self,
+        store: str | Store | None = None,
+        *,
+        namespace: str = "default",
+        ttl: float | None = None,
+        stale_while_revalidate: float = 0.0,
+        stale_if_error: float = 0.0,
+        max_bytes: int | str | None = None,
+        max_entries: int | None = None,
+        eviction: PolicyName = "gdsf",
+        keep_empty: bool = False,
+        keep_truncated: bool = False,
+        near_seconds: float = 0.0,
+        near_entries: int = 1000,
+        lease_seconds: float = 30.0,
+        encryption_keys: Sequence[bytes] = (),
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        clock: Clock = time.time,
+    ) -> None:
+        if not namespace:
+            raise ConfigError("namespace must not be empty")
+        if near_seconds < 0 or near_entries < 1 or lease_seconds < 0:
+            raise ConfigError("near_seconds and lease_seconds are at least 0, near_entries at least 1")
+        freshness = Freshness(ttl, stale_while_revalidate, stale_if_error)
+        budget = Budget(parse_bytes(max_bytes), max_entries, _policy(eviction))
+        codec = Codec(encryption_keys)
+        owned = (
+            None
+            if isinstance(store, Store)
+            else open_store(store or default_url(), timeout_seconds=timeout_seconds)
+        )
+        self.store: Store = owned or store  # type: ignore[assignment]
+        self._owned = owned
+        self.namespace = namespace
+        self._own_namespace = Control().namespace(namespace)
+        self._guard = Guard(self.store, timeout_seconds)
+        self._inline, self._awaiting = Inline(self._guard), Awaiting(self._guard)
+        self._way = Way(
+            self._guard,
+            codec=codec,
+            freshness=freshness,
+            budget=budget,
+            near=NearTier(near_seconds, near_entries) if near_seconds else None,
+            keep_empty=keep_empty,
+            keep_truncated=keep_truncated,
+            lease_seconds=lease_seconds,
+            clock=clock,
+        )
+        self._refreshes: set[asyncio.Task[None]] = set()
+        # Runs at the latest when the interpreter ends, so that no hit is lost.
+        self._finalizer = weakref.finalize(self, _close, self._way.hits, owned)
+
+    # -- for adapters: naming ----------------------------------------------------------------------------------
+
+    def request(self, form: Callable[[], Form | bytes]) -> Request | None:
+        """Name a request.
+
+        Args:
+            form: makes its normal form, or the form's digest; not called if the request asked for no cache.
+
+        Returns:
+            ``None`` if it is not to be cached: by wish, or because it cannot be named.
+        """
+        wishes = current_control()
+        if wishes.bypass:
+            self._way.counters.add(bypassed=1)
+            return None
+        try:
+            named = form()
+            digest = named if isinstance(named, bytes) else named.digest()
+        except Unkeyable as error:
+            self._way.counters.add(bypassed=1)
+            logger.info("askonce: not cached, since the request cannot be named: %s", error)
+            return None
+        namespace = self._namespace_in_force()
+        return Request(namespace, key_of(namespace, digest), wishes)
+
+    def _namespace_in_force(self) -> str:
+        wishes = current_control()
+        return wishes.namespace(self.namespace) if wishes.tenants else self._own_namespace
+
+    # -- for adapters that make the call themselves ------------------------------------------------------------
+
+    def answer(self, request: Request, compute: Callable[[], T], pack: Callable[[T], Answer | None]) -> T | Hit:
+        """Find the answer to a request, or make and keep it.
+
+        Args:
+            request: what is asked.
+            compute: asks the model.
+            pack: turns what the model gave into what is kept; ``None`` if it cannot be kept.
+
+        Returns:
+            a hit, or just what ``compute`` returned.
+
+        Raises:
+            Exception: what ``compute`` raised.
+        """
+        found = run(self._way.seek(self._inline, request))
+        if isinstance(found, Lead):
+            return run(self._make(self._inline, request, found, _inline(compute), pack))
+        if found.kind == "stale":
+            refresh = _Refresh(self, request, _inline(compute), pack)
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(refresh,), name="askonce-refresh", daemon=True).start()
+        return found
+
+    async def aanswer(
+        self, request: Request, compute: Callable[[], Awaitable[T]], pack: Callable[[T], Answer | None]
+    ) -> T | Hit:
+        """Asynchronous `answer`."""
+        found = await self._way.seek(self._awaiting, request)
+        if isinstance(found, Lead):
+            return await self._make(self._awaiting, request, found, compute, pack)
+        if found.kind == "stale":
+            task = asyncio.create_task(self._refresh(self._awaiting, request, compute, pack))
+            self._refreshes.add(task)
+            task.add_done_callback(self._refreshes.discard)
+        return found
+
+    async def _make(
+        self,
+        face: Inline,
+        request: Request,
+        lead: Lead,
+        compute: Callable[[], Awaitable[T]],
+        pack: Callable[[T], Answer | None],
+    ) -> T | Hit:
+        try:
+            result = await compute()
+        except BaseException as error:
+            stale = await self._way.give_up(face, request, lead, error)
+            if stale is None:
+                raise
+            logger.warning("askonce: the model failed (%s); a stale answer stands in", error)
+            return stale
+        await self._way.conclude(face, request, lead, lambda: pack(result))
+        return result
+
+    async def _refresh(
+        self,
+        face: Inline,
+        request: Request,
+        compute: Callable[[], Awaitable[T]],
+        pack: Callable[[T], Answer | None],
+    ) -> None:
+        lead = await self._way.lead_revalidation(face, request)
+        if lead is not None:
+            try:
+                await self._make(face, request, lead, compute, pack)
+            except Exception as error:
+                logger.warning("askonce: a stale answer could not be made anew: %s", error)
+
+    def stream(
+        self,
+        request: Request,
+        produce: Callable[[], Iterator[T]],
+        pack: Callable[[], Answer | None],
+        replay: Callable[[Hit], Iterator[T]],
+    ) -> Iterator[T]:
+        """`answer` for a stream. One that fails or is abandoned half way is not kept.
+
+        Args:
+            request: what is asked.
+            produce: asks the model.
+            pack: turns what was produced, when it is complete, into what is kept.
+            replay: turns a hit into a stream.
+        """
+        found = run(self._way.seek(self._inline, request))
+        lead = found if isinstance(found, Lead) else None
+        if isinstance(found, Hit) and found.kind == "stale":
+            lead = run(self._way.lead_revalidation(self._inline, request))
+        if lead is None:
+            assert isinstance(found, Hit)
+            yield from replay(found)
+            return
+        begun = False
+        try:
+            for chunk in produce():
+                begun = True
+                yield chunk
+        except BaseException as error:
+            stale = run(self._way.give_up(self._inline, request, lead, error))
+            if stale is None or begun:
+                raise
+        else:
+            run(self._way.conclude(self._inline, request, lead, pack))
+            return
+        yield from replay(stale)
+
+    async def astream(
+        self,
+        request: Request,
+        produce: Callable[[], AsyncIterator[T]],
+        pack: Callable[[], Answer | None],
+        replay: Callable[[Hit], Iterator[T]],
+    ) -> AsyncIterator[T]:
+        """Asynchronous `stream`."""
+        found = await self._way.seek(self._awaiting, request)
+        lead = found if isinstance(found, Lead) else None
+        if isinstance(found, Hit) and found.kind == "stale":
+            lead = await self._way.lead_revalidation(self._awaiting, request)
+        if lead is None:
+            assert isinstance(found, Hit)
+            for chunk in replay(found):
+                yield chunk
+            return
+        begun = False
+        try:
+            async for chunk in produce():
+                begun = True
+                yield chunk
+        except BaseException as error:
+            stale = await self._way.give_up(self._awaiting, request, lead, error)
+            if stale is None or begun:
+                raise
+        else:
+            await self._way.conclude(self._awaiting, request, lead, pack)
+            return
+        for chunk in replay(stale):
+            yield chunk
+
+    # -- for adapters that see only the look-up before a call and the update after it --------------------------
+
+    def lookup(self, request: Request, group: str | None = None) -> Hit | Miss:
+        """Look up. On a miss the caller is to make the answer and `update`; others wait for it meanwhile.
+
+        Args:
+            request: what is asked.
+            group: look-ups of one thread or task with an equal group are one batch; any other look-up tells
+                that the answers which it was to make before will not come.
+        """
+        return run(self._lookup(self._inline, request, group))
+
+    async def alookup(self, request: Request, group: str | None = None) -> Hit | Miss:
+        """Asynchronous `lookup`."""
+        return await self._lookup(self._awaiting, request, group)
+
+    async def _lookup(self, face: Inline, request: Request, group: str | None) -> Hit | Miss:
+        await self._way.give_up_group(face, group)
+        found: Hit | Lead | None = await self._way.seek(face, request)
+        if isinstance(found, Hit) and found.kind == "stale":
+            found = await self._way.lead_revalidation(face, request) or found
+        if isinstance(found, Hit):
+            return found
+        assert found is not None
+        if found.flight is not None:
+            self._way.flights.follow_up(found.flight, group)
+        return found.miss
+
+    def update(self, request: Request, pack: Callable[[], Answer | None]) -> None:
+        """Keep the answer that was made after a miss; ``pack`` as in `answer`."""
+        run(self._update(self._inline, request, pack))
+
+    async def aupdate(self, request: Request, pack: Callable[[], Answer | None]) -> None:
+        """Asynchronous `update`."""
+        await self._update(self._awaiting, request, pack)
+
+    async def _update(self, face: Inline, request: Request, pack: Callable[[], Answer | None]) -> None:
+        flight = self._way.flights.led_by_me((request.namespace, request.key))
+        started = time.monotonic() if flight is None else flight.started
+        await self._way.conclude(face, request, Lead(Miss("absent"), flight, started), pack)
+
+    # -- for adapters that ask for many at once ----------------------------------------------------------------
+
+    def find_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
+        """Look up requests of one namespace in one round trip, waiting for nobody."""
+        return run(self._way.find_many(self._inline, requests))
+
+    async def afind_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
+        """Asynchronous `find_many`."""
+        return await self._way.find_many(self._awaiting, requests)
+
+    def keep_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
+        """Keep the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
+        run(self._way.keep_many(self._inline, requests, answers, seconds))
+
+    async def akeep_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
+        """Asynchronous `keep_many`."""
+        await self._way.keep_many(self._awaiting, requests, answers, seconds)
+
+    # -- for applications --------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """What was hit, missed and saved in this process, and what the namespace in force holds."""
+        return run(self._stats(self._inline))
+
+    async def astats(self) -> Stats:
+        """Asynchronous `stats`."""
+        return await self._stats(self._awaiting)
+
+    async def _stats(self, face: Inline) -> Stats:
+        try:
+            size: Size | None = await face.call("size", self._namespace_in_force())
+        except Down:
+            size = None
+        breaker = self._guard.breaker
+        counted: dict[str, Any] = self._way.counters.snapshot() | {
+            "errors": breaker.errors,
+            "entries": None if size is None else size.entries,
+            "size_bytes": None if size is None else size.size_bytes,
+            "store": "down" if size is None or breaker.state == "open" else "up",
+        }
+        return Stats(**counted)
+
+    def invalidate(self, tag: str) -> int:
+        """Delete all answers with a tag from the namespace in force; returns how many there were.
+
+        Raises:
+            StoreError: the store failed, so the answers may still be there.
+        """
+        self._drop_near()
+        return self.store.delete_tag(self._namespace_in_force(), tag)
+
+    async def ainvalidate(self, tag: str) -> int:
+        """Asynchronous `invalidate`."""
+        self._drop_near()
+        return await self.store.adelete_tag(self._namespace_in_force(), tag)
+
+    def clear(self) -> None:
+        """Delete all answers of the namespace in force.
+
+        Raises:
+            StoreError: the store failed, so the answers may still be there.
+        """
+        self._drop_near()
+        self.store.clear(self._namespace_in_force())
+
+    async def aclear(self) -> None:
+        """Asynchronous `clear`."""
+        self._drop_near()
+        await self.store.aclear(self._namespace_in_force())
+
+    def _drop_near(self) -> None:
+        if self._way.near is not None:
+            self._way.near.clear()
+
+    def close(self) -> None:
+        """Flush hits, and close the store if this cache opened it."""
+        self._finalizer()
+
+    async def aclose(self) -> None:
+        """Asynchronous `close`: also closes connections of the running event loop."""
+        for task in list(self._refreshes):
+            task.cancel()
+        await asyncio.to_thread(self._way.hits.close)
+        if self._finalizer.detach() is not None and self._owned is not None:
+            await self._owned.aclose()
+
+    def __enter__(self) -> Cache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Cache:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _Refresh:
+    """Makes a stale answer anew, on a thread of its own."""
+
+    def __init__(self, cache: Cache, request: Request, compute: Any, pack: Any) -> None:
+        self._arguments = (cache, request, compute, pack)
+
+    def __call__(self) -> None:
+        cache, request, compute, pack = self._arguments
+        run(cache._refresh(cache._inline, request, compute, pack))
+
+
+def _inline(compute: Callable[[], T]) -> Callable[[], Awaitable[T]]:
+    async def call() -> T:
+        return compute()
+
+    return call
+
+
+def _close(hits: HitBuffer, owned: Store | None) -> None:
+    hits.close()
+    if owned is not None:
+        owned.close()
+
+
+def _policy(name: str) -> Policy:
+    try:
+        return Policy(name)
+    except ValueError:
+        raise ConfigError(f"eviction is one of gdsf, lec, lru, lfu, ttl; got {name!r}") from None
+
+
+def shared_cache(store: str | Store | Cache | None, options: dict[str, Any]) -> Cache:
+    """The cache that an adapter is to use.
+
+    Args:
+        store: a cache, which is used as it is, or what `Cache` takes.
+        options: further arguments of `Cache`. Equal URLs with equal options share one cache in this process,
+            so that models that are made for each request still wait for one another and share connections.
+
+    Raises:
+        ConfigError: a cache is given and options too, or `Cache` raises it.
+    """
+    if isinstance(store, Cache):
+        if options:
+            raise ConfigError(f"{', '.join(options)}: give options to the Cache, not beside it")
+        return store
+    if isinstance(store, Store):
+        return Cache(store, **options)
+    name = (store, tuple(sorted((key, repr(value)) for key, value in options.items())))
+    with _sharing:
+        cache = _shared.get(name)
+        if cache is None or not cache._finalizer.alive:
+            cache = _shared[name] = Cache(store, **options)
+        return cache
+
+
+_shared: weakref.WeakValueDictionary[Any, Cache] = weakref.WeakValueDictionary()
+_sharing = threading.Lock()
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def parse_bytes(size: int | str | None) -> int | None:
+    """A number of bytes from a number or a text such as ``"2GB"``, ``"512 MiB"`` or ``"1.5g"``.
+
+    Raises:
+        ConfigError: the text is none of these.
+    """
+    if not isinstance(size, str):
+        return size
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?\s*", size.upper())
+    if match is None:
+        raise ConfigError(f"{size!r} is no size; write for example '500MB' or '2GiB'")
+    return int(float(match[1]) * _UNITS[match[2] or ""])

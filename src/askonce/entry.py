@@ -1,0 +1,110 @@
+"""What is kept, and what a look-up finds: plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+HitKind = Literal["exact", "coalesced", "stale"]
+"""``exact``: the same request was answered before. ``coalesced``: it was being answered just now, and this
+caller waited for it. ``stale``: past its time to live, but allowed by ``stale_while_revalidate`` or
+``stale_if_error``."""
+
+MissReason = Literal["absent", "expired", "corrupt", "refresh", "store down"]
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """Tokens that one answer took, as its provider reported them.
+
+    Attributes:
+        input_tokens: all tokens of the prompt, those read from or written to the provider's cache included.
+        output_tokens: all tokens of the answer, reasoning included.
+        cache_read_tokens: the part of ``input_tokens`` that the provider read from its prompt cache.
+        cache_write_tokens: the part of ``input_tokens`` that it wrote there.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output tokens together."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A fresh answer as an adapter hands it over to be kept.
+
+    Attributes:
+        payload: the answer as bytes that the adapter can read back.
+        usage: what it took.
+        model: the name under which its provider sells the model, if known; for the price.
+        truncated: it was cut off (length limit, content filter).
+        empty: it says nothing.
+    """
+
+    payload: bytes
+    usage: Usage = Usage()
+    model: str | None = None
+    truncated: bool = False
+    empty: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A kept answer.
+
+    Attributes:
+        payload: the adapter's bytes.
+        created_at: when it was made, seconds since the epoch.
+        fresh_until: the end of its time to live; ``None`` for never.
+        cost_seconds: how long making it took.
+        cost_usd: what making it cost; ``None`` when no price is known.
+        usage: the tokens that it took.
+        tags: names by which it can be invalidated.
+    """
+
+    payload: bytes
+    created_at: float
+    fresh_until: float | None = None
+    cost_seconds: float = 0.0
+    cost_usd: float | None = None
+    usage: Usage = Usage()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A look-up that found an answer."""
+
+    entry: Entry
+    kind: HitKind
+    age_seconds: float
+
+    def mark(self) -> dict[str, Any]:
+        """What a response shows of the hit, under the name ``askonce``."""
+        return {
+            "hit": self.kind,
+            "age_seconds": round(self.age_seconds, 3),
+            "saved_seconds": round(self.entry.cost_seconds, 3),
+            "saved_usd": self.entry.cost_usd,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """A look-up that found no fresh answer.
+
+    Attributes:
+        reason: why.
+        stale: an answer past its time to live that may stand in.
+        late_seconds: by how much it is past.
+    """
+
+    reason: MissReason
+    stale: Hit | None = None
+    late_seconds: float = 0.0

@@ -1,0 +1,117 @@
+"""Which entry goes when a namespace is full.
+
+Every policy is one formula with two settings. An entry's priority is
+
+    priority = base + hits x weight
+
+and the entry with the lowest priority is evicted first (equal priorities: the smallest key first). ``hits``
+is 1 when an entry is put and grows with each hit. The base is read when an entry is put or touched, and so is
+the weight's formula:
+
+========  ==================  =============  ==========================================================
+policy    base                weight         meaning
+========  ==================  =============  ==========================================================
+gdsf      inflation ``L``     cost / size    Greedy-Dual-Size-Frequency (Cherkasova, HPL-98-69R1, 1998):
+                                             keep what is dear to make again, small and asked often
+lec       0                   cost           least expected cost (Zhu et al., NeurIPS 2023)
+lfu       0                   1              least frequently used
+lru       now                 0              least recently used
+ttl       expiry              0              nearest to its expiry; what never expires goes last
+========  ==================  =============  ==========================================================
+
+``L`` is kept per namespace. It starts at 0 and becomes the priority of each victim, so that entries which are
+no longer asked for sink below newcomers. Stores execute this formula in Python, SQL, Lua and MongoDB's update
+language; ``askonce.testing`` checks each against one model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from askonce.errors import ConfigError
+
+PolicyName = Literal["gdsf", "lec", "lfu", "lru", "ttl"]
+
+NEVER = 1e15
+"""The priority base of an entry without expiry under ``ttl``: later than any date in seconds."""
+
+
+class Policy(Enum):
+    """A row of the table above."""
+
+    GDSF = "gdsf"
+    LEC = "lec"
+    LFU = "lfu"
+    LRU = "lru"
+    TTL = "ttl"
+
+    @property
+    def inflates(self) -> bool:
+        """Whether the base is the namespace's inflation ``L``."""
+        return self is Policy.GDSF
+
+    def base(self, *, inflation: float, now: float, expires_at: float | None) -> float:
+        """The first term of an entry's priority."""
+        if self is Policy.GDSF:
+            return inflation
+        if self is Policy.LRU:
+            return now
+        if self is Policy.TTL:
+            return NEVER if expires_at is None else expires_at
+        return 0.0
+
+    def weight(self, *, cost: float, size_bytes: int) -> float:
+        """The factor of ``hits``.
+
+        Args:
+            cost: what making the entry again would cost, in any one unit (dollars or seconds).
+            size_bytes: length of the stored value.
+        """
+        if self is Policy.GDSF:
+            return cost / max(size_bytes, 1)
+        if self is Policy.LEC:
+            return cost
+        return 1.0 if self is Policy.LFU else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a namespace may hold, and what goes first.
+
+    Attributes:
+        max_bytes: limit on the sum of the lengths of all stored values; ``None`` for no limit.
+        max_entries: limit on their number; ``None`` for no limit.
+        policy: which entry is evicted first.
+    """
+
+    max_bytes: int | None = None
+    max_entries: int | None = None
+    policy: Policy = Policy.GDSF
+
+    def __post_init__(self) -> None:
+        for name, limit in (("max_bytes", self.max_bytes), ("max_entries", self.max_entries)):
+            if limit is not None and limit <= 0:
+                raise ConfigError(f"{name} must be positive, or None for no limit; got {limit}")
+
+    def exceeded_by(self, *, entries: int, size_bytes: int) -> bool:
+        """Whether a namespace of that size is over this budget."""
+        return (self.max_entries is not None and entries > self.max_entries) or (
+            self.max_bytes is not None and size_bytes > self.max_bytes
+        )
+
+    def admits(self, size_bytes: int) -> bool:
+        """Whether one value of that size can be held at all."""
+        return self.max_bytes is None or size_bytes <= self.max_bytes
+
+    def share(self, parts: int) -> Budget:
+        """This budget divided over ``parts`` equal shards (at least one entry and one byte each)."""
+        return Budget(
+            None if self.max_bytes is None else max(self.max_bytes // parts, 1),
+            None if self.max_entries is None else max(self.max_entries // parts, 1),
+            self.policy,
+        )
+
+
+UNLIMITED = Budget()

@@ -1,0 +1,186 @@
+"""Single flight within a process: of many identical requests one is made, the others wait for its answer.
+
+The leader of a flight is whoever boards first. Waiters may be threads and tasks of any event loop. A flight
+lands with an entry, which all waiters take, or with nothing when its leader failed; then the waiters board anew
+and one of them leads.
+
+Through LangChain's ``BaseCache`` the call itself is not seen, only the look-up before it and the update after
+it. Such a leader is known to be gone when its task has ended, its thread has ended, the same task or thread
+looks up something else, or the flight is older than the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from askonce.entry import Entry
+
+_LOOK_EVERY_SECONDS = 0.5
+"""How often a waiter looks whether the leader's thread is still alive."""
+
+
+def current_owner() -> threading.Thread | asyncio.Task[Any]:
+    """The running task, or else the running thread."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.current_thread() if task is None else task
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One request under way.
+
+    Attributes:
+        name: what is asked for.
+        owner: the leader.
+        started: when, on the monotonic clock.
+        group: the leader's look-ups with an equal group belong to one batch; see `Flights.board_alone`.
+        lease_owner: under which name the leader holds the lease in the store, if it does.
+        entry: what it landed with.
+    """
+
+    name: Hashable
+    owner: threading.Thread | asyncio.Task[Any]
+    started: float
+    group: Hashable = None
+    lease_owner: str | None = None
+    entry: Entry | None = None
+    landed: bool = False
+    wake: list[Callable[[], object]] = field(default_factory=list)
+
+    def elapsed_seconds(self) -> float:
+        """How long it has been under way."""
+        return time.monotonic() - self.started
+
+    def leader_is_gone(self, lease_seconds: float) -> bool:
+        """Whether nobody will land it any more."""
+        if self.elapsed_seconds() >= lease_seconds:
+            return True
+        owner = self.owner
+        return owner.done() if isinstance(owner, asyncio.Future) else not owner.is_alive()
+
+
+class Flights:
+    """The requests under way in this process.
+
+    Args:
+        lease_seconds: after how long a leader is taken to be gone.
+    """
+
+    def __init__(self, lease_seconds: float) -> None:
+        self._lease_seconds = lease_seconds
+        self._lock = threading.Lock()
+        self._under_way: dict[Hashable, Flight] = {}
+        self._led: dict[int, list[Flight]] = {}  # by the owner's id: flights that are led through look-ups
+
+    def board(self, name: Hashable) -> tuple[Flight, bool]:
+        """Join the flight of that name; returns it, and whether the caller now leads it."""
+        owner = current_owner()
+        with self._lock:
+            flight = self._under_way.get(name)
+            if flight is not None and flight.owner is not owner:
+                if not flight.leader_is_gone(self._lease_seconds):
+                    return flight, False
+                self._land(flight, None)
+            flight = self._under_way[name] = Flight(name, owner, time.monotonic())
+            return flight, True
+
+    def follow_up(self, flight: Flight, group: Hashable) -> None:
+        """Remember a flight whose leader will say nothing if its call fails."""
+        flight.group = group
+        with self._lock:
+            self._led.setdefault(id(flight.owner), []).append(flight)
+        if isinstance(flight.owner, asyncio.Future):
+            flight.owner.add_done_callback(lambda _: self.land(flight, None))
+
+    def abandoned(self, group: Hashable) -> list[Flight]:
+        """Land what the running task or thread led and has evidently given up, since it looks up anew.
+
+        Flights of the same ``group`` stay: a completion model looks up a whole batch before it calls.
+        """
+        owner = current_owner()
+        with self._lock:
+            led = self._led.get(id(owner))
+            if not led:
+                return []
+            gone = [flight for flight in led if group is None or flight.group != group]
+            for flight in gone:
+                self._land(flight, None)
+        return gone
+
+    def led_by_me(self, name: Hashable) -> Flight | None:
+        """The flight of that name, if the running task or thread leads it."""
+        flight = self._under_way.get(name)
+        return flight if flight is not None and flight.owner is current_owner() else None
+
+    def land(self, flight: Flight, entry: Entry | None) -> None:
+        """End a flight and wake those who wait for it. Landing twice does nothing."""
+        with self._lock:
+            self._land(flight, entry)
+
+    def _land(self, flight: Flight, entry: Entry | None) -> None:
+        if flight.landed:
+            return
+        flight.landed, flight.entry = True, entry
+        if self._under_way.get(flight.name) is flight:
+            del self._under_way[flight.name]
+        led = self._led.get(id(flight.owner))
+        if led is not None and flight in led:
+            led.remove(flight)
+            if not led:
+                del self._led[id(flight.owner)]
+        for wake in flight.wake:
+            wake()
+        flight.wake.clear()
+
+    def wait(self, flight: Flight) -> Entry | None:
+        """Block this thread until the flight lands or its leader is gone."""
+        if _runs_here(flight.owner):
+            return None  # a task of the loop that this very thread runs: waiting would stop it
+        landed = threading.Event()
+        if self._call_when_landed(flight, landed.set):
+            while not landed.wait(_LOOK_EVERY_SECONDS):
+                if flight.leader_is_gone(self._lease_seconds):
+                    self.land(flight, None)
+        return flight.entry
+
+    async def await_landing(self, flight: Flight) -> Entry | None:
+        """Asynchronous `wait`."""
+        loop = asyncio.get_running_loop()
+        landed = asyncio.Event()
+        if self._call_when_landed(flight, lambda: _call_on(loop, landed.set)):
+            while not flight.landed:
+                try:
+                    async with asyncio.timeout(_LOOK_EVERY_SECONDS):
+                        await landed.wait()
+                except TimeoutError:
+                    if flight.leader_is_gone(self._lease_seconds):
+                        self.land(flight, None)
+        return flight.entry
+
+    def _call_when_landed(self, flight: Flight, wake: Callable[[], object]) -> bool:
+        with self._lock:
+            if not flight.landed:
+                flight.wake.append(wake)
+            return not flight.landed
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+    try:
+        loop.call_soon_threadsafe(function)
+    except RuntimeError:
+        pass  # the waiter's loop is closed: nobody waits any more
+
+
+def _runs_here(owner: threading.Thread | asyncio.Task[Any]) -> bool:
+    try:
+        return isinstance(owner, asyncio.Future) and owner.get_loop() is asyncio.get_running_loop()
+    except RuntimeError:
+        return False

@@ -1,0 +1,225 @@
+"""The name of a request: two requests that must get the same answer have the same key, others never do.
+
+A request is first brought to a *normal form*, plain data from which all that cannot change the answer is left
+out and in which the same meaning is written in one way. Its key is a 256-bit BLAKE2b hash of that form and the
+namespace. The rules, for both frameworks:
+
+* Text: Unicode NFC, line ends as ``\\n``. Nothing else of a text is changed: case and spaces matter.
+* Numbers: ``1`` for ``1.0``. Maps: sorted. Bytes: by their SHA-256.
+* Of a model's parameters: `NEUTRAL` ones are left out (timeouts, retries, callbacks, streaming, tracing, marks
+  for the provider's prompt cache), credentials wherever they stand, and those that are ``None``.
+* Tools: sorted by name.
+* Messages: see ``askonce.messages``.
+
+What a form cannot tell apart must not be cached: `Unkeyable` is raised for values that have no stable meaning,
+such as an object that shows nothing but its address.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+VERSION = 1
+"""Of the normal form; part of every key, so that a change of the rules starts afresh."""
+
+NEUTRAL = frozenset(
+    """
+    timeout request_timeout default_request_timeout max_retries retries retry_min_seconds retry_max_seconds
+    callbacks callback_manager verbose tags metadata rate_limiter cache client async_client root_client
+    root_async_client http_client http_async_client http_socket_options custom_get_token_ids num_workers
+    reuse_client show_progress profile ls_structured_output_format ls_provider ls_model_name
+    streaming stream stream_usage stream_options disable_streaming include_response_headers
+    prompt_cache_key prompt_cache_retention prompt_cache_options cache_control service_tier safety_identifier
+    """.split()
+)
+"""Parameters of a model or a call that cannot change its answer."""
+
+_CREDENTIAL = re.compile(
+    r"(^|_)(api_?key|subscription_?key|secret(_?key)?|access_?key(_?id)?|private_?key|password|passwd"
+    r"|credentials?(_path)?|authorization|bearer|cookie|(api|access|auth|session|security|refresh|hf|hub|bearer|id"
+    r"|ad)_?token(_provider)?)$|^token$"
+)
+_TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "x_request_id", "idempotency_key"})
+# Schemas that the application wrote: a field called "password" in them is meaning, not a credential.
+_SCHEMAS = frozenset({"tools", "functions", "tool_choice", "response_format", "text_format", "stop"})
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class Unkeyable(Exception):  # noqa: N818  (it never leaves the library)
+    """The request holds something whose meaning cannot be told; it is not cached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A request in normal form.
+
+    Attributes:
+        body: plain data.
+        left_out: the paths of what was left out because it cannot change the answer.
+    """
+
+    body: Mapping[str, Any]
+    left_out: tuple[str, ...] = ()
+
+    def digest(self) -> bytes:
+        """32 bytes that name the form, in any namespace."""
+        return hashlib.blake2b(encode(self.body), digest_size=32, person=b"askonce form").digest()
+
+
+def encode(body: Any) -> bytes:
+    """The bytes of plain data in normal form (JSON with sorted keys)."""
+    try:
+        return _encoder.encode(body)
+    except (TypeError, ValueError, OverflowError, UnicodeError) as error:
+        raise Unkeyable(f"not plain data: {error}") from error
+
+
+def key_of(namespace: str, digest: bytes) -> bytes:
+    """The key in a namespace of the form with that digest; 32 bytes."""
+    return hashlib.blake2b(digest + namespace.encode(), digest_size=32, person=b"askonce key").digest()
+
+
+def request_form(kind: str, model: Mapping[str, Any], left_out: Sequence[str] = (), **parts: Any) -> Form:
+    """A request's normal form.
+
+    Args:
+        kind: what is asked for, such as ``chat`` or ``completion``.
+        model: which model with which parameters, from `model_form`.
+        left_out: what was left out of the parts.
+        parts: the rest, in normal form.
+    """
+    return Form({"version": VERSION, "kind": kind, "model": model, **parts}, tuple(left_out))
+
+
+# -- plain data ------------------------------------------------------------------------------------------------
+
+
+def text(value: str) -> str:
+    """A text in normal form."""
+    if "\r" in value:
+        value = value.replace("\r\n", "\n").replace("\r", "\n")
+    if value.isascii() or unicodedata.is_normalized("NFC", value):
+        return value
+    return unicodedata.normalize("NFC", value)
+
+
+def plain(value: Any) -> Any:
+    """A value in normal form: text, numbers, booleans, ``None``, lists and maps with text keys.
+
+    Raises:
+        Unkeyable: it holds something else.
+    """
+    if isinstance(value, str):
+        return text(value.value if isinstance(value, enum.Enum) else value)
+    if value is None or isinstance(value, (bool, int)):
+        return value if not isinstance(value, enum.Enum) else value.value
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, Mapping):
+        return {_name(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"sha256": hashlib.sha256(value).hexdigest()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item) for item in value), key=encode)
+    return _object(value)
+
+
+def _number(value: float) -> int | float | str:
+    if value != value or value in (float("inf"), float("-inf")):
+        return repr(value)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def _name(key: Any) -> str:
+    return text(key) if isinstance(key, str) else encode(plain(key)).decode()
+
+
+def _object(value: Any) -> Any:
+    """Objects with a meaning of their own: enumerations, schemas, models, and named functions."""
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    schema = getattr(value, "model_json_schema", None)
+    if isinstance(value, type) and callable(schema):
+        return plain(schema())
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return plain(dump(mode="json"))
+    raise Unkeyable(f"a {type(value).__module__}.{type(value).__qualname__} has no stable meaning")
+
+
+# -- models and tools ------------------------------------------------------------------------------------------
+
+
+def is_credential(name: str) -> bool:
+    """Whether a parameter or header of that name holds a credential."""
+    return _CREDENTIAL.search(name.lower().replace("-", "_")) is not None
+
+
+def model_form(parameters: Mapping[str, Any], left_out: list[str], path: str = "model") -> dict[str, Any]:
+    """A model's parameters, or those of one call, in normal form.
+
+    Args:
+        parameters: name and value, as the framework holds them.
+        left_out: the paths of what is left out are appended to it.
+        path: where the parameters stand.
+    """
+    form: dict[str, Any] = {}
+    for name, value in parameters.items():
+        name = str(name)
+        where = f"{path}.{name}"
+        if value is None:
+            continue
+        if name in NEUTRAL or is_credential(name) or name.lower().replace("-", "_") in _TRACE_HEADERS:
+            left_out.append(where)
+        elif name in ("tools", "functions") and isinstance(value, (list, tuple)):
+            if value:
+                form[name] = sorted((plain(tool) for tool in value), key=_tool_order)
+        elif name in _SCHEMAS:
+            form[name] = plain(value)
+        elif isinstance(value, Mapping):
+            form[name] = model_form(value, left_out, where)
+        elif isinstance(value, str) and "://" in value:
+            form[name] = _url(text(value), where, left_out)
+        else:
+            form[name] = plain(value)
+    return form
+
+
+def _tool_order(tool: Any) -> tuple[str, bytes]:
+    function = tool.get("function", tool) if isinstance(tool, dict) else {}
+    name = function.get("name", "") if isinstance(function, dict) else ""
+    return str(name), encode(tool)
+
+
+def _url(value: str, path: str, left_out: list[str]) -> str:
+    """A URL without the credentials in it."""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return value
+    query = [(name, item) for name, item in parse_qsl(parts.query, keep_blank_values=True)]
+    kept = [(name, item) for name, item in query if not is_credential(name)]
+    host = parts.netloc.rpartition("@")[2]
+    if host == parts.netloc and len(kept) == len(query):
+        return value
+    left_out.append(f"{path} (credentials)")
+    return urlunsplit((parts.scheme, host, parts.path, urlencode(kept), parts.fragment))
+
+
+def form_or_reason(build: Callable[[], Form]) -> Form | str:
+    """The form that ``build`` makes, or why there is none."""
+    try:
+        return build()
+    except Unkeyable as error:
+        return str(error)

@@ -1,0 +1,93 @@
+"""Stores: where bytes live. `open_store` turns a URL into one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from askonce.errors import ConfigError, MissingExtraError, StoreUnavailable
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, LogPage, Record, Size, Store
+
+__all__ = ["LogPage", "Record", "Size", "Store", "default_url", "open_store", "redact"]
+
+logger = logging.getLogger("askonce")
+
+# scheme -> (module, class in it, the extra that its client library is in)
+_SCHEMES: dict[str, tuple[str, str, str]] = {
+    "memory": ("askonce.stores.memory", "MemoryStore", ""),
+    "sqlite": ("askonce.stores.sqlite", "SQLiteStore", ""),
+    "redis": ("askonce.stores.redis", "RedisStore", "redis"),
+    "rediss": ("askonce.stores.redis", "RedisStore", "redis"),
+    "unix": ("askonce.stores.redis", "RedisStore", "redis"),
+    "redis+cluster": ("askonce.stores.redis", "RedisStore", "redis"),
+    "rediss+cluster": ("askonce.stores.redis", "RedisStore", "redis"),
+    "redis+sentinel": ("askonce.stores.redis", "RedisStore", "redis"),
+    "rediss+sentinel": ("askonce.stores.redis", "RedisStore", "redis"),
+    "mongodb": ("askonce.stores.mongodb", "MongoDBStore", "mongodb"),
+    "mongodb+srv": ("askonce.stores.mongodb", "MongoDBStore", "mongodb"),
+}
+_EXTRA_PACKAGES = {"redis": "redis", "mongodb": "pymongo"}
+
+
+def default_url() -> str:
+    """The URL of the store that is used when none is named: a SQLite file in the user's cache directory."""
+    import platformdirs  # here: it costs a millisecond that only this default needs
+
+    return f"sqlite:///{Path(platformdirs.user_cache_dir('askonce')) / 'cache.db'}"
+
+
+def redact(url: str) -> str:
+    """A URL without its user name, password and query (where some drivers take credentials)."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Store:
+    """Open the store that a URL names, and see that it can be used.
+
+    ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``redis://host:6379/0``,
+    ``rediss://``, ``unix:///path/to/redis.sock``, ``redis+cluster://h1:p,h2:p``,
+    ``redis+sentinel://h1:p,h2:p/service``, ``mongodb://host/database``, ``mongodb+srv://``.
+
+    A server that is down now is no error: a warning is logged, and the cache uses it as soon as it is up.
+
+    Args:
+        url: which store.
+        timeout_seconds: how long one call to it may take.
+
+    Raises:
+        ConfigError: the URL, the password or the file is wrong, or a package is missing.
+    """
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if scheme not in _SCHEMES:
+        raise ConfigError(
+            f"{redact(url)!r} is no store URL; known are {', '.join(f'{name}://' for name in _SCHEMES)}, "
+            f"for example 'sqlite:///cache.db' or 'redis://localhost:6379/0'"
+        )
+    if timeout_seconds <= 0:
+        raise ConfigError(f"timeout_seconds must be positive, got {timeout_seconds}")
+    store = _factory(scheme)(url, timeout_seconds)
+    try:
+        store.check()
+    except StoreUnavailable as error:
+        logger.warning("askonce: %s; going on without it until it is up", error)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _factory(scheme: str) -> Callable[[str, float], Store]:
+    module, name, extra = _SCHEMES[scheme]
+    try:
+        factory = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if extra and error.name is not None and error.name.partition(".")[0] == _EXTRA_PACKAGES[extra]:
+            raise MissingExtraError(f"A {scheme}:// store", extra) from error
+        raise
+    if scheme == "memory":
+        return lambda url, timeout_seconds: factory()
+    return lambda url, timeout_seconds: factory(url, timeout_seconds=timeout_seconds)

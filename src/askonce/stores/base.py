@@ -1,0 +1,233 @@
+"""What a store is: the one contract that SQLite, Redis, MongoDB and memory keep.
+
+A store keeps bytes under a key in a namespace, with the few numbers it needs to expire, evict and find them by
+tag. It knows nothing of models, prompts or policy beyond the formula in ``askonce.eviction``. Every method has
+an asynchronous twin with an ``a`` in front. ``askonce.testing.StoreConformance`` states the contract as tests;
+a store that passes it can be given to ``Cache``.
+
+Rules for all methods:
+
+* An expired record does not exist: no method returns or counts it, whether or not it was swept.
+* Errors of the client library are raised as ``StoreError`` (``StoreUnavailable`` when it is down or too slow).
+* Threads, tasks and processes may call at the same time. A store survives ``fork``.
+* A call comes back within the store's timeout, or raises.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from askonce.eviction import UNLIMITED, Budget, Policy
+
+Clock = Callable[[], float]
+"""Seconds since the epoch; tests hand in one that they can move."""
+
+DEFAULT_TIMEOUT_SECONDS = 0.25
+LOG_LENGTH = 10_000
+"""How many events of a namespace's change log are kept at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What ``put`` takes.
+
+    Attributes:
+        key: 1 to 64 bytes.
+        value: 0 bytes to 10 MB.
+        expires_at: seconds since the epoch from which on the record does not exist; ``None`` for never.
+        weight: the factor of ``hits`` in the record's priority (see ``askonce.eviction``).
+        tags: names by which ``delete_tag`` finds the record.
+    """
+
+    key: bytes
+    value: bytes
+    expires_at: float | None = None
+    weight: float = 0.0
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a namespace holds: records, and the sum of the lengths of their values."""
+
+    entries: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """A piece of a namespace's change log.
+
+    Attributes:
+        events: ``(sequence, event)``, oldest first.
+        head: the sequence of the newest event in the log; 0 when nothing was ever appended.
+        truncated: events after the asked-for position are gone: the reader has missed some.
+    """
+
+    events: list[tuple[int, bytes]] = field(default_factory=list)
+    head: int = 0
+    truncated: bool = False
+
+
+class Store(abc.ABC):
+    """Where bytes live. See the module's docstring for the rules that hold for every method."""
+
+    url: str
+    """The store's URL without credentials, for messages."""
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def get(self, namespace: str, key: bytes) -> bytes | None:
+        """The value under ``key``; one round trip."""
+
+    @abc.abstractmethod
+    def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values under ``keys``, in their order; one round trip (on a cluster: one for each shard, at once)."""
+
+    @abc.abstractmethod
+    def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
+        """All ``(key, value)`` of a namespace, in no order, read in pages.
+
+        Records that are put or deleted meanwhile may or may not appear; none appears twice.
+        """
+
+    @abc.abstractmethod
+    def size(self, namespace: str) -> Size:
+        """How much the namespace holds now."""
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
+        """Store records, each replacing what is under its key, and keep the namespace within its budget.
+
+        For each record in turn: if the value alone is larger than the budget, nothing is stored and what was
+        under the key is deleted; otherwise what was under the key is deleted, records with the lowest priority
+        are evicted until the newcomer fits (each raises the inflation), and it is stored with ``hits = 1``.
+
+        Returns:
+            how many records were evicted.
+        """
+
+    @abc.abstractmethod
+    def touch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
+        """Add hits to records and set their priorities anew. Keys that are gone are passed over."""
+
+    @abc.abstractmethod
+    def evict(self, namespace: str, budget: Budget) -> int:
+        """Evict until the namespace is within its budget; returns how many records were evicted."""
+
+    @abc.abstractmethod
+    def delete(self, namespace: str, keys: Sequence[bytes]) -> int:
+        """Delete records; returns how many there were."""
+
+    @abc.abstractmethod
+    def delete_tag(self, namespace: str, tag: str) -> int:
+        """Delete all records with that tag; returns how many there were."""
+
+    @abc.abstractmethod
+    def clear(self, namespace: str) -> None:
+        """Delete all records of one namespace. Its change log and leases stay."""
+
+    # -- between processes -----------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
+        """Try to become the one who makes the record under ``key``.
+
+        Returns:
+            True if ``owner`` now holds the lease for ``seconds`` (also when it held it before), False if
+            another owner does.
+        """
+
+    @abc.abstractmethod
+    def release(self, namespace: str, key: bytes, owner: str) -> None:
+        """Give a lease back; nothing happens if ``owner`` does not hold it."""
+
+    @abc.abstractmethod
+    def log_append(self, namespace: str, event: bytes) -> int:
+        """Append to the namespace's change log; returns the event's sequence, counted from 1."""
+
+    @abc.abstractmethod
+    def log_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
+        """Read at most ``limit`` events whose sequence is greater than ``after``."""
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """See that the store can be used, and create what it needs.
+
+        Raises:
+            ConfigError: it never will be (wrong password, foreign file, unsupported version).
+            StoreUnavailable: it is down now.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Close connections that the store opened itself. May be called twice."""
+
+    # -- asynchronous twins ----------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    async def aget(self, namespace: str, key: bytes) -> bytes | None:
+        """Asynchronous `get`."""
+
+    @abc.abstractmethod
+    async def aget_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Asynchronous `get_many`."""
+
+    @abc.abstractmethod
+    def ascan(self, namespace: str) -> AsyncIterator[tuple[bytes, bytes]]:
+        """Asynchronous `scan`."""
+
+    @abc.abstractmethod
+    async def asize(self, namespace: str) -> Size:
+        """Asynchronous `size`."""
+
+    @abc.abstractmethod
+    async def aput(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
+        """Asynchronous `put`."""
+
+    @abc.abstractmethod
+    async def atouch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
+        """Asynchronous `touch`."""
+
+    @abc.abstractmethod
+    async def aevict(self, namespace: str, budget: Budget) -> int:
+        """Asynchronous `evict`."""
+
+    @abc.abstractmethod
+    async def adelete(self, namespace: str, keys: Sequence[bytes]) -> int:
+        """Asynchronous `delete`."""
+
+    @abc.abstractmethod
+    async def adelete_tag(self, namespace: str, tag: str) -> int:
+        """Asynchronous `delete_tag`."""
+
+    @abc.abstractmethod
+    async def aclear(self, namespace: str) -> None:
+        """Asynchronous `clear`."""
+
+    @abc.abstractmethod
+    async def alease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
+        """Asynchronous `lease`."""
+
+    @abc.abstractmethod
+    async def arelease(self, namespace: str, key: bytes, owner: str) -> None:
+        """Asynchronous `release`."""
+
+    @abc.abstractmethod
+    async def alog_append(self, namespace: str, event: bytes) -> int:
+        """Asynchronous `log_append`."""
+
+    @abc.abstractmethod
+    async def alog_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
+        """Asynchronous `log_read`."""
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """Asynchronous `close`: also closes what was opened on the running event loop."""

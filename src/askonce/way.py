@@ -1,0 +1,335 @@
+"""The way of a request: look-up → (wait | lead) → keep.
+
+Written once, as coroutines over a *face* (``askonce.faces``): driven inline for synchronous callers, awaited for
+asynchronous ones. `Way.seek` ends with a hit, or makes the caller the one who asks the model; `Way.conclude` and
+`Way.give_up` are how it comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from askonce import pricing
+from askonce.codec import Codec
+from askonce.control import Control
+from askonce.entry import Answer, Entry, Hit, Miss
+from askonce.errors import CodecError
+from askonce.eviction import Budget
+from askonce.faces import Inline
+from askonce.flight import Flight, Flights
+from askonce.freshness import Freshness
+from askonce.guard import Down, Guard
+from askonce.hits import HitBuffer
+from askonce.near import NearTier
+from askonce.stores.base import Clock, Record
+from askonce.telemetry import Counters
+
+logger = logging.getLogger("askonce")
+
+USD_PER_SECOND = 0.001
+"""What a second of waiting weighs against money when entries are compared and no price is known."""
+
+_FAILED_LEADERS_TO_OUTLIVE = 2
+_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that has a name.
+
+    Attributes:
+        namespace: where its answer is kept.
+        key: its name there.
+        control: the wishes that were in force when it was made.
+    """
+
+    namespace: str
+    key: bytes
+    control: Control
+
+    @property
+    def place(self) -> bytes:
+        """What a sealed entry is bound to."""
+        return self.key + self.namespace.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The caller is to make the answer.
+
+    Attributes:
+        miss: why none was found.
+        flight: what others wait for; ``None`` if nobody can.
+        started: when the making began, on the monotonic clock.
+    """
+
+    miss: Miss
+    flight: Flight | None = None
+    started: float = field(default_factory=time.monotonic)
+
+
+class Way:
+    """Everything that a request meets. See `Cache` for the settings."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        codec: Codec,
+        freshness: Freshness,
+        budget: Budget,
+        near: NearTier | None,
+        keep_empty: bool,
+        keep_truncated: bool,
+        lease_seconds: float,
+        clock: Clock,
+    ) -> None:
+        self.counters = Counters()
+        self.flights = Flights(lease_seconds or 30.0)
+        self.hits = HitBuffer(_Touch(guard, budget))
+        self.near = near
+        self._codec, self._freshness, self._budget = codec, freshness, budget
+        self._keep_empty, self._keep_truncated = keep_empty, keep_truncated
+        self._lease_seconds, self._lease_owner = lease_seconds, uuid.uuid4().hex
+        self._clock = clock
+
+    # -- to the answer, or to the model ------------------------------------------------------------------------
+
+    async def seek(self, face: Inline, request: Request) -> Hit | Lead:
+        """Find the answer, waiting for whoever is making it; or become the one who makes it."""
+        found = await self._find(face, request)
+        if isinstance(found, Miss) and self._freshness.serves_while_revalidating(found):
+            found = found.stale or found
+        if isinstance(found, Hit):
+            return self._hit(request, found)
+        if found.reason != "refresh":
+            for _ in range(_FAILED_LEADERS_TO_OUTLIVE):
+                flight, leads = self.flights.board((request.namespace, request.key))
+                if leads:
+                    return await self._take_off(face, request, found, flight)
+                entry = await face.landing(self.flights, flight)
+                if entry is not None:
+                    return self._hit(request, Hit(entry, "coalesced", 0.0))
+        self.counters.add(misses=1)
+        return Lead(found)
+
+    async def _take_off(self, face: Inline, request: Request, miss: Miss, flight: Flight) -> Hit | Lead:
+        """Lead, unless another process does: then wait for its answer."""
+        try:
+            pause = _FIRST_LOOK_SECONDS
+            while not await self._lease(face, request) and flight.elapsed_seconds() < self._lease_seconds:
+                await face.pause(pause)
+                pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+                if isinstance(found := await self._find(face, request), Hit):
+                    break
+            else:
+                found = await self._find(face, request)  # it may have come since the first look
+        except BaseException:
+            self.flights.land(flight, None)
+            raise
+        if isinstance(found, Hit):
+            await self._land(face, request, flight, found.entry)
+            return self._hit(request, found)
+        self.counters.add(misses=1)
+        flight.started = time.monotonic()
+        return Lead(miss, flight)
+
+    async def lead_revalidation(self, face: Inline, request: Request) -> Lead | None:
+        """Become the one who makes a stale answer anew; ``None`` if somebody does already."""
+        flight, leads = self.flights.board((request.namespace, request.key))
+        if not leads:
+            return None
+        if not await self._lease(face, request):
+            self.flights.land(flight, None)
+            return None
+        return Lead(Miss("expired"), flight)
+
+    async def _find(self, face: Inline, request: Request) -> Hit | Miss:
+        """Look in the near tier and in the store."""
+        if request.control.refresh:
+            return Miss("refresh")
+        now = self._clock()
+        if self.near is not None:
+            entry = self.near.get(request.namespace, request.key, now)
+            if entry is not None:
+                return self._freshness.judge(entry, now, request.control.ttl_seconds)
+        try:
+            data = await face.call("get", request.namespace, request.key)
+        except Down:
+            return Miss("store down")
+        return self._read(request, data, now)
+
+    async def find_many(self, face: Inline, requests: Sequence[Request]) -> list[Hit | Miss]:
+        """Look up requests of one namespace in one round trip, waiting for nobody."""
+        if not requests:
+            return []
+        now = self._clock()
+        try:
+            rows = await face.call("get_many", requests[0].namespace, [request.key for request in requests])
+            found = [
+                Miss("refresh") if request.control.refresh else self._read(request, data, now)
+                for request, data in zip(requests, rows, strict=True)
+            ]
+        except Down:
+            found = [Miss("store down")] * len(requests)
+        for request, one in zip(requests, found, strict=True):
+            if isinstance(one, Hit):
+                self._hit(request, one)
+        self.counters.add(misses=sum(isinstance(one, Miss) for one in found))
+        return found
+
+    def _read(self, request: Request, data: bytes | None, now: float) -> Hit | Miss:
+        if data is None:
+            return Miss("absent")
+        try:
+            entry = self._codec.decode(data, bound_to=request.place)
+        except CodecError as error:
+            self.counters.add(corrupt=1)
+            logger.info("askonce: a kept answer cannot be read and will be made anew: %s", error)
+            return Miss("corrupt")
+        if self.near is not None:
+            self.near.put(request.namespace, request.key, entry, now)
+        return self._freshness.judge(entry, now, request.control.ttl_seconds)
+
+    def _hit(self, request: Request, hit: Hit) -> Hit:
+        self.counters.hit(hit)
+        self.hits.add(request.namespace, request.key)
+        return hit
+
+    # -- back from the model -----------------------------------------------------------------------------------
+
+    async def conclude(
+        self, face: Inline, request: Request, lead: Lead, pack: Callable[[], Answer | None]
+    ) -> None:
+        """Keep a fresh answer if it is worth keeping, and hand it to those who wait."""
+        entry = None
+        try:
+            answer = self._pack(pack)
+            if answer is not None:
+                entry = self._entry(request, answer, time.monotonic() - lead.started)
+                if self._worth_keeping(answer):
+                    await self._put(face, [request], [entry])
+        finally:
+            if lead.flight is not None:
+                await self._land(face, request, lead.flight, entry)
+
+    async def give_up(self, face: Inline, request: Request, lead: Lead, error: BaseException) -> Hit | None:
+        """Let others try, since the model failed; returns what may be served in its place."""
+        if lead.flight is not None:
+            await self._land(face, request, lead.flight, None)
+        stale = lead.miss.stale
+        if stale is None or not isinstance(error, Exception) or not self._freshness.serves_on_error(lead.miss):
+            return None
+        self.counters.add(misses=-1)
+        return self._hit(request, stale)
+
+    async def give_up_group(self, face: Inline, group: str | None) -> None:
+        """Let others try what the running task or thread was to make and evidently will not."""
+        for flight in self.flights.abandoned(group):
+            namespace, key = flight.name
+            await self._release(face, namespace, key)
+
+    async def keep_many(
+        self, face: Inline, requests: Sequence[Request], answers: Sequence[Answer], seconds: float
+    ) -> None:
+        """Keep the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
+        if requests:
+            each = seconds / len(requests)
+            entries = [self._entry(one, answer, each) for one, answer in zip(requests, answers, strict=True)]
+            await self._put(face, requests, entries)
+
+    def _pack(self, pack: Callable[[], Answer | None]) -> Answer | None:
+        try:
+            answer = pack()
+        except Exception:
+            logger.warning("askonce: an answer cannot be kept", exc_info=True)
+            answer = None
+        if answer is None:
+            self.counters.add(not_stored=1)
+        return answer
+
+    def _worth_keeping(self, answer: Answer) -> bool:
+        worth = (self._keep_empty or not answer.empty) and (self._keep_truncated or not answer.truncated)
+        if not worth:
+            self.counters.add(not_stored=1)
+        return worth
+
+    def _entry(self, request: Request, answer: Answer, seconds: float) -> Entry:
+        now = self._clock()
+        return Entry(
+            payload=answer.payload,
+            created_at=now,
+            fresh_until=self._freshness.fresh_until(now, request.control.ttl_seconds),
+            cost_seconds=seconds,
+            cost_usd=pricing.cost_usd(answer.model, answer.usage),
+            usage=answer.usage,
+            tags=request.control.tags,
+        )
+
+    async def _put(self, face: Inline, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
+        records = [self._record(request, entry) for request, entry in zip(requests, entries, strict=True)]
+        try:
+            evicted = await face.call("put", requests[0].namespace, records, self._budget)
+        except Down:
+            return
+        if self.near is not None:
+            for request, entry in zip(requests, entries, strict=True):
+                self.near.put(request.namespace, request.key, entry, entry.created_at)
+        self.counters.add(
+            stored=len(records),
+            evicted=evicted,
+            spent_seconds=sum(entry.cost_seconds for entry in entries),
+            spent_usd=sum(entry.cost_usd or 0.0 for entry in entries),
+        )
+
+    def _record(self, request: Request, entry: Entry) -> Record:
+        value = self._codec.encode(entry, bound_to=request.place)
+        cost = entry.cost_seconds * USD_PER_SECOND if entry.cost_usd is None else entry.cost_usd
+        return Record(
+            key=request.key,
+            value=value,
+            expires_at=self._freshness.expires_at(entry.fresh_until),
+            weight=self._budget.policy.weight(cost=cost, size_bytes=len(value)),
+            tags=entry.tags,
+        )
+
+    # -- between processes -------------------------------------------------------------------------------------
+
+    async def _lease(self, face: Inline, request: Request) -> bool:
+        if not self._lease_seconds:
+            return True
+        try:
+            held = await face.call(
+                "lease", request.namespace, request.key, self._lease_owner, self._lease_seconds
+            )
+        except Down:
+            return True
+        return bool(held)
+
+    async def _release(self, face: Inline, namespace: str, key: bytes) -> None:
+        if self._lease_seconds:
+            with contextlib.suppress(Down):
+                await face.call("release", namespace, key, self._lease_owner)
+
+    async def _land(self, face: Inline, request: Request, flight: Flight, entry: Entry | None) -> None:
+        self.flights.land(flight, entry)
+        await self._release(face, request.namespace, request.key)
+
+
+class _Touch:
+    """Hands collected hits to the store."""
+
+    def __init__(self, guard: Guard, budget: Budget) -> None:
+        self._guard, self._policy = guard, budget.policy
+
+    def __call__(self, namespace: str, hits: Mapping[bytes, int]) -> None:
+        with contextlib.suppress(Down):
+            self._guard.call(self._guard.store.touch, namespace, hits, self._policy)
+
+
