@@ -21,7 +21,7 @@ import enum
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -48,6 +48,7 @@ _CREDENTIAL = re.compile(
     r"|credentials?(_path)?|authorization|bearer|cookie|(api|access|auth|session|security|refresh|hf|hub|bearer|id"
     r"|ad)_?token(_provider)?)$|^token$"
 )
+_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "x_request_id", "idempotency_key"})
 # Schemas that the application wrote: a field called "password" in them is meaning, not a credential.
 _SCHEMAS = frozenset({"tools", "functions", "tool_choice", "response_format", "text_format", "stop"})
@@ -189,7 +190,7 @@ def model_form(parameters: Mapping[str, Any], left_out: list[str], path: str = "
             form[name] = plain(value)
         elif isinstance(value, Mapping):
             form[name] = model_form(value, left_out, where)
-        elif isinstance(value, str) and "://" in value:
+        elif isinstance(value, str) and _A_URL.fullmatch(value):
             form[name] = _url(text(value), where, left_out)
         else:
             form[name] = plain(value)
@@ -215,11 +216,3 @@ def _url(value: str, path: str, left_out: list[str]) -> str:
         return value
     left_out.append(f"{path} (credentials)")
     return urlunsplit((parts.scheme, host, parts.path, urlencode(kept), parts.fragment))
-
-
-def form_or_reason(build: Callable[[], Form]) -> Form | str:
-    """The form that ``build`` makes, or why there is none."""
-    try:
-        return build()
-    except Unkeyable as error:
-        return str(error)

@@ -116,7 +116,7 @@ class Way:
                 entry = await face.landing(self.flights, flight)
                 if entry is not None:
                     return self._hit(request, Hit(entry, "coalesced", 0.0))
-        self.counters.add(misses=1)
+        self._missed(found)
         return Lead(found)
 
     async def _take_off(self, face: Inline, request: Request, miss: Miss, flight: Flight) -> Hit | Lead:
@@ -136,7 +136,7 @@ class Way:
         if isinstance(found, Hit):
             await self._land(face, request, flight, found.entry)
             return self._hit(request, found)
-        self.counters.add(misses=1)
+        self._missed(miss)
         flight.started = time.monotonic()
         return Lead(miss, flight)
 
@@ -181,7 +181,8 @@ class Way:
         for request, one in zip(requests, found, strict=True):
             if isinstance(one, Hit):
                 self._hit(request, one)
-        self.counters.add(misses=sum(isinstance(one, Miss) for one in found))
+            else:
+                self._missed(one)
         return found
 
     def _read(self, request: Request, data: bytes | None, now: float) -> Hit | Miss:
@@ -190,7 +191,6 @@ class Way:
         try:
             entry = self._codec.decode(data, bound_to=request.place)
         except CodecError as error:
-            self.counters.add(corrupt=1)
             logger.info("askonce: a kept answer cannot be read and will be made anew: %s", error)
             return Miss("corrupt")
         if self.near is not None:
@@ -201,6 +201,9 @@ class Way:
         self.counters.hit(hit)
         self.hits.add(request.namespace, request.key)
         return hit
+
+    def _missed(self, miss: Miss) -> None:
+        self.counters.add(misses=1, corrupt=miss.reason == "corrupt")
 
     # -- back from the model -----------------------------------------------------------------------------------
 

@@ -1,0 +1,89 @@
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from askonce.codec import Codec
+from askonce.entry import Entry, Usage
+from askonce.errors import CodecError, ConfigError
+
+entries = st.builds(
+    Entry,
+    payload=st.binary(max_size=3000),
+    created_at=st.floats(0, 1e11),
+    fresh_until=st.none() | st.floats(0, 1e11),
+    cost_seconds=st.floats(0, 1e6),
+    cost_usd=st.none() | st.floats(0, 1e3),
+    usage=st.builds(Usage, st.integers(0, 10**9), st.integers(0, 10**9)),
+    tags=st.lists(st.text(max_size=9), max_size=3).map(tuple),
+)
+ENTRY = Entry(b"forty-two " * 300, 1.0, tags=("a",))
+KEY, OTHER = os.urandom(32), os.urandom(16)
+
+
+@given(entries, st.booleans())
+def test_an_entry_comes_back_as_it_was(entry: Entry, sealed: bool) -> None:
+    codec = Codec([KEY] if sealed else [])
+    assert codec.decode(codec.encode(entry, bound_to=b"place"), bound_to=b"place") == entry
+
+
+def test_a_long_entry_is_compressed() -> None:
+    assert len(Codec().encode(ENTRY)) < len(ENTRY.payload) / 10
+
+
+def test_random_bytes_are_not_made_longer_by_compression() -> None:
+    noise = Entry(os.urandom(5000), 1.0)
+    assert len(Codec().encode(noise)) < 5100
+
+
+@pytest.mark.parametrize("codec", [Codec(), Codec([KEY])], ids=["plain", "sealed"])
+def test_damaged_bytes_are_an_error_of_the_codec_and_nothing_else(codec: Codec) -> None:
+    whole = codec.encode(ENTRY)
+    for damaged in [b"", b"\x01", b"garbage", whole[:-1], whole[: len(whole) // 2], b"\x02" + whole[1:]]:
+        with pytest.raises(CodecError):
+            codec.decode(damaged)
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_at_all_raise_anything_else(data: bytes) -> None:
+    for prefix in (b"", b"\x01\x00", b"\x01\x01", b"\x01\x02", b"\x01\x03"):
+        with pytest.raises(CodecError):
+            Codec([KEY]).decode(prefix + data)
+
+
+def test_a_few_bytes_cannot_ask_for_all_memory() -> None:
+    frame = b"\x28\xb5\x2f\xfd\xe0" + (2**50).to_bytes(8, "little")
+    with pytest.raises(CodecError, match="claims"):
+        Codec().decode(b"\x01\x01" + frame)
+
+
+def test_what_is_sealed_cannot_be_read_moved_or_changed() -> None:
+    sealed = Codec([KEY]).encode(ENTRY, bound_to=b"here")
+    assert b"forty-two" not in sealed
+    for codec, data, place in [
+        (Codec(), sealed, b"here"),
+        (Codec([OTHER]), sealed, b"here"),
+        (Codec([KEY]), sealed, b"there"),
+        (Codec([KEY]), sealed[:-1] + bytes([sealed[-1] ^ 1]), b"here"),
+    ]:
+        with pytest.raises(CodecError):
+            codec.decode(data, bound_to=place)
+
+
+def test_a_cache_with_a_key_does_not_trust_what_is_not_sealed() -> None:
+    with pytest.raises(CodecError, match="not sealed"):
+        Codec([KEY]).decode(Codec().encode(ENTRY))
+
+
+def test_a_key_can_be_replaced_without_losing_what_it_sealed() -> None:
+    old = Codec([KEY]).encode(ENTRY)
+    both = Codec([OTHER, KEY])
+    assert both.decode(old) == ENTRY
+    with pytest.raises(CodecError):
+        Codec([KEY]).decode(both.encode(ENTRY))
+
+
+def test_a_key_of_the_wrong_length_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="16, 24 or 32"):
+        Codec([b"short"])

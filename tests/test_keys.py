@@ -1,0 +1,179 @@
+"""The law of keys, for plain data and model parameters: same meaning, same key; else another."""
+
+import enum
+import math
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from askonce.keys import Form, Unkeyable, encode, is_credential, key_of, model_form, plain, request_form, text
+
+words = st.text(max_size=12)
+data = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | words,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def digest(value: object) -> bytes:
+    return Form({"value": plain(value)}).digest()
+
+
+def shuffled(value: object) -> object:
+    """The same value with its maps in another order, tuples for lists, and whole floats for integers."""
+    if isinstance(value, dict):
+        return {key: shuffled(item) for key, item in reversed(value.items())}
+    if isinstance(value, list):
+        return tuple(shuffled(item) for item in value)
+    if type(value) is int and abs(value) < 2**53:
+        return float(value)
+    return value
+
+
+def same(one: object, other: object) -> bool:
+    """Equality of JSON values: like ``==``, but ``True`` is not ``1``, and texts are equal when in NFC."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, str) and isinstance(other, str):
+        return normal(one) == normal(other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        left = {normal(key): item for key, item in one.items()}
+        right = {normal(key): item for key, item in other.items()}
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) in (int, float) and type(other) in (int, float) and one == other or one is other is None
+
+
+def normal(value: str) -> str:
+    return unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+@given(data)
+def test_order_and_number_spelling_do_not_matter(value: object) -> None:
+    assert digest(value) == digest(shuffled(value))
+
+
+@given(data, data)
+def test_two_values_have_one_digest_exactly_if_they_mean_the_same(one: object, other: object) -> None:
+    assert (digest(one) == digest(other)) == same(one, other)
+
+
+@given(st.text())
+def test_text_is_in_nfc_with_plain_line_ends_and_otherwise_unchanged(value: str) -> None:
+    assert text(value) == normal(value)
+    assert text(text(value)) == text(value)
+
+
+def test_case_and_spaces_of_a_text_matter() -> None:
+    assert len({digest(value) for value in ("a b", "A b", "a  b", "a b ", "ab")}) == 5
+
+
+def test_numbers_texts_and_booleans_are_never_confused() -> None:
+    assert len({digest(value) for value in (1, "1", True, None, "null", [], {}, "", [1], 1.5)}) == 10
+
+
+def test_numbers_that_are_no_json_still_have_a_digest() -> None:
+    assert len({digest(value) for value in (math.nan, math.inf, -math.inf, 10**400, -(10**30))}) == 5
+
+
+def test_bytes_count_by_their_content() -> None:
+    assert digest(b"abc") == digest(bytearray(b"abc")) != digest(b"abd")
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Answer(BaseModel):
+    text: str
+
+
+def test_schemas_models_and_enumerations_count_by_what_they_say() -> None:
+    assert plain(Answer)["properties"].keys() == {"text"}
+    assert plain(Answer(text="x")) == {"text": "x"}
+    assert plain([Colour.RED]) == ["red"]
+
+
+def test_what_has_no_stable_meaning_is_refused() -> None:
+    with pytest.raises(Unkeyable, match="object"):
+        plain({"callback": object()})
+    with pytest.raises(Unkeyable):
+        plain(lambda: None)
+    with pytest.raises(Unkeyable):
+        Form({"value": "\ud800"}).digest()
+
+
+def test_a_namespace_is_part_of_the_key() -> None:
+    form = Form({"x": 1}).digest()
+    assert len({key_of("a", form), key_of("b", form), key_of("a", Form({"x": 2}).digest())}) == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["api_key", "openai_api_key", "API-Key", "x-api-key", "Authorization", "aws_secret_access_key", "password",
+     "aws_session_token", "huggingfacehub_api_token", "azure_ad_token", "token", "client_secret", "credentials"],
+)  # fmt: skip
+def test_credentials_are_known_by_their_names(name: str) -> None:
+    assert is_credential(name)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "eos_token", "top_k", "keyword", "token_limit", "secretary", "monkey"])
+def test_other_parameters_are_not_taken_for_credentials(name: str) -> None:
+    assert not is_credential(name)
+
+
+def parameters(**more: object) -> dict[str, object]:
+    return {"model": "gpt", "temperature": 0, "tools": [{"name": "b"}, {"name": "a"}], **more}
+
+
+def test_what_cannot_change_the_answer_is_left_out_and_named() -> None:
+    left_out: list[str] = []
+    form = model_form(
+        parameters(
+            api_key="sk-secret", timeout=3, max_retries=2, streaming=True, n=None,
+            default_headers={"Authorization": "Bearer secret", "traceparent": "00-1", "anthropic-beta": "x"},
+            base_url="https://user:secret@host/v1?api-key=secret&version=2", prompt_cache_key="k",
+        ),
+        left_out,
+    )  # fmt: skip
+    assert form == model_form(
+        parameters(default_headers={"anthropic-beta": "x"}, base_url="https://host/v1?version=2"), []
+    )
+    assert b"secret" not in encode(form)
+    assert left_out == [
+        "model.api_key", "model.timeout", "model.max_retries", "model.streaming",
+        "model.default_headers.Authorization", "model.default_headers.traceparent",
+        "model.base_url (credentials)", "model.prompt_cache_key",
+    ]  # fmt: skip
+
+
+def test_the_order_of_tools_does_not_matter_but_what_they_are_does() -> None:
+    one = model_form({"tools": [{"name": "a"}, {"name": "b"}]}, [])
+    assert one == model_form({"tools": [{"name": "b"}, {"name": "a"}]}, [])
+    assert one != model_form({"tools": [{"name": "a"}]}, [])
+
+
+def test_a_field_of_a_tool_is_meaning_even_if_it_is_called_password() -> None:
+    with_password = {"tools": [{"name": "login", "parameters": {"password": {"type": "string"}}}]}
+    assert model_form(with_password, []) != model_form({"tools": [{"name": "login", "parameters": {}}]}, [])
+
+
+def test_a_text_that_holds_a_url_is_not_taken_for_one() -> None:
+    one, other = ({"system_prompt": f"See https://x/?token={word} and go on"} for word in ("a", "b"))
+    assert model_form(one, []) != model_form(other, [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "gpt-2"}, {"temperature": 0.1}, {"tools": []}, {"stop": ["x"]}, {"response_format": {"type": "json"}},
+     {"seed": 1}, {"base_url": "https://other/v1"}, {"max_tokens": 5}, {"user": "u"}],
+)  # fmt: skip
+def test_what_can_change_the_answer_stays(change: dict[str, object]) -> None:
+    assert request_form("chat", model_form(parameters(), [])).digest() != (
+        request_form("chat", model_form(parameters(**change), [])).digest()
+    )
