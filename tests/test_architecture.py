@@ -65,7 +65,9 @@ def test_the_core_imports_no_framework_and_no_client(path: Path) -> None:
 
 def test_importing_askonce_loads_nothing_heavy() -> None:
     code = "import sys, askonce; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
     assert not loaded & (CLIENTS | {"numpy", "pydantic", "platformdirs", "cachebox", "openai"})
 
 

@@ -57,9 +57,7 @@ class Asker:
         return self.text(self.cache.answer(self.request(question), lambda: self.model(question), pack))
 
     async def aask(self, question: str) -> str:
-        return self.text(
-            await self.cache.aanswer(self.request(question), lambda: self.amodel(question), pack)
-        )
+        return self.text(await self.cache.aanswer(self.request(question), lambda: self.amodel(question), pack))
 
     @staticmethod
     def text(found: str | Hit) -> str:
@@ -147,9 +145,7 @@ def test_a_stale_answer_is_served_while_a_new_one_is_made(store: MemoryStore, cl
     assert asker.ask("why?") == "why?!"
 
 
-async def test_a_stale_answer_is_served_while_a_new_one_is_made_async(
-    store: MemoryStore, clock: FakeClock
-) -> None:
+async def test_a_stale_answer_is_served_while_a_new_one_is_made_async(store: MemoryStore, clock: FakeClock) -> None:
     asker = Asker(Cache(store, clock=clock, ttl=60, stale_while_revalidate=30))
     asker.delay = 0.01
     await asker.aask("why?")
@@ -700,7 +696,7 @@ def test_a_setting_that_makes_no_sense_is_refused_at_construction(wrong: dict[st
 def test_a_bad_url_is_refused_and_the_message_names_good_ones(url: str) -> None:
     from askonce import open_store
 
-    with pytest.raises(ConfigError, match="sqlite:///cache.db"):
+    with pytest.raises(ConfigError, match=r"sqlite:///cache\.db"):
         open_store(url)
 
 

@@ -36,7 +36,10 @@ def test_marks_for_the_providers_prompt_cache_are_left_out_and_named() -> None:
     built = Conversation()
     built.add(
         "user",
-        [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}, {"cachePoint": {"type": "default"}}],
+        [
+            {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}},
+            {"cachePoint": {"type": "default"}},
+        ],
     )
     assert built.messages == user("hi")
     assert built.left_out == ["messages[0].content.cache_control", "messages[0].content.cachePoint"]
@@ -96,7 +99,11 @@ def called(identifier: str, **more: Any) -> list[dict[str, Any]]:
 def test_ids_of_tool_calls_mean_nothing_but_the_link() -> None:
     assert called("call_a1") == called("toolu_b2")
     crossed = [
-        {"role": "assistant", "content": "", "tool_calls": [{"id": i, "name": "f", "args": {"n": i}} for i in "xy"]},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"id": i, "name": "f", "args": {"n": i}} for i in "xy"],
+        },
         {"role": "tool", "content": "1", "answers": "x"},
     ]
     assert conversation(*crossed) != conversation(crossed[0], crossed[1] | {"answers": "y"})
@@ -113,9 +120,7 @@ def test_a_tool_call_in_the_content_and_in_the_message_is_one() -> None:
     listed = {"id": "t1", "name": "add", "args": {"a": 1}, "type": "tool_call"}
     streamed = conversation({"role": "assistant", "content": ["so:", block], "tool_calls": [listed]})
     whole = {"type": "tool_use", "id": "t9", "name": "add", "input": {"a": 1}}
-    invoked = conversation(
-        {"role": "assistant", "content": ["so:", whole], "tool_calls": [listed | {"id": "t9"}]}
-    )
+    invoked = conversation({"role": "assistant", "content": ["so:", whole], "tool_calls": [listed | {"id": "t9"}]})
     assert streamed == invoked
     assert "tool_calls" not in streamed[0]
 

@@ -164,11 +164,11 @@ class Cache:
         """
         found = run(self._way.seek(self._inline, request))
         if isinstance(found, Lead):
-            return run(self._make(self._inline, request, found, _inline(compute), pack))
+            return run(self._make(self._inline, request, found, _inline(compute), pack))  # type: ignore[arg-type]
         if found.kind == "stale":
-            refresh = _Refresh(self, request, _inline(compute), pack)
+            refresh = self._refresh(self._inline, request, _inline(compute), pack)
             context = contextvars.copy_context()
-            threading.Thread(target=context.run, args=(refresh,), name="askonce-refresh", daemon=True).start()
+            threading.Thread(target=context.run, args=(run, refresh), name="askonce-refresh", daemon=True).start()
         return found
 
     async def aanswer(
@@ -430,17 +430,6 @@ class Cache:
         await self.aclose()
 
 
-class _Refresh:
-    """Makes a stale answer anew, on a thread of its own."""
-
-    def __init__(self, cache: Cache, request: Request, compute: Any, pack: Any) -> None:
-        self._arguments = (cache, request, compute, pack)
-
-    def __call__(self) -> None:
-        cache, request, compute, pack = self._arguments
-        run(cache._refresh(cache._inline, request, compute, pack))
-
-
 def _inline(compute: Callable[[], T]) -> Callable[[], Awaitable[T]]:
     async def call() -> T:
         return compute()
@@ -489,7 +478,17 @@ def shared_cache(store: str | Store | Cache | None, options: dict[str, Any]) -> 
 _shared: weakref.WeakValueDictionary[Any, Cache] = weakref.WeakValueDictionary()
 _sharing = threading.Lock()
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+_UNITS = {
+    "": 1,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "KI": 2**10,
+    "MI": 2**20,
+    "GI": 2**30,
+    "TI": 2**40,
+}
 
 
 def parse_bytes(size: int | str | None) -> int | None:

@@ -57,7 +57,8 @@ class Codec:
             name, seal = next(iter(self._seals.items()))
             nonce = os.urandom(12)
             header = bytes((VERSION, flags | _SEALED))
-            return header + name + nonce + seal.encrypt(nonce, body, header + bound_to)
+            sealed: bytes = seal.encrypt(nonce, body, header + bound_to)
+            return header + name + nonce + sealed
         return bytes((VERSION, flags)) + body
 
     def decode(self, data: bytes, *, bound_to: bytes = b"") -> Entry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -80,7 +80,5 @@ def control(
     try:
         yield wishes
     finally:
-        try:
+        with suppress(ValueError):  # a generator that was resumed in another context: nothing was set there
             _current.reset(token)
-        except ValueError:
-            pass  # a generator that was resumed in another context: nothing was set there

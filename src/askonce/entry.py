@@ -36,6 +36,9 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
         return self.input_tokens + self.output_tokens
 
 
+NO_USAGE = Usage()
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A fresh answer as an adapter hands it over to be kept.
@@ -49,7 +52,7 @@ class Answer:
     """
 
     payload: bytes
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     model: str | None = None
     truncated: bool = False
     empty: bool = False

@@ -38,7 +38,7 @@ class StoreError(AskOnceError):
     """A store could not do what it was asked."""
 
 
-class StoreUnavailable(StoreError):  # noqa: N818  (a state of the store, named as the field names it)
+class StoreUnavailable(StoreError):
     """The store is down, unreachable or too slow."""
 
 

@@ -12,9 +12,10 @@ looks up something else, or the flight is older than the lease.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,19 +39,17 @@ class Flight:
     """One request under way.
 
     Attributes:
-        name: what is asked for.
+        name: namespace and key of what is asked for.
         owner: the leader.
         started: when, on the monotonic clock.
-        group: the leader's look-ups with an equal group belong to one batch; see `Flights.board_alone`.
-        lease_owner: under which name the leader holds the lease in the store, if it does.
+        group: the leader's look-ups with an equal group belong to one batch; see `Flights.abandoned`.
         entry: what it landed with.
     """
 
-    name: Hashable
+    name: tuple[str, bytes]
     owner: threading.Thread | asyncio.Task[Any]
     started: float
-    group: Hashable = None
-    lease_owner: str | None = None
+    group: str | None = None
     entry: Entry | None = None
     landed: bool = False
     wake: list[Callable[[], object]] = field(default_factory=list)
@@ -77,10 +76,10 @@ class Flights:
     def __init__(self, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
         self._lock = threading.Lock()
-        self._under_way: dict[Hashable, Flight] = {}
+        self._under_way: dict[tuple[str, bytes], Flight] = {}
         self._led: dict[int, list[Flight]] = {}  # by the owner's id: flights that are led through look-ups
 
-    def board(self, name: Hashable) -> tuple[Flight, bool]:
+    def board(self, name: tuple[str, bytes]) -> tuple[Flight, bool]:
         """Join the flight of that name; returns it, and whether the caller now leads it."""
         owner = current_owner()
         with self._lock:
@@ -92,7 +91,7 @@ class Flights:
             flight = self._under_way[name] = Flight(name, owner, time.monotonic())
             return flight, True
 
-    def follow_up(self, flight: Flight, group: Hashable) -> None:
+    def follow_up(self, flight: Flight, group: str | None) -> None:
         """Remember a flight whose leader will say nothing if its call fails."""
         flight.group = group
         with self._lock:
@@ -100,7 +99,7 @@ class Flights:
         if isinstance(flight.owner, asyncio.Future):
             flight.owner.add_done_callback(lambda _: self.land(flight, None))
 
-    def abandoned(self, group: Hashable) -> list[Flight]:
+    def abandoned(self, group: str | None) -> list[Flight]:
         """Land what the running task or thread led and has evidently given up, since it looks up anew.
 
         Flights of the same ``group`` stay: a completion model looks up a whole batch before it calls.
@@ -115,7 +114,7 @@ class Flights:
                 self._land(flight, None)
         return gone
 
-    def led_by_me(self, name: Hashable) -> Flight | None:
+    def led_by_me(self, name: tuple[str, bytes]) -> Flight | None:
         """The flight of that name, if the running task or thread leads it."""
         flight = self._under_way.get(name)
         return flight if flight is not None and flight.owner is current_owner() else None
@@ -173,10 +172,8 @@ class Flights:
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    try:
+    with contextlib.suppress(RuntimeError):  # the waiter's loop is closed: nobody waits any more
         loop.call_soon_threadsafe(function)
-    except RuntimeError:
-        pass  # the waiter's loop is closed: nobody waits any more
 
 
 def _runs_here(owner: threading.Thread | asyncio.Task[Any]) -> bool:

@@ -25,7 +25,7 @@ _FAILURES_TO_OPEN = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
 
 
-class Down(Exception):  # noqa: N818  (it never leaves the library)
+class Down(Exception):
     """The store did not do what it was asked; already counted."""
 
 

@@ -1,10 +1,10 @@
-"""The name of a request: two requests that must get the same answer have the same key, others never do.
+r"""The name of a request: two requests that must get the same answer have the same key, others never do.
 
 A request is first brought to a *normal form*, plain data from which all that cannot change the answer is left
 out and in which the same meaning is written in one way. Its key is a 256-bit BLAKE2b hash of that form and the
 namespace. The rules, for both frameworks:
 
-* Text: Unicode NFC, line ends as ``\\n``. Nothing else of a text is changed: case and spaces matter.
+* Text: Unicode NFC, line ends as ``\n``. Nothing else of a text is changed: case and spaces matter.
 * Numbers: ``1`` for ``1.0``. Maps: sorted. Bytes: by their SHA-256.
 * Of a model's parameters: `NEUTRAL` ones are left out (timeouts, retries, callbacks, streaming, tracing, marks
   for the provider's prompt cache), credentials wherever they stand, and those that are ``None``.
@@ -32,14 +32,14 @@ VERSION = 1
 """Of the normal form; part of every key, so that a change of the rules starts afresh."""
 
 NEUTRAL = frozenset(
-    """
-    timeout request_timeout default_request_timeout max_retries retries retry_min_seconds retry_max_seconds
-    callbacks callback_manager verbose tags metadata rate_limiter cache client async_client root_client
-    root_async_client http_client http_async_client http_socket_options custom_get_token_ids num_workers
-    reuse_client show_progress profile ls_structured_output_format ls_provider ls_model_name
-    streaming stream stream_usage stream_options disable_streaming include_response_headers
-    prompt_cache_key prompt_cache_retention prompt_cache_options cache_control service_tier safety_identifier
-    """.split()
+    (
+        "timeout request_timeout default_request_timeout max_retries retries retry_min_seconds retry_max_seconds "
+        "callbacks callback_manager verbose tags metadata rate_limiter cache client async_client root_client "
+        "root_async_client http_client http_async_client http_socket_options custom_get_token_ids num_workers "
+        "reuse_client show_progress profile ls_structured_output_format ls_provider ls_model_name "
+        "streaming stream stream_usage stream_options disable_streaming include_response_headers "
+        "prompt_cache_key prompt_cache_retention prompt_cache_options cache_control service_tier safety_identifier"
+    ).split()
 )
 """Parameters of a model or a call that cannot change its answer."""
 
@@ -55,7 +55,7 @@ _SCHEMAS = frozenset({"tools", "functions", "tool_choice", "response_format", "t
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
-class Unkeyable(Exception):  # noqa: N818  (it never leaves the library)
+class Unkeyable(Exception):
     """The request holds something whose meaning cannot be told; it is not cached."""
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -109,10 +110,8 @@ class Conversation:
     def _tool_call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         args = call.get("args", call.get("input", call.get("arguments", call.get("tool_kwargs"))))
         if isinstance(args, str):
-            try:
+            with contextlib.suppress(ValueError):  # not JSON: the text itself is what was called with
                 args = json.loads(args)
-            except ValueError:
-                pass  # not JSON: the text itself is what was called with
         given = call.get("id") or call.get("call_id") or call.get("tool_call_id")
         form = {"name": plain(call.get("name") or call.get("tool_name")), "args": plain(args)}
         return {"id": self._tool_id(str(given)), **form} if given else form

@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from askonce import pricing
 from askonce.codec import Codec
@@ -207,9 +206,7 @@ class Way:
 
     # -- back from the model -----------------------------------------------------------------------------------
 
-    async def conclude(
-        self, face: Inline, request: Request, lead: Lead, pack: Callable[[], Answer | None]
-    ) -> None:
+    async def conclude(self, face: Inline, request: Request, lead: Lead, pack: Callable[[], Answer | None]) -> None:
         """Keep a fresh answer if it is worth keeping, and hand it to those who wait."""
         entry = None
         try:
@@ -308,9 +305,7 @@ class Way:
         if not self._lease_seconds:
             return True
         try:
-            held = await face.call(
-                "lease", request.namespace, request.key, self._lease_owner, self._lease_seconds
-            )
+            held = await face.call("lease", request.namespace, request.key, self._lease_owner, self._lease_seconds)
         except Down:
             return True
         return bool(held)
@@ -334,5 +329,3 @@ class _Touch:
     def __call__(self, namespace: str, hits: Mapping[bytes, int]) -> None:
         with contextlib.suppress(Down):
             self._guard.call(self._guard.store.touch, namespace, hits, self._policy)
-
-
