@@ -42,9 +42,7 @@ def test_paraphrases_are_near_and_other_questions_far(model: MiniLM) -> None:
 
 def test_similarities_are_those_that_sentence_transformers_publishes(model: MiniLM) -> None:
     # https://sbert.net/docs/sentence_transformer/usage/usage.html
-    vectors = model.embed(
-        ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
-    )
+    vectors = model.embed(["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."])
     published = [[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]]
     np.testing.assert_allclose(vectors @ vectors.T, published, atol=2e-4)
 

@@ -38,9 +38,7 @@ import pymongo
 import pymongo.errors
 import redis
 
-Name = Literal[
-    "redis-6.2", "redis-7.0", "redis-8.2", "valkey-9.1", "redis-cluster", "redis-sentinel", "mongodb"
-]
+Name = Literal["redis-6.2", "redis-7.0", "redis-8.2", "valkey-9.1", "redis-cluster", "redis-sentinel", "mongodb"]
 NAMES: tuple[Name, ...] = get_args(Name)
 
 HOST = "127.0.0.1"
