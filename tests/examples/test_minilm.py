@@ -48,7 +48,7 @@ def test_similarities_are_those_that_sentence_transformers_publishes(model: Mini
 
 
 def test_a_vector_does_not_depend_on_what_else_is_embedded_or_in_which_order(model: MiniLM) -> None:
-    texts = [f"{text} {number}" for number in range(10) for text in TEXTS]
+    texts = [*(f"{text} {number}" for number in range(6) for text in TEXTS[:7]), TEXTS[7]]
     together = model.embed(texts)
     np.testing.assert_allclose(np.concatenate([model.embed([text]) for text in texts]), together, atol=1e-5)
     np.testing.assert_allclose(model.embed(texts[::-1])[::-1], together, atol=1e-5)
