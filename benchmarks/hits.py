@@ -1,0 +1,340 @@
+"""What a hit costs, against the caches that LangChain users have today and against the floors below all of them.
+
+    python -m benchmarks.hits [--rounds 7] [--entries 1000000] [--markdown FILE]
+
+Every prompt that is looked up was put by another process and is looked up once, so that nothing is warm in this
+one. A round asks every subject for the same prompts in turn; a figure is the median of a round; what is printed
+is the median over the rounds, and for ratios their spread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import redis
+import redis.asyncio
+from langchain_core.caches import BaseCache, InMemoryCache
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.load import dumps
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+from askonce import Cache
+from askonce.eviction import UNLIMITED
+from askonce.langchain import AskOnceCache
+from askonce.stores.base import Record
+from benchmarks.measure import Claim, Ratio, Series, markdown, one_by_one
+from tests.support import servers
+
+SAMPLE = 300
+WORDS = "the cat sat on a mat and thought of mice that never came while it rained for days on end in june ".split()
+MODEL = "[('_type', 'instant'), ('model_name', 'gpt-4o'), ('stop', None), ('temperature', 0)]"
+
+
+def words(length: int, seed: int) -> str:
+    start = seed % len(WORDS)
+    text = " ".join(itertools.islice(itertools.cycle(WORDS[start:] + WORDS[:start]), length // 4 + 1))
+    return text[:length]
+
+
+def messages(number: int, size: int) -> list[BaseMessage]:
+    """A prompt of about ``size`` characters that no other number has."""
+    return [SystemMessage(words(size, 0)), HumanMessage(f"Question {number}: {words(60, number)}?")]
+
+
+def answer(number: int) -> ChatGeneration:
+    usage = {"input_tokens": 500, "output_tokens": 170, "total_tokens": 670}
+    metadata = {"model_name": "gpt-4o", "finish_reason": "stop", "id": f"chatcmpl-{number}"}
+    return ChatGeneration(
+        message=AIMessage(
+            f"Answer {number}: {words(690, number)}",
+            response_metadata=metadata,
+            usage_metadata=usage,  # type: ignore[arg-type]
+            id=f"lc_run--{number}",
+        )
+    )
+
+
+class InstantModel(BaseChatModel):
+    """Answers at once, so that all that is timed is LangChain and the cache."""
+
+    model_name: str = "gpt-4o"
+
+    @property
+    def _llm_type(self) -> str:
+        return "instant"
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        return ChatResult(generations=[answer(0)])
+
+
+# -- the subjects --------------------------------------------------------------------------------------------------
+
+
+def open_cache(name: str, where: str) -> BaseCache:
+    """A LangChain cache by name; ``where`` is a Redis URL or a directory."""
+    if name == "askonce":
+        url = where if where.startswith("redis") else f"sqlite:///{where}/askonce.db"
+        return AskOnceCache(url, timeout_seconds=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from langchain_community.cache import RedisCache, SQLiteCache
+
+        if name == "community-sqlite":
+            return SQLiteCache(database_path=f"{where}/community.db")
+        return RedisCache(redis_=redis.Redis.from_url(where))
+
+
+def fill(name: str, where: str, first: int, count: int, size: int) -> None:
+    """Put answers, as another process."""
+    cache = open_cache(name, where)
+    for number in range(first, first + count):
+        cache.update(dumps(messages(number, size)), MODEL, [answer(number)])
+
+
+def fill_elsewhere(name: str, where: str, first: int, count: int, size: int) -> None:
+    arguments = ["--fill", name, where, str(first), str(count), str(size)]
+    subprocess.run([sys.executable, "-m", "benchmarks.hits", *arguments], check=True)
+
+
+class Floors:
+    """Bare reads of 1.5 kB by key, from the very client libraries that the caches use."""
+
+    def __init__(self, directory: str, redis_url: str, count: int) -> None:
+        value = b"x" * 1500
+        self.sqlite = sqlite3.connect(f"{directory}/floor.db", isolation_level=None)
+        self.sqlite.execute("PRAGMA journal_mode=WAL")
+        self.sqlite.execute("CREATE TABLE floor (id INTEGER PRIMARY KEY, key BLOB UNIQUE, value BLOB)")
+        self.redis = redis.Redis.from_url(redis_url)
+        pipeline = self.redis.pipeline()
+        self.sqlite.execute("BEGIN")
+        for number in range(count):
+            self.sqlite.execute("INSERT INTO floor (key, value) VALUES (?, ?)", (self.key(number), value))
+            pipeline.set(self.key(number), value)
+        self.sqlite.execute("COMMIT")
+        pipeline.execute()
+
+    @staticmethod
+    def key(number: int) -> bytes:
+        return b"floor-%026d" % number
+
+    def select(self, number: int) -> object:
+        return self.sqlite.execute("SELECT value FROM floor WHERE key = ?", (self.key(number),)).fetchone()
+
+    def get(self, number: int) -> object:
+        return self.redis.get(self.key(number))
+
+
+# -- what is measured ----------------------------------------------------------------------------------------------
+
+
+def lookups(rounds: int, size: int, directory: str, redis_url: str) -> tuple[dict[str, Series], list[Claim]]:
+    """One look-up of a prompt of ``size`` characters that this process has not seen."""
+    total = rounds * SAMPLE
+    places = {"askonce": directory, "community-sqlite": directory, "community-redis": redis_url}
+    for name, where in places.items():
+        fill_elsewhere(name, where, 0, total, size)
+    fill_elsewhere("askonce", redis_url, 0, total, size)
+    floors = Floors(directory, redis_url, SAMPLE)
+    memory = InMemoryCache()
+    caches = {
+        "askonce, SQLite": open_cache("askonce", directory),
+        "langchain-community SQLiteCache": open_cache("community-sqlite", directory),
+        "askonce, Redis": open_cache("askonce", redis_url),
+        "langchain-community RedisCache": open_cache("community-redis", redis_url),
+        "langchain-core InMemoryCache": memory,
+    }
+    near = AskOnceCache(Cache("memory://", near_seconds=3600, near_entries=100_000))
+    names = [*caches, "askonce, near tier", "floor: sqlite3 SELECT", "floor: redis-py GET"]
+    series = {name: Series(name) for name in names}
+    for number in range(rounds):
+        numbers = range(number * SAMPLE, (number + 1) * SAMPLE)
+        prompts = [dumps(messages(one, size)) for one in numbers]
+        for prompt, one in zip(prompts, numbers, strict=True):
+            memory.update(prompt, MODEL, [answer(one)])
+            near.update(prompt, MODEL, [answer(one)])
+        for name, cache in caches.items():
+            assert cache.lookup(prompts[0], MODEL) is not None, f"{name} missed what was put"
+            series[name].rounds.append(one_by_one([partial(cache.lookup, prompt, MODEL) for prompt in prompts[1:]]))
+        series["askonce, near tier"].rounds.append(
+            one_by_one([partial(near.lookup, prompt, MODEL) for prompt in prompts])
+        )
+        series["floor: sqlite3 SELECT"].rounds.append(one_by_one([partial(floors.select, i) for i in range(SAMPLE)]))
+        series["floor: redis-py GET"].rounds.append(one_by_one([partial(floors.get, i) for i in range(SAMPLE)]))
+    ours, theirs = series["askonce, SQLite"], series["langchain-community SQLiteCache"]
+    redis_ours, redis_theirs = series["askonce, Redis"], series["langchain-community RedisCache"]
+    label = f"{size // 1000} kB prompt"
+    claims = [
+        Claim(f"{label}: SQLite look-up, times faster than SQLiteCache", theirs.over(ours), 8, at_least=True),
+        Claim(f"{label}: Redis look-up, times faster than RedisCache", redis_theirs.over(redis_ours), 2.5, True),
+    ]
+    if size <= 2000:
+        claims += [
+            Claim(f"{label}: Redis look-up over a bare GET", redis_ours.over(series["floor: redis-py GET"]), 2),
+            Claim(f"{label}: near-tier look-up, µs", Ratio(series["askonce, near tier"].rounds), 25),
+        ]
+    return series, claims
+
+
+def whole_calls(rounds: int, directory: str) -> tuple[dict[str, Series], list[Claim]]:
+    """A whole ``model.invoke`` that hits."""
+    place = f"{directory}/invoke"
+    Path(place).mkdir()
+    sqlite, memory = open_cache("askonce", place), InMemoryCache()
+    models = {
+        "invoke: no cache, instant model": InstantModel(cache=False),
+        "invoke: InMemoryCache": InstantModel(cache=memory),
+        "invoke: askonce, SQLite": InstantModel(cache=sqlite),
+    }
+    series = {name: Series(name) for name in models}
+    prompts = [messages(number, 2000) for number in range(SAMPLE)]
+    for model in models.values():
+        for prompt in prompts:
+            model.invoke(prompt)
+    for _ in range(rounds):
+        for name, model in models.items():
+            series[name].rounds.append(one_by_one([partial(model.invoke, prompt) for prompt in prompts]))
+    ratio = series["invoke: askonce, SQLite"].over(series["invoke: InMemoryCache"])
+    return series, [Claim("model.invoke hit on SQLite over InMemoryCache's", ratio, 1.3)]
+
+
+def many_entries(rounds: int, entries: int, directory: str, redis_url: str) -> list[Claim]:
+    """Look-ups among a thousand entries and among very many."""
+    claims = []
+    for store, url in (("SQLite", f"sqlite:///{directory}/many.db"), ("Redis", redis_url)):
+        caches = {}
+        for name, count in (("few", 1000), ("many", entries)):
+            caches[name] = AskOnceCache(url, namespace=name, timeout_seconds=60)
+            stuff(caches[name].cache, count)
+            for number in range(SAMPLE):
+                caches[name].update(dumps(messages(number, 2000)), MODEL, [answer(number)])
+        series = {name: Series(name) for name in caches}
+        prompts = [dumps(messages(number, 2000)) for number in range(SAMPLE)]
+        for _ in range(rounds):
+            for name, cache in caches.items():
+                calls = [partial(cache.lookup, prompt, MODEL) for prompt in prompts]
+                series[name].rounds.append(one_by_one(calls))
+        what = f"{store} look-up among {entries:,} entries over among 1,000"
+        claims.append(Claim(what, series["many"].over(series["few"]), 1.5))
+        for cache in caches.values():
+            cache.clear()
+            cache.close()
+    return claims
+
+
+def stuff(cache: Cache, count: int) -> None:
+    """Put ``count`` entries of the usual size that nobody asks for."""
+    value = b"\x01\x00" + bytes(900)
+
+    def batches() -> Iterator[list[Record]]:
+        for first in range(0, count, 500):
+            numbers = range(first, min(first + 500, count))
+            yield [Record(number.to_bytes(32, "big"), value, weight=number / count) for number in numbers]
+
+    for batch in batches():
+        cache.store.put(cache.namespace, batch, UNLIMITED)
+
+
+async def concurrency(rounds: int, redis_url: str, tasks: int = 200, each: int = 10) -> list[Claim]:
+    """Look-ups a second by 200 tasks at once, over bare ``redis.asyncio`` GETs a second."""
+    cache = AskOnceCache(redis_url, namespace="concurrency", timeout_seconds=10)
+    prompts = [dumps(messages(number, 2000)) for number in range(tasks * each)]
+    for number, prompt in enumerate(prompts):
+        await cache.aupdate(prompt, MODEL, [answer(number)])
+    client = redis.asyncio.Redis.from_url(redis_url)
+    await client.set("floor", b"x" * 1500)
+
+    async def per_second(call: Callable[[int], Any]) -> float:
+        async def worker(worker_number: int) -> None:
+            for number in range(worker_number * each, (worker_number + 1) * each):
+                assert await call(number) is not None
+
+        started = time.perf_counter()
+        await asyncio.gather(*(worker(number) for number in range(tasks)))
+        return tasks * each / (time.perf_counter() - started)
+
+    ratios = []
+    for _ in range(rounds):
+        ours = await per_second(lambda number: cache.alookup(prompts[number], MODEL))
+        floor = await per_second(lambda number: client.get("floor"))
+        ratios.append(ours / floor)
+    await client.aclose()
+    await cache.aclose()
+    return [Claim(f"{tasks} concurrent look-ups on Redis over redis.asyncio GETs, throughput", Ratio(ratios), 0.7, True)]
+
+
+def imports(rounds: int) -> list[Claim]:
+    """Milliseconds that an import takes in a fresh interpreter."""
+
+    def milliseconds(module: str, first: str = "sys") -> float:
+        code = f"import {first}, time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+        return 1000 * float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+
+    core = "langchain_core.caches, langchain_core.outputs, langchain_core.language_models, langchain_core.embeddings"
+    milliseconds("askonce")
+    return [
+        Claim("import askonce, ms", Ratio([milliseconds("askonce") for _ in range(rounds)]), 60),
+        Claim(
+            "import askonce.langchain after langchain-core, ms",
+            Ratio([milliseconds("askonce.langchain", core) for _ in range(rounds)]),
+            60,
+        ),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--markdown", type=Path, help="write the tables there too")
+    parser.add_argument("--fill", nargs=5, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.fill:
+        name, where, first, count, size = options.fill
+        fill(name, where, int(first), int(count), int(size))
+        return
+    url = servers.start("redis-8.2").url
+    claims: list[Claim] = []
+    timed: list[tuple[str, dict[str, Series]]] = []
+    with tempfile.TemporaryDirectory() as small, tempfile.TemporaryDirectory() as large:
+        for size, directory in ((2_000, small), (100_000, large)):
+            print(f"look-ups of {size:,} characters …", flush=True)
+            series, found = lookups(options.rounds, size, directory, url)
+            timed.append((f"look-up, {size // 1000} kB prompt", series))
+            claims += found
+            redis.Redis.from_url(url).flushall()
+        print("whole calls …", flush=True)
+        series, found = whole_calls(options.rounds, small)
+        timed.append(("whole call", series))
+        claims += found
+        print("concurrency …", flush=True)
+        claims += asyncio.run(concurrency(options.rounds, url))
+        print("imports …", flush=True)
+        claims += imports(options.rounds)
+        print(f"{options.entries:,} entries …", flush=True)
+        claims += many_entries(options.rounds, options.entries, small, url)
+    tables = [markdown(("what", "median of rounds (spread)", "aim", ""), [claim.row() for claim in claims])]
+    for title, series in timed:
+        fastest = min(one.median for one in series.values())
+        rows = [(one.name, f"{one.median:.0f}", f"{one.median / fastest:.1f}") for one in series.values()]
+        tables.append(markdown((title, "µs here", "times the fastest"), rows))
+    report = "\n\n".join(tables) + "\n"
+    print("\n" + report)
+    if options.markdown:
+        options.markdown.write_text(report)
+
+
+if __name__ == "__main__":
+    main()
