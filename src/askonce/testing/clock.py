@@ -17,6 +17,7 @@ class FakeClock:
         self.now = float(int(time.time())) if now is None else now
 
     def __call__(self) -> float:
+        """Now."""
         return self.now
 
     def advance(self, seconds: float) -> None:

@@ -43,10 +43,12 @@ class StoreModel:
         return {key: row.record.value for key, row in self.rows.items()}
 
     def size(self) -> Size:
+        """How much `content` is."""
         values = self.content().values()
         return Size(len(values), sum(map(len, values)))
 
     def put(self, records: Sequence[Record], budget: Budget) -> int:
+        """As ``Store.put``."""
         evicted = 0
         for record in records:
             self.delete([record.key])
@@ -57,21 +59,25 @@ class StoreModel:
         return evicted
 
     def touch(self, hits: Mapping[bytes, int], policy: Policy) -> None:
+        """As ``Store.touch``."""
         for key in self.content().keys() & hits.keys():
             row = self.rows[key]
             row.hits += hits[key]
             row.priority = self._base(row.record, policy) + row.hits * row.record.weight
 
     def evict(self, budget: Budget) -> int:
+        """As ``Store.evict``."""
         return self._evict(budget, entries=0, size_bytes=0)
 
     def delete(self, keys: Iterable[bytes]) -> int:
+        """As ``Store.delete``."""
         gone = self.content().keys() & set(keys)
         for key in gone:
             del self.rows[key]
         return len(gone)
 
     def delete_tag(self, tag: str) -> int:
+        """As ``Store.delete_tag``."""
         self.content()
         return self.delete([key for key, row in self.rows.items() if tag in row.record.tags])
 
