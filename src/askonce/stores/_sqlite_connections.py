@@ -183,7 +183,7 @@ def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
         StoreUnavailable: it is locked, or the disk is full.
     """
     _create_file(path)
-    connection = sqlite3.connect(path, timeout_seconds, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
     try:
         if not _is_ours(connection, path):
             _create_tables(connection, path, time.monotonic() + timeout_seconds)
