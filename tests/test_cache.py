@@ -545,6 +545,49 @@ def test_a_stale_answer_stands_in_for_a_stream_that_fails_to_begin(store: Memory
     assert "".join(streamer.chunks("q")) == "stale: q!"
 
 
+async def test_a_stale_answer_stands_in_after_nothing_but_none_was_streamed(
+    store: MemoryStore, clock: FakeClock
+) -> None:
+    cache = Cache(store, clock=clock, ttl=60, stale_if_error=60)
+    asker = Asker(cache)
+    asker.ask("q")
+    clock.advance(70)
+
+    def produce() -> Iterator[str | None]:
+        yield None
+        raise RuntimeError("the model fails when its stream is read")
+
+    async def aproduce() -> AsyncIterator[str | None]:
+        yield None
+        raise RuntimeError("the model fails when its stream is read")
+
+    def replay(hit: Hit) -> Iterator[str | None]:
+        return iter([asker.text(hit)])
+
+    assert list(cache.stream(asker.request("q"), produce, lambda: None, replay)) == [None, "stale: q!"]
+    streamed = cache.astream(asker.request("q"), aproduce, lambda: None, replay)
+    assert [chunk async for chunk in streamed] == [None, "stale: q!"]
+
+
+# -- what is kept, by name and as a whole --------------------------------------------------------------------------
+
+
+async def test_answers_can_be_listed_and_forgotten_one_by_one(store: MemoryStore, clock: FakeClock) -> None:
+    asker = Asker(Cache(store, clock=clock, ttl=60, stale_if_error=60, near_seconds=60))
+    asker.ask("old")
+    clock.advance(61)
+    for question in ("a", "b", "c"):
+        asker.ask(question)
+    with control(namespace="other"):
+        asker.ask("elsewhere")
+    assert asker.cache.forget(asker.request("a"))
+    assert not asker.cache.forget(asker.request("a"))
+    assert await asker.cache.aforget(asker.request("b"))
+    assert [entry.payload for entry in asker.cache.entries()] == [b"c!"]
+    assert [entry.payload async for entry in asker.cache.aentries()] == [b"c!"]
+    assert asker.ask("a") == "a!"
+
+
 # -- the store fails -----------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from askonce.codec import Codec
 from askonce.control import Control, current_control
-from askonce.entry import Answer, Hit, Miss
+from askonce.entry import Answer, Entry, Hit, Miss
 from askonce.errors import ConfigError
 from askonce.eviction import Budget, Policy, PolicyName
 from askonce.faces import Awaiting, Inline, run
@@ -228,7 +228,9 @@ class Cache:
 
         Args:
             request: what is asked.
-            produce: asks the model.
+            produce: asks the model. ``None`` among its chunks is passed on and is nothing yet: a model that fails
+                after it may still be stood in for by a stale answer. So an adapter can have the model asked by
+                the stream's first step, and leave the reading of it to whoever gets the rest.
             pack: turns what was produced, when it is complete, into what is kept.
             replay: turns a hit into a stream.
         """
@@ -243,7 +245,7 @@ class Cache:
         begun = False
         try:
             for chunk in produce():
-                begun = True
+                begun = begun or chunk is not None
                 yield chunk
         except BaseException as error:
             stale = run(self._way.give_up(self._inline, request, lead, error))
@@ -274,7 +276,7 @@ class Cache:
         begun = False
         try:
             async for chunk in produce():
-                begun = True
+                begun = begun or chunk is not None
                 yield chunk
         except BaseException as error:
             stale = await self._way.give_up(self._awaiting, request, lead, error)
@@ -396,6 +398,38 @@ class Cache:
         """Asynchronous `clear`."""
         self._drop_near()
         await self.store.aclear(self._namespace_in_force())
+
+    def forget(self, request: Request) -> bool:
+        """Delete the answer to a request; returns whether there was one.
+
+        Raises:
+            StoreError: the store failed, so the answer may still be there.
+        """
+        self._drop_near()
+        return self.store.delete(request.namespace, [request.key]) > 0
+
+    async def aforget(self, request: Request) -> bool:
+        """Asynchronous `forget`."""
+        self._drop_near()
+        return await self.store.adelete(request.namespace, [request.key]) > 0
+
+    def entries(self) -> Iterator[Entry]:
+        """The answers of the namespace in force that can be used now, in no order.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        namespace = self._namespace_in_force()
+        for key, data in self.store.scan(namespace):
+            if (entry := self._way.usable(namespace, key, data)) is not None:
+                yield entry
+
+    async def aentries(self) -> AsyncIterator[Entry]:
+        """Asynchronous `entries`."""
+        namespace = self._namespace_in_force()
+        async for key, data in self.store.ascan(namespace):
+            if (entry := self._way.usable(namespace, key, data)) is not None:
+                yield entry
 
     def _drop_near(self) -> None:
         if self._way.near is not None:

@@ -196,6 +196,14 @@ class Way:
             self.near.put(request.namespace, request.key, entry, now)
         return self._freshness.judge(entry, now, request.control.ttl_seconds)
 
+    def usable(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
+        """The entry in ``data``, found by a scan, if it can be read and is fresh."""
+        try:
+            entry = self._codec.decode(data, bound_to=Request(namespace, key, Control()).place)
+        except CodecError:
+            return None
+        return entry if isinstance(self._freshness.judge(entry, self._clock(), None), Hit) else None
+
     def _hit(self, request: Request, hit: Hit) -> Hit:
         self.counters.hit(hit)
         self.hits.add(request.namespace, request.key)
