@@ -1,0 +1,25 @@
+"""LlamaIndex over the cache.
+
+    import askonce.llama_index
+
+    askonce.llama_index.install("sqlite:///cache.db")   # Settings.llm and Settings.embed_model, now and later
+
+or piece by piece: ``cached(llm)``, ``CachedEmbedding(embed_model)``, and ``AskOnceKVStore`` where LlamaIndex
+takes a key-value store. Importing this changes nothing in the framework.
+"""
+
+from askonce.errors import MissingExtraError
+
+try:
+    import llama_index.core  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name not in ("llama_index", "llama_index.core"):
+        raise
+    raise MissingExtraError("askonce.llama_index", "llama-index") from error
+
+from askonce.llama_index.embedding import CachedEmbedding
+from askonce.llama_index.kvstore import AskOnceKVStore
+from askonce.llama_index.llm import cached
+from askonce.llama_index.settings import Installation, install
+
+__all__ = ["AskOnceKVStore", "CachedEmbedding", "Installation", "cached", "install"]

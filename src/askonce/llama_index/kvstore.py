@@ -1,0 +1,174 @@
+"""`AskOnceKVStore`: a LlamaIndex key-value store over the cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from llama_index.core.storage.kvstore.types import DEFAULT_BATCH_SIZE, DEFAULT_COLLECTION, BaseKVStore
+
+from askonce.cache import Cache, shared_cache
+from askonce.entry import Answer, Entry, Hit
+from askonce.keys import Form
+from askonce.stores import Store
+from askonce.way import Request
+
+
+class _Kept(msgspec.Struct, array_like=True, tag="askonce kv"):
+    """A value, and the name that it is under; tagged, so that a scan tells it from other entries."""
+
+    collection: str
+    key: str
+    value: str
+
+
+_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(_Kept)
+
+
+class AskOnceKVStore(BaseKVStore):
+    """For ``IngestionCache(cache=…)`` and an embedding model's ``embeddings_cache=…``.
+
+    What is put may be gone later: it expires and is evicted as the cache's settings say, and a store that is down
+    holds nothing. So this is no place for a docstore or an index store. Threads, tasks and processes may share it.
+
+    LlamaIndex names an embedding by its text alone, neither by its model nor by its kind; `CachedEmbedding` does
+    not mix them up.
+
+    Args:
+        store: a store's URL, a `Store`, a `Cache`, or ``None`` for the default store.
+        options: further arguments of `Cache`.
+
+    Raises:
+        ConfigError: as `Cache` does.
+    """
+
+    def __init__(self, store: str | Store | Cache | None = None, **options: Any) -> None:
+        self.cache = shared_cache(store, options)
+        self._source = (store, options) if store is None or isinstance(store, str) else None
+
+    def __reduce__(self) -> Any:
+        if self._source is None:
+            raise TypeError("an AskOnceKVStore can be pickled only if its store was given as a URL")
+        return _open, self._source
+
+    # -- one value ---------------------------------------------------------------------------------------------
+
+    def put(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
+        """Keep a value.
+
+        Raises:
+            TypeError: it is not plain JSON.
+        """
+        self.cache.keep_many(*self._pack([(key, val)], collection))
+
+    async def aput(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
+        """Asynchronous `put`."""
+        await self.cache.akeep_many(*self._pack([(key, val)], collection))
+
+    def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
+        """The value under a key, as a new map, or ``None``."""
+        return self.get_many([key], collection)[0]
+
+    async def aget(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
+        """Asynchronous `get`."""
+        return (await self.aget_many([key], collection))[0]
+
+    def delete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
+        """Delete a value; returns whether there was one.
+
+        Raises:
+            StoreError: the store failed, so the value may still be there.
+        """
+        request = self._request(key, collection)
+        return request is not None and self.cache.forget(request)
+
+    async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
+        """Asynchronous `delete`."""
+        request = self._request(key, collection)
+        return request is not None and await self.cache.aforget(request)
+
+    # -- many --------------------------------------------------------------------------------------------------
+
+    def get_many(self, keys: Sequence[str], collection: str = DEFAULT_COLLECTION) -> list[dict[str, Any] | None]:
+        """The values under keys, in their order, in one round trip."""
+        requests = [self._request(key, collection) for key in keys]
+        found = iter(self.cache.find_many([request for request in requests if request is not None]))
+        return [None if request is None else _value(next(found)) for request in requests]
+
+    async def aget_many(
+        self, keys: Sequence[str], collection: str = DEFAULT_COLLECTION
+    ) -> list[dict[str, Any] | None]:
+        """Asynchronous `get_many`."""
+        requests = [self._request(key, collection) for key in keys]
+        found = iter(await self.cache.afind_many([request for request in requests if request is not None]))
+        return [None if request is None else _value(next(found)) for request in requests]
+
+    def put_all(
+        self,
+        kv_pairs: list[tuple[str, dict[str, Any]]],
+        collection: str = DEFAULT_COLLECTION,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> None:
+        """Keep values, ``batch_size`` of them in one round trip."""
+        for start in range(0, len(kv_pairs), batch_size):
+            self.cache.keep_many(*self._pack(kv_pairs[start : start + batch_size], collection))
+
+    async def aput_all(
+        self,
+        kv_pairs: list[tuple[str, dict[str, Any]]],
+        collection: str = DEFAULT_COLLECTION,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> None:
+        """Asynchronous `put_all`."""
+        for start in range(0, len(kv_pairs), batch_size):
+            await self.cache.akeep_many(*self._pack(kv_pairs[start : start + batch_size], collection))
+
+    def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
+        """All values of a collection by their keys. Reads the whole namespace.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        kept = (_kept(entry) for entry in self.cache.entries())
+        return {one.key: json.loads(one.value) for one in kept if one and one.collection == collection}
+
+    async def aget_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
+        """Asynchronous `get_all`."""
+        kept = [_kept(entry) async for entry in self.cache.aentries()]
+        return {one.key: json.loads(one.value) for one in kept if one and one.collection == collection}
+
+    # -- names and bytes ---------------------------------------------------------------------------------------
+
+    def _request(self, key: str, collection: str) -> Request | None:
+        # As they are, not as text that is read: keys which differ in anything are different.
+        return self.cache.request(lambda: Form({"kind": "kv", "collection": collection, "key": key}))
+
+    def _pack(
+        self, pairs: Sequence[tuple[str, dict[str, Any]]], collection: str
+    ) -> tuple[list[Request], list[Answer], float]:
+        requests, answers = [], []
+        for key, value in pairs:
+            payload = _encoder.encode(_Kept(collection, key, json.dumps(value)))
+            request = self._request(key, collection)
+            if request is not None:
+                requests.append(request)
+                answers.append(Answer(payload))
+        return requests, answers, 0.0  # how long the making took is not known here
+
+
+def _open(store: str | None, options: dict[str, Any]) -> AskOnceKVStore:
+    return AskOnceKVStore(store, **options)
+
+
+def _kept(entry: Entry) -> _Kept | None:
+    try:
+        return _decoder.decode(entry.payload)
+    except msgspec.MsgspecError:
+        return None  # of something else in the same namespace
+
+
+def _value(found: object) -> dict[str, Any] | None:
+    kept = _kept(found.entry) if isinstance(found, Hit) else None
+    return None if kept is None else json.loads(kept.value)

@@ -1,0 +1,146 @@
+"""`install`: the cache under LlamaIndex's ``Settings``."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any
+
+from llama_index.core import Settings
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.llms import LLM
+
+from askonce.cache import Cache, shared_cache
+from askonce.errors import ConfigError
+from askonce.llama_index.embedding import CachedEmbedding
+from askonce.llama_index.llm import cached
+from askonce.llama_index.twin import Twin, original
+from askonce.stores import Store
+from askonce.telemetry import Stats
+
+_installing = threading.Lock()
+_installed: Installation | None = None
+
+
+def install(
+    store: str | Store | Cache | None = None, *, llm: bool = True, embed_model: bool = True, **options: Any
+) -> Installation:
+    """Cache whatever ``Settings.llm`` and ``Settings.embed_model`` are, now and when they are set later.
+
+    A model that LlamaIndex would make by default is still made only when it is first asked for. What was built
+    before (query engines, agents) keeps the model that it was built with. Models that are given cached, with
+    whichever cache, stay as they are.
+
+    Installing again with the same store gives the same installation back.
+
+    Args:
+        store: a store's URL, a `Store`, a `Cache`, or ``None`` for the default store.
+        llm: cache ``Settings.llm``.
+        embed_model: cache ``Settings.embed_model``.
+        options: further arguments of `Cache`.
+
+    Raises:
+        ConfigError: another store is installed, or the same for something else; or `Cache` raises it.
+    """
+    global _installed
+    with _installing:
+        if _installed is not None:
+            if not _installed._is_for(store, options) or (_installed._llm, _installed._embed_model) != (
+                llm,
+                embed_model,
+            ):
+                raise ConfigError(
+                    "askonce is installed already, with another store or for other models; uninstall that first"
+                )
+            return _installed
+        installation = Installation(store, options, llm=llm, embed_model=embed_model)
+        installation._enter_settings()
+        _installed = installation
+        return installation
+
+
+class Installation:
+    """What `install` did, and how to undo it. As a context manager it is undone at the end of the block.
+
+    Attributes:
+        cache: where answers are kept.
+    """
+
+    def __init__(
+        self, store: str | Store | Cache | None, options: dict[str, Any], *, llm: bool, embed_model: bool
+    ) -> None:
+        self.cache = shared_cache(store, options)
+        self._given: tuple[Any, dict[str, Any]] = (store, options)
+        self._llm, self._embed_model = llm, embed_model
+        self._base: type = type(Settings)
+        # The twins that stand in Settings, and the models that they stand for.
+        self._twins: dict[int, tuple[Any, Any]] = {}
+
+    def stats(self) -> Stats:
+        """What was hit, missed and saved."""
+        return self.cache.stats()
+
+    def uninstall(self) -> None:
+        """Leave ``Settings`` with the models that it would hold now without a cache. Twice does nothing."""
+        global _installed
+        with _installing:
+            if _installed is not self:
+                return
+            Settings.__class__ = self._base
+            Settings._llm = self._without_cache(Settings._llm)
+            Settings._embed_model = self._without_cache(Settings._embed_model)
+            _installed = None
+
+    def __enter__(self) -> Installation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.uninstall()
+
+    def _is_for(self, store: str | Store | Cache | None, options: dict[str, Any]) -> bool:
+        if isinstance(store, Cache):
+            return store is self.cache
+        return (store, options) == self._given
+
+    def _enter_settings(self) -> None:
+        base: Any = self._base
+        caching_llm, caching_embed_model = self._llm, self._embed_model
+
+        def get_llm(settings: Any) -> LLM:
+            model: LLM = base.llm.fget(settings)
+            if caching_llm and not isinstance(model, Twin):
+                settings._llm = self._twin(model, cached)
+                model = base.llm.fget(settings)
+            return model
+
+        def get_embed_model(settings: Any) -> BaseEmbedding:
+            model: BaseEmbedding = base.embed_model.fget(settings)
+            if caching_embed_model and not isinstance(model, Twin):
+                settings._embed_model = self._twin(model, CachedEmbedding)
+                model = base.embed_model.fget(settings)
+            return model
+
+        namespace = {
+            "__module__": base.__module__,
+            "__doc__": base.__doc__,
+            "llm": property(get_llm, base.llm.fset),
+            "embed_model": property(get_embed_model, base.embed_model.fset),
+        }
+        Settings.__class__ = type(base.__name__, (base,), namespace)
+
+    def _twin(self, model: Any, make: Any) -> Any:
+        store, options = self._given
+        # By the store's name where it has one, so that the model can be pickled into other processes.
+        by_name = store is None or isinstance(store, str)
+        twin = make(model, store, **options) if by_name else make(model, self.cache)
+        self._twins[id(twin)] = (twin, model)
+        return twin
+
+    def _without_cache(self, model: Any) -> Any:
+        twin, stood_for = self._twins.pop(id(model), (None, None))
+        if twin is None:
+            return model
+        stood_for.__dict__.update(original(twin).__dict__)  # what was set on it meanwhile
+        return stood_for
