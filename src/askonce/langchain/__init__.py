@@ -1,0 +1,42 @@
+"""LangChain: model calls and embeddings answered from a cache.
+
+    from langchain_core.globals import set_llm_cache
+    from askonce.langchain import AskOnceCache
+
+    set_llm_cache(AskOnceCache())          # every call of every model, except streams
+
+    model = cached(ChatOpenAI(model="…"))  # one model, streams included
+    embeddings = CachedEmbeddings(OpenAIEmbeddings(model="…"))
+
+A hit carries ``response_metadata["askonce"]``: what kind of hit it is, its age, and what it saved.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from askonce.errors import MissingExtraError
+
+try:
+    import langchain_core  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "langchain_core":
+        raise
+    raise MissingExtraError("askonce.langchain", "langchain") from error
+
+if TYPE_CHECKING:
+    from askonce.langchain.cache import AskOnceCache
+    from askonce.langchain.embeddings import CachedEmbeddings
+    from askonce.langchain.models import cached
+
+__all__ = ["AskOnceCache", "CachedEmbeddings", "cached"]
+
+_WHERE = {"AskOnceCache": "cache", "CachedEmbeddings": "embeddings", "cached": "models"}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: LangChain's language models alone take half a second to import, and few need all three.
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

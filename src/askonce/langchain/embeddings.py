@@ -1,0 +1,214 @@
+"""`CachedEmbeddings`: texts are embedded once."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from langchain_core.embeddings import Embeddings
+
+from askonce.cache import Cache, shared_cache
+from askonce.entry import Answer, Hit, Miss
+from askonce.errors import AskOnceError, ConfigError
+from askonce.keys import VERSION, Form, Unkeyable, model_form, text
+from askonce.stores import Store
+from askonce.way import Request
+
+Vector = list[float]
+Kind = Literal["document", "query"]
+
+_MODEL_NAMES = (
+    "model",
+    "model_name",
+    "model_id",
+    "repo_id",
+    "deployment",
+    "azure_deployment",
+    "engine",
+    "model_path",
+)
+# How texts are sent, and not what their vectors are.
+_NEUTRAL = frozenset(
+    """
+    chunk_size batch_size max_batch_size skip_empty show_progress_bar check_embedding_ctx_length tiktoken_enabled
+    max_concurrency cache_folder region_name n_jobs threads parallel num_thread keep_alive default_headers
+    """.split()
+)
+
+
+class CachedEmbeddings(Embeddings):
+    """Embeddings that send their model only texts that it has not embedded before.
+
+        embeddings = CachedEmbeddings(OpenAIEmbeddings(model="text-embedding-3-small"))
+
+    Vectors are kept as 32-bit floats. Queries and documents are kept apart, since many models embed them
+    differently. What one batch lacks is sent in one call.
+
+    Args:
+        embeddings: any embeddings.
+        store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
+        model: a name for the model and everything else that its vectors depend on, instead of what
+            ``embeddings`` shows of itself.
+        options: further arguments of `askonce.Cache`.
+
+    Attributes:
+        embeddings: what was given.
+        cache: the `Cache` that is asked.
+
+    Raises:
+        ConfigError: it cannot be told which model it is and ``model`` does not say it, an argument is wrong, or
+            the store cannot be used.
+    """
+
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        store: str | Store | Cache | None = None,
+        *,
+        model: str | None = None,
+        **options: Any,
+    ) -> None:
+        self.embeddings = embeddings
+        self._model = _shown(embeddings) if model is None else {"name": model}
+        self.cache = shared_cache(store, options)
+
+    def embed_documents(self, texts: list[str]) -> list[Vector]:
+        """A vector for each text, in their order.
+
+        Raises:
+            AskOnceError: the model gave another number of vectors than texts.
+        """
+        batch = _Batch(self, "document", texts)
+        batch.found(self.cache.find_many(batch.named))
+        if batch.missing:
+            started = time.monotonic()
+            kept = batch.made(self.embeddings.embed_documents(batch.missing))
+            self.cache.keep_many(*kept, time.monotonic() - started)
+        return batch.vectors()
+
+    async def aembed_documents(self, texts: list[str]) -> list[Vector]:
+        """Asynchronous `embed_documents`."""
+        batch = _Batch(self, "document", texts)
+        batch.found(await self.cache.afind_many(batch.named))
+        if batch.missing:
+            started = time.monotonic()
+            kept = batch.made(await self.embeddings.aembed_documents(batch.missing))
+            await self.cache.akeep_many(*kept, time.monotonic() - started)
+        return batch.vectors()
+
+    def embed_query(self, text: str) -> Vector:
+        """The vector of a query."""
+        request = self._request("query", text)
+        if request is None:
+            return self.embeddings.embed_query(text)
+        found = self.cache.answer(request, lambda: self.embeddings.embed_query(text), _packed)
+        return _unpacked(found.entry.payload) if isinstance(found, Hit) else _rounded(found)
+
+    async def aembed_query(self, text: str) -> Vector:
+        """Asynchronous `embed_query`."""
+        request = self._request("query", text)
+        if request is None:
+            return await self.embeddings.aembed_query(text)
+        found = await self.cache.aanswer(request, lambda: self.embeddings.aembed_query(text), _packed)
+        return _unpacked(found.entry.payload) if isinstance(found, Hit) else _rounded(found)
+
+    def _request(self, kind: Kind, value: str) -> Request | None:
+        body = {
+            "version": VERSION,
+            "kind": f"embedding of a {kind}",
+            "model": self._model,
+            "text": text(value),
+        }
+        return self.cache.request(Form(body).digest)
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the embeddings have."""
+        if name.startswith("__") or name == "embeddings":
+            raise AttributeError(name)
+        return getattr(self.embeddings, name)
+
+
+class _Batch:
+    """Texts to embed, each of them once.
+
+    Attributes:
+        named: the requests for those that may be found.
+        missing: those that are not, in their order.
+    """
+
+    def __init__(self, owner: CachedEmbeddings, kind: Kind, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._requests = {one: owner._request(kind, one) for one in dict.fromkeys(texts)}
+        self._vectors: dict[str, Vector] = {}
+        self.named = [request for request in self._requests.values() if request is not None]
+        self.missing: list[str] = []
+
+    def found(self, found: Sequence[Hit | Miss]) -> None:
+        """Note what the look-up of ``named`` gave."""
+        looked_up = iter(found)
+        for one, request in self._requests.items():
+            hit = None if request is None else next(looked_up)
+            if isinstance(hit, Hit):
+                self._vectors[one] = _unpacked(hit.entry.payload)
+            else:
+                self.missing.append(one)
+
+    def made(self, vectors: Sequence[Sequence[float]]) -> tuple[list[Request], list[Answer]]:
+        """Note what the model gave for ``missing``; returns what of it to keep."""
+        if len(vectors) != len(self.missing):
+            raise AskOnceError(
+                f"the embeddings gave {len(vectors)} vectors for {len(self.missing)} texts; nothing was kept"
+            )
+        requests, answers = [], []
+        for one, vector in zip(self.missing, vectors, strict=True):
+            self._vectors[one] = _rounded(vector)
+            request, answer = self._requests[one], _packed(vector)
+            if request is not None and answer is not None:
+                requests.append(request)
+                answers.append(answer)
+        return requests, answers
+
+    def vectors(self) -> list[Vector]:
+        """A list of its own for each text."""
+        return [list(self._vectors[one]) for one in self._texts]
+
+
+def _packed(vector: Sequence[float]) -> Answer | None:
+    packed = _floats(vector)
+    return Answer(packed.tobytes(), empty=not packed)
+
+
+def _floats(vector: Sequence[float]) -> array[float]:
+    return array("f", vector)
+
+
+def _rounded(vector: Sequence[float]) -> Vector:
+    """As it will come from the cache, so that hits and misses give the same."""
+    return _floats(vector).tolist()
+
+
+def _unpacked(payload: bytes) -> Vector:
+    vector = array("f")
+    vector.frombytes(payload)
+    return vector.tolist()
+
+
+def _shown(embeddings: Embeddings) -> dict[str, Any]:
+    """What of the embeddings' fields their vectors depend on."""
+    cls = type(embeddings)
+    fields = {name: value for name, value in vars(embeddings).items() if not name.startswith("_")}
+    form: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in _NEUTRAL:
+            continue
+        try:
+            form |= model_form({name: value}, [])
+        except Unkeyable:
+            continue  # a client and the like: the name of the model is what counts, and is required below
+    if not any(isinstance(form.get(name), str) and form[name] for name in _MODEL_NAMES):
+        raise ConfigError(
+            f"{cls.__name__} does not show which model it is; say it: CachedEmbeddings(embeddings, model='…')"
+        )
+    return {"class": f"{cls.__module__}.{cls.__qualname__}", **form}

@@ -1,0 +1,227 @@
+"""What LangChain's models answer, as bytes and back.
+
+Only plain data is kept: the fields of messages, never classes. What is no plain data becomes so where the
+application will not miss anything (pydantic objects, enumerations); an answer that holds anything else is not
+kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, Generation
+
+from askonce.entry import Answer, Hit, Usage
+
+logger = logging.getLogger("askonce")
+
+_RUN_IDS = ("lc_run-", "run-")  # ids that LangChain made of the run, not the provider of the answer
+_ENDS = (
+    "finish_reason",
+    "finishReason",
+    "stop_reason",
+    "stopReason",
+    "done_reason",
+    "status",
+    "completionReason",
+)
+_CUT_OFF = frozenset(
+    """
+    length max_tokens max_output_tokens max_tokens_reached model_length model_context_window_exceeded incomplete
+    content_filter content_filtered guardrail_intervened safety image_safety recitation blocklist
+    prohibited_content spii malformed_function_call error error_toxic failed cancelled
+    """.split()
+)
+
+
+class _Message(msgspec.Struct, omit_defaults=True):
+    content: Any
+    additional_kwargs: dict[str, Any] = {}
+    response_metadata: dict[str, Any] = {}
+    tool_calls: list[Any] = []
+    invalid_tool_calls: list[Any] = []
+    usage_metadata: Any = None
+    name: str | None = None
+    id: str | None = None
+    extra: dict[str, Any] = {}
+
+
+class _Generation(msgspec.Struct, omit_defaults=True):
+    """A message or a text; ``info`` without what stands in the message's metadata too, and the names of that."""
+
+    text: str | None = None
+    message: _Message | None = None
+    info: dict[str, Any] | None = None
+    info_in_metadata: list[str] = []
+
+
+def _plain(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    if dump is None or isinstance(value, type):
+        raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__}")
+    return dump(mode="json")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+_decode = msgspec.msgpack.Decoder(list[_Generation]).decode
+
+
+# -- in --------------------------------------------------------------------------------------------------------
+
+
+def pack(
+    generations: Sequence[Generation], model: str | None = None, llm_output: Mapping[str, Any] | None = None
+) -> Answer | None:
+    """What is kept of an answer, or ``None`` if it holds something that cannot be kept.
+
+    Args:
+        generations: the answer; of several when more than one was asked for.
+        model: the model's name, where the answer does not tell it.
+        llm_output: what the provider told of the whole call.
+    """
+    try:
+        payload = _encode([_written(generation) for generation in generations])
+    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
+        logger.info("askonce: an answer is not kept, since it holds what is no plain data: %s", error)
+        return None
+    metadata = [told for generation in generations for told in _metadata(generation)]
+    if llm_output:
+        metadata.append(llm_output)
+    return Answer(
+        payload,
+        usage=_usage(generations, llm_output or {}),
+        model=_told(metadata, ("model_name", "model", "model_id", "modelId")) or model,
+        truncated=any(_cut_off(told) for told in metadata),
+        empty=all(map(_says_nothing, generations)),
+    )
+
+
+def _written(generation: Generation) -> _Generation:
+    info: dict[str, Any] | None = generation.generation_info
+    if not isinstance(generation, ChatGeneration):
+        return _Generation(text=generation.text, info=info)
+    message = generation.message
+    if not isinstance(message, AIMessage):
+        raise TypeError(f"a {type(message).__name__} as an answer")
+    metadata = {name: value for name, value in message.response_metadata.items() if name != "askonce"}
+    repeated = [name for name, value in (info or {}).items() if name in metadata and metadata[name] == value]
+    written = _Message(
+        content=message.content,
+        additional_kwargs=message.additional_kwargs,
+        response_metadata=metadata,
+        tool_calls=message.tool_calls,
+        invalid_tool_calls=message.invalid_tool_calls,
+        usage_metadata=message.usage_metadata,
+        name=message.name,
+        id=None if message.id is None or message.id.startswith(_RUN_IDS) else message.id,
+        extra=message.__pydantic_extra__ or {},
+    )
+    rest = None if info is None else {name: value for name, value in info.items() if name not in repeated}
+    return _Generation(message=written, info=rest, info_in_metadata=repeated)
+
+
+def _metadata(generation: Generation) -> Iterator[Mapping[str, Any]]:
+    if generation.generation_info:
+        yield generation.generation_info
+    if isinstance(generation, ChatGeneration):
+        yield generation.message.response_metadata
+
+
+def _told(metadata: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
+    for name in names:
+        for told in metadata:
+            if isinstance(told.get(name), str) and told[name]:
+                return str(told[name])
+    return None
+
+
+def _cut_off(metadata: Mapping[str, Any]) -> bool:
+    for name in _ENDS:
+        ended = metadata.get(name)
+        ended = getattr(ended, "name", ended)
+        if isinstance(ended, str) and ended.lower().rpartition(".")[2] in _CUT_OFF:
+            return True
+    return bool(metadata.get("incomplete_details"))
+
+
+def _says_nothing(generation: Generation) -> bool:
+    if not isinstance(generation, ChatGeneration):
+        return not generation.text
+    message = generation.message
+    assert isinstance(message, AIMessage)
+    said = message.content if isinstance(message.content, list) else message.content.strip()
+    return not (
+        any(block not in ("", {"type": "text", "text": ""}) for block in said)
+        or message.tool_calls
+        or message.invalid_tool_calls
+        or any(message.additional_kwargs.values())
+    )
+
+
+def _usage(generations: Sequence[Generation], llm_output: Mapping[str, Any]) -> Usage:
+    """Input is what one of the generations tells, output what all of them do."""
+    told: list[dict[str, Any]] = [
+        dict(generation.message.usage_metadata or {})
+        for generation in generations
+        if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage)
+    ]
+    told = [usage for usage in told if usage]
+    if told:
+        details = told[0].get("input_token_details") or {}
+        return Usage(
+            input_tokens=max(int(usage.get("input_tokens") or 0) for usage in told),
+            output_tokens=sum(int(usage.get("output_tokens") or 0) for usage in told),
+            cache_read_tokens=int(details.get("cache_read") or 0),
+            cache_write_tokens=int(details.get("cache_creation") or 0),
+        )
+    usage = llm_output.get("token_usage") or llm_output.get("usage") or {}
+    if not isinstance(usage, Mapping):
+        return Usage()
+    return Usage(
+        input_tokens=int(usage.get("prompt_tokens") or usage.get("input_tokens") or 0),
+        output_tokens=int(usage.get("completion_tokens") or usage.get("output_tokens") or 0),
+    )
+
+
+# -- out -------------------------------------------------------------------------------------------------------
+
+
+def unpack(hit: Hit, *, name_runs: bool = False) -> list[Generation]:
+    """A kept answer as new objects; chat messages show the hit in their metadata.
+
+    Args:
+        hit: what was found.
+        name_runs: give messages whose id was LangChain's own a new one of the kind.
+
+    Raises:
+        msgspec.DecodeError: the payload is none of `pack`.
+    """
+    mark = hit.mark()
+    return [_read(written, mark, name_runs) for written in _decode(hit.entry.payload)]
+
+
+def _read(written: _Generation, mark: dict[str, Any], name_runs: bool) -> Generation:
+    info = written.info
+    kept = written.message
+    if kept is None:
+        return Generation(text=written.text or "", generation_info=info)
+    metadata = kept.response_metadata
+    if info is not None and written.info_in_metadata:
+        info |= {name: metadata[name] for name in written.info_in_metadata}
+    message = AIMessage(
+        content=kept.content,
+        additional_kwargs=kept.additional_kwargs,
+        response_metadata={**metadata, "askonce": dict(mark)},
+        tool_calls=kept.tool_calls,
+        invalid_tool_calls=kept.invalid_tool_calls,
+        usage_metadata=kept.usage_metadata,
+        name=kept.name,
+        id=f"lc_run--{uuid.uuid4()}" if kept.id is None and name_runs else kept.id,
+        **kept.extra,
+    )
+    return ChatGeneration(message=message, generation_info=info)

@@ -1,0 +1,86 @@
+"""The names of requests, as a cache of LangChain's is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from askonce.keys import VERSION, Form, request_form, text
+from askonce.langchain.conversations import conversation_of, conversation_of_messages
+from askonce.langchain.parameters import Parameters, parameters_of
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+CHAT, COMPLETION = "chat", "completion"
+
+
+def form_of(prompt: str, llm_string: str) -> Form:
+    """The normal form of a request.
+
+    Raises:
+        Unkeyable: it holds something whose meaning cannot be told.
+    """
+    parameters = parameters_of(llm_string)
+    conversation = conversation_of(prompt)
+    if conversation is None:
+        return request_form(COMPLETION, parameters.form, parameters.left_out, prompt=text(prompt))
+    left_out = (*parameters.left_out, *conversation.left_out)
+    return request_form(CHAT, parameters.form, left_out, messages=conversation.messages)
+
+
+def digest_of_messages(messages: Iterable[BaseMessage], parameters: Parameters) -> bytes:
+    """The digest of the form of a request to a chat model."""
+    return _digest(CHAT, parameters, messages=conversation_of_messages(messages).messages)
+
+
+def digest_of_prompt(prompt: str, parameters: Parameters) -> bytes:
+    """The digest of the form of a request to a completion model."""
+    return _digest(COMPLETION, parameters, prompt=text(prompt))
+
+
+def _digest(kind: str, parameters: Parameters, **parts: object) -> bytes:
+    # The parameters are written out already; the bytes are the same as those of the whole form.
+    return Form({"version": VERSION, "kind": kind, "model": parameters.encoded, **parts}).digest()
+
+
+class Digests:
+    """Digests of the forms of (prompt, llm_string), those named lately remembered. Thread-safe.
+
+    Args:
+        size: how many are remembered.
+    """
+
+    def __init__(self, size: int = 1024) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._known: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def of(self, prompt: str, llm_string: str) -> bytes:
+        """The digest of the form of a request.
+
+        Raises:
+            Unkeyable: it holds something whose meaning cannot be told.
+        """
+        asked = f"{len(llm_string)}:{llm_string}{prompt}".encode(errors="surrogatepass")
+        name = hashlib.blake2b(asked, digest_size=16).digest()
+        digest = self._known.get(name)
+        if digest is None:
+            parameters = parameters_of(llm_string)
+            conversation = conversation_of(prompt)
+            if conversation is None:
+                digest = digest_of_prompt(prompt, parameters)
+            else:
+                digest = _digest(CHAT, parameters, messages=conversation.messages)
+            if parameters.lasting:
+                self._remember(name, digest)
+        return digest
+
+    def _remember(self, name: bytes, digest: bytes) -> None:
+        with self._lock:
+            self._known[name] = digest
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)
