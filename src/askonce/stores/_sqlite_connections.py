@@ -18,6 +18,7 @@ OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 MMAP_BYTES = 1024 * 1024 * 1024
 CACHE_KIB = 32 * 1024  # filled by what is written; reads go through the map
 WAL_BYTES = 64 * 1024 * 1024
+CHECKPOINT_PAGES = 8000  # keys are random: the longer the WAL, the more writes share a page of the file
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
@@ -188,6 +189,7 @@ def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
         if not _is_ours(connection, path):
             _create_tables(connection, path, time.monotonic() + timeout_seconds)
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")

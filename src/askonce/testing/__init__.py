@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from askonce.testing.clock import FakeClock
@@ -18,6 +19,12 @@ __all__ = ["FakeClock", "StoreConformance", "StoreModel"]
 
 def __getattr__(name: str) -> object:
     if name == "StoreConformance":
+        import pytest
+
+        # Before they are imported, so that their assertions tell what was compared.
+        parts = ("_fixtures", "_records", "_budgets", "_sharing")
+        if f"{__name__}.conformance" not in sys.modules:
+            pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))
         from askonce.testing.conformance import StoreConformance
 
         return StoreConformance

@@ -1,0 +1,130 @@
+"""Budgets: which records are evicted."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from askonce.eviction import Budget, Policy
+from askonce.stores.base import Record, Size
+from askonce.testing._fixtures import TIGHT, StoreFixtures
+from askonce.testing.clock import FakeClock
+from askonce.testing.face import Face
+from askonce.testing.model import StoreModel
+
+Step = tuple[str, Any]
+
+
+def steps() -> st.SearchStrategy[list[Step]]:
+    """Random traces: few keys, so that they meet, and whole numbers, so that every store rounds alike."""
+    keys = st.sampled_from([b"\0", b"a", b"aa", b"ab", b"b", b"\x7f", b"\x80\0", b"\xff", b"long" * 16])
+    record = st.builds(
+        lambda key, length, weight, ttl, tags: (key, b"v" * length, weight, ttl, tuple(tags)),
+        keys,
+        st.integers(0, 45),
+        st.integers(0, 6),
+        st.none() | st.integers(1, 12),
+        st.lists(st.sampled_from(["x", "xy"]), max_size=2),
+    )
+    budget = st.builds(lambda entries, size: (size, entries), st.integers(1, 6), st.integers(1, 100))
+    puts = st.tuples(st.just("put"), st.lists(record, min_size=1, max_size=3))
+    return st.lists(
+        puts
+        | puts
+        | st.tuples(st.just("touch"), st.dictionaries(keys, st.integers(1, 5), min_size=1, max_size=3))
+        | st.tuples(st.just("delete"), st.lists(keys, max_size=2))
+        | st.tuples(st.just("delete_tag"), st.sampled_from(["x", "xy"]))
+        | st.tuples(st.just("advance"), st.integers(1, 5))
+        | st.tuples(st.just("evict"), budget),
+        min_size=4,
+        max_size=30,
+    )
+
+
+class BudgetTests(StoreFixtures):
+    """Limits hold, and the right ones go."""
+
+    # -- budgets ---------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("policy", Policy)
+    def test_limits_hold_after_every_put(self, store: Face, space: str, clock: FakeClock, policy: Policy) -> None:
+        budget = Budget(TIGHT.max_bytes, TIGHT.max_entries, policy)
+        dice = random.Random(7)
+        for start in range(0, 600, 40):
+            clock.advance(1)
+            store.put(
+                space,
+                [
+                    Record(b"key %d" % number, dice.randbytes(dice.randrange(200)), clock() + 500, dice.random())
+                    for number in range(start, start + 40)
+                ],
+                budget,
+            )
+            size = store.size(space)
+            assert not budget.exceeded_by(entries=size.entries, size_bytes=size.size_bytes)
+        assert size.entries > 20
+        rows = store.scan(space)
+        assert size == Size(len(rows), sum(len(value) for _, value in rows))
+
+    def test_a_value_larger_than_the_budget_deletes_the_old_one(self, store: Face, space: str) -> None:
+        budget = Budget(max_bytes=64_000)
+        store.put(space, [Record(b"k", b"old"), Record(b"other", b"v")], budget)
+        assert store.put(space, [Record(b"k", b"x" * 64_001)], budget) == 0
+        assert store.scan(space) == [(b"other", b"v")]
+        assert store.size(space) == Size(1, 1)
+
+    def test_evict_shrinks_a_namespace(self, store: Face, space: str) -> None:
+        store.put(space, [Record(b"%d" % number, b"v" * 100, weight=number) for number in range(600)])
+        evicted = store.evict(space, TIGHT)
+        size = store.size(space)
+        assert size.entries + evicted == 600
+        assert not TIGHT.exceeded_by(entries=size.entries, size_bytes=size.size_bytes)
+        assert store.evict(space, TIGHT) == 0
+
+    def test_victims_have_the_lowest_priority_and_ties_the_smallest_key(self, store: Face, space: str) -> None:
+        if not self.exact_eviction:
+            pytest.skip("this store chooses its victims within shards")
+        budget = Budget(max_bytes=5, policy=Policy.LEC)
+        store.put(space, [Record(key, b"v", weight=2) for key in (b"b", b"aa", b"c", b"a")], budget)
+        store.put(space, [Record(b"z", b"v", weight=1)], budget)
+        store.touch(space, {b"a": 1, b"none": 1}, Policy.LEC)
+        assert store.put(space, [Record(b"new", b"vv", weight=9)], budget) == 2
+        assert {key for key, _ in store.scan(space)} == {b"a", b"b", b"c", b"new"}
+        assert store.put(space, [Record(b"all", b"v" * 5, weight=0)], budget) == 4
+        assert store.scan(space) == [(b"all", b"v" * 5)]
+
+    @pytest.mark.parametrize("policy", Policy)
+    def test_random_traces_leave_what_the_model_says(self, store: Face, clock: FakeClock, policy: Policy) -> None:
+        if not self.exact_eviction:
+            pytest.skip("this store chooses its victims within shards")
+        budget = Budget(max_bytes=100, max_entries=5, policy=policy)
+
+        @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @given(steps())
+        def follow(trace: list[Step]) -> None:
+            space, model = uuid.uuid4().hex, StoreModel(clock)
+            for name, what in trace:
+                if name == "advance":
+                    clock.advance(what)
+                    continue
+                if name == "put":
+                    records = [
+                        Record(key, value, None if ttl is None else clock() + ttl, weight, tags)
+                        for key, value, weight, ttl, tags in what
+                    ]
+                    args: tuple[Any, ...] = (records, budget)
+                elif name == "touch":
+                    args = (what, policy)
+                else:
+                    args = (Budget(what[0], what[1], policy),) if name == "evict" else (what,)
+                assert getattr(store, name)(space, *args) == getattr(model, name)(*args)
+                assert dict(store.scan(space)) == model.content()
+            assert store.size(space) == model.size()
+            store.clear(space)
+
+        follow()

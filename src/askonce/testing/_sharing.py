@@ -1,0 +1,205 @@
+"""What callers share: leases, the change log, and the same records at once."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import random
+import signal
+import warnings
+from collections.abc import Callable
+
+import pytest
+
+from askonce.stores import open_store
+from askonce.stores.base import Record, Size, Store
+from askonce.testing._fixtures import TIGHT, StoreFixtures
+from askonce.testing.clock import FakeClock
+from askonce.testing.face import Call, Face
+
+
+async def mixed_work(call: Call, namespace: str, seed: int, rounds: int = 60) -> None:
+    """Puts, gets, touches and deletes in random order, on keys that other workers use too."""
+    dice = random.Random(seed)
+    for _ in range(rounds):
+        key = b"key %d" % dice.randrange(600)
+        kind = dice.random()
+        if kind < 0.5:
+            records = [
+                Record(
+                    b"key %d" % dice.randrange(600),
+                    dice.randbytes(dice.randrange(200)),
+                    weight=1.0,
+                    tags=("t",),
+                )
+                for _ in range(8)
+            ]
+            await call("put", namespace, records, TIGHT)
+        elif kind < 0.7:
+            await call("touch", namespace, {key: 1})
+        elif kind < 0.9:
+            await call("get", namespace, key)
+        else:
+            await call("delete", namespace, [key])
+
+
+def work_in_process(url: str, namespace: str, seed: int) -> None:
+    """`mixed_work` on a store of its own; runs in another process."""
+    store = open_store(url, timeout_seconds=20)
+    try:
+        Face(store, None).at_once(lambda call, _: mixed_work(call, namespace, seed), times=1)
+    finally:
+        store.close()
+
+
+class SharingTests(StoreFixtures):
+    """Threads, tasks, processes and forks."""
+
+    # -- leases ----------------------------------------------------------------------------------------------
+
+    def test_a_lease_has_one_holder(self, store: Face, space: str, clock: FakeClock) -> None:
+        assert store.lease(space, b"k", "anna", 10)
+        assert not store.lease(space, b"k", "bert", 10)
+        assert store.lease(space, b"other", "bert", 10)
+        assert store.lease(space + "2", b"k", "bert", 10)
+        store.release(space, b"k", "bert")
+        assert not store.lease(space, b"k", "bert", 10)
+        clock.advance(6)
+        assert store.lease(space, b"k", "anna", 10)
+        clock.advance(9)
+        assert not store.lease(space, b"k", "bert", 10)
+        store.release(space, b"k", "anna")
+        assert store.lease(space, b"k", "bert", 10)
+
+    def test_a_lease_ends_by_itself(self, store: Face, space: str, clock: FakeClock) -> None:
+        assert store.lease(space, b"k", "anna", 10)
+        clock.advance(10)
+        assert store.lease(space, b"k", "bert", 10)
+        store.release(space, b"k", "anna")
+        assert not store.lease(space, b"k", "anna", 10)
+
+    def test_of_eight_who_race_for_a_lease_one_wins(self, store: Face, space: str) -> None:
+        for number in range(10):
+            key = b"%d" % number
+
+            async def race(call: Call, runner: int, key: bytes = key) -> bool:
+                return bool(await call("lease", space, key, f"runner {runner}", 60.0))
+
+            assert sum(store.at_once(race)) == 1
+
+    # -- the change log --------------------------------------------------------------------------------------
+
+    def test_the_log_counts_from_one_and_reads_on(self, store: Face, space: str) -> None:
+        page = store.log_read(space, 0)
+        assert (page.events, page.head, page.truncated) == ([], 0, False)
+        events = [b"", b"\0\xff", b"three", b"four"]
+        assert [store.log_append(space, event) for event in events] == [1, 2, 3, 4]
+        assert store.log_append(space + "2", b"elsewhere") == 1
+        page = store.log_read(space, 0)
+        assert (page.events, page.head, page.truncated) == (list(enumerate(events, 1)), 4, False)
+        page = store.log_read(space, 1, 2)
+        assert (page.events, page.head, page.truncated) == ([(2, b"\0\xff"), (3, b"three")], 4, False)
+        page = store.log_read(space, 4)
+        assert (page.events, page.head, page.truncated) == ([], 4, False)
+
+    def test_eight_append_to_the_log_without_gaps(self, store: Face, space: str) -> None:
+        async def append(call: Call, writer: int) -> list[tuple[int, bytes]]:
+            events = [b"%d %d" % (writer, number) for number in range(20)]
+            return [(await call("log_append", space, event), event) for event in events]
+
+        written = sorted(row for rows in store.at_once(append) for row in rows)
+        page = store.log_read(space, 0)
+        assert page.events == written
+        assert [sequence for sequence, _ in written] == list(range(1, 161))
+
+    def test_a_reader_learns_that_it_missed_events(
+        self, open: Callable[..., Store], space: str, log_length: int
+    ) -> None:
+        store = open()
+        head = log_length + log_length // 5 + 300
+        for number in range(1, head + 1):
+            assert store.log_append(space, b"%d" % number) == number
+        page = store.log_read(space, 0, head)
+        oldest = page.events[0][0]
+        assert page.head == head
+        assert page.events == [(number, b"%d" % number) for number in range(oldest, head + 1)]
+        assert len(page.events) >= log_length
+        assert page.truncated == (oldest > 1)
+        assert not store.log_read(space, oldest - 1, 1).truncated
+        assert store.log_read(space, max(oldest - 2, 0), 1).truncated == (oldest > 1)
+        store.close()
+
+    # -- many at once, and life ------------------------------------------------------------------------------
+
+    @staticmethod
+    def assert_accounts_agree(store: Face, space: str) -> None:
+        rows = store.scan(space)
+        size = store.size(space)
+        assert len(dict(rows)) == len(rows) > 20
+        assert size == Size(len(rows), sum(len(value) for _, value in rows))
+        assert not TIGHT.exceeded_by(entries=size.entries, size_bytes=size.size_bytes)
+        assert store.delete_tag(space, "t") == len(rows)
+        assert store.size(space) == Size()
+
+    def test_eight_at_once_keep_the_accounts(self, store: Face, space: str) -> None:
+        store.at_once(lambda call, number: mixed_work(call, space, number))
+        self.assert_accounts_agree(store, space)
+
+    def test_four_processes_at_once_keep_the_accounts(self, store: Face, space: str, url: str | None) -> None:
+        if url is None:
+            pytest.skip("this store is not shared between processes")
+        context = multiprocessing.get_context("spawn")
+        workers = [context.Process(target=work_in_process, args=(url, space, seed)) for seed in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(120)
+        assert [worker.exitcode for worker in workers] == [0] * 4
+        self.assert_accounts_agree(store, space)
+
+    def test_an_event_loop_may_follow_another(
+        self, open: Callable[..., Store], clock: FakeClock, space: str
+    ) -> None:
+        store = open(clock=clock)
+
+        async def work() -> bytes | None:
+            await store.aput(space, [Record(b"k", b"v")])
+            return await store.aget(space, b"k")
+
+        assert [asyncio.run(work()) for _ in range(3)] == [b"v"] * 3
+        assert store.get(space, b"k") == b"v"
+        asyncio.run(store.aclose())
+        store.close()
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+    def test_a_store_survives_a_fork(self, store: Face, space: str, url: str | None) -> None:
+        store.put(space, [Record(b"parent", b"1")])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the parent has threads; all are idle
+            child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                signal.alarm(20)
+                with asyncio.Runner() as runner:
+                    forked = Face(store.store, runner if store.loop else None)
+                    forked.put(space, [Record(b"child", b"2")])
+                    code = 0 if forked.get_many(space, [b"parent", b"child"]) == [b"1", b"2"] else 2
+            finally:
+                os._exit(code)
+        assert store.get(space, b"parent") == b"1"
+        store.put(space, [Record(b"later", b"3")])
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        expected = [b"1", b"3", None if url is None else b"2"]
+        assert store.get_many(space, [b"parent", b"later", b"child"]) == expected
+
+    def test_a_store_closes_twice(
+        self, open: Callable[..., Store], loop: asyncio.Runner | None, space: str
+    ) -> None:
+        store = Face(open(), loop)
+        store.put(space, [Record(b"k", b"v")])
+        store.close()
+        store.close()
+        store.store.close()
+        open().close()
