@@ -182,3 +182,16 @@ def test_what_can_change_the_answer_stays(change: dict[str, object]) -> None:
     assert request_form("chat", model_form(parameters(), [])).digest() != (
         request_form("chat", model_form(parameters(**change), [])).digest()
     )
+
+
+def test_headers_that_hold_only_a_credential_are_no_headers() -> None:
+    assert model_form({"default_headers": {"Authorization": "Bearer x"}}, []) == {}
+    assert model_form({"model_kwargs": {}}, []) == {"model_kwargs": {}}
+
+
+def test_an_object_whose_own_code_fails_has_no_key() -> None:
+    class Holder(BaseModel):
+        function: object
+
+    with pytest.raises(Unkeyable):
+        plain(Holder(function=lambda: None))

@@ -34,7 +34,7 @@ VERSION = 1
 NEUTRAL = frozenset(
     (
         "timeout request_timeout default_request_timeout max_retries retries retry_min_seconds retry_max_seconds "
-        "callbacks callback_manager verbose tags metadata rate_limiter cache client async_client root_client "
+        "stream_chunk_timeout callbacks callback_manager verbose tags metadata rate_limiter cache client async_client root_client "
         "root_async_client http_client http_async_client http_socket_options custom_get_token_ids num_workers "
         "reuse_client show_progress profile ls_structured_output_format ls_provider ls_model_name "
         "streaming stream stream_usage stream_options disable_streaming include_response_headers "
@@ -151,11 +151,16 @@ def _object(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return plain(value.value)
     schema = getattr(value, "model_json_schema", None)
-    if isinstance(value, type) and callable(schema):
-        return plain(schema())
     dump = getattr(value, "model_dump", None)
-    if callable(dump):
-        return plain(dump(mode="json"))
+    try:
+        if isinstance(value, type) and callable(schema):
+            return plain(schema())
+        if callable(dump) and not isinstance(value, type):
+            return plain(dump(mode="json"))
+    except Unkeyable:
+        raise
+    except Exception as error:  # whatever its own code raises: the application is to go on
+        raise Unkeyable(f"a {type(value).__qualname__} cannot be written as plain data: {error}") from error
     raise Unkeyable(f"a {type(value).__module__}.{type(value).__qualname__} has no stable meaning")
 
 
@@ -189,7 +194,9 @@ def model_form(parameters: Mapping[str, Any], left_out: list[str], path: str = "
         elif name in _SCHEMAS:
             form[name] = plain(value)
         elif isinstance(value, Mapping):
-            form[name] = model_form(value, left_out, where)
+            kept = model_form(value, left_out, where)
+            if kept or not value:  # headers that held nothing but a credential are no headers
+                form[name] = kept
         elif isinstance(value, str) and _A_URL.fullmatch(value):
             form[name] = _url(text(value), where, left_out)
         else:
