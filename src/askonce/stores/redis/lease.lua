@@ -1,0 +1,8 @@
+-- KEYS: the lease. ARGV: now, owner, seconds. The end stands in the value, so that the client's clock decides;
+-- the server drops the key a second later.
+local now, owner, seconds = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local held = redis.call('GET', KEYS[1])
+if held and string.sub(held, 9) ~= owner and struct.unpack('>d', held) > now then return 0 end
+local milliseconds = string.format('%d', math.ceil(seconds * 1000) + 1000)
+redis.call('SET', KEYS[1], struct.pack('>d', now + seconds) .. owner, 'PX', milliseconds)
+return 1

@@ -1,0 +1,297 @@
+"""Which commands each operation sends, without sending them.
+
+A namespace is spread over shards, each a hash tag of its own and so in one slot of a cluster. A shard's keys:
+
+=======================  =========  =================================================================
+``askonce:{name.0}:v``   hash       key -> expiry (a double, 0 for never), value
+``askonce:{name.0}:m``   hash       key -> expiry, weight, hits, length of the value, digests of tags
+``askonce:{name.0}:p``   zset       key by priority
+``askonce:{name.0}:x``   zset       key by expiry, for keys that have one
+``askonce:{name.0}:t``   zset       digest of a tag + key, all with score 0: found by their prefix
+``askonce:{name.0}:s``   hash       inflation, size_bytes
+=======================  =========  =================================================================
+
+A plan is a generator: it yields commands that may be sent together, is sent their replies, and returns the
+operation's result. So the synchronous and the asynchronous store share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
+
+from askonce.eviction import Budget, Policy
+from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size
+
+T = TypeVar("T")
+Argument = bytes | str | int | float
+Command = tuple[Argument, ...]
+Plan = Generator[list[Command], list[Any], T]
+
+CLUSTER_SHARDS = 64
+BATCH = 64
+"""How many records one call of a script works on: 64 take about 0.6 ms, in which the server does nothing else."""
+BATCH_BYTES = 1_000_000
+SCAN_COUNT = 100
+_NO_LIMIT = 1e300
+_EXPIRY = struct.Struct(">d")
+
+
+class Script(NamedTuple):
+    """A Lua script and the name that the server gives it."""
+
+    source: str
+    sha: str
+
+
+def _load(name: str, prelude: str = "") -> Script:
+    source = prelude + Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+_SHARD = Path(__file__).with_name("shard.lua").read_text(encoding="utf-8")
+_PUT, _TOUCH, _EVICT, _DELETE, _DELETE_TAG, _SIZE = (
+    _load(name, _SHARD) for name in ("put", "touch", "evict", "delete", "delete_tag", "size")
+)
+_LEASE, _RELEASE, _LOG_APPEND, _LOG_READ = (_load(name) for name in ("lease", "release", "log_append", "log_read"))
+SOURCES = {
+    script.sha: script.source
+    for script in (
+        *(_PUT, _TOUCH, _EVICT, _DELETE, _DELETE_TAG, _SIZE),
+        *(_LEASE, _RELEASE, _LOG_APPEND, _LOG_READ),
+    )
+}
+"""Source of each script by its digest, for a server that does not know it yet."""
+
+
+class Shard(NamedTuple):
+    """The names of one shard's keys, in the order in which the scripts take them."""
+
+    values: bytes
+    records: bytes
+    priorities: bytes
+    expiries: bytes
+    tags: bytes
+    totals: bytes
+
+
+def _name(namespace: str, shard: int, suffix: str) -> bytes:
+    # Quoted, a namespace has no braces, so the first pair around the tag is the one that Redis looks for.
+    return f"askonce:{{{quote(namespace, safe='', errors='surrogatepass')}.{shard}}}:{suffix}".encode()
+
+
+@lru_cache(maxsize=4096)
+def shard(namespace: str, number: int) -> Shard:
+    """The keys of one shard."""
+    return Shard(*(_name(namespace, number, suffix) for suffix in "vmpxts"))
+
+
+def shard_of(key: bytes, shards: int) -> int:
+    """In which of a namespace's shards a key is."""
+    return zlib.crc32(key) % shards if shards > 1 else 0
+
+
+def _expiry(expires_at: float | None) -> float:
+    return 0.0 if expires_at is None else expires_at or -1.0  # 0 stands for never
+
+
+def unpacked(stored: bytes | None, now: float) -> bytes | None:
+    """The value in what is stored; ``None`` if there is none or it has expired."""
+    if stored is None:
+        return None
+    expiry: float = _EXPIRY.unpack_from(stored)[0]
+    return None if 0.0 != expiry <= now else stored[8:]
+
+
+def _call(script: Script, keys: Sequence[bytes], *arguments: Argument) -> Command:
+    return ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+
+def with_source(command: Command) -> Command:
+    """The same call for a server that does not know the script yet; other commands as they are."""
+    return ("EVAL", SOURCES[str(command[1])], *command[2:]) if command[0] == "EVALSHA" else command
+
+
+def _tag_digest(tag: str) -> bytes:
+    return hashlib.blake2b(tag.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _base(policy: Policy, now: float) -> str | float:
+    """The base of a priority, or where a script finds it."""
+    if policy.inflates:
+        return "inflation"
+    return "expiry" if policy is Policy.TTL else policy.base(inflation=0.0, now=now, expires_at=None)
+
+
+def _limits(budget: Budget, shards: int) -> tuple[float, float]:
+    share = budget.share(shards) if shards > 1 else budget
+    return (
+        _NO_LIMIT if share.max_entries is None else share.max_entries,
+        _NO_LIMIT if share.max_bytes is None else share.max_bytes,
+    )
+
+
+def _by_shard(keys: Sequence[bytes], shards: int) -> dict[int, list[int]]:
+    """Positions in ``keys``, by the shard in which they are."""
+    places: dict[int, list[int]] = {}
+    for position, key in enumerate(keys):
+        places.setdefault(shard_of(key, shards), []).append(position)
+    return places
+
+
+def _batches(keys: Sequence[bytes], shards: int) -> Iterator[tuple[int, list[bytes]]]:
+    for number, positions in _by_shard(keys, shards).items():
+        for start in range(0, len(positions), BATCH):
+            yield number, [keys[position] for position in positions[start : start + BATCH]]
+
+
+def fresh(page: Mapping[bytes, bytes], seen: set[bytes], now: float) -> Iterator[tuple[bytes, bytes]]:
+    """The records of a scanned page that were not seen and have not expired."""
+    for key, stored in page.items():
+        value = unpacked(stored, now)
+        if value is not None and key not in seen:
+            seen.add(key)
+            yield key, value
+
+
+def _put_arguments(records: Sequence[Record]) -> Iterator[Argument]:
+    """As many of the records as one call should take, and at least one."""
+    size_bytes = 0
+    for record in records[:BATCH]:
+        if size_bytes and size_bytes + len(record.value) > BATCH_BYTES:
+            return
+        size_bytes += len(record.value)
+        digests = b"".join(sorted({_tag_digest(tag) for tag in record.tags}))
+        expiry = _expiry(record.expires_at)
+        yield from (record.key, _EXPIRY.pack(expiry) + record.value, expiry, record.weight, digests)
+
+
+def _log_names(namespace: str) -> list[bytes]:
+    return [_name(namespace, 0, "log"), _name(namespace, 0, "head")]
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """The operations of the store.
+
+    Attributes:
+        shards: how many each namespace has.
+        clock: seconds since the epoch.
+    """
+
+    shards: int
+    clock: Clock
+
+    def _on(self, script: Script, namespace: str, number: int, *arguments: Argument) -> Command:
+        return _call(script, shard(namespace, number), self.clock(), *arguments)
+
+    def _on_all(self, script: Script, namespace: str, *arguments: Argument) -> Plan[int]:
+        """Call a script on every shard until it is done there; gives the sum of what it counts."""
+        count = 0
+        todo = list(range(self.shards))
+        while todo:
+            replies = yield [self._on(script, namespace, number, *arguments) for number in todo]
+            count += sum(counted for counted, _ in replies)
+            todo = [number for number, (_, done) in zip(todo, replies, strict=True) if not done]
+        return count
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def get_many(self, namespace: str, keys: Sequence[bytes]) -> Plan[list[bytes | None]]:
+        values: list[bytes | None] = [None] * len(keys)
+        places = _by_shard(keys, self.shards)
+        commands: list[Command] = [
+            ("HMGET", shard(namespace, number).values, *(keys[position] for position in positions))
+            for number, positions in places.items()
+        ]
+        replies = (yield commands) if commands else []
+        for positions, reply in zip(places.values(), replies, strict=True):
+            for position, stored in zip(positions, reply, strict=True):
+                values[position] = unpacked(stored, self.clock())
+        return values
+
+    def scan_page(self, namespace: str, number: int, cursor: int) -> Plan[tuple[int, dict[bytes, bytes]]]:
+        [(following, page)] = yield [("HSCAN", shard(namespace, number).values, cursor, "COUNT", SCAN_COUNT)]
+        return int(following), page
+
+    def size(self, namespace: str) -> Plan[Size]:
+        entries = size_bytes = 0
+        todo = list(range(self.shards))
+        while todo:
+            replies = yield [self._on(_SIZE, namespace, number) for number in todo]
+            # What still holds expired records is asked again; only the last answer of a shard counts.
+            entries += sum(held for held, _, swept in replies if swept)
+            size_bytes += sum(held for _, held, swept in replies if swept)
+            todo = [number for number, (_, _, swept) in zip(todo, replies, strict=True) if not swept]
+        return Size(entries, size_bytes)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def put(self, namespace: str, records: Sequence[Record], budget: Budget) -> Plan[int]:
+        evicted = 0
+        places = _by_shard([record.key for record in records], self.shards)
+        todo = {number: [records[position] for position in positions] for number, positions in places.items()}
+        base, limits = _base(budget.policy, self.clock()), _limits(budget, self.shards)
+        while todo:
+            replies = yield [
+                self._on(_PUT, namespace, number, base, *limits, *_put_arguments(waiting))
+                for number, waiting in todo.items()
+            ]
+            for (number, waiting), (gone, done) in zip(list(todo.items()), replies, strict=True):
+                evicted += gone
+                if done < len(waiting):
+                    todo[number] = waiting[done:]
+                else:
+                    del todo[number]
+        return evicted
+
+    def touch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy) -> Plan[None]:
+        base = _base(policy, self.clock())
+        commands = [
+            self._on(_TOUCH, namespace, number, base, *(part for key in keys for part in (key, hits[key])))
+            for number, keys in _batches(list(hits), self.shards)
+        ]
+        if commands:
+            yield commands
+
+    def evict(self, namespace: str, budget: Budget) -> Plan[int]:
+        base, limits = _base(budget.policy, self.clock()), _limits(budget, self.shards)
+        return self._on_all(_EVICT, namespace, base, *limits)
+
+    def delete(self, namespace: str, keys: Sequence[bytes]) -> Plan[int]:
+        commands = [self._on(_DELETE, namespace, number, *batch) for number, batch in _batches(keys, self.shards)]
+        return sum((yield commands)) if commands else 0
+
+    def delete_tag(self, namespace: str, tag: str) -> Plan[int]:
+        return self._on_all(_DELETE_TAG, namespace, _tag_digest(tag))
+
+    def clear(self, namespace: str) -> Plan[None]:
+        yield [("UNLINK", *shard(namespace, number)) for number in range(self.shards)]
+
+    # -- between processes -----------------------------------------------------------------------------------
+
+    def _lease_name(self, namespace: str, key: bytes) -> bytes:
+        return _name(namespace, shard_of(key, self.shards), "lease:") + key
+
+    def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> Plan[bool]:
+        [held] = yield [_call(_LEASE, [self._lease_name(namespace, key)], self.clock(), owner, seconds)]
+        return bool(held)
+
+    def release(self, namespace: str, key: bytes, owner: str) -> Plan[None]:
+        yield [_call(_RELEASE, [self._lease_name(namespace, key)], owner)]
+
+    def log_append(self, namespace: str, event: bytes) -> Plan[int]:
+        [sequence] = yield [_call(_LOG_APPEND, _log_names(namespace), event, LOG_LENGTH)]
+        return int(sequence)
+
+    def log_read(self, namespace: str, after: int, limit: int) -> Plan[LogPage]:
+        [(head, kept, events)] = yield [_call(_LOG_READ, _log_names(namespace), after, limit)]
+        first = max(after, head - kept) + 1
+        return LogPage(list(enumerate(events, first)), head, truncated=after < head - kept)

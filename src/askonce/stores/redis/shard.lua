@@ -1,0 +1,78 @@
+-- The first lines of every script that works on a shard. Nothing here reads the server's clock or makes up a
+-- key name, so the scripts run on a cluster and are the same on every server.
+local values, records, priorities, expiries, tags, totals = unpack(KEYS)
+local now = tonumber(ARGV[1])
+local RECORD = '>dddI4' -- expiry (0 for never), weight, hits, length of the value; then 16 bytes for each tag
+local removals = 256 -- how many records one call may remove, so that no call holds up the server
+
+local function exact(number) -- Lua's own tostring keeps 14 digits
+  return string.format('%.17g', number)
+end
+
+local function add_bytes(count)
+  redis.call('HINCRBY', totals, 'size_bytes', string.format('%d', count))
+end
+
+local function remove(key) -- true if there was a record that had not expired
+  local record = redis.call('HGET', records, key)
+  if not record then return false end
+  local expiry, _, _, size = struct.unpack(RECORD, record)
+  redis.call('HDEL', values, key)
+  redis.call('HDEL', records, key)
+  redis.call('ZREM', priorities, key)
+  if expiry ~= 0 then redis.call('ZREM', expiries, key) end
+  for at = 29, #record, 16 do
+    redis.call('ZREM', tags, string.sub(record, at, at + 15) .. key)
+  end
+  add_bytes(-size)
+  return expiry == 0 or expiry > now
+end
+
+local function remove_expired(most) -- the number removed
+  local expired = redis.call('ZRANGEBYSCORE', expiries, '-inf', ARGV[1], 'LIMIT', 0, most)
+  for _, key in ipairs(expired) do remove(key) end
+  return #expired
+end
+
+local function inflation()
+  return tonumber(redis.call('HGET', totals, 'inflation') or '0')
+end
+
+local function base(how, expiry) -- how: 'inflation', 'expiry', or the base itself
+  if how == 'inflation' then return inflation() end
+  if how ~= 'expiry' then return tonumber(how) end
+  return expiry == 0 and 1e15 or expiry
+end
+
+local function held_bytes()
+  return tonumber(redis.call('HGET', totals, 'size_bytes') or '0')
+end
+
+-- Removes what has expired, then the lowest priorities, until `entries` and `size` more fit.
+-- Returns the number evicted, and whether they fit now (if not, the client calls again).
+local function make_room(entries, size, max_entries, max_bytes, inflates)
+  local evicted = 0
+  local held, bytes = redis.call('HLEN', records), held_bytes()
+  while held > 0 and (held + entries > max_entries or bytes + size > max_bytes) do
+    if removals <= 0 then return evicted, false end
+    local gone = remove_expired(1)
+    if gone == 0 then
+      local lowest = redis.call('ZRANGE', priorities, 0, 0, 'WITHSCORES')
+      if inflates and tonumber(lowest[2]) > inflation() then
+        redis.call('HSET', totals, 'inflation', exact(tonumber(lowest[2])))
+      end
+      remove(lowest[1])
+      evicted, gone = evicted + 1, 1
+    end
+    removals = removals - gone
+    held, bytes = redis.call('HLEN', records), held_bytes()
+  end
+  return evicted, true
+end
+
+-- A server with a maxmemory-policy of allkeys-* may have dropped one of the shard's keys: start the shard anew.
+local entries = redis.call('HLEN', values)
+if redis.call('HLEN', records) ~= entries or redis.call('ZCARD', priorities) ~= entries
+    or (entries > 0 and redis.call('HEXISTS', totals, 'size_bytes') == 0) then
+  redis.call('DEL', unpack(KEYS))
+end

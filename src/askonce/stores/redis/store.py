@@ -1,0 +1,362 @@
+"""The store over Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from redis.exceptions import ConnectionError, NoPermissionError
+
+from askonce.errors import ConfigError, StoreError
+from askonce.eviction import UNLIMITED, Budget, Policy
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
+from askonce.stores.redis import connect, plans
+from askonce.stores.redis.plans import Command, Plan, T
+
+logger = logging.getLogger("askonce")
+
+_NO_WAIT = contextlib.nullcontext()
+OLDEST = (6, 2)
+CONNECTIONS = 64
+"""How many connections an event loop uses at once; more calls wait for one, at most for the timeout."""
+READ_BATCH = 128
+"""How many lookups of one turn of the event loop go into one command at most."""
+
+
+_Lookup = tuple[bytes, asyncio.Future[bytes | None]]
+
+
+@dataclass(eq=False)
+class _Loop:
+    """What belongs to one event loop: a client, and the lookups that wait for the end of this turn."""
+
+    client: Any
+    ending: AsyncGenerator[None, None] = field(init=False)
+    lookups: dict[bytes, list[_Lookup]] = field(default_factory=dict)
+    reads: set[asyncio.Task[None]] = field(default_factory=set)
+    busy: bool = False  # a lookup is under way on its own; others that come meanwhile are sent together
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
+
+
+class RedisStore(Store):
+    """Keeps records on a Redis or Valkey server, from version 6.2 on; no server modules are needed.
+
+    On a cluster a namespace has 64 shards with an equal part of the budget each, so which record is evicted is
+    not exactly the lowest of all. Connections are opened when they are first needed.
+
+    A command whose connection broke is sent once more on a new one. So an event may stand twice in the change
+    log if the connection breaks while it is appended.
+
+    Args:
+        url: ``redis://user:password@host:6379/0``, ``rediss://`` (TLS), ``unix:///path/to/redis.sock?db=0``,
+            ``redis+cluster://host:port,host:port``, ``redis+sentinel://host:port,host:port/service/0``; also
+            ``rediss+cluster://`` and ``rediss+sentinel://``. What stands after ``?`` goes to redis-py.
+        timeout_seconds: how long to wait for a connection, and for each answer.
+        clock: seconds since the epoch. Processes that share a server should have theirs in step.
+
+    Raises:
+        ConfigError: the URL cannot be read.
+    """
+
+    def __init__(
+        self, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, clock: Clock = time.time
+    ) -> None:
+        self._server = connect.server_at(url, timeout_seconds)
+        self.url = self._server.url
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._shards = plans.CLUSTER_SHARDS if self._server.kind == "cluster" else 1
+        self._plans = plans.Plans(self._shards, clock)
+        self._opened: tuple[int, Any] = (0, None)  # the client, and the process whose it is: none survives a fork
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
+
+    # -- sending ---------------------------------------------------------------------------------------------
+
+    def _send(self, commands: Sequence[Command]) -> list[Any]:
+        started = time.monotonic()
+        while True:
+            try:
+                pid, client = self._opened
+                if pid != os.getpid():
+                    client = self._connect()
+                return connect.exchange(client, commands)
+            except connect.REDIS_ERRORS as error:
+                if not self._may_be_stale(error, started):
+                    raise connect.store_error(error, self.url) from error
+                started = 0.0
+
+    async def _asend(self, here: _Loop, commands: Sequence[Command]) -> list[Any]:
+        started = time.monotonic()
+        while True:
+            client = here.client
+            try:
+                async with asyncio.timeout(self._timeout_seconds) if here.room.locked() else _NO_WAIT:
+                    await here.room.acquire()
+                try:
+                    return await connect.exchange_async(client, commands)
+                finally:
+                    here.room.release()
+            except connect.REDIS_ERRORS as error:
+                if not self._may_be_stale(error, started):
+                    raise connect.store_error(error, self.url) from error
+                started = 0.0
+                await self._renew(here, client)
+
+    async def _renew(self, here: _Loop, failed: Any) -> None:
+        # redis-py's asynchronous cluster client does not look whether an idle connection is still open, as its
+        # pools do, so the next one that it takes may be closed too.
+        if self._server.kind == "cluster" and here.client is failed:
+            here.client = self._server.connect_async()
+            await connect.close_async(failed)
+
+    def _may_be_stale(self, error: BaseException, started: float) -> bool:
+        """Whether the server may have closed an idle connection, so that one more try on a new one is due."""
+        return isinstance(error, ConnectionError) and time.monotonic() - started < self._timeout_seconds / 2
+
+    def _run(self, plan: Plan[T]) -> T:
+        try:
+            commands = next(plan)
+            while True:
+                commands = plan.send(self._send(commands))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def _arun(self, plan: Plan[T]) -> T:
+        here = await self._here()
+        try:
+            commands = next(plan)
+            while True:
+                commands = plan.send(await self._asend(here, commands))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def _connect(self) -> Any:
+        # No lock: with a cluster that is down, threads would wait for each other's time-outs. Of two clients
+        # that are opened at the same time, one is dropped.
+        client = self._server.connect()
+        self._opened = (os.getpid(), client)
+        return client
+
+    async def _here(self) -> _Loop:
+        """What belongs to the running event loop."""
+        loop = asyncio.get_running_loop()
+        here = self._loops.get(loop)
+        if here is None:
+            here = _Loop(self._server.connect_async())
+            here.ending = self._until_the_end(here)
+            self._loops[loop] = here
+            for other in [reference() for reference in self._loops.keyrefs()]:
+                if other is not None and other.is_closed():
+                    self._loops.pop(other, None)
+            await anext(here.ending)
+        return here
+
+    async def _until_the_end(self, here: _Loop) -> AsyncGenerator[None, None]:
+        # A loop closes its asynchronous generators before it ends: so connections are closed in time also
+        # where nobody called `aclose`, as with several `asyncio.run` in a row.
+        try:
+            yield
+        finally:
+            self._loops.pop(asyncio.get_running_loop(), None)
+            await connect.close_async(here.client)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def get(self, namespace: str, key: bytes) -> bytes | None:
+        shard = plans.shard(namespace, plans.shard_of(key, self._shards))
+        return plans.unpacked(self._send([("HGET", shard.values, key)])[0], self._clock())
+
+    async def aget(self, namespace: str, key: bytes) -> bytes | None:
+        here = self._loops.get(asyncio.get_running_loop()) or await self._here()
+        name = plans.shard(namespace, plans.shard_of(key, self._shards)).values
+        if here.busy:
+            return plans.unpacked(await self._lookup(here, name, key), self._clock())
+        here.busy = True
+        try:
+            return plans.unpacked((await self._asend(here, [("HGET", name, key)]))[0], self._clock())
+        finally:
+            here.busy = False
+
+    async def _lookup(self, here: _Loop, name: bytes, key: bytes) -> bytes | None:
+        """One lookup of many: all that are asked for in one turn of the event loop are sent together."""
+        loop = asyncio.get_running_loop()
+        if not here.lookups:
+            loop.call_soon(self._send_lookups, here)
+        found: asyncio.Future[bytes | None] = loop.create_future()
+        here.lookups.setdefault(name, []).append((key, found))
+        return await found
+
+    def _send_lookups(self, here: _Loop) -> None:
+        lookups, here.lookups = here.lookups, {}
+        read = asyncio.get_running_loop().create_task(self._read(here, lookups))
+        here.reads.add(read)
+        read.add_done_callback(here.reads.discard)
+
+    async def _read(self, here: _Loop, lookups: dict[bytes, list[_Lookup]]) -> None:
+        batches = [
+            (name, waiting[start : start + READ_BATCH])
+            for name, waiting in lookups.items()
+            for start in range(0, len(waiting), READ_BATCH)
+        ]
+        commands: list[Command] = [("HMGET", name, *(key for key, _ in batch)) for name, batch in batches]
+        futures = [found for _, batch in batches for _, found in batch]
+        try:
+            replies = await self._asend(here, commands)
+        except BaseException as error:
+            for found in futures:
+                if not found.done():
+                    found.set_exception(error) if isinstance(error, Exception) else found.cancel()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for found, stored in zip(futures, itertools.chain.from_iterable(replies), strict=True):
+                if not found.done():  # its caller may have been cancelled
+                    found.set_result(stored)
+
+    def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._run(self._plans.get_many(namespace, keys))
+
+    async def aget_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        return await self._arun(self._plans.get_many(namespace, keys))
+
+    def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
+        for number in range(self._shards):
+            seen: set[bytes] = set()  # HSCAN may give a record twice
+            cursor = 0
+            while True:
+                cursor, page = self._run(self._plans.scan_page(namespace, number, cursor))
+                yield from plans.fresh(page, seen, self._clock())
+                if not cursor:
+                    break
+
+    async def ascan(self, namespace: str) -> AsyncIterator[tuple[bytes, bytes]]:
+        for number in range(self._shards):
+            seen: set[bytes] = set()
+            cursor = 0
+            while True:
+                cursor, page = await self._arun(self._plans.scan_page(namespace, number, cursor))
+                for row in plans.fresh(page, seen, self._clock()):
+                    yield row
+                if not cursor:
+                    break
+
+    def size(self, namespace: str) -> Size:
+        return self._run(self._plans.size(namespace))
+
+    async def asize(self, namespace: str) -> Size:
+        return await self._arun(self._plans.size(namespace))
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
+        return self._run(self._plans.put(namespace, records, budget))
+
+    async def aput(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
+        return await self._arun(self._plans.put(namespace, records, budget))
+
+    def touch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
+        self._run(self._plans.touch(namespace, hits, policy))
+
+    async def atouch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
+        await self._arun(self._plans.touch(namespace, hits, policy))
+
+    def evict(self, namespace: str, budget: Budget) -> int:
+        return self._run(self._plans.evict(namespace, budget))
+
+    async def aevict(self, namespace: str, budget: Budget) -> int:
+        return await self._arun(self._plans.evict(namespace, budget))
+
+    def delete(self, namespace: str, keys: Sequence[bytes]) -> int:
+        return self._run(self._plans.delete(namespace, keys))
+
+    async def adelete(self, namespace: str, keys: Sequence[bytes]) -> int:
+        return await self._arun(self._plans.delete(namespace, keys))
+
+    def delete_tag(self, namespace: str, tag: str) -> int:
+        return self._run(self._plans.delete_tag(namespace, tag))
+
+    async def adelete_tag(self, namespace: str, tag: str) -> int:
+        return await self._arun(self._plans.delete_tag(namespace, tag))
+
+    def clear(self, namespace: str) -> None:
+        self._run(self._plans.clear(namespace))
+
+    async def aclear(self, namespace: str) -> None:
+        await self._arun(self._plans.clear(namespace))
+
+    # -- between processes -----------------------------------------------------------------------------------
+
+    def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
+        return self._run(self._plans.lease(namespace, key, owner, seconds))
+
+    async def alease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
+        return await self._arun(self._plans.lease(namespace, key, owner, seconds))
+
+    def release(self, namespace: str, key: bytes, owner: str) -> None:
+        self._run(self._plans.release(namespace, key, owner))
+
+    async def arelease(self, namespace: str, key: bytes, owner: str) -> None:
+        await self._arun(self._plans.release(namespace, key, owner))
+
+    def log_append(self, namespace: str, event: bytes) -> int:
+        return self._run(self._plans.log_append(namespace, event))
+
+    async def alog_append(self, namespace: str, event: bytes) -> int:
+        return await self._arun(self._plans.log_append(namespace, event))
+
+    def log_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
+        return self._run(self._plans.log_read(namespace, after, limit))
+
+    async def alog_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
+        return await self._arun(self._plans.log_read(namespace, after, limit))
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        try:
+            self._check_server()
+            self.size("")  # whether we may use our keys and run scripts
+        except StoreError as error:
+            raise connect.config_error(error, self.url) or error from None
+
+    def _check_server(self) -> None:
+        try:
+            [info] = self._send([("INFO",)])
+        except StoreError as error:
+            if isinstance(error.__cause__, NoPermissionError):
+                return  # a user without the right to ask; the store works nevertheless
+            raise
+        version = str(info.get("redis_version", "0"))
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+            raise ConfigError(f"{self.url} is Redis {version}; askonce needs 6.2 or newer, or Valkey")
+        if info.get("cluster_enabled") and self._server.kind != "cluster":
+            raise ConfigError(f"{self.url} is a node of a cluster: use redis+cluster:// in place of redis://")
+        policy = str(info.get("maxmemory_policy", ""))
+        if policy.startswith("allkeys"):
+            logger.warning(
+                "askonce: %s has maxmemory-policy %s: when its memory is full it drops thousands of records at a "
+                "time. Set maxmemory-policy to noeviction or volatile-ttl, and limit the cache by its own budget.",
+                self.url,
+                policy,
+            )
+
+    def close(self) -> None:
+        (pid, client), self._opened = self._opened, (0, None)
+        if pid == os.getpid():
+            connect.close(client)
+
+    async def aclose(self) -> None:
+        here = self._loops.get(asyncio.get_running_loop())
+        if here is not None:
+            await here.ending.aclose()
+        self.close()
