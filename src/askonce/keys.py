@@ -34,7 +34,8 @@ VERSION = 1
 NEUTRAL = frozenset(
     (
         "timeout request_timeout default_request_timeout max_retries retries retry_min_seconds retry_max_seconds "
-        "stream_chunk_timeout callbacks callback_manager verbose tags metadata rate_limiter cache client async_client root_client "
+        "stream_chunk_timeout "
+        "callbacks callback_manager verbose tags metadata rate_limiter cache client async_client root_client "
         "root_async_client http_client http_async_client http_socket_options custom_get_token_ids num_workers "
         "reuse_client show_progress profile ls_structured_output_format ls_provider ls_model_name "
         "streaming stream stream_usage stream_options disable_streaming include_response_headers "

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any, cast
 
-from langchain_core.language_models._compat_bridge import message_to_events
-from langchain_core.language_models.chat_model_stream import ChatModelStream
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -27,7 +24,8 @@ from askonce.langchain.asking import (
     within,
 )
 from askonce.langchain.chunks import Recording, replay
-from askonce.langchain.payload import pack, unpack
+from askonce.langchain.events import event_overrides
+from askonce.langchain.payload import breaks_off, pack, unpack
 from askonce.langchain.requests import digest_of_messages
 from askonce.way import Request
 
@@ -41,10 +39,7 @@ def overrides(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         methods |= _streaming(base, cache)
         if base._stream is BaseChatModel._stream:
             del methods["_stream"]
-    for name, make in (("_stream_chat_model_events", _events), ("_astream_chat_model_events", _aevents)):
-        if getattr(base, name, None) is not None:
-            methods[name] = make(base, cache)
-    return methods
+    return methods | event_overrides(base, cache)
 
 
 def _request(
@@ -200,68 +195,6 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
 
 def _pack_stream(recording: Recording, model: Any) -> Answer | None:
     generations = recording.generations()
-    return _pack(generations, model) if generations else None
-
-
-# -- streams of protocol events, where a model makes them itself ----------------------------------------------
-
-
-def _events(base: Any, cache: Cache) -> Any:
-    def _stream_chat_model_events(
-        self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
-    ) -> Iterator[Any]:
-        whole = ChatModelStream()
-        source = base._stream_chat_model_events
-
-        def ask() -> Iterator[Any]:
-            limit(self)
-            for event in within(self, source(self, messages, stop=stop, run_manager=run_manager, **kwargs)):
-                whole.dispatch(copy.deepcopy(event))
-                yield event
-
-        request = None if is_asking(self) else _request(cache, self, messages, stop, kwargs)
-        if is_asking(self):
-            yield from source(self, messages, stop=stop, run_manager=run_manager, **kwargs)
-        elif request is None:
-            yield from ask()
-        else:
-            yield from cache.stream(request, ask, lambda: _pack_events(whole, self), _replayed_events)
-
-    return _stream_chat_model_events
-
-
-def _aevents(base: Any, cache: Cache) -> Any:
-    async def _astream_chat_model_events(
-        self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        whole = ChatModelStream()
-        source = base._astream_chat_model_events
-
-        async def ask() -> AsyncIterator[Any]:
-            await alimit(self)
-            events = source(self, messages, stop=stop, run_manager=run_manager, **kwargs)
-            async for event in awithin(self, events):
-                whole.dispatch(copy.deepcopy(event))
-                yield event
-
-        request = None if is_asking(self) else _request(cache, self, messages, stop, kwargs)
-        if is_asking(self):
-            events = source(self, messages, stop=stop, run_manager=run_manager, **kwargs)
-        elif request is None:
-            events = ask()
-        else:
-            events = cache.astream(request, ask, lambda: _pack_events(whole, self), _replayed_events)
-        async with aclosing(cast("AsyncGenerator[Any, None]", events)):
-            async for event in events:
-                yield event
-
-    return _astream_chat_model_events
-
-
-def _replayed_events(hit: Hit) -> Iterator[Any]:
-    return message_to_events(cast("ChatGeneration", unpack(hit)[0]).message)
-
-
-def _pack_events(whole: ChatModelStream, model: Any) -> Answer | None:
-    message = whole.output_message
-    return None if message is None else _pack([ChatGeneration(message=message)], model)
+    if not generations or breaks_off(generations[0]):
+        return None
+    return _pack(generations, model)

@@ -30,6 +30,7 @@ _ENDS = (
     "status",
     "completionReason",
 )
+_SAY_WHY_THEY_END = ("openai", "anthropic")
 _CUT_OFF = frozenset(
     """
     length max_tokens max_output_tokens max_tokens_reached model_length model_context_window_exceeded incomplete
@@ -147,6 +148,12 @@ def _cut_off(metadata: Mapping[str, Any]) -> bool:
         if isinstance(ended, str) and ended.lower().rpartition(".")[2] in _CUT_OFF:
             return True
     return bool(metadata.get("incomplete_details"))
+
+
+def breaks_off(generation: ChatGeneration) -> bool:
+    """Whether a stream ended without the reason that its provider always gives at the end."""
+    metadata = generation.message.response_metadata
+    return metadata.get("model_provider") in _SAY_WHY_THEY_END and not any(metadata.get(name) for name in _ENDS)
 
 
 def _says_nothing(generation: Generation) -> bool:

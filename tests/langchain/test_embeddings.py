@@ -1,0 +1,154 @@
+"""Cached embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from array import array
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.embeddings import Embeddings
+from langchain_openai import OpenAIEmbeddings
+from pydantic import BaseModel
+
+from askonce import AskOnceError, ConfigError, control
+from askonce.langchain import CachedEmbeddings
+
+
+class Hashing(BaseModel, Embeddings):
+    """Counts what it is asked; a vector tells its text."""
+
+    model: str = "hashing"
+    dimensions: int = 3
+    query_prefix: str = ""
+    api_key: str = "sk-secret"
+    calls: list[Any] = []
+    failures: int = 0
+    too_few: bool = False
+
+    def model_post_init(self, _: Any) -> None:
+        self._log: list[list[str]] = []
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        self._log.append(list(texts))
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("overloaded")
+        return [[math.sin(len(text) + at) / 3 for at in range(self.dimensions)] for text in texts[self.too_few :]]
+
+    def embed_query(self, text: str) -> list[float]:
+        self._log.append([f"query: {text}"])
+        return [0.1 * len(text)] * self.dimensions
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        await asyncio.sleep(0.01)
+        return self.embed_documents(texts)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'cache.db'}"
+
+
+async def test_only_what_is_missing_is_embedded_in_one_call(url: str) -> None:
+    inner = Hashing()
+    cached = CachedEmbeddings(inner, url)
+    assert cached.embed_documents([]) == []
+    first = cached.embed_documents(["a", "bb", "a"])
+    second = await cached.aembed_documents(["ccc", "bb", "dddd", "a", "ccc"])
+    assert inner._log == [["a", "bb"], ["ccc", "dddd"]]
+    assert [second[3], second[1]] == first[:2]
+    assert first[0] == first[2]
+    assert second == [
+        list(array("f", inner.embed_documents([text])[0])) for text in ["ccc", "bb", "dddd", "a", "ccc"]
+    ]
+    assert cached.cache.stats().hits == 2
+
+
+async def test_queries_are_kept_apart_from_documents(url: str) -> None:
+    inner = Hashing()
+    cached = CachedEmbeddings(inner, url)
+    assert cached.embed_query("a") == await cached.aembed_query("a") == list(array("f", [0.1] * 3))
+    assert cached.embed_documents(["a"]) != [cached.embed_query("a")]
+    assert inner._log == [["query: a"], ["a"]]
+
+
+def test_what_changes_the_vectors_changes_the_key(url: str) -> None:
+    for fields, calls in (
+        ({}, 1),
+        ({"model": "other"}, 1),
+        ({"dimensions": 2}, 1),
+        ({"query_prefix": "query: "}, 1),
+        ({"api_key": "sk-other"}, 0),
+    ):
+        inner = Hashing(**fields)
+        CachedEmbeddings(inner, url).embed_documents(["a"])
+        assert len(inner._log) == calls, fields
+
+
+def test_a_failure_keeps_nothing_of_its_batch_and_loses_nothing(url: str) -> None:
+    inner = Hashing()
+    cached = CachedEmbeddings(inner, url)
+    cached.embed_documents(["a"])
+    inner.failures = 1
+    with pytest.raises(RuntimeError, match="overloaded"):
+        cached.embed_documents(["a", "b"])
+    cached.embed_documents(["a", "b"])
+    assert inner._log == [["a"], ["b"], ["b"]]
+    inner.too_few = True
+    with pytest.raises(AskOnceError, match="gave 1 vectors for 2 texts"):
+        cached.embed_documents(["c", "d"])
+    inner.too_few = False
+    cached.embed_documents(["c", "d"])
+    assert inner._log[-1] == ["c", "d"]
+
+
+async def test_batches_at_the_same_time_are_right(url: str) -> None:
+    inner = Hashing()
+    cached = CachedEmbeddings(inner, url)
+    batches = [[f"{'x' * (at % 7)}{other}" for other in range(5)] for at in range(20)]
+    vectors = await asyncio.gather(*(cached.aembed_documents(batch) for batch in batches))
+    for batch, got in zip(batches, vectors, strict=True):
+        assert got == [list(array("f", inner.embed_documents([text])[0])) for text in batch]
+
+
+def test_wishes_hold(url: str) -> None:
+    inner = Hashing()
+    cached = CachedEmbeddings(inner, url)
+    cached.embed_documents(["a"])
+    with control(bypass=True):
+        cached.embed_documents(["a"])
+    with control(refresh=True):
+        cached.embed_documents(["a"])
+    assert len(inner._log) == 3
+
+
+def test_the_answer_comes_when_the_store_does_not() -> None:
+    cached = CachedEmbeddings(Hashing(), "redis://127.0.0.1:9/0", timeout_seconds=0.2)
+    assert len(cached.embed_documents(["a", "b"])) == 2
+    assert len(cached.embed_query("a")) == 3
+
+
+class Nameless(Embeddings):
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[1.0] for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return [1.0]
+
+
+def test_embeddings_that_do_not_show_their_model_must_be_named(url: str) -> None:
+    with pytest.raises(ConfigError, match="Nameless does not show which model it is"):
+        CachedEmbeddings(Nameless(), url)
+    assert CachedEmbeddings(Nameless(), url, model="ones").embed_query("a") == [1.0]
+
+
+def test_openai_shows_its_model_but_not_its_key(url: str) -> None:
+    one = CachedEmbeddings(OpenAIEmbeddings(model="text-embedding-3-small", api_key="sk-1"), url)
+    other = CachedEmbeddings(OpenAIEmbeddings(model="text-embedding-3-small", api_key="sk-2", timeout=9), url)
+    short = CachedEmbeddings(OpenAIEmbeddings(model="text-embedding-3-small", api_key="sk-1", dimensions=8), url)
+    assert one._model == other._model != short._model
+    assert one.dimensions is None
+    assert "sk-1" not in str(one._model)
