@@ -41,8 +41,8 @@ def steps() -> st.SearchStrategy[list[Step]]:
         | st.tuples(st.just("delete_tag"), st.sampled_from(["x", "xy"]))
         | st.tuples(st.just("advance"), st.integers(1, 5))
         | st.tuples(st.just("evict"), budget),
-        min_size=4,
-        max_size=30,
+        min_size=8,
+        max_size=40,
     )
 
 
@@ -97,6 +97,31 @@ class BudgetTests(StoreFixtures):
         assert {key for key, _ in store.scan(space)} == {b"a", b"b", b"c", b"new"}
         assert store.put(space, [Record(b"all", b"v" * 5, weight=0)], budget) == 4
         assert store.scan(space) == [(b"all", b"v" * 5)]
+
+    @pytest.mark.parametrize(
+        ("policy", "left"), [("gdsf", b"ade"), ("lec", b"ace"), ("lfu", b"ade"), ("lru", b"ade"), ("ttl", b"ace")]
+    )
+    def test_each_policy_has_its_victims(
+        self, store: Face, space: str, clock: FakeClock, policy: str, left: bytes
+    ) -> None:
+        if not self.exact_eviction:
+            pytest.skip("this store chooses its victims within shards")
+        budget = Budget(max_entries=3, policy=Policy(policy))
+
+        def put(key: bytes, cost: float, ttl: float | None) -> None:
+            clock.advance(1)
+            weight = budget.policy.weight(cost=cost, size_bytes=1)
+            store.put(space, [Record(key, b"v", None if ttl is None else clock() + ttl, weight)], budget)
+
+        put(b"a", 1, 300)
+        put(b"b", 2, 100)
+        put(b"c", 3, None)
+        clock.advance(1)
+        store.touch(space, {b"a": 3}, budget.policy)
+        put(b"d", 1, 200)
+        assert store.get(space, b"b") is None
+        put(b"e", 1, 250)
+        assert b"".join(sorted(key for key, _ in store.scan(space))) == left
 
     @pytest.mark.parametrize("policy", Policy)
     def test_random_traces_leave_what_the_model_says(self, store: Face, clock: FakeClock, policy: Policy) -> None:
