@@ -35,11 +35,14 @@ from askonce.stores import redact
 from askonce.stores.redis import plans
 from askonce.stores.redis.plans import Command
 
-REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
+CLOSED = (ConnectionError, AttributeError)
+"""The connection was closed. AttributeError: by another task, after redis-py's asynchronous cluster client had an
+error there, while it was in use here; the stream is ``None`` then."""
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError, *CLOSED)
 """What redis-py raises."""
 
 _UNAVAILABLE = (
-    *(ConnectionError, TimeoutError, ClusterDownError, RedisClusterException, OSError),
+    *(*CLOSED, TimeoutError, ClusterDownError, RedisClusterException, OSError),
     *(ReadOnlyError, OutOfMemoryError, TryAgainError),
 )
 # Errors from within a script keep the server's code in their text, and not their class.

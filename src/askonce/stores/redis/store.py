@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from redis.exceptions import ConnectionError, NoPermissionError
+from redis.exceptions import NoPermissionError
 
 from askonce.errors import ConfigError, StoreError
 from askonce.eviction import UNLIMITED, Budget, Policy
@@ -119,7 +119,7 @@ class RedisStore(Store):
 
     def _may_be_stale(self, error: BaseException, started: float) -> bool:
         """Whether the server may have closed an idle connection, so that one more try on a new one is due."""
-        return isinstance(error, ConnectionError) and time.monotonic() - started < self._timeout_seconds / 2
+        return isinstance(error, connect.CLOSED) and time.monotonic() - started < self._timeout_seconds / 2
 
     def _run(self, plan: Plan[T]) -> T:
         try:
