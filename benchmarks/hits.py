@@ -253,7 +253,7 @@ async def concurrency(rounds: int, redis_url: str, tasks: int = 200, each: int =
     prompts = [dumps(messages(number, 2000)) for number in range(tasks * each)]
     for number, prompt in enumerate(prompts):
         await cache.aupdate(prompt, MODEL, [answer(number)])
-    client = redis.asyncio.Redis.from_url(redis_url)
+    client = redis.asyncio.Redis.from_url(redis_url, max_connections=tasks)
     await client.set("floor", b"x" * 1500)
 
     async def per_second(call: Callable[[int], Any]) -> float:
@@ -305,6 +305,7 @@ def main() -> None:
         name, where, first, count, size = options.fill
         fill(name, where, int(first), int(count), int(size))
         return
+    warnings.filterwarnings("ignore", module="langchain_community")  # a default that it leaves as it is
     url = servers.start("redis-8.2").url
     claims: list[Claim] = []
     timed: list[tuple[str, dict[str, Series]]] = []

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from askonce.errors import ConfigError, MissingExtraError, StoreUnavailable
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, LogPage, Record, Size, Store
@@ -41,8 +40,11 @@ def default_url() -> str:
 
 def redact(url: str) -> str:
     """A URL without its user name, password and query (where some drivers take credentials)."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    # By the last "@", and before the query is cut: an unescaped password may hold any of "/", "?" and "#".
+    return scheme + separator + rest.rpartition("@")[2].partition("?")[0]
 
 
 def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Store:
