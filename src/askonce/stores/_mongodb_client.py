@@ -1,0 +1,196 @@
+"""MongoDB clients: opening them in time, for threads, event loops and forked processes, and their errors."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
+
+import pymongo
+from bson.errors import BSONError
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+)
+from pymongo.synchronous.database import Database
+
+from askonce.errors import ConfigError, StoreError, StoreUnavailable
+
+CONNECT_SECONDS = 3.0
+"""How long a connection may take to be made. It is made in the background, so that no call waits longer."""
+
+_AUTHENTICATION_FAILED, _UNAUTHORIZED, _ATLAS_ERROR = 18, 13, 8000
+# Clients of the parent process. They cannot be closed in the child, and must not be collected unclosed.
+_abandoned: list[object] = []
+
+
+class Clients:
+    """The client of this process's threads, and one for each running event loop.
+
+    Args:
+        url: a MongoDB connection string.
+        name: the store's URL without credentials, for messages.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._database = _database_name(url)
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._client: MongoClient[dict[str, Any]] | None = None
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient] = (
+            weakref.WeakKeyDictionary()
+        )
+        if url.startswith("mongodb+srv") and importlib.util.find_spec("dns") is None:
+            raise ConfigError("a mongodb+srv:// store needs dnspython: pip install 'pymongo[srv]'")
+        if not url.startswith("mongodb+srv"):  # whose name would be looked up here and now
+            self._client = self._open(MongoClient)
+
+    def _open(self, kind: Any) -> Any:
+        try:
+            return kind(
+                self._url,
+                connect=False,
+                connectTimeoutMS=int(CONNECT_SECONDS * 1000),
+                serverSelectionTimeoutMS=int(CONNECT_SECONDS * 1000),
+                minPoolSize=1,  # made in the background, even if it takes longer than a call may
+                driver=pymongo.driver_info.DriverInfo("askonce"),
+            )
+        except (ConfigurationError, ValueError, TypeError, OSError) as error:
+            if "@" in self._url:  # the message may quote a part of the password
+                raise ConfigError(
+                    "the MongoDB URL cannot be used; user name and password must be percent-encoded "
+                    f"(urllib.parse.quote_plus), and its options be known ({type(error).__name__})"
+                ) from None
+            raise ConfigError(f"the MongoDB URL {self._name} cannot be used: {error}") from error
+
+    def database(self) -> Database[dict[str, Any]]:
+        """The database, for threads."""
+        with self._lock:
+            self._notice_fork()
+            if self._client is None:
+                self._client = self._open(MongoClient)
+            return self._client[self._database]
+
+    async def database_of_loop(self) -> AsyncDatabase[dict[str, Any]]:
+        """The database, for tasks of the running event loop."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            self._notice_fork()
+            held = self._by_loop.get(loop)
+            if held is None:
+                held = self._by_loop[loop] = _LoopClient(self._open(AsyncMongoClient))
+        await held.bind()
+        return held.client[self._database]
+
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():
+            _abandoned.extend((self._client, *self._by_loop.values()))
+            self._client = None
+            self._by_loop = weakref.WeakKeyDictionary()
+            self._pid = os.getpid()
+
+    def close(self) -> None:
+        """Close the threads' client."""
+        with self._lock:
+            self._notice_fork()
+            client, self._client = self._client, None
+        if client is not None:
+            with pymongo.timeout(CONNECT_SECONDS):
+                client.close()
+
+    async def aclose(self) -> None:
+        """Close the running event loop's client, and the threads' one."""
+        with self._lock:
+            self._notice_fork()
+            held = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if held is not None:
+            await held.close()
+        await asyncio.to_thread(self.close)
+
+    @contextmanager
+    def bounded(self, seconds: float) -> Iterator[None]:
+        """Let what is done inside take so long in all, and raise its errors as the store's."""
+        try:
+            with pymongo.timeout(seconds):
+                yield
+        except BulkWriteError as error:  # its text is a whole page
+            raise StoreError(f"{self._name}: {first_write_error(error)}") from error
+        except (PyMongoError, BSONError) as error:
+            text = f"{self._name}: {type(error).__name__}: {str(error)[:200]}"
+            down = isinstance(error, ConnectionFailure | ExecutionTimeout) or getattr(error, "timeout", False)
+            raise (StoreUnavailable(text) if down else StoreError(text)) from error
+
+    def refuse(self, error: StoreError) -> NoReturn:
+        """Say what to do about an error that will not pass by itself; others are raised as they are.
+
+        Raises:
+            ConfigError: password, privileges, or server are not what is needed.
+        """
+        cause = error.__cause__
+        if isinstance(error, StoreUnavailable):
+            raise error
+        if isinstance(cause, OperationFailure) and cause.code in (_AUTHENTICATION_FAILED, _ATLAS_ERROR):
+            advice = "it does not accept the user name and password; is authSource in the URL right?"
+        elif isinstance(cause, OperationFailure) and cause.code == _UNAUTHORIZED:
+            advice = f"the user needs the role readWrite on the database {self._database!r}"
+        elif isinstance(cause, ConfigurationError):
+            advice = f"the client cannot use it: {cause}"
+        else:
+            advice = f"it lacks what is needed (MongoDB 4.2 or newer): {str(cause)[:200]}"
+        raise ConfigError(f"{self._name}: {advice}") from cause
+
+
+class _LoopClient:
+    """A client that is closed with its event loop."""
+
+    def __init__(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
+        self.client = client
+        self._life = self._live()
+        self._bound = False
+
+    async def bind(self) -> None:
+        if not self._bound:
+            self._bound = True
+            await anext(self._life)
+
+    async def close(self) -> None:
+        await self._life.aclose()
+
+    async def _live(self) -> AsyncGenerator[None]:
+        # The loop closes its unfinished asynchronous generators when it ends, as `asyncio.run` does.
+        try:
+            yield
+        finally:
+            await self.client.close()
+
+
+def first_write_error(error: BulkWriteError) -> str:
+    """What the server said of the first write of a batch that it refused."""
+    details = error.details or {}
+    errors = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+    return str(errors[0].get("errmsg", error))[:200] if errors else str(error)[:200]
+
+
+def _database_name(url: str) -> str:
+    name = unquote(urlsplit(url).path).strip("/") or "askonce"
+    if len(name) > 63 or any(sign in ' ."$/\\\0' for sign in name):
+        raise ConfigError(
+            "the path of a MongoDB URL must be the name of a database, as in mongodb://host/askonce "
+            '(at most 63 letters, none of them a space or one of ."$/\\), and a user name or password before it '
+            "must be percent-encoded"
+        )
+    return name

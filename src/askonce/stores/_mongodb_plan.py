@@ -1,0 +1,124 @@
+"""What a put or an eviction over MongoDB will change, worked out before anything is written."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from askonce.eviction import Budget
+
+Document = dict[str, Any]
+Seen = Mapping[str, Any]
+"""The fields of a stored document that tell whether it is still the one that was seen, and its size."""
+
+
+@dataclass(slots=True)
+class Space:
+    """What a namespace's document says.
+
+    Attributes:
+        entries: how many records are accounted for.
+        size_bytes: the sum of the lengths of their values.
+        inflation: ``L`` of GDSF.
+        writes: counts the calls that changed the namespace.
+        quiet: no other call was changing the namespace when this was read.
+    """
+
+    entries: int
+    size_bytes: int
+    inflation: float
+    writes: int
+    quiet: bool
+
+
+class MoreNeeded(Exception):
+    """More records of low priority must be read before the next victim is known."""
+
+
+class Plan:
+    """Follows the contract of ``put`` and ``evict`` record by record, without a server.
+
+    Args:
+        space: what is stored.
+        budget: the limits.
+        under: what is stored under the keys that will be put, by ``_id``.
+        lowest: stored records from the lowest priority on.
+        complete: whether ``lowest`` is all there is.
+
+    Attributes:
+        gone: stored documents to remove, by ``_id``.
+        come: documents to store, by ``_id``.
+        evicted: how many records were evicted.
+        starved: nothing was left to evict although the account was over the budget, so it is too large.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        budget: Budget,
+        under: Mapping[str, Seen],
+        lowest: Sequence[Seen],
+        *,
+        complete: bool,
+    ) -> None:
+        self._budget = budget
+        self._entries, self._size_bytes = space.entries, space.size_bytes
+        self.inflation = space.inflation
+        self._stored = {row["_id"]: row for row in lowest} | {
+            name: row for name, row in under.items() if "s" in row
+        }
+        self._heap = [(row["p"], row["_id"]) for row in lowest]
+        heapq.heapify(self._heap)
+        self._candidates = {row["_id"] for row in lowest}
+        self._complete = complete
+        self.gone: dict[str, Seen] = {}
+        self.come: dict[str, Document] = {}
+        self.evicted = 0
+        self.starved = False
+
+    def put(self, document: Document, now: float) -> None:
+        """Replace what is under the document's ``_id``, with room made for it; sets its priority."""
+        name, size = document["_id"], document["s"]
+        self._remove(name)
+        if not self._budget.admits(size):
+            return
+        self.make_room(1, size)
+        base = self._budget.policy.base(inflation=self.inflation, now=now, expires_at=document["x"])
+        document["p"] = base + document["w"]
+        self.come[name] = document
+        self._entries += 1
+        self._size_bytes += size
+        heapq.heappush(self._heap, (document["p"], name))
+
+    def make_room(self, entries: int, size_bytes: int) -> None:
+        """Evict until so much more fits, or nothing is left.
+
+        Raises:
+            MoreNeeded: give more of ``lowest``, and plan anew.
+        """
+        while self._budget.exceeded_by(entries=self._entries + entries, size_bytes=self._size_bytes + size_bytes):
+            if not self._complete and not self._candidates:
+                raise MoreNeeded
+            if not self._heap:
+                self.starved = True
+                return
+            priority, name = heapq.heappop(self._heap)
+            self._candidates.discard(name)
+            held = self.come.get(name) or self._stored.get(name)
+            if held is not None and held["p"] == priority:
+                if self._budget.policy.inflates:
+                    self.inflation = max(self.inflation, priority)
+                self._remove(name)
+                self.evicted += 1
+
+    def _remove(self, name: str) -> None:
+        held = self.come.pop(name, None)
+        if held is None:
+            held = self._stored.pop(name, None)
+            if held is None:
+                return
+            self.gone[name] = held
+        self._entries -= 1
+        self._size_bytes -= held["s"]

@@ -1,0 +1,330 @@
+"""The store in MongoDB keeps the contract of all stores, its accounts, and its time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pymongo
+import pytest
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+from askonce.errors import ConfigError, ForeignStoreError, StoreError, StoreUnavailable
+from askonce.eviction import Budget
+from askonce.stores import open_store
+from askonce.stores.base import Clock, Record, Size, Store
+from askonce.stores.mongodb import MongoDBStore
+from askonce.testing import FakeClock, StoreConformance
+from tests.support import servers
+
+PATIENT_SECONDS = 20.0
+"""No test is about speed; a loaded machine may take its time."""
+
+
+@pytest.fixture(scope="module")
+def server() -> servers.Server:
+    return servers.start("mongodb")
+
+
+@pytest.fixture
+def own_server() -> Iterator[servers.Server]:
+    with servers.start("mongodb", private=True) as server:
+        yield server
+
+
+@pytest.fixture
+def space() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def database(server: servers.Server) -> Iterator[Any]:
+    with pymongo.MongoClient[dict[str, Any]](server.url) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture
+def stores(server: servers.Server, clock: FakeClock) -> Iterator[list[MongoDBStore]]:
+    """Two, as if of two processes."""
+    pair = [MongoDBStore(server.url, timeout_seconds=PATIENT_SECONDS, clock=clock) for _ in range(2)]
+    for store in pair:
+        store.check()
+    yield pair
+    for store in pair:
+        store.close()
+
+
+class TestMongoDB(StoreConformance):
+    @pytest.fixture
+    def open(self, server: servers.Server) -> Callable[..., Store]:
+        def open_store(clock: Clock = time.time) -> Store:
+            return MongoDBStore(server.url, timeout_seconds=PATIENT_SECONDS, clock=clock)
+
+        return open_store
+
+    @pytest.fixture
+    def url(self, server: servers.Server) -> str:
+        return server.url
+
+    @pytest.fixture
+    def log_length(self, monkeypatch: pytest.MonkeyPatch) -> int:
+        monkeypatch.setattr("askonce.stores.mongodb.LOG_LENGTH", 100)
+        monkeypatch.setattr("askonce.stores.mongodb._TRIM_EVERY", 50)
+        return 100
+
+
+# -- accounts ------------------------------------------------------------------------------------------------
+
+
+def _exact(store: Store, space: str) -> Size:
+    rows = list(store.scan(space))
+    return Size(len(rows), sum(len(value) for _, value in rows))
+
+
+TIGHT = Budget(max_entries=3)
+RIVALS: dict[str, Callable[[Store, str], object]] = {
+    "put": lambda store, space: store.put(space, [Record(b"b", b"rival"), Record(b"d", b"rival")], TIGHT),
+    "delete": lambda store, space: store.delete(space, [b"a", b"b"]),
+    "evict": lambda store, space: store.evict(space, Budget(max_entries=1)),
+    "touch": lambda store, space: store.touch(space, {b"a": 5, b"b": 1, b"c": 2}),
+    "clear": lambda store, space: store.clear(space),
+}
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+@pytest.mark.parametrize("operation", ["put", "delete", "evict"])
+def test_a_rival_at_any_moment_leaves_the_accounts_exact(
+    stores: list[MongoDBStore], database: Any, operation: str, rival: str
+) -> None:
+    mine, other = stores
+    for moment in range(20):
+        space = uuid.uuid4().hex
+        mine.put(space, [Record(b"a", b"1", weight=1.0), Record(b"b", b"22", weight=2.0), Record(b"c", b"333")])
+        steps = {
+            "put": lambda space=space: mine._put(
+                database, space, [Record(b"b", b"new", weight=1.0), Record(b"d", b"4444")], TIGHT
+            ),
+            "delete": lambda space=space: mine._remove(database, space, {}),
+            "evict": lambda space=space: mine._evict(database, space, Budget(max_entries=1)),
+        }[operation]()
+        result, done = None, False
+        try:
+            for _ in range(moment):
+                result = steps.send(result)
+        except StopIteration:
+            done = True
+        RIVALS[rival](other, space)
+        while not done:
+            try:
+                result = steps.send(result)
+            except StopIteration:
+                done = True
+        exact = _exact(other, space)
+        assert other.size(space) == exact, f"interrupted after {moment} calls"
+        if operation != "delete":
+            assert exact.entries <= 3
+
+
+@pytest.mark.parametrize("calls", range(1, 7))
+def test_a_put_that_dies_leaves_sums_too_large_until_they_are_counted_anew(
+    stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock, calls: int
+) -> None:
+    mine, other = stores
+    mine.put(space, [Record(b"a", b"1"), Record(b"b", b"22"), Record(b"c", b"333")])
+    steps, result = mine._put(database, space, [Record(b"b", b"2"), Record(b"d", b"4444")], TIGHT), None
+    for _ in range(calls):
+        try:
+            result = steps.send(result)
+        except StopIteration:
+            break
+    steps.close()
+    exact, size = _exact(other, space), other.size(space)
+    assert size.entries >= exact.entries
+    assert size.size_bytes >= exact.size_bytes
+    clock.advance(3_601)
+    other.check()
+    assert other.size(space) == exact
+
+
+def test_an_eviction_that_finds_nothing_counts_anew(
+    stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock
+) -> None:
+    store, _ = stores
+    store.put(space, [Record(b"a", b"1")])
+    database["askonce.spaces"].update_one({"_id": space}, {"$inc": {"entries": 7, "size": 700}})
+    clock.advance(60)
+    budget = Budget(max_entries=5)
+    store.put(space, [Record(b"b", b"22")], budget)
+    assert store.size(space) == _exact(store, space) == Size(2, 3)
+
+
+def test_a_reader_of_the_log_waits_for_an_event_under_way(
+    stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock
+) -> None:
+    store, other = stores
+    store.log_append(space, b"one")
+    under_way = store._log_append(database, space, b"two")
+    drawn = under_way.send(None)
+    other.log_append(space, b"three")
+    assert other.log_read(space, 0).events == [(1, b"one")]
+    under_way.send(drawn)
+    assert other.log_read(space, 0).events == [(1, b"one"), (2, b"two"), (3, b"three")]
+    store._log_append(database, space, b"four").send(None)  # its writer dies
+    other.log_append(space, b"five")
+    assert other.log_read(space, 3).events == []
+    clock.advance(3)
+    assert other.log_read(space, 3).events == [(5, b"five")]
+
+
+def test_a_record_that_no_document_can_hold_is_refused(stores: list[MongoDBStore], space: str) -> None:
+    with pytest.raises(StoreError, match="more than a MongoDB document can hold"):
+        stores[0].put(space, [Record(b"k", b"v"), Record(b"large", bytes(16_000_001))])
+    assert stores[0].size(space) == Size()
+
+
+# -- round trips and indexes ---------------------------------------------------------------------------------
+
+
+class _Commands(CommandListener):
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.names.append(event.command_name)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        pass
+
+
+def test_a_call_costs_few_commands_however_many_records_it_has(
+    server: servers.Server, stores: list[MongoDBStore], space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = _Commands()
+    monkeypatch.setattr(pymongo.monitoring, "_LISTENERS", pymongo.monitoring._Listeners([], [], [], [], []))
+    pymongo.monitoring.register(commands)
+    store = MongoDBStore(server.url, timeout_seconds=PATIENT_SECONDS)
+    store.check()
+
+    def sent(call: Callable[..., object], *args: Any) -> list[str]:
+        commands.names.clear()
+        call(*args)
+        return list(commands.names)
+
+    keys = [b"%d" % number for number in range(500)]
+    records = [Record(key, b"v" * 100, weight=1.0) for key in keys]
+    assert len(sent(store.put, space, records)) <= 5
+    assert sent(store.get, space, b"7") == ["find"]
+    assert sent(store.get_many, space, keys) == ["find"]
+    assert len(sent(store.touch, space, dict.fromkeys(keys, 1))) == 2
+    assert len(sent(store.put, space, records, Budget(max_entries=500))) <= 5
+    fresh = [Record(b"new " + key, b"v") for key in keys[:100]]
+    assert len(sent(store.put, space, fresh, Budget(max_entries=500))) <= 8
+    assert len(sent(store.lease, space, b"7", "anna", 60)) == 1
+    assert len(sent(store.delete, space, keys)) <= 5
+    store.close()
+
+
+def test_indexes_are_there_and_used(stores: list[MongoDBStore], database: Any, space: str) -> None:
+    stores[0].put(space, [Record(b"k", b"v", tags=("t",))])
+    stores[0].check()
+    entries = database["askonce.entries"]
+    assert entries.index_information()["gone"]["expireAfterSeconds"] == 86_400
+    assert "gone" in database["askonce.leases"].index_information()
+    by_priority = entries.find({"ns": space}).sort([("p", 1), ("_id", 1)]).hint("ns_p_id_s")
+    for cursor, index in [
+        (by_priority.limit(9), "ns_p_id_s"),
+        (entries.find({"ns": space, "t": "t"}), "ns_t"),
+        (entries.find({"ns": space, "x": {"$lte": 1.0}}), "ns_x"),
+    ]:
+        assert f"'indexName': '{index}'" in str(cursor.explain()["queryPlanner"]["winningPlan"])
+
+
+def test_a_newer_format_is_not_touched(own_server: servers.Server) -> None:
+    with pymongo.MongoClient[dict[str, Any]](own_server.url) as client:
+        client["askonce"]["askonce.spaces"].insert_one({"_id": 0, "format": 99})
+    with pytest.raises(ForeignStoreError, match="newer"):
+        open_store(own_server.url, timeout_seconds=PATIENT_SECONDS)
+
+
+# -- servers that are wrong, down or slow --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://",
+        "mongodb://user:sec:ret@host/db",
+        "mongodb://user:sec/ret@host/db",
+        "mongodb://user:secret@host:port/db",
+        "mongodb://user:secret@host/bad name",
+    ],
+)
+def test_a_url_that_cannot_work_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        MongoDBStore(url)
+    assert not any(part in str(caught.value) for part in ("sec", "ret"))
+
+
+def test_a_server_that_is_down_is_unavailable() -> None:
+    store = MongoDBStore("mongodb://user:secret@127.0.0.1:9/askonce")
+    for call in (store.check, lambda: store.get("n", b"k"), lambda: asyncio.run(store.aget("n", b"k"))):
+        with pytest.raises(StoreUnavailable) as caught:
+            call()
+        assert "secret" not in str(caught.value)
+    store.close()
+
+
+def test_calls_come_back_from_a_server_that_hangs_and_go_on_after_it(
+    own_server: servers.Server, space: str
+) -> None:
+    store = open_store(own_server.url, timeout_seconds=0.5)
+    with asyncio.Runner() as runner:
+        calls: list[Callable[[], object]] = [
+            lambda: store.get(space, b"k"),
+            lambda: store.put(space, [Record(b"k", b"v")]),
+            lambda: runner.run(store.aget(space, b"k")),
+            lambda: runner.run(store.aput(space, [Record(b"k", b"v")])),
+        ]
+        for call in calls:
+            _patiently(call)
+        own_server.pause()
+        try:
+            for call in calls:
+                started = time.monotonic()
+                with pytest.raises(StoreUnavailable):
+                    call()
+                assert time.monotonic() - started < 10
+        finally:
+            own_server.resume()
+        for call in calls:
+            _patiently(call)
+        runner.run(store.aclose())
+
+
+def test_a_store_uses_a_server_that_comes_up_later_and_again(own_server: servers.Server, space: str) -> None:
+    own_server.stop()
+    store = open_store(own_server.url, timeout_seconds=PATIENT_SECONDS)  # a warning, no error
+    own_server.restart()
+    store.put(space, [Record(b"k", b"v")])
+    with pymongo.MongoClient[dict[str, Any]](own_server.url) as client:
+        assert "gone" in client["askonce"]["askonce.entries"].index_information()
+    own_server.restart()
+    assert store.get(space, b"k") == b"v"
+    store.close()
+
+
+def _patiently(call: Callable[[], object]) -> None:
+    for attempt in range(40):
+        try:
+            call()
+            return
+        except StoreUnavailable:
+            if attempt == 39:
+                raise
+            time.sleep(0.2)
