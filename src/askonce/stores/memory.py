@@ -164,9 +164,7 @@ class MemoryStore(Store):
                 held = space.held.get(key)
                 if held is not None:
                     held.hits += count
-                    base = policy.base(
-                        inflation=space.inflation, now=now, expires_at=held.record.expires_at
-                    )
+                    base = policy.base(inflation=space.inflation, now=now, expires_at=held.record.expires_at)
                     held.priority = base + held.hits * held.record.weight
                     space.rank(key, held)
 
