@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from askonce.codec import Codec
@@ -290,21 +290,24 @@ class Cache:
 
     # -- for adapters that see only the look-up before a call and the update after it --------------------------
 
-    def lookup(self, request: Request, group: str | None = None) -> Hit | Miss:
+    def lookup(self, request: Request, group: str | None = None, call: FrameType | None = None) -> Hit | Miss:
         """Look up. On a miss the caller is to make the answer and `update`; others wait for it meanwhile.
 
         Args:
             request: what is asked.
             group: look-ups of one thread or task with an equal group are one batch; any other look-up tells
                 that the answers which it was to make before will not come.
+            call: the call that will bring the answer; if it ends without, those who wait go on.
         """
-        return run(self._lookup(self._inline, request, group))
+        return run(self._lookup(self._inline, request, group, call))
 
     async def alookup(self, request: Request, group: str | None = None) -> Hit | Miss:
         """Asynchronous `lookup`."""
         return await self._lookup(self._awaiting, request, group)
 
-    async def _lookup(self, face: Inline, request: Request, group: str | None) -> Hit | Miss:
+    async def _lookup(
+        self, face: Inline, request: Request, group: str | None, call: FrameType | None = None
+    ) -> Hit | Miss:
         await self._way.give_up_group(face, group)
         found: Hit | Lead | None = await self._way.seek(face, request)
         if isinstance(found, Hit) and found.kind == "stale":
@@ -313,7 +316,7 @@ class Cache:
             return found
         assert found is not None
         if found.flight is not None:
-            self._way.flights.follow_up(found.flight, group)
+            self._way.flights.follow_up(found.flight, group, call)
         return found.miss
 
     def update(self, request: Request, pack: Callable[[], Answer | None]) -> None:

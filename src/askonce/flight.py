@@ -5,18 +5,20 @@ lands with an entry, which all waiters take, or with nothing when its leader fai
 and one of them leads.
 
 Through LangChain's ``BaseCache`` the call itself is not seen, only the look-up before it and the update after
-it. Such a leader is known to be gone when its task has ended, its thread has ended, the same task or thread
-looks up something else, or the flight is older than the lease.
+it. Such a leader is known to be gone when its task has ended, its thread has ended or has left the call, the same
+task or thread looks up something else, or the flight is older than the lease.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import CodeType, FrameType
 from typing import Any
 
 from askonce.entry import Entry
@@ -42,6 +44,7 @@ class Flight:
         name: namespace and key of what is asked for.
         owner: the leader.
         started: when, on the monotonic clock.
+        call: the call on the leader's thread that is to bring the answer: its frame's id, and its code.
         group: the leader's look-ups with an equal group belong to one batch; see `Flights.abandoned`.
         entry: what it landed with.
     """
@@ -49,6 +52,7 @@ class Flight:
     name: tuple[str, bytes]
     owner: threading.Thread | asyncio.Task[Any]
     started: float
+    call: tuple[int, CodeType] | None = None
     group: str | None = None
     entry: Entry | None = None
     landed: bool = False
@@ -63,7 +67,9 @@ class Flight:
         if self.elapsed_seconds() >= lease_seconds:
             return True
         owner = self.owner
-        return owner.done() if isinstance(owner, asyncio.Future) else not owner.is_alive()
+        if isinstance(owner, asyncio.Future):
+            return owner.done()
+        return not owner.is_alive() or (self.call is not None and not _is_in(owner, self.call))
 
 
 class Flights:
@@ -91,9 +97,11 @@ class Flights:
             flight = self._under_way[name] = Flight(name, owner, time.monotonic())
             return flight, True
 
-    def follow_up(self, flight: Flight, group: str | None) -> None:
+    def follow_up(self, flight: Flight, group: str | None, call: FrameType | None = None) -> None:
         """Remember a flight whose leader will say nothing if its call fails."""
         flight.group = group
+        if call is not None:
+            flight.call = id(call), call.f_code  # not the frame, which would keep all its variables
         with self._lock:
             self._led.setdefault(id(flight.owner), []).append(flight)
         if isinstance(flight.owner, asyncio.Future):
@@ -104,11 +112,11 @@ class Flights:
 
         Flights of the same ``group`` stay: a completion model looks up a whole batch before it calls.
         """
+        if not self._led:
+            return []
         owner = current_owner()
         with self._lock:
-            led = self._led.get(id(owner))
-            if not led:
-                return []
+            led = self._led.get(id(owner), ())
             gone = [flight for flight in led if group is None or flight.group != group]
             for flight in gone:
                 self._land(flight, None)
@@ -169,6 +177,15 @@ class Flights:
             if not flight.landed:
                 flight.wake.append(wake)
             return not flight.landed
+
+
+def _is_in(thread: threading.Thread, call: tuple[int, CodeType]) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if (id(frame), frame.f_code) == call:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -52,7 +54,9 @@ class AskOnceCache(BaseCache):
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """The answer to a prompt, or ``None``; then the caller makes it and tells `update`."""
         request = self._request(prompt, llm_string)
-        return None if request is None else _found(self.cache.lookup(request, _group(prompt, llm_string)))
+        if request is None:
+            return None
+        return _found(self.cache.lookup(request, _group(prompt, llm_string), _caller(sys._getframe(1))))
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Asynchronous `lookup`."""
@@ -128,6 +132,11 @@ class AskOnceCache(BaseCache):
     async def aclose(self) -> None:
         """Asynchronous `close`."""
         await self.cache.aclose()
+
+
+def _caller(frame: FrameType) -> FrameType:
+    """The call that looks up and then updates; a completion model's looks up through a function of its own."""
+    return frame.f_back or frame if frame.f_code.co_name == "get_prompts" else frame
 
 
 def _group(prompt: str, llm_string: str) -> str | None:
