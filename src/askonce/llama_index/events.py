@@ -6,6 +6,7 @@ The legacy ``CallbackManager`` is told nothing: its token counters would bill th
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
@@ -26,6 +27,7 @@ from askonce.entry import Hit
 
 Response = ChatResponse | CompletionResponse
 
+_signature = functools.lru_cache(maxsize=1024)(inspect.signature)
 _dispatcher = get_dispatcher("llama_index.core.llms.callbacks")
 _EVENTS: dict[str, tuple[Any, Any, Any]] = {
     "messages": (LLMChatStartEvent, LLMChatInProgressEvent, LLMChatEndEvent),
@@ -40,7 +42,7 @@ def in_span(llm: Any, endpoint: str, args: Any, kwargs: Any, body: Callable[[], 
         return body()
 
     call.__name__, call.__qualname__ = endpoint, f"{type(llm).__qualname__}.{endpoint}"
-    call.__signature__ = inspect.signature(getattr(type(llm), endpoint))  # type: ignore[attr-defined]
+    call.__signature__ = _signature(getattr(type(llm), endpoint))  # type: ignore[attr-defined]
     spanned: Any = get_dispatcher(type(llm).__module__).span(call)
     return spanned.__get__(llm, type(llm))(*args, **kwargs)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -121,7 +123,7 @@ def _settings(value: BaseModel, owner: Any = None) -> dict[str, Any]:
         for name, item in (value.__pydantic_private__ or {}).items():
             if _counts(name, item):
                 found[name] = item
-    return _fields(found, owner)
+    return _fields({name: item for name, item in found.items() if item != {}}, owner)
 
 
 def _counts(name: str, private: Any) -> bool:
@@ -193,7 +195,10 @@ def _add(conversation: Conversation, message: ChatMessage) -> None:
         conversation.leave_out(f"additional_kwargs.{name}")
     answers, name = given.pop("tool_call_id", None), given.pop("name", None)
     blocks = [part for block in message.blocks if (part := _part(block, conversation)) is not None]
-    calls, others = _tool_calls(given.pop("tool_calls", None) or (), blocks)
+    told = {str(one.get("tool_call_id")): _call(one) for one in blocks if one["type"] == "tool_call"}
+    calls, others = _tool_calls(given.pop("tool_calls", None) or (), told)
+    while blocks and blocks[-1]["type"] == "tool_call":  # the usual place; elsewhere they stay among the content
+        calls.insert(0, blocks.pop())
     conversation.add(
         message.role.value,
         blocks,
@@ -204,24 +209,26 @@ def _add(conversation: Conversation, message: ChatMessage) -> None:
     )
 
 
-def _tool_calls(given: Iterable[Any], blocks: list[dict[str, Any]]) -> tuple[list[Any], list[Any]]:
-    """The calls of ``additional_kwargs``: those that no block repeats, and those that contradict a block."""
-    known = {str(block["tool_call_id"]): _call(block) for block in blocks if block.get("type") == "tool_call"}
+def _tool_calls(given: Iterable[Any], told: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    """The calls of ``additional_kwargs``: those that no block tells of, and those that contradict a block."""
     calls, others = [], []
     for one in given:
         data = one.model_dump() if isinstance(one, BaseModel) else one
         if not isinstance(data, Mapping):
             raise Unkeyable(f"a tool call of type {type(one).__name__}")
-        call = _call(data.get("function") or data) | {"id": data.get("id") or data.get("tool_id")}
-        if str(call["id"]) not in known:
-            calls.append(call)
-        elif {"name": call["name"], "args": call["args"]} != known[str(call["id"])]:
-            others.append(call)
+        call, named = _call(data.get("function") or data), data.get("id") or data.get("tool_id")
+        if str(named) not in told:
+            calls.append({"id": named, **call})
+        elif call != told[str(named)]:
+            others.append({"id": named, **call})
     return calls, others
 
 
 def _call(data: Mapping[str, Any]) -> dict[str, Any]:
     args = data.get("arguments", data.get("tool_kwargs", data.get("args", data.get("input"))))
+    if isinstance(args, str):
+        with contextlib.suppress(ValueError):  # not JSON: the text itself is what was called with
+            args = json.loads(args)
     return {"name": data.get("name") or data.get("tool_name"), "args": args}
 
 
@@ -235,8 +242,7 @@ def _part(block: Any, conversation: Conversation) -> dict[str, Any] | None:
     if kind is ToolCallBlock:
         return {"type": "tool_call", **block.model_dump(exclude={"block_type"})}
     if kind is ThinkingBlock:
-        kept = {"content": block.content, **_fields(block.additional_information)}
-        return {"type": "thinking", **{name: value for name, value in kept.items() if value is not None}}
+        return {"type": "thinking", "content": block.content, "told": _fields(block.additional_information)}
     if kind is CitableBlock:
         return _citing(block, block.content, conversation)
     if kind is CitationBlock:

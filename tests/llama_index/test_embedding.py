@@ -1,0 +1,267 @@
+"""Cached embedding models, and the key-value store."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from llama_index.core import Document, VectorStoreIndex
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.ingestion import IngestionCache, IngestionPipeline
+from llama_index.core.llms.mock import MockLLM
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.rate_limiter import BaseRateLimiter
+from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
+from llama_index.embeddings.openai import OpenAIEmbedding
+
+from askonce import Cache, ConfigError, StoreError, control
+from askonce.llama_index import AskOnceKVStore, CachedEmbedding, cached
+from tests.llama_index.conftest import API_KEY, Events
+from tests.llama_index.openai_server import OpenAIServer
+from tests.llama_index.test_llm import Down
+
+
+class Limiter(BaseRateLimiter):
+    """Counts how often it was asked."""
+
+    asked: int = 0
+
+    def acquire(self) -> None:
+        self.asked += 1
+
+    async def async_acquire(self) -> None:
+        self.asked += 1
+
+
+@pytest_asyncio.fixture
+async def embedding(server: OpenAIServer) -> AsyncIterator[OpenAIEmbedding]:
+    with httpx.Client() as client:
+        async with httpx.AsyncClient() as aclient:
+            yield OpenAIEmbedding(
+                api_base=server.url, api_key=API_KEY, http_client=client, async_http_client=aclient, max_retries=0
+            )
+
+
+def test_it_is_what_the_model_is(embedding: OpenAIEmbedding, cache: Cache) -> None:
+    model = CachedEmbedding(embedding, cache)
+    assert isinstance(model, OpenAIEmbedding) and type(model).__name__ == "OpenAIEmbedding"
+    assert model.to_dict() == embedding.to_dict()
+    assert CachedEmbedding(model) is model
+    assert not isinstance(pickle.loads(pickle.dumps(CachedEmbedding(Counting(), "memory://"))), str)
+    with pytest.raises(ConfigError, match="str"):
+        CachedEmbedding("text-embedding-3-small", cache)  # type: ignore[type-var]
+
+
+async def test_only_misses_go_to_the_model_each_once_in_one_call(
+    embedding: OpenAIEmbedding, server: OpenAIServer, cache: Cache, events: Events
+) -> None:
+    model = CachedEmbedding(embedding, cache)
+    first = model.get_text_embedding_batch(["a", "bb", "a"])
+    assert first == embedding.get_text_embedding_batch(["a", "bb", "a"])
+    assert server.requests[0]["input"] == ["a", "bb"]
+    server.requests.clear()
+    assert await model.aget_text_embedding_batch(["bb", "ccc", "a", "ccc"]) == [
+        [2.0, 0.5, -0.25], [3.0, 0.5, -0.25], [1.0, 0.5, -0.25], [3.0, 0.5, -0.25],
+    ]  # fmt: skip
+    assert [request["input"] for request in server.requests] == [["ccc"]]
+    assert model.get_text_embedding("ccc") == await model.aget_text_embedding("ccc") == [3.0, 0.5, -0.25]
+    assert model.get_text_embedding_batch([]) == [] and server.calls == 1
+    assert set(events.names()) == {"EmbeddingStartEvent", "EmbeddingEndEvent"}
+
+
+def test_the_vectors_of_a_batch_are_lists_of_their_own(cache: Cache) -> None:
+    model = CachedEmbedding(Counting(), cache)
+    for _ in range(2):
+        one, other = model.get_text_embedding_batch(["a", "a"])
+        one[0] = 99.0
+        assert other[0] != 99.0
+
+
+async def test_queries_and_texts_and_models_are_kept_apart(
+    embedding: OpenAIEmbedding, server: OpenAIServer, cache: Cache
+) -> None:
+    larger = embedding.model_copy(update={"dimensions": 7})
+    rotated = embedding.model_copy(update={"api_key": "another", "embed_batch_size": 7, "timeout": 1})
+    model, other, same = (CachedEmbedding(one, cache) for one in (embedding, larger, rotated))
+    for _ in range(2):
+        model.get_query_embedding("hi")
+        await same.aget_query_embedding("hi")
+        same.get_text_embedding("hi")
+        other.get_text_embedding("hi")
+    assert server.calls == 3
+
+
+class Counting(BaseEmbedding):
+    """Counts its calls; every vector is new. Has only the methods that it must have."""
+
+    fails: bool = False
+    gives: Any = None
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        if self.fails and text == "bad":
+            raise RuntimeError("out of order")
+        if self.gives is not None:
+            return self.gives  # type: ignore[no-any-return]
+        return [0.1, len(text) / 3]
+
+
+def test_vectors_come_back_as_32_bit_floats(cache: Cache) -> None:
+    model = CachedEmbedding(Counting(), cache)
+    fresh, hit = model.get_text_embedding("hi"), model.get_text_embedding("hi")
+    assert hit == pytest.approx(fresh, rel=1e-6) and hit != fresh
+    (entry,) = cache.entries()
+    assert len(entry.payload) == 8
+
+
+@pytest.mark.parametrize("vector", [[float("nan")], [1e300]], ids=str)
+def test_what_32_bit_floats_cannot_hold_is_not_kept(vector: Any, cache: Cache) -> None:
+    model = CachedEmbedding(Counting(gives=vector), cache)
+    assert repr(model.get_text_embedding("hi")) == repr(vector)
+    model.get_text_embedding_batch(["hi", "ho"])
+    assert cache.stats().stored == 0
+
+
+async def test_of_a_batch_that_fails_nothing_is_kept(cache: Cache) -> None:
+    model = CachedEmbedding(Counting(fails=True), cache)
+    with pytest.raises(RuntimeError, match="out of order"):
+        model.get_text_embedding_batch(["good", "bad"])
+    with pytest.raises(RuntimeError, match="out of order"):
+        await model.aget_text_embedding_batch(["good", "bad"])
+    assert cache.stats().stored == 0
+
+
+async def test_the_rate_limiter_is_asked_only_before_the_model(cache: Cache) -> None:
+    limiter = Limiter()
+    model = CachedEmbedding(Counting(rate_limiter=limiter), cache)
+    for _ in range(2):
+        model.get_text_embedding_batch(["a", "b"])
+        await model.aget_text_embedding_batch(["a", "b"])
+        await model.aget_query_embedding("a")
+        model.get_query_embedding("a")
+    assert limiter.asked == 2
+
+
+async def test_vectors_come_when_the_store_is_down_or_left_out(embedding: OpenAIEmbedding, cache: Cache) -> None:
+    model = CachedEmbedding(embedding, Cache(Down()))
+    assert await model.aget_query_embedding("hi") == model.get_text_embedding("hi") == [2.0, 0.5, -0.25]
+    with control(bypass=True):
+        assert CachedEmbedding(embedding, cache).get_text_embedding_batch(["hi"]) == [[2.0, 0.5, -0.25]]
+    assert cache.stats().stored == 0
+
+
+def test_an_index_built_twice_is_embedded_once(
+    embedding: OpenAIEmbedding, server: OpenAIServer, cache: Cache
+) -> None:
+    for _ in range(2):
+        documents = [Document(text="one"), Document(text="three")]
+        index = VectorStoreIndex.from_documents(documents, embed_model=CachedEmbedding(embedding, cache))
+        index.as_query_engine(llm=cached(MockLLM(), cache)).query("what?")
+    assert server.calls == 2  # a batch of texts, and a query
+
+
+# -- the key-value store -------------------------------------------------------------------------------------------
+
+
+async def test_values_are_kept_by_key_and_collection() -> None:
+    with Cache("memory://") as cache:
+        store = AskOnceKVStore(cache)
+        cached(MockLLM(max_tokens=1), cache).complete("something else in the same namespace")
+        assert bool(store) and store.get("k") is None and not store.delete("k")
+        store.put("k", {"a": [1, None, "ü"]})
+        await store.aput("k", {"b": 2.5}, collection="other")
+        store.put("K\u0308", {"c": 1})
+        store.put("\u1e08", {"c": 2})
+        value = store.get("k")
+        assert value == {"a": [1, None, "ü"]}
+        value["a"].append("changed by the application")
+        assert await store.aget("k") == {"a": [1, None, "ü"]}
+        assert store.get_all() == {"k": {"a": [1, None, "ü"]}, "K\u0308": {"c": 1}, "\u1e08": {"c": 2}}
+        assert await store.aget_all(collection="other") == {"k": {"b": 2.5}}
+        assert store.get_many(["nothing", "k"]) == [None, {"a": [1, None, "ü"]}]
+        assert await store.adelete("k", collection="other") and store.get("k", collection="other") is None
+        store.put_all([(str(n), {"n": n}) for n in range(5)], collection="many", batch_size=2)
+        await store.aput_all([("5", {"n": 5})], collection="many")
+        assert await store.aget_many(["0", "5"], collection="many") == [{"n": 0}, {"n": 5}]
+        assert len(store.get_all("many")) == 6
+        with pytest.raises(TypeError):
+            store.put("k", {"a": object()})
+        with control(bypass=True):
+            store.put("k", {})
+            assert store.get("k") is None and store.get_many(["k"]) == [None]
+        assert store.get("k") == {"a": [1, None, "ü"]}
+
+
+def test_a_store_that_is_down_holds_nothing_and_says_so_when_it_is_to_delete() -> None:
+    store = AskOnceKVStore(Cache(Down()))
+    store.put("k", {"a": 1})
+    assert store.get("k") is None
+    Down.delete = Down.get  # type: ignore[method-assign, assignment]
+    with pytest.raises(StoreError):
+        store.delete("k")
+
+
+def test_it_passes_as_a_docstore(cache: Cache) -> None:
+    docstore = KVDocumentStore(AskOnceKVStore(cache), batch_size=2)
+    documents = [Document(text=text) for text in ("one", "two", "three")]
+    docstore.add_documents(documents)
+    assert {document.get_content() for document in docstore.docs.values()} == {"one", "two", "three"}
+    docstore.delete_document(documents[0].node_id)
+    assert len(docstore.docs) == 2
+
+
+async def test_an_ingestion_run_twice_is_made_once(
+    embedding: OpenAIEmbedding, server: OpenAIServer, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+
+    def pipeline() -> IngestionPipeline:
+        cache = IngestionCache(cache=AskOnceKVStore(url), collection="docs")
+        model = CachedEmbedding(embedding, url, namespace="vectors")
+        return IngestionPipeline(transformations=[SentenceSplitter(), model], cache=cache)
+
+    documents = [Document(text=f"text {n}", doc_id=str(n)) for n in range(3)]
+    first = pipeline().run(documents=documents)
+    calls = server.calls
+    second = pipeline().run(documents=documents)
+    third = await pipeline().arun(documents=documents)
+    assert server.calls == calls == 1
+    assert [node.node_id for node in first] == [node.node_id for node in second] == [node.node_id for node in third]
+    assert second[0].embedding == pytest.approx(first[0].embedding)
+    used = pipeline().cache
+    used.clear()
+    assert used.cache.get_all("docs") == {}
+    assert pipeline().run(documents=documents)[0].embedding == pytest.approx(first[0].embedding)
+    assert server.calls == 1, "the vectors are kept still"
+    AskOnceKVStore(url).cache.close()
+    CachedEmbedding(embedding, url, namespace="vectors")._askonce.cache.close()
+
+
+def test_processes_share_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    store = AskOnceKVStore(url)
+    store.put("mine", {"a": 1})
+    code = f"""if True:
+        from askonce.llama_index import AskOnceKVStore
+        store = AskOnceKVStore({url!r})
+        store.put("theirs", store.get("mine"))
+        store.cache.close()
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    assert store.get("theirs") == {"a": 1}
+    assert pickle.loads(pickle.dumps(store)).cache is store.cache
+    store.cache.close()
+    with pytest.raises(TypeError, match="URL"):
+        pickle.dumps(AskOnceKVStore(Cache("memory://")))
