@@ -1,0 +1,33 @@
+"""What a request may ask of the cache: an age limit, to be made anew, tags, a tenant's own answers."""
+
+from langchain_core.language_models import BaseChatModel
+from offline_langchain import OfflineChatModel
+
+from askonce import Cache, control
+from askonce.langchain import cached
+
+
+def ask(model: BaseChatModel, what: str) -> None:
+    prompt = [("system", "The red bicycle costs 300 euros."), ("human", "What does the bicycle cost?")]
+    mark = model.invoke(prompt).response_metadata.get("askonce")
+    print(f"{what:34} {'the model was asked' if mark is None else 'from the cache'}")
+
+
+with Cache("memory://", ttl=3600) as cache:  # answers are used for an hour
+    model = cached(OfflineChatModel(delay=0.1), cache)
+    with control(tags=["prices"]):
+        ask(model, "first")
+    ask(model, "again")
+    with control(ttl=60):
+        ask(model, "ttl=60, no older than a minute")
+    with control(bypass=True):
+        ask(model, "bypass=True, as if without a cache")
+    with control(refresh=True, tags=["prices"]):
+        ask(model, "refresh=True, made anew and kept")
+    with control(namespace="tenant-7"):
+        ask(model, 'namespace="tenant-7", its first')
+        ask(model, 'namespace="tenant-7", again')
+    print(f"the prices change: {cache.invalidate('prices')} answer with the tag is invalidated")
+    ask(model, "after that")
+    with control(namespace="tenant-7"):
+        ask(model, "tenant-7 keeps its own answers")
