@@ -29,8 +29,10 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from langchain_tests.integration_tests import AsyncCacheTestSuite, SyncCacheTestSuite
 from pydantic import BaseModel
 
-from askonce import ConfigError, control
+from askonce import Cache, ConfigError, control
 from askonce.langchain import AskOnceCache
+from askonce.stores.memory import MemoryStore
+from askonce.testing import FakeClock
 from tests.support import servers
 
 STORES = ["memory", "sqlite", "redis-8.2", "mongodb"]
@@ -362,9 +364,11 @@ async def test_wishes_hold_for_both_faces() -> None:
     assert (await cache.astats()).entries == 0
 
 
-def test_a_time_to_live_of_a_block_holds(clock: Any) -> None:
-    cache = AskOnceCache("memory://", namespace="ttl", clock=clock)
+def test_a_time_to_live_of_a_block_holds(clock: FakeClock) -> None:
+    cache = AskOnceCache(Cache(MemoryStore(clock=clock), clock=clock))
     with control(ttl=60):
         cache.update("p", LLM, [Generation(text="one")])
-    clock.advance(61)
+    clock.advance(59)
+    assert cache.lookup("p", LLM) == [Generation(text="one")]
+    clock.advance(2)
     assert cache.lookup("p", LLM) is None

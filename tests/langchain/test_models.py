@@ -20,8 +20,10 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
-from askonce import ConfigError, control
+from askonce import Cache, ConfigError, control
 from askonce.langchain import AskOnceCache, cached
+from askonce.stores.memory import MemoryStore
+from askonce.testing import FakeClock
 from tests.langchain.conftest import API_KEY
 from tests.langchain.provider import Provider
 from tests.support import servers
@@ -411,6 +413,34 @@ async def test_only_misses_wait_for_the_rate_limiter(openai: Make, tmp_path: Pat
     assert limiter.count == 1
     list(asked.stream("hello"))
     assert limiter.count == 2
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_structured_output_streams(streamed: ChatOpenAI, provider: Provider) -> None:
+    asked = streamed.with_structured_output(Place)
+    places = [list(asked.stream("where?"))[-1], list(asked.stream("where?"))[-1], asked.invoke("where?")]
+    assert places == [Place(city="Paris", number=10)] * 3
+    assert provider.count == 1
+
+
+def test_streams_of_standard_content_blocks_are_replayed(openai: Make, tmp_path: Path, provider: Provider) -> None:
+    asked = cached(openai(output_version="v1"), f"sqlite:///{tmp_path / 'cache.db'}")
+    for bound in (asked, asked.bind_tools([look_up])):
+        first, second = (merged([*bound.stream("Paris?")]) for _ in range(2))
+        assert first == second
+        assert bound.invoke("Paris?").tool_calls == first[1]
+    assert provider.count == 2
+
+
+def test_a_failure_is_stood_in_for_by_a_stale_answer(openai: Make, provider: Provider, clock: FakeClock) -> None:
+    cache = Cache(MemoryStore(clock=clock), clock=clock, ttl=10, stale_if_error=100)
+    asked = cached(openai(), cache)
+    first = asked.invoke("hi").content
+    clock.advance(20)
+    provider.failures = 2
+    assert asked.invoke("hi").response_metadata["askonce"]["hit"] == "stale"
+    assert "".join(chunk.content for chunk in asked.stream("hi")) == first
+    assert provider.count == 3
 
 
 def test_what_cannot_be_cached_is_refused(openai: Make) -> None:

@@ -32,7 +32,8 @@ class AskOnceCache(BaseCache):
         set_llm_cache(AskOnceCache())                          # a SQLite file in the user's cache directory
         set_llm_cache(AskOnceCache("redis://localhost:6379", ttl=3600, namespace="shop"))
 
-    LangChain asks no cache when it streams; `askonce.langchain.cached` does.
+    LangChain asks no cache when it streams, and tells it nothing of a call that fails; with
+    `askonce.langchain.cached` streams are answered too, and stale answers can stand in for failures.
 
     Args:
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
