@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -777,3 +778,53 @@ def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.01)
+
+
+def test_two_batches_that_look_up_in_opposite_order_do_not_wait_for_each_other() -> None:
+    cache = Cache(MemoryStore(), lease_seconds=600)
+    asker, both_lead = Asker(cache), threading.Barrier(2)
+
+    def batch(questions: str) -> Hit | Miss:
+        first = cache.lookup(asker.request(questions[0]), "batch")
+        both_lead.wait()
+        cache.lookup(asker.request(questions[1]), "batch")
+        for question in questions:
+            cache.update(asker.request(question), lambda question=question: pack(question))
+        return first
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(isinstance(first, Miss) for first in pool.map(batch, ["ab", "ba"]))
+    assert isinstance(cache.lookup(asker.request("a")), Hit)
+
+
+def test_a_question_twice_in_a_batch_leaves_nobody_waiting() -> None:
+    cache = Cache(MemoryStore(), lease_seconds=600)
+    asker, one_leads = Asker(cache), threading.Event()
+    request = asker.request("a")
+
+    def batch() -> None:
+        cache.lookup(request, "batch")
+        one_leads.set()
+        time.sleep(0.05)
+        cache.lookup(request, "batch")
+        cache.update(request, lambda: pack("a"))
+
+    def other() -> Hit | Miss:
+        one_leads.wait()
+        return cache.lookup(request)
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(batch)
+        assert isinstance(pool.submit(other).result(), Hit)
+
+
+def test_a_thread_that_left_the_call_it_leads_is_gone() -> None:
+    cache = Cache(MemoryStore(), lease_seconds=600)
+    request = Asker(cache).request("a")
+
+    def fails() -> None:
+        assert isinstance(cache.lookup(request, call=sys._getframe()), Miss)
+
+    with ThreadPoolExecutor(1) as pool:  # whose thread lives on
+        pool.submit(fails).result()
+        assert isinstance(cache.lookup(request), Miss)

@@ -309,7 +309,9 @@ class Cache:
         self, face: Inline, request: Request, group: str | None, call: FrameType | None = None
     ) -> Hit | Miss:
         await self._way.give_up_group(face, group)
-        found: Hit | Lead | None = await self._way.seek(face, request)
+        # Two batches that lead what the other waits for would wait for ever.
+        waits = not self._way.flights.leading()
+        found: Hit | Lead | None = await self._way.seek(face, request, waits=waits)
         if isinstance(found, Hit) and found.kind == "stale":
             found = await self._way.lead_revalidation(face, request) or found
         if isinstance(found, Hit):

@@ -90,10 +90,10 @@ class Flights:
         owner = current_owner()
         with self._lock:
             flight = self._under_way.get(name)
-            if flight is not None and flight.owner is not owner:
-                if not flight.leader_is_gone(self._lease_seconds):
+            if flight is not None:
+                if flight.owner is not owner and not flight.leader_is_gone(self._lease_seconds):
                     return flight, False
-                self._land(flight, None)
+                self._land(flight, None)  # by its own leader too: those who wait are to wait for the new one
             flight = self._under_way[name] = Flight(name, owner, time.monotonic())
             return flight, True
 
@@ -106,6 +106,10 @@ class Flights:
             self._led.setdefault(id(flight.owner), []).append(flight)
         if isinstance(flight.owner, asyncio.Future):
             flight.owner.add_done_callback(lambda _: self.land(flight, None))
+
+    def leading(self) -> bool:
+        """Whether the running task or thread leads a flight through a look-up."""
+        return id(current_owner()) in self._led
 
     def abandoned(self, group: str | None) -> list[Flight]:
         """Land what the running task or thread led and has evidently given up, since it looks up anew.

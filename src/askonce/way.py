@@ -100,8 +100,8 @@ class Way:
 
     # -- to the answer, or to the model ------------------------------------------------------------------------
 
-    async def seek(self, face: Inline, request: Request) -> Hit | Lead:
-        """Find the answer, waiting for whoever is making it; or become the one who makes it."""
+    async def seek(self, face: Inline, request: Request, *, waits: bool = True) -> Hit | Lead:
+        """Find the answer, waiting for whoever is making it if ``waits``; or become the one who makes it."""
         found = await self._find(face, request)
         if isinstance(found, Miss) and self._freshness.serves_while_revalidating(found):
             found = found.stale or found
@@ -112,6 +112,8 @@ class Way:
                 flight, leads = self.flights.board((request.namespace, request.key))
                 if leads:
                     return await self._take_off(face, request, found, flight)
+                if not waits:
+                    break
                 entry = await face.landing(self.flights, flight)
                 if entry is not None:
                     return self._hit(request, Hit(entry, "coalesced", 0.0))
