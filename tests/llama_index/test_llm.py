@@ -20,7 +20,12 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index.core.llms.mock import MockFunctionCallingLLM, MockLLM, MockLLMWithNonyieldingChatStream
+from llama_index.core.llms.mock import (
+    MockFunctionCallingLLM,
+    MockLLM,
+    MockLLMWithChatMemoryOfLastCall,
+    MockLLMWithNonyieldingChatStream,
+)
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai import OpenAI
 
@@ -233,6 +238,27 @@ def test_inner_endpoints_are_not_looked_up(cache: Cache) -> None:
     asyncio.run(llm.achat(HELLO))
     list(llm.stream_chat([*HELLO, *HELLO]))
     assert (cache.stats().misses, cache.stats().stored) == (2, 2)
+
+
+class Threaded(MockLLM):
+    """Its asynchronous endpoint runs the other one on a thread that knows nothing of the caller's context."""
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return await asyncio.get_running_loop().run_in_executor(None, self.chat, messages)
+
+
+async def test_an_endpoint_that_runs_another_on_a_thread_does_not_wait_for_itself(cache: Cache) -> None:
+    llm = cached(Threaded(max_tokens=2), cache)
+    async with asyncio.timeout(10):
+        assert (await llm.achat(HELLO)).message.content == "text text"
+    assert llm.chat(HELLO).additional_kwargs["askonce"]["hit"] == "exact"
+
+
+def test_what_the_model_remembers_it_remembers_on_the_copy(cache: Cache) -> None:
+    original = MockLLMWithChatMemoryOfLastCall(max_tokens=1)
+    llm = cached(original, cache)
+    llm.chat(HELLO)
+    assert (llm.last_chat_messages, original.last_chat_messages) == (HELLO, None)
 
 
 # -- what is not kept ----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from askonce import Cache, ConfigError, MissingExtraError
 from askonce.llama_index import cached, install
 from askonce.llama_index.twin import Twin
 from tests.llama_index.openai_server import OpenAIServer
+from tests.llama_index.test_features import Album
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +88,21 @@ def test_only_what_was_asked_for_is_cached_and_what_is_cached_already_stays(cach
         Settings.llm = own
         assert Settings.llm is own
     assert Settings.llm is own
+
+
+def test_a_structured_llm_is_cached_inside_and_restored(openai: OpenAI, server: OpenAIServer, cache: Cache) -> None:
+    structured = Settings.llm = openai.as_structured_llm(Album)
+    with install(cache):
+        for _ in range(2):
+            assert Settings.llm.complete("hi").raw == Album(title="Song of hi", tracks=3)
+    assert Settings.llm is structured and server.calls == 1
+
+
+def test_copies_of_what_stood_there_are_left_without_a_cache_too(cache: Cache) -> None:
+    Settings.llm = first = MockLLM(max_tokens=1)
+    with install(cache):
+        Settings.llm = Settings.llm.model_copy(update={"max_tokens": 2})
+    assert type(Settings.llm) is MockLLM and (Settings.llm.max_tokens, first.max_tokens) == (2, 1)
 
 
 def test_the_callback_manager_of_settings_reaches_the_cached_models(cache: Cache) -> None:

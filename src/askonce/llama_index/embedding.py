@@ -16,7 +16,7 @@ from askonce.entry import Answer, Hit, Miss
 from askonce.errors import ConfigError
 from askonce.keys import request_form, text
 from askonce.llama_index.form import component_form
-from askonce.llama_index.twin import Twin, is_working, link_to, make_twin, original, twin_class, working
+from askonce.llama_index.twin import Twin, link_to, make_twin, original, plain_view, twin_class
 from askonce.stores import Store
 from askonce.way import Request
 
@@ -49,7 +49,7 @@ def CachedEmbedding(embed_model: E, store: str | Store | Cache | None = None, **
     if isinstance(embed_model, Twin) and embed_model._askonce.cache is link.cache:
         return embed_model
     plain = original(embed_model)
-    link = dataclasses.replace(link, rate_limiter=plain.rate_limiter)
+    link = dataclasses.replace(link, rate_limiter=getattr(plain, "rate_limiter", None))
     twin = make_twin(plain, _cached_class(type(plain)), link)
     twin.__dict__["rate_limiter"] = None  # the public methods would ask it for hits too
     return twin
@@ -59,39 +59,16 @@ def CachedEmbedding(embed_model: E, store: str | Store | Cache | None = None, **
 def _cached_class(base: type) -> type:
     """The generated class: the methods under the public ones, which tell observers as ever."""
 
-    def plainly(self: Any, name: str) -> Any:
-        return getattr(super(cls, self), name)
-
-    def ask(self: Any, name: str, *args: Any) -> Any:
-        limiter = self._askonce.rate_limiter
-        if limiter is not None:
-            limiter.acquire()
-        with working(self):
-            return plainly(self, name)(*args)
-
-    async def aask(self: Any, name: str, *args: Any) -> Any:
-        limiter = self._askonce.rate_limiter
-        if limiter is not None:
-            await limiter.async_acquire()
-        with working(self):
-            return await plainly(self, name)(*args)
-
     def one(name: str, meant_as: str) -> Callable[..., Vector]:
         def method(self: Any, asked: str) -> Vector:
-            if is_working(self):
-                return plainly(self, name)(asked)  # type: ignore[no-any-return]
-            compute = functools.partial(ask, self, name, asked)
-            request = _request(self, meant_as, asked)
+            request, compute = _request(self, meant_as, asked), functools.partial(_ask, self, name, asked)
             return compute() if request is None else _vector(_cache(self).answer(request, compute, _pack))
 
         return method
 
     def aone(name: str, meant_as: str) -> Callable[..., Awaitable[Vector]]:
         async def method(self: Any, asked: str) -> Vector:
-            if is_working(self):
-                return await plainly(self, name)(asked)  # type: ignore[no-any-return]
-            compute = functools.partial(aask, self, name, asked)
-            request = _request(self, meant_as, asked)
+            request, compute = _request(self, meant_as, asked), functools.partial(_aask, self, name, asked)
             if request is None:
                 return await compute()  # type: ignore[no-any-return]
             return _vector(await _cache(self).aanswer(request, compute, _pack))
@@ -99,22 +76,18 @@ def _cached_class(base: type) -> type:
         return method
 
     def many(self: Any, texts: list[str]) -> list[Vector]:
-        if is_working(self):
-            return plainly(self, "_get_text_embeddings")(texts)  # type: ignore[no-any-return]
         batch = _Batch(self, texts)
         batch.found(_cache(self).find_many(batch.requests))
         if batch.missing:
-            vectors = ask(self, "_get_text_embeddings", batch.missing)
+            vectors = _ask(self, "_get_text_embeddings", batch.missing)
             _cache(self).keep_many(*batch.made(vectors))
         return batch.vectors()
 
     async def amany(self: Any, texts: list[str]) -> list[Vector]:
-        if is_working(self):
-            return await plainly(self, "_aget_text_embeddings")(texts)  # type: ignore[no-any-return]
         batch = _Batch(self, texts)
         batch.found(await _cache(self).afind_many(batch.requests))
         if batch.missing:
-            vectors = await aask(self, "_aget_text_embeddings", batch.missing)
+            vectors = await _aask(self, "_aget_text_embeddings", batch.missing)
             await _cache(self).akeep_many(*batch.made(vectors))
         return batch.vectors()
 
@@ -126,8 +99,22 @@ def _cached_class(base: type) -> type:
         "_get_text_embeddings": many,
         "_aget_text_embeddings": amany,
     }
-    cls = twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
-    return cls
+    return twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
+
+
+def _ask(twin: Any, name: str, asked: Any) -> Any:
+    """Call the model."""
+    limiter = twin._askonce.rate_limiter
+    if limiter is not None:
+        limiter.acquire()
+    return getattr(plain_view(twin), name)(asked)
+
+
+async def _aask(twin: Any, name: str, asked: Any) -> Any:
+    limiter = twin._askonce.rate_limiter
+    if limiter is not None:
+        await limiter.async_acquire()
+    return await getattr(plain_view(twin), name)(asked)
 
 
 class _Batch:

@@ -19,7 +19,7 @@ from askonce.keys import Form
 from askonce.llama_index import answers, events
 from askonce.llama_index.answers import Response
 from askonce.llama_index.form import chat_form, completion_form
-from askonce.llama_index.twin import Twin, is_working, link_to, make_twin, original, twin_class, working
+from askonce.llama_index.twin import Twin, link_to, make_twin, original, plain_view, twin_class
 from askonce.stores import Store
 from askonce.way import Request
 
@@ -68,21 +68,17 @@ def cached(llm: L, store: str | Store | Cache | None = None, **options: Any) -> 
 
 @functools.lru_cache(maxsize=256)
 def _cached_class(base: type) -> type:
-    def plainly(llm: Any, name: str) -> Callable[..., Any]:
-        method: Callable[..., Any] = getattr(super(cls, llm), name)
-        return method
-
+    kinds: tuple[Kind, ...] = ("chat", "complete")
     methods = {}
-    for kind in ("chat", "complete"):
+    for kind in kinds:
         for name, make in (
             (kind, _endpoint),
             (f"a{kind}", _async_endpoint),
             (f"stream_{kind}", _stream_endpoint),
             (f"astream_{kind}", _async_stream_endpoint),
         ):
-            methods[name] = functools.wraps(getattr(base, name))(make(name, kind, plainly))
-    cls = twin_class(base, methods)
-    return cls
+            methods[name] = functools.wraps(getattr(base, name))(make(name, kind))
+    return twin_class(base, methods)
 
 
 # -- one call --------------------------------------------------------------------------------------------------
@@ -100,7 +96,6 @@ class _Call:
         llm: the twin.
         name: the endpoint's name.
         kind: what it asks for.
-        plain: the same endpoint of the LLM's own class.
         args: the arguments.
         kwargs: those by keyword.
     """
@@ -108,7 +103,6 @@ class _Call:
     llm: Any
     name: str
     kind: Kind
-    plain: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
@@ -117,8 +111,8 @@ class _Call:
         return self.llm._askonce.cache  # type: ignore[no-any-return]
 
     def request(self) -> Request | None:
-        """Its name; ``None`` if it is not to be looked up, as when the LLM's own endpoints call one another."""
-        return None if is_working(self.llm) else self.cache.request(self._form)
+        """Its name; ``None`` if it is not to be looked up."""
+        return self.cache.request(self._form)
 
     def _asked(self) -> tuple[Any, bool, dict[str, Any]]:
         """The messages or the prompt, whether it is formatted, and the options."""
@@ -137,14 +131,8 @@ class _Call:
         return completion_form(self.llm, about, formatted, options)
 
     def ask(self) -> Any:
-        """Call the LLM."""
-        with working(self.llm):
-            return self.plain(*self.args, **self.kwargs)
-
-    async def aask(self) -> Any:
-        """Call the LLM."""
-        with working(self.llm):
-            return await self.plain(*self.args, **self.kwargs)
+        """Call the LLM. Of an asynchronous endpoint the result is to be awaited."""
+        return getattr(plain_view(self.llm), self.name)(*self.args, **self.kwargs)
 
     def pack(self, response: Any) -> Answer | None:
         """What is kept of an answer."""
@@ -189,12 +177,10 @@ class _Call:
 
 # -- the endpoints ---------------------------------------------------------------------------------------------
 
-Plainly = Callable[[Any, str], Callable[..., Any]]
 
-
-def _endpoint(name: str, kind: Kind, plainly: Plainly) -> Callable[..., Any]:
+def _endpoint(name: str, kind: Kind) -> Callable[..., Any]:
     def endpoint(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = _Call(self, name, kind, plainly(self, name), args, kwargs)
+        call = _Call(self, name, kind, args, kwargs)
         request = call.request()
         if request is None:
             return call.ask()
@@ -209,29 +195,29 @@ def _endpoint(name: str, kind: Kind, plainly: Plainly) -> Callable[..., Any]:
     return endpoint
 
 
-def _async_endpoint(name: str, kind: Kind, plainly: Plainly) -> Callable[..., Any]:
+def _async_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
     async def endpoint(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = _Call(self, name, kind, plainly(self, name), args, kwargs)
+        call = _Call(self, name, kind, args, kwargs)
         request = call.request()
         if request is None:
-            return await call.aask()
-        result = await call.cache.aanswer(request, call.aask, call.pack)
+            return await call.ask()
+        result = await call.cache.aanswer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
             return result
         try:
             return call.answer(result)
         except _Unreadable:
-            return await call.aask()
+            return await call.ask()
 
     return endpoint
 
 
-def _stream_endpoint(name: str, kind: Kind, plainly: Plainly) -> Callable[..., Any]:
+def _stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
     def endpoint(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = _Call(self, name, kind, plainly(self, name), args, kwargs)
+        call = _Call(self, name, kind, args, kwargs)
         request = call.request()
         if request is None:
-            return _steps(self, call.ask())
+            return call.ask()
         chunks: list[Any] = []
         stream = call.cache.stream(
             request,
@@ -242,18 +228,18 @@ def _stream_endpoint(name: str, kind: Kind, plainly: Plainly) -> Callable[..., A
         try:
             next(stream)  # the LLM is asked now, as without a cache, and not when the stream is first read
         except _Unreadable:
-            return _steps(self, call.ask())
+            return call.ask()
         return _rest(stream)
 
     return endpoint
 
 
-def _async_stream_endpoint(name: str, kind: Kind, plainly: Plainly) -> Callable[..., Any]:
+def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
     async def endpoint(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = _Call(self, name, kind, plainly(self, name), args, kwargs)
+        call = _Call(self, name, kind, args, kwargs)
         request = call.request()
         if request is None:
-            return _asteps(self, await call.aask())
+            return await call.ask()
         chunks: list[Any] = []
         stream = call.cache.astream(
             request,
@@ -264,7 +250,7 @@ def _async_stream_endpoint(name: str, kind: Kind, plainly: Plainly) -> Callable[
         try:
             await anext(stream)
         except _Unreadable:
-            return _asteps(self, await call.aask())
+            return await call.ask()
         return _arest(stream)
 
     return endpoint
@@ -272,7 +258,7 @@ def _async_stream_endpoint(name: str, kind: Kind, plainly: Plainly) -> Callable[
 
 def _produce(call: _Call, chunks: list[Any]) -> Iterator[Any]:
     """Ask, and say ``None`` when that is done; then pass on the stream."""
-    stream = _steps(call.llm, call.ask())
+    stream = call.ask()
     yield None
     for chunk in stream:
         chunks.append(chunk)
@@ -280,38 +266,15 @@ def _produce(call: _Call, chunks: list[Any]) -> Iterator[Any]:
 
 
 async def _aproduce(call: _Call, chunks: list[Any]) -> AsyncIterator[Any]:
-    async with contextlib.aclosing(_asteps(call.llm, await call.aask())) as stream:
+    stream = await call.ask()
+    try:
         yield None
         async for chunk in stream:
             chunks.append(chunk)
             yield chunk
-
-
-def _steps(llm: Any, stream: Any) -> Generator[Any, None, None]:
-    """A stream, each step of which is the LLM's work."""
-    steps = iter(stream)
-    while True:
-        with working(llm):
-            try:
-                chunk = next(steps)
-            except StopIteration:
-                return
-        yield chunk
-
-
-async def _asteps(llm: Any, stream: Any) -> AsyncGenerator[Any, None]:
-    steps = aiter(stream)
-    try:
-        while True:
-            with working(llm):
-                try:
-                    chunk = await anext(steps)
-                except StopAsyncIteration:
-                    return
-            yield chunk
     finally:
-        if hasattr(steps, "aclose"):
-            await steps.aclose()
+        if hasattr(stream, "aclose"):
+            await stream.aclose()
 
 
 def _rest(stream: Iterator[Any]) -> Generator[Any, None, None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +15,7 @@ from askonce.cache import Cache, shared_cache
 from askonce.errors import ConfigError
 from askonce.llama_index.embedding import CachedEmbedding
 from askonce.llama_index.llm import cached
-from askonce.llama_index.twin import Twin, original
+from askonce.llama_index.twin import Link, Twin, original
 from askonce.stores import Store
 from askonce.telemetry import Stats
 
@@ -73,8 +74,9 @@ class Installation:
         self._given: tuple[Any, dict[str, Any]] = (store, options)
         self._llm, self._embed_model = llm, embed_model
         self._base: type = type(Settings)
-        # The twins that stand in Settings, and the models that they stand for.
-        self._twins: dict[int, tuple[Any, Any]] = {}
+        # By attribute of Settings: the twin that stands there, and the model that it stands for.
+        self._twins: dict[str, tuple[Any, Any]] = {}
+        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
 
     def stats(self) -> Stats:
         """What was hit, missed and saved."""
@@ -87,8 +89,8 @@ class Installation:
             if _installed is not self:
                 return
             Settings.__class__ = self._base
-            Settings._llm = self._without_cache(Settings._llm)
-            Settings._embed_model = self._without_cache(Settings._embed_model)
+            for attribute in ("_llm", "_embed_model"):
+                setattr(Settings, attribute, self._without_cache(attribute, getattr(Settings, attribute)))
             _installed = None
 
     def __enter__(self) -> Installation:
@@ -111,14 +113,14 @@ class Installation:
         def get_llm(settings: Any) -> LLM:
             model: LLM = base.llm.fget(settings)
             if caching_llm and not isinstance(model, Twin):
-                settings._llm = self._twin(model, cached)
+                settings._llm = self._twin("_llm", model, cached)
                 model = base.llm.fget(settings)
             return model
 
         def get_embed_model(settings: Any) -> BaseEmbedding:
             model: BaseEmbedding = base.embed_model.fget(settings)
             if caching_embed_model and not isinstance(model, Twin):
-                settings._embed_model = self._twin(model, CachedEmbedding)
+                settings._embed_model = self._twin("_embed_model", model, CachedEmbedding)
                 model = base.embed_model.fget(settings)
             return model
 
@@ -130,17 +132,26 @@ class Installation:
         }
         Settings.__class__ = type(base.__name__, (base,), namespace)
 
-    def _twin(self, model: Any, make: Any) -> Any:
+    def _twin(self, attribute: str, model: Any, make: Any) -> Any:
         store, options = self._given
         # By the store's name where it has one, so that the model can be pickled into other processes.
         by_name = store is None or isinstance(store, str)
         twin = make(model, store, **options) if by_name else make(model, self.cache)
-        self._twins[id(twin)] = (twin, model)
+        if twin is model:
+            return model  # a StructuredLLM whose inside is cached already
+        self._twins[attribute] = (twin, model)
+        if isinstance(twin, Twin):
+            self._links.add(twin._askonce)
         return twin
 
-    def _without_cache(self, model: Any) -> Any:
-        twin, stood_for = self._twins.pop(id(model), (None, None))
-        if twin is None:
-            return model
-        stood_for.__dict__.update(original(twin).__dict__)  # what was set on it meanwhile
-        return stood_for
+    def _without_cache(self, attribute: str, model: Any) -> Any:
+        twin: Any
+        twin, stood_for = self._twins.get(attribute, (None, None))
+        if model is not None and model is twin:
+            if type(twin) is not type(stood_for):
+                stood_for.__dict__.update(original(twin).__dict__)  # what was set on it meanwhile
+            return stood_for
+        if isinstance(model, Twin) and model._askonce in self._links:
+            plain: Any = model  # a copy, or one that stood there before
+            return original(plain)
+        return model

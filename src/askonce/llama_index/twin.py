@@ -7,10 +7,8 @@ overridden. It shares the fields' values and the SDK's clients with the original
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,8 +22,6 @@ from askonce.stores import Store
 logger = logging.getLogger("askonce")
 M = TypeVar("M", bound=BaseComponent)
 Rebuild = Callable[..., Any]
-
-_working: ContextVar[frozenset[int]] = ContextVar("askonce_llama_index_working", default=frozenset())
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +53,8 @@ class Twin:
     _askonce: Link
 
     def __reduce__(self) -> Any:
-        link = self._askonce
-        return _rebuild, (link.make, original(self), link.source)  # type: ignore[type-var]
+        twin: Any = self
+        return _rebuild, (self._askonce.make, original(twin), self._askonce.source)
 
 
 def _rebuild(make: Rebuild, model: Any, source: tuple[str | None, dict[str, Any]] | None) -> Any:
@@ -97,31 +93,35 @@ def make_twin(model: M, cls: type, link: Link) -> M:
     return twin
 
 
+def own_class(twin: BaseComponent) -> type:
+    """The class of the model that it is a twin of."""
+    return type(twin).__mro__[2]  # after the generated class and `Twin`
+
+
 def original(model: M) -> M:
     """A copy of a twin that is not cached; another model as it is."""
     if not isinstance(model, Twin):
         return model
-    base = type(model).__mro__[2]
-    private = {name: value for name, value in (model.__pydantic_private__ or {}).items() if name != "_askonce"}
-    plain: M = _shape(model, base, private or None)
-    if model._askonce.rate_limiter is not None:
-        plain.__dict__["rate_limiter"] = model._askonce.rate_limiter
+    twin: Any = model
+    private = {name: value for name, value in (twin.__pydantic_private__ or {}).items() if name != "_askonce"}
+    plain: M = _shape(twin, own_class(twin), private or None)
+    limiter = twin._askonce.rate_limiter
+    if limiter is not None and plain.__dict__.get("rate_limiter") is None:
+        plain.__dict__["rate_limiter"] = limiter
     return plain
 
 
-def is_working(model: BaseComponent) -> bool:
-    """Whether a call of this very twin is under way in the running context."""
-    return id(model) in _working.get()
+def plain_view(twin: BaseComponent) -> Any:
+    """The twin's very state under the model's own class.
 
-
-@contextlib.contextmanager
-def working(model: BaseComponent) -> Iterator[None]:
-    """While a model works: what its methods ask of one another is part of the outermost call."""
-    token = _working.set(_working.get() | {id(model)})
-    try:
-        yield
-    finally:
-        _working.reset(token)
+    The model works on this: what its methods ask of one another then is part of the one call, whichever thread
+    or task they run in, and what they remember they remember on the twin.
+    """
+    cls: Any = own_class(twin)
+    view = cls.__new__(cls)
+    for state in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
+        object.__setattr__(view, state, getattr(twin, state))
+    return view
 
 
 def _shape(model: Any, cls: Any, private: dict[str, Any] | None) -> Any:
