@@ -62,9 +62,14 @@ def main() -> None:
             parts = run(console, store, chunks, conversations, options)
     except (AskOnceError, OSError, ModuleNotFoundError) as error:
         raise SystemExit(f"The demo cannot run: {error}") from error
+    except Exception as error:
+        if options.model is None:
+            raise
+        raise SystemExit(f"The demo stopped, {options.model} failed: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit("Stopped. What was answered so far is kept.") from None
-    report(console, parts, options.model or f"priced as {PRICED_AS}, which the stand-in imitates")
+    stand_in = f"priced as {PRICED_AS}, which the stand-in imitates"
+    report(console, parts, f"at the prices of {options.model}" if options.model else stand_in)
 
 
 def arguments() -> argparse.Namespace:
