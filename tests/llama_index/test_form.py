@@ -178,6 +178,27 @@ def test_what_can_change_the_answer_has_a_key_of_its_own() -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_a_conversation_has_the_form_that_it_has_in_langchain() -> None:
+    messages = pytest.importorskip("langchain_core.messages")
+    in_langchain = pytest.importorskip("askonce.langchain.conversations").conversation_of_messages
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    image = ImageBlock(image=base64.b64encode(PNG), image_mimetype="image/png")
+    call = ToolCallBlock(tool_call_id="c", tool_name="add", tool_kwargs='{"a": 1}')
+    conversation = [
+        ChatMessage(role="system", content="s"),
+        user("see", image),
+        assistant(HI, call),
+        tool("1", "c"),
+    ]
+    same = [
+        messages.SystemMessage("s"),
+        messages.HumanMessage([{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": url}}]),
+        messages.AIMessage("hi", tool_calls=[{"id": "other", "name": "add", "args": {"a": 1}}]),
+        messages.ToolMessage("1", tool_call_id="other"),
+    ]
+    assert chat_form(openai(), conversation, {}).body["messages"] == in_langchain(same).messages
+
+
 def test_a_langchain_llm_is_told_apart_by_the_model_inside() -> None:
     wrapper = pytest.importorskip("llama_index.llms.langchain").LangChainLLM
     models = pytest.importorskip("langchain_core.language_models")
