@@ -13,12 +13,13 @@ SOURCE = Path(__file__).parent.parent / "src" / "askonce"
 FLOORS = [
     {"errors"},
     {"eviction", "entry", "keys"},
-    {"codec", "messages", "control", "freshness", "flight", "pricing", "near", "hits"},
+    {"codec", "messages", "control", "freshness", "flight", "pricing", "near", "hits", "sources"},
     {"stores", "telemetry"},
-    {"guard"},
+    {"changes", "guard"},
     {"faces"},
     {"way"},
     {"cache"},
+    {"corpus"},
     {"testing"},
     {"langchain", "llama_index"},
 ]

@@ -2,6 +2,7 @@
 
 from askonce.cache import Cache
 from askonce.control import control
+from askonce.corpus import Corpus
 from askonce.errors import (
     AskOnceError,
     CodecError,
@@ -19,6 +20,7 @@ __all__ = [
     "Cache",
     "CodecError",
     "ConfigError",
+    "Corpus",
     "ForeignStoreError",
     "MissingExtraError",
     "Stats",

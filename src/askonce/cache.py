@@ -7,6 +7,7 @@ and turns what it gets back into the framework's answer. What happens in between
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import re
@@ -28,6 +29,7 @@ from askonce.guard import Down, Guard
 from askonce.hits import HitBuffer
 from askonce.keys import Form, Unkeyable, key_of
 from askonce.near import NearTier
+from askonce.sources import current_sources
 from askonce.stores import Store, default_url, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, Size
 from askonce.telemetry import Stats
@@ -114,6 +116,7 @@ class Cache:
             clock=clock,
         )
         self._refreshes: set[asyncio.Task[None]] = set()
+        self._told: set[str] = set()
         # Runs at the latest when the interpreter ends, so that no hit is lost.
         self._finalizer = weakref.finalize(self, _close, self._way.hits, owned)
 
@@ -137,10 +140,18 @@ class Cache:
             digest = named if isinstance(named, bytes) else named.digest()
         except Unkeyable as error:
             self._way.counters.add(bypassed=1)
-            logger.info("askonce: not cached, since the request cannot be named: %s", error)
+            self._tell_once("a request is not cached, since it cannot be named", error)
             return None
         namespace = self._namespace_in_force()
-        return Request(namespace, key_of(namespace, digest), wishes)
+        return Request(namespace, key_of(namespace, digest), wishes, current_sources())
+
+    def _tell_once(self, what: str, why: Exception) -> None:
+        """Warn of something that will happen with each request of a kind, but not each time."""
+        told = str(why)
+        level = logging.DEBUG if told in self._told else logging.WARNING
+        logger.log(level, "askonce: %s: %s", what, told)
+        if len(self._told) < 100:
+            self._told.add(told)
 
     def _namespace_in_force(self) -> str:
         wishes = current_control()
@@ -275,9 +286,10 @@ class Cache:
             return
         begun = False
         try:
-            async for chunk in produce():
-                begun = begun or chunk is not None
-                yield chunk
+            async with _closing(produce()) as chunks:
+                async for chunk in chunks:
+                    begun = begun or chunk is not None
+                    yield chunk
         except BaseException as error:
             stale = await self._way.give_up(self._awaiting, request, lead, error)
             if stale is None or begun:
@@ -351,6 +363,25 @@ class Cache:
     async def akeep_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
         """Asynchronous `keep_many`."""
         await self._way.keep_many(self._awaiting, requests, answers, seconds)
+
+    # -- for adapters that find documents ----------------------------------------------------------------------
+
+    def position(self, corpus: str) -> int | None:
+        """How far the change log of a corpus goes, before documents are looked for in it.
+
+        Args:
+            corpus: the namespace of the log.
+
+        Returns:
+            ``None`` if the store does not tell; then what is found is not to be kept.
+        """
+        changes = run(self._way.changes(self._inline, corpus))
+        return None if changes is None else changes.position
+
+    async def aposition(self, corpus: str) -> int | None:
+        """Asynchronous `position`."""
+        changes = await self._way.changes(self._awaiting, corpus)
+        return None if changes is None else changes.position
 
     # -- for applications --------------------------------------------------------------------------------------
 
@@ -467,6 +498,17 @@ class Cache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+@contextlib.asynccontextmanager
+async def _closing(chunks: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Close a stream that is abandoned now, and not when its garbage is collected."""
+    try:
+        yield chunks
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _inline(compute: Callable[[], T]) -> Callable[[], Awaitable[T]]:

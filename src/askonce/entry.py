@@ -12,7 +12,8 @@ HitKind = Literal["exact", "coalesced", "stale"]
 caller waited for it. ``stale``: past its time to live, but allowed by ``stale_while_revalidate`` or
 ``stale_if_error``."""
 
-MissReason = Literal["absent", "expired", "corrupt", "refresh", "store down"]
+MissReason = Literal["absent", "expired", "outdated", "corrupt", "refresh", "store down"]
+"""``outdated``: documents that it was made from were changed."""
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
@@ -39,6 +40,28 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
 NO_USAGE = Usage()
 
 
+class Source(msgspec.Struct, frozen=True, array_like=True):
+    """Documents of one corpus that something was found in or made from.
+
+    Attributes:
+        corpus: the namespace of the corpus's change log.
+        position: the position in that log as of which it is true.
+        ids: the documents.
+        whole: it depends on the whole corpus, so that an addition may change it: a retrieval. Otherwise only on
+            these documents: an answer.
+    """
+
+    corpus: str
+    position: int
+    ids: tuple[str, ...]
+    whole: bool = False
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags by which what was made from the documents is found."""
+        return tuple(f"doc:{one}" for one in self.ids)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A fresh answer as an adapter hands it over to be kept.
@@ -49,6 +72,8 @@ class Answer:
         model: the name under which its provider sells the model, if known; for the price.
         truncated: it was cut off (length limit, content filter).
         empty: it says nothing.
+        ttl_seconds: a time to live of its own, if shorter than that in force.
+        sources: the documents that it was found in; `Way` adds those that it was made from.
     """
 
     payload: bytes
@@ -56,6 +81,8 @@ class Answer:
     model: str | None = None
     truncated: bool = False
     empty: bool = False
+    ttl_seconds: float | None = None
+    sources: tuple[Source, ...] = ()
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -69,6 +96,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         cost_usd: what making it cost; ``None`` when no price is known.
         usage: the tokens that it took.
         tags: names by which it can be invalidated.
+        sources: the documents that it was found in or made from.
     """
 
     payload: bytes
@@ -78,6 +106,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     cost_usd: float | None = None
     usage: Usage = Usage()
     tags: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +119,15 @@ class Hit:
 
     def mark(self) -> dict[str, Any]:
         """What a response shows of the hit, under the name ``askonce``."""
-        return {
+        mark: dict[str, Any] = {
             "hit": self.kind,
             "age_seconds": round(self.age_seconds, 3),
             "saved_seconds": round(self.entry.cost_seconds, 3),
             "saved_usd": self.entry.cost_usd,
         }
+        if self.entry.sources:
+            mark["sources"] = [one for source in self.entry.sources for one in source.ids]
+        return mark
 
 
 @dataclass(frozen=True, slots=True)

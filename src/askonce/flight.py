@@ -109,7 +109,7 @@ class Flights:
 
     def leading(self) -> bool:
         """Whether the running task or thread leads a flight through a look-up."""
-        return id(current_owner()) in self._led
+        return bool(self._led) and id(current_owner()) in self._led
 
     def abandoned(self, group: str | None) -> list[Flight]:
         """Land what the running task or thread led and has evidently given up, since it looks up anew.

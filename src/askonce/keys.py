@@ -121,7 +121,7 @@ def plain(value: Any) -> Any:
         Unkeyable: it holds something else.
     """
     if isinstance(value, str):
-        return text(value.value if isinstance(value, enum.Enum) else value)
+        return text(str(value.value if isinstance(value, enum.Enum) else value))  # frameworks have their own texts
     if value is None or isinstance(value, (bool, int)):
         return value if not isinstance(value, enum.Enum) else value.value
     if isinstance(value, float):

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from askonce import pricing
+from askonce.changes import Changes
 from askonce.codec import Codec
 from askonce.control import Control
-from askonce.entry import Answer, Entry, Hit, Miss
+from askonce.entry import Answer, Entry, Hit, Miss, Source
 from askonce.errors import CodecError
 from askonce.eviction import Budget
 from askonce.faces import Inline
@@ -26,7 +28,7 @@ from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
 from askonce.hits import HitBuffer
 from askonce.near import NearTier
-from askonce.stores.base import Clock, Record
+from askonce.stores.base import Clock, LogPage, Record
 from askonce.telemetry import Counters
 
 logger = logging.getLogger("askonce")
@@ -46,11 +48,13 @@ class Request:
         namespace: where its answer is kept.
         key: its name there.
         control: the wishes that were in force when it was made.
+        sources: the documents that its answer will be made from.
     """
 
     namespace: str
     key: bytes
     control: Control
+    sources: tuple[Source, ...] = ()
 
     @property
     def place(self) -> bytes:
@@ -97,6 +101,7 @@ class Way:
         self._keep_empty, self._keep_truncated = keep_empty, keep_truncated
         self._lease_seconds, self._lease_owner = lease_seconds, uuid.uuid4().hex
         self._clock = clock
+        self._changes: dict[str, Changes] = {}  # by corpus
 
     # -- to the answer, or to the model ------------------------------------------------------------------------
 
@@ -115,7 +120,7 @@ class Way:
                 if not waits:
                     break
                 entry = await face.landing(self.flights, flight)
-                if entry is not None:
+                if entry is not None and not await self._is_outdated(face, entry):
                     return self._hit(request, Hit(entry, "coalesced", 0.0))
         self._missed(found)
         return Lead(found)
@@ -159,12 +164,13 @@ class Way:
         if self.near is not None:
             entry = self.near.get(request.namespace, request.key, now)
             if entry is not None:
-                return self._freshness.judge(entry, now, request.control.ttl_seconds)
+                return await self._judge(face, request, entry, now)
         try:
             data = await face.call("get", request.namespace, request.key)
         except Down:
             return Miss("store down")
-        return self._read(request, data, now)
+        found = self._read(request, data, now)
+        return found if isinstance(found, Miss) else await self._judge(face, request, found, now)
 
     async def find_many(self, face: Inline, requests: Sequence[Request]) -> list[Hit | Miss]:
         """Look up requests of one namespace in one round trip, waiting for nobody."""
@@ -173,12 +179,12 @@ class Way:
         now = self._clock()
         try:
             rows = await face.call("get_many", requests[0].namespace, [request.key for request in requests])
-            found = [
-                Miss("refresh") if request.control.refresh else self._read(request, data, now)
-                for request, data in zip(requests, rows, strict=True)
-            ]
         except Down:
-            found = [Miss("store down")] * len(requests)
+            rows = None
+        found: list[Hit | Miss] = []
+        for request, data in zip(requests, rows or [None] * len(requests), strict=True):
+            read = self._read(request, data, now) if rows is not None else Miss("store down")
+            found.append(read if isinstance(read, Miss) else await self._judge(face, request, read, now))
         for request, one in zip(requests, found, strict=True):
             if isinstance(one, Hit):
                 self._hit(request, one)
@@ -186,7 +192,7 @@ class Way:
                 self._missed(one)
         return found
 
-    def _read(self, request: Request, data: bytes | None, now: float) -> Hit | Miss:
+    def _read(self, request: Request, data: bytes | None, now: float) -> Entry | Miss:
         if data is None:
             return Miss("absent")
         try:
@@ -196,6 +202,13 @@ class Way:
             return Miss("corrupt")
         if self.near is not None:
             self.near.put(request.namespace, request.key, entry, now)
+        return entry
+
+    async def _judge(self, face: Inline, request: Request, entry: Entry, now: float) -> Hit | Miss:
+        if request.control.refresh:
+            return Miss("refresh")
+        if entry.sources and await self._is_outdated(face, entry):
+            return Miss("outdated")
         return self._freshness.judge(entry, now, request.control.ttl_seconds)
 
     def usable(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
@@ -205,6 +218,28 @@ class Way:
         except CodecError:
             return None
         return entry if isinstance(self._freshness.judge(entry, self._clock(), None), Hit) else None
+
+    # -- what happened to the documents ------------------------------------------------------------------------
+
+    async def _is_outdated(self, face: Inline, entry: Entry) -> bool:
+        """Whether documents that an entry was found in, or made from, have changed; also if that cannot be told."""
+        for source in entry.sources:
+            changes = await self.changes(face, source.corpus)
+            if changes is None or changes.concern(source):
+                return True
+        return False
+
+    async def changes(self, face: Inline, corpus: str) -> Changes | None:
+        """All changes of a corpus until now; ``None`` if the store does not tell."""
+        changes = self._changes.setdefault(corpus, Changes())
+        try:
+            while True:
+                after = changes.position
+                page: LogPage = await face.call("log_read", corpus, after)
+                if not changes.learn(after, page):
+                    return changes
+        except Down:
+            return None
 
     def _hit(self, request: Request, hit: Hit) -> Hit:
         self.counters.hit(hit)
@@ -251,8 +286,9 @@ class Way:
         """Keep the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
         if requests:
             each = seconds / len(requests)
-            entries = [self._entry(one, answer, each) for one, answer in zip(requests, answers, strict=True)]
-            await self._put(face, requests, entries)
+            worth = [pair for pair in zip(requests, answers, strict=True) if self._worth_keeping(pair[1])]
+            entries = [self._entry(request, answer, each) for request, answer in worth]
+            await self._put(face, [request for request, _ in worth], entries)
 
     def _pack(self, pack: Callable[[], Answer | None]) -> Answer | None:
         try:
@@ -272,17 +308,25 @@ class Way:
 
     def _entry(self, request: Request, answer: Answer, seconds: float) -> Entry:
         now = self._clock()
+        sources = answer.sources or request.sources
+        tags = dict.fromkeys(tag for source in sources for tag in source.tags)
+        fresh_until = self._freshness.fresh_until(now, request.control.ttl_seconds)
+        if answer.ttl_seconds is not None:
+            fresh_until = min(fresh_until or math.inf, now + answer.ttl_seconds)
         return Entry(
             payload=answer.payload,
             created_at=now,
-            fresh_until=self._freshness.fresh_until(now, request.control.ttl_seconds),
+            fresh_until=fresh_until,
             cost_seconds=seconds,
             cost_usd=pricing.cost_usd(answer.model, answer.usage),
             usage=answer.usage,
-            tags=request.control.tags,
+            tags=(*request.control.tags, *tags),
+            sources=sources,
         )
 
     async def _put(self, face: Inline, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
         records = [self._record(request, entry) for request, entry in zip(requests, entries, strict=True)]
         try:
             evicted = await face.call("put", requests[0].namespace, records, self._budget)

@@ -62,6 +62,8 @@ class _Generation(msgspec.Struct, omit_defaults=True):
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return str(value)  # such as the text of a LangChain message
     dump = getattr(value, "model_dump", None)
     if dump is None or isinstance(value, type):
         raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__}")

@@ -1,0 +1,83 @@
+"""What a process knows of the changes of a corpus, from its change log: values and decisions only.
+
+Each change is an event in the log of the corpus: ``+`` (documents came, so that any retrieval may have another
+result) or ``-`` with the ids of documents that are no longer what they were. What is kept carries the position in
+the log as of which it is true; it holds as long as nothing after that position concerns it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import msgspec
+
+from askonce.entry import Source
+from askonce.stores.base import LogPage
+
+_MOST_IDS = 50_000
+"""When more changed documents than this are known, the oldest changes are forgotten: what is as old is outdated."""
+
+ADDED = b"+"
+
+
+def changed(ids: Sequence[str]) -> bytes:
+    """The event that tells of documents that were changed or deleted."""
+    return b"-" + msgspec.msgpack.encode(list(ids))
+
+
+class Changes:
+    """The changes of one corpus, as far as its log was read. Thread-safe.
+
+    Attributes:
+        position: the sequence of the last event that is known.
+    """
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._lock = threading.Lock()
+        self._known_from = 0  # what changed before is not known
+        self._added_at = 0
+        self._changed_at: dict[str, int] = {}  # in the order of the sequences
+
+    def learn(self, after: int, page: LogPage) -> bool:
+        """Take in a page that was read after a position; returns whether there is more to read."""
+        with self._lock:
+            if page.head < after:  # the log was lost, and begins anew
+                self.position = self._known_from = self._added_at = 0
+                self._changed_at.clear()
+                return True
+            if page.truncated and after == self.position:
+                self._known_from = page.events[0][0] - 1 if page.events else page.head
+                self.position = max(self.position, self._known_from)
+            for sequence, event in page.events:
+                if sequence > self.position:  # another thread may have read on meanwhile
+                    self._take_in(sequence, event)
+                    self.position = sequence
+            return bool(page.events) and page.events[-1][0] < page.head
+
+    def _take_in(self, sequence: int, event: bytes) -> None:
+        if event == ADDED:
+            self._added_at = sequence
+            return
+        try:
+            if not event.startswith(b"-"):
+                raise msgspec.ValidationError("an event of a newer kind")
+            ids = msgspec.msgpack.decode(event[1:], type=list[str])
+        except msgspec.MsgspecError:
+            self._known_from = sequence  # it may concern anything
+            return
+        for one in ids:
+            self._changed_at.pop(one, None)
+            self._changed_at[one] = sequence
+        while len(self._changed_at) > _MOST_IDS:
+            self._known_from = self._changed_at.pop(next(iter(self._changed_at)))
+
+    def concern(self, source: Source) -> bool:
+        """Whether something that happened since concerns what was found in, or made from, these documents."""
+        with self._lock:
+            if not self._known_from <= source.position <= self.position:
+                return True  # from before what is known, or from beside a log that was lost
+            if source.whole and self._added_at > source.position:
+                return True
+            return any(self._changed_at.get(one, 0) > source.position for one in source.ids)

@@ -1,0 +1,230 @@
+"""What is kept falls with the documents that it was found in or made from."""
+
+import contextvars
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from askonce import Cache, ConfigError
+from askonce.changes import ADDED, Changes, changed
+from askonce.corpus import Corpus
+from askonce.entry import Answer, Hit, Source
+from askonce.keys import Form
+from askonce.sources import begin_trail, current_sources, end_trail, note_retrieval
+from askonce.stores.base import LogPage
+from askonce.stores.memory import MemoryStore
+
+# -- changes -------------------------------------------------------------------------------------------------------
+
+
+def after(*events: bytes) -> Changes:
+    changes = Changes()
+    changes.learn(0, LogPage(list(enumerate(events, 1)), len(events)))
+    return changes
+
+
+def whole(position: int, *ids: str) -> Source:
+    return Source("c", position, ids, whole=True)
+
+
+def part(position: int, *ids: str) -> Source:
+    return Source("c", position, ids)
+
+
+def test_an_addition_concerns_retrievals_before_it_and_no_answer() -> None:
+    changes = after(changed(["x"]), ADDED)
+    assert changes.concern(whole(1, "a"))
+    assert not changes.concern(whole(2, "a"))
+    assert not changes.concern(part(1, "a"))
+
+
+def test_a_changed_document_concerns_what_was_made_from_it_before() -> None:
+    changes = after(changed(["x", "y"]), changed(["z"]))
+    assert changes.concern(whole(0, "y", "b"))
+    assert changes.concern(part(1, "z"))
+    assert not changes.concern(part(1, "x"))
+    assert not changes.concern(whole(0, "b"))
+
+
+def test_what_is_older_than_the_log_is_outdated() -> None:
+    changes = Changes()
+    changes.learn(0, LogPage([(11, ADDED)], 11, truncated=True))
+    assert changes.concern(part(9, "a"))
+    assert not changes.concern(part(10, "a"))
+
+
+def test_a_log_that_was_lost_outdates_what_it_left_behind() -> None:
+    changes = after(ADDED, ADDED, ADDED)
+    assert changes.learn(3, LogPage([], 1))
+    changes.learn(0, LogPage([(1, changed(["x"]))], 1))
+    assert changes.concern(part(3, "a"))
+    assert not changes.concern(part(1, "a"))
+
+
+def test_an_event_of_a_newer_kind_concerns_everything_before() -> None:
+    assert after(b"?new").concern(part(0, "a"))
+    assert after(b"-garbage").concern(part(0, "a"))
+
+
+@given(st.lists(st.sampled_from(["+", "a", "b", "ab"]), max_size=12), st.data())
+def test_pages_read_by_several_threads_at_once_give_the_same_as_one_after_the_other(
+    kinds: list[str], data: st.DataObject
+) -> None:
+    events = [(n, ADDED if kind == "+" else changed(list(kind))) for n, kind in enumerate(kinds, 1)]
+    changes, simple = Changes(), Changes()
+    simple.learn(0, LogPage(events, len(events)))
+    for _ in range(6):
+        begin = data.draw(st.integers(0, changes.position))
+        end = data.draw(st.integers(begin, len(events)))
+        changes.learn(begin, LogPage(events[begin:end], end))
+    changes.learn(changes.position, LogPage(events[changes.position :], len(events)))
+    for position in range(len(events) + 1):
+        for source in (whole(position, "a"), part(position, "b"), part(position, "c")):
+            assert changes.concern(source) == simple.concern(source)
+
+
+# -- corpus --------------------------------------------------------------------------------------------------------
+
+
+class Library:
+    """Finds documents, and answers from them, through one cache."""
+
+    def __init__(self, store: MemoryStore, name: str = "default") -> None:
+        self.cache = Cache(store)
+        self.corpus = Corpus(self.cache, name=name)
+        self.documents = {"1": "red", "2": "blue"}
+
+    def find(self, question: str) -> tuple[str, ...]:
+        position = -1
+
+        def look() -> tuple[str, ...]:
+            nonlocal position
+            position = self.cache.position(self.corpus.log) or 0
+            return tuple(sorted(one for one, text in self.documents.items() if text in question))
+
+        def pack(ids: tuple[str, ...]) -> Answer:
+            source = Source(self.corpus.log, position, ids, whole=True)
+            return Answer(",".join(ids).encode(), sources=(source,))
+
+        request = self.cache.request(lambda: Form({"find": question}))
+        assert request is not None
+        found = self.cache.answer(request, look, pack)
+        if isinstance(found, Hit):
+            note_retrieval(found.entry.sources[0])
+            return tuple(filter(None, found.entry.payload.decode().split(",")))
+        note_retrieval(Source(self.corpus.log, position, found))
+        return found
+
+    def answer(self, question: str) -> str:
+        request = self.cache.request(lambda: Form({"answer": question}))
+        assert request is not None
+        found = self.cache.answer(request, lambda: "fresh", lambda text: Answer(text.encode()))
+        return "kept" if isinstance(found, Hit) else found
+
+
+def test_retrievals_fall_with_additions_and_answers_with_their_documents() -> None:
+    library = Library(MemoryStore())
+
+    def ask(question: str) -> tuple[tuple[str, ...], str]:
+        return contextvars.Context().run(lambda: (library.find(question), library.answer(question)))
+
+    assert ask("red?") == (("1",), "fresh")
+    assert ask("blue?") == (("2",), "fresh")
+    assert ask("red?") == (("1",), "kept")
+    library.documents["3"] = "red"
+    library.corpus.added()
+    assert ask("red?") == (("1", "3"), "kept")  # a real answer's prompt would hold the new document
+    del library.documents["2"]
+    library.corpus.changed(["2"])
+    assert ask("blue?") == ((), "fresh")
+    assert ask("red?") == (("1", "3"), "kept")
+
+
+def test_a_change_is_seen_by_all_caches_of_the_store_at_once() -> None:
+    store = MemoryStore()
+    one, other = Library(store), Library(store)
+    one.find("red?")
+    one.documents.clear()
+    other.corpus.changed(["1"])
+    assert one.find("red?") == ()
+
+
+def test_a_retrieval_that_was_under_way_when_documents_changed_is_not_served() -> None:
+    library = Library(MemoryStore())
+
+    class Slow(dict):  # type: ignore[type-arg]
+        def items(self):  # type: ignore[no-untyped-def]
+            found = list(super().items())
+            library.corpus.added()  # comes after the look, and before what was found is kept
+            return found
+
+    library.documents = Slow(library.documents)
+    library.find("red?")
+    library.documents = {"9": "red"}
+    assert library.find("red?") == ("9",)
+
+
+def test_corpora_are_apart() -> None:
+    store = MemoryStore()
+    one, other = Library(store), Library(store, "other")
+    one.find("red?")
+    other.corpus.changed(["1"])
+    one.documents.clear()
+    assert one.cache.position(other.corpus.log) == 1
+    assert one.cache.position(one.corpus.log) == 0
+
+
+def test_a_text_is_not_taken_for_a_list_of_ids() -> None:
+    with pytest.raises(ConfigError, match="ids="):
+        Library(MemoryStore()).corpus.changed("42")
+
+
+# -- trails --------------------------------------------------------------------------------------------------------
+
+
+def ids() -> list[str]:
+    return [one for source in current_sources() for one in source.ids]
+
+
+def fresh(test):  # type: ignore[no-untyped-def]
+    """Run a test in a context of its own."""
+    return lambda: contextvars.Context().run(test)
+
+
+@fresh
+def test_documents_reach_the_answer_that_comes_next() -> None:
+    note_retrieval(part(1, "a", "b"))
+    note_retrieval(part(2, "b", "c"))
+    assert current_sources() == (Source("c", 1, ("a", "b", "c")),)
+
+
+@fresh
+def test_outside_a_run_a_retrieval_after_an_answer_begins_anew() -> None:
+    note_retrieval(part(1, "a"))
+    assert ids() == ["a"] == ids()
+    note_retrieval(part(1, "b"))
+    assert ids() == ["b"]
+
+
+@fresh
+def test_within_a_run_documents_add_up_through_threads_and_contexts() -> None:
+    assert begin_trail() is not None
+    assert begin_trail() is None
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(contextvars.copy_context().run, note_retrieval, part(1, "a")).result()
+    assert ids() == ["a"]
+    contextvars.copy_context().run(note_retrieval, part(1, "b"))
+    assert ids() == ["a", "b"]
+    end_trail()
+    assert ids() == []
+
+
+@fresh
+def test_a_trail_does_not_grow_for_ever() -> None:
+    begin_trail()
+    for number in range(50):
+        note_retrieval(part(number, *(f"{number}-{n}" for n in range(100))))
+    assert len(ids()) == 1000
+    assert ids()[-1] == "49-99"
