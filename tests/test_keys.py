@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from askonce.keys import Form, Unkeyable, encode, is_credential, key_of, model_form, plain, request_form, text
+from askonce.keys import (
+    Form,
+    Unkeyable,
+    encode,
+    is_credential,
+    key_of,
+    model_form,
+    plain,
+    question,
+    request_form,
+    text,
+)
 
 words = st.text(max_size=12)
 data = st.recursive(
@@ -195,3 +206,37 @@ def test_an_object_whose_own_code_fails_has_no_key() -> None:
 
     with pytest.raises(Unkeyable):
         plain(Holder(function=lambda: None))
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["WHAT IS RAG", "  what  is\trag ?", "What is \u201cRAG\u201d?!",
+     "\u00ab What is 'RAG'? \u00bb", "What is RAG\u2026", "What is\u00a0RAG\uff1f", "what is \"rag\"."],
+)  # fmt: skip
+def test_a_question_counts_by_its_words(other: str) -> None:
+    assert question(other) == question("What is RAG?")
+
+
+def test_apostrophes_are_one_and_unicode_forms_too() -> None:
+    assert question("Don\u2019t cafe\u0301s close?") == question("don't caf\u00e9s close")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("its", "it's"), ("C", "C++"), ("NET", ".NET"), ("5!", "5"), ('a 5" pipe', "a 5 pipe"), ("?", "!"),
+     ("a b", "ab"), ("x\u00b2", "x2"), ("re-sign", "resign"), ("Ma\u00dfe", "Masse"), ("a, b", "a b")],
+)  # fmt: skip
+def test_questions_of_other_words_stay_apart(one: str, other: str) -> None:
+    assert question(one) != question(other)
+
+
+def test_case_and_punctuation_of_a_question_matter_if_wished() -> None:
+    assert question("a?", ignore_punctuation=False) != question("a", ignore_punctuation=False)
+    assert question("US", ignore_case=False) != question("us", ignore_case=False)
+    assert question(" US  ?", ignore_case=False) == question("US", ignore_case=False)
+
+
+@given(st.text())
+def test_a_question_in_normal_form_stays_as_it_is(value: str) -> None:
+    folded = question(value, ignore_punctuation=False)
+    assert question(folded, ignore_punctuation=False) == folded

@@ -51,6 +51,13 @@ _CREDENTIAL = re.compile(
 )
 _A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "x_request_id", "idempotency_key"})
+_DOUBLE_QUOTES, _SINGLE_QUOTES = (
+    "\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02",
+    "\u2018\u2019\u201a\u201b\u2039\u203a\u02bc\uff07",
+)
+_QUOTES = str.maketrans(dict.fromkeys(_DOUBLE_QUOTES, '"') | dict.fromkeys(_SINGLE_QUOTES, "'"))
+_QUOTED = (re.compile(r'(?<!\w)"([^"]*)"(?!\w)'), re.compile(r"(?<!\w)'([^']*)'(?!\w)"))  # no 5" pipe, no don't
+_CLOSING = re.compile(r"(?:[\s.?\u2026\u3002\uff1f\uff61\u061f]|(?<!\d)[!\uff01])+$")  # no factorial: 5!
 # Schemas that the application wrote: a field called "password" in them is meaning, not a credential.
 _SCHEMAS = frozenset({"tools", "functions", "tool_choice", "response_format", "text_format", "stop"})
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -112,6 +119,26 @@ def text(value: str) -> str:
     if value.isascii() or unicodedata.is_normalized("NFC", value):
         return value
     return unicodedata.normalize("NFC", value)
+
+
+def question(value: str, *, ignore_case: bool = True, ignore_punctuation: bool = True) -> str:
+    """A question to a retriever in normal form: as `text`, and all spaces are one.
+
+    Args:
+        value: the question.
+        ignore_case: capitals do not matter.
+        ignore_punctuation: neither the kind nor the presence of quotes around words matters, nor closing
+            punctuation.
+    """
+    asked = text(value)
+    if ignore_punctuation:
+        asked = asked.translate(_QUOTES)
+        for quoted in _QUOTED:
+            asked = quoted.sub(r"\1", asked)
+        asked = _CLOSING.sub("", asked) or asked
+    if ignore_case:
+        asked = text(asked.lower())  # not casefold: Maße are no Masse
+    return " ".join(asked.split())
 
 
 def plain(value: Any) -> Any:
