@@ -63,6 +63,12 @@ def test_a_log_that_was_lost_outdates_what_it_left_behind() -> None:
     assert not changes.concern(part(1, "a"))
 
 
+def test_any_change_concerns_a_retrieval_that_weighs_more_than_it_returns() -> None:
+    changes = after(changed(["x"]), changed(["y"]))
+    assert changes.concern(Source("c", 1, ("a",), whole=True, any_change=True))
+    assert not changes.concern(Source("c", 2, ("a",), whole=True, any_change=True))
+
+
 def test_an_event_of_a_newer_kind_concerns_everything_before() -> None:
     assert after(b"?new").concern(part(0, "a"))
     assert after(b"-garbage").concern(part(0, "a"))
@@ -108,7 +114,7 @@ class Library:
             source = Source(self.corpus.log, position, ids, whole=True)
             return Answer(",".join(ids).encode(), sources=(source,))
 
-        request = self.cache.request(lambda: Form({"find": question}))
+        request = self.cache.request(lambda: Form({"find": question}), from_sources=False)
         assert request is not None
         found = self.cache.answer(request, look, pack)
         if isinstance(found, Hit):
@@ -219,6 +225,38 @@ def test_within_a_run_documents_add_up_through_threads_and_contexts() -> None:
     assert ids() == ["a", "b"]
     end_trail()
     assert ids() == []
+
+
+@fresh
+def test_an_answer_in_a_run_is_made_from_what_was_retrieved_before_it() -> None:
+    note_retrieval(part(1, "a"))
+    begin_trail()
+    note_retrieval(part(1, "b"))
+    assert ids() == ["a", "b"]
+    end_trail()
+    note_retrieval(part(1, "c"))
+    assert ids() == ["c"]
+
+
+@fresh
+def test_what_a_run_only_retrieved_reaches_the_answer_after_it() -> None:
+    for question in ("a", "b"):
+        for one in (question, question.upper()):
+            begin_trail()
+            note_retrieval(part(1, one))
+            end_trail()
+        assert ids() == [question, question.upper()]
+
+
+def test_naming_what_is_made_from_no_documents_is_no_answer() -> None:
+    library = Library(MemoryStore())
+
+    def run() -> list[str]:
+        library.find("red?")
+        library.find("blue?")
+        return ids()
+
+    assert contextvars.Context().run(run) == ["1", "2"]
 
 
 @fresh

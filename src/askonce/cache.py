@@ -122,11 +122,12 @@ class Cache:
 
     # -- for adapters: naming ----------------------------------------------------------------------------------
 
-    def request(self, form: Callable[[], Form | bytes]) -> Request | None:
+    def request(self, form: Callable[[], Form | bytes], *, from_sources: bool = True) -> Request | None:
         """Name a request.
 
         Args:
             form: makes its normal form, or the form's digest; not called if the request asked for no cache.
+            from_sources: its answer will be made from the documents retrieved in the running context.
 
         Returns:
             ``None`` if it is not to be cached: by wish, or because it cannot be named.
@@ -143,7 +144,7 @@ class Cache:
             self._tell_once("a request is not cached, since it cannot be named", error)
             return None
         namespace = self._namespace_in_force()
-        return Request(namespace, key_of(namespace, digest), wishes, current_sources())
+        return Request(namespace, key_of(namespace, digest), wishes, current_sources() if from_sources else ())
 
     def _tell_once(self, what: str, why: Exception) -> None:
         """Warn of something that will happen with each request of a kind, but not each time."""

@@ -80,4 +80,6 @@ class Changes:
                 return True  # from before what is known, or from beside a log that was lost
             if source.whole and self._added_at > source.position:
                 return True
+            if source.any_change and self.position > source.position:
+                return True
             return any(self._changed_at.get(one, 0) > source.position for one in source.ids)

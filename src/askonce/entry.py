@@ -49,12 +49,15 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
         ids: the documents.
         whole: it depends on the whole corpus, so that an addition may change it: a retrieval. Otherwise only on
             these documents: an answer.
+        any_change: a change of documents that are not among ``ids`` may change it too: a retrieval that weighs
+            more documents than it returns, or returns some that have no id.
     """
 
     corpus: str
     position: int
     ids: tuple[str, ...]
     whole: bool = False
+    any_change: bool = False
 
     @property
     def tags(self) -> tuple[str, ...]:

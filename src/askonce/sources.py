@@ -3,13 +3,14 @@
 A `Trail` is carried by a context variable. An adapter begins one where the framework begins a run (a chain, a
 query engine, an agent), before the run's threads and tasks copy the context: so a retriever deep inside and a model
 called later share it. In code that runs under no framework's run, the first retrieval begins a trail, and the first
-retrieval after an answer begins anew.
+retrieval after an answer begins anew. Both meet: an answer made in a run is also made from what was retrieved before
+the run, and what a run only retrieved is there for answers made after it.
 """
 
 from __future__ import annotations
 
 import threading
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
 from askonce.entry import Source
 
@@ -22,10 +23,12 @@ class Trail:
 
     Args:
         lasting: a framework's run begins and ends it; otherwise a retrieval after an answer begins it anew.
+        outer: the trail of the code that started the run.
     """
 
-    def __init__(self, *, lasting: bool) -> None:
+    def __init__(self, *, lasting: bool, outer: Trail | None = None) -> None:
         self._lasting = lasting
+        self._outer = outer
         self._lock = threading.Lock()
         self._sources: list[Source] = []
         self._answered = False
@@ -42,29 +45,53 @@ class Trail:
 
     def sources(self) -> tuple[Source, ...]:
         """What an answer that is made now is made from: for each corpus, the oldest position and all ids."""
+        before = () if self._outer is None else self._outer.sources()
         with self._lock:
             self._answered = True
             merged: dict[str, Source] = {}
-            for one in self._sources:
+            for one in (*before, *self._sources):
                 known = merged.get(one.corpus)
                 ids = one.ids if known is None else tuple(dict.fromkeys(known.ids + one.ids))
                 position = one.position if known is None else min(known.position, one.position)
                 merged[one.corpus] = Source(one.corpus, position, ids)
             return tuple(merged.values())
 
+    def ended(self) -> Trail | None:
+        """The trail of the code that started the run, with what was retrieved and not answered from."""
+        with self._lock:
+            left = [] if self._answered else list(self._sources)
+        outer = self._outer
+        if left and outer is None:
+            outer = Trail(lasting=False)
+        for one in left:
+            assert outer is not None
+            outer.add(one)
+        return outer
+
 
 _trail: ContextVar[Trail | None] = ContextVar("askonce_trail", default=None)
 
 
-def begin_trail() -> Token[Trail | None] | None:
+def begin_trail() -> Trail | None:
     """Begin a trail for a framework's run; ``None`` if a run around it has begun one."""
-    trail = _trail.get()
-    return None if trail is not None and trail._lasting else _trail.set(Trail(lasting=True))
+    outer = _trail.get()
+    if outer is not None and outer._lasting:
+        return None
+    trail = Trail(lasting=True, outer=outer)
+    _trail.set(trail)
+    return trail
+
+
+def enter_trail(trail: Trail) -> None:
+    """Go on with a run's trail in a context that was copied before it began."""
+    _trail.set(trail)
 
 
 def end_trail() -> None:
     """End the trail of a framework's run in the running context."""
-    _trail.set(None)
+    trail = _trail.get()
+    if trail is not None and trail._lasting:
+        _trail.set(trail.ended())
 
 
 def note_retrieval(source: Source) -> None:

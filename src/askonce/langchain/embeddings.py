@@ -121,7 +121,7 @@ class CachedEmbeddings(Embeddings):
             "model": self._model,
             "text": text(value),
         }
-        return self.cache.request(Form(body).digest)
+        return self.cache.request(Form(body).digest, from_sources=False)
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the embeddings have."""
