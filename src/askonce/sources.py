@@ -1,10 +1,10 @@
 """The documents that were retrieved in the running context, on their way to the answers made from them.
 
 A `Trail` is carried by a context variable. An adapter begins one where the framework begins a run (a chain, a
-query engine, an agent), before the run's threads and tasks copy the context: so a retriever deep inside and a model
-called later share it. In code that runs under no framework's run, the first retrieval begins a trail, and the first
-retrieval after an answer begins anew. Both meet: an answer made in a run is also made from what was retrieved before
-the run, and what a run only retrieved is there for answers made after it.
+query engine, an agent), before the run's threads and tasks copy the context: so a retriever deep inside and a
+model called later share it. In code that runs under no framework's run, the first retrieval begins a trail, and
+the first retrieval after an answer begins anew. Both meet: an answer made in a run is also made from what was
+retrieved before the run, and what a run only retrieved is there for answers made after it.
 """
 
 from __future__ import annotations
