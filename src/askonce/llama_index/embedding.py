@@ -177,7 +177,8 @@ def _request(model: Any, meant_as: str, asked: str) -> Request | None:
     return _cache(model).request(
         lambda: request_form(
             "embedding", component_form(model, left_out), left_out, meant_as=meant_as, text=text(asked)
-        )
+        ),
+        from_sources=False,
     )
 
 

@@ -143,7 +143,9 @@ class AskOnceKVStore(BaseKVStore):
 
     def _request(self, key: str, collection: str) -> Request | None:
         # As they are, not as text that is read: keys which differ in anything are different.
-        return self.cache.request(lambda: Form({"kind": "kv", "collection": collection, "key": key}))
+        return self.cache.request(
+            lambda: Form({"kind": "kv", "collection": collection, "key": key}), from_sources=False
+        )
 
     def _pack(
         self, pairs: Sequence[tuple[str, dict[str, Any]]], collection: str
