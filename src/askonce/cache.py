@@ -321,9 +321,11 @@ class Cache:
     async def _lookup(
         self, face: Inline, request: Request, group: str | None, call: FrameType | None = None
     ) -> Hit | Miss:
-        await self._way.give_up_group(face, group)
-        # Two batches that lead what the other waits for would wait for ever.
-        waits = not self._way.flights.leading()
+        waits = True
+        if self._way.flights.any_led:
+            await self._way.give_up_group(face, group)
+            # Two batches that lead what the other waits for would wait for ever.
+            waits = not self._way.flights.leading()
         found: Hit | Lead | None = await self._way.seek(face, request, waits=waits)
         if isinstance(found, Hit) and found.kind == "stale":
             found = await self._way.lead_revalidation(face, request) or found

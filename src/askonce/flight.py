@@ -107,17 +107,20 @@ class Flights:
         if isinstance(flight.owner, asyncio.Future):
             flight.owner.add_done_callback(lambda _: self.land(flight, None))
 
+    @property
+    def any_led(self) -> bool:
+        """Whether any task or thread leads a flight through a look-up."""
+        return bool(self._led)
+
     def leading(self) -> bool:
-        """Whether the running task or thread leads a flight through a look-up."""
-        return bool(self._led) and id(current_owner()) in self._led
+        """Whether the running one does."""
+        return id(current_owner()) in self._led
 
     def abandoned(self, group: str | None) -> list[Flight]:
         """Land what the running task or thread led and has evidently given up, since it looks up anew.
 
         Flights of the same ``group`` stay: a completion model looks up a whole batch before it calls.
         """
-        if not self._led:
-            return []
         owner = current_owner()
         with self._lock:
             led = self._led.get(id(owner), ())

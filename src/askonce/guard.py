@@ -34,12 +34,16 @@ class Breaker:
 
     Args:
         name: the store, for the log.
+
+    Attributes:
+        failures: how many calls failed since the last one that did not; 0 when all is well.
+        errors: how many calls failed in all.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._failures = 0
+        self.failures = 0
         self._pause = 0.0
         self._closed_until = 0.0
         self.errors = 0
@@ -62,10 +66,8 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Note that the store answered."""
-        if not self._failures:
-            return
         with self._lock:
-            was_open, self._failures, self._pause = bool(self._pause), 0, 0.0
+            was_open, self.failures, self._pause = bool(self._pause), 0, 0.0
         if was_open:
             logger.warning("askonce: the store %s is back", self._name)
 
@@ -73,8 +75,8 @@ class Breaker:
         """Note that it did not."""
         with self._lock:
             self.errors += 1
-            self._failures += 1
-            if self._failures < _FAILURES_TO_OPEN:
+            self.failures += 1
+            if self.failures < _FAILURES_TO_OPEN:
                 return
             opens = not self._pause
             self._pause = min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
@@ -104,25 +106,29 @@ class Guard:
         Raises:
             Down: it failed, or is not asked for now.
         """
-        if not self.breaker.allows():
+        breaker = self.breaker
+        if breaker.failures and not breaker.allows():
             raise Down
         try:
             result = operation(*args)
         except Exception as error:
             raise self._down(error) from error
-        self.breaker.succeeded()
+        if breaker.failures:
+            breaker.succeeded()
         return result
 
     async def acall(self, operation: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Asynchronous `call`."""
-        if not self.breaker.allows():
+        breaker = self.breaker
+        if breaker.failures and not breaker.allows():
             raise Down
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 result = await operation(*args)
         except Exception as error:
             raise self._down(error) from error
-        self.breaker.succeeded()
+        if breaker.failures:
+            breaker.succeeded()
         return result
 
     def _down(self, error: Exception) -> Down:

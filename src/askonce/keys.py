@@ -1,8 +1,8 @@
 r"""The name of a request: two requests that must get the same answer have the same key, others never do.
 
 A request is first brought to a *normal form*, plain data from which all that cannot change the answer is left
-out and in which the same meaning is written in one way. Its key is a 256-bit BLAKE2b hash of that form and the
-namespace. The rules, for both frameworks:
+out and in which the same meaning is written in one way. Its key is the SHA-256 of that form and the namespace.
+The rules, for both frameworks:
 
 * Text: Unicode NFC, line ends as ``\n``. Nothing else of a text is changed: case and spaces matter.
 * Numbers: ``1`` for ``1.0``. Maps: sorted. Bytes: by their SHA-256.
@@ -81,7 +81,7 @@ class Form:
 
     def digest(self) -> bytes:
         """32 bytes that name the form, in any namespace."""
-        return hashlib.blake2b(encode(self.body), digest_size=32, person=b"askonce form").digest()
+        return hashlib.sha256(encode(self.body)).digest()
 
 
 def encode(body: Any) -> bytes:
@@ -94,7 +94,7 @@ def encode(body: Any) -> bytes:
 
 def key_of(namespace: str, digest: bytes) -> bytes:
     """The key in a namespace of the form with that digest; 32 bytes."""
-    return hashlib.blake2b(digest + namespace.encode(), digest_size=32, person=b"askonce key").digest()
+    return hashlib.sha256(digest + namespace.encode()).digest()
 
 
 def request_form(kind: str, model: Mapping[str, Any], left_out: Sequence[str] = (), **parts: Any) -> Form:

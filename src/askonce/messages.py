@@ -95,8 +95,7 @@ class Conversation:
             form["answers"] = self._tool_id(answers)
         if status and status != "success":
             form["status"] = status
-        kept = {key: value for key, value in (extra or {}).items() if value not in (None, "", [], {})}
-        if kept:
+        if extra and (kept := {key: value for key, value in extra.items() if value not in (None, "", [], {})}):
             form["extra"] = plain(kept)
         self.messages.append(form)
 

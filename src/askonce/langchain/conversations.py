@@ -27,6 +27,7 @@ _NOT_SENT = frozenset(
 )
 _PLACED = frozenset("content name tool_calls tool_call_id status role additional_kwargs".split())
 _KNOWN = _NOT_SENT | _PLACED
+_BARE = {"content", "type"}  # of most messages that is all
 _decode = msgspec.json.Decoder().decode
 
 
@@ -73,6 +74,9 @@ def conversation_of_messages(messages: Iterable[BaseMessage]) -> Conversation:
 
 def _add(conversation: Conversation, class_name: str, fields: Mapping[str, Any]) -> None:
     role = _ROLE_OF_CLASS.get(class_name) or _ROLE_OF_TYPE.get(fields.get("type", ""))
+    if role is not None and fields.keys() == _BARE:
+        conversation.add(role, fields["content"])
+        return
     if role is None:
         role = str(fields.get("role") or class_name)
     tool_calls: Sequence[Mapping[str, Any]] = fields.get("tool_calls") or ()

@@ -8,7 +8,7 @@ kept.
 from __future__ import annotations
 
 import logging
-import uuid
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -210,8 +210,11 @@ def unpack(hit: Hit, *, name_runs: bool = False) -> list[Generation]:
     Raises:
         msgspec.DecodeError: the payload is none of `pack`.
     """
-    mark = hit.mark()
-    return [_read(written, mark, name_runs) for written in _decode(hit.entry.payload)]
+    return [_read(written, hit.mark(), name_runs) for written in _decode(hit.entry.payload)]
+
+
+_BLANK_MESSAGE = AIMessage(content="")
+_BLANK_GENERATION = ChatGeneration(message=_BLANK_MESSAGE)
 
 
 def _read(written: _Generation, mark: dict[str, Any], name_runs: bool) -> Generation:
@@ -222,15 +225,22 @@ def _read(written: _Generation, mark: dict[str, Any], name_runs: bool) -> Genera
     metadata = kept.response_metadata
     if info is not None and written.info_in_metadata:
         info |= {name: metadata[name] for name in written.info_in_metadata}
-    message = AIMessage(
-        content=kept.content,
-        additional_kwargs=kept.additional_kwargs,
-        response_metadata={**metadata, "askonce": dict(mark)},
-        tool_calls=kept.tool_calls,
-        invalid_tool_calls=kept.invalid_tool_calls,
-        usage_metadata=kept.usage_metadata,
-        name=kept.name,
-        id=f"lc_run--{uuid.uuid4()}" if kept.id is None and name_runs else kept.id,
-        **kept.extra,
+    metadata["askonce"] = mark
+    # Copies of a blank message and generation with other fields: LangChain validated them when they were made, and
+    # to do it again would take longer than all else here.
+    message = _BLANK_MESSAGE.model_copy(
+        update={
+            "content": kept.content,
+            "additional_kwargs": kept.additional_kwargs,
+            "response_metadata": metadata,
+            "tool_calls": kept.tool_calls,
+            "invalid_tool_calls": kept.invalid_tool_calls,
+            "usage_metadata": kept.usage_metadata,
+            "name": kept.name,
+            "id": f"lc_run--{os.urandom(16).hex()}" if kept.id is None and name_runs else kept.id,
+        }
     )
-    return ChatGeneration(message=message, generation_info=info)
+    if kept.extra or not isinstance(kept.content, str):
+        message = AIMessage(**{**message.__dict__, **kept.extra})
+        return ChatGeneration(message=message, generation_info=info)
+    return _BLANK_GENERATION.model_copy(update={"message": message, "text": kept.content, "generation_info": info})

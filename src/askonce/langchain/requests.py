@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -51,13 +50,13 @@ class Digests:
     """Digests of the forms of (prompt, llm_string), those named lately remembered. Thread-safe.
 
     Args:
-        size: how many are remembered.
+        characters: how long the remembered prompts may be together.
     """
 
-    def __init__(self, size: int = 1024) -> None:
-        self._size = size
+    def __init__(self, characters: int = 4_000_000) -> None:
+        self._room = characters
         self._lock = threading.Lock()
-        self._known: OrderedDict[bytes, bytes] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     def of(self, prompt: str, llm_string: str) -> bytes:
         """The digest of the form of a request.
@@ -65,9 +64,8 @@ class Digests:
         Raises:
             Unkeyable: it holds something whose meaning cannot be told.
         """
-        asked = f"{len(llm_string)}:{llm_string}{prompt}".encode(errors="surrogatepass")
-        name = hashlib.blake2b(asked, digest_size=16).digest()
-        digest = self._known.get(name)
+        asked = (prompt, llm_string)
+        digest = self._known.get(asked)
         if digest is None:
             parameters = parameters_of(llm_string)
             conversation = conversation_of(prompt)
@@ -76,11 +74,14 @@ class Digests:
             else:
                 digest = _digest(CHAT, parameters, messages=conversation.messages)
             if parameters.lasting:
-                self._remember(name, digest)
+                self._remember(asked, digest)
         return digest
 
-    def _remember(self, name: bytes, digest: bytes) -> None:
+    def _remember(self, asked: tuple[str, str], digest: bytes) -> None:
         with self._lock:
-            self._known[name] = digest
-            if len(self._known) > self._size:
-                self._known.popitem(last=False)
+            if asked not in self._known:
+                self._room -= len(asked[0])
+            self._known[asked] = digest
+            while self._room < 0:
+                (prompt, _), _ = self._known.popitem(last=False)
+                self._room += len(prompt)

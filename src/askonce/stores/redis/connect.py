@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +92,12 @@ class Server:
             )
             return sentinel.master_for(self.service)  # type: ignore[no-untyped-call]
         return redis.Redis.from_pool(redis.ConnectionPool(**options))
+
+    def connection(self) -> Any:
+        """A single connection to a single server; it connects itself, anew after each error."""
+        options = {name: value for name, value in self.options.items() if name != "max_connections"}
+        connection_class: Any = options.pop("connection_class", redis.Connection)
+        return connection_class(**options, retry=Retry(NoBackoff(), 0))
 
     def connect_async(self) -> Any:
         """An asynchronous client, for one event loop."""
@@ -189,6 +198,44 @@ def _try_options(options: dict[str, Any]) -> None:
     default = redis.SSLConnection if "ssl" in options else redis.Connection
     connection_class: Any = tried.pop("connection_class", default)
     connection_class(**tried)
+
+
+class Readers:
+    """A connection for each thread, for single reads from a single server.
+
+    Without redis-py's pool and retries around it, a command takes a third less time.
+
+    Args:
+        server: where to.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._here = threading.local()
+        self._all: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def hget(self, name: bytes, key: bytes) -> bytes | None:
+        """One field of a hash.
+
+        Raises:
+            RedisError: as redis-py raises it.
+        """
+        try:
+            pid, connection = self._here.opened
+        except AttributeError:
+            pid, connection = 0, None
+        if pid != os.getpid():
+            connection = self._server.connection()
+            self._here.opened = (os.getpid(), connection)
+            self._all.add(connection)
+        connection.send_command("HGET", name, key)
+        value: bytes | None = connection.read_response()
+        return value
+
+    def close(self) -> None:
+        """Close all; a thread that reads again connects again."""
+        for connection in list(self._all):
+            connection.disconnect()
 
 
 def close(client: Any) -> None:

@@ -75,6 +75,7 @@ class RedisStore(Store):
         self._clock = clock
         self._shards = plans.CLUSTER_SHARDS if self._server.kind == "cluster" else 1
         self._plans = plans.Plans(self._shards, clock)
+        self._readers = connect.Readers(self._server) if self._server.kind == "single" else None
         self._opened: tuple[int, Any] = (0, None)  # the client, and the process whose it is: none survives a fork
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
 
@@ -173,8 +174,15 @@ class RedisStore(Store):
     # -- reading ---------------------------------------------------------------------------------------------
 
     def get(self, namespace: str, key: bytes) -> bytes | None:
-        shard = plans.shard(namespace, plans.shard_of(key, self._shards))
-        return plans.unpacked(self._send([("HGET", shard.values, key)])[0], self._clock())
+        name = plans.shard(namespace, plans.shard_of(key, self._shards)).values
+        if self._readers is not None:
+            try:
+                return plans.unpacked(self._readers.hget(name, key), self._clock())
+            except connect.CLOSED:
+                pass  # perhaps for having been idle: the ordinary way tries once more
+            except connect.REDIS_ERRORS as error:
+                raise connect.store_error(error, self.url) from error
+        return plans.unpacked(self._send([("HGET", name, key)])[0], self._clock())
 
     async def aget(self, namespace: str, key: bytes) -> bytes | None:
         here = self._loops.get(asyncio.get_running_loop()) or await self._here()
@@ -352,6 +360,8 @@ class RedisStore(Store):
 
     def close(self) -> None:
         (pid, client), self._opened = self._opened, (0, None)
+        if self._readers is not None:
+            self._readers.close()
         if pid == os.getpid():
             connect.close(client)
 
