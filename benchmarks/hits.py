@@ -171,7 +171,9 @@ def lookups(rounds: int, size: int, directory: str, redis_url: str) -> tuple[dic
         series["askonce, near tier"].rounds.append(
             one_by_one([partial(near.lookup, prompt, MODEL) for prompt in prompts])
         )
-        series["floor: sqlite3 SELECT"].rounds.append(one_by_one([partial(floors.select, i) for i in range(SAMPLE)]))
+        series["floor: sqlite3 SELECT"].rounds.append(
+            one_by_one([partial(floors.select, i) for i in range(SAMPLE)])
+        )
         series["floor: redis-py GET"].rounds.append(one_by_one([partial(floors.get, i) for i in range(SAMPLE)]))
     ours, theirs = series["askonce, SQLite"], series["langchain-community SQLiteCache"]
     redis_ours, redis_theirs = series["askonce, Redis"], series["langchain-community RedisCache"]
@@ -272,7 +274,9 @@ async def concurrency(rounds: int, redis_url: str, tasks: int = 200, each: int =
         ratios.append(ours / floor)
     await client.aclose()
     await cache.aclose()
-    return [Claim(f"{tasks} concurrent look-ups on Redis over redis.asyncio GETs, throughput", Ratio(ratios), 0.7, True)]
+    return [
+        Claim(f"{tasks} concurrent look-ups on Redis over redis.asyncio GETs, throughput", Ratio(ratios), 0.7, True)
+    ]
 
 
 def imports(rounds: int) -> list[Claim]:
@@ -282,7 +286,9 @@ def imports(rounds: int) -> list[Claim]:
         code = f"import {first}, time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
         return 1000 * float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
 
-    core = "langchain_core.caches, langchain_core.outputs, langchain_core.language_models, langchain_core.embeddings"
+    core = (
+        "langchain_core.caches, langchain_core.outputs, langchain_core.language_models, langchain_core.embeddings"
+    )
     milliseconds("askonce")
     return [
         Claim("import askonce, ms", Ratio([milliseconds("askonce") for _ in range(rounds)]), 60),

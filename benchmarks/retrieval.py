@@ -1,0 +1,134 @@
+"""What a cached retrieval saves, and whether it is ever stale.
+
+    python -m benchmarks.retrieval [--rounds 5] [--operations 100000] [--markdown FILE]
+
+The pipeline: a question is embedded (MiniLM), looked for among tens of thousands of real questions (HNSW,
+usearch), and what is found is put into a prompt. The texts and their embeddings are read from the folder that
+``ASKONCE_DATA`` names, by default ``../shared/data``; without them that part is skipped. The churn: four processes
+search, add, update and delete at random, and every search is checked against the documents themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.retrievers import BaseRetriever
+from threadpoolctl import threadpool_limits
+from usearch.index import Index
+
+from askonce import Cache, Corpus
+from askonce.langchain import CachedRetriever
+from benchmarks.measure import Claim, Series, markdown, one_by_one
+from examples.minilm import MiniLM
+from tests.support import churn, servers
+
+DATA = Path(os.environ.get("ASKONCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SETS = ("banking77.npz", "qqp.npz")
+SAMPLE = 60
+
+
+class Searching(BaseRetriever):
+    """Embeds a question and finds the nearest texts by HNSW."""
+
+    model: Any
+    index: Any
+    texts: Any
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        found = self.index.search(self.model.embed([query])[0], 4)
+        return [Document(id=str(key), page_content=self.texts[key]) for key in found.keys]
+
+
+def load() -> tuple[list[str], np.ndarray]:
+    arrays = [np.load(DATA / name) for name in SETS]
+    texts = [str(text) for array in arrays for text in array["text"]]
+    return texts, np.concatenate([array["emb"] for array in arrays]).astype(np.float32)
+
+
+def pipeline(rounds: int, directory: str, redis_url: str) -> tuple[list[Series], list[Claim], int]:
+    texts, vectors = load()
+    index = Index(ndim=vectors.shape[1], metric="ip", dtype="f32")
+    index.add(np.arange(len(texts)), vectors)
+    plain = Searching(model=MiniLM(), index=index, texts=texts)
+    prompt = ChatPromptTemplate.from_template("Answer from this:\n{context}\n\n{question}")
+    retrievers: dict[str, BaseRetriever] = {"embed + HNSW": plain}
+    for name, url in (("SQLite", f"sqlite:///{directory}/retrieval.db"), ("Redis", redis_url)):
+        corpus = Corpus(Cache(url, timeout_seconds=5), name="benchmark")
+        retrievers[f"askonce, {name}"] = CachedRetriever(retriever=plain, corpus=corpus, name="benchmark")
+    questions = random.Random(7).sample(texts, SAMPLE)
+    for retriever in retrievers.values():
+        for question in questions:
+            retriever.invoke(question)
+
+    def ask(retriever: BaseRetriever, question: str) -> object:
+        found = retriever.invoke(question)
+        return prompt.invoke({"context": [document.page_content for document in found], "question": question})
+
+    find = {name: Series(f"retrieve: {name}") for name in retrievers}
+    whole = {name: Series(f"retrieve and write the prompt: {name}") for name in retrievers}
+    for _ in range(rounds):
+        for name, retriever in retrievers.items():
+            find[name].rounds.append(one_by_one([partial(retriever.invoke, one) for one in questions]))
+            whole[name].rounds.append(one_by_one([partial(ask, retriever, one) for one in questions]))
+    claims = [
+        Claim(f"a hit on {store}, times faster than embed + HNSW", find["embed + HNSW"].over(find[hit]), 20, True)
+        for store, hit in (("SQLite", "askonce, SQLite"), ("Redis", "askonce, Redis"))
+    ]
+    claims.append(
+        Claim(
+            "share of the time before the model that is left with a hit on SQLite",
+            whole["askonce, SQLite"].over(whole["embed + HNSW"]),
+            0.1,
+        )
+    )
+    return [*find.values(), *whole.values()], claims, len(texts)
+
+
+def correctness(operations: int) -> list[tuple[str, ...]]:
+    rows = []
+    for name in ("sqlite", "redis-8.2", "mongodb"):
+        with tempfile.TemporaryDirectory() as directory:
+            url = f"sqlite:///{directory}/cache.db" if name == "sqlite" else servers.start(name).url
+            print(f"{operations:,} operations on {name} …", flush=True)
+            seen = churn.run(url, Path(directory), processes=4, operations=operations, writes=0.05)
+        rows.append((name, f"{seen.operations:,}", f"{seen.searches:,}", f"{seen.hits:,}", f"{seen.stale:,}"))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--operations", type=int, default=100_000)
+    parser.add_argument("--markdown", type=Path, help="write the tables there too")
+    options = parser.parse_args()
+    tables = []
+    if all((DATA / name).exists() for name in SETS):
+        with tempfile.TemporaryDirectory() as directory, threadpool_limits(1):
+            url = servers.start("redis-8.2").url
+            series, claims, count = pipeline(options.rounds, directory, url)
+        tables.append(markdown(("what", "median of rounds (spread)", "aim", ""), [claim.row() for claim in claims]))
+        rows = [(one.name, f"{one.median:.0f}") for one in series]
+        tables.append(markdown((f"among {count:,} texts", "µs here"), rows))
+    else:
+        print(f"The pipeline is skipped: {', '.join(SETS)} are not in {DATA}; ASKONCE_DATA names another folder.")
+    if options.operations:
+        rows = correctness(options.operations)
+        tables.append(markdown(("churn on", "operations", "searches", "hits", "stale"), rows))
+    report = "\n\n".join(tables) + "\n"
+    print("\n" + report)
+    if options.markdown:
+        options.markdown.write_text(report)
+
+
+if __name__ == "__main__":
+    main()
