@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askonce import Cache, ConfigError
-from askonce.changes import ADDED, Changes, changed
+from askonce.changes import ADDED, ANYTHING, Changes, changed
 from askonce.corpus import Corpus
 from askonce.entry import Answer, Hit, Source
 from askonce.keys import Form
@@ -67,6 +67,11 @@ def test_any_change_concerns_a_retrieval_that_weighs_more_than_it_returns() -> N
     changes = after(changed(["x"]), changed(["y"]))
     assert changes.concern(Source("c", 1, ("a",), whole=True, any_change=True))
     assert not changes.concern(Source("c", 2, ("a",), whole=True, any_change=True))
+
+
+def test_a_change_of_unknown_documents_concerns_everything_before() -> None:
+    assert after(ANYTHING).concern(part(0, "a"))
+    assert not after(ANYTHING).concern(whole(1, "a"))
 
 
 def test_an_event_of_a_newer_kind_concerns_everything_before() -> None:

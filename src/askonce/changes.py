@@ -1,8 +1,9 @@
 """What a process knows of the changes of a corpus, from its change log: values and decisions only.
 
 Each change is an event in the log of the corpus: ``+`` (documents came, so that any retrieval may have another
-result) or ``-`` with the ids of documents that are no longer what they were. What is kept carries the position in
-the log as of which it is true; it holds as long as nothing after that position concerns it.
+result), ``-`` with the ids of documents that are no longer what they were, or ``*`` (any document may be another).
+What is kept carries the position in the log as of which it is true; it holds as long as nothing after that
+position concerns it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _MOST_IDS = 50_000
 """When more changed documents than this are known, the oldest changes are forgotten: what is as old is outdated."""
 
 ADDED = b"+"
+ANYTHING = b"*"
+"""Documents were changed or deleted, and it is not known which."""
 
 
 def changed(ids: Sequence[str]) -> bytes:
@@ -62,7 +65,7 @@ class Changes:
             return
         try:
             if not event.startswith(b"-"):
-                raise msgspec.ValidationError("an event of a newer kind")
+                raise msgspec.ValidationError("any document, or an event of a newer kind")
             ids = msgspec.msgpack.decode(event[1:], type=list[str])
         except msgspec.MsgspecError:
             self._known_from = sequence  # it may concern anything
