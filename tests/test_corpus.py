@@ -208,7 +208,9 @@ def fresh(test):  # type: ignore[no-untyped-def]
 def test_documents_reach_the_answer_that_comes_next() -> None:
     note_retrieval(part(1, "a", "b"))
     note_retrieval(part(2, "b", "c"))
-    assert current_sources() == (Source("c", 1, ("a", "b", "c")),)
+    note_retrieval(part(1, "d"))
+    # Each as of its own position: had they the oldest, a change of "c" at 2 would concern what was found after it.
+    assert current_sources() == (Source("c", 1, ("a", "b", "d")), Source("c", 2, ("b", "c")))
 
 
 @fresh
@@ -239,8 +241,13 @@ def test_an_answer_in_a_run_is_made_from_what_was_retrieved_before_it() -> None:
     note_retrieval(part(1, "b"))
     assert ids() == ["a", "b"]
     end_trail()
+    begin_trail()
+    assert ids() == ["a"]  # it may speak of what came before
     note_retrieval(part(1, "c"))
     assert ids() == ["c"]
+    end_trail()
+    note_retrieval(part(1, "d"))
+    assert ids() == ["d"]
 
 
 @fresh

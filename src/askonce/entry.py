@@ -129,7 +129,7 @@ class Hit:
             "saved_usd": self.entry.cost_usd,
         }
         if self.entry.sources:
-            mark["sources"] = [one for source in self.entry.sources for one in source.ids]
+            mark["sources"] = list(dict.fromkeys(one for source in self.entry.sources for one in source.ids))
         return mark
 
 

@@ -32,10 +32,13 @@ class Trail:
         self._lock = threading.Lock()
         self._sources: list[Source] = []
         self._answered = False
+        self._begins_anew = outer is not None and outer._answered
 
     def add(self, source: Source) -> None:
         """Note that documents were retrieved."""
         with self._lock:
+            if self._begins_anew:
+                self._outer, self._begins_anew = None, False
             if self._answered and not self._lasting:
                 self._sources.clear()
             self._answered = False
@@ -44,17 +47,15 @@ class Trail:
                 del self._sources[0]
 
     def sources(self) -> tuple[Source, ...]:
-        """What an answer that is made now is made from: for each corpus, the oldest position and all ids."""
-        before = () if self._outer is None else self._outer.sources()
+        """What an answer that is made now is made from: for each corpus and position, all ids."""
+        outer = self._outer
+        before = () if outer is None else outer.sources()
         with self._lock:
             self._answered = True
-            merged: dict[str, Source] = {}
+            ids: dict[tuple[str, int], dict[str, None]] = {}
             for one in (*before, *self._sources):
-                known = merged.get(one.corpus)
-                ids = one.ids if known is None else tuple(dict.fromkeys(known.ids + one.ids))
-                position = one.position if known is None else min(known.position, one.position)
-                merged[one.corpus] = Source(one.corpus, position, ids)
-            return tuple(merged.values())
+                ids.setdefault((one.corpus, one.position), {}).update(dict.fromkeys(one.ids))
+            return tuple(Source(*place, tuple(its)) for place, its in ids.items())
 
     def ended(self) -> Trail | None:
         """The trail of the code that started the run, with what was retrieved and not answered from."""

@@ -223,9 +223,9 @@ class Way:
 
     async def _is_outdated(self, face: Inline, entry: Entry) -> bool:
         """Whether documents that an entry was found in, or made from, have changed; also if that cannot be told."""
-        for source in entry.sources:
-            changes = await self.changes(face, source.corpus)
-            if changes is None or changes.concern(source):
+        for corpus in dict.fromkeys(source.corpus for source in entry.sources):
+            changes = await self.changes(face, corpus)
+            if changes is None or any(changes.concern(one) for one in entry.sources if one.corpus == corpus):
                 return True
         return False
 
