@@ -17,9 +17,9 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from askonce.errors import ConfigError, ForeignStoreError, StoreError, StoreUnavailable
 from askonce.eviction import Budget
 from askonce.stores import open_store
-from askonce.stores._mongodb_client import Clients
 from askonce.stores.base import Clock, Record, Size, Store
-from askonce.stores.mongodb import MongoDBStore
+from askonce.stores.mongodb import MongoDBStore, log
+from askonce.stores.mongodb.connect import Clients
 from askonce.testing import FakeClock, StoreConformance
 from tests.support import servers
 
@@ -32,10 +32,20 @@ def server() -> servers.Server:
     return servers.start("mongodb")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_server() -> Iterator[servers.Server]:
+    """To pause, stop and restart."""
     with servers.start("mongodb", private=True) as server:
         yield server
+
+
+@pytest.fixture
+def sockets_forgotten() -> Iterator[None]:
+    """For pymongo 4.20, which leaves a socket open whose connect is cancelled with its loop."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
@@ -61,6 +71,10 @@ def stores(server: servers.Server, clock: FakeClock) -> Iterator[list[MongoDBSto
 
 
 class TestMongoDB(StoreConformance):
+    # The server of these tests is a slow one.
+    trace_examples = 6
+    work_rounds = 20
+
     @pytest.fixture
     def open(self, server: servers.Server) -> Callable[..., Store]:
         def open_store(clock: Clock = time.time) -> Store:
@@ -74,8 +88,8 @@ class TestMongoDB(StoreConformance):
 
     @pytest.fixture
     def log_length(self, monkeypatch: pytest.MonkeyPatch) -> int:
-        monkeypatch.setattr("askonce.stores.mongodb.LOG_LENGTH", 100)
-        monkeypatch.setattr("askonce.stores.mongodb._TRIM_EVERY", 50)
+        monkeypatch.setattr("askonce.stores.mongodb.log.LOG_LENGTH", 100)
+        monkeypatch.setattr("askonce.stores.mongodb.log.TRIM_EVERY", 50)
         return 100
 
 
@@ -107,11 +121,11 @@ def test_a_rival_at_any_moment_leaves_the_accounts_exact(
         space = uuid.uuid4().hex
         mine.put(space, [Record(b"a", b"1", weight=1.0), Record(b"b", b"22", weight=2.0), Record(b"c", b"333")])
         steps = {
-            "put": lambda space=space: mine._put(
+            "put": lambda space=space: mine._records.put(
                 database, space, [Record(b"b", b"new", weight=1.0), Record(b"d", b"4444")], TIGHT
             ),
-            "delete": lambda space=space: mine._remove(database, space, {}),
-            "evict": lambda space=space: mine._evict(database, space, Budget(max_entries=1)),
+            "delete": lambda space=space: mine._records.delete_where(database, space, {}),
+            "evict": lambda space=space: mine._records.evict(database, space, Budget(max_entries=1)),
         }[operation]()
         result, done = None, False
         try:
@@ -136,8 +150,9 @@ def test_a_put_that_dies_leaves_sums_too_large_until_they_are_counted_anew(
     stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock, calls: int
 ) -> None:
     mine, other = stores
+    database["askonce.spaces"].delete_many({"_id": {"$ne": 0}})  # only so many are counted anew by one `check`
     mine.put(space, [Record(b"a", b"1"), Record(b"b", b"22"), Record(b"c", b"333")])
-    steps, result = mine._put(database, space, [Record(b"b", b"2"), Record(b"d", b"4444")], TIGHT), None
+    steps, result = mine._records.put(database, space, [Record(b"b", b"2"), Record(b"d", b"4444")], TIGHT), None
     for _ in range(calls):
         try:
             result = steps.send(result)
@@ -169,13 +184,13 @@ def test_a_reader_of_the_log_waits_for_an_event_under_way(
 ) -> None:
     store, other = stores
     store.log_append(space, b"one")
-    under_way = store._log_append(database, space, b"two")
+    under_way = log.append(database, space, b"two", clock)
     drawn = under_way.send(None)
     other.log_append(space, b"three")
     assert other.log_read(space, 0).events == [(1, b"one")]
     under_way.send(drawn)
     assert other.log_read(space, 0).events == [(1, b"one"), (2, b"two"), (3, b"three")]
-    store._log_append(database, space, b"four").send(None)  # its writer dies
+    log.append(database, space, b"four", clock).send(None)  # its writer dies
     other.log_append(space, b"five")
     assert other.log_read(space, 3).events == []
     clock.advance(3)
@@ -248,11 +263,13 @@ def test_indexes_are_there_and_used(stores: list[MongoDBStore], database: Any, s
         assert f"'indexName': '{index}'" in str(cursor.explain()["queryPlanner"]["winningPlan"])
 
 
-def test_a_newer_format_is_not_touched(own_server: servers.Server) -> None:
-    with pymongo.MongoClient[dict[str, Any]](own_server.url) as client:
-        client["askonce"]["askonce.spaces"].insert_one({"_id": 0, "format": 99})
-    with pytest.raises(ForeignStoreError, match="newer"):
-        open_store(own_server.url, timeout_seconds=PATIENT_SECONDS)
+def test_a_newer_format_is_not_touched(server: servers.Server, space: str) -> None:
+    url = server.url.replace("/askonce", f"/{space}")
+    with pymongo.MongoClient[dict[str, Any]](url) as client:
+        client[space]["askonce.spaces"].insert_one({"_id": 0, "format": 99})
+        with pytest.raises(ForeignStoreError, match="newer"):
+            open_store(url, timeout_seconds=PATIENT_SECONDS)
+        client.drop_database(space)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +303,7 @@ def test_a_url_that_cannot_work_is_refused_without_its_password(url: str) -> Non
     assert not any(part in str(caught.value) for part in ("sec", "ret"))
 
 
+@pytest.mark.usefixtures("sockets_forgotten")
 def test_a_server_that_is_down_is_unavailable() -> None:
     store = MongoDBStore("mongodb://user:secret@127.0.0.1:9/askonce")
     for call in (store.check, lambda: store.get("n", b"k"), lambda: asyncio.run(store.aget("n", b"k"))):
@@ -293,11 +311,9 @@ def test_a_server_that_is_down_is_unavailable() -> None:
             call()
         assert "secret" not in str(caught.value)
     store.close()
-    with warnings.catch_warnings():  # pymongo 4.20 leaves a socket open whose connect is cancelled with its loop
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
+@pytest.mark.usefixtures("sockets_forgotten")
 def test_calls_come_back_from_a_server_that_hangs_and_go_on_after_it(
     own_server: servers.Server, space: str
 ) -> None:

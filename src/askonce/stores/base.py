@@ -60,6 +60,9 @@ class Size:
 class LogPage:
     """A piece of a namespace's change log.
 
+    ``head`` may exceed the last event of the newest page while another event is being appended, so a reader
+    goes on from the last event that it was given, not from the head.
+
     Attributes:
         events: ``(sequence, event)``, oldest first.
         head: the sequence of the newest event in the log; 0 when nothing was ever appended.

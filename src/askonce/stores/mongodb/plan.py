@@ -11,26 +11,16 @@ from askonce.eviction import Budget
 
 Document = dict[str, Any]
 Seen = Mapping[str, Any]
-"""The fields of a stored document that tell whether it is still the one that was seen, and its size."""
+"""Some fields of a stored document: ``_id`` and mark, by which it is known again, size, priority, expiry."""
 
 
 @dataclass(slots=True)
 class Space:
-    """What a namespace's document says.
-
-    Attributes:
-        entries: how many records are accounted for.
-        size_bytes: the sum of the lengths of their values.
-        inflation: ``L`` of GDSF.
-        writes: counts the calls that changed the namespace.
-        quiet: no other call was changing the namespace when this was read.
-    """
+    """What is accounted for in a namespace: records, the lengths of their values, and ``L`` of GDSF."""
 
     entries: int
     size_bytes: int
     inflation: float
-    writes: int
-    quiet: bool
 
 
 class MoreNeeded(Exception):
@@ -43,13 +33,15 @@ class Plan:
     Args:
         space: what is stored.
         budget: the limits.
+        now: seconds since the epoch.
         under: what is stored under the keys that will be put, by ``_id``.
         lowest: stored records from the lowest priority on.
         complete: whether ``lowest`` is all there is.
 
     Attributes:
-        gone: stored documents to remove, by ``_id``.
+        gone: stored documents to remove or replace, by ``_id``.
         come: documents to store, by ``_id``.
+        inflation: the namespace's after all this.
         evicted: how many records were evicted.
         starved: nothing was left to evict although the account was over the budget, so it is too large.
     """
@@ -58,17 +50,16 @@ class Plan:
         self,
         space: Space,
         budget: Budget,
+        now: float,
         under: Mapping[str, Seen],
         lowest: Sequence[Seen],
         *,
         complete: bool,
     ) -> None:
         self._budget = budget
-        self._entries, self._size_bytes = space.entries, space.size_bytes
-        self.inflation = space.inflation
-        self._stored = {row["_id"]: row for row in lowest} | {
-            name: row for name, row in under.items() if "s" in row
-        }
+        self._now = now
+        self._entries, self._size_bytes, self.inflation = space.entries, space.size_bytes, space.inflation
+        self._stored: dict[str, Seen] = {**under, **{row["_id"]: row for row in lowest}}  # which was read later
         self._heap = [(row["p"], row["_id"]) for row in lowest]
         heapq.heapify(self._heap)
         self._candidates = {row["_id"] for row in lowest}
@@ -78,14 +69,14 @@ class Plan:
         self.evicted = 0
         self.starved = False
 
-    def put(self, document: Document, now: float) -> None:
+    def put(self, document: Document) -> None:
         """Replace what is under the document's ``_id``, with room made for it; sets its priority."""
         name, size = document["_id"], document["s"]
         self._remove(name)
         if not self._budget.admits(size):
             return
         self.make_room(1, size)
-        base = self._budget.policy.base(inflation=self.inflation, now=now, expires_at=document["x"])
+        base = self._budget.policy.base(inflation=self.inflation, now=self._now, expires_at=document["x"])
         document["p"] = base + document["w"]
         self.come[name] = document
         self._entries += 1
@@ -114,7 +105,7 @@ class Plan:
                 self.evicted += 1
 
     def _remove(self, name: str) -> None:
-        held = self.come.pop(name, None)
+        held: Seen | None = self.come.pop(name, None)
         if held is None:
             held = self._stored.pop(name, None)
             if held is None:

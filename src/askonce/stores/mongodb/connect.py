@@ -1,4 +1,4 @@
-"""MongoDB clients: opening them in time, for threads, event loops and forked processes, and their errors."""
+"""How the server is reached: clients for threads, event loops and forked processes, their time and errors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import importlib.util
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Concatenate, NoReturn, ParamSpec
 from urllib.parse import unquote, urlsplit
 
 import pymongo
@@ -27,6 +27,9 @@ from pymongo.errors import (
 from pymongo.synchronous.database import Database
 
 from askonce.errors import ConfigError, StoreError, StoreUnavailable
+from askonce.stores.mongodb.layout import Steps, T
+
+P = ParamSpec("P")
 
 CONNECT_SECONDS = 3.0
 """How long a connection may take to be made. It is made in the background, so that no call waits longer."""
@@ -47,7 +50,7 @@ class Clients:
     def __init__(self, url: str, name: str) -> None:
         self._url = url
         self._name = name
-        self._database = _database_name(url)
+        self._database = _database_in(url)
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._client: MongoClient[dict[str, Any]] | None = None
@@ -77,16 +80,54 @@ class Clients:
                 ) from None
             raise ConfigError(f"the MongoDB URL {self._name} cannot be used: {error}") from error
 
-    def database(self) -> Database[dict[str, Any]]:
-        """The database, for threads."""
+    def run(
+        self,
+        seconds: float,
+        steps: Callable[Concatenate[Any, P], Steps[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do the steps of an operation, whose first argument is the database, in so long at most."""
+        with self.bounded(seconds):
+            under_way = steps(self._of_threads(), *args, **kwargs)
+            result = None
+            while True:
+                try:
+                    result = under_way.send(result)
+                except StopIteration as end:
+                    value: T = end.value
+                    return value
+
+    async def arun(
+        self,
+        seconds: float,
+        steps: Callable[Concatenate[Any, P], Steps[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As `run`, on the running event loop."""
+        with self.bounded(seconds):
+            under_way = steps(await self._of_this_loop(), *args, **kwargs)
+            result, error = None, None
+            while True:
+                try:
+                    call = under_way.send(result) if error is None else under_way.throw(error)
+                except StopIteration as end:
+                    value: T = end.value
+                    return value
+                try:
+                    result, error = await call, None
+                except Exception as raised:
+                    error = raised
+
+    def _of_threads(self) -> Database[dict[str, Any]]:
         with self._lock:
             self._notice_fork()
             if self._client is None:
                 self._client = self._open(MongoClient)
             return self._client[self._database]
 
-    async def database_of_loop(self) -> AsyncDatabase[dict[str, Any]]:
-        """The database, for tasks of the running event loop."""
+    async def _of_this_loop(self) -> AsyncDatabase[dict[str, Any]]:
         loop = asyncio.get_running_loop()
         with self._lock:
             self._notice_fork()
@@ -185,7 +226,7 @@ def first_write_error(error: BulkWriteError) -> str:
     return str(errors[0].get("errmsg", error))[:200] if errors else str(error)[:200]
 
 
-def _database_name(url: str) -> str:
+def _database_in(url: str) -> str:
     name = unquote(urlsplit(url).path).strip("/") or "askonce"
     if len(name) > 63 or any(sign in ' ."$/\\\0' for sign in name):
         raise ConfigError(

@@ -1,0 +1,83 @@
+"""What stands where in the database that the URL's path names (``askonce`` if none).
+
+====================  =====================================================================================
+``askonce.entries``   one document per record. ``_id`` is the namespace's hash and the key, in hexadecimal, so
+                      that it sorts as keys do; ns; v value; s its length; w weight; h hits; p priority;
+                      x expiry in seconds (1e15: never); t tags; g a mark of the call that wrote it; gone, the
+                      expiry as a date, for the server's sweeper
+``askonce.spaces``    one per namespace: entries, size, inflation, the log's head; writes, busy and counted
+                      serve the accounts
+``askonce.leases``    who makes which record
+``askonce.log``       the change log; ``_id`` is the namespace's hash and the sequence
+====================  =====================================================================================
+
+The server's own sweeper (TTL index) takes only what is a day past its expiry, in namespaces that nobody writes
+to; it knows nothing of the accounts, which are then too large until ``check``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+from bson.datetime_ms import DatetimeMS
+from pymongo import IndexModel, ReturnDocument
+
+from askonce.errors import ForeignStoreError
+
+T = TypeVar("T")
+Steps = Generator[Any, Any, T]
+"""An operation, written once for both faces: it yields calls of the driver and is sent their results. Those of
+the synchronous driver are results already; those of the asynchronous one are awaited first."""
+
+ENTRIES, SPACES, LEASES, LOG = "askonce.entries", "askonce.spaces", "askonce.leases", "askonce.log"
+BY_PRIORITY = "ns_p_id_s"
+FORMAT = 1
+
+_DAY_SECONDS = 86_400
+_INDEXES = [
+    IndexModel([("ns", 1), ("p", 1), ("_id", 1), ("s", 1)], name=BY_PRIORITY),  # s: to count without fetching
+    IndexModel([("ns", 1), ("t", 1)], name="ns_t"),
+    IndexModel([("ns", 1), ("x", 1)], name="ns_x"),
+]
+_SWEEP = IndexModel([("gone", 1)], name="gone", expireAfterSeconds=_DAY_SECONDS)
+
+
+def prefix(namespace: str) -> str:
+    """What every ``_id`` of a namespace begins with."""
+    return blake2b(namespace.encode(), digest_size=16).hexdigest()
+
+
+def id_of(namespace: str, key: bytes) -> str:
+    """The ``_id`` of a key's documents."""
+    return prefix(namespace) + key.hex()
+
+
+def key_of(id_: str) -> bytes:
+    """The key in an ``_id``."""
+    return bytes.fromhex(id_[32:])
+
+
+def date(seconds_from_now: float) -> DatetimeMS:
+    """A date for the server's sweeper, which goes by the real clock."""
+    return DatetimeMS(int((time.time() + seconds_from_now) * 1000))
+
+
+def prepare(db: Any, url: str) -> Steps[None]:
+    """Create what is missing. The update with a pipeline also shows that the server can do one.
+
+    Raises:
+        ForeignStoreError: what is there was written by a newer askonce.
+    """
+    made = yield db[SPACES].find_one_and_update(
+        {"_id": 0},
+        [{"$set": {"format": {"$ifNull": ["$format", FORMAT]}}}],
+        upsert=True,
+        return_document=ReturnDocument.AFTER,
+    )
+    if made["format"] != FORMAT:
+        raise ForeignStoreError(f"{url} was written in format {made['format']} by a newer askonce; update this one")
+    yield db[ENTRIES].create_indexes([*_INDEXES, _SWEEP])
+    yield db[LEASES].create_indexes([_SWEEP])

@@ -1,0 +1,272 @@
+"""Records: reading, writing and removing them.
+
+Reads test the expiry by this machine's clock. Puts remove expired records now and then, evictions first of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pymongo import UpdateOne
+
+from askonce.errors import StoreError
+from askonce.eviction import NEVER, Budget, Policy
+from askonce.stores.base import Clock, Record, Size
+from askonce.stores.mongodb import accounts
+from askonce.stores.mongodb.accounts import NOTHING, Visit
+from askonce.stores.mongodb.layout import (
+    BY_PRIORITY,
+    ENTRIES,
+    SPACES,
+    Steps,
+    date,
+    id_of,
+    key_of,
+    prefix,
+    prepare,
+)
+from askonce.stores.mongodb.plan import Document, MoreNeeded, Plan, Seen
+
+LARGEST_RECORD_BYTES = 16_000_000  # a document holds 16 MiB, its other fields included
+PAGE = 1_000
+
+_REAP_EVERY_SECONDS = 10.0
+_SEEN = {"g": 1, "s": 1, "p": 1, "x": 1}
+
+
+class Records:
+    """The operations on records, as steps.
+
+    Args:
+        url: the store's, without credentials, for messages.
+        timeout_seconds: how long one call may take.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, url: str, timeout_seconds: float, clock: Clock) -> None:
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._prepared = False
+        self._reaped: dict[str, float] = {}  # by namespace: when this process last looked for expired records
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def get(self, db: Any, namespace: str, key: bytes) -> Steps[bytes | None]:
+        """As ``Store.get``."""
+        row = yield db[ENTRIES].find_one({"_id": id_of(namespace, key)}, {"_id": 0, "v": 1, "x": 1})
+        return row["v"] if row is not None and row.get("x", 0.0) > self._clock() else None
+
+    def get_many(self, db: Any, namespace: str, keys: Sequence[bytes]) -> Steps[list[bytes | None]]:
+        """As ``Store.get_many``."""
+        names = [id_of(namespace, key) for key in keys]
+        rows = yield _find(db, {"_id": {"$in": list(set(names))}}, {"v": 1, "x": 1}, len(names)).to_list()
+        now = self._clock()
+        values = {row["_id"]: row["v"] for row in rows if row.get("x", 0.0) > now}
+        return [values.get(name) for name in names]
+
+    def page(self, db: Any, namespace: str, after: bytes) -> Steps[list[tuple[bytes, bytes]]]:
+        """Some records whose keys come after that one: at most 16 MB, however long the values are."""
+        within = {"$gt": id_of(namespace, after), "$lt": prefix(namespace) + "g"}
+        reply = yield db.command(
+            "find",
+            ENTRIES,
+            filter={"_id": within, "x": {"$gt": self._clock()}},
+            projection={"v": 1},
+            sort={"_id": 1},
+            limit=PAGE,
+            singleBatch=True,
+        )
+        return [(key_of(row["_id"]), row["v"]) for row in reply["cursor"]["firstBatch"]]
+
+    def size(self, db: Any, namespace: str) -> Steps[Size]:
+        """As ``Store.size``."""
+        space = yield db[SPACES].find_one({"_id": namespace})
+        if space is None:
+            return NOTHING
+        expired = yield from accounts.count(db, {"ns": namespace, "x": {"$lte": self._clock()}})
+        return Size(
+            max(space.get("entries", 0) - expired.entries, 0),
+            max(space.get("size", 0) - expired.size_bytes, 0),
+        )
+
+    # -- putting ---------------------------------------------------------------------------------------------
+
+    def put(self, db: Any, namespace: str, records: Sequence[Record], budget: Budget) -> Steps[int]:
+        """As ``Store.put``."""
+        if not records:
+            return 0
+        documents = [self._document(namespace, record) for record in records]
+        last = {document["_id"]: document for document in documents}
+        where = {"_id": {"$in": list(last)}, "ns": namespace}
+        rows = yield _find(db, where, _SEEN, len(last)).to_list()
+        under: dict[str, Seen] = {row["_id"]: row for row in rows}
+        sizes = [document["s"] for document in last.values() if budget.admits(document["s"])]
+        visit = yield from self._enter(db, namespace, Size(len(sizes), sum(sizes)))
+        if abs(self._clock() - self._reaped.get(namespace, 0.0)) >= _REAP_EVERY_SECONDS:
+            yield from self._reap(visit, under)
+        plan = yield from self._plan(visit, documents, budget, under)
+        for document in plan.come.values():
+            document["g"] = visit.mark
+        _, settled = yield from visit.swap(plan.gone, plan.come, plan.inflation if plan.evicted else 0.0)
+        if settled:  # others may have come in between
+            yield from self._shrink(visit, budget)
+        return plan.evicted
+
+    def _document(self, namespace: str, record: Record) -> Document:
+        tags = list(dict.fromkeys(record.tags))
+        if len(record.value) + sum(map(len, tags)) > LARGEST_RECORD_BYTES:
+            raise StoreError(
+                f"{self._url}: a value of {len(record.value)} bytes is more than a MongoDB document can hold "
+                f"({LARGEST_RECORD_BYTES})"
+            )
+        document: Document = {"_id": id_of(namespace, record.key), "ns": namespace, "h": 1}
+        document |= {"v": record.value, "s": len(record.value), "w": float(record.weight), "x": NEVER}
+        if record.expires_at is not None:
+            document |= {"x": float(record.expires_at), "gone": date(record.expires_at - self._clock())}
+        if tags:
+            document["t"] = tags
+        return document
+
+    def _enter(self, db: Any, namespace: str, charged: Size = NOTHING) -> Steps[Visit]:
+        if not self._prepared:  # the server was down when `check` was called, or nobody called it
+            yield from self._prepare(db)
+        return (yield from accounts.enter(db, namespace, charged, self._clock(), self._timeout_seconds))
+
+    def _plan(
+        self, visit: Visit, documents: Sequence[Document], budget: Budget, under: dict[str, Seen]
+    ) -> Steps[Plan]:
+        """What a put will change. Reads records of low priority only if something must be evicted."""
+        now, limit = self._clock(), 0
+        lowest: list[Seen] = []
+        complete = recounted = False
+        while True:
+            plan = Plan(visit.space, budget, now, under, lowest, complete=complete)
+            try:
+                for document in documents:
+                    plan.put(document)
+                if not plan.starved or recounted:
+                    return plan
+                yield from visit.recount(now)
+                recounted = True
+            except MoreNeeded:
+                if not limit:
+                    yield from self._reap(visit, under)
+                limit = 4 * limit or 2 * len(documents) + 16
+                lowest = yield from _lowest(visit, limit)
+                complete = len(lowest) < limit
+
+    def touch(self, db: Any, namespace: str, hits: Mapping[bytes, int], policy: Policy) -> Steps[None]:
+        """As ``Store.touch``."""
+        if not hits:
+            return
+        inflation = 0.0
+        if policy.inflates:
+            space = yield db[SPACES].find_one({"_id": namespace}, {"inflation": 1})
+            inflation = (space or {}).get("inflation", 0.0)
+        now = self._clock()
+        # What is the same for all is worked out by the formula itself; only the expiry stands in the document.
+        base: Any = "$x" if policy is Policy.TTL else policy.base(inflation=inflation, now=now, expires_at=None)
+        updates = [
+            UpdateOne(
+                {"_id": id_of(namespace, key), "x": {"$gt": now}},
+                [
+                    {"$set": {"h": {"$add": ["$h", count]}}},
+                    {"$set": {"p": {"$add": [base, {"$multiply": ["$h", "$w"]}]}}},
+                ],
+            )
+            for key, count in hits.items()
+        ]
+        yield db[ENTRIES].bulk_write(updates, ordered=False)
+
+    # -- removing --------------------------------------------------------------------------------------------
+
+    def evict(self, db: Any, namespace: str, budget: Budget) -> Steps[int]:
+        """As ``Store.evict``."""
+        visit = yield from self._enter(db, namespace)
+        yield from self._reap(visit, {})
+        return (yield from self._shrink(visit, budget))
+
+    def _shrink(self, visit: Visit, budget: Budget) -> Steps[int]:
+        """Evict, a page of victims at a time, until the account is within the budget."""
+        evicted = 0
+        while budget.exceeded_by(entries=visit.space.entries, size_bytes=visit.space.size_bytes):
+            lowest = yield from _lowest(visit, PAGE)
+            if not lowest:
+                yield from visit.recount(self._clock())
+                break
+            plan = Plan(visit.space, budget, self._clock(), {}, lowest, complete=True)
+            plan.make_room(0, 0)
+            removed, _ = yield from visit.swap(plan.gone, inflation=plan.inflation)
+            evicted += len(removed)
+        return evicted
+
+    def _reap(self, visit: Visit, under: dict[str, Seen]) -> Steps[None]:
+        """Remove expired records, also from what was seen ``under`` some keys."""
+        now = self._clock()
+        self._reaped[visit.namespace] = now
+        found = PAGE
+        while found == PAGE:
+            rows = yield _find(visit.db, {"ns": visit.namespace, "x": {"$lte": now}}, _SEEN, PAGE).to_list()
+            found = len(rows)
+            removed, _ = yield from visit.swap({row["_id"]: row for row in rows})
+            for name in removed:
+                under.pop(name, None)
+
+    def delete(self, db: Any, namespace: str, keys: Sequence[bytes]) -> Steps[int]:
+        """As ``Store.delete``."""
+        names = {id_of(namespace, key) for key in keys}
+        _, deleted = yield from self._remove(db, namespace, {"_id": {"$in": list(names)}}, len(names))
+        return deleted
+
+    def delete_where(self, db: Any, namespace: str, where: Mapping[str, Any]) -> Steps[tuple[int, bool]]:
+        """Delete a page of what has such fields; returns how many, and whether there may be more."""
+        found, deleted = yield from self._remove(db, namespace, where, PAGE)
+        return deleted, found == PAGE
+
+    def clear(self, db: Any, namespace: str) -> Steps[bool]:
+        """Delete a page; returns whether there may be more."""
+        _, more = yield from self.delete_where(db, namespace, {})
+        if not more:
+            yield db[SPACES].update_one({"_id": namespace}, {"$set": {"inflation": 0.0}})
+        return more
+
+    def _remove(self, db: Any, namespace: str, where: Mapping[str, Any], limit: int) -> Steps[tuple[int, int]]:
+        """Remove at most ``limit`` records; returns how many were found, and how many of them deleted alive."""
+        rows = []
+        if limit:
+            rows = yield _find(db, {**where, "ns": namespace}, _SEEN, limit).to_list()
+        if not rows:
+            return 0, 0
+        now = self._clock()
+        visit = yield from self._enter(db, namespace)
+        removed, _ = yield from visit.swap({row["_id"]: row for row in rows})
+        return len(rows), sum(row["_id"] in removed and row["x"] > now for row in rows)
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def check(self, db: Any) -> Steps[list[str]]:
+        """Create what is missing; returns some namespaces that have not been counted for long."""
+        yield from self._prepare(db)
+        return (yield from accounts.not_counted_for_long(db, self._clock()))
+
+    def _prepare(self, db: Any) -> Steps[None]:
+        yield from prepare(db, self._url)
+        self._prepared = True
+
+    def count_anew(self, db: Any, namespace: str) -> Steps[None]:
+        """Correct the account of a namespace, if nobody is changing it."""
+        visit = yield from self._enter(db, namespace)
+        yield from visit.recount(self._clock())
+
+
+def _find(db: Any, where: Mapping[str, Any], fields: Mapping[str, int], limit: int) -> Any:
+    # A limit as batch size: all comes with the first reply.
+    return db[ENTRIES].find(where, fields, limit=limit, batch_size=limit + 1)
+
+
+def _lowest(visit: Visit, limit: int) -> Steps[list[Seen]]:
+    found = _find(visit.db, {"ns": visit.namespace}, _SEEN, limit)
+    rows: list[Seen] = yield found.sort([("p", 1), ("_id", 1)]).hint(BY_PRIORITY).to_list()
+    return rows
