@@ -1,4 +1,4 @@
-"""LangChain: model calls and embeddings answered from a cache.
+"""LangChain: model calls, retrievals and embeddings answered from a cache.
 
     from langchain_core.globals import set_llm_cache
     from askonce.langchain import AskOnceCache
@@ -7,6 +7,10 @@
 
     model = cached(ChatOpenAI(model="…"))  # one model, streams included
     embeddings = CachedEmbeddings(OpenAIEmbeddings(model="…"))
+
+    corpus = Corpus(name="handbook")       # documents that change
+    store = watch(Chroma("handbook", embeddings), corpus)
+    retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
 
 A hit carries ``response_metadata["askonce"]``: what kind of hit it is, its age, and what it saved.
 """
@@ -29,14 +33,22 @@ if TYPE_CHECKING:
     from askonce.langchain.cache import AskOnceCache
     from askonce.langchain.embeddings import CachedEmbeddings
     from askonce.langchain.models import cached
+    from askonce.langchain.retriever import CachedRetriever
+    from askonce.langchain.watching import watch
 
-__all__ = ["AskOnceCache", "CachedEmbeddings", "cached"]
+__all__ = ["AskOnceCache", "CachedEmbeddings", "CachedRetriever", "cached", "watch"]
 
-_WHERE = {"AskOnceCache": "cache", "CachedEmbeddings": "embeddings", "cached": "models"}
+_WHERE = {
+    "AskOnceCache": "cache",
+    "CachedEmbeddings": "embeddings",
+    "CachedRetriever": "retriever",
+    "cached": "models",
+    "watch": "watching",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: LangChain's language models alone take half a second to import, and few need all three.
+    # On first use: LangChain's language models alone take half a second to import, and few need all of these.
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

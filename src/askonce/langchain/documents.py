@@ -1,0 +1,101 @@
+"""Documents as bytes, and the ids by which somebody may announce that they changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from langchain_core.documents import Document
+
+_ID_KEYS = ("id", "doc_id")
+
+
+class _Kept(msgspec.Struct, array_like=True, frozen=True):
+    page_content: str
+    metadata: dict[str, Any]
+    id: str | None = None
+    state: dict[str, Any] | None = None  # what LangChain's filters by embeddings leave with a document
+
+
+class NotPlain(Exception):
+    """A document holds something that cannot be read back as it was."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[_Kept]).decode
+
+
+def pack(documents: Sequence[Document]) -> bytes:
+    """Documents as bytes.
+
+    Raises:
+        NotPlain: one is of another class, or its metadata is no plain data.
+    """
+    try:
+        return _encode([_kept(one) for one in documents])
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise NotPlain(str(error)) from error
+
+
+def unpack(payload: bytes) -> list[Document]:
+    """New documents, equal to those packed.
+
+    Raises:
+        msgspec.DecodeError: the payload is none of `pack`.
+    """
+    return [_document(one) for one in _decode(payload)]
+
+
+def ids_of(documents: Sequence[Document]) -> tuple[str, ...]:
+    """The ids of documents, each once: their own, and those in their metadata under ``id`` and ``doc_id``."""
+    ids: dict[str, None] = {}
+    for one in documents:
+        for value in (one.id, *(one.metadata.get(key) for key in _ID_KEYS)):
+            if isinstance(value, (str, int)) and value != "":
+                ids[str(value)] = None
+    return tuple(ids)
+
+
+def _kept(document: Document) -> _Kept:
+    state = None
+    if type(document) is not Document:
+        if type(document).__name__ != "_DocumentWithState" or type(document) is not _stateful():
+            raise TypeError(f"a {type(document).__qualname__} is no plain Document")
+        state = _plain(vars(document)["state"], "state")
+    return _Kept(document.page_content, _plain(document.metadata, "metadata"), document.id, state)
+
+
+def _document(kept: _Kept) -> Document:
+    if kept.state is None:
+        return Document(page_content=kept.page_content, metadata=kept.metadata, id=kept.id)
+    document: Document = _stateful()(
+        page_content=kept.page_content, metadata=kept.metadata, id=kept.id, state=kept.state
+    )
+    return document
+
+
+def _stateful() -> Any:
+    from langchain_community.document_transformers.embeddings_redundant_filter import (
+        _DocumentWithState,
+    )
+
+    return _DocumentWithState
+
+
+def _plain(value: Any, path: str) -> Any:
+    """A value that msgpack gives back equal.
+
+    Raises:
+        TypeError: there is none.
+    """
+    kind = type(value)
+    if value is None or kind in (str, int, float, bool, bytes):
+        return value
+    if kind is list:
+        return [_plain(item, path) for item in value]
+    if kind is dict and all(type(key) is str for key in value):
+        return {key: _plain(item, f"{path}[{key!r}]") for key, item in value.items()}
+    if kind.__module__ == "numpy" and getattr(value, "shape", None) == ():  # a score, as re-rankers leave it
+        return _plain(value.item(), path)
+    raise TypeError(f"{path} holds a {kind.__qualname__}")

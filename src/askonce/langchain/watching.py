@@ -1,0 +1,131 @@
+"""`watch`: a vector store that tells its corpus when documents come, change and go."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import FunctionType
+from typing import Any, TypeVar
+
+from langchain_core.vectorstores import VectorStore
+
+from askonce.corpus import Corpus
+from askonce.errors import ConfigError
+
+Watched = TypeVar("Watched", bound=VectorStore)
+
+_CHANGING = re.compile(r"a?(add|delete|update|upsert|remove|merge|drop|reset|clear|truncate)(_\w+)?$")
+_DELETING = ("delete", "adelete")
+
+
+def watch(vectorstore: Watched, corpus: Corpus) -> Watched:
+    """The same vector store, which tells a corpus of all documents that are written or deleted through it.
+
+        store = watch(Chroma("handbook", embeddings), corpus)
+        retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
+        index(documents, record_manager, store, cleanup="full")
+
+    It is of a subclass of the store's own class and shares all state with what was given, which stays as it is and
+    tells nothing. The corpus is told after the documents were written, also when writing failed half way: of
+    additions; of changes, where ids were given; of deletions; and of whatever else changes documents (methods named
+    ``update…``, ``upsert…``, ``merge…``, ``drop…``, ``reset…``, ``clear…``) as of additions. A method that writes
+    raises `StoreError` if the corpus cannot be told: then write again.
+
+    Args:
+        vectorstore: any vector store; an addition is to be found once its method has returned.
+        corpus: what to tell.
+
+    Raises:
+        ConfigError: ``vectorstore`` is none.
+    """
+    if not isinstance(vectorstore, VectorStore):
+        raise ConfigError(f"watch() takes a vector store, not a {type(vectorstore).__name__}")
+    base = type(vectorstore)
+    if getattr(base, "_askonce_corpus", None) is corpus:
+        return vectorstore
+    own = getattr(base, "_askonce_base", base)
+    body: dict[str, Any] = {
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "__doc__": base.__doc__,
+        # Some of LangChain looks a store up by its very class.
+        "__class__": property(lambda self: own),
+        **{name: _telling(method, corpus) for name, method in _writing_methods(base).items()},
+    }
+    metaclass: Any = type(base)
+    cls = metaclass(base.__name__, (base,), body)
+    type.__setattr__(cls, "_askonce_base", own)
+    type.__setattr__(cls, "_askonce_corpus", corpus)
+    watched: Watched = object.__new__(cls)
+    object.__setattr__(watched, "__dict__", vectorstore.__dict__)
+    return watched
+
+
+def _writing_methods(cls: type[Any]) -> dict[str, FunctionType]:
+    """The methods of a class that change documents.
+
+    Those inherited from `VectorStore` itself call one of these, and look at whether they are overridden.
+    """
+    methods = {name: inspect.getattr_static(cls, name) for name in dir(cls) if _CHANGING.match(name)}
+    return {
+        name: method
+        for name, method in methods.items()
+        if isinstance(method, FunctionType) and method is not inspect.getattr_static(VectorStore, name, None)
+    }
+
+
+_under_way: ContextVar[frozenset[tuple[int, int]]] = ContextVar("askonce_writing", default=frozenset())
+
+
+def _telling(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
+    signature = inspect.signature(method)
+    deletes = method.__name__ in _DELETING
+
+    def write(self: Any, *args: Any, **kwargs: Any) -> Any:
+        name = (id(self), id(corpus))
+        if name in _under_way.get():  # called by another of these, which will tell
+            return method(self, *args, **kwargs)
+        ids = _ids(signature, self, args, kwargs)
+        token = _under_way.set(_under_way.get() | {name})
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            _under_way.reset(token)
+            corpus.changed(ids)
+            if not (deletes and ids):
+                corpus.added()
+
+    async def awrite(self: Any, *args: Any, **kwargs: Any) -> Any:
+        name = (id(self), id(corpus))
+        if name in _under_way.get():
+            return await method(self, *args, **kwargs)
+        ids = _ids(signature, self, args, kwargs)
+        token = _under_way.set(_under_way.get() | {name})
+        try:
+            return await method(self, *args, **kwargs)
+        finally:
+            _under_way.reset(token)
+            await corpus.achanged(ids)
+            if not (deletes and ids):
+                await corpus.aadded()
+
+    return functools.wraps(method)(awrite if inspect.iscoroutinefunction(method) else write)
+
+
+def _ids(signature: inspect.Signature, self: Any, args: Any, kwargs: Any) -> list[str]:
+    """The ids that a call names."""
+    try:
+        bound = signature.bind_partial(self, *args, **kwargs)
+    except TypeError:  # the call itself will raise it
+        return []
+    given = {**bound.arguments, **kwargs}
+    ids = given.get("ids")
+    if ids is None:
+        ids = [given.get("document_id"), given.get("id")]
+        documents = given.get("documents")
+        ids += [getattr(one, "id", None) for one in documents] if isinstance(documents, (list, tuple)) else []
+    ids = [ids] if isinstance(ids, str) else ids
+    return [str(one) for one in ids if one is not None] if isinstance(ids, (list, tuple, set, frozenset)) else []
