@@ -451,6 +451,41 @@ def test_a_watched_store_is_the_store_and_each_write_is_told_once() -> None:
     assert corpus.cache.position(corpus.log) == 3  # some of them may be there
     store.delete(["one", "two"])
     assert corpus.cache.position(corpus.log) == 4
+    store.add_documents([Document("x", id=str(number)) for number in range(2500)])
+    assert corpus.cache.position(corpus.log) == 8
+
+
+class Shop(InMemoryVectorStore):
+    """A store with methods of its own, and some that only the asynchronous side has."""
+
+    def update_document(self, document_id: str, document: Document) -> None:
+        super().add_documents([document], ids=[document_id])
+
+    async def aupsert(self, items: list[Document]) -> None:
+        await self.aadd_documents(items)
+
+    def drop(self) -> None:
+        self.store.clear()
+
+
+async def test_all_that_changes_documents_is_told_of() -> None:
+    corpus = Corpus(Cache(MemoryStore()), name="animals")
+    store = watch(Shop(Words()), corpus)
+    await store.aadd_texts(["the dog barks"], ids=["dog"])
+    retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
+
+    def text() -> str:
+        assert retriever.invoke("barks") == store.as_retriever(search_kwargs={"k": 1}).invoke("barks")
+        return text_of(retriever.invoke("barks"))
+
+    assert text() == "the dog barks"
+    store.update_document("dog", Document("the dog sleeps"))
+    assert text() == "the dog sleeps"
+    await store.aupsert([Document("barks")])
+    assert text() == "barks"
+    await store.adelete(["dog"])
+    store.drop()
+    assert text() == ""
 
 
 class Gated(InMemoryVectorStore):
@@ -608,6 +643,14 @@ class Assistant:
 
     async def in_an_async_function(self, query: str) -> Any:
         documents = await self.retriever.ainvoke(query)
+        return await self.model.ainvoke(f"{text_of(documents)} {query}")
+
+    def by_a_batch_of_retrievals(self, query: str) -> Any:
+        documents = self.retriever.batch([query, query.upper()])[0]
+        return self.model.invoke(f"{text_of(documents)} {query}")
+
+    async def by_an_awaited_batch_of_retrievals(self, query: str) -> Any:
+        documents = (await self.retriever.abatch([query, query.upper()]))[0]
         return await self.model.ainvoke(f"{text_of(documents)} {query}")
 
     def by_two_chains(self, query: str) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -19,7 +21,7 @@ from askonce.errors import ConfigError
 from askonce.keys import Form, Unkeyable, plain, question, request_form
 from askonce.langchain import documents as kept
 from askonce.langchain.identity import Identity, returns_all_it_weighs
-from askonce.sources import note_retrieval
+from askonce.sources import begin_trail, end_trail, note_retrieval
 from askonce.stores import Store
 from askonce.way import Request
 
@@ -105,6 +107,16 @@ class CachedRetriever(BaseRetriever):
         """The `Cache` that is asked."""
         return self.corpus.cache
 
+    def batch(self, inputs: list[str], *args: Any, **kwargs: Any) -> list[list[Document]]:
+        """Look for the documents of several questions at once, in threads."""
+        with _together():
+            return super().batch(inputs, *args, **kwargs)
+
+    async def abatch(self, inputs: list[str], *args: Any, **kwargs: Any) -> list[list[Document]]:
+        """Asynchronous `batch`, in tasks."""
+        with _together():
+            return await super().abatch(inputs, *args, **kwargs)
+
     def _identity(self, identity: Identity) -> dict[str, Any]:
         known_as = self._known_as
         return {
@@ -144,6 +156,17 @@ class CachedRetriever(BaseRetriever):
         answer = await self.cache.aanswer(request, look, retrieval.pack)
         found = retrieval.unpack(answer) if isinstance(answer, Hit) else answer
         return retrieval.noted(await look() if found is None else found)
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Let what is retrieved in threads and tasks reach the code that began them, also outside of any run."""
+    trail = begin_trail()
+    try:
+        yield
+    finally:
+        if trail is not None:
+            end_trail()
 
 
 class _Retrieval:

@@ -12,13 +12,16 @@ from typing import Any, TypeVar
 
 from langchain_core.vectorstores import VectorStore
 
+from askonce.changes import ADDED, ANYTHING, changed
 from askonce.corpus import Corpus
 from askonce.errors import ConfigError
 
 Watched = TypeVar("Watched", bound=VectorStore)
 
 _CHANGING = re.compile(r"a?(add|delete|update|upsert|remove|merge|drop|reset|clear|truncate)(_\w+)?$")
+_ADDING = re.compile(r"a?add_")
 _DELETING = ("delete", "adelete")
+_IDS_IN_AN_EVENT = 1000
 
 
 def watch(vectorstore: Watched, corpus: Corpus) -> Watched:
@@ -30,9 +33,9 @@ def watch(vectorstore: Watched, corpus: Corpus) -> Watched:
 
     It is of a subclass of the store's own class and shares all state with what was given, which stays as it is and
     tells nothing. The corpus is told after the documents were written, also when writing failed half way: of
-    additions; of changes, where ids were given; of deletions; and of whatever else changes documents (methods named
-    ``update…``, ``upsert…``, ``merge…``, ``drop…``, ``reset…``, ``clear…``) as of additions. A method that writes
-    raises `StoreError` if the corpus cannot be told: then write again.
+    additions, which are changes too where ids were given; of deletions; and, where a deletion or another method
+    (``update…``, ``upsert…``, ``merge…``, ``drop…``, ``reset…``, ``clear…``) names no ids, that any document may
+    have changed. A method that writes raises `StoreError` if the corpus cannot be told: then write again.
 
     Args:
         vectorstore: any vector store; an addition is to be found once its method has returned.
@@ -82,7 +85,7 @@ _under_way: ContextVar[frozenset[tuple[int, int]]] = ContextVar("askonce_writing
 
 def _telling(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
     signature = inspect.signature(method)
-    deletes = method.__name__ in _DELETING
+    only_deletes, only_adds = method.__name__ in _DELETING, _ADDING.match(method.__name__) is not None
 
     def write(self: Any, *args: Any, **kwargs: Any) -> Any:
         name = (id(self), id(corpus))
@@ -94,9 +97,11 @@ def _telling(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
             return method(self, *args, **kwargs)
         finally:
             _under_way.reset(token)
-            corpus.changed(ids)
-            if not (deletes and ids):
-                corpus.added()
+            if only_deletes and ids:
+                corpus.changed(ids)
+            else:
+                for event in _events(ids, only_adds):
+                    corpus.cache.store.log_append(corpus.log, event)
 
     async def awrite(self: Any, *args: Any, **kwargs: Any) -> Any:
         name = (id(self), id(corpus))
@@ -108,11 +113,21 @@ def _telling(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
             return await method(self, *args, **kwargs)
         finally:
             _under_way.reset(token)
-            await corpus.achanged(ids)
-            if not (deletes and ids):
-                await corpus.aadded()
+            if only_deletes and ids:
+                await corpus.achanged(ids)
+            else:
+                for event in _events(ids, only_adds):
+                    await corpus.cache.store.alog_append(corpus.log, event)
 
     return functools.wraps(method)(awrite if inspect.iscoroutinefunction(method) else write)
+
+
+def _events(ids: list[str], only_adds: bool) -> list[bytes]:
+    """What happened to documents with these ids, and to others if documents were added."""
+    if not ids and not only_adds:
+        return [ANYTHING]
+    batches = range(0, len(ids), _IDS_IN_AN_EVENT)
+    return [*(changed(ids[begin : begin + _IDS_IN_AN_EVENT]) for begin in batches), ADDED]
 
 
 def _ids(signature: inspect.Signature, self: Any, args: Any, kwargs: Any) -> list[str]:
