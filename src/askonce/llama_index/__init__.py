@@ -4,8 +4,9 @@
 
     askonce.llama_index.install("sqlite:///cache.db")   # Settings.llm and Settings.embed_model, now and later
 
-or piece by piece: ``cached(llm)``, ``CachedEmbedding(embed_model)``, and ``AskOnceKVStore`` where LlamaIndex
-takes a key-value store. Importing this changes nothing in the framework.
+or piece by piece: ``cached(llm)``, ``CachedEmbedding(embed_model)``, ``CachedRetriever(retriever)`` with
+``watch(index, corpus)``, and ``AskOnceKVStore`` where LlamaIndex takes a key-value store. Importing this changes
+nothing in the framework.
 """
 
 from askonce.errors import MissingExtraError
@@ -17,9 +18,19 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("askonce.llama_index", "llama-index") from error
 
+from askonce.llama_index.corpus import watch
 from askonce.llama_index.embedding import CachedEmbedding
 from askonce.llama_index.kvstore import AskOnceKVStore
 from askonce.llama_index.llm import cached
+from askonce.llama_index.retriever import CachedRetriever
 from askonce.llama_index.settings import Installation, install
 
-__all__ = ["AskOnceKVStore", "CachedEmbedding", "Installation", "cached", "install"]
+__all__ = [
+    "AskOnceKVStore",
+    "CachedEmbedding",
+    "CachedRetriever",
+    "Installation",
+    "cached",
+    "install",
+    "watch",
+]

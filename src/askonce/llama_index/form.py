@@ -87,8 +87,8 @@ def _chat_form(llm: BaseComponent, messages: Sequence[ChatMessage], options: Map
     return request_form("chat", model, left_out, messages=conversation.messages, call=call)
 
 
-def component_form(component: BaseComponent, left_out: list[str]) -> dict[str, Any]:
-    """The normal form of an LLM or an embedding model: its class and what its settings say.
+def component_form(component: BaseModel, left_out: list[str]) -> dict[str, Any]:
+    """The normal form of an LLM, an embedding model or a prompt: its class and what its settings say.
 
     Raises:
         Unkeyable: a setting cannot be named, or the model remembers earlier calls.
@@ -160,7 +160,7 @@ def _data(value: Any, owner: Any = None) -> Any:
     if inspect.ismethod(value):
         return _method_name(value, owner)
     if inspect.isroutine(value) or (isinstance(value, type) and not issubclass(value, BaseModel)):
-        return _importable_name(value)
+        return importable_name(value)
     return value
 
 
@@ -171,8 +171,12 @@ def _method_name(method: Any, owner: Any) -> str:
     return f"{method.__module__}.{method.__qualname__}"
 
 
-def _importable_name(value: Any) -> str:
-    """The name of a function or class that stands in a module."""
+def importable_name(value: Any) -> str:
+    """The name of a function or class that stands in a module.
+
+    Raises:
+        Unkeyable: it does not.
+    """
     module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
     found: Any = sys.modules.get(module or "")
     for part in qualname.split("."):
