@@ -13,7 +13,7 @@ def test_no_stale_retrieval_is_served_while_documents_change(name: str, tmp_path
     url = f"sqlite:///{tmp_path}/cache.db" if name == "sqlite" else servers.start(name).url
     with Cache(url, namespace="churn", timeout_seconds=5) as cache:
         cache.clear()
-    operations = 1200 if name == "mongodb" else 3000
+    operations = 600 if name == "mongodb" else 2000
     outcome = churn.run(url, tmp_path, processes=4, operations=operations, writes=0.1)
     assert outcome.operations == operations
     assert outcome.stale == 0
