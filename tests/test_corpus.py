@@ -260,6 +260,17 @@ def test_what_a_run_only_retrieved_reaches_the_answer_after_it() -> None:
         assert ids() == [question, question.upper()]
 
 
+@fresh
+def test_a_run_that_ends_in_another_context_has_ended() -> None:
+    trail = begin_trail()
+    note_retrieval(part(1, "a"))
+    contextvars.Context().run(end_trail, trail)
+    assert ids() == ["a"]
+    assert begin_trail() is not None
+    note_retrieval(part(1, "b"))
+    assert ids() == ["b"]
+
+
 def test_naming_what_is_made_from_no_documents_is_no_answer() -> None:
     library = Library(MemoryStore())
 

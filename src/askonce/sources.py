@@ -33,6 +33,7 @@ class Trail:
         self._sources: list[Source] = []
         self._answered = False
         self._begins_anew = outer is not None and outer._answered
+        self._ended = False
 
     def add(self, source: Source) -> None:
         """Note that documents were retrieved."""
@@ -57,25 +58,34 @@ class Trail:
                 ids.setdefault((one.corpus, one.position), {}).update(dict.fromkeys(one.ids))
             return tuple(Source(*place, tuple(its)) for place, its in ids.items())
 
-    def ended(self) -> Trail | None:
-        """The trail of the code that started the run, with what was retrieved and not answered from."""
+    def end(self) -> None:
+        """The run ends. What was retrieved and not answered from is left to the code that started it."""
         with self._lock:
-            left = [] if self._answered else list(self._sources)
-        outer = self._outer
-        if left and outer is None:
-            outer = Trail(lasting=False)
+            left = [] if self._answered or self._ended else list(self._sources)
+            self._ended = True
+            if left and self._outer is None:
+                self._outer = Trail(lasting=False)
+            outer = self._outer
         for one in left:
             assert outer is not None
             outer.add(one)
-        return outer
 
 
 _trail: ContextVar[Trail | None] = ContextVar("askonce_trail", default=None)
 
 
+def _current() -> Trail | None:
+    """The trail of the running context. A run may have ended in another: an asynchronous stream, when abandoned."""
+    trail = _trail.get()
+    if trail is not None and trail._ended:
+        trail = trail._outer
+        _trail.set(trail)
+    return trail
+
+
 def begin_trail() -> Trail | None:
     """Begin a trail for a framework's run; ``None`` if a run around it has begun one."""
-    outer = _trail.get()
+    outer = _current()
     if outer is not None and outer._lasting:
         return None
     trail = Trail(lasting=True, outer=outer)
@@ -88,16 +98,16 @@ def enter_trail(trail: Trail) -> None:
     _trail.set(trail)
 
 
-def end_trail() -> None:
-    """End the trail of a framework's run in the running context."""
-    trail = _trail.get()
+def end_trail(trail: Trail | None = None) -> None:
+    """End the trail of a framework's run: one that was begun, or that in the running context."""
+    trail = trail or _current()
     if trail is not None and trail._lasting:
-        _trail.set(trail.ended())
+        trail.end()
 
 
 def note_retrieval(source: Source) -> None:
     """Note that documents were retrieved in the running context."""
-    trail = _trail.get()
+    trail = _current()
     if trail is None:
         trail = Trail(lasting=False)
         _trail.set(trail)
@@ -106,5 +116,5 @@ def note_retrieval(source: Source) -> None:
 
 def current_sources() -> tuple[Source, ...]:
     """What an answer that is made now in the running context is made from."""
-    trail = _trail.get()
+    trail = _current()
     return () if trail is None else trail.sources()

@@ -320,6 +320,7 @@ class Filtered(BaseRetriever):
             ),
             "configurable",
         ),
+        (lambda: Filtered(store=[[number] for number in range(2000)]), "more than 1000 parts"),
         (lambda: Words(), "takes a retriever"),
     ],
 )

@@ -34,6 +34,7 @@ _NEAREST_STORES = frozenset(
      ("langchain_postgres", "PGVector")}
 )  # fmt: skip
 
+_MOST_PARTS = 1000
 _NEW_OBJECT = object().__reduce_ex__(2)[0]
 
 
@@ -51,6 +52,7 @@ class Identity:
         self.nameless: list[str] = []
         self._known = embeddings
         self._within: list[int] = []
+        self._parts = 0
 
     def of(self, part: Any) -> Any:
         """A part of a retriever in normal form.
@@ -60,6 +62,9 @@ class Identity:
         """
         if part is None or isinstance(part, (str, int, float, bytes, enum.Enum)):
             return plain(part)
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise Unkeyable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
         if id(part) in self._within:
             raise Unkeyable(f"a {_name(type(part))} that holds itself")
         self._within.append(id(part))

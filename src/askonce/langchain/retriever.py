@@ -166,7 +166,7 @@ def _together() -> Iterator[None]:
         yield
     finally:
         if trail is not None:
-            end_trail()
+            end_trail(trail)
 
 
 class _Retrieval:

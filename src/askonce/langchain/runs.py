@@ -28,7 +28,7 @@ class RunTrails(BaseCallbackHandler):
 
     def __init__(self) -> None:
         self._trails: OrderedDict[UUID, Trail] = OrderedDict()
-        self._begun: OrderedDict[UUID, None] = OrderedDict()
+        self._begun: dict[UUID, Trail] = {}
 
     def _start(self, run: UUID, parent: UUID | None) -> Trail | None:
         trail = None if parent is None else self._trails.get(parent)
@@ -47,14 +47,13 @@ class RunTrails(BaseCallbackHandler):
 
     def on_chain_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
         if self._start(run_id, parent_run_id) is None and (trail := begin_trail()) is not None:
-            self._begun[run_id] = None
+            self._begun[run_id] = trail
             self._follow(run_id, trail)
 
     def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
         self._end(run_id)
-        if run_id in self._begun:
-            del self._begun[run_id]
-            end_trail()
+        if (trail := self._begun.pop(run_id, None)) is not None:
+            end_trail(trail)
 
     on_chain_error = on_chain_end
 
