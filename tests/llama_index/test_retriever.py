@@ -6,6 +6,7 @@ import copy
 import gc
 import logging
 import pickle
+import random
 import re
 import subprocess
 import sys
@@ -480,6 +481,26 @@ def recorded(change: Callable[[Any], None], index: VectorStoreIndex) -> list[Any
     awaited = Awaited()
     change(awaited)
     return awaited.calls
+
+
+@pytest.mark.parametrize("make", [VectorIndexRetriever, fusion])
+def test_whatever_is_changed_and_asked_in_turn_nothing_stale_is_found(
+    make: Callable[[VectorStoreIndex], BaseRetriever], index: VectorStoreIndex, corpus: Corpus
+) -> None:
+    watch(index, corpus)
+    chance = random.Random(7)
+    for turn in range(150):
+        one = Document(id_=str(chance.randrange(8)), text=" ".join(chance.choices(TOPICS, k=4)) + f" {turn}")
+        change = chance.choice([index.update_ref_doc, index.delete_ref_doc, None, None, None])
+        if change == index.update_ref_doc:
+            index.update_ref_doc(one)
+        elif change is not None and one.id_ in index.ref_doc_info:
+            index.delete_ref_doc(one.id_, delete_from_docstore=True)
+        inner = make(index)
+        retriever = CachedRetriever(inner, corpus=corpus)
+        question = " ".join(chance.choices(TOPICS, k=2))
+        assert retriever.retrieve(question) == inner.retrieve(question)
+    assert corpus.cache.stats().hits > 5
 
 
 def test_refreshing_what_has_not_changed_tells_nothing(index: VectorStoreIndex, corpus: Corpus) -> None:

@@ -28,9 +28,10 @@ _IDS_IN_AN_EVENT = 10_000
 def watch(changing: Watched, corpus: Corpus) -> Watching:
     """Tell a corpus of every change that is made through an index, a vector store or a pipeline.
 
-    The object stays the same one, and gets a generated subclass of its own class, so that whatever holds it already
-    is seen too. Additions make all retrievals be made anew, deletions and updates those of their documents, and the
-    answers made from them. The corpus is told when the documents are there; also when a call fails half way.
+    It stays the same object, and gets a generated subclass of its own class, so that changes by whatever holds it
+    already are seen too. Additions make all retrievals be made anew; deletions and updates those of their
+    documents, and the answers made from them. The corpus is told when the documents are there; also when a call
+    fails half way.
 
     What is written past the object is not seen, as when two objects stand for one collection: watch both, or call
     the methods of `Corpus`. Of a pipeline its vector store is watched too.
@@ -44,9 +45,8 @@ def watch(changing: Watched, corpus: Corpus) -> Watching:
 
     Raises:
         ConfigError: ``changing`` is none of these.
-
-    The calls that change documents then raise `StoreError` if the corpus cannot be told: the documents are written,
-    and outdated retrievals may be served until it is told (the call can be repeated).
+        StoreError: not raised here, but later by calls that change documents: these are written, but the corpus
+            could not be told, so that outdated retrievals may be served.
     """
     watching = Watching(corpus)
     if isinstance(changing, BaseIndex):
