@@ -50,11 +50,9 @@ def cached(model: Model, store: str | Store | Cache | None = None, **options: An
     if base is not own and store is None and not options:
         return model
     cache = shared_cache(store, options)
-    if getattr(own, "_askonce_cache", None) is cache:
-        return model
     name = None if isinstance(store, (Cache, Store)) else (store, options)
-    copy: Model = _copy(model, _class(base, cache, name))
-    return copy
+    cls = _class(base, cache, name)
+    return model if own is cls else _copy(model, cls)
 
 
 def _copy(model: Any, cls: type[Any]) -> Any:
@@ -70,12 +68,14 @@ def _copy(model: Any, cls: type[Any]) -> Any:
     return copy
 
 
-# By base class and cache. A class holds its cache, and lives as long as a model of it.
-_classes: weakref.WeakValueDictionary[tuple[type[Any], int], type[Any]] = weakref.WeakValueDictionary()
+# By base class, cache, and whether that was given by name: only then can models be pickled. A class holds its
+# cache, and lives as long as a model of it.
+_classes: weakref.WeakValueDictionary[tuple[type[Any], int, bool], type[Any]] = weakref.WeakValueDictionary()
 
 
 def _class(base: type[Any], cache: Cache, name: Any) -> type[Any]:
-    cls = _classes.get((base, id(cache)))
+    key = base, id(cache), name is not None
+    cls = _classes.get(key)
     if cls is None:
         kind = chat if issubclass(base, BaseChatModel) else completions
         body = {
@@ -90,7 +90,7 @@ def _class(base: type[Any], cache: Cache, name: Any) -> type[Any]:
         # After the class is made, since pydantic would take them for private fields of the model.
         type.__setattr__(cls, "_askonce_base", base)
         type.__setattr__(cls, "_askonce_cache", cache)
-        _classes[base, id(cache)] = cls
+        _classes[key] = cls
     return cls
 
 
