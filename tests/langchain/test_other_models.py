@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from langchain_core.outputs import (
 )
 
 from askonce.langchain import AskOnceCache, cached
+from askonce.langchain.requests import Digests
 
 
 @pytest.fixture
@@ -123,6 +125,39 @@ async def test_a_simple_completion_model_is_cached_and_copied(url: str) -> None:
         assert one.invoke("a") == await one.ainvoke("a") == "a!"
     assert CALLS == ["a"]
     assert list(model.stream("a")) == ["a!"]
+
+
+def test_a_model_can_be_pickled_if_it_was_given_a_url_whatever_came_before(url: str) -> None:
+    by_url = AskOnceCache(url)
+    by_object = cached(Simple(), by_url.cache)
+    by_name = cached(Simple(), url)
+    assert type(by_name)._askonce_cache is type(by_object)._askonce_cache
+    for one in (by_name, cached(by_object, url)):
+        assert pickle.loads(pickle.dumps(one)).invoke("a") == "a!"
+    with pytest.raises(TypeError, match="URL"):
+        pickle.dumps(by_object)
+    assert cached(by_name, url) is by_name
+    assert CALLS == ["a"]
+
+
+# -- the names of requests -------------------------------------------------------------------------------------
+
+
+def test_names_are_remembered_without_a_copy_of_the_parameters_for_each() -> None:
+    digests, parameters = Digests(characters=200_000), f"[('model', 'm'), ('tools', '{'t' * 20_000}')]"
+    first = digests.of("0", parameters)
+    tracemalloc.start()
+    for number in range(200):
+        digests.of(str(number), parameters[:9] + parameters[9:])  # LangChain writes them anew for each call
+    taken, _ = tracemalloc.get_traced_memory()
+    assert taken < 500_000
+
+    for number in range(1_000):  # more than there is room for
+        digests.of(str(number), parameters.replace("t", "u", number % 3))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 1_000_000
+    assert digests.of("0", parameters) == first == Digests().of("0", parameters)
 
 
 # -- chat models -----------------------------------------------------------------------------------------------

@@ -46,17 +46,23 @@ def _digest(kind: str, parameters: Parameters, **parts: object) -> bytes:
     return Form({"version": VERSION, "kind": kind, "model": parameters.encoded, **parts}).digest()
 
 
+_ENTRY_CHARACTERS = 300
+"""What a remembered digest takes beside the texts, in characters of theirs."""
+
+
 class Digests:
     """Digests of the forms of (prompt, llm_string), those named lately remembered. Thread-safe.
 
     Args:
-        characters: how long the remembered prompts may be together.
+        characters: how long the remembered prompts and llm_strings may be together. Prompts are many and
+            llm_strings few, so that of these one object is kept, and counted, for all prompts.
     """
 
     def __init__(self, characters: int = 4_000_000) -> None:
         self._room = characters
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._models: dict[str, tuple[str, int]] = {}  # each llm_string: the object kept, and for how many prompts
 
     def of(self, prompt: str, llm_string: str) -> bytes:
         """The digest of the form of a request.
@@ -64,8 +70,7 @@ class Digests:
         Raises:
             Unkeyable: it holds something whose meaning cannot be told.
         """
-        asked = (prompt, llm_string)
-        digest = self._known.get(asked)
+        digest = self._known.get((prompt, llm_string))
         if digest is None:
             parameters = parameters_of(llm_string)
             conversation = conversation_of(prompt)
@@ -74,14 +79,26 @@ class Digests:
             else:
                 digest = _digest(CHAT, parameters, messages=conversation.messages)
             if parameters.lasting:
-                self._remember(asked, digest)
+                self._remember(prompt, llm_string, digest)
         return digest
 
-    def _remember(self, asked: tuple[str, str], digest: bytes) -> None:
+    def _remember(self, prompt: str, llm_string: str, digest: bytes) -> None:
         with self._lock:
-            if asked not in self._known:
-                self._room -= len(asked[0])
-            self._known[asked] = digest
+            model, prompts = self._models.get(llm_string, (llm_string, 0))
+            if (prompt, model) in self._known:
+                return
+            self._known[prompt, model] = digest
+            self._models[model] = model, prompts + 1
+            self._room -= len(prompt) + _ENTRY_CHARACTERS + (0 if prompts else len(model))
             while self._room < 0:
-                (prompt, _), _ = self._known.popitem(last=False)
-                self._room += len(prompt)
+                self._forget_the_oldest()
+
+    def _forget_the_oldest(self) -> None:
+        (prompt, model), _ = self._known.popitem(last=False)
+        prompts = self._models[model][1] - 1
+        self._room += len(prompt) + _ENTRY_CHARACTERS
+        if prompts:
+            self._models[model] = model, prompts
+        else:
+            del self._models[model]
+            self._room += len(model)
