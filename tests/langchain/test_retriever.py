@@ -193,17 +193,15 @@ class Fixed(BaseRetriever):
 
     documents: list[Any] = Field(default_factory=list, exclude=True)
     k: int = 9
-    _asked: list[str] = PrivateAttr(default_factory=list)
-    _fails: bool = PrivateAttr(default=False)
+    _asked: int = PrivateAttr(default=0)
 
     def _get_relevant_documents(self, query: str, *, run_manager: Any, k: int | None = None) -> list[Document]:
-        asked_of[id(self)] = asked_of.get(id(self), 0) + 1
+        self._asked += 1
         if query in failing:
             raise RuntimeError("index down")
         return self.documents[: k or self.k]
 
 
-asked_of: dict[int, int] = {}
 failing: set[str] = set()
 
 
@@ -222,7 +220,7 @@ def test_what_cannot_be_given_back_equal_is_passed_through_with_one_warning(
     retriever = CachedRetriever(inner, Cache(MemoryStore()), name="fixed")
     with caplog.at_level(logging.WARNING, "askonce"):
         assert retriever.invoke("a") == retriever.invoke("a") == retriever.invoke("b") == [document]
-    assert asked_of[id(inner)] == 3
+    assert inner._asked == 3
     assert [record.message for record in caplog.records if "plain data" in record.message] != []
     assert len(caplog.records) == 1
 
@@ -232,16 +230,16 @@ def test_empty_results_are_kept_for_a_time_of_their_own(clock: FakeClock) -> Non
     cache = Cache(MemoryStore(clock=clock), clock=clock, ttl=1000)
     retriever = CachedRetriever(inner, cache, name="fixed", empty_ttl=30)
     assert retriever.invoke("a") == retriever.invoke("a") == []
-    assert asked_of[id(inner)] == 1
+    assert inner._asked == 1
     clock.advance(31)
     inner.documents.append(Document("x"))
     assert retriever.invoke("a") == [Document("x")]
     clock.advance(900)
     retriever.invoke("a")
-    assert asked_of[id(inner)] == 2
+    assert inner._asked == 2
     never = CachedRetriever(Fixed(), cache, name="other", empty_ttl=0)
     assert never.invoke("a") == never.invoke("a") == []
-    assert asked_of[id(never.retriever)] == 2
+    assert never.retriever._asked == 2
 
 
 # -- the key -------------------------------------------------------------------------------------------------------
@@ -402,6 +400,22 @@ def test_a_document_that_was_weighed_and_not_returned_counts_where_it_matters() 
     for name in [name for name in ANIMALS if name not in before]:
         store.delete([name])
         assert retriever.invoke("flies at night") == mmr.invoke("flies at night")
+
+
+@pytest.mark.parametrize(("nearest", "calls"), [(None, 2), (True, 1)])
+def test_of_a_retriever_of_ones_own_it_can_be_said_that_it_finds_the_nearest(
+    nearest: bool | None, calls: int
+) -> None:
+    inner = Fixed(documents=animals())
+    corpus = Corpus(Cache(MemoryStore()))
+    retriever = CachedRetriever(inner, corpus=corpus, name="fixed", nearest=nearest)
+    retriever.invoke("a")
+    corpus.changed(["none of them"])
+    retriever.invoke("a")
+    assert inner._asked == calls
+    corpus.changed(["dog"])
+    retriever.invoke("a")
+    assert inner._asked == calls + 1
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -597,7 +611,7 @@ def test_a_retriever_that_fails_is_asked_again() -> None:
     assert retriever.invoke("a") == [Document("x")]
     with control(bypass=True):
         retriever.invoke("a")
-    assert asked_of[id(inner)] == 3
+    assert inner._asked == 3
 
 
 # -- answers know their sources ------------------------------------------------------------------------------------

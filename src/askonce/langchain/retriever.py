@@ -47,6 +47,9 @@ class CachedRetriever(BaseRetriever):
         corpus: the documents in which it looks: a `Corpus`, or the name of one in ``store``.
         name: a name for the retriever and everything else that its results depend on, instead of what it shows
             of itself.
+        nearest: it returns those documents that are nearest to a question, and a document counts only where it
+            is returned; then the deletion of a document touches only results that held it, and otherwise all of
+            them. ``None``: as far as the retriever shows it.
         empty_ttl: seconds for which it is remembered that nothing was found.
         ignore_case: capitals do not matter in a question.
         ignore_punctuation: neither quotes nor closing punctuation matter in a question.
@@ -63,6 +66,7 @@ class CachedRetriever(BaseRetriever):
 
     retriever: BaseRetriever
     corpus: Corpus
+    nearest: bool | None
     empty_ttl: float
     ignore_case: bool
     ignore_punctuation: bool
@@ -77,6 +81,7 @@ class CachedRetriever(BaseRetriever):
         *,
         corpus: Corpus | str | None = None,
         name: str | None = None,
+        nearest: bool | None = None,
         empty_ttl: float = 60,
         ignore_case: bool = True,
         ignore_punctuation: bool = True,
@@ -94,6 +99,7 @@ class CachedRetriever(BaseRetriever):
         fields: dict[str, Any] = {
             "retriever": retriever,
             "corpus": corpus if isinstance(corpus, Corpus) else Corpus(store, name=corpus or "default", **options),
+            "nearest": nearest,
             "empty_ttl": empty_ttl,
             "ignore_case": ignore_case,
             "ignore_punctuation": ignore_punctuation,
@@ -210,7 +216,10 @@ class _Retrieval:
                 )
                 owner._told = True
             return None
-        any_change = not returns_all_it_weighs(owner.retriever, self._arguments) or not all(one.id for one in found)
+        nearest = owner.nearest
+        if nearest is None:
+            nearest = returns_all_it_weighs(owner.retriever, self._arguments)
+        any_change = not nearest or not all(one.id for one in found)
         source = Source(owner.corpus.log, self.position, kept.ids_of(found), whole=True, any_change=any_change)
         return Answer(payload, ttl_seconds=None if found else owner.empty_ttl, sources=(source,))
 
