@@ -283,6 +283,17 @@ def test_naming_what_is_made_from_no_documents_is_no_answer() -> None:
 
 
 @fresh
+def test_what_a_run_found_is_there_for_an_answer_that_is_still_being_made() -> None:
+    trail = begin_trail()
+    note_retrieval(part(1, "a"))
+    assert ids() == ["a"]
+    end_trail(trail, answering=True)
+    assert ids() == ["a"]
+    note_retrieval(part(1, "b"))
+    assert ids() == ["b"]
+
+
+@fresh
 def test_a_trail_does_not_grow_for_ever() -> None:
     begin_trail()
     for number in range(50):

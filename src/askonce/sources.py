@@ -58,10 +58,14 @@ class Trail:
                 ids.setdefault((one.corpus, one.position), {}).update(dict.fromkeys(one.ids))
             return tuple(Source(*place, tuple(its)) for place, its in ids.items())
 
-    def end(self) -> None:
-        """The run ends. What was retrieved and not answered from is left to the code that started it."""
+    def end(self, *, answering: bool = False) -> None:
+        """The run ends. What was retrieved and not answered from is left to the code that started it.
+
+        Args:
+            answering: an answer is still being made: a stream, which may ask the model only when it is read.
+        """
         with self._lock:
-            left = [] if self._answered or self._ended else list(self._sources)
+            left = [] if (self._answered and not answering) or self._ended else list(self._sources)
             self._ended = True
             if left and self._outer is None:
                 self._outer = Trail(lasting=False)
@@ -98,11 +102,16 @@ def enter_trail(trail: Trail) -> None:
     _trail.set(trail)
 
 
-def end_trail(trail: Trail | None = None) -> None:
-    """End the trail of a framework's run: one that was begun, or that in the running context."""
+def end_trail(trail: Trail | None = None, *, answering: bool = False) -> None:
+    """End the trail of a framework's run: one that was begun, or that in the running context.
+
+    Args:
+        trail: the former.
+        answering: an answer is still being made, as in `Trail.end`.
+    """
     trail = trail or _current()
     if trail is not None and trail._lasting:
-        trail.end()
+        trail.end(answering=answering)
 
 
 def note_retrieval(source: Source) -> None:
