@@ -756,6 +756,21 @@ async def test_an_agents_answer_knows_what_its_tool_found(
     assert [mark.get("sources") for mark in marks(events)] == [None]  # the choice of the tool alone is kept
 
 
+@pytest.mark.parametrize("run", [streamed_query, streamed_aquery, streamed_chat])
+async def test_what_a_stream_asks_when_it_is_read_knows_its_sources(
+    run: Callable[[CachedRetriever, Any], Any], corpus: Corpus, events: Events
+) -> None:
+    nodes = [TextNode(id_=one, text="red " * 2500) for one in "12"]  # more than one prompt can hold
+    index = VectorStoreIndex(nodes, embed_model=Topics())
+    retriever = CachedRetriever(index.as_retriever(), corpus=corpus)
+    llm = cached(MockLLM(max_tokens=20), corpus.cache)
+    await apart(run(retriever, llm))
+    await apart(run(retriever, llm))
+    assert len(marks(events)) > 1
+    assert all(set(mark["sources"]) == {"1", "2"} for mark in marks(events))
+    gc.collect()
+
+
 async def test_runs_are_apart(retriever: CachedRetriever, corpus: Corpus, events: Events) -> None:
     llm = cached(MockLLM(), corpus.cache)
     engine = RetrieverQueryEngine.from_args(retriever, llm=llm)

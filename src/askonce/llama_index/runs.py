@@ -10,15 +10,18 @@ import inspect
 from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.chat_engine.types import BaseChatEngine
+from llama_index.core.chat_engine.types import BaseChatEngine, StreamingAgentChatResponse
 from llama_index.core.instrumentation.span import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from llama_index.core.workflow import Workflow
 from llama_index_instrumentation import get_dispatcher
 
-from askonce.sources import begin_trail, end_trail
+from askonce.sources import Trail, begin_trail, end_trail
 
+# They ask the model for the last part of their answer only when they are read.
+_STREAMS = (StreamingResponse, AsyncStreamingResponse, StreamingAgentChatResponse)
 _RUNS = (BaseQueryEngine, BaseChatEngine, Workflow)
 
 
@@ -32,7 +35,7 @@ def follow_runs() -> None:
 class Runs(BaseSpanHandler[BaseSpan]):
     """Begins and ends the trails of runs; keeps no spans."""
 
-    _open: set[str] = PrivateAttr(default_factory=set)
+    _open: dict[str, Trail] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def class_name(cls) -> str:
@@ -41,13 +44,13 @@ class Runs(BaseSpanHandler[BaseSpan]):
     def new_span(
         self, id_: str, bound_args: inspect.BoundArguments, instance: Any = None, *args: Any, **kwargs: Any
     ) -> None:
-        if isinstance(instance, _RUNS) and begin_trail() is not None:
-            self._open.add(id_)
+        if isinstance(instance, _RUNS) and (trail := begin_trail()) is not None:
+            self._open[id_] = trail
 
-    def prepare_to_exit_span(self, id_: str, *args: Any, **kwargs: Any) -> None:
-        if id_ in self._open:
-            self._open.discard(id_)
-            end_trail()
+    def prepare_to_exit_span(self, id_: str, *args: Any, result: Any = None, **kwargs: Any) -> None:
+        trail = self._open.pop(id_, None)
+        if trail is not None:
+            end_trail(trail, answering=isinstance(result, _STREAMS))
 
     def prepare_to_drop_span(self, id_: str, *args: Any, **kwargs: Any) -> None:
         self.prepare_to_exit_span(id_)
