@@ -17,6 +17,7 @@ FLOORS = [
     {"stores", "telemetry"},
     {"changes", "guard"},
     {"faces"},
+    {"leases"},
     {"way"},
     {"cache"},
     {"corpus"},

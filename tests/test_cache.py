@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,7 +215,7 @@ def test_a_corrupt_entry_is_a_miss_and_is_made_anew(both: Callable[..., Both], s
     app = both()
     app.ask()
     (record,) = [held.record for held in store._space("default").held.values()]
-    store.put("default", [type(record)(record.key, b"\x01\x00garbage")])
+    store.put("default", [type(record)(record.key, b"\x01\x00" + record.key[:16] + b"garbage")])
     assert app.ask() == "why?!"
     assert app.ask() == "exact: why?!"
     assert app.asker.cache.stats().corrupt == 1
@@ -287,7 +288,11 @@ def test_wishes_end_with_their_block_also_when_it_fails() -> None:
     assert cache.request(lambda: Form({})) is not None
 
 
-@pytest.mark.parametrize("wrong", [{"ttl": 0}, {"ttl": -1}, {"tags": "prices"}, {"namespace": ""}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"ttl": 0}, {"ttl": -1}, {"ttl": "60"}, {"ttl": float("nan")}, {"tags": "prices"}, {"tags": [1]},
+     {"namespace": ""}, {"namespace": 7}, {"namespace": "\ud800"}],
+)  # fmt: skip
 def test_a_wish_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError), control(**wrong):
         pass
@@ -337,7 +342,7 @@ async def test_when_the_leader_fails_one_waiter_takes_over_at_once(store: Memory
     assert sum(isinstance(answer, RuntimeError) for answer in answers) == 1
 
 
-async def test_when_the_model_is_down_nobody_waits_for_more_than_two_others(store: MemoryStore) -> None:
+async def test_when_the_model_is_down_nobody_waits_long_for_others(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
     asker.delay = 0.1
     asker.fails = lambda call: True
@@ -377,6 +382,62 @@ async def test_a_synchronous_call_inside_a_loop_does_not_wait_for_a_task_of_that
     await asyncio.sleep(0.01)
     assert asker.ask("why?") == "why?!"
     await leader
+
+
+# -- between processes, here: between caches -----------------------------------------------------------------------
+
+
+def leased(store: MemoryStore) -> int:
+    return len(store._space("default").leases)
+
+
+def test_a_lease_is_renewed_while_the_call_runs(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("askonce.way.LEASE_SECONDS", 0.2)
+    store._clock = time.time
+    one, other = Asker(Cache(store)), Asker(Cache(store))
+    one.delay = 1.0
+    with ThreadPoolExecutor(1) as threads:
+        leader = threads.submit(one.ask, "why?")
+        eventually(lambda: one.calls == 1)
+        assert other.ask("why?") == "exact: why?!"
+        leader.result()
+    assert other.calls == 0
+
+
+def test_a_lease_is_given_back_also_when_the_store_failed_to_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("askonce.way.LEASE_SECONDS", 0.4)
+
+    class Once(MemoryStore):
+        failed = False
+
+        def release(self, *args: Any) -> None:
+            if not self.failed:
+                self.failed = True
+                raise StoreUnavailable("once")
+            super().release(*args)
+
+    store = Once()
+    asker = Asker(Cache(store))
+    asker.ask("why?")
+    assert leased(store) == 1
+    eventually(lambda: leased(store) == 0, seconds=0.3)
+
+
+def test_a_look_up_that_came_to_nothing_holds_no_lease_when_its_cache_is_closed(store: MemoryStore) -> None:
+    with Cache(store) as cache:
+        look(Asker(cache), "q")
+        assert leased(store) == 1
+    assert leased(store) == 0
+
+
+async def test_a_task_that_failed_holds_no_lease_for_long(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("askonce.way.LEASE_SECONDS", 0.4)
+    asker = Asker(Cache(store))
+    await asyncio.create_task(asker.cache.alookup(asker.request("q")))
+    await asyncio.sleep(0.3)
+    assert leased(store) == 0
 
 
 # -- through look-up and update only -------------------------------------------------------------------------------
@@ -589,6 +650,31 @@ async def test_answers_can_be_listed_and_forgotten_one_by_one(store: MemoryStore
     assert asker.ask("a") == "a!"
 
 
+def test_a_stream_that_finds_a_stale_answer_makes_it_anew_or_gives_it_if_the_model_fails(
+    store: MemoryStore, clock: FakeClock
+) -> None:
+    streamer = Streamer(Cache(store, clock=clock, ttl=60, stale_while_revalidate=60, stale_if_error=60))
+    "".join(streamer.chunks("q"))
+    clock.advance(70)
+    streamer.fails = lambda call: call == 2
+    assert "".join(streamer.chunks("q")) == "stale: q!"
+    assert "".join(streamer.chunks("q")) == "q!"
+    stats = streamer.cache.stats()
+    assert (stats.hits, stats.misses, stats.stale) == (1, 2, 1)
+
+
+def test_nobody_waits_for_a_stream_whose_reader_has_gone_away(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("askonce.flight._IDLE_SECONDS", 0.2)
+    streamer = Streamer(Cache(store))
+    held = streamer.chunks("question")
+    next(held)
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(streamer.ask, "question").result(5) == "question!"
+    assert "".join(held) == "uestion!"
+
+
 # -- the store fails -----------------------------------------------------------------------------------------------
 
 
@@ -640,6 +726,43 @@ def test_when_the_store_fails_calls_go_to_the_model_and_one_line_tells(
         assert asker.ask("why?") == "exact: why?!"
         assert len(caplog.records) == 2 and "is back" in caplog.text
     assert asker.cache.stats().store == "up"
+
+
+def test_calls_that_fail_together_open_the_breaker_once() -> None:
+    from askonce.guard import Breaker
+
+    breaker = Breaker("test")
+    began = time.monotonic()
+    for _ in range(50):
+        breaker.failed(StoreUnavailable("down"), began)
+    assert breaker._pause == 1.0
+    breaker.failed(StoreUnavailable("down"), time.monotonic())
+    assert breaker._pause == 2.0
+
+
+def test_a_store_that_answers_but_keeps_nothing_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Full(MemoryStore):
+        def put(self, *args: Any, **kwargs: Any) -> int:
+            raise StoreUnavailable("out of memory")
+
+    asker = Asker(Cache(Full()))
+    for _ in range(5):
+        asker.ask("why?")
+    assert [record.getMessage() for record in caplog.records] == [
+        "askonce: the store memory:// does not keep answers (out of memory)"
+    ]
+
+
+def test_a_store_that_answers_much_too_late_is_left_alone() -> None:
+    class Late(MemoryStore):
+        def get(self, namespace: str, key: bytes) -> bytes | None:
+            time.sleep(0.05)
+            return super().get(namespace, key)
+
+    asker = Asker(Cache(Late(), timeout_seconds=0.01))
+    for _ in range(5):
+        asker.ask("why?")
+    assert asker.cache.stats().store == "down"
 
 
 async def test_an_asynchronous_call_does_not_wait_long_for_a_slow_store() -> None:
@@ -729,11 +852,13 @@ def test_entries_are_sealed_on_request(store: MemoryStore) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"ttl": 0}, {"max_bytes": "many"}, {"max_bytes": 0}, {"max_entries": -1}, {"eviction": "best"},
-     {"namespace": ""}, {"near_seconds": -1}, {"stale_if_error": -1}, {"encryption_keys": [b"x"]}],
+     {"namespace": ""}, {"near_seconds": -1}, {"stale_if_error": -1}, {"encryption_keys": [b"x"]},
+     {"ttl": "3600"}, {"ttl": True}, {"namespace": 7}, {"encryption_keys": ["k" * 32]}, {"max_entries": 1.5},
+     {"encryption_keys": b"k" * 32}, {"timeout_seconds": -1}, {"store": ""}, {"store": Path("x.db")}],
 )  # fmt: skip
 def test_a_setting_that_makes_no_sense_is_refused_at_construction(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        Cache("memory://", **wrong)
+        Cache(**{"store": "memory://", **wrong})
 
 
 @pytest.mark.parametrize("url", ["", "cache.db", "mysql://host/db", "http://host", "redis:/host"])

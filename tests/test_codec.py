@@ -48,14 +48,20 @@ def test_damaged_bytes_are_an_error_of_the_codec_and_nothing_else(codec: Codec) 
 @given(st.binary(max_size=60))
 def test_no_bytes_at_all_raise_anything_else(data: bytes) -> None:
     for prefix in (b"", b"\x01\x00", b"\x01\x01", b"\x01\x02", b"\x01\x03"):
-        with pytest.raises(CodecError):
-            Codec([KEY]).decode(prefix + data)
+        for codec in (Codec([KEY]), Codec()):
+            with pytest.raises(CodecError):
+                codec.decode(prefix + bytes(16) + data)
+
+
+def test_the_entry_of_another_key_is_not_accepted() -> None:
+    with pytest.raises(CodecError, match="another key"):
+        Codec().decode(Codec().encode(ENTRY, bound_to=b"question A"), bound_to=b"question B")
 
 
 def test_a_few_bytes_cannot_ask_for_all_memory() -> None:
     frame = b"\x28\xb5\x2f\xfd\xe0" + (2**50).to_bytes(8, "little")
     with pytest.raises(CodecError, match="claims"):
-        Codec().decode(b"\x01\x01" + frame)
+        Codec().decode(b"\x01\x01" + bytes(16) + frame)
 
 
 def test_what_is_sealed_cannot_be_read_moved_or_changed() -> None:

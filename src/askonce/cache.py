@@ -19,14 +19,13 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from askonce.codec import Codec
-from askonce.control import Control, current_control
+from askonce.control import Control, check_name, current_control, positive_seconds
 from askonce.entry import Answer, Entry, Hit, Miss
 from askonce.errors import ConfigError
 from askonce.eviction import Budget, Policy, PolicyName
 from askonce.faces import Awaiting, Inline, run
 from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
-from askonce.hits import HitBuffer
 from askonce.keys import Form, Unkeyable, key_of
 from askonce.near import NearTier
 from askonce.sources import current_sources
@@ -86,17 +85,19 @@ class Cache:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         clock: Clock = time.time,
     ) -> None:
-        if not namespace:
-            raise ConfigError("namespace must not be empty")
+        check_name("namespace", namespace)
+        positive_seconds("timeout_seconds", timeout_seconds)
         if near_seconds < 0 or near_entries < 1 or lease_seconds < 0:
             raise ConfigError("near_seconds and lease_seconds are at least 0, near_entries at least 1")
+        if not (store is None or isinstance(store, (str, Store))):
+            raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got {store!r}")
         freshness = Freshness(ttl, stale_while_revalidate, stale_if_error)
         budget = Budget(parse_bytes(max_bytes), max_entries, _policy(eviction))
         codec = Codec(encryption_keys)
         owned = (
             None
             if isinstance(store, Store)
-            else open_store(store or default_url(), timeout_seconds=timeout_seconds)
+            else open_store(default_url() if store is None else store, timeout_seconds=timeout_seconds)
         )
         self.store: Store = owned or store  # type: ignore[assignment]
         self._owned = owned
@@ -118,7 +119,7 @@ class Cache:
         self._refreshes: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()
         # Runs at the latest when the interpreter ends, so that no hit is lost.
-        self._finalizer = weakref.finalize(self, _close, self._way.hits, owned)
+        self._finalizer = weakref.finalize(self, _close, self._way, self._guard, owned)
 
     # -- for adapters: naming ----------------------------------------------------------------------------------
 
@@ -175,26 +176,28 @@ class Cache:
             Exception: what ``compute`` raised.
         """
         found = run(self._way.seek(self._inline, request))
+        if isinstance(found, Hit):
+            return found
         if isinstance(found, Lead):
             return run(self._make(self._inline, request, found, _inline(compute), pack))  # type: ignore[arg-type]
-        if found.kind == "stale":
-            refresh = self._refresh(self._inline, request, _inline(compute), pack)
-            context = contextvars.copy_context()
-            threading.Thread(target=context.run, args=(run, refresh), name="askonce-refresh", daemon=True).start()
-        return found
+        refresh = self._refresh(self._inline, request, found, _inline(compute), pack)
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(run, refresh), name="askonce-refresh", daemon=True).start()
+        return self._way.serve_stale(request, found)
 
     async def aanswer(
         self, request: Request, compute: Callable[[], Awaitable[T]], pack: Callable[[T], Answer | None]
     ) -> T | Hit:
         """Asynchronous `answer`."""
         found = await self._way.seek(self._awaiting, request)
+        if isinstance(found, Hit):
+            return found
         if isinstance(found, Lead):
             return await self._make(self._awaiting, request, found, compute, pack)
-        if found.kind == "stale":
-            task = asyncio.create_task(self._refresh(self._awaiting, request, compute, pack))
-            self._refreshes.add(task)
-            task.add_done_callback(self._refreshes.discard)
-        return found
+        task = asyncio.create_task(self._refresh(self._awaiting, request, found, compute, pack))
+        self._refreshes.add(task)
+        task.add_done_callback(self._refreshes.discard)
+        return self._way.serve_stale(request, found)
 
     async def _make(
         self,
@@ -219,10 +222,12 @@ class Cache:
         self,
         face: Inline,
         request: Request,
+        stale: Miss,
         compute: Callable[[], Awaitable[T]],
         pack: Callable[[T], Answer | None],
     ) -> None:
-        lead = await self._way.lead_revalidation(face, request)
+        # Without the stale answer, which has been served: what fails here is only told.
+        lead = await self._way.lead_revalidation(face, request, Miss(stale.reason))
         if lead is not None:
             try:
                 await self._make(face, request, lead, compute, pack)
@@ -246,19 +251,16 @@ class Cache:
             pack: turns what was produced, when it is complete, into what is kept.
             replay: turns a hit into a stream.
         """
-        found = run(self._way.seek(self._inline, request))
-        lead = found if isinstance(found, Lead) else None
-        if isinstance(found, Hit) and found.kind == "stale":
-            lead = run(self._way.lead_revalidation(self._inline, request))
-        if lead is None:
-            assert isinstance(found, Hit)
-            yield from replay(found)
+        lead = run(self._lead_or_hit(self._inline, request))
+        if isinstance(lead, Hit):
+            yield from replay(lead)
             return
         begun = False
         try:
             for chunk in produce():
                 begun = begun or chunk is not None
-                yield chunk
+                with lead.reading():
+                    yield chunk
         except BaseException as error:
             stale = run(self._way.give_up(self._inline, request, lead, error))
             if stale is None or begun:
@@ -276,13 +278,9 @@ class Cache:
         replay: Callable[[Hit], Iterator[T]],
     ) -> AsyncIterator[T]:
         """Asynchronous `stream`."""
-        found = await self._way.seek(self._awaiting, request)
-        lead = found if isinstance(found, Lead) else None
-        if isinstance(found, Hit) and found.kind == "stale":
-            lead = await self._way.lead_revalidation(self._awaiting, request)
-        if lead is None:
-            assert isinstance(found, Hit)
-            for chunk in replay(found):
+        lead = await self._lead_or_hit(self._awaiting, request)
+        if isinstance(lead, Hit):
+            for chunk in replay(lead):
                 yield chunk
             return
         begun = False
@@ -290,7 +288,8 @@ class Cache:
             async with _closing(produce()) as chunks:
                 async for chunk in chunks:
                     begun = begun or chunk is not None
-                    yield chunk
+                    with lead.reading():
+                        yield chunk
         except BaseException as error:
             stale = await self._way.give_up(self._awaiting, request, lead, error)
             if stale is None or begun:
@@ -300,6 +299,17 @@ class Cache:
             return
         for chunk in replay(stale):
             yield chunk
+
+    async def _lead_or_hit(self, face: Inline, request: Request, *, waits: bool = True) -> Hit | Lead:
+        """`Way.seek` where a stale answer is made anew by the first caller that finds it."""
+        found = await self._way.seek(face, request, waits=waits)
+        if not isinstance(found, Miss):
+            return found
+        lead = await self._way.lead_revalidation(face, request, found)
+        if lead is None:
+            return self._way.serve_stale(request, found)
+        self._way.counters.add(misses=1)
+        return lead
 
     # -- for adapters that see only the look-up before a call and the update after it --------------------------
 
@@ -326,12 +336,9 @@ class Cache:
             await self._way.give_up_group(face, group)
             # Two batches that lead what the other waits for would wait for ever.
             waits = not self._way.flights.leading()
-        found: Hit | Lead | None = await self._way.seek(face, request, waits=waits)
-        if isinstance(found, Hit) and found.kind == "stale":
-            found = await self._way.lead_revalidation(face, request) or found
+        found = await self._lead_or_hit(face, request, waits=waits)
         if isinstance(found, Hit):
             return found
-        assert found is not None
         if found.flight is not None:
             self._way.flights.follow_up(found.flight, group, call)
         return found.miss
@@ -483,7 +490,9 @@ class Cache:
         for task in list(self._refreshes):
             task.cancel()
         await asyncio.to_thread(self._way.hits.close)
+        await asyncio.to_thread(self._way.leases.close)
         if self._finalizer.detach() is not None and self._owned is not None:
+            self._guard.close()
             await self._owned.aclose()
 
     def __enter__(self) -> Cache:
@@ -521,9 +530,11 @@ def _inline(compute: Callable[[], T]) -> Callable[[], Awaitable[T]]:
     return call
 
 
-def _close(hits: HitBuffer, owned: Store | None) -> None:
-    hits.close()
+def _close(way: Way, guard: Guard, owned: Store | None) -> None:
+    way.hits.close()
+    way.leases.close()
     if owned is not None:
+        guard.close()  # first, or a call that is still under way would open the store again
         owned.close()
 
 

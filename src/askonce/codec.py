@@ -1,12 +1,14 @@
 """An entry's bytes.
 
-    byte 0      format version (1)
-    byte 1      flags: 1 = compressed with zstandard, 2 = sealed with AES-GCM
-    [sealed]    4 bytes that name the key, 12 bytes nonce
-    the rest    the entry in MessagePack, compressed and then sealed as the flags say
+    byte 0       format version (1)
+    byte 1       flags: 1 = compressed with zstandard, 2 = sealed with AES-GCM
+    bytes 2–17   the first bytes of the key under which it is kept
+    [sealed]     4 bytes that name the encryption key, 12 bytes nonce
+    the rest     the entry in MessagePack, compressed and then sealed as the flags say
 
-A sealed entry is bound to its namespace and key, so that it cannot be moved to another place in the store.
-Nothing here builds an object that stored data names: an entry is numbers, strings and bytes.
+An entry that comes back for another key, as when a client mixes up its answers, is not accepted. A sealed one is
+also bound to its namespace, so that it cannot be moved to another place in the store. Nothing here builds an object
+that stored data names: an entry is numbers, strings and bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from askonce.entry import Entry
 from askonce.errors import CodecError, ConfigError, MissingExtraError
 
 VERSION = 1
+_PLACE = 16
+_HEADER = 2 + _PLACE
 _COMPRESSED, _SEALED = 1, 2
 _COMPRESS_FROM_BYTES = 1024
 _LARGEST_BYTES = 256 * 2**20
@@ -44,6 +48,11 @@ class Codec:
     def __init__(self, encryption_keys: Sequence[bytes] = ()) -> None:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Entry)
+        for key in encryption_keys:
+            if not isinstance(key, bytes) or len(key) not in (16, 24, 32):
+                raise ConfigError(
+                    "encryption_keys is a list of keys of 16, 24 or 32 bytes, such as [os.urandom(32)]"
+                )
         self._seals = {_key_name(key): _aes(key) for key in encryption_keys}
 
     def encode(self, entry: Entry, *, bound_to: bytes = b"") -> bytes:
@@ -56,10 +65,10 @@ class Codec:
         if self._seals:
             name, seal = next(iter(self._seals.items()))
             nonce = os.urandom(12)
-            header = bytes((VERSION, flags | _SEALED))
+            header = bytes((VERSION, flags | _SEALED)) + bound_to[:_PLACE].ljust(_PLACE, b"\0")
             sealed: bytes = seal.encrypt(nonce, body, header + bound_to)
             return header + name + nonce + sealed
-        return bytes((VERSION, flags)) + body
+        return bytes((VERSION, flags)) + bound_to[:_PLACE].ljust(_PLACE, b"\0") + body
 
     def decode(self, data: bytes, *, bound_to: bytes = b"") -> Entry:
         """The entry in ``data``.
@@ -67,9 +76,11 @@ class Codec:
         Raises:
             CodecError: it is corrupt, of a newer format, sealed with an unknown key, or from another place.
         """
-        if len(data) < 2 or data[0] != VERSION:
+        if len(data) < _HEADER or data[0] != VERSION:
             raise CodecError("not an entry of this format")
-        body: Any = memoryview(data)[2:]
+        if data[2:_HEADER] != bound_to[:_PLACE].ljust(_PLACE, b"\0"):
+            raise CodecError("the entry of another key")
+        body: Any = memoryview(data)[_HEADER:]
         if data[1] & _SEALED:
             body = self._unseal(data, bound_to)
         elif self._seals:
@@ -82,11 +93,12 @@ class Codec:
             raise CodecError(f"corrupt entry: {error}") from error
 
     def _unseal(self, data: bytes, bound_to: bytes) -> bytes:
-        seal = self._seals.get(data[2:6])
+        seal = self._seals.get(data[_HEADER : _HEADER + 4])
         if seal is None:
             raise CodecError("sealed with a key that this cache does not have")
         try:
-            opened: bytes = seal.decrypt(data[6:18], data[18:], data[:2] + bound_to)
+            nonce, sealed = data[_HEADER + 4 : _HEADER + 16], data[_HEADER + 16 :]
+            opened: bytes = seal.decrypt(nonce, sealed, data[:_HEADER] + bound_to)
         except Exception as error:  # cryptography raises InvalidTag, and ValueError on a short nonce
             raise CodecError("does not open: changed, or moved from another place") from error
         return opened
@@ -108,6 +120,4 @@ def _aes(key: bytes) -> Any:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ModuleNotFoundError as error:
         raise MissingExtraError("Encryption of entries", "crypto") from error
-    if not isinstance(key, bytes) or len(key) not in (16, 24, 32):
-        raise ConfigError("an encryption key is 16, 24 or 32 random bytes, for example os.urandom(32)")
     return AESGCM(key)

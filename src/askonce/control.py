@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+import logging
+import math
+from collections.abc import Sequence
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from types import TracebackType
 from urllib.parse import quote
 
 from askonce.errors import ConfigError
+
+logger = logging.getLogger("askonce")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +34,41 @@ _NO_WISHES = Control()
 _current: ContextVar[Control] = ContextVar("askonce_control", default=_NO_WISHES)
 
 
+def positive_seconds(name: str, value: object) -> float:
+    """A number of seconds that an application gave.
+
+    Raises:
+        ConfigError: it is none, or not positive.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
+        raise ConfigError(f"{name} is a positive number of seconds, got {value!r}")
+    return float(value)
+
+
+def check_name(what: str, value: object) -> None:
+    """See that an application gave a name.
+
+    Raises:
+        ConfigError: it is no text, or an empty one, or one that cannot be written.
+    """
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ConfigError(f"{what} is a text that is not empty, got {value!r}")
+
+
 def current_control() -> Control:
     """The wishes in force in the running context."""
     return _current.get()
 
 
-@contextmanager
-def control(
-    *,
-    ttl: float | None = None,
-    refresh: bool | None = None,
-    bypass: bool | None = None,
-    tags: Sequence[str] = (),
-    namespace: str | None = None,
-) -> Iterator[Control]:
+class control:
     """Ask something of the cache for all requests in a block, sync and async, in either framework.
 
         with control(ttl=60, tags=["prices"], namespace="tenant-7"):
             model.invoke("What does the red one cost?")
 
     Blocks nest: what an inner block does not name stays as the outer one set it; tags add up, and so do
-    namespaces (an inner one lies within the outer one).
+    namespaces (an inner one lies within the outer one). A block must not hold a ``yield``: what it asks would
+    reach into whoever reads the generator.
 
     Args:
         ttl: seconds for which answers made here may be used, and how old one that is used here may be.
@@ -60,25 +78,44 @@ def control(
         namespace: keep these requests apart from all others, for example a tenant's.
 
     Raises:
-        ConfigError: ``ttl`` is not positive, ``tags`` is a string, or ``namespace`` is empty.
+        ConfigError: ``ttl`` is not a positive number, ``tags`` not a list of texts, or ``namespace`` not a text.
     """
-    if ttl is not None and ttl <= 0:
-        raise ConfigError(f"ttl is a positive number of seconds, got {ttl}; to keep nothing use bypass=True")
-    if isinstance(tags, str):
-        raise ConfigError(f"tags is a list of names: tags=[{tags!r}]")
-    if namespace is not None and not namespace:
-        raise ConfigError("namespace must not be empty")
-    outer = _current.get()
-    wishes = Control(
-        ttl_seconds=outer.ttl_seconds if ttl is None else float(ttl),
-        refresh=outer.refresh if refresh is None else refresh,
-        bypass=outer.bypass if bypass is None else bypass,
-        tags=(*outer.tags, *(tag for tag in tags if tag not in outer.tags)),
-        tenants=outer.tenants if namespace is None else (*outer.tenants, namespace),
-    )
-    token = _current.set(wishes)
-    try:
-        yield wishes
-    finally:
-        with suppress(ValueError):  # a generator that was resumed in another context: nothing was set there
+
+    def __init__(
+        self,
+        *,
+        ttl: float | None = None,
+        refresh: bool | None = None,
+        bypass: bool | None = None,
+        tags: Sequence[str] = (),
+        namespace: str | None = None,
+    ) -> None:
+        if isinstance(tags, str):
+            raise ConfigError(f"tags is a list of names: tags=[{tags!r}]")
+        for name in (*tags, *([] if namespace is None else [namespace])):
+            check_name("a tag or namespace", name)
+        self._ttl = None if ttl is None else positive_seconds("ttl", ttl)
+        self._refresh, self._bypass = refresh, bypass
+        self._tags, self._namespace = tuple(tags), namespace
+        self._tokens: list[Token[Control]] = []
+
+    def __enter__(self) -> Control:
+        outer = _current.get()
+        wishes = Control(
+            ttl_seconds=outer.ttl_seconds if self._ttl is None else self._ttl,
+            refresh=outer.refresh if self._refresh is None else self._refresh,
+            bypass=outer.bypass if self._bypass is None else self._bypass,
+            tags=tuple(dict.fromkeys((*outer.tags, *self._tags))),
+            tenants=outer.tenants if self._namespace is None else (*outer.tenants, self._namespace),
+        )
+        self._tokens.append(_current.set(wishes))
+        return wishes
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        token = self._tokens.pop()
+        try:
             _current.reset(token)
+        except ValueError:  # a generator that is closed in another context than it ran in
+            logger.warning("askonce: a `with control(…)` block was left in another context than it was entered in")

@@ -92,8 +92,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, limit in (("max_bytes", self.max_bytes), ("max_entries", self.max_entries)):
-            if limit is not None and limit <= 0:
-                raise ConfigError(f"{name} must be positive, or None for no limit; got {limit}")
+            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit <= 0):
+                raise ConfigError(f"{name} is a positive whole number, or None for no limit; got {limit!r}")
 
     def exceeded_by(self, *, entries: int, size_bytes: int) -> bool:
         """Whether a namespace of that size is over this budget."""

@@ -4,9 +4,8 @@ The leader of a flight is whoever boards first. Waiters may be threads and tasks
 lands with an entry, which all waiters take, or with nothing when its leader failed; then the waiters board anew
 and one of them leads.
 
-Through LangChain's ``BaseCache`` the call itself is not seen, only the look-up before it and the update after
-it. Such a leader is known to be gone when its task has ended, its thread has ended or has left the call, the same
-task or thread looks up something else, or the flight is older than the lease.
+Through LangChain's ``BaseCache`` the call itself is not seen, only the look-up before it and the update after it;
+`Flights` says how such a leader is known to be gone.
 """
 
 from __future__ import annotations
@@ -19,12 +18,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Literal
 
 from askonce.entry import Entry
 
 _LOOK_EVERY_SECONDS = 0.5
-"""How often a waiter looks whether the leader's thread is still alive."""
+"""How often a waiter looks whether the leader is still there."""
+_IDLE_SECONDS = 5.0
+"""Others wait no longer for a stream whose reader has not asked for more for so long."""
+_LONGEST_CALL_SECONDS = 600.0
+"""Nobody waits longer than this for one call."""
 
 
 def current_owner() -> threading.Thread | asyncio.Task[Any]:
@@ -44,6 +47,8 @@ class Flight:
         name: namespace and key of what is asked for.
         owner: the leader.
         started: when, on the monotonic clock.
+        kind: how its leader is known to be gone; see `Flights`.
+        idle_since: since when the reader of a stream has not asked for more, on the monotonic clock.
         call: the call on the leader's thread that is to bring the answer: its frame's id, and its code.
         group: the leader's look-ups with an equal group belong to one batch; see `Flights.abandoned`.
         entry: what it landed with.
@@ -52,6 +57,8 @@ class Flight:
     name: tuple[str, bytes]
     owner: threading.Thread | asyncio.Task[Any]
     started: float
+    kind: Literal["call", "stream", "look-up"] = "call"
+    idle_since: float | None = None
     call: tuple[int, CodeType] | None = None
     group: str | None = None
     entry: Entry | None = None
@@ -62,25 +69,31 @@ class Flight:
         """How long it has been under way."""
         return time.monotonic() - self.started
 
-    def leader_is_gone(self, lease_seconds: float) -> bool:
+    def leader_is_gone(self, look_up_seconds: float) -> bool:
         """Whether nobody will land it any more."""
-        if self.elapsed_seconds() >= lease_seconds:
+        if self.elapsed_seconds() >= (look_up_seconds if self.kind == "look-up" else _LONGEST_CALL_SECONDS):
             return True
+        if self.kind == "stream":  # it may go from thread to thread
+            return self.idle_since is not None and time.monotonic() - self.idle_since >= _IDLE_SECONDS
         owner = self.owner
-        if isinstance(owner, asyncio.Future):
-            return owner.done()
-        return not owner.is_alive() or (self.call is not None and not _is_in(owner, self.call))
+        if isinstance(owner, threading.Thread):
+            return not owner.is_alive() or (self.call is not None and not _is_in(owner, self.call))
+        return owner.done()
 
 
 class Flights:
     """The requests under way in this process.
 
+    A leader is known to be gone when its task or thread has ended. A *stream*'s is taken to be gone when its reader
+    has not asked for more for a while; a *look-up*'s (whose call is not seen) when its thread has left the call,
+    its task or thread looks up something else, or after a time.
+
     Args:
-        lease_seconds: after how long a leader is taken to be gone.
+        look_up_seconds: that time.
     """
 
-    def __init__(self, lease_seconds: float) -> None:
-        self._lease_seconds = lease_seconds
+    def __init__(self, look_up_seconds: float) -> None:
+        self._look_up_seconds = look_up_seconds
         self._lock = threading.Lock()
         self._under_way: dict[tuple[str, bytes], Flight] = {}
         self._led: dict[int, list[Flight]] = {}  # by the owner's id: flights that are led through look-ups
@@ -91,7 +104,7 @@ class Flights:
         with self._lock:
             flight = self._under_way.get(name)
             if flight is not None:
-                if flight.owner is not owner and not flight.leader_is_gone(self._lease_seconds):
+                if flight.owner is not owner and not flight.leader_is_gone(self._look_up_seconds):
                     return flight, False
                 self._land(flight, None)  # by its own leader too: those who wait are to wait for the new one
             flight = self._under_way[name] = Flight(name, owner, time.monotonic())
@@ -99,13 +112,19 @@ class Flights:
 
     def follow_up(self, flight: Flight, group: str | None, call: FrameType | None = None) -> None:
         """Remember a flight whose leader will say nothing if its call fails."""
-        flight.group = group
+        flight.kind, flight.group = "look-up", group
         if call is not None:
             flight.call = id(call), call.f_code  # not the frame, which would keep all its variables
         with self._lock:
             self._led.setdefault(id(flight.owner), []).append(flight)
         if isinstance(flight.owner, asyncio.Future):
             flight.owner.add_done_callback(lambda _: self.land(flight, None))
+
+    def is_gone(self, flight: Flight) -> bool:
+        """Whether a flight's leader is gone; then it has landed with nothing."""
+        if flight.leader_is_gone(self._look_up_seconds):
+            self.land(flight, None)
+        return flight.landed
 
     @property
     def any_led(self) -> bool:
@@ -161,8 +180,7 @@ class Flights:
         landed = threading.Event()
         if self._call_when_landed(flight, landed.set):
             while not landed.wait(_LOOK_EVERY_SECONDS):
-                if flight.leader_is_gone(self._lease_seconds):
-                    self.land(flight, None)
+                self.is_gone(flight)
         return flight.entry
 
     async def await_landing(self, flight: Flight) -> Entry | None:
@@ -175,8 +193,7 @@ class Flights:
                     async with asyncio.timeout(_LOOK_EVERY_SECONDS):
                         await landed.wait()
                 except TimeoutError:
-                    if flight.leader_is_gone(self._lease_seconds):
-                        self.land(flight, None)
+                    self.is_gone(flight)
         return flight.entry
 
     def _call_when_landed(self, flight: Flight, wake: Callable[[], object]) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from askonce.control import positive_seconds
 from askonce.entry import Entry, Hit, Miss
-from askonce.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,11 @@ class Freshness:
     stale_if_error_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.ttl_seconds is not None and self.ttl_seconds <= 0:
-            raise ConfigError(f"ttl is a positive number of seconds, or None for ever; got {self.ttl_seconds}")
-        if self.stale_while_revalidate_seconds < 0 or self.stale_if_error_seconds < 0:
-            raise ConfigError("stale_while_revalidate and stale_if_error are seconds, 0 for never")
+        if self.ttl_seconds is not None:
+            positive_seconds("ttl", self.ttl_seconds)
+        for name in ("stale_while_revalidate", "stale_if_error"):
+            if getattr(self, f"{name}_seconds") != 0:
+                positive_seconds(name, getattr(self, f"{name}_seconds"))
 
     def fresh_until(self, now: float, wished_ttl_seconds: float | None) -> float | None:
         """Until when an answer made now is fresh."""

@@ -22,6 +22,7 @@ logger = logging.getLogger("askonce")
 T = TypeVar("T")
 
 _FAILURES_TO_OPEN = 3
+_TIMEOUTS_TO_FAIL = 2  # a synchronous call cannot be cut off: one that takes so much longer counts as failed
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
 
 
@@ -46,6 +47,7 @@ class Breaker:
         self.failures = 0
         self._pause = 0.0
         self._closed_until = 0.0
+        self._opened_at = 0.0
         self.errors = 0
 
     @property
@@ -71,20 +73,26 @@ class Breaker:
         if was_open:
             logger.warning("askonce: the store %s is back", self._name)
 
-    def failed(self, error: Exception) -> None:
-        """Note that it did not."""
+    def failed(self, error: Exception, began: float) -> None:
+        """Note that it did not answer a call that began then (on the monotonic clock)."""
         with self._lock:
             self.errors += 1
             self.failures += 1
-            if self.failures < _FAILURES_TO_OPEN:
-                return
             opens = not self._pause
+            if (opens and self.failures < _FAILURES_TO_OPEN) or began < self._opened_at:
+                return  # or it was asked before it was left alone, and tells nothing new
             self._pause = min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
-            self._closed_until = time.monotonic() + self._pause * random.uniform(0.8, 1.2)
+            self._opened_at = time.monotonic()
+            self._closed_until = self._opened_at + self._pause * random.uniform(0.8, 1.2)
         if opens:
             logger.warning(
-                "askonce: the store %s fails (%s); calls go to the model until it is back", self._name, error
+                "askonce: the store %s fails (%s); calls go to the model until it is back", self._name, said(error)
             )
+
+
+def said(error: Exception) -> str:
+    """What an error says; some say nothing."""
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
 
 
 class Guard:
@@ -99,6 +107,8 @@ class Guard:
         self.store = store
         self.timeout_seconds = timeout_seconds
         self.breaker = Breaker(store.url)
+        self._told: set[str] = set()  # operations whose failure was told, until they succeed
+        self._closed = False
 
     def call(self, operation: Callable[..., T], *args: Any) -> T:
         """Call a method of the store.
@@ -107,32 +117,51 @@ class Guard:
             Down: it failed, or is not asked for now.
         """
         breaker = self.breaker
-        if breaker.failures and not breaker.allows():
+        if (breaker.failures and not breaker.allows()) or self._closed:
             raise Down
+        began = time.monotonic()
         try:
             result = operation(*args)
         except Exception as error:
-            raise self._down(error) from error
-        if breaker.failures:
-            breaker.succeeded()
+            raise self._down(operation, error, began) from error
+        if time.monotonic() - began > _TIMEOUTS_TO_FAIL * self.timeout_seconds:
+            breaker.failed(TimeoutError(f"an answer took {time.monotonic() - began:.1f} s"), began)
+        elif breaker.failures or self._told:
+            self._succeeded(operation)
         return result
 
     async def acall(self, operation: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Asynchronous `call`."""
         breaker = self.breaker
-        if breaker.failures and not breaker.allows():
+        if (breaker.failures and not breaker.allows()) or self._closed:
             raise Down
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 result = await operation(*args)
         except Exception as error:
-            raise self._down(error) from error
-        if breaker.failures:
-            breaker.succeeded()
+            raise self._down(operation, error, began) from error
+        if breaker.failures or self._told:
+            self._succeeded(operation)
         return result
 
-    def _down(self, error: Exception) -> Down:
-        if not isinstance(error, (StoreError, TimeoutError)):
-            logger.exception("askonce: the store %s raised an error of its own", self.store.url)
-        self.breaker.failed(error)
+    def close(self) -> None:
+        """Let nothing through any more."""
+        self._closed = True
+
+    def _succeeded(self, operation: Callable[..., Any]) -> None:
+        self._told.discard(operation.__name__)
+        if self.breaker.failures:
+            self.breaker.succeeded()
+
+    def _down(self, operation: Callable[..., Any], error: Exception, began: float) -> Down:
+        name = operation.__name__
+        if name not in self._told:
+            self._told.add(name)
+            if not isinstance(error, (StoreError, TimeoutError)):
+                logger.error("askonce: the store %s raised an error of its own", self.store.url, exc_info=error)
+            elif name in ("put", "aput") and self.breaker.state == "closed":
+                # A store that is full goes on answering, so that no breaker opens.
+                logger.warning("askonce: the store %s does not keep answers (%s)", self.store.url, said(error))
+        self.breaker.failed(error, began)
         return Down()

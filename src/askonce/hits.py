@@ -32,9 +32,7 @@ class HitBuffer:
 
     def add(self, namespace: str, key: bytes) -> None:
         """Count a hit."""
-        if self._pid != os.getpid():  # a fork: the thread, and what the lock guarded, stayed in the parent
-            self._lock = threading.Condition()
-            self._start_afresh()
+        self._notice_fork()
         with self._lock:
             hits = self._hits[namespace]
             hits[key] = hits.get(key, 0) + 1
@@ -45,8 +43,14 @@ class HitBuffer:
             elif self._count == 1 or self._count == _FLUSH_AT:
                 self._lock.notify()
 
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():  # the thread, and what the lock guarded, stayed in the parent
+            self._lock = threading.Condition()
+            self._start_afresh()
+
     def flush(self) -> None:
         """Hand over what has been collected."""
+        self._notice_fork()
         with self._lock:
             hits, self._hits, self._count = self._hits, defaultdict(dict), 0
         for namespace, counts in hits.items():
@@ -54,11 +58,12 @@ class HitBuffer:
 
     def close(self) -> None:
         """Flush, and end the thread."""
+        self._notice_fork()
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
             self._lock.notify()
-        if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
+        if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=_FLUSH_EVERY_SECONDS)
         self.flush()
 

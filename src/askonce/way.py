@@ -11,8 +11,7 @@ import contextlib
 import logging
 import math
 import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from askonce import pricing
@@ -27,6 +26,7 @@ from askonce.flight import Flight, Flights
 from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
 from askonce.hits import HitBuffer
+from askonce.leases import LEASE_SECONDS, Leases
 from askonce.near import NearTier
 from askonce.stores.base import Clock, LogPage, Record
 from askonce.telemetry import Counters
@@ -36,7 +36,8 @@ logger = logging.getLogger("askonce")
 USD_PER_SECOND = 0.001
 """What a second of waiting weighs against money when entries are compared and no price is known."""
 
-_FAILED_LEADERS_TO_OUTLIVE = 2
+_FAILED_LEADERS_TO_OUTLIVE, _TAKE_OVER_SECONDS = 2, 2.0
+"""Those who wait take over from failed leaders one by one, until they have seen so many and for so long."""
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.25
 
 
@@ -76,6 +77,16 @@ class Lead:
     flight: Flight | None = None
     started: float = field(default_factory=time.monotonic)
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """While the reader of a stream has a chunk and has not asked for the next."""
+        if self.flight is None:
+            yield
+            return
+        self.flight.kind, self.flight.idle_since = "stream", time.monotonic()
+        yield
+        self.flight.idle_since = None
+
 
 class Way:
     """Everything that a request meets. See `Cache` for the settings."""
@@ -95,66 +106,88 @@ class Way:
     ) -> None:
         self.counters = Counters()
         self.flights = Flights(lease_seconds or 30.0)
+        self.leases = Leases(guard, self.flights.is_gone, min(lease_seconds, LEASE_SECONDS))
         self.hits = HitBuffer(_Touch(guard, budget))
         self.near = near
         self._codec, self._freshness, self._budget = codec, freshness, budget
         self._keep_empty, self._keep_truncated = keep_empty, keep_truncated
-        self._lease_seconds, self._lease_owner = lease_seconds, uuid.uuid4().hex
+        self._slow_seconds = guard.timeout_seconds / 3
         self._clock = clock
         self._changes: dict[str, Changes] = {}  # by corpus
 
     # -- to the answer, or to the model ------------------------------------------------------------------------
 
-    async def seek(self, face: Inline, request: Request, *, waits: bool = True) -> Hit | Lead:
-        """Find the answer, waiting for whoever is making it if ``waits``; or become the one who makes it."""
+    async def seek(self, face: Inline, request: Request, *, waits: bool = True) -> Hit | Lead | Miss:
+        """Find the answer, waiting for whoever is making it if ``waits``; or become the one who makes it.
+
+        Returns:
+            a hit; the lead; or a miss whose stale answer may be served while a new one is made: then the caller
+            goes on with `serve_stale` or `lead_revalidation`.
+        """
+        began = time.monotonic()
         found = await self._find(face, request)
-        if isinstance(found, Miss) and self._freshness.serves_while_revalidating(found):
-            found = found.stale or found
         if isinstance(found, Hit):
             return self._hit(request, found)
-        if found.reason != "refresh":
-            for _ in range(_FAILED_LEADERS_TO_OUTLIVE):
-                flight, leads = self.flights.board((request.namespace, request.key))
-                if leads:
-                    return await self._take_off(face, request, found, flight)
-                if not waits:
-                    break
-                entry = await face.landing(self.flights, flight)
-                if entry is not None and not await self._is_outdated(face, entry):
-                    return self._hit(request, Hit(entry, "coalesced", 0.0))
-        self._missed(found)
-        return Lead(found)
+        if self._freshness.serves_while_revalidating(found):
+            return found
+        took = time.monotonic() - began
+        failed, first_failure = 0, math.inf
+        while found.reason != "refresh" and (
+            failed < _FAILED_LEADERS_TO_OUTLIVE or time.monotonic() - first_failure < _TAKE_OVER_SECONDS
+        ):
+            flight, leads = self.flights.board((request.namespace, request.key))
+            if leads and took > self._slow_seconds:
+                return self._lead(found, flight)  # the store has taken enough of this request's time
+            if leads:
+                return await self._take_off(face, request, found, flight)
+            if not waits:
+                break
+            entry = await face.landing(self.flights, flight)
+            if entry is not None and not await self._is_outdated(face, entry):
+                return self._hit(request, Hit(entry, "coalesced", 0.0))
+            failed, first_failure = failed + 1, min(first_failure, time.monotonic())
+        return self._lead(found)
 
     async def _take_off(self, face: Inline, request: Request, miss: Miss, flight: Flight) -> Hit | Lead:
         """Lead, unless another process does: then wait for its answer."""
+        found: Hit | Miss = miss
         try:
             pause = _FIRST_LOOK_SECONDS
-            while not await self._lease(face, request) and flight.elapsed_seconds() < self._lease_seconds:
+            while not (leads := await self.leases.take(face, flight)) and not self.flights.is_gone(flight):
                 await face.pause(pause)
                 pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
                 if isinstance(found := await self._find(face, request), Hit):
                     break
-            else:
+            if leads:
                 found = await self._find(face, request)  # it may have come since the first look
         except BaseException:
             self.flights.land(flight, None)
             raise
         if isinstance(found, Hit):
-            await self._land(face, request, flight, found.entry)
+            await self._land(face, flight, found.entry)
             return self._hit(request, found)
-        self._missed(miss)
-        flight.started = time.monotonic()
+        return self._lead(miss, flight)
+
+    def _lead(self, miss: Miss, flight: Flight | None = None) -> Lead:
+        self.counters.add(misses=1, corrupt=miss.reason == "corrupt")
+        if flight is not None:
+            flight.started = time.monotonic()
         return Lead(miss, flight)
 
-    async def lead_revalidation(self, face: Inline, request: Request) -> Lead | None:
+    def serve_stale(self, request: Request, miss: Miss) -> Hit:
+        """The stale answer of a miss, in place of a fresh one."""
+        assert miss.stale is not None
+        return self._hit(request, miss.stale)
+
+    async def lead_revalidation(self, face: Inline, request: Request, miss: Miss) -> Lead | None:
         """Become the one who makes a stale answer anew; ``None`` if somebody does already."""
         flight, leads = self.flights.board((request.namespace, request.key))
         if not leads:
             return None
-        if not await self._lease(face, request):
+        if not await self.leases.take(face, flight):
             self.flights.land(flight, None)
             return None
-        return Lead(Miss("expired"), flight)
+        return Lead(miss, flight)
 
     async def _find(self, face: Inline, request: Request) -> Hit | Miss:
         """Look in the near tier and in the store."""
@@ -189,7 +222,7 @@ class Way:
             if isinstance(one, Hit):
                 self._hit(request, one)
             else:
-                self._missed(one)
+                self.counters.add(misses=1, corrupt=one.reason == "corrupt")
         return found
 
     def _read(self, request: Request, data: bytes | None, now: float) -> Entry | Miss:
@@ -246,9 +279,6 @@ class Way:
         self.hits.add(request.namespace, request.key)
         return hit
 
-    def _missed(self, miss: Miss) -> None:
-        self.counters.add(misses=1, corrupt=miss.reason == "corrupt")
-
     # -- back from the model -----------------------------------------------------------------------------------
 
     async def conclude(self, face: Inline, request: Request, lead: Lead, pack: Callable[[], Answer | None]) -> None:
@@ -262,23 +292,21 @@ class Way:
                     await self._put(face, [request], [entry])
         finally:
             if lead.flight is not None:
-                await self._land(face, request, lead.flight, entry)
+                await self._land(face, lead.flight, entry)
 
     async def give_up(self, face: Inline, request: Request, lead: Lead, error: BaseException) -> Hit | None:
         """Let others try, since the model failed; returns what may be served in its place."""
         if lead.flight is not None:
-            await self._land(face, request, lead.flight, None)
-        stale = lead.miss.stale
-        if stale is None or not isinstance(error, Exception) or not self._freshness.serves_on_error(lead.miss):
+            await self._land(face, lead.flight, None)
+        if not isinstance(error, Exception) or not self._freshness.serves_on_error(lead.miss):
             return None
         self.counters.add(misses=-1)
-        return self._hit(request, stale)
+        return self.serve_stale(request, lead.miss)
 
     async def give_up_group(self, face: Inline, group: str | None) -> None:
         """Let others try what the running task or thread was to make and evidently will not."""
         for flight in self.flights.abandoned(group):
-            namespace, key = flight.name
-            await self._release(face, namespace, key)
+            await self.leases.give_back(face, flight)
 
     async def keep_many(
         self, face: Inline, requests: Sequence[Request], answers: Sequence[Answer], seconds: float
@@ -353,25 +381,9 @@ class Way:
             tags=entry.tags,
         )
 
-    # -- between processes -------------------------------------------------------------------------------------
-
-    async def _lease(self, face: Inline, request: Request) -> bool:
-        if not self._lease_seconds:
-            return True
-        try:
-            held = await face.call("lease", request.namespace, request.key, self._lease_owner, self._lease_seconds)
-        except Down:
-            return True
-        return bool(held)
-
-    async def _release(self, face: Inline, namespace: str, key: bytes) -> None:
-        if self._lease_seconds:
-            with contextlib.suppress(Down):
-                await face.call("release", namespace, key, self._lease_owner)
-
-    async def _land(self, face: Inline, request: Request, flight: Flight, entry: Entry | None) -> None:
+    async def _land(self, face: Inline, flight: Flight, entry: Entry | None) -> None:
         self.flights.land(flight, entry)
-        await self._release(face, request.namespace, request.key)
+        await self.leases.give_back(face, flight)
 
 
 class _Touch:
