@@ -1,12 +1,12 @@
 """What a namespace holds, kept exact under any number of processes without transactions.
 
 A call that writes first charges its namespace for what it brings, then writes, then gives back what it replaced,
-evicted or could not write. Every write of a batch names the document that it was planned for (``_id`` and ``g``)
-and is an upsert; so the reply tells for each whether it replaced exactly that one, found nothing, or collided
-with another, and two calls never account for the same document. A removal replaces the document by one without a
-namespace, which is then deleted; a newcomer may take its place meanwhile. So a batch costs a few round trips
-whatever its length. Of two calls that write the same key at the same instant one wins, as if the other had come
-just before it.
+evicted or could not write. Every write of a batch is an upsert that names the document which it was planned for
+(``_id`` and ``g``), or an insert; so the reply tells for each whether it replaced exactly that one, found nothing,
+or collided with another, and two calls never account for the same document. A removal replaces the document by
+one without a namespace, which is then deleted; a newcomer that collides with such a one takes its place. So a
+batch costs a few round trips whatever its length. Of two calls that write the same key at the same instant one
+wins, as if the other had come just before it.
 
 A process that dies between its writes leaves sums that are too large, never too small: the namespace then
 evicts early. ``check`` counts anew what was not counted for an hour, and so does an eviction that finds nothing
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bson.datetime_ms import DatetimeMS
-from pymongo import ReplaceOne, ReturnDocument, WriteConcern
+from pymongo import InsertOne, ReplaceOne, ReturnDocument, WriteConcern
 from pymongo.errors import BulkWriteError
 
 from askonce.stores.base import Size
@@ -97,12 +97,20 @@ class Visit:
         self, gone: Mapping[str, Seen], come: Mapping[str, Document]
     ) -> Steps[tuple[set[str], set[str], BulkWriteError | None]]:
         """Returns whose planned document was missing, which writes failed, and the error if it is no rival."""
-        writes = {
+        writes: dict[str, Any] = {
             name: ReplaceOne({"_id": name, "g": row["g"]}, come.get(name, _TOMBSTONE), upsert=True)
             for name, row in gone.items()
         }
-        for name in come.keys() - gone.keys():
-            writes[name] = ReplaceOne({"_id": name, **_REMOVED}, come[name], upsert=True)
+        new = come.keys() - gone.keys()
+        missed, failed, refused = yield from self._bulk(writes | {name: InsertOne(come[name]) for name in new})
+        if collided := new & failed:
+            over = {name: ReplaceOne({"_id": name, **_REMOVED}, come[name], upsert=True) for name in collided}
+            _, failed_again, refused_again = yield from self._bulk(over)
+            failed = failed - collided | failed_again
+            refused = refused or refused_again
+        return missed, failed, refused
+
+    def _bulk(self, writes: Mapping[str, Any]) -> Steps[tuple[set[str], set[str], BulkWriteError | None]]:
         if not writes:
             return set(), set(), None
         names = list(writes)
