@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import subprocess
+import sys
+import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import redis
@@ -39,32 +44,38 @@ class _OnServer(StoreConformance):
         return lambda clock=time.time: RedisStore(url, timeout_seconds=PATIENT, clock=clock)
 
 
-class _OnOtherVersion(_OnServer):
-    # Takes ten seconds to start its processes, and no version of the server makes a difference to them.
-    test_four_processes_at_once_keep_the_accounts = None
+class _OnFurtherServer(_OnServer):
+    # All behaviour is tested on every server, with fewer examples than on the first.
+    trace_examples = 15
+    work_rounds = 30
 
-
-class TestRedis62(_OnOtherVersion):
-    server = "redis-6.2"
-
-
-class TestRedis70(_OnOtherVersion):
-    server = "redis-7.0"
+    @pytest.fixture
+    def log_length(self, monkeypatch: pytest.MonkeyPatch) -> int:
+        monkeypatch.setattr("askonce.stores.redis.plans.LOG_LENGTH", 100)
+        return 100
 
 
 class TestRedis82(_OnServer):
     server = "redis-8.2"
 
 
-class TestValkey91(_OnOtherVersion):
+class TestRedis62(_OnFurtherServer):
+    server = "redis-6.2"
+
+
+class TestRedis70(_OnFurtherServer):
+    server = "redis-7.0"
+
+
+class TestValkey91(_OnFurtherServer):
     server = "valkey-9.1"
 
 
-class TestSentinel(_OnServer):
+class TestSentinel(_OnFurtherServer):
     server = "redis-sentinel"
 
 
-class TestCluster(_OnServer):
+class TestCluster(_OnFurtherServer):
     server = "redis-cluster"
     exact_eviction = False
 
@@ -321,6 +332,55 @@ def test_a_connection_closed_by_the_server_is_replaced(name: servers.Name, space
     asyncio.run(twins())
 
 
+@pytest.mark.parametrize(
+    "read",
+    [lambda store, space, key: store.get(space, key), lambda store, space, key: store.get_many(space, [key])[0]],
+    ids=["get", "get_many"],
+)
+def test_an_interrupted_read_leaves_no_answer_to_the_next_one(
+    store: RedisStore, space: str, read: Callable[..., bytes | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(space, [Record(b"a", b"of a"), Record(b"b", b"of b")])
+    assert read(store, space, b"a") == b"of a"
+    # As while the answer is on its way, so that redis-py's pool finds nothing when it looks.
+    monkeypatch.setattr("redis.connection.AbstractConnection.can_read", lambda *_, **__: False)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr("redis.connection.AbstractConnection.read_response", interrupted)  # the command is sent
+            with pytest.raises(KeyboardInterrupt):
+                read(store, space, b"a")
+        assert read(store, space, b"b") == b"of b"
+
+
+READ_AT_THE_END = """
+import sys
+from askonce.errors import StoreUnavailable
+from askonce.stores.redis import RedisStore
+class Last:
+    store = RedisStore(sys.argv[1])
+    def __del__(self, sys=sys, StoreUnavailable=StoreUnavailable):
+        assert sys.is_finalizing()
+        for call in (lambda: self.store.get("n", b"k"), lambda: self.store.size("n")):
+            try:
+                call()
+            except StoreUnavailable as error:
+                print(error)
+last = Last()
+"""
+
+
+def test_a_call_while_the_interpreter_ends_is_refused(server: servers.Server) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_AT_THE_END, server.url], capture_output=True, text=True, timeout=30
+    )
+    assert done.stderr == ""
+    assert done.stdout.count("shutting down") == 2
+
+
 def test_writes_go_on_after_a_failover(space: str) -> None:
     with servers.start("redis-sentinel", private=True) as server:
         store = RedisStore(server.url)
@@ -421,6 +481,58 @@ def test_the_wrong_scheme_is_told_with_the_right_one(server: servers.Server) -> 
         open_store(f"redis://127.0.0.1:{node.port}", timeout_seconds=PATIENT)
     with pytest.raises(ConfigError, match="use redis://"):
         open_store(server.url.replace("redis://", "redis+cluster://"), timeout_seconds=PATIENT)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("redis://127.0.0.1:{port}/99", "database number: 0–15"),
+        ("redis+sentinel://127.0.0.1:{port}/main", "is no Sentinel: use redis://"),
+        ("rediss://127.0.0.1:{port}", "port speaks TLS"),
+        ("rediss+cluster://127.0.0.1:{port}", "port speaks TLS"),
+        ("redis://:secret@127.0.0.1:{port}", "has no password"),
+        ("redis://user:secret@127.0.0.1:{port}", "password in the URL is wrong$"),
+    ],
+)
+def test_what_waiting_does_not_mend_is_an_error_of_configuration(
+    server: servers.Server, url: str, advice: str
+) -> None:
+    with pytest.raises(ConfigError, match=advice) as caught:
+        open_store(url.format(port=server.nodes[0].port), timeout_seconds=1)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_password_is_told(private: servers.Server) -> None:
+    with redis.Redis.from_url(private.url) as admin:
+        admin.config_set("requirepass", "secret")
+        with pytest.raises(ConfigError, match="password is missing") as caught:
+            open_store(private.url, timeout_seconds=PATIENT)
+    assert "ACL" not in str(caught.value)
+
+
+def test_a_port_of_another_protocol_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with suppress(OSError):  # closed at the end
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(10_000)
+                        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ConfigError, match="port speaks TLS"):
+            open_store(f"rediss://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=PATIENT)
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_a_port_that_is_silent_about_tls_is_only_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        open_store(f"rediss://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=0.2).close()
+    assert "is this a TLS port?" in caplog.text
 
 
 def test_options_of_the_url_reach_the_connection(server: servers.Server, space: str) -> None:

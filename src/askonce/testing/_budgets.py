@@ -129,7 +129,7 @@ class BudgetTests(StoreFixtures):
             pytest.skip("this store chooses its victims within shards")
         budget = Budget(max_bytes=100, max_entries=5, policy=policy)
 
-        @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=self.trace_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(steps())
         def follow(trace: list[Step]) -> None:
             space, model = uuid.uuid4().hex, StoreModel(clock)

@@ -22,6 +22,10 @@ class StoreFixtures:
 
     exact_eviction = True
     """Whether victims are chosen over the whole namespace; a sharded store chooses within shards."""
+    trace_examples = 40
+    """How many random traces each policy is given; each is some 25 calls, and as many scans."""
+    work_rounds = 60
+    """How many calls each of those makes that work on the same records at once."""
 
     # -- what a subclass gives -------------------------------------------------------------------------------
 

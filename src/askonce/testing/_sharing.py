@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import warnings
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ from askonce.testing.clock import FakeClock
 from askonce.testing.face import Call, Face
 
 
-async def mixed_work(call: Call, namespace: str, seed: int, rounds: int = 60) -> None:
+async def mixed_work(call: Call, namespace: str, seed: int, rounds: int) -> None:
     """Puts, gets, touches and deletes in random order, on keys that other workers use too."""
     dice = random.Random(seed)
     for _ in range(rounds):
@@ -44,11 +45,11 @@ async def mixed_work(call: Call, namespace: str, seed: int, rounds: int = 60) ->
             await call("delete", namespace, [key])
 
 
-def work_in_process(url: str, namespace: str, seed: int) -> None:
+def work_in_process(url: str, namespace: str, seed: int, rounds: int) -> None:
     """`mixed_work` on a store of its own; runs in another process."""
     store = open_store(url, timeout_seconds=20)
     try:
-        Face(store, None).at_once(lambda call, _: mixed_work(call, namespace, seed), times=1)
+        Face(store, None).at_once(lambda call, _: mixed_work(call, namespace, seed, rounds), times=1)
     finally:
         store.close()
 
@@ -143,14 +144,19 @@ class SharingTests(StoreFixtures):
         assert store.size(space) == Size()
 
     def test_eight_at_once_keep_the_accounts(self, store: Face, space: str) -> None:
-        store.at_once(lambda call, number: mixed_work(call, space, number))
+        store.at_once(lambda call, number: mixed_work(call, space, number, self.work_rounds))
         self.assert_accounts_agree(store, space)
 
     def test_four_processes_at_once_keep_the_accounts(self, store: Face, space: str, url: str | None) -> None:
         if url is None:
             pytest.skip("this store is not shared between processes")
-        context = multiprocessing.get_context("spawn")
-        workers = [context.Process(target=work_in_process, args=(url, space, seed)) for seed in range(4)]
+        if sys.platform == "win32":
+            context = multiprocessing.get_context("spawn")
+        else:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([__name__])  # imported once, not by each process anew
+        args = [(url, space, seed, self.work_rounds) for seed in range(4)]
+        workers = [context.Process(target=work_in_process, args=row) for row in args]
         for worker in workers:
             worker.start()
         for worker in workers:

@@ -26,5 +26,6 @@ class StoreConformance(RecordTests, BudgetTests, SharingTests):
     """The contract of ``askonce.stores.base.Store``.
 
     A subclass gives the fixture ``open``, and ``url`` if processes share the data. Where eviction is not exact
-    (a sharded store), it sets ``exact_eviction = False``; where appending is slow, it gives ``log_length``.
+    (a sharded store), it sets ``exact_eviction = False``. A slow store makes ``trace_examples`` and ``work_rounds``
+    smaller, and gives ``log_length``.
     """
