@@ -1,9 +1,9 @@
-"""How a Redis server is reached: URLs, clients, and what their errors mean."""
+"""How a Redis server is reached: URLs and clients."""
 
 from __future__ import annotations
 
 import os
-import re
+import socket
 import threading
 import weakref
 from collections.abc import Sequence
@@ -20,42 +20,14 @@ import redis.cluster
 import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
-from redis.exceptions import (
-    ClusterDownError,
-    ConnectionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    RedisError,
-    TimeoutError,
-    TryAgainError,
-)
+from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
-from askonce.errors import ConfigError, StoreError, StoreUnavailable
+from askonce.errors import ConfigError
 from askonce.stores import redact
 from askonce.stores.redis import plans
 from askonce.stores.redis.plans import Command
 
-CLOSED = (ConnectionError, AttributeError)
-"""The connection was closed. AttributeError: by another task, after redis-py's asynchronous cluster client had an
-error there, while it was in use here; the stream is ``None`` then."""
-REDIS_ERRORS = (RedisError, RedisClusterException, OSError, *CLOSED)
-"""What redis-py raises."""
-
-_UNAVAILABLE = (
-    *(*CLOSED, TimeoutError, ClusterDownError, RedisClusterException, OSError),
-    *(ReadOnlyError, OutOfMemoryError, TryAgainError),
-)
-# Errors from within a script keep the server's code in their text, and not their class.
-_UNAVAILABLE_CODES = re.compile(
-    r"\b(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN)\b"
-)
-_REFUSED = re.compile(
-    r"WRONGPASS|NOAUTH|NOPERM|invalid (username-)?password|Authentication required|[Nn]o permissions"
-    r"|user executing the script|called without any password"
-)
 # Connections to each node: as many threads can be in a call at the same time.
 _POOL = 512
 # redis-py 6 took the count of a cluster's retries into its `retry` object.
@@ -79,6 +51,20 @@ class Server:
     hosts: list[tuple[str, int]]
     service: str
     options: dict[str, Any]
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections are to be encrypted."""
+        return "ssl" in self.options or self.options.get("connection_class") is redis.SSLConnection
+
+    def answers_unencrypted(self) -> bool:
+        """Whether the first host speaks Redis without TLS. No password is sent."""
+        try:
+            with socket.create_connection(self.hosts[0], self.options["socket_timeout"]) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(1) in (b"+", b"-")
+        except OSError:
+            return False
 
     def connect(self) -> Any:
         """A synchronous client. For a cluster this asks the nodes for their slots."""
@@ -220,16 +206,20 @@ class Readers:
         Raises:
             RedisError: as redis-py raises it.
         """
+        # Taken while it is in use, and put back by a read that came to its end: after an interrupt at any point,
+        # and for a signal's handler that reads too, what it still has to receive is no answer to the next read.
+        opened = self._here.__dict__.pop("opened", None)
+        if opened is None or opened[0] != os.getpid():
+            opened = os.getpid(), self._server.connection()
+            self._all.add(opened[1])
+        connection = opened[1]
         try:
-            pid, connection = self._here.opened
-        except AttributeError:
-            pid, connection = 0, None
-        if pid != os.getpid():
-            connection = self._server.connection()
-            self._here.opened = (os.getpid(), connection)
-            self._all.add(connection)
-        connection.send_command("HGET", name, key)
-        value: bytes | None = connection.read_response()
+            connection.send_command("HGET", name, key)
+            value: bytes | None = connection.read_response()
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._here.opened = opened
         return value
 
     def close(self) -> None:
@@ -305,27 +295,3 @@ def _checked(replies: list[Any]) -> list[Any]:
         if isinstance(reply, Exception):
             raise reply
     return replies
-
-
-def store_error(error: BaseException, where: str) -> StoreError:
-    """What an error of redis-py means to a store's caller."""
-    said = f"{where}: {type(error).__name__}: {error}"
-    if isinstance(error, _UNAVAILABLE) or _UNAVAILABLE_CODES.search(str(error)):
-        return StoreUnavailable(said)
-    return StoreError(said)
-
-
-def config_error(error: StoreError, where: str) -> ConfigError | None:
-    """The error for what will not go away by waiting, or ``None``."""
-    text = str(error)
-    if _REFUSED.search(text):
-        return ConfigError(
-            f"{where} refused us: check user and password in the URL, and that the user may run hash, sorted-set, "
-            f"list, string and scripting commands on keys askonce:* (ACL '~askonce:* +@all -@dangerous'); "
-            f"the server said: {_REFUSED.search(text).group()}"  # type: ignore[union-attr]
-        )
-    if "Cluster mode is not enabled" in text:
-        return ConfigError(f"{where} is no cluster: use redis:// in place of redis+cluster://")
-    if "MOVED" in text or "CROSSSLOT" in text:
-        return ConfigError(f"{where} is a node of a cluster: use redis+cluster:// in place of redis://")
-    return None

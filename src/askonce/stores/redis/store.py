@@ -15,10 +15,11 @@ from weakref import WeakKeyDictionary
 
 from redis.exceptions import NoPermissionError
 
-from askonce.errors import ConfigError, StoreError
+from askonce.errors import ConfigError, StoreError, StoreUnavailable
 from askonce.eviction import UNLIMITED, Budget, Policy
+from askonce.stores._shutdown import refuse_at_exit
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
-from askonce.stores.redis import connect, plans
+from askonce.stores.redis import connect, errors, plans
 from askonce.stores.redis.plans import Command, Plan, T
 
 logger = logging.getLogger("askonce")
@@ -82,6 +83,7 @@ class RedisStore(Store):
     # -- sending ---------------------------------------------------------------------------------------------
 
     def _send(self, commands: Sequence[Command]) -> list[Any]:
+        refuse_at_exit(self.url)
         started = time.monotonic()
         while True:
             try:
@@ -89,10 +91,13 @@ class RedisStore(Store):
                 if pid != os.getpid():
                     client = self._connect()
                 return connect.exchange(client, commands)
-            except connect.REDIS_ERRORS as error:
+            except errors.REDIS_ERRORS as error:
                 if not self._may_be_stale(error, started):
-                    raise connect.store_error(error, self.url) from error
+                    raise errors.store_error(error, self.url) from error
                 started = 0.0
+            except BaseException:  # interrupted: a connection in the pool may have an answer still to receive
+                self._opened = (0, None)
+                raise
 
     async def _asend(self, here: _Loop, commands: Sequence[Command]) -> list[Any]:
         started = time.monotonic()
@@ -105,9 +110,9 @@ class RedisStore(Store):
                     return await connect.exchange_async(client, commands)
                 finally:
                     here.room.release()
-            except connect.REDIS_ERRORS as error:
+            except errors.REDIS_ERRORS as error:
                 if not self._may_be_stale(error, started):
-                    raise connect.store_error(error, self.url) from error
+                    raise errors.store_error(error, self.url) from error
                 started = 0.0
                 await self._renew(here, client)
 
@@ -120,7 +125,7 @@ class RedisStore(Store):
 
     def _may_be_stale(self, error: BaseException, started: float) -> bool:
         """Whether the server may have closed an idle connection, so that one more try on a new one is due."""
-        return isinstance(error, connect.CLOSED) and time.monotonic() - started < self._timeout_seconds / 2
+        return isinstance(error, errors.CLOSED) and time.monotonic() - started < self._timeout_seconds / 2
 
     def _run(self, plan: Plan[T]) -> T:
         try:
@@ -150,6 +155,7 @@ class RedisStore(Store):
 
     async def _here(self) -> _Loop:
         """What belongs to the running event loop."""
+        refuse_at_exit(self.url)
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
         if here is None:
@@ -174,14 +180,15 @@ class RedisStore(Store):
     # -- reading ---------------------------------------------------------------------------------------------
 
     def get(self, namespace: str, key: bytes) -> bytes | None:
+        refuse_at_exit(self.url)
         name = plans.shard(namespace, plans.shard_of(key, self._shards)).values
         if self._readers is not None:
             try:
                 return plans.unpacked(self._readers.hget(name, key), self._clock())
-            except connect.CLOSED:
+            except errors.CLOSED:
                 pass  # perhaps for having been idle: the ordinary way tries once more
-            except connect.REDIS_ERRORS as error:
-                raise connect.store_error(error, self.url) from error
+            except errors.REDIS_ERRORS as error:
+                raise errors.store_error(error, self.url) from error
         return plans.unpacked(self._send([("HGET", name, key)])[0], self._clock())
 
     async def aget(self, namespace: str, key: bytes) -> bytes | None:
@@ -335,7 +342,16 @@ class RedisStore(Store):
             self._check_server()
             self.size("")  # whether we may use our keys and run scripts
         except StoreError as error:
-            raise connect.config_error(error, self.url) or error from None
+            raise self._what_to_do(error) from None
+
+    def _what_to_do(self, error: StoreError) -> Exception:
+        """The error that says so, where waiting does not help."""
+        told = errors.config_error(error, self.url)
+        if told or not self._server.tls or not isinstance(error, StoreUnavailable):
+            return told or error
+        if self._server.answers_unencrypted():
+            return ConfigError(f"{self.url} answers without TLS: check that the port speaks TLS, or use redis://")
+        return StoreUnavailable(f"{error}; is this a TLS port?") if "imeout" in str(error) else error
 
     def _check_server(self) -> None:
         try:
