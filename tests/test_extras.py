@@ -60,3 +60,15 @@ except Exception as error:
     said = run(body, ALL)
     assert said.startswith("MissingExtraError")
     assert f"pip install 'askonce[{extra}]'" in said
+
+
+@pytest.mark.parametrize("missing", ["pytest", "hypothesis"])
+def test_the_suite_for_stores_names_what_it_needs(missing: str) -> None:
+    code = """
+try:
+    from askonce.testing import FakeClock, StoreConformance
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    needs = f"askonce.testing.StoreConformance needs {missing}: pip install {missing}"
+    assert run(code, [missing]) == f"ConfigError {needs}"

@@ -28,7 +28,8 @@ _SCHEMES: dict[str, tuple[str, str, str]] = {
     "mongodb": ("askonce.stores.mongodb", "MongoDBStore", "mongodb"),
     "mongodb+srv": ("askonce.stores.mongodb", "MongoDBStore", "mongodb"),
 }
-_EXTRA_PACKAGES = {"redis": "redis", "mongodb": "pymongo"}
+# extra -> the top-level modules that it brings
+_EXTRA_MODULES = {"redis": {"redis"}, "mongodb": {"pymongo", "bson"}}
 
 
 def default_url() -> str:
@@ -63,12 +64,16 @@ def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) ->
     Raises:
         ConfigError: the URL, the password or the file is wrong, or a package is missing.
     """
+    if not isinstance(url, str):  # a path, most likely
+        raise ConfigError(f"a store is named by a URL, got {url!r}: a file is 'sqlite:///path'")
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme not in _SCHEMES:
         raise ConfigError(
             f"{redact(url)!r} is no store URL; known are {', '.join(f'{name}://' for name in _SCHEMES)}, "
             f"for example 'sqlite:///cache.db' or 'redis://localhost:6379/0'"
         )
+    if scheme == "memory" and url.partition("://")[2]:
+        raise ConfigError(f"{redact(url)!r}: memory:// takes no name; each store in memory is one of its own")
     if timeout_seconds <= 0:
         raise ConfigError(f"timeout_seconds must be positive, got {timeout_seconds}")
     store = _factory(scheme)(url, timeout_seconds)
@@ -87,7 +92,7 @@ def _factory(scheme: str) -> Callable[[str, float], Store]:
     try:
         factory = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        if extra and error.name is not None and error.name.partition(".")[0] == _EXTRA_PACKAGES[extra]:
+        if extra and error.name is not None and error.name.partition(".")[0] in _EXTRA_MODULES[extra]:
             raise MissingExtraError(f"A {scheme}:// store", extra) from error
         raise
     if scheme == "memory":
