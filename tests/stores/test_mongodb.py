@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import time
 import uuid
 import warnings
@@ -336,6 +338,41 @@ def test_a_url_that_cannot_work_is_refused_without_its_password(url: str) -> Non
     assert not any(part in str(caught.value) for part in ("sec", "ret"))
 
 
+@pytest.mark.parametrize("option", ["foo=bar", "maxPoolSize=many"])
+def test_an_option_that_cannot_be_used_is_refused(option: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?i){option.partition('=')[0]}"):
+        MongoDBStore(f"mongodb://host/db?w=majority&retryWrites=true&{option}")
+    with pytest.raises(ConfigError, match="options") as caught:
+        MongoDBStore(f"mongodb://user:secret@host/db?{option}")
+    assert "secret" not in str(caught.value)
+
+
+READ_AT_THE_END = """
+import sys
+from askonce.errors import StoreUnavailable
+from askonce.stores.mongodb import MongoDBStore
+class Last:
+    store = MongoDBStore(sys.argv[1])
+    def __del__(self, sys=sys, StoreUnavailable=StoreUnavailable):
+        assert sys.is_finalizing()
+        try:
+            self.store.get("n", b"k")
+        except StoreUnavailable as error:
+            print(error)
+last = Last()
+last.store.check()
+last.store.close()
+"""
+
+
+def test_a_call_while_the_interpreter_ends_is_refused(database_url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_AT_THE_END, database_url], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""
+    assert "shutting down" in done.stdout
+
+
 @pytest.mark.usefixtures("sockets_forgotten")
 def test_a_server_that_is_down_is_unavailable() -> None:
     store = MongoDBStore("mongodb://user:secret@127.0.0.1:9/askonce")
@@ -343,6 +380,8 @@ def test_a_server_that_is_down_is_unavailable() -> None:
         with pytest.raises(StoreUnavailable) as caught:
             call()
         assert "secret" not in str(caught.value)
+        assert "127.0.0.1:9" in str(caught.value)
+        assert not any(detail in str(caught.value) for detail in ("Topology", "configured", "Timeout:"))
     store.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import re
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -25,8 +26,10 @@ from pymongo.errors import (
     PyMongoError,
 )
 from pymongo.synchronous.database import Database
+from pymongo.uri_parser import split_options
 
 from askonce.errors import ConfigError, StoreError, StoreUnavailable
+from askonce.stores._shutdown import refuse_at_exit
 from askonce.stores.mongodb.layout import Steps, T
 
 P = ParamSpec("P")
@@ -35,6 +38,8 @@ CONNECT_SECONDS = 3.0
 """How long a connection may take to be made. It is made in the background, so that no call waits longer."""
 
 _AUTHENTICATION_FAILED, _UNAUTHORIZED, _ATLAS_ERROR = 18, 13, 8000
+# What pymongo appends to why it could not connect: its timeouts, and all that it knows of the servers.
+_TOPOLOGY = re.compile(r"\s*\(|, Timeout: |, Topology Description: ")
 # Clients of the parent process. They cannot be closed in the child, and must not be collected unclosed.
 _abandoned: list[object] = []
 
@@ -51,6 +56,7 @@ class Clients:
         self._url = url
         self._name = name
         self._database = _database_in(url)
+        self._check_options()
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._client: MongoClient[dict[str, Any]] | None = None
@@ -62,8 +68,15 @@ class Clients:
         if not url.startswith("mongodb+srv"):  # whose name would be looked up here and now
             self._client = self._open(MongoClient)
 
+    def _check_options(self) -> None:
+        """Refuse options that pymongo does not know or cannot read; it would warn, and go on without them."""
+        with self._usable_url():
+            query = urlsplit(self._url).query
+            if query:
+                split_options(query, warn=False)
+
     def _open(self, kind: Any) -> Any:
-        try:
+        with self._usable_url():
             return kind(
                 self._url,
                 connect=False,
@@ -72,6 +85,11 @@ class Clients:
                 minPoolSize=1,  # made in the background, even if it takes longer than a call may
                 driver=pymongo.driver_info.DriverInfo("askonce"),
             )
+
+    @contextmanager
+    def _usable_url(self) -> Iterator[None]:
+        try:
+            yield
         except (ConfigurationError, ValueError, TypeError, OSError) as error:
             if "@" in self._url:  # the message may quote a part of the password
                 raise ConfigError(
@@ -165,13 +183,15 @@ class Clients:
     @contextmanager
     def bounded(self, seconds: float) -> Iterator[None]:
         """Let what is done inside take so long in all, and raise its errors as the store's."""
+        refuse_at_exit(self._name)
         try:
             with pymongo.timeout(seconds):
                 yield
         except BulkWriteError as error:  # its text is a whole page
             raise StoreError(f"{self._name}: {first_write_error(error)}") from error
         except (PyMongoError, BSONError) as error:
-            text = f"{self._name}: {type(error).__name__}: {str(error)[:200]}"
+            said = _TOPOLOGY.split(str(error))[0] if isinstance(error, ConnectionFailure) else str(error)
+            text = f"{self._name}: {type(error).__name__}: {said[:200]}"
             down = isinstance(error, ConnectionFailure | ExecutionTimeout) or getattr(error, "timeout", False)
             raise (StoreUnavailable(text) if down else StoreError(text)) from error
 
