@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, field_serializer
 
 from askonce.keys import (
     Form,
@@ -204,8 +204,12 @@ def test_an_object_whose_own_code_fails_has_no_key() -> None:
     class Holder(BaseModel):
         function: object
 
-    with pytest.raises(Unkeyable):
-        plain(Holder(function=lambda: None))
+        @field_serializer("function")
+        def refuse(self, value: object) -> object:
+            raise ValueError(f"not {value}")
+
+    with pytest.raises(Unkeyable, match=r"Holder cannot be written as plain data: PydanticSerializationError$"):
+        plain(Holder(function="what the user wrote"))
 
 
 @pytest.mark.parametrize(

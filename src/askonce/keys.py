@@ -89,7 +89,7 @@ def encode(body: Any) -> bytes:
     try:
         return _encoder.encode(body)
     except (TypeError, ValueError, OverflowError, UnicodeError) as error:
-        raise Unkeyable(f"not plain data: {error}") from error
+        raise Unkeyable(f"not plain data: {type(error).__name__}") from error
 
 
 def key_of(namespace: str, digest: bytes) -> bytes:
@@ -188,7 +188,9 @@ def _object(value: Any) -> Any:
     except Unkeyable:
         raise
     except Exception as error:  # whatever its own code raises: the application is to go on
-        raise Unkeyable(f"a {type(value).__qualname__} cannot be written as plain data: {error}") from error
+        # Not what the error says, which may quote the request: the reason is logged.
+        reason = f"a {type(value).__qualname__} cannot be written as plain data: {type(error).__name__}"
+        raise Unkeyable(reason) from error
     raise Unkeyable(f"a {type(value).__module__}.{type(value).__qualname__} has no stable meaning")
 
 
