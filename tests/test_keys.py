@@ -3,6 +3,7 @@
 import enum
 import math
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -131,7 +132,8 @@ def test_a_namespace_is_part_of_the_key() -> None:
 @pytest.mark.parametrize(
     "name",
     ["api_key", "openai_api_key", "API-Key", "x-api-key", "Authorization", "aws_secret_access_key", "password",
-     "aws_session_token", "huggingfacehub_api_token", "azure_ad_token", "token", "client_secret", "credentials"],
+     "aws_session_token", "huggingfacehub_api_token", "azure_ad_token", "token", "client_secret", "credentials",
+     "authorization_token"],
 )  # fmt: skip
 def test_credentials_are_known_by_their_names(name: str) -> None:
     assert is_credential(name)
@@ -176,6 +178,94 @@ def test_the_order_of_tools_does_not_matter_but_what_they_are_does() -> None:
 def test_a_field_of_a_tool_is_meaning_even_if_it_is_called_password() -> None:
     with_password = {"tools": [{"name": "login", "parameters": {"password": {"type": "string"}}}]}
     assert model_form(with_password, []) != model_form({"tools": [{"name": "login", "parameters": {}}]}, [])
+
+
+def form_of(**given: object) -> dict[str, object]:
+    return model_form(given, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["client", "tags", "metadata", "profile", "cache", "verbose", "token", "password", "secret", "cookie"],
+)
+@pytest.mark.parametrize(
+    "within",
+    [
+        lambda **told: form_of(chat_template_kwargs=told),
+        lambda **told: form_of(extra_body={"prompt": {"id": "p", "variables": told}}),
+        lambda **told: form_of(model_kwargs={"extra_body": {"items": [told]}}),
+        lambda **told: form_of(additional_kwargs={"prompt": told}),
+    ],
+)
+def test_a_plain_word_within_a_value_is_meaning(within: Any, name: str) -> None:
+    assert within(**{name: "a"}) != within(**{name: "b"}) != within()
+
+
+@pytest.mark.parametrize("name", ["model_kwargs", "additional_kwargs"])
+def test_parameters_that_are_sent_beside_the_others_are_parameters(name: str) -> None:
+    noise = {"timeout": 3, "metadata": {"a": 1}, "token": "secret", "extra_headers": {"token": "secret"}}
+    assert form_of(**{name: {"seed": 1, "top_k": None, **noise}}) == form_of(**{name: {"seed": 1}})
+
+
+@pytest.mark.parametrize("name", ["headers", "default_headers", "extra_headers", "Custom-Headers", "default_query"])
+def test_headers_lose_credentials_and_traces_wherever_they_stand(name: str) -> None:
+    noise = {"token": "t", "Cookie": "c", "X-Api-Key": "k", "x-request-id": "r", "traceparent": "00-1"}
+    for place in (lambda value: {name: value}, lambda value: {"extra_body": {"servers": [{name: value}]}}):
+        assert form_of(**place({"client": "a", **noise})) == form_of(**place({"client": "a"}))
+        assert form_of(**place({"client": "a"})) != form_of(**place({"client": "b"}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["api_key", "apiKey", "openai_api_key", "secret_key", "aws_secret_access_key", "private_key", "Authorization",
+     "authorization_token", "access_token", "auth_token", "session_token", "bearer_token"],
+)  # fmt: skip
+def test_unmistakable_credentials_are_left_out_at_any_depth(name: str) -> None:
+    left_out: list[str] = []
+    form = model_form({"extra_body": {"servers": [{"url": "x", name: "secret"}]}}, left_out)
+    assert form == {"extra_body": {"servers": [{"url": "x"}]}}
+    assert left_out == [f"model.extra_body.servers[0].{name}"]
+
+
+@pytest.mark.parametrize("name", ["prior_authorization", "bos_token", "security_token", "api_keys", "monkey"])
+def test_names_that_only_resemble_a_credential_are_meaning_in_depth(name: str) -> None:
+    assert form_of(extra_body={name: "a"}) != form_of(extra_body={name: "b"})
+
+
+def test_servers_of_tools_count_without_the_credentials_that_reach_them() -> None:
+    def servers(user: str, secret: str, scope: str = "all") -> bytes:
+        url = f"https://{user}host/?{secret and f'api_key={secret}&'}v=1"
+        given = {"type": "mcp", "server_url": url, "headers": {"Authorization": secret, "X-Scope": scope}}
+        asked = {"mcp_servers": [{"url": url, "authorization_token": secret}]}
+        form = form_of(tools=[given | {"authorization": secret}], extra_body=asked | {"tools": [given]})
+        return encode(form)
+
+    assert servers("u:SECRET@", "SECRET") == servers("", "")
+    assert b"SECRET" not in servers("u:SECRET@", "SECRET")
+    assert servers("", "") != servers("", "", scope="some")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        lambda field: {"tools": [{"name": "f", "parameters": {"properties": field}}]},
+        lambda field: {"tools": [{"name": "f", "input_schema": field}]},
+        lambda field: {"tools": [{"type": "function", "function": {"name": "f", "parameters": field}}]},
+        lambda field: {"functions": [{"name": "f", "parameters": {"headers": field}}]},
+        lambda field: {"response_format": {"json_schema": {"schema": {"properties": field}}}},
+        lambda field: {"extra_body": {"format": {"type": "object", "properties": field}}},
+        lambda field: {"text": {"format": {"type": "json_schema", "schema": field}}},
+    ],
+)
+@pytest.mark.parametrize("field", ["api_key", "authorization", "Authorization", "token", "client", "metadata"])
+def test_a_schema_is_kept_whole(schema: Any, field: str) -> None:
+    forms = [form_of(**schema(told)) for told in ({}, {field: "a"}, {field: "https://u:p@x"}, {field: "https://x"})]
+    assert len({encode(form) for form in forms}) == 4
+
+
+def test_an_object_under_a_neutral_name_is_left_out_at_any_depth() -> None:
+    inner = {"model": "a", "callback_manager": object(), "token": object(), "profile": "kept"}
+    assert form_of(llm=inner) == {"llm": {"model": "a", "profile": "kept"}}
 
 
 def test_a_text_that_holds_a_url_is_not_taken_for_one() -> None:

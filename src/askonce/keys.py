@@ -7,7 +7,8 @@ The rules, for both frameworks:
 * Text: Unicode NFC, line ends as ``\n``. Nothing else of a text is changed: case and spaces matter.
 * Numbers: ``1`` for ``1.0``. Maps: sorted. Bytes: by their SHA-256.
 * Of a model's parameters: `NEUTRAL` ones are left out (timeouts, retries, callbacks, streaming, tracing, marks
-  for the provider's prompt cache), credentials wherever they stand, and those that are ``None``.
+  for the provider's prompt cache), credentials, and those that are ``None``. Within a parameter's value only
+  credentials are left out; a schema and the variables of a prompt are kept whole.
 * Tools: sorted by name.
 * Messages: see ``askonce.messages``.
 
@@ -21,7 +22,7 @@ import enum
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -46,8 +47,14 @@ NEUTRAL = frozenset(
 
 _CREDENTIAL = re.compile(
     r"(^|_)(api_?key|subscription_?key|secret(_?key)?|access_?key(_?id)?|private_?key|password|passwd"
-    r"|credentials?(_path)?|authorization|bearer|cookie|(api|access|auth|session|security|refresh|hf|hub|bearer|id"
-    r"|ad)_?token(_provider)?)$|^token$"
+    r"|credentials?(_path)?|authorization|bearer|cookie|(api|access|auth|authorization|session|security|refresh|hf|hub"
+    r"|bearer|id|ad)_?token(_provider)?)$|^token$"
+)
+# Names that mean a credential even among the data of an application, where a "token" or a "cookie" may be a word.
+_CREDENTIAL_IN_DATA = re.compile(
+    r"(^|_)(api_?key|subscription_?key|secret_?key|access_?key(_?id)?|private_?key"
+    r"|(api|access|auth|authorization|session|refresh|hf|bearer|azure_?ad)_?token(_provider)?)$"
+    r"|^((proxy|x)_)?authorization$"
 )
 _A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "x_request_id", "idempotency_key"})
@@ -58,8 +65,14 @@ _DOUBLE_QUOTES, _SINGLE_QUOTES = (
 _QUOTES = str.maketrans(dict.fromkeys(_DOUBLE_QUOTES, '"') | dict.fromkeys(_SINGLE_QUOTES, "'"))
 _QUOTED = (re.compile(r'(?<!\w)"([^"]*)"(?!\w)'), re.compile(r"(?<!\w)'([^']*)'(?!\w)"))  # no 5" pipe, no don't
 _CLOSING = re.compile(r"(?:[\s.?\u2026\u3002\uff1f\uff61\u061f]|(?<!\d)[!\uff01])+$")  # no factorial: 5!
-# Schemas that the application wrote: a field called "password" in them is meaning, not a credential.
-_SCHEMAS = frozenset({"tools", "functions", "tool_choice", "response_format", "text_format", "stop"})
+_PARAMETERS = frozenset({"model_kwargs", "additional_kwargs"})  # hold further parameters, sent beside the others
+_QUERIES = frozenset({"default_query", "extra_query"})
+_TOOLS = frozenset({"tools", "functions"})
+# What the application wrote itself: a field called "api_key" in a schema is meaning, not a credential.
+_WRITTEN = _TOOLS | frozenset(
+    "tool_choice response_format text_format stop variables schema json_schema input_schema output_schema "
+    "response_schema guided_json properties $defs definitions".split()
+)
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -199,7 +212,7 @@ def _object(value: Any) -> Any:
 
 def is_credential(name: str) -> bool:
     """Whether a parameter or header of that name holds a credential."""
-    return _CREDENTIAL.search(name.lower().replace("-", "_")) is not None
+    return _CREDENTIAL.search(_folded(name)) is not None
 
 
 def model_form(parameters: Mapping[str, Any], left_out: list[str], path: str = "model") -> dict[str, Any]:
@@ -209,29 +222,96 @@ def model_form(parameters: Mapping[str, Any], left_out: list[str], path: str = "
         parameters: name and value, as the framework holds them.
         left_out: the paths of what is left out are appended to it.
         path: where the parameters stand.
+
+    Raises:
+        Unkeyable: a value has no stable meaning.
     """
+    return _members(parameters, left_out, path, _of_parameters)
+
+
+_Rule = Callable[[str, Any], bool]
+"""Whether a member of a map, of that name and value, is left out: what a name means depends on where it stands."""
+
+
+def _of_parameters(name: str, value: Any) -> bool:
+    return name in NEUTRAL or is_credential(name)
+
+
+def _of_headers(name: str, value: Any) -> bool:
+    return is_credential(name) or _folded(name) in _TRACE_HEADERS
+
+
+def _of_data(name: str, value: Any) -> bool:
+    if isinstance(value, (Mapping, list, tuple, int, float)):
+        return False
+    if _is_credential_in_data(name):
+        return True
+    return (name in NEUTRAL or is_credential(name)) and _is_no_data(value)  # a client, callbacks, a hidden secret
+
+
+def _of_tool(name: str, value: Any) -> bool:
+    return _folded(name).startswith("authorization") or _of_data(name, value)
+
+
+def _is_credential_in_data(name: str) -> bool:
+    return _CREDENTIAL_IN_DATA.search(_folded(name)) is not None
+
+
+def _is_no_data(value: Any) -> bool:
+    try:
+        plain(value)
+    except Unkeyable:
+        return True
+    return False
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _Rule) -> dict[str, Any]:
     form: dict[str, Any] = {}
-    for name, value in parameters.items():
-        name = str(name)
+    for given, value in values.items():
+        name = _name(given)
         where = f"{path}.{name}"
-        if value is None:
+        if rule is _of_parameters and (value is None or (name in _TOOLS and value in ([], ()))):
             continue
-        if name in NEUTRAL or is_credential(name) or name.lower().replace("-", "_") in _TRACE_HEADERS:
+        if rule(name, value):
             left_out.append(where)
-        elif name in ("tools", "functions") and isinstance(value, (list, tuple)):
-            if value:
-                form[name] = sorted((plain(tool) for tool in value), key=_tool_order)
-        elif name in _SCHEMAS:
-            form[name] = plain(value)
-        elif isinstance(value, Mapping):
-            kept = model_form(value, left_out, where)
-            if kept or not value:  # headers that held nothing but a credential are no headers
-                form[name] = kept
-        elif isinstance(value, str) and _A_URL.fullmatch(value):
-            form[name] = _url(text(value), where, left_out)
-        else:
-            form[name] = plain(value)
+            continue
+        kept = _member(name, value, left_out, where, rule)
+        if kept or not (isinstance(value, Mapping) and value):  # headers that held only a credential are no headers
+            form[name] = kept
     return form
+
+
+def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule) -> Any:
+    if isinstance(value, str):
+        if name in _WRITTEN or not _A_URL.fullmatch(value):
+            return plain(value)
+        return _url(text(value), path, left_out, _is_credential_in_data if rule is _of_data else is_credential)
+    if isinstance(value, Mapping):
+        if name in _QUERIES or f"_{_folded(name)}".endswith("_headers"):
+            return _members(value, left_out, path, _of_headers)
+        if name in _WRITTEN or rule is _of_tool:
+            return plain(value)
+        further = rule is _of_parameters and name in _PARAMETERS
+        return _members(value, left_out, path, _of_parameters if further else _of_data)
+    if isinstance(value, (list, tuple)):
+        if name in _TOOLS:
+            return _tools(value, left_out, path)
+        if name not in _WRITTEN and rule is not _of_tool:
+            return [_member("", item, left_out, f"{path}[{at}]", _of_data) for at, item in enumerate(value)]
+    return plain(value)
+
+
+def _tools(tools: Sequence[Any], left_out: list[str], path: str) -> list[Any]:
+    """Definitions of tools by name, without the credentials for a server of tools; their schemas are kept whole."""
+    forms = [
+        _members(tool, left_out, f"{path}[{at}]", _of_tool) if isinstance(tool, Mapping) else plain(tool)
+        for at, tool in enumerate(tools)
+    ]
+    return sorted(forms, key=_tool_order) if all(isinstance(form, dict) for form in forms) else forms
 
 
 def _tool_order(tool: Any) -> tuple[str, bytes]:
@@ -240,14 +320,14 @@ def _tool_order(tool: Any) -> tuple[str, bytes]:
     return str(name), encode(tool)
 
 
-def _url(value: str, path: str, left_out: list[str]) -> str:
+def _url(value: str, path: str, left_out: list[str], is_secret: Callable[[str], bool]) -> str:
     """A URL without the credentials in it."""
     try:
         parts = urlsplit(value)
     except ValueError:
         return value
     query = [(name, item) for name, item in parse_qsl(parts.query, keep_blank_values=True)]
-    kept = [(name, item) for name, item in query if not is_credential(name)]
+    kept = [(name, item) for name, item in query if not is_secret(name)]
     host = parts.netloc.rpartition("@")[2]
     if host == parts.netloc and len(kept) == len(query):
         return value
