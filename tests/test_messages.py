@@ -125,6 +125,27 @@ def test_a_tool_call_in_the_content_and_in_the_message_is_one() -> None:
     assert "tool_calls" not in streamed[0]
 
 
+def calling(*cities: str, blocks: bool = False, listed: bool = True) -> list[dict[str, Any]]:
+    calls = [{"id": "w", "name": "weather", "args": {"city": city}} for city in cities]
+    content = [{"type": "tool_use", "id": "w", "name": "weather", "input": {"city": city}} for city in cities]
+    return conversation(
+        {"role": "assistant", "content": content if blocks else "", "tool_calls": calls if listed else ()},
+        {"role": "tool", "content": "sunny", "answers": "w"},
+    )
+
+
+@pytest.mark.parametrize("where", [{}, {"blocks": True}, {"blocks": True, "listed": False}])
+def test_calls_that_share_an_id_stay_distinct(where: dict[str, bool]) -> None:
+    histories = [("Paris", "Rome"), ("Rome", "Paris"), ("Rome",), ("Rome", "Rome")]
+    assert len({str(calling(*cities, **where)) for cities in histories}) == 4
+
+
+def test_blocks_and_calls_that_share_an_id_belong_together_in_their_order() -> None:
+    [message, _] = calling("Paris", "Rome", blocks=True)
+    assert [part["args"]["city"] for part in message["content"]] == ["Paris", "Rome"]
+    assert "tool_calls" not in message
+
+
 def test_role_name_status_and_extra_matter_and_their_defaults_do_not() -> None:
     plain = user("hi")
     variants = [

@@ -14,10 +14,10 @@ and a part is one of ::
     any other block (reasoning and the like) as it stands
 
 What is empty is left out. A list of one bare text is that text. Images and files count by the SHA-256 of their
-bytes, however they are wrapped. Ids of tool calls link a call to its result and mean nothing else: they are
-renamed in the order of their appearance. Left out, for they cannot change the next answer: ids of messages and
-of text blocks, what a provider reported about an earlier answer (``response_metadata``, usage), marks for its
-prompt cache, and the stream positions of blocks.
+bytes, however they are wrapped. Ids of tool calls link a call to its result
+and mean nothing else: they are renamed in the order of their appearance. Left out, for they cannot change the next
+answer: ids of messages and of text blocks, what a provider reported about an earlier answer
+(``response_metadata``, usage), marks for its prompt cache, and the stream positions of blocks.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ class Conversation:
         Raises:
             Unkeyable: the message holds something whose meaning cannot be told.
         """
-        calls = {str(call.get("id") or f"#{position}"): call for position, call in enumerate(tool_calls)}
+        calls = list(tool_calls)
         form: dict[str, Any] = {"role": role, "content": self._content(content, calls)}
         if name:
             form["name"] = text(name)
         if calls:  # those that are not among the content's blocks
-            form["tool_calls"] = [self._tool_call(call) for call in calls.values()]
+            form["tool_calls"] = [self._tool_call(call) for call in calls]
         if answers is not None:
             form["answers"] = self._tool_id(answers)
         if status and status != "success":
@@ -115,7 +115,7 @@ class Conversation:
         form = {"name": plain(call.get("name") or call.get("tool_name")), "args": plain(args)}
         return {"id": self._tool_id(str(given)), **form} if given else form
 
-    def _content(self, content: Any, calls: dict[str, Mapping[str, Any]]) -> Any:
+    def _content(self, content: Any, calls: list[Mapping[str, Any]]) -> Any:
         if isinstance(content, str):
             return text(content)
         if content is None:
@@ -125,7 +125,7 @@ class Conversation:
             return parts[0]["text"]
         return parts or ""
 
-    def _part(self, block: Any, calls: dict[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    def _part(self, block: Any, calls: list[Mapping[str, Any]]) -> dict[str, Any] | None:
         if isinstance(block, str):
             return {"type": "text", "text": text(block)}
         if not isinstance(block, Mapping):
@@ -141,20 +141,27 @@ class Conversation:
         if kind in ("text", "input_text", "output_text") or (kind is None and block.keys() == {"text"}):
             return _text_part(block)
         if kind in _TOOL_CALLS:
-            given = str(block.get("call_id") or block.get("tool_call_id") or block.get("id"))
-            known = calls.pop(given, None)
-            return {"type": "tool_call", **self._tool_call(known or block)}
+            return {"type": "tool_call", **self._tool_call(_taken(block, calls) or block)}
         if kind in _TOOL_RESULTS:
             return {
                 "type": "tool_result",
                 "answers": self._tool_id(str(block.get("tool_use_id") or block.get("tool_call_id"))),
-                "content": self._content(block.get("content"), {}),
+                "content": self._content(block.get("content"), []),
                 **({"is_error": True} if block.get("is_error") else {}),
             }
         if kind in _MEDIA:
             return _media_part(_MEDIA[kind], block)
         form: dict[str, Any] = plain(block)
         return form
+
+
+def _taken(block: Mapping[str, Any], calls: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The message's call that the block tells of, taken from them: the first of that id, which several may have."""
+    given = block.get("call_id") or block.get("tool_call_id") or block.get("id")
+    for at, call in enumerate(calls):
+        if given and str(call.get("id")) == str(given):
+            return calls.pop(at)
+    return None
 
 
 def _text_part(block: Mapping[str, Any]) -> dict[str, Any]:
