@@ -88,6 +88,16 @@ def test_two_images_differ() -> None:
     assert user([{"type": "image", "base64": ENCODED}]) != user([{"type": "image", "base64": other}])
 
 
+def test_a_document_given_as_text_counts_as_that_text() -> None:
+    def document(kind: str, data: str) -> list[dict[str, Any]]:
+        return user([{"type": "document", "source": {"type": kind, "media_type": "text/plain", "data": data}}])
+
+    same = {"type": "text-plain", "mime_type": "text/plain", "text": "caf\u00e9"}
+    assert document("text", "cafe\u0301") == user([same]) == user([same | {"type": "file", "source_type": "text"}])
+    assert document("text", "aGVsbG8=") != document("base64", "aGVsbG8=")
+    assert document("text", "a") != document("text", "data:,a")
+
+
 def called(identifier: str, **more: Any) -> list[dict[str, Any]]:
     call = {"id": identifier, "name": "add", "args": {"a": 1, "b": 2.0}} | more
     return conversation(

@@ -14,7 +14,7 @@ and a part is one of ::
     any other block (reasoning and the like) as it stands
 
 What is empty is left out. A list of one bare text is that text. Images and files count by the SHA-256 of their
-bytes, however they are wrapped. Ids of tool calls link a call to its result
+bytes, however they are wrapped, and a file given as text by that text. Ids of tool calls link a call to its result
 and mean nothing else: they are renamed in the order of their appearance. Left out, for they cannot change the next
 answer: ids of messages and of text blocks, what a provider reported about an earlier answer
 (``response_metadata``, usage), marks for its prompt cache, and the stream positions of blocks.
@@ -178,8 +178,11 @@ def _media_part(kind: str, block: Mapping[str, Any]) -> dict[str, Any]:
     for wrapper in ("image_url", "video_url", "input_audio", "source", "file", "image"):
         if isinstance(fields.get(wrapper), Mapping):
             fields |= fields.pop(wrapper)
-    if fields.get("type") in ("base64", "url", "file", "text"):
-        del fields["type"]  # of Anthropic's source
+    source = fields.get("type", block.get("source_type"))
+    if source in ("base64", "url", "file", "text"):
+        fields.pop("type", None)  # of Anthropic's source
+    if source == "text" and isinstance(fields.get("data"), str):
+        fields["text"] = fields.pop("data")
     mime = next((fields.pop(key) for key in ("mime_type", "media_type", "format") if fields.get(key)), None)
     form: dict[str, Any] = {"type": kind}
     for key in (*_BYTES, *_URLS, *_FILE_IDS):
