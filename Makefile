@@ -36,7 +36,7 @@ bench: $(STAMP) ## measure hits and misses of every store
 	@$(BIN)/python -m benchmarks.hits $(ARGS)
 
 docs: $(DOCS_STAMP) ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(DOCS_STAMP): $(STAMP)
 	@scripts/setup --group docs
