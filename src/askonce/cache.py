@@ -6,7 +6,6 @@ and turns what it gets back into the framework's answer. What happens in between
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import logging
@@ -16,7 +15,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import FrameType, TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.codec import Codec
 from askonce.control import Control, check_name, current_control, positive_seconds
@@ -33,6 +32,9 @@ from askonce.stores import Store, default_url, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, Size
 from askonce.telemetry import Stats
 from askonce.way import Lead, Request, Way
+
+if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
+    import asyncio
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
@@ -194,6 +196,8 @@ class Cache:
             return found
         if isinstance(found, Lead):
             return await self._make(self._awaiting, request, found, compute, pack)
+        import asyncio
+
         task = asyncio.create_task(self._refresh(self._awaiting, request, found, compute, pack))
         self._refreshes.add(task)
         task.add_done_callback(self._refreshes.discard)
@@ -487,6 +491,8 @@ class Cache:
 
     async def aclose(self) -> None:
         """Asynchronous `close`: also closes connections of the running event loop."""
+        import asyncio
+
         for task in list(self._refreshes):
             task.cancel()
         await asyncio.to_thread(self._way.hits.close)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -47,6 +46,8 @@ class Awaiting(Inline):
         return await flights.await_landing(flight)
 
     async def pause(self, seconds: float) -> None:
+        import asyncio
+
         await asyncio.sleep(seconds)
 
 

@@ -10,7 +10,6 @@ Through LangChain's ``BaseCache`` the call itself is not seen, only the look-up 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 import threading
@@ -18,9 +17,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from askonce.entry import Entry
+
+if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
+    import asyncio
 
 _LOOK_EVERY_SECONDS = 0.5
 """How often a waiter looks whether the leader is still there."""
@@ -32,11 +34,13 @@ _LONGEST_CALL_SECONDS = 600.0
 
 def current_owner() -> threading.Thread | asyncio.Task[Any]:
     """The running task, or else the running thread."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    return threading.current_thread() if task is None else task
+    if "asyncio" in sys.modules:  # else no task runs
+        import asyncio
+
+        with contextlib.suppress(RuntimeError):
+            if (task := asyncio.current_task()) is not None:
+                return task
+    return threading.current_thread()
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +121,7 @@ class Flights:
             flight.call = id(call), call.f_code  # not the frame, which would keep all its variables
         with self._lock:
             self._led.setdefault(id(flight.owner), []).append(flight)
-        if isinstance(flight.owner, asyncio.Future):
+        if not isinstance(flight.owner, threading.Thread):
             flight.owner.add_done_callback(lambda _: self.land(flight, None))
 
     def is_gone(self, flight: Flight) -> bool:
@@ -185,6 +189,8 @@ class Flights:
 
     async def await_landing(self, flight: Flight) -> Entry | None:
         """Asynchronous `wait`."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         landed = asyncio.Event()
         if self._call_when_landed(flight, lambda: _call_on(loop, landed.set)):
@@ -218,7 +224,11 @@ def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) ->
 
 
 def _runs_here(owner: threading.Thread | asyncio.Task[Any]) -> bool:
+    if isinstance(owner, threading.Thread):
+        return False
+    import asyncio
+
     try:
-        return isinstance(owner, asyncio.Future) and owner.get_loop() is asyncio.get_running_loop()
+        return owner.get_loop() is asyncio.get_running_loop()
     except RuntimeError:
         return False

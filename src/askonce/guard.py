@@ -7,7 +7,6 @@ tries it again. One line is logged when the breaker opens and one when it closes
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import threading
@@ -132,6 +131,8 @@ class Guard:
 
     async def acall(self, operation: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Asynchronous `call`."""
+        import asyncio
+
         breaker = self.breaker
         if (breaker.failures and not breaker.allows()) or self._closed:
             raise Down

@@ -109,7 +109,8 @@ def conversations(draw: st.DrawFn) -> list[BaseMessage]:
 def retold(message: BaseMessage, run: str) -> BaseMessage:
     """The same message as another run, another provider's client or another machine writes it."""
     told = message.model_copy(update={"id": run, "response_metadata": {"run": run, "askonce": {"hit": "exact"}}})
-    told.content = unicodedata.normalize("NFD", message.content).replace("\r", "\n").replace("\n", "\r\n")
+    lines = message.content.replace("\r\n", "\n").replace("\r", "\n")
+    told.content = unicodedata.normalize("NFD", lines).replace("\n", "\r\n")
     told.content = [{"type": "text", "text": told.content}]
     if isinstance(told, ToolMessage):
         told.tool_call_id += run
