@@ -13,7 +13,8 @@ from askonce.entry import Answer, Hit
 from askonce.keys import Form
 from tests.support import servers
 
-SPAWN = multiprocessing.get_context("spawn")
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])  # imported once, not by each process anew
 
 
 def ask(url: str, calls: str, seconds: float, lease_seconds: float = 30.0) -> str:
@@ -37,13 +38,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/cache.db"
     url = servers.start(request.param).url
-    Cache(url, timeout_seconds=5).clear()
+    with Cache(url, timeout_seconds=5) as cache:
+        cache.clear()
     return url
 
 
 def test_processes_that_ask_the_same_make_one_call(url: str, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
-    with SPAWN.Pool(6) as pool:
+    with PROCESSES.Pool(6) as pool:
         answers = pool.starmap(ask, [(url, str(calls), 1.0)] * 12, chunksize=1)
     assert answers == ["because"] * 12
     assert len(calls.read_text().splitlines()) == 1
@@ -51,7 +53,7 @@ def test_processes_that_ask_the_same_make_one_call(url: str, tmp_path: Path) -> 
 
 def test_when_the_leading_process_is_killed_another_takes_over(url: str, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
-    leader = SPAWN.Process(target=ask, args=(url, str(calls), 60.0, 2.0))
+    leader = PROCESSES.Process(target=ask, args=(url, str(calls), 60.0, 2.0))
     leader.start()
     while not calls.exists():
         time.sleep(0.02)

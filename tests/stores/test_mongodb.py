@@ -90,6 +90,7 @@ class TestMongoDB(StoreConformance):
     # The server of these tests is a slow one.
     trace_examples = 10
     work_rounds = 20
+    scan_records = 1_100
 
     @pytest.fixture
     def open(self, database_url: str) -> Callable[..., Store]:

@@ -26,6 +26,8 @@ class StoreFixtures:
     """How many random traces each policy is given; each is some 25 calls, and as many scans."""
     work_rounds = 60
     """How many calls each of those makes that work on the same records at once."""
+    scan_records = 2_500
+    """How many records are read and cleared page by page: more than the store's page has."""
 
     # -- what a subclass gives -------------------------------------------------------------------------------
 

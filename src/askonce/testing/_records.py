@@ -68,7 +68,7 @@ class RecordTests(StoreFixtures):
         assert store.size(space) == Size(1, 2)
 
     def test_scan_gives_each_record_once_over_many_pages(self, store: Face, space: str) -> None:
-        content = {b"key %d" % number: b"value %d" % number for number in range(2_500)}
+        content = {b"key %d" % number: b"value %d" % number for number in range(self.scan_records)}
         records = [Record(key, value) for key, value in content.items()]
         for start in range(0, len(records), 500):
             store.put(space, records[start : start + 500])

@@ -26,6 +26,6 @@ class StoreConformance(RecordTests, BudgetTests, SharingTests):
     """The contract of ``askonce.stores.base.Store``.
 
     A subclass gives the fixture ``open``, and ``url`` if processes share the data. Where eviction is not exact
-    (a sharded store), it sets ``exact_eviction = False``. A slow store makes ``trace_examples`` and ``work_rounds``
-    smaller, and gives ``log_length``.
+    (a sharded store), it sets ``exact_eviction = False``. A slow store makes ``trace_examples``, ``work_rounds``
+    and ``scan_records`` smaller, and gives ``log_length``.
     """
