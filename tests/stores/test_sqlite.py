@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,11 +217,73 @@ def test_a_url_names_a_file(url: str) -> None:
         SQLiteStore(url)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "advice"), [(Path("a.db"), "sqlite:///path"), (7, "sqlite:///path"), ("memory://a", "takes no name")]
+)
+def test_what_is_no_url_of_a_store_is_refused(wrong: Any, advice: str) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        open_store(wrong)
+
+
 def test_a_place_where_no_file_can_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for place in ("file/cache.db", "."):
         with pytest.raises(ConfigError, match="writable folder"):
             open_store(f"sqlite:///{tmp_path}/{place}")
+
+
+def test_a_read_only_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for call, place in (("os.open", "cache.db"), ("os.mkdir", "new/cache.db")):
+        with monkeypatch.context() as patch, closing(SQLiteStore(f"sqlite:///{tmp_path}/{place}")) as store:
+            patch.setattr(call, refused)
+            with pytest.raises(ConfigError, match="writable folder"):
+                store.check()
+
+
+START_A_FILE = """
+import sys
+from askonce.stores.base import Record
+from askonce.stores.sqlite import SQLiteStore
+store = SQLiteStore(sys.argv[1])
+store.put("m", [Record(b"k", b"of m")])
+store.put("n", [Record(b"theirs", b"v")])
+print("put", flush=True)
+input()
+print(store.get("n", b"ours"), store.get("n", b"k"), flush=True)
+input()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
+@pytest.mark.parametrize("deleted", [["cache.db"], ["cache.db", "cache.db-wal", "cache.db-shm"]], ids=len)
+@pytest.mark.parametrize("began_with", ["write", "read"])
+def test_a_file_that_somebody_deletes_is_begun_anew_together(
+    store: SQLiteStore, path: Path, deleted: list[str], began_with: str
+) -> None:
+    store.put("n", [Record(b"k", b"old")])
+    if began_with == "read":
+        store.close()  # what writes is not open then
+    assert store.get("n", b"k") == b"old"
+    for name in deleted:
+        path.with_name(name).unlink()
+    with other_process(START_A_FILE, store.url) as process:
+        assert process.stdin is not None and process.stdout is not None
+        store.put("n", [Record(b"ours", b"v")])
+        store.put("n", [Record(b"ours", b"v")])
+        assert store.get_many("n", [b"k", b"theirs", b"ours"]) == [None, b"v", b"v"]
+        assert store.get("m", b"k") == b"of m"
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "b'v' None\n"
+    path.unlink()
+    store.put("n", [Record(b"k", b"new")])
+    assert store.get("n", b"k") == b"new"
+    assert path.is_file()
+    store.close()
+    assert_sound(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")

@@ -1,4 +1,4 @@
-"""How a SQLite store opens its file, shares it between threads and processes, and reads errors."""
+"""How a SQLite store shares its file between threads and processes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from askonce.errors import AskOnceError, ConfigError, ForeignStoreError, StoreError, StoreUnavailable
+from askonce.errors import StoreUnavailable
 from askonce.stores import _sqlite_schema as sql
-
-OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-MMAP_BYTES = 1024 * 1024 * 1024
-CACHE_KIB = 32 * 1024  # filled by what is written; reads go through the map
-WAL_BYTES = 64 * 1024 * 1024
-CHECKPOINT_PAGES = 8000  # keys are random: the longer the WAL, the more writes share a page of the file
-
-_UNAVAILABLE = {
-    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL,
-}  # fmt: skip
-
-
-def translate(error: sqlite3.Error, path: Path) -> AskOnceError:
-    """What an error of SQLite means to a caller of a store."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the code tells details
-    if code in _UNAVAILABLE:
-        return StoreUnavailable(f"{path}: {error}")
-    if code == sqlite3.SQLITE_NOTADB:
-        return ForeignStoreError(f"{path} is not a SQLite database; name another file, or move this one away")
-    if code == sqlite3.SQLITE_CORRUPT:
-        return StoreError(f"{path} is damaged ({error}); delete it, a cache fills again")
-    return StoreError(f"{path}: {error}")
+from askonce.stores._shutdown import refuse_at_exit
+from askonce.stores._sqlite_file import connect, create_file, identity, translate
 
 
 class Connections:
@@ -57,6 +35,7 @@ class Connections:
         self._adding = threading.Lock()
         self._handles: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._writer = self._new_handle()
+        self._file: tuple[int, int] | None = None
         _alive.add(self)
 
     def reader(self) -> Handle:
@@ -68,12 +47,12 @@ class Connections:
         return handle
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[Handle]:
         """Read over the running thread's connection, with errors translated."""
         handle = self.reader()
         try:
             with handle.lock:
-                yield handle.connection
+                yield handle
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
 
@@ -88,6 +67,7 @@ class Connections:
         if not writer.lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
             raise StoreUnavailable(f"{self.path}: other writers took longer than {self.timeout_seconds} s")
         try:
+            self._notice_another_file()
             connection = writer.connection
             wait_ms = max(int(1000 * (deadline - time.monotonic())), 0)
             connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
@@ -102,6 +82,14 @@ class Connections:
             raise translate(error, self.path) from error
         finally:
             writer.lock.release()
+
+    def _notice_another_file(self) -> None:
+        """See to it that a file that was deleted or replaced while it was open is not used any longer."""
+        file = identity(self.path)
+        if file != self._file:
+            self._file = file
+            for handle in self._all():
+                handle.stale = handle.file != file
 
     def close(self) -> None:
         """Close all, those of other threads too; what is used again opens again."""
@@ -143,6 +131,10 @@ class Handle:
     Args:
         path: the database's file.
         timeout_seconds: how long to wait for locks of other processes.
+
+    Attributes:
+        file: which file was opened last.
+        stale: another file has taken the place of the one that is open; the next use opens that one.
     """
 
     def __init__(self, path: Path, timeout_seconds: float) -> None:
@@ -150,16 +142,36 @@ class Handle:
         self._path = path
         self._timeout_seconds = timeout_seconds
         self._open: sqlite3.Connection | None = None
+        self.file: tuple[int, int] | None = None
+        self._spaces: dict[str, int] = {}
+        self.stale = False
 
     @property
     def connection(self) -> sqlite3.Connection:
         """The open connection."""
+        if self.stale:
+            self.close()
         if self._open is None:
+            refuse_at_exit(str(self._path))
+            create_file(self._path)
+            self.file = identity(self._path)
             self._open = connect(self._path, self._timeout_seconds)
         return self._open
 
+    def space(self, namespace: str) -> int:
+        """The number of a namespace, kept once it is known; 0 while nothing was ever written to it."""
+        connection = self.connection  # first: another file has other numbers
+        space = self._spaces.get(namespace, 0)
+        if not space:
+            row = connection.execute(sql.FIND_SPACE, (namespace,)).fetchone()
+            if row:
+                space = self._spaces[namespace] = row[0]
+        return space
+
     def close(self) -> None:
         """Close the connection if it is open; the caller holds the lock."""
+        self._spaces.clear()
+        self.stale = False
         if self._open is not None:
             self._open.close()
             self._open = None
@@ -174,84 +186,6 @@ class Handle:
 
     def __del__(self) -> None:  # the thread that the handle belonged to has ended
         self.close()
-
-
-def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
-    """Open the database in a file; make both if they do not exist.
-
-    Raises:
-        ConfigError: the file cannot be made; ``ForeignStoreError``: it is not ours.
-        StoreUnavailable: it is locked, or the disk is full.
-    """
-    _create_file(path)
-    connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
-    try:
-        if not _is_ours(connection, path):
-            _create_tables(connection, path, time.monotonic() + timeout_seconds)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-    except BaseException as error:
-        connection.close()
-        if isinstance(error, sqlite3.Error):
-            raise translate(error, path) from error
-        raise
-    return connection
-
-
-def _create_file(path: Path) -> None:
-    try:
-        missing = [folder for folder in path.parents if not folder.exists()]
-        for folder in reversed(missing):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        if not path.exists():  # SQLite gives -wal and -shm the mode of the file itself
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise ConfigError(f"cannot create {path}: {error.strerror}; name a file in a writable folder") from error
-    except OSError as error:
-        raise StoreUnavailable(f"cannot create {path}: {error.strerror}") from error
-    if not path.is_file() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{path} is no file in a writable folder (SQLite writes next to it); name another")
-
-
-def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the tables are there; False for an empty database."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application == sql.APPLICATION_ID and version == sql.FORMAT:
-        return True
-    if application == sql.APPLICATION_ID:
-        raise ForeignStoreError(
-            f"{path} has format {version}, this askonce reads {sql.FORMAT}: update askonce, or name another file"
-        )
-    if application or version or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-        raise ForeignStoreError(f"{path} is a SQLite database of another program; name another file")
-    return False
-
-
-def _create_tables(connection: sqlite3.Connection, path: Path, deadline: float) -> None:
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            break
-        except sqlite3.OperationalError:  # another process is doing the same: SQLite does not wait here
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if not _is_ours(connection, path):
-            for statement in sql.SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {sql.APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {sql.FORMAT}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 _alive: weakref.WeakSet[Connections] = weakref.WeakSet()

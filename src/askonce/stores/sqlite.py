@@ -20,7 +20,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from askonce.errors import ConfigError
 from askonce.eviction import UNLIMITED, Budget, Policy
 from askonce.stores import _sqlite_schema as sql
-from askonce.stores._sqlite_connections import OLDEST_SQLITE, Connections, translate
+from askonce.stores._sqlite_connections import Connections
+from askonce.stores._sqlite_file import OLDEST_SQLITE, translate
 from askonce.stores._sqlite_space import REAPED_AT_ONCE, Space
 from askonce.stores.base import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -64,18 +65,16 @@ class SQLiteStore(Store):
         self.url = url
         self._connections = Connections(Path(path).absolute(), timeout_seconds)
         self._clock = clock
-        self._spaces: dict[str, int] = {}
         self._thread: ThreadPoolExecutor | None = None
         self._thread_pid = 0
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     def get(self, namespace: str, key: bytes) -> bytes | None:
-        space = self._spaces.get(namespace) or self._find_space(namespace)
         handle = self._connections.reader()
         try:
             with handle.lock:
-                row = handle.connection.execute(sql.GET, (space, key)).fetchone()
+                row = handle.connection.execute(sql.GET, (handle.space(namespace), key)).fetchone()
         except sqlite3.Error as error:
             raise translate(error, self._connections.path) from error
         if row is None or (row[1] is not None and row[1] <= self._clock()):
@@ -93,16 +92,14 @@ class SQLiteStore(Store):
             last = page[-1][0]
 
     def size(self, namespace: str) -> Size:
-        space = self._find_space(namespace)
-        with self._connections.reading() as connection:
-            row = connection.execute(sql.SIZE, (space, self._clock())).fetchone()
+        with self._connections.reading() as handle:
+            row = handle.connection.execute(sql.SIZE, (handle.space(namespace), self._clock())).fetchone()
         return Size(*row) if row else Size()
 
     def _page(self, namespace: str, after: bytes) -> list[tuple[bytes, bytes]]:
-        space = self._find_space(namespace)
         rows, size_bytes = [], 0
-        with self._connections.reading() as connection:
-            cursor = connection.execute(sql.SCAN, (space, after, self._clock(), PAGE_ROWS))
+        with self._connections.reading() as handle:
+            cursor = handle.connection.execute(sql.SCAN, (handle.space(namespace), after, self._clock(), PAGE_ROWS))
             for key, value in cursor:
                 rows.append((key, value))
                 size_bytes += len(value)
@@ -110,16 +107,6 @@ class SQLiteStore(Store):
                     break
             cursor.close()  # ends the read: an open one keeps the WAL from being reset
         return rows
-
-    def _find_space(self, namespace: str) -> int:
-        """The number of a namespace, kept once it is known; 0 while nothing was ever written to it."""
-        space = self._spaces.get(namespace, 0)
-        if not space:
-            with self._connections.reading() as connection:
-                row = connection.execute(sql.FIND_SPACE, (namespace,)).fetchone()
-            if row:
-                space = self._spaces[namespace] = row[0]
-        return space
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -228,8 +215,8 @@ class SQLiteStore(Store):
         return int(head)
 
     def log_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
-        space = self._find_space(namespace)
-        with self._connections.reading() as connection:
+        with self._connections.reading() as handle:
+            space, connection = handle.space(namespace), handle.connection
             connection.execute("BEGIN")  # both reads see one state
             try:
                 state = connection.execute(sql.LOG_STATE, (space,)).fetchone()
@@ -244,15 +231,14 @@ class SQLiteStore(Store):
     # -- life ------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        with self._connections.reading():
-            pass
+        with self._connections.reading() as handle:
+            handle.space("")  # opens the file, and reads
 
     def close(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None and self._thread_pid == os.getpid():
             thread.shutdown()
         self._connections.close()
-        self._spaces.clear()
 
     # -- asynchronous twins: reads are done at once, writes by the writing thread -----------------------------
 
