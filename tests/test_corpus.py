@@ -123,9 +123,9 @@ class Library:
         assert request is not None
         found = self.cache.answer(request, look, pack)
         if isinstance(found, Hit):
-            note_retrieval(found.entry.sources[0])
+            self.cache.note_retrieval(found.entry.sources[0])
             return tuple(filter(None, found.entry.payload.decode().split(",")))
-        note_retrieval(Source(self.corpus.log, position, found))
+        self.cache.note_retrieval(Source(self.corpus.log, position, found))
         return found
 
     def answer(self, question: str) -> str:
@@ -196,7 +196,7 @@ def test_a_text_is_not_taken_for_a_list_of_ids() -> None:
 
 
 def ids() -> list[str]:
-    return [one for source in current_sources() for one in source.ids]
+    return [one for source in current_sources("s") for one in source.ids]
 
 
 def fresh(test):  # type: ignore[no-untyped-def]
@@ -206,18 +206,18 @@ def fresh(test):  # type: ignore[no-untyped-def]
 
 @fresh
 def test_documents_reach_the_answer_that_comes_next() -> None:
-    note_retrieval(part(1, "a", "b"))
-    note_retrieval(part(2, "b", "c"))
-    note_retrieval(part(1, "d"))
+    note_retrieval(part(1, "a", "b"), "s")
+    note_retrieval(part(2, "b", "c"), "s")
+    note_retrieval(part(1, "d"), "s")
     # Each as of its own position: had they the oldest, a change of "c" at 2 would concern what was found after it.
-    assert current_sources() == (Source("c", 1, ("a", "b", "d")), Source("c", 2, ("b", "c")))
+    assert current_sources("s") == (Source("c", 1, ("a", "b", "d")), Source("c", 2, ("b", "c")))
 
 
 @fresh
 def test_outside_a_run_a_retrieval_after_an_answer_begins_anew() -> None:
-    note_retrieval(part(1, "a"))
+    note_retrieval(part(1, "a"), "s")
     assert ids() == ["a"] == ids()
-    note_retrieval(part(1, "b"))
+    note_retrieval(part(1, "b"), "s")
     assert ids() == ["b"]
 
 
@@ -226,9 +226,9 @@ def test_within_a_run_documents_add_up_through_threads_and_contexts() -> None:
     assert begin_trail() is not None
     assert begin_trail() is None
     with ThreadPoolExecutor(1) as threads:
-        threads.submit(contextvars.copy_context().run, note_retrieval, part(1, "a")).result()
+        threads.submit(contextvars.copy_context().run, note_retrieval, part(1, "a"), "s").result()
     assert ids() == ["a"]
-    contextvars.copy_context().run(note_retrieval, part(1, "b"))
+    contextvars.copy_context().run(note_retrieval, part(1, "b"), "s")
     assert ids() == ["a", "b"]
     end_trail()
     assert ids() == []
@@ -236,17 +236,17 @@ def test_within_a_run_documents_add_up_through_threads_and_contexts() -> None:
 
 @fresh
 def test_an_answer_in_a_run_is_made_from_what_was_retrieved_before_it() -> None:
-    note_retrieval(part(1, "a"))
+    note_retrieval(part(1, "a"), "s")
     begin_trail()
-    note_retrieval(part(1, "b"))
+    note_retrieval(part(1, "b"), "s")
     assert ids() == ["a", "b"]
     end_trail()
     begin_trail()
     assert ids() == ["a"]  # it may speak of what came before
-    note_retrieval(part(1, "c"))
+    note_retrieval(part(1, "c"), "s")
     assert ids() == ["c"]
     end_trail()
-    note_retrieval(part(1, "d"))
+    note_retrieval(part(1, "d"), "s")
     assert ids() == ["d"]
 
 
@@ -255,7 +255,7 @@ def test_what_a_run_only_retrieved_reaches_the_answer_after_it() -> None:
     for question in ("a", "b"):
         for one in (question, question.upper()):
             begin_trail()
-            note_retrieval(part(1, one))
+            note_retrieval(part(1, one), "s")
             end_trail()
         assert ids() == [question, question.upper()]
 
@@ -263,11 +263,11 @@ def test_what_a_run_only_retrieved_reaches_the_answer_after_it() -> None:
 @fresh
 def test_a_run_that_ends_in_another_context_has_ended() -> None:
     trail = begin_trail()
-    note_retrieval(part(1, "a"))
+    note_retrieval(part(1, "a"), "s")
     contextvars.Context().run(end_trail, trail)
     assert ids() == ["a"]
     assert begin_trail() is not None
-    note_retrieval(part(1, "b"))
+    note_retrieval(part(1, "b"), "s")
     assert ids() == ["b"]
 
 
@@ -277,7 +277,7 @@ def test_naming_what_is_made_from_no_documents_is_no_answer() -> None:
     def run() -> list[str]:
         library.find("red?")
         library.find("blue?")
-        return ids()
+        return [one for source in current_sources(library.cache._place) for one in source.ids]
 
     assert contextvars.Context().run(run) == ["1", "2"]
 
@@ -285,18 +285,25 @@ def test_naming_what_is_made_from_no_documents_is_no_answer() -> None:
 @fresh
 def test_what_a_run_found_is_there_for_an_answer_that_is_still_being_made() -> None:
     trail = begin_trail()
-    note_retrieval(part(1, "a"))
+    note_retrieval(part(1, "a"), "s")
     assert ids() == ["a"]
     end_trail(trail, answering=True)
     assert ids() == ["a"]
-    note_retrieval(part(1, "b"))
+    note_retrieval(part(1, "b"), "s")
     assert ids() == ["b"]
+
+
+@fresh
+def test_answers_in_another_store_know_nothing_of_a_corpus_that_it_cannot_follow() -> None:
+    note_retrieval(part(1, "a"), "s")
+    assert current_sources("another") == ()
+    assert ids() == ["a"]
 
 
 @fresh
 def test_a_trail_does_not_grow_for_ever() -> None:
     begin_trail()
     for number in range(50):
-        note_retrieval(part(number, *(f"{number}-{n}" for n in range(100))))
+        note_retrieval(part(number, *(f"{number}-{n}" for n in range(100))), "s")
     assert len(ids()) == 1000
     assert ids()[-1] == "49-99"

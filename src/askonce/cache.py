@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.codec import Codec
 from askonce.control import Control, check_name, current_control, positive_seconds
-from askonce.entry import Answer, Entry, Hit, Miss
+from askonce.entry import Answer, Entry, Hit, Miss, Source
 from askonce.errors import ConfigError
 from askonce.eviction import Budget, Policy, PolicyName
 from askonce.faces import Awaiting, Inline, run
@@ -27,7 +27,7 @@ from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
 from askonce.keys import Form, Unkeyable, key_of
 from askonce.near import NearTier
-from askonce.sources import current_sources
+from askonce.sources import current_sources, note_retrieval
 from askonce.stores import Store, default_url, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, Size
 from askonce.telemetry import Stats
@@ -103,6 +103,8 @@ class Cache:
         )
         self.store: Store = owned or store  # type: ignore[assignment]
         self._owned = owned
+        # Stores of equal URLs are one store; those in memory are each their own.
+        self._place = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
         self.namespace = namespace
         self._own_namespace = Control().namespace(namespace)
         self._guard = Guard(self.store, timeout_seconds)
@@ -147,7 +149,13 @@ class Cache:
             self._tell_once("a request is not cached, since it cannot be named", error)
             return None
         namespace = self._namespace_in_force()
-        return Request(namespace, key_of(namespace, digest), wishes, current_sources() if from_sources else ())
+        return Request(
+            namespace, key_of(namespace, digest), wishes, current_sources(self._place) if from_sources else ()
+        )
+
+    def note_retrieval(self, source: Source) -> None:
+        """Note that documents of a corpus in this cache's store were retrieved in the running context."""
+        note_retrieval(source, self._place)
 
     def _tell_once(self, what: str, why: Exception) -> None:
         """Warn of something that will happen with each request of a kind, but not each time."""

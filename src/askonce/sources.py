@@ -30,12 +30,12 @@ class Trail:
         self._lasting = lasting
         self._outer = outer
         self._lock = threading.Lock()
-        self._sources: list[Source] = []
+        self._sources: list[tuple[str, Source]] = []  # with the store that knows its corpus
         self._answered = False
         self._begins_anew = outer is not None and outer._answered
         self._ended = False
 
-    def add(self, source: Source) -> None:
+    def add(self, source: Source, store: str) -> None:
         """Note that documents were retrieved."""
         with self._lock:
             if self._begins_anew:
@@ -43,18 +43,18 @@ class Trail:
             if self._answered and not self._lasting:
                 self._sources.clear()
             self._answered = False
-            self._sources.append(source)
-            while sum(len(one.ids) for one in self._sources) > _MOST_DOCUMENTS and len(self._sources) > 1:
+            self._sources.append((store, source))
+            while sum(len(one.ids) for _, one in self._sources) > _MOST_DOCUMENTS and len(self._sources) > 1:
                 del self._sources[0]
 
-    def sources(self) -> tuple[Source, ...]:
-        """What an answer that is made now is made from: for each corpus and position, all ids."""
+    def sources(self, store: str) -> tuple[Source, ...]:
+        """What an answer that is made now is made from: for each corpus in a store and each position, all ids."""
         outer = self._outer
-        before = () if outer is None else outer.sources()
+        before = () if outer is None else outer.sources(store)
         with self._lock:
             self._answered = True
             ids: dict[tuple[str, int], dict[str, None]] = {}
-            for one in (*before, *self._sources):
+            for one in (*before, *(source for place, source in self._sources if place == store)):
                 ids.setdefault((one.corpus, one.position), {}).update(dict.fromkeys(one.ids))
             return tuple(Source(*place, tuple(its)) for place, its in ids.items())
 
@@ -70,9 +70,9 @@ class Trail:
             if left and self._outer is None:
                 self._outer = Trail(lasting=False)
             outer = self._outer
-        for one in left:
+        for store, source in left:
             assert outer is not None
-            outer.add(one)
+            outer.add(source, store)
 
 
 _trail: ContextVar[Trail | None] = ContextVar("askonce_trail", default=None)
@@ -114,16 +114,21 @@ def end_trail(trail: Trail | None = None, *, answering: bool = False) -> None:
         trail.end(answering=answering)
 
 
-def note_retrieval(source: Source) -> None:
-    """Note that documents were retrieved in the running context."""
+def note_retrieval(source: Source, store: str) -> None:
+    """Note that documents were retrieved in the running context.
+
+    Args:
+        source: which.
+        store: names the store that their corpus is in: only answers that are kept there can know of changes.
+    """
     trail = _current()
     if trail is None:
         trail = Trail(lasting=False)
         _trail.set(trail)
-    trail.add(source)
+    trail.add(source, store)
 
 
-def current_sources() -> tuple[Source, ...]:
-    """What an answer that is made now in the running context is made from."""
+def current_sources(store: str) -> tuple[Source, ...]:
+    """What an answer that is made now in the running context is made from, as far as a store can tell of it."""
     trail = _current()
-    return () if trail is None else trail.sources()
+    return () if trail is None else trail.sources(store)

@@ -779,7 +779,7 @@ async def test_runs_are_apart(retriever: CachedRetriever, corpus: Corpus, events
         await asyncio.gather(*(engine.aquery(topic) for topic in TOPICS))
         engine.query("red")
         engine.query("blue")
-        assert current_sources() == ()
+        assert current_sources(corpus.cache._place) == ()
 
     await apart(ask())
     assert sources_of(events) == {"2"}

@@ -21,7 +21,7 @@ from askonce.errors import ConfigError
 from askonce.keys import Form, Unkeyable, plain, question, request_form
 from askonce.langchain import documents as kept
 from askonce.langchain.identity import Identity, returns_all_it_weighs
-from askonce.sources import begin_trail, end_trail, note_retrieval
+from askonce.sources import begin_trail, end_trail
 from askonce.stores import Store
 from askonce.way import Request
 
@@ -236,7 +236,7 @@ class _Retrieval:
     def noted(self, found: list[Document]) -> list[Document]:
         """What was found, of which answers that are made from now on know."""
         position = _UNKNOWN_POSITION if self.position is None else self.position
-        note_retrieval(Source(self._owner.corpus.log, position, kept.ids_of(found)))
+        self._owner.cache.note_retrieval(Source(self._owner.corpus.log, position, kept.ids_of(found)))
         return found
 
 

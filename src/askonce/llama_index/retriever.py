@@ -23,7 +23,6 @@ from askonce.llama_index.identity import Identity, finds_by_nearness
 from askonce.llama_index.nodes import ids_of, pack, unpack
 from askonce.llama_index.runs import follow_runs
 from askonce.llama_index.twin import Twin
-from askonce.sources import note_retrieval
 from askonce.stores import Store
 from askonce.way import Request
 
@@ -215,7 +214,7 @@ class _Look:
 
     def fresh(self, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         """Note what was found."""
-        note_retrieval(
+        self.asker.corpus.cache.note_retrieval(
             Source(self.asker.corpus.log, _UNKNOWN if self.position is None else self.position, ids_of(nodes))
         )
         return nodes
@@ -227,7 +226,7 @@ class _Look:
         except Exception as error:
             logger.warning("askonce: a kept retrieval cannot be read, the retriever is asked: %s", error)
             return None
-        note_retrieval(Source(source.corpus, source.position, ids_of(nodes)))
+        self.asker.corpus.cache.note_retrieval(Source(source.corpus, source.position, ids_of(nodes)))
         return nodes
 
 

@@ -28,6 +28,7 @@ _NO_WAIT = contextlib.nullcontext()
 OLDEST = (6, 2)
 CONNECTIONS = 64
 """How many connections an event loop uses at once; more calls wait for one, at most for the timeout."""
+RETIRED_CLIENTS = 4
 READ_BATCH = 128
 """How many lookups of one turn of the event loop go into one command at most."""
 
@@ -43,6 +44,9 @@ class _Loop:
     ending: AsyncGenerator[None, None] = field(init=False)
     lookups: dict[bytes, list[_Lookup]] = field(default_factory=dict)
     reads: set[asyncio.Task[None]] = field(default_factory=set)
+    retired: list[Any] = field(default_factory=list)  # clients that failed; other tasks may still use them
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ready: bool = False  # the client of a cluster knows its nodes
     busy: bool = False  # a lookup is under way on its own; others that come meanwhile are sent together
     room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
 
@@ -104,6 +108,9 @@ class RedisStore(Store):
         while True:
             client = here.client
             try:
+                if self._server.kind == "cluster" and not here.ready:
+                    await self._get_ready(here)
+                    client = here.client
                 async with asyncio.timeout(self._timeout_seconds) if here.room.locked() else _NO_WAIT:
                     await here.room.acquire()
                 try:
@@ -116,12 +123,22 @@ class RedisStore(Store):
                 started = 0.0
                 await self._renew(here, client)
 
+    async def _get_ready(self, here: _Loop) -> None:
+        # When several tasks are the first at the same time, redis-py's asynchronous cluster client closes
+        # connections that some of them use already.
+        async with here.opening:
+            if not here.ready:
+                await here.client.initialize()
+                here.ready = True
+
     async def _renew(self, here: _Loop, failed: Any) -> None:
-        # redis-py's asynchronous cluster client does not look whether an idle connection is still open, as its
-        # pools do, so the next one that it takes may be closed too.
+        # Nor does it look whether an idle connection is still open, as redis-py's pools do, so the next one that
+        # it takes may be closed too.
         if self._server.kind == "cluster" and here.client is failed:
-            here.client = self._server.connect_async()
-            await connect.close_async(failed)
+            here.client, here.ready = self._server.connect_async(), False
+            here.retired.append(failed)
+            if len(here.retired) > RETIRED_CLIENTS:
+                await connect.close_async(here.retired.pop(0))
 
     def _may_be_stale(self, error: BaseException, started: float) -> bool:
         """Whether the server may have closed an idle connection, so that one more try on a new one is due."""
@@ -175,7 +192,8 @@ class RedisStore(Store):
             yield
         finally:
             self._loops.pop(asyncio.get_running_loop(), None)
-            await connect.close_async(here.client)
+            for client in (here.client, *here.retired):
+                await connect.close_async(client)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
