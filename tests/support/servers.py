@@ -205,6 +205,8 @@ class Server:
         """Every process stops where it stands: connections stay open, and nothing answers."""
         for node in self._own_nodes():
             node.send(signal.SIGSTOP)
+            while _state(node.pid) not in "TXZ":  # the signal takes effect a moment later
+                time.sleep(0.001)
 
     def resume(self) -> None:
         for node in self._own_nodes():
@@ -469,3 +471,11 @@ def _terminate(number: int, _: FrameType | None) -> None:
     close_all()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+def _state(pid: int) -> str:
+    """The letter of a process's state on Linux: ``T`` when it is stopped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
