@@ -27,7 +27,6 @@ BLOCK = re.compile(
 
 # How many answers and how many embeddings the comments of a page say that it asks the provider for.
 ASKED = {"docs/tutorials/langchain.md": (5, 3), "docs/tutorials/llama_index.md": (4, 4)}
-NOT_WHOLE_YET = ("keys.md", "retrieval.md")  # pages whose Python lacks imports
 
 
 def programs(page: Path) -> list[str]:
@@ -48,7 +47,7 @@ def programs(page: Path) -> list[str]:
 
 def pages() -> list[Path]:
     every = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return [page for page in every if "```python" in page.read_text() and page.name not in NOT_WHOLE_YET]
+    return [page for page in every if "```python" in page.read_text()]
 
 
 @pytest.fixture(scope="module")

@@ -57,8 +57,8 @@ class Cache:
         near_seconds: answers found in the store are held in this process for so long, and served without
             asking the store; other processes' invalidations are seen that much later. 0 for never.
         near_entries: how many of them are held.
-        lease_seconds: for how long identical requests wait for one that is under way, in this process and in
-            others; 0 to wait for this process's only.
+        lease_seconds: for how long others wait for a request under way of which only the look-up was seen (through
+            LangChain's `set_llm_cache`) and nothing since; 0 to not wait for other processes at all.
         encryption_keys: AES keys of 16, 24 or 32 bytes; the first seals what is kept, all of them open it.
         timeout_seconds: how long the store may take for one call before it is left out.
         clock: seconds since the epoch.
