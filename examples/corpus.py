@@ -31,6 +31,11 @@ class Chunk:
     title: str
     text: str
 
+    @property
+    def name(self) -> str:
+        """What the documents call it, and its id."""
+        return self.title.partition(":")[0]
+
 
 def stdlib_chunks(modules: Sequence[str] = MODULES) -> list[Chunk]:
     """The documentation of modules and of their public classes, methods and functions, without repetitions."""

@@ -1,12 +1,10 @@
-"""Retrieval-augmented answers with LangChain. askonce takes the two lines that name it; the rest is as ever."""
+"""Retrieval-augmented answers with LangChain. askonce takes the lines that name it; the rest is as ever."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 from corpus import Chunk
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.globals import set_llm_cache
@@ -14,11 +12,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnablePassthrough
+from langchain_core.vectorstores import InMemoryVectorStore
 
-from askonce import Cache
-from askonce.langchain import AskOnceCache, CachedEmbeddings
+from askonce import Cache, Corpus
+from askonce.langchain import AskOnceCache, CachedEmbeddings, CachedRetriever, watch
 
 PROMPT = ChatPromptTemplate(
     [
@@ -29,21 +27,8 @@ PROMPT = ChatPromptTemplate(
 )
 
 
-class Nearest(BaseRetriever):
-    """The pieces of documentation whose vectors are nearest to the question's."""
-
-    chunks: Sequence[Chunk]
-    vectors: Any  # an array, one row for each chunk
-    embeddings: Embeddings
-    count: int = 5
-
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        scores = self.vectors @ np.array(self.embeddings.embed_query(query))
-        return [Document(self.chunks[index].text) for index in np.argsort(-scores)[: self.count]]
-
-
 class LangChainRAG:
-    """A retriever, a prompt and a model in a chain."""
+    """A vector store, a retriever, a prompt and a model in a chain."""
 
     def __init__(
         self,
@@ -52,13 +37,22 @@ class LangChainRAG:
         model: BaseChatModel,
         embeddings: Embeddings,
         answers: Cache,
+        retrieved: Cache,
         embedded: Cache,
     ) -> None:
-        self.answers, self.embedded = answers, embedded
+        self.answers, self.retrieved, self.embedded = answers, retrieved, embedded
         set_llm_cache(AskOnceCache(answers))
-        cached_embeddings = CachedEmbeddings(embeddings, embedded)
-        retriever = Nearest(chunks=chunks, vectors=np.array(vectors), embeddings=cached_embeddings)
-        context = itemgetter("question") | retriever | _text_of
+        store = InMemoryVectorStore(CachedEmbeddings(embeddings, embedded))
+        for chunk, vector in zip(
+            chunks, np.array(vectors), strict=True
+        ):  # as add_documents, which would embed again
+            fields = {"vector": vector, "text": chunk.title, "metadata": {"text": chunk.text}}
+            store.store[chunk.name] = {"id": chunk.name, **fields}
+        # From here on, what is written or deleted is a change.
+        corpus = Corpus(retrieved, name="python-langchain")
+        self._store = watch(store, corpus)
+        self.retriever = CachedRetriever(self._store.as_retriever(search_kwargs={"k": 5}), corpus=corpus)
+        context = itemgetter("question") | self.retriever | _text_of
         self._chain = RunnablePassthrough.assign(context=context) | PROMPT | model | StrOutputParser()
 
     def converse(self, questions: Sequence[str]) -> Iterator[str]:
@@ -69,9 +63,19 @@ class LangChainRAG:
             history += [HumanMessage(question), AIMessage(answer)]
             yield answer
 
+    def write(self, chunks: Iterable[Chunk]) -> None:
+        """Add documents, or write them anew."""
+        self._store.add_documents(
+            [Document(chunk.title, id=chunk.name, metadata={"text": chunk.text}) for chunk in chunks]
+        )
+
+    def delete(self, name: str) -> None:
+        """Delete a document."""
+        self._store.delete([name])
+
     def close(self) -> None:
         set_llm_cache(None)
 
 
 def _text_of(documents: list[Document]) -> str:
-    return "\n".join(document.page_content for document in documents)
+    return "\n".join(document.metadata["text"] for document in documents)

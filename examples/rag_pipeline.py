@@ -1,8 +1,9 @@
 """Questions about Python, answered from its own documentation: first by LangChain, then by LlamaIndex.
 
 The documentation is embedded by MiniLM, which runs here. The answers come from an offline stand-in, or from the
-model that ``--model`` names. askonce keeps both, so that what was asked before costs neither time nor money: some
-questions are asked twice within a run, and in a second run all of them were asked before.
+model that ``--model`` names. askonce keeps what was embedded, what was found and what was answered, so that what
+was asked before costs neither time nor money: some questions are asked twice within a run, and in a second run all
+of them were asked before. Half way, documents change, and what was asked is asked again: see ``changes.py``.
 """
 
 import argparse
@@ -14,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from changes import Documents, change
 from corpus import MODULES, Chunk, stdlib_chunks
 from offline_model import PRICED_AS
-from report import Part, report
+from report import Change, Part, report
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -37,10 +39,11 @@ class Embeddings(Protocol):
     def embed_documents(self, texts: list[str]) -> list[list[float]]: ...
 
 
-class Pipeline(Protocol):
-    """What `LangChainRAG` and `LlamaIndexRAG` have in common; ``answers`` and ``embedded`` are their caches."""
+class Pipeline(Documents, Protocol):
+    """What `LangChainRAG` and `LlamaIndexRAG` have in common; the attributes are their caches."""
 
     answers: Cache
+    retrieved: Cache
     embedded: Cache
 
     def converse(self, questions: list[str]) -> Iterator[str]: ...
@@ -110,6 +113,7 @@ def open_reachable(url: str) -> Store:
 def greet(console: Console, store: Store, model: str | None, questions: int) -> None:
     entries = store.size(NAMESPACE).entries
     console.print(f"{questions} questions about Python go through LangChain, and then through LlamaIndex.")
+    console.print("Half way, documents change, and what was asked until then is asked again.")
     if entries:
         console.print(f"The cache at {store.url} holds {entries:,} entries from an earlier run.", soft_wrap=True)
     else:
@@ -142,13 +146,13 @@ def run(
     with cache() as embedded:
         started = time.monotonic()
         vectors = embed(console, CachedEmbeddings(embeddings, embedded), chunks)
-        parts = [Part("documentation", 0, time.monotonic() - started, Stats(), embedded.stats())]
-    with cache() as answers, cache() as embedded:
-        chain = LangChainRAG(chunks, vectors, chat_model, embeddings, answers, embedded)
-        parts.append(ask(console, "LangChain", chain, conversations, show=0))
-    with cache() as answers, cache() as embedded:
-        engine = LlamaIndexRAG(chunks, vectors, llm, embed_model, answers, embedded)
-        parts.append(ask(console, "LlamaIndex", engine, conversations, show=1))
+        parts = [Part("documentation", 0, time.monotonic() - started, Stats(), Stats(), embedded.stats(), [])]
+    with cache() as answers, cache() as retrieved, cache() as embedded:
+        chain = LangChainRAG(chunks, vectors, chat_model, embeddings, answers, retrieved, embedded)
+        parts.append(ask(console, "LangChain", chain, chunks, conversations, show=0))
+    with cache() as answers, cache() as retrieved, cache() as embedded:
+        engine = LlamaIndexRAG(chunks, vectors, llm, embed_model, answers, retrieved, embedded)
+        parts.append(ask(console, "LlamaIndex", engine, chunks, conversations, show=1))
     return parts
 
 
@@ -161,17 +165,44 @@ def embed(console: Console, embeddings: Embeddings, chunks: list[Chunk]) -> list
     return vectors
 
 
-def ask(console: Console, name: str, pipeline: Pipeline, conversations: list[list[str]], show: int) -> Part:
-    """Ask all questions, one after the other, and print one of the answers."""
-    asked = [question for questions in conversations for question in questions]
-    replies = (reply for questions in conversations for reply in pipeline.converse(questions))
+def ask(
+    console: Console, name: str, pipeline: Pipeline, chunks: list[Chunk], conversations: list[list[str]], show: int
+) -> Part:
+    """Ask all questions, with the changes of the documents half way, and print one of the answers."""
+    middle = (len(conversations) + 1) // 2
     started = time.monotonic()
-    answered = list(progress(console, replies, len(asked), f"Asking through {name}"))
+    answered = list(exchange(console, pipeline, conversations[:middle], f"Asking through {name}"))
+    asked_so_far = [list(questions) for questions in dict.fromkeys(map(tuple, conversations[:middle]))]
+    with closing(change(pipeline, chunks)) as events:
+        changes = [ask_again(console, pipeline, event, asked_so_far) for event in events]
+    answered += exchange(console, pipeline, conversations[middle:], f"Asking through {name}")
     seconds = time.monotonic() - started
     pipeline.close()
-    for question, answer in list(zip(asked, answered, strict=True))[show : show + 1]:
+    for question, answer in answered[show : show + 1]:
         console.print(f"\n[bold]{name}[/bold] was asked: {escape(question)}\nand answered: {escape(answer)}")
-    return Part(name, len(asked), seconds, pipeline.answers.stats(), pipeline.embedded.stats())
+    caches = pipeline.answers.stats(), pipeline.retrieved.stats(), pipeline.embedded.stats()
+    return Part(name, len(answered) + sum(one.asked for one in changes), seconds, *caches, changes)
+
+
+def ask_again(console: Console, pipeline: Pipeline, event: str, conversations: list[list[str]]) -> Change:
+    """Ask questions after a change, and see which are not answered from the cache."""
+    made, looked_for = pipeline.answers.stats().misses, pipeline.retrieved.stats().misses
+    asked, anew = 0, []
+    for question, _ in exchange(console, pipeline, conversations, f"{event}: asking again"):
+        asked += 1
+        if pipeline.answers.stats().misses > made:
+            anew.append(question)
+        made = pipeline.answers.stats().misses
+    return Change(event, asked, pipeline.retrieved.stats().misses - looked_for, anew)
+
+
+def exchange(
+    console: Console, pipeline: Pipeline, conversations: list[list[str]], label: str
+) -> Iterator[tuple[str, str]]:
+    """Ask questions, one after the other; each with its answer."""
+    asked = [question for questions in conversations for question in questions]
+    replies = (reply for questions in conversations for reply in pipeline.converse(questions))
+    return zip(asked, progress(console, replies, len(asked), label), strict=True)
 
 
 def progress(console: Console, items: Iterable[T], total: int, label: str) -> Iterable[T]:

@@ -1,28 +1,53 @@
-"""What the demo prints in the end: a table of what was asked, made and saved, and what to try next."""
+"""What the demo prints in the end: what was asked, made and saved, what documents changed, and what to try next."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from askonce import Stats
 
 
 @dataclass(frozen=True)
+class Change:
+    """What a change of documents brought about.
+
+    Attributes:
+        event: what happened.
+        asked: how many questions were asked again.
+        retrievals: how many of them were looked up in the documents again.
+        anew: those whose answers were made anew.
+    """
+
+    event: str
+    asked: int
+    retrievals: int
+    anew: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Part:
-    """What one part of the run took; ``answers`` and ``embedded`` are the counts of its two caches."""
+    """What one part of the run took; ``answers``, ``retrieved`` and ``embedded`` are the counts of its caches."""
 
     name: str
     questions: int
     seconds: float
     answers: Stats
+    retrieved: Stats
     embedded: Stats
+    changes: Sequence[Change]
 
     @property
     def calls(self) -> int:
         """How often the model was asked."""
         return self.answers.misses + self.answers.bypassed
+
+    @property
+    def retrievals(self) -> int:
+        """How often documents were looked for."""
+        return self.retrieved.misses + self.retrieved.bypassed
 
     @property
     def embeddings(self) -> int:
@@ -31,13 +56,15 @@ class Part:
 
     @property
     def saved_seconds(self) -> float:
-        return self.answers.saved_seconds + self.embedded.saved_seconds
+        return sum(one.saved_seconds for one in (self.answers, self.retrieved, self.embedded))
 
 
 ROWS: list[tuple[str, str, Callable[[Part], float]]] = [
     ("questions asked", "{:,}", lambda part: part.questions),
     ("model calls made", "{:,}", lambda part: part.calls),
     ("model calls saved", "{:,}", lambda part: part.answers.hits),
+    ("retrievals made", "{:,}", lambda part: part.retrievals),
+    ("retrievals saved", "{:,}", lambda part: part.retrieved.hits),
     ("embeddings made", "{:,}", lambda part: part.embeddings),
     ("embeddings saved", "{:,}", lambda part: part.embedded.hits),
     ("seconds waited", "{:,.1f}", lambda part: part.seconds),
@@ -66,11 +93,43 @@ def report(console: Console, parts: Sequence[Part], prices: str) -> None:
         table.add_row(label, *map(form.format, values), form.format(sum(values)))
     console.print()
     console.print(table)
+    report_changes(console, [part for part in parts if part.changes])
     seconds = sum(part.saved_seconds for part in parts)
     usd = sum(part.answers.saved_usd for part in parts)
     console.print(f"\n[bold]In this run askonce saved {seconds:,.0f} seconds and ${usd:.2f}.[/bold]")
-    if any(part.calls or part.embeddings for part in parts):
-        console.print("Now run it again: what it asked this time costs nothing next time.")
+    if any(part.embeddings for part in parts):
+        console.print("Now run it again: next time only the changes of documents cost anything.")
     else:
-        console.print("Nothing was asked or embedded twice. To start anew: make demo ARGS=--fresh")
+        console.print("Only the changes cost model calls. To start anew: make demo ARGS=--fresh")
     console.print('Over a server: make demo ARGS="--store redis://localhost:6379/0"')
+
+
+def report_changes(console: Console, parts: Sequence[Part]) -> None:
+    """Print what each change of documents brought about."""
+    if not parts:
+        return
+    table = Table(show_lines=True)
+    table.add_column("change, and which questions were answered anew")
+    for part in parts:
+        table.add_column(f"made anew by {part.name}", no_wrap=True)
+    for changes in zip(*(part.changes for part in parts), strict=True):
+        questions = dict.fromkeys(question for change in changes for question in change.anew)
+        what = "\n".join([changes[0].event, *(f"- {escape(question)}" for question in questions)])
+        table.add_row(what, *map(_made_anew, changes))
+    console.print("\nHalf way documents changed, and what was asked until then was asked again:")
+    console.print(table)
+    console.print(
+        "A deletion concerns only the retrievals that returned the document. A new text\n"
+        "may be what any question looks for, so all retrievals are made anew, but\n"
+        "answers only where what was found is another."
+    )
+
+
+def _made_anew(change: Change) -> str:
+    kept = change.asked - len(change.anew)
+    made = f"{_count(change.retrievals, 'retrieval')}, {_count(len(change.anew), 'answer')};"
+    return f"{made}\n{kept} of {change.asked} answers cached"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
