@@ -7,12 +7,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
-_FLUSH_AT = 64
+_FLUSH_AT = 512
 _FLUSH_EVERY_SECONDS = 1.0
 
 
 class HitBuffer:
-    """Counts hits by namespace and key, and hands them over at 64 hits, after a second, or when closed.
+    """Counts hits by namespace and key, and hands them over after a second, at 512 hits, or when closed.
 
     Args:
         flush: takes a namespace and the hits of its keys; must not raise.
