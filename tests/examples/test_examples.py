@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,17 @@ def llama_index_texts(pipeline: LlamaIndexRAG, question: str) -> list[str]:
     return [found.text for found in pipeline.retriever.retrieve(question)]
 
 
+@pytest.fixture
+def event_loop_to_leave() -> Iterator[None]:
+    """LlamaIndex's synchronous calls make an event loop where there is none, and leave it open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("event_loop_to_leave")
 @pytest.mark.filterwarnings("ignore:.langchain-community. is being sunset")  # LlamaIndex imports it if it is there
 @pytest.mark.parametrize(
     ("make", "texts"), [(langchain_rag, langchain_texts), (llama_index_rag, llama_index_texts)]
