@@ -20,6 +20,7 @@ FLOORS = [
     {"leases"},
     {"way"},
     {"cache"},
+    {"sharing"},
     {"corpus"},
     {"testing"},
     {"langchain", "llama_index"},

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from askonce import Cache, ConfigError, StoreUnavailable, control
-from askonce.cache import parse_bytes, shared_cache
 from askonce.entry import Answer, Hit, Miss, Usage
+from askonce.eviction import parse_bytes
 from askonce.keys import Form, Unkeyable
+from askonce.sharing import shared_cache
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from askonce.way import Request

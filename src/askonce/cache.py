@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
-import re
 import threading
 import time
 import weakref
@@ -21,7 +20,7 @@ from askonce.codec import Codec
 from askonce.control import Control, check_name, current_control, positive_seconds
 from askonce.entry import Answer, Entry, Hit, Miss, Source
 from askonce.errors import ConfigError
-from askonce.eviction import Budget, Policy, PolicyName
+from askonce.eviction import Budget, Policy, PolicyName, parse_bytes
 from askonce.faces import Awaiting, Inline, run
 from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
@@ -557,58 +556,3 @@ def _policy(name: str) -> Policy:
         return Policy(name)
     except ValueError:
         raise ConfigError(f"eviction is one of gdsf, lec, lru, lfu, ttl; got {name!r}") from None
-
-
-def shared_cache(store: str | Store | Cache | None, options: dict[str, Any]) -> Cache:
-    """The cache that an adapter is to use.
-
-    Args:
-        store: a cache, which is used as it is, or what `Cache` takes.
-        options: further arguments of `Cache`. Equal URLs with equal options share one cache in this process,
-            so that models that are made for each request still wait for one another and share connections.
-
-    Raises:
-        ConfigError: a cache is given and options too, or `Cache` raises it.
-    """
-    if isinstance(store, Cache):
-        if options:
-            raise ConfigError(f"{', '.join(options)}: give options to the Cache, not beside it")
-        return store
-    if isinstance(store, Store):
-        return Cache(store, **options)
-    name = (store, tuple(sorted((key, repr(value)) for key, value in options.items())))
-    with _sharing:
-        cache = _shared.get(name)
-        if cache is None or not cache._finalizer.alive:
-            cache = _shared[name] = Cache(store, **options)
-        return cache
-
-
-_shared: weakref.WeakValueDictionary[Any, Cache] = weakref.WeakValueDictionary()
-_sharing = threading.Lock()
-
-_UNITS = {
-    "": 1,
-    "K": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "KI": 2**10,
-    "MI": 2**20,
-    "GI": 2**30,
-    "TI": 2**40,
-}
-
-
-def parse_bytes(size: int | str | None) -> int | None:
-    """A number of bytes from a number or a text such as ``"2GB"``, ``"512 MiB"`` or ``"1.5g"``.
-
-    Raises:
-        ConfigError: the text is none of these.
-    """
-    if not isinstance(size, str):
-        return size
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?\s*", size.upper())
-    if match is None:
-        raise ConfigError(f"{size!r} is no size; write for example '500MB' or '2GiB'")
-    return int(float(match[1]) * _UNITS[match[2] or ""])

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
-from askonce.cache import Cache, shared_cache
+from askonce.cache import Cache
 from askonce.changes import ADDED, changed
 from askonce.control import Control
 from askonce.errors import ConfigError
+from askonce.sharing import shared_cache
 from askonce.stores import Store
 
 

@@ -26,6 +26,7 @@ language; ``askonce.testing`` checks each against one model.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -115,3 +116,30 @@ class Budget:
 
 
 UNLIMITED = Budget()
+
+
+_UNITS = {
+    "": 1,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "KI": 2**10,
+    "MI": 2**20,
+    "GI": 2**30,
+    "TI": 2**40,
+}
+
+
+def parse_bytes(size: int | str | None) -> int | None:
+    """A number of bytes from a number or a text such as ``"2GB"``, ``"512 MiB"`` or ``"1.5g"``.
+
+    Raises:
+        ConfigError: the text is none of these.
+    """
+    if not isinstance(size, str):
+        return size
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?\s*", size.upper())
+    if match is None:
+        raise ConfigError(f"{size!r} is no size; write for example '500MB' or '2GiB'")
+    return int(float(match[1]) * _UNITS[match[2] or ""])

@@ -12,13 +12,14 @@ import msgspec
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from askonce.cache import Cache, shared_cache
+from askonce.cache import Cache
 from askonce.entry import Answer, Hit, Miss
 from askonce.errors import ConfigError
 from askonce.keys import Form, Unkeyable
 from askonce.langchain.parameters import parameters_of
 from askonce.langchain.payload import pack, unpack
 from askonce.langchain.requests import Digests, form_of
+from askonce.sharing import shared_cache
 from askonce.stores import Store
 from askonce.telemetry import Stats
 from askonce.way import Request

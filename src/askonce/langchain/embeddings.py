@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from langchain_core.embeddings import Embeddings
 
-from askonce.cache import Cache, shared_cache
+from askonce.cache import Cache
 from askonce.entry import Answer, Hit, Miss
 from askonce.errors import AskOnceError, ConfigError
 from askonce.keys import VERSION, Form, Unkeyable, model_form, text
+from askonce.sharing import shared_cache
 from askonce.stores import Store
 from askonce.way import Request
 

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 
-from askonce.cache import Cache, shared_cache
+from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.langchain import chat, completions
 from askonce.langchain.asking import LimitMisses
+from askonce.sharing import shared_cache
 from askonce.stores import Store
 
 Model = TypeVar("Model", bound=BaseChatModel | BaseLLM)

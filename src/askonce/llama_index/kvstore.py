@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from llama_index.core.storage.kvstore.types import DEFAULT_BATCH_SIZE, DEFAULT_COLLECTION, BaseKVStore
 
-from askonce.cache import Cache, shared_cache
+from askonce.cache import Cache
 from askonce.entry import Answer, Entry, Hit
 from askonce.keys import Form
+from askonce.sharing import shared_cache
 from askonce.stores import Store
 from askonce.way import Request
 

@@ -12,7 +12,7 @@ from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from askonce.cache import Cache, shared_cache
+from askonce.cache import Cache
 from askonce.corpus import Corpus
 from askonce.entry import Answer, Hit, Source
 from askonce.errors import ConfigError
@@ -23,6 +23,7 @@ from askonce.llama_index.identity import Identity, finds_by_nearness
 from askonce.llama_index.nodes import ids_of, pack, unpack
 from askonce.llama_index.runs import follow_runs
 from askonce.llama_index.twin import Twin
+from askonce.sharing import shared_cache
 from askonce.stores import Store
 from askonce.way import Request
 

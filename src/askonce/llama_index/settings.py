@@ -11,11 +11,12 @@ from llama_index.core import Settings
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 
-from askonce.cache import Cache, shared_cache
+from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.llama_index.embedding import CachedEmbedding
 from askonce.llama_index.llm import cached
 from askonce.llama_index.twin import Link, Twin, original
+from askonce.sharing import shared_cache
 from askonce.stores import Store
 from askonce.telemetry import Stats
 
