@@ -158,15 +158,18 @@ class Handle:
             self._open = connect(self._path, self._timeout_seconds)
         return self._open
 
-    def space(self, namespace: str) -> int:
-        """The number of a namespace, kept once it is known; 0 while nothing was ever written to it."""
-        connection = self.connection  # first: another file has other numbers
+    def space(self, namespace: str) -> tuple[sqlite3.Connection, int]:
+        """The open connection, and the number of a namespace there: 0 while nothing was ever written to it.
+
+        They belong together: the next use of `connection` may open another file, with other numbers.
+        """
+        connection = self.connection
         space = self._spaces.get(namespace, 0)
         if not space:
             row = connection.execute(sql.FIND_SPACE, (namespace,)).fetchone()
             if row:
                 space = self._spaces[namespace] = row[0]
-        return space
+        return connection, space
 
     def close(self) -> None:
         """Close the connection if it is open; the caller holds the lock."""

@@ -74,7 +74,8 @@ class SQLiteStore(Store):
         handle = self._connections.reader()
         try:
             with handle.lock:
-                row = handle.connection.execute(sql.GET, (handle.space(namespace), key)).fetchone()
+                connection, space = handle.space(namespace)
+                row = connection.execute(sql.GET, (space, key)).fetchone()
         except sqlite3.Error as error:
             raise translate(error, self._connections.path) from error
         if row is None or (row[1] is not None and row[1] <= self._clock()):
@@ -93,13 +94,15 @@ class SQLiteStore(Store):
 
     def size(self, namespace: str) -> Size:
         with self._connections.reading() as handle:
-            row = handle.connection.execute(sql.SIZE, (handle.space(namespace), self._clock())).fetchone()
+            connection, space = handle.space(namespace)
+            row = connection.execute(sql.SIZE, (space, self._clock())).fetchone()
         return Size(*row) if row else Size()
 
     def _page(self, namespace: str, after: bytes) -> list[tuple[bytes, bytes]]:
         rows, size_bytes = [], 0
         with self._connections.reading() as handle:
-            cursor = handle.connection.execute(sql.SCAN, (handle.space(namespace), after, self._clock(), PAGE_ROWS))
+            connection, space = handle.space(namespace)
+            cursor = connection.execute(sql.SCAN, (space, after, self._clock(), PAGE_ROWS))
             for key, value in cursor:
                 rows.append((key, value))
                 size_bytes += len(value)
@@ -216,7 +219,7 @@ class SQLiteStore(Store):
 
     def log_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
         with self._connections.reading() as handle:
-            space, connection = handle.space(namespace), handle.connection
+            connection, space = handle.space(namespace)
             connection.execute("BEGIN")  # both reads see one state
             try:
                 state = connection.execute(sql.LOG_STATE, (space,)).fetchone()
