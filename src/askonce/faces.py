@@ -16,7 +16,7 @@ T = TypeVar("T")
 class Inline:
     """How a synchronous caller meets the store and the flights: every step is done before it returns.
 
-    The way of a request (``askonce.cache``) is written once, with ``await``. Driven by `run` over this class it
+    The way of a request (``askonce.way``) is written once, with ``await``. Driven by `run` over this class it
     never suspends, so that it runs without an event loop; over `Awaiting` it runs on one.
     """
 
