@@ -4,6 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.up-to-date
 DOCS_STAMP := .venv/.docs-up-to-date
+BENCH_STAMP := .venv/.bench-up-to-date
 
 .PHONY: help setup test lint format demo bench docs clean
 
@@ -32,14 +33,18 @@ format: $(STAMP) ## format, and mend what ruff can mend
 demo: $(STAMP) ## a RAG application, with and without askonce (ARGS="--help")
 	@$(BIN)/python examples/rag_pipeline.py $(ARGS)
 
-bench: $(STAMP) ## measure hits and misses of every store
-	@$(BIN)/python -m benchmarks.hits $(ARGS)
+bench: $(BENCH_STAMP) ## measure one of benchmarks/ (BENCH=hits|retrieval|semantic|prefix|eviction|…, ARGS="--help")
+	@$(BIN)/python -m benchmarks.$(or $(BENCH),hits) $(ARGS)
 
 docs: $(DOCS_STAMP) ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(DOCS_STAMP): $(STAMP)
 	@scripts/setup --group docs
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	@scripts/setup --group bench
 	@touch $@
 
 clean: ## remove all that the other targets made
