@@ -17,6 +17,7 @@ FLOORS = [
     {"stores", "telemetry"},
     {"changes", "guard"},
     {"faces"},
+    {"semantic"},
     {"leases"},
     {"way"},
     {"cache"},

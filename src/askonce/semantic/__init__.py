@@ -1,0 +1,1 @@
+"""Answers to questions that mean the same, with a bound on the share of wrong ones."""
