@@ -77,6 +77,8 @@ class Answer:
         empty: it says nothing.
         ttl_seconds: a time to live of its own, if shorter than that in force.
         sources: the documents that it was found in; `Way` adds those that it was made from.
+        cost_usd: what it cost in dollars, where that is known better than by usage and price: several models
+            were asked for it.
     """
 
     payload: bytes
@@ -86,6 +88,7 @@ class Answer:
     empty: bool = False
     ttl_seconds: float | None = None
     sources: tuple[Source, ...] = ()
+    cost_usd: float | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

@@ -336,6 +336,7 @@ class Way:
 
     def _entry(self, request: Request, answer: Answer, seconds: float) -> Entry:
         now = self._clock()
+        cost = answer.cost_usd
         sources = answer.sources or request.sources
         tags = dict.fromkeys(tag for source in sources for tag in source.tags)
         fresh_until = self._freshness.fresh_until(now, request.control.ttl_seconds)
@@ -346,7 +347,7 @@ class Way:
             created_at=now,
             fresh_until=fresh_until,
             cost_seconds=seconds,
-            cost_usd=pricing.cost_usd(answer.model, answer.usage),
+            cost_usd=pricing.cost_usd(answer.model, answer.usage) if cost is None else cost,
             usage=answer.usage,
             tags=(*request.control.tags, *tags),
             sources=sources,
