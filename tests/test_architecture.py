@@ -23,6 +23,7 @@ FLOORS = [
     {"cache"},
     {"sharing"},
     {"corpus"},
+    {"prefix"},
     {"testing"},
     {"langchain", "llama_index"},
 ]
