@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "askonce"
 FLOORS = [
     {"errors"},
     {"eviction", "entry", "keys"},
-    {"codec", "messages", "control", "freshness", "flight", "pricing", "near", "hits", "sources"},
+    {"codec", "messages", "control", "asked", "freshness", "flight", "pricing", "near", "hits", "sources"},
     {"stores", "telemetry"},
     {"changes", "guard"},
     {"faces"},

@@ -1,0 +1,248 @@
+"""What is compared of a request, and the law of partitions: equal exactly if all else is equal."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.load import dumps
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.llms import MockLLM
+
+from askonce.asked import Asked
+from askonce.langchain.requests import form_of
+from askonce.llama_index.form import chat_form, completion_form
+from askonce.semantic.question import LONGEST, is_elliptical, question_of
+from askonce.semantic.values import Question
+
+LLM_STRING = "[('model', 'm'), ('temperature', 0.5)]"
+ASKED = "How do I reset my password?"
+
+
+def langchain(*messages: BaseMessage, parameters: str = LLM_STRING, **options: Any) -> Question | None:
+    body = form_of(dumps(list(messages)), parameters).body
+    return question_of(body, options.pop("namespace", "default"), **options)
+
+
+def llama_index(*messages: ChatMessage, call: Any = None, **options: Any) -> Question | None:
+    return question_of(chat_form(MockLLM(), messages, call or {}).body, "default", **options)
+
+
+def partition(question: Question | None) -> bytes:
+    assert question is not None
+    assert len(question.partition) == 16
+    return question.partition
+
+
+# -- the law ---------------------------------------------------------------------------------------------------
+
+words = st.text("ab {é\n", max_size=5)
+message = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": words})
+bodies = st.fixed_dictionaries(
+    {
+        "version": st.integers(1, 2),
+        "kind": st.just("chat"),
+        "model": st.fixed_dictionaries({"model": words, "call": st.dictionaries(words, words | st.integers())}),
+        "messages": st.lists(message, max_size=3),
+    }
+)
+
+
+def asking(body: dict[str, Any], content: Any) -> dict[str, Any]:
+    return {**body, "messages": [*body["messages"], {"role": "user", "content": content}]}
+
+
+@given(bodies, bodies, words, words)
+def test_partitions_are_equal_exactly_if_all_but_the_question_is(
+    one: dict[str, Any], other: dict[str, Any], here: str, there: str
+) -> None:
+    first = question_of(asking(one, "What is the daily limit of a card?"), here)
+    second = question_of(asking(copy.deepcopy(other), "Which documents prove my address?"), there)
+    assert (partition(first) == partition(second)) == ((one, here) == (other, there))
+
+
+@given(words, words, words, words)
+def test_what_stands_around_a_named_question_must_be_equal_too(
+    before: str, after: str, earlier: str, later: str
+) -> None:
+    body = {"version": 1, "kind": "completion", "model": {}}
+    first = question_of({**body, "prompt": f"{before}Which one?{after}"}, "n", asked="Which one?")
+    second = question_of({**body, "prompt": f"{earlier}And what?{later}"}, "n", asked=" And what? ")
+    assert (partition(first) == partition(second)) == ((before, after) == (earlier, later))
+
+
+def test_equal_meaning_is_one_partition_in_both_frameworks() -> None:
+    cafe, composed = "Cafe\u0301 rules\r\n", "Caf\u00e9 rules\n"
+    one = langchain(SystemMessage(cafe), HumanMessage(ASKED, id="1"))
+    other = langchain(SystemMessage(composed), HumanMessage([{"type": "text", "text": "I lost my password  "}]))
+    assert one is not None and one.text == ASKED
+    assert partition(one) == partition(other)
+    assert partition(llama_index(ChatMessage("What is a card for?"))) == partition(
+        llama_index(ChatMessage(blocks=[TextBlock(text="Where is the bank?")]))
+    )
+
+
+def test_model_parameters_tools_and_namespace_part_requests() -> None:
+    asked = HumanMessage(ASKED)
+    told = [
+        langchain(asked),
+        langchain(asked, parameters="[('model', 'm'), ('temperature', 0.6)]"),
+        langchain(asked, parameters="[('model', 'm'), ('temperature', 0.5), ('tools', [{'name': 'f'}])]"),
+        langchain(asked, namespace="other"),
+        langchain(SystemMessage("Be brief"), asked),
+        langchain(HumanMessage(ASKED, name="Ann")),
+        question_of(form_of(ASKED, LLM_STRING).body, "default"),
+        question_of(completion_form(MockLLM(), ASKED, False, {}).body, "default"),
+        llama_index(ChatMessage(ASKED)),
+    ]
+    assert len({partition(one) for one in told}) == len(told)
+    assert {one.text for one in told if one} == {ASKED}
+
+
+# -- what is kept out ------------------------------------------------------------------------------------------
+
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+CALL = {"name": "f", "args": {}, "id": "1"}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [HumanMessage(" \n")],
+        [HumanMessage("word " * LONGEST)],
+        [SystemMessage(ASKED)],
+        [HumanMessage(ASKED), AIMessage("Well,")],
+        [HumanMessage(ASKED), AIMessage("", tool_calls=[CALL]), ToolMessage("42", tool_call_id="1")],
+        [HumanMessage([{"type": "text", "text": ASKED}, IMAGE])],
+        [HumanMessage([{"type": "text", "text": "Use this rule."}, {"type": "text", "text": ASKED}])],
+        [HumanMessage([{"type": "tool_result", "tool_use_id": "1", "content": "42"}])],
+        [HumanMessage("Context:\nCards are free.\n\nQuestion: " + ASKED)],
+        [HumanMessage("<documents>Cards are free.</documents> " + ASKED)],
+    ],
+    ids=lambda messages: messages[-1].type + str(len(messages)) if messages else "none",
+)
+def test_what_is_more_than_one_question_is_not_compared(messages: list[BaseMessage]) -> None:
+    assert langchain(*messages) is None
+
+
+def test_earlier_tool_calls_and_images_are_part_of_an_equal_history() -> None:
+    earlier = [
+        HumanMessage([{"type": "text", "text": "And this?"}, IMAGE]),
+        AIMessage("", tool_calls=[CALL]),
+        ToolMessage("42", tool_call_id="1"),
+        AIMessage("It is 42."),
+    ]
+    assert langchain(*earlier, HumanMessage(ASKED)) is not None
+
+
+def test_images_of_llama_index_are_seen() -> None:
+    message = ChatMessage(blocks=[TextBlock(text=ASKED), ImageBlock(url="https://example.org/a.png")])
+    assert llama_index(message) is None
+
+
+@pytest.mark.parametrize("call", [{"n": 2}, {"generation_config": {"candidate_count": 3}}])
+def test_a_request_for_several_answers_is_not_compared(call: dict[str, Any]) -> None:
+    assert llama_index(ChatMessage(ASKED), call=call) is None
+    assert langchain(HumanMessage(ASKED), parameters=f"{[('model', 'm'), *call.items()]}") is None
+    assert llama_index(ChatMessage(ASKED), call={"n": 1}) is not None
+
+
+ELLIPTICAL = """
+And in Spain, what is the fee there?|Why?|ok|What about students under 18?|How much does it cost?|Can they do that?
+Is this also true for companies?|Which one is the cheapest?|but what if I lose the card abroad?|Und in Spanien?
+What did you say about the previous plan?|Is there another way to pay?|Tell me more about the fees|So I can cancel?
+Do the same with the second account|Explain the point above
+"""
+WHOLE = """
+How do I reset my password?|Is there a fee for a second card?|How long does it take to get a new card?
+Is it possible to pay in dollars?|What is the capital of France?|Which documents prove my address?
+Explain how interest is computed on savings
+"""
+
+
+@pytest.mark.parametrize("text", [one for line in ELLIPTICAL.strip().splitlines() for one in line.split("|")])
+def test_a_follow_up_that_needs_its_conversation_is_not_compared(text: str) -> None:
+    assert is_elliptical(text)
+    assert langchain(HumanMessage("What does a card cost?"), AIMessage("5 euros."), HumanMessage(text)) is None
+    assert langchain(HumanMessage(text)) is not None  # there is no conversation that it could need
+
+
+@pytest.mark.parametrize("text", [one for line in WHOLE.strip().splitlines() for one in line.split("|")])
+def test_a_follow_up_that_stands_alone_is_compared_under_an_equal_history(text: str) -> None:
+    def told(answer: str) -> Question | None:
+        return langchain(HumanMessage("What does a card cost?"), AIMessage(answer), HumanMessage(text))
+
+    assert not is_elliptical(text)
+    assert partition(told("5 euros.")) == partition(told("5 euros."))
+    assert partition(told("5 euros.")) != partition(told("6 euros."))
+
+
+# -- named questions -------------------------------------------------------------------------------------------
+
+RAG = "Answer from this alone.\n---\n{context}\n---\nQuestion: {question}\nAnswer:"
+
+
+def rag(question: str, about: str, **options: Any) -> Question | None:
+    return langchain(HumanMessage(RAG.format(question=question, context=about)), **options)
+
+
+def test_of_a_filled_template_only_the_named_question_is_compared() -> None:
+    one = rag(ASKED, "Cards are free.", asked=ASKED)
+    other = rag("I forgot my password", "Cards are free.", asked="I forgot my password")
+    assert one is not None and one.text == ASKED
+    assert partition(one) == partition(other) != partition(rag(ASKED, "Cards cost 5.", asked=ASKED))
+
+
+def test_a_named_context_leaves_the_partition_if_its_documents_are_known() -> None:
+    def told(question: str, context: str, known: bool) -> bytes:
+        return partition(rag(question, context, asked=question, context=context, sources_known=known))
+
+    assert told(ASKED, "Cards are free.", True) == told("I forgot it all", "Codes are sent.", True)
+    assert told(ASKED, "Cards are free.", False) != told("I forgot it all", "Codes are sent.", False)
+    in_system = [
+        langchain(SystemMessage(f"Use: {context}."), HumanMessage(ASKED), context=context, sources_known=True)
+        for context in ("Cards are free", "Codes are sent")
+    ]
+    assert partition(in_system[0]) == partition(in_system[1])
+
+
+def test_a_named_question_that_is_not_asked_is_not_compared() -> None:
+    assert langchain(HumanMessage(ASKED), asked="What else?") is None
+    assert langchain(HumanMessage(ASKED), asked=" ") is None
+    assert (
+        langchain(HumanMessage("What else?"), AIMessage("Nothing."), HumanMessage(ASKED), asked="What else?")
+        is None
+    )
+
+
+def test_a_named_question_is_bound_by_the_other_rules() -> None:
+    history = [HumanMessage("What does a card cost?"), AIMessage("5 euros.")]
+    assert langchain(*history, HumanMessage("Question: and in Spain?"), asked="and in Spain?") is None
+    assert langchain(HumanMessage([{"type": "text", "text": ASKED}, IMAGE]), asked=ASKED) is None
+    parts = [{"type": "text", "text": "Use this rule."}, {"type": "text", "text": ASKED}]
+    assert langchain(HumanMessage(parts), asked=ASKED) is not None
+
+
+def test_what_the_template_tells_counts_where_the_application_says_nothing() -> None:
+    found = Asked(ASKED, "Cards are free.")
+    assert rag(ASKED, "Cards are free.", found=found) == rag(ASKED, "Cards are free.", asked=ASKED)
+    assert rag(ASKED, "Cards are free.", found=found, asked="What else?") is None
+    stray = langchain(HumanMessage("What is a card for?"), found=found)
+    assert stray == langchain(HumanMessage("What is a card for?"))
+    assert langchain(HumanMessage(ASKED), found=found) == langchain(HumanMessage(ASKED))
+
+
+def test_the_context_alone_does_not_make_the_rest_of_a_message_a_question() -> None:
+    assert langchain(HumanMessage("Cards are free. " + ASKED), found=Asked(None, "Cards are free.")) is None
+
+
+def test_a_thousand_random_requests_fall_into_as_many_partitions() -> None:
+    random.seed(5)
+    systems = {f"You are clerk {random.random()}" for _ in range(1000)}
+    assert len({partition(langchain(SystemMessage(one), HumanMessage(ASKED))) for one in systems}) == len(systems)
