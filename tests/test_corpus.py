@@ -15,6 +15,7 @@ from askonce.keys import Form
 from askonce.sources import begin_trail, current_sources, end_trail, note_retrieval
 from askonce.stores.base import LogPage
 from askonce.stores.memory import MemoryStore
+from askonce.testing import FakeClock
 
 # -- changes -------------------------------------------------------------------------------------------------------
 
@@ -53,6 +54,14 @@ def test_what_is_older_than_the_log_is_outdated() -> None:
     changes.learn(0, LogPage([(11, ADDED)], 11, truncated=True))
     assert changes.concern(part(9, "a"))
     assert not changes.concern(part(10, "a"))
+
+
+def test_what_cannot_be_read_yet_may_concern_everything() -> None:
+    changes = after(ADDED)
+    changes.learn(1, LogPage([], 3))  # the event at 2 is still being written
+    assert changes.concern(part(1, "a"))
+    changes.learn(1, LogPage([(2, ADDED), (3, ADDED)], 3))
+    assert not changes.concern(part(1, "a"))
 
 
 def test_a_log_that_was_lost_outdates_what_it_left_behind() -> None:
@@ -181,10 +190,30 @@ def test_corpora_are_apart() -> None:
     store = MemoryStore()
     one, other = Library(store), Library(store, "other")
     one.find("red?")
-    other.corpus.changed(["1"])
+    before = one.cache.position(one.corpus.log)
+    other.corpus.added()
     one.documents.clear()
-    assert one.cache.position(other.corpus.log) == 1
-    assert one.cache.position(one.corpus.log) == 0
+    assert one.find("red?") == ("1",)
+    assert one.cache.position(one.corpus.log) == before
+
+
+@given(st.integers(1, 4), st.integers(0, 8))
+def test_a_log_that_was_lost_never_makes_valid_what_was_kept_before(before: int, since: int) -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock=clock)
+    library = Library(store)
+    for _ in range(before):
+        library.corpus.changed(["0"])
+    assert library.find("red?") == ("1",)
+    library.documents.clear()
+    library.corpus.changed(["1"])
+    del store._spaces[library.corpus.log]
+    clock.advance(1)
+    for _ in range(since):  # up to where it was before, and beyond
+        library.corpus.changed(["0"])
+    for one in (library, Library(store)):  # who has seen the log that was lost, and who has not
+        one.documents.clear()
+        assert one.find("red?") == ()
 
 
 def test_a_text_is_not_taken_for_a_list_of_ids() -> None:

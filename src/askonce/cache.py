@@ -396,13 +396,11 @@ class Cache:
         Returns:
             ``None`` if the store does not tell; then what is found is not to be kept.
         """
-        changes = run(self._way.changes(self._inline, corpus))
-        return None if changes is None else changes.position
+        return run(self._way.position(self._inline, corpus))
 
     async def aposition(self, corpus: str) -> int | None:
         """Asynchronous `position`."""
-        changes = await self._way.changes(self._awaiting, corpus)
-        return None if changes is None else changes.position
+        return await self._way.position(self._awaiting, corpus)
 
     # -- for applications --------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 Each change is an event in the log of the corpus: ``+`` (documents came, so that any retrieval may have another
 result), ``-`` with the ids of documents that are no longer what they were, or ``*`` (any document may be another).
 What is kept carries the position in the log as of which it is true; it holds as long as nothing after that
-position concerns it.
+position concerns it. A log begins with an ``*``, before anything is kept: no log, then, tells that it was lost.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ class Changes:
     """The changes of one corpus, as far as its log was read. Thread-safe.
 
     Attributes:
-        position: the sequence of the last event that is known.
+        position: the sequence of the last event that is known; 0 when there is no log.
     """
 
     def __init__(self) -> None:
         self.position = 0
         self._lock = threading.Lock()
+        self._head = 0
         self._known_from = 0  # what changed before is not known
         self._added_at = 0
         self._changed_at: dict[str, int] = {}  # in the order of the sequences
@@ -47,10 +48,11 @@ class Changes:
         """Take in a page that was read after a position; returns whether there is more to read."""
         with self._lock:
             if page.head < after:  # the log was lost, and begins anew
-                self.position = self._known_from = self._added_at = 0
+                self.position = self._head = self._known_from = self._added_at = 0
                 self._changed_at.clear()
                 return True
-            if page.truncated and after == self.position:
+            self._head = max(self._head, page.head)
+            if after == self.position and (page.truncated or not after):  # there may have been a log before
                 self._known_from = page.events[0][0] - 1 if page.events else page.head
                 self.position = max(self.position, self._known_from)
             for sequence, event in page.events:
@@ -79,6 +81,8 @@ class Changes:
     def concern(self, source: Source) -> bool:
         """Whether something that happened since concerns what was found in, or made from, these documents."""
         with self._lock:
+            if self._head > self.position:
+                return True  # an event is there that cannot be read yet: one before it is still being written
             if not self._known_from <= source.position <= self.position:
                 return True  # from before what is known, or from beside a log that was lost
             if source.whole and self._added_at > source.position:

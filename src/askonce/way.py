@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from askonce import pricing
-from askonce.changes import Changes
+from askonce.changes import ANYTHING, Changes
 from askonce.codec import Codec
 from askonce.control import Control
 from askonce.entry import Answer, Entry, Hit, Miss, Source
@@ -273,6 +273,17 @@ class Way:
                     return changes
         except Down:
             return None
+
+    async def position(self, face: Inline, corpus: str) -> int | None:
+        """How far the log of a corpus goes; it is begun if there is none. ``None`` if the store does not tell."""
+        changes = await self.changes(face, corpus)
+        if changes is not None and not changes.position:
+            try:
+                await face.call("log_append", corpus, ANYTHING)
+            except Down:
+                return None
+            changes = await self.changes(face, corpus)
+        return None if changes is None else changes.position
 
     def _hit(self, request: Request, hit: Hit) -> Hit:
         self.counters.hit(hit)

@@ -456,16 +456,17 @@ def test_a_watched_store_is_the_store_and_each_write_is_told_once() -> None:
     assert isinstance(store, InMemoryVectorStore)
     assert store.__class__ is InMemoryVectorStore
     assert watch(store, corpus) is store
+    before = corpus.cache.position(corpus.log) or 0
     store.add_texts(["the cat"])
-    assert corpus.cache.position(corpus.log) == 1
+    assert corpus.cache.position(corpus.log) == before + 1
     assert found(plain.similarity_search("cat")) == found(store.similarity_search("cat")) != []
     with pytest.raises(ValueError, match="same length"):
         store.add_documents(animals(), ids=["one"])
-    assert corpus.cache.position(corpus.log) == 3  # some of them may be there
+    assert corpus.cache.position(corpus.log) == before + 3  # some of them may be there
     store.delete(["one", "two"])
-    assert corpus.cache.position(corpus.log) == 4
+    assert corpus.cache.position(corpus.log) == before + 4
     store.add_documents([Document("x", id=str(number)) for number in range(2500)])
-    assert corpus.cache.position(corpus.log) == 8
+    assert corpus.cache.position(corpus.log) == before + 8
 
 
 class Shop(InMemoryVectorStore):

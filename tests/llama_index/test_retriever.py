@@ -544,7 +544,7 @@ async def test_a_watched_vector_store_tells_what_changed(corpus: Corpus) -> None
     told: list[Any] = []
 
     def log() -> list[bytes]:
-        events = corpus.cache.store.log_read(corpus.log, len(told)).events
+        events = corpus.cache.store.log_read(corpus.log, told[-1][0] if told else 0).events
         told.extend(events)
         return [event[:1] for _, event in events]
 
@@ -609,7 +609,8 @@ def test_a_change_that_fails_half_way_is_told(index: VectorStoreIndex, corpus: C
     watch(store, corpus)
     with pytest.raises(OSError, match="batch"):
         store.add([TextNode(id_="1", text="red", embedding=[1.0])])
-    assert corpus.cache.position(corpus.log) == 2
+    events = corpus.cache.store.log_read(corpus.log, 0).events
+    assert [event[:1] for _, event in events] == [b"-", b"+"]
 
 
 def test_a_change_by_another_process_is_seen_at_the_next_retrieval(index: VectorStoreIndex, tmp_path: Path) -> None:

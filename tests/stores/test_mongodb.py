@@ -219,18 +219,36 @@ def test_a_reader_of_the_log_waits_for_an_event_under_way(
     stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock
 ) -> None:
     store, other = stores
-    store.log_append(space, b"one")
+    first = store.log_append(space, b"one")
     under_way = log.append(database, space, b"two", clock)
     drawn = under_way.send(None)
     other.log_append(space, b"three")
-    assert other.log_read(space, 0).events == [(1, b"one")]
+    assert other.log_read(space, 0).events == [(first, b"one")]
     under_way.send(drawn)
-    assert other.log_read(space, 0).events == [(1, b"one"), (2, b"two"), (3, b"three")]
+    assert other.log_read(space, 0).events == list(enumerate([b"one", b"two", b"three"], first))
     log.append(database, space, b"four", clock).send(None)  # its writer dies
     other.log_append(space, b"five")
-    assert other.log_read(space, 3).events == []
+    page = other.log_read(space, first + 2)
+    assert (page.events, page.head) == ([], first + 4)
     clock.advance(3)
-    assert other.log_read(space, 3).events == [(5, b"five")]
+    page = other.log_read(space, first + 2)
+    assert (page.events, page.truncated) == ([(first + 4, b"five")], True)
+
+
+@pytest.mark.parametrize("collection", ["askonce.log", "askonce.spaces"])
+def test_a_log_that_was_lost_begins_beyond_what_it_had_reached(
+    stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock, collection: str
+) -> None:
+    store, other = stores
+    last = [store.log_append(space, b"%d" % number) for number in range(3)][-1]
+    database[collection].delete_many({})
+    clock.advance(60)
+    head = store.log_append(space, b"new")
+    assert head > last
+    clock.advance(3)  # no event can be under way any more
+    page = other.log_read(space, 0)
+    assert (page.events, page.head) == ([(head, b"new")], head)
+    assert other.log_read(space, last - 1).truncated
 
 
 def test_a_record_that_no_document_can_hold_is_refused(stores: list[MongoDBStore], space: str) -> None:

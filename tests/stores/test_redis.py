@@ -23,7 +23,7 @@ from askonce.eviction import Budget
 from askonce.stores import Record, Size, open_store
 from askonce.stores.base import Store
 from askonce.stores.redis import RedisStore
-from askonce.testing import StoreConformance
+from askonce.testing import FakeClock, StoreConformance
 from tests.support import servers
 
 PATIENT = 20.0
@@ -559,6 +559,24 @@ def test_a_server_that_evicts_by_itself_is_warned_of(
         open_store(private.url, timeout_seconds=PATIENT).close()
     [warning] = caplog.messages
     assert "allkeys-lru" in warning and "noeviction" in warning
+
+
+@pytest.mark.parametrize("lost", [["log"], ["head"], ["log", "head"]])
+def test_a_log_of_which_the_server_dropped_a_key_begins_beyond_what_it_had_reached(
+    server: servers.Server, admin: redis.Redis, space: str, lost: list[str]
+) -> None:
+    clock = FakeClock()
+    store = RedisStore(server.url, timeout_seconds=PATIENT, clock=clock)
+    last = [store.log_append(space, b"%d" % number) for number in range(3)][-1]
+    assert admin.delete(*(f"askonce:{{{space}.0}}:{name}" for name in lost)) == len(lost)
+    page = store.log_read(space, last)
+    assert (page.events, page.head) == ([], 0)
+    clock.advance(1)
+    head = store.log_append(space, b"new")
+    assert head > last
+    page = store.log_read(space, 0)
+    assert (page.events, page.head, page.truncated) == ([(head, b"new")], head, False)
+    store.close()
 
 
 def test_an_error_of_the_server_is_a_store_error(store: RedisStore, admin: redis.Redis, space: str) -> None:

@@ -100,7 +100,8 @@ LEASE = """INSERT INTO lease (space, key, owner, until) VALUES (?, ?, ?, ?)
 END_LEASES = "DELETE FROM lease WHERE until <= ?"
 RELEASE = "DELETE FROM lease WHERE space = ? AND key = ? AND owner = ?"
 
-NEXT_SEQUENCE = "UPDATE space SET log_head = log_head + 1 WHERE id = ? RETURNING log_head"
+NEXT_SEQUENCE = """UPDATE space SET log_head = CASE log_head WHEN 0 THEN ? ELSE log_head + 1 END
+    WHERE id = ? RETURNING log_head"""
 APPEND = "INSERT INTO log (space, sequence, event) VALUES (?, ?, ?)"
 TRIM = "DELETE FROM log WHERE space = ? AND sequence <= ?"
 LOG_STATE = "SELECT log_head, (SELECT min(sequence) FROM log WHERE space = ?1) FROM space WHERE id = ?1"

@@ -29,6 +29,15 @@ LOG_LENGTH = 10_000
 """How many events of a namespace's change log are kept at least."""
 
 
+def log_begins(now: float) -> int:
+    """The sequence of a new log's first event: milliseconds since the epoch.
+
+    A log that was lost begins anew beyond what it had reached, as long as no log grew by more than a thousand
+    events a second all its life. So no position from before is taken for one in the new log.
+    """
+    return int(now * 1000)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What ``put`` takes.
@@ -65,8 +74,10 @@ class LogPage:
 
     Attributes:
         events: ``(sequence, event)``, oldest first.
-        head: the sequence of the newest event in the log; 0 when nothing was ever appended.
-        truncated: events after the asked-for position are gone: the reader has missed some.
+        head: the sequence of the newest event in the log; 0 when there is no log: nothing was ever appended, or
+            the log was lost.
+        truncated: events after the asked-for position are gone: the reader has missed some. A reader from the
+            beginning of a log that is just full may be told so too.
     """
 
     events: list[tuple[int, bytes]] = field(default_factory=list)
@@ -152,11 +163,16 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def log_append(self, namespace: str, event: bytes) -> int:
-        """Append to the namespace's change log; returns the event's sequence, counted from 1."""
+        """Append to the namespace's change log.
+
+        Returns:
+            the event's sequence: one more than that of the event before. The first of a new log has
+            `log_begins`, so that it is greater than all of a log that was lost.
+        """
 
     @abc.abstractmethod
     def log_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
-        """Read at most ``limit`` events whose sequence is greater than ``after``."""
+        """Read at most ``limit`` events whose sequence is greater than ``after``; 0 reads from the beginning."""
 
     # -- life ------------------------------------------------------------------------------------------------
 

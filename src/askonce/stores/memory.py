@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from askonce.eviction import UNLIMITED, Budget, Policy
-from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size, Store
+from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size, Store, log_begins
 
 
 @dataclass(slots=True)
@@ -212,7 +212,7 @@ class MemoryStore(Store):
     def log_append(self, namespace: str, event: bytes) -> int:
         with self._lock:
             space = self._space(namespace)
-            space.head += 1
+            space.head = space.head + 1 if space.head else log_begins(self._clock())
             space.log.append((space.head, event))
             return space.head
 
@@ -220,8 +220,8 @@ class MemoryStore(Store):
         with self._lock:
             space = self._space(namespace)
             events = [(sequence, event) for sequence, event in space.log if sequence > after]
-            oldest = space.log[0][0] if space.log else space.head + 1
-            return LogPage(events[:limit], space.head, truncated=after < oldest - 1)
+            missed = after < space.head - len(space.log) if after else len(space.log) == LOG_LENGTH
+            return LogPage(events[:limit], space.head, truncated=missed)
 
     # -- life ------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from askonce.stores.base import (
     Record,
     Size,
     Store,
+    log_begins,
 )
 
 P = ParamSpec("P")
@@ -211,8 +212,9 @@ class SQLiteStore(Store):
         return self._write(self._log_append, namespace, event)
 
     def _log_append(self, connection: sqlite3.Connection, namespace: str, event: bytes) -> int:
-        space = Space(connection, namespace, self._clock())
-        ((head,),) = connection.execute(sql.NEXT_SEQUENCE, (space.id,)).fetchall()
+        now = self._clock()
+        space = Space(connection, namespace, now)
+        ((head,),) = connection.execute(sql.NEXT_SEQUENCE, (log_begins(now), space.id)).fetchall()
         connection.execute(sql.APPEND, (space.id, head, event))
         connection.execute(sql.TRIM, (space.id, head - LOG_LENGTH))
         return int(head)
@@ -228,8 +230,8 @@ class SQLiteStore(Store):
                 connection.execute("COMMIT")
         if state is None:
             return LogPage()
-        head, oldest = state
-        return LogPage(events, head, truncated=after < (head if oldest is None else oldest - 1))
+        head, kept = state[0], state[0] + 1 - (state[1] or 1)
+        return LogPage(events, head, truncated=after < head - kept if after else kept >= LOG_LENGTH)
 
     # -- life ------------------------------------------------------------------------------------------------
 

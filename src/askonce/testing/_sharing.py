@@ -91,18 +91,39 @@ class SharingTests(StoreFixtures):
 
     # -- the change log --------------------------------------------------------------------------------------
 
-    def test_the_log_counts_from_one_and_reads_on(self, store: Face, space: str) -> None:
+    def test_a_log_begins_at_the_time_and_counts_by_one(self, store: Face, space: str, clock: FakeClock) -> None:
         page = store.log_read(space, 0)
         assert (page.events, page.head, page.truncated) == ([], 0, False)
         events = [b"", b"\0\xff", b"three", b"four"]
-        assert [store.log_append(space, event) for event in events] == [1, 2, 3, 4]
-        assert store.log_append(space + "2", b"elsewhere") == 1
+        first = int(clock() * 1000)
+        clock.advance(60)
+        first += 60_000
+        assert [store.log_append(space, event) for event in events] == list(range(first, first + 4))
+        clock.advance(60)
+        assert store.log_append(space + "2", b"elsewhere") == first + 60_000
+        assert store.log_append(space, b"five") == first + 4
+
+    def test_the_log_is_read_from_the_beginning_and_on(self, store: Face, space: str) -> None:
+        events = [b"one", b"two", b"three", b"four"]
+        first, *_, last = [store.log_append(space, event) for event in events]
         page = store.log_read(space, 0)
-        assert (page.events, page.head, page.truncated) == (list(enumerate(events, 1)), 4, False)
-        page = store.log_read(space, 1, 2)
-        assert (page.events, page.head, page.truncated) == ([(2, b"\0\xff"), (3, b"three")], 4, False)
-        page = store.log_read(space, 4)
-        assert (page.events, page.head, page.truncated) == ([], 4, False)
+        assert (page.events, page.head, page.truncated) == (list(enumerate(events, first)), last, False)
+        page = store.log_read(space, 0, 1)
+        assert (page.events, page.head, page.truncated) == ([(first, b"one")], last, False)
+        page = store.log_read(space, first, 2)
+        assert (page.events, page.head, page.truncated) == (
+            [(first + 1, b"two"), (first + 2, b"three")],
+            last,
+            False,
+        )
+        page = store.log_read(space, last)
+        assert (page.events, page.head, page.truncated) == ([], last, False)
+
+    def test_a_reader_of_a_log_that_was_lost_missed_events(self, store: Face, space: str) -> None:
+        first = store.log_append(space, b"one")
+        assert not store.log_read(space, first - 1).truncated
+        page = store.log_read(space, first - 2)
+        assert (page.events, page.truncated) == ([(first, b"one")], True)
 
     def test_eight_append_to_the_log_without_gaps(self, store: Face, space: str) -> None:
         async def append(call: Call, writer: int) -> list[tuple[int, bytes]]:
@@ -112,23 +133,25 @@ class SharingTests(StoreFixtures):
         written = sorted(row for rows in store.at_once(append) for row in rows)
         page = store.log_read(space, 0)
         assert page.events == written
-        assert [sequence for sequence, _ in written] == list(range(1, 161))
+        first = written[0][0]
+        assert [sequence for sequence, _ in written] == list(range(first, first + 160))
 
     def test_a_reader_learns_that_it_missed_events(
         self, open: Callable[..., Store], space: str, log_length: int
     ) -> None:
         store = open()
-        head = log_length + log_length // 5 + 300
-        for number in range(1, head + 1):
-            assert store.log_append(space, b"%d" % number) == number
-        page = store.log_read(space, 0, head)
+        first = store.log_append(space, b"0")
+        count = log_length + log_length // 5 + 300
+        for number in range(1, count):
+            assert store.log_append(space, b"%d" % number) == first + number
+        page = store.log_read(space, 0, count)
         oldest = page.events[0][0]
-        assert page.head == head
-        assert page.events == [(number, b"%d" % number) for number in range(oldest, head + 1)]
+        assert page.head == first + count - 1
+        assert page.events == [(sequence, b"%d" % (sequence - first)) for sequence in range(oldest, first + count)]
         assert len(page.events) >= log_length
-        assert page.truncated == (oldest > 1)
+        assert page.truncated == (oldest > first)
         assert not store.log_read(space, oldest - 1, 1).truncated
-        assert store.log_read(space, max(oldest - 2, 0), 1).truncated == (oldest > 1)
+        assert store.log_read(space, oldest - 2, 1).truncated
         store.close()
 
     # -- many at once, and life ------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from askonce.eviction import Budget, Policy
-from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size
+from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size, log_begins
 
 T = TypeVar("T")
 Argument = bytes | str | int | float
@@ -288,10 +288,12 @@ class Plans:
         yield [_call(_RELEASE, [self._lease_name(namespace, key)], owner)]
 
     def log_append(self, namespace: str, event: bytes) -> Plan[int]:
-        [sequence] = yield [_call(_LOG_APPEND, _log_names(namespace), event, LOG_LENGTH)]
+        begin = log_begins(self.clock())
+        [sequence] = yield [_call(_LOG_APPEND, _log_names(namespace), event, LOG_LENGTH, begin)]
         return int(sequence)
 
     def log_read(self, namespace: str, after: int, limit: int) -> Plan[LogPage]:
         [(head, kept, events)] = yield [_call(_LOG_READ, _log_names(namespace), after, limit)]
         first = max(after, head - kept) + 1
-        return LogPage(list(enumerate(events, first)), head, truncated=after < head - kept)
+        missed = after < head - kept if after else kept >= LOG_LENGTH
+        return LogPage(list(enumerate(events, first)), head, truncated=missed)
