@@ -12,9 +12,9 @@ SOURCE = Path(__file__).parent.parent / "src" / "askonce"
 # From the ground up; a module imports only from lower floors, or from its own.
 FLOORS = [
     {"errors"},
-    {"eviction", "entry", "keys"},
+    {"eviction", "entry", "frequency", "keys"},
     {"codec", "messages", "control", "asked", "freshness", "flight", "pricing", "near", "hits", "sources"},
-    {"stores", "telemetry"},
+    {"stores", "telemetry", "access_log"},
     {"changes", "guard"},
     {"faces"},
     {"semantic"},

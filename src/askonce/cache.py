@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
+import os
 import threading
 import time
 import weakref
@@ -16,11 +17,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from askonce.access_log import AccessLog
 from askonce.codec import Codec
 from askonce.control import Control, check_name, current_control, positive_seconds
 from askonce.entry import Answer, Entry, Hit, Miss, Source
 from askonce.errors import ConfigError
-from askonce.eviction import Budget, Policy, PolicyName, parse_bytes
+from askonce.eviction import AdmissionName, Budget, Policy, PolicyName, parse_bytes
 from askonce.faces import Awaiting, Inline, run
 from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
@@ -51,6 +53,11 @@ class Cache:
         max_bytes: what the namespace may hold: a number of bytes, or a text such as ``"2GB"``.
         max_entries: how many entries it may hold.
         eviction: which go first when it is full: ``gdsf``, ``lec``, ``lru``, ``lfu`` or ``ttl``.
+        admission: whether a new answer is kept ``always``, or only when it is ``worth`` more than those that would
+            have to go for it. What is asked for is counted in this process, kept or not. By default ``worth`` with
+            ``lec``, whose rule it is, else ``always``.
+        access_log: a file to which requests are appended for ``askonce simulate``: digests, sizes, costs and times,
+            no text.
         keep_empty: keep also answers that say nothing.
         keep_truncated: keep also answers that were cut off by a length limit or a content filter.
         near_seconds: answers found in the store are held in this process for so long, and served without
@@ -77,6 +84,8 @@ class Cache:
         max_bytes: int | str | None = None,
         max_entries: int | None = None,
         eviction: PolicyName = "gdsf",
+        admission: AdmissionName | None = None,
+        access_log: str | os.PathLike[str] | None = None,
         keep_empty: bool = False,
         keep_truncated: bool = False,
         near_seconds: float = 0.0,
@@ -93,7 +102,9 @@ class Cache:
         if not (store is None or isinstance(store, (str, Store))):
             raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got {store!r}")
         freshness = Freshness(ttl, stale_while_revalidate, stale_if_error)
-        budget = Budget(parse_bytes(max_bytes), max_entries, _policy(eviction))
+        policy = _policy(eviction)
+        admission = admission or ("worth" if policy is Policy.LEC else "always")
+        budget = Budget(parse_bytes(max_bytes), max_entries, policy, admission)
         codec = Codec(encryption_keys)
         owned = (
             None
@@ -118,6 +129,7 @@ class Cache:
             keep_truncated=keep_truncated,
             lease_seconds=lease_seconds,
             clock=clock,
+            accesses=None if access_log is None else AccessLog(access_log, codec),
         )
         self._refreshes: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()

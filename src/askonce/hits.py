@@ -16,10 +16,14 @@ class HitBuffer:
 
     Args:
         flush: takes a namespace and the hits of its keys; must not raise.
+        also: called after each flush, for what else is collected; must not raise.
     """
 
-    def __init__(self, flush: Callable[[str, Mapping[bytes, int]], None]) -> None:
+    def __init__(
+        self, flush: Callable[[str, Mapping[bytes, int]], None], also: Callable[[], None] | None = None
+    ) -> None:
         self._flush = flush
+        self._also = also
         self._lock = threading.Condition()
         self._start_afresh()
 
@@ -36,12 +40,21 @@ class HitBuffer:
         with self._lock:
             hits = self._hits[namespace]
             hits[key] = hits.get(key, 0) + 1
-            self._count += 1
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="askonce-hits", daemon=True)
-                self._thread.start()
-            elif self._count == 1 or self._count == _FLUSH_AT:
-                self._lock.notify()
+            self._wake()
+
+    def stir(self) -> None:
+        """Something else was collected, to be flushed with the hits."""
+        self._notice_fork()
+        with self._lock:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._count += 1
+        if self._thread is None and not self._closed:
+            self._thread = threading.Thread(target=self._run, name="askonce-hits", daemon=True)
+            self._thread.start()
+        elif self._count == 1 or self._count == _FLUSH_AT:
+            self._lock.notify()
 
     def _notice_fork(self) -> None:
         if self._pid != os.getpid():  # the thread, and what the lock guarded, stayed in the parent
@@ -55,6 +68,8 @@ class HitBuffer:
             hits, self._hits, self._count = self._hits, defaultdict(dict), 0
         for namespace, counts in hits.items():
             self._flush(namespace, counts)
+        if self._also is not None:
+            self._also()
 
     def close(self) -> None:
         """Flush, and end the thread."""

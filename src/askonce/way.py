@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from askonce import pricing
+from askonce.access_log import AccessLog
 from askonce.changes import ANYTHING, Changes
 from askonce.codec import Codec
 from askonce.control import Control
@@ -23,6 +24,7 @@ from askonce.errors import CodecError
 from askonce.eviction import Budget
 from askonce.faces import Inline
 from askonce.flight import Flight, Flights
+from askonce.frequency import FrequencySketch
 from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
 from askonce.hits import HitBuffer
@@ -103,11 +105,14 @@ class Way:
         keep_truncated: bool,
         lease_seconds: float,
         clock: Clock,
+        accesses: AccessLog | None = None,
     ) -> None:
         self.counters = Counters()
         self.flights = Flights(lease_seconds or 30.0)
         self.leases = Leases(guard, self.flights.is_gone, min(lease_seconds, LEASE_SECONDS))
-        self.hits = HitBuffer(_Touch(guard, budget))
+        self._accesses = accesses
+        self._frequencies = FrequencySketch() if budget.selects else None
+        self.hits = HitBuffer(_Touch(guard, budget, self._frequencies), accesses.flush if accesses else None)
         self.near = near
         self._codec, self._freshness, self._budget = codec, freshness, budget
         self._keep_empty, self._keep_truncated = keep_empty, keep_truncated
@@ -287,6 +292,8 @@ class Way:
 
     def _hit(self, request: Request, hit: Hit) -> Hit:
         self.counters.hit(hit)
+        if self._accesses is not None:
+            self._accesses.add(self._clock(), request.namespace, request.key, hit.entry, _cost(hit.entry))
         self.hits.add(request.namespace, request.key)
         return hit
 
@@ -384,13 +391,20 @@ class Way:
 
     def _record(self, request: Request, entry: Entry) -> Record:
         value = self._codec.encode(entry, bound_to=request.place)
-        cost = entry.cost_seconds * USD_PER_SECOND if entry.cost_usd is None else entry.cost_usd
+        cost, hits = _cost(entry), 1
+        if self._frequencies is not None:
+            self._frequencies.add(request.key)
+            hits = self._frequencies[request.key]
+        if self._accesses is not None:
+            self._accesses.add(entry.created_at, request.namespace, request.key, len(value), cost)
+            self.hits.stir()
         return Record(
             key=request.key,
             value=value,
             expires_at=self._freshness.expires_at(entry.fresh_until),
             weight=self._budget.policy.weight(cost=cost, size_bytes=len(value)),
             tags=entry.tags,
+            hits=hits,
         )
 
     async def _land(self, face: Inline, flight: Flight, entry: Entry | None) -> None:
@@ -398,12 +412,20 @@ class Way:
         await self.leases.give_back(face, flight)
 
 
-class _Touch:
-    """Hands collected hits to the store."""
+def _cost(entry: Entry) -> float:
+    """What making an entry again would cost, in dollars, as far as it is known."""
+    return entry.cost_seconds * USD_PER_SECOND if entry.cost_usd is None else entry.cost_usd
 
-    def __init__(self, guard: Guard, budget: Budget) -> None:
-        self._guard, self._policy = guard, budget.policy
+
+class _Touch:
+    """Hands collected hits to the store, and to the sketch of frequencies."""
+
+    def __init__(self, guard: Guard, budget: Budget, frequencies: FrequencySketch | None) -> None:
+        self._guard, self._policy, self._frequencies = guard, budget.policy, frequencies
 
     def __call__(self, namespace: str, hits: Mapping[bytes, int]) -> None:
+        if self._frequencies is not None:
+            for key, count in hits.items():
+                self._frequencies.add(key, count)
         with contextlib.suppress(Down):
             self._guard.call(self._guard.store.touch, namespace, hits, self._policy)

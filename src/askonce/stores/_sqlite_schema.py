@@ -69,7 +69,7 @@ LOAD_SPACE = "SELECT id, inflation, entries, size_bytes FROM space WHERE name = 
 SAVE_SPACE = "UPDATE space SET inflation = ?, entries = ?, size_bytes = ? WHERE id = ?"
 
 INSERT = """INSERT INTO entry (space, key, expires_at, priority, weight, hits, size_bytes, tagged, value)
-    VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _GONE = "RETURNING id, size_bytes, tagged, priority, expires_at"
 DELETE = f"DELETE FROM entry WHERE space = ? AND key = ? {_GONE}"
 DELETE_TAGGED = f"DELETE FROM entry WHERE id IN (SELECT entry FROM tag WHERE space = ? AND name = ?) {_GONE}"
@@ -77,6 +77,7 @@ DELETE_EXPIRED = f"""DELETE FROM entry WHERE id IN
     (SELECT id FROM entry WHERE space = ? AND expires_at <= ? ORDER BY expires_at LIMIT ?) {_GONE}"""
 DELETE_LOWEST = f"""DELETE FROM entry WHERE id =
     (SELECT id FROM entry WHERE space = ? ORDER BY priority, key LIMIT 1) {_GONE}"""
+LOWEST = "SELECT priority, size_bytes FROM entry WHERE space = ? ORDER BY priority, key"
 CLEAR = "DELETE FROM entry WHERE space = ?"
 CLEAR_TAGS = "DELETE FROM tag WHERE space = ?"
 ADD_TAG = "INSERT INTO tag (space, name, entry) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"

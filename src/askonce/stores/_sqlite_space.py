@@ -41,19 +41,40 @@ class Space:
     def put(self, record: Record, policy: Policy) -> None:
         base = policy.base(inflation=self.inflation, now=self._now, expires_at=record.expires_at)
         size_bytes, tags = len(record.value), record.tags
-        row = (self.id, record.key, record.expires_at, base + record.weight, record.weight, size_bytes, bool(tags))
+        priority = base + record.hits * record.weight
+        row = (self.id, record.key, record.expires_at, priority, record.weight, record.hits, size_bytes, bool(tags))
         entry = self._execute(sql.INSERT, (*row, record.value)).lastrowid
         for tag in tags:
             self._execute(sql.ADD_TAG, (self.id, tag, entry))
         self.entries += 1
         self.size_bytes += size_bytes
 
+    def refuses(self, newcomer: Record, budget: Budget) -> bool:
+        """Whether a newcomer is worth no more than one that would have to go; that raises the inflation."""
+        entries, size_bytes = 1, len(newcomer.value)
+        while self._exceeds(budget, entries, size_bytes) and self.reap(REAPED_AT_ONCE):
+            pass
+        worth = newcomer.hits * newcomer.weight
+        base = budget.policy.base(inflation=self.inflation, now=self._now, expires_at=newcomer.expires_at)
+        lowest = self._execute(sql.LOWEST, (self.id,))
+        while self._exceeds(budget, entries, size_bytes) and (row := lowest.fetchone()):
+            priority, freed_bytes = row
+            if priority >= base + worth:
+                lowest.close()
+                if budget.policy.inflates:
+                    self.inflation += worth / self.entries
+                return True
+            entries, size_bytes = entries - 1, size_bytes - freed_bytes
+        lowest.close()
+        return False
+
+    def _exceeds(self, budget: Budget, entries: int, size_bytes: int) -> bool:
+        return budget.exceeded_by(entries=self.entries + entries, size_bytes=self.size_bytes + size_bytes)
+
     def make_room(self, budget: Budget, entries: int, size_bytes: int) -> int:
         """Evict until that much more fits; what is expired goes first and does not count."""
         evicted = 0
-        while self.entries and budget.exceeded_by(
-            entries=self.entries + entries, size_bytes=self.size_bytes + size_bytes
-        ):
+        while self.entries and self._exceeds(budget, entries, size_bytes):
             if not self.reap(REAPED_AT_ONCE):
                 (victim,) = self._delete(sql.DELETE_LOWEST, (self.id,))
                 if budget.policy.inflates:

@@ -48,6 +48,7 @@ class Record:
         expires_at: seconds since the epoch from which on the record does not exist; ``None`` for never.
         weight: the factor of ``hits`` in the record's priority (see ``askonce.eviction``).
         tags: names by which ``delete_tag`` finds the record.
+        hits: how often it is known to have been asked for, this time included; at least 1.
     """
 
     key: bytes
@@ -55,6 +56,7 @@ class Record:
     expires_at: float | None = None
     weight: float = 0.0
     tags: tuple[str, ...] = ()
+    hits: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,12 @@ class Store(abc.ABC):
 
         For each record in turn: if the value alone is larger than the budget, nothing is stored and what was
         under the key is deleted; otherwise what was under the key is deleted, records with the lowest priority
-        are evicted until the newcomer fits (each raises the inflation), and it is stored with ``hits = 1``.
+        are evicted until the newcomer fits (each raises the inflation), and it is stored. Where the budget
+        ``selects``, a newcomer that would push out a record of no lower priority pushes out none and is not
+        stored (see ``askonce.eviction``); its priority is taken with the inflation as it stands before.
 
         Returns:
-            how many records were evicted.
+            how many records were evicted; a newcomer that was not stored for its worth counts as one.
         """
 
     @abc.abstractmethod

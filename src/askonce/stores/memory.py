@@ -17,7 +17,7 @@ from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size, Store,
 class _Held:
     record: Record
     priority: float
-    hits: int = 1
+    hits: int
 
 
 @dataclass(slots=True)
@@ -61,15 +61,17 @@ class _Space:
             if held is not None and held.record.expires_at == expires_at:
                 self.remove(key)
 
-    def evict_lowest(self, policy: Policy) -> None:
-        while True:
+    def lowest(self, budget: Budget, entries: int, size_bytes: int) -> dict[bytes, float]:
+        """Which would have to go for so much more to fit, with their priorities, the lowest first."""
+        rows: dict[bytes, float] = {}
+        held, held_bytes = len(self.held) + entries, self.size_bytes + size_bytes
+        while len(rows) < len(self.held) and budget.exceeded_by(entries=held, size_bytes=held_bytes):
             priority, key = heapq.heappop(self.by_priority)
-            held = self.held.get(key)
-            if held is not None and held.priority == priority:
-                break
-        if policy.inflates:
-            self.inflation = max(self.inflation, priority)
-        self.remove(key)
+            row = self.held.get(key)
+            if row is not None and row.priority == priority and key not in rows:
+                rows[key] = priority
+                held, held_bytes = held - 1, held_bytes - len(row.record.value)
+        return rows
 
 
 class MemoryStore(Store):
@@ -129,24 +131,41 @@ class MemoryStore(Store):
             for record in records:
                 space.remove(record.key)
                 if budget.admits(len(record.value)):
-                    evicted += self._make_room(space, budget, 1, len(record.value))
+                    victims = space.lowest(budget, 1, len(record.value))
+                    if budget.selects and victims and self._refuse(space, record, victims, budget.policy, now):
+                        evicted += 1
+                        continue
+                    evicted += self._evict(space, victims, budget.policy)
                     self._insert(space, record, budget.policy, now)
         return evicted
 
     @staticmethod
-    def _make_room(space: _Space, budget: Budget, entries: int, size_bytes: int) -> int:
-        evicted = 0
-        while space.held and budget.exceeded_by(
-            entries=len(space.held) + entries, size_bytes=space.size_bytes + size_bytes
-        ):
-            space.evict_lowest(budget.policy)
-            evicted += 1
-        return evicted
+    def _refuse(
+        space: _Space, newcomer: Record, victims: Mapping[bytes, float], policy: Policy, now: float
+    ) -> bool:
+        """Whether a newcomer is worth no more than one that would have to go; then all stay."""
+        base = policy.base(inflation=space.inflation, now=now, expires_at=newcomer.expires_at)
+        worth = newcomer.hits * newcomer.weight
+        if base + worth > max(victims.values()):
+            return False
+        for key, priority in victims.items():
+            heapq.heappush(space.by_priority, (priority, key))
+        if policy.inflates:
+            space.inflation += worth / len(space.held)
+        return True
+
+    @staticmethod
+    def _evict(space: _Space, victims: Mapping[bytes, float], policy: Policy) -> int:
+        for key, priority in victims.items():
+            space.remove(key)
+            if policy.inflates:
+                space.inflation = max(space.inflation, priority)
+        return len(victims)
 
     @staticmethod
     def _insert(space: _Space, record: Record, policy: Policy, now: float) -> None:
         base = policy.base(inflation=space.inflation, now=now, expires_at=record.expires_at)
-        held = _Held(record, base + record.weight)
+        held = _Held(record, base + record.hits * record.weight, record.hits)
         space.held[record.key] = held
         space.size_bytes += len(record.value)
         for tag in record.tags:
@@ -172,7 +191,7 @@ class MemoryStore(Store):
         with self._lock:
             space = self._space(namespace)
             space.expire(self._clock())
-            return self._make_room(space, budget, 0, 0)
+            return self._evict(space, space.lowest(budget, 0, 0), budget.policy)
 
     def delete(self, namespace: str, keys: Sequence[bytes]) -> int:
         with self._lock:

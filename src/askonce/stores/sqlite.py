@@ -126,6 +126,9 @@ class SQLiteStore(Store):
         for record in records:
             space.delete(record.key)
             if budget.admits(len(record.value)):
+                if budget.selects and space.refuses(record, budget):
+                    evicted += 1
+                    continue
                 evicted += space.make_room(budget, 1, len(record.value))
                 space.put(record, budget.policy)
         space.save()

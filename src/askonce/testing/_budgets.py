@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from askonce.eviction import Budget, Policy
-from askonce.stores.base import Record, Size
+from askonce.eviction import AdmissionName, Budget, Policy
+from askonce.stores.base import Record, Size, Store
 from askonce.testing._fixtures import TIGHT, StoreFixtures
 from askonce.testing.clock import FakeClock
 from askonce.testing.face import Face
@@ -24,12 +25,13 @@ def steps() -> st.SearchStrategy[list[Step]]:
     """Random traces: few keys, so that they meet, and whole numbers, so that every store rounds alike."""
     keys = st.sampled_from([b"\0", b"a", b"aa", b"ab", b"b", b"\x7f", b"\x80\0", b"\xff", b"long" * 16])
     record = st.builds(
-        lambda key, length, weight, ttl, tags: (key, b"v" * length, weight, ttl, tuple(tags)),
+        lambda key, length, weight, ttl, tags, hits: (key, b"v" * length, weight, ttl, tuple(tags), hits),
         keys,
         st.integers(0, 45),
         st.integers(0, 6),
         st.none() | st.integers(1, 12),
         st.lists(st.sampled_from(["x", "xy"]), max_size=2),
+        st.sampled_from([1, 1, 1, 2, 7]),
     )
     budget = st.builds(lambda entries, size: (size, entries), st.integers(1, 6), st.integers(1, 100))
     puts = st.tuples(st.just("put"), st.lists(record, min_size=1, max_size=3))
@@ -123,11 +125,74 @@ class BudgetTests(StoreFixtures):
         put(b"e", 1, 250)
         assert b"".join(sorted(key for key, _ in store.scan(space))) == left
 
-    @pytest.mark.parametrize("policy", Policy)
-    def test_random_traces_leave_what_the_model_says(self, store: Face, clock: FakeClock, policy: Policy) -> None:
+    def test_a_newcomer_is_stored_only_if_it_is_worth_it(self, store: Face, space: str) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
-        budget = Budget(max_bytes=100, max_entries=5, policy=policy)
+        budget = Budget(max_bytes=4, policy=Policy.LEC, admission="worth")
+        held = [Record(b"a", b"v", weight=1), Record(b"b", b"v", weight=5), Record(b"c", b"vv", weight=9)]
+        assert store.put(space, held, budget) == 0
+        refused = [Record(b"as much", b"v", weight=1), Record(b"large", b"vv", weight=4)]
+        assert store.put(space, refused, budget) == 2
+        assert store.scan(space) == [(record.key, record.value) for record in held]
+        assert store.put(space, [Record(b"often", b"vv", weight=2, hits=3)], budget) == 2
+        store.touch(space, {b"often": 1}, Policy.LEC)
+        assert store.put(space, [Record(b"d", b"v", weight=8)], budget) == 1
+        assert store.put(space, [Record(b"c", b"ccc", weight=0)], budget) == 1
+        assert store.scan(space) == [(b"often", b"vv")]
+
+    def test_newcomers_that_are_refused_age_what_is_held(self, store: Face, space: str) -> None:
+        if not self.exact_eviction:
+            pytest.skip("this store chooses its victims within shards")
+        budget = Budget(max_entries=2, admission="worth")
+        store.put(space, [Record(b"a", b"v", weight=10), Record(b"b", b"v", weight=10)], budget)
+        tries = 0
+        while store.get(space, b"a") is not None:
+            tries += 1
+            assert store.put(space, [Record(b"%d" % tries, b"v", weight=3)], budget) == 1
+        assert tries == 6  # each raises L by 3 / 2; the sixth comes at 5 × 1.5 + 3 > 10
+
+    def test_the_inflation_is_shared_and_outlives_the_store(
+        self, store: Face, open: Callable[..., Store], clock: FakeClock, space: str
+    ) -> None:
+        if not self.exact_eviction:
+            pytest.skip("this store chooses its victims within shards")
+        budget = Budget(max_entries=2)
+        store.put(space, [Record(b"low", b"v", weight=50), Record(b"high", b"v", weight=52)], budget)
+        store.put(space, [Record(b"new", b"v", weight=1)], budget)  # L is 50 now, and this one at 51
+        store.close()
+        other = open(clock=clock)
+        other.put(space, [Record(b"newer", b"v", weight=3)], budget)
+        assert {key for key, _ in other.scan(space)} == {b"high", b"newer"}  # L is 51, and "newer" at 54
+        other.put(space, [Record(b"newest", b"v", weight=1)], budget)
+        assert {key for key, _ in other.scan(space)} == {b"newer", b"newest"}
+        other.close()
+
+    def test_the_inflation_of_a_thousand_evictions_a_second_for_ten_years_hides_nothing(
+        self, store: Face, space: str
+    ) -> None:
+        if not self.exact_eviction:
+            pytest.skip("this store chooses its victims within shards")
+        budget = Budget(max_entries=3)
+        lifted = 1000.0 * 3600 * 24 * 3653  # evictions, each of an entry of weight 1
+        store.put(space, [Record(b"lifts L", b"v", weight=lifted)])
+        store.put(space, [Record(b"a", b"v", weight=0.001)], Budget(max_entries=1))
+        store.put(space, [Record(key, b"v", weight=0.001) for key in (b"b", b"c")], budget)
+        store.touch(space, {b"b": 2})
+        store.put(space, [Record(b"d", b"v", weight=0.001)], budget)
+        store.touch(space, {b"c": 1})
+        store.put(space, [Record(b"e", b"v", weight=0.001)], budget)
+        assert sorted(store.scan(space)) == [(b"b", b"v"), (b"c", b"v"), (b"e", b"v")]
+
+    @pytest.mark.parametrize(
+        ("policy", "admission"),
+        [*((policy, "always") for policy in Policy), (Policy.GDSF, "worth"), (Policy.LEC, "worth")],
+    )
+    def test_random_traces_leave_what_the_model_says(
+        self, store: Face, clock: FakeClock, policy: Policy, admission: AdmissionName
+    ) -> None:
+        if not self.exact_eviction:
+            pytest.skip("this store chooses its victims within shards")
+        budget = Budget(max_bytes=100, max_entries=5, policy=policy, admission=admission)
 
         @settings(max_examples=self.trace_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(steps())
@@ -139,8 +204,8 @@ class BudgetTests(StoreFixtures):
                     continue
                 if name == "put":
                     records = [
-                        Record(key, value, None if ttl is None else clock() + ttl, weight, tags)
-                        for key, value, weight, ttl, tags in what
+                        Record(key, value, None if ttl is None else clock() + ttl, weight, tags, hits)
+                        for key, value, weight, ttl, tags, hits in what
                     ]
                     args: tuple[Any, ...] = (records, budget)
                 elif name == "touch":

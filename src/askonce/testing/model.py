@@ -53,9 +53,12 @@ class StoreModel:
         for record in records:
             self.delete([record.key])
             if budget.max_bytes is None or len(record.value) <= budget.max_bytes:
+                if budget.admission == "worth" and not self._worth_it(record, budget):
+                    evicted += 1
+                    continue
                 evicted += self._evict(budget, entries=1, size_bytes=len(record.value))
-                priority = self._base(record, budget.policy) + record.weight
-                self.rows[record.key] = _Row(record, 1, priority)
+                priority = self._base(record, budget.policy) + record.hits * record.weight
+                self.rows[record.key] = _Row(record, record.hits, priority)
         return evicted
 
     def touch(self, hits: Mapping[bytes, int], policy: Policy) -> None:
@@ -86,6 +89,20 @@ class StoreModel:
         bases = {"gdsf": self.inflation, "lec": 0.0, "lfu": 0.0, "lru": self.clock(), "ttl": never}
         return bases[policy.value]
 
+    def _worth_it(self, newcomer: Record, budget: Budget) -> bool:
+        """Whether a newcomer is worth more than each that would have to go; if not, that raises the inflation."""
+        worth = newcomer.hits * newcomer.weight
+        held = len(self.content())
+        trial = StoreModel(self.clock)
+        trial.rows, trial.inflation = dict(self.rows), self.inflation
+        trial._evict(budget, entries=1, size_bytes=len(newcomer.value))
+        pushed_out = [self.rows[key].priority for key in self.rows.keys() - trial.rows.keys()]
+        if all(priority < self._base(newcomer, budget.policy) + worth for priority in pushed_out):
+            return True
+        if budget.policy is Policy.GDSF:
+            self.inflation += worth / held
+        return False
+
     def _evict(self, budget: Budget, *, entries: int, size_bytes: int) -> int:
         evicted = 0
         while self.content():
@@ -96,7 +113,7 @@ class StoreModel:
                 break
             priority, key = min((row.priority, key) for key, row in self.rows.items())
             if budget.policy is Policy.GDSF:  # the only one that ages its entries
-                self.inflation = priority
+                self.inflation = max(self.inflation, priority)
             del self.rows[key]
             evicted += 1
         return evicted

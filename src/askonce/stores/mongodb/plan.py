@@ -75,13 +75,40 @@ class Plan:
         self._remove(name)
         if not self._budget.admits(size):
             return
+        if self._budget.selects and self._refuses(document):
+            self.evicted += 1
+            return
         self.make_room(1, size)
-        base = self._budget.policy.base(inflation=self.inflation, now=self._now, expires_at=document["x"])
-        document["p"] = base + document["w"]
+        document["p"] = self._base(document) + document["h"] * document["w"]
         self.come[name] = document
         self._entries += 1
         self._size_bytes += size
         heapq.heappush(self._heap, (document["p"], name))
+
+    def _base(self, document: Document) -> float:
+        return self._budget.policy.base(inflation=self.inflation, now=self._now, expires_at=document["x"])
+
+    def _refuses(self, newcomer: Document) -> bool:
+        """Whether a newcomer is worth no more than one that would have to go; that raises the inflation."""
+        worth, victims = newcomer["h"] * newcomer["w"], set[tuple[float, str]]()
+        refused, entries, size_bytes = False, self._entries + 1, self._size_bytes + newcomer["s"]
+        while self._heap and self._budget.exceeded_by(entries=entries, size_bytes=size_bytes):
+            if not self._complete and not self._candidates - {name for _, name in victims}:
+                raise MoreNeeded
+            row = heapq.heappop(self._heap)
+            held = self.come.get(row[1]) or self._stored.get(row[1])
+            if held is None or held["p"] != row[0] or row in victims:
+                self._candidates.discard(row[1])
+                continue
+            victims.add(row)
+            if refused := row[0] >= self._base(newcomer) + worth:
+                break
+            entries, size_bytes = entries - 1, size_bytes - held["s"]
+        for row in victims:
+            heapq.heappush(self._heap, row)
+        if refused and self._budget.policy.inflates:
+            self.inflation += worth / self._entries
+        return refused
 
     def make_room(self, entries: int, size_bytes: int) -> None:
         """Evict until so much more fits, or nothing is left.

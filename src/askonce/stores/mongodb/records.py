@@ -121,7 +121,7 @@ class Records:
                 f"{self._url}: a value of {len(record.value)} bytes is more than a MongoDB document can hold "
                 f"({LARGEST_RECORD_BYTES})"
             )
-        document: Document = {"_id": id_of(namespace, record.key), "ns": namespace, "h": 1}
+        document: Document = {"_id": id_of(namespace, record.key), "ns": namespace, "h": record.hits}
         document |= {"v": record.value, "s": len(record.value), "w": float(record.weight), "x": NEVER}
         if record.expires_at is not None:
             document |= {"x": float(record.expires_at), "gone": date(record.expires_at - self._clock())}

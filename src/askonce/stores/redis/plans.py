@@ -170,7 +170,7 @@ def _put_arguments(records: Sequence[Record]) -> Iterator[Argument]:
         size_bytes += len(record.value)
         digests = b"".join(sorted({_tag_digest(tag) for tag in record.tags}))
         expiry = _expiry(record.expires_at)
-        yield from (record.key, _EXPIRY.pack(expiry) + record.value, expiry, record.weight, digests)
+        yield from (record.key, _EXPIRY.pack(expiry) + record.value, expiry, record.weight, record.hits, digests)
 
 
 def _log_names(namespace: str) -> list[bytes]:
@@ -241,7 +241,7 @@ class Plans:
         base, limits = _base(budget.policy, self.clock()), _limits(budget, self.shards)
         while todo:
             replies = yield [
-                self._on(_PUT, namespace, number, base, *limits, *_put_arguments(waiting))
+                self._on(_PUT, namespace, number, base, *limits, budget.admission, *_put_arguments(waiting))
                 for number, waiting in todo.items()
             ]
             for (number, waiting), (gone, done) in zip(list(todo.items()), replies, strict=True):

@@ -1,21 +1,56 @@
--- ARGV: now, base, max_entries, max_bytes, then for each record: key, packed value, expiry, weight, tag digests.
+-- ARGV: now, base, max_entries, max_bytes, admission, then for each record: key, packed value, expiry, weight,
+-- hits, tag digests.
 -- Returns how many were evicted, and how many of the records are done; the client sends the others again.
 local max_entries, max_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local evicted, done = 0, 0
+local inflates, selects = ARGV[2] == 'inflation', ARGV[5] == 'worth'
+
+-- Whether a newcomer is worth no more than one that would have to go; that raises the inflation.
+-- Also whether this is known: if not, too much has expired to sweep in one call, and the client calls again.
+local function refuses(worth, expiry, size)
+  local held, bytes = redis.call('HLEN', records) + 1, held_bytes() + size
+  while held > max_entries or bytes > max_bytes do
+    if removals <= 0 then return false, false end
+    if remove_expired(1) == 0 then break end
+    removals = removals - 1
+    held, bytes = redis.call('HLEN', records) + 1, held_bytes() + size
+  end
+  local before, rank = held - 1, 0
+  while (held > max_entries or bytes > max_bytes) and rank < before do
+    local lowest = redis.call('ZRANGE', priorities, rank, rank + 15, 'WITHSCORES')
+    for at = 1, #lowest, 2 do
+      if tonumber(lowest[at + 1]) >= base(ARGV[2], expiry) + worth then
+        if inflates then redis.call('HSET', totals, 'inflation', exact(inflation() + worth / before)) end
+        return true, true
+      end
+      local _, _, _, freed = struct.unpack(RECORD, redis.call('HGET', records, lowest[at]))
+      held, bytes = held - 1, bytes - freed
+      if held <= max_entries and bytes <= max_bytes then break end
+    end
+    rank = rank + 16
+  end
+  return false, true
+end
+
 removals = removals - remove_expired(64)
-for at = 5, #ARGV, 5 do
-  local key, value, digests = ARGV[at], ARGV[at + 1], ARGV[at + 4]
-  local expiry, weight = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+for at = 6, #ARGV, 6 do
+  local key, value, digests = ARGV[at], ARGV[at + 1], ARGV[at + 5]
+  local expiry, weight, hits = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   local size = #value - 8
+  local refused, known = false, true
   remove(key)
-  if size <= max_bytes then
-    local gone, fits = make_room(1, size, max_entries, max_bytes, ARGV[2] == 'inflation')
+  if selects and size <= max_bytes then refused, known = refuses(hits * weight, expiry, size) end
+  if not known then break end
+  if refused then
+    evicted = evicted + 1
+  elseif size <= max_bytes then
+    local gone, fits = make_room(1, size, max_entries, max_bytes, inflates)
     evicted = evicted + gone
     if not fits then break end
     if expiry == 0 or expiry > now then
       redis.call('HSET', values, key, value)
-      redis.call('HSET', records, key, struct.pack(RECORD, expiry, weight, 1, size) .. digests)
-      redis.call('ZADD', priorities, exact(base(ARGV[2], expiry) + weight), key)
+      redis.call('HSET', records, key, struct.pack(RECORD, expiry, weight, hits, size) .. digests)
+      redis.call('ZADD', priorities, exact(base(ARGV[2], expiry) + hits * weight), key)
       if expiry ~= 0 then redis.call('ZADD', expiries, exact(expiry), key) end
       for start = 1, #digests, 16 do
         redis.call('ZADD', tags, 0, string.sub(digests, start, start + 15) .. key)
