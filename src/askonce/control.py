@@ -24,6 +24,9 @@ class Control:
     bypass: bool = False
     tags: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
+    question: str | None = None
+    context: str | None = None
+    semantic: bool = True
 
     def namespace(self, base: str) -> str:
         """The namespace of a request to a cache whose own namespace is ``base``."""
@@ -76,9 +79,16 @@ class control:
         bypass: neither look up nor keep.
         tags: names by which answers made here can be invalidated.
         namespace: keep these requests apart from all others, for example a tenant's.
+        question: the part of the last message that is the user's question, as it stands there: answers to questions
+            of the same meaning may be used if all else is equal. A request that it does not stand in is answered by
+            equal requests alone.
+        context: the part of the prompt that was retrieved for the question, as it stands there. Where its documents
+            are those that a cached retriever found, it need not be equal.
+        semantic: ``False`` has these requests answered by equal requests alone.
 
     Raises:
-        ConfigError: ``ttl`` is not a positive number, ``tags`` not a list of texts, or ``namespace`` not a text.
+        ConfigError: ``ttl`` is not a positive number, ``tags`` not a list of texts, ``namespace``, ``question`` or
+            ``context`` not a text, or ``semantic`` not a truth value.
     """
 
     def __init__(
@@ -89,14 +99,23 @@ class control:
         bypass: bool | None = None,
         tags: Sequence[str] = (),
         namespace: str | None = None,
+        question: str | None = None,
+        context: str | None = None,
+        semantic: bool | None = None,
     ) -> None:
         if isinstance(tags, str):
             raise ConfigError(f"tags is a list of names: tags=[{tags!r}]")
         for name in (*tags, *([] if namespace is None else [namespace])):
             check_name("a tag or namespace", name)
+        for what, given in (("question", question), ("context", context)):
+            if given is not None and not (isinstance(given, str) and given.strip()):
+                raise ConfigError(f"{what} is the text of a part of the prompt, got {given!r}")
+        if not (semantic is None or isinstance(semantic, bool)):
+            raise ConfigError(f"semantic is True or False, got {semantic!r}")
         self._ttl = None if ttl is None else positive_seconds("ttl", ttl)
         self._refresh, self._bypass = refresh, bypass
         self._tags, self._namespace = tuple(tags), namespace
+        self._question, self._context, self._semantic = question, context, semantic
         self._tokens: list[Token[Control]] = []
 
     def __enter__(self) -> Control:
@@ -107,6 +126,9 @@ class control:
             bypass=outer.bypass if self._bypass is None else self._bypass,
             tags=tuple(dict.fromkeys((*outer.tags, *self._tags))),
             tenants=outer.tenants if self._namespace is None else (*outer.tenants, self._namespace),
+            question=outer.question if self._question is None else self._question,
+            context=outer.context if self._context is None else self._context,
+            semantic=outer.semantic if self._semantic is None else self._semantic,
         )
         self._tokens.append(_current.set(wishes))
         return wishes
