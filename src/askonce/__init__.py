@@ -12,6 +12,7 @@ from askonce.errors import (
     StoreError,
     StoreUnavailable,
 )
+from askonce.semantic.settings import Semantic
 from askonce.stores import Store, open_store
 from askonce.telemetry import Stats
 
@@ -23,6 +24,7 @@ __all__ = [
     "Corpus",
     "ForeignStoreError",
     "MissingExtraError",
+    "Semantic",
     "Stats",
     "Store",
     "StoreError",

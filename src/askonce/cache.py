@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from askonce.access_log import AccessLog
 from askonce.codec import Codec
 from askonce.control import Control, check_name, current_control, positive_seconds
-from askonce.entry import Answer, Entry, Hit, Miss, Source
+from askonce.entry import Answer, Entry, Hit, Miss, Source, mark_of
 from askonce.errors import ConfigError
 from askonce.eviction import AdmissionName, Budget, Policy, PolicyName, parse_bytes
 from askonce.faces import Awaiting, Inline, run
@@ -36,6 +36,8 @@ from askonce.way import Lead, Request, Way
 
 if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
     import asyncio
+
+    from askonce.semantic.settings import Semantic
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
@@ -68,6 +70,7 @@ class Cache:
         encryption_keys: AES keys of 16, 24 or 32 bytes; the first seals what is kept, all of them open it.
         timeout_seconds: how long the store may take for one call before it is left out.
         clock: seconds since the epoch.
+        semantic: answer also questions that mean the same as an answered one; see `Semantic`.
 
     Raises:
         ConfigError: an argument is wrong, or the store cannot be used. The message says what to do.
@@ -94,6 +97,7 @@ class Cache:
         encryption_keys: Sequence[bytes] = (),
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         clock: Clock = time.time,
+        semantic: Semantic | None = None,
     ) -> None:
         check_name("namespace", namespace)
         positive_seconds("timeout_seconds", timeout_seconds)
@@ -130,6 +134,8 @@ class Cache:
             lease_seconds=lease_seconds,
             clock=clock,
             accesses=None if access_log is None else AccessLog(access_log, codec),
+            semantic=semantic,
+            namespace=self._own_namespace,
         )
         self._refreshes: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()
@@ -138,12 +144,19 @@ class Cache:
 
     # -- for adapters: naming ----------------------------------------------------------------------------------
 
-    def request(self, form: Callable[[], Form | bytes], *, from_sources: bool = True) -> Request | None:
+    def request(
+        self,
+        form: Callable[[], Form | bytes],
+        *,
+        from_sources: bool = True,
+        meaning: Callable[[], Form] | None = None,
+    ) -> Request | None:
         """Name a request.
 
         Args:
             form: makes its normal form, or the form's digest; not called if the request asked for no cache.
             from_sources: its answer will be made from the documents retrieved in the running context.
+            meaning: makes its normal form, if the answer to a question that means the same may do.
 
         Returns:
             ``None`` if it is not to be cached: by wish, or because it cannot be named.
@@ -160,9 +173,8 @@ class Cache:
             self._tell_once("a request is not cached, since it cannot be named", error)
             return None
         namespace = self._namespace_in_force()
-        return Request(
-            namespace, key_of(namespace, digest), wishes, current_sources(self._place) if from_sources else ()
-        )
+        sources = current_sources(self._place) if from_sources else ()
+        return Request(namespace, key_of(namespace, digest), wishes, sources, meaning)
 
     def note_retrieval(self, source: Source) -> None:
         """Note that documents of a corpus in this cache's store were retrieved in the running context."""
@@ -376,8 +388,10 @@ class Cache:
 
     async def _update(self, face: Inline, request: Request, pack: Callable[[], Answer | None]) -> None:
         flight = self._way.flights.led_by_me((request.namespace, request.key))
-        started = time.monotonic() if flight is None else flight.started
-        await self._way.conclude(face, request, Lead(Miss("absent"), flight, started), pack)
+        lead = Lead(Miss("absent"))
+        if flight is not None:
+            lead = Lead(lead.miss, flight, flight.started, flight.trial)
+        await self._way.conclude(face, request, lead, pack)
 
     # -- for adapters that ask for many at once ----------------------------------------------------------------
 
@@ -435,6 +449,7 @@ class Cache:
             "entries": None if size is None else size.entries,
             "size_bytes": None if size is None else size.size_bytes,
             "store": "down" if size is None or breaker.state == "open" else "up",
+            "semantic": None if self._way.semantic is None else self._way.semantic.stats(),
         }
         return Stats(**counted)
 
@@ -460,11 +475,13 @@ class Cache:
         """
         self._drop_near()
         self.store.clear(self._namespace_in_force())
+        self._forget_questions()
 
     async def aclear(self) -> None:
         """Asynchronous `clear`."""
         self._drop_near()
         await self.store.aclear(self._namespace_in_force())
+        self._forget_questions()
 
     def forget(self, request: Request) -> bool:
         """Delete the answer to a request; returns whether there was one.
@@ -473,12 +490,53 @@ class Cache:
             StoreError: the store failed, so the answer may still be there.
         """
         self._drop_near()
+        self._forget_question(request.namespace, request.key)
         return self.store.delete(request.namespace, [request.key]) > 0
 
     async def aforget(self, request: Request) -> bool:
         """Asynchronous `forget`."""
         self._drop_near()
+        self._forget_question(request.namespace, request.key)
         return await self.store.adelete(request.namespace, [request.key]) > 0
+
+    def mark_of_fresh(self, request: Request) -> dict[str, Any] | None:
+        """What a fresh answer shows under the name ``askonce``, for `feedback`; ``None`` for nothing."""
+        return None if self._way.semantic is None else {"hit": "none", "entry": request.key.hex()}
+
+    def feedback(self, response: object, *, wrong: bool) -> bool:
+        """Tell that a response was wrong, or that it was right.
+
+        A wrong answer is dropped, and so are all that point to it. If it was a semantic hit, what is learned of it
+        outweighs what a judge says.
+
+        Args:
+            response: a response of either framework, or its mark (``response_metadata["askonce"]``,
+                ``additional_kwargs["askonce"]``).
+            wrong: whether it was wrong.
+
+        Returns:
+            whether anything was learned or dropped: not if the response carries no mark, as streams that were no
+            hit do not.
+
+        Raises:
+            StoreError: the store failed, so the answer may still be there.
+        """
+        mark = mark_of(response)
+        semantic, told = self._way.semantic, None
+        if semantic is not None and "match" in mark:
+            told = semantic.tell(bytes.fromhex(mark["match"]), wrong=wrong)
+        if not wrong or "entry" not in mark:
+            return told is not None
+        namespace, key = told or (self._namespace_in_force(), bytes.fromhex(mark["entry"]))
+        self._drop_near()
+        self._forget_question(namespace, key)
+        return self.store.delete(namespace, [key]) > 0 or told is not None
+
+    async def afeedback(self, response: object, *, wrong: bool) -> bool:
+        """Asynchronous `feedback`."""
+        import asyncio
+
+        return await asyncio.to_thread(self.feedback, response, wrong=wrong)
 
     def entries(self) -> Iterator[Entry]:
         """The answers of the namespace in force that can be used now, in no order.
@@ -498,9 +556,29 @@ class Cache:
             if (entry := self._way.usable(namespace, key, data)) is not None:
                 yield entry
 
+    def _forget_question(self, namespace: str, key: bytes) -> None:
+        if self._way.semantic is not None:
+            self._way.semantic.forget(namespace, key)
+
+    def _forget_questions(self) -> None:
+        if self._way.semantic is not None:
+            self._way.semantic.clear(self._namespace_in_force())
+
     def _drop_near(self) -> None:
         if self._way.near is not None:
             self._way.near.clear()
+
+    def settle(self, seconds: float = 10.0) -> bool:
+        """Wait until what runs in the background is done: hits are counted, fresh answers judged and learned from.
+
+        Args:
+            seconds: how long at most.
+
+        Returns:
+            whether all is done.
+        """
+        self._way.hits.flush()
+        return self._way.semantic is None or self._way.semantic.settle(seconds)
 
     def close(self) -> None:
         """Flush hits, and close the store if this cache opened it."""
@@ -512,8 +590,7 @@ class Cache:
 
         for task in list(self._refreshes):
             task.cancel()
-        await asyncio.to_thread(self._way.hits.close)
-        await asyncio.to_thread(self._way.leases.close)
+        await asyncio.to_thread(self._way.close)
         if self._finalizer.detach() is not None and self._owned is not None:
             self._guard.close()
             await self._owned.aclose()
@@ -554,8 +631,7 @@ def _inline(compute: Callable[[], T]) -> Callable[[], Awaitable[T]]:
 
 
 def _close(way: Way, guard: Guard, owned: Store | None) -> None:
-    way.hits.close()
-    way.leases.close()
+    way.close()
     if owned is not None:
         guard.close()  # first, or a call that is still under way would open the store again
         owned.close()

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import msgspec
 
-HitKind = Literal["exact", "coalesced", "stale"]
+HitKind = Literal["exact", "coalesced", "stale", "semantic"]
 """``exact``: the same request was answered before. ``coalesced``: it was being answered just now, and this
 caller waited for it. ``stale``: past its time to live, but allowed by ``stale_while_revalidate`` or
-``stale_if_error``."""
+``stale_if_error``. ``semantic``: a question that means the same was answered before."""
 
 MissReason = Literal["absent", "expired", "outdated", "corrupt", "refresh", "store down"]
 """``outdated``: documents that it was made from were changed."""
@@ -79,6 +79,7 @@ class Answer:
         sources: the documents that it was found in; `Way` adds those that it was made from.
         cost_usd: what it cost in dollars, where that is known better than by usage and price: several models
             were asked for it.
+        said: all that it says, if that is one text; what a judge of two answers is shown.
     """
 
     payload: bytes
@@ -89,6 +90,27 @@ class Answer:
     ttl_seconds: float | None = None
     sources: tuple[Source, ...] = ()
     cost_usd: float | None = None
+    said: str | None = None
+
+
+class Meaning(msgspec.Struct, frozen=True, array_like=True):
+    """What an answered question is found by when it is asked in other words.
+
+    Attributes:
+        text: the question.
+        partition: names all else about the request; see ``askonce.semantic.values.Question``.
+        vector: the question's embedding, of unit length: float16, little-endian.
+        embedder: names the model that made the vector.
+        said: the answer, as a judge is shown it; empty if the entry is an alias.
+        answer: the key of the entry that holds the answer, if this one is an alias of its question.
+    """
+
+    text: str
+    partition: bytes
+    vector: bytes
+    embedder: str
+    said: str = ""
+    answer: bytes = b""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -103,6 +125,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         usage: the tokens that it took.
         tags: names by which it can be invalidated.
         sources: the documents that it was found in or made from.
+        meaning: what it is found by when it is asked in other words.
     """
 
     payload: bytes
@@ -113,15 +136,43 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     usage: Usage = Usage()
     tags: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
+    meaning: Meaning | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Why an answer to another question was served.
+
+    Attributes:
+        question: the other question.
+        similarity: the cosine of the questions' embeddings.
+        probability: of the answer being right, by estimate.
+        id: 8 bytes by which the application can tell what it thinks of it.
+    """
+
+    question: str
+    similarity: float
+    probability: float
+    id: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A look-up that found an answer."""
+    """A look-up that found an answer.
+
+    Attributes:
+        entry: the answer.
+        kind: how it was found.
+        age_seconds: how old it is.
+        key: the entry under which the question that it answers is kept.
+        match: of a semantic hit, why.
+    """
 
     entry: Entry
     kind: HitKind
     age_seconds: float
+    key: bytes = b""
+    match: Match | None = None
 
     def mark(self) -> dict[str, Any]:
         """What a response shows of the hit, under the name ``askonce``."""
@@ -131,6 +182,13 @@ class Hit:
             "saved_seconds": round(self.entry.cost_seconds, 3),
             "saved_usd": self.entry.cost_usd,
         }
+        if self.key:
+            mark["entry"] = self.key.hex()
+        if self.match is not None:
+            mark["question"] = self.match.question
+            mark["similarity"] = round(self.match.similarity, 4)
+            mark["probability"] = round(self.match.probability, 4)
+            mark["match"] = self.match.id.hex()
         if self.entry.sources:
             mark["sources"] = list(dict.fromkeys(one for source in self.entry.sources for one in source.ids))
         return mark
@@ -149,3 +207,15 @@ class Miss:
     reason: MissReason
     stale: Hit | None = None
     late_seconds: float = 0.0
+
+
+def mark_of(response: object) -> dict[str, Any]:
+    """The mark that a response of either framework carries if it was a hit; empty if it carries none."""
+    if isinstance(response, dict):
+        return response
+    for holder in (response, getattr(response, "message", None), getattr(response, "raw", None)):
+        for name in ("response_metadata", "additional_kwargs"):
+            mark = (getattr(holder, name, None) or {}).get("askonce")
+            if isinstance(mark, dict):
+                return mark
+    return {}

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from askonce.entry import Entry
 from askonce.flight import Flight, Flights
 from askonce.guard import Guard
 
 T = TypeVar("T")
+
+
+class Embeds(Protocol):
+    """Makes vectors of texts: `askonce.semantic.embedding.Embedder`."""
+
+    def embed(self, text: str) -> Any: ...
+
+    async def aembed(self, text: str) -> Any: ...
 
 
 class Inline:
@@ -31,6 +39,10 @@ class Inline:
         """Wait for a flight."""
         return flights.wait(flight)
 
+    async def embed(self, embedder: Embeds, text: str) -> Any:
+        """The vector of a text."""
+        return embedder.embed(text)
+
     async def pause(self, seconds: float) -> None:
         """Wait."""
         time.sleep(seconds)  # noqa: ASYNC251  (this face runs without an event loop)
@@ -44,6 +56,9 @@ class Awaiting(Inline):
 
     async def landing(self, flights: Flights, flight: Flight) -> Entry | None:
         return await flights.await_landing(flight)
+
+    async def embed(self, embedder: Embeds, text: str) -> Any:
+        return await embedder.aembed(text)
 
     async def pause(self, seconds: float) -> None:
         import asyncio

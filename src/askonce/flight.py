@@ -56,6 +56,7 @@ class Flight:
         call: the call on the leader's thread that is to bring the answer: its frame's id, and its code.
         group: the leader's look-ups with an equal group belong to one batch; see `Flights.abandoned`.
         entry: what it landed with.
+        trial: what the way knows of the meaning of what is asked for, for whoever brings the answer.
     """
 
     name: tuple[str, bytes]
@@ -67,6 +68,7 @@ class Flight:
     group: str | None = None
     entry: Entry | None = None
     landed: bool = False
+    trial: Any = None
     wake: list[Callable[[], object]] = field(default_factory=list)
 
     def elapsed_seconds(self) -> float:

@@ -4,9 +4,50 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from askonce.entry import Hit
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticStats:
+    """What became of questions that were compared by their meaning, in all processes that share the store.
+
+    Attributes:
+        requests: questions that were compared.
+        hits: those answered with the answer to another question.
+        audits: those that could have been, and were sent to the model to learn how often that would be wrong.
+        judged: answers that a judge, or the application, compared.
+        wrong_found: audits that would have been wrong.
+        told_wrong: hits that the application called wrong.
+        estimated_error: the estimated share of ``requests`` answered wrongly.
+        error_low: the lower end of its interval.
+        error_high: its upper end. It holds at all moments at once with the confidence asked for.
+        max_error: the share that was asked for.
+        questions: how many are known to this process.
+        aliases: how many this process found to have the answer of another one.
+        saved_bytes: what this process did not keep twice.
+        not_judged: fresh answers of this process that came too fast for the judge.
+        judge_calls: how often this process's judge asked a model.
+        judge_usd: what that cost, as far as prices are known.
+    """
+
+    requests: int
+    hits: int
+    audits: int
+    judged: int
+    wrong_found: int
+    told_wrong: int
+    estimated_error: float
+    error_low: float
+    error_high: float
+    max_error: float
+    questions: int
+    aliases: int
+    saved_bytes: int
+    not_judged: int
+    judge_calls: int
+    judge_usd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +59,7 @@ class Stats:
         misses: requests that went to the model.
         coalesced: hits that waited for an identical request under way.
         stale: hits past their time to live.
+        semantic_hits: hits that answer another question which means the same.
         bypassed: requests that asked for no cache, or could not be named.
         stored: answers kept.
         not_stored: answers not kept, by rule (empty, truncated) or because they cannot be kept.
@@ -33,12 +75,14 @@ class Stats:
         entries: how many entries the namespace holds; ``None`` when the store does not say.
         size_bytes: the bytes of their values.
         store: ``up``, or ``down`` while the store is left alone after failures.
+        semantic: what was learned of questions that mean the same; ``None`` if they are not compared.
     """
 
     hits: int = 0
     misses: int = 0
     coalesced: int = 0
     stale: int = 0
+    semantic_hits: int = 0
     bypassed: int = 0
     stored: int = 0
     not_stored: int = 0
@@ -54,6 +98,7 @@ class Stats:
     entries: int | None = None
     size_bytes: int | None = None
     store: Literal["up", "down"] = "up"
+    semantic: SemanticStats | None = None
 
     @property
     def saved_tokens(self) -> int:
@@ -72,7 +117,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._values: dict[str, float] = {field.name: field.default for field in fields(Stats)}  # type: ignore[misc]
+        self._values: dict[str, Any] = {field.name: field.default for field in fields(Stats)}
 
     def add(self, **amounts: float) -> None:
         """Add to counters, by their names in `Stats`."""
@@ -91,9 +136,9 @@ class Counters:
             values["saved_output_tokens"] += entry.usage.output_tokens
             values["saved_usd"] += entry.cost_usd or 0.0
             if hit.kind != "exact":
-                values[hit.kind] += 1
+                values["semantic_hits" if hit.kind == "semantic" else hit.kind] += 1
 
-    def snapshot(self) -> dict[str, float]:
+    def snapshot(self) -> dict[str, Any]:
         """All counters now."""
         with self._lock:
             return dict(self._values)

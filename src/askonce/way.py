@@ -13,13 +13,16 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from askonce import pricing
 from askonce.access_log import AccessLog
 from askonce.changes import ANYTHING, Changes
 from askonce.codec import Codec
 from askonce.control import Control
-from askonce.entry import Answer, Entry, Hit, Miss, Source
+from askonce.entry import Answer, Entry, Hit, Meaning, Miss, Source
 from askonce.errors import CodecError
 from askonce.eviction import Budget
 from askonce.faces import Inline
@@ -28,10 +31,15 @@ from askonce.frequency import FrequencySketch
 from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
 from askonce.hits import HitBuffer
+from askonce.keys import Form
 from askonce.leases import LEASE_SECONDS, Leases
 from askonce.near import NearTier
 from askonce.stores.base import Clock, LogPage, Record
 from askonce.telemetry import Counters
+
+if TYPE_CHECKING:  # it loads numpy
+    from askonce.semantic.settings import Semantic
+    from askonce.semantic.tier import SemanticTier, Trial
 
 logger = logging.getLogger("askonce")
 
@@ -52,12 +60,14 @@ class Request:
         key: its name there.
         control: the wishes that were in force when it was made.
         sources: the documents that its answer will be made from.
+        form: makes its normal form, if another question's answer may do.
     """
 
     namespace: str
     key: bytes
     control: Control
     sources: tuple[Source, ...] = ()
+    form: Callable[[], Form] | None = None
 
     @property
     def place(self) -> bytes:
@@ -73,11 +83,13 @@ class Lead:
         miss: why none was found.
         flight: what others wait for; ``None`` if nobody can.
         started: when the making began, on the monotonic clock.
+        trial: what is known of the meaning of what is asked.
     """
 
     miss: Miss
     flight: Flight | None = None
     started: float = field(default_factory=time.monotonic)
+    trial: Trial | None = None
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -105,7 +117,12 @@ class Way:
         keep_truncated: bool,
         lease_seconds: float,
         clock: Clock,
+<<<<<<< HEAD
         accesses: AccessLog | None = None,
+=======
+        semantic: Semantic | None,
+        namespace: str,
+>>>>>>> d6dab31 (Semantic hits: the way of a request asks by meaning, fresh answers are judged and learned from, processes share it)
     ) -> None:
         self.counters = Counters()
         self.flights = Flights(lease_seconds or 30.0)
@@ -119,10 +136,21 @@ class Way:
         self._slow_seconds = guard.timeout_seconds / 3
         self._clock = clock
         self._changes: dict[str, Changes] = {}  # by corpus
+        self._guard = guard
+        self.semantic: SemanticTier | None = None
+        if semantic is not None:
+            from askonce.semantic.tier import SemanticTier
+
+            self.semantic = SemanticTier(semantic, guard, codec, namespace, clock, self.usable, self._replace)
 
     # -- to the answer, or to the model ------------------------------------------------------------------------
 
     async def seek(self, face: Inline, request: Request, *, waits: bool = True) -> Hit | Lead | Miss:
+        """Find the answer, or one to a question that means the same, or wait for it; see `_seek_exact`."""
+        found = await self._seek_exact(face, request, waits)
+        return await self._by_meaning(face, request, found) if isinstance(found, Lead) else found
+
+    async def _seek_exact(self, face: Inline, request: Request, waits: bool) -> Hit | Lead | Miss:
         """Find the answer, waiting for whoever is making it if ``waits``; or become the one who makes it.
 
         Returns:
@@ -192,7 +220,47 @@ class Way:
         if not await self.leases.take(face, flight):
             self.flights.land(flight, None)
             return None
-        return Lead(miss, flight)
+        lead = Lead(miss, flight)
+        return await self._with_meaning(face, request, lead, decide=False)
+
+    # -- by meaning --------------------------------------------------------------------------------------------
+
+    async def _by_meaning(self, face: Inline, request: Request, lead: Lead) -> Hit | Lead:
+        """The answer to a question that means the same, for the one who would ask the model."""
+        lead = await self._with_meaning(face, request, lead, decide=lead.miss.reason != "refresh")
+        trial = lead.trial
+        if trial is None or trial.decision is None or trial.decision.action != "serve":
+            return lead
+        assert self.semantic is not None and trial.decision.known is not None
+        known = trial.decision.known
+        hit = await self._find_in_store(face, Request(request.namespace, known.answer, request.control))
+        if not isinstance(hit, Hit):
+            if hit.reason != "store down":
+                self.semantic.lose(trial)
+            return lead
+        self.counters.add(misses=-1)
+        if lead.flight is not None:
+            await self._land(face, lead.flight, hit.entry)
+        if known.answer != known.key:
+            self.hits.add(request.namespace, known.answer)
+        return self._hit(
+            request, Hit(hit.entry, "semantic", hit.age_seconds, known.key, self.semantic.match(trial))
+        )
+
+    async def _with_meaning(self, face: Inline, request: Request, lead: Lead, *, decide: bool) -> Lead:
+        if self.semantic is None or request.form is None:
+            return lead
+        try:
+            trial = await self.semantic.seek(
+                face, request.namespace, request.form, sources_known=bool(request.sources), decide=decide
+            )
+        except BaseException:
+            if lead.flight is not None:
+                await self._land(face, lead.flight, None)
+            raise
+        if lead.flight is not None:
+            lead.flight.trial = trial
+        return Lead(lead.miss, lead.flight, lead.started, trial)
 
     async def _find(self, face: Inline, request: Request) -> Hit | Miss:
         """Look in the near tier and in the store."""
@@ -203,6 +271,10 @@ class Way:
             entry = self.near.get(request.namespace, request.key, now)
             if entry is not None:
                 return await self._judge(face, request, entry, now)
+        return await self._find_in_store(face, request)
+
+    async def _find_in_store(self, face: Inline, request: Request) -> Hit | Miss:
+        now = self._clock()
         try:
             data = await face.call("get", request.namespace, request.key)
         except Down:
@@ -247,7 +319,33 @@ class Way:
             return Miss("refresh")
         if entry.sources and await self._is_outdated(face, entry):
             return Miss("outdated")
+        if entry.meaning is not None and entry.meaning.answer:
+            whole = await self._through_alias(face, request, entry, entry.meaning.answer)
+            if isinstance(whole, Miss):
+                return whole
+            entry = whole
         return self._freshness.judge(entry, now, request.control.ttl_seconds)
+
+    async def _through_alias(self, face: Inline, request: Request, alias: Entry, key: bytes) -> Entry | Miss:
+        """An alias with the answer that another entry holds, as old as that is."""
+        try:
+            data = await face.call("get", request.namespace, key)
+        except Down:
+            return Miss("store down")
+        if data is None:
+            return Miss("absent")
+        try:
+            kept = self._codec.decode(data, bound_to=Request(request.namespace, key, request.control).place)
+        except CodecError:
+            return Miss("corrupt")
+        if kept.meaning is None or kept.meaning.answer:
+            return Miss("absent")  # it is another answer by now
+        if kept.sources and await self._is_outdated(face, kept):
+            return Miss("outdated")
+        ends = [until for until in (alias.fresh_until, kept.fresh_until) if until is not None]
+        return msgspec.structs.replace(
+            alias, payload=kept.payload, created_at=kept.created_at, fresh_until=min(ends, default=None)
+        )
 
     def usable(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
         """The entry in ``data``, found by a scan, if it can be read and is fresh."""
@@ -291,11 +389,20 @@ class Way:
         return None if changes is None else changes.position
 
     def _hit(self, request: Request, hit: Hit) -> Hit:
+        key = hit.key or request.key
         self.counters.hit(hit)
+<<<<<<< HEAD
         if self._accesses is not None:
             self._accesses.add(self._clock(), request.namespace, request.key, hit.entry, _cost(hit.entry))
         self.hits.add(request.namespace, request.key)
         return hit
+=======
+        self.hits.add(request.namespace, key)
+        meaning = hit.entry.meaning
+        if meaning is not None and meaning.answer:
+            self.hits.add(request.namespace, meaning.answer)
+        return Hit(hit.entry, hit.kind, hit.age_seconds, key, hit.match)
+>>>>>>> d6dab31 (Semantic hits: the way of a request asks by meaning, fresh answers are judged and learned from, processes share it)
 
     # -- back from the model -----------------------------------------------------------------------------------
 
@@ -305,9 +412,13 @@ class Way:
         try:
             answer = self._pack(pack)
             if answer is not None:
-                entry = self._entry(request, answer, time.monotonic() - lead.started)
-                if self._worth_keeping(answer):
+                entry = self._entry(request, answer, time.monotonic() - lead.started, lead.trial)
+                worth = self._worth_keeping(answer)
+                if worth:
                     await self._put(face, [request], [entry])
+                if entry.meaning is not None and self.semantic is not None and lead.trial is not None:
+                    kept = entry if worth else None
+                    self.semantic.learn(request.namespace, request.key, lead.trial, entry.meaning.said, kept)
         finally:
             if lead.flight is not None:
                 await self._land(face, lead.flight, entry)
@@ -333,7 +444,7 @@ class Way:
         if requests:
             each = seconds / len(requests)
             worth = [pair for pair in zip(requests, answers, strict=True) if self._worth_keeping(pair[1])]
-            entries = [self._entry(request, answer, each) for request, answer in worth]
+            entries = [self._entry(request, answer, each, None) for request, answer in worth]
             await self._put(face, [request for request, _ in worth], entries)
 
     def _pack(self, pack: Callable[[], Answer | None]) -> Answer | None:
@@ -352,7 +463,7 @@ class Way:
             self.counters.add(not_stored=1)
         return worth
 
-    def _entry(self, request: Request, answer: Answer, seconds: float) -> Entry:
+    def _entry(self, request: Request, answer: Answer, seconds: float, trial: Trial | None) -> Entry:
         now = self._clock()
         cost = answer.cost_usd
         sources = answer.sources or request.sources
@@ -369,7 +480,13 @@ class Way:
             usage=answer.usage,
             tags=(*request.control.tags, *tags),
             sources=sources,
+            meaning=self._meaning(trial, answer),
         )
+
+    def _meaning(self, trial: Trial | None, answer: Answer) -> Meaning | None:
+        if self.semantic is None or trial is None or answer.said is None:
+            return None
+        return self.semantic.meaning(trial, answer.said)
 
     async def _put(self, face: Inline, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         if not entries:
@@ -406,6 +523,23 @@ class Way:
             tags=entry.tags,
             hits=hits,
         )
+
+    def _replace(self, namespace: str, key: bytes, entry: Entry) -> int:
+        """Keep an entry in place of the one under its key; returns by how many bytes it is smaller."""
+        request = Request(namespace, key, Control())
+        before = self._guard.call(self._guard.store.get, namespace, key)
+        record = self._record(request, entry)
+        self._guard.call(self._guard.store.put, namespace, [record], self._budget)
+        if self.near is not None:
+            self.near.put(namespace, key, entry, self._clock())
+        return len(before or b"") - len(record.value)
+
+    def close(self) -> None:
+        """End what runs in the background, with nothing lost."""
+        if self.semantic is not None:
+            self.semantic.close()
+        self.hits.close()
+        self.leases.close()
 
     async def _land(self, face: Inline, flight: Flight, entry: Entry | None) -> None:
         self.flights.land(flight, entry)

@@ -17,7 +17,7 @@ from askonce.entry import Answer, Hit, Miss
 from askonce.errors import ConfigError
 from askonce.keys import Form, Unkeyable
 from askonce.langchain.parameters import parameters_of
-from askonce.langchain.payload import pack, unpack
+from askonce.langchain.payload import mark, pack, unpack
 from askonce.langchain.requests import Digests, form_of
 from askonce.sharing import shared_cache
 from askonce.stores import Store
@@ -72,12 +72,14 @@ class AskOnceCache(BaseCache):
         request = self._request(prompt, llm_string)
         if request is not None:
             self.cache.update(request, lambda: _kept(llm_string, return_val))
+            mark(return_val, self.cache.mark_of_fresh(request))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Asynchronous `update`."""
         request = self._request(prompt, llm_string)
         if request is not None:
             await self.cache.aupdate(request, lambda: _kept(llm_string, return_val))
+            mark(return_val, self.cache.mark_of_fresh(request))
 
     def clear(self, **kwargs: Any) -> None:
         """Delete all answers of the namespace in force.
@@ -92,7 +94,9 @@ class AskOnceCache(BaseCache):
         await self.cache.aclear()
 
     def _request(self, prompt: str, llm_string: str) -> Request | None:
-        return self.cache.request(lambda: self._digests.of(prompt, llm_string))
+        return self.cache.request(
+            lambda: self._digests.of(prompt, llm_string), meaning=lambda: form_of(prompt, llm_string)
+        )
 
     # -- the application's side --------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from askonce.cache import Cache
 from askonce.entry import Answer, Hit
+from askonce.keys import Form
 from askonce.langchain.asking import (
     alimit,
     asking,
@@ -25,8 +26,8 @@ from askonce.langchain.asking import (
 )
 from askonce.langchain.chunks import Recording, replay
 from askonce.langchain.events import event_overrides
-from askonce.langchain.payload import breaks_off, pack, unpack
-from askonce.langchain.requests import digest_of_messages
+from askonce.langchain.payload import breaks_off, mark, pack, unpack
+from askonce.langchain.requests import form_of_messages
 from askonce.way import Request
 
 Messages = list[BaseMessage]
@@ -45,7 +46,10 @@ def overrides(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
 def _request(
     cache: Cache, model: Any, messages: Messages, stop: list[str] | None, kwargs: dict[str, Any]
 ) -> Request | None:
-    return cache.request(lambda: digest_of_messages(messages, parameters_of_model(model, stop, kwargs)))
+    def form() -> Form:
+        return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
+
+    return cache.request(form, meaning=form)
 
 
 def _pack_result(result: ChatResult, model: Any) -> Answer | None:
@@ -78,7 +82,7 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         if request is None:
             return ask()
         found = cache.answer(request, ask, lambda result: _pack_result(result, self))
-        return _result(found)
+        return _result(found, cache.mark_of_fresh(request))
 
     async def _agenerate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -95,7 +99,7 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         if request is None:
             return await ask()
         found = await cache.aanswer(request, ask, lambda result: _pack_result(result, self))
-        return _result(found)
+        return _result(found, cache.mark_of_fresh(request))
 
     return {"_generate": _generate, "_agenerate": _agenerate}
 
@@ -112,9 +116,10 @@ def _whole(result: ChatResult) -> list[ChatGeneration]:
     return whole
 
 
-def _result(answer: ChatResult | Hit) -> ChatResult:
+def _result(answer: ChatResult | Hit, mark_of_fresh: dict[str, Any] | None) -> ChatResult:
     if isinstance(answer, Hit):
         return ChatResult(generations=cast("list[ChatGeneration]", unpack(answer)))
+    mark(answer.generations, mark_of_fresh)
     return answer
 
 

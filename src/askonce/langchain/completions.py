@@ -13,6 +13,7 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 
 from askonce.cache import Cache
 from askonce.entry import Answer, Hit, Miss
+from askonce.keys import Form
 from askonce.langchain.asking import (
     asking,
     awithin,
@@ -23,7 +24,7 @@ from askonce.langchain.asking import (
     within,
 )
 from askonce.langchain.payload import pack, unpack
-from askonce.langchain.requests import digest_of_prompt
+from askonce.langchain.requests import form_of_prompt
 from askonce.way import Request
 
 _WORDS = re.compile(r"\S+\s*|\s+")
@@ -42,7 +43,10 @@ def overrides(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
 def _request(
     cache: Cache, model: Any, prompt: str, stop: list[str] | None, kwargs: dict[str, Any]
 ) -> Request | None:
-    return cache.request(lambda: digest_of_prompt(prompt, parameters_of_model(model, stop, kwargs)))
+    def form() -> Form:
+        return form_of_prompt(prompt, parameters_of_model(model, stop, kwargs))
+
+    return cache.request(form, meaning=form)
 
 
 def _pack(result: LLMResult, model: Any, position: int = 0) -> Answer | None:

@@ -17,9 +17,10 @@ from langchain_core.outputs import ChatGeneration
 
 from askonce.cache import Cache
 from askonce.entry import Answer, Hit
+from askonce.keys import Form
 from askonce.langchain.asking import alimit, awithin, is_asking, limit, parameters_of_model, within
 from askonce.langchain.payload import pack, unpack
-from askonce.langchain.requests import digest_of_messages
+from askonce.langchain.requests import form_of_messages
 from askonce.way import Request
 
 Messages = list[BaseMessage]
@@ -33,7 +34,10 @@ def event_overrides(base: Any, cache: Cache) -> dict[str, Any]:
 
 
 def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: dict[str, Any]) -> Request | None:
-    return cache.request(lambda: digest_of_messages(messages, parameters_of_model(model, stop, kwargs)))
+    def form() -> Form:
+        return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
+
+    return cache.request(form, meaning=form)
 
 
 def _is_last(event: Any) -> bool:

@@ -30,6 +30,7 @@ _ENDS = (
     "status",
     "completionReason",
 )
+_WORDS = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
 _SAY_WHY_THEY_END = ("openai", "anthropic")
 _CUT_OFF = frozenset(
     """
@@ -101,6 +102,7 @@ def pack(
         model=_told(metadata, ("model_name", "model", "model_id", "modelId")) or model,
         truncated=any(_cut_off(told) for told in metadata),
         empty=all(map(_says_nothing, generations)),
+        said=_said(generations[0]) if len(generations) == 1 else None,
     )
 
 
@@ -172,6 +174,21 @@ def _says_nothing(generation: Generation) -> bool:
     )
 
 
+def _said(generation: Generation) -> str | None:
+    """All that an answer says, if that is text alone."""
+    if not isinstance(generation, ChatGeneration):
+        return generation.text
+    message = generation.message
+    assert isinstance(message, AIMessage)
+    if message.tool_calls or message.invalid_tool_calls or message.additional_kwargs.get("function_call"):
+        return None
+    if isinstance(message.content, list) and not all(
+        isinstance(block, str) or block.get("type") in _WORDS for block in message.content
+    ):
+        return None
+    return generation.text
+
+
 def _usage(generations: Sequence[Generation], llm_output: Mapping[str, Any]) -> Usage:
     """Input is what one of the generations tells, output what all of them do."""
     told: list[dict[str, Any]] = [
@@ -195,6 +212,13 @@ def _usage(generations: Sequence[Generation], llm_output: Mapping[str, Any]) -> 
         input_tokens=int(usage.get("prompt_tokens") or usage.get("input_tokens") or 0),
         output_tokens=int(usage.get("completion_tokens") or usage.get("output_tokens") or 0),
     )
+
+
+def mark(generations: Sequence[Generation], mark: dict[str, Any] | None) -> None:
+    """Show on fresh answers, if a mark is given, under which key they are kept."""
+    for generation in generations if mark is not None else ():
+        if isinstance(generation, ChatGeneration):
+            generation.message.response_metadata["askonce"] = mark
 
 
 # -- out -------------------------------------------------------------------------------------------------------

@@ -31,19 +31,19 @@ def form_of(prompt: str, llm_string: str) -> Form:
     return request_form(CHAT, parameters.form, left_out, messages=conversation.messages)
 
 
-def digest_of_messages(messages: Iterable[BaseMessage], parameters: Parameters) -> bytes:
-    """The digest of the form of a request to a chat model."""
-    return _digest(CHAT, parameters, messages=conversation_of_messages(messages).messages)
+def form_of_messages(messages: Iterable[BaseMessage], parameters: Parameters) -> Form:
+    """The form of a request to a chat model."""
+    return _form(CHAT, parameters, messages=conversation_of_messages(messages).messages)
 
 
-def digest_of_prompt(prompt: str, parameters: Parameters) -> bytes:
-    """The digest of the form of a request to a completion model."""
-    return _digest(COMPLETION, parameters, prompt=text(prompt))
+def form_of_prompt(prompt: str, parameters: Parameters) -> Form:
+    """The form of a request to a completion model."""
+    return _form(COMPLETION, parameters, prompt=text(prompt))
 
 
-def _digest(kind: str, parameters: Parameters, **parts: object) -> bytes:
+def _form(kind: str, parameters: Parameters, **parts: object) -> Form:
     # The parameters are written out already; the bytes are the same as those of the whole form.
-    return Form({"version": VERSION, "kind": kind, "model": parameters.encoded, **parts}).digest()
+    return Form({"version": VERSION, "kind": kind, "model": parameters.encoded, **parts})
 
 
 _ENTRY_CHARACTERS = 300
@@ -75,9 +75,9 @@ class Digests:
             parameters = parameters_of(llm_string)
             conversation = conversation_of(prompt)
             if conversation is None:
-                digest = digest_of_prompt(prompt, parameters)
+                digest = form_of_prompt(prompt, parameters).digest()
             else:
-                digest = _digest(CHAT, parameters, messages=conversation.messages)
+                digest = _form(CHAT, parameters, messages=conversation.messages).digest()
             if parameters.lasting:
                 self._remember(prompt, llm_string, digest)
         return digest

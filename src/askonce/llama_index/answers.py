@@ -113,6 +113,7 @@ def _pack(response: Response, model: str | None, chunks: Sequence[Response], del
         model=model_name(response) or model,
         truncated=any(is_cut_off(finish_reason(chunk)) for chunk in chunks),
         empty=_is_empty(response),
+        said=_said(response),
     )
 
 
@@ -169,6 +170,16 @@ def _is_empty(response: Response) -> bool:
         return not response.text.strip()
     said = [block for block in response.message.blocks if not isinstance(block, (TextBlock, ThinkingBlock))]
     return not said and not (response.message.content or "").strip() and not _legacy_calls(response.message)
+
+
+def _said(response: Response) -> str | None:
+    """All that an answer says, if that is text alone."""
+    if isinstance(response, CompletionResponse):
+        return response.text
+    message = response.message
+    if _legacy_calls(message) or not all(isinstance(block, (TextBlock, ThinkingBlock)) for block in message.blocks):
+        return None
+    return message.content or ""
 
 
 def _legacy_calls(message: ChatMessage) -> Any:

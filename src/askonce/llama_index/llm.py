@@ -112,7 +112,7 @@ class _Call:
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
-        return self.cache.request(self._form)
+        return self.cache.request(self._form, meaning=self._form)
 
     def _asked(self) -> tuple[Any, bool, dict[str, Any]]:
         """The messages or the prompt, whether it is formatted, and the options."""
@@ -133,6 +133,13 @@ class _Call:
     def ask(self) -> Any:
         """Call the LLM. Of an asynchronous endpoint the result is to be awaited."""
         return getattr(plain_view(self.llm), self.name)(*self.args, **self.kwargs)
+
+    def marked(self, response: Any, request: Request) -> Any:
+        """A fresh answer that shows under which key it is kept, if the cache wants that."""
+        mark = self.cache.mark_of_fresh(request)
+        if mark is not None:
+            response.additional_kwargs["askonce"] = mark
+        return response
 
     def pack(self, response: Any) -> Answer | None:
         """What is kept of an answer."""
@@ -186,7 +193,7 @@ def _endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             return call.ask()
         result = call.cache.answer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
-            return result
+            return call.marked(result, request)
         try:
             return call.answer(result)
         except _Unreadable:
@@ -203,7 +210,7 @@ def _async_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             return await call.ask()
         result = await call.cache.aanswer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
-            return result
+            return call.marked(result, request)
         try:
             return call.answer(result)
         except _Unreadable:

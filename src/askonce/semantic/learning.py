@@ -1,0 +1,158 @@
+"""What is done with each fresh answer, in the background: judge, learn, and keep equal answers once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from askonce.entry import Entry, Meaning
+from askonce.guard import Down
+from askonce.semantic.float16 import Vector
+from askonce.semantic.index import Index
+from askonce.semantic.judges import Judge
+from askonce.semantic.rule import Decision, Rule
+from askonce.semantic.sharing import Sharing
+from askonce.semantic.values import Comparison, Known, Question
+
+logger = logging.getLogger("askonce")
+
+_MOST_LESSONS = 1000
+"""More fresh answers than this do not wait for the judge; those beyond teach nothing."""
+_MOST_CONTENTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A fresh answer.
+
+    Attributes:
+        namespace: where it is kept.
+        key: under which key.
+        question: what was asked.
+        vector: its embedding.
+        decision: what the rule said when it was asked; ``None`` if it was not.
+        entry: the answer as it is kept, with its meaning; ``None`` if it was not kept.
+        said: what it says.
+    """
+
+    namespace: str
+    key: bytes
+    question: Question
+    vector: Vector
+    decision: Decision | None
+    entry: Entry | None
+    said: str
+
+
+class Learning:
+    """Takes lessons one after the other. `step` is called by one thread at a time.
+
+    Args:
+        rule: learns from the judge's verdicts.
+        index: gets the questions.
+        sharing: tells other processes.
+        judge: says whether two answers are the same.
+        read: the entry under a key in a namespace, if it can be used.
+        keep: keeps an entry in place of what is under its key in a namespace; returns how many bytes that saved.
+
+    Attributes:
+        dropped: lessons that came too fast.
+        aliases: questions that were found to have the answer of another one.
+        saved_bytes: what was not kept twice.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        index: Index,
+        sharing: Sharing,
+        judge: Judge,
+        read: Callable[[str, bytes], Entry | None],
+        keep: Callable[[str, bytes, Entry], int],
+    ) -> None:
+        self._rule, self._index, self._sharing, self._judge = rule, index, sharing, judge
+        self._read, self._keep = read, keep
+        self._lessons: deque[Lesson] = deque()
+        self._contents: dict[tuple[str, bytes], bytes] = {}  # by namespace and digest: the entry with that answer
+        self.dropped = self.aliases = self.saved_bytes = 0
+
+    def add(self, lesson: Lesson) -> None:
+        """Take a lesson in; does not wait."""
+        if len(self._lessons) >= _MOST_LESSONS:
+            self.dropped += 1
+        else:
+            self._lessons.append(lesson)
+
+    def step(self) -> None:
+        """Learn from all lessons."""
+        while self._lessons:
+            try:
+                self._learn(self._lessons.popleft())
+            except Down:
+                pass
+            except Exception:
+                logger.warning("askonce: a question could not be learned from", exc_info=True)
+
+    def _learn(self, lesson: Lesson) -> None:
+        if lesson.entry is not None:
+            self._know(lesson, lesson.key)  # at once: a judge may take long
+        same = self._same_answer(lesson)
+        if lesson.entry is None:
+            return
+        content = lesson.namespace, hashlib.blake2b(lesson.said.encode(errors="replace"), digest_size=16).digest()
+        if same is None:
+            same = self._contents.get(content)
+        if same is not None and same != lesson.key and self._make_alias(lesson, same):
+            return
+        self._contents[content] = lesson.key
+        if len(self._contents) > _MOST_CONTENTS:
+            del self._contents[next(iter(self._contents))]
+
+    def _same_answer(self, lesson: Lesson) -> bytes | None:
+        """The entry whose answer the judge takes for the same, of the two that might have been served."""
+        decision = lesson.decision
+        if decision is None or decision.known is None:
+            return None
+        verdict = self._compare(lesson, decision.known)
+        if verdict is not None:
+            self._rule.learn(decision, verdict)
+        if verdict:
+            return decision.known.answer
+        if decision.second is not None and self._compare(lesson, decision.second):
+            return decision.second.answer
+        return None
+
+    def _compare(self, lesson: Lesson, known: Known) -> bool | None:
+        entry = self._read(known.namespace, known.answer)
+        if entry is None or entry.meaning is None:
+            self._sharing.lose(known.namespace, [one.key for one in self._index.remove_answer(known.answer)])
+            return None
+        return self._judge(Comparison(lesson.question.text, known.text, lesson.said, entry.meaning.said))
+
+    def _make_alias(self, lesson: Lesson, answer: bytes) -> bool:
+        """Have the lesson's entry point to the one that holds the same answer, if that is still there."""
+        entry = lesson.entry
+        assert entry is not None and entry.meaning is not None
+        target = self._read(lesson.namespace, answer)
+        if target is None or target.meaning is None or target.meaning.answer:
+            return False
+        meaning: Meaning = msgspec.structs.replace(entry.meaning, said="", answer=answer)
+        alias: Entry = msgspec.structs.replace(entry, payload=b"", meaning=meaning)
+        if self._read(lesson.namespace, lesson.key) is None:
+            return False  # it was deleted meanwhile
+        self.saved_bytes += self._keep(lesson.namespace, lesson.key, alias)
+        self.aliases += 1
+        self._know(replace(lesson, entry=alias), answer)
+        return True
+
+    def _know(self, lesson: Lesson, answer: bytes) -> None:
+        assert lesson.entry is not None
+        question, until = lesson.question, lesson.entry.fresh_until
+        known = Known(lesson.key, answer, lesson.namespace, question.partition, question.text, until)
+        self._index.add(known, lesson.vector)
+        self._sharing.announce(lesson.namespace, lesson.key)

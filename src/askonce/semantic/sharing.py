@@ -1,0 +1,253 @@
+"""One view of questions and of what was learned, for all processes that use a store.
+
+Each process keeps its own index and its own rule. What it adds it tells the others through a change log, about once
+a second, and takes in what they told. A process that begins, or that was away for too long, starts from the
+snapshot of the rule and from the entries themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from askonce.entry import Entry
+from askonce.errors import CodecError
+from askonce.guard import Down, Guard
+from askonce.semantic.float16 import from_bytes
+from askonce.semantic.index import Index
+from askonce.semantic.journal import Journal, Note, Snapshot
+from askonce.semantic.rule import Rule
+from askonce.semantic.values import Known
+from askonce.stores.base import LogPage, Record
+
+logger = logging.getLogger("askonce")
+
+_SNAPSHOT = b"snapshot"
+_SNAPSHOT_AFTER_NOTES = 200
+_LEASE_SECONDS = 30.0
+_AT_ONCE = 100
+"""How many entries are read in one round trip."""
+_CHECKED_EACH_TIME = 32
+_MOST_UNSENT = 100
+_TRY_AGAIN_SECONDS = 5.0
+
+Read = Callable[[str, bytes, bytes], "Entry | None"]
+"""An entry from its namespace, key and bytes, if it can be used and its question can be known here."""
+
+
+class Loading:
+    """The questions of one namespace on their way into the index."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.done = False
+        self.try_after = 0.0
+
+
+class Sharing:
+    """Keeps an index and a rule in step with those of other processes. `step` is called by one thread at a time.
+
+    Args:
+        guard: the store's.
+        journal: reads and writes what is told.
+        log: the namespace of the change log.
+        index: this process's.
+        rule: this process's.
+        read: see `Read`.
+        owner: names this process.
+    """
+
+    def __init__(
+        self, guard: Guard, journal: Journal, log: str, index: Index, rule: Rule, read: Read, owner: str
+    ) -> None:
+        self._guard, self._journal, self._log = guard, journal, log
+        self._index, self._rule, self._read, self._owner = index, rule, read, owner
+        self._lock = threading.Lock()
+        self._new = Note(owner, [], [], [])
+        self._unsent: list[bytes] = []
+        self._position = -1  # of the last note that was taken in; -1 before the first snapshot was looked for
+        self._since_snapshot = 0
+        self._loading: dict[str, Loading] = {}
+
+    # -- told by this process ----------------------------------------------------------------------------------
+
+    def announce(self, namespace: str, key: bytes) -> None:
+        """Tell of an entry whose question became known, or that is an alias now."""
+        with self._lock:
+            self._new.added.append((namespace, key))
+
+    def lose(self, namespace: str, keys: Sequence[bytes]) -> None:
+        """Forget questions whose entries are gone, and tell of it."""
+        if keys:
+            self._index.remove(keys)
+            self._rule.forget(keys)
+            with self._lock:
+                self._new.removed.extend((namespace, key) for key in keys)
+
+    def clear(self, namespace: str) -> None:
+        """Forget all questions of a namespace, and tell of it."""
+        self._index.remove_namespace(namespace)
+        with self._lock:
+            self._new.cleared.append(namespace)
+
+    def loading(self, namespace: str) -> Loading:
+        """How far the questions of a namespace are known; the first call has them loaded by the next `step`."""
+        with self._lock:
+            return self._loading.setdefault(namespace, Loading())
+
+    # -- in step -----------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Tell what is new, take in what others told, and load what is wanted."""
+        try:
+            if self._position < 0:
+                self._begin()
+            self._send()
+            self._follow()
+            self._load()
+            self._check()
+            if self._since_snapshot >= _SNAPSHOT_AFTER_NOTES:
+                self.save()
+        except Down:
+            pass  # it is counted, and the next step tries again
+        finally:
+            self._give_up_loading()
+
+    def close(self) -> None:
+        """Tell what is new, and leave a snapshot if there is something to be remembered."""
+        try:
+            if self._position >= 0:
+                self._send()
+                self._follow()
+                if self._since_snapshot:
+                    self.save()
+        except Down:
+            logger.warning(
+                "askonce: what was learned of questions since the last second is lost: the store is down"
+            )
+
+    def _begin(self) -> None:
+        data = self._guard.call(self._guard.store.get, self._log, _SNAPSHOT)
+        position = 0
+        if data is not None:
+            try:
+                snapshot = self._journal.snapshot(data)
+                self._rule.restore(snapshot.rule)
+                position = snapshot.position
+            except CodecError as error:
+                logger.warning("askonce: what was learned of questions cannot be read, and begins anew: %s", error)
+        self._position = position
+
+    def _take_new(self) -> None:
+        """Write down what is new, as a note that is to be sent."""
+        with self._lock:
+            note, self._new = self._new, Note(self._owner, [], [], [])
+        note = Note(self._owner, note.added, note.removed, note.cleared, self._rule.share())
+        if note:
+            self._unsent.append(self._journal.write(note))
+            del self._unsent[:-_MOST_UNSENT]
+
+    def _send(self) -> None:
+        self._take_new()
+        while self._unsent:
+            self._guard.call(self._guard.store.log_append, self._log, self._unsent[0])
+            del self._unsent[0]
+
+    def _follow(self) -> None:
+        while True:
+            page: LogPage = self._guard.call(self._guard.store.log_read, self._log, self._position)
+            if (page.truncated and self._position > 0) or page.head < self._position:
+                self._start_again(page)
+                continue
+            for sequence, event in page.events:
+                self._take_in(event)
+                self._position = sequence
+                self._since_snapshot += 1
+            if not page.events or page.events[-1][0] >= page.head:
+                return
+
+    def _start_again(self, page: LogPage) -> None:
+        """Notes were missed: begin as a new process does."""
+        self._begin()
+        oldest = page.events[0][0] - 1 if page.events else page.head
+        if self._position < oldest or self._position > page.head:
+            self._position = oldest
+        with self._lock:
+            self._loading = {namespace: Loading() for namespace in self._loading}
+
+    def _take_in(self, event: bytes) -> None:
+        try:
+            note = self._journal.note(event)
+            if note.learned is not None:
+                self._rule.merge(note.learned)
+        except CodecError as error:
+            logger.info("askonce: a note of another process cannot be read: %s", error)
+            return
+        if note.source == self._owner:
+            return  # and what it had learned changed nothing
+        for namespace in note.cleared:
+            self._index.remove_namespace(namespace)
+        removed = [key for _, key in note.removed]
+        self._index.remove(removed)
+        self._rule.forget(removed)
+        for namespace, loading in list(self._loading.items()):
+            if loading.done:
+                self._fetch(namespace, [key for place, key in note.added if place == namespace])
+
+    # -- the questions themselves ------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        for namespace, loading in list(self._loading.items()):
+            if not loading.done and time.monotonic() >= loading.try_after:
+                loading.try_after = time.monotonic() + _TRY_AGAIN_SECONDS
+                for key, data in self._scan(namespace):
+                    self._know(namespace, key, data)
+                loading.done = True
+                loading.over.set()
+
+    def _scan(self, namespace: str) -> list[tuple[bytes, bytes]]:
+        return self._guard.call(lambda: list(self._guard.store.scan(namespace)))
+
+    def _give_up_loading(self) -> None:
+        """Those who wait go on without; a later step tries again."""
+        for loading in list(self._loading.values()):
+            loading.over.set()
+
+    def _fetch(self, namespace: str, keys: Sequence[bytes]) -> None:
+        for begin in range(0, len(keys), _AT_ONCE):
+            some = keys[begin : begin + _AT_ONCE]
+            values = self._guard.call(self._guard.store.get_many, namespace, some)
+            for key, data in zip(some, values, strict=True):
+                if data is not None:
+                    self._know(namespace, key, data)
+
+    def _know(self, namespace: str, key: bytes, data: bytes) -> None:
+        entry = self._read(namespace, key, data)
+        if entry is not None and entry.meaning is not None:
+            meaning = entry.meaning
+            known = Known(key, meaning.answer or key, namespace, meaning.partition, meaning.text, entry.fresh_until)
+            self._index.add(known, from_bytes(meaning.vector))
+
+    def _check(self) -> None:
+        """See whether some of the known questions are still kept: those that were evicted leave."""
+        by_namespace: dict[str, list[bytes]] = {}
+        for known in self._index.some(_CHECKED_EACH_TIME):
+            by_namespace.setdefault(known.namespace, []).append(known.key)
+        for namespace, keys in by_namespace.items():
+            values = self._guard.call(self._guard.store.get_many, namespace, keys)
+            self.lose(namespace, [key for key, data in zip(keys, values, strict=True) if data is None])
+
+    # -- the snapshot ------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Leave a snapshot of the rule for processes to come, unless another process is doing so."""
+        store = self._guard.store
+        if not self._guard.call(store.lease, self._log, _SNAPSHOT, self._owner, _LEASE_SECONDS):
+            self._since_snapshot = 0
+            return
+        snapshot = Snapshot(self._position, self._rule.snapshot())
+        self._guard.call(store.put, self._log, [Record(_SNAPSHOT, self._journal.write(snapshot))])
+        self._since_snapshot = 0
+        self._guard.call(store.release, self._log, _SNAPSHOT, self._owner)

@@ -1,0 +1,280 @@
+"""`SemanticTier`: where the way of a request asks for answers to questions that mean the same."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from askonce.asked import current_asked
+from askonce.codec import Codec
+from askonce.control import current_control
+from askonce.entry import Entry, Match, Meaning
+from askonce.faces import Inline
+from askonce.guard import Guard
+from askonce.keys import Form
+from askonce.semantic.background import Background
+from askonce.semantic.embedding import Embedder
+from askonce.semantic.float16 import Vector, to_bytes
+from askonce.semantic.index import Index
+from askonce.semantic.journal import Journal
+from askonce.semantic.judges import SameAnswer
+from askonce.semantic.learning import Learning, Lesson
+from askonce.semantic.question import question_of
+from askonce.semantic.rule import Decision, Rule
+from askonce.semantic.settings import Semantic
+from askonce.semantic.sharing import Sharing
+from askonce.semantic.values import Question
+from askonce.stores.base import Clock
+from askonce.telemetry import SemanticStats
+
+logger = logging.getLogger("askonce")
+
+_coin = random.SystemRandom().random
+"""Which would-be hits are audited is nobody's to foresee, and no application's to seed."""
+_NEIGHBOURS = 10
+_SHARE_EVERY_SECONDS = 1.0
+_LOADING_SECONDS, _LOOK_EVERY_SECONDS = 1.0, 0.005
+_CLOSING_SECONDS = 5.0
+_MOST_MATCHES = 10_000
+"""So many semantic hits of this process can be told right or wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A question on its way.
+
+    Attributes:
+        question: what is asked.
+        vector: its embedding.
+        decision: what the rule says; ``None`` if it was not asked.
+    """
+
+    question: Question
+    vector: Vector
+    decision: Decision | None
+
+
+class SemanticTier:
+    """Everything of one cache that concerns meanings.
+
+    Args:
+        settings: what the application said.
+        guard: the store's.
+        codec: seals what is told to other processes.
+        namespace: the cache's own.
+        clock: seconds since the epoch.
+        read: the entry in some bytes from a namespace and key, if it can be used now.
+        keep: keeps an entry in place of the one under its key; returns how many bytes that saved.
+
+    Raises:
+        ConfigError: an argument is wrong.
+        MissingExtraError: numpy or usearch is not installed.
+    """
+
+    def __init__(
+        self,
+        settings: Semantic,
+        guard: Guard,
+        codec: Codec,
+        namespace: str,
+        clock: Clock,
+        read: Callable[[str, bytes, bytes], Entry | None],
+        keep: Callable[[str, bytes, Entry], int],
+    ) -> None:
+        self._settings, self._guard, self._clock = settings, guard, clock
+        self._read, self._keep = read, keep
+        self._embedder = Embedder(settings.embeddings, settings.model)
+        self._log = f"{namespace}:semantic:{self._embedder.identity}"
+        self._journal = Journal(codec, self._log)
+        self._judge = settings.judge or SameAnswer(settings.embeddings)
+        self._told: set[str] = set()
+        self._starting = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._index = Index()
+        self._rule = Rule(self._settings.max_error, self._settings.confidence)
+        owner = os.urandom(8).hex()
+        self._sharing = Sharing(
+            self._guard, self._journal, self._log, self._index, self._rule, self._read_known, owner
+        )
+        self._learning = Learning(self._rule, self._index, self._sharing, self._judge, self._get, self._keep)
+        self._in_step = Background("askonce-sharing", self._sharing.step, _SHARE_EVERY_SECONDS)
+        self._learner = Background("askonce-learning", self._learning.step)
+        self._matches: OrderedDict[bytes, Decision] = OrderedDict()
+
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():  # the threads, and what the locks guarded, stayed in the parent
+            self._starting = threading.Lock()
+            self._start()
+
+    # -- a request ---------------------------------------------------------------------------------------------
+
+    async def seek(
+        self, face: Inline, namespace: str, form: Callable[[], Form], *, sources_known: bool, decide: bool
+    ) -> Trial | None:
+        """Look for a question that means the same; ``None`` for requests that are not compared.
+
+        Args:
+            face: of the caller.
+            namespace: where answers are kept.
+            form: makes the request's normal form.
+            sources_known: the documents that the answer is made from are known, so that it falls with them.
+            decide: another question's answer may be served.
+        """
+        self._notice_fork()
+        try:
+            question = self._question(namespace, form, sources_known)
+            if question is None:
+                return None
+            vector = await face.embed(self._embedder, question.text)
+        except Exception as error:
+            self._tell_once(error)
+            return None
+        if not decide:
+            return Trial(question, vector, None)
+        loading = self._sharing.loading(namespace)
+        if not loading.over.is_set():
+            self._in_step.wake()
+            await self._wait_for(face, loading.over)
+        neighbours = self._index.search(question.partition, vector, _NEIGHBOURS, self._clock())
+        return Trial(question, vector, self._rule.decide(question.text, neighbours, _coin()))
+
+    def _question(self, namespace: str, form: Callable[[], Form], sources_known: bool) -> Question | None:
+        wishes = current_control()
+        if not wishes.semantic:
+            return None
+        question = question_of(
+            form().body,
+            namespace,
+            asked=wishes.question,
+            context=wishes.context,
+            found=current_asked(),
+            sources_known=sources_known,
+        )
+        if question is None or (self._settings.skip is not None and self._settings.skip(question.text)):
+            return None
+        return question
+
+    async def _wait_for(self, face: Inline, over: threading.Event) -> None:
+        waited = 0.0
+        while not over.is_set() and waited < _LOADING_SECONDS:
+            await face.pause(_LOOK_EVERY_SECONDS)
+            waited += _LOOK_EVERY_SECONDS
+
+    def _tell_once(self, error: Exception) -> None:
+        kind = type(error).__name__
+        level = logging.DEBUG if kind in self._told else logging.WARNING
+        self._told.add(kind)
+        logger.log(level, "askonce: a question cannot be compared by its meaning: %s", error)
+
+    def match(self, trial: Trial) -> Match:
+        """What a semantic hit shows; and it can be told right or wrong from now on."""
+        decision = trial.decision
+        assert decision is not None and decision.known is not None
+        name = os.urandom(8)
+        self._matches[name] = decision
+        if len(self._matches) > _MOST_MATCHES:
+            self._matches.popitem(last=False)
+        return Match(decision.known.text, decision.similarity, decision.p_right, name)
+
+    def lose(self, trial: Trial) -> None:
+        """The answer that was to be served is gone."""
+        assert trial.decision is not None and trial.decision.known is not None
+        known = trial.decision.known
+        self._sharing.lose(known.namespace, [one.key for one in self._index.remove_answer(known.answer)])
+
+    # -- a fresh answer ----------------------------------------------------------------------------------------
+
+    def meaning(self, trial: Trial, said: str) -> Meaning:
+        """What the entry of a fresh answer is found by."""
+        question = trial.question
+        return Meaning(question.text, question.partition, to_bytes(trial.vector), self._embedder.identity, said)
+
+    def learn(self, namespace: str, key: bytes, trial: Trial, said: str, entry: Entry | None) -> None:
+        """Learn from a fresh answer, in the background; ``entry`` is ``None`` if it was not kept."""
+        self._notice_fork()
+        self._learning.add(Lesson(namespace, key, trial.question, trial.vector, trial.decision, entry, said))
+        self._learner.wake()
+
+    # -- what becomes of entries -------------------------------------------------------------------------------
+
+    def tell(self, match: bytes, *, wrong: bool) -> tuple[str, bytes] | None:
+        """Take in what the application says of a semantic hit.
+
+        Returns:
+            namespace and key of the question whose answer was served; ``None`` if the hit is not known here.
+        """
+        self._notice_fork()
+        decision = self._matches.pop(match, None)
+        if decision is None or decision.known is None:
+            return None
+        self._rule.tell(decision, not wrong)
+        return decision.known.namespace, decision.known.key
+
+    def forget(self, namespace: str, key: bytes) -> None:
+        """An entry was deleted: questions that it answered are not known any more."""
+        self._notice_fork()
+        gone = {one.key for one in self._index.remove_answer(key)} | {key}
+        self._sharing.lose(namespace, sorted(gone))
+
+    def clear(self, namespace: str) -> None:
+        """All entries of a namespace were deleted."""
+        self._notice_fork()
+        self._sharing.clear(namespace)
+
+    def _get(self, namespace: str, key: bytes) -> Entry | None:
+        data = self._guard.call(self._guard.store.get, namespace, key)
+        return None if data is None else self._read(namespace, key, data)
+
+    def _read_known(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
+        entry = self._read(namespace, key, data)
+        if entry is None or entry.meaning is None or entry.meaning.embedder != self._embedder.identity:
+            return None
+        return entry
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def stats(self) -> SemanticStats:
+        """What was served and learned."""
+        self._notice_fork()
+        learned = self._rule.statistics()
+        return SemanticStats(
+            requests=learned.requests,
+            hits=learned.hits,
+            audits=learned.audits,
+            judged=learned.labels,
+            wrong_found=learned.wrong_found,
+            told_wrong=learned.told_wrong,
+            estimated_error=learned.estimated_error,
+            error_low=learned.error_low,
+            error_high=learned.error_high,
+            max_error=self._settings.max_error,
+            questions=len(self._index),
+            aliases=self._learning.aliases,
+            saved_bytes=self._learning.saved_bytes,
+            not_judged=self._learning.dropped,
+            judge_calls=getattr(self._judge, "calls", 0),
+            judge_usd=getattr(self._judge, "cost_usd", 0.0),
+        )
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until all fresh answers are learned from and told to other processes; returns whether they are."""
+        self._notice_fork()
+        settled = self._learner.settle(seconds)
+        self._in_step.wake()
+        return self._in_step.settle(seconds) and settled
+
+    def close(self) -> None:
+        """Learn from what is left, and tell other processes."""
+        if self._pid == os.getpid():
+            self._learner.settle(_CLOSING_SECONDS)
+            self._learner.close(_CLOSING_SECONDS)
+            self._in_step.close(_CLOSING_SECONDS)
+            self._sharing.close()

@@ -1,0 +1,105 @@
+"""A help desk: questions on a few topics in many words, and a model that answers by topic."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from askonce import Cache
+from askonce.entry import Answer, Hit, Usage
+from askonce.keys import Form
+
+TOPICS = tuple("password invoice delivery refund address voucher warranty newsletter account payment".split())
+NEW = tuple(f"could you show me the way to my {topic}, please?" for topic in TOPICS)
+_OPENINGS = tuple("how do I|how can I|help me|tell me how to|what do I do to|I want to|where can I".split("|"))
+_VERBS = ("see", "change", "get", "find", "sort out", "look after", "deal with")
+_ENDINGS = ("", " today", " on my phone", " from abroad", " as a new customer", " quickly", " without calling you")
+
+
+def questions(seed: int) -> Iterator[str]:
+    """Questions without end; few of them twice."""
+    chance = random.Random(seed)
+    while True:
+        topic = chance.choice(TOPICS)
+        yield f"{chance.choice(_OPENINGS)} {chance.choice(_VERBS)} my {topic}{chance.choice(_ENDINGS)}?"
+
+
+def topic_of(question: str) -> str:
+    """What it is about."""
+    return next((topic for topic in TOPICS if topic in question), "something else")
+
+
+def embed(text: str) -> np.ndarray:
+    """Questions of one topic lie close together, no two at the same place."""
+
+    def direction(name: str) -> np.ndarray:
+        seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
+        return np.random.default_rng(seed).standard_normal(64)
+
+    return direction(topic_of(text)) + 0.35 * direction(text)
+
+
+def form_of(question: str, system: str = "You answer customers.") -> Form:
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+    return Form({"version": 1, "kind": "chat", "model": {"model": "small"}, "messages": messages})
+
+
+class Desk:
+    """Asks a cache, sync or async, and counts what the model was asked and what was answered wrongly."""
+
+    def __init__(self, cache: Cache, system: str = "You answer customers.") -> None:
+        self.cache, self.system = cache, system
+        self.calls = self.wrong = 0
+
+    def _request(self, question: str) -> Any:
+        return self.cache.request(
+            lambda: form_of(question, self.system), meaning=lambda: form_of(question, self.system)
+        )
+
+    def _model(self, question: str) -> str:
+        self.calls += 1
+        return f"About your {topic_of(question)}: {'see the page about it. ' * 10}"
+
+    def _seen(self, question: str, found: str | Hit) -> str | Hit:
+        said = found.entry.payload.decode() if isinstance(found, Hit) else found
+        self.wrong += topic_of(question) not in said
+        return found
+
+    def ask(self, question: str) -> str | Hit:
+        request = self._request(question)
+        found = self.cache.answer(request, lambda: self._model(question), pack)
+        return self._seen(question, found)
+
+    async def aask(self, question: str) -> str | Hit:
+        async def model() -> str:
+            return self._model(question)
+
+        request = self._request(question)
+        return self._seen(question, await self.cache.aanswer(request, model, pack))
+
+    def work(self, count: int, seed: int = 1, *, asynchronous: bool = False) -> list[str | Hit]:
+        """Ask so many questions, each after the one before was learned from."""
+        found = []
+        for question, _ in zip(questions(seed), range(count), strict=False):
+            found.append(asyncio.run(self.aask(question)) if asynchronous else self.ask(question))
+            assert self.cache.settle()
+        return found
+
+
+def semantic_hit(desk: Desk) -> Hit | None:
+    """A semantic hit, if one of some new questions, one of each topic, is served: nearly never all are audits."""
+    found = [desk.ask(question) for question in NEW]
+    return next(iter(semantic_hits(found)), None)
+
+
+def pack(said: str) -> Answer:
+    return Answer(said.encode(), Usage(20, 50), said=said)
+
+
+def semantic_hits(found: list[str | Hit]) -> list[Hit]:
+    return [one for one in found if isinstance(one, Hit) and one.kind == "semantic"]
