@@ -117,12 +117,9 @@ class Way:
         keep_truncated: bool,
         lease_seconds: float,
         clock: Clock,
-<<<<<<< HEAD
-        accesses: AccessLog | None = None,
-=======
         semantic: Semantic | None,
         namespace: str,
->>>>>>> d6dab31 (Semantic hits: the way of a request asks by meaning, fresh answers are judged and learned from, processes share it)
+        accesses: AccessLog | None = None,
     ) -> None:
         self.counters = Counters()
         self.flights = Flights(lease_seconds or 30.0)
@@ -391,18 +388,13 @@ class Way:
     def _hit(self, request: Request, hit: Hit) -> Hit:
         key = hit.key or request.key
         self.counters.hit(hit)
-<<<<<<< HEAD
         if self._accesses is not None:
-            self._accesses.add(self._clock(), request.namespace, request.key, hit.entry, _cost(hit.entry))
-        self.hits.add(request.namespace, request.key)
-        return hit
-=======
+            self._accesses.add(self._clock(), request.namespace, key, hit.entry, _cost(hit.entry))
         self.hits.add(request.namespace, key)
         meaning = hit.entry.meaning
         if meaning is not None and meaning.answer:
             self.hits.add(request.namespace, meaning.answer)
         return Hit(hit.entry, hit.kind, hit.age_seconds, key, hit.match)
->>>>>>> d6dab31 (Semantic hits: the way of a request asks by meaning, fresh answers are judged and learned from, processes share it)
 
     # -- back from the model -----------------------------------------------------------------------------------
 

@@ -12,10 +12,11 @@ import msgspec
 
 from askonce.entry import Entry, Meaning
 from askonce.guard import Down
+from askonce.semantic.decision import Decision
 from askonce.semantic.float16 import Vector
 from askonce.semantic.index import Index
-from askonce.semantic.judges import Judge
-from askonce.semantic.rule import Decision, Rule
+from askonce.semantic.judges import Judge, judged
+from askonce.semantic.rule import Rule
 from askonce.semantic.sharing import Sharing
 from askonce.semantic.values import Comparison, Known, Question
 
@@ -132,7 +133,7 @@ class Learning:
         if entry is None or entry.meaning is None:
             self._sharing.lose(known.namespace, [one.key for one in self._index.remove_answer(known.answer)])
             return None
-        return self._judge(Comparison(lesson.question.text, known.text, lesson.said, entry.meaning.said))
+        return judged(self._judge, Comparison(lesson.question.text, known.text, lesson.said, entry.meaning.said))
 
     def _make_alias(self, lesson: Lesson, answer: bytes) -> bool:
         """Have the lesson's entry point to the one that holds the same answer, if that is still there."""

@@ -28,8 +28,8 @@ class Semantic:
             embeddings. It runs in the background.
         confidence: of the bound at every moment, at least 0.5 and less than 1.
         skip: a question for which it is true is neither served from nor to another one.
-        model: names the embedding model, where ``embeddings`` does not show it by a name or class of its own: vectors
-            of different models never meet.
+        model: names the embedding model, where ``embeddings`` does not show it: vectors of different models never
+            meet.
         search: ``process`` to search in this process, ``server`` to let Redis 8 search.
 
     Raises:

@@ -233,7 +233,7 @@ class Sharing:
     def _check(self) -> None:
         """See whether some of the known questions are still kept: those that were evicted leave."""
         by_namespace: dict[str, list[bytes]] = {}
-        for known in self._index.some(_CHECKED_EACH_TIME):
+        for known in self._index.patrol(_CHECKED_EACH_TIME):
             by_namespace.setdefault(known.namespace, []).append(known.key)
         for namespace, keys in by_namespace.items():
             values = self._guard.call(self._guard.store.get_many, namespace, keys)

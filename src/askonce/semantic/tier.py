@@ -18,6 +18,7 @@ from askonce.faces import Inline
 from askonce.guard import Guard
 from askonce.keys import Form
 from askonce.semantic.background import Background
+from askonce.semantic.decision import Decision
 from askonce.semantic.embedding import Embedder
 from askonce.semantic.float16 import Vector, to_bytes
 from askonce.semantic.index import Index
@@ -25,7 +26,7 @@ from askonce.semantic.journal import Journal
 from askonce.semantic.judges import SameAnswer
 from askonce.semantic.learning import Learning, Lesson
 from askonce.semantic.question import question_of
-from askonce.semantic.rule import Decision, Rule
+from askonce.semantic.rule import Rule
 from askonce.semantic.settings import Semantic
 from askonce.semantic.sharing import Sharing
 from askonce.semantic.values import Question
@@ -143,7 +144,7 @@ class SemanticTier:
         if not loading.over.is_set():
             self._in_step.wake()
             await self._wait_for(face, loading.over)
-        neighbours = self._index.search(question.partition, vector, _NEIGHBOURS, self._clock())
+        neighbours = self._index.search(question.partition, vector, _NEIGHBOURS, now=self._clock())
         return Trial(question, vector, self._rule.decide(question.text, neighbours, _coin()))
 
     def _question(self, namespace: str, form: Callable[[], Form], sources_known: bool) -> Question | None:
