@@ -24,7 +24,7 @@ from hashlib import blake2b
 from typing import Any
 
 from askonce.prefix.rules import Level, Rule, rule_for
-from askonce.prefix.tokens import CharacterCounter, Counter
+from askonce.prefix.tokens import CharacterCounter, Counter, features_of
 from askonce.prefix.wire import Block, Request, request_of
 
 DIGEST_BYTES, STEP_BYTES, PIECE_BYTES = 16, 8, 4
@@ -85,6 +85,7 @@ class Chain:
         steps: running digests at each step.
         step_tokens: the tokens up to each step.
         exact: tokens were counted, not estimated.
+        features: what the tokens depend on, summed; empty if they were counted.
     """
 
     provider: str
@@ -98,6 +99,7 @@ class Chain:
     steps: tuple[bytes, ...]
     step_tokens: tuple[int, ...]
     exact: bool
+    features: tuple[float, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -128,7 +130,7 @@ class Chain:
 
 
 def chain_of(
-    payload: Mapping[str, Any],
+    payload: Mapping[str, Any] | Request,
     provider: str,
     *,
     counter: Counter | None = None,
@@ -139,13 +141,14 @@ def chain_of(
 
     Args:
         payload: the body of the request as it goes over the wire: OpenAI's chat completions or responses (also
-            for those that speak like it), Anthropic's messages, Gemini's ``generateContent``, Bedrock's Converse.
+            for those that speak like it), Anthropic's messages, Gemini's ``generateContent``, Bedrock's Converse;
+            or what `askonce.prefix.wire.request_of` made of it.
         provider: as in `askonce.prefix.rules.Rule`.
         counter: counts tokens, or estimates them; by default 4 characters are one.
         rule: the provider's rule, if not the one that `rule_for` knows.
         keep_text: keep the texts of the segments.
     """
-    request = request_of(payload, provider)
+    request = payload if isinstance(payload, Request) else request_of(payload, provider)
     rule = rule or rule_for(provider, request.model)
     counter = counter or CharacterCounter()
     parameters = {
@@ -168,6 +171,7 @@ def chain_of(
         steps=steps,
         step_tokens=step_tokens,
         exact=counter.exact,
+        features=() if counter.exact else tuple(map(sum, zip(*map(features_of, request.blocks), strict=True))),
     )
 
 
@@ -192,14 +196,13 @@ def _segments(
     keep_text: bool,
 ) -> Iterator[Segment]:
     running = content = b""
-    levels: list[Level] = list(rule.order) if rule else ["tools", "system", "messages"]
-    seeds = {level: b"".join(f"{name}=".encode() + one for name, one in parameters.get(level, {}).items())
-             for level in levels}  # fmt: skip
+    levels = rule.order if rule else ("tools", "system", "messages")
+    entered = 0
     for block in request.blocks:
-        while levels and levels[0] != block.level and block.level in levels:
-            running = _seeded(running, seeds.pop(levels.pop(0)))
-        if block.level in seeds:
-            running = _seeded(running, seeds.pop(block.level))
+        while entered <= (levels.index(block.level) if block.level in levels else -1):
+            seed = parameters.get(levels[entered], {})
+            running = _seeded(running, b"".join(name.encode() + b"=" + one for name, one in seed.items()))
+            entered += 1
         digest = _digest(_header(block) + b"\0".join(one.encode(errors="surrogatepass") for one in block.texts))
         running, content = _digest(running + digest), _digest(content + digest)
         yield Segment(

@@ -53,9 +53,11 @@ class Rule(msgspec.Struct, frozen=True):
         parameters: for each level the parameters of the request (dotted paths) whose change loses it and all
             later levels. ``images`` stands for whether the request holds any image.
         most_marks: how many marks a request may write; ``None`` where there are none.
-        most_read_marks: how many of the latest marks of a request are looked up; ``None`` for all.
-        lookback_blocks: how many segments a mark looks back for a prefix that was written, itself included;
-            ``None`` where only what ends at a mark is found.
+        looked_up_marks: how many of the first and of the last marks of a request are looked up.
+        looked_up_endings: how many of the first and of the last places where the provider might have put a
+            breakpoint of its own are looked up.
+        lookback_blocks: how many segments a mark looks back for a prefix that was written, itself included, a run
+            of tool calls or of tool results being one; ``None`` where only what ends at a mark is found.
         requests_per_minute: with more for one prefix and key, further ones reach another machine.
         routed_tokens: a request is routed by the hash of so many first tokens.
     """
@@ -73,7 +75,8 @@ class Rule(msgspec.Struct, frozen=True):
     read_multiple: float
     parameters: Mapping[str, tuple[str, ...]] = {}
     most_marks: int | None = None
-    most_read_marks: int | None = None
+    looked_up_marks: tuple[int, int] | None = None
+    looked_up_endings: tuple[int, int] | None = None
     lookback_blocks: int | None = None
     requests_per_minute: int | None = None
     routed_tokens: int | None = None

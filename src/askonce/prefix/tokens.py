@@ -6,11 +6,11 @@ import functools
 import hashlib
 import os
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from askonce.prefix.regression import Regression
 from askonce.prefix.wire import Block
 
 Count = Callable[[str], int]
@@ -111,10 +111,9 @@ class CharacterCounter:
         return sum(map(self.count, block.texts)) + 4 * (block.opens is not None) + 85 * block.images
 
 
-_FEATURES = 8
 _PRIOR = (0.25, 0.7, 0.27, 0.7, 0.25, 85.0, 4.0, 3.0)
-_DOUBT = (2e-2, 2e-1, 2e-2, 2e-1, 2e-2, 3e3, 9.0, 100.0)
-"""Variances of the prior's weights: how far a model's may be from it."""
+_DOUBT = (0.15, 0.45, 0.15, 0.45, 0.15, 55.0, 3.0, 10.0)
+_FEATURES = len(_PRIOR)
 
 
 class LearnedCounter:
@@ -122,8 +121,7 @@ class LearnedCounter:
 
     A linear model of the tokens of a whole prompt: characters of texts (ASCII and others apart, since others take
     more tokens), of JSON (tools, tool calls), of tool results, the numbers of images and of messages, and a
-    constant. Fitted by recursive least squares with a prior (Plackett, Biometrika 37, 1950), with the relative
-    error as the loss.
+    constant.
     """
 
     exact = False
@@ -131,14 +129,11 @@ class LearnedCounter:
     def __init__(self) -> None:
         self.known: dict[bytes, int] = {}
         self.boundaries: dict[tuple[bytes, int, int], list[tuple[bytes, int]]] = {}
-        self._lock = threading.Lock()
-        self._weights = list(_PRIOR)
-        self._covariance = [[_DOUBT[i] if i == j else 0.0 for j in range(_FEATURES)] for i in range(_FEATURES)]
-        self.requests = 0
+        self.regression = Regression(_PRIOR, _DOUBT)
 
     def count(self, text: str) -> int:
         """See `Counter.count`."""
-        return round(sum(w * x for w, x in zip(self._weights, _of_text(text, 0), strict=True)))
+        return max(0, round(self.regression(_of_text(text, 0))))
 
     def cuts(self, text: str, first: int, each: int) -> Iterator[tuple[int, int]]:
         """Never asked: this one estimates."""
@@ -146,34 +141,17 @@ class LearnedCounter:
 
     def estimate(self, block: Block) -> int:
         """See `Counter.estimate`."""
-        features = features_of(block)
-        return max(0, round(sum(w * x for w, x in zip(self._weights, features, strict=True))))
+        return max(0, round(self.regression(features_of(block))))
 
-    def total(self, features: list[float]) -> float:
-        """The tokens of a whole prompt with these features, the constant included."""
-        return sum(w * x for w, x in zip(self._weights, [*features[:-1], 1.0], strict=True))
-
-    def learn(self, features: list[float], tokens: int) -> None:
+    def learn(self, features: Sequence[float], tokens: int) -> None:
         """Take in what a provider reported.
 
         Args:
-            features: the sum of those of the prompt's segments, see `features_of`.
+            features: those of the prompt, see `askonce.prefix.chain.Chain`.
             tokens: the prompt's tokens.
         """
-        if tokens <= 0:
-            return
-        noise = (0.01 * tokens) ** 2 + 1.0
-        x = [*features[:-1], 1.0]
-        with self._lock:
-            p = self._covariance
-            px = [sum(a * b for a, b in zip(row, x, strict=True)) for row in p]
-            scale = noise + sum(a * b for a, b in zip(px, x, strict=True))
-            error = tokens - sum(a * b for a, b in zip(self._weights, x, strict=True))
-            self._weights = [w + a / scale * error for w, a in zip(self._weights, px, strict=True)]
-            self._covariance = [
-                [p[i][j] - px[i] * px[j] / scale for j in range(_FEATURES)] for i in range(_FEATURES)
-            ]
-            self.requests += 1
+        if tokens > 0:
+            self.regression.learn([*features[:-1], 1.0], tokens, noise=1.0 + 0.01 * tokens)
 
 
 _KINDS = {"tool": 2, "call": 2, "result": 4, "other": 2}

@@ -1,0 +1,362 @@
+"""`PrefixTracker`: what the provider's prompt cache read of each request, what it missed, and why.
+
+    tracker = PrefixTracker("sqlite:///cache.db")
+    call = tracker.start(payload, "anthropic")     # before the request is sent
+    ...
+    diagnosis = call.finish(usage, seconds=1.2)    # when it was answered
+
+Adapters do this for LangChain and LlamaIndex (``askonce.langchain.PrefixTracker``,
+``askonce.llama_index.PrefixTracker``). No text of a prompt is kept, in memory or in the store, unless
+``keep_text=True``: digests and lengths suffice.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from askonce.codec import Codec
+from askonce.control import check_name
+from askonce.entry import Entry, Usage
+from askonce.errors import ConfigError
+from askonce.guard import Guard
+from askonce.prefix.aggregates import (
+    Aggregates,
+    Day,
+    SegmentSums,
+    Sums,
+    added_up,
+    culprit_of,
+    day_of,
+    gap_class,
+    shown_label,
+)
+from askonce.prefix.chain import Chain, chain_of
+from askonce.prefix.diagnosis import Cause, Diagnosis, diagnose, too_many_marks
+from askonce.prefix.exchange import Exchange
+from askonce.prefix.history import MOST_KNOWN, History, Sent
+from askonce.prefix.prediction import NOTHING, Prediction, predict
+from askonce.prefix.regression import Regression
+from askonce.prefix.rules import Rule, rule_for
+from askonce.prefix.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_count
+from askonce.prefix.wire import request_of
+from askonce.pricing import cost_usd
+from askonce.stores import Store, open_store
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS
+
+logger = logging.getLogger("askonce")
+
+_SAME_TOKENIZER = ("openai",)
+_SECONDS_PRIOR, _SECONDS_DOUBT = (0.5, 1e-4, 0.01), (1.0, 1e-4, 0.01)
+"""Of a call: seconds at least, for each token of the prompt that is not read, for each token of the answer."""
+
+
+class Call:
+    """A request under way; made by `PrefixTracker.start`.
+
+    Attributes:
+        chain: the request.
+        rule: its provider's rule; ``None`` if none is known, and then there is no diagnosis.
+        prediction: what it reads and writes by the rule, as far as is known when it is sent.
+    """
+
+    def __init__(
+        self, tracker: PrefixTracker, sent: Sent, rule: Rule | None, machine: int, prediction: Prediction
+    ) -> None:
+        self._tracker, self._sent, self._machine = tracker, sent, machine
+        self.chain, self.rule, self.prediction = sent.chain, rule, prediction
+        self._available_at: float | None = None
+        self._began, self._done = time.monotonic(), False
+
+    def answering(self) -> None:
+        """Note that the answer begins: from now on others can read what this request wrote."""
+        if self._available_at is None:
+            self._available_at = self._tracker.clock()
+
+    def finish(self, usage: Usage | None, seconds: float | None = None) -> Diagnosis | None:
+        """Note that the request was answered.
+
+        Args:
+            usage: what the provider reported, see `askonce.prefix.usage.usage_of`; ``None`` for nothing.
+            seconds: how long the call took; by default since `start`.
+
+        Returns:
+            what became of it; ``None`` if no rule is known for the model, or the call has ended before.
+        """
+        if self._done or self.rule is None:
+            return None
+        self._done = True
+        self.answering()
+        seconds = time.monotonic() - self._began if seconds is None else seconds
+        return self._tracker._finished(self, usage, seconds)
+
+    def fail(self) -> Diagnosis | None:
+        """Note that the request failed; a diagnosis follows only if it has too many breakpoints."""
+        if self._done or self.rule is None:
+            return None
+        self._done = True
+        return self._tracker._refused(self) if too_many_marks(self.chain, self.rule) else None
+
+
+class PrefixTracker:
+    """Sees what providers read from their prompt caches, and says why it is not more. Thread-safe.
+
+    Tokens are counted by ``count_tokens``; else with ``tiktoken``, for OpenAI's models, where its encoding is on
+    this machine; else they are estimated from characters, which is learned from the provider's figures.
+
+    What a lost token costs: ``lost_usd`` is the price (by ``genai-prices``) of the request as it was billed minus
+    that of the same request with the lost tokens read. ``lost_seconds`` is the lost tokens times the seconds that
+    one costs, which is fitted for each model: ``seconds = a + b × (input - read) + c × output``, beginning with
+    10,000 tokens a second.
+
+    Args:
+        store: where processes share what they sent, and where the sums for reports are kept: a URL, a store, or
+            ``None`` for this process's memory alone.
+        namespace: keeps this apart from others in the store.
+        application: the name under which this process's requests are counted.
+        keep_text: keep texts in memory to show the smallest difference; in the store only that difference is kept.
+        encryption_keys: as for `askonce.Cache`; they seal the differences in the store.
+        count_tokens: the tokens of a text.
+        on_diagnosis: told of each diagnosis and its request.
+        most: how many prefixes are remembered in memory, some 1 kB each.
+        timeout_seconds: how long the store may take for one call.
+        clock: seconds since the epoch.
+
+    Raises:
+        ConfigError: an argument is wrong, or the store cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: str | Store | None = None,
+        *,
+        namespace: str = "default",
+        application: str = "",
+        keep_text: bool = False,
+        encryption_keys: tuple[bytes, ...] = (),
+        count_tokens: Count | None = None,
+        on_diagnosis: Callable[[Diagnosis, Chain], None] | None = None,
+        most: int = MOST_KNOWN,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        check_name("namespace", namespace)
+        if application:
+            check_name("application", application)
+        if count_tokens is not None and not callable(count_tokens):
+            raise ConfigError(f"count_tokens is a function from a text to its tokens, got {count_tokens!r}")
+        self.application, self.clock, self.keep_text = application, clock, keep_text
+        self.history, self.aggregates = History(most), Aggregates()
+        self._codec, self._on_diagnosis = Codec(encryption_keys), on_diagnosis
+        self._given = GivenCounter(count_tokens) if count_tokens is not None else None
+        self._counters: dict[tuple[str, str], Counter] = {}
+        self._speeds: dict[tuple[str, str], Regression] = {}
+        self._lock = threading.Lock()
+        self._exchange: Exchange | None = None
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+        if store is not None:
+            opened = open_store(store, timeout_seconds=timeout_seconds) if isinstance(store, str) else store
+            guard = Guard(opened, timeout_seconds)
+            self._exchange = Exchange(guard, namespace, self.history, self.aggregates, clock)
+            owned = opened if isinstance(store, str) else None
+            self._finalizer = weakref.finalize(self, _close, self._exchange, owned)
+
+    # -- requests --------------------------------------------------------------------------------------------
+
+    def start(self, payload: Mapping[str, Any], provider: str, *, application: str | None = None) -> Call:
+        """Note that a request is sent.
+
+        Args:
+            payload: the body of the request as it goes over the wire.
+            provider: ``openai``, ``anthropic``, ``gemini``, ``bedrock``, ``deepseek``, ``vllm`` or ``sglang``.
+            application: whose request it is, if not the tracker's.
+
+        Raises:
+            ConfigError: the payload is of no known form.
+        """
+        request = request_of(payload, provider)
+        rule = rule_for(provider, request.model)
+        counter = self.counter(provider, request.model)
+        chain = chain_of(request, provider, counter=counter, rule=rule, keep_text=self.keep_text)
+        now = self.clock()
+        machine, prediction = 0, NOTHING
+        if rule is not None:
+            if self._exchange is not None:
+                self._exchange.nudge()
+            with self.history.lock:
+                machine = self.history.route(chain, rule, now)
+                prediction = predict(chain, rule, self.history.known(chain, machine), now)
+        sent = Sent(chain, now, self.application if application is None else application)
+        return Call(self, sent, rule, machine, prediction)
+
+    def observe(
+        self,
+        payload: Mapping[str, Any],
+        provider: str,
+        usage: Usage | None,
+        seconds: float = 0.0,
+        *,
+        application: str | None = None,
+    ) -> Diagnosis | None:
+        """`start` and `Call.finish` in one, for a request that was answered already."""
+        return self.start(payload, provider, application=application).finish(usage, seconds)
+
+    def counter(self, provider: str, model: str) -> Counter:
+        """What counts, or estimates, the tokens of a model."""
+        if self._given is not None:
+            return self._given
+        name = (provider, model)
+        counter = self._counters.get(name)
+        if counter is None:
+            count = tiktoken_count(model) if provider in _SAME_TOKENIZER else None
+            counter = GivenCounter(count) if count is not None else LearnedCounter()
+            with self._lock:
+                counter = self._counters.setdefault(name, counter)
+        return counter
+
+    def _finished(self, call: Call, usage: Usage | None, seconds: float) -> Diagnosis:
+        chain, sent, rule = call.chain, call._sent, call.rule
+        assert rule is not None and call._available_at is not None
+        with self.history.lock:
+            diagnosis = diagnose(
+                chain, self.history, rule, usage, sent.at, machine=call._machine, prediction=call.prediction
+            )
+            segments = self._segment_sums(sent)
+            self.history.note(sent, rule, call._machine, call._available_at)
+        if self._exchange is not None:
+            self._exchange.tell(sent, call._machine, call._available_at)
+        if usage is not None and usage.input_tokens:
+            self._learn(chain, usage, seconds)
+        self._count(sent, diagnosis, rule, segments)
+        return diagnosis
+
+    def _refused(self, call: Call) -> Diagnosis:
+        assert call.rule is not None
+        tokens = call.chain.tokens
+        diagnosis = Diagnosis(Cause.TOO_MANY_MARKS, input_tokens=tokens, reported=False)
+        self._count(call._sent, diagnosis, call.rule, [])
+        return diagnosis
+
+    def _learn(self, chain: Chain, usage: Usage, seconds: float) -> None:
+        counter = self.counter(chain.provider, chain.model)
+        if isinstance(counter, LearnedCounter) and chain.features:
+            counter.learn(chain.features, usage.input_tokens)
+        if seconds > 0:
+            features = (1.0, float(usage.input_tokens - usage.cache_read_tokens), float(usage.output_tokens))
+            self._speed(chain).learn(features, seconds, noise=0.2 + 0.3 * seconds)
+
+    def _speed(self, chain: Chain) -> Regression:
+        name = (chain.provider, chain.model)
+        return self._speeds.setdefault(name, Regression(_SECONDS_PRIOR, _SECONDS_DOUBT))
+
+    # -- sums ------------------------------------------------------------------------------------------------
+
+    def _count(self, sent: Sent, diagnosis: Diagnosis, rule: Rule, segments: list[SegmentSums]) -> None:
+        chain = sent.chain
+        lost_usd = _lost_usd(chain.model, diagnosis)
+        example = diagnosis.difference
+        row = Sums(
+            application=sent.application,
+            provider=chain.provider,
+            model=chain.model,
+            family=chain.family,
+            cause=diagnosis.cause.value,
+            segment=culprit_of(diagnosis),
+            requests=1,
+            input_tokens=diagnosis.input_tokens,
+            readable_tokens=diagnosis.readable_tokens,
+            predicted_tokens=diagnosis.predicted_read_tokens,
+            read_tokens=diagnosis.read_tokens,
+            written_tokens=diagnosis.written_tokens,
+            lost_tokens=diagnosis.lost_tokens,
+            lost_usd=lost_usd or 0.0,
+            lost_seconds=diagnosis.lost_tokens * max(0.0, self._speed(chain).weights[1]),
+            unpriced=int(lost_usd is None),
+            disagreed=int(diagnosis.reported and not diagnosis.agrees(chain, rule)),
+            looks_like=diagnosis.looks_like,
+            example=self._codec.encode(Entry(str(example).encode(), sent.at)) if example is not None else b"",
+            mend=diagnosis.mend(rule),
+        )
+        self.aggregates.add(day_of(sent.at), row, segments)
+        if self._on_diagnosis is not None:
+            self._on_diagnosis(diagnosis, chain)
+
+    def _segment_sums(self, sent: Sent) -> list[SegmentSums]:
+        chain = sent.chain
+        seen, known = self.history.last_seen(chain), self.history.known_segments(chain)
+        rows = []
+        for position, segment in enumerate(chain.segments):
+            at = seen[position]
+            label = shown_label(segment.level, segment.label)
+            row = SegmentSums(
+                sent.application, chain.family, position, segment.level, label, 1, int(known[position])
+            )
+            row.tokens, row.characters = segment.tokens, segment.characters
+            if at is not None:
+                row.prefix_known = 1
+                row.gaps[gap_class(max(0.0, sent.at - at))] = 1
+            rows.append(row)
+        return rows
+
+    def days(self) -> list[Day]:
+        """The sums of all processes, for each day of the last 90; of this process alone if there is no store.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        if self._exchange is None:
+            return self.aggregates.days()
+        self.sync()
+        exchange = self._exchange
+        return added_up(value for _, value in exchange.store.scan(exchange.days))
+
+    def example_of(self, row: Sums) -> str:
+        """The difference that a row of `days` shows, if texts were kept.
+
+        Raises:
+            CodecError: it is sealed with a key that this tracker does not have.
+        """
+        return self._codec.decode(row.example).payload.decode() if row.example else ""
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Share now what was sent, and read what others did; done in the background otherwise."""
+        if self._exchange is not None:
+            self._exchange.sync()
+
+    def close(self) -> None:
+        """Write what is left to the store, and end the thread. Also done at the end of the program."""
+        if self._finalizer is not None:
+            self._finalizer()
+
+    def __enter__(self) -> PrefixTracker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _close(exchange: Exchange, owned: Store | None) -> None:
+    exchange.close()
+    if owned is not None:
+        owned.close()
+
+
+def _lost_usd(model: str, diagnosis: Diagnosis) -> float | None:
+    """What the lost tokens cost more than if they had been read, in US dollars; ``None`` if no price is known."""
+    lost = diagnosis.lost_tokens
+    if not lost:
+        return 0.0
+    whole, read, written = diagnosis.input_tokens, diagnosis.read_tokens, diagnosis.written_tokens
+    lost = min(lost, whole - read)
+    paid = cost_usd(model, Usage(whole, 0, read, written))
+    better = cost_usd(model, Usage(whole, 0, read + lost, max(0, min(written, whole - read - lost))))
+    return None if paid is None or better is None else max(0.0, paid - better)
