@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import sys
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from askonce.errors import AskOnceError, ConfigError, MissingExtraError
 from askonce.keys import Form, Unkeyable, model_form
+
+logger = logging.getLogger("askonce")
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,11 +40,11 @@ class Embedder:
 
     Attributes:
         identity: names the model and all that its vectors depend on, without credentials. Vectors of different
-            identities must never be compared.
+            identities must never be compared. Embeddings that show neither a model's name nor plain fields, such
+            as a lambda, are known by the name of their class or function alone.
 
     Raises:
-        ConfigError: ``embeddings`` is none of these, or it cannot be told which model it is and ``model`` does not
-            say it.
+        ConfigError: ``embeddings`` is none of these, or ``model`` no name.
         MissingExtraError: numpy is not installed.
     """
 
@@ -141,9 +143,9 @@ def _identity(embeddings: Any) -> str:
     inner = _within_cache(embeddings)
     shown = inner if isinstance(inner, Mapping) else _shown(inner)
     if shown is None:
-        raise ConfigError(
-            f"a {_name_of(inner)} does not show which embedding model it is, and vectors of different models must"
-            " not meet; name it: model='…'"
+        shown = {"name": _name_of(inner)}
+        logger.info(
+            "askonce: a %s does not show which embedding model it is, so it is known by that name", shown["name"]
         )
     return Form({"embeddings": shown}).digest().hex()
 
@@ -164,7 +166,7 @@ def _within_cache(embeddings: Any) -> Any:
 def _shown(embeddings: Any) -> dict[str, Any] | None:
     """What of the embeddings' fields their vectors depend on; ``None`` if they do not tell."""
     if inspect.isroutine(embeddings) or isinstance(embeddings, partial):
-        return {"function": _name_of(embeddings)} if _is_importable(embeddings) else None
+        return {"function": _name_of(embeddings)}
     form: dict[str, Any] = {}
     opaque = False
     fields = {**getattr(embeddings, "__dict__", {}), **(getattr(embeddings, "__pydantic_extra__", None) or {})}
@@ -184,11 +186,3 @@ def _shown(embeddings: Any) -> dict[str, Any] | None:
 def _name_of(thing: Any) -> str:
     named = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def _is_importable(function: Any) -> bool:
-    """Whether every process finds it under the same name, unlike lambdas, partials and functions in functions."""
-    found: Any = sys.modules.get(getattr(function, "__module__", None) or "")
-    for step in getattr(function, "__qualname__", "<none>").split("."):
-        found = getattr(found, step, None)
-    return found is function

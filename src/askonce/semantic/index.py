@@ -215,6 +215,11 @@ class Index:
         known = self._known.get(_label(key))
         return known if known is not None and known.key == key else None
 
+    def namespaces(self) -> set[str]:
+        """Where the known questions are kept."""
+        with self._lock:
+            return {known.namespace for known in self._known.values()}
+
     def patrol(self, limit: int) -> list[Known]:
         """The next ``limit`` questions in turn, so that somebody sees whether their entries still exist.
 

@@ -8,13 +8,17 @@ snapshot of the rule and from the entries themselves.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from askonce.codec import Codec
 from askonce.entry import Entry
 from askonce.errors import CodecError
 from askonce.guard import Down, Guard
+from askonce.semantic import snapshot as index_file
 from askonce.semantic.float16 import from_bytes
 from askonce.semantic.index import Index
 from askonce.semantic.journal import Journal, Note, Snapshot
@@ -30,6 +34,8 @@ _LEASE_SECONDS = 30.0
 _AT_ONCE = 100
 """How many entries are read in one round trip."""
 _CHECKED_EACH_TIME = 32
+_SAVE_INDEX_FROM, _SAVE_INDEX_SECONDS = 2000, 600.0
+"""A smaller index is quickly built from the entries."""
 _MOST_UNSENT = 100
 _TRY_AGAIN_SECONDS = 5.0
 
@@ -51,24 +57,34 @@ class Sharing:
 
     Args:
         guard: the store's.
-        journal: reads and writes what is told.
+        codec: seals what is told.
         log: the namespace of the change log.
+        file: where a large index is saved, so that the next process need not build it anew; ``None`` for nowhere.
         index: this process's.
         rule: this process's.
         read: see `Read`.
-        owner: names this process.
     """
 
     def __init__(
-        self, guard: Guard, journal: Journal, log: str, index: Index, rule: Rule, read: Read, owner: str
+        self,
+        guard: Guard,
+        codec: Codec,
+        log: str,
+        file: Path | None,
+        index: Index,
+        rule: Rule,
+        read: Read,
     ) -> None:
-        self._guard, self._journal, self._log = guard, journal, log
+        owner = os.urandom(8).hex()
+        self._guard, self._codec, self._log, self._file = guard, codec, log, file
+        self._journal = Journal(codec, log)
         self._index, self._rule, self._read, self._owner = index, rule, read, owner
         self._lock = threading.Lock()
         self._new = Note(owner, [], [], [])
         self._unsent: list[bytes] = []
         self._position = -1  # of the last note that was taken in; -1 before the first snapshot was looked for
         self._since_snapshot = 0
+        self._save_index_after = time.monotonic() + _SAVE_INDEX_SECONDS
         self._loading: dict[str, Loading] = {}
 
     # -- told by this process ----------------------------------------------------------------------------------
@@ -110,6 +126,8 @@ class Sharing:
             self._check()
             if self._since_snapshot >= _SNAPSHOT_AFTER_NOTES:
                 self.save()
+            if time.monotonic() >= self._save_index_after:
+                self._save_index()
         except Down:
             pass  # it is counted, and the next step tries again
         finally:
@@ -123,6 +141,7 @@ class Sharing:
                 self._follow()
                 if self._since_snapshot:
                     self.save()
+                self._save_index()
         except Down:
             logger.warning(
                 "askonce: what was learned of questions since the last second is lost: the store is down"
@@ -138,6 +157,13 @@ class Sharing:
                 position = snapshot.position
             except CodecError as error:
                 logger.warning("askonce: what was learned of questions cannot be read, and begins anew: %s", error)
+        if self._file is not None and not len(self._index):
+            complete = index_file.load(self._index, self._file, name=self._log, codec=self._codec)
+            if complete is not None:
+                position = min(position, complete)
+                with self._lock:
+                    for namespace in self._index.namespaces():
+                        self._loading.setdefault(namespace, Loading()).done = True
         self._position = position
 
     def _take_new(self) -> None:
@@ -175,7 +201,8 @@ class Sharing:
         if self._position < oldest or self._position > page.head:
             self._position = oldest
         with self._lock:
-            self._loading = {namespace: Loading() for namespace in self._loading}
+            for loading in self._loading.values():
+                loading.done, loading.try_after = False, 0.0
 
     def _take_in(self, event: bytes) -> None:
         try:
@@ -251,3 +278,12 @@ class Sharing:
         self._guard.call(store.put, self._log, [Record(_SNAPSHOT, self._journal.write(snapshot))])
         self._since_snapshot = 0
         self._guard.call(store.release, self._log, _SNAPSHOT, self._owner)
+
+    def _save_index(self) -> None:
+        """Leave the index in a file, if it is large and knows all questions of its namespaces."""
+        self._save_index_after = time.monotonic() + _SAVE_INDEX_SECONDS
+        if self._file is None or len(self._index) < _SAVE_INDEX_FROM:
+            return
+        if all(loading.done for loading in list(self._loading.values())):
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            index_file.save(self._index, self._file, name=self._log, position=self._position, codec=self._codec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
@@ -9,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from askonce.asked import current_asked
 from askonce.codec import Codec
@@ -22,7 +24,6 @@ from askonce.semantic.decision import Decision
 from askonce.semantic.embedding import Embedder
 from askonce.semantic.float16 import Vector, to_bytes
 from askonce.semantic.index import Index
-from askonce.semantic.journal import Journal
 from askonce.semantic.judges import SameAnswer
 from askonce.semantic.learning import Learning, Lesson
 from askonce.semantic.question import question_of
@@ -91,7 +92,7 @@ class SemanticTier:
         self._read, self._keep = read, keep
         self._embedder = Embedder(settings.embeddings, settings.model)
         self._log = f"{namespace}:semantic:{self._embedder.identity}"
-        self._journal = Journal(codec, self._log)
+        self._codec, self._file = codec, _index_file(guard.store.url, self._log)
         self._judge = settings.judge or SameAnswer(settings.embeddings)
         self._told: set[str] = set()
         self._starting = threading.Lock()
@@ -101,9 +102,8 @@ class SemanticTier:
         self._pid = os.getpid()
         self._index = Index()
         self._rule = Rule(self._settings.max_error, self._settings.confidence)
-        owner = os.urandom(8).hex()
         self._sharing = Sharing(
-            self._guard, self._journal, self._log, self._index, self._rule, self._read_known, owner
+            self._guard, self._codec, self._log, self._file, self._index, self._rule, self._read_known
         )
         self._learning = Learning(self._rule, self._index, self._sharing, self._judge, self._get, self._keep)
         self._in_step = Background("askonce-sharing", self._sharing.step, _SHARE_EVERY_SECONDS)
@@ -279,3 +279,12 @@ class SemanticTier:
             self._learner.close(_CLOSING_SECONDS)
             self._in_step.close(_CLOSING_SECONDS)
             self._sharing.close()
+
+
+def _index_file(url: str, log: str) -> Path | None:
+    if url == "memory://":
+        return None  # it ends with the process
+    import platformdirs
+
+    name = hashlib.blake2b(f"{url} {log}".encode(), digest_size=16).hexdigest()
+    return Path(platformdirs.user_cache_dir("askonce")) / "questions" / f"{name}.index"

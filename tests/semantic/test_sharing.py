@@ -1,0 +1,75 @@
+"""The large index of one process is there for the next."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from askonce import Cache
+from askonce.semantic import sharing
+from tests.semantic.faq import Desk, semantic_hit
+from tests.semantic.test_cache import semantic
+
+
+@pytest.fixture(autouse=True)
+def saved_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sharing, "_SAVE_INDEX_FROM", 100)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+
+
+def test_a_process_begins_with_the_saved_index_and_what_came_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    with Cache(url, semantic=semantic()) as cache:
+        Desk(cache).work(400)
+        late = Cache(url, semantic=semantic())
+        Desk(late).ask("where is my refund?")
+    Desk(late).ask("where is my parcel, which nobody asked for before?")
+    late.settle()
+    late._way.semantic._sharing._file = None  # type: ignore[union-attr]
+    late.close()
+    (saved,) = (tmp_path / "home/askonce/questions").iterdir()
+    assert saved.stat().st_mode & 0o777 == 0o600 and saved.parent.stat().st_mode & 0o777 == 0o700
+
+    def not_read(*_: object) -> None:
+        raise AssertionError("the entries need not be read")
+
+    monkeypatch.setattr(sharing.Sharing, "_scan", not_read)
+    with Cache(url, semantic=semantic()) as cache:
+        assert semantic_hit(Desk(cache))
+        cache.settle()
+        known = cache._way.semantic._index  # type: ignore[union-attr]
+        assert any("nobody asked for" in one.text for one in known.patrol(10_000) + known.patrol(10_000))
+
+
+def test_a_saved_index_that_cannot_be_read_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    with Cache(url, semantic=semantic()) as cache:
+        Desk(cache).work(400)
+    (saved,) = (tmp_path / "home/askonce/questions").iterdir()
+    saved.write_bytes(saved.read_bytes()[:-100])
+    with (
+        caplog.at_level(logging.WARNING),
+        Cache(url, semantic=semantic()) as cache,
+    ):
+        assert semantic_hit(Desk(cache))
+    assert "is not used" in caplog.text
+
+
+def test_who_missed_notes_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    with (
+        Cache(url, semantic=semantic()) as one,
+        Cache(url, semantic=semantic()) as other,
+    ):
+        Desk(other).ask("where is my refund?")
+        other.settle()
+        Desk(one).work(400)
+        one._way.semantic._sharing.save()  # type: ignore[union-attr]
+        sharing_of_other = other._way.semantic._sharing  # type: ignore[union-attr]
+        sharing_of_other._position = 1  # as if the notes after it were gone
+        other.settle()
+        assert semantic_hit(Desk(other))
