@@ -233,6 +233,11 @@ def test_a_reader_of_the_log_waits_for_an_event_under_way(
     clock.advance(3)
     page = other.log_read(space, first + 2)
     assert (page.events, page.truncated) == ([(first + 4, b"five")], True)
+    log.append(database, space, b"six", clock).send(None)
+    assert other.log_read(space, first + 4).head == first + 4  # nobody was told of it yet
+    clock.advance(3)
+    page = other.log_read(space, first + 4)
+    assert (page.events, page.head, page.truncated) == ([], first + 5, True)
 
 
 @pytest.mark.parametrize("collection", ["askonce.log", "askonce.spaces"])
@@ -243,6 +248,8 @@ def test_a_log_that_was_lost_begins_beyond_what_it_had_reached(
     last = [store.log_append(space, b"%d" % number) for number in range(3)][-1]
     database[collection].delete_many({})
     clock.advance(60)
+    page = other.log_read(space, last - 1)
+    assert page.truncated or page.head == 0
     head = store.log_append(space, b"new")
     assert head > last
     clock.advance(3)  # no event can be under way any more

@@ -5,8 +5,8 @@
                       that it sorts as keys do; ns; v value; s its length; w weight; h hits; p priority;
                       x expiry in seconds (1e15: never); t tags; g a mark of the call that wrote it; gone, the
                       expiry as a date, for the server's sweeper
-``askonce.spaces``    one per namespace: entries, size, inflation, the log's head; writes, busy and counted
-                      serve the accounts
+``askonce.spaces``    one per namespace: entries, size, inflation; writes, busy and counted serve the accounts;
+                      start, head and logged (when the head was drawn) the log
 ``askonce.leases``    who makes which record
 ``askonce.log``       the change log; ``_id`` is the namespace's hash and the sequence
 ====================  =====================================================================================
