@@ -24,6 +24,7 @@ from askonce.semantic.features import PRIOR_MEAN, PRIOR_PRECISION, SIZE, Vector
 
 WINDOW = 3000
 _STORED = np.float16
+_BLOCK = 256  # rows at a time: so few that BLAS starts no threads, which would wait for one another on busy cores
 _SHIFTS = (0.0, -1.5, -4.0)
 _TO_WORSE, _BACK = 1 / 1500, 1 / 60
 _SURE = 0.2
@@ -110,11 +111,14 @@ class Model:
         rows = np.frombuffer(b"".join(one.features for one in self.labels), _STORED).reshape(-1, SIZE)
         rows = rows.astype(np.float64)
         right = np.fromiter((one.right for one in self.labels), np.float64, len(self.labels))
+        blocks = [(rows[at : at + _BLOCK], right[at : at + _BLOCK]) for at in range(0, len(rows), _BLOCK)]
         for _ in range(steps):
-            chance = 1 / (1 + np.exp(-np.clip(rows @ self.coefficients, -30, 30)))
-            hessian = (rows * (chance * (1 - chance))[:, None]).T @ rows
-            hessian[np.diag_indices(SIZE)] += PRIOR_PRECISION
-            gradient = rows.T @ (right - chance) - PRIOR_PRECISION * (self.coefficients - PRIOR_MEAN)
+            hessian = np.diag(PRIOR_PRECISION)
+            gradient = PRIOR_PRECISION * (PRIOR_MEAN - self.coefficients)
+            for some, judged in blocks:
+                chance = 1 / (1 + np.exp(-np.clip(some @ self.coefficients, -30, 30)))
+                hessian += (some * (chance * (1 - chance))[:, None]).T @ some
+                gradient += some.T @ (judged - chance)
             step = np.linalg.solve(hessian, gradient)
             longest = float(np.abs(step).max())
             self.coefficients = self.coefficients + step * min(1.0, 2.0 / longest if longest else 1.0)

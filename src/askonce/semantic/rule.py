@@ -11,7 +11,7 @@ that the expected wrong answers spend what is left of the budget, and while two 
 the coin. With ``d = max_error``, ``n`` requests so far, ``W`` wrong answers served so far, on any stream:
 
 1. ``E[W] <= d E[n]`` at every stopping time, since the charge never passes ``d n``;
-2. ``W <= d n + slack sqrt(d n)`` at all times at once, with the stated confidence.
+2. ``W <= d n + slack sqrt(d n)`` at all times at once, with the stated confidence (and a smaller slack at first).
 
 ``docs/explanation/semantic.md`` has the proofs and what they assume. The sums behind them are explained in
 `askonce.semantic.certificate`.
@@ -40,6 +40,7 @@ WARM_LABELS = 200
 TOLD_WEIGHT = 3
 """As how many of a judge's labels the application's word counts."""
 
+_EARLY = 1500  # requests until the slack has its full size: when few are allowed, one wrong answer is a large share
 _LEAST_AUDITED = 0.02
 _PLANNED = 1.05  # share of the budget that the model's estimate may plan to use
 _PESSIMISM = 1.0  # standard deviations of the model's own uncertainty taken off the log-odds
@@ -82,7 +83,7 @@ class Rule:
     def line(self, requests: float) -> float:
         """What the second bound allows: wrong answers among that many requests."""
         budget = self.max_error * requests
-        return budget + self.slack * math.sqrt(budget)
+        return budget + self.slack * min(1.0, 0.3 + 0.7 * requests / _EARLY) * math.sqrt(budget)
 
     # ------------------------------------------------------------ deciding
 

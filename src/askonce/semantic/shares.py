@@ -107,19 +107,19 @@ class Seen:
 
     def add(self, source: bytes, number: int) -> bool:
         """Notes a share; whether it is new."""
-        highest, bits = self._seen.pop(source, (number - 1, 0))
+        highest, bits = self._seen.get(source, (number - 1, 0))
         behind = highest - number
-        new = behind < 0 or (behind < _WINDOW and not bits >> behind & 1)
+        if behind >= _WINDOW or (behind >= 0 and bits >> behind & 1):
+            return False
         if behind < 0:
-            bits = (bits << -behind if -behind < _WINDOW else 0) | 1
-            bits &= (1 << _WINDOW) - 1
-            highest = number
-        elif new:
+            bits = bits << -behind & (1 << _WINDOW) - 1 | 1 if -behind < _WINDOW else 1
+        else:
             bits |= 1 << behind
-        self._seen[source] = (highest, bits)
+        self._seen.pop(source, None)  # the last in the dictionary is the one heard last
+        self._seen[source] = (max(highest, number), bits)
         if len(self._seen) > _SOURCES:
             del self._seen[next(iter(self._seen))]
-        return new
+        return True
 
     def stored(self) -> dict[bytes, tuple[int, bytes]]:
         """As it stands in a snapshot."""

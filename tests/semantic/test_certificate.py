@@ -1,0 +1,71 @@
+"""The certificate by itself: audits of answers that somebody else makes wrong."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from askonce.semantic.certificate import Tally, affordable, at_least, at_most, charge, evidence
+
+numbers = st.integers(-(2**40), 2**40)
+vectors = st.lists(numbers, min_size=10, max_size=10).map(tuple)
+tallies = st.builds(
+    Tally,
+    requests=numbers,
+    served=numbers,
+    open_charge=numbers,
+    above=vectors,
+    below=vectors,
+    ended=st.integers(0, 1023),
+)
+
+
+def total(*tallies: Tally) -> Tally:
+    sum_ = Tally()
+    for tally in tallies:
+        sum_.add(tally)
+    return sum_
+
+
+@given(tallies, tallies, tallies)
+def test_tallies_add_up_in_any_order_and_grouping(a: Tally, b: Tally, c: Tally) -> None:
+    assert total(total(a, b), c) == total(a, total(b, c)) == total(c, b, a)
+
+
+@settings(max_examples=50)
+@given(st.floats(0.02, 1.0), st.floats(0.01, 500.0), st.floats(0.5, 0.99))
+def test_what_is_affordable_stays_below_the_line_when_it_turns_out_wrong(
+    probability: float, line: float, confidence: float
+) -> None:
+    tally = Tally(served=10**6)
+    while affordable(tally, probability, line, confidence) and tally.audits < 50:
+        above, _, ended = evidence(probability)
+        tally.add(Tally(audits=1, above=above, ended=ended))
+        assert at_most(tally, confidence) <= line * 1.0001 + 1e-3
+
+
+@pytest.mark.parametrize("probability", [0.05, 0.2, 0.6])
+def test_the_bounds_hold_at_every_moment_as_often_as_stated(probability: float) -> None:
+    runs, luck = 150, random.Random(1)
+    above, below, ended = evidence(probability)
+    outside = 0
+    charged = served = 0.0
+    for _ in range(runs):
+        tally, wrong, left = Tally(), 0, False
+        for _ in range(400):
+            if luck.random() < probability:
+                tally.add(Tally(audits=1, charge=charge(probability), above=above, below=below, ended=ended))
+            else:
+                wrong += 1
+                tally.add(Tally(served=1, ended=ended))
+            left = (
+                left or not (at_least(tally, 0.9) <= wrong <= at_most(tally, 0.9) + 1e-6)
+                if wrong % 20 == 0
+                else left
+            )
+        outside += left
+        charged += tally.charge / 2**32
+        served += wrong
+    assert outside <= 0.2 * runs  # each side one in ten
+    assert charged == pytest.approx(served, rel=0.1)

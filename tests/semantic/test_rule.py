@@ -1,0 +1,234 @@
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from askonce.errors import ConfigError
+from askonce.semantic.certificate import UNIT, affordable
+from askonce.semantic.rule import Rule
+from askonce.semantic.values import Known, Neighbour
+from tests.semantic.questions import INTENTS, Player, key, questions
+
+ANSWERS = 40
+
+
+def charged(rule: Rule) -> float:
+    total = rule._learned.total
+    return (total.charge + total.open_charge) / UNIT
+
+
+def assert_budgets_hold(rule: Rule) -> None:
+    total = rule._learned.total
+    assert charged(rule) <= rule.max_error * total.requests + 1e-6
+    assert affordable(total, 1.0, rule.line(total.requests) + 1e-6, rule.confidence) or total.served == 0
+
+
+def close(answer: int, similarity: float = 0.98) -> list[Neighbour]:
+    """Ten questions with that answer, as near as can be."""
+    return [
+        Neighbour(
+            Known(key(answer * 100 + n), key(answer), "", bytes(16), f"ask for thing{answer}"), similarity, 10
+        )
+        for n in range(10)
+    ]
+
+
+def taught(max_error: float = 0.05, requests: int = 400) -> Rule:
+    """A rule that has seen nothing but right candidates."""
+    rule = Rule(max_error)
+    for number in range(requests):
+        answer = number % ANSWERS
+        decision = rule.decide(f"ask for thing{answer}", close(answer), 0.0)
+        rule.learn(decision, True)
+    return rule
+
+
+def test_it_serves_what_is_right_and_keeps_the_bound() -> None:
+    player = Player(Rule(0.02), seed=1)
+    for text, intent in questions(seed=1):
+        player.ask(text, intent)
+        assert_budgets_hold(player.rule)
+    told = player.rule.statistics()
+    assert player.hits > 0.5 * told.requests
+    assert player.wrong <= 0.02 * told.requests
+    assert (told.hits, told.requests, told.unjudged) == (player.hits, len(player.decisions), 0)
+    assert told.error_low <= player.wrong / told.requests <= told.error_high
+    assert told.certified_error <= told.error_high
+
+
+def test_the_cache_closes_when_answers_stop_being_right() -> None:
+    player = Player(Rule(0.02), seed=2)
+    stream = questions(seed=2)
+    for text, intent in stream[:900]:
+        player.ask(text, intent)
+    for number, (text, _) in enumerate(stream[900:]):
+        player.ask(text, 1000 + number)
+        assert_budgets_hold(player.rule)
+    assert player.hits > 300
+    assert player.wrong <= 1.3 * 0.02 * len(stream)
+
+
+def always(share: float) -> Callable[[Rule, random.Random, int], bool]:
+    return lambda rule, luck, count: luck.random() < share
+
+
+def once_trusted(rule: Rule, luck: random.Random, count: int) -> bool:
+    return count > 600
+
+
+def when_there_is_room(rule: Rule, luck: random.Random, count: int) -> bool:
+    """Wrong whenever the charge leaves room for a wrong answer, right otherwise."""
+    return charged(rule) + 4 < rule.max_error * count
+
+
+ADVERSARIES = [always(0.02), always(0.2), once_trusted, when_there_is_room]
+
+
+@pytest.mark.parametrize("adversary", ADVERSARIES, ids=["seldom", "often", "late", "adaptive"])
+def test_both_bounds_hold_whoever_writes_the_stream(adversary: Callable[[Rule, random.Random, int], bool]) -> None:
+    """The line is passed in at most a tenth of the runs, and the mean stays below the bound: the two theorems."""
+    runs, requests, max_error = 10, 800, 0.05
+    passed, errors = 0, 0
+    for seed in range(runs):
+        rule, coins, luck = Rule(max_error), random.Random(seed), random.Random(100 + seed)
+        wrong, over = 0, False
+        for count in range(requests):
+            answer = luck.randrange(ANSWERS)
+            right = count < 250 or not adversary(rule, luck, count)
+            decision = rule.decide(f"ask for thing{answer}", close(answer), coins.random())
+            if decision.action == "serve":
+                wrong += not right
+            else:
+                rule.learn(decision, right)
+            assert_budgets_hold(rule)
+            over = over or wrong > rule.line(count + 1)
+        passed += over
+        errors += wrong
+    assert passed <= 0.1 * runs
+    assert errors <= max_error * requests * runs
+
+
+def test_audits_that_are_never_judged_count_as_wrong() -> None:
+    rule = taught()
+    coins = random.Random(3)
+    before = rule.statistics()
+    late = []
+    for number in range(3000):
+        decision = rule.decide(f"ask for thing{number % ANSWERS}", close(number % ANSWERS), coins.random())
+        late.append(decision)
+        assert_budgets_hold(rule)
+    told = rule.statistics()
+    assert told.unjudged == told.audits - before.audits > 0
+    assert told.certified_error > before.certified_error / 2
+    assert told.estimated_error == 0.0
+
+    for decision in late:
+        if decision.action == "audit":
+            rule.learn(decision, True)
+    assert charged(rule) == 0.0
+    assert rule.statistics().certified_error < told.certified_error
+
+
+def test_a_verdict_counts_once() -> None:
+    rule = taught()
+    decision = rule.decide("ask for thing1", close(1), 0.0)
+    assert decision.action == "audit"
+    rule.learn(decision, False)
+    once = rule.statistics()
+    rule.learn(decision, False)
+    rule.learn(decision, True)
+    assert rule.statistics() == once
+    assert once.wrong_found == 1
+
+
+def test_fifty_threads_cannot_spend_more_than_there_is() -> None:
+    rule = taught()
+    start = threading.Barrier(50)
+
+    def ask(number: int) -> None:
+        start.wait()
+        for count in range(20):
+            rule.decide(f"ask for thing{number % ANSWERS}", close(number % ANSWERS), 0.0 if count % 2 else 0.999)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rule.statistics().requests == 1400
+    assert rule.statistics().audits > 0
+    assert_budgets_hold(rule)
+
+
+def test_what_the_application_calls_wrong_is_taken_off_the_budgets() -> None:
+    rule = taught(requests=1500)
+    served = []
+    while len(served) < 60:
+        decision = rule.decide("ask for thing1", close(1), 0.999)
+        if decision.action == "serve":
+            served.append(decision)
+    hit = served[0]
+    rule.tell(hit, False)
+    once = rule.statistics()
+    rule.tell(hit, False)
+    assert rule.statistics() == once
+    assert once.told_wrong == 1
+    assert rule._learned.record(key(1))[1] == 3
+    for decision in served:
+        rule.tell(decision, False)
+    again = rule.decide("ask for thing1", close(1), 0.999)
+    assert again.action == "miss"
+    assert again.p_wrong > 3 * hit.p_wrong
+
+
+def test_what_the_application_says_of_a_fresh_answer_says_nothing() -> None:
+    rule = taught()
+    decision = rule.decide("ask for thing1", close(1), 0.0)
+    before = rule.statistics()
+    rule.tell(decision, False)
+    assert rule.statistics() == before
+
+
+def test_a_served_answer_cannot_be_judged() -> None:
+    rule = taught(requests=1500)
+    decision = rule.decide("ask for thing1", close(1), 0.999)
+    assert decision.action == "serve"
+    with pytest.raises(ValueError, match="miss or an audit"):
+        rule.learn(decision, True)
+
+
+def test_nothing_is_served_before_it_has_learned() -> None:
+    rule = Rule(0.1)
+    assert rule.decide("a", [], 0.5).reason == "nothing known"
+    for number in range(199):
+        decision = rule.decide(f"ask for thing{number % ANSWERS}", close(number % ANSWERS), 0.999)
+        assert (decision.action, decision.reason) == ("miss", "learning")
+        rule.learn(decision, True)
+
+
+def test_an_answer_is_forgotten() -> None:
+    rule = taught()
+    assert rule._learned.record(key(1)) == (10, 0)
+    rule.forget([key(1)])
+    assert rule._learned.record(key(1)) == (0, 0)
+
+
+def test_the_second_best_is_the_nearest_question_with_another_answer() -> None:
+    player = Player(Rule(0.02))
+    for intent, phrasings in enumerate(INTENTS[:3]):
+        for text in phrasings:
+            player.keep(text, intent, key(3 * intent))
+    decision = player.rule.decide(INTENTS[1][0], player.neighbours(INTENTS[1][0]), 0.5)
+    assert decision.known is not None
+    assert decision.second is not None
+    assert decision.known.answer == decision.answer == key(3)
+    assert decision.second.answer != key(3)
+    others = [one for one in player.neighbours(INTENTS[1][0]) if one.known.answer != key(3)]
+    assert decision.second == others[0].known
+
+
+@pytest.mark.parametrize(("max_error", "confidence"), [(0, 0.9), (0.6, 0.9), (0.01, 1.0), (0.01, 0.3)])
+def test_a_bound_that_makes_no_sense_is_refused(max_error: float, confidence: float) -> None:
+    with pytest.raises(ConfigError):
+        Rule(max_error, confidence)
