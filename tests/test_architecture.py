@@ -26,6 +26,8 @@ FLOORS = [
     {"prefix"},
     {"testing"},
     {"langchain", "llama_index"},
+    {"simulate"},
+    {"cli"},
 ]
 CLIENTS = {"langchain_core", "langchain", "llama_index", "redis", "pymongo", "bson", "cryptography", "genai_prices"}
 

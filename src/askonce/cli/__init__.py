@@ -1,0 +1,22 @@
+"""The command ``askonce``. One file for each group of commands; they translate, and decide nothing."""
+
+from __future__ import annotations
+
+import sys
+
+from askonce.errors import AskOnceError, MissingExtraError
+
+
+def main() -> None:
+    """Run the command line. Errors of askonce are one line on stderr, and exit code 1."""
+    try:
+        try:
+            from askonce.cli.app import app
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("typer", "rich"):
+                raise
+            raise MissingExtraError("The command askonce", "cli") from error
+        app()
+    except AskOnceError as error:
+        print(f"askonce: {error}", file=sys.stderr)
+        sys.exit(1)
