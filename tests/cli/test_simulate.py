@@ -30,9 +30,8 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_prints_a_table_and_names_the_best(log: Path, tmp_path: Path) -> None:
-    done = askonce(
-        "simulate", str(log), "--plot", str(tmp_path / "curves.svg"), "--policy", "gdsf", "--policy", "lru"
-    )
+    picture = tmp_path / "curves.svg"
+    done = askonce("simulate", str(log), "--plot", str(picture), "--policy", "gdsf", "--policy", "lru")
     assert (done.returncode, done.stderr) == (0, "")
     assert "300 requests" in done.stdout
     assert "Best: max_bytes=" in done.stdout
