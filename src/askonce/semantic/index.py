@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -280,14 +280,15 @@ class Index:
 
     def _read(self, pieces: Iterable[bytes]) -> None:
         graphs: list[bytearray] = []
-        texts: dict[bytes | str, Any] = {}  # one object for all that are equal
+        in_graphs: dict[bytes, set[int]] = {}
+        shared: dict[bytes | str, Any] = {}  # one object for all that are equal
         for piece in map(_decoder.decode, pieces):
             if isinstance(piece, _Rows):
                 for row in piece.rows:
-                    namespace = texts.setdefault(row.namespace, row.namespace)
-                    partition = texts.setdefault(row.partition, row.partition)
+                    namespace = shared.setdefault(row.namespace, row.namespace)
+                    partition = shared.setdefault(row.partition, row.partition)
                     known = Known(row.key, row.answer, namespace, partition, row.text, row.expires_at)
-                    self._read_row(known, np.frombuffer(row.vector, np.float16))
+                    self._read_row(known, row.vector, in_graphs.get(partition, ()))
                 continue
             if piece.number == len(graphs):
                 graphs.append(bytearray())
@@ -295,21 +296,24 @@ class Index:
             if piece.last:
                 self._dimensions = piece.dimensions
                 vectors = self._partitions[piece.partition] = Vectors(piece.dimensions, self._exact)
-                vectors.load([bytes(graph) for graph in graphs])
+                in_graphs[piece.partition] = vectors.load([bytes(graph) for graph in graphs])
                 graphs = []
         self._partitions = {name: vectors for name, vectors in self._partitions.items() if vectors.living}
 
-    def _read_row(self, known: Known, vector: NDArray[np.float16]) -> None:
+    def _read_row(self, known: Known, data: bytes, in_graph: Container[int]) -> None:
         label = _label(known.key)
         if label in self._known:
             return
-        vectors = self._partitions.get(known.partition)
-        if len(vector):
+        if data:
+            vector = np.frombuffer(data, np.float16)
             self._check(vector)
+            vectors = self._partitions.get(known.partition)
             if vectors is None:
                 vectors = self._partitions[known.partition] = Vectors(len(vector), self._exact)
             vectors.put(label, vector)
-        elif vectors is None or not vectors.revive(label):
+        elif label in in_graph:
+            self._partitions[known.partition].living += 1
+        else:
             return
         self._enter(label, known)
 

@@ -177,8 +177,8 @@ class Vectors:
         labels = {label for graph in graphs for label in _labels(graph)}
         return list(labels), [graph.save() or b"" for graph in graphs]
 
-    def load(self, graphs: Sequence[bytes]) -> None:
-        """Begin with graphs that were saved, all of it signposts until `revive` is told of what lives.
+    def load(self, graphs: Sequence[bytes]) -> set[int]:
+        """Begin with graphs that were saved, and give the labels in them; ``living`` is the caller's to count.
 
         Raises:
             ValueError: they are none, or of vectors of another kind.
@@ -195,12 +195,7 @@ class Vectors:
         if olds:
             self._old = olds[0]
             self._moving = iter(_labels(self._old))
-
-    def revive(self, label: int) -> bool:
-        """Count a label of a loaded graph as living; False if no graph has it."""
-        there = any(label in graph for graph in (self._graph, self._old) if graph is not None)
-        self.living += there
-        return there
+        return {label for graph in loaded for label in _labels(graph)}
 
 
 def _place(graph: Graph, label: int, row: NDArray[np.float16]) -> None:

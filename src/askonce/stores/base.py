@@ -18,6 +18,7 @@ from __future__ import annotations
 import abc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from askonce.eviction import UNLIMITED, Budget, Policy
 
@@ -254,3 +255,56 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def aclose(self) -> None:
         """Asynchronous `close`: also closes what was opened on the running event loop."""
+
+
+@runtime_checkable
+class VectorSearch(Protocol):
+    """What a store has beside `Store` if its server can search among vectors.
+
+    A vector is float32, little-endian, of unit length. It belongs to a record only by name: deleting the record,
+    its expiry and its eviction leave it, so whoever finds that a record is gone deletes its vector; ``clear``
+    deletes the vectors too, and when all vectors of a partition have passed their ``expires_at`` they are gone.
+    """
+
+    def vector_check(self) -> None:
+        """See that the server can.
+
+        Raises:
+            ConfigError: it is of a kind or version that cannot.
+            StoreUnavailable: it is down now.
+        """
+
+    def vector_put(
+        self, namespace: str, partition: bytes, key: bytes, vector: bytes, expires_at: float | None = None
+    ) -> None:
+        """Keep a vector under ``key``, in the place of one that is there.
+
+        Args:
+            namespace: where the record is.
+            partition: among which vectors of the namespace it is searched for; they have the same length.
+            key: of the record.
+            vector: see above.
+            expires_at: when the record expires, seconds since the epoch; ``None`` for never.
+        """
+
+    def vector_search(self, namespace: str, partition: bytes, vector: bytes, k: int) -> list[tuple[bytes, float]]:
+        """The keys of the ``k`` nearest vectors and their cosines, best first; approximately."""
+
+    def vector_delete(self, namespace: str, partition: bytes, keys: Sequence[bytes]) -> int:
+        """Delete vectors; returns how many there were."""
+
+    async def avector_check(self) -> None:
+        """Asynchronous `vector_check`."""
+
+    async def avector_put(
+        self, namespace: str, partition: bytes, key: bytes, vector: bytes, expires_at: float | None = None
+    ) -> None:
+        """Asynchronous `vector_put`."""
+
+    async def avector_search(
+        self, namespace: str, partition: bytes, vector: bytes, k: int
+    ) -> list[tuple[bytes, float]]:
+        """Asynchronous `vector_search`."""
+
+    async def avector_delete(self, namespace: str, partition: bytes, keys: Sequence[bytes]) -> int:
+        """Asynchronous `vector_delete`."""

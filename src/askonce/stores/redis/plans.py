@@ -9,6 +9,8 @@ A namespace is spread over shards, each a hash tag of its own and so in one slot
 ``askonce:{name.0}:x``   zset       key by expiry, for keys that have one
 ``askonce:{name.0}:t``   zset       digest of a tag + key, all with score 0: found by their prefix
 ``askonce:{name.0}:s``   hash       inflation, size_bytes
+``askonce:{name.0}:q``   zset       partitions that have a vector set, by its expiry
+``askonce:{name.0}:q:…``  vectors   a partition's vector set: vector by key (Redis 8 only)
 =======================  =========  =================================================================
 
 A plan is a generator: it yields commands that may be sent together, is sent their replies, and returns the
@@ -40,6 +42,8 @@ BATCH = 64
 """How many records one call of a script works on: 64 take about 0.6 ms, in which the server does nothing else."""
 BATCH_BYTES = 1_000_000
 SCAN_COUNT = 100
+CLEARED = 1000
+"""How many vector sets of a shard are unlinked at once."""
 _NO_LIMIT = 1e300
 _EXPIRY = struct.Struct(">d")
 
@@ -61,11 +65,12 @@ _PUT, _TOUCH, _EVICT, _DELETE, _DELETE_TAG, _SIZE = (
     _load(name, _SHARD) for name in ("put", "touch", "evict", "delete", "delete_tag", "size")
 )
 _LEASE, _RELEASE, _LOG_APPEND, _LOG_READ = (_load(name) for name in ("lease", "release", "log_append", "log_read"))
+_VECTOR_PUT, _VECTOR_DELETE = _load("vector_put"), _load("vector_delete")
 SOURCES = {
     script.sha: script.source
     for script in (
         *(_PUT, _TOUCH, _EVICT, _DELETE, _DELETE_TAG, _SIZE),
-        *(_LEASE, _RELEASE, _LOG_APPEND, _LOG_READ),
+        *(_LEASE, _RELEASE, _LOG_APPEND, _LOG_READ, _VECTOR_PUT, _VECTOR_DELETE),
     )
 }
 """Source of each script by its digest, for a server that does not know it yet."""
@@ -274,6 +279,47 @@ class Plans:
 
     def clear(self, namespace: str) -> Plan[None]:
         yield [("UNLINK", *shard(namespace, number)) for number in range(self.shards)]
+        todo = list(range(self.shards))
+        while todo:
+            names = [_name(namespace, number, "q") for number in todo]
+            replies = yield [("ZRANGE", name, 0, CLEARED - 1) for name in names]
+            commands: list[Command] = []
+            for name, partitions in zip(names, replies, strict=True):
+                if partitions:
+                    commands.append(("ZREM", name, *partitions))
+                    commands.append(("UNLINK", *(name + b":" + partition for partition in partitions)))
+            if commands:
+                yield commands
+            todo = [number for number, reply in zip(todo, replies, strict=True) if len(reply) == CLEARED]
+
+    # -- searching among vectors -----------------------------------------------------------------------------
+
+    def _vector_names(self, namespace: str, partition: bytes) -> tuple[bytes, bytes]:
+        names = _name(namespace, shard_of(partition, self.shards), "q")
+        return names + b":" + partition, names
+
+    def vector_check(self) -> Plan[None]:
+        yield [("VCARD", _name("", 0, "q:"))]
+
+    def vector_put(
+        self, namespace: str, partition: bytes, key: bytes, vector: bytes, expires_at: float | None
+    ) -> Plan[None]:
+        names = self._vector_names(namespace, partition)
+        yield [_call(_VECTOR_PUT, names, self.clock(), _expiry(expires_at), partition, key, vector)]
+
+    def vector_search(
+        self, namespace: str, partition: bytes, vector: bytes, k: int
+    ) -> Plan[list[tuple[bytes, float]]]:
+        name, _ = self._vector_names(namespace, partition)
+        [reply] = yield [("VSIM", name, "FP32", vector, "WITHSCORES", "COUNT", k)]
+        pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+        return [(key, 2 * float(score) - 1) for key, score in pairs]  # the score is (1 + cosine) / 2
+
+    def vector_delete(self, namespace: str, partition: bytes, keys: Sequence[bytes]) -> Plan[int]:
+        names = self._vector_names(namespace, partition)
+        batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
+        commands = [_call(_VECTOR_DELETE, names, partition, *batch) for batch in batches]
+        return sum((yield commands)) if commands else 0
 
     # -- between processes -----------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from askonce.stores._shutdown import refuse_at_exit
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
 from askonce.stores.redis import connect, errors, plans
 from askonce.stores.redis.plans import Command, Plan, T
+from askonce.stores.redis.vectors import VectorSets
 
 logger = logging.getLogger("askonce")
 
@@ -51,7 +52,7 @@ class _Loop:
     room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
 
 
-class RedisStore(Store):
+class RedisStore(VectorSets, Store):
     """Keeps records on a Redis or Valkey server, from version 6.2 on; no server modules are needed.
 
     On a cluster a namespace has 64 shards with an equal part of the budget each, so which record is evicted is
