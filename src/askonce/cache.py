@@ -176,9 +176,19 @@ class Cache:
         sources = current_sources(self._place) if from_sources else ()
         return Request(namespace, key_of(namespace, digest), wishes, sources, meaning)
 
-    def note_retrieval(self, source: Source) -> None:
-        """Note that documents of a corpus in this cache's store were retrieved in the running context."""
-        note_retrieval(source, self._place)
+    @property
+    def is_semantic(self) -> bool:
+        """Whether answers are also found for questions that mean the same."""
+        return self._way.semantic is not None
+
+    def note_retrieval(self, source: Source, texts: Sequence[str] = ()) -> None:
+        """Note that documents of a corpus in this cache's store were retrieved in the running context.
+
+        Args:
+            source: which.
+            texts: what of them is written into prompts.
+        """
+        note_retrieval(source, self._place, tuple(texts))
 
     def _tell_once(self, what: str, why: Exception) -> None:
         """Warn of something that will happen with each request of a kind, but not each time."""

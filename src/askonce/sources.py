@@ -30,12 +30,13 @@ class Trail:
         self._lasting = lasting
         self._outer = outer
         self._lock = threading.Lock()
-        self._sources: list[tuple[str, Source]] = []  # with the store that knows its corpus
+        # With the store that knows its corpus, and the texts of the documents.
+        self._sources: list[tuple[str, Source, tuple[str, ...]]] = []
         self._answered = False
         self._begins_anew = outer is not None and outer._answered
         self._ended = False
 
-    def add(self, source: Source, store: str) -> None:
+    def add(self, source: Source, store: str, texts: tuple[str, ...] = ()) -> None:
         """Note that documents were retrieved."""
         with self._lock:
             if self._begins_anew:
@@ -43,8 +44,8 @@ class Trail:
             if self._answered and not self._lasting:
                 self._sources.clear()
             self._answered = False
-            self._sources.append((store, source))
-            while sum(len(one.ids) for _, one in self._sources) > _MOST_DOCUMENTS and len(self._sources) > 1:
+            self._sources.append((store, source, texts))
+            while sum(len(one.ids) for _, one, _ in self._sources) > _MOST_DOCUMENTS and len(self._sources) > 1:
                 del self._sources[0]
 
     def sources(self, store: str) -> tuple[Source, ...]:
@@ -54,9 +55,16 @@ class Trail:
         with self._lock:
             self._answered = True
             ids: dict[tuple[str, int], dict[str, None]] = {}
-            for one in (*before, *(source for place, source in self._sources if place == store)):
+            for one in (*before, *(source for place, source, _ in self._sources if place == store)):
                 ids.setdefault((one.corpus, one.position), {}).update(dict.fromkeys(one.ids))
             return tuple(Source(*place, tuple(its)) for place, its in ids.items())
+
+    def texts(self) -> tuple[str, ...]:
+        """The texts of what was retrieved."""
+        outer = self._outer
+        before = () if outer is None else outer.texts()
+        with self._lock:
+            return (*before, *(text for _, _, texts in self._sources for text in texts))
 
     def end(self, *, answering: bool = False) -> None:
         """The run ends. What was retrieved and not answered from is left to the code that started it.
@@ -70,9 +78,9 @@ class Trail:
             if left and self._outer is None:
                 self._outer = Trail(lasting=False)
             outer = self._outer
-        for store, source in left:
+        for store, source, texts in left:
             assert outer is not None
-            outer.add(source, store)
+            outer.add(source, store, texts)
 
 
 _trail: ContextVar[Trail | None] = ContextVar("askonce_trail", default=None)
@@ -114,21 +122,28 @@ def end_trail(trail: Trail | None = None, *, answering: bool = False) -> None:
         trail.end(answering=answering)
 
 
-def note_retrieval(source: Source, store: str) -> None:
+def note_retrieval(source: Source, store: str, texts: tuple[str, ...] = ()) -> None:
     """Note that documents were retrieved in the running context.
 
     Args:
         source: which.
         store: names the store that their corpus is in: only answers that are kept there can know of changes.
+        texts: the documents as they are written into prompts.
     """
     trail = _current()
     if trail is None:
         trail = Trail(lasting=False)
         _trail.set(trail)
-    trail.add(source, store)
+    trail.add(source, store, texts)
 
 
 def current_sources(store: str) -> tuple[Source, ...]:
     """What an answer that is made now in the running context is made from, as far as a store can tell of it."""
     trail = _current()
     return () if trail is None else trail.sources(store)
+
+
+def current_texts() -> tuple[str, ...]:
+    """The texts of the documents that an answer which is made now in the running context may be made from."""
+    trail = _current()
+    return () if trail is None else trail.texts()

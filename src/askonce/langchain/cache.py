@@ -18,6 +18,7 @@ from askonce.errors import ConfigError
 from askonce.keys import Form, Unkeyable
 from askonce.langchain.parameters import parameters_of
 from askonce.langchain.payload import mark, pack, unpack
+from askonce.langchain.prompts import follow_prompts, note_asked_of_completion
 from askonce.langchain.requests import Digests, form_of
 from askonce.sharing import shared_cache
 from askonce.stores import Store
@@ -49,6 +50,8 @@ class AskOnceCache(BaseCache):
 
     def __init__(self, store: str | Store | Cache | None = None, **options: Any) -> None:
         self.cache = shared_cache(store, options)
+        if self.cache.is_semantic:
+            follow_prompts()
         self._digests = Digests()
 
     # -- LangChain's side --------------------------------------------------------------------------------------
@@ -94,6 +97,8 @@ class AskOnceCache(BaseCache):
         await self.cache.aclear()
 
     def _request(self, prompt: str, llm_string: str) -> Request | None:
+        if _is_completion(prompt):
+            note_asked_of_completion()
         return self.cache.request(
             lambda: self._digests.of(prompt, llm_string), meaning=lambda: form_of(prompt, llm_string)
         )
@@ -147,7 +152,11 @@ def _caller(frame: FrameType) -> FrameType:
 
 def _group(prompt: str, llm_string: str) -> str | None:
     """A completion model looks up all prompts of a batch before it calls; a chat model one before each call."""
-    return None if prompt.startswith('[{"lc":') else llm_string
+    return llm_string if _is_completion(prompt) else None
+
+
+def _is_completion(prompt: str) -> bool:
+    return not prompt.startswith('[{"lc":')
 
 
 def _kept(llm_string: str, generations: Sequence[Generation]) -> Answer | None:

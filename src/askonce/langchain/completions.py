@@ -24,6 +24,7 @@ from askonce.langchain.asking import (
     within,
 )
 from askonce.langchain.payload import pack, unpack
+from askonce.langchain.prompts import note_asked_of_completion
 from askonce.langchain.requests import form_of_prompt
 from askonce.way import Request
 
@@ -97,6 +98,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         told = {"run_manager": run_manager} if async_is_told else {}
         if is_asking(self):
             return await ask(prompts)
+        note_asked_of_completion()
         requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
         if len(prompts) == 1 and requests[0] is not None:
             found = await cache.aanswer(requests[0], lambda: ask(prompts), lambda result: _pack(result, self))

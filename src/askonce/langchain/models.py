@@ -17,6 +17,7 @@ from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.langchain import chat, completions
 from askonce.langchain.asking import LimitMisses
+from askonce.langchain.prompts import follow_prompts
 from askonce.sharing import shared_cache
 from askonce.stores import Store
 
@@ -51,6 +52,8 @@ def cached(model: Model, store: str | Store | Cache | None = None, **options: An
     if base is not own and store is None and not options:
         return model
     cache = shared_cache(store, options)
+    if cache.is_semantic:
+        follow_prompts()
     name = None if isinstance(store, (Cache, Store)) else (store, options)
     cls = _class(base, cache, name)
     return model if own is cls else _copy(model, cls)

@@ -177,7 +177,7 @@ def _says_nothing(generation: Generation) -> bool:
 def _said(generation: Generation) -> str | None:
     """All that an answer says, if that is text alone."""
     if not isinstance(generation, ChatGeneration):
-        return generation.text
+        return str(generation.text)  # LangChain has its own texts
     message = generation.message
     assert isinstance(message, AIMessage)
     if message.tool_calls or message.invalid_tool_calls or message.additional_kwargs.get("function_call"):
@@ -186,7 +186,7 @@ def _said(generation: Generation) -> str | None:
         isinstance(block, str) or block.get("type") in _WORDS for block in message.content
     ):
         return None
-    return generation.text
+    return str(generation.text)  # LangChain has its own texts
 
 
 def _usage(generations: Sequence[Generation], llm_output: Mapping[str, Any]) -> Usage:

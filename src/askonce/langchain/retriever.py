@@ -236,7 +236,8 @@ class _Retrieval:
     def noted(self, found: list[Document]) -> list[Document]:
         """What was found, of which answers that are made from now on know."""
         position = _UNKNOWN_POSITION if self.position is None else self.position
-        self._owner.cache.note_retrieval(Source(self._owner.corpus.log, position, kept.ids_of(found)))
+        source = Source(self._owner.corpus.log, position, kept.ids_of(found))
+        self._owner.cache.note_retrieval(source, [one.page_content for one in found])
         return found
 
 

@@ -19,6 +19,7 @@ from askonce.keys import Form
 from askonce.llama_index import answers, events
 from askonce.llama_index.answers import Response
 from askonce.llama_index.form import chat_form, completion_form
+from askonce.llama_index.prompts import follow_prompts
 from askonce.llama_index.twin import Twin, link_to, make_twin, original, plain_view, twin_class
 from askonce.stores import Store
 from askonce.way import Request
@@ -60,6 +61,8 @@ def cached(llm: L, store: str | Store | Cache | None = None, **options: Any) -> 
     if isinstance(llm, Twin) and store is None and not options:
         return llm
     link = link_to(store, options, cached)
+    if link.cache.is_semantic:
+        follow_prompts()
     if isinstance(llm, Twin) and llm._askonce.cache is link.cache:
         return llm
     plain = original(llm)

@@ -10,7 +10,7 @@ from typing import Any
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.retrievers import VectorIndexRetriever
-from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from askonce.cache import Cache
 from askonce.corpus import Corpus
@@ -215,9 +215,8 @@ class _Look:
 
     def fresh(self, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
         """Note what was found."""
-        self.asker.corpus.cache.note_retrieval(
-            Source(self.asker.corpus.log, _UNKNOWN if self.position is None else self.position, ids_of(nodes))
-        )
+        position = _UNKNOWN if self.position is None else self.position
+        self._note(Source(self.asker.corpus.log, position, ids_of(nodes)), nodes)
         return nodes
 
     def kept(self, hit: Hit) -> list[NodeWithScore] | None:
@@ -227,8 +226,12 @@ class _Look:
         except Exception as error:
             logger.warning("askonce: a kept retrieval cannot be read, the retriever is asked: %s", error)
             return None
-        self.asker.corpus.cache.note_retrieval(Source(source.corpus, source.position, ids_of(nodes)))
+        self._note(Source(source.corpus, source.position, ids_of(nodes)), nodes)
         return nodes
+
+    def _note(self, source: Source, nodes: list[NodeWithScore]) -> None:
+        texts = [one.node.get_content(MetadataMode.LLM) for one in nodes]
+        self.asker.corpus.cache.note_retrieval(source, texts)
 
 
 def _places(
