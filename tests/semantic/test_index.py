@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import stat
 import threading
@@ -189,6 +190,9 @@ def test_what_was_saved_is_loaded_as_it_was_and_goes_on(
     monkeypatch.setattr("askonce.semantic.index.PIECE_BYTES", 10_000)
     path, again = tmp_path / "questions.index", Index(exact=64)
     path.write_bytes(b"what was there before")
+    abandoned = tmp_path / ".questions.index.killed"
+    abandoned.touch()
+    os.utime(abandoned, (0, 0))
     assert snapshot.save(filled, path, name="minilm at memory://", position=42, codec=codec)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and [file.name for file in tmp_path.iterdir()] == [path.name]
     assert codec is PLAIN or b"question" not in path.read_bytes()

@@ -296,7 +296,7 @@ class Index:
             if piece.last:
                 self._dimensions = piece.dimensions
                 vectors = self._partitions[piece.partition] = Vectors(piece.dimensions, self._exact)
-                in_graphs[piece.partition] = vectors.load([bytes(graph) for graph in graphs])
+                in_graphs[piece.partition] = vectors.load(graphs)
                 graphs = []
         self._partitions = {name: vectors for name, vectors in self._partitions.items() if vectors.living}
 

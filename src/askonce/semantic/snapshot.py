@@ -34,6 +34,8 @@ logger = logging.getLogger("askonce")
 
 _MAGIC = b"askonce index 1\n"
 _FRAME = struct.Struct(">II")
+_ABANDONED_SECONDS = 3600.0
+"""Nobody writes a file for so long: its process was killed."""
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -68,6 +70,10 @@ def save(index: Index, path: Path, *, name: str, position: int, codec: Codec) ->
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         return False
+    with contextlib.suppress(OSError):  # another process may be first
+        for other in path.parent.glob(f".{path.name}.*"):
+            if time.time() - other.stat().st_mtime > _ABANDONED_SECONDS:
+                other.unlink()
     return True
 
 

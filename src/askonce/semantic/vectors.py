@@ -177,7 +177,7 @@ class Vectors:
         labels = {label for graph in graphs for label in _labels(graph)}
         return list(labels), [graph.save() or b"" for graph in graphs]
 
-    def load(self, graphs: Sequence[bytes]) -> set[int]:
+    def load(self, graphs: Sequence[bytearray]) -> set[int]:
         """Begin with graphs that were saved, and give the labels in them; ``living`` is the caller's to count.
 
         Raises:

@@ -41,7 +41,7 @@ class VectorSets(abc.ABC):
         if "unknown command" not in str(error):
             return error
         return ConfigError(
-            f"{self.url} has no vector sets, which came with Redis 8.0: search in the process (Semantic(search='process'))"
+            f"{self.url} has no vector sets, which came with Redis 8.0: use Semantic(search='process')"
         )
 
     def vector_put(
