@@ -15,6 +15,7 @@ FLOORS = [
     {"eviction", "entry", "frequency", "keys"},
     {"codec", "messages", "control", "asked", "freshness", "flight", "pricing", "near", "hits", "sources"},
     {"stores", "telemetry", "access_log"},
+    {"additions"},
     {"changes", "guard"},
     {"faces"},
     {"semantic"},

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askonce import Cache, ConfigError
-from askonce.changes import ADDED, ANYTHING, Changes, changed
+from askonce.additions import ADDED
+from askonce.changes import ANYTHING, Changes, changed
 from askonce.corpus import Corpus
 from askonce.entry import Answer, Hit, Source
 from askonce.keys import Form

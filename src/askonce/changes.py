@@ -1,7 +1,8 @@
 """What a process knows of the changes of a corpus, from its change log: values and decisions only.
 
 Each change is an event in the log of the corpus: ``+`` (documents came, so that any retrieval may have another
-result), ``-`` with the ids of documents that are no longer what they were, or ``*`` (any document may be another).
+result), ``~`` (the same, with their vectors, so that only what is near them may: see ``askonce.additions``), ``-``
+with the ids of documents that are no longer what they were, or ``*`` (any document may be another).
 What is kept carries the position in the log as of which it is true; it holds as long as nothing after that
 position concerns it. A log begins with an ``*``, before anything is kept: no log, then, tells that it was lost.
 """
@@ -13,13 +14,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from askonce import additions
+from askonce.additions import ADDED, Additions
 from askonce.entry import Source
 from askonce.stores.base import LogPage
 
 _MOST_IDS = 50_000
 """When more changed documents than this are known, the oldest changes are forgotten: what is as old is outdated."""
 
-ADDED = b"+"
 ANYTHING = b"*"
 """Documents were changed or deleted, and it is not known which."""
 
@@ -42,6 +44,7 @@ class Changes:
         self._head = 0
         self._known_from = 0  # what changed before is not known
         self._added_at = 0
+        self._additions = Additions()
         self._changed_at: dict[str, int] = {}  # in the order of the sequences
 
     def learn(self, after: int, page: LogPage) -> bool:
@@ -49,6 +52,7 @@ class Changes:
         with self._lock:
             if page.head < after:  # the log was lost, and begins anew
                 self.position = self._head = self._known_from = self._added_at = 0
+                self._additions = Additions()
                 self._changed_at.clear()
                 return True
             self._head = max(self._head, page.head)
@@ -64,6 +68,9 @@ class Changes:
     def _take_in(self, sequence: int, event: bytes) -> None:
         if event == ADDED:
             self._added_at = sequence
+            return
+        if (rows := additions.vectors(event)) is not None:
+            self._additions.add(sequence, rows)
             return
         try:
             if not event.startswith(b"-"):
@@ -86,6 +93,8 @@ class Changes:
             if not self._known_from <= source.position <= self.position:
                 return True  # from before what is known, or from beside a log that was lost
             if source.whole and self._added_at > source.position:
+                return True
+            if source.whole and self._additions.concern(source.near, source.position):
                 return True
             if source.any_change and self.position > source.position:
                 return True

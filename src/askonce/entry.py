@@ -40,6 +40,18 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
 NO_USAGE = Usage()
 
 
+class Near(msgspec.Struct, frozen=True, array_like=True):
+    """What tells whether an added document would have been found, too.
+
+    Attributes:
+        vector: the question's, of length one: 32-bit floats, little-endian.
+        least: the cosine similarity from which on a document counts.
+    """
+
+    vector: bytes
+    least: float
+
+
 class Source(msgspec.Struct, frozen=True, array_like=True):
     """Documents of one corpus that something was found in or made from.
 
@@ -51,6 +63,7 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
             these documents: an answer.
         any_change: a change of documents that are not among ``ids`` may change it too: a retrieval that weighs
             more documents than it returns, or returns some that have no id.
+        near: with ``whole``, which additions may change it; ``None``: any.
     """
 
     corpus: str
@@ -58,6 +71,7 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     ids: tuple[str, ...]
     whole: bool = False
     any_change: bool = False
+    near: Near | None = None
 
     @property
     def tags(self) -> tuple[str, ...]:

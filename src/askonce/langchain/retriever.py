@@ -16,11 +16,12 @@ from pydantic import PrivateAttr
 import askonce.langchain.runs  # noqa: F401  # so that answers know what was retrieved
 from askonce.cache import Cache
 from askonce.corpus import Corpus
-from askonce.entry import Answer, Hit, Source
+from askonce.entry import Answer, Hit, Near, Source
 from askonce.errors import ConfigError
 from askonce.keys import Form, Unkeyable, plain, question, request_form
 from askonce.langchain import documents as kept
 from askonce.langchain.identity import Identity, returns_all_it_weighs
+from askonce.langchain.nearness import Nearness
 from askonce.sources import begin_trail, end_trail
 from askonce.stores import Store
 from askonce.way import Request
@@ -138,7 +139,9 @@ class CachedRetriever(BaseRetriever):
 
         def look() -> list[Document]:
             retrieval.position = self.cache.position(self.corpus.log)
-            return self.retriever.invoke(query, config={"callbacks": run_manager.get_child()}, **kwargs)
+            found = self.retriever.invoke(query, config={"callbacks": run_manager.get_child()}, **kwargs)
+            retrieval.near = Nearness(self.corpus, self.retriever, kwargs).of(query, found)
+            return found
 
         request = retrieval.request(query)
         if request is None:
@@ -154,7 +157,9 @@ class CachedRetriever(BaseRetriever):
 
         async def look() -> list[Document]:
             retrieval.position = await self.cache.aposition(self.corpus.log)
-            return await self.retriever.ainvoke(query, config={"callbacks": run_manager.get_child()}, **kwargs)
+            found = await self.retriever.ainvoke(query, config={"callbacks": run_manager.get_child()}, **kwargs)
+            retrieval.near = await Nearness(self.corpus, self.retriever, kwargs).aof(query, found)
+            return found
 
         request = retrieval.request(query)
         if request is None:
@@ -180,11 +185,13 @@ class _Retrieval:
 
     Attributes:
         position: how far the corpus's log went before documents were looked for; ``None`` if that is not known.
+        near: which additions concern what was found; ``None``: any.
     """
 
     def __init__(self, owner: CachedRetriever, arguments: dict[str, Any]) -> None:
         self._owner, self._arguments = owner, arguments
         self.position: int | None = None
+        self.near: Near | None = None
 
     def request(self, query: str) -> Request | None:
         return self._owner.cache.request(lambda: self._form(query), from_sources=False)
@@ -220,7 +227,8 @@ class _Retrieval:
         if nearest is None:
             nearest = returns_all_it_weighs(owner.retriever, self._arguments)
         any_change = not nearest or not all(one.id for one in found)
-        source = Source(owner.corpus.log, self.position, kept.ids_of(found), whole=True, any_change=any_change)
+        ids = kept.ids_of(found)
+        source = Source(owner.corpus.log, self.position, ids, whole=True, any_change=any_change, near=self.near)
         return Answer(payload, ttl_seconds=None if found else owner.empty_ttl, sources=(source,))
 
     def unpack(self, hit: Hit) -> list[Document] | None:

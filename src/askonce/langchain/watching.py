@@ -12,14 +12,18 @@ from typing import Any, TypeVar
 
 from langchain_core.vectorstores import VectorStore
 
-from askonce.changes import ADDED, ANYTHING, changed
+from askonce.additions import ADDED
+from askonce.changes import ANYTHING, changed
 from askonce.corpus import Corpus
 from askonce.errors import ConfigError
+from askonce.langchain.nearness import aaddition, addition
 
 Watched = TypeVar("Watched", bound=VectorStore)
 
 _CHANGING = re.compile(r"a?(add|delete|update|upsert|remove|merge|drop|reset|clear|truncate)(_\w+)?$")
 _ADDING = re.compile(r"a?add_")
+_EMBEDDING = re.compile(r"a?add_(documents|texts)$")
+_OF_ADDING = frozenset("self documents texts metadatas ids kwargs batch_size".split())
 _DELETING = ("delete", "adelete")
 _IDS_IN_AN_EVENT = 1000
 
@@ -39,7 +43,8 @@ def watch(vectorstore: Watched, corpus: Corpus) -> Watched:
 
     Args:
         vectorstore: any vector store; an addition is to be found once its method has returned.
-        corpus: what to tell.
+        corpus: what to tell. If it has a ``near_margin`` and the store embeds by `CachedEmbeddings`, it is told the
+            vectors of what ``add_documents`` and ``add_texts`` add.
 
     Raises:
         ConfigError: ``vectorstore`` is none.
@@ -86,57 +91,75 @@ _under_way: ContextVar[frozenset[tuple[int, int]]] = ContextVar("askonce_writing
 def _telling(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
     signature = inspect.signature(method)
     only_deletes, only_adds = method.__name__ in _DELETING, _ADDING.match(method.__name__) is not None
+    embeds = _EMBEDDING.match(method.__name__) is not None
 
     def write(self: Any, *args: Any, **kwargs: Any) -> Any:
         name = (id(self), id(corpus))
         if name in _under_way.get():  # called by another of these, which will tell
             return method(self, *args, **kwargs)
-        ids = _ids(signature, self, args, kwargs)
+        given = _given(signature, self, args, kwargs)
+        ids, came = _ids(given), ADDED
         token = _under_way.set(_under_way.get() | {name})
         try:
-            return method(self, *args, **kwargs)
+            result = method(self, *args, **kwargs)
+            came = addition(corpus, self, _texts(given) if embeds else [])
+            return result
         finally:
             _under_way.reset(token)
             if only_deletes and ids:
                 corpus.changed(ids)
             else:
-                for event in _events(ids, only_adds):
+                for event in _events(ids, only_adds, came):
                     corpus.cache.store.log_append(corpus.log, event)
 
     async def awrite(self: Any, *args: Any, **kwargs: Any) -> Any:
         name = (id(self), id(corpus))
         if name in _under_way.get():
             return await method(self, *args, **kwargs)
-        ids = _ids(signature, self, args, kwargs)
+        given = _given(signature, self, args, kwargs)
+        ids, came = _ids(given), ADDED
         token = _under_way.set(_under_way.get() | {name})
         try:
-            return await method(self, *args, **kwargs)
+            result = await method(self, *args, **kwargs)
+            came = await aaddition(corpus, self, _texts(given) if embeds else [])
+            return result
         finally:
             _under_way.reset(token)
             if only_deletes and ids:
                 await corpus.achanged(ids)
             else:
-                for event in _events(ids, only_adds):
+                for event in _events(ids, only_adds, came):
                     await corpus.cache.store.alog_append(corpus.log, event)
 
     return functools.wraps(method)(awrite if inspect.iscoroutinefunction(method) else write)
 
 
-def _events(ids: list[str], only_adds: bool) -> list[bytes]:
-    """What happened to documents with these ids, and to others if documents were added."""
+def _events(ids: list[str], only_adds: bool, came: bytes) -> list[bytes]:
+    """What happened to documents with these ids, and to others if documents came."""
     if not ids and not only_adds:
         return [ANYTHING]
     batches = range(0, len(ids), _IDS_IN_AN_EVENT)
-    return [*(changed(ids[begin : begin + _IDS_IN_AN_EVENT]) for begin in batches), ADDED]
+    return [*(changed(ids[begin : begin + _IDS_IN_AN_EVENT]) for begin in batches), came]
 
 
-def _ids(signature: inspect.Signature, self: Any, args: Any, kwargs: Any) -> list[str]:
-    """The ids that a call names."""
+def _given(signature: inspect.Signature, self: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The arguments of a call by their names."""
     try:
-        bound = signature.bind_partial(self, *args, **kwargs)
+        return {**signature.bind_partial(self, *args, **kwargs).arguments, **kwargs}
     except TypeError:  # the call itself will raise it
+        return {}
+
+
+def _texts(given: dict[str, Any]) -> list[str]:
+    """The texts of which a call adds the vectors; none if that cannot be told."""
+    rows = given.get("documents", given.get("texts"))
+    if not isinstance(rows, (list, tuple)) or not given.keys() <= _OF_ADDING:
         return []
-    given = {**bound.arguments, **kwargs}
+    return [str(getattr(one, "page_content", one)) for one in rows]
+
+
+def _ids(given: dict[str, Any]) -> list[str]:
+    """The ids that a call names."""
     ids = given.get("ids")
     if ids is None:
         ids = [given.get("document_id"), given.get("id")]

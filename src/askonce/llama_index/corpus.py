@@ -12,10 +12,12 @@ from typing import Any
 
 from llama_index.core.indices.base import BaseIndex
 from llama_index.core.ingestion import IngestionPipeline
+from llama_index.core.vector_stores import SimpleVectorStore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
-from askonce import changes
+from askonce import additions, changes
+from askonce.additions import ADDED
 from askonce.corpus import Corpus
 from askonce.errors import ConfigError
 
@@ -32,6 +34,9 @@ def watch(changing: Watched, corpus: Corpus) -> Watching:
     already are seen too. Additions make all retrievals be made anew; deletions and updates those of their
     documents, and the answers made from them. The corpus is told when the documents are there; also when a call
     fails half way.
+
+    A corpus with a ``near_margin`` is told the vectors of added nodes that have one, or have it in a
+    `SimpleVectorStore`.
 
     What is written past the object is not seen, as when two objects stand for one collection: watch both, or call
     the methods of `Corpus`. Of a pipeline its vector store is watched too.
@@ -115,7 +120,8 @@ class Watching:
                 except BaseException:
                     self._tell_of_failure(telling, args, kwargs)
                     raise
-                await self._atell(telling, args, kwargs, result)
+                came = self._addition(changing, telling, args, kwargs, result)
+                await self._atell(telling, args, kwargs, result, came)
                 return result
 
         else:
@@ -126,27 +132,41 @@ class Watching:
                 except BaseException:
                     self._tell_of_failure(telling, args, kwargs)
                     raise
-                self._tell(telling, args, kwargs, result)
+                self._tell(telling, args, kwargs, result, self._addition(changing, telling, args, kwargs, result))
                 return result
 
         tell = functools.wraps(method)(tell)
         setattr(tell, DISPATCHER_SPAN_DECORATED_ATTR, True)
         return tell
 
-    def _tell(self, telling: _Telling, args: Any, kwargs: Any, result: Any) -> None:
+    def _addition(self, changing: Any, telling: _Telling, args: Any, kwargs: Any, result: Any) -> bytes:
+        """The event that tells of nodes that came, by their vectors if these can be told."""
+        if self._corpus.near_margin is None or not self._active:
+            return ADDED
+        store = getattr(changing, "vector_store", None)
+        vectors = [_vector(node, store) for node in telling.nodes(args, kwargs, result)]
+        if not all(vectors):
+            return ADDED
+        try:
+            return additions.event(vectors)
+        except ConfigError as error:
+            logger.info("askonce: it cannot be told to what added nodes are near: %s", error)
+            return ADDED
+
+    def _tell(self, telling: _Telling, args: Any, kwargs: Any, result: Any, came: bytes = ADDED) -> None:
         ids = telling.ids(args, kwargs, result) if self._active else []
         if ids and telling.only_gone:
             self._corpus.changed(ids)
         else:
-            for event in _events(ids):
+            for event in _events(ids, came):
                 self._corpus.cache.store.log_append(self._corpus.log, event)
 
-    async def _atell(self, telling: _Telling, args: Any, kwargs: Any, result: Any) -> None:
+    async def _atell(self, telling: _Telling, args: Any, kwargs: Any, result: Any, came: bytes) -> None:
         ids = telling.ids(args, kwargs, result) if self._active else []
         if ids and telling.only_gone:
             await self._corpus.achanged(ids)
         else:
-            for event in _events(ids):
+            for event in _events(ids, came):
                 await self._corpus.cache.store.alog_append(self._corpus.log, event)
 
     def _tell_of_failure(self, telling: _Telling, args: Any, kwargs: Any) -> None:
@@ -157,14 +177,21 @@ class Watching:
             logger.warning("askonce: a corpus was not told of a change that failed half way: %s", error)
 
 
-def _events(ids: list[str] | None) -> list[bytes]:
+def _vector(node: Any, store: Any) -> list[float]:
+    """A node's vector; empty if it is not known."""
+    if node.embedding is None and isinstance(store, SimpleVectorStore):
+        return store.data.embedding_dict.get(node.node_id, [])
+    return node.embedding or []
+
+
+def _events(ids: list[str] | None, came: bytes) -> list[bytes]:
     if ids is None:
         return [changes.ANYTHING]
     if not ids:
         return []
     batches = range(0, len(ids), _IDS_IN_AN_EVENT)
     # An added document may have been there before, in another form.
-    return [*(changes.changed(ids[begin : begin + _IDS_IN_AN_EVENT]) for begin in batches), changes.ADDED]
+    return [*(changes.changed(ids[begin : begin + _IDS_IN_AN_EVENT]) for begin in batches), came]
 
 
 def _reduce(self: Any, protocol: Any) -> Any:
@@ -213,14 +240,25 @@ class _Telling:
         """The ids of the documents of a call; ``None`` if they are not known."""
         if self.about is None or any(isinstance(one, MetadataFilters) for one in (*args, *kwargs.values())):
             return None
-        named = [value for name, value in kwargs.items() if name in _FIRST]
-        first = args[0] if args else named[0] if named else None
+        first = _first(args, kwargs)
         return None if first is None else self.about(first)
+
+    def nodes(self, args: Any, kwargs: Any, result: Any) -> list[Any]:
+        """The nodes that a call adds; none if they are not known."""
+        return list(_first(args, kwargs) or ()) if self.about is _of_nodes else []
 
 
 class _TellingOfResult(_Telling):
     def ids(self, args: Any, kwargs: Any, result: Any) -> list[str] | None:
         return _of_nodes(result)
+
+    def nodes(self, args: Any, kwargs: Any, result: Any) -> list[Any]:
+        return list(result or ())
+
+
+def _first(args: Any, kwargs: Any) -> Any:
+    named = [value for name, value in kwargs.items() if name in _FIRST]
+    return args[0] if args else named[0] if named else None
 
 
 _FIRST = frozenset("nodes node_ids ref_doc_id doc_id document documents embedding_results".split())

@@ -11,10 +11,12 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.vector_stores import SimpleVectorStore
 
+from askonce import additions
 from askonce.cache import Cache
 from askonce.corpus import Corpus
-from askonce.entry import Answer, Hit, Source
+from askonce.entry import Answer, Hit, Near, Source
 from askonce.errors import ConfigError
 from askonce.keys import Form, Unkeyable, plain, question, request_form, text
 from askonce.llama_index.answers import NotPlain
@@ -159,11 +161,13 @@ class _Look:
         asker: who retrieves.
         query: what for.
         position: in the corpus's log, as of which what was found is true; ``None`` if the store does not tell.
+        near: which additions concern what was found; ``None``: any.
     """
 
     asker: CachedRetriever
     query: QueryBundle
     position: int | None = None
+    near: Near | None = None
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
@@ -175,7 +179,9 @@ class _Look:
         query, model = self._query()
         if model is not None:
             query.embedding = model.get_agg_embedding_from_queries(query.embedding_strs)
-        return self.asker.retriever.retrieve(query)
+        found = self.asker.retriever.retrieve(query)
+        self.near = self._near(query, found)
+        return found
 
     async def asearch(self) -> list[NodeWithScore]:
         """Asynchronous `search`."""
@@ -183,7 +189,20 @@ class _Look:
         query, model = self._query()
         if model is not None:
             query.embedding = await model.aget_agg_embedding_from_queries(query.embedding_strs)
-        return await self.asker.retriever.aretrieve(query)
+        found = await self.asker.retriever.aretrieve(query)
+        self.near = self._near(query, found)
+        return found
+
+    def _near(self, query: QueryBundle, found: list[NodeWithScore]) -> Near | None:
+        """By the scores of a store that is known to give cosine similarities."""
+        inner, margin = self.asker.retriever, self.asker.corpus.near_margin
+        if margin is None or not isinstance(inner, VectorIndexRetriever) or query.embedding is None:
+            return None
+        scores = [one.score for one in found if one.score is not None]
+        by_cosine = type(inner._vector_store).query is SimpleVectorStore.query
+        if not by_cosine or not finds_by_nearness(inner) or not len(found) == len(scores) >= inner.similarity_top_k:
+            return None
+        return additions.near(query.embedding, min(scores, default=None), margin)
 
     def _query(self) -> tuple[QueryBundle, Any]:
         """A copy of the query, since retrievers write in it; and the model to embed it with, to keep the vector."""
@@ -210,6 +229,7 @@ class _Look:
             ids_of(nodes),
             whole=True,
             any_change=not finds_by_nearness(self.asker.retriever),
+            near=self.near,
         )
         return Answer(payload, sources=(source,), ttl_seconds=None if nodes else self.asker._empty_ttl)
 
