@@ -136,6 +136,22 @@ class AskOnceCache(BaseCache):
         """Asynchronous `invalidate`."""
         return await self.cache.ainvalidate(tag)
 
+    def feedback(self, response: object, *, wrong: bool) -> bool:
+        """Tell that a response was wrong, so that it is dropped, or right; see `askonce.Cache.feedback`.
+
+        Raises:
+            StoreError: the store failed, so the answer may still be there.
+        """
+        return self.cache.feedback(response, wrong=wrong)
+
+    async def afeedback(self, response: object, *, wrong: bool) -> bool:
+        """Asynchronous `feedback`."""
+        return await self.cache.afeedback(response, wrong=wrong)
+
+    def settle(self, seconds: float = 10.0) -> bool:
+        """Wait until what runs in the background is done; see `askonce.Cache.settle`."""
+        return self.cache.settle(seconds)
+
     def close(self) -> None:
         """Flush hits, and close the store if this cache opened it."""
         self.cache.close()

@@ -1,1 +1,34 @@
-"""Answers to questions that mean the same, with a bound on the share of wrong ones."""
+"""Answers to questions that mean the same, with a bound on the share of wrong ones.
+
+    AskOnceCache(semantic=Semantic(embeddings, max_error=0.01))
+
+``settings`` is what the application says. A request meets the ``tier``, which finds its ``question``, embeds it
+(``embedding``), searches the ``index`` and asks the ``rule``. With a fresh answer ``learning`` asks a judge
+(``judges``) and teaches the rule; ``sharing`` tells other processes.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from askonce.semantic.judges import ChatJudge, Judge, SameAnswer
+    from askonce.semantic.settings import Semantic
+    from askonce.semantic.values import Comparison
+
+__all__ = ["ChatJudge", "Comparison", "Judge", "SameAnswer", "Semantic"]
+
+_WHERE = {
+    "ChatJudge": "judges",
+    "Comparison": "values",
+    "Judge": "judges",
+    "SameAnswer": "judges",
+    "Semantic": "settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:  # on first use: numpy is not for those who compare nothing
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
