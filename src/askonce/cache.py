@@ -28,7 +28,7 @@ from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
 from askonce.keys import Form, Unkeyable, key_of
 from askonce.near import NearTier
-from askonce.sources import current_sources, note_retrieval
+from askonce.sources import Found, current_sources, note_retrieval
 from askonce.stores import Store, default_url, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, Size
 from askonce.telemetry import Stats
@@ -181,14 +181,14 @@ class Cache:
         """Whether answers are also found for questions that mean the same."""
         return self._way.semantic is not None
 
-    def note_retrieval(self, source: Source, texts: Sequence[str] = ()) -> None:
+    def note_retrieval(self, source: Source, found: Found | None = None) -> None:
         """Note that documents of a corpus in this cache's store were retrieved in the running context.
 
         Args:
             source: which.
-            texts: what of them is written into prompts.
+            found: what they give to prompts, if it can be told.
         """
-        note_retrieval(source, self._place, tuple(texts))
+        note_retrieval(source, self._place, found)
 
     def _tell_once(self, what: str, why: Exception) -> None:
         """Warn of something that will happen with each request of a kind, but not each time."""

@@ -9,13 +9,28 @@ retrieved before the run, and what a run only retrieved is there for answers mad
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from askonce.entry import Source
 
 _MOST_DOCUMENTS = 1000
 """A trail remembers the documents of the last retrievals, and not more than this many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a retrieval gives to prompts.
+
+    Attributes:
+        texts: the documents, as they are written into prompts.
+        scope: names the retriever with its filters: who asks through another one may see other documents.
+    """
+
+    texts: tuple[str, ...]
+    scope: bytes
 
 
 class Trail:
@@ -30,13 +45,12 @@ class Trail:
         self._lasting = lasting
         self._outer = outer
         self._lock = threading.Lock()
-        # With the store that knows its corpus, and the texts of the documents.
-        self._sources: list[tuple[str, Source, tuple[str, ...]]] = []
+        self._sources: list[tuple[str, Source, Found | None]] = []  # with the store that knows its corpus
         self._answered = False
         self._begins_anew = outer is not None and outer._answered
         self._ended = False
 
-    def add(self, source: Source, store: str, texts: tuple[str, ...] = ()) -> None:
+    def add(self, source: Source, store: str, found: Found | None = None) -> None:
         """Note that documents were retrieved."""
         with self._lock:
             if self._begins_anew:
@@ -44,7 +58,7 @@ class Trail:
             if self._answered and not self._lasting:
                 self._sources.clear()
             self._answered = False
-            self._sources.append((store, source, texts))
+            self._sources.append((store, source, found))
             while sum(len(one.ids) for _, one, _ in self._sources) > _MOST_DOCUMENTS and len(self._sources) > 1:
                 del self._sources[0]
 
@@ -59,12 +73,12 @@ class Trail:
                 ids.setdefault((one.corpus, one.position), {}).update(dict.fromkeys(one.ids))
             return tuple(Source(*place, tuple(its)) for place, its in ids.items())
 
-    def texts(self) -> tuple[str, ...]:
-        """The texts of what was retrieved."""
+    def found(self) -> tuple[Found | None, ...]:
+        """What each retrieval gave; ``None`` where that is not known."""
         outer = self._outer
-        before = () if outer is None else outer.texts()
+        before = () if outer is None else outer.found()
         with self._lock:
-            return (*before, *(text for _, _, texts in self._sources for text in texts))
+            return (*before, *(found for _, _, found in self._sources))
 
     def end(self, *, answering: bool = False) -> None:
         """The run ends. What was retrieved and not answered from is left to the code that started it.
@@ -78,9 +92,9 @@ class Trail:
             if left and self._outer is None:
                 self._outer = Trail(lasting=False)
             outer = self._outer
-        for store, source, texts in left:
+        for store, source, found in left:
             assert outer is not None
-            outer.add(source, store, texts)
+            outer.add(source, store, found)
 
 
 _trail: ContextVar[Trail | None] = ContextVar("askonce_trail", default=None)
@@ -122,19 +136,19 @@ def end_trail(trail: Trail | None = None, *, answering: bool = False) -> None:
         trail.end(answering=answering)
 
 
-def note_retrieval(source: Source, store: str, texts: tuple[str, ...] = ()) -> None:
+def note_retrieval(source: Source, store: str, found: Found | None = None) -> None:
     """Note that documents were retrieved in the running context.
 
     Args:
         source: which.
         store: names the store that their corpus is in: only answers that are kept there can know of changes.
-        texts: the documents as they are written into prompts.
+        found: what they give to prompts, if it can be told.
     """
     trail = _current()
     if trail is None:
         trail = Trail(lasting=False)
         _trail.set(trail)
-    trail.add(source, store, texts)
+    trail.add(source, store, found)
 
 
 def current_sources(store: str) -> tuple[Source, ...]:
@@ -146,4 +160,15 @@ def current_sources(store: str) -> tuple[Source, ...]:
 def current_texts() -> tuple[str, ...]:
     """The texts of the documents that an answer which is made now in the running context may be made from."""
     trail = _current()
-    return () if trail is None else trail.texts()
+    found = () if trail is None else trail.found()
+    return tuple(text for one in found if one is not None for text in one.texts)
+
+
+def current_scope() -> bytes | None:
+    """Names the retrievers that found all these documents; ``None`` if there is none, or one is not known."""
+    trail = _current()
+    found = () if trail is None else trail.found()
+    scopes = {None if one is None else one.scope for one in found}
+    if not scopes or None in scopes:
+        return None
+    return hashlib.sha256(b"".join(sorted(scope for scope in scopes if scope is not None))).digest()

@@ -176,7 +176,7 @@ def test_what_the_application_names_comes_first(seen: Seen, model: Any) -> None:
 def retriever(cache: Cache) -> CachedRetriever:
     store = InMemoryVectorStore(DeterministicFakeEmbedding(size=8))
     store.add_documents([Document(text, id=str(at), metadata={"title": "A"}) for at, text in enumerate(CARDS)])
-    return CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=Corpus(cache), name="cards")
+    return CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=Corpus(cache))
 
 
 def joined(documents: list[Document]) -> str:
@@ -210,6 +210,19 @@ def test_a_context_with_other_words_in_it_must_be_equal(seen: Seen, model: Any, 
         ({"context": context, "question": RunnablePassthrough()} | PROMPT | model).batch(QUESTIONS)
         assert sorted(map(str, texts(seen))) == sorted(QUESTIONS)
         assert len(partitions(seen)) == 2  # one for each of the documents
+
+
+def test_who_sees_other_documents_is_not_answered_from_these(
+    seen: Seen, model: Any, retriever: CachedRetriever
+) -> None:
+    store = retriever.retriever.vectorstore  # type: ignore[attr-defined]
+    for words in ({"k": 1}, {"k": 2}, {"k": 1}):
+        own = CachedRetriever(store.as_retriever(search_kwargs=words), corpus=retriever.corpus)
+        ({"context": own | joined, "question": RunnablePassthrough()} | PROMPT | model).batch(QUESTIONS)
+        with control(namespace="tenant-7"):
+            ({"context": own | joined, "question": RunnablePassthrough()} | PROMPT | model).invoke(QUESTIONS[0])
+    assert None not in seen
+    assert len(partitions(seen)) == 4
 
 
 async def test_the_retrieval_chains_of_langchain(seen: Seen, model: Any, retriever: CachedRetriever) -> None:

@@ -189,6 +189,16 @@ def test_a_context_of_other_documents_must_be_equal(seen: Seen, llm: Any, retrie
     assert len(partitions(seen)) == len(CARDS)
 
 
+def test_who_sees_other_documents_is_not_answered_from_these(
+    seen: Seen, llm: Any, cache: Cache, retriever: CachedRetriever
+) -> None:
+    for question, name in zip(QUESTIONS, ("cards", "cards of Ann") * 3, strict=True):
+        own = CachedRetriever(retriever.retriever, cache, corpus=retriever.corpus, name=name)
+        RetrieverQueryEngine.from_args(own, llm=llm).query(question)
+    assert texts(seen) == QUESTIONS
+    assert len(partitions(seen)) == 2
+
+
 @pytest.mark.parametrize("engine", [ContextChatEngine, CondensePlusContextChatEngine])
 def test_chat_engines_tell_the_question(engine: Any, seen: Seen, cache: Cache, retriever: CachedRetriever) -> None:
     llm = cached(MockChat(max_tokens=8), cache)

@@ -201,12 +201,15 @@ def test_of_a_filled_template_only_the_named_question_is_compared() -> None:
 
 def test_a_named_context_leaves_the_partition_if_its_documents_are_known() -> None:
     def told(question: str, context: str, known: bool) -> bytes:
-        return partition(rag(question, context, asked=question, context=context, sources_known=known))
+        return partition(rag(question, context, asked=question, context=context, scope=b"s" if known else None))
 
     assert told(ASKED, "Cards are free.", True) == told("I forgot it all", "Codes are sent.", True)
     assert told(ASKED, "Cards are free.", False) != told("I forgot it all", "Codes are sent.", False)
+    assert partition(rag(ASKED, "x", asked=ASKED, context="x", scope=b"one")) != partition(
+        rag(ASKED, "x", asked=ASKED, context="x", scope=b"other")
+    )
     in_system = [
-        langchain(SystemMessage(f"Use: {context}."), HumanMessage(ASKED), context=context, sources_known=True)
+        langchain(SystemMessage(f"Use: {context}."), HumanMessage(ASKED), context=context, scope=b"s")
         for context in ("Cards are free", "Codes are sent")
     ]
     assert partition(in_system[0]) == partition(in_system[1])

@@ -22,7 +22,7 @@ from askonce.keys import Form, Unkeyable, plain, question, request_form
 from askonce.langchain import documents as kept
 from askonce.langchain.identity import Identity, returns_all_it_weighs
 from askonce.langchain.nearness import Nearness
-from askonce.sources import begin_trail, end_trail
+from askonce.sources import Found, begin_trail, end_trail
 from askonce.stores import Store
 from askonce.way import Request
 
@@ -192,6 +192,7 @@ class _Retrieval:
         self._owner, self._arguments = owner, arguments
         self.position: int | None = None
         self.near: Near | None = None
+        self._scope: bytes | None = None
 
     def request(self, query: str) -> Request | None:
         return self._owner.cache.request(lambda: self._form(query), from_sources=False)
@@ -204,8 +205,9 @@ class _Retrieval:
             if isinstance(query, str)
             else plain(query)
         )
-        model = owner._identity(identity)
-        return request_form("retrieval", model, question=asked, arguments=identity.of(self._arguments))
+        model, arguments = owner._identity(identity), identity.of(self._arguments)
+        self._scope = request_form("retrieval", model, arguments=arguments).digest()
+        return request_form("retrieval", model, question=asked, arguments=arguments)
 
     def pack(self, found: list[Document]) -> Answer | None:
         owner = self._owner
@@ -245,7 +247,8 @@ class _Retrieval:
         """What was found, of which answers that are made from now on know."""
         position = _UNKNOWN_POSITION if self.position is None else self.position
         source = Source(self._owner.corpus.log, position, kept.ids_of(found))
-        self._owner.cache.note_retrieval(source, [one.page_content for one in found])
+        texts = tuple(one.page_content for one in found)
+        self._owner.cache.note_retrieval(source, None if self._scope is None else Found(texts, self._scope))
         return found
 
 

@@ -26,6 +26,7 @@ from askonce.llama_index.nodes import ids_of, pack, unpack
 from askonce.llama_index.runs import follow_runs
 from askonce.llama_index.twin import Twin
 from askonce.sharing import shared_cache
+from askonce.sources import Found
 from askonce.stores import Store
 from askonce.way import Request
 
@@ -136,7 +137,7 @@ class CachedRetriever(BaseRetriever):
     def _get_prompt_modules(self) -> PromptMixinType:
         return {"retriever": self.retriever}
 
-    def _form(self, query: QueryBundle) -> Form:
+    def _form(self, query: QueryBundle, which: Any) -> Form:
         asked: dict[str, Any] = {"question": question(query.query_str, **self._ignoring)}
         if query.custom_embedding_strs is not None:
             asked["embedded"] = [text(one) for one in query.custom_embedding_strs]
@@ -144,7 +145,6 @@ class CachedRetriever(BaseRetriever):
             asked["embedding"] = plain([float(one) for one in query.embedding])
         if query.image_path is not None:
             asked["image"] = plain(_content(query.image_path))
-        which = self._identity.of(self.retriever)
         return request_form("retrieval", which, corpus=self.corpus.log, asked=asked)
 
     def _tell_once(self, why: str) -> None:
@@ -162,16 +162,23 @@ class _Look:
         query: what for.
         position: in the corpus's log, as of which what was found is true; ``None`` if the store does not tell.
         near: which additions concern what was found; ``None``: any.
+        scope: names the retriever as it is set now; ``None`` if that cannot be told.
     """
 
     asker: CachedRetriever
     query: QueryBundle
     position: int | None = None
     near: Near | None = None
+    scope: bytes | None = None
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
-        return self.asker.cache.request(lambda: self.asker._form(self.query), from_sources=False)
+        return self.asker.cache.request(self._form, from_sources=False)
+
+    def _form(self) -> Form:
+        which = self.asker._identity.of(self.asker.retriever)
+        self.scope = request_form("retrieval", which, corpus=self.asker.corpus.log).digest()
+        return self.asker._form(self.query, which)
 
     def search(self) -> list[NodeWithScore]:
         """Ask the retriever inside."""
@@ -250,8 +257,10 @@ class _Look:
         return nodes
 
     def _note(self, source: Source, nodes: list[NodeWithScore]) -> None:
-        texts = [one.node.get_content(MetadataMode.LLM) for one in nodes]
-        self.asker.corpus.cache.note_retrieval(source, texts)
+        found = None
+        if self.scope is not None:
+            found = Found(tuple(one.node.get_content(MetadataMode.LLM) for one in nodes), self.scope)
+        self.asker.corpus.cache.note_retrieval(source, found)
 
 
 def _places(

@@ -50,7 +50,7 @@ def question_of(
     asked: str | None = None,
     context: str | None = None,
     found: Asked | None = None,
-    sources_known: bool = False,
+    scope: bytes | None = None,
 ) -> Question | None:
     """The question of a request, or ``None`` if no answer is to be looked for by meaning.
 
@@ -61,8 +61,8 @@ def question_of(
         context: retrieved text that the application names.
         found: what the prompt's template says of both; counts for what the application does not name, and as far
             as it stands in the prompt.
-        sources_known: the documents that the context came from are known, so that a change of them drops the
-            answer. Then the context is no part of the partition, wherever it stands.
+        scope: names how the documents were looked for that the context came from, if all of them are known, so that
+            a change of them drops the answer. Then the context need not be equal, but the scope must.
 
     Raises:
         Unkeyable: the form is not plain data.
@@ -80,13 +80,15 @@ def question_of(
     question = _whole(around_it) if named is None else named
     if not question or len(question) > LONGEST or (_has_begun(earlier) and is_elliptical(question)):
         return None
-    hidden = background if sources_known else None
+    hidden = background if scope is not None else None
     rest = [[[""] * 2]]  # spaces around a whole message mean nothing
     if named is not None:
         parts = around_it if hidden else [[part] for part in _texts(content)]
         rest = [[piece.split(named) for piece in pieces] for pieces in parts]
     conversation = [*(_without(message, hidden) for message in earlier), {**last, "content": {"around": rest}}]
     outside = {**body, "prompt": None, "messages": conversation, "namespace": namespace}
+    if hidden is not None and scope is not None:
+        outside["scope"] = scope.hex()
     return Question(question, hashlib.sha256(encode(outside)).digest()[:16])
 
 

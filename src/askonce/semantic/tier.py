@@ -31,6 +31,7 @@ from askonce.semantic.rule import Rule
 from askonce.semantic.settings import Semantic
 from askonce.semantic.sharing import Sharing
 from askonce.semantic.values import Question
+from askonce.sources import current_scope
 from askonce.stores.base import Clock
 from askonce.telemetry import SemanticStats
 
@@ -157,7 +158,7 @@ class SemanticTier:
             asked=wishes.question,
             context=wishes.context,
             found=current_asked(),
-            sources_known=sources_known,
+            scope=current_scope() if sources_known else None,
         )
         if question is None or (self._settings.skip is not None and self._settings.skip(question.text)):
             return None
