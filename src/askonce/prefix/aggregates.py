@@ -8,10 +8,12 @@ expire after 90 days.
 
 from __future__ import annotations
 
+import bisect
 import datetime
 import os
 import threading
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -227,9 +229,11 @@ def _add(
         told.prefix_known += one.prefix_known
         told.tokens += one.tokens
         told.characters += one.characters
-        told.gaps = [a + b for a, b in zip(told.gaps, one.gaps, strict=True)]
+        for index, times in enumerate(one.gaps):
+            told.gaps[index] += times
 
 
+@lru_cache(maxsize=4096)
 def shown_label(level: str, label: str) -> str:
     """The label under which a segment is counted: prompts have few tools, but any number of messages."""
     if level != "messages":
@@ -240,7 +244,7 @@ def shown_label(level: str, label: str) -> str:
 
 def gap_class(seconds: float) -> int:
     """The index of a gap's class in `SegmentSums.gaps`."""
-    return sum(seconds > bound for bound in GAP_SECONDS)
+    return bisect.bisect_left(GAP_SECONDS, seconds)
 
 
 def culprit_of(diagnosis: Diagnosis) -> str:

@@ -17,10 +17,11 @@ Ids count nothing.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Any
 
 from askonce.prefix.rules import Level, Rule, rule_for
@@ -69,7 +70,7 @@ class Segment:
     text: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Chain:
     """A request, as its provider's cache sees it.
 
@@ -101,22 +102,27 @@ class Chain:
     exact: bool
     features: tuple[float, ...] = ()
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Tokens of the whole prompt."""
         return sum(segment.tokens for segment in self.segments)
 
-    @property
+    @cached_property
     def scope(self) -> bytes:
         """What separates caches altogether: provider, model and cache key."""
         return scope_of(self.provider, self.model, self.cache_key)
 
-    @property
+    @cached_property
     def marks(self) -> list[int]:
         """The segments that end at a breakpoint, by their index."""
         return [index for index, segment in enumerate(self.segments) if segment.mark is not None]
 
-    @property
+    @cached_property
+    def ends(self) -> list[int]:
+        """The tokens up to the end of each segment."""
+        return list(accumulate(segment.tokens for segment in self.segments))
+
+    @cached_property
     def family(self) -> str:
         """What requests of one kind have in common: provider, model and the labels of tools and system prompt.
 
@@ -175,7 +181,7 @@ def chain_of(
     )
 
 
-@functools.lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)
 def scope_of(provider: str, model: str, cache_key: str) -> bytes:
     """The digest that separates caches altogether."""
     return _digest(f"{provider}\0{model}\0{cache_key}".encode(), STEP_BYTES)

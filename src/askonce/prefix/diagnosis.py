@@ -19,7 +19,7 @@ from askonce.entry import NO_USAGE, Usage
 from askonce.prefix.chain import PIECE_BYTES, Chain, Segment
 from askonce.prefix.difference import Difference, difference
 from askonce.prefix.history import History, Sent
-from askonce.prefix.prediction import Entry, Prediction, ends_of, looked_up, predict
+from askonce.prefix.prediction import Entry, Prediction, looked_up, predict
 from askonce.prefix.rules import Rule
 
 
@@ -226,7 +226,7 @@ _SMALLEST_LOSS_TOKENS, _SMALLEST_LOSS = 32, 0.02
 
 
 def _not_read(chain: Chain, history: History, rule: Rule, sofar: int, machine: int, now: float) -> _Loss | None:
-    ends = ends_of(chain)
+    ends = chain.ends
     found = history.longest_prefix(chain)
     last = next((at for at, one in enumerate(chain.segments) if found and one.running == _running(found)), -1)
     shared = ends[last] if last >= 0 else 0
@@ -278,12 +278,12 @@ def _unread_entry(
         return _Loss(Cause.NOT_MARKED, shared)
     running = [one.running for one in chain.segments]
     within = {running[at] for at in looked_up(chain, rule)}
-    position = {tokens: at for at, tokens in enumerate(ends_of(chain))}
+    position = {tokens: at for at, tokens in enumerate(chain.ends)}
     dead = [at for tokens, entry in entries if entry and now >= entry.expires_at and (at := position[tokens]) >= 0]
     alive = [at for tokens, entry in entries if entry and entry.alive(now) and (at := position[tokens]) >= 0]
     missed = max((at for at in alive if running[at] not in within), default=-1)
     expired = max((at for at in dead if running[at] in within), default=-1)
-    ends = ends_of(chain)
+    ends = chain.ends
     if missed > expired:
         marked = chain.implicit if rule.marking == "both" else missed <= chain.marks[-1]
         return _Loss(Cause.OUT_OF_LOOK_BACK if marked else Cause.NOT_MARKED, ends[missed])
@@ -301,7 +301,7 @@ def _changed(chain: Chain, history: History, rule: Rule, sofar: int) -> _Loss | 
     sent, at = found
     last = next((i for i, one in enumerate(chain.segments) if one.content == sent.chain.segments[at].content), -1)
     own = history.longest_prefix(chain)
-    shared = ends_of(chain)[last]
+    shared = chain.ends[last]
     what = _what_changed(sent.chain, chain)
     if not what or shared <= sofar or shared < rule.minimum_tokens or (own is not None and own[1] >= last):
         return None
@@ -361,7 +361,7 @@ def _broken_against(before: Chain, now: Chain) -> _Loss | None:
         one.digest for one in now.segments if one.level == "tools"
     ):
         looks = "reordered tools"
-    gained = readable - (ends_of(now)[at - 1] if at else 0)
+    gained = readable - (now.ends[at - 1] if at else 0)
     if gained <= max(_SMALLEST_LOSS_TOKENS, int(_SMALLEST_LOSS * now.tokens)):
         return None
     return _Loss(Cause.BROKEN, readable, culprit, looks_like=looks, before=old)

@@ -80,7 +80,7 @@ def predict(chain: Chain, rule: Rule, known: Known, now: float) -> Prediction:
     """What a request that is sent now reads and writes on the machine whose entries are known."""
     if rule.marking == "automatic":
         return _automatic(chain, rule, known, now)
-    ends = ends_of(chain)
+    ends = chain.ends
     written = [at for at in written_at(chain, rule) if ends[at] >= rule.minimum_tokens]
     if not written:
         return NOTHING
@@ -121,15 +121,6 @@ def _automatic(chain: Chain, rule: Rule, known: Known, now: float) -> Prediction
         return Prediction(kept=kept)
     tokens = chain.step_tokens[low - 1] // rule.step_tokens * rule.step_tokens
     return Prediction(tokens, chain.steps[low - 1], {}, kept)
-
-
-def ends_of(chain: Chain) -> list[int]:
-    """The tokens up to the end of each segment."""
-    ends, tokens = [], 0
-    for segment in chain.segments:
-        tokens += segment.tokens
-        ends.append(tokens)
-    return ends
 
 
 def written_at(chain: Chain, rule: Rule) -> list[int]:

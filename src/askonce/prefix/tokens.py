@@ -70,23 +70,54 @@ class GivenCounter:
     def cuts(self, text: str, first: int, each: int) -> Iterator[tuple[int, int]]:
         """See `Counter.cuts`; by bisection, since only whole texts can be counted."""
         start, counted, wanted = 0, 0, first
-        window = 8 * each
-        while start < len(text):
-            low, high = start, min(start + window, len(text))
-            while high < len(text) and self.count(text[start:high]) <= wanted:
-                high = min(start + 2 * (high - start), len(text))
-            if self.count(text[start:high]) < wanted:
-                return
-            while low < high:  # the longest part that has no more tokens
-                middle = (low + high + 1) // 2
-                low, high = (middle, high) if self.count(text[start:middle]) <= wanted else (low, middle - 1)
+        whole = self.count(text)
+        characters = len(text) / max(whole, 1)
+        while counted + wanted <= whole:
+            end = self._longest(text, start, wanted, characters)
             counted += wanted
-            yield low, counted
-            start, wanted = low, each
+            yield end, counted
+            start, wanted = end, each
+
+    def _longest(self, text: str, start: int, tokens: int, characters: float) -> int:
+        """The end of the longest part from ``start`` on that has no more tokens."""
+        low, high, width = start, len(text), 24
+        guess = min(start + int(tokens * characters), high)
+        while low < high:
+            if self.count(text[start:guess]) <= tokens:
+                low, guess = guess, min(guess + width, (guess + high + 1) // 2)
+            else:
+                high, guess = guess - 1, max(guess - width, (low + guess) // 2)
+            width *= 2
+            if high - low <= width:
+                guess = (low + high + 1) // 2
+        return low
 
     def estimate(self, block: Block) -> int:
         """Never asked: this one counts."""
         raise NotImplementedError
+
+
+class TokenizerCounter(GivenCounter):
+    """Counts with a tokenizer, which can say where a token ends.
+
+    Args:
+        encoding: of ``tiktoken``.
+    """
+
+    def __init__(self, encoding: Any) -> None:
+        super().__init__(lambda text: len(encoding.encode_ordinary(text)))
+        self._encoding = encoding
+
+    def cuts(self, text: str, first: int, each: int) -> Iterator[tuple[int, int]]:
+        """See `Counter.cuts`."""
+        tokens: list[bytes] = self._encoding.decode_tokens_bytes(self._encoding.encode_ordinary(text))
+        end, data = 0, b""
+        for counted, token in enumerate(tokens, 1):
+            data += token
+            if counted >= first and (counted - first) % each == 0:
+                end += len(data.decode(errors="ignore"))  # a token may end within a character
+                data = b""
+                yield end, counted
 
 
 class CharacterCounter:
@@ -176,8 +207,8 @@ def _of_text(text: str, kind: int) -> list[float]:
 
 
 @functools.lru_cache(maxsize=64)
-def tiktoken_count(model: str) -> Count | None:
-    """A function that counts with ``tiktoken``, or ``None`` if it or the encoding is not on this machine.
+def tiktoken_counter(model: str) -> TokenizerCounter | None:
+    """Counts with ``tiktoken``; ``None`` if it or the encoding is not on this machine.
 
     An encoding that is not there is not downloaded: that would block the application's first request.
     """
@@ -193,10 +224,10 @@ def tiktoken_count(model: str) -> Count | None:
     if not _is_at_hand(name):
         return None
     try:
-        encoding = tiktoken.get_encoding(name)
+        encoding: Any = tiktoken.get_encoding(name)
     except Exception:  # a corrupt file, and no network to replace it
         return None
-    return lambda text: len(encoding.encode_ordinary(text))
+    return TokenizerCounter(encoding)
 
 
 def _is_at_hand(encoding: str) -> bool:

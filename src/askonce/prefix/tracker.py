@@ -12,6 +12,7 @@ Adapters do this for LangChain and LlamaIndex (``askonce.langchain.PrefixTracker
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -43,7 +44,7 @@ from askonce.prefix.history import MOST_KNOWN, History, Sent
 from askonce.prefix.prediction import NOTHING, Prediction, predict
 from askonce.prefix.regression import Regression
 from askonce.prefix.rules import Rule, rule_for
-from askonce.prefix.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_count
+from askonce.prefix.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_counter
 from askonce.prefix.wire import request_of
 from askonce.pricing import cost_usd
 from askonce.stores import Store, open_store
@@ -213,8 +214,8 @@ class PrefixTracker:
         name = (provider, model)
         counter = self._counters.get(name)
         if counter is None:
-            count = tiktoken_count(model) if provider in _SAME_TOKENIZER else None
-            counter = GivenCounter(count) if count is not None else LearnedCounter()
+            counted = tiktoken_counter(model) if provider in _SAME_TOKENIZER else None
+            counter = counted or LearnedCounter()
             with self._lock:
                 counter = self._counters.setdefault(name, counter)
         return counter
@@ -289,19 +290,20 @@ class PrefixTracker:
     def _segment_sums(self, sent: Sent) -> list[SegmentSums]:
         chain = sent.chain
         seen, known = self.history.last_seen(chain), self.history.known_segments(chain)
-        rows = []
+        rows: dict[str, SegmentSums] = {}
         for position, segment in enumerate(chain.segments):
-            at = seen[position]
-            label = shown_label(segment.level, segment.label)
-            row = SegmentSums(
-                sent.application, chain.family, position, segment.level, label, 1, int(known[position])
-            )
-            row.tokens, row.characters = segment.tokens, segment.characters
+            label, at = shown_label(segment.level, segment.label), seen[position]
+            row = rows.get(label)
+            if row is None:
+                row = rows[label] = SegmentSums(sent.application, chain.family, position, segment.level, label)
+            row.requests += 1
+            row.known += known[position]
+            row.tokens += segment.tokens
+            row.characters += segment.characters
             if at is not None:
-                row.prefix_known = 1
-                row.gaps[gap_class(max(0.0, sent.at - at))] = 1
-            rows.append(row)
-        return rows
+                row.prefix_known += 1
+                row.gaps[gap_class(sent.at - at)] += 1
+        return list(rows.values())
 
     def days(self) -> list[Day]:
         """The sums of all processes, for each day of the last 90; of this process alone if there is no store.
@@ -357,6 +359,26 @@ def _lost_usd(model: str, diagnosis: Diagnosis) -> float | None:
         return 0.0
     whole, read, written = diagnosis.input_tokens, diagnosis.read_tokens, diagnosis.written_tokens
     lost = min(lost, whole - read)
-    paid = cost_usd(model, Usage(whole, 0, read, written))
-    better = cost_usd(model, Usage(whole, 0, read + lost, max(0, min(written, whole - read - lost))))
+    paid = _price(model, whole, read, written)
+    better = _price(model, whole, read + lost, max(0, min(written, whole - read - lost)))
     return None if paid is None or better is None else max(0.0, paid - better)
+
+
+_LONG_PROMPT = 100_000
+"""From about here on some models cost more for each token."""
+
+
+def _price(model: str, whole: int, read: int, written: int) -> float | None:
+    if whole >= _LONG_PROMPT:
+        return cost_usd(model, Usage(whole, 0, read, written))
+    prices = _prices(model)
+    return None if prices is None else prices[0] * (whole - read - written) + prices[1] * read + prices[2] * written
+
+
+@functools.lru_cache(maxsize=256)
+def _prices(model: str) -> tuple[float, float, float] | None:
+    """US dollars for one input token of a short prompt: computed, read, written."""
+    computed, read, written = (cost_usd(model, Usage(1000, 0, *parts)) for parts in ((0, 0), (1000, 0), (0, 1000)))
+    if computed is None or read is None or written is None:
+        return None
+    return computed / 1000, read / 1000, written / 1000
