@@ -33,15 +33,17 @@ if TYPE_CHECKING:
     from askonce.langchain.cache import AskOnceCache
     from askonce.langchain.embeddings import CachedEmbeddings
     from askonce.langchain.models import cached
+    from askonce.langchain.prefix import PrefixTracker
     from askonce.langchain.retriever import CachedRetriever
     from askonce.langchain.watching import watch
 
-__all__ = ["AskOnceCache", "CachedEmbeddings", "CachedRetriever", "cached", "watch"]
+__all__ = ["AskOnceCache", "CachedEmbeddings", "CachedRetriever", "PrefixTracker", "cached", "watch"]
 
 _WHERE = {
     "AskOnceCache": "cache",
     "CachedEmbeddings": "embeddings",
     "CachedRetriever": "retriever",
+    "PrefixTracker": "prefix",
     "cached": "models",
     "watch": "watching",
 }

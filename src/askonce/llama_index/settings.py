@@ -15,6 +15,7 @@ from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.llama_index.embedding import CachedEmbedding
 from askonce.llama_index.llm import cached
+from askonce.llama_index.prefix import PrefixTracker
 from askonce.llama_index.twin import Link, Twin, original
 from askonce.sharing import shared_cache
 from askonce.stores import Store
@@ -25,7 +26,12 @@ _installed: Installation | None = None
 
 
 def install(
-    store: str | Store | Cache | None = None, *, llm: bool = True, embed_model: bool = True, **options: Any
+    store: str | Store | Cache | None = None,
+    *,
+    llm: bool = True,
+    embed_model: bool = True,
+    prefix: PrefixTracker | None = None,
+    **options: Any,
 ) -> Installation:
     """Cache whatever ``Settings.llm`` and ``Settings.embed_model`` are, now and when they are set later.
 
@@ -39,6 +45,7 @@ def install(
         store: a store's URL, a `Store`, a `Cache`, or ``None`` for the default store.
         llm: cache ``Settings.llm``.
         embed_model: cache ``Settings.embed_model``.
+        prefix: a tracker of prompt prefixes that watches all models until `Installation.uninstall`.
         options: further arguments of `Cache`.
 
     Raises:
@@ -47,15 +54,13 @@ def install(
     global _installed
     with _installing:
         if _installed is not None:
-            if not _installed._is_for(store, options) or (_installed._llm, _installed._embed_model) != (
-                llm,
-                embed_model,
-            ):
+            same = (_installed._llm, _installed._embed_model, _installed._prefix) == (llm, embed_model, prefix)
+            if not _installed._is_for(store, options) or not same:
                 raise ConfigError(
                     "askonce is installed already, with another store or for other models; uninstall that first"
                 )
             return _installed
-        installation = Installation(store, options, llm=llm, embed_model=embed_model)
+        installation = Installation(store, options, llm=llm, embed_model=embed_model, prefix=prefix)
         installation._enter_settings()
         _installed = installation
         return installation
@@ -69,11 +74,17 @@ class Installation:
     """
 
     def __init__(
-        self, store: str | Store | Cache | None, options: dict[str, Any], *, llm: bool, embed_model: bool
+        self,
+        store: str | Store | Cache | None,
+        options: dict[str, Any],
+        *,
+        llm: bool,
+        embed_model: bool,
+        prefix: PrefixTracker | None = None,
     ) -> None:
         self.cache = shared_cache(store, options)
         self._given: tuple[Any, dict[str, Any]] = (store, options)
-        self._llm, self._embed_model = llm, embed_model
+        self._llm, self._embed_model, self._prefix = llm, embed_model, prefix
         self._base: type = type(Settings)
         # By attribute of Settings: the twin that stands there, and the model that it stands for.
         self._twins: dict[str, tuple[Any, Any]] = {}
@@ -90,6 +101,8 @@ class Installation:
             if _installed is not self:
                 return
             Settings.__class__ = self._base
+            if self._prefix is not None:
+                self._prefix.uninstall()
             for attribute in ("_llm", "_embed_model"):
                 setattr(Settings, attribute, self._without_cache(attribute, getattr(Settings, attribute)))
             _installed = None
@@ -132,6 +145,8 @@ class Installation:
             "embed_model": property(get_embed_model, base.embed_model.fset),
         }
         Settings.__class__ = type(base.__name__, (base,), namespace)
+        if self._prefix is not None:
+            self._prefix.install()
 
     def _twin(self, attribute: str, model: Any, make: Any) -> Any:
         store, options = self._given

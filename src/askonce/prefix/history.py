@@ -77,6 +77,13 @@ class History:
             times.append(now)
         return machine
 
+    def unroute(self, chain: Chain, at: float) -> None:
+        """A request that was noted at that time was not sent after all."""
+        with self.lock:
+            times = self._routes.get(chain.scope + chain.route)
+            if times is not None and at in times:
+                times.remove(at)
+
     def known(self, chain: Chain, machine: int) -> Known:
         """The entries of one machine."""
         place = chain.scope + machine.to_bytes(2)

@@ -96,6 +96,12 @@ class Call:
         seconds = time.monotonic() - self._began if seconds is None else seconds
         return self._tracker._finished(self, usage, seconds)
 
+    def discard(self) -> None:
+        """Note that the request was not sent after all: a cache of the application's own answered it."""
+        if not self._done:
+            self._done = True
+            self._tracker.history.unroute(self.chain, self._sent.at)
+
     def fail(self) -> Diagnosis | None:
         """Note that the request failed; a diagnosis follows only if it has too many breakpoints."""
         if self._done or self.rule is None:

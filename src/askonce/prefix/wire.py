@@ -62,18 +62,18 @@ class Request:
 
 
 def request_of(payload: Mapping[str, Any], provider: str) -> Request:
-    """Read the body of a request.
+    """Read the body of a request, in the form of its provider or in that of OpenAI's chat completions.
 
     Raises:
         ConfigError: it is of no form that is known.
     """
     if not isinstance(payload, Mapping):
         raise ConfigError(f"a payload is the body of a request, got {type(payload).__name__}")
-    if provider == "anthropic":
+    if provider == "anthropic" or "anthropic_version" in payload:
         return _anthropic(payload)
-    if provider == "bedrock":
-        return _bedrock(payload) if "inferenceConfig" in payload or "modelId" in payload else _anthropic(payload)
-    if provider == "gemini":
+    if provider == "bedrock" and "modelId" in payload:
+        return _bedrock(payload)
+    if provider == "gemini" and "contents" in payload:
         return _gemini(payload)
     if "input" in payload:
         return _openai(payload, _responses_messages(payload))
@@ -170,6 +170,7 @@ def _openai(payload: Mapping[str, Any], messages: list[tuple[str, list[Block]]])
         _tool(one, str((one.get("function") or one).get("name") or one.get("type", "")))
         for one in payload.get("tools") or payload.get("functions") or ()
     ]
+    payload = {**payload, **(payload.get("extra_body") or {})}
     options = payload.get("prompt_cache_options") or {}
     return Request(
         payload,
@@ -195,7 +196,7 @@ def _with_endings(messages: list[tuple[str, list[Block]]]) -> Iterator[tuple[str
 
 
 def _chat_message(message: Mapping[str, Any]) -> list[Block]:
-    parts = [_part(one) for one in _parts(message.get("content"))]
+    parts = _pointed(_parts(message.get("content")), _part)
     if message.get("role") == "tool":
         parts = [replace(one, kind="result") if one.kind == "text" else one for one in parts]
     for call in message.get("tool_calls") or ():

@@ -1,0 +1,183 @@
+"""The tracker of prompt prefixes in LangChain, over the emulated provider's HTTP."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_anthropic import ChatAnthropic
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+
+from askonce.langchain import PrefixTracker, cached
+from askonce.prefix.diagnosis import Cause, Diagnosis
+from askonce.testing.clock import FakeClock
+from tests.support.provider import Answer, Call, Provider, count
+
+HANDBOOK = " ".join(f"Rule {number}: people of group {number * 7} go first." for number in range(200))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def provider(clock: FakeClock) -> Iterator[Provider]:
+    with Provider(clock) as provider:
+        yield provider
+
+
+@pytest.fixture
+def diagnoses() -> list[Diagnosis]:
+    return []
+
+
+@pytest.fixture
+def tracker(clock: FakeClock, diagnoses: list[Diagnosis]) -> PrefixTracker:
+    return PrefixTracker(
+        count_tokens=count,
+        clock=clock,
+        keep_text=True,
+        application="shop",
+        on_diagnosis=lambda diagnosis, _: diagnoses.append(diagnosis),
+    )
+
+
+Make = Callable[..., Any]
+
+
+def chat(provider: Provider, **fields: Any) -> ChatOpenAI:
+    fields = {"model": "gpt-4o", "stream_usage": True} | fields
+    return ChatOpenAI(base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields)
+
+
+def responses(provider: Provider, **fields: Any) -> ChatOpenAI:
+    return chat(provider, use_responses_api=True, **fields)
+
+
+def newest(provider: Provider, **fields: Any) -> ChatOpenAI:
+    return chat(provider, model="gpt-5.6", **fields)
+
+
+def claude(provider: Provider, **fields: Any) -> ChatAnthropic:
+    return ChatAnthropic(
+        base_url=provider.anthropic_url, api_key="sk-none", model="claude-opus-4-8", max_retries=0, **fields
+    )
+
+
+def system(make: Make) -> SystemMessage:
+    if make is not claude:
+        return SystemMessage(HANDBOOK)
+    return SystemMessage([{"type": "text", "text": HANDBOOK, "cache_control": {"type": "ephemeral"}}])
+
+
+def agrees(provider: Provider, diagnoses: list[Diagnosis]) -> None:
+    """What was predicted is what the provider did, and what it told arrived."""
+    for row, diagnosis in zip(provider.ledger, diagnoses, strict=True):
+        assert (diagnosis.read_tokens, diagnosis.written_tokens) == (row.read, sum(row.written.values()))
+        assert diagnosis.input_tokens == row.input
+        assert (diagnosis.predicted_read_tokens, diagnosis.predicted_written_tokens) == (row.read, row.written)
+
+
+@pytest.mark.parametrize("make", [chat, responses, newest, claude])
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_a_conversation_is_predicted_to_the_token(
+    make: Make, way: str, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis], clock: FakeClock
+) -> None:
+    model = make(provider, callbacks=[tracker])
+    said: list[Any] = [system(make)]
+    for turn in range(4):
+        said.append(HumanMessage(f"And what of group {turn}?"))
+        if way == "invoke":
+            said.append(model.invoke(said))
+        else:
+            chunks = list(model.stream(said))
+            said.append(AIMessage("".join(chunk.text for chunk in chunks)))
+        clock.advance(20)
+    agrees(provider, diagnoses)
+    last = Cause.NOT_MARKED if make is claude else Cause.HIT  # of the conversation, only the handbook is marked
+    assert [one.cause for one in diagnoses] == [Cause.FIRST_SEEN, Cause.HIT, Cause.HIT, last]
+
+
+@pytest.mark.parametrize("make", [chat, responses, claude])
+async def test_async_calls_and_streams_are_tracked(
+    make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
+) -> None:
+    model = make(provider)
+    config: Any = {"callbacks": [tracker]}
+    await model.ainvoke([system(make), HumanMessage("One?")], config)
+    async for _ in model.astream([system(make), HumanMessage("Two?")], config):
+        pass
+    agrees(provider, diagnoses)
+    assert diagnoses[1].read_tokens >= 1024
+
+
+@tool
+def search(question: str, places: int = 3) -> str:
+    """Look a rule up in the handbook, in so many places."""
+    return f"Found nothing on {question} in {places} places."
+
+
+@tool
+def write(text: str) -> str:
+    """Write a letter to the customer."""
+    return "sent"
+
+
+@pytest.mark.parametrize("make", [chat, responses, claude])
+def test_an_agent_is_tracked_by_its_middleware(
+    make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
+) -> None:
+    answers = itertools.cycle(
+        [Answer("", (Call("search", {"question": "who?", "places": 2}),)), Answer("Group 7.")]
+    )
+    provider.answer = lambda request: next(answers)
+    middleware = tracker.middleware()
+    for question in ("Who goes first?", "Who goes last?"):
+        agent = create_agent(make(provider), [search, write], system_prompt=system(make), middleware=[middleware])
+        agent.invoke({"messages": [HumanMessage(question)]})
+    agrees(provider, diagnoses)
+    assert len(diagnoses) == 4
+    assert [one.cause for one in diagnoses[1:]] == [Cause.HIT] * 3
+
+
+@pytest.mark.parametrize("make", [chat, claude])
+def test_tools_that_come_in_another_order_are_named(
+    make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
+) -> None:
+    model = make(provider, callbacks=[tracker])
+    for tools in ([search, write], [write, search]):
+        model.bind_tools(tools).invoke([system(make), HumanMessage("Who?")])
+    agrees(provider, diagnoses)
+    broken = diagnoses[1]
+    assert (broken.cause, broken.segment, broken.looks_like) == (Cause.BROKEN, "tool write", "reordered tools")
+    assert broken.readable_tokens > 1024
+    [row] = [one for one in tracker.days()[0].sums if one.cause == Cause.BROKEN]
+    assert (row.application, row.segment, row.requests) == ("shop", "tool write", 1)
+    assert row.lost_usd > 0
+
+
+def test_answers_from_the_own_cache_were_not_sent(
+    provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
+) -> None:
+    model = cached(chat(provider), "memory://")
+    for _ in range(20):
+        model.invoke([system(chat), HumanMessage("Who?")], config={"callbacks": [tracker]})
+        list(model.stream([system(chat), HumanMessage("Who?")], config={"callbacks": [tracker]}))
+    model.invoke([system(chat), HumanMessage("Who else?")], config={"callbacks": [tracker]})
+    agrees(provider, diagnoses)
+    assert len(diagnoses) == len(provider.ledger) == 2
+
+
+def test_a_fifth_breakpoint_is_named_when_the_provider_refuses_it(
+    provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
+) -> None:
+    said = [HumanMessage([{"type": "text", "text": "Who?", "cache_control": {"type": "ephemeral"}}])] * 4
+    with pytest.raises(Exception, match="maximum of 4"):
+        claude(provider, callbacks=[tracker]).invoke([system(claude), *said])
+    assert [one.cause for one in diagnoses] == [Cause.TOO_MANY_MARKS]

@@ -1,0 +1,187 @@
+"""The tracker of prompt prefixes in LlamaIndex, over the emulated provider's HTTP."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from llama_index.core import Settings
+from llama_index.core.base.llms.types import CacheControl, CachePoint, TextBlock
+from llama_index.core.llms import ChatMessage
+from llama_index.core.tools import FunctionTool
+from llama_index.llms.anthropic import Anthropic
+from llama_index.llms.openai import OpenAI, OpenAIResponses
+
+import askonce.llama_index
+from askonce.llama_index import PrefixTracker, cached
+from askonce.prefix.diagnosis import Cause, Diagnosis
+from askonce.testing.clock import FakeClock
+from tests.support.provider import Provider, count
+
+HANDBOOK = " ".join(f"Rule {number}: people of group {number * 7} go first." for number in range(200))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def provider(clock: FakeClock) -> Iterator[Provider]:
+    with Provider(clock) as provider:
+        yield provider
+
+
+@pytest.fixture
+def diagnoses() -> list[Diagnosis]:
+    return []
+
+
+@pytest.fixture
+def tracker(clock: FakeClock, diagnoses: list[Diagnosis]) -> Iterator[PrefixTracker]:
+    tracker = PrefixTracker(
+        count_tokens=count,
+        clock=clock,
+        keep_text=True,
+        on_diagnosis=lambda diagnosis, _: diagnoses.append(diagnosis),
+    )
+    yield tracker.install()
+    tracker.close()
+
+
+Make = Callable[[str], Any]
+
+
+@pytest_asyncio.fixture
+async def make(provider: Provider) -> AsyncIterator[Make]:
+    """Makes the real clients of the provider."""
+    with httpx.Client() as client:
+        async with httpx.AsyncClient() as aclient:
+            openai: dict[str, Any] = {
+                "model": "gpt-4o",
+                "api_base": provider.openai_url,
+                "api_key": "sk-none",
+                "max_retries": 0,
+                "http_client": client,
+                "async_http_client": aclient,
+            }
+            usage = {"stream_options": {"include_usage": True}}
+
+            def make(kind: str) -> Any:
+                if kind == "chat":
+                    return OpenAI(**openai, additional_kwargs=usage)
+                if kind == "responses":
+                    return OpenAIResponses(**openai)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    return Anthropic(
+                        model="claude-sonnet-4-5",
+                        base_url=provider.anthropic_url,
+                        api_key="sk-none",
+                        max_retries=0,
+                    )
+
+            yield make
+
+
+def said(kind: str, *questions: str) -> list[ChatMessage]:
+    mark = [CachePoint(cache_control=CacheControl(type="ephemeral"))] if kind == "claude" else []
+    head = ChatMessage(role="system", blocks=[TextBlock(text=HANDBOOK), *mark])
+    return [head, *(ChatMessage(role="user", content=question) for question in questions)]
+
+
+def agrees(provider: Provider, diagnoses: list[Diagnosis]) -> None:
+    """What was predicted is what the provider did, and what it told arrived."""
+    for row, diagnosis in zip(provider.ledger, diagnoses, strict=True):
+        assert (diagnosis.read_tokens, diagnosis.written_tokens) == (row.read, sum(row.written.values()))
+        assert diagnosis.input_tokens == row.input
+        assert (diagnosis.predicted_read_tokens, diagnosis.predicted_written_tokens) == (row.read, row.written)
+
+
+KINDS = ["chat", "responses", "claude"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chats_and_streams_are_predicted_to_the_token(
+    kind: str, make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis], clock: FakeClock
+) -> None:
+    llm = make(kind)
+    llm.chat(said(kind, "One?"))
+    clock.advance(20)
+    assert list(llm.stream_chat(said(kind, "Two?")))
+    agrees(provider, diagnoses)
+    assert [one.cause for one in diagnoses] == [Cause.FIRST_SEEN, Cause.HIT]
+    assert diagnoses[1].read_tokens >= 1024
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_async_chats_and_streams_are_tracked(
+    kind: str, make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
+) -> None:
+    llm = make(kind)
+    await llm.achat(said(kind, "One?"))
+    async for _ in await llm.astream_chat(said(kind, "Two?")):
+        pass
+    agrees(provider, diagnoses)
+    assert [one.cause for one in diagnoses] == [Cause.FIRST_SEEN, Cause.HIT]
+
+
+def search(question: str, places: int = 3) -> str:
+    """Look a rule up in the handbook, in so many places."""
+    return question * places
+
+
+def write(text: str) -> str:
+    """Write a letter to the customer."""
+    return text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tools_that_come_in_another_order_are_named(
+    kind: str, make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
+) -> None:
+    llm, tools = make(kind), [FunctionTool.from_defaults(search), FunctionTool.from_defaults(write)]
+    for order in (tools, tools[::-1]):
+        llm.chat_with_tools(order, chat_history=said(kind, "Who?"))
+    agrees(provider, diagnoses)
+    broken = diagnoses[1]
+    assert (broken.cause, broken.segment, broken.looks_like) == (Cause.BROKEN, "tool write", "reordered tools")
+
+
+def test_answers_from_the_own_cache_were_not_sent(
+    make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
+) -> None:
+    llm = cached(make("chat"), "memory://")
+    for _ in range(3):
+        llm.chat(said("chat", "Who?"))
+        assert list(llm.stream_chat(said("chat", "Who?")))
+    agrees(provider, diagnoses)
+    assert 1 <= len(diagnoses) < 3
+
+
+def test_install_adds_a_tracker_and_takes_it_away_again(
+    make: Make, provider: Provider, clock: FakeClock, diagnoses: list[Diagnosis]
+) -> None:
+    tracker = PrefixTracker(count_tokens=count, clock=clock, on_diagnosis=lambda one, _: diagnoses.append(one))
+    Settings.llm = make("chat")
+    with askonce.llama_index.install("memory://", embed_model=False, prefix=tracker):
+        Settings.llm.chat(said("chat", "Who?"))
+    assert len(diagnoses) == 1
+    Settings.llm.chat(said("chat", "Who else?"))
+    assert len(diagnoses) == 1
+
+
+def test_a_chat_that_fails_is_forgotten(
+    make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
+) -> None:
+    llm = make("chat")
+    llm.model = "gpt-4o-of-nobody"
+    with pytest.raises(Exception, match="gpt"):
+        llm.chat([ChatMessage(role="user", content="Who?")], prompt_cache_options={"mode": "explicit"})
+    assert not diagnoses
+    assert not tracker._calls
+    assert not tracker._models
