@@ -2,12 +2,14 @@ import random
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from askonce.errors import ConfigError
 from askonce.semantic.certificate import UNIT, affordable
 from askonce.semantic.rule import Rule
 from askonce.semantic.values import Known, Neighbour
+from benchmarks import policies, streams
 from tests.semantic.questions import INTENTS, Player, key, questions
 
 ANSWERS = 40
@@ -107,6 +109,19 @@ def test_both_bounds_hold_whoever_writes_the_stream(adversary: Callable[[Rule, r
         errors += wrong
     assert passed <= 0.1 * runs
     assert errors <= max_error * requests * runs
+
+
+@pytest.mark.skipif(not streams.available(), reason=f"banking77.npz and qqp.npz are not in {streams.DATA}")
+def test_it_keeps_the_bound_on_questions_to_a_bank() -> None:
+    texts, vectors, labels = streams.load("banking77")
+    some = np.random.default_rng(6).permutation(len(texts))[:3000]
+    pool = streams.Pool([texts[place] for place in some], vectors[some], labels[some])
+    rule = Rule(0.02)
+    played = policies.ours(streams.Stream(pool, np.arange(3000), pool.labels), rule, seed=6)
+    assert_budgets_hold(rule)
+    assert played.hit > 0.3
+    assert played.error <= 0.02
+    assert played.worst <= 1.3 * 0.02
 
 
 def test_audits_that_are_never_judged_count_as_wrong() -> None:

@@ -1,0 +1,115 @@
+"""A semantic hit's way: through a `Cache` over SQLite, and a decision among many known questions."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from askonce import Cache, Semantic
+from askonce.entry import Answer, Hit
+from askonce.keys import Form
+from askonce.semantic.index import Index
+from askonce.semantic.rule import Rule
+from askonce.semantic.values import Comparison, Known
+from benchmarks import streams
+
+ASKED = 3000
+Row = tuple[str, ...]
+
+
+def in_a_cache(count: int) -> list[Row]:
+    """Times of a decision among ``count`` known questions, and of requests of a stream through a cache."""
+    return [*among(count), *through(min(count, ASKED))]
+
+
+def among(count: int) -> list[Row]:
+    """Search in one partition of ``count`` questions, and the decision; the data sets repeat, with noise."""
+    texts = streams.banking().texts + streams.quora().texts
+    vectors = np.concatenate([streams.banking().vectors, streams.quora().vectors])
+    noise = np.random.default_rng(1)
+    index, rule = Index(), Rule(0.01)
+    for number in range(count):
+        place = number % len(texts)
+        vector = vectors[place] + noise.normal(0, 0.01, vectors.shape[1]).astype(np.float32)
+        key = number.to_bytes(32, "big")
+        known = Known(key, (number // 3).to_bytes(32, "big"), "", bytes(16), texts[place])
+        index.add(known, vector / np.linalg.norm(vector))
+    chance = random.Random(2)
+    searching, deciding, both = [], [], []
+    for number in range(2000):
+        place = chance.randrange(len(texts))
+        vector = vectors[place] + noise.normal(0, 0.01, vectors.shape[1]).astype(np.float32)
+        vector /= np.linalg.norm(vector)
+        started = time.perf_counter()
+        neighbours = index.search(bytes(16), vector, 10)
+        found = time.perf_counter()
+        decision = rule.decide(texts[place], neighbours, chance.random())
+        decided = time.perf_counter()
+        searching.append(found - started)
+        deciding.append(decided - found)
+        both.append(decided - started)
+        if decision.known is not None and decision.action != "serve":
+            rule.learn(decision, number % 10 > 0)
+    return [
+        (f"{what}, {count:,} questions known", *(f"{np.percentile(times, part) * 1e6:.0f}" for part in (50, 99)))
+        for what, times in (("search", searching), ("the rule", deciding), ("search and rule", both))
+    ]
+
+
+def through(count: int) -> list[Row]:
+    """BANKING77 through a cache, each answer learned from in the background; the model answers at once."""
+    stream = streams.stream("banking", 1)
+    pool = stream.pool
+    vectors, label_of = (
+        dict(zip(pool.texts, pool.vectors, strict=True)),
+        dict(zip(pool.texts, pool.labels, strict=True)),
+    )
+    asked = [pool.texts[place] for place in stream.order[:count]]
+
+    def form(text: str) -> Form:
+        messages = [{"role": "user", "content": text}]
+        return Form({"version": 1, "kind": "chat", "model": {"model": "small"}, "messages": messages})
+
+    def equal(comparison: Comparison) -> bool:
+        return comparison.fresh_answer == comparison.known_answer
+
+    def model(text: str) -> str:
+        return f"The answer to questions of kind {label_of[text]}."
+
+    times: dict[str, list[float]] = {"a semantic hit": [], "a request that the model answers at once": []}
+    wrong = 0
+    with tempfile.TemporaryDirectory() as directory:
+        url = f"sqlite:///{Path(directory) / 'cache.db'}"
+        semantic = Semantic(vectors.__getitem__, max_error=0.02, judge=equal, model="all-MiniLM-L6-v2")
+        with Cache(url, semantic=semantic) as cache:
+            before = time.process_time()
+            for text in asked:
+                request = cache.request(lambda text=text: form(text), meaning=lambda text=text: form(text))
+                started = time.perf_counter()
+                found = cache.answer(request, lambda text=text: model(text), pack)
+                took = time.perf_counter() - started
+                if isinstance(found, Hit) and found.kind == "semantic":
+                    times["a semantic hit"].append(took)
+                    wrong += found.entry.payload.decode() != model(text)
+                else:
+                    times["a request that the model answers at once"].append(took)
+                cache.settle()
+            spent = (time.process_time() - before) / count
+            stats = cache.stats().semantic
+    hits = len(times["a semantic hit"])
+    rows = [
+        (what, *(f"{np.percentile(some, part) * 1e6:.0f}" for part in (50, 99)))
+        for what, some in times.items()
+        if some
+    ]
+    assert stats is not None
+    what = f"CPU of a request with learning and storing, mean; hits {hits / count:.3f}, wrong {wrong / count:.2%}"
+    return [*rows, (what, f"{spent * 1e6:.0f}", "")]
+
+
+def pack(said: str) -> Answer:
+    return Answer(said.encode(), said=said)
