@@ -143,11 +143,6 @@ class Way:
     # -- to the answer, or to the model ------------------------------------------------------------------------
 
     async def seek(self, face: Inline, request: Request, *, waits: bool = True) -> Hit | Lead | Miss:
-        """Find the answer, or one to a question that means the same, or wait for it; see `_seek_exact`."""
-        found = await self._seek_exact(face, request, waits)
-        return await self._by_meaning(face, request, found) if isinstance(found, Lead) else found
-
-    async def _seek_exact(self, face: Inline, request: Request, waits: bool) -> Hit | Lead | Miss:
         """Find the answer, waiting for whoever is making it if ``waits``; or become the one who makes it.
 
         Returns:
@@ -166,22 +161,30 @@ class Way:
             failed < _FAILED_LEADERS_TO_OUTLIVE or time.monotonic() - first_failure < _TAKE_OVER_SECONDS
         ):
             flight, leads = self.flights.board((request.namespace, request.key))
-            if leads and took > self._slow_seconds:
-                return self._lead(found, flight)  # the store has taken enough of this request's time
             if leads:
-                return await self._take_off(face, request, found, flight)
+                slow = took > self._slow_seconds  # the store has taken enough of this request's time
+                return await self._take_off(face, request, found, flight, alone=slow)
             if not waits:
                 break
             entry = await face.landing(self.flights, flight)
             if entry is not None and not await self._is_outdated(face, entry):
                 return self._hit(request, Hit(entry, "coalesced", 0.0))
             failed, first_failure = failed + 1, min(first_failure, time.monotonic())
-        return self._lead(found)
+        meant = await self._seek_meaning(face, request, decide=found.reason != "refresh")
+        return meant if isinstance(meant, Hit) else self._lead(found, trial=meant)
 
-    async def _take_off(self, face: Inline, request: Request, miss: Miss, flight: Flight) -> Hit | Lead:
-        """Lead, unless another process does: then wait for its answer."""
+    async def _take_off(
+        self, face: Inline, request: Request, miss: Miss, flight: Flight, *, alone: bool
+    ) -> Hit | Lead:
+        """Lead, unless a question that means the same was answered; or another process leads: then wait for it."""
         found: Hit | Miss = miss
         try:
+            meant = await self._seek_meaning(face, request, decide=True)
+            if isinstance(meant, Hit):
+                self.flights.land(flight, meant.entry)
+                return meant
+            if alone:
+                return self._lead(miss, flight, meant)
             pause = _FIRST_LOOK_SECONDS
             while not (leads := await self.leases.take(face, flight)) and not self.flights.is_gone(flight):
                 await face.pause(pause)
@@ -196,13 +199,13 @@ class Way:
         if isinstance(found, Hit):
             await self._land(face, flight, found.entry)
             return self._hit(request, found)
-        return self._lead(miss, flight)
+        return self._lead(miss, flight, meant)
 
-    def _lead(self, miss: Miss, flight: Flight | None = None) -> Lead:
+    def _lead(self, miss: Miss, flight: Flight | None = None, trial: Trial | None = None) -> Lead:
         self.counters.add(misses=1, corrupt=miss.reason == "corrupt")
         if flight is not None:
-            flight.started = time.monotonic()
-        return Lead(miss, flight)
+            flight.started, flight.trial = time.monotonic(), trial
+        return Lead(miss, flight, trial=trial)
 
     def serve_stale(self, request: Request, miss: Miss) -> Hit:
         """The stale answer of a miss, in place of a fresh one."""
@@ -217,47 +220,31 @@ class Way:
         if not await self.leases.take(face, flight):
             self.flights.land(flight, None)
             return None
-        lead = Lead(miss, flight)
-        return await self._with_meaning(face, request, lead, decide=False)
+        meant = await self._seek_meaning(face, request, decide=False)
+        assert not isinstance(meant, Hit)
+        return Lead(miss, flight, trial=meant)
 
-    # -- by meaning --------------------------------------------------------------------------------------------
-
-    async def _by_meaning(self, face: Inline, request: Request, lead: Lead) -> Hit | Lead:
-        """The answer to a question that means the same, for the one who would ask the model."""
-        lead = await self._with_meaning(face, request, lead, decide=lead.miss.reason != "refresh")
-        trial = lead.trial
-        if trial is None or trial.decision is None or trial.decision.action != "serve":
-            return lead
-        assert self.semantic is not None and trial.decision.known is not None
-        known = trial.decision.known
-        hit = await self._find_in_store(face, Request(request.namespace, known.answer, request.control))
-        if not isinstance(hit, Hit):
-            if hit.reason != "store down":
-                self.semantic.lose(trial)
-            return lead
-        self.counters.add(misses=-1)
-        if lead.flight is not None:
-            await self._land(face, lead.flight, hit.entry)
-        if known.answer != known.key:
-            self.hits.add(request.namespace, known.answer)
-        return self._hit(
-            request, Hit(hit.entry, "semantic", hit.age_seconds, known.key, self.semantic.match(trial))
-        )
-
-    async def _with_meaning(self, face: Inline, request: Request, lead: Lead, *, decide: bool) -> Lead:
+    async def _seek_meaning(self, face: Inline, request: Request, *, decide: bool) -> Hit | Trial | None:
+        """The answer to a question that means the same, if ``decide`` and it may be served; or what was tried."""
         if self.semantic is None or request.form is None:
-            return lead
-        try:
-            trial = await self.semantic.seek(
-                face, request.namespace, request.form, sources_known=bool(request.sources), decide=decide
-            )
-        except BaseException:
-            if lead.flight is not None:
-                await self._land(face, lead.flight, None)
-            raise
-        if lead.flight is not None:
-            lead.flight.trial = trial
-        return Lead(lead.miss, lead.flight, lead.started, trial)
+            return None
+        known_sources = bool(request.sources)
+        trial = await self.semantic.seek(
+            face, request.namespace, request.form, sources_known=known_sources, decide=decide
+        )
+        if trial is None or trial.decision is None or trial.decision.action != "serve":
+            return trial
+        known = trial.decision.known
+        assert known is not None
+        hit = await self._find_in_store(face, Request(request.namespace, known.answer, request.control))
+        if isinstance(hit, Hit):
+            if known.answer != known.key:
+                self.hits.add(request.namespace, known.answer)
+            match = self.semantic.match(trial)
+            return self._hit(request, Hit(hit.entry, "semantic", hit.age_seconds, known.key, match))
+        if hit.reason != "store down":
+            self.semantic.lose(trial)
+        return trial
 
     async def _find(self, face: Inline, request: Request) -> Hit | Miss:
         """Look in the near tier and in the store."""
