@@ -18,6 +18,7 @@ from askonce.stores.mongodb.layout import LOG, SPACES, Steps, prefix
 
 TRIM_EVERY = 1_000
 _GAP_SECONDS = 2.0
+_FEW = 64
 
 
 def _name(namespace: str, sequence: int) -> str:
@@ -66,23 +67,20 @@ def read(db: Any, namespace: str, after: int, limit: int, clock: Clock) -> Steps
         return LogPage(head=head)
     wanted, oldest = after + 1 if after else start, max(start, _trimmed(head) + 1)
     first = max(wanted, oldest)
-    last = min(head, first + limit - 1)
-    # By their names, since there is one for each sequence.
-    names = [_name(namespace, sequence) for sequence in range(first, last + 1)]
-    rows = yield db[LOG].find({"_id": {"$in": names}}, batch_size=limit + 1).to_list()
-    if not rows and last < head:  # they were lost
-        later = {"_id": {"$gt": _name(namespace, last), "$lte": _name(namespace, head)}}
-        rows = yield db[LOG].find(later, batch_size=limit + 1).sort("_id", 1).limit(limit).to_list()
+    # By their names, since there is one for each sequence; many of them as a range.
+    names = [_name(namespace, sequence) for sequence in range(first, head + 1)] if head - first < _FEW else []
+    within = {"$in": names} if names else {"$gte": _name(namespace, first), "$lte": _name(namespace, head)}
+    rows = yield db[LOG].find({"_id": within}, batch_size=limit + 1).sort("_id", 1).limit(limit).to_list()
     settled = clock() - _GAP_SECONDS
     if not rows and space["logged"] <= settled:  # nobody is writing them any more
         return LogPage(head=head, truncated=True)
     events: list[tuple[int, bytes]] = []
     newest = after
-    for row in sorted(rows, key=lambda row: row["n"]):
+    for row in rows:
         newest = int(row["n"])
         if newest > first and (events or row["at"] > settled):
             break  # an event before this one may still be under way; else the next page begins with the gap
         events.append((newest, row["e"]))
         first = newest + 1
     missed = wanted < oldest or (bool(events) and wanted < events[0][0])
-    return LogPage(events, head if last < head else newest, truncated=missed)
+    return LogPage(events, head if len(rows) == limit else newest, truncated=missed)
