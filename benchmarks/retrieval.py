@@ -1,11 +1,13 @@
 """What a cached retrieval saves, and whether it is ever stale.
 
-    python -m benchmarks.retrieval [--rounds 5] [--operations 100000] [--markdown FILE]
+    python -m benchmarks.retrieval [--rounds 5] [--seeds 5] [--operations 100000] [--markdown FILE]
 
 The pipeline: a question is embedded (MiniLM), looked for among tens of thousands of real questions (HNSW,
-usearch), and what is found is put into a prompt. The texts and their embeddings are read from the folder that
-``ASKONCE_DATA`` names, by default ``../shared/data``; without them that part is skipped. The churn: four processes
-search, add, update and delete at random, and every search is checked against the documents themselves.
+usearch), and what is found is put into a prompt. The additions: what is found for some hundred of these questions
+is kept, others are added, and what `Corpus.added` with embeddings lets stay is compared with a fresh search, exact
+and by HNSW; without embeddings nothing stays. The texts and their embeddings are read from the folder that
+``ASKONCE_DATA`` names, by default ``../shared/data``; without them these parts are skipped. The churn: four
+processes search, add, update and delete at random, and every search is checked against the documents themselves.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import statistics
 import tempfile
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +30,11 @@ from langchain_core.retrievers import BaseRetriever
 from threadpoolctl import threadpool_limits
 from usearch.index import Index
 
-from askonce import Cache, Corpus
+from askonce import Cache, Corpus, additions
+from askonce.changes import Changes
+from askonce.entry import Source
 from askonce.langchain import CachedRetriever
+from askonce.stores.base import LogPage
 from benchmarks.measure import Claim, Series, markdown, one_by_one
 from examples.minilm import MiniLM
 from tests.support import churn, servers
@@ -35,6 +42,8 @@ from tests.support import churn, servers
 DATA = Path(os.environ.get("ASKONCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SETS = ("banking77.npz", "qqp.npz")
 SAMPLE = 60
+FOUND = 4
+KEPT, ADDED, MARGINS = 500, (10, 100, 1000), (0.0, 0.02, 0.05)
 
 
 class Searching(BaseRetriever):
@@ -94,6 +103,60 @@ def pipeline(rounds: int, directory: str, redis_url: str) -> tuple[list[Series],
     return [*find.values(), *whole.values()], claims, len(texts)
 
 
+def exact(rows: np.ndarray, questions: np.ndarray) -> np.ndarray:
+    scores = questions @ rows.T
+    best = np.argpartition(-scores, FOUND, axis=1)[:, :FOUND]
+    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
+    return np.take_along_axis(best, order, axis=1)
+
+
+def staying(
+    rows: np.ndarray, questions: np.ndarray, found: np.ndarray, added: np.ndarray, margin: float
+) -> np.ndarray:
+    """Of which questions what was found stays when documents are added, each told of on its own."""
+    changes = Changes()
+    events = [(number, additions.event(one[None])) for number, one in enumerate(added, 2)]
+    changes.learn(0, LogPage([(1, additions.ADDED), *events], 1 + len(events)))
+    stays = []
+    for question, keys in zip(questions, found, strict=True):
+        least = additions.similarity(question, rows[keys], cosine=False)
+        source = Source("c", 1, (), whole=True, near=additions.near(question, least, margin))
+        stays.append(not changes.concern(source))
+    return np.array(stays)
+
+
+def nearness(seeds: int) -> list[tuple[str, ...]]:
+    """Which share of retrievals stays when documents are added, and which of these a fresh search would change."""
+    vectors = load()[1]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    seen: dict[tuple[str, int, float], list[tuple[float, float]]] = {}
+    for seed in range(seeds):
+        mixed = np.random.default_rng(seed).permutation(len(vectors))
+        asked, coming, there = np.split(mixed, [KEPT, KEPT + max(ADDED)])
+        questions, rows = vectors[asked], np.concatenate([vectors[there], vectors[coming]])
+        index = Index(ndim=rows.shape[1], metric="ip", dtype="f32")
+        before, end = {}, 0
+        for count in (0, *ADDED):
+            last, end = end, len(there) + count
+            index.add(np.arange(last, end), rows[last:end])
+            fresh = {"exact": exact(rows[:end], questions), "HNSW": index.search(questions, FOUND).keys.astype(int)}
+            before = before or fresh
+            for (search, found), margin in product(before.items() if count else (), MARGINS):
+                stays = staying(rows, questions, found, rows[len(there) : end], margin)
+                differ = (fresh[search] != found).any(axis=1) & stays
+                shares = (stays.mean(), differ.sum() / max(stays.sum(), 1))
+                seen.setdefault((search, count, margin), []).append(shares)
+    return [
+        (search, f"{count:,}", f"{margin:g}", spread([one for one, _ in rows]), spread([one for _, one in rows]))
+        for (search, count, margin), rows in sorted(seen.items(), key=lambda pair: (pair[0][0] != "exact", pair[0]))
+    ]
+
+
+def spread(shares: list[float]) -> str:
+    low, middle, high = (100 * one for one in (min(shares), statistics.median(shares), max(shares)))
+    return f"{middle:.2f} % ({low:.2f}–{high:.2f})"
+
+
 def correctness(operations: int) -> list[tuple[str, ...]]:
     rows = []
     for name in ("sqlite", "redis-8.2", "mongodb"):
@@ -108,18 +171,23 @@ def correctness(operations: int) -> list[tuple[str, ...]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="of the additions; 0 leaves them out, as 0 the others")
     parser.add_argument("--operations", type=int, default=100_000)
     parser.add_argument("--markdown", type=Path, help="write the tables there too")
     options = parser.parse_args()
     tables = []
-    if all((DATA / name).exists() for name in SETS):
+    there = all((DATA / name).exists() for name in SETS)
+    if there and options.rounds:
         with tempfile.TemporaryDirectory() as directory, threadpool_limits(1):
             url = servers.start("redis-8.2").url
             series, claims, count = pipeline(options.rounds, directory, url)
         tables.append(markdown(("what", "median of rounds (spread)", "aim", ""), [claim.row() for claim in claims]))
         rows = [(one.name, f"{one.median:.0f}") for one in series]
         tables.append(markdown((f"among {count:,} texts", "µs here"), rows))
-    else:
+    if there and options.seeds:
+        heads = ("search", "added", "margin", "retrievals that stay", "of them outdated")
+        tables.append(markdown(heads, nearness(options.seeds)))
+    if not there:
         print(f"The pipeline is skipped: {', '.join(SETS)} are not in {DATA}; ASKONCE_DATA names another folder.")
     if options.operations:
         rows = correctness(options.operations)
