@@ -101,7 +101,8 @@ def test_each_request_of_a_chain_has_its_own_question(way: Any, seen: Seen, mode
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_the_model_may_stand_deeper_in_the_chain_than_the_prompt(way: Any, seen: Seen, model: Any) -> None:
     broken = FakeListChatModel(responses=[])
-    within = PROMPT | RunnableLambda(lambda prompt: prompt) | model.with_fallbacks([broken]).with_retry()
+    deeper = RunnableParallel(one=RunnablePassthrough() | model.with_fallbacks([broken]).with_retry())
+    within = PROMPT | RunnableLambda(lambda prompt: prompt) | deeper
     whole = RunnableParallel(answer=within, same=RunnablePassthrough())
     way(whole, [{"question": "What is the fee?", "context": CARDS[0]}, {"question": "Why?", "context": CARDS[0]}])
     assert sorted(map(str, texts(seen))) == ["What is the fee?", "Why?"]

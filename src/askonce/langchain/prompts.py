@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,13 @@ _MOST_RUNS = 10_000
 """More runs than this at one time are runs whose end was never told."""
 
 
+@dataclass(slots=True)
+class _Run:
+    parent: UUID | None
+    has_prompt: bool = False
+    asked: Asked | None = None
+
+
 class PromptVariables(BaseCallbackHandler):
     """Hands what is asked from the template of a prompt to the model's call in the same run."""
 
@@ -29,11 +37,15 @@ class PromptVariables(BaseCallbackHandler):
     ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[UUID, Asked | None] = OrderedDict()
+        self._runs: OrderedDict[UUID, _Run] = OrderedDict()
 
-    def asked_in_run(self, run: UUID | None) -> Asked | None:
-        """What the last template in a run, or in those around it when it began, was filled with."""
-        return None if run is None else self._runs.get(run)
+    def asked_in_run(self, name: UUID | None) -> Asked | None:
+        """What the last template in a run was filled with, or else in the nearest run around it that has one."""
+        while name is not None and (run := self._runs.get(name)) is not None:
+            if run.has_prompt:
+                return run.asked
+            name = run.parent
+        return None
 
     def on_chain_start(
         self,
@@ -46,12 +58,12 @@ class PromptVariables(BaseCallbackHandler):
         **_: Any,
     ) -> None:
         if run_type != "prompt":
-            self._runs[run_id] = self.asked_in_run(parent_run_id)
+            self._runs[run_id] = _Run(parent_run_id)
             if len(self._runs) > _MOST_RUNS:
                 self._runs.popitem(last=False)
-        elif parent_run_id is not None and parent_run_id in self._runs:
+        elif parent_run_id is not None and (run := self._runs.get(parent_run_id)) is not None:
             variables = _variables(serialized, inputs)
-            self._runs[parent_run_id] = None if variables is None else asked_in(variables)
+            run.has_prompt, run.asked = True, None if variables is None else asked_in(variables)
 
     def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
         self._runs.pop(run_id, None)
