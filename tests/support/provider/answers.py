@@ -49,7 +49,8 @@ class Bill:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\S+\s*|\s+", text)
+    """The text in chunks of some words, as it is streamed."""
+    return re.findall(r"(?:\S+\s*){1,8}|\s+", text)
 
 
 def _event(data: Json, name: str | None = None) -> bytes:

@@ -5,6 +5,7 @@ Each answers what a request reads and writes on the machine that it reached, and
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -96,11 +97,11 @@ class Visit:
 
 
 def steps(visit: Visit, retention: str) -> Outcome:
-    """The longest known prefix in steps of 128 tokens; all steps of the prompt are kept."""
+    """The longest known prefix in steps of 128 tokens, none of them missing; all steps of the prompt are kept."""
     if visit.walk.tokens < visit.model.minimum:
         return Outcome(why="too short")
     eligible = [(tokens, digest) for tokens, digest in visit.walk.steps if tokens >= visit.model.minimum]
-    read = visit.longest_read(eligible)
+    read = visit.longest_read(itertools.takewhile(lambda step: visit.alive(step[1]), eligible))
     why = visit.why(read, eligible)
     for _, digest in eligible:
         visit.keep(digest, retention)

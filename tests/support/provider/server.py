@@ -103,6 +103,11 @@ def _check_anthropic(request: Json, segments: list[Segment]) -> None:
             "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. "
             "Note that blocks are processed in the following order: `tools`, `system`, `messages`."
         )
+    for message in request["messages"]:
+        for block in message["content"] if isinstance(message["content"], list) else ():
+            inner = block.get("content") if block.get("type") == "tool_result" else None
+            if isinstance(inner, list) and any("cache_control" in one for one in inner):
+                raise Refused("tool_result.content.cache_control: Extra inputs are not permitted")
     if "max_tokens" not in request:
         raise Refused("max_tokens: Field required")
 
@@ -171,9 +176,9 @@ class Provider:
         with self._lock:
             now = self.clock()
             key = str(request.get("prompt_cache_key") or "")
-            root = compact([request["model"], key if model.rule == "boundaries" else ""])
+            root = compact([request["model"], key])  # a key separates what is reused
             walk = prompt.walk(root, segments, _settings(interface, request, segments))
-            number = 0 if model.rule == "marks" else self._route(walk, key, now)
+            number = 0 if model.rule == "marks" else self._route(walk, now)
             outcome = self._look_up(model, request, segments, walk, number, now)
             answer = self.answer(request)
             uncached = walk.tokens - outcome.read - sum(outcome.written.values())
@@ -198,13 +203,13 @@ class Provider:
             )
             return model, answer, bill
 
-    def _route(self, walk: Walk, key: str, now: float) -> int:
+    def _route(self, walk: Walk, now: float) -> int:
         """The machine for a prefix and key: the next one for each full rate within the last minute."""
         beginning = next((digest for tokens, digest in walk.steps if tokens >= ROUTED_TOKENS), walk.ends[-1][1])
-        recent = self._routes.setdefault(beginning + key.encode(), deque())
+        recent = self._routes.setdefault(beginning, deque())
         while recent and recent[0] <= now - RATE_SECONDS:
             recent.popleft()
-        number = beginning[0] + len(key) + len(recent) // self.rate
+        number = beginning[0] + len(recent) // self.rate
         recent.append(now)
         return number % len(self._machines)
 

@@ -1,0 +1,1 @@
+"""Conversations as seeded scripts, and the clients of both frameworks that have them with a provider."""
