@@ -115,7 +115,8 @@ def _check_anthropic(request: Json, segments: list[Segment]) -> None:
 class Provider:
     """OpenAI and Anthropic on one port, with their caching rules, prices and usage fields.
 
-    Use it as a context manager. Requests are served one after the other, in the order of their arrival.
+    Use it as a context manager. Requests are served one after the other, in the order of their arrival. A path
+    before ``/v1`` is passed over: clients that keep their connections by URL can be told apart by it.
 
     Args:
         clock: the seconds since the epoch by which entries expire and rates are measured.
@@ -249,7 +250,7 @@ class _Exchange(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         provider = cast(_Server, self.server).provider
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        interface = PATHS.get(self.path.partition("?")[0])
+        interface = PATHS.get("/v1" + self.path.partition("?")[0].partition("/v1")[2])
         try:
             if interface is None:
                 raise Refused(f"no such path: {self.path}", 404)

@@ -84,17 +84,23 @@ def _with_line(text: str, line: str, at: float) -> str:
     return f"{text[:place]}{line} {text[place:]}"
 
 
+CLOCKS = (
+    "Now is 2026-11-21T{:02}:{:02}.",
+    "Current time: 2026-11-21 {:02}:{:02}:07 UTC.",
+    "The time is {}:{:02}, be brief.",
+    "It is Saturday, {}:{:02} PM, and the shop is open.",
+    "<now>2026-11-21T{:02}:{:02}:33.482910Z</now>",
+)
+
+
 def clock_in_system(rng: random.Random, rule: Rule) -> Script:
     ask, at = _start(rng, rule, tools=rng.choice((0, 3))), rng.uniform(0, 0.4)
-    (text,), minute = ask.system, rng.randrange(24 * 60 - 60)
-    written = rng.choice(
-        ("Now is 2026-11-21T{}:{:02}.", "The time is {}:{:02}, be brief.", "It is {}:{:02} o'clock.")
-    )
+    (text,), written, minute = ask.system, rng.choice(CLOCKS), rng.randrange(60, 11 * 60)
+    ask.system = (_with_line(text, written.format(*divmod(minute, 60)), at),)
     for _ in range(_turns(rng)):
         yield from _once(rng, ask)
-    ask.system = (_with_line(text, written.format(*divmod(minute + 600, 60)), at),)
-    yield from _once(rng, ask)
-    ask.system = (_with_line(text, written.format(*divmod(minute + 601 + rng.randrange(9), 60)), at),)
+    ask.system = (_with_line(text, written.format(*divmod(minute + rng.randint(1, 60), 60)), at),)
+    ask.messages.append(User((prose(rng, 20),)))
     yield _next(rng, ask)
 
 
@@ -133,8 +139,10 @@ def random_id(rng: random.Random, rule: Rule) -> Script:
     ask = _start(rng, rule, words=700)
 
     def headed(text: str) -> User:
-        return User((f"[request {uuid.UUID(int=rng.getrandbits(128), version=4)}] {text}",))
+        drawn = uuid.UUID(int=rng.getrandbits(128), version=4)
+        return User((form.format(drawn=drawn, hexadecimal=drawn.hex) + text,))
 
+    form = rng.choice(("[request {drawn}] ", "trace={hexadecimal}\n", "Session req-{hexadecimal:.12}: "))
     text = prose(rng, rng.randint(500, 700))
     for _ in range(_turns(rng)):
         ask.messages[:1] = [headed(text)]

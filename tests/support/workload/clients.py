@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol, Union, get_origin
 
@@ -50,6 +51,28 @@ class Client(Protocol):
 
     async def send(self, ask: Ask) -> Reply: ...
 
+    async def close(self) -> None: ...
+
+
+_numbers = itertools.count()
+
+
+def _urls(provider: Provider) -> tuple[str, str]:
+    """URLs for OpenAI and Anthropic of a client's own: LangChain keeps connections by URL, beyond an event loop."""
+    url = f"{provider.anthropic_url}/client-{next(_numbers)}"
+    return f"{url}/v1", url
+
+
+async def _close(model: Any) -> None:
+    """Close the connections of a model, which both frameworks leave to the garbage collector."""
+    there = {**vars(model), **(model.__pydantic_private__ or {})}
+    for name in ("root_async_client", "_async_client", "_aclient"):
+        if there.get(name):
+            await there[name].close()
+    for name in ("root_client", "_client"):
+        if there.get(name):
+            there[name].close()
+
 
 def _anthropic_mark(lifetime: str) -> Json:
     return {"type": "ephemeral", **({"ttl": lifetime} if lifetime else {})}
@@ -82,19 +105,23 @@ class LangChainClient:
     def __init__(self, provider: Provider, kind: str, callbacks: Sequence[Any] = ()) -> None:
         self.name, self.provider = f"langchain {kind}", kind.partition(" ")[0]
         self.places = frozenset({"system", "tail"} | ({"tools", "automatic"} if kind == "anthropic" else set()))
-        self._served, self._responses = provider, kind == "openai responses"
+        self._openai_url, self._anthropic_url = _urls(provider)
+        self._responses = kind == "openai responses"
         self._config: Any = {"callbacks": list(callbacks)}
-        self._models = functools.cache(self._make)
+        self._models: dict[str, BaseChatModel] = {}
 
     def _make(self, name: str) -> BaseChatModel:
         if self.provider == "anthropic":
-            url = self._served.anthropic_url
             return ChatAnthropic(  # type: ignore[call-arg]
-                model_name=name, base_url=url, api_key=SecretStr("none"), max_retries=0, max_tokens_to_sample=512
+                model_name=name,
+                base_url=self._anthropic_url,
+                api_key=SecretStr("none"),
+                max_retries=0,
+                max_tokens_to_sample=512,
             )
         return ChatOpenAI(
             model=name,
-            base_url=self._served.openai_url,
+            base_url=self._openai_url,
             api_key=SecretStr("none"),
             max_retries=0,
             stream_usage=True,
@@ -135,7 +162,7 @@ class LangChainClient:
         return messages
 
     async def send(self, ask: Ask) -> Reply:
-        model: Any = self._models(ask.model)
+        model: Any = self._models.get(ask.model) or self._models.setdefault(ask.model, self._make(ask.model))
         options = dict(ask.options)
         if "automatic" in ask.marks:
             options["cache_control"] = _anthropic_mark(ask.marks["automatic"])
@@ -154,6 +181,10 @@ class LangChainClient:
         else:
             message = _sum([chunk async for chunk in model.astream(messages, self._config, **options)])
         return Reply(message, tuple(str(call["id"]) for call in message.tool_calls))
+
+    async def close(self) -> None:
+        for model in self._models.values():
+            await _close(model)
 
 
 def _sum(chunks: list[AIMessageChunk]) -> AIMessage:
@@ -178,18 +209,20 @@ class LlamaIndexClient:
     def __init__(self, provider: Provider, kind: str) -> None:
         self.name, self.provider = f"llama-index {kind}", kind.partition(" ")[0]
         self.places = frozenset({"tools", "tail", "automatic"} if kind == "anthropic" else ())
-        self._served, self._responses = provider, kind == "openai responses"
-        self._models = functools.cache(self._make)
+        self._openai_url, self._anthropic_url = _urls(provider)
+        self._responses = kind == "openai responses"
+        self._models: dict[str, FunctionCallingLLM] = {}
 
     def _make(self, name: str) -> FunctionCallingLLM:
         if self.provider == "anthropic":
-            url = self._served.anthropic_url
-            return Anthropic(model=name, base_url=url, api_key="none", max_retries=0, max_tokens=512)
+            return Anthropic(
+                model=name, base_url=self._anthropic_url, api_key="none", max_retries=0, max_tokens=512
+            )
         if self._responses:
-            return OpenAIResponses(model=name, api_base=self._served.openai_url, api_key="none", max_retries=0)
+            return OpenAIResponses(model=name, api_base=self._openai_url, api_key="none", max_retries=0)
         return OpenAI(
             model=name,
-            api_base=self._served.openai_url,
+            api_base=self._openai_url,
             api_key="none",
             max_retries=0,
             additional_kwargs={"stream_options": {"include_usage": True}},
@@ -219,7 +252,7 @@ class LlamaIndexClient:
         return messages
 
     async def send(self, ask: Ask) -> Reply:
-        model = self._models(ask.model)
+        model = self._models.get(ask.model) or self._models.setdefault(ask.model, self._make(ask.model))
         options = dict(ask.options)
         if "automatic" in ask.marks:
             options["cache_control"] = _anthropic_mark(ask.marks["automatic"])
@@ -240,3 +273,7 @@ class LlamaIndexClient:
         message = response.message
         calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
         return Reply(message, tuple(str(call.tool_call_id) for call in calls))
+
+    async def close(self) -> None:
+        for model in self._models.values():
+            await _close(model)

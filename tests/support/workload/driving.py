@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import anthropic
 import openai
-from askonce.prefix.diagnosis import Cause, Diagnosis
+from llama_index.core.instrumentation import get_dispatcher
 
+import askonce.langchain
+import askonce.llama_index
 from askonce.prefix.chain import Chain
+from askonce.prefix.diagnosis import Cause, Diagnosis
 from askonce.testing import FakeClock
-from tests.support.provider import Provider, Row
+from tests.support.provider import Provider, Row, count
 
 from .asks import Ask, Json, Place, Reply
 from .breakages import Rule
-from .clients import Client
+from .clients import Client, LangChainClient, LlamaIndexClient
 from .conversations import Setting
 
 Told = list[tuple[Diagnosis, Chain]]
@@ -107,19 +112,68 @@ _MODELS: dict[Rule, tuple[str, ...]] = {
 }
 
 
-def setting(client: Client, rule: Rule, seed: str) -> Setting:
-    """What the conversations of a client are made of: models, marks that it can set, and cache keys."""
-    marks = tuple(one for one in _MARKS[rule] if client.places.issuperset(one[0]))
-    keys = ("",) if rule == "marks" else ("", "shop", "desk")
-    return Setting(random.Random(f"{client.name} {rule} {seed}"), _MODELS[rule], marks, keys)
+@dataclass(frozen=True)
+class Lane:
+    """A real client and the caching rule of the models that it asks."""
+
+    framework: Literal["langchain", "llama-index"]
+    kind: Literal["openai", "openai responses", "anthropic"]
+    rule: Rule
+
+    @property
+    def provider(self) -> str:
+        return self.kind.partition(" ")[0]
+
+    def __str__(self) -> str:
+        return f"{self.framework} {self.kind}" + ", 5.6" * (self.rule == "boundaries")
+
+    @asynccontextmanager
+    async def watched(self, provider: Provider, clock: FakeClock) -> AsyncIterator[tuple[Client, Told]]:
+        """The client with a tracker of its own, and what that tells of."""
+        told: Told = []
+        about: Json = {"count_tokens": count, "keep_text": True, "clock": clock}
+        about["on_diagnosis"] = lambda *said: told.append(said)
+        client: Client
+        handlers: list[Any] = get_dispatcher().event_handlers
+        if self.framework == "langchain":
+            client = LangChainClient(provider, self.kind, [askonce.langchain.PrefixTracker(**about)])
+        else:
+            client = LlamaIndexClient(provider, self.kind)
+            handlers.append(askonce.llama_index.PrefixTracker(**about))
+        try:
+            yield client, told
+        finally:
+            await client.close()
+            if self.framework == "llama-index":
+                handlers.pop()
+
+    def setting(self, client: Client, seed: str) -> Setting:
+        """What its conversations are made of: models, marks that the client can set, and cache keys."""
+        marks = tuple(one for one in _MARKS[self.rule] if client.places.issuperset(one[0]))
+        keys = ("",) if self.rule == "marks" else ("", "shop", "desk")
+        return Setting(random.Random(f"{self} {seed}"), _MODELS[self.rule], marks, keys)
+
+
+LANES = (
+    Lane("langchain", "openai", "steps"),
+    Lane("langchain", "openai", "boundaries"),
+    Lane("langchain", "openai responses", "steps"),
+    Lane("langchain", "openai responses", "boundaries"),
+    Lane("llama-index", "openai", "steps"),
+    Lane("llama-index", "openai", "boundaries"),
+    Lane("llama-index", "openai responses", "steps"),
+    Lane("llama-index", "openai responses", "boundaries"),
+    Lane("langchain", "anthropic", "marks"),
+    Lane("llama-index", "anthropic", "marks"),
+)
 
 
 # --- What each breakage is to be called -----------------------------------------------------------
 
 
-def _broken_by(level: str, looks_like: str) -> Callable[[Diagnosis], bool]:
+def _broken_by(level: str, *looks_like: str) -> Callable[[Diagnosis], bool]:
     def named(said: Diagnosis) -> bool:
-        return said.cause is Cause.BROKEN and said.level == level and said.looks_like == looks_like
+        return said.cause is Cause.BROKEN and said.level == level and said.looks_like in looks_like
 
     return named
 
@@ -133,7 +187,7 @@ NAMES: dict[str, Callable[[Diagnosis], bool]] = {
     "clock in the system prompt": _broken_by("system", "a clock"),
     "shuffled tools": _broken_by("tools", "reordered tools"),
     "reordered JSON keys": _broken_by("tools", "reordered JSON keys"),
-    "random id in a message": _broken_by("messages", "a uuid"),
+    "random id in a message": _broken_by("messages", "a uuid", "a random id"),
     "changed image": _broken_by("messages", "a changed image"),
     "expired": _is(Cause.EXPIRED),
     "too short": _is(Cause.TOO_SHORT),
