@@ -24,7 +24,7 @@ from tests.support.workload.conversations import interleaved
 from tests.support.workload.driving import LANES, NAMES, Exchange, Lane, drive
 
 NAMED = 0.99
-AT_ONCE = 250
+AT_ONCE = 100
 
 
 async def foreseen(lane: Lane, provider: Provider, requests: int) -> list[Exchange]:

@@ -163,8 +163,10 @@ def chain_of(
         }
         for level, names in (rule.parameters if rule else {}).items()
     }
-    segments = tuple(_segments(request, parameters, rule, counter, keep_text))
-    steps, step_tokens = _steps(request.blocks, segments, rule, counter)
+    seeds = tuple(_seeds(request.blocks, parameters, rule))
+    segments = tuple(_segments(request, seeds, counter, keep_text))
+    parts = tuple(zip(request.blocks, seeds, segments, strict=True))
+    steps, step_tokens = _steps(parts, rule, counter)
     return Chain(
         provider=provider,
         model=request.model,
@@ -173,7 +175,7 @@ def chain_of(
         implicit=request.implicit,
         parameters=parameters,
         segments=segments,
-        route=_route(request.blocks, segments, rule, counter),
+        route=_route(parts, rule, counter),
         steps=steps,
         step_tokens=step_tokens,
         exact=counter.exact,
@@ -194,21 +196,10 @@ def _digest(data: bytes, size: int = DIGEST_BYTES) -> bytes:
 # -- segments ------------------------------------------------------------------------------------------------
 
 
-def _segments(
-    request: Request,
-    parameters: Mapping[str, Mapping[str, bytes]],
-    rule: Rule | None,
-    counter: Counter,
-    keep_text: bool,
-) -> Iterator[Segment]:
+def _segments(request: Request, seeds: Sequence[bytes], counter: Counter, keep_text: bool) -> Iterator[Segment]:
     running = content = b""
-    levels = rule.order if rule else ("tools", "system", "messages")
-    entered = 0
-    for block in request.blocks:
-        while entered <= (levels.index(block.level) if block.level in levels else -1):
-            seed = parameters.get(levels[entered], {})
-            running = _seeded(running, b"".join(name.encode() + b"=" + one for name, one in seed.items()))
-            entered += 1
+    for block, seed in zip(request.blocks, seeds, strict=True):
+        running = _seeded(running, seed)
         digest = _digest(_header(block) + b"\0".join(one.encode(errors="surrogatepass") for one in block.texts))
         running, content = _digest(running + digest), _digest(content + digest)
         yield Segment(
@@ -225,6 +216,22 @@ def _segments(
             pieces=_pieces(digest, block.texts),
             text="".join(block.texts) if keep_text else None,
         )
+
+
+def _seeds(
+    blocks: Iterable[Block], parameters: Mapping[str, Mapping[str, bytes]], rule: Rule | None
+) -> Iterator[bytes]:
+    """What is hashed before each block: the parameters of the levels that begin with it."""
+    levels = rule.order if rule else ("tools", "system", "messages")
+    entered = 0
+    for block in blocks:
+        seed = b""
+        while entered <= (levels.index(block.level) if block.level in levels else -1):
+            seed += b"".join(
+                name.encode() + b"=" + one for name, one in parameters.get(levels[entered], {}).items()
+            )
+            entered += 1
+        yield seed
 
 
 def _seeded(running: bytes, seed: bytes) -> bytes:
@@ -277,29 +284,30 @@ def cut(text: str) -> Iterator[str]:
 # -- steps ---------------------------------------------------------------------------------------------------
 
 
-def _steps(
-    blocks: Sequence[Block], segments: Sequence[Segment], rule: Rule | None, counter: Counter
-) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
+_Parts = Sequence[tuple[Block, bytes, Segment]]
+"""Each block with what is hashed before it and its segment."""
+
+
+def _steps(parts: _Parts, rule: Rule | None, counter: Counter) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
     if rule is None or rule.marking != "automatic":
         return (), ()
     unit = rule.step_tokens if rule.step_tokens > 1 else _SMALLEST_STEP_TOKENS
-    found = list(_boundaries(blocks, segments, unit, counter))
+    found = list(_boundaries(parts, unit, counter))
     return tuple(digest for digest, _ in found), tuple(tokens for _, tokens in found)
 
 
-def _route(blocks: Sequence[Block], segments: Sequence[Segment], rule: Rule | None, counter: Counter) -> bytes:
-    if rule is None or rule.routed_tokens is None or not segments:
+def _route(parts: _Parts, rule: Rule | None, counter: Counter) -> bytes:
+    if rule is None or rule.routed_tokens is None or not parts:
         return b""
-    first = next(_boundaries(blocks, segments, rule.routed_tokens, counter), None)
-    return first[0] if first else segments[-1].running[:STEP_BYTES]
+    first = next(_boundaries(parts, rule.routed_tokens, counter), None)
+    return first[0] if first else parts[-1][2].running[:STEP_BYTES]
 
 
-def _boundaries(
-    blocks: Sequence[Block], segments: Sequence[Segment], unit: int, counter: Counter
-) -> Iterator[tuple[bytes, int]]:
+def _boundaries(parts: _Parts, unit: int, counter: Counter) -> Iterator[tuple[bytes, int]]:
     """Running digest and tokens at each multiple of ``unit`` tokens, or of so many characters."""
     before, position, tokens = b"", 0, 0
-    for block, segment in zip(blocks, segments, strict=True):
+    for block, seed, segment in parts:
+        before = _seeded(before, seed)
         if counter.exact:
             name = (segment.running, position % unit, unit)
             known = counter.boundaries.get(name)
@@ -322,9 +330,14 @@ def _cut_tokens(
 ) -> list[tuple[bytes, int]]:
     found: list[tuple[bytes, int]] = []
     hashed = blake2b(before + _header(block), digest_size=STEP_BYTES)
+    opening = MESSAGE_TOKENS * (block.opens is not None)
     at = _overhead(block)
-    for _ in range(at // unit + ((position % unit) + at % unit >= unit)):
-        found.append((segment.running[:STEP_BYTES], unit * (len(found) + 1) - position % unit))
+    for boundary in range(unit - position % unit, at + 1, unit):
+        if boundary <= opening:  # of a message only its head stands before
+            digest = _digest(before + f"{block.level}\0{block.opens}".encode(errors="surrogatepass"), STEP_BYTES)
+        else:
+            digest = segment.running[:STEP_BYTES]
+        found.append((digest, boundary))
     for text in block.texts:
         start = 0
         target = unit * ((position + at) // unit + 1) - position

@@ -83,7 +83,7 @@ def walk(root: str, segments: list[Segment], settings: dict[str, str]) -> Walk:
         while level != segment.level:
             level = LEVELS[LEVELS.index(level) + 1]
             running.update(f"\0{settings.get(level, '')}\0".encode())
-        running.update(f"\0{segment.level}\0{segment.kind}".encode())
+        running.update(f"\0{segment.level}".encode())
         for piece in segment.pieces:
             running.update(b"\0")
             if piece.tokens is not None:
@@ -161,7 +161,7 @@ def _message(level: Level, head: str, parts: list[tuple[str, tuple[Piece, ...], 
     parts = parts or [("empty", (), None)]
     opening = Piece(head, MESSAGE_TOKENS)
     return [
-        Segment(level, kind, (opening, *pieces) if number == 0 else pieces, mark)
+        Segment(level, kind, ((opening,) if number == 0 else ()) + (Piece(kind, 0), *pieces), mark)
         for number, (kind, pieces, mark) in enumerate(parts)
     ]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import anthropic
 import openai
-from llama_index.core.instrumentation import get_dispatcher
 
 import askonce.langchain
 import askonce.llama_index
@@ -134,18 +133,16 @@ class Lane:
         about: Json = {"count_tokens": count, "keep_text": True, "clock": clock}
         about["on_diagnosis"] = lambda *said: told.append(said)
         client: Client
-        handlers: list[Any] = get_dispatcher().event_handlers
-        if self.framework == "langchain":
-            client = LangChainClient(provider, self.kind, [askonce.langchain.PrefixTracker(**about)])
-        else:
-            client = LlamaIndexClient(provider, self.kind)
-            handlers.append(askonce.llama_index.PrefixTracker(**about))
-        try:
-            yield client, told
-        finally:
-            await client.close()
-            if self.framework == "llama-index":
-                handlers.pop()
+        with ExitStack() as installed:
+            if self.framework == "langchain":
+                client = LangChainClient(provider, self.kind, [askonce.langchain.PrefixTracker(**about)])
+            else:
+                client = LlamaIndexClient(provider, self.kind)
+                installed.enter_context(askonce.llama_index.PrefixTracker(**about))
+            try:
+                yield client, told
+            finally:
+                await client.close()
 
     def setting(self, client: Client, seed: str) -> Setting:
         """What its conversations are made of: models, marks that the client can set, and cache keys."""
