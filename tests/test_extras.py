@@ -13,7 +13,7 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name.partition(".")[0])
 sys.meta_path.insert(0, Missing())
 """
-ALL = ["redis", "pymongo", "bson", "langchain_core", "llama_index", "cryptography", "genai_prices", "numpy"]
+ALL = "redis pymongo bson langchain_core llama_index cryptography genai_prices numpy usearch".split()
 
 
 def run(code: str, blocked: list[str]) -> str:
@@ -48,6 +48,7 @@ with Cache("sqlite:///{tmp_path}/cache.db") as cache:
         ("import askonce.langchain", "langchain"),
         ("import askonce.llama_index", "llama-index"),
         ("import askonce; askonce.Cache('memory://', encryption_keys=[bytes(32)])", "crypto"),
+        ("import askonce; askonce.Semantic(lambda text: [1.0])", "semantic"),
     ],
 )
 def test_what_is_missing_is_named_with_the_command_that_installs_it(code: str, extra: str) -> None:

@@ -24,7 +24,7 @@ class SemanticStats:
         error_low: the lower end of its interval.
         error_high: its upper end. It holds at all moments at once with the confidence asked for.
         max_error: the share that was asked for.
-        questions: how many are known to this process.
+        questions: how many are known to this process; ``None`` if the server searches.
         aliases: how many this process found to have the answer of another one.
         saved_bytes: what this process did not keep twice.
         not_judged: fresh answers of this process that came too fast for the judge.
@@ -42,7 +42,7 @@ class SemanticStats:
     error_low: float
     error_high: float
     max_error: float
-    questions: int
+    questions: int | None
     aliases: int
     saved_bytes: int
     not_judged: int

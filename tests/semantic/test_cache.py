@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from askonce.semantic.values import Comparison
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.semantic.faq import NEW, TOPICS, Desk, embed, form_of, pack, questions, semantic_hit, semantic_hits
+from tests.support import servers
 
 
 def equal(comparison: Comparison) -> bool:
@@ -55,6 +57,30 @@ def test_after_some_hundred_requests_a_question_in_other_words_is_answered(async
     mark = hits[-1].mark()
     assert mark["hit"] == "semantic" and 0 < mark["similarity"] < 1 and 0.5 < mark["probability"] <= 1
     assert any(topic in mark["question"] for topic in TOPICS)
+
+
+@pytest.mark.parametrize("server", ["redis-7.0", "redis-8.2", "redis-cluster", "mongodb"])
+def test_servers_keep_what_is_learned(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := servers.available(server):
+        pytest.skip(reason)
+    monkeypatch.setattr("askonce.semantic.rule.WARM_LABELS", 60)
+    url, search = servers.start(server).url, "server" if server == "redis-8.2" else "process"
+    settings = {"namespace": f"semantic-{time.time_ns()}", "timeout_seconds": 20.0}
+    with Cache(url, semantic=semantic(search=search, max_error=0.2), **settings) as cache:  # type: ignore[arg-type]
+        desk = Desk(cache)
+        for number, question in zip(range(160), questions(8), strict=False):
+            desk.ask(question)
+            if number % 20 == 0:
+                assert cache.settle(60)
+    with Cache(url, semantic=semantic(search=search, max_error=0.2), **settings) as cache:  # type: ignore[arg-type]
+        assert semantic_hit(Desk(cache))
+        cache.clear()
+        assert semantic_hit(Desk(cache)) is None
+
+
+def test_searching_on_the_server_needs_one_that_can(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="search='process'"):
+        Cache(f"sqlite:///{tmp_path}/cache.db", semantic=semantic(search="server"))
 
 
 def test_a_restart_loses_nothing(url: str) -> None:

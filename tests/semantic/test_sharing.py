@@ -41,7 +41,7 @@ def test_a_process_begins_with_the_saved_index_and_what_came_after(
     with Cache(url, semantic=semantic()) as cache:
         assert semantic_hit(Desk(cache))
         cache.settle()
-        known = cache._way.semantic._index  # type: ignore[union-attr]
+        known = cache._way.semantic._questions._index  # type: ignore[union-attr]
         assert any("nobody asked for" in one.text for one in known.patrol(10_000) + known.patrol(10_000))
 
 

@@ -14,10 +14,9 @@ from askonce.entry import Entry, Meaning
 from askonce.guard import Down
 from askonce.semantic.decision import Decision
 from askonce.semantic.float16 import Vector
-from askonce.semantic.index import Index
 from askonce.semantic.judges import Judge, judged
+from askonce.semantic.questions import Questions
 from askonce.semantic.rule import Rule
-from askonce.semantic.sharing import Sharing
 from askonce.semantic.values import Comparison, Known, Question
 
 logger = logging.getLogger("askonce")
@@ -55,8 +54,7 @@ class Learning:
 
     Args:
         rule: learns from the judge's verdicts.
-        index: gets the questions.
-        sharing: tells other processes.
+        questions: gets the questions.
         judge: says whether two answers are the same.
         read: the entry under a key in a namespace, if it can be used.
         keep: keeps an entry in place of what is under its key in a namespace; returns how many bytes that saved.
@@ -70,13 +68,12 @@ class Learning:
     def __init__(
         self,
         rule: Rule,
-        index: Index,
-        sharing: Sharing,
+        questions: Questions,
         judge: Judge,
         read: Callable[[str, bytes], Entry | None],
         keep: Callable[[str, bytes, Entry], int],
     ) -> None:
-        self._rule, self._index, self._sharing, self._judge = rule, index, sharing, judge
+        self._rule, self._questions, self._judge = rule, questions, judge
         self._read, self._keep = read, keep
         self._lessons: deque[Lesson] = deque()
         self._contents: dict[tuple[str, bytes], bytes] = {}  # by namespace and digest: the entry with that answer
@@ -131,7 +128,7 @@ class Learning:
     def _compare(self, lesson: Lesson, known: Known) -> bool | None:
         entry = self._read(known.namespace, known.answer)
         if entry is None or entry.meaning is None:
-            self._sharing.lose(known.namespace, [one.key for one in self._index.remove_answer(known.answer)])
+            self._questions.lose(known)
             return None
         return judged(self._judge, Comparison(lesson.question.text, known.text, lesson.said, entry.meaning.said))
 
@@ -155,5 +152,4 @@ class Learning:
         assert lesson.entry is not None
         question, until = lesson.question, lesson.entry.fresh_until
         known = Known(lesson.key, answer, lesson.namespace, question.partition, question.text, until)
-        self._index.add(known, lesson.vector)
-        self._sharing.announce(lesson.namespace, lesson.key)
+        self._questions.know(known, lesson.vector)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from askonce.errors import ConfigError
+from askonce.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from askonce.semantic.judges import Judge
@@ -46,6 +46,11 @@ class Semantic:
     search: Literal["process", "server"] = "process"
 
     def __post_init__(self) -> None:
+        try:
+            import numpy  # noqa: F401
+            import usearch  # noqa: F401
+        except ModuleNotFoundError:
+            raise MissingExtraError("Comparing questions by their meaning", "semantic") from None
         if isinstance(self.max_error, bool) or not isinstance(self.max_error, (int, float)):
             raise ConfigError(f"max_error is a share of requests such as 0.01, got {self.max_error!r}")
         if not 0 < self.max_error <= 0.5:

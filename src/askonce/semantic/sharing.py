@@ -60,7 +60,7 @@ class Sharing:
         codec: seals what is told.
         log: the namespace of the change log.
         file: where a large index is saved, so that the next process need not build it anew; ``None`` for nowhere.
-        index: this process's.
+        index: this process's; ``None`` if it has none, since the server searches.
         rule: this process's.
         read: see `Read`.
     """
@@ -71,7 +71,7 @@ class Sharing:
         codec: Codec,
         log: str,
         file: Path | None,
-        index: Index,
+        index: Index | None,
         rule: Rule,
         read: Read,
     ) -> None:
@@ -97,14 +97,17 @@ class Sharing:
     def lose(self, namespace: str, keys: Sequence[bytes]) -> None:
         """Forget questions whose entries are gone, and tell of it."""
         if keys:
-            self._index.remove(keys)
-            self._rule.forget(keys)
+            self._drop(keys)
             with self._lock:
                 self._new.removed.extend((namespace, key) for key in keys)
 
+    def _drop(self, keys: Sequence[bytes]) -> None:
+        if self._index is not None:
+            self._index.remove(keys)
+        self._rule.forget(keys)
+
     def clear(self, namespace: str) -> None:
-        """Forget all questions of a namespace, and tell of it."""
-        self._index.remove_namespace(namespace)
+        """Tell that a namespace was cleared."""
         with self._lock:
             self._new.cleared.append(namespace)
 
@@ -157,7 +160,7 @@ class Sharing:
                 position = snapshot.position
             except CodecError as error:
                 logger.warning("askonce: what was learned of questions cannot be read, and begins anew: %s", error)
-        if self._file is not None and not len(self._index):
+        if self._file is not None and self._index is not None and not len(self._index):
             complete = index_file.load(self._index, self._file, name=self._log, codec=self._codec)
             if complete is not None:
                 position = min(position, complete)
@@ -214,11 +217,10 @@ class Sharing:
             return
         if note.source == self._owner:
             return  # and what it had learned changed nothing
-        for namespace in note.cleared:
-            self._index.remove_namespace(namespace)
-        removed = [key for _, key in note.removed]
-        self._index.remove(removed)
-        self._rule.forget(removed)
+        if self._index is not None:
+            for namespace in note.cleared:
+                self._index.remove_namespace(namespace)
+        self._drop([key for _, key in note.removed])
         for namespace, loading in list(self._loading.items()):
             if loading.done:
                 self._fetch(namespace, [key for place, key in note.added if place == namespace])
@@ -229,7 +231,7 @@ class Sharing:
         for namespace, loading in list(self._loading.items()):
             if not loading.done and time.monotonic() >= loading.try_after:
                 loading.try_after = time.monotonic() + _TRY_AGAIN_SECONDS
-                for key, data in self._scan(namespace):
+                for key, data in self._scan(namespace) if self._index is not None else ():
                     self._know(namespace, key, data)
                 loading.done = True
                 loading.over.set()
@@ -252,13 +254,15 @@ class Sharing:
 
     def _know(self, namespace: str, key: bytes, data: bytes) -> None:
         entry = self._read(namespace, key, data)
-        if entry is not None and entry.meaning is not None:
+        if self._index is not None and entry is not None and entry.meaning is not None:
             meaning = entry.meaning
             known = Known(key, meaning.answer or key, namespace, meaning.partition, meaning.text, entry.fresh_until)
             self._index.add(known, from_bytes(meaning.vector))
 
     def _check(self) -> None:
         """See whether some of the known questions are still kept: those that were evicted leave."""
+        if self._index is None:
+            return
         by_namespace: dict[str, list[bytes]] = {}
         for known in self._index.patrol(_CHECKED_EACH_TIME):
             by_namespace.setdefault(known.namespace, []).append(known.key)
@@ -282,7 +286,7 @@ class Sharing:
     def _save_index(self) -> None:
         """Leave the index in a file, if it is large and knows all questions of its namespaces."""
         self._save_index_after = time.monotonic() + _SAVE_INDEX_SECONDS
-        if self._file is None or len(self._index) < _SAVE_INDEX_FROM:
+        if self._file is None or self._index is None or len(self._index) < _SAVE_INDEX_FROM:
             return
         if all(loading.done for loading in list(self._loading.values())):
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

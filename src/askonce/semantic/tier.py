@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -16,6 +17,7 @@ from askonce.asked import current_asked
 from askonce.codec import Codec
 from askonce.control import current_control
 from askonce.entry import Entry, Match, Meaning
+from askonce.errors import StoreUnavailable
 from askonce.faces import Inline
 from askonce.guard import Guard
 from askonce.keys import Form
@@ -27,7 +29,9 @@ from askonce.semantic.index import Index
 from askonce.semantic.judges import SameAnswer
 from askonce.semantic.learning import Learning, Lesson
 from askonce.semantic.question import question_of
+from askonce.semantic.questions import OwnQuestions, Questions, ServerQuestions
 from askonce.semantic.rule import Rule
+from askonce.semantic.server import ServerIndex
 from askonce.semantic.settings import Semantic
 from askonce.semantic.sharing import Sharing
 from askonce.semantic.values import Question
@@ -39,7 +43,6 @@ logger = logging.getLogger("askonce")
 
 _coin = random.SystemRandom().random
 """Which would-be hits are audited is nobody's to foresee, and no application's to seed."""
-_NEIGHBOURS = 10
 _SHARE_EVERY_SECONDS = 1.0
 _LOADING_SECONDS, _LOOK_EVERY_SECONDS = 1.0, 0.005
 _CLOSING_SECONDS = 5.0
@@ -96,17 +99,27 @@ class SemanticTier:
         self._codec, self._file = codec, _index_file(guard.store.url, self._log)
         self._judge = settings.judge or SameAnswer(settings.embeddings)
         self._told: set[str] = set()
+        self._server: ServerIndex | None = None
+        if settings.search == "server":
+            self._server = ServerIndex(guard, self._embedder.identity, self._read_known)
+            with contextlib.suppress(StoreUnavailable):  # it may be there when it is needed
+                self._server.check()
         self._starting = threading.Lock()
         self._start()
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._index = Index()
         self._rule = Rule(self._settings.max_error, self._settings.confidence)
+        index = Index() if self._server is None else None
         self._sharing = Sharing(
-            self._guard, self._codec, self._log, self._file, self._index, self._rule, self._read_known
+            self._guard, self._codec, self._log, self._file, index, self._rule, self._read_known
         )
-        self._learning = Learning(self._rule, self._index, self._sharing, self._judge, self._get, self._keep)
+        self._questions: Questions
+        if index is not None:
+            self._questions = OwnQuestions(index, self._sharing, self._clock)
+        elif self._server is not None:
+            self._questions = ServerQuestions(self._server)
+        self._learning = Learning(self._rule, self._questions, self._judge, self._get, self._keep)
         self._in_step = Background("askonce-sharing", self._sharing.step, _SHARE_EVERY_SECONDS)
         self._learner = Background("askonce-learning", self._learning.step)
         self._matches: OrderedDict[bytes, Decision] = OrderedDict()
@@ -141,11 +154,8 @@ class SemanticTier:
             return None
         if not decide:
             return Trial(question, vector, None)
-        loading = self._sharing.loading(namespace)
-        if not loading.over.is_set():
-            self._in_step.wake()
-            await self._wait_for(face, loading.over)
-        neighbours = self._index.search(question.partition, vector, _NEIGHBOURS, now=self._clock())
+        await self._begun(face, namespace)
+        neighbours = await self._questions.nearest(face, namespace, question, vector)
         return Trial(question, vector, self._rule.decide(question.text, neighbours, _coin()))
 
     def _question(self, namespace: str, form: Callable[[], Form], sources_known: bool) -> Question | None:
@@ -164,8 +174,11 @@ class SemanticTier:
             return None
         return question
 
-    async def _wait_for(self, face: Inline, over: threading.Event) -> None:
-        waited = 0.0
+    async def _begun(self, face: Inline, namespace: str) -> None:
+        """Wait a little for what was learned before, when a process begins."""
+        over, waited = self._sharing.loading(namespace).over, 0.0
+        if not over.is_set():
+            self._in_step.wake()
         while not over.is_set() and waited < _LOADING_SECONDS:
             await face.pause(_LOOK_EVERY_SECONDS)
             waited += _LOOK_EVERY_SECONDS
@@ -189,8 +202,7 @@ class SemanticTier:
     def lose(self, trial: Trial) -> None:
         """The answer that was to be served is gone."""
         assert trial.decision is not None and trial.decision.known is not None
-        known = trial.decision.known
-        self._sharing.lose(known.namespace, [one.key for one in self._index.remove_answer(known.answer)])
+        self._questions.lose(trial.decision.known)
 
     # -- a fresh answer ----------------------------------------------------------------------------------------
 
@@ -223,13 +235,12 @@ class SemanticTier:
     def forget(self, namespace: str, key: bytes) -> None:
         """An entry was deleted: questions that it answered are not known any more."""
         self._notice_fork()
-        gone = {one.key for one in self._index.remove_answer(key)} | {key}
-        self._sharing.lose(namespace, sorted(gone))
+        self._questions.forget(namespace, key)
 
     def clear(self, namespace: str) -> None:
         """All entries of a namespace were deleted."""
         self._notice_fork()
-        self._sharing.clear(namespace)
+        self._questions.clear(namespace)
 
     def _get(self, namespace: str, key: bytes) -> Entry | None:
         data = self._guard.call(self._guard.store.get, namespace, key)
@@ -258,7 +269,7 @@ class SemanticTier:
             error_low=learned.error_low,
             error_high=learned.error_high,
             max_error=self._settings.max_error,
-            questions=len(self._index),
+            questions=self._questions.count(),
             aliases=self._learning.aliases,
             saved_bytes=self._learning.saved_bytes,
             not_judged=self._learning.dropped,

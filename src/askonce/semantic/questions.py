@@ -1,0 +1,113 @@
+"""The known questions, in an index of this process or on the server."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from typing import Any
+
+from askonce.faces import Inline
+from askonce.guard import Down
+from askonce.semantic.float16 import Vector
+from askonce.semantic.index import Index
+from askonce.semantic.server import ServerIndex
+from askonce.semantic.sharing import Sharing
+from askonce.semantic.values import Known, Neighbour, Question
+from askonce.stores.base import Clock
+
+_NEIGHBOURS = 10
+
+
+class Questions(abc.ABC):
+    """What a request, and what is learned from it, ask of the known questions."""
+
+    @abc.abstractmethod
+    async def nearest(self, face: Inline, namespace: str, question: Question, vector: Vector) -> list[Neighbour]:
+        """The known questions of the same partition that are nearest, best first."""
+
+    @abc.abstractmethod
+    def know(self, known: Known, vector: Vector) -> None:
+        """Add a question whose entry is in the store, in the place of one with the same key."""
+
+    @abc.abstractmethod
+    def lose(self, known: Known) -> None:
+        """Forget a question whose answer was found to be gone."""
+
+    @abc.abstractmethod
+    def forget(self, namespace: str, key: bytes) -> None:
+        """Forget what an entry answered that was deleted."""
+
+    @abc.abstractmethod
+    def clear(self, namespace: str) -> None:
+        """Forget all questions of a namespace."""
+
+    @abc.abstractmethod
+    def count(self) -> int | None:
+        """How many are known; ``None`` if that is not known here."""
+
+
+class OwnQuestions(Questions):
+    """Those in this process's index, of which other processes are told.
+
+    Args:
+        index: this process's.
+        sharing: tells other processes.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, index: Index, sharing: Sharing, clock: Clock) -> None:
+        self._index, self._sharing, self._clock = index, sharing, clock
+
+    async def nearest(self, face: Inline, namespace: str, question: Question, vector: Vector) -> list[Neighbour]:
+        return self._index.search(question.partition, vector, _NEIGHBOURS, now=self._clock())
+
+    def know(self, known: Known, vector: Vector) -> None:
+        self._index.add(known, vector)
+        self._sharing.announce(known.namespace, known.key)
+
+    def lose(self, known: Known) -> None:
+        self.forget(known.namespace, known.answer)
+
+    def forget(self, namespace: str, key: bytes) -> None:
+        gone = {one.key for one in self._index.remove_answer(key)} | {key}
+        self._sharing.lose(namespace, sorted(gone))
+
+    def clear(self, namespace: str) -> None:
+        self._index.remove_namespace(namespace)
+        self._sharing.clear(namespace)
+
+    def count(self) -> int | None:
+        return len(self._index)
+
+
+class ServerQuestions(Questions):
+    """Those on the server, which all processes see at once.
+
+    Args:
+        server: searches.
+    """
+
+    def __init__(self, server: ServerIndex) -> None:
+        self._server = server
+
+    async def nearest(self, face: Inline, namespace: str, question: Question, vector: Vector) -> list[Neighbour]:
+        try:
+            return await self._server.search(face, namespace, question.partition, vector, _NEIGHBOURS)
+        except Down:
+            return []
+
+    def know(self, known: Known, vector: Vector) -> None:
+        self._server.add(known, vector)
+
+    def lose(self, known: Known) -> None:
+        with contextlib.suppress(Down):
+            self._server.remove([known])
+
+    def forget(self, *_: Any) -> None:
+        """The vector of an entry that is gone is deleted when a search meets it."""
+
+    def clear(self, *_: Any) -> None:
+        """The store's ``clear`` has deleted the vectors too."""
+
+    def count(self) -> int | None:
+        return None
