@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, Union, get_origin
 
 import httpx
 import pytest
@@ -14,6 +13,7 @@ from llama_index.core.base.llms.types import CacheControl, CachePoint, TextBlock
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.anthropic import Anthropic
+from llama_index.llms.anthropic import utils as anthropic_messages
 from llama_index.llms.openai import OpenAI, OpenAIResponses
 
 import askonce.llama_index
@@ -53,6 +53,13 @@ def tracker(clock: FakeClock, diagnoses: list[Diagnosis]) -> Iterator[PrefixTrac
     tracker.close()
 
 
+@pytest.fixture(autouse=True)
+def _callable_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama-index-llms-anthropic 0.12 calls `MessageParam(...)`, which the newest SDK has made a union."""
+    if get_origin(vars(anthropic_messages)["MessageParam"]) is Union:
+        monkeypatch.setattr(anthropic_messages, "MessageParam", dict)
+
+
 Make = Callable[[str], Any]
 
 
@@ -71,27 +78,30 @@ async def make(provider: Provider) -> AsyncIterator[Make]:
             }
             usage = {"stream_options": {"include_usage": True}}
 
+            made: list[Any] = []
+
             def make(kind: str) -> Any:
                 if kind == "chat":
                     return OpenAI(**openai, additional_kwargs=usage)
                 if kind == "responses":
                     return OpenAIResponses(**openai)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", DeprecationWarning)
-                    return Anthropic(
-                        model="claude-sonnet-4-5",
-                        base_url=provider.anthropic_url,
-                        api_key="sk-none",
-                        max_retries=0,
-                    )
+                llm = Anthropic(
+                    model="claude-opus-4-8", base_url=provider.anthropic_url, api_key="sk-none", max_retries=0
+                )
+                made.append(llm)
+                return llm
 
             yield make
+            for llm in made:
+                llm._client.close()
+                await llm._aclient.close()
 
 
-def said(kind: str, *questions: str) -> list[ChatMessage]:
-    mark = [CachePoint(cache_control=CacheControl(type="ephemeral"))] if kind == "claude" else []
-    head = ChatMessage(role="system", blocks=[TextBlock(text=HANDBOOK), *mark])
-    return [head, *(ChatMessage(role="user", content=question) for question in questions)]
+def said(kind: str, question: str) -> list[ChatMessage]:
+    if kind != "claude":
+        return [ChatMessage(role="system", content=HANDBOOK), ChatMessage(role="user", content=question)]
+    point = CachePoint(cache_control=CacheControl(type="ephemeral"))  # not passed on from a system message
+    return [ChatMessage(role="user", blocks=[TextBlock(text=HANDBOOK), point, TextBlock(text=question)])]
 
 
 def agrees(provider: Provider, diagnoses: list[Diagnosis]) -> None:
