@@ -41,7 +41,7 @@ HEADS = (
     "audits",
     "orders",
 )
-SEED = 700
+SEED = 800
 Row = tuple[str, ...]
 
 
