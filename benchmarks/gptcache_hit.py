@@ -3,8 +3,8 @@
     python -m venv /tmp/gptcache && /tmp/gptcache/bin/pip install gptcache faiss-cpu sqlalchemy
     /tmp/gptcache/bin/python benchmarks/gptcache_hit.py [--count 100000] [--data ../shared/data]
 
-Its way of a hit with faiss and SQLite, as its documentation sets it up; the embeddings are known beforehand. It runs
-with its own packages, so this file imports nothing of askonce.
+Its way of a hit with faiss and SQLite, as its documentation sets it up; the embeddings are known beforehand. It
+runs with its own packages, so this file imports nothing of askonce.
 """
 
 from __future__ import annotations
