@@ -71,9 +71,8 @@ def main() -> None:
             times.append(time.perf_counter() - started)
             hits += found is not None
     p50, p99 = np.percentile(np.array(times) * 1e6, [50, 99])
-    print(
-        f"GPTCache among {options.count:,} questions: p50 {p50:.0f} µs, p99 {p99:.0f} µs ({hits} of {options.asked} hits)"
-    )
+    found_times = f"p50 {p50:.0f} µs, p99 {p99:.0f} µs"
+    print(f"GPTCache, {options.count:,} questions: {found_times}; {hits} of {options.asked} hits")
 
 
 if __name__ == "__main__":
