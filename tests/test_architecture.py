@@ -23,6 +23,7 @@ FLOORS = [
     {"way"},
     {"cache"},
     {"sharing"},
+    {"routing"},
     {"corpus"},
     {"prefix"},
     {"testing"},

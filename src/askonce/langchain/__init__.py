@@ -33,16 +33,26 @@ if TYPE_CHECKING:
     from askonce.langchain.cache import AskOnceCache
     from askonce.langchain.embeddings import CachedEmbeddings
     from askonce.langchain.models import cached
+    from askonce.langchain.multiplexer import Multiplexer
     from askonce.langchain.prefix import PrefixTracker
     from askonce.langchain.retriever import CachedRetriever
     from askonce.langchain.watching import watch
 
-__all__ = ["AskOnceCache", "CachedEmbeddings", "CachedRetriever", "PrefixTracker", "cached", "watch"]
+__all__ = [
+    "AskOnceCache",
+    "CachedEmbeddings",
+    "CachedRetriever",
+    "Multiplexer",
+    "PrefixTracker",
+    "cached",
+    "watch",
+]
 
 _WHERE = {
     "AskOnceCache": "cache",
     "CachedEmbeddings": "embeddings",
     "CachedRetriever": "retriever",
+    "Multiplexer": "multiplexer",
     "PrefixTracker": "prefix",
     "cached": "models",
     "watch": "watching",

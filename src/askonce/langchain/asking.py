@@ -30,7 +30,7 @@ def parameters_of_model(model: Any, stop: list[str] | None, kwargs: dict[str, An
     """
     if model.is_lc_serializable():
         return parameters_from(dumpd(model), {**kwargs, "stop": stop})
-    base = type(model)._askonce_base
+    base = getattr(type(model), "_askonce_base", type(model))
     known = (
         model._get_invocation_params(stop=stop, **kwargs)
         if isinstance(model, BaseChatModel)

@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
 from askonce.entry import Answer, Hit, Usage
+from askonce.pricing import cost_usd
 
 logger = logging.getLogger("askonce")
 
@@ -30,6 +31,7 @@ _ENDS = (
     "status",
     "completionReason",
 )
+_MODEL_NAMES = ("model_name", "model", "model_id", "modelId")
 _WORDS = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
 _SAY_WHY_THEY_END = ("openai", "anthropic")
 _CUT_OFF = frozenset(
@@ -99,11 +101,35 @@ def pack(
     return Answer(
         payload,
         usage=_usage(generations, llm_output or {}),
-        model=_told(metadata, ("model_name", "model", "model_id", "modelId")) or model,
+        model=_told(metadata, _MODEL_NAMES) or model,
         truncated=any(_cut_off(told) for told in metadata),
         empty=all(map(_says_nothing, generations)),
         said=_said(generations[0]) if len(generations) == 1 else None,
+        cost_usd=next((told["askonce"].get("cost_usd") for told in metadata if _is_routed(told)), None),
     )
+
+
+def _is_routed(metadata: Mapping[str, Any]) -> bool:
+    """Whether a `Multiplexer` chose who answers: then it says which model, and what all that it asked cost."""
+    mark = metadata.get("askonce")
+    return isinstance(mark, Mapping) and "calls" in mark
+
+
+def cost_of(message: AIMessage, model: str | None) -> float | None:
+    """What an answer cost in dollars; nothing if it came from a cache, ``None`` if its price is not known.
+
+    Args:
+        message: the answer.
+        model: the model's name, where the answer does not tell it.
+    """
+    mark = message.response_metadata.get("askonce")
+    if isinstance(mark, Mapping) and "hit" in mark:
+        return 0.0
+    if isinstance(mark, Mapping) and "calls" in mark:
+        cost: float | None = mark.get("cost_usd")
+        return cost
+    name = _told([message.response_metadata], _MODEL_NAMES) or model
+    return cost_usd(name, _usage([ChatGeneration(message=message)], {}))
 
 
 def _written(generation: Generation) -> _Generation:
@@ -114,6 +140,9 @@ def _written(generation: Generation) -> _Generation:
     if not isinstance(message, AIMessage):
         raise TypeError(f"a {type(message).__name__} as an answer")
     metadata = {name: value for name, value in message.response_metadata.items() if name != "askonce"}
+    if _is_routed(message.response_metadata):
+        mark = message.response_metadata["askonce"]
+        metadata["askonce"] = {name: mark[name] for name in ("model", "why", "calls", "id") if name in mark}
     repeated = [name for name, value in (info or {}).items() if name in metadata and metadata[name] == value]
     written = _Message(
         content=message.content,
@@ -249,7 +278,7 @@ def _read(written: _Generation, mark: dict[str, Any], name_runs: bool) -> Genera
     metadata = kept.response_metadata
     if info is not None and written.info_in_metadata:
         info |= {name: metadata[name] for name in written.info_in_metadata}
-    metadata["askonce"] = mark
+    metadata["askonce"] = {**metadata.get("askonce", {}), **mark}
     # Copies of a blank message and generation with other fields: LangChain validated them when they were made, and
     # to do it again would take longer than all else here.
     message = _BLANK_MESSAGE.model_copy(

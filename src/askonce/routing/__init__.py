@@ -1,0 +1,15 @@
+"""Which model answers: strategies, what they learn, and the floor under quality. No framework is known here.
+
+    Always(0)                      one model for everything
+    Cascade(verifier)              the cheapest first, the next if the verifier says no
+    Learned(judge=…, min_quality=0.95)   the cheapest that is expected to do, learned while it runs
+
+The models themselves are asked by ``askonce.langchain.Multiplexer`` and ``askonce.llama_index.Multiplexer``, which
+follow the steps of a `Router`'s course.
+"""
+
+from askonce.routing.stats import RoutingStats
+from askonce.routing.strategy import Always, Cascade, Learned, Strategy
+from askonce.routing.verifying import Confidence
+
+__all__ = ["Always", "Cascade", "Confidence", "Learned", "RoutingStats", "Strategy"]

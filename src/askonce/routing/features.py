@@ -1,0 +1,83 @@
+"""Features of a request, as a vector: what it says, and its circumstances."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from askonce.errors import MissingExtraError
+from askonce.routing.asked import Asked
+
+if TYPE_CHECKING:
+    from askonce.routing.regression import Vector
+
+HASHED, CIRCUMSTANCES = 256, 16
+SCORE = -1
+"""Where the verifier's score of the answer stands, among the circumstances."""
+_CONTENT_WEIGHT = 3.0
+_WORD = re.compile(r"\w+")
+
+
+def numpy() -> Any:
+    """NumPy, which is imported when a strategy learns.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import numpy
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("the strategy Learned", "multiplexer") from error
+    return numpy
+
+
+def features(asked: Asked, tags: Sequence[str], embedding: Sequence[float] | None) -> Vector:
+    """The vector of a request.
+
+    Args:
+        asked: the request.
+        tags: of the task, as in ``with control(tags=[…])``.
+        embedding: of the question; ``None`` to hash its words, pairs of words and runs of three letters.
+    """
+    np = numpy()
+    content = np.zeros(HASHED, np.float32)
+    if embedding is None:
+        for gram in _grams(asked.question):
+            place = zlib.crc32(gram.encode())
+            content[place % HASHED] += 1 if place >> 31 else -1
+    else:
+        content = np.asarray(embedding, np.float32)
+    length = float(np.linalg.norm(content))
+    if length:
+        content = content * (_CONTENT_WEIGHT / length)
+    told = np.zeros(CIRCUMSTANCES, np.float32)
+    told[:4] = 1.0, math.log1p(asked.characters) / 10, math.log1p(asked.messages) / 2, asked.tools
+    for tag in tags:
+        told[4 + zlib.crc32(tag.encode()) % (CIRCUMSTANCES - 5)] = 1.0
+    found: Vector = np.concatenate([content, told])
+    return found
+
+
+def with_score(x: Vector, score: float | None) -> Vector:
+    """The features once the answer is there, and what the verifier thinks of it."""
+    if score is None:
+        return x
+    seen = x.copy()
+    share = min(max(score, 1e-4), 1 - 1e-4)
+    seen[SCORE] = math.log(share / (1 - share)) / 2
+    return seen
+
+
+def _grams(question: str) -> Iterator[str]:
+    words = _WORD.findall(question.lower())
+    yield from words
+    for first, second in itertools.pairwise(words):
+        yield f"{first} {second}"
+    for word in words:
+        padded = f"<{word}>"
+        for at in range(len(padded) - 2):
+            yield padded[at : at + 3]

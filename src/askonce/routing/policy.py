@@ -1,0 +1,275 @@
+"""The decisions of the strategy `Learned`: which model to begin with, and whether its answer is served unseen."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from askonce.routing.floor import RATES, Floor, penalties, usable
+from askonce.routing.knowledge import Outcome, outcome
+from askonce.routing.regression import probability, sigmoid
+from askonce.routing.shared import Shared
+from askonce.routing.strategy import Learned
+
+if TYPE_CHECKING:
+    from askonce.routing.regression import Vector
+
+_WINDOW, _ADJUST_EVERY = 512, 16
+_AUDIT_SCALE, _LEAST_AUDITS, _MORE = 0.6, 0.03, 1.5
+_PRIOR_FAILURES = 4.0
+_SPEND = 1.2
+"""How much of what is allowed the threshold aims at: the floor itself is kept by the bound, not by the aim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coin:
+    """What was decided about the answer of a cheap model.
+
+    Attributes:
+        index: the model.
+        kind: ``serve`` it unseen; ``audit`` it, as the coin fell; ask both to learn (``shadow``); or ``pass`` on.
+        fails: the probability that it fails.
+        p: of an audit, beforehand.
+        tight: it would have been served, had there been room above the floor.
+    """
+
+    index: int
+    kind: Literal["serve", "audit", "shadow", "pass"]
+    fails: float
+    p: float = 1.0
+    tight: bool = False
+
+
+class Policy:
+    """Decides from what is known, and notes what came of it.
+
+    Args:
+        strategy: the settings.
+        models: how many there are.
+        shared: what is known.
+        costs: dollars for a call of each model, where they were given.
+    """
+
+    def __init__(self, strategy: Learned, models: int, shared: Shared, costs: tuple[float, ...] | None) -> None:
+        self._strategy, self._last, self._shared, self._costs = strategy, models - 1, shared, costs
+        self._floor = Floor(strategy.min_quality, strategy.confidence)
+        self._random = random.SystemRandom() if strategy.seed is None else random.Random(strategy.seed)
+        self._reserved = [0.0] * len(RATES)
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_WINDOW)  # failing per saved share, and failing
+        self._threshold = 1 - strategy.min_quality
+        self._decided = 0
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether something tells of answers that were served that they were wrong."""
+        return self._strategy.judge is not None or self._strategy.feedback
+
+    # -- costs -------------------------------------------------------------------------------------------------
+
+    def cost(self, index: int, characters: int) -> float:
+        """What a call is expected to cost; by the order of the models as long as nothing is known."""
+        if self._costs is not None:
+            return self._costs[index]
+        known = [self._shared.known.cost(model, characters) for model in (index, self._last)]
+        if None in known:
+            return (index + 1) / (self._last + 1)
+        assert known[0] is not None
+        return known[0]
+
+    # -- with a verifier: where to begin -----------------------------------------------------------------------
+
+    def start(self, x: Vector, characters: int, first: int = 0) -> int:
+        """The model to begin with, of those from ``first`` on: the least expected cost, with optimism.
+
+        A model that is not the last costs its call, and with the probability of a rejection what comes after it.
+        """
+        with self._shared.lock:
+            best, least = self._last, self.cost(self._last, characters)
+            for index in range(self._last - 1, first - 1, -1):
+                mean, sd = self._shared.known.learner(f"rejected.{index}", len(x)).predict(x)
+                expected = self.cost(index, characters) + sigmoid(mean - sd) * least
+                if expected < least:
+                    best, least = index, expected
+            return best
+
+    def verified(self, index: int, x: Vector, accepted: bool) -> None:
+        """Learn what the verifier said."""
+        self._shared.add({}, [outcome(f"rejected.{index}", x, not accepted)])
+
+    # -- with a judge or feedback: whether a cheap answer may be served ----------------------------------------
+
+    def throw(self, candidates: dict[int, Vector], characters: int) -> Coin:
+        """Choose among cheap models, and throw the coin.
+
+        Args:
+            candidates: the features by model; of a model that answered already, with its verifier's score.
+            characters: length of the request.
+        """
+        with self._shared.lock:
+            last = self.cost(self._last, characters)
+            rated = [self._rate(index, x, characters, last) for index, x in candidates.items()]
+            best = max(rated, key=lambda one: one.worth(self._threshold))
+            self._adjust(best)
+            wanted = best.ratio <= self._threshold
+            if wanted and best.saved > 0:
+                coin = self._with_room(best)
+                if coin is not None:
+                    return coin
+            curious = self._strategy.judge is not None and best.hopeful <= self._threshold
+            kind: Literal["shadow", "pass"] = "shadow" if curious else "pass"
+            return Coin(best.index, kind, best.fails, tight=wanted)
+
+    def _rate(self, index: int, x: Vector, characters: int, last: float) -> _Rated:
+        mean, sd = self._shared.known.learner(f"wrong.{index}", len(x)).predict(x)
+        sums = self._shared.known.sums
+        ratio = (sums[f"observed.{index}"] + _PRIOR_FAILURES) / (sums[f"expected.{index}"] + _PRIOR_FAILURES)
+        saved = 1 - self.cost(index, characters) / last if last else 0.0
+        fails, hope = min(probability(mean, sd) * ratio, 1.0), min(sigmoid(mean - sd) * ratio, 1.0)
+        if self._strategy.judge is None:
+            fails = hope  # only what is served is learned from
+        return _Rated(index, fails, hope, saved)
+
+    def _adjust(self, rated: _Rated) -> None:
+        """Every 16 requests, set the threshold to spend what the floor allows, going by the latest 512."""
+        self._recent.append((rated.ratio, rated.fails))
+        self._decided += 1
+        if self._decided % _ADJUST_EVERY:
+            return
+        left = self._floor.allowed(len(self._recent)) * _SPEND
+        threshold = 0.0
+        for ratio, fails in sorted(self._recent):
+            left -= fails
+            if left < 0 or ratio == math.inf:
+                break
+            threshold = ratio
+        self._threshold = threshold
+
+    def passed(self) -> None:
+        """Note a request for which no cheap answer was there to be served."""
+        with self._shared.lock:
+            self._adjust(_Rated(self._last, 0.0, 1.0, 0.0))
+
+    def _with_room(self, rated: _Rated) -> Coin | None:
+        sums = self._shared.known.sums
+        room = self._floor.allowed(sums["requests"] + 1) - sums["unresolved"]
+        if self._strategy.judge is None:
+            failing = sums["open"] + sums["wrong"]
+            if failing + self._shared.writers > room:
+                return None
+            self._shared.add({"open": 1.0})
+            return Coin(rated.index, "serve", rated.fails, 0.0)
+        if sums["wrong"] + 1 > room:
+            return None
+        evidence = [known + more for known, more in zip(self._shared.known.evidence(), self._reserved, strict=True)]
+        now = self._floor.bound(evidence)
+        room = now + (room - now) / self._shared.writers  # a part for each process, since they see each other late
+        planned = _AUDIT_SCALE / math.sqrt(1 + self._floor.allowed(sums["requests"]))
+        p = max(planned * math.sqrt(rated.fails / (1 - self._strategy.min_quality)), _LEAST_AUDITS)
+        while p < rated.saved:
+            given_up = usable(p)
+            if self._floor.fits([known + more for known, more in zip(evidence, given_up, strict=True)], p, room):
+                self._shared.add({f"floor.{at}": more for at, more in enumerate(given_up) if more})
+                return self._toss(rated, p)
+            p *= _MORE
+        return None
+
+    def _toss(self, rated: _Rated, p: float) -> Coin:
+        if self._random.random() >= p:
+            return Coin(rated.index, "serve", rated.fails, p)
+        self._reserve(p, 1)
+        return Coin(rated.index, "audit", rated.fails, p)
+
+    def _reserve(self, p: float, sign: int) -> None:
+        """Until an audit is settled it counts as failed."""
+        for at, more in enumerate(penalties(p)):
+            if more < math.inf:
+                self._reserved[at] += sign * more
+
+    def settle(self, coin: Coin, x: Vector, failed: bool | None) -> None:
+        """Note what the judge said of an answer; ``None`` if it could not tell, which counts as failed."""
+        sums: dict[str, float] = {}
+        with self._shared.lock:
+            if coin.kind == "audit":
+                self._reserve(coin.p, -1)
+                sums = {"audits": 1.0}
+                if failed is not False:
+                    sums |= {f"floor.{at}": more for at, more in enumerate(penalties(coin.p)) if more}
+                    sums["missed"] = (1 - coin.p) / coin.p
+            if failed is None:
+                self._shared.add(sums)
+                return
+            if coin.kind == "audit" or coin.tight:
+                sums |= {f"observed.{coin.index}": float(failed), f"expected.{coin.index}": self._raw(coin)}
+            self._shared.add(sums, [outcome(f"wrong.{coin.index}", x, failed)])
+
+    def _raw(self, coin: Coin) -> float:
+        sums = self._shared.known.sums
+        ratio = (sums[f"observed.{coin.index}"] + _PRIOR_FAILURES) / (
+            sums[f"expected.{coin.index}"] + _PRIOR_FAILURES
+        )
+        return coin.fails / ratio
+
+    def undo(self, coin: Coin) -> None:
+        """Take a coin back, since the cheap model gave no answer that could be served."""
+        with self._shared.lock:
+            if coin.kind == "audit":
+                self._reserve(coin.p, -1)
+            elif coin.kind == "serve" and self._strategy.judge is None:
+                self._shared.add({"open": -1.0})
+
+    def unresolved(self, coin: Coin) -> None:
+        """Note that a cheap answer was served of which nothing will be known: it counts as failing."""
+        self.undo(coin)
+        self._shared.add({"unresolved": 1.0})
+
+    def answered(self, learner: str, x: bytes, wrong: bool) -> None:
+        """Learn what the application said of an answer."""
+        sums = {"wrong" if wrong else "right": 1.0}
+        if self._strategy.judge is None:
+            sums["open"] = -1.0
+        self._shared.add(sums, [Outcome(learner, x, wrong)])
+
+    # -- what holds --------------------------------------------------------------------------------------------
+
+    def quality(self) -> tuple[float | None, float | None]:
+        """The estimated share of answers that pass, and the share that is sure."""
+        with self._shared.lock:
+            sums = self._shared.known.sums
+            requests = sums["requests"]
+            if not requests or not self.has_floor:
+                return None, None
+            if self._strategy.judge is None:
+                known = sums["wrong"] + sums["unresolved"]
+                return 1 - known / requests, 1 - (known + sums["open"]) / requests
+            most = max(self._floor.bound(self._shared.known.evidence()), sums["wrong"]) + sums["unresolved"]
+            likely = sums["missed"] + sums["unresolved"]
+            return max(1 - likely / requests, 0.0), max(1 - most / requests, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """A cheap model for one request.
+
+    Attributes:
+        index: the model.
+        fails: the probability that its answer fails.
+        hopeful: the same, where little is known taken for little.
+        saved: the share of the last model's cost that it saves.
+    """
+
+    index: int
+    fails: float
+    hopeful: float
+    saved: float
+
+    @property
+    def ratio(self) -> float:
+        """Failing per saved share: what a saving is paid with."""
+        return self.fails / self.saved if self.saved > 0 else math.inf
+
+    def worth(self, threshold: float) -> float:
+        """What is saved, less what its failing is worth at the going rate."""
+        return self.saved - self.fails / threshold if threshold > 0 else -self.fails

@@ -1,0 +1,215 @@
+"""`Router`: which models, by which strategy, with what was learned and counted.
+
+Its *courses* are generators: each yields what is to be done next, a model to `Ask` or a function to call
+(`Decide`), is sent what came of it, and ends with the mark that the answer carries. So the ways to ask
+(synchronous, asynchronous, streaming, of either framework) share every decision.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from askonce.errors import ConfigError
+from askonce.routing.asked import Asked, Bill, Step, Told
+from askonce.routing.course import Run
+from askonce.routing.features import numpy
+from askonce.routing.knowledge import cost_sums
+from askonce.routing.policy import Policy
+from askonce.routing.shared import Shared
+from askonce.routing.stats import RoutingStats
+from askonce.routing.strategy import Learned, Strategy, check_strategy
+from askonce.stores.base import Store
+from askonce.way import USD_PER_SECOND
+
+logger = logging.getLogger("askonce")
+
+Course = Generator[Step, Any, dict[str, Any]]
+
+
+class Router:
+    """Chooses among models.
+
+    Args:
+        names: of the models, the cheapest first.
+        strategy: how to choose.
+        state: the name under which what is learned is kept, where the strategy gives none.
+        store: opens where it is shared; called only if the strategy learns.
+        costs: dollars for a call of each model, where they are not to be read off the answers.
+
+    Raises:
+        ConfigError: the strategy does not suit the models, or costs are none.
+        MissingExtraError: the strategy learns, and NumPy is not installed.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        strategy: Strategy,
+        *,
+        state: Callable[[], str],
+        store: Callable[[], Store],
+        costs: Sequence[float] | None = None,
+    ) -> None:
+        check_strategy(strategy, len(names))
+        if costs is not None and (len(costs) != len(names) or not all(cost >= 0 for cost in costs)):
+            raise ConfigError(f"costs are dollars for a call of each of the {len(names)} models; got {costs!r}")
+        self.names, self.strategy, self._last = _distinct(names), strategy, len(names) - 1
+        self._costs = None if costs is None else tuple(float(cost) for cost in costs)
+        self._policy: Policy | None = None
+        if isinstance(strategy, Learned):
+            numpy()  # if it is missing, that is said here
+            self._shared = Shared(store(), f"multiplexer/{strategy.name or state()}")
+            self._policy = Policy(strategy, len(names), self._shared, self._costs)
+        else:
+            self._shared = Shared(None, "")
+        self._told: set[str] = set()
+        self._finalizer = weakref.finalize(self, self._shared.close)
+
+    # -- one request -------------------------------------------------------------------------------------------
+
+    def course(self, asked: Asked, embedding: Sequence[float] | None = None) -> Course:
+        """The steps to the answer of a request; see the module's text.
+
+        Args:
+            asked: the request.
+            embedding: of its question, from `embed`.
+
+        Raises:
+            Exception: what the last model that could be asked raised.
+        """
+        self._shared.notice_fork()
+        run = Run(self.strategy, len(self.names), asked, self._weight, self._tell_once)
+        try:
+            index, why = yield from run.choose(self._policy, embedding)
+        except BaseException:
+            self._count(asked, run.bill, None)
+            raise
+        self._count(asked, run.bill, index)
+        mark = {
+            "model": self.names[index],
+            "why": why,
+            "cost_usd": run.bill.cost_usd,
+            "calls": [self.names[one] for one in run.bill.calls],
+        }
+        if run.open is not None:
+            key = os.urandom(16)
+            self._shared.open(key, *run.open)
+            mark["id"] = key.hex()
+        return mark
+
+    def embed(self, question: str) -> Sequence[float] | None:
+        """The embedding of a question, if the strategy embeds; without one, its words are hashed."""
+        if not isinstance(self.strategy, Learned) or self.strategy.embed is None:
+            return None
+        return self.strategy.embed(question)
+
+    async def aembed(self, question: str) -> Sequence[float] | None:
+        """`embed` in a thread, since it may ask a provider."""
+        if not isinstance(self.strategy, Learned) or self.strategy.embed is None:
+            return None
+        import asyncio
+
+        return await asyncio.to_thread(self.embed, question)
+
+    def _weight(self, index: int, told: Told) -> float:
+        """What a call weighs: dollars, given or as priced; else its seconds."""
+        if self._costs is not None:
+            return self._costs[index]
+        return told.seconds * USD_PER_SECOND if told.cost_usd is None else told.cost_usd
+
+    def _count(self, asked: Asked, bill: Bill, index: int | None) -> None:
+        sums: dict[str, float] = {"spent": bill.weight}
+        for one in bill.calls:
+            sums[f"asked.{one}"] = sums.get(f"asked.{one}", 0.0) + 1
+        for one in bill.failed:
+            sums[f"failed.{one}"] = 1.0
+        for one, told in bill.answers.items():
+            sums |= cost_sums(one, asked.characters, self._weight(one, told))
+        if index is not None:
+            sums |= {"requests": 1.0, f"answered.{index}": 1.0, "always": self._always(asked, bill)}
+            sums["escalated"] = float(bill.unused > 0 or (bool(bill.failed) and index not in bill.failed))
+        self._shared.add(sums)
+
+    def _always(self, asked: Asked, bill: Bill) -> float:
+        """What the last model would have cost: its call, or what one is expected to cost."""
+        if self._last in bill.answers:
+            return self._weight(self._last, bill.answers[self._last])
+        if self._costs is not None:
+            return self._costs[self._last]
+        with self._shared.lock:
+            known = self._shared.known.cost(self._last, asked.characters)
+        return bill.weight if known is None else known
+
+    def _tell_once(self, what: str, why: Exception) -> None:
+        """Warn of something, of each kind once."""
+        logger.log(logging.DEBUG if what in self._told else logging.WARNING, "askonce: %s: %s", what, why)
+        self._told.add(what)
+
+    # -- for applications --------------------------------------------------------------------------------------
+
+    def feedback(self, mark: Any, *, wrong: bool) -> bool:
+        """Take in what the application says of an answer.
+
+        Args:
+            mark: what the answer carries under ``askonce``.
+            wrong: whether it was.
+
+        Returns:
+            whether something was learned: not of the last model's answers, nor twice of one.
+
+        Raises:
+            ConfigError: the strategy learns nothing from that.
+            StoreError: the store failed; try again.
+        """
+        if self._policy is None or not self._policy.has_floor:
+            raise ConfigError("only Learned with a judge, or with feedback=True, learns from feedback")
+        key = mark.get("id") if isinstance(mark, dict) else None
+        if not isinstance(key, str):
+            return False
+        found = self._shared.settle(bytes.fromhex(key))
+        if found is not None:
+            self._policy.answered(found.learner, found.x, wrong)
+        return found is not None
+
+    def stats(self) -> RoutingStats:
+        """What was asked, paid and saved."""
+        quality, at_least = (None, None) if self._policy is None else self._policy.quality()
+        with self._shared.lock:
+            sums = self._shared.known.sums
+
+            def by_name(kind: str) -> dict[str, int]:
+                return {name: round(sums[f"{kind}.{at}"]) for at, name in enumerate(self.names)}
+
+            return RoutingStats(
+                requests=round(sums["requests"]),
+                calls=by_name("asked"),
+                answers=by_name("answered"),
+                failures=by_name("failed"),
+                escalated=round(sums["escalated"]),
+                audits=round(sums["audits"]),
+                spent_usd=sums["spent"],
+                always_last_usd=sums["always"],
+                quality=quality,
+                quality_at_least=at_least,
+                store=None if self._policy is None else ("up" if self._shared.up else "down"),
+            )
+
+    def sync(self) -> None:
+        """Publish what was learned and take in what others learned, now and not within a second."""
+        self._shared.sync()
+
+    def close(self) -> None:
+        """Publish what was learned, and end the thread that does so."""
+        self._finalizer()
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names with a number where two models have the same one."""
+    return tuple(
+        name if list(names).count(name) == 1 else f"{name} ({list(names)[: at + 1].count(name)})"
+        for at, name in enumerate(names)
+    )
