@@ -18,7 +18,7 @@ Ids count nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from itertools import accumulate
@@ -121,6 +121,15 @@ class Chain:
     def ends(self) -> list[int]:
         """The tokens up to the end of each segment."""
         return list(accumulate(segment.tokens for segment in self.segments))
+
+    def scaled(self, tokens: int) -> Chain:
+        """The same chain when its whole length became known, its estimates scaled to it."""
+        if self.exact or tokens <= 0 or not self.tokens or tokens == self.tokens:
+            return self
+        factor = tokens / self.tokens
+        segments = tuple(replace(one, tokens=round(one.tokens * factor)) for one in self.segments)
+        steps = tuple(round(at * factor) for at in self.step_tokens)
+        return replace(self, segments=segments, step_tokens=steps)
 
     @cached_property
     def family(self) -> str:

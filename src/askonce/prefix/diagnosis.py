@@ -241,7 +241,8 @@ def _not_read(chain: Chain, history: History, rule: Rule, sofar: int, machine: i
         return _Loss(Cause.TOO_SHORT, shared)
     if machine and (other := _on_other_machines(chain, history, rule, machine, now)) > sofar:
         return _Loss(Cause.OVERFLOWED, other)
-    return _unread_entry(chain, rule, [one for one in entries if sofar < one[0] <= shared], shared, now)
+    least = max(sofar + 1, rule.minimum_tokens)
+    return _unread_entry(chain, rule, [one for one in entries if least <= one[0] <= shared], shared, now)
 
 
 def _running(found: tuple[Sent, int]) -> bytes:

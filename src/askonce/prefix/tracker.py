@@ -227,8 +227,10 @@ class PrefixTracker:
         return counter
 
     def _finished(self, call: Call, usage: Usage | None, seconds: float) -> Diagnosis:
-        chain, sent, rule = call.chain, call._sent, call.rule
+        sent, rule = call._sent, call.rule
         assert rule is not None and call._available_at is not None
+        chain = call.chain.scaled(usage.input_tokens if usage is not None else 0)
+        sent = Sent(chain, sent.at, sent.application)
         with self.history.lock:
             diagnosis = diagnose(
                 chain, self.history, rule, usage, sent.at, machine=call._machine, prediction=call.prediction
