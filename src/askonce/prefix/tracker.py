@@ -368,7 +368,7 @@ def _lost_usd(model: str, diagnosis: Diagnosis) -> float | None:
     whole, read, written = diagnosis.input_tokens, diagnosis.read_tokens, diagnosis.written_tokens
     lost = min(lost, whole - read)
     paid = _price(model, whole, read, written)
-    better = _price(model, whole, read + lost, max(0, min(written, whole - read - lost)))
+    better = _price(model, whole, read + lost, max(0, written - lost))
     return None if paid is None or better is None else max(0.0, paid - better)
 
 
