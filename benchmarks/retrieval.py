@@ -110,6 +110,10 @@ def exact(rows: np.ndarray, questions: np.ndarray) -> np.ndarray:
     return np.take_along_axis(best, order, axis=1)
 
 
+def similarities(rows: np.ndarray, questions: np.ndarray, found: np.ndarray) -> np.ndarray:
+    return np.einsum("qkd,qd->qk", rows[found], questions)
+
+
 def staying(
     rows: np.ndarray, questions: np.ndarray, found: np.ndarray, added: np.ndarray, margin: float
 ) -> np.ndarray:
@@ -143,7 +147,9 @@ def nearness(seeds: int) -> list[tuple[str, ...]]:
             before = before or fresh
             for (search, found), margin in product(before.items() if count else (), MARGINS):
                 stays = staying(rows, questions, found, rows[len(there) : end], margin)
-                differ = (fresh[search] != found).any(axis=1) & stays
+                # By similarity, since some texts are there twice, and either may be found.
+                moved = similarities(rows, questions, fresh[search]) - similarities(rows, questions, found)
+                differ = (abs(moved) > 1e-6).any(axis=1) & stays
                 shares = (stays.mean(), differ.sum() / max(stays.sum(), 1))
                 seen.setdefault((search, count, margin), []).append(shares)
     return [

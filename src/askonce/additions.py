@@ -22,7 +22,7 @@ ADDED = b"+"
 
 _NEAR = b"~"
 _EVENT_BYTES = 512_000
-_HELD_BYTES = 16_000_000
+_HELD_BYTES = 8_000_000
 _ROUNDING = 2**-11 + 2**-12
 """By how much a similarity may be wrong: of numbers of 16 bits, and of lengths that are not quite one."""
 _UNIT = 1e-4
