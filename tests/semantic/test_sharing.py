@@ -73,3 +73,15 @@ def test_who_missed_notes_begins_anew(tmp_path: Path, monkeypatch: pytest.Monkey
         sharing_of_other._position = 1  # as if the notes after it were gone
         other.settle()
         assert semantic_hit(Desk(other))
+
+
+def test_the_saved_index_of_a_store_that_was_lost_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    with Cache(f"sqlite:///{path}", semantic=semantic()) as cache:
+        Desk(cache).work(400)
+    for file in tmp_path.glob("cache.db*"):
+        file.unlink()
+    with Cache(f"sqlite:///{path}", semantic=semantic()) as cache:
+        Desk(cache).ask("where is my refund?")
+        assert cache.settle()
+        assert cache.stats().semantic.questions == 1  # type: ignore[union-attr]

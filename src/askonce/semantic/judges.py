@@ -14,7 +14,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import cachebox
 
 from askonce import keys
 from askonce.control import control
@@ -24,6 +26,10 @@ from askonce.pricing import cost_usd
 from askonce.semantic.embedding import Embedder
 from askonce.semantic.values import Comparison
 from askonce.semantic.words import read
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 logger = logging.getLogger("askonce")
 
@@ -39,17 +45,22 @@ def judged(judge: Judge, comparison: Comparison) -> bool | None:
         if not (verdict is None or isinstance(verdict, bool)):
             raise TypeError(f"a judge says True, False or None, and not a {type(verdict).__name__}")
     except Exception as error:
-        kind = (getattr(judge, "__qualname__", type(judge).__qualname__), type(error).__name__)
-        if kind not in _told:
-            _told.add(kind)
-            logger.warning("askonce: a judge of answers fails, and nothing is learned from it: %s: %s", *kind)
+        _tell_once(getattr(judge, "__qualname__", type(judge).__qualname__), error)
         return None
     return verdict
+
+
+def _tell_once(judge: str, error: Exception) -> None:
+    kind = judge, type(error).__name__
+    if kind not in _told:
+        _told.add(kind)
+        logger.warning("askonce: a judge of answers fails: %s: %s", *kind)
 
 
 # -- texts -----------------------------------------------------------------------------------------------------
 
 _FEWEST_WORDS = 5
+_REMEMBERED_VECTORS = 1000
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 _QUOTED = re.compile(r"\"[^\"\n]+\"|“[^”\n]+”|«[^»\n]+»|(?<!\w)'[^'\n]+'(?!\w)")
 _MARKUP = re.compile(r"\*\*|__|^[ \t]*(?:#{1,6}|[-*+•]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
@@ -100,12 +111,13 @@ class SameAnswer:
         known = embeddings is None or isinstance(embeddings, Embedder)
         self._embedder: Embedder | None = embeddings if known else Embedder(embeddings)
         self._threshold = threshold
+        self._vectors: cachebox.LRUCache[str, NDArray[np.float32]] = cachebox.LRUCache(_REMEMBERED_VECTORS)
 
     def __call__(self, comparison: Comparison) -> bool | None:
         """Whether both answers say the same; ``None`` if one is empty, or differs and there are no embeddings.
 
-        Raises:
-            Exception: whatever the embeddings raise.
+        Answers that cannot be embedded, since they are too long for instance, are not the same: only then is what
+        is learned on the safe side.
         """
         settled, verdict = _told_by_text(comparison)
         if settled:
@@ -115,7 +127,19 @@ class SameAnswer:
             return False
         if self._embedder is None:
             return None
-        return float(self._embedder.embed(fresh) @ self._embedder.embed(known)) >= self._threshold
+        try:
+            cosine = float(self._vector(self._embedder, fresh) @ self._vector(self._embedder, known))
+        except Exception as error:
+            _tell_once("SameAnswer", error)
+            return False
+        return cosine >= self._threshold
+
+    def _vector(self, embedder: Embedder, answer: str) -> NDArray[np.float32]:
+        """An answer's vector; those seen lately are remembered, since a known answer is compared many times."""
+        vector = self._vectors.get(answer)
+        if vector is None:
+            vector = self._vectors[answer] = embedder.embed(answer)
+        return vector
 
 
 # -- a model as a judge ----------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from askonce.semantic.values import Comparison, Known, Question
 
 logger = logging.getLogger("askonce")
 
-_MOST_LESSONS = 1000
+_MOST_LESSONS = 10_000
 """More fresh answers than this do not wait for the judge; those beyond teach nothing."""
 _MOST_CONTENTS = 100_000
 
@@ -117,7 +117,7 @@ class Learning:
         if decision is None or decision.known is None:
             return None
         verdict = self._compare(lesson, decision.known)
-        if verdict is not None:
+        if verdict is not None and decision.action != "serve":  # it was to be served, and the store failed
             self._rule.learn(decision, verdict)
         if verdict:
             return decision.known.answer

@@ -160,14 +160,23 @@ class Sharing:
                 position = snapshot.position
             except CodecError as error:
                 logger.warning("askonce: what was learned of questions cannot be read, and begins anew: %s", error)
-        if self._file is not None and self._index is not None and not len(self._index):
-            complete = index_file.load(self._index, self._file, name=self._log, codec=self._codec)
-            if complete is not None:
-                position = min(position, complete)
-                with self._lock:
-                    for namespace in self._index.namespaces():
-                        self._loading.setdefault(namespace, Loading()).done = True
-        self._position = position
+        complete = self._load_index()
+        self._position = position if complete is None else min(position, complete)
+
+    def _load_index(self) -> int | None:
+        """Begin with the index that a process before left; returns up to where in the log it is complete."""
+        if self._file is None or self._index is None or len(self._index):
+            return None
+        complete = index_file.load(self._index, self._file, name=self._log, codec=self._codec)
+        if complete is None:
+            return None
+        page: LogPage = self._guard.call(self._guard.store.log_read, self._log, complete)
+        for namespace in self._index.namespaces():
+            if page.truncated or page.head < complete:  # of a store that was lost, or too long ago
+                self._index.remove_namespace(namespace)
+            else:
+                self._loading.setdefault(namespace, Loading()).done = True
+        return complete if len(self._index) else None
 
     def _take_new(self) -> None:
         """Write down what is new, as a note that is to be sent."""

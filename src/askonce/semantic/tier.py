@@ -97,7 +97,7 @@ class SemanticTier:
         self._embedder = Embedder(settings.embeddings, settings.model)
         self._log = f"{namespace}:semantic:{self._embedder.identity}"
         self._codec, self._file = codec, _index_file(guard.store.url, self._log)
-        self._judge = settings.judge or SameAnswer(settings.embeddings)
+        self._judge = settings.judge or SameAnswer(self._embedder)
         self._told: set[str] = set()
         self._server: ServerIndex | None = None
         if settings.search == "server":
