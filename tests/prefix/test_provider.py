@@ -8,9 +8,10 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from genai_prices import Usage, calc_price
 
 from askonce.testing import FakeClock
-from tests.support.provider import Answer, Call, Provider, count
+from tests.support.provider import MODELS, Answer, Call, Model, Provider, count
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 TOOL_TOKENS = 37  # {"type":"function","function":{"name":"look","parameters":{"type":"object"}}}
@@ -342,3 +343,18 @@ def test_the_responses_of_tools_go_on_from_the_call(provider: Provider, gpt: ope
         assert usage
         details = usage.input_tokens_details
         assert (details.cached_tokens, details.cache_write_tokens) == (read, written)
+
+
+# --- Money ----------------------------------------------------------------------------------------
+
+PRICED_AS = {"gpt-5.6": "gpt-5.6-sol", "claude-opus-4": "claude-opus-4-1", "claude-sonnet-4": "claude-sonnet-4-5"}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.family)
+def test_prices_are_those_that_are_published(model: Model) -> None:
+    provider = "anthropic" if model.rule == "marks" else "openai"
+    usage = Usage(input_tokens=1000, cache_read_tokens=500, cache_write_tokens=200, output_tokens=70)
+    price = calc_price(usage, PRICED_AS.get(model.family, model.family), provider_id=provider)
+    written = {"marks": {"5m": 200}, "boundaries": {"30m": 200}, "steps": {}}[model.rule]
+    uncached = 300 if written else 500
+    assert float(price.total_price) == pytest.approx(model.cost_usd(uncached, 500, written, 70))
