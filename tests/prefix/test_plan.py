@@ -1,0 +1,141 @@
+"""Plans are the cheapest there are: against other rules, against all sets of marks, and played by the rule."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from askonce.prefix.chain import chain_of
+from askonce.prefix.history import Sent
+from askonce.prefix.plan import Mark, cost_of, marked, plan, replayed, rules_of_others
+from askonce.prefix.rules import Rule, rule_for
+from askonce.prefix.statistics import ChainStatistics, statistics_of
+from askonce.prefix.tokens import GivenCounter
+
+COUNTER = GivenCounter(lambda text: len(text.split()))
+
+
+def rule_of(provider: str = "anthropic", model: str = "claude-sonnet-4-5", **changes: Any) -> Rule:
+    rule = rule_for(provider, model)
+    assert rule is not None
+    return msgspec.structs.replace(rule, **changes)
+
+
+CLAUDE = rule_of(minimum_tokens=100)
+GPT = rule_of("openai", "gpt-5.6", minimum_tokens=100)
+
+
+def words(number: int, seed: object) -> str:
+    return f"{seed} " * number
+
+
+def request(at: float, tools: list[str], system: list[str], messages: list[str], rule: Rule = CLAUDE) -> Sent:
+    said = [
+        {"role": ("user", "assistant")[turn % 2], "content": [{"type": "text", "text": text}]}
+        for turn, text in enumerate(messages)
+    ]
+    blocks = [{"type": "text", "text": text} for text in system]
+    model = "claude-sonnet-4-5" if rule.provider == "anthropic" else "gpt-5.6"
+    if rule.provider == "openai":
+        body: dict[str, Any] = {"messages": [{"role": "system", "content": blocks}, *said]}
+    else:
+        body = {"system": blocks, "messages": said}
+    body["tools"] = [{"name": f"tool{number}", "description": text} for number, text in enumerate(tools)]
+    return Sent(chain_of({"model": model, **body}, rule.provider, counter=COUNTER, rule=rule), at)
+
+
+@st.composite
+def workloads(draw: st.DrawFn, rule: Rule = CLAUDE) -> list[Sent]:
+    """Conversations of one application, some of whose parts change, with gaps from seconds to hours."""
+    chance = random.Random(draw(st.integers(0, 2**32)))
+    length = draw(st.sampled_from([5, 30, 110, 500]))
+    volatile = draw(st.lists(st.sampled_from([0.0, 0.05, 0.5, 1.0]), min_size=5, max_size=5))
+    gap = draw(st.sampled_from([10.0, 120.0, 280.0, 900.0, 3000.0]))
+    goes_on = draw(st.sampled_from([0.0, 0.2, 0.5, 0.9]))
+    at, conversations, sent = 0.0, list[list[str]](), list[Sent]()
+    for _ in range(draw(st.integers(1, 40))):
+        at += chance.expovariate(1 / gap)
+
+        def part(index: int) -> str:
+            changed = chance.random() if chance.random() < volatile[index] else 0
+            return words(length if index else 20, f"{index}-{changed}")
+
+        if conversations and chance.random() < goes_on:
+            said = chance.choice(conversations)
+            said += [words(chance.choice([3, 80]), chance.random()) for _ in range(2 * chance.choice([1, 1, 12]))]
+        else:
+            conversations.append(said := [part(4)])
+        sent.append(request(at, [part(0), part(1)], [part(2), part(3)], said, rule))
+    return sent
+
+
+def all_marks(statistics: ChainStatistics) -> Iterator[tuple[Mark, ...]]:
+    """All that a provider takes: no more than it allows, and lifetimes that do not grow."""
+    rule = statistics.rule
+    seconds = {one.name: one.idle_seconds for one in rule.lifetimes}
+
+    def longer(marks: tuple[Mark, ...]) -> Iterator[tuple[Mark, ...]]:
+        yield marks
+        if len(marks) == rule.most_marks:
+            return
+        before = marks[-1] if marks else None
+        for slot, name in itertools.product(statistics.slots, seconds):
+            ordered = before is None or seconds[name] <= seconds[before.lifetime]
+            if ordered and (before.slot if before else None, slot, name) in statistics.spans:
+                yield from longer((*marks, Mark(slot, name)))
+
+    return longer(())
+
+
+def paid(sent: list[Sent], marks: tuple[Mark, ...], rule: Rule = CLAUDE) -> float:
+    """What the requests cost with these marks, played by the rule."""
+    return replayed((replace(one, chain=marked(one.chain, marks, rule)) for one in sent), rule)
+
+
+@settings(max_examples=40, deadline=None)
+@given(workloads())
+def test_a_plan_is_never_dearer_than_other_rules(sent: list[Sent]) -> None:
+    statistics = statistics_of(sent, CLAUDE)
+    marks = plan(statistics).marks
+    expected = cost_of(statistics, marks)
+    assert paid(sent, marks) <= expected + 1e-6
+    for name, others in rules_of_others(CLAUDE).items():
+        assert expected <= cost_of(statistics, others), name
+        assert paid(sent, marks) <= paid(sent, others) + 1e-6, name
+
+
+@settings(max_examples=20, deadline=None)
+@given(workloads(GPT))
+def test_so_it_is_where_the_provider_sets_breakpoints_too(sent: list[Sent]) -> None:
+    statistics = statistics_of(sent, GPT)
+    marks = plan(statistics).marks
+    assert paid(sent, marks, GPT) <= cost_of(statistics, marks) + 1e-6
+    for name, others in rules_of_others(GPT).items():
+        assert cost_of(statistics, marks) <= cost_of(statistics, others), name
+
+
+@settings(max_examples=15, deadline=None)
+@given(workloads(), st.sampled_from([1, 2, 3]))
+def test_no_set_of_marks_is_cheaper(sent: list[Sent], most: int) -> None:
+    statistics = statistics_of(sent, msgspec.structs.replace(CLAUDE, most_marks=most))
+    best = min(cost_of(statistics, marks) for marks in all_marks(statistics))
+    assert cost_of(statistics, plan(statistics).marks) == pytest.approx(best)
+
+
+@settings(max_examples=30, deadline=None)
+@given(workloads(), st.data())
+def test_the_expected_cost_of_marks_on_tools_and_system_prompt_is_what_is_paid(sent: list[Sent], data: Any) -> None:
+    statistics = statistics_of(sent, CLAUDE)
+    head = [one for one in statistics.slots if one.level != "messages"]
+    slots = sorted(data.draw(st.sets(st.sampled_from(head), max_size=4)), key=statistics.slots.index)
+    hours = data.draw(st.integers(0, len(slots)))
+    marks = tuple(Mark(slot, "1h" if number < hours else "5m") for number, slot in enumerate(slots))
+    assert paid(sent, marks) == pytest.approx(cost_of(statistics, marks))
