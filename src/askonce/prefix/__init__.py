@@ -8,7 +8,8 @@ From the ground up:
     chain        blocks -> segments with running digests and lengths
     prediction   chain + rule + what the provider keeps -> what is read and written
     history      what was sent lately, in memory;  exchange  shares it with other processes
-    diagnosis    why a request read no more;  difference  the smallest difference of two texts
+    losses       what could have been read and was not;  difference  the smallest difference of two texts
+    diagnosis    what became of a request, and why;  costs  what was lost in money
     aggregates   sums for reports
     tracker      joins them: `PrefixTracker`
 """

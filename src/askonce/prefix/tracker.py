@@ -12,7 +12,6 @@ Adapters do this for LangChain and LlamaIndex (``askonce.langchain.PrefixTracker
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
@@ -38,15 +37,16 @@ from askonce.prefix.aggregates import (
     shown_label,
 )
 from askonce.prefix.chain import Chain, chain_of
-from askonce.prefix.diagnosis import Cause, Diagnosis, diagnose, too_many_marks
+from askonce.prefix.costs import lost_usd_of
+from askonce.prefix.diagnosis import Diagnosis, diagnose
 from askonce.prefix.exchange import Exchange
 from askonce.prefix.history import MOST_KNOWN, History, Sent
+from askonce.prefix.losses import Cause, too_many_marks
 from askonce.prefix.prediction import NOTHING, Prediction, predict
 from askonce.prefix.regression import Regression
 from askonce.prefix.rules import Rule, rule_for
 from askonce.prefix.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_counter
 from askonce.prefix.wire import request_of
-from askonce.pricing import cost_usd
 from askonce.stores import Store, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS
 
@@ -267,7 +267,7 @@ class PrefixTracker:
 
     def _count(self, sent: Sent, diagnosis: Diagnosis, rule: Rule, segments: list[SegmentSums]) -> None:
         chain = sent.chain
-        lost_usd = _lost_usd(chain.model, diagnosis)
+        lost_usd = lost_usd_of(chain.model, diagnosis)
         example = diagnosis.difference
         row = Sums(
             application=sent.application,
@@ -358,35 +358,3 @@ def _close(exchange: Exchange, owned: Store | None) -> None:
     exchange.close()
     if owned is not None:
         owned.close()
-
-
-def _lost_usd(model: str, diagnosis: Diagnosis) -> float | None:
-    """What the lost tokens cost more than if they had been read, in US dollars; ``None`` if no price is known."""
-    lost = diagnosis.lost_tokens
-    if not lost:
-        return 0.0
-    whole, read, written = diagnosis.input_tokens, diagnosis.read_tokens, diagnosis.written_tokens
-    lost = min(lost, whole - read)
-    paid = _price(model, whole, read, written)
-    better = _price(model, whole, read + lost, max(0, written - lost))
-    return None if paid is None or better is None else max(0.0, paid - better)
-
-
-_LONG_PROMPT = 100_000
-"""From about here on some models cost more for each token."""
-
-
-def _price(model: str, whole: int, read: int, written: int) -> float | None:
-    if whole >= _LONG_PROMPT:
-        return cost_usd(model, Usage(whole, 0, read, written))
-    prices = _prices(model)
-    return None if prices is None else prices[0] * (whole - read - written) + prices[1] * read + prices[2] * written
-
-
-@functools.lru_cache(maxsize=256)
-def _prices(model: str) -> tuple[float, float, float] | None:
-    """US dollars for one input token of a short prompt: computed, read, written."""
-    computed, read, written = (cost_usd(model, Usage(1000, 0, *parts)) for parts in ((0, 0), (1000, 0), (0, 1000)))
-    if computed is None or read is None or written is None:
-        return None
-    return computed / 1000, read / 1000, written / 1000
