@@ -225,7 +225,8 @@ class Exchange:
                 self._turn_once()
             except Exception:
                 logger.exception("askonce: a prefix tracker could not share what was sent")
-            time.sleep(_EVERY_SECONDS)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, timeout=_EVERY_SECONDS)
 
     def _turn_once(self) -> None:
         with self._turn:

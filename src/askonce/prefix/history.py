@@ -18,7 +18,7 @@ from askonce.prefix.rules import Rule
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
-MOST_KNOWN = 50_000
+MOST_KNOWN = 20_000
 RATE_SECONDS = 60.0
 _MOST_TIMES = 512
 
@@ -50,12 +50,12 @@ class History:
     """The requests of the last while, as far as this process knows them. Thread-safe.
 
     Args:
-        most: how many prefixes are remembered; entries of the provider's cache twice as many.
+        most: how many prefixes are remembered; entries of the provider's cache five times as many.
     """
 
     def __init__(self, most: int = MOST_KNOWN) -> None:
         self.lock = threading.RLock()
-        self._entries: Recent[bytes, Entry] = Recent(2 * most)
+        self._entries: Recent[bytes, Entry] = Recent(5 * most)
         self._prefixes: Recent[bytes, tuple[Sent, int]] = Recent(most)  # scope + running
         self._contents: Recent[bytes, tuple[Sent, int]] = Recent(most)
         self._segments: Recent[bytes, Sent] = Recent(most)

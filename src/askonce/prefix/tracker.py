@@ -130,7 +130,7 @@ class PrefixTracker:
         encryption_keys: as for `askonce.Cache`; they seal the differences in the store.
         count_tokens: the tokens of a text.
         on_diagnosis: told of each diagnosis and its request.
-        most: how many prefixes are remembered in memory, some 1 kB each.
+        most: how many prefixes are remembered in memory, some 2 kB each.
         timeout_seconds: how long the store may take for one call.
         clock: seconds since the epoch.
 
