@@ -14,7 +14,8 @@ policy    base                weight         meaning
 gdsf      inflation ``L``     cost / size    Greedy-Dual-Size-Frequency (Cherkasova, HPL-98-69R1, 1998):
                                              keep what is dear to make again, small and asked often
 lec       0                   cost           least expected cost (Zhu et al., NeurIPS 2023)
-lfu       0                   1              least frequently used
+lfu       now / 2^33          1              least frequently used; of equals the least recently used, since
+                                             the base stays below 1 until the year 2242
 lru       now                 0              least recently used
 ttl       expiry              0              nearest to its expiry; what never expires goes last
 ========  ==================  =============  ==========================================================
@@ -50,6 +51,8 @@ AdmissionName = Literal["always", "worth"]
 
 NEVER = 1e15
 """The priority base of an entry without expiry under ``ttl``: later than any date in seconds."""
+RECENCY = 2.0**-33
+"""What a second weighs under ``lfu``, where it only decides between entries of equal hits."""
 DEAREST = 1e12
 """What costs more than this is weighed as if it cost so much."""
 
@@ -74,9 +77,15 @@ class Policy(Enum):
             return inflation
         if self is Policy.LRU:
             return now
+        if self is Policy.LFU:
+            return now * RECENCY
         if self is Policy.TTL:
             return NEVER if expires_at is None else expires_at
         return 0.0
+
+    def judged_base(self, *, inflation: float, expires_at: float | None) -> float:
+        """The first term of a newcomer's priority when its worth is judged: being new is worth nothing."""
+        return self.base(inflation=inflation, now=0.0, expires_at=expires_at)
 
     def weight(self, *, cost: float, size_bytes: int) -> float:
         """The factor of ``hits``.

@@ -470,7 +470,15 @@ class Way:
     async def _put(self, face: Inline, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         if not entries:
             return
+        if self._frequencies is not None:
+            for request in requests:
+                self._frequencies.add(request.key)
         records = [self._record(request, entry) for request, entry in zip(requests, entries, strict=True)]
+        if self._accesses is not None:
+            for entry, record in zip(entries, records, strict=True):
+                size_bytes, cost = len(record.value), _cost(entry)
+                self._accesses.add(entry.created_at, requests[0].namespace, record.key, size_bytes, cost)
+            self.hits.stir()
         try:
             evicted = await face.call("put", requests[0].namespace, records, self._budget)
         except Down:
@@ -487,20 +495,13 @@ class Way:
 
     def _record(self, request: Request, entry: Entry) -> Record:
         value = self._codec.encode(entry, bound_to=request.place)
-        cost, hits = _cost(entry), 1
-        if self._frequencies is not None:
-            self._frequencies.add(request.key)
-            hits = self._frequencies[request.key]
-        if self._accesses is not None:
-            self._accesses.add(entry.created_at, request.namespace, request.key, len(value), cost)
-            self.hits.stir()
         return Record(
             key=request.key,
             value=value,
             expires_at=self._freshness.expires_at(entry.fresh_until),
-            weight=self._budget.policy.weight(cost=cost, size_bytes=len(value)),
+            weight=self._budget.policy.weight(cost=_cost(entry), size_bytes=len(value)),
             tags=entry.tags,
-            hits=hits,
+            hits=max(self._frequencies[request.key], 1) if self._frequencies else 1,
         )
 
     def _replace(self, namespace: str, key: bytes, entry: Entry) -> int:

@@ -50,6 +50,7 @@ def run(name: str, *arguments: str) -> str:
         ("embeddings.py", ["Monday: 3 of 3", "Tuesday: 1 of 3", "Nearest to the question: I forgot my password"]),
         ("control.py", ["1 answer with the tag is invalidated"]),
         ("semantic.py", ["matched: ", "answered from the cache, 0 wrongly", "asked for: 2% at most"]),
+        ("simulate.py", ["5000 requests would have cost $", "eviction='gdsf'", "no cache can save more"]),
         ("encryption.py", ["again: ", "(from the cache)", "Readable in the file: False"]),
     ],
 )

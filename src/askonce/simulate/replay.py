@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from askonce.eviction import Budget, Policy
@@ -81,25 +80,29 @@ class _Space:
             entries, size_bytes = entries - 1, size_bytes - held.size
         return rows
 
-    def put(self, key: int, size: int, weight: float, hits: int, base: Callable[[float], float]) -> bool:
+    def put(self, key: int, size: int, weight: float, hits: int, now: float, expires_at: float | None) -> bool:
         """Store an entry if it is to be; returns whether it was."""
         if not self.budget.admits(size):
             return False
+        policy = self.budget.policy
+        judged = policy.judged_base(inflation=self.inflation, expires_at=expires_at)
         rows, worth = self.victims(size), hits * weight
-        if rows and self.budget.selects and base(self.inflation) + worth <= rows[-1][0]:
+        if rows and self.budget.selects and judged + worth <= rows[-1][0]:
             for row in rows:
                 heapq.heappush(self.heap, row)
-            if self.budget.policy.inflates:
+            if policy.inflates:
                 self.inflation += worth / len(self.held)
             self.evicted += 1
             return False
         for priority, victim in rows:
             self.remove(victim)
-            if self.budget.policy.inflates:
+            if policy.inflates:
                 self.inflation = max(self.inflation, priority)
         self.evicted += len(rows)
-        priority = base(self.inflation) + worth
-        self.held[key] = _Held(size, math.inf, weight, hits, priority)
+        priority = policy.base(inflation=self.inflation, now=now, expires_at=expires_at) + worth
+        self.held[key] = _Held(size, math.inf if expires_at is None else expires_at, weight, hits, priority)
+        if expires_at is not None:
+            self.expiries.append((expires_at, key))
         self.size_bytes += size
         heapq.heappush(self.heap, (priority, key))
         return True
@@ -136,15 +139,8 @@ def replay(trace: Trace, budget: Budget, ttl_seconds: float | None = None) -> Ou
                 base = policy.base(inflation=space.inflation, now=now, expires_at=None)
                 held.priority = base + held.hits * held.weight
             continue
-
-        def base_of(inflation: float, now: float = now, expires_at: float | None = expires_at) -> float:
-            return policy.base(inflation=inflation, now=now, expires_at=expires_at)
-
         weight = policy.weight(cost=cost, size_bytes=size)
-        stored = space.put(key, size, weight, seen[key] if budget.selects else 1, base_of)
-        if stored and expires_at is not None:
-            space.held[key].expires_at = expires_at
-            space.expiries.append((expires_at, key))
+        space.put(key, size, weight, seen[key] if budget.selects else 1, now, expires_at)
     return Outcome(hits, saved, space.evicted)
 
 

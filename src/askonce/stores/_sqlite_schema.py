@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from askonce.eviction import NEVER, Policy
+from askonce.eviction import NEVER, RECENCY, Policy
 
 APPLICATION_ID = 0x61736B31  # "ask1": `file cache.db` and we tell our files by it
 FORMAT = 1
@@ -70,13 +70,15 @@ SAVE_SPACE = "UPDATE space SET inflation = ?, entries = ?, size_bytes = ? WHERE 
 
 INSERT = """INSERT INTO entry (space, key, expires_at, priority, weight, hits, size_bytes, tagged, value)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+OVERWRITE = """UPDATE entry SET key = ?, expires_at = ?, priority = ?, weight = ?, hits = ?, size_bytes = ?,
+    tagged = ?, value = ? WHERE id = ?"""
 _GONE = "RETURNING id, size_bytes, tagged, priority, expires_at"
 DELETE = f"DELETE FROM entry WHERE space = ? AND key = ? {_GONE}"
 DELETE_TAGGED = f"DELETE FROM entry WHERE id IN (SELECT entry FROM tag WHERE space = ? AND name = ?) {_GONE}"
 DELETE_EXPIRED = f"""DELETE FROM entry WHERE id IN
     (SELECT id FROM entry WHERE space = ? AND expires_at <= ? ORDER BY expires_at LIMIT ?) {_GONE}"""
-DELETE_LOWEST = f"""DELETE FROM entry WHERE id =
-    (SELECT id FROM entry WHERE space = ? ORDER BY priority, key LIMIT 1) {_GONE}"""
+FIND_LOWEST = "SELECT id, size_bytes, tagged, priority FROM entry WHERE space = ? ORDER BY priority, key LIMIT 1"
+DELETE_ENTRY = "DELETE FROM entry WHERE id = ?"
 LOWEST = "SELECT priority, size_bytes FROM entry WHERE space = ? ORDER BY priority, key"
 CLEAR = "DELETE FROM entry WHERE space = ?"
 CLEAR_TAGS = "DELETE FROM tag WHERE space = ?"
@@ -86,7 +88,7 @@ DELETE_TAGS = "DELETE FROM tag WHERE entry = ?"
 _BASE = {
     Policy.GDSF: ":inflation",
     Policy.LEC: "0.0",
-    Policy.LFU: "0.0",
+    Policy.LFU: f":now * {RECENCY!r}",
     Policy.LRU: ":now",
     Policy.TTL: f"coalesce(expires_at, {NEVER!r})",
 }

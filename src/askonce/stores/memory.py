@@ -132,7 +132,7 @@ class MemoryStore(Store):
                 space.remove(record.key)
                 if budget.admits(len(record.value)):
                     victims = space.lowest(budget, 1, len(record.value))
-                    if budget.selects and victims and self._refuse(space, record, victims, budget.policy, now):
+                    if budget.selects and victims and self._refuse(space, record, victims, budget.policy):
                         evicted += 1
                         continue
                     evicted += self._evict(space, victims, budget.policy)
@@ -140,11 +140,9 @@ class MemoryStore(Store):
         return evicted
 
     @staticmethod
-    def _refuse(
-        space: _Space, newcomer: Record, victims: Mapping[bytes, float], policy: Policy, now: float
-    ) -> bool:
+    def _refuse(space: _Space, newcomer: Record, victims: Mapping[bytes, float], policy: Policy) -> bool:
         """Whether a newcomer is worth no more than one that would have to go; then all stay."""
-        base = policy.base(inflation=space.inflation, now=now, expires_at=newcomer.expires_at)
+        base = policy.judged_base(inflation=space.inflation, expires_at=newcomer.expires_at)
         worth = newcomer.hits * newcomer.weight
         if base + worth > max(victims.values()):
             return False

@@ -129,8 +129,7 @@ class SQLiteStore(Store):
                 if budget.selects and space.refuses(record, budget):
                     evicted += 1
                     continue
-                evicted += space.make_room(budget, 1, len(record.value))
-                space.put(record, budget.policy)
+                evicted += space.put(record, budget)
         space.save()
         return evicted
 

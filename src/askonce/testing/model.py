@@ -86,7 +86,7 @@ class StoreModel:
 
     def _base(self, record: Record, policy: Policy) -> float:
         never = NEVER if record.expires_at is None else record.expires_at
-        bases = {"gdsf": self.inflation, "lec": 0.0, "lfu": 0.0, "lru": self.clock(), "ttl": never}
+        bases = {"gdsf": self.inflation, "lec": 0.0, "lfu": self.clock() / 2**33, "lru": self.clock(), "ttl": never}
         return bases[policy.value]
 
     def _worth_it(self, newcomer: Record, budget: Budget) -> bool:
@@ -97,7 +97,8 @@ class StoreModel:
         trial.rows, trial.inflation = dict(self.rows), self.inflation
         trial._evict(budget, entries=1, size_bytes=len(newcomer.value))
         pushed_out = [self.rows[key].priority for key in self.rows.keys() - trial.rows.keys()]
-        if all(priority < self._base(newcomer, budget.policy) + worth for priority in pushed_out):
+        base = 0.0 if budget.policy is Policy.LFU else self._base(newcomer, budget.policy)
+        if all(priority < base + worth for priority in pushed_out):
             return True
         if budget.policy is Policy.GDSF:
             self.inflation += worth / held

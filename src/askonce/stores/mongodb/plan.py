@@ -79,18 +79,17 @@ class Plan:
             self.evicted += 1
             return
         self.make_room(1, size)
-        document["p"] = self._base(document) + document["h"] * document["w"]
+        base = self._budget.policy.base(inflation=self.inflation, now=self._now, expires_at=document["x"])
+        document["p"] = base + document["h"] * document["w"]
         self.come[name] = document
         self._entries += 1
         self._size_bytes += size
         heapq.heappush(self._heap, (document["p"], name))
 
-    def _base(self, document: Document) -> float:
-        return self._budget.policy.base(inflation=self.inflation, now=self._now, expires_at=document["x"])
-
     def _refuses(self, newcomer: Document) -> bool:
         """Whether a newcomer is worth no more than one that would have to go; that raises the inflation."""
         worth, victims = newcomer["h"] * newcomer["w"], set[tuple[float, str]]()
+        base = self._budget.policy.judged_base(inflation=self.inflation, expires_at=newcomer["x"])
         refused, entries, size_bytes = False, self._entries + 1, self._size_bytes + newcomer["s"]
         while self._heap and self._budget.exceeded_by(entries=entries, size_bytes=size_bytes):
             if not self._complete and not self._candidates - {name for _, name in victims}:
@@ -101,7 +100,7 @@ class Plan:
                 self._candidates.discard(row[1])
                 continue
             victims.add(row)
-            if refused := row[0] >= self._base(newcomer) + worth:
+            if refused := row[0] >= base + worth:
                 break
             entries, size_bytes = entries - 1, size_bytes - held["s"]
         for row in victims:

@@ -8,6 +8,8 @@ local inflates, selects = ARGV[2] == 'inflation', ARGV[5] == 'worth'
 -- Whether a newcomer is worth no more than one that would have to go; that raises the inflation.
 -- Also whether this is known: if not, too much has expired to sweep in one call, and the client calls again.
 local function refuses(worth, expiry, size)
+  local judged = worth -- being new is worth nothing
+  if inflates or ARGV[2] == 'expiry' then judged = base(ARGV[2], expiry) + worth end
   local held, bytes = redis.call('HLEN', records) + 1, held_bytes() + size
   while held > max_entries or bytes > max_bytes do
     if removals <= 0 then return false, false end
@@ -19,7 +21,7 @@ local function refuses(worth, expiry, size)
   while (held > max_entries or bytes > max_bytes) and rank < before do
     local lowest = redis.call('ZRANGE', priorities, rank, rank + 15, 'WITHSCORES')
     for at = 1, #lowest, 2 do
-      if tonumber(lowest[at + 1]) >= base(ARGV[2], expiry) + worth then
+      if tonumber(lowest[at + 1]) >= judged then
         if inflates then redis.call('HSET', totals, 'inflation', exact(inflation() + worth / before)) end
         return true, true
       end
