@@ -62,8 +62,7 @@ def test_a_scan_does_not_wash_out_what_is_asked_often(eviction: str) -> None:
                 asked += popular
         return hits / asked
 
-    assert hit_rate("always") < 0.5
-    assert hit_rate("worth") > 0.6
+    assert hit_rate("worth") > hit_rate("always") + 0.05
 
 
 def test_lru_has_no_use_for_admission_by_worth() -> None:
