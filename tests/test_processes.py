@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,17 @@ def ask(url: str, calls: str, seconds: float, lease_seconds: float = 30.0) -> st
         assert request is not None
         found = cache.answer(request, model, lambda text: Answer(text.encode()))
         return found.entry.payload.decode() if isinstance(found, Hit) else found
+
+
+def hit_and_wait(url: str, done: str) -> None:
+    """Ask one question fifty times, say so, and do not end."""
+    cache = Cache(url, timeout_seconds=5)
+    for _ in range(50):
+        request = cache.request(lambda: Form({"question": "why?"}))
+        assert request is not None
+        cache.answer(request, lambda: b"because", Answer)
+    Path(done).touch()
+    time.sleep(60)
 
 
 @pytest.fixture(params=["sqlite", "redis-8.2", "mongodb"])
@@ -62,3 +75,20 @@ def test_when_the_leading_process_is_killed_another_takes_over(url: str, tmp_pat
     leader.join()
     assert ask(url, str(calls), 0.0, 2.0) == "because"
     assert len(calls.read_text().splitlines()) == 2
+
+
+def test_a_crash_loses_no_hits_but_those_since_the_last_flush(tmp_path: Path) -> None:
+    file, done = tmp_path / "cache.db", tmp_path / "done"
+    process = PROCESSES.Process(target=hit_and_wait, args=(f"sqlite:///{file}", str(done)))
+    process.start()
+    while not done.exists():
+        time.sleep(0.02)
+    with closing(sqlite3.connect(file)) as connection:
+        deadline = time.monotonic() + 30
+        while connection.execute("SELECT hits FROM entry").fetchone() != (50,):  # a second after the first hit
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert connection.execute("SELECT hits FROM entry").fetchone() == (50,)
