@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
@@ -181,3 +182,32 @@ def test_a_fifth_breakpoint_is_named_when_the_provider_refuses_it(
     with pytest.raises(Exception, match="maximum of 4"):
         claude(provider, callbacks=[tracker]).invoke([system(claude), *said])
     assert [one.cause for one in diagnoses] == [Cause.TOO_MANY_MARKS]
+
+
+def test_a_model_of_another_package_is_tracked_by_the_rules_that_it_is_said_to_have(
+    clock: FakeClock, diagnoses: list[Diagnosis]
+) -> None:
+    tracker = PrefixTracker(
+        provider="vllm", count_tokens=count, clock=clock, on_diagnosis=lambda one, _: diagnoses.append(one)
+    )
+    usage: Any = {"input_tokens": 2409, "output_tokens": 1, "total_tokens": 2410}
+    read: Any = usage | {"input_token_details": {"cache_read": 2400}}
+    answers = iter([AIMessage("One.", usage_metadata=usage), AIMessage("Two.", usage_metadata=read)])
+    model = GenericFakeChatModel(messages=answers, callbacks=[tracker])
+    for question in ("One?", "Two?"):
+        called = AIMessage("", tool_calls=[{"name": "search", "args": {"places": 2}, "id": "1"}])
+        model.invoke([system(chat), called, ToolMessage("none", tool_call_id="1"), HumanMessage(question)])
+        clock.advance(1)
+    assert [one.cause for one in diagnoses] == [Cause.FIRST_SEEN, Cause.HIT]
+    assert 0 < diagnoses[1].predicted_read_tokens <= diagnoses[1].read_tokens == 2400
+
+
+def test_a_failing_tracker_does_not_fail_the_call(
+    provider: Provider, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(text: str) -> int:
+        raise RuntimeError("no tokenizer here")
+
+    tracker = PrefixTracker(count_tokens=broken, clock=clock)
+    assert chat(provider, callbacks=[tracker]).invoke("Who?").text
+    assert "cannot be tracked: no tokenizer here" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from llama_index.core import Settings
 from llama_index.core.base.llms.types import CacheControl, CachePoint, TextBlock
-from llama_index.core.llms import ChatMessage
+from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.anthropic import Anthropic
 from llama_index.llms.anthropic import utils as anthropic_messages
@@ -195,3 +195,17 @@ def test_a_chat_that_fails_is_forgotten(
     assert not diagnoses
     assert not tracker._calls
     assert not tracker._models
+
+
+def test_a_model_of_another_package_is_tracked_by_the_rules_that_it_is_said_to_have(
+    clock: FakeClock, diagnoses: list[Diagnosis]
+) -> None:
+    tracker = PrefixTracker(
+        provider="vllm", count_tokens=count, clock=clock, on_diagnosis=lambda one, _: diagnoses.append(one)
+    )
+    with tracker:
+        for question in ("One?", "Two?"):
+            MockLLM(max_tokens=3).chat(said("chat", question))
+            clock.advance(1)
+    assert [(one.cause, one.reported) for one in diagnoses] == [(Cause.FIRST_SEEN, False), (Cause.HIT, False)]
+    assert diagnoses[1].predicted_read_tokens > 1024

@@ -29,6 +29,7 @@ from askonce.prefix.history import Recent
 from askonce.prefix.tracker import Call
 from askonce.prefix.tracker import PrefixTracker as Tracker
 from askonce.prefix.usage import usage_of
+from askonce.prefix.wire import compact
 from askonce.stores import Store
 
 if TYPE_CHECKING:
@@ -257,6 +258,6 @@ def _plain(message: BaseMessage) -> dict[str, Any]:
     plain: dict[str, Any] = {"role": _ROLES.get(message.type, message.type), "content": message.content}
     if isinstance(message, AIMessage) and message.tool_calls:
         plain["tool_calls"] = [
-            {"function": {"name": call["name"], "arguments": str(call["args"])}} for call in message.tool_calls
+            {"function": {"name": call["name"], "arguments": compact(call["args"])}} for call in message.tool_calls
         ]
     return plain

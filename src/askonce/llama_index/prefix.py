@@ -122,7 +122,7 @@ class PrefixTracker:
         elif isinstance(event, LLMChatEndEvent):
             call = self._ended(span)
             if call is not None:
-                call.finish(_usage(event.response))
+                self._finished(call, event.response)
         elif isinstance(event, SpanDropEvent):
             self._failed(span)
 
@@ -139,12 +139,21 @@ class PrefixTracker:
             payload = _payload(model, event.model_dict, event.messages, event.additional_kwargs)
             call = self.core.start(payload, provider)
         except Exception as error:
-            if name not in self._told:
-                self._told.add(name)
-                logger.warning("askonce: chats of %s cannot be tracked: %s", name or "a model", error)
+            self._cannot(name, error)
             return
         with self._lock:
             self._calls[span] = call
+
+    def _finished(self, call: Call, response: Any) -> None:
+        try:
+            call.finish(_usage(response))
+        except Exception as error:  # LlamaIndex would swallow it
+            self._cannot(call.chain.model, error)
+
+    def _cannot(self, name: str, error: Exception) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            logger.warning("askonce: chats of %s cannot be tracked: %s", name or "a model", error)
 
     def _entered(self, span: str, instance: Any) -> None:
         if isinstance(instance, BaseLLM):
