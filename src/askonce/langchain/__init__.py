@@ -32,6 +32,8 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from askonce.langchain.cache import AskOnceCache
     from askonce.langchain.embeddings import CachedEmbeddings
+    from askonce.langchain.mending import mended
+    from askonce.langchain.middleware import PrefixMiddleware
     from askonce.langchain.models import cached
     from askonce.langchain.multiplexer import Multiplexer
     from askonce.langchain.prefix import PrefixTracker
@@ -43,8 +45,10 @@ __all__ = [
     "CachedEmbeddings",
     "CachedRetriever",
     "Multiplexer",
+    "PrefixMiddleware",
     "PrefixTracker",
     "cached",
+    "mended",
     "watch",
 ]
 
@@ -53,8 +57,10 @@ _WHERE = {
     "CachedEmbeddings": "embeddings",
     "CachedRetriever": "retriever",
     "Multiplexer": "multiplexer",
+    "PrefixMiddleware": "middleware",
     "PrefixTracker": "prefix",
     "cached": "models",
+    "mended": "mending",
     "watch": "watching",
 }
 

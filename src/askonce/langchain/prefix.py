@@ -24,8 +24,10 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import LLMResult
 
 from askonce.errors import ConfigError
+from askonce.langchain.mending import PARAMETER
 from askonce.prefix.aggregates import Day
 from askonce.prefix.history import Recent
+from askonce.prefix.mend import mends
 from askonce.prefix.tracker import Call
 from askonce.prefix.tracker import PrefixTracker as Tracker
 from askonce.prefix.usage import usage_of
@@ -166,8 +168,10 @@ class PrefixTracker(BaseCallbackHandler):
         provider = self._provider or _provider(kind, parameters, metadata or {})
         if provider is None or len(messages) != 1:
             return
+        mend = mends.get(parameters.pop(PARAMETER, ""))
         try:
-            call = self.core.start(_payload(kind, serialized or {}, messages[0], parameters), provider)
+            payload = _payload(kind, serialized or {}, messages[0], parameters)
+            call = self.core.start(mend.applied(payload, provider) if mend else payload, provider)
         except Exception as error:
             self._cannot(kind, error)
             return

@@ -22,6 +22,7 @@ from askonce.llama_index.corpus import watch
 from askonce.llama_index.embedding import CachedEmbedding
 from askonce.llama_index.kvstore import AskOnceKVStore
 from askonce.llama_index.llm import cached
+from askonce.llama_index.mending import mended
 from askonce.llama_index.prefix import PrefixTracker
 from askonce.llama_index.retriever import CachedRetriever
 from askonce.llama_index.settings import Installation, install
@@ -34,5 +35,6 @@ __all__ = [
     "PrefixTracker",
     "cached",
     "install",
+    "mended",
     "watch",
 ]

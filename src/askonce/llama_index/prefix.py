@@ -30,6 +30,7 @@ from llama_index_instrumentation.events.span import SpanDropEvent
 from askonce.entry import Usage
 from askonce.errors import ConfigError
 from askonce.prefix.aggregates import Day
+from askonce.prefix.clients import mend_of
 from askonce.prefix.history import Recent
 from askonce.prefix.tracker import Call
 from askonce.prefix.tracker import PrefixTracker as Tracker
@@ -137,7 +138,8 @@ class PrefixTracker:
         name = str(event.model_dict.get("class_name", ""))
         try:
             payload = _payload(model, event.model_dict, event.messages, event.additional_kwargs)
-            call = self.core.start(payload, provider)
+            mend = mend_of(getattr(model, "_client", None))
+            call = self.core.start(mend.applied(payload, provider) if mend else payload, provider)
         except Exception as error:
             self._cannot(name, error)
             return

@@ -12,8 +12,15 @@ From the ground up:
     diagnosis    what became of a request, and why;  costs  what was lost in money
     aggregates   sums for reports
     tracker      joins them: `PrefixTracker`
+    statistics   what marks would read and write;  plan  those of least expected cost: `plan.plan`
+    marking      a plan -> a request's body;  mend  learns plans and applies them: `Mend`
+    clients      mends the providers' own clients: `mended_client`, `attach`
 """
 
+from askonce.prefix.clients import attach, mended_client
+from askonce.prefix.mend import Mend
+from askonce.prefix.plan import Plan
+from askonce.prefix.statistics import statistics_of
 from askonce.prefix.tracker import Call, PrefixTracker
 
-__all__ = ["Call", "PrefixTracker"]
+__all__ = ["Call", "Mend", "Plan", "PrefixTracker", "attach", "mended_client", "statistics_of"]

@@ -1,0 +1,96 @@
+"""Clients of the providers' own packages, with a mend between them and the wire."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from askonce.errors import ConfigError
+from askonce.prefix.mend import Mend
+
+Client = TypeVar("Client")
+
+# Where requests are made, in the packages ``openai`` and ``anthropic``.
+_RESOURCES = (("chat", "completions"), ("responses",), ("messages",), ("beta", "messages"))
+_METHODS = ("create", "parse", "stream")
+_BEDROCK = ("Converse", "ConverseStream")
+
+
+def mended_client(client: Client, mend: Mend) -> Client:
+    """A copy of a client of the package ``openai`` or ``anthropic``, sync or async, whose requests are mended.
+
+    It shares the connections of the client, which stays as it is.
+
+    Raises:
+        ConfigError: it is another client.
+    """
+    package = type(client).__module__.partition(".")[0]
+    if package not in ("openai", "anthropic"):
+        raise ConfigError(f"a client of openai or anthropic is wanted, got a {type(client).__name__}")
+    mended = copy.copy(client)
+    mended.__dict__["_askonce_mend"] = mend
+    for path in _RESOURCES:
+        resource: Any = client
+        for name in path:
+            resource = getattr(resource, name, None)
+        if resource is not None:
+            _put(mended, path, _mended_resource(resource, mend, package))
+    return mended
+
+
+def mend_of(client: Any) -> Mend | None:
+    """The mend of a client that `mended_client` made, or ``None``."""
+    found: Mend | None = getattr(client, "__dict__", {}).get("_askonce_mend")
+    return found
+
+
+def _put(client: Any, path: tuple[str, ...], resource: Any) -> None:
+    for name in path[:-1]:
+        client.__dict__[name] = client = copy.copy(getattr(client, name))
+    client.__dict__[path[-1]] = resource
+
+
+def _mended_resource(resource: Any, mend: Mend, provider: str) -> Any:
+    mended = copy.copy(resource)
+    for name in _METHODS:
+        method = getattr(resource, name, None)
+        if method is not None:
+            mended.__dict__[name] = _mended_method(method, mend, provider)
+    return mended
+
+
+def _mended_method(method: Callable[..., Any], mend: Mend, provider: str) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def send(*args: Any, **kwargs: Any) -> Any:
+        return method(*args, **mend.sending(kwargs, provider))
+
+    return send
+
+
+def attach(client: Any, mend: Mend) -> Callable[[], None]:
+    """Mend what a ``bedrock-runtime`` client of ``boto3`` sends with Converse, whoever uses it.
+
+    Returns:
+        what takes the mend away again.
+
+    Raises:
+        ConfigError: it is another client.
+    """
+    events = getattr(getattr(client, "meta", None), "events", None)
+    service = getattr(getattr(getattr(client, "meta", None), "service_model", None), "service_name", "")
+    if events is None or service != "bedrock-runtime":
+        raise ConfigError(f"a bedrock-runtime client of boto3 is wanted, got a {type(client).__name__}")
+
+    def change(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return dict(mend.sending(params, "bedrock"))
+
+    def detach() -> None:
+        for name in names:
+            events.unregister(name, change)
+
+    names = [f"provide-client-params.bedrock-runtime.{operation}" for operation in _BEDROCK]
+    for name in names:
+        events.register(name, change)
+    return detach

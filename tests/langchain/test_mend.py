@@ -1,0 +1,229 @@
+"""Mended models of LangChain, over the emulated provider's HTTP: what they cost before and after."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_anthropic import ChatAnthropic
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.tools import StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_openai import ChatOpenAI
+
+from askonce.errors import ConfigError
+from askonce.langchain import PrefixMiddleware, PrefixTracker, cached, mended
+from askonce.prefix import Mend
+from askonce.prefix.diagnosis import Cause, Diagnosis
+from askonce.testing.clock import FakeClock
+from tests.support.provider import Answer, Provider, Row, count
+
+HANDBOOK = " ".join(f"Rule {number}: people of group {number * 7} go first." for number in range(200))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def provider(clock: FakeClock) -> Iterator[Provider]:
+    with Provider(clock) as provider:
+        yield provider
+
+
+@pytest.fixture
+def mend(clock: FakeClock) -> Mend:
+    return Mend(count_tokens=count, clock=clock)
+
+
+Make = Callable[..., Any]
+
+
+def chat(provider: Provider, **fields: Any) -> ChatOpenAI:
+    fields = {"model": "gpt-4.1", "stream_usage": True} | fields
+    return ChatOpenAI(base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields)
+
+
+def newest(provider: Provider, **fields: Any) -> ChatOpenAI:
+    return chat(provider, model="gpt-5.6", **fields)
+
+
+def responses(provider: Provider, **fields: Any) -> ChatOpenAI:
+    return newest(provider, use_responses_api=True, **fields)
+
+
+def claude(provider: Provider, **fields: Any) -> ChatAnthropic:
+    return ChatAnthropic(
+        base_url=provider.anthropic_url, api_key="sk-none", model="claude-opus-4-8", max_retries=0, **fields
+    )
+
+
+def tool(name: str) -> StructuredTool:
+    return StructuredTool.from_function(lambda question: question, name=name, description=f"Ask {name}. " * 30)
+
+
+TOOLS = [convert_to_openai_tool(tool(name)) for name in ("search", "write", "look", "call", "read")]
+
+
+def shuffled(chance: random.Random) -> list[dict[str, Any]]:
+    """The tools in any order, and the keys of their JSON too."""
+
+    def turned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: turned(value[name]) for name in chance.sample(list(value), len(value))}
+        return value
+
+    return [turned(one) for one in chance.sample(TOOLS, len(TOOLS))]
+
+
+def asked(model: Any, clock: FakeClock, requests: int, *, gap: float = 30.0, seed: int = 0) -> None:
+    """Questions that share a handbook and tools, which come in any order; no conversation goes on."""
+    chance = random.Random(seed)
+    for number in range(requests):
+        bound = model.bind_tools(shuffled(chance))
+        bound.invoke([SystemMessage(HANDBOOK), HumanMessage(f"Question {seed}-{number}: {chance.random()}?")])
+        clock.advance(gap)
+
+
+def usd(rows: list[Row]) -> float:
+    return sum(row.usd for row in rows)
+
+
+@pytest.mark.parametrize("make", [chat, newest, responses, claude])
+def test_what_is_learned_saves_money(make: Make, provider: Provider, clock: FakeClock, mend: Mend) -> None:
+    asked(make(provider), clock, 10, seed=1)
+    before = usd(provider.ledger)
+    model = mended(make(provider), mend)
+    asked(model, clock, 9, seed=2)
+    mend.replan()
+    learned = len(provider.ledger)
+    asked(model, clock, 10, seed=3)
+    assert usd(provider.ledger[learned:]) < 0.5 * before
+    assert all(row.read > 1024 for row in provider.ledger[learned + 1 :])
+
+
+@pytest.mark.parametrize("make", [newest, claude])
+def test_a_longer_lifetime_is_chosen_where_requests_are_rare(
+    make: Make, provider: Provider, clock: FakeClock, mend: Mend
+) -> None:
+    model = mended(make(provider), mend)
+    asked(model, clock, 12, gap=1200)
+    mend.replan()
+    asked(model, clock, 6, gap=1200, seed=1)
+    first, *others = provider.ledger[12:]
+    assert list(first.written) == (["1h"] if make is claude else ["30m"])
+    assert all(row.read and not row.written for row in others)
+
+
+def test_conversations_are_marked_at_their_end(provider: Provider, clock: FakeClock, mend: Mend) -> None:
+    model = mended(claude(provider), mend)
+
+    def talk(number: int, turns: int) -> None:
+        said: list[Any] = [SystemMessage(HANDBOOK)]
+        for turn in range(turns):
+            said.append(HumanMessage(f"And what of group {turn} of {number}? " * 20))
+            said.append(model.invoke(said))
+            clock.advance(20)
+
+    provider.answer = lambda request: Answer("As I said. " * 20)
+    for number in range(2):
+        talk(number, 8)
+    mend.replan()
+    learned = len(provider.ledger)
+    talk(2, 8)
+    for before, row in zip(provider.ledger[learned:], provider.ledger[learned + 1 :], strict=False):
+        assert row.read == before.read + sum(before.written.values())
+
+
+@pytest.mark.parametrize("make", [chat, responses, claude])
+async def test_async_calls_and_streams_are_mended(
+    make: Make, provider: Provider, clock: FakeClock, mend: Mend
+) -> None:
+    model = mended(make(provider), mend)
+    asked(model, clock, 12)
+    mend.replan()
+    asked(model, clock, 1, seed=1)
+    said = [SystemMessage(HANDBOOK), HumanMessage("Who?")]
+    chance = random.Random(5)
+    await model.bind_tools(shuffled(chance)).ainvoke(said)
+    async for _ in model.bind_tools(shuffled(chance)).astream(said):
+        pass
+    list(await asyncio.to_thread(lambda: list(model.bind_tools(shuffled(chance)).stream(said))))
+    assert [row.read > 1024 for row in provider.ledger[-3:]] == [True] * 3
+    assert [row.stream for row in provider.ledger[-3:]] == [False, True, True]
+
+
+@pytest.mark.parametrize("make", [chat, claude])
+def test_an_agent_is_mended_by_its_middleware(make: Make, provider: Provider, clock: FakeClock, mend: Mend) -> None:
+    model, chance, middleware = make(provider), random.Random(6), PrefixMiddleware(mend)
+    tools = [tool(name) for name in ("search", "write", "look")]
+    for number in range(14):
+        if number == 12:
+            mend.replan()
+        agent = create_agent(
+            model, chance.sample(tools, len(tools)), system_prompt=HANDBOOK, middleware=[middleware]
+        )
+        agent.invoke({"messages": [HumanMessage(f"Who goes {number}?")]})
+        clock.advance(10)
+    assert provider.ledger[-1].read > 1024
+
+
+def test_a_dry_run_changes_nothing_and_prints_what_it_would(
+    provider: Provider, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mend = Mend(count_tokens=count, clock=clock, dry_run=True)
+    model = mended(claude(provider), mend)
+    asked(model, clock, 12)
+    mend.replan()
+    asked(model, clock, 3)
+    assert not any(row.read or row.written for row in provider.ledger)
+    told = capsys.readouterr().out
+    assert "tools sorted: call, look, read, search, write" in told
+    assert "breakpoints: behind system prompt (default)" in told
+    assert "Rule 7" not in told
+
+
+def test_a_tracker_sees_what_is_sent(provider: Provider, clock: FakeClock, mend: Mend) -> None:
+    found: list[Diagnosis] = []
+    tracker = PrefixTracker(count_tokens=count, clock=clock, on_diagnosis=lambda one, _: found.append(one))
+    model = mended(claude(provider, callbacks=[tracker]), mend)
+    asked(model, clock, 12)
+    mend.replan()
+    asked(model, clock, 5, seed=1)
+    for row, diagnosis in zip(provider.ledger, found, strict=True):
+        assert (diagnosis.predicted_read_tokens, diagnosis.predicted_written_tokens) == (row.read, row.written)
+    assert {one.cause for one in found[-4:]} == {Cause.HIT}
+    assert Cause.BROKEN not in {one.cause for one in found}
+
+
+@pytest.mark.parametrize("make", [chat, claude])
+def test_it_composes_with_the_own_cache_and_changes_no_keys(
+    make: Make, provider: Provider, clock: FakeClock, mend: Mend, tmp_path: Any
+) -> None:
+    store = f"sqlite:///{tmp_path / 'cache.db'}"
+    said = [SystemMessage(HANDBOOK), HumanMessage("Who?")]
+    models = (
+        cached(make(provider), store),
+        cached(mended(make(provider), mend), store),
+        mended(cached(make(provider), store), mend),
+    )
+    for model in models:
+        answer = model.bind_tools(TOOLS).invoke(said)
+        assert isinstance(answer, AIMessage)
+    assert len(provider.ledger) == 1
+    for model in models[1:]:
+        asked(model, clock, 3, seed=id(model))
+    assert [row.read > 1024 for row in provider.ledger[2:]] == [make is chat] * 5
+
+
+def test_other_models_cannot_be_mended() -> None:
+    with pytest.raises(ConfigError, match="GenericFakeChatModel"):
+        mended(GenericFakeChatModel(messages=iter([AIMessage("yes")])))
+    with pytest.raises(ConfigError, match="plan"):
+        Mend("cheap")  # type: ignore[arg-type]
