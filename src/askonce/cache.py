@@ -537,10 +537,16 @@ class Cache:
             told = semantic.tell(bytes.fromhex(mark["match"]), wrong=wrong)
         if not wrong or "entry" not in mark:
             return told is not None
-        namespace, key = told or (self._namespace_in_force(), bytes.fromhex(mark["entry"]))
+        namespace, key = told or self._namespace_in_force(), bytes.fromhex(mark["entry"])
+        keys = [key]
+        data = self.store.get(namespace, key)
+        entry = None if data is None else self._way.usable(namespace, key, data)
+        if entry is not None and entry.meaning is not None and entry.meaning.answer:
+            keys.append(entry.meaning.answer)
         self._drop_near()
-        self._forget_question(namespace, key)
-        return self.store.delete(namespace, [key]) > 0 or told is not None
+        for key in keys:
+            self._forget_question(namespace, key)
+        return self.store.delete(namespace, keys) > 0 or told is not None
 
     async def afeedback(self, response: object, *, wrong: bool) -> bool:
         """Asynchronous `feedback`."""

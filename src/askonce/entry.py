@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -117,6 +118,7 @@ class Meaning(msgspec.Struct, frozen=True, array_like=True):
         embedder: names the model that made the vector.
         said: the answer, as a judge is shown it; empty if the entry is an alias.
         answer: the key of the entry that holds the answer, if this one is an alias of its question.
+        digest: of what that answer said: an alias holds for no other one that may come in its place.
     """
 
     text: str
@@ -125,6 +127,12 @@ class Meaning(msgspec.Struct, frozen=True, array_like=True):
     embedder: str
     said: str = ""
     answer: bytes = b""
+    digest: bytes = b""
+
+
+def digest_of(said: str) -> bytes:
+    """16 bytes that tell answers apart by what they say."""
+    return hashlib.blake2b(said.encode(errors="replace"), digest_size=16).digest()
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

@@ -22,7 +22,7 @@ from askonce.access_log import AccessLog
 from askonce.changes import ANYTHING, Changes
 from askonce.codec import Codec
 from askonce.control import Control
-from askonce.entry import Answer, Entry, Hit, Meaning, Miss, Source
+from askonce.entry import Answer, Entry, Hit, Meaning, Miss, Source, digest_of
 from askonce.errors import CodecError
 from askonce.eviction import Budget
 from askonce.faces import Inline
@@ -236,13 +236,11 @@ class Way:
             return trial
         known = trial.decision.known
         assert known is not None
-        hit = await self._find_in_store(face, Request(request.namespace, known.answer, request.control))
-        if isinstance(hit, Hit):
-            if known.answer != known.key:
-                self.hits.add(request.namespace, known.answer)
+        hit = await self._find_in_store(face, Request(request.namespace, known.key, request.control))
+        if isinstance(hit, Hit) and known.is_in(hit.entry):
             match = self.semantic.match(trial)
             return self._hit(request, Hit(hit.entry, "semantic", hit.age_seconds, known.key, match))
-        if hit.reason != "store down":
+        if isinstance(hit, Hit) or hit.reason != "store down":
             self.semantic.lose(trial)
         return trial
 
@@ -322,7 +320,8 @@ class Way:
             kept = self._codec.decode(data, bound_to=Request(request.namespace, key, request.control).place)
         except CodecError:
             return Miss("corrupt")
-        if kept.meaning is None or kept.meaning.answer:
+        meaning, said = kept.meaning, alias.meaning
+        if meaning is None or said is None or meaning.answer or digest_of(meaning.said) != said.digest:
             return Miss("absent")  # it is another answer by now
         if kept.sources and await self._is_outdated(face, kept):
             return Miss("outdated")

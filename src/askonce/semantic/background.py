@@ -27,12 +27,17 @@ class Background:
 
     def wake(self) -> None:
         """Have the step run soon."""
+        self.begin()
         with self._lock:
             self._wanted += 1
+            self._lock.notify_all()
+
+    def begin(self) -> None:
+        """Have the step run after each pause, if it does not yet."""
+        with self._lock:
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
-            self._lock.notify_all()
 
     def settle(self, seconds: float) -> bool:
         """Wait until all that was wanted before this call is done; returns whether it is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from askonce.entry import Entry, Meaning
+from askonce.entry import Entry, Meaning, digest_of
 from askonce.guard import Down
 from askonce.semantic.decision import Decision
 from askonce.semantic.float16 import Vector
@@ -76,7 +75,7 @@ class Learning:
         self._rule, self._questions, self._judge = rule, questions, judge
         self._read, self._keep = read, keep
         self._lessons: deque[Lesson] = deque()
-        self._contents: dict[tuple[str, bytes], bytes] = {}  # by namespace and digest: the entry with that answer
+        self._contents: dict[tuple[bytes, bytes], bytes] = {}  # by partition and digest: whose answer it is
         self.dropped = self.aliases = self.saved_bytes = 0
 
     def add(self, lesson: Lesson) -> None:
@@ -102,47 +101,56 @@ class Learning:
         same = self._same_answer(lesson)
         if lesson.entry is None:
             return
-        content = lesson.namespace, hashlib.blake2b(lesson.said.encode(errors="replace"), digest_size=16).digest()
-        if same is None:
-            same = self._contents.get(content)
-        if same is not None and same != lesson.key and self._make_alias(lesson, same):
+        digest = digest_of(lesson.said)
+        content = lesson.question.partition, digest
+        if same is None and content in self._contents:
+            same = self._contents[content], digest
+        if same is not None and same[0] != lesson.key and self._make_alias(lesson, *same):
             return
         self._contents[content] = lesson.key
         if len(self._contents) > _MOST_CONTENTS:
             del self._contents[next(iter(self._contents))]
 
-    def _same_answer(self, lesson: Lesson) -> bytes | None:
-        """The entry whose answer the judge takes for the same, of the two that might have been served."""
+    def _same_answer(self, lesson: Lesson) -> tuple[bytes, bytes] | None:
+        """Which of the two answers that might have been served the judge takes for the same: its key and digest."""
         decision = lesson.decision
         if decision is None or decision.known is None:
             return None
-        verdict = self._compare(lesson, decision.known)
+        verdict, digest = self._compare(lesson, decision.known)
         if verdict is not None and decision.action != "serve":  # it was to be served, and the store failed
             self._rule.learn(decision, verdict)
         if verdict:
-            return decision.known.answer
-        if decision.second is not None and self._compare(lesson, decision.second):
-            return decision.second.answer
+            return decision.known.answer, digest
+        if decision.second is not None:
+            verdict, digest = self._compare(lesson, decision.second)
+            if verdict:
+                return decision.second.answer, digest
         return None
 
-    def _compare(self, lesson: Lesson, known: Known) -> bool | None:
+    def _compare(self, lesson: Lesson, known: Known) -> tuple[bool | None, bytes]:
+        """What the judge says of a known question's answer, and the digest of that answer."""
         entry = self._read(known.namespace, known.answer)
-        if entry is None or entry.meaning is None:
+        if entry is None or entry.meaning is None or entry.meaning.answer:
             self._questions.lose(known)
-            return None
-        return judged(self._judge, Comparison(lesson.question.text, known.text, lesson.said, entry.meaning.said))
+            self._questions.forget(known.namespace, known.answer)
+            return None, b""
+        said = entry.meaning.said
+        return judged(self._judge, Comparison(lesson.question.text, known.text, lesson.said, said)), digest_of(said)
 
-    def _make_alias(self, lesson: Lesson, answer: bytes) -> bool:
-        """Have the lesson's entry point to the one that holds the same answer, if that is still there."""
+    def _make_alias(self, lesson: Lesson, answer: bytes, digest: bytes) -> bool:
+        """Have the lesson's entry point to the one that holds the same answer, if both are as they were."""
         entry = lesson.entry
         assert entry is not None and entry.meaning is not None
         target = self._read(lesson.namespace, answer)
         if target is None or target.meaning is None or target.meaning.answer:
             return False
-        meaning: Meaning = msgspec.structs.replace(entry.meaning, said="", answer=answer)
+        if digest_of(target.meaning.said) != digest:
+            return False
+        meaning: Meaning = msgspec.structs.replace(entry.meaning, said="", answer=answer, digest=digest)
         alias: Entry = msgspec.structs.replace(entry, payload=b"", meaning=meaning)
-        if self._read(lesson.namespace, lesson.key) is None:
-            return False  # it was deleted meanwhile
+        now = self._read(lesson.namespace, lesson.key)
+        if now is None or now.created_at != entry.created_at:
+            return False  # it was deleted, or asked for anew
         self.saved_bytes += self._keep(lesson.namespace, lesson.key, alias)
         self.aliases += 1
         self._know(replace(lesson, entry=alias), answer)

@@ -31,11 +31,11 @@ class Questions(abc.ABC):
 
     @abc.abstractmethod
     def lose(self, known: Known) -> None:
-        """Forget a question whose answer was found to be gone."""
+        """Forget a question that its entry answers no more."""
 
     @abc.abstractmethod
     def forget(self, namespace: str, key: bytes) -> None:
-        """Forget what an entry answered that was deleted."""
+        """Forget what an entry that is gone answered."""
 
     @abc.abstractmethod
     def clear(self, namespace: str) -> None:
@@ -66,11 +66,10 @@ class OwnQuestions(Questions):
         self._sharing.announce(known.namespace, known.key)
 
     def lose(self, known: Known) -> None:
-        self.forget(known.namespace, known.answer)
+        self._sharing.lose(known.namespace, [known.key])
 
     def forget(self, namespace: str, key: bytes) -> None:
-        gone = {one.key for one in self._index.remove_answer(key)} | {key}
-        self._sharing.lose(namespace, sorted(gone))
+        self._sharing.lose(namespace, [key])
 
     def clear(self, namespace: str) -> None:
         self._index.remove_namespace(namespace)

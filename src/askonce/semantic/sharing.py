@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from askonce.codec import Codec
@@ -33,10 +33,10 @@ _SNAPSHOT_AFTER_NOTES = 200
 _LEASE_SECONDS = 30.0
 _AT_ONCE = 100
 """How many entries are read in one round trip."""
-_CHECKED_EACH_TIME = 32
+_CHECKED_EACH_TIME, _CHECKED_PER_NEW = 32, 2
+"""Of the known questions: however quickly they come, about as many as are kept are known and gone, not more."""
 _SAVE_INDEX_FROM, _SAVE_INDEX_SECONDS = 2000, 600.0
 """A smaller index is quickly built from the entries."""
-_MOST_UNSENT = 100
 _TRY_AGAIN_SECONDS = 5.0
 
 Read = Callable[[str, bytes, bytes], "Entry | None"]
@@ -81,7 +81,9 @@ class Sharing:
         self._index, self._rule, self._read, self._owner = index, rule, read, owner
         self._lock = threading.Lock()
         self._new = Note(owner, [], [], [])
-        self._unsent: list[bytes] = []
+        self._unsent: bytes | None = None
+        self._came = 0  # questions since the last check
+        self._closed = False
         self._position = -1  # of the last note that was taken in; -1 before the first snapshot was looked for
         self._since_snapshot = 0
         self._save_index_after = time.monotonic() + _SAVE_INDEX_SECONDS
@@ -95,7 +97,7 @@ class Sharing:
             self._new.added.append((namespace, key))
 
     def lose(self, namespace: str, keys: Sequence[bytes]) -> None:
-        """Forget questions whose entries are gone, and tell of it."""
+        """Forget questions whose entries are gone, with all that these answered, and tell of it."""
         if keys:
             self._drop(keys)
             with self._lock:
@@ -104,6 +106,8 @@ class Sharing:
     def _drop(self, keys: Sequence[bytes]) -> None:
         if self._index is not None:
             self._index.remove(keys)
+            for key in keys:
+                self._index.remove_answer(key)
         self._rule.forget(keys)
 
     def clear(self, namespace: str) -> None:
@@ -114,7 +118,10 @@ class Sharing:
     def loading(self, namespace: str) -> Loading:
         """How far the questions of a namespace are known; the first call has them loaded by the next `step`."""
         with self._lock:
-            return self._loading.setdefault(namespace, Loading())
+            loading = self._loading.setdefault(namespace, Loading())
+        if self._closed:
+            loading.over.set()
+        return loading
 
     # -- in step -----------------------------------------------------------------------------------------------
 
@@ -138,7 +145,11 @@ class Sharing:
 
     def close(self) -> None:
         """Tell what is new, and leave a snapshot if there is something to be remembered."""
+        self._closed = True
+        self._give_up_loading()
         try:
+            if self._position < 0 and self._new:
+                self._begin()
             if self._position >= 0:
                 self._send()
                 self._follow()
@@ -178,20 +189,19 @@ class Sharing:
                 self._loading.setdefault(namespace, Loading()).done = True
         return complete if len(self._index) else None
 
-    def _take_new(self) -> None:
-        """Write down what is new, as a note that is to be sent."""
+    def _take_new(self) -> bytes | None:
+        """What is new, as a note that is to be sent."""
         with self._lock:
             note, self._new = self._new, Note(self._owner, [], [], [])
         note = Note(self._owner, note.added, note.removed, note.cleared, self._rule.share())
-        if note:
-            self._unsent.append(self._journal.write(note))
-            del self._unsent[:-_MOST_UNSENT]
+        return self._journal.write(note) if note else None
 
     def _send(self) -> None:
-        self._take_new()
-        while self._unsent:
-            self._guard.call(self._guard.store.log_append, self._log, self._unsent[0])
-            del self._unsent[0]
+        for _ in range(2):  # what could not be sent before, and what is new
+            self._unsent = self._unsent or self._take_new()
+            if self._unsent is not None:
+                self._guard.call(self._guard.store.log_append, self._log, self._unsent)
+                self._unsent = None
 
     def _follow(self) -> None:
         while True:
@@ -224,6 +234,7 @@ class Sharing:
         except CodecError as error:
             logger.info("askonce: a note of another process cannot be read: %s", error)
             return
+        self._came += len(note.added)
         if note.source == self._owner:
             return  # and what it had learned changed nothing
         if self._index is not None:
@@ -254,12 +265,15 @@ class Sharing:
             loading.over.set()
 
     def _fetch(self, namespace: str, keys: Sequence[bytes]) -> None:
+        for key, data in self._values(namespace, keys):
+            if data is not None:
+                self._know(namespace, key, data)
+
+    def _values(self, namespace: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
         for begin in range(0, len(keys), _AT_ONCE):
             some = keys[begin : begin + _AT_ONCE]
             values = self._guard.call(self._guard.store.get_many, namespace, some)
-            for key, data in zip(some, values, strict=True):
-                if data is not None:
-                    self._know(namespace, key, data)
+            yield from zip(some, values, strict=True)
 
     def _know(self, namespace: str, key: bytes, data: bytes) -> None:
         entry = self._read(namespace, key, data)
@@ -269,15 +283,15 @@ class Sharing:
             self._index.add(known, from_bytes(meaning.vector))
 
     def _check(self) -> None:
-        """See whether some of the known questions are still kept: those that were evicted leave."""
+        """See whether some of the known questions, and their answers, are still kept: the others leave."""
         if self._index is None:
             return
-        by_namespace: dict[str, list[bytes]] = {}
-        for known in self._index.patrol(_CHECKED_EACH_TIME):
-            by_namespace.setdefault(known.namespace, []).append(known.key)
+        many, self._came = _CHECKED_EACH_TIME + _CHECKED_PER_NEW * self._came, 0
+        by_namespace: dict[str, dict[bytes, None]] = {}
+        for known in self._index.patrol(many):
+            by_namespace.setdefault(known.namespace, {}).update({known.key: None, known.answer: None})
         for namespace, keys in by_namespace.items():
-            values = self._guard.call(self._guard.store.get_many, namespace, keys)
-            self.lose(namespace, [key for key, data in zip(keys, values, strict=True) if data is None])
+            self.lose(namespace, [key for key, data in self._values(namespace, list(keys)) if data is None])
 
     # -- the snapshot ------------------------------------------------------------------------------------------
 

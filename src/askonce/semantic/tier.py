@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import random
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,11 +103,9 @@ class SemanticTier:
             self._server = ServerIndex(guard, self._embedder.identity, self._read_known)
             with contextlib.suppress(StoreUnavailable):  # it may be there when it is needed
                 self._server.check()
-        self._starting = threading.Lock()
         self._start()
 
     def _start(self) -> None:
-        self._pid = os.getpid()
         self._rule = Rule(self._settings.max_error, self._settings.confidence)
         index = Index() if self._server is None else None
         self._sharing = Sharing(
@@ -123,10 +120,10 @@ class SemanticTier:
         self._in_step = Background("askonce-sharing", self._sharing.step, _SHARE_EVERY_SECONDS)
         self._learner = Background("askonce-learning", self._learning.step)
         self._matches: OrderedDict[bytes, Decision] = OrderedDict()
+        self._pid = os.getpid()
 
     def _notice_fork(self) -> None:
         if self._pid != os.getpid():  # the threads, and what the locks guarded, stayed in the parent
-            self._starting = threading.Lock()
             self._start()
 
     # -- a request ---------------------------------------------------------------------------------------------
@@ -149,13 +146,13 @@ class SemanticTier:
             if question is None:
                 return None
             vector = await face.embed(self._embedder, question.text)
+            if not decide:
+                return Trial(question, vector, None)
+            await self._begun(face, namespace)
+            neighbours = await self._questions.nearest(face, namespace, question, vector)
         except Exception as error:
             self._tell_once(error)
             return None
-        if not decide:
-            return Trial(question, vector, None)
-        await self._begun(face, namespace)
-        neighbours = await self._questions.nearest(face, namespace, question, vector)
         return Trial(question, vector, self._rule.decide(question.text, neighbours, _coin()))
 
     def _question(self, namespace: str, form: Callable[[], Form], sources_known: bool) -> Question | None:
@@ -200,7 +197,7 @@ class SemanticTier:
         return Match(decision.known.text, decision.similarity, decision.p_right, name)
 
     def lose(self, trial: Trial) -> None:
-        """The answer that was to be served is gone."""
+        """The question whose answer was to be served is not what it was."""
         assert trial.decision is not None and trial.decision.known is not None
         self._questions.lose(trial.decision.known)
 
@@ -216,21 +213,22 @@ class SemanticTier:
         self._notice_fork()
         self._learning.add(Lesson(namespace, key, trial.question, trial.vector, trial.decision, entry, said))
         self._learner.wake()
+        self._in_step.begin()
 
     # -- what becomes of entries -------------------------------------------------------------------------------
 
-    def tell(self, match: bytes, *, wrong: bool) -> tuple[str, bytes] | None:
+    def tell(self, match: bytes, *, wrong: bool) -> str | None:
         """Take in what the application says of a semantic hit.
 
         Returns:
-            namespace and key of the question whose answer was served; ``None`` if the hit is not known here.
+            where the answer is kept; ``None`` if the hit is not known here.
         """
         self._notice_fork()
         decision = self._matches.pop(match, None)
         if decision is None or decision.known is None:
             return None
         self._rule.tell(decision, not wrong)
-        return decision.known.namespace, decision.known.key
+        return decision.known.namespace
 
     def forget(self, namespace: str, key: bytes) -> None:
         """An entry was deleted: questions that it answered are not known any more."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from askonce.entry import Entry
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -37,6 +39,14 @@ class Known:
     partition: bytes
     text: str
     expires_at: float | None = None
+
+    def is_in(self, entry: Entry) -> bool:
+        """Whether the entry under its key still is what is known of it."""
+        meaning = entry.meaning
+        return meaning is not None and (meaning.partition, meaning.answer or self.key) == (
+            self.partition,
+            self.answer,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,191 @@
+"""Aliases, and other ways to a kept answer, never lead to another answer than was judged."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from askonce import Cache, Semantic, control
+from askonce.entry import Answer, Hit
+from askonce.semantic import Comparison
+from tests.semantic.faq import embed, form_of
+
+DOG, SUNDAY = "may I bring my dog for the voucher?", "is the delivery open on Sunday?"
+OPEN, SHUT = "Yes, of course, all year round.", "No, only on Mondays, and not in May."
+
+
+def cache_of(**settings: Any) -> Cache:
+    judge = settings.pop("judge", lambda one: one.fresh_answer == one.known_answer)
+    return Cache("memory://", semantic=Semantic(embed, model="words", judge=judge, max_error=0.5), **settings)
+
+
+def ask(cache: Cache, question: str, answer: str, system: str = "You answer customers.") -> tuple[str, str]:
+    """What was answered, and how it was found."""
+    request = cache.request(lambda: form_of(question, system), meaning=lambda: form_of(question, system))
+    assert request is not None
+    found = cache.answer(request, lambda: answer, lambda said: Answer(f"{system}{said}".encode(), said=said))
+    text = found.entry.payload.decode() if isinstance(found, Hit) else system + found
+    return text.removeprefix(system), found.kind if isinstance(found, Hit) else "none"
+
+
+def learn(cache: Cache, *answered: tuple[str, str]) -> None:
+    for question, answer in answered:
+        assert ask(cache, question, answer)[1] == "none"
+        assert cache.settle()
+
+
+def sure(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the rule serve whatever is near."""
+    rule = cache._way.semantic._rule  # type: ignore[union-attr]
+    monkeypatch.setattr("askonce.semantic.rule.WARM_LABELS", 0)
+    monkeypatch.setattr(rule, "_audit_probability", lambda *_: 0.02)
+    monkeypatch.setattr("askonce.semantic.tier._coin", lambda: 0.5)
+    monkeypatch.setattr(rule, "_aim", lambda: None)
+    rule._threshold = 1.0
+
+
+def test_an_alias_does_not_follow_an_answer_that_is_made_anew() -> None:
+    with cache_of() as cache:
+        learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
+        assert ask(cache, DOG, "never") == (OPEN, "exact")
+        with control(refresh=True):
+            ask(cache, SUNDAY, SHUT)
+        assert ask(cache, DOG, OPEN) == (OPEN, "none")
+
+
+def test_an_alias_holds_when_its_answer_is_made_anew_and_says_the_same() -> None:
+    with cache_of() as cache:
+        learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
+        with control(refresh=True):
+            ask(cache, SUNDAY, OPEN)
+        assert ask(cache, DOG, "never") == (OPEN, "exact")
+
+
+def test_a_question_near_an_alias_does_not_get_the_answer_that_came_in_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with cache_of() as cache:
+        learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
+        sure(cache, monkeypatch)
+        near = f"{DOG[:-1]}, please?"
+        with control(refresh=True):
+            ask(cache, SUNDAY, SHUT)
+        assert ask(cache, near, OPEN)[0] == OPEN
+
+
+def test_a_question_near_an_alias_that_was_invalidated_asks_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cache_of() as cache:
+        learn(cache, (SUNDAY, OPEN))
+        with control(tags=["dogs"]):
+            learn(cache, (DOG, OPEN))
+        sure(cache, monkeypatch)
+        assert ask(cache, f"{DOG[:-1]} today?", "never")[1] == "semantic"
+        cache.invalidate("dogs")
+        assert ask(cache, f"{DOG[:-1]} now?", SHUT) == (SHUT, "none")
+
+
+def test_equal_answers_to_requests_of_other_kinds_are_kept_apart() -> None:
+    with cache_of() as cache:
+        learn(cache, (SUNDAY, OPEN))
+        request = cache.request(lambda: form_of(DOG, "Be short."), meaning=lambda: form_of(DOG, "Be short."))
+        assert request is not None
+        cache.answer(request, lambda: OPEN, lambda said: Answer(b"in another format", said=said))
+        assert cache.settle()
+        found = cache.lookup(request)
+        assert isinstance(found, Hit) and found.entry.payload == b"in another format"
+
+
+def test_a_judgement_that_comes_late_does_not_undo_a_refresh() -> None:
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def slow(comparison: Comparison) -> bool:
+        at_work.set()
+        go_on.wait(30)
+        return comparison.fresh_answer == comparison.known_answer
+
+    with cache_of(judge=slow) as cache:
+        go_on.set()
+        learn(cache, (SUNDAY, OPEN))
+        go_on.clear()
+        ask(cache, DOG, OPEN)
+        assert at_work.wait(30)
+        with control(refresh=True):
+            ask(cache, DOG, SHUT)
+        go_on.set()
+        assert cache.settle()
+        assert ask(cache, DOG, "never") == (SHUT, "exact")
+
+
+@pytest.mark.parametrize("seen_by", ["the process that served it", "another process"])
+def test_a_wrong_answer_is_dropped_though_an_alias_led_to_it(seen_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cache_of() as cache:
+        learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
+        sure(cache, monkeypatch)
+        near = f"{DOG[:-1]} today?"
+        request = cache.request(lambda: form_of(near), meaning=lambda: form_of(near))
+        assert request is not None
+        hit = cache.lookup(request)
+        assert isinstance(hit, Hit) and hit.kind == "semantic"
+        mark = hit.mark()
+        if seen_by == "another process":
+            mark["match"] = bytes(8).hex()
+        assert cache.feedback(mark, wrong=True)
+        assert list(cache.entries()) == []
+
+
+def test_vectors_of_another_length_are_told_and_the_model_is_asked(caplog: pytest.LogCaptureFixture) -> None:
+    with cache_of() as cache:
+        learn(cache, (SUNDAY, OPEN))
+        shorter = Semantic(lambda text: embed(text)[:8], model="words", judge=lambda _: None)
+        with Cache(cache.store, semantic=shorter) as other:
+            assert ask(other, DOG, OPEN) == (OPEN, "none")
+    assert "64 dimensions" in caplog.text
+
+
+def _fill(cache: Cache, count: int) -> None:
+    for number in range(count):
+        ask(cache, f"what does article number {number} cost?", f"It costs {number * 7919} euros in all shops.")
+
+
+@pytest.mark.parametrize("settle_after", [1000, 100])
+def test_questions_that_were_evicted_leave_however_quickly_new_ones_come(settle_after: int) -> None:
+    with cache_of(max_entries=50) as cache:
+        for _ in range(1000 // settle_after):
+            _fill(cache, settle_after)
+            assert cache.settle()
+        assert cache.settle()
+        stats = cache.stats()
+        assert stats.entries == 50 and stats.semantic is not None and stats.semantic.questions is not None
+        assert stats.semantic.questions <= 150
+
+
+def test_what_is_only_refreshed_is_known_to_others(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+
+    def opened() -> Cache:
+        return Cache(url, semantic=Semantic(embed, model="words", judge=lambda _: None))
+
+    with opened() as other:
+        learn(other, (DOG, OPEN))
+        with opened() as cache, control(refresh=True):
+            ask(cache, SUNDAY, SHUT)
+        assert other.settle()
+        stats = other.stats().semantic
+        assert stats is not None and stats.questions == 2
+
+
+def test_a_closed_cache_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    cache = cache_of()
+    cache.close()
+    pause: Callable[[float], Any] = waited.append
+
+    async def paused(_: object, seconds: float) -> None:
+        pause(seconds)
+
+    monkeypatch.setattr("askonce.faces.Inline.pause", paused)
+    assert ask(cache, DOG, OPEN) == (OPEN, "none")
+    assert not waited
