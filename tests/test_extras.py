@@ -46,6 +46,7 @@ with Cache("sqlite:///{tmp_path}/cache.db") as cache:
         ("import askonce; askonce.open_store('redis://localhost')", "redis"),
         ("import askonce; askonce.open_store('mongodb://localhost')", "mongodb"),
         ("import askonce.langchain", "langchain"),
+        ("import askonce.simulate", "cli"),
         ("import askonce.llama_index", "llama-index"),
         ("import askonce; askonce.Cache('memory://', encryption_keys=[bytes(32)])", "crypto"),
         ("import askonce; askonce.Semantic(lambda text: [1.0])", "semantic"),
@@ -61,6 +62,18 @@ except Exception as error:
     said = run(body, ALL)
     assert said.startswith("MissingExtraError")
     assert f"pip install 'askonce[{extra}]'" in said
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_the_command_names_the_extra_that_it_needs(missing: str) -> None:
+    code = "from askonce.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCK.format(blocked={missing}) + code], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "askonce: The command askonce needs a package that is not installed: pip install 'askonce[cli]'\n"
+    )
 
 
 @pytest.mark.parametrize("missing", ["pytest", "hypothesis"])
