@@ -51,6 +51,7 @@ def run(name: str, *arguments: str) -> str:
         ("control.py", ["1 answer with the tag is invalidated"]),
         ("semantic.py", ["matched: ", "answered from the cache, 0 wrongly", "asked for: 2% at most"]),
         ("simulate.py", ["5000 requests would have cost $", "eviction='gdsf'", "no cache can save more"]),
+        ("multiplexer.py", ["(small: accepted by the verifier)", "for sure", "LlamaIndex: asked"]),
         ("encryption.py", ["again: ", "(from the cache)", "Readable in the file: False"]),
     ],
 )

@@ -23,6 +23,7 @@ from askonce.llama_index.embedding import CachedEmbedding
 from askonce.llama_index.kvstore import AskOnceKVStore
 from askonce.llama_index.llm import cached
 from askonce.llama_index.mending import mended
+from askonce.llama_index.multiplexer import Multiplexer
 from askonce.llama_index.prefix import PrefixTracker
 from askonce.llama_index.retriever import CachedRetriever
 from askonce.llama_index.settings import Installation, install
@@ -32,6 +33,7 @@ __all__ = [
     "CachedEmbedding",
     "CachedRetriever",
     "Installation",
+    "Multiplexer",
     "PrefixTracker",
     "cached",
     "install",

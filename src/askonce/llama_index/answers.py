@@ -26,7 +26,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.bridge.pydantic import AnyUrl, BaseModel
 
 from askonce.entry import Answer, Hit
-from askonce.llama_index.usage import finish_reason, is_cut_off, model_name, usage_of
+from askonce.llama_index.usage import cost_of, finish_reason, is_cut_off, is_routed, model_name, usage_of
 
 Response = ChatResponse | CompletionResponse
 
@@ -113,6 +113,7 @@ def _pack(response: Response, model: str | None, chunks: Sequence[Response], del
         model=model_name(response) or model,
         truncated=any(is_cut_off(finish_reason(chunk)) for chunk in chunks),
         empty=_is_empty(response),
+        cost_usd=cost_of(response, (), None) if is_routed(response) else None,
         said=_said(response),
     )
 
@@ -132,6 +133,9 @@ def _more(response: Response) -> dict[str, Any]:
     extra = {name: getattr(response, name) for name in type(response).model_fields.keys() - base.model_fields}
     more = {**extra, **response.additional_kwargs}
     more.pop("thinking_delta", None)  # of one chunk
+    mark = more.pop("askonce", None)
+    if is_routed(response):
+        more["askonce"] = {name: mark[name] for name in ("model", "why", "calls", "id") if name in mark}
     plain: dict[str, Any] = plain_data(more)
     return plain
 
@@ -265,7 +269,7 @@ def unpack(hit: Hit) -> Response:
         "raw": _records(kept.raw),
         "delta": kept.delta,
         "logprobs": kept.logprobs,
-        "additional_kwargs": {**_records(kept.more), "askonce": hit.mark()},
+        "additional_kwargs": {**_records(kept.more), "askonce": {**kept.more.get("askonce", {}), **hit.mark()}},
     }
     if kept.message is None:
         return CompletionResponse.model_validate({"text": kept.text, **fields})

@@ -115,6 +115,8 @@ def _settings(value: BaseModel, owner: Any = None) -> dict[str, Any]:
     """The class and fields of a pydantic object, its private attributes too if it is one of LlamaIndex's."""
     cls = type(value)
     found: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
+    if hasattr(value, "askonce_form"):  # a model of askonce's own tells by itself
+        return {**found, **value.askonce_form()}
     for name, field in cls.model_fields.items():
         if (not field.exclude or name in _EXCLUDED_BUT_MEANT) and name not in _LEFT_OUT:
             found[name] = getattr(value, name, None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from askonce.entry import Usage
+from askonce.pricing import cost_usd
 
 _CUT_OFF = frozenset(
     """
@@ -49,6 +50,30 @@ def _usage(told: Any) -> Usage:
         whole = _number(told, "input_tokens") + read + written  # Anthropic: excluded
         return Usage(whole, _number(told, "output_tokens"), read or inside, written)
     return Usage()
+
+
+def cost_of(response: Any, chunks: Sequence[Any], model: str | None) -> float | None:
+    """What an answer cost in dollars; nothing if it came from a cache, ``None`` if its price is not known.
+
+    Args:
+        response: the answer.
+        chunks: those of its stream.
+        model: the model's name, should the answer not say it.
+    """
+    mark = response.additional_kwargs.get("askonce")
+    if isinstance(mark, Mapping) and "hit" in mark:
+        return 0.0
+    if is_routed(response):
+        cost: float | None = response.additional_kwargs["askonce"].get("cost_usd")
+        return cost
+    told = [usage for chunk in (response, *chunks) if (usage := usage_of(chunk)).total_tokens]
+    return cost_usd(model_name(response) or model, told[-1]) if told else None
+
+
+def is_routed(response: Any) -> bool:
+    """Whether a `Multiplexer` chose who answers: then it says which model, and what all that it asked cost."""
+    mark = response.additional_kwargs.get("askonce")
+    return isinstance(mark, Mapping) and "calls" in mark and "hit" not in mark
 
 
 def model_name(response: Any) -> str | None:

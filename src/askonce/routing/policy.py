@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from askonce.routing.regression import Vector
 
 _WINDOW, _ADJUST_EVERY = 512, 16
-_AUDIT_SCALE, _LEAST_AUDITS, _MORE = 0.6, 0.03, 1.5
+_AUDIT_SCALE, _LEAST_AUDITS, _MORE = 0.6, 0.08, 1.5
 _PRIOR_FAILURES = 4.0
-_SPEND = 1.2
-"""How much of what is allowed the threshold aims at: the floor itself is kept by the bound, not by the aim."""
+_SPEND = 0.8
+"""How much of what is allowed the threshold aims at; the floor itself is kept by the bound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,9 @@ class Router:
                 store=None if self._policy is None else ("up" if self._shared.up else "down"),
             )
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Router:
+        return self  # copies of a multiplexer learn together
+
     def sync(self) -> None:
         """Publish what was learned and take in what others learned, now and not within a second."""
         self._shared.sync()
