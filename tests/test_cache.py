@@ -16,10 +16,10 @@ from askonce import Cache, ConfigError, StoreUnavailable, control
 from askonce.entry import Answer, Hit, Miss, Usage
 from askonce.eviction import parse_bytes
 from askonce.keys import Form, Unkeyable
+from askonce.request import Request
 from askonce.sharing import shared_cache
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
-from askonce.way import Request
 
 
 def pack(text: str) -> Answer:

@@ -1,26 +1,25 @@
 """`Cache`: the face of askonce to adapters, and to applications that look after it.
 
 It knows no framework. An adapter turns a framework's request into a normal form (``askonce.keys``), asks here,
-and turns what it gets back into the framework's answer. What happens in between stands in ``askonce.way``.
+and turns what it gets back into the framework's answer. The ways to ask stand in ``askonce.asking``, and what
+happens in between in ``askonce.way``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import logging
 import os
-import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from types import FrameType, TracebackType
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.access_log import AccessLog
+from askonce.asking import Asking
 from askonce.codec import Codec
 from askonce.control import Control, check_name, current_control, positive_seconds
-from askonce.entry import Answer, Entry, Hit, Miss, Source, mark_of
+from askonce.entry import Entry, Source, mark_of
 from askonce.errors import ConfigError
 from askonce.eviction import AdmissionName, Budget, Policy, PolicyName, parse_bytes
 from askonce.faces import Awaiting, Inline, run
@@ -28,22 +27,21 @@ from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
 from askonce.keys import Form, Unkeyable, key_of
 from askonce.near import NearTier
+from askonce.request import Request
 from askonce.sources import Found, current_sources, note_retrieval
 from askonce.stores import Store, default_url, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, Size
 from askonce.telemetry import Stats
-from askonce.way import Lead, Request, Way
+from askonce.way import Way
 
 if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
-    import asyncio
-
     from askonce.semantic.settings import Semantic
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
 
 
-class Cache:
+class Cache(Asking):
     """Answers kept in a store.
 
     Args:
@@ -122,8 +120,7 @@ class Cache:
         self.namespace = namespace
         self._own_namespace = Control().namespace(namespace)
         self._guard = Guard(self.store, timeout_seconds)
-        self._inline, self._awaiting = Inline(self._guard), Awaiting(self._guard)
-        self._way = Way(
+        way = Way(
             self._guard,
             codec=codec,
             freshness=freshness,
@@ -137,7 +134,7 @@ class Cache:
             semantic=semantic,
             namespace=self._own_namespace,
         )
-        self._refreshes: set[asyncio.Task[None]] = set()
+        super().__init__(way, Inline(self._guard), Awaiting(self._guard))
         self._told: set[str] = set()
         # Runs at the latest when the interpreter ends, so that no hit is lost.
         self._finalizer = weakref.finalize(self, _close, self._way, self._guard, owned)
@@ -201,242 +198,6 @@ class Cache:
     def _namespace_in_force(self) -> str:
         wishes = current_control()
         return wishes.namespace(self.namespace) if wishes.tenants else self._own_namespace
-
-    # -- for adapters that make the call themselves ------------------------------------------------------------
-
-    def answer(self, request: Request, compute: Callable[[], T], pack: Callable[[T], Answer | None]) -> T | Hit:
-        """Find the answer to a request, or make and keep it.
-
-        Args:
-            request: what is asked.
-            compute: asks the model.
-            pack: turns what the model gave into what is kept; ``None`` if it cannot be kept.
-
-        Returns:
-            a hit, or just what ``compute`` returned.
-
-        Raises:
-            Exception: what ``compute`` raised.
-        """
-        found = run(self._way.seek(self._inline, request))
-        if isinstance(found, Hit):
-            return found
-        if isinstance(found, Lead):
-            return run(self._make(self._inline, request, found, _inline(compute), pack))  # type: ignore[arg-type]
-        refresh = self._refresh(self._inline, request, found, _inline(compute), pack)
-        context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(run, refresh), name="askonce-refresh", daemon=True).start()
-        return self._way.serve_stale(request, found)
-
-    async def aanswer(
-        self, request: Request, compute: Callable[[], Awaitable[T]], pack: Callable[[T], Answer | None]
-    ) -> T | Hit:
-        """Asynchronous `answer`."""
-        found = await self._way.seek(self._awaiting, request)
-        if isinstance(found, Hit):
-            return found
-        if isinstance(found, Lead):
-            return await self._make(self._awaiting, request, found, compute, pack)
-        import asyncio
-
-        task = asyncio.create_task(self._refresh(self._awaiting, request, found, compute, pack))
-        self._refreshes.add(task)
-        task.add_done_callback(self._refreshes.discard)
-        return self._way.serve_stale(request, found)
-
-    async def _make(
-        self,
-        face: Inline,
-        request: Request,
-        lead: Lead,
-        compute: Callable[[], Awaitable[T]],
-        pack: Callable[[T], Answer | None],
-    ) -> T | Hit:
-        try:
-            result = await compute()
-        except BaseException as error:
-            stale = await self._way.give_up(face, request, lead, error)
-            if stale is None:
-                raise
-            logger.warning("askonce: the model failed (%s); a stale answer stands in", error)
-            return stale
-        await self._way.conclude(face, request, lead, lambda: pack(result))
-        return result
-
-    async def _refresh(
-        self,
-        face: Inline,
-        request: Request,
-        stale: Miss,
-        compute: Callable[[], Awaitable[T]],
-        pack: Callable[[T], Answer | None],
-    ) -> None:
-        # Without the stale answer, which has been served: what fails here is only told.
-        lead = await self._way.lead_revalidation(face, request, Miss(stale.reason))
-        if lead is not None:
-            try:
-                await self._make(face, request, lead, compute, pack)
-            except Exception as error:
-                logger.warning("askonce: a stale answer could not be made anew: %s", error)
-
-    def stream(
-        self,
-        request: Request,
-        produce: Callable[[], Iterator[T]],
-        pack: Callable[[], Answer | None],
-        replay: Callable[[Hit], Iterator[T]],
-    ) -> Iterator[T]:
-        """`answer` for a stream. One that fails or is abandoned half way is not kept.
-
-        Args:
-            request: what is asked.
-            produce: asks the model. ``None`` among its chunks is passed on and is nothing yet: a model that fails
-                after it may still be stood in for by a stale answer. So an adapter can have the model asked by
-                the stream's first step, and leave the reading of it to whoever gets the rest.
-            pack: turns what was produced, when it is complete, into what is kept.
-            replay: turns a hit into a stream.
-        """
-        lead = run(self._lead_or_hit(self._inline, request))
-        if isinstance(lead, Hit):
-            yield from replay(lead)
-            return
-        begun = False
-        try:
-            for chunk in produce():
-                begun = begun or chunk is not None
-                with lead.reading():
-                    yield chunk
-        except BaseException as error:
-            stale = run(self._way.give_up(self._inline, request, lead, error))
-            if stale is None or begun:
-                raise
-        else:
-            run(self._way.conclude(self._inline, request, lead, pack))
-            return
-        yield from replay(stale)
-
-    async def astream(
-        self,
-        request: Request,
-        produce: Callable[[], AsyncIterator[T]],
-        pack: Callable[[], Answer | None],
-        replay: Callable[[Hit], Iterator[T]],
-    ) -> AsyncIterator[T]:
-        """Asynchronous `stream`."""
-        lead = await self._lead_or_hit(self._awaiting, request)
-        if isinstance(lead, Hit):
-            for chunk in replay(lead):
-                yield chunk
-            return
-        begun = False
-        try:
-            async with _closing(produce()) as chunks:
-                async for chunk in chunks:
-                    begun = begun or chunk is not None
-                    with lead.reading():
-                        yield chunk
-        except BaseException as error:
-            stale = await self._way.give_up(self._awaiting, request, lead, error)
-            if stale is None or begun:
-                raise
-        else:
-            await self._way.conclude(self._awaiting, request, lead, pack)
-            return
-        for chunk in replay(stale):
-            yield chunk
-
-    async def _lead_or_hit(self, face: Inline, request: Request, *, waits: bool = True) -> Hit | Lead:
-        """`Way.seek` where a stale answer is made anew by the first caller that finds it."""
-        found = await self._way.seek(face, request, waits=waits)
-        if not isinstance(found, Miss):
-            return found
-        lead = await self._way.lead_revalidation(face, request, found)
-        if lead is None:
-            return self._way.serve_stale(request, found)
-        self._way.counters.add(misses=1)
-        return lead
-
-    # -- for adapters that see only the look-up before a call and the update after it --------------------------
-
-    def lookup(self, request: Request, group: str | None = None, call: FrameType | None = None) -> Hit | Miss:
-        """Look up. On a miss the caller is to make the answer and `update`; others wait for it meanwhile.
-
-        Args:
-            request: what is asked.
-            group: look-ups of one thread or task with an equal group are one batch; any other look-up tells
-                that the answers which it was to make before will not come.
-            call: the call that will bring the answer; if it ends without, those who wait go on.
-        """
-        return run(self._lookup(self._inline, request, group, call))
-
-    async def alookup(self, request: Request, group: str | None = None) -> Hit | Miss:
-        """Asynchronous `lookup`."""
-        return await self._lookup(self._awaiting, request, group)
-
-    async def _lookup(
-        self, face: Inline, request: Request, group: str | None, call: FrameType | None = None
-    ) -> Hit | Miss:
-        waits = True
-        if self._way.flights.any_led:
-            await self._way.give_up_group(face, group)
-            # Two batches that lead what the other waits for would wait for ever.
-            waits = not self._way.flights.leading()
-        found = await self._lead_or_hit(face, request, waits=waits)
-        if isinstance(found, Hit):
-            return found
-        if found.flight is not None:
-            self._way.flights.follow_up(found.flight, group, call)
-        return found.miss
-
-    def update(self, request: Request, pack: Callable[[], Answer | None]) -> None:
-        """Keep the answer that was made after a miss; ``pack`` as in `answer`."""
-        run(self._update(self._inline, request, pack))
-
-    async def aupdate(self, request: Request, pack: Callable[[], Answer | None]) -> None:
-        """Asynchronous `update`."""
-        await self._update(self._awaiting, request, pack)
-
-    async def _update(self, face: Inline, request: Request, pack: Callable[[], Answer | None]) -> None:
-        flight = self._way.flights.led_by_me((request.namespace, request.key))
-        lead = Lead(Miss("absent"))
-        if flight is not None:
-            lead = Lead(lead.miss, flight, flight.started, flight.trial)
-        await self._way.conclude(face, request, lead, pack)
-
-    # -- for adapters that ask for many at once ----------------------------------------------------------------
-
-    def find_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
-        """Look up requests of one namespace in one round trip, waiting for nobody."""
-        return run(self._way.find_many(self._inline, requests))
-
-    async def afind_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
-        """Asynchronous `find_many`."""
-        return await self._way.find_many(self._awaiting, requests)
-
-    def keep_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
-        """Keep the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
-        run(self._way.keep_many(self._inline, requests, answers, seconds))
-
-    async def akeep_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
-        """Asynchronous `keep_many`."""
-        await self._way.keep_many(self._awaiting, requests, answers, seconds)
-
-    # -- for adapters that find documents ----------------------------------------------------------------------
-
-    def position(self, corpus: str) -> int | None:
-        """How far the change log of a corpus goes, before documents are looked for in it.
-
-        Args:
-            corpus: the namespace of the log.
-
-        Returns:
-            ``None`` if the store does not tell; then what is found is not to be kept.
-        """
-        return run(self._way.position(self._inline, corpus))
-
-    async def aposition(self, corpus: str) -> int | None:
-        """Asynchronous `position`."""
-        return await self._way.position(self._awaiting, corpus)
 
     # -- for applications --------------------------------------------------------------------------------------
 
@@ -562,14 +323,14 @@ class Cache:
         """
         namespace = self._namespace_in_force()
         for key, data in self.store.scan(namespace):
-            if (entry := self._way.usable(namespace, key, data)) is not None:
+            if (entry := self._way.keeping.usable(namespace, key, data)) is not None:
                 yield entry
 
     async def aentries(self) -> AsyncIterator[Entry]:
         """Asynchronous `entries`."""
         namespace = self._namespace_in_force()
         async for key, data in self.store.ascan(namespace):
-            if (entry := self._way.usable(namespace, key, data)) is not None:
+            if (entry := self._way.keeping.usable(namespace, key, data)) is not None:
                 yield entry
 
     def _forget_question(self, namespace: str, key: bytes) -> None:
@@ -581,8 +342,8 @@ class Cache:
             self._way.semantic.clear(self._namespace_in_force())
 
     def _drop_near(self) -> None:
-        if self._way.near is not None:
-            self._way.near.clear()
+        if self._way.keeping.near is not None:
+            self._way.keeping.near.clear()
 
     def settle(self, seconds: float = 10.0) -> bool:
         """Wait until what runs in the background is done: hits are counted, fresh answers judged and learned from.
@@ -626,24 +387,6 @@ class Cache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-@contextlib.asynccontextmanager
-async def _closing(chunks: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Close a stream that is abandoned now, and not when its garbage is collected."""
-    try:
-        yield chunks
-    finally:
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
-
-
-def _inline(compute: Callable[[], T]) -> Callable[[], Awaitable[T]]:
-    async def call() -> T:
-        return compute()
-
-    return call
 
 
 def _close(way: Way, guard: Guard, owned: Store | None) -> None:

@@ -7,34 +7,29 @@ asynchronous ones. `Way.seek` ends with a hit, or makes the caller the one who a
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from askonce import pricing
 from askonce.access_log import AccessLog
 from askonce.changes import ANYTHING, Changes
 from askonce.codec import Codec
-from askonce.control import Control
-from askonce.entry import Answer, Entry, Hit, Meaning, Miss, Source, digest_of
+from askonce.entry import Answer, Entry, Hit, Miss, digest_of
 from askonce.errors import CodecError
 from askonce.eviction import Budget
 from askonce.faces import Inline
 from askonce.flight import Flight, Flights
-from askonce.frequency import FrequencySketch
 from askonce.freshness import Freshness
 from askonce.guard import Down, Guard
-from askonce.hits import HitBuffer
-from askonce.keys import Form
+from askonce.keeping import Keeping
 from askonce.leases import LEASE_SECONDS, Leases
 from askonce.near import NearTier
-from askonce.stores.base import Clock, LogPage, Record
+from askonce.request import Lead, Request
+from askonce.stores.base import Clock, LogPage
 from askonce.telemetry import Counters
 
 if TYPE_CHECKING:  # it loads numpy
@@ -43,63 +38,9 @@ if TYPE_CHECKING:  # it loads numpy
 
 logger = logging.getLogger("askonce")
 
-USD_PER_SECOND = 0.001
-"""What a second of waiting weighs against money when entries are compared and no price is known."""
-
 _FAILED_LEADERS_TO_OUTLIVE, _TAKE_OVER_SECONDS = 2, 2.0
 """Those who wait take over from failed leaders one by one, until they have seen so many and for so long."""
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request that has a name.
-
-    Attributes:
-        namespace: where its answer is kept.
-        key: its name there.
-        control: the wishes that were in force when it was made.
-        sources: the documents that its answer will be made from.
-        form: makes its normal form, if another question's answer may do.
-    """
-
-    namespace: str
-    key: bytes
-    control: Control
-    sources: tuple[Source, ...] = ()
-    form: Callable[[], Form] | None = None
-
-    @property
-    def place(self) -> bytes:
-        """What a sealed entry is bound to."""
-        return self.key + self.namespace.encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Lead:
-    """The caller is to make the answer.
-
-    Attributes:
-        miss: why none was found.
-        flight: what others wait for; ``None`` if nobody can.
-        started: when the making began, on the monotonic clock.
-        trial: what is known of the meaning of what is asked.
-    """
-
-    miss: Miss
-    flight: Flight | None = None
-    started: float = field(default_factory=time.monotonic)
-    trial: Trial | None = None
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """While the reader of a stream has a chunk and has not asked for the next."""
-        if self.flight is None:
-            yield
-            return
-        self.flight.kind, self.flight.idle_since = "stream", time.monotonic()
-        yield
-        self.flight.idle_since = None
 
 
 class Way:
@@ -124,21 +65,30 @@ class Way:
         self.counters = Counters()
         self.flights = Flights(lease_seconds or 30.0)
         self.leases = Leases(guard, self.flights.is_gone, min(lease_seconds, LEASE_SECONDS))
-        self._accesses = accesses
-        self._frequencies = FrequencySketch() if budget.selects else None
-        self.hits = HitBuffer(_Touch(guard, budget, self._frequencies), accesses.flush if accesses else None)
-        self.near = near
-        self._codec, self._freshness, self._budget = codec, freshness, budget
-        self._keep_empty, self._keep_truncated = keep_empty, keep_truncated
+        self.keeping = Keeping(
+            guard,
+            self.counters,
+            codec=codec,
+            freshness=freshness,
+            budget=budget,
+            near=near,
+            keep_empty=keep_empty,
+            keep_truncated=keep_truncated,
+            clock=clock,
+            accesses=accesses,
+        )
+        self.hits = self.keeping.hits
+        self._codec, self._freshness = codec, freshness
         self._slow_seconds = guard.timeout_seconds / 3
         self._clock = clock
         self._changes: dict[str, Changes] = {}  # by corpus
-        self._guard = guard
         self.semantic: SemanticTier | None = None
         if semantic is not None:
             from askonce.semantic.tier import SemanticTier
 
-            self.semantic = SemanticTier(semantic, guard, codec, namespace, clock, self.usable, self._replace)
+            self.semantic = SemanticTier(
+                semantic, guard, codec, namespace, clock, self.keeping.usable, self.keeping.replace
+            )
 
     # -- to the answer, or to the model ------------------------------------------------------------------------
 
@@ -249,8 +199,8 @@ class Way:
         if request.control.refresh:
             return Miss("refresh")
         now = self._clock()
-        if self.near is not None:
-            entry = self.near.get(request.namespace, request.key, now)
+        if self.keeping.near is not None:
+            entry = self.keeping.near.get(request.namespace, request.key, now)
             if entry is not None:
                 return await self._judge(face, request, entry, now)
         return await self._find_in_store(face, request)
@@ -261,7 +211,7 @@ class Way:
             data = await face.call("get", request.namespace, request.key)
         except Down:
             return Miss("store down")
-        found = self._read(request, data, now)
+        found = self.keeping.read(request, data, now)
         return found if isinstance(found, Miss) else await self._judge(face, request, found, now)
 
     async def find_many(self, face: Inline, requests: Sequence[Request]) -> list[Hit | Miss]:
@@ -275,7 +225,7 @@ class Way:
             rows = None
         found: list[Hit | Miss] = []
         for request, data in zip(requests, rows or [None] * len(requests), strict=True):
-            read = self._read(request, data, now) if rows is not None else Miss("store down")
+            read = self.keeping.read(request, data, now) if rows is not None else Miss("store down")
             found.append(read if isinstance(read, Miss) else await self._judge(face, request, read, now))
         for request, one in zip(requests, found, strict=True):
             if isinstance(one, Hit):
@@ -283,18 +233,6 @@ class Way:
             else:
                 self.counters.add(misses=1, corrupt=one.reason == "corrupt")
         return found
-
-    def _read(self, request: Request, data: bytes | None, now: float) -> Entry | Miss:
-        if data is None:
-            return Miss("absent")
-        try:
-            entry = self._codec.decode(data, bound_to=request.place)
-        except CodecError as error:
-            logger.info("askonce: a kept answer cannot be read and will be made anew: %s", error)
-            return Miss("corrupt")
-        if self.near is not None:
-            self.near.put(request.namespace, request.key, entry, now)
-        return entry
 
     async def _judge(self, face: Inline, request: Request, entry: Entry, now: float) -> Hit | Miss:
         if request.control.refresh:
@@ -330,14 +268,6 @@ class Way:
             alias, payload=kept.payload, created_at=kept.created_at, fresh_until=min(ends, default=None)
         )
 
-    def usable(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
-        """The entry in ``data``, found by a scan, if it can be read and is fresh."""
-        try:
-            entry = self._codec.decode(data, bound_to=Request(namespace, key, Control()).place)
-        except CodecError:
-            return None
-        return entry if isinstance(self._freshness.judge(entry, self._clock(), None), Hit) else None
-
     # -- what happened to the documents ------------------------------------------------------------------------
 
     async def _is_outdated(self, face: Inline, entry: Entry) -> bool:
@@ -372,15 +302,8 @@ class Way:
         return None if changes is None else changes.position
 
     def _hit(self, request: Request, hit: Hit) -> Hit:
-        key = hit.key or request.key
-        self.counters.hit(hit)
-        if self._accesses is not None:
-            self._accesses.add(self._clock(), request.namespace, key, hit.entry, _cost(hit.entry))
-        self.hits.add(request.namespace, key)
-        meaning = hit.entry.meaning
-        if meaning is not None and meaning.answer:
-            self.hits.add(request.namespace, meaning.answer)
-        return Hit(hit.entry, hit.kind, hit.age_seconds, key, hit.match)
+        self.keeping.note(request, hit)
+        return Hit(hit.entry, hit.kind, hit.age_seconds, hit.key or request.key, hit.match)
 
     # -- back from the model -----------------------------------------------------------------------------------
 
@@ -388,15 +311,19 @@ class Way:
         """Keep a fresh answer if it is worth keeping, and hand it to those who wait."""
         entry = None
         try:
-            answer = self._pack(pack)
+            answer = self.keeping.pack(pack)
             if answer is not None:
-                entry = self._entry(request, answer, time.monotonic() - lead.started, lead.trial)
-                worth = self._worth_keeping(answer)
+                seconds, trial = time.monotonic() - lead.started, lead.trial
+                meaning = None
+                if self.semantic is not None and trial is not None and answer.said is not None:
+                    meaning = self.semantic.meaning(trial, answer.said)
+                entry = self.keeping.entry(request, answer, seconds, meaning)
+                worth = self.keeping.is_worth(answer)
                 if worth:
-                    await self._put(face, [request], [entry])
-                if entry.meaning is not None and self.semantic is not None and lead.trial is not None:
+                    await self.keeping.put(face, [request], [entry])
+                if self.semantic is not None and trial is not None and answer.said is not None:
                     kept = entry if worth else None
-                    self.semantic.learn(request.namespace, request.key, lead.trial, entry.meaning.said, kept)
+                    self.semantic.learn(request.namespace, request.key, trial, answer.said, kept)
         finally:
             if lead.flight is not None:
                 await self._land(face, lead.flight, entry)
@@ -421,97 +348,9 @@ class Way:
         """Keep the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
         if requests:
             each = seconds / len(requests)
-            worth = [pair for pair in zip(requests, answers, strict=True) if self._worth_keeping(pair[1])]
-            entries = [self._entry(request, answer, each, None) for request, answer in worth]
-            await self._put(face, [request for request, _ in worth], entries)
-
-    def _pack(self, pack: Callable[[], Answer | None]) -> Answer | None:
-        try:
-            answer = pack()
-        except Exception:
-            logger.warning("askonce: an answer cannot be kept", exc_info=True)
-            answer = None
-        if answer is None:
-            self.counters.add(not_stored=1)
-        return answer
-
-    def _worth_keeping(self, answer: Answer) -> bool:
-        worth = (self._keep_empty or not answer.empty) and (self._keep_truncated or not answer.truncated)
-        if not worth:
-            self.counters.add(not_stored=1)
-        return worth
-
-    def _entry(self, request: Request, answer: Answer, seconds: float, trial: Trial | None) -> Entry:
-        now = self._clock()
-        cost = answer.cost_usd
-        sources = answer.sources or request.sources
-        tags = dict.fromkeys(tag for source in sources for tag in source.tags)
-        fresh_until = self._freshness.fresh_until(now, request.control.ttl_seconds)
-        if answer.ttl_seconds is not None:
-            fresh_until = min(fresh_until or math.inf, now + answer.ttl_seconds)
-        return Entry(
-            payload=answer.payload,
-            created_at=now,
-            fresh_until=fresh_until,
-            cost_seconds=seconds,
-            cost_usd=pricing.cost_usd(answer.model, answer.usage) if cost is None else cost,
-            usage=answer.usage,
-            tags=(*request.control.tags, *tags),
-            sources=sources,
-            meaning=self._meaning(trial, answer),
-        )
-
-    def _meaning(self, trial: Trial | None, answer: Answer) -> Meaning | None:
-        if self.semantic is None or trial is None or answer.said is None:
-            return None
-        return self.semantic.meaning(trial, answer.said)
-
-    async def _put(self, face: Inline, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
-        if not entries:
-            return
-        if self._frequencies is not None:
-            for request in requests:
-                self._frequencies.add(request.key)
-        records = [self._record(request, entry) for request, entry in zip(requests, entries, strict=True)]
-        if self._accesses is not None:
-            for entry, record in zip(entries, records, strict=True):
-                size_bytes, cost = len(record.value), _cost(entry)
-                self._accesses.add(entry.created_at, requests[0].namespace, record.key, size_bytes, cost)
-            self.hits.stir()
-        try:
-            evicted = await face.call("put", requests[0].namespace, records, self._budget)
-        except Down:
-            return
-        if self.near is not None:
-            for request, entry in zip(requests, entries, strict=True):
-                self.near.put(request.namespace, request.key, entry, entry.created_at)
-        self.counters.add(
-            stored=len(records),
-            evicted=evicted,
-            spent_seconds=sum(entry.cost_seconds for entry in entries),
-            spent_usd=sum(entry.cost_usd or 0.0 for entry in entries),
-        )
-
-    def _record(self, request: Request, entry: Entry) -> Record:
-        value = self._codec.encode(entry, bound_to=request.place)
-        return Record(
-            key=request.key,
-            value=value,
-            expires_at=self._freshness.expires_at(entry.fresh_until),
-            weight=self._budget.policy.weight(cost=_cost(entry), size_bytes=len(value)),
-            tags=entry.tags,
-            hits=max(self._frequencies[request.key], 1) if self._frequencies else 1,
-        )
-
-    def _replace(self, namespace: str, key: bytes, entry: Entry) -> int:
-        """Keep an entry in place of the one under its key; returns by how many bytes it is smaller."""
-        request = Request(namespace, key, Control())
-        before = self._guard.call(self._guard.store.get, namespace, key)
-        record = self._record(request, entry)
-        self._guard.call(self._guard.store.put, namespace, [record], self._budget)
-        if self.near is not None:
-            self.near.put(namespace, key, entry, self._clock())
-        return len(before or b"") - len(record.value)
+            worth = [pair for pair in zip(requests, answers, strict=True) if self.keeping.is_worth(pair[1])]
+            entries = [self.keeping.entry(request, answer, each) for request, answer in worth]
+            await self.keeping.put(face, [request for request, _ in worth], entries)
 
     def close(self) -> None:
         """End what runs in the background, with nothing lost."""
@@ -523,22 +362,3 @@ class Way:
     async def _land(self, face: Inline, flight: Flight, entry: Entry | None) -> None:
         self.flights.land(flight, entry)
         await self.leases.give_back(face, flight)
-
-
-def _cost(entry: Entry) -> float:
-    """What making an entry again would cost, in dollars, as far as it is known."""
-    return entry.cost_seconds * USD_PER_SECOND if entry.cost_usd is None else entry.cost_usd
-
-
-class _Touch:
-    """Hands collected hits to the store, and to the sketch of frequencies."""
-
-    def __init__(self, guard: Guard, budget: Budget, frequencies: FrequencySketch | None) -> None:
-        self._guard, self._policy, self._frequencies = guard, budget.policy, frequencies
-
-    def __call__(self, namespace: str, hits: Mapping[bytes, int]) -> None:
-        if self._frequencies is not None:
-            for key, count in hits.items():
-                self._frequencies.add(key, count)
-        with contextlib.suppress(Down):
-            self._guard.call(self._guard.store.touch, namespace, hits, self._policy)

@@ -142,6 +142,7 @@ def test_invalidated_and_cleared_answers_are_not_served_to_other_questions(url: 
     with Cache(url, semantic=semantic()) as cache:
         desk = Desk(cache)
         assert semantic_hit(desk)
+        assert cache.settle()
         cache.clear()
         assert cache.stats().semantic.questions == 0  # type: ignore[union-attr]
         assert semantic_hit(desk) is None

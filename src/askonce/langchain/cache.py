@@ -20,10 +20,10 @@ from askonce.langchain.parameters import parameters_of
 from askonce.langchain.payload import mark, pack, unpack
 from askonce.langchain.prompts import follow_prompts, note_asked_of_completion
 from askonce.langchain.requests import Digests, form_of
+from askonce.request import Request
 from askonce.sharing import shared_cache
 from askonce.stores import Store
 from askonce.telemetry import Stats
-from askonce.way import Request
 
 logger = logging.getLogger("askonce")
 

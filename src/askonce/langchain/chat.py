@@ -28,7 +28,7 @@ from askonce.langchain.chunks import Recording, replay
 from askonce.langchain.events import event_overrides
 from askonce.langchain.payload import breaks_off, mark, pack, unpack
 from askonce.langchain.requests import form_of_messages
-from askonce.way import Request
+from askonce.request import Request
 
 Messages = list[BaseMessage]
 

@@ -26,7 +26,7 @@ from askonce.langchain.asking import (
 from askonce.langchain.payload import pack, unpack
 from askonce.langchain.prompts import note_asked_of_completion
 from askonce.langchain.requests import form_of_prompt
-from askonce.way import Request
+from askonce.request import Request
 
 _WORDS = re.compile(r"\S+\s*|\s+")
 

@@ -13,9 +13,9 @@ from askonce.cache import Cache
 from askonce.entry import Answer, Hit, Miss
 from askonce.errors import AskOnceError, ConfigError
 from askonce.keys import VERSION, Form, Unkeyable, model_form, text
+from askonce.request import Request
 from askonce.sharing import shared_cache
 from askonce.stores import Store
-from askonce.way import Request
 
 Vector = list[float]
 Kind = Literal["document", "query"]

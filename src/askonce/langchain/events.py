@@ -21,7 +21,7 @@ from askonce.keys import Form
 from askonce.langchain.asking import alimit, awithin, is_asking, limit, parameters_of_model, within
 from askonce.langchain.payload import pack, unpack
 from askonce.langchain.requests import form_of_messages
-from askonce.way import Request
+from askonce.request import Request
 
 Messages = list[BaseMessage]
 Stop = list[str] | None

@@ -22,9 +22,9 @@ from askonce.keys import Form, Unkeyable, plain, question, request_form
 from askonce.langchain import documents as kept
 from askonce.langchain.identity import Identity, returns_all_it_weighs
 from askonce.langchain.nearness import Nearness
+from askonce.request import Request
 from askonce.sources import Found, begin_trail, end_trail
 from askonce.stores import Store
-from askonce.way import Request
 
 logger = logging.getLogger("askonce")
 

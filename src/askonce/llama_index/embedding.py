@@ -17,8 +17,8 @@ from askonce.errors import ConfigError
 from askonce.keys import request_form, text
 from askonce.llama_index.form import component_form
 from askonce.llama_index.twin import Twin, link_to, make_twin, original, plain_view, twin_class
+from askonce.request import Request
 from askonce.stores import Store
-from askonce.way import Request
 
 E = TypeVar("E", bound=BaseEmbedding)
 Vector = list[float]

@@ -12,9 +12,9 @@ from llama_index.core.storage.kvstore.types import DEFAULT_BATCH_SIZE, DEFAULT_C
 from askonce.cache import Cache
 from askonce.entry import Answer, Entry, Hit
 from askonce.keys import Form
+from askonce.request import Request
 from askonce.sharing import shared_cache
 from askonce.stores import Store
-from askonce.way import Request
 
 
 class _Kept(msgspec.Struct, array_like=True, tag="askonce kv"):

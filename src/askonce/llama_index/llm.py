@@ -21,8 +21,8 @@ from askonce.llama_index.answers import Response
 from askonce.llama_index.form import chat_form, completion_form
 from askonce.llama_index.prompts import follow_prompts
 from askonce.llama_index.twin import Twin, link_to, make_twin, original, plain_view, twin_class
+from askonce.request import Request
 from askonce.stores import Store
-from askonce.way import Request
 
 logger = logging.getLogger("askonce")
 L = TypeVar("L", bound=LLM)

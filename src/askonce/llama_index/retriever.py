@@ -25,10 +25,10 @@ from askonce.llama_index.identity import Identity, finds_by_nearness
 from askonce.llama_index.nodes import ids_of, pack, unpack
 from askonce.llama_index.runs import follow_runs
 from askonce.llama_index.twin import Twin
+from askonce.request import Request
 from askonce.sharing import shared_cache
 from askonce.sources import Found
 from askonce.stores import Store
-from askonce.way import Request
 
 logger = logging.getLogger("askonce")
 

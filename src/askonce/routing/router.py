@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from askonce.errors import ConfigError
+from askonce.keeping import USD_PER_SECOND
 from askonce.routing.asked import Asked, Bill, Step, Told
 from askonce.routing.course import Run
 from askonce.routing.features import numpy
@@ -23,7 +24,6 @@ from askonce.routing.shared import Shared
 from askonce.routing.stats import RoutingStats
 from askonce.routing.strategy import Learned, Strategy, check_strategy
 from askonce.stores.base import Store
-from askonce.way import USD_PER_SECOND
 
 logger = logging.getLogger("askonce")
 
