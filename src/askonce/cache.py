@@ -301,7 +301,7 @@ class Cache(Asking):
         namespace, key = told or self._namespace_in_force(), bytes.fromhex(mark["entry"])
         keys = [key]
         data = self.store.get(namespace, key)
-        entry = None if data is None else self._way.usable(namespace, key, data)
+        entry = None if data is None else self._way.keeping.usable(namespace, key, data)
         if entry is not None and entry.meaning is not None and entry.meaning.answer:
             keys.append(entry.meaning.answer)
         self._drop_near()
