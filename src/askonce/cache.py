@@ -214,13 +214,13 @@ class Cache(Asking):
             size: Size | None = await face.call("size", self._namespace_in_force())
         except Down:
             size = None
-        breaker = self._guard.breaker
+        breaker, semantic = self._guard.breaker, self._way.semantic
         counted: dict[str, Any] = self._way.counters.snapshot() | {
             "errors": breaker.errors,
             "entries": None if size is None else size.entries,
             "size_bytes": None if size is None else size.size_bytes,
             "store": "down" if size is None or breaker.state == "open" else "up",
-            "semantic": None if self._way.semantic is None else self._way.semantic.stats(),
+            "semantic": semantic and await semantic.stats(face, self._namespace_in_force()),
         }
         return Stats(**counted)
 

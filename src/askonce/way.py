@@ -120,7 +120,7 @@ class Way:
             if entry is not None and not await self._is_outdated(face, entry):
                 return self._hit(request, Hit(entry, "coalesced", 0.0))
             failed, first_failure = failed + 1, min(first_failure, time.monotonic())
-        meant = await self._seek_meaning(face, request, decide=found.reason != "refresh")
+        meant = await self._seek_meaning(face, request, found)
         return meant if isinstance(meant, Hit) else self._lead(found, trial=meant)
 
     async def _take_off(
@@ -129,7 +129,7 @@ class Way:
         """Lead, unless a question that means the same was answered; or another process leads: then wait for it."""
         found: Hit | Miss = miss
         try:
-            meant = await self._seek_meaning(face, request, decide=True)
+            meant = await self._seek_meaning(face, request, miss)
             if isinstance(meant, Hit):
                 self.flights.land(flight, meant.entry)
                 return meant
@@ -170,15 +170,17 @@ class Way:
         if not await self.leases.take(face, flight):
             self.flights.land(flight, None)
             return None
-        meant = await self._seek_meaning(face, request, decide=False)
+        meant = await self._seek_meaning(face, request, miss, decide=False)
         assert not isinstance(meant, Hit)
         return Lead(miss, flight, trial=meant)
 
-    async def _seek_meaning(self, face: Inline, request: Request, *, decide: bool) -> Hit | Trial | None:
+    async def _seek_meaning(
+        self, face: Inline, request: Request, miss: Miss, *, decide: bool = True
+    ) -> Hit | Trial | None:
         """The answer to a question that means the same, if ``decide`` and it may be served; or what was tried."""
-        if self.semantic is None or request.form is None:
+        if self.semantic is None or request.form is None or miss.reason == "store down":
             return None
-        known_sources = bool(request.sources)
+        known_sources, decide = bool(request.sources), decide and miss.reason != "refresh"
         trial = await self.semantic.seek(
             face, request.namespace, request.form, sources_known=known_sources, decide=decide
         )

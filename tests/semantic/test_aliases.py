@@ -10,6 +10,7 @@ import pytest
 
 from askonce import Cache, Semantic, control
 from askonce.entry import Answer, Hit
+from askonce.errors import StoreUnavailable
 from askonce.semantic import Comparison
 from tests.semantic.faq import embed, form_of
 
@@ -189,3 +190,41 @@ def test_a_closed_cache_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("askonce.faces.Inline.pause", paused)
     assert ask(cache, DOG, OPEN) == (OPEN, "none")
     assert not waited
+
+
+def test_a_new_process_tells_what_was_learned_before_it_is_asked_anything(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    with Cache(url, semantic=Semantic(embed, model="words", judge=lambda _: False)) as cache:
+        learn(cache, (SUNDAY, SHUT), (DOG, OPEN))
+    with Cache(url, semantic=Semantic(embed, model="words", judge=lambda _: False)) as cache:
+        stats = cache.stats().semantic
+    assert stats is not None and stats.requests == 2 and stats.questions == 2
+
+
+def test_nothing_is_decided_while_the_store_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cache_of() as cache:
+        learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
+        sure(cache, monkeypatch)
+        with monkeypatch.context() as down:
+            down.setattr(cache.store, "get", _fail)
+            assert ask(cache, f"{DOG[:-1]} today?", OPEN) == (OPEN, "none")
+        stats = cache.stats().semantic
+        assert stats is not None and stats.requests == 2 and stats.hits == 0
+
+
+def _fail(*_: object) -> bytes:
+    raise StoreUnavailable("down")
+
+
+def test_what_was_told_wrong_counts_in_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cache_of() as cache:
+        learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
+        sure(cache, monkeypatch)
+        near = f"{DOG[:-1]} today?"
+        request = cache.request(lambda: form_of(near), meaning=lambda: form_of(near))
+        assert request is not None
+        hit = cache.lookup(request)
+        assert isinstance(hit, Hit) and cache.feedback(hit.mark(), wrong=True)
+        stats = cache.stats().semantic
+        assert stats is not None and stats.error_low <= stats.estimated_error <= stats.error_high
+        assert stats.estimated_error == pytest.approx(1 / 3)

@@ -300,7 +300,7 @@ class Rule:
             labels=total.labels,
             wrong_found=total.wrong,
             told_wrong=total.told,
-            estimated_error=total.charge / UNIT / requests,
+            estimated_error=max(total.charge / UNIT, total.told) / requests,
             error_low=at_least(total, either) / requests,
             error_high=at_most(total, either) / requests,
             certified_error=at_most(total, self.confidence) / requests,

@@ -19,7 +19,7 @@ class SemanticStatistics:
         labels: judged candidates.
         wrong_found: audits that were judged wrong.
         told_wrong: served answers that the application called wrong.
-        estimated_error: wrong answers served, estimated without bias from the audits.
+        estimated_error: wrong answers served, estimated without bias from the audits, and at least those told.
         error_low: lower end of an interval around it that holds at every moment with `confidence`.
         error_high: its upper end.
         certified_error: upper bound that holds at every moment with `confidence`, one-sided.

@@ -252,9 +252,10 @@ class SemanticTier:
 
     # -- life --------------------------------------------------------------------------------------------------
 
-    def stats(self) -> SemanticStats:
-        """What was served and learned."""
+    async def stats(self, face: Inline, namespace: str) -> SemanticStats:
+        """What was served and learned, by all processes as far as that is known within a second."""
         self._notice_fork()
+        await self._begun(face, namespace)
         learned = self._rule.statistics()
         return SemanticStats(
             requests=learned.requests,
@@ -285,8 +286,8 @@ class SemanticTier:
     def close(self) -> None:
         """Learn from what is left, and tell other processes."""
         if self._pid == os.getpid():
-            self._learner.settle(_CLOSING_SECONDS)
-            self._learner.close(_CLOSING_SECONDS)
+            settled = self._learner.settle(_CLOSING_SECONDS)
+            self._learner.close(_CLOSING_SECONDS if settled else 0.0)
             self._in_step.close(_CLOSING_SECONDS)
             self._sharing.close()
 
