@@ -49,6 +49,11 @@ with Cache("sqlite:///{tmp_path}/cache.db") as cache:
         ("import askonce.simulate", "cli"),
         ("import askonce.llama_index", "llama-index"),
         ("import askonce; askonce.Cache('memory://', encryption_keys=[bytes(32)])", "crypto"),
+        (
+            "from askonce.routing import Learned, router;"
+            " router.Router('ab', Learned(feedback=True), state=str, store=str)",
+            "multiplexer",
+        ),
         ("import askonce; askonce.Semantic(lambda text: [1.0])", "semantic"),
     ],
 )

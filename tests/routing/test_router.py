@@ -6,6 +6,7 @@ import math
 import random
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from askonce.routing.router import Router
 from askonce.stores import open_store
 from askonce.stores.base import Store
 from askonce.stores.memory import MemoryStore
+from tests.support import servers
 
 np = pytest.importorskip("numpy")
 COSTS = (0.001, 0.01)
@@ -186,8 +188,8 @@ from askonce.routing.following import Following, follow
 from askonce.routing.router import Router
 from askonce.stores import open_store
 
-judged = Learned(judge=lambda *texts: True)
-one = Router(["m0", "m1"], judged, state=lambda: "s", store=lambda: open_store(sys.argv[1]), costs=(1, 10))
+judged = Learned(judge=lambda *texts: True, name=sys.argv[2])
+one = Router(["m0", "m1"], judged, state=str, store=lambda: open_store(sys.argv[1]), costs=(1, 10))
 for number in range(25):
     follow(Following(one.course(Asked(f"question {number}"), (1.0, 0.0))), lambda index: Told("a"))
     if number % 5 == 0:
@@ -196,14 +198,16 @@ one.close()
 """
 
 
-def test_eight_processes_add_up_each_once_and_a_restart_loses_nothing(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}"
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_eight_processes_add_up_each_once_and_a_restart_loses_nothing(kind: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state.db'}" if kind == "sqlite" else servers.start("redis-8.2").url
+    name = uuid.uuid4().hex
     open_store(url).close()
-    workers = [subprocess.Popen([sys.executable, "-W", "error", "-c", WORK, url]) for _ in range(8)]
+    workers = [subprocess.Popen([sys.executable, "-W", "error", "-c", WORK, url, name]) for _ in range(8)]
     assert [worker.wait(timeout=200) for worker in workers] == [0] * 8
     for _ in range(2):
         store = open_store(url)
-        stats = router(Learned(judge=same), store).stats()
+        stats = router(Learned(judge=same, name=name), store).stats()
         assert (stats.requests, stats.calls["m1"] + stats.answers["m0"]) == (200, 200)
         store.close()
 
