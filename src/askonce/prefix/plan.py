@@ -19,13 +19,15 @@ pays from ``n = (w - 1) / (1 - r)`` on: 0.28 reads for five minutes, 1.11 for an
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from askonce.entry import Usage
 from askonce.prefix.aggregates import GAP_SECONDS
 from askonce.prefix.chain import Chain
-from askonce.prefix.history import History, Sent
+from askonce.prefix.history import RATE_SECONDS, Sent
+from askonce.prefix.prediction import Entry, keep, predict
 from askonce.prefix.rules import Lifetime, Rule
 from askonce.prefix.statistics import (
     LAST_BLOCK,
@@ -155,6 +157,8 @@ def rules_of_others(rule: Rule) -> dict[str, tuple[Mark, ...]]:
     if rule.marking == "automatic":
         return {}
     first = rule.lifetimes[0].name
+    if rule.marking == "both":
+        return {"no marks": (), "automatic": (Mark(TAIL, first),)}
     rules: dict[str, tuple[Mark, ...]] = {"no marks": (), "the last segment marked": (Mark(TAIL, first),)}
     if rule.marking == "marks":
         slots = [one for one in (LAST_TOOL, LAST_BLOCK, TAIL) if one.level in rule.order]
@@ -254,16 +258,37 @@ def key_of(chain: Chain, keys: int) -> str:
 
 
 def replayed(sent: Iterable[Sent], rule: Rule) -> float:
-    """What requests cost by the rule, in input tokens, if their answers began at once."""
-    history, total = History(), 0.0
+    """What requests cost by the rule, in input tokens, if their answers began at once.
+
+    Args:
+        sent: the requests, in the order of their times.
+        rule: their provider's.
+    """
+    entries: dict[bytes, Entry] = {}
+    routes: dict[bytes, deque[float]] = {}
+    total = 0.0
     for one in sent:
-        with history.lock:
-            machine = history.route(one.chain, rule, one.at)
-            done = history.note(one, rule, machine, one.at)
+        chain, now = one.chain, one.at
+        here = chain.scope + _machine(chain, rule, routes, now).to_bytes(2)
+        done = predict(chain, rule, lambda digest, here=here: entries.get(here + digest), now)  # type: ignore[misc]
+        if done.read is not None:
+            entries[here + done.read].use(now)
+        for digest, lifetime in done.kept:
+            entries[here + digest] = keep(entries.get(here + digest), lifetime, now, now)
         written = sum(done.written_tokens.values())
-        total += one.chain.tokens - done.read_tokens - written + done.read_tokens * rule.read_multiple
+        total += chain.tokens - done.read_tokens - written + done.read_tokens * rule.read_multiple
         total += sum(rule.lifetime(name).write_multiple * tokens for name, tokens in done.written_tokens.items())
     return total
+
+
+def _machine(chain: Chain, rule: Rule, routes: dict[bytes, deque[float]], now: float) -> int:
+    if rule.requests_per_minute is None:
+        return 0
+    times = routes.setdefault(chain.scope + chain.route, deque())
+    while times and times[0] <= now - RATE_SECONDS:
+        times.popleft()
+    times.append(now)
+    return (len(times) - 1) // rule.requests_per_minute
 
 
 def _keys_and_retention(

@@ -1,0 +1,173 @@
+"""Mended LLMs of LlamaIndex, over the emulated provider's HTTP: what they cost before and after."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Union, get_origin
+
+import httpx
+import pytest
+import pytest_asyncio
+from llama_index.core.llms import ChatMessage, MockLLM
+from llama_index.core.tools import FunctionTool
+from llama_index.llms.anthropic import Anthropic
+from llama_index.llms.anthropic import utils as anthropic_messages
+from llama_index.llms.openai import OpenAI, OpenAIResponses
+
+from askonce.errors import ConfigError
+from askonce.llama_index import PrefixTracker, cached, mended
+from askonce.prefix import Mend
+from askonce.prefix.diagnosis import Cause, Diagnosis
+from askonce.testing.clock import FakeClock
+from tests.support.provider import Answer, Provider, count
+
+HANDBOOK = " ".join(f"Rule {number}: people of group {number * 7} go first." for number in range(200))
+
+
+@pytest.fixture(autouse=True)
+def anthropic_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama-index-llms-anthropic 0.12 calls `MessageParam(...)`, which the newest SDK has made a union."""
+    if get_origin(vars(anthropic_messages)["MessageParam"]) is Union:
+        monkeypatch.setattr(anthropic_messages, "MessageParam", dict)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def provider(clock: FakeClock) -> Iterator[Provider]:
+    with Provider(clock) as provider:
+        yield provider
+
+
+@pytest.fixture
+def mend(clock: FakeClock) -> Mend:
+    return Mend(count_tokens=count, clock=clock)
+
+
+Make = Callable[..., Any]
+
+
+@pytest_asyncio.fixture
+async def make(provider: Provider) -> AsyncIterator[Make]:
+    """Makes the real clients of the provider."""
+    with httpx.Client() as client:
+        async with httpx.AsyncClient() as aclient:
+            openai: dict[str, Any] = {
+                "api_base": provider.openai_url,
+                "api_key": "sk-none",
+                "max_retries": 0,
+                "http_client": client,
+                "async_http_client": aclient,
+            }
+
+            def make(kind: str, **fields: Any) -> Any:
+                if kind == "chat":
+                    return OpenAI(model="gpt-4o", **openai, **fields)
+                if kind == "responses":
+                    return OpenAIResponses(model="gpt-4o", **openai, **fields)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    return Anthropic(
+                        model="claude-opus-4-1",
+                        base_url=provider.anthropic_url,
+                        api_key="sk-none",
+                        max_retries=0,
+                    )
+
+            yield make
+
+
+def tool(name: str) -> FunctionTool:
+    return FunctionTool.from_defaults(lambda question: question, name=name, description=f"Ask {name}. " * 30)
+
+
+TOOLS = [tool(name) for name in ("search", "write", "look")]
+KINDS = ["chat", "responses", "claude"]
+
+
+def said(question: str) -> list[ChatMessage]:
+    return [ChatMessage(role="system", content=HANDBOOK), ChatMessage(role="user", content=question)]
+
+
+def asked(llm: Any, clock: FakeClock, requests: int, *, seed: int = 0) -> None:
+    """Questions that share a handbook and tools, which come in any order; no conversation goes on."""
+    chance = random.Random(seed)
+    for number in range(requests):
+        tools = chance.sample(TOOLS, len(TOOLS))
+        llm.chat_with_tools(tools, chat_history=said(f"Question {seed}-{number}: {chance.random()}?"))
+        clock.advance(30)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_learned_saves_money(
+    kind: str, make: Make, provider: Provider, clock: FakeClock, mend: Mend
+) -> None:
+    plain = make(kind)
+    asked(plain, clock, 8, seed=1)
+    before = sum(row.usd for row in provider.ledger)
+    llm = mended(plain, mend)
+    asked(llm, clock, 12, seed=2)
+    mend.replan()
+    learned = len(provider.ledger)
+    asked(llm, clock, 8, seed=3)
+    assert sum(row.usd for row in provider.ledger[learned:]) < (0.7 if kind != "claude" else 0.4) * before
+    assert all(row.read >= 1024 for row in provider.ledger[learned + 1 :])
+    asked(plain, clock, 1, seed=4)
+    if kind == "claude":
+        assert not provider.ledger[-1].read
+
+
+def clock_ticks(provider: Provider, clock: FakeClock) -> None:
+    """Each request takes ten seconds: more than 15 a minute would overflow to another machine."""
+
+    def answer(request: Any) -> Answer:
+        clock.advance(10)
+        return Answer()
+
+    provider.answer = answer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_async_chats_and_streams_are_mended_and_tracked(
+    kind: str, make: Make, provider: Provider, clock: FakeClock, mend: Mend
+) -> None:
+    clock_ticks(provider, clock)
+    found: list[Diagnosis] = []
+    tracker = PrefixTracker(count_tokens=count, clock=clock, on_diagnosis=lambda one, _: found.append(one))
+    llm = mended(make(kind), mend)
+    with tracker:
+        for number in range(12):
+            llm.chat(said(f"{number}?"))
+        mend.replan()
+        llm.chat(said("One?"))
+        await llm.achat(said("Two?"))
+        assert list(llm.stream_chat(said("Three?")))
+        async for _ in await llm.astream_chat(said("Four?")):
+            pass
+    assert [row.read >= 1024 for row in provider.ledger[-3:]] == [True] * 3
+    for row, diagnosis in zip(provider.ledger, found, strict=True):
+        assert (diagnosis.predicted_read_tokens, diagnosis.predicted_written_tokens) == (row.read, row.written)
+    assert found[-1].cause is Cause.HIT
+
+
+def test_it_composes_with_the_own_cache_and_changes_no_keys(
+    make: Make, provider: Provider, mend: Mend, tmp_path: Any
+) -> None:
+    store = f"sqlite:///{tmp_path / 'cache.db'}"
+    plain = make("claude")
+    for llm in (cached(plain, store), cached(mended(plain, mend), store), mended(cached(plain, store), mend)):
+        assert llm.chat(said("Who?")).message.content
+        assert list(llm.stream_chat(said("Who?")))
+    assert len(provider.ledger) == 1
+
+
+def test_other_llms_cannot_be_mended(make: Make) -> None:
+    with pytest.raises(ConfigError, match="MockLLM"):
+        mended(MockLLM())
+    with pytest.raises(ConfigError, match="reuse_client"):
+        mended(make("chat", reuse_client=False))
