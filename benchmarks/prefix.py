@@ -5,8 +5,8 @@
 The trace is Mooncake's conversation trace (FAST'25, Apache-2.0): 12,031 requests of one hour, each as the ids of
 its blocks of 512 tokens; equal ids are equal prefixes. It tells no messages and no texts, so that here a block is a
 segment: the first, which all requests share, is the system prompt. A request goes on with a conversation if its
-second block is known. The last block of a request is mostly not full; what extends it has another id, so that nobody
-can read it: it is computed, whatever is marked.
+second block is known. The last block of a request is mostly not full; what extends it has another id, so that
+nobody can read it: it is computed, whatever is marked.
 
 Three questions:
 

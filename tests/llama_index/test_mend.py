@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Union, get_origin
 
@@ -70,16 +69,17 @@ async def make(provider: Provider) -> AsyncIterator[Make]:
                     return OpenAI(model="gpt-4o", **openai, **fields)
                 if kind == "responses":
                     return OpenAIResponses(model="gpt-4o", **openai, **fields)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", DeprecationWarning)
-                    return Anthropic(
-                        model="claude-opus-4-1",
-                        base_url=provider.anthropic_url,
-                        api_key="sk-none",
-                        max_retries=0,
-                    )
+                llm = Anthropic(
+                    model="claude-opus-4-8", base_url=provider.anthropic_url, api_key="sk-none", max_retries=0
+                )
+                made.append(llm)
+                return llm
 
+            made: list[Any] = []
             yield make
+            for llm in made:
+                llm._client.close()
+                await llm._aclient.close()
 
 
 def tool(name: str) -> FunctionTool:

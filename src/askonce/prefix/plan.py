@@ -129,15 +129,17 @@ def plan(statistics: ChainStatistics, *, sent: Iterable[Sent] = ()) -> Plan:
     rule, number = statistics.rule, max(statistics.requests, 1)
     sent = list(sent)
     keys, retention, marks = 1, None, _best_marks(statistics)
-    costs = {name: cost_of(statistics, given) / number for name, given in rules_of_others(rule).items()}
+    others = rules_of_others(rule)
+    costs = {name: cost_of(statistics, given) / number for name, given in others.items()}
     expected = cost_of(statistics, marks) / number
-    if sent and (rule.marking == "automatic" or rule.requests_per_minute is not None):
-        keys, retention, costs_of_keys = _keys_and_retention(sent, rule, marks)
-        expected, as_sent = costs_of_keys[keys, retention], costs_of_keys[1, None]
-        if rule.marking == "automatic":
-            costs = {"as it was sent": as_sent}
-        elif keys > 1:
-            costs |= {"the same marks, one key": as_sent}
+    if sent and (rule.marking == "automatic" or rule.requests_per_minute is not None):  # requests may overflow
+        keys, retention, played = _keys_and_retention(sent, rule, marks)
+        expected = played[keys, retention]
+        costs = {"automatic": _paid(sent, rule, others.get("automatic"))}
+        if rule.marking == "both":
+            costs["no marks"] = statistics.tokens / number
+            if expected >= costs["no marks"]:
+                keys, marks, expected = 1, (), costs["no marks"]
     return Plan(
         rule=rule,
         model=statistics.model,
@@ -279,6 +281,12 @@ def replayed(sent: Iterable[Sent], rule: Rule) -> float:
         total += chain.tokens - done.read_tokens - written + done.read_tokens * rule.read_multiple
         total += sum(rule.lifetime(name).write_multiple * tokens for name, tokens in done.written_tokens.items())
     return total
+
+
+def _paid(sent: Sequence[Sent], rule: Rule, marks: Sequence[Mark] | None) -> float:
+    if marks is not None:
+        sent = [replace(one, chain=marked(one.chain, marks, rule)) for one in sent]
+    return replayed(sent, rule) / len(sent)
 
 
 def _machine(chain: Chain, rule: Rule, routes: dict[bytes, deque[float]], now: float) -> int:
