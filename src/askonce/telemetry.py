@@ -17,12 +17,15 @@ class SemanticStats:
         requests: questions that were compared.
         hits: those answered with the answer to another question.
         audits: those that could have been, and were sent to the model to learn how often that would be wrong.
+        unjudged: audits without a verdict so far: until it comes, each counts as a wrong answer in the bound, so that
+            a judge that often cannot tell closes the cache.
         judged: answers that a judge, or the application, compared.
         wrong_found: audits that would have been wrong.
         told_wrong: hits that the application called wrong.
         estimated_error: the estimated share of ``requests`` answered wrongly.
         error_low: the lower end of its interval.
         error_high: its upper end. It holds at all moments at once with the confidence asked for.
+        certified_error: what the share is at most, at all moments at once, with that confidence.
         max_error: the share that was asked for.
         questions: how many are known to this process; ``None`` if the server searches.
         aliases: how many this process found to have the answer of another one.
@@ -35,12 +38,14 @@ class SemanticStats:
     requests: int
     hits: int
     audits: int
+    unjudged: int
     judged: int
     wrong_found: int
     told_wrong: int
     estimated_error: float
     error_low: float
     error_high: float
+    certified_error: float
     max_error: float
     questions: int | None
     aliases: int
