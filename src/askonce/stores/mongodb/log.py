@@ -41,7 +41,12 @@ def append(db: Any, namespace: str, event: bytes, clock: Clock) -> Steps[int]:
         with suppress(DuplicateKeyError):  # another has just begun it
             yield db[SPACES].update_one({"_id": namespace}, begun, upsert=True)
     head = int(space["head"])  # not BSON's own kind of it
-    yield db[LOG].insert_one({"_id": _name(namespace, head), "n": head, "e": event, "at": clock()})
+    record = {"_id": _name(namespace, head), "n": head, "e": event, "at": clock()}
+    try:
+        yield db[LOG].insert_one(record)
+    except DuplicateKeyError:  # the driver tried twice, since the first answer was lost
+        if (yield db[LOG].find_one({"_id": record["_id"]})) != record:
+            raise
     gone = head - 1 if head == space["start"] else _trimmed(head) if head % TRIM_EVERY == 0 else 0
     if gone > 0:
         yield db[LOG].delete_many({"_id": {"$gt": _name(namespace, 0), "$lte": _name(namespace, gone)}})
