@@ -17,8 +17,8 @@ class SemanticStats:
         requests: questions that were compared.
         hits: those answered with the answer to another question.
         audits: those that could have been, and were sent to the model to learn how often that would be wrong.
-        unjudged: audits without a verdict so far. Until it comes, each counts as a wrong answer in the bound: a judge
-            that often cannot tell closes the cache.
+        unjudged: audits without a verdict so far. Until it comes, each counts as a wrong answer in the bound: a
+            judge that often cannot tell closes the cache.
         judged: answers that a judge, or the application, compared.
         wrong_found: audits that would have been wrong.
         told_wrong: hits that the application called wrong.
