@@ -10,9 +10,9 @@ from typing import Any
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableBinding
+from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, PrivateAttr
 
@@ -20,19 +20,15 @@ from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.keys import Form, Unkeyable
 from askonce.langchain.asking import parameters_of_model
-from askonce.langchain.chunks import replay
-from askonce.langchain.payload import cost_of
+from askonce.langchain.routed import UNSEEN, Routed, name_of
 from askonce.routing import RoutingStats, Strategy
-from askonce.routing.asked import Ask, Asked, Told
+from askonce.routing.asked import Ask, Asked
 from askonce.routing.following import Following, afollow, follow
 from askonce.routing.judging import Judged
 from askonce.routing.router import Router
 from askonce.routing.strategy import replaced, strategy_form
 from askonce.sharing import shared_cache
 from askonce.stores import Store
-
-_UNSEEN: Any = {"callbacks": []}
-"""The calls inside are no runs of their own: what is held back must not be seen in the stream of an agent."""
 
 
 class Multiplexer(BaseChatModel):
@@ -79,7 +75,7 @@ class Multiplexer(BaseChatModel):
         super().__init__(models=own, strategy=strategy, **fields)  # type: ignore[call-arg]
         judged = replaced(strategy, _judged) if isinstance(strategy, Strategy) else strategy
         self._router = Router(
-            [_name(model) for model in own],
+            [name_of(model) for model in own],
             judged,
             state=lambda: _state(own, judged),
             store=lambda: shared_cache(store, {}).store,
@@ -146,7 +142,7 @@ class Multiplexer(BaseChatModel):
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        run = _Run(self, stop, kwargs)
+        run = Routed(self.models, self._router, stop, kwargs)
         asked = _asked(messages, kwargs)
         following = Following(self._router.course(asked, self._router.embed(asked.question)))
         follow(following, lambda index: run.ask(index, messages))
@@ -155,7 +151,7 @@ class Multiplexer(BaseChatModel):
     async def _agenerate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        run = _Run(self, stop, kwargs)
+        run = Routed(self.models, self._router, stop, kwargs)
         asked = _asked(messages, kwargs)
         following = Following(self._router.course(asked, await self._router.aembed(asked.question)))
         await afollow(following, lambda index: run.aask(index, messages))
@@ -164,14 +160,14 @@ class Multiplexer(BaseChatModel):
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        run = _Run(self, stop, kwargs)
+        run = Routed(self.models, self._router, stop, kwargs)
         asked = _asked(messages, kwargs)
         following = Following(self._router.course(asked, self._router.embed(asked.question)))
         with closing(following):
             follow(following, lambda index: run.ask(index, messages), until_final=True)
             while isinstance(step := following.step, Ask):
                 model, options = run.bound(step.index)
-                chunks = model.stream(messages, _UNSEEN, **options)
+                chunks = model.stream(messages, UNSEEN, **options)
                 begun = time.monotonic()
                 try:
                     for chunk in chunks:
@@ -188,14 +184,14 @@ class Multiplexer(BaseChatModel):
     async def _astream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        run = _Run(self, stop, kwargs)
+        run = Routed(self.models, self._router, stop, kwargs)
         asked = _asked(messages, kwargs)
         following = Following(self._router.course(asked, await self._router.aembed(asked.question)))
         with closing(following):
             await afollow(following, lambda index: run.aask(index, messages), until_final=True)
             while isinstance(step := following.step, Ask):
                 model, options = run.bound(step.index)
-                chunks: Any = model.astream(messages, _UNSEEN, **options)
+                chunks: Any = model.astream(messages, UNSEEN, **options)
                 begun = time.monotonic()
                 try:
                     async with aclosing(chunks):
@@ -212,89 +208,6 @@ class Multiplexer(BaseChatModel):
                 yield chunk
 
 
-class _Run:
-    """One request: the models as they are asked for it, and what they said.
-
-    Attributes:
-        streamed: the model of which a chunk was passed on.
-    """
-
-    def __init__(self, multiplexer: Multiplexer, stop: list[str] | None, kwargs: dict[str, Any]) -> None:
-        self._models, self._router = multiplexer.models, multiplexer._router
-        options = dict(kwargs)
-        self._tools, self._tool_options = options.pop("tools", None), options.pop("tool_options", {})
-        self._options = {**options, **({} if stop is None else {"stop": stop})}
-        self.streamed: int | None = None
-        self._chunks: list[AIMessageChunk] = []
-        self._said: dict[int, AIMessage] = {}
-
-    def bound(self, index: int) -> tuple[Runnable[LanguageModelInput, Any], dict[str, Any]]:
-        """A model, and the options of the call, the tools as it takes them among these."""
-        model: Any = self._models[index]
-        if not self._tools:
-            return model, self._options
-        bound: Any = model.bind_tools(self._tools, **self._tool_options)
-        options = self._options
-        while isinstance(bound, RunnableBinding):  # it would merge the callbacks of the run in again
-            bound, options = bound.bound, {**bound.kwargs, **options}
-        return bound, options
-
-    def ask(self, index: int, messages: list[BaseMessage]) -> Told:
-        begun = time.monotonic()
-        model, options = self.bound(index)
-        return self._told(index, model.invoke(messages, _UNSEEN, **options), begun)
-
-    async def aask(self, index: int, messages: list[BaseMessage]) -> Told:
-        begun = time.monotonic()
-        model, options = self.bound(index)
-        return self._told(index, await model.ainvoke(messages, _UNSEEN, **options), begun)
-
-    def passed(self, index: int, chunk: AIMessageChunk) -> ChatGenerationChunk:
-        """A chunk of the model's stream on its way to the caller."""
-        self.streamed = index
-        self._chunks.append(chunk)
-        # The last chunk is the one with the mark.
-        return ChatGenerationChunk(message=chunk.model_copy(update={"chunk_position": None}))
-
-    def streamed_whole(self, index: int, begun: float) -> Told:
-        whole = AIMessageChunk(content="") if not self._chunks else self._chunks[0]
-        if len(self._chunks) > 1:
-            whole = whole.__add__(self._chunks[1:])
-        message = message_chunk_to_message(whole)
-        assert isinstance(message, AIMessage)
-        return self._told(index, message, begun)
-
-    def _told(self, index: int, message: AIMessage, begun: float) -> Told:
-        self._said[index] = message
-        return Told(
-            text=message.text,
-            cost_usd=cost_of(message, _name(self._models[index])),
-            seconds=time.monotonic() - begun,
-            arguments=[call["args"] for call in message.tool_calls],
-            logprobs=_logprobs(message),
-            response=message,
-        )
-
-    def answer(self, following: Following) -> AIMessage:
-        """The answer that was chosen, with its mark."""
-        mark = following.mark
-        assert mark is not None
-        message = self._said[self._router.names.index(mark["model"])]
-        return message.model_copy(update={"response_metadata": {**message.response_metadata, "askonce": mark}})
-
-    def rest(self, following: Following) -> Iterator[ChatGenerationChunk]:
-        """What is left of a stream: the mark, or the answer that was held back."""
-        answer, mark = self.answer(following), following.mark
-        if self.streamed is None:
-            yield from replay(ChatGeneration(message=answer))
-            return
-        nothing: Any = [] if isinstance(answer.content, list) else ""
-        message = AIMessageChunk(
-            content=nothing, id=answer.id, response_metadata={"askonce": mark}, chunk_position="last"
-        )
-        yield ChatGenerationChunk(message=message)
-
-
 def _asked(messages: list[BaseMessage], kwargs: dict[str, Any]) -> Asked:
     texts = [str(message.text) for message in messages]
     human = [text for text, message in zip(texts, messages, strict=True) if message.type == "human"]
@@ -306,34 +219,19 @@ def _asked(messages: list[BaseMessage], kwargs: dict[str, Any]) -> Asked:
     )
 
 
-def _logprobs(message: AIMessage) -> list[float] | None:
-    told = message.response_metadata.get("logprobs")
-    tokens = told.get("content") if isinstance(told, dict) else told
-    found = [token["logprob"] for token in tokens or () if isinstance(token, dict) and "logprob" in token]
-    return found or None
-
-
-def _name(model: BaseChatModel) -> str:
-    for field in ("model_name", "model", "model_id"):
-        name = getattr(model, field, None)
-        if isinstance(name, str) and name:
-            return name
-    return type(model).__name__
-
-
 def _judged(given: Any, role: str) -> Any:
     """A chat model as a judge; anything else as it is."""
     if not isinstance(given, BaseChatModel):
         return given
     return Judged(
-        lambda prompt: str(given.invoke(prompt, _UNSEEN).text),
+        lambda prompt: str(given.invoke(prompt, UNSEEN).text),
         lambda prompt: _areply(given, prompt),
         lambda: {"model": parameters_of_model(given, None, {}).form},
     )
 
 
 async def _areply(model: BaseChatModel, prompt: str) -> str:
-    return str((await model.ainvoke(prompt, _UNSEEN)).text)
+    return str((await model.ainvoke(prompt, UNSEEN)).text)
 
 
 def _state(models: Sequence[BaseChatModel], strategy: Strategy) -> str:

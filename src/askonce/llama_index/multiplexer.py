@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any
 
@@ -17,19 +15,15 @@ from llama_index.core.tools.types import BaseTool
 from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.keys import Form, Unkeyable
-from askonce.llama_index.answers import Response, chunks_of
+from askonce.llama_index.answers import Response
 from askonce.llama_index.form import component_form
-from askonce.llama_index.usage import cost_of
+from askonce.llama_index.routed import OWN_TOOLS, Routed, name_of
 from askonce.routing import RoutingStats, Strategy
-from askonce.routing.asked import Ask, Asked, Told
-from askonce.routing.following import Following, afollow, follow
 from askonce.routing.judging import Judged
 from askonce.routing.router import Router
 from askonce.routing.strategy import replaced, strategy_form
 from askonce.sharing import shared_cache
 from askonce.stores import Store
-
-_OWN_TOOLS = "askonce_tools"
 
 
 class Multiplexer(LLM):
@@ -79,7 +73,7 @@ class Multiplexer(LLM):
         super().__init__(models=list(models), strategy=strategy, **fields)  # type: ignore[call-arg]
         judged = replaced(strategy, _judged) if isinstance(strategy, Strategy) else strategy
         self._router = Router(
-            [_name(model) for model in models],
+            [name_of(model) for model in models],
             judged,
             state=lambda: _state(models, judged),
             store=lambda: shared_cache(store, {}).store,
@@ -138,39 +132,41 @@ class Multiplexer(LLM):
     # -- asking ------------------------------------------------------------------------------------------------
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        answer: ChatResponse = _Run(self, "chat", messages, kwargs).whole()
+        answer: ChatResponse = Routed(self.models, self._router, "chat", messages, kwargs).whole()
         return answer
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        answer: CompletionResponse = _Run(self, "complete", prompt, {"formatted": formatted, **kwargs}).whole()
+        answer: CompletionResponse = Routed(
+            self.models, self._router, "complete", prompt, {"formatted": formatted, **kwargs}
+        ).whole()
         return answer
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Generator[ChatResponse, None, None]:
-        return _Run(self, "chat", messages, kwargs).stream()
+        return Routed(self.models, self._router, "chat", messages, kwargs).stream()
 
     def stream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> Generator[CompletionResponse, None, None]:
-        return _Run(self, "complete", prompt, {"formatted": formatted, **kwargs}).stream()
+        return Routed(self.models, self._router, "complete", prompt, {"formatted": formatted, **kwargs}).stream()
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        answer: ChatResponse = await _Run(self, "chat", messages, kwargs).awhole()
+        answer: ChatResponse = await Routed(self.models, self._router, "chat", messages, kwargs).awhole()
         return answer
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        run = _Run(self, "complete", prompt, {"formatted": formatted, **kwargs})
+        run = Routed(self.models, self._router, "complete", prompt, {"formatted": formatted, **kwargs})
         answer: CompletionResponse = await run.awhole()
         return answer
 
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> AsyncGenerator[ChatResponse, None]:
-        return _Run(self, "chat", messages, kwargs).astream()
+        return Routed(self.models, self._router, "chat", messages, kwargs).astream()
 
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> AsyncGenerator[CompletionResponse, None]:
-        return _Run(self, "complete", prompt, {"formatted": formatted, **kwargs}).astream()
+        return Routed(self.models, self._router, "complete", prompt, {"formatted": formatted, **kwargs}).astream()
 
 
 class _FunctionCalling(Multiplexer, FunctionCallingLLM):
@@ -191,7 +187,7 @@ class _FunctionCalling(Multiplexer, FunctionCallingLLM):
         return {
             "messages": [*(chat_history or []), *([] if message is None else [message])],
             "tools": list(tools),
-            _OWN_TOOLS: options,
+            OWN_TOOLS: options,
         }
 
     def get_tool_calls_from_response(
@@ -205,173 +201,6 @@ class _FunctionCalling(Multiplexer, FunctionCallingLLM):
             response, error_on_no_tool_call=error_on_no_tool_call, **kwargs
         )
         return calls
-
-
-class _Run:
-    """One request: the models as they are asked for it, and what they said."""
-
-    def __init__(self, multiplexer: Multiplexer, kind: str, about: Any, options: dict[str, Any]) -> None:
-        self._models, self._router = multiplexer.models, multiplexer._router
-        self._kind, self._about, self._options = kind, about, options
-        self._asked = _asked(about, options)
-        self._said: dict[int, Response] = {}
-        self._streamed: int | None = None
-
-    def _call(self, index: int, prefix: str) -> Any:
-        """Call an endpoint of a model."""
-        model, endpoint = self._models[index], getattr(self._models[index], prefix + self._kind)
-        options = dict(self._options)
-        given = options.pop(_OWN_TOOLS, None)
-        if given is None:
-            return endpoint(self._about, **options)
-        tools = options.pop("tools")
-        prepared = model._prepare_chat_with_tools_compat(tools, chat_history=list(self._about), **given)
-        return endpoint(**{**prepared, **options})
-
-    def _ask(self, index: int) -> Told:
-        begun = time.monotonic()
-        return self._told(index, self._call(index, ""), begun)
-
-    async def _aask(self, index: int) -> Told:
-        begun = time.monotonic()
-        return self._told(index, await self._call(index, "a"), begun)
-
-    def _told(self, index: int, response: Response, begun: float, chunks: Sequence[Response] = ()) -> Told:
-        self._said[index] = response
-        chat = isinstance(response, ChatResponse)
-        return Told(
-            text=(response.message.content or "") if chat else response.text,  # type: ignore[union-attr]
-            cost_usd=cost_of(response, chunks, _name(self._models[index])),
-            seconds=time.monotonic() - begun,
-            arguments=self._arguments(index, response) if isinstance(response, ChatResponse) else (),
-            logprobs=_logprobs(response),
-            response=response,
-        )
-
-    def _arguments(self, index: int, response: ChatResponse) -> list[dict[str, Any]]:
-        model = self._models[index]
-        if _OWN_TOOLS not in self._options:
-            return []
-        return [
-            call.tool_kwargs for call in model.get_tool_calls_from_response(response, error_on_no_tool_call=False)
-        ]
-
-    # -- whole answers -----------------------------------------------------------------------------------------
-
-    def whole(self) -> Any:
-        following = Following(self._router.course(self._asked, self._router.embed(self._asked.question)))
-        follow(following, self._ask)
-        return self._answer(following)
-
-    async def awhole(self) -> Any:
-        embedding = await self._router.aembed(self._asked.question)
-        following = Following(self._router.course(self._asked, embedding))
-        await afollow(following, self._aask)
-        return self._answer(following)
-
-    def _answer(self, following: Following) -> Response:
-        """The answer that was chosen, with its mark."""
-        mark = following.mark
-        assert mark is not None
-        response = self._said[self._router.names.index(mark["model"])]
-        return _marked(response, mark)
-
-    # -- streams -----------------------------------------------------------------------------------------------
-
-    def stream(self) -> Generator[Any, None, None]:
-        following = Following(self._router.course(self._asked, self._router.embed(self._asked.question)))
-        with contextlib.closing(following):
-            follow(following, self._ask, until_final=True)
-            while isinstance(step := following.step, Ask):
-                begun = time.monotonic()
-                chunks: list[Any] = []
-                try:
-                    for chunk in self._call(step.index, "stream_"):
-                        yield from self._but_last(step.index, chunks, chunk)
-                except Exception as error:
-                    if self._streamed == step.index:
-                        raise
-                    following.failed(error)
-                else:
-                    following.came(self._streamed_whole(step.index, chunks, begun))
-                follow(following, self._ask, until_final=True)
-            yield from self._rest(following)
-
-    async def astream(self) -> AsyncGenerator[Any, None]:
-        embedding = await self._router.aembed(self._asked.question)
-        following = Following(self._router.course(self._asked, embedding))
-        with contextlib.closing(following):
-            await afollow(following, self._aask, until_final=True)
-            while isinstance(step := following.step, Ask):
-                begun = time.monotonic()
-                chunks: list[Any] = []
-                try:
-                    source = await self._call(step.index, "astream_")
-                    async with _closing(source):
-                        async for chunk in source:
-                            for passed in self._but_last(step.index, chunks, chunk):
-                                yield passed
-                except Exception as error:
-                    if self._streamed == step.index:
-                        raise
-                    following.failed(error)
-                else:
-                    following.came(self._streamed_whole(step.index, chunks, begun))
-                await afollow(following, self._aask, until_final=True)
-            for left in self._rest(following):
-                yield left
-
-    def _but_last(self, index: int, chunks: list[Any], chunk: Any) -> Generator[Any, None, None]:
-        """Pass on the chunk before, since the last one is to carry the mark."""
-        if chunks:
-            self._streamed = index
-            yield chunks[-1]
-        chunks.append(chunk)
-
-    def _streamed_whole(self, index: int, chunks: list[Any], begun: float) -> Told:
-        if not chunks:
-            raise ValueError(f"{self._router.names[index]} ended a stream without a word")
-        self._streamed = index
-        return self._told(index, chunks[-1], begun, chunks)
-
-    def _rest(self, following: Following) -> Generator[Any, None, None]:
-        """The last chunk with the mark, or the answer that was held back."""
-        answer = self._answer(following)
-        if self._streamed is None:
-            yield from chunks_of(answer)
-        else:
-            yield answer
-
-
-@contextlib.asynccontextmanager
-async def _closing(source: Any) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        if hasattr(source, "aclose"):
-            await source.aclose()
-
-
-def _marked(response: Response, mark: dict[str, Any]) -> Response:
-    return response.model_copy(update={"additional_kwargs": {**response.additional_kwargs, "askonce": mark}})
-
-
-def _asked(about: Any, options: dict[str, Any]) -> Asked:
-    if isinstance(about, str):
-        return Asked(about, len(about))
-    texts = [message.content or "" for message in about]
-    human = [text for text, message in zip(texts, about, strict=True) if message.role == "user"]
-    return Asked((human or texts or [""])[-1], sum(map(len, texts)), len(texts), bool(options.get("tools")))
-
-
-def _logprobs(response: Response) -> list[float] | None:
-    found = [best[0].logprob for best in response.logprobs or () if best]
-    return found or None
-
-
-def _name(model: LLM) -> str:
-    name: str = model.metadata.model_name
-    return type(model).__name__ if name == "unknown" else name
 
 
 def _judged(given: Any, role: str) -> Any:
