@@ -21,7 +21,7 @@ from askonce.semantic.values import Comparison, Known, Question
 logger = logging.getLogger("askonce")
 
 _MOST_LESSONS = 10_000
-"""More fresh answers than this do not wait for the judge; those beyond teach nothing."""
+"""More fresh answers than this do not wait for the judge; those beyond, save audits, teach nothing."""
 _MOST_CONTENTS = 100_000
 
 
@@ -49,7 +49,9 @@ class Lesson:
 
 
 class Learning:
-    """Takes lessons one after the other. `step` is called by one thread at a time.
+    """Takes lessons one after the other, audits first. `step` is called by one thread at a time.
+
+    A judge may take long: questions are known before any that came earlier is judged.
 
     Args:
         rule: learns from the judge's verdicts.
@@ -59,7 +61,7 @@ class Learning:
         keep: keeps an entry in place of what is under its key in a namespace; returns how many bytes that saved.
 
     Attributes:
-        dropped: lessons that came too fast.
+        dropped: fresh answers that were not judged, since they came too fast.
         aliases: questions that were found to have the answer of another one.
         saved_bytes: what was not kept twice.
     """
@@ -74,30 +76,39 @@ class Learning:
     ) -> None:
         self._rule, self._questions, self._judge = rule, questions, judge
         self._read, self._keep = read, keep
+        self._fresh: deque[Lesson] = deque()
         self._lessons: deque[Lesson] = deque()
         self._contents: dict[tuple[bytes, bytes], bytes] = {}  # by partition and digest: whose answer it is
         self.dropped = self.aliases = self.saved_bytes = 0
 
     def add(self, lesson: Lesson) -> None:
         """Take a lesson in; does not wait."""
-        if len(self._lessons) >= _MOST_LESSONS:
-            self.dropped += 1
-        else:
-            self._lessons.append(lesson)
+        self._fresh.append(lesson)
 
     def step(self) -> None:
         """Learn from all lessons."""
-        while self._lessons:
+        while self._fresh or self._lessons:
             try:
-                self._learn(self._lessons.popleft())
+                while self._fresh:
+                    self._begin(self._fresh.popleft())
+                if self._lessons:
+                    self._learn(self._lessons.popleft())
             except Down:
                 pass
             except Exception:
                 logger.warning("askonce: a question could not be learned from", exc_info=True)
 
-    def _learn(self, lesson: Lesson) -> None:
+    def _begin(self, lesson: Lesson) -> None:
+        if lesson.decision is not None and lesson.decision.action == "audit":
+            self._lessons.appendleft(lesson)  # until it is judged, it is taken for a wrong answer
+        elif len(self._lessons) < _MOST_LESSONS:
+            self._lessons.append(lesson)
+        else:
+            self.dropped += 1
         if lesson.entry is not None:
-            self._know(lesson, lesson.key)  # at once: a judge may take long
+            self._know(lesson, lesson.key)
+
+    def _learn(self, lesson: Lesson) -> None:
         same = self._same_answer(lesson)
         if lesson.entry is None:
             return

@@ -241,9 +241,12 @@ class Sharing:
             for namespace in note.cleared:
                 self._index.remove_namespace(namespace)
         self._drop([key for _, key in note.removed])
-        for namespace, loading in list(self._loading.items()):
-            if loading.done:
-                self._fetch(namespace, [key for place, key in note.added if place == namespace])
+        added: dict[str, list[bytes]] = {}
+        for namespace, key in note.added:
+            added.setdefault(namespace, []).append(key)
+        for namespace, keys in added.items():
+            if namespace in self._loading and self._loading[namespace].done:
+                self._fetch(namespace, keys)
 
     # -- the questions themselves ------------------------------------------------------------------------------
 

@@ -1,0 +1,50 @@
+"""What a fresh answer teaches, and in which order."""
+
+from __future__ import annotations
+
+import pytest
+
+from askonce.entry import Entry, Meaning
+from askonce.semantic.decision import Decision
+from askonce.semantic.learning import Learning, Lesson
+from askonce.semantic.rule import Rule
+from askonce.semantic.values import Comparison, Known, Question
+from tests.semantic.faq import embed
+
+
+class _Known:
+    """Notes which questions became known."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def know(self, known: Known, vector: object) -> None:
+        self.texts.append(known.text)
+
+
+def _entry(text: str) -> Entry:
+    return Entry(b"", 0.0, meaning=Meaning(text, b"p" * 16, b"", "words", f"about {text}"))
+
+
+def _lesson(text: str, action: str = "miss") -> Lesson:
+    near = Known(b"k", b"k", "n", b"p" * 16, "known before")
+    decision = Decision(action, "doubtful", near, features=embed(text)[:23])  # type: ignore[arg-type]
+    vector = embed(text).astype("float32")
+    return Lesson("n", text.encode(), Question(text, b"p" * 16), vector, decision, _entry(text), text)
+
+
+def test_questions_are_known_before_any_is_judged_and_audits_are_judged_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("askonce.semantic.learning._MOST_LESSONS", 2)
+    known, judged = _Known(), []
+
+    def judge(comparison: Comparison) -> None:
+        judged.append((comparison.question, len(known.texts)))
+
+    learning = Learning(Rule(0.01), known, judge, lambda *_: _entry("known before"), lambda *_: 0)  # type: ignore[arg-type]
+    for text in ("one", "two", "three"):
+        learning.add(_lesson(text))
+    learning.add(_lesson("audit", "audit"))
+    learning.step()
+    assert judged == [("audit", 4), ("one", 4), ("two", 4)] and learning.dropped == 1
