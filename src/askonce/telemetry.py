@@ -70,7 +70,7 @@ class Stats:
         not_stored: answers not kept, by rule (empty, truncated) or because they cannot be kept.
         corrupt: kept answers that could not be read, and were dropped.
         errors: calls to the store that failed.
-        evicted: entries that this process's answers pushed out.
+        evicted: entries that this process's answers pushed out, and answers that were not worth it.
         saved_seconds: what the hits would have taken.
         saved_input_tokens: what the hits would have sent.
         saved_output_tokens: what the hits would have received.
