@@ -34,7 +34,7 @@ class Connections:
         self._local = threading.local()
         self._adding = threading.Lock()
         self._handles: weakref.WeakSet[Handle] = weakref.WeakSet()
-        self._writer = self._new_handle()
+        self._writer = self._new_handle(writes=True)
         self._file: tuple[int, int] | None = None
         _alive.add(self)
 
@@ -112,8 +112,8 @@ class Connections:
         for handle in list(self._handles):
             handle.lock = threading.Lock()
 
-    def _new_handle(self) -> Handle:
-        handle = Handle(self.path, self.timeout_seconds)
+    def _new_handle(self, *, writes: bool = False) -> Handle:
+        handle = Handle(self.path, self.timeout_seconds, writes=writes)
         with self._adding:
             self._handles.add(handle)
         return handle
@@ -131,14 +131,16 @@ class Handle:
     Args:
         path: the database's file.
         timeout_seconds: how long to wait for locks of other processes.
+        writes: it is for writing.
 
     Attributes:
         file: which file was opened last.
         stale: another file has taken the place of the one that is open; the next use opens that one.
     """
 
-    def __init__(self, path: Path, timeout_seconds: float) -> None:
+    def __init__(self, path: Path, timeout_seconds: float, *, writes: bool = False) -> None:
         self.lock = threading.Lock()
+        self._writes = writes
         self._path = path
         self._timeout_seconds = timeout_seconds
         self._open: sqlite3.Connection | None = None
@@ -155,7 +157,7 @@ class Handle:
             refuse_at_exit(str(self._path))
             create_file(self._path)
             self.file = identity(self._path)
-            self._open = connect(self._path, self._timeout_seconds)
+            self._open = connect(self._path, self._timeout_seconds, writes=self._writes)
         return self._open
 
     def space(self, namespace: str) -> tuple[sqlite3.Connection, int]:

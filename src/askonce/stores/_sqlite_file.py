@@ -40,8 +40,10 @@ def translate(error: sqlite3.Error, path: Path) -> AskOnceError:
     return StoreError(f"{path}: {error}")
 
 
-def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
+def connect(path: Path, timeout_seconds: float, *, writes: bool = False) -> sqlite3.Connection:
     """Open the database in a file; make it if the file is empty.
+
+    One that writes does without the map: each page that it changes has to be copied out of it first.
 
     Raises:
         ForeignStoreError: it is not ours.
@@ -54,7 +56,7 @@ def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
+        connection.execute(f"PRAGMA mmap_size = {0 if writes else MMAP_BYTES}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
     except BaseException as error:
         connection.close()
