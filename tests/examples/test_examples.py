@@ -52,6 +52,10 @@ def run(name: str, *arguments: str) -> str:
         ("semantic.py", ["matched: ", "answered from the cache, 0 wrongly", "asked for: 2% at most"]),
         ("simulate.py", ["5000 requests would have cost $", "eviction='gdsf'", "no cache can save more"]),
         ("multiplexer.py", ["(small: accepted by the verifier)", "for sure", "LlamaIndex: asked"]),
+        (
+            "prefix_doctor.py",
+            ["looks like a clock", "reordered tools", "looks like a uuid", "proposed: ", "% less"],
+        ),
         ("encryption.py", ["again: ", "(from the cache)", "Readable in the file: False"]),
     ],
 )

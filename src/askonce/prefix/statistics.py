@@ -46,10 +46,10 @@ class Slot:
         if self.tail:
             where = "the last segment" if self.index == -1 else "the segment before the last"
             return where + (" of later turns" if self.turns == "later" else "")
-        name = {"tools": "tool", "system": "block of the system prompt", "messages": "part of the messages"}[
-            self.level
-        ]
-        return f"the last {name}" if self.index == -1 else f"{name} {self.index + 1}"
+        if self.level == "tools":
+            return "the last tool"
+        name = "block {} of the system prompt" if self.level == "system" else "part {} of the messages"
+        return "the last block of the system prompt" if self.index == -1 else name.format(self.index + 1)
 
 
 LAST_TOOL, LAST_BLOCK = Slot("tools", -1), Slot("system", -1)

@@ -1,0 +1,106 @@
+"""An agent whose prompts the provider's cache never reads: what breaks them, what that costs, and the cure.
+
+Its prompts have three faults: a clock in the system prompt, tools in another order each time, and a random id. The
+tracker names one after the other, each as soon as it is what costs most. The order of the tools is mended; what
+could change an answer is only proposed, and the application moves it itself.
+"""
+
+import logging
+import random
+import time
+import uuid
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain_anthropic import ChatAnthropic
+from langchain_anthropic.middleware import AnthropicPromptCachingMiddleware
+from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.tools import StructuredTool
+from offline_anthropic import OfflineAnthropic
+
+from askonce.entry import Usage
+from askonce.langchain import PrefixMiddleware, PrefixTracker
+from askonce.prefix import Mend
+from askonce.prefix.aggregates import Sums
+from askonce.pricing import cost_usd
+
+MODEL = "claude-opus-4-8"
+HANDBOOK = "\n".join(f"Rule {number}: people of group {number * 7} go before others." for number in range(1, 150))
+chance = random.Random(7)
+logging.getLogger("askonce").setLevel(logging.ERROR)
+
+
+class Clock:
+    """Time that passes with each question."""
+
+    now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+clock = Clock()
+provider = OfflineAnthropic(clock)
+
+
+def tool(name: str, about: str) -> StructuredTool:
+    return StructuredTool.from_function(lambda question: f"{about}: {question}", name=name, description=about * 20)
+
+
+TOOLS = [
+    tool("search", "Searches the handbook. "),
+    tool("queue", "Shows who waits. "),
+    tool("call", "Calls a group. "),
+    tool("write", "Writes a letter. "),
+]
+
+
+def agent(faults: set[str], middleware: list[Any]) -> tuple[Any, str]:
+    """The application's agent for one question, and what it puts before the question."""
+    said = {"clock": time.strftime("It is %H:%M:%S. ", time.gmtime(clock.now)), "id": f"Request {uuid.uuid4()}. "}
+    texts = [text for fault, text in said.items() if fault in faults]
+    prompt = SystemMessage([{"type": "text", "text": text} for text in (*texts, HANDBOOK)])
+    model = ChatAnthropic(model=MODEL, base_url=provider.url, api_key="none")
+    tools = chance.sample(TOOLS, len(TOOLS))
+    moved = "".join(text for fault, text in said.items() if fault not in faults)
+    return create_agent(model, tools, system_prompt=prompt, middleware=middleware), moved
+
+
+def day(title: str, faults: set[str], mend: Mend | None) -> float:
+    """Twenty questions: what they cost in dollars, and what the tracker says of it."""
+    tracker = PrefixTracker(keep_text=True, clock=clock)
+    first = PrefixMiddleware(mend) if mend else AnthropicPromptCachingMiddleware()
+    for number in range(-6, 20):  # six to learn from
+        if number == 0 and mend is not None:
+            mend.replan()
+        watching = [tracker.middleware()] if number >= 0 else []
+        ready, moved = agent(faults, [first, *watching])
+        ready.invoke({"messages": [HumanMessage(f"{moved}Who goes first of queue {number}?")]})
+        clock.now += 20
+    rows = [row for found in tracker.days() for row in found.sums]
+    dollars = sum(row.requests * price(row) for row in rows)
+    print(f"\n{title}: ${dollars:.3f}")
+    for row in sorted(rows, key=lambda row: -row.lost_usd):
+        if row.lost_usd > 0.1 * dollars:
+            print(f"  {row.cause}: {row.segment}, looks like {row.looks_like}; lost ${row.lost_usd:.3f}")
+            print(f"    {tracker.core.example_of(row)}\n    -> {row.mend}")
+    for plan in mend.plans().values() if mend else ():
+        for proposal in plan.proposals:
+            print(f"  proposed: {proposal}")
+    return dollars
+
+
+def price(row: Sums) -> float:
+    """Dollars for the prompt of one request."""
+    parts = (row.input_tokens, 0, row.read_tokens, row.written_tokens)
+    return cost_usd(MODEL, Usage(*(part // row.requests for part in parts))) or 0.0
+
+
+before = day("As it is, with LangChain's own marks", {"clock", "id"}, None)
+day("Mended: the tools are sorted", {"clock", "id"}, Mend(clock=clock))
+day("The clock moved to the question, as proposed", {"id"}, Mend(clock=clock))
+mend = Mend(clock=clock)
+after = day("The random id moved there as well", set(), mend)
+for plan in mend.plans().values():
+    print(f"\n{plan.explain()}")
+print(f"\nBefore ${before:.3f}, after ${after:.3f}: {1 - after / before:.0%} less for the prompts.")
