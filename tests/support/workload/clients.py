@@ -260,6 +260,8 @@ class LlamaIndexClient:
             anthropic = self.provider == "anthropic"
             word = _responses_tool if self._responses else _openai_tool
             options["tools"] = _anthropic_tools(ask) if anthropic else [word(tool) for tool in ask.tools]
+        if self._responses and "response_format" in options:  # LangChain's client words it so of itself
+            options["text"] = {"format": options.pop("response_format")}
         messages = self._messages(ask)
         response: ChatResponse
         if ask.mode == "plain":
