@@ -77,6 +77,8 @@ def prepare(db: Any, url: str) -> Steps[None]:
         upsert=True,
         return_document=ReturnDocument.AFTER,
     )
+    if made is None:  # another process made it at the same instant
+        made = yield db[SPACES].find_one({"_id": 0})
     if made["format"] != FORMAT:
         raise ForeignStoreError(f"{url} was written in format {made['format']} by a newer askonce; update this one")
     yield db[ENTRIES].create_indexes([*_INDEXES, _SWEEP])
