@@ -100,7 +100,7 @@ def paid(sent: list[Sent], marks: tuple[Mark, ...], rule: Rule = CLAUDE) -> floa
     return replayed((replace(one, chain=marked(one.chain, marks, rule)) for one in sent), rule)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(workloads())
 def test_a_plan_is_never_dearer_than_other_rules(sent: list[Sent]) -> None:
     statistics = statistics_of(sent, CLAUDE)

@@ -1,0 +1,195 @@
+"""What a mend writes into the bodies of requests, and into what real SDK clients send."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import anthropic
+import boto3
+import pytest
+
+from askonce.errors import ConfigError
+from askonce.prefix import Mend, Plan, attach, mended_client
+from askonce.prefix.plan import Mark
+from askonce.prefix.rules import rule_for
+from askonce.prefix.statistics import LAST_BLOCK, LAST_TOOL, TAIL, Slot
+from tests.support.provider import Provider
+
+HANDBOOK = "People of group 7 go first. " * 400
+
+
+def plan_for(provider: str, model: str, *marks: Mark, **more: Any) -> Plan:
+    rule = rule_for(provider, model)
+    assert rule is not None
+    return Plan(rule, model, marks, **more)
+
+
+CLAUDE = plan_for("anthropic", "claude-opus-4-8", Mark(LAST_TOOL, "1h"), Mark(LAST_BLOCK, "1h"), Mark(TAIL, "5m"))
+HOUR, MINUTES = {"type": "ephemeral", "ttl": "1h"}, {"type": "ephemeral"}
+
+
+def tool(name: str) -> dict[str, Any]:
+    properties = {"place": {"type": "string"}, "day": {"type": "string"}}
+    return {"name": name, "input_schema": {"type": "object", "properties": properties}}
+
+
+def claude(*messages: Any, **more: Any) -> dict[str, Any]:
+    said = [{"role": ("user", "assistant")[turn % 2], "content": one} for turn, one in enumerate(messages)]
+    return {"model": "claude-opus-4-8", "max_tokens": 9, "system": HANDBOOK, "messages": said, **more}
+
+
+def test_marks_are_written_where_the_plan_has_them_and_the_body_stays_as_it_is() -> None:
+    body = claude("Who?", [{"type": "text", "text": "You."}], "Why?", tools=[tool("write"), tool("look")])
+    before = copy.deepcopy(body)
+    sent = Mend(CLAUDE).sending(body, "anthropic")
+    assert body == before
+    assert [(one["name"], one.get("cache_control")) for one in sent["tools"]] == [("look", None), ("write", HOUR)]
+    assert sent["system"] == [{"type": "text", "text": HANDBOOK, "cache_control": HOUR}]
+    assert sent["messages"][-1]["content"] == [{"type": "text", "text": "Why?", "cache_control": MINUTES}]
+    assert "cache_control" not in json.dumps(sent["messages"][:-1])
+
+
+def test_marks_of_others_are_replaced() -> None:
+    marked = [{"type": "text", "text": "Who?", "cache_control": MINUTES}]
+    body = claude(
+        marked, "You.", marked, "You.", [*marked, {"type": "text", "text": "Why?"}], cache_control=MINUTES
+    )
+    sent = Mend(CLAUDE).sending(body, "anthropic")
+    assert json.dumps(sent).count("cache_control") == 2
+    assert sent["messages"][-1]["content"][-1]["cache_control"] == MINUTES
+
+
+def test_thinking_and_empty_texts_are_not_marked() -> None:
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "x"}
+    body = claude("Who?", [{"type": "text", "text": "You."}, thought, {"type": "text", "text": ""}])
+    sent = Mend(CLAUDE).sending(body, "anthropic")
+    assert [one.get("cache_control") for one in sent["messages"][-1]["content"]] == [MINUTES, None, None]
+
+
+def test_tools_and_their_json_have_one_order_and_properties_that_of_their_first_time() -> None:
+    mend, turned = Mend(), tool("look")
+    turned = dict(reversed(turned.items()))
+    schema = turned["input_schema"] = dict(reversed(turned["input_schema"].items()))
+    schema["properties"] = dict(reversed(schema["properties"].items()))
+    first, second = (
+        json.dumps(mend.sending(claude("Who?", tools=tools), "anthropic")["tools"])
+        for tools in ([tool("write"), tool("look")], [turned, tool("write")])
+    )
+    assert first == second
+    assert first.index("place") < first.index("day")
+
+
+def test_a_key_and_a_retention_of_the_application_stay() -> None:
+    plan = plan_for("openai", "gpt-5", keys=4, retention="24h")
+    body = {"model": "gpt-5", "messages": [{"role": "user", "content": "Who?"}]}
+    sent = Mend(plan).sending(body, "openai")
+    assert sent["prompt_cache_key"].startswith("askonce-")
+    assert sent["prompt_cache_retention"] == "24h"
+    own = {**body, "prompt_cache_key": "mine", "prompt_cache_retention": "in_memory"}
+    assert Mend(plan).sending(own, "openai") == own
+
+
+@pytest.mark.parametrize("kind", ["messages", "input"])
+def test_breakpoints_of_gpt_5_6_stand_on_parts_of_messages(kind: str) -> None:
+    said = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": "Who?"}]
+    sent = Mend(plan_for("openai", "gpt-5.6", Mark(Slot("system", -1), "30m"))).sending(
+        {"model": "gpt-5.6", kind: said}, "openai"
+    )
+    assert sent["prompt_cache_options"] == {"mode": "explicit"}
+    [part] = sent[kind][0]["content"]
+    assert part["prompt_cache_breakpoint"] == {"mode": "explicit"}
+    assert part["type"] == ("text" if kind == "messages" else "input_text")
+    assert "prompt_cache_breakpoint" not in json.dumps(sent[kind][1])
+
+
+# -- clients ---------------------------------------------------------------------------------------------------
+
+
+def test_a_client_of_the_sdk_is_mended_and_the_original_is_not() -> None:
+    with Provider() as provider:
+        with anthropic.Anthropic(base_url=provider.anthropic_url, api_key="none", max_retries=0) as client:
+            mended = mended_client(client, Mend(CLAUDE))
+            for one in (mended, mended, client):
+                one.messages.create(**claude("Who?"))
+            with mended.messages.stream(**claude("Why?")) as stream:
+                stream.get_final_message()
+        first, second, plain, streamed = provider.ledger
+    assert first.written and second.read == sum(first.written.values())
+    assert not plain.read and not plain.written
+    assert streamed.read
+    with pytest.raises(ConfigError, match="str"):
+        mended_client("client", Mend())
+
+
+class Converse(BaseHTTPRequestHandler):
+    """Takes in what is sent to Bedrock."""
+
+    def do_POST(self) -> None:
+        bodies: list[Any] = self.server.bodies  # type: ignore[attr-defined]
+        bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        answer = {
+            "output": {"message": {"role": "assistant", "content": [{"text": "You."}]}},
+            "stopReason": "end_turn",
+            "usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2},
+            "metrics": {"latencyMs": 1},
+        }
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def bedrock() -> Iterator[tuple[Any, list[Any]]]:
+    """A client of boto3, and the bodies that it has sent."""
+    with HTTPServer(("127.0.0.1", 0), Converse) as server:
+        server.bodies = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = boto3.client(
+            "bedrock-runtime",
+            region_name="us-east-1",
+            endpoint_url=f"http://127.0.0.1:{server.server_port}",
+            aws_access_key_id="none",
+            aws_secret_access_key="none",
+        )
+        yield client, server.bodies  # type: ignore[attr-defined]
+        client.close()
+        server.shutdown()
+
+
+def test_what_a_boto3_client_sends_to_bedrock_is_mended(bedrock: tuple[Any, list[Any]]) -> None:
+    client, bodies = bedrock
+    model = "anthropic.claude-opus-4-8-v1:0"
+    marks = Mark(LAST_TOOL, "5m"), Mark(LAST_BLOCK, "5m"), Mark(TAIL, "5m")
+    detach = attach(client, Mend(plan_for("bedrock", model, *marks)))
+    specs = [
+        {"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object"}}}} for name in ("write", "look")
+    ]
+    request: dict[str, Any] = {
+        "modelId": model,
+        "system": [{"text": HANDBOOK}],
+        "messages": [{"role": "user", "content": [{"text": "Who?"}]}],
+        "toolConfig": {"tools": specs},
+    }
+    client.converse(**request)
+    detach()
+    client.converse(**request)
+    point = {"cachePoint": {"type": "default"}}
+    mended, plain = bodies
+    assert [list(one) for one in mended["toolConfig"]["tools"]] == [["toolSpec"], ["toolSpec"], ["cachePoint"]]
+    assert mended["toolConfig"]["tools"][0]["toolSpec"]["name"] == "look"
+    assert mended["system"] == [{"text": HANDBOOK}, point]
+    assert mended["messages"][0]["content"] == [{"text": "Who?"}, point]
+    assert "cachePoint" not in json.dumps(plain)
+    with pytest.raises(ConfigError, match="str"):
+        attach("client", Mend())
