@@ -42,9 +42,10 @@ import msgspec
 from askonce.prefix.chain import Chain, Segment
 from askonce.prefix.diagnosis import diagnose
 from askonce.prefix.history import History, Sent
-from askonce.prefix.plan import Mark, input_price, key_of, marked, plan, replayed, rules_of_others
+from askonce.prefix.plan import input_price, plan, rules_of_others
+from askonce.prefix.replay import key_of, marked, replayed
 from askonce.prefix.rules import Level, Lifetime, Rule, rule_for
-from askonce.prefix.statistics import statistics_of
+from askonce.prefix.statistics import Mark, statistics_of
 from benchmarks.measure import Ratio, markdown
 
 FILE = "mooncake_conversation.jsonl.gz"
@@ -129,7 +130,7 @@ def bound(asked: Iterable[Asked], minimum: int, lifetime: float) -> int:
         long_enough = [(block, end) for block, end in zip(one.blocks, ends, strict=True) if end >= minimum]
         read = 0
         for block, end in long_enough:
-            if one.at >= last.get(block, -math.inf) + lifetime:
+            if block not in last or one.at >= last[block] + lifetime:
                 break
             read = end
         found += read

@@ -15,9 +15,8 @@ import pytest
 
 from askonce.errors import ConfigError
 from askonce.prefix import Mend, Plan, attach, mended_client
-from askonce.prefix.plan import Mark
 from askonce.prefix.rules import rule_for
-from askonce.prefix.statistics import LAST_BLOCK, LAST_TOOL, TAIL, Slot
+from askonce.prefix.statistics import LAST_BLOCK, LAST_TOOL, TAIL, Mark, Slot
 from tests.support.provider import Provider
 
 HANDBOOK = "People of group 7 go first. " * 400

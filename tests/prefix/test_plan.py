@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from askonce.prefix.chain import chain_of
 from askonce.prefix.history import Sent
-from askonce.prefix.plan import Mark, cost_of, marked, plan, replayed, rules_of_others
+from askonce.prefix.plan import cost_of, plan, rules_of_others
+from askonce.prefix.replay import marked, replayed
 from askonce.prefix.rules import Rule, rule_for
-from askonce.prefix.statistics import ChainStatistics, statistics_of
+from askonce.prefix.statistics import ChainStatistics, Mark, statistics_of
 from askonce.prefix.tokens import GivenCounter
 
 COUNTER = GivenCounter(lambda text: len(text.split()))
@@ -139,3 +140,46 @@ def test_the_expected_cost_of_marks_on_tools_and_system_prompt_is_what_is_paid(s
     hours = data.draw(st.integers(0, len(slots)))
     marks = tuple(Mark(slot, "1h" if number < hours else "5m") for number, slot in enumerate(slots))
     assert paid(sent, marks) == pytest.approx(cost_of(statistics, marks))
+
+
+def gemini(at: float, question: str) -> Sent:
+    body = {
+        "model": "gemini-2.5-pro",
+        "systemInstruction": {"parts": [{"text": words(5000, "rule")}]},
+        "contents": [{"role": "user", "parts": [{"text": question}]}],
+    }
+    return Sent(chain_of(body, "gemini", counter=COUNTER), at)
+
+
+def test_an_explicit_cache_of_gemini_is_proposed_with_its_break_even() -> None:
+    rule = rule_of("gemini", "gemini-2.5-pro")
+    rare, often = ([gemini(gap * number, f"{number}?") for number in range(13)] for gap in (600.0, 60.0))
+    [proposal] = plan(statistics_of(rare, rule), sent=rare).proposals
+    assert "the first 5,000 tokens (up to system prompt)" in proposal
+    # 12 more requests in 2 hours, each misses all: 6 × 0.9 × $1.25 for a million tokens.
+    assert "for less than $6.75 an hour" in proposal
+    assert not plan(statistics_of(often, rule), sent=often).proposals
+
+
+def test_blocks_that_change_are_proposed_to_stand_behind() -> None:
+    sent = [
+        request(60.0 * number, ["look"], [f"It is {number}", words(300, "rule")], [f"{number}?"])
+        for number in range(20)
+    ]
+    made = plan(statistics_of(sent, CLAUDE), sent=sent)
+    [proposal] = made.proposals
+    assert "system prompt, block 2, system prompt, block 1" in proposal
+    assert "0.25 / 0.9 = 0.28 reads" in made.explain()
+
+
+def test_conversations_that_overflow_are_spread_over_keys() -> None:
+    rule = rule_of("openai", "gpt-5")
+    body = {"model": "gpt-5", "messages": [{"role": "system", "content": words(2000, "rule")}]}
+    sent = []
+    for number in range(240):
+        said = {"role": "user", "content": words(200, f"{number % 12}")}
+        chain = chain_of({**body, "messages": [*body["messages"], said]}, "openai", counter=COUNTER)
+        sent.append(Sent(chain, float(number)))
+    made = plan(statistics_of(sent, rule), sent=sent)
+    assert made.keys > 1
+    assert made.cost_tokens < made.other_costs["automatic"]

@@ -12,7 +12,8 @@ From the ground up:
     diagnosis    what became of a request, and why;  costs  what was lost in money
     aggregates   sums for reports
     tracker      joins them: `PrefixTracker`
-    statistics   what marks would read and write;  plan  those of least expected cost: `plan.plan`
+    statistics   what marks would read and write;  replay  what requests cost with them
+    plan         those of least expected cost: `plan.plan`
     marking      a plan -> a request's body;  mend  learns plans and applies them: `Mend`
     clients      mends the providers' own clients: `mended_client`, `attach`
 """

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from askonce.prefix.chain import Chain
-from askonce.prefix.plan import Plan, key_of
+from askonce.prefix.plan import Plan
+from askonce.prefix.replay import key_of
 from askonce.prefix.statistics import places_of
 
 Body = dict[str, Any]

@@ -19,23 +19,22 @@ pays from ``n = (w - 1) / (1 - r)`` on: 0.28 reads for five minutes, 1.11 for an
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from askonce.entry import Usage
 from askonce.prefix.aggregates import GAP_SECONDS
-from askonce.prefix.chain import Chain
-from askonce.prefix.history import RATE_SECONDS, Sent
-from askonce.prefix.prediction import Entry, keep, predict
+from askonce.prefix.history import Sent
+from askonce.prefix.replay import key_of, marked, played, replayed
 from askonce.prefix.rules import Lifetime, Rule
 from askonce.prefix.statistics import (
     LAST_BLOCK,
     LAST_TOOL,
     TAIL,
     ChainStatistics,
+    Mark,
     Slot,
-    places_of,
     reordered,
     stable_first,
     statistics_of,
@@ -43,17 +42,6 @@ from askonce.prefix.statistics import (
 from askonce.pricing import cost_usd
 
 _KEYS = (1, 2, 4, 8, 16, 32)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A breakpoint: where, and for how long what ends there is kept."""
-
-    slot: Slot
-    lifetime: str
-
-    def __str__(self) -> str:
-        return f"behind {self.slot}, for {self.lifetime}"
 
 
 @dataclass(frozen=True)
@@ -233,70 +221,10 @@ def _reasons(statistics: ChainStatistics) -> Iterable[str]:
 # -- keys, retention, order ----------------------------------------------------------------------------------
 
 
-def marked(chain: Chain, marks: Sequence[Mark], rule: Rule) -> Chain:
-    """The request with these marks and no others."""
-    at_segment: dict[int, str] = {}
-    implicit = False
-    places = places_of((mark.slot for mark in marks), chain, rule)
-    for mark in marks:
-        at = places[mark.slot]
-        if mark.slot.tail and rule.marking == "both":
-            implicit = at is not None
-        elif at is not None and at >= max(at_segment, default=0):
-            at_segment.setdefault(at, mark.lifetime)
-    segments = tuple(replace(one, mark=at_segment.get(at)) for at, one in enumerate(chain.segments))
-    return replace(chain, segments=segments, implicit=implicit if rule.marking == "both" else chain.implicit)
-
-
-def conversation_of(chain: Chain) -> bytes:
-    """What the requests of one conversation have in common: the running digest up to the first message."""
-    first = next((one for one in chain.segments if one.level == "messages"), None)
-    return first.running if first is not None else b""
-
-
-def key_of(chain: Chain, keys: int) -> str:
-    """The ``prompt_cache_key`` of a request: always the same for a conversation."""
-    return f"askonce-{int.from_bytes(conversation_of(chain)[:8]) % keys}" if keys > 1 else chain.cache_key
-
-
-def replayed(sent: Iterable[Sent], rule: Rule) -> float:
-    """What requests cost by the rule, in input tokens, if their answers began at once.
-
-    Args:
-        sent: the requests, in the order of their times.
-        rule: their provider's.
-    """
-    entries: dict[bytes, Entry] = {}
-    routes: dict[bytes, deque[float]] = {}
-    total = 0.0
-    for one in sent:
-        chain, now = one.chain, one.at
-        here = chain.scope + _machine(chain, rule, routes, now).to_bytes(2)
-        done = predict(chain, rule, lambda digest, here=here: entries.get(here + digest), now)  # type: ignore[misc]
-        if done.read is not None:
-            entries[here + done.read].use(now)
-        for digest, lifetime in done.kept:
-            entries[here + digest] = keep(entries.get(here + digest), lifetime, now, now)
-        written = sum(done.written_tokens.values())
-        total += chain.tokens - done.read_tokens - written + done.read_tokens * rule.read_multiple
-        total += sum(rule.lifetime(name).write_multiple * tokens for name, tokens in done.written_tokens.items())
-    return total
-
-
 def _paid(sent: Sequence[Sent], rule: Rule, marks: Sequence[Mark] | None) -> float:
     if marks is not None:
         sent = [replace(one, chain=marked(one.chain, marks, rule)) for one in sent]
     return replayed(sent, rule) / len(sent)
-
-
-def _machine(chain: Chain, rule: Rule, routes: dict[bytes, deque[float]], now: float) -> int:
-    if rule.requests_per_minute is None:
-        return 0
-    times = routes.setdefault(chain.scope + chain.route, deque())
-    while times and times[0] <= now - RATE_SECONDS:
-        times.popleft()
-    times.append(now)
-    return (len(times) - 1) // rule.requests_per_minute
 
 
 def _keys_and_retention(
@@ -330,6 +258,8 @@ def _keys_and_retention(
 
 
 def _proposals(sent: list[Sent], rule: Rule, expected: float, model: str) -> tuple[str, ...]:
+    if rule.provider == "gemini":
+        return _explicit_cache(sent, rule, model)
     order = stable_first(sent)
     now = [one.label for one in sent[-1].chain.segments if one.level != "messages"]
     wanted = [label for label in order if label in now]
@@ -345,6 +275,33 @@ def _proposals(sent: list[Sent], rule: Rule, expected: float, model: str) -> tup
     )
     moved = [label for label, old in zip(wanted, now, strict=True) if label != old]
     return (f"bring what changes least to the front: {', '.join(moved)}; saves {worth}",)
+
+
+def _explicit_cache(sent: list[Sent], rule: Rule, model: str) -> tuple[str, ...]:
+    """Gemini's explicit caches are objects that are paid for by the hour; who makes one must also delete it."""
+    shared = Counter(one.running for each in sent for one in each.chain.segments)
+    at = {one.running: end for each in sent for one, end in zip(each.chain.segments, each.chain.ends, strict=True)}
+    best = max(shared, key=lambda running: (shared[running] - 1) * at[running], default=None)
+    hours = max(sent[-1].at - sent[0].at, 60.0) / 3600
+    if best is None or shared[best] < 2 or at[best] < rule.minimum_tokens:
+        return ()
+    missed = sum(
+        max(0, at[best] - done.read_tokens)
+        for one, done in played(sent, rule)
+        if any(segment.running == best for segment in one.chain.segments)
+    )
+    saved = (1 - rule.read_multiple) * (missed - at[best]) / hours  # it is computed once in any case
+    label = next(one.label for each in sent for one in each.chain.segments if one.running == best)
+    price = input_price(model)
+    if missed < 2 * at[best]:
+        return ()
+    pays = ""
+    if price is not None:
+        pays = f"; pays while a million tokens are kept for less than ${1e6 * saved * price / at[best]:.2f} an hour"
+    return (
+        f"an explicit cache of the first {at[best]:,} tokens (up to {label}), which {shared[best] / hours:,.0f} "
+        f"requests an hour share: implicit caching misses {missed / hours:,.0f} tokens an hour of it{pays}",
+    )
 
 
 def input_price(model: str) -> float | None:

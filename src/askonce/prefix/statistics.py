@@ -52,6 +52,17 @@ class Slot:
         return "the last block of the system prompt" if self.index == -1 else name.format(self.index + 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A breakpoint: where, and for how long what ends there is kept."""
+
+    slot: Slot
+    lifetime: str
+
+    def __str__(self) -> str:
+        return f"behind {self.slot}, for {self.lifetime}"
+
+
 LAST_TOOL, LAST_BLOCK = Slot("tools", -1), Slot("system", -1)
 TAIL, LATER_TAIL = Slot("messages", -1, tail=True), Slot("messages", -1, tail=True, turns="later")
 _BEFORE = Slot("messages", -2, tail=True, leaves=1)
