@@ -83,6 +83,22 @@ def test_tools_and_their_json_have_one_order_and_properties_that_of_their_first_
     assert first.index("place") < first.index("day")
 
 
+def test_before_there_is_a_plan_marks_of_others_keep_their_places() -> None:
+    tools = [tool("write"), {**tool("look"), "cache_control": MINUTES}]
+    sent = Mend().sending(claude("Who?", tools=tools), "anthropic")
+    assert [(one["name"], one.get("cache_control")) for one in sent["tools"]] == [
+        ("look", None),
+        ("write", MINUTES),
+    ]
+
+
+def test_what_cannot_be_mended_is_sent_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    body = {"model": "gpt-5", "prompt": {"id": "pmpt_1"}}
+    mend = Mend()
+    assert mend.sending(body, "openai") is mend.sending(body, "openai") is body
+    assert len(caplog.records) == 1
+
+
 def test_a_key_and_a_retention_of_the_application_stay() -> None:
     plan = plan_for("openai", "gpt-5", keys=4, retention="24h")
     body = {"model": "gpt-5", "messages": [{"role": "user", "content": "Who?"}]}

@@ -186,12 +186,20 @@ class ToolOrder:
         return changed
 
     def _sorted(self, tools: Sequence[Any]) -> list[Any]:
-        plain = [one for one in tools if not (isinstance(one, Mapping) and "cachePoint" in one)]
-        points = [one for one in tools if isinstance(one, Mapping) and "cachePoint" in one]
-        marks = [one.get("cache_control") for one in plain if isinstance(one, Mapping)]
-        if points or any(marks):
-            return list(tools)  # marked already, by somebody who knows their order
-        return sorted((self._canonical(one, name_of(one)) for one in plain), key=name_of)
+        """Marks that are there stay at their places in the list."""
+        plain = [one for one in tools if not _is_point(one)]
+        marks = {
+            at: one["cache_control"]
+            for at, one in enumerate(plain)
+            if isinstance(one, Mapping) and "cache_control" in one
+        }
+        found = sorted((self._canonical(_bare(one), name_of(one)) for one in plain), key=name_of)
+        for at, mark in marks.items():
+            found[at] = {**found[at], "cache_control": mark}
+        for at, one in enumerate(tools):
+            if _is_point(one):
+                found.insert(at, one)
+        return found
 
     def _canonical(self, value: Any, tool: str) -> Any:
         if isinstance(value, Mapping):
@@ -211,6 +219,16 @@ class ToolOrder:
         if len(self._properties) > 10_000:
             self._properties.clear()
         return self._properties.setdefault((tool, frozenset(properties)), list(properties))
+
+
+def _is_point(tool: Any) -> bool:
+    return isinstance(tool, Mapping) and "cachePoint" in tool
+
+
+def _bare(tool: Any) -> Any:
+    return (
+        {name: value for name, value in tool.items() if name not in _MARKS} if isinstance(tool, Mapping) else tool
+    )
 
 
 def name_of(tool: Any) -> str:

@@ -81,14 +81,25 @@ class Mend:
 
     def applied(self, body: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
         """The body as it is to be sent: changed, or in a dry run as it is."""
-        return self._changed(body, provider)[0]
+        return self._guarded(body, provider, learn=False)
 
     def sending(self, body: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
-        """The same, and learn from the request, which is sent now."""
-        body, chain, rule = self._changed(body, provider)
-        if chain is not None and rule is not None and self._given is None:
-            self._learn(chain, rule)
-        return body
+        """The same, and learn from the request, which is sent now. What cannot be mended is sent as it is."""
+        return self._guarded(body, provider, learn=self._given is None)
+
+    def _guarded(self, body: Mapping[str, Any], provider: str, *, learn: bool) -> Mapping[str, Any]:
+        try:
+            mended, chain, rule = self._changed(body, provider)
+            if learn and chain is not None and rule is not None:
+                self._learn(chain, rule)
+        except Exception as error:
+            if provider not in self._told:
+                self._told[provider] = None
+                logger.warning(
+                    "askonce: a request to %s cannot be mended, and is sent as it is: %s", provider, error
+                )
+            return body
+        return mended
 
     def plans(self) -> dict[str, Plan]:
         """The plans that hold at the moment, by prompt family."""
@@ -150,7 +161,11 @@ class Mend:
         rule = rule_for(sent[-1].chain.provider, sent[-1].chain.model) if sent else None
         if rule is None:
             return
-        made = plan(statistics_of(sent, rule), sent=sent)
+        try:
+            made = plan(statistics_of(sent, rule), sent=sent)
+        except Exception:
+            logger.exception("askonce: no plan can be made for %s", family)
+            return
         with self._lock:
             self._plans[family] = made
             for gone in set(self._plans) - set(self._sent):
