@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from askonce.cli import simulate
+from askonce.cli import prefix, simulate
 
 app = typer.Typer(
     name="askonce",
@@ -21,3 +21,4 @@ def _group() -> None:
 
 
 app.command("simulate")(simulate.simulate)
+app.add_typer(prefix.prefix, name="prefix")

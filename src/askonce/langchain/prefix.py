@@ -28,6 +28,7 @@ from askonce.langchain.mending import PARAMETER
 from askonce.prefix.aggregates import Day
 from askonce.prefix.history import Recent
 from askonce.prefix.mend import mends
+from askonce.prefix.report import Report
 from askonce.prefix.tracker import Call
 from askonce.prefix.tracker import PrefixTracker as Tracker
 from askonce.prefix.usage import usage_of
@@ -113,6 +114,10 @@ class PrefixTracker(BaseCallbackHandler):
     def days(self) -> list[Day]:
         """The sums of all processes; see `askonce.prefix.PrefixTracker.days`."""
         return self.core.days()
+
+    def report(self, days: int | None = None) -> Report | None:
+        """What was read and lost, to what, and how to mend it; see `askonce.prefix.PrefixTracker.report`."""
+        return self.core.report(days)
 
     def close(self) -> None:
         """See `askonce.prefix.PrefixTracker.close`."""

@@ -32,6 +32,7 @@ from askonce.errors import ConfigError
 from askonce.prefix.aggregates import Day
 from askonce.prefix.clients import mend_of
 from askonce.prefix.history import Recent
+from askonce.prefix.report import Report
 from askonce.prefix.tracker import Call
 from askonce.prefix.tracker import PrefixTracker as Tracker
 from askonce.prefix.usage import usage_of
@@ -104,6 +105,10 @@ class PrefixTracker:
     def days(self) -> list[Day]:
         """The sums of all processes; see `askonce.prefix.PrefixTracker.days`."""
         return self.core.days()
+
+    def report(self, days: int | None = None) -> Report | None:
+        """What was read and lost, to what, and how to mend it; see `askonce.prefix.PrefixTracker.report`."""
+        return self.core.report(days)
 
     def close(self) -> None:
         """Watch no more, and close the tracker; see `askonce.prefix.PrefixTracker.close`."""

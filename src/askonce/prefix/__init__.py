@@ -11,6 +11,7 @@ From the ground up:
     losses       what could have been read and was not;  difference  the smallest difference of two texts
     diagnosis    what became of a request, and why;  costs  what was lost in money
     aggregates   sums for reports
+    report       sums -> what was lost, to what;  advice  how to mend it;  page  both as HTML
     tracker      joins them: `PrefixTracker`
     statistics   what marks would read and write;  replay  what requests cost with them
     plan         those of least expected cost: `plan.plan`
@@ -21,7 +22,8 @@ From the ground up:
 from askonce.prefix.clients import attach, mended_client
 from askonce.prefix.mend import Mend
 from askonce.prefix.plan import Plan
+from askonce.prefix.report import Report
 from askonce.prefix.statistics import statistics_of
 from askonce.prefix.tracker import Call, PrefixTracker
 
-__all__ = ["Call", "Mend", "Plan", "PrefixTracker", "attach", "mended_client", "statistics_of"]
+__all__ = ["Call", "Mend", "Plan", "PrefixTracker", "Report", "attach", "mended_client", "statistics_of"]

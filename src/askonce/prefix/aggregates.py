@@ -49,6 +49,7 @@ class Sums(msgspec.Struct):
         lost_seconds: how much longer they took, see `askonce.prefix.tracker.PrefixTracker`.
         unpriced: requests whose model has no known price.
         disagreed: requests for which the prediction and the provider's figure differ.
+        machines: over how many machines the requests of one minute were spread, at most.
         looks_like: what the difference looked like in the last of them, see `askonce.prefix.difference`.
         example: the last difference, encoded (and sealed, if there are keys) by `askonce.codec.Codec`; empty unless
             texts are kept.
@@ -75,6 +76,7 @@ class Sums(msgspec.Struct):
     looks_like: str = ""
     example: bytes = b""
     mend: str = ""
+    machines: int = 1
 
 
 class SegmentSums(msgspec.Struct):
@@ -125,6 +127,11 @@ class Day(msgspec.Struct):
 
 SumsName = tuple[str, str, str, str, str, str]
 SegmentName = tuple[str, str, str]
+
+
+def days_namespace(namespace: str) -> str:
+    """Where in the store the sums of a tracker's namespace are."""
+    return f"{namespace}:prefix:days"
 
 
 def day_of(seconds: float) -> str:
@@ -194,11 +201,21 @@ def added_up(records: Iterable[bytes]) -> list[Day]:
     return [_copy(day, sums[day], segments[day]) for day in sorted(sums)]
 
 
+def together(days: Iterable[Day]) -> Day:
+    """The sums of several days as if they were one, which has no name."""
+    sums: dict[SumsName, Sums] = {}
+    segments: dict[SegmentName, SegmentSums] = {}
+    for day in days:
+        _add(sums, segments, day.sums, day.segments)
+    return _copy("", sums, segments)
+
+
 def _copy(day: str, sums: dict[SumsName, Sums], segments: dict[SegmentName, SegmentSums]) -> Day:
     return Day(day, list(sums.values()), list(segments.values()))
 
 
-_ADDED = [name for name in Sums.__struct_fields__ if name not in ("looks_like", "example", "mend")][6:]
+_LAST_OR_MOST = ("looks_like", "example", "mend", "machines")
+_ADDED = [name for name in Sums.__struct_fields__ if name not in _LAST_OR_MOST][6:]
 
 
 def _add(
@@ -215,7 +232,7 @@ def _add(
         for attribute in _ADDED:
             setattr(kept, attribute, getattr(kept, attribute) + getattr(row, attribute))
         kept.looks_like, kept.example = row.looks_like or kept.looks_like, row.example or kept.example
-        kept.mend = row.mend or kept.mend
+        kept.mend, kept.machines = row.mend or kept.mend, max(kept.machines, row.machines)
     for one in more_segments:
         place = (one.application, one.family, one.label)
         if place not in segments and len(segments) >= _MOST_ROWS:

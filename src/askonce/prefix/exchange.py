@@ -19,7 +19,7 @@ import msgspec
 
 from askonce.eviction import Budget
 from askonce.guard import Down, Guard
-from askonce.prefix.aggregates import KEPT_DAYS, Aggregates
+from askonce.prefix.aggregates import KEPT_DAYS, Aggregates, days_namespace
 from askonce.prefix.chain import STEP_BYTES, Chain, Segment, scope_of
 from askonce.prefix.history import History, Recent, Sent
 from askonce.prefix.rules import Level, rule_for
@@ -147,7 +147,7 @@ class Exchange:
         self, guard: Guard, namespace: str, history: History, aggregates: Aggregates, clock: Callable[[], float]
     ) -> None:
         self._guard, self._history, self._aggregates, self._clock = guard, history, aggregates, clock
-        self.namespace, self.days = f"{namespace}:prefix", f"{namespace}:prefix:days"
+        self.namespace, self.days = f"{namespace}:prefix", days_namespace(namespace)
         self._encoder, self._decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[Sighting])
         self._start_afresh()
 

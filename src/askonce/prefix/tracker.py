@@ -44,6 +44,7 @@ from askonce.prefix.history import MOST_KNOWN, History, Sent
 from askonce.prefix.losses import Cause, too_many_marks
 from askonce.prefix.prediction import NOTHING, Prediction, predict
 from askonce.prefix.regression import Regression
+from askonce.prefix.report import Report, report_of
 from askonce.prefix.rules import Rule, rule_for
 from askonce.prefix.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_counter
 from askonce.prefix.wire import request_of
@@ -241,14 +242,14 @@ class PrefixTracker:
             self._exchange.tell(sent, call._machine, call._available_at)
         if usage is not None and usage.input_tokens:
             self._learn(chain, usage, seconds)
-        self._count(sent, diagnosis, rule, segments)
+        self._count(call, diagnosis, segments)
         return diagnosis
 
     def _refused(self, call: Call) -> Diagnosis:
         assert call.rule is not None
         tokens = call.chain.tokens
         diagnosis = Diagnosis(Cause.TOO_MANY_MARKS, input_tokens=tokens, reported=False)
-        self._count(call._sent, diagnosis, call.rule, [])
+        self._count(call, diagnosis, [])
         return diagnosis
 
     def _learn(self, chain: Chain, usage: Usage, seconds: float) -> None:
@@ -265,8 +266,9 @@ class PrefixTracker:
 
     # -- sums ------------------------------------------------------------------------------------------------
 
-    def _count(self, sent: Sent, diagnosis: Diagnosis, rule: Rule, segments: list[SegmentSums]) -> None:
-        chain = sent.chain
+    def _count(self, call: Call, diagnosis: Diagnosis, segments: list[SegmentSums]) -> None:
+        chain, sent, rule = call.chain, call._sent, call.rule
+        assert rule is not None
         lost_usd = lost_usd_of(chain.model, diagnosis)
         example = diagnosis.difference
         row = Sums(
@@ -290,6 +292,7 @@ class PrefixTracker:
             looks_like=diagnosis.looks_like,
             example=self._codec.encode(Entry(str(example).encode(), sent.at)) if example is not None else b"",
             mend=diagnosis.mend(rule),
+            machines=call._machine + 1,
         )
         self.aggregates.add(day_of(sent.at), row, segments)
         if self._on_diagnosis is not None:
@@ -324,6 +327,17 @@ class PrefixTracker:
         self.sync()
         exchange = self._exchange
         return added_up(value for _, value in exchange.store.scan(exchange.days))
+
+    def report(self, days: int | None = None) -> Report | None:
+        """What was read and lost, to what, and how to mend it; ``None`` if nothing was tracked.
+
+        Args:
+            days: the last so many; by default all that are kept.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return report_of(self.days(), example_of=self.example_of, most_days=days)
 
     def example_of(self, row: Sums) -> str:
         """The difference that a row of `days` shows, if texts were kept.

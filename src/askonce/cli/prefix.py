@@ -1,0 +1,85 @@
+"""``askonce prefix``: what providers read from their prompt caches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from askonce.cli.opened import opened
+from askonce.errors import ConfigError
+from askonce.prefix.figures import count, percent, span, usd
+
+if TYPE_CHECKING:
+    from askonce.prefix.report import Report
+
+prefix = typer.Typer(help="What providers read from their prompt caches.", no_args_is_help=True)
+
+
+@prefix.callback()
+def _group() -> None:
+    """What providers read from their prompt caches."""
+
+
+@prefix.command()
+def report(
+    store: Annotated[str | None, typer.Option(help="The tracker's store. Default: the user's cache.db.")] = None,
+    namespace: Annotated[str, typer.Option(help="The tracker's namespace.")] = "default",
+    days: Annotated[int | None, typer.Option(min=1, help="The last so many. Default: all that are kept.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots into this file.")] = None,
+) -> None:
+    """What was read and what was lost, to what, and how to mend it."""
+    from askonce.prefix.report import stored_report
+    from askonce.stores import redact
+
+    with opened(store) as found:
+        made = stored_report(found, namespace, days=days)
+        url = redact(found.url)
+    if made is None:
+        raise ConfigError(
+            f"nothing was tracked in namespace {namespace!r} of {url}: give the application "
+            f"a PrefixTracker({url!r}) as a callback (LangChain) or to install() (LlamaIndex)"
+        )
+    if html is not None:
+        from askonce.prefix.page import page_of
+
+        try:
+            html.write_text(page_of(made), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write {html}: {error.strerror}") from error
+    if as_json:
+        print(made.to_json())
+    else:
+        _show(made)
+
+
+def _show(made: Report) -> None:
+    console, total, days = Console(highlight=False), made.total, made.number_of_days
+    console.print(
+        f"{made.since} to {made.until}: {count(total.requests)} requests, "
+        f"[bold]{percent(total.read_share)}[/bold] of their tokens read from the cache; "
+        f"{percent(total.lost_share)} more could have been: "
+        f"[bold]{usd(total.lost_usd / days)}[/bold] and {span(total.lost_seconds / days)} a day"
+    )
+    families = Table("application", "prompts", "requests", "read", "lost")
+    for application in made.applications:
+        for family in application.families:
+            shares = percent(family.total.read_share), percent(family.total.lost_share)
+            names = escape(application.name), escape(family.name)
+            families.add_row(*names, count(family.total.requests), *shares)
+    console.print(families)
+    if not made.culprits:
+        console.print("Nothing was lost.")
+        return
+    table = Table("lost a day", "cause", "mend", show_lines=True)
+    for one in made.culprits:
+        lost = f"[bold]{usd(one.lost_usd_per_day)}[/bold]\n{span(one.lost_seconds_per_day)}"
+        where = f"{one.application}, {one.family}" if one.application else one.family
+        looks = f"\n{one.example}" if one.example else ""
+        table.add_row(lost, f"[bold]{escape(one.name)}[/bold]\n{escape(where)}", escape(one.mend + looks))
+    console.print(table)

@@ -1,0 +1,51 @@
+"""``askonce prefix``, as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from askonce.prefix import PrefixTracker
+from askonce.testing import FakeClock
+from tests.cli.test_simulate import askonce
+from tests.prefix.test_report import traffic
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite:///{tmp_path_factory.mktemp('tracked') / 'tracked.db'}"
+    with PrefixTracker(url, clock=(clock := FakeClock())) as tracker:
+        traffic(tracker, clock)
+    return url
+
+
+def test_a_report_is_a_table_and_a_page(url: str, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = askonce("prefix", "report", "--store", url, "--html", str(page))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "112 requests" in done.stdout
+    assert "broken by" in done.stdout
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_a_report_is_json(url: str) -> None:
+    done = askonce("prefix", "report", "--store", url, "--json", "--days", "1")
+    assert json.loads(done.stdout)["total"]["requests"] == 112
+
+
+def test_a_mistake_is_one_line_and_makes_no_file(url: str, tmp_path: Path) -> None:
+    none = tmp_path / "none.db"
+    for arguments, said in (
+        (("--store", f"sqlite:///{none}"), "there is no store in"),
+        (("--store", url, "--namespace", "other"), "nothing was tracked in namespace 'other'"),
+        (("--store", "nowhere"), "is no store URL"),
+        (("--store", url, "--html", str(tmp_path)), "cannot write"),
+    ):
+        done = askonce("prefix", "report", *arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith("askonce: ")
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not none.exists()
