@@ -11,13 +11,15 @@ from typing import Any
 
 import anthropic
 import boto3
+import openai
 import pytest
 
 from askonce.errors import ConfigError
 from askonce.prefix import Mend, Plan, attach, mended_client
 from askonce.prefix.rules import rule_for
 from askonce.prefix.statistics import LAST_BLOCK, LAST_TOOL, TAIL, Mark, Slot
-from tests.support.provider import Provider
+from tests.support.provider import Answer, Provider
+from tests.support.provider import Call as ToolCall
 
 HANDBOOK = "People of group 7 go first. " * 400
 
@@ -83,20 +85,60 @@ def test_tools_and_their_json_have_one_order_and_properties_that_of_their_first_
     assert first.index("place") < first.index("day")
 
 
-def test_before_there_is_a_plan_marks_of_others_keep_their_places() -> None:
-    tools = [tool("write"), {**tool("look"), "cache_control": MINUTES}]
-    sent = Mend().sending(claude("Who?", tools=tools), "anthropic")
+def test_before_there_is_a_plan_the_same_tools_stand_before_marks_of_others() -> None:
+    marked, deferred = {**tool("look"), "cache_control": MINUTES}, {**tool("zip"), "defer_loading": True}
+    sent = Mend().sending(
+        claude("Who?", tools=[deferred, tool("write"), marked, tool("call"), tool("bill")]), "anthropic"
+    )
     assert [(one["name"], one.get("cache_control")) for one in sent["tools"]] == [
+        ("zip", None),
         ("look", None),
         ("write", MINUTES),
+        ("bill", None),
+        ("call", None),
     ]
 
 
+def test_values_in_the_schema_of_a_tool_keep_their_order() -> None:
+    value = {"required": ["b", "a"], "also": 1}
+    schema = {"type": "object", "properties": {"x": {"enum": [value], "default": value, "examples": [value]}}}
+    before = {"name": "look", "input_schema": schema, "input_examples": [{"x": value}]}
+    [after] = Mend().sending(claude("Who?", tools=[before]), "anthropic")["tools"]
+    for place in (lambda one: one["input_schema"]["properties"]["x"].values(), lambda one: one["input_examples"]):
+        assert sorted(map(json.dumps, place(after))) == sorted(map(json.dumps, place(before)))
+
+
+def test_a_deferred_tool_is_not_marked_and_marks_inside_a_result_count_too() -> None:
+    parts = [{"type": "text", "text": "Group 7.", "cache_control": MINUTES}] * 4
+    result = {"type": "tool_result", "tool_use_id": "1", "content": parts}
+    call = {"type": "tool_use", "id": "1", "name": "look", "input": {}}
+    deferred = {**tool("write"), "defer_loading": True}
+    sent = Mend(CLAUDE).sending(claude("Who?", [call], [result], tools=[tool("look"), deferred]), "anthropic")
+    assert [one.get("cache_control") for one in sent["tools"]] == [None, HOUR]
+    assert json.dumps(sent).count("cache_control") == 3
+    assert sent["messages"][-1]["content"][-1]["cache_control"] == MINUTES
+
+
 def test_what_cannot_be_mended_is_sent_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
-    body = {"model": "gpt-5", "prompt": {"id": "pmpt_1"}}
+    def broken(text: str) -> int:
+        raise RuntimeError(f"no tokenizer for {text}")
+
+    body = claude("Who?")
+    mend = Mend(count_tokens=broken)
+    assert mend.sending(body, "anthropic") is mend.sending(body, "anthropic") is body
+    stored = {"model": "gpt-5", "prompt": {"id": "pmpt_1"}}  # what is sent then stands at the provider
+    assert Mend().sending(stored, "openai") == stored
+    assert len(caplog.records) == 2
+    assert "RuntimeError" in caplog.text and "People" not in caplog.text
+
+
+def test_the_requests_that_are_kept_for_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("askonce.prefix.mend._MOST_KEPT", 10)
     mend = Mend()
-    assert mend.sending(body, "openai") is mend.sending(body, "openai") is body
-    assert len(caplog.records) == 1
+    for number in range(30):
+        mend.sending(claude("Who?", tools=[tool(f"tool{number % 15 % 8}")]), "anthropic")
+    assert sum(map(len, mend._sent.values())) == 10
+    assert all(mend._sent.values())
 
 
 def test_a_key_and_a_retention_of_the_application_stay() -> None:
@@ -139,6 +181,22 @@ def test_a_client_of_the_sdk_is_mended_and_the_original_is_not() -> None:
     assert streamed.read
     with pytest.raises(ConfigError, match="str"):
         mended_client("client", Mend())
+
+
+def test_answers_of_the_sdk_may_be_given_back() -> None:
+    with Provider() as provider, openai.OpenAI(base_url=provider.openai_url, api_key="none") as client:
+        provider.answer = lambda request: Answer("", (ToolCall("look", {"day": 1}),))
+        mended = mended_client(client, Mend())
+        said: list[Any] = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": "Who?"}]
+        for one in (client, mended):
+            message = one.chat.completions.create(model="gpt-4o", messages=said).choices[0].message
+            assert message.tool_calls
+            result: Any = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "7"}
+            one.chat.completions.create(model="gpt-4o", messages=(each for each in [*said, message, result]))
+            output: Any = one.responses.create(model="gpt-4o", input=said).output
+            one.responses.create(model="gpt-4o", input=[*said, *output])
+        rows = [(row.interface, row.input) for row in provider.ledger]
+        assert rows[:4] == rows[4:]
 
 
 class Converse(BaseHTTPRequestHandler):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from askonce.errors import ConfigError
@@ -64,9 +64,29 @@ def _mended_resource(resource: Any, mend: Mend, provider: str) -> Any:
 def _mended_method(method: Callable[..., Any], mend: Mend, provider: str) -> Callable[..., Any]:
     @functools.wraps(method)
     def send(*args: Any, **kwargs: Any) -> Any:
-        return method(*args, **mend.sending(kwargs, provider))
+        return method(*args, **mend.sending(_as_sent(kwargs), provider))
 
     return send
+
+
+_PROMPT = ("messages", "input", "system", "tools")
+
+
+def _as_sent(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """With what stands for the prompt as the SDK sends it: answers given back as JSON, any iterable as a list."""
+    return {name: _plain(value) if name in _PROMPT else value for name, value in arguments.items()}
+
+
+def _plain(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    if dump is not None:
+        excluded = getattr(value, "__api_exclude__", None)
+        return dump(mode="json", exclude_unset=True, exclude=excluded, warnings=False)
+    if isinstance(value, Mapping):
+        return {**value, "content": _plain(value["content"])} if "content" in value else value
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(one) for one in value]
+    return value
 
 
 def attach(client: Any, mend: Mend) -> Callable[[], None]:

@@ -79,7 +79,7 @@ def _unmarked(items: Sequence[Any]) -> list[Any]:
             found.append(one)
         elif "cachePoint" not in one:
             item = {name: value for name, value in one.items() if name not in _MARKS}
-            content = item.get("content") if "role" in item else None
+            content = item.get("content") if "role" in item or item.get("type") == "tool_result" else None
             if isinstance(content, Sequence) and not isinstance(content, str):
                 item["content"] = _unmarked(content)
             found.append(item)
@@ -104,6 +104,8 @@ def _anthropic(body: Body) -> list[Setter | None]:
 
 def _control(part: Any) -> Setter | None:
     if not isinstance(part, dict) or part.get("type") in _UNMARKABLE or part.get("text") == "":
+        return None
+    if part.get("defer_loading"):  # answered with 400; such a tool is no part of the prefix
         return None
 
     def write(lifetime: str) -> None:
@@ -165,6 +167,10 @@ def _cache_point(items: list[Any], part: Any) -> Setter | None:
 # -- tools ---------------------------------------------------------------------------------------------------
 
 
+_VALUES = ("default", "const", "enum", "examples", "input_examples")
+"""What holds values of arguments, not schemas: order is theirs."""
+
+
 class ToolOrder:
     """Tools sorted by name, their schemas with their keys in one order.
 
@@ -186,20 +192,27 @@ class ToolOrder:
         return changed
 
     def _sorted(self, tools: Sequence[Any]) -> list[Any]:
-        """Marks that are there stay at their places in the list."""
-        plain = [one for one in tools if not _is_point(one)]
-        marks = {
-            at: one["cache_control"]
-            for at, one in enumerate(plain)
-            if isinstance(one, Mapping) and "cache_control" in one
-        }
-        found = sorted((self._canonical(_bare(one), name_of(one)) for one in plain), key=name_of)
-        for at, mark in marks.items():
-            found[at] = {**found[at], "cache_control": mark}
-        for at, one in enumerate(tools):
-            if _is_point(one):
-                found.insert(at, one)
-        return found
+        """Sorted between marks that are there, so that the same tools stand before each."""
+        found: list[Any] = []
+        group: list[Any] = []
+        for one in tools:
+            if not _is_point(one):
+                group.append(one)
+            if _is_point(one) or (isinstance(one, Mapping) and "cache_control" in one):
+                found += self._in_order(group)
+                group = []
+                if _is_point(one):
+                    found.append(one)
+                else:
+                    found[-1] = {**found[-1], "cache_control": one["cache_control"]}
+        return found + self._in_order(group)
+
+    def _in_order(self, group: Sequence[Any]) -> list[Any]:
+        """By name; first those that are deferred, on which no mark may stand."""
+        return sorted(
+            (self._canonical(_bare(one), name_of(one)) for one in group),
+            key=lambda one: (not (isinstance(one, Mapping) and one.get("defer_loading")), name_of(one)),
+        )
 
     def _canonical(self, value: Any, tool: str) -> Any:
         if isinstance(value, Mapping):
@@ -208,6 +221,8 @@ class ToolOrder:
                 item = value[name]
                 if name == "properties" and isinstance(item, Mapping):
                     kept[name] = {one: self._canonical(item[one], tool) for one in self._first_seen(tool, item)}
+                elif name in _VALUES:
+                    kept[name] = item
                 elif name == "required" and isinstance(item, list):
                     kept[name] = sorted(item, key=str)
                 else:

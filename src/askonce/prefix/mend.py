@@ -27,7 +27,8 @@ from askonce.prefix.wire import compact, request_of
 
 logger = logging.getLogger("askonce")
 
-_MOST_FAMILIES, _MOST_REQUESTS = 200, 1_000
+_MOST_FAMILIES, _MOST_REQUESTS, _MOST_KEPT = 200, 1_000, 4_000
+"""Plans are made from requests kept in memory, some 20 kB each: so many of one family, so many in all."""
 _PLANNED_AT = (20, 50, 100, 200)
 """After so many requests of a family there is a new plan, and then after each `_PLANNED_EVERY`."""
 _PLANNED_EVERY = 500
@@ -95,8 +96,10 @@ class Mend:
         except Exception as error:
             if provider not in self._told:
                 self._told[provider] = None
+                # No more of the error: its text might hold some of the prompt.
+                what = error if isinstance(error, ConfigError) else type(error).__name__
                 logger.warning(
-                    "askonce: a request to %s cannot be mended, and is sent as it is: %s", provider, error
+                    "askonce: a request to %s cannot be mended, and is sent as it is: %s", provider, what
                 )
             return body
         return mended
@@ -150,7 +153,13 @@ class Mend:
     def _learn(self, chain: Chain, rule: Rule) -> None:
         family = chain.family
         with self._lock:
-            self._sent.setdefault(family, deque(maxlen=_MOST_REQUESTS)).append(Sent(chain, self._clock()))
+            kept = self._sent[family] = self._sent.get(family) or deque(maxlen=_MOST_REQUESTS)
+            kept.append(Sent(chain, self._clock()))
+            if sum(map(len, self._sent.values())) > _MOST_KEPT:
+                oldest = next(iter(self._sent))
+                self._sent[oldest].popleft()
+                if not self._sent[oldest]:
+                    del self._sent[oldest]
             seen = self._seen[family] = self._seen.get(family, 0) + 1
         if seen in _PLANNED_AT or seen % _PLANNED_EVERY == 0:
             threading.Thread(target=self._replan, args=(family,), name="askonce-plan", daemon=True).start()
