@@ -151,6 +151,20 @@ def test_a_key_and_a_retention_of_the_application_stay() -> None:
     assert Mend(plan).sending(own, "openai") == own
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_longer_retention_is_only_proposed_unless_it_is_allowed(allowed: bool) -> None:
+    told: list[str] = []
+    now = 0.0
+    mend = Mend(longer_retention=allowed, tell=told.append, clock=lambda: now)
+    for number in range(30):
+        said = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": f"Who is {number}?"}]
+        sent = mend.sending({"model": "gpt-5", "messages": said}, "openai")
+        now += 2400
+        mend.replan()
+    assert sent.get("prompt_cache_retention") == ("24h" if allowed else None)
+    assert any("longer_retention=True" in line for line in told) is not allowed
+
+
 @pytest.mark.parametrize("kind", ["messages", "input"])
 def test_breakpoints_of_gpt_5_6_stand_on_parts_of_messages(kind: str) -> None:
     said = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": "Who?"}]

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -44,6 +45,8 @@ class Mend:
     Args:
         plan: for all requests to its provider; ``None`` to learn one for each prompt family from the requests that
             pass. Until there is one, only tools are sorted.
+        longer_retention: a plan that is learned may ask the provider to keep prompts for longer than it does by
+            itself (``prompt_cache_retention``), which agreements with it may forbid. Otherwise that is proposed.
         dry_run: change nothing, and tell what would be changed.
         tell: is told, each thing once; by default it is printed in a dry run, and logged otherwise.
         count_tokens: the tokens of a text; by default they are counted with ``tiktoken`` for OpenAI's models where
@@ -61,6 +64,7 @@ class Mend:
         self,
         plan: Plan | None = None,
         *,
+        longer_retention: bool = False,
         dry_run: bool = False,
         tell: Callable[[str], None] | None = None,
         count_tokens: Count | None = None,
@@ -69,6 +73,7 @@ class Mend:
         if plan is not None and not isinstance(plan, Plan):
             raise ConfigError(f"a plan is what askonce.prefix.plan made, got a {type(plan).__name__}")
         self.name, self.dry_run, self._given = uuid4().hex, dry_run, plan
+        self._longer_retention = longer_retention
         self._tell = tell or (print if dry_run else logger.info)
         self._counter = GivenCounter(count_tokens) if count_tokens is not None else None
         self._clock, self._tools = clock, ToolOrder()
@@ -175,11 +180,15 @@ class Mend:
         except Exception:
             logger.exception("askonce: no plan can be made for %s", family)
             return
+        proposals = list(made.proposals)
+        if made.retention is not None and not self._longer_retention:
+            proposals.append(f'prompt_cache_retention="{made.retention}" (Mend(longer_retention=True) sets it)')
+            made = replace(made, retention=None)
         with self._lock:
             self._plans[family] = made
             for gone in set(self._plans) - set(self._sent):
                 del self._plans[gone]
-        for proposal in made.proposals:
+        for proposal in proposals:
             self._tell(f"askonce: proposed for {family}: {proposal}")
 
 
