@@ -37,8 +37,8 @@ def same(question: str, answer: str, reference: str) -> bool:
     return answer == reference
 
 
-def router(strategy: Strategy, store: Store | None = None, models: int = 2) -> Router:
-    costs = COSTS if models == 2 else (0.001, 0.003, 0.01)
+def router(strategy: Strategy, store: Store | None = None, models: int = 2, *, priced: bool = True) -> Router:
+    costs = None if not priced else COSTS if models == 2 else (0.001, 0.003, 0.01)
     kept = store or MemoryStore()
     return Router([f"m{at}" for at in range(models)], strategy, state=lambda: "s", store=lambda: kept, costs=costs)
 
@@ -49,7 +49,7 @@ def ask(router: Router, question: str, *answers: Any, embedding: Any = None) -> 
     def model(index: int) -> Told:
         if isinstance(answers[index], Exception):
             raise answers[index]
-        return Told(answers[index], response=answers[index])
+        return Told(answers[index], cost_usd=10.0 ** (index - 5), response=answers[index])
 
     following = Following(router.course(Asked(question, len(question)), embedding))
     follow(following, model)
@@ -142,6 +142,17 @@ def test_with_a_verifier_it_learns_where_to_begin() -> None:
         marks.append((easy, ask(one, "simple sum" if easy else "hard proof", said, said, "good")["calls"]))
     assert [calls for easy, calls in marks[-20:] if easy] == [["m0"]] * 10
     assert [calls for easy, calls in marks[-20:] if not easy] == [["m2"]] * 10
+
+
+def test_a_model_that_was_never_asked_is_taken_for_cheaper_than_those_after_it() -> None:
+    told = router(Learned(feedback=True, min_quality=0.5), priced=False)
+    for _ in range(60):
+        told_of = ask(told, "word", "a", "a")
+        told.feedback(told_of, wrong=False)
+    assert told.stats().answers["m0"] > 40
+    middle = router(Learned(verifier=_is_good), models=3, priced=False)
+    ask(middle, "word", "bad", RuntimeError("down"), "good")
+    assert [ask(middle, "word", "bad", "good", "good")["model"] for _ in range(20)] == ["m1"] * 20
 
 
 def _is_good(response: str) -> bool:

@@ -188,4 +188,4 @@ class Run:
 def _why_not(coin: Coin) -> str:
     if coin.tight:
         return "the floor under quality leaves no room"
-    return f"a cheaper one is expected to fail ({coin.fails:.0%})"
+    return f"a cheaper one is not worth the risk ({coin.fails:.0%} to fail)"

@@ -70,14 +70,14 @@ class Policy:
     # -- costs -------------------------------------------------------------------------------------------------
 
     def cost(self, index: int, characters: int) -> float:
-        """What a call is expected to cost; by the order of the models as long as nothing is known."""
+        """What a call is expected to cost; of a model that was never asked, by the order of the models."""
         if self._costs is not None:
             return self._costs[index]
-        known = [self._shared.known.cost(model, characters) for model in (index, self._last)]
-        if None in known:
-            return (index + 1) / (self._last + 1)
-        assert known[0] is not None
-        return known[0]
+        for other in (index, *range(self._last, -1, -1)):
+            known = self._shared.known.cost(other, characters)
+            if known is not None:
+                return known * (index + 1) / (other + 1)
+        return index + 1.0
 
     # -- with a verifier: where to begin -----------------------------------------------------------------------
 
