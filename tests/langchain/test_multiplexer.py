@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, trim_messages
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langchain_tests.unit_tests import ChatModelUnitTests
@@ -187,7 +187,7 @@ def test_learned_comes_to_ask_the_small_one_alone_and_keeps_its_floor(openai: Ma
     assert len(mark(again.invoke("What is 3 and 2?"))["calls"]) == 1
 
 
-def test_feedback_counts_once_also_from_another_process() -> None:
+async def test_feedback_counts_once_also_from_another_process() -> None:
     store, strategy = MemoryStore(), Learned(feedback=True, min_quality=0.2, name="shop")
     models = [_Fixed(text="four"), _Fixed(text="four!")]
     first, second = (Multiplexer(models, strategy=strategy, costs=COSTS, store=store) for _ in range(2))
@@ -195,7 +195,7 @@ def test_feedback_counts_once_also_from_another_process() -> None:
     cheap = [answer for answer in answers if mark(answer)["model"] == "_Fixed (1)"]
     assert cheap and not first.feedback(next(one for one in answers if one not in cheap), wrong=True)
     first._router.sync()
-    assert second.feedback(cheap[0], wrong=True)
+    assert await second.afeedback(cheap[0], wrong=True)
     assert not first.feedback(cheap[0], wrong=True) and not second.feedback(cheap[0], wrong=False)
     second._router.sync()
     first._router.sync()
@@ -227,6 +227,16 @@ async def test_with_the_cache_the_entry_costs_what_all_calls_cost(
         make(Cascade(lambda message: True)).invoke("hi")
         assert provider.count == 6
         assert API_KEY not in json.dumps([entry.payload.decode("latin-1") for entry in cache.entries()])
+
+
+def test_tokens_are_counted_as_the_last_model_does() -> None:
+    model = Multiplexer([_Fixed(text="a"), _Fixed(text="b", custom_get_token_ids=len_of_words)], strategy=Always())
+    assert model.get_num_tokens("one two three") == 3
+    assert len(trim_messages([HumanMessage("one two")] * 9, token_counter=model, max_tokens=12)) == 4
+
+
+def len_of_words(text: str) -> list[int]:
+    return [len(word) for word in text.split()]
 
 
 def test_what_cannot_work_is_refused_at_construction(pair: list[ChatOpenAI]) -> None:

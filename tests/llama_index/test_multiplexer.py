@@ -133,14 +133,14 @@ async def test_a_model_that_fails_is_passed_over_and_the_last_one_raises(
         llm.chat(HELLO)
 
 
-def test_learned_shares_what_it_knows_and_takes_feedback(pair: list[OpenAI]) -> None:
+async def test_learned_shares_what_it_knows_and_takes_feedback(pair: list[OpenAI]) -> None:
     store, strategy = MemoryStore(), Learned(judge=same, min_quality=0.8, seed=1)
     llms = [MockLLM(max_tokens=3), MockLLM(max_tokens=3)]
     llm = Multiplexer(llms, strategy=strategy, costs=(0.001, 0.01), store=store)
     answers = [llm.complete("one two three four") for _ in range(150)]
     alone = [answer for answer in answers if len(mark(answer)["calls"]) == 1 and "id" in mark(answer)]
     assert len(alone) > 30 and (llm.stats().quality_at_least or 0) >= 0.8
-    assert llm.feedback(alone[0], wrong=True) and not llm.feedback(alone[0], wrong=True)
+    assert await llm.afeedback(alone[0], wrong=True) and not llm.feedback(alone[0], wrong=True)
     llm.close()
     again = Multiplexer(llms, strategy=strategy, costs=(0.001, 0.01), store=store)
     assert again.stats().answers == llm.stats().answers
@@ -168,6 +168,14 @@ async def test_with_the_cache_the_entry_costs_what_all_calls_cost(pair: list[Ope
     make(Always(1)).chat(HELLO)
     assert (cache.stats().hits, cache.stats().misses, cache.stats().bypassed) == (2, 4, 0)
     assert API_KEY not in json.dumps([entry.payload.decode("latin-1") for entry in cache.entries()])
+
+
+def test_it_shows_its_models_without_their_credentials(pair: list[OpenAI], cache: Cache) -> None:
+    llm = Multiplexer(pair, strategy=Cascade(pair[1]))
+    for one in (llm, cached(llm, cache)):
+        assert "gpt-4.1-nano" in repr(one) and "Cascade" in str(one)
+        for shown in (repr(one), str(one), str(one.to_dict()), one.to_json(), str(one.to_payload())):
+            assert API_KEY not in shown
 
 
 def test_what_cannot_work_is_refused_at_construction(pair: list[OpenAI]) -> None:

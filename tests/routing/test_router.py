@@ -117,6 +117,16 @@ def test_an_audit_of_which_the_last_model_fails_gives_the_cheap_answer() -> None
     assert one.stats().quality_at_least == 0
 
 
+@pytest.mark.parametrize("vector", [None, [math.nan, 1.0]])
+def test_a_question_that_cannot_be_embedded_goes_to_the_last_model(
+    vector: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = router(Learned(judge=same, seed=1, embed=lambda question: vector))
+    marks = [ask(one, "word", "a", "b", embedding=one.embed("word")) for _ in range(3)]
+    assert [(mark["model"], mark["why"]) for mark in marks] == [("m1", "the question could not be embedded")] * 3
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
 # -- what is learned -----------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from askonce import Cache, ConfigError
 from askonce.entry import Answer, Usage
 from askonce.eviction import AdmissionName, Budget, Policy
 from askonce.keys import Form
-from askonce.simulate import Trace, read_log, replay, simulate, upper_bound
+from askonce.simulate import Trace, draw, read_log, replay, simulate, upper_bound
 from askonce.stores.base import Record
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
@@ -166,7 +167,26 @@ def test_what_is_no_log_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "text.log").write_text("GET / HTTP/1.1 200\n" * 10)
     with pytest.raises(ConfigError, match="is no access log"):
         simulate(tmp_path / "text.log")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        simulate(tmp_path)
     trace = zipf(100, 10, 1)
-    for wrong in ({"sizes": [0]}, {"sizes": []}, {"policies": ["best"]}, {"sample": 2.0}, {"sizes": ["many"]}):
+    for wrong in (
+        {"sizes": [0]},
+        {"sizes": []},
+        {"policies": ["best"]},
+        {"policies": ["gdsf+worse"]},
+        {"sample": 2.0},
+        {"sizes": ["many"]},
+        {"sizes": ["2GB"], "entries": True},
+        {"ttls": [-1.0]},
+        {"ttls": [math.nan]},
+    ):
         with pytest.raises(ConfigError):
             simulate(trace, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_picture_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    report = simulate(zipf(100, 10, 1), sizes=[100], policies=["gdsf"])
+    for path in (tmp_path / "none" / "curves.png", tmp_path / "curves.txt"):
+        with pytest.raises(ConfigError, match="cannot be drawn"):
+            draw(report, path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from askonce.errors import ConfigError
 
@@ -72,7 +72,8 @@ def _show(report: Report) -> None:
         + (f"; {report.simulated_requests:,} of them replayed" if some else "")
     )
     rows = {bound.size: [point for point in report.points if point.size == bound.size] for bound in report.bounds}
-    table = Table("size", *map(_name, rows[report.bounds[0].size]), "bound")
+    names = map(_name, rows[report.bounds[0].size])
+    table = Table(*(Column(name, overflow="fold") for name in ("size", *names, "bound")))
     for bound in report.bounds:
         most = max(point.saved_share for point in rows[bound.size])
         cells = [

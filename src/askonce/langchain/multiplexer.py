@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
@@ -103,6 +104,14 @@ class Multiplexer(BaseChatModel):
         name = kwargs.get("model") or " | ".join(self._router.names)
         return {**super()._get_ls_params(stop=stop, **kwargs), "ls_model_name": name}
 
+    def get_token_ids(self, text: str) -> list[int]:
+        """The tokens of a text, as the last model counts them."""
+        return self.models[-1].get_token_ids(text)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> int:
+        """How many tokens messages have, as the last model counts them."""
+        return self.models[-1].get_num_tokens_from_messages(messages, *args, **kwargs)
+
     def bind_tools(
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | Any],
@@ -128,6 +137,10 @@ class Multiplexer(BaseChatModel):
             StoreError: the store failed; try again.
         """
         return self._router.feedback(response.response_metadata.get("askonce"), wrong=wrong)
+
+    async def afeedback(self, response: BaseMessage, *, wrong: bool) -> bool:
+        """Asynchronous `feedback`."""
+        return await asyncio.to_thread(self.feedback, response, wrong=wrong)
 
     def stats(self) -> RoutingStats:
         """Calls, costs, savings and quality."""

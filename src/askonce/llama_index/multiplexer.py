@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata
@@ -49,8 +50,8 @@ class Multiplexer(LLM):
         ConfigError: a model is none, or the strategy does not suit them.
     """
 
-    models: list[Any]
-    strategy: Any = Field(exclude=True)
+    models: list[Any] = Field(exclude=True, repr=False)  # some show their credentials
+    strategy: Any = Field(exclude=True, repr=False)
     _router: Router = PrivateAttr()
 
     def __new__(cls, models: Sequence[LLM] = (), **fields: Any) -> Multiplexer:
@@ -86,6 +87,11 @@ class Multiplexer(LLM):
     def class_name(cls) -> str:
         return "AskOnceMultiplexer"
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        yield from super().__repr_args__()
+        yield "models", list(self._router.names)
+        yield "strategy", type(self.strategy).__name__
+
     @property
     def metadata(self) -> LLMMetadata:
         each = [model.metadata for model in self.models]
@@ -120,6 +126,10 @@ class Multiplexer(LLM):
             StoreError: the store failed; try again.
         """
         return self._router.feedback(response.additional_kwargs.get("askonce"), wrong=wrong)
+
+    async def afeedback(self, response: Response, *, wrong: bool) -> bool:
+        """Asynchronous `feedback`."""
+        return await asyncio.to_thread(self.feedback, response, wrong=wrong)
 
     def stats(self) -> RoutingStats:
         """Calls, costs, savings and quality."""

@@ -55,6 +55,8 @@ class Run:
         if isinstance(self._strategy, Cascade):
             return (yield from self._cascade())
         assert policy is not None
+        if embedding is None and self._strategy.embed is not None:
+            return (yield from self._first_that_answers(self._last, "the question could not be embedded"))
         x = features(self._asked, current_control().tags, embedding)
         if self._strategy.verifier is not None:
             return (yield from self._verified(self._strategy, policy, x))

@@ -73,10 +73,10 @@ class Policy:
         """What a call is expected to cost; of a model that was never asked, by the order of the models."""
         if self._costs is not None:
             return self._costs[index]
-        for other in (index, *range(self._last, -1, -1)):
+        for other in [index, *range(self._last, -1, -1)]:
             known = self._shared.known.cost(other, characters)
             if known is not None:
-                return known * (index + 1) / (other + 1)
+                return float(known * (index + 1) / (other + 1))
         return index + 1.0
 
     # -- with a verifier: where to begin -----------------------------------------------------------------------

@@ -8,6 +8,7 @@ Its *courses* are generators: each yields what is to be done next, a model to `A
 from __future__ import annotations
 
 import logging
+import math
 import os
 import weakref
 from collections.abc import Callable, Generator, Sequence
@@ -102,10 +103,17 @@ class Router:
         return mark
 
     def embed(self, question: str) -> Sequence[float] | None:
-        """The embedding of a question, if the strategy embeds; without one, its words are hashed."""
+        """The embedding of a question; ``None`` if the strategy embeds nothing, or that failed."""
         if not isinstance(self.strategy, Learned) or self.strategy.embed is None:
             return None
-        return self.strategy.embed(question)
+        try:
+            embedding = self.strategy.embed(question)
+            if all(map(math.isfinite, embedding)):
+                return embedding
+            raise ValueError("it is not finite")
+        except Exception as error:
+            self._tell_once("a question could not be embedded, and the last model is asked", error)
+            return None
 
     async def aembed(self, question: str) -> Sequence[float] | None:
         """`embed` in a thread, since it may ask a provider."""

@@ -104,7 +104,8 @@ def read_log(path: str | os.PathLike[str], *, namespace: str | None = None) -> T
         namespace: only the requests of this one.
 
     Raises:
-        ConfigError: there is no such file, it is no access log, or nothing of that namespace is in it.
+        ConfigError: there is no such file, it is no access log or cannot be read, or nothing of that namespace
+            is in it.
     """
     parts = [part for part in (Path(f"{path}.1"), Path(path)) if part.exists()]
     if not parts:
@@ -120,7 +121,10 @@ def read_log(path: str | os.PathLike[str], *, namespace: str | None = None) -> T
 
 def _rows(path: Path) -> npt.NDArray[np.void]:
     whole = path.stat().st_size // _RECORD.itemsize  # a process that died may have left a part of a record
-    rows: npt.NDArray[np.void] = np.fromfile(path, _RECORD, whole)
+    try:
+        rows: npt.NDArray[np.void] = np.fromfile(path, _RECORD, whole)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     if (not whole and path.stat().st_size) or bool((rows["format"] != FORMAT).any()):
         raise ConfigError(f"{path} is no access log of this version of askonce")
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from askonce.errors import MissingExtraError
+from askonce.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from askonce.simulate.sweep import Report
@@ -19,6 +19,7 @@ def draw(report: Report, path: str | os.PathLike[str]) -> None:
         path: the picture; its ending says of which kind: ``.svg``, ``.png``, ``.pdf``.
 
     Raises:
+        ConfigError: the picture cannot be written there, or not in this format.
         MissingExtraError: matplotlib is not installed.
     """
     try:
@@ -32,7 +33,10 @@ def draw(report: Report, path: str | os.PathLike[str]) -> None:
     right.annotate("best", (report.best.size, report.best.saved_share), xytext=(8, -16), textcoords="offset points")
     right.plot([report.best.size], [report.best.saved_share], "o", color="black", fillstyle="none")
     left.legend(frameon=False, fontsize="small")
-    figure.savefig(path)
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{os.fspath(path)} cannot be drawn: {error}") from error
 
 
 def _curves(axes: Any, report: Report, value: str, title: str) -> None:

@@ -130,6 +130,8 @@ def simulate(
     keys, working_set_bytes = trace.working_set
     budgets = {name: _budget_of(name) for name in policies}
     limits = _limits(sizes, entries, keys if entries else working_set_bytes)
+    if not all(ttl is None or ttl > 0 for ttl in ttls):
+        raise ConfigError(f"times to live are positive, in seconds: {ttls!r}")
     if not (limits and budgets and ttls):
         raise ConfigError("at least one size, one policy and one time to live are needed")
     points = tuple(
@@ -154,7 +156,10 @@ def simulate(
 def _limits(sizes: Sequence[int | str] | None, entries: bool, everything: int) -> list[int]:
     if sizes is None:
         return sorted({max(round(share * everything), 1) for share in _CURVE})
-    limits = [int(size) if entries else parse_bytes(size) for size in sizes]
+    try:
+        limits = [int(size) if entries else parse_bytes(size) for size in sizes]
+    except ValueError as error:
+        raise ConfigError(f"sizes are numbers of entries: {sizes!r}") from error
     if any(limit is None or limit < 1 for limit in limits):
         raise ConfigError(f"sizes are positive: {sizes!r}")
     return sorted({limit for limit in limits if limit is not None})
