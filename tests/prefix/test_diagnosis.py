@@ -82,7 +82,7 @@ def changed(payload: Json, segment: int, place: int) -> Json:
 @pytest.mark.parametrize("model", MODELS)
 def test_what_is_sent_again_is_read_as_far_as_the_rule_allows(model: str) -> None:
     clock = FakeClock()
-    tracker = PrefixTracker(count_tokens=count, clock=clock)
+    tracker = PrefixTracker("memory://", count_tokens=count, clock=clock)
     assert observe(tracker, request(model)).cause is Cause.FIRST_SEEN
     clock.advance(1)
     again = observe(tracker, request(model))
@@ -112,7 +112,7 @@ def test_a_segment_that_changed_by_one_character_is_named(model: str, segment: i
 @pytest.mark.parametrize("change", ["model", "cache key", "parameter"])
 def test_what_else_changed_is_named(model: str, change: str) -> None:
     clock = FakeClock()
-    tracker = PrefixTracker(count_tokens=count, clock=clock)
+    tracker = PrefixTracker("memory://", count_tokens=count, clock=clock)
     payload = request(model)
     claude = model.startswith("claude")
     observe(tracker, payload)
@@ -132,7 +132,7 @@ def test_what_else_changed_is_named(model: str, change: str) -> None:
 
 def test_a_conversation_that_goes_on_is_no_loss_to_another_one() -> None:
     clock = FakeClock()
-    tracker = PrefixTracker(count_tokens=count, clock=clock)
+    tracker = PrefixTracker("memory://", count_tokens=count, clock=clock)
     said: list[list[Json]] = [[], []]
     causes = []
     for turn in range(8):
@@ -143,3 +143,15 @@ def test_a_conversation_that_goes_on_is_no_loss_to_another_one() -> None:
         conversation.append({"role": "assistant", "content": text((turn, "answered"))})
         clock.advance(10)
     assert causes == [Cause.FIRST_SEEN] + [Cause.HIT] * 7
+
+
+def test_a_clock_is_named_although_another_application_asks_the_same_model_in_between() -> None:
+    with PrefixTracker("memory://", count_tokens=count, clock=FakeClock()) as tracker:
+        for minute in range(4):
+            for name, clock in (("shop", f"It is 10:0{minute}. "), ("bank", "")):
+                system = clock + text(name) * 4
+                said = [{"role": "system", "content": system}, {"role": "user", "content": text((name, minute))}]
+                seen = observe(tracker, {"model": "gpt-4o", "messages": said})
+                if name == "shop" and minute:
+                    assert seen.cause is Cause.BROKEN and seen.segment is not None
+                    assert seen.segment.label == "system prompt"

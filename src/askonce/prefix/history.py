@@ -37,6 +37,10 @@ class Recent(OrderedDict[Key, Value], Generic[Key, Value]):
             self.popitem(last=False)
 
 
+_LAST_OF_A_FAMILY = 4
+"""Applications that ask the same model with no tools are one family: one's last request may be another's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A request that was sent."""
@@ -59,7 +63,7 @@ class History:
         self._prefixes: Recent[bytes, tuple[Sent, int]] = Recent(most)  # scope + running
         self._contents: Recent[bytes, tuple[Sent, int]] = Recent(most)
         self._segments: Recent[bytes, Sent] = Recent(most)
-        self._families: Recent[str, Sent] = Recent(most // 10 + 1)
+        self._families: Recent[str, deque[Sent]] = Recent(most // 10 + 1)  # the last few of each, which may mix
         self._routes: Recent[bytes, deque[float]] = Recent(most // 5 + 1)
 
     # -- machines --------------------------------------------------------------------------------------------
@@ -116,7 +120,10 @@ class History:
                 self._prefixes[chain.scope + segment.running] = sent, at
                 self._contents[segment.content] = sent, at
                 self._segments[segment.digest] = sent
-            self._families[chain.family] = sent
+            family = self._families.get(chain.family)
+            if family is None:
+                family = self._families[chain.family] = deque(maxlen=_LAST_OF_A_FAMILY)
+            family.append(sent)
         return prediction
 
     def note_route(self, sent: Sent, rule: Rule) -> None:
@@ -158,7 +165,7 @@ class History:
         for sent in (
             prefix[0] if prefix else None,
             *(self._segments.get(one.digest) for one in probes),
-            self._families.get(chain.family),
+            *(self._families.get(chain.family) or ()),
         ):
             if sent is not None and sent.chain is not chain:
                 found.setdefault(id(sent), sent)
