@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import re
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from askonce.stores import open_store
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.support import servers
-from tests.support.provider import Provider, count
+from tests.support.provider import MODELS, Model, Provider, count
 
 Json = dict[str, Any]
 WORDS = [
@@ -296,6 +297,76 @@ def test_every_rule_says_where_and_when_it_was_read() -> None:
 def test_a_model_has_the_rule_of_its_family(provider: str, model: str, minimum: int | None) -> None:
     rule = rule_for(provider, model)
     assert (rule.minimum_tokens if rule else None) == minimum
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.family)
+def test_rules_are_those_that_the_emulator_was_given(model: Model) -> None:
+    """Both were read off the providers' pages, by different people."""
+    rule = rule_for("anthropic" if model.family.startswith("claude") else "openai", model.family)
+    assert rule is not None
+    assert {one.name: one.idle_seconds for one in rule.lifetimes} == model.lifetimes
+    written = {one.name: one.write_multiple for one in rule.lifetimes if one.write_multiple != 1}
+    assert (rule.minimum_tokens, rule.read_multiple, written) == (
+        model.minimum,
+        model.read_factor,
+        model.write_factors,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "longest"),
+    [
+        ("gpt-4.1-2025-04-14", 86_400),
+        ("gpt-4.1-mini", 300),
+        ("o3", 300),
+        ("gpt-5-2025-08-07", 86_400),
+        ("gpt-5-codex", 86_400),
+        ("gpt-5.1-chat-latest", 86_400),
+        ("gpt-5-mini-2025-08-07", 300),
+        ("gpt-5.4", 86_400),
+    ],
+)
+def test_a_day_is_offered_only_by_models_that_take_it(model: str, longest: float) -> None:
+    rule = rule_for("openai", model)
+    assert rule is not None
+    assert rule.longest_lifetime_seconds == longest
+
+
+def test_a_model_without_a_rule_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    tracker = PrefixTracker()
+    for model in ("gpt-3.5-turbo", "gpt-3.5-turbo", "gpt-4"):
+        payload = {"model": model, "messages": [{"role": "user", "content": "Who?"}]}
+        assert tracker.observe(payload, "openai", Usage(9, 9)) is None
+    assert len(caplog.records) == 2
+    assert "no rule is known for gpt-3.5-turbo of openai" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) -> None:
+    with PrefixTracker(url, count_tokens=count) as tracker:
+        taken, done = threading.Event(), threading.Event()
+
+        def take() -> None:
+            with tracker.history.lock:
+                taken.set()
+                done.wait(10)
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        taken.wait(10)
+        process = multiprocessing.get_context("fork").Process(target=ask_in_child, args=(tracker,))
+        process.start()
+        process.join(5)
+        done.set()
+        thread.join()
+        code = process.exitcode
+        process.kill()
+        process.join()
+        assert code == 0
+
+
+def ask_in_child(tracker: PrefixTracker) -> None:
+    assert tracker.observe(request("child"), "anthropic", Usage(1504, 9, 0, 1500), 0.5) is not None
 
 
 def test_tokens_are_learned_within_three_percent_from_twenty_requests_of_a_kind() -> None:

@@ -5,11 +5,13 @@ All of it is bounded, the least recently used goes first. Times are seconds sinc
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+from weakref import WeakSet
 
 from askonce.prefix.chain import Chain
 from askonce.prefix.prediction import Entry, Known, Prediction, keep, predict
@@ -59,6 +61,7 @@ class History:
 
     def __init__(self, most: int = MOST_KNOWN) -> None:
         self.lock = threading.RLock()
+        _histories.add(self)
         self._entries: Recent[bytes, Entry] = Recent(5 * most)
         self._prefixes: Recent[bytes, tuple[Sent, int]] = Recent(most)  # scope + running
         self._contents: Recent[bytes, tuple[Sent, int]] = Recent(most)
@@ -176,5 +179,17 @@ class History:
         places = (self._prefixes.get(chain.scope + one.running) for one in chain.segments)
         return [found[0].at if found else None for found in places]
 
+
+_histories: WeakSet[History] = WeakSet()
+
+
+def _unlock() -> None:
+    """In a child process: the thread that may have held a lock stayed in the parent."""
+    for history in _histories:
+        history.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 _EMPTY = Chain("", "", "", None, True, {}, (), b"", (), (), True)

@@ -40,7 +40,7 @@ from askonce.prefix.chain import Chain, chain_of
 from askonce.prefix.costs import lost_usd_of
 from askonce.prefix.diagnosis import Diagnosis, diagnose
 from askonce.prefix.exchange import Exchange
-from askonce.prefix.history import MOST_KNOWN, History, Sent
+from askonce.prefix.history import MOST_KNOWN, History, Recent, Sent
 from askonce.prefix.losses import Cause, too_many_marks
 from askonce.prefix.prediction import NOTHING, Prediction, predict
 from askonce.prefix.regression import Regression
@@ -165,6 +165,7 @@ class PrefixTracker:
         self._counters: dict[tuple[str, str], Counter] = {}
         self._speeds: dict[tuple[str, str], Regression] = {}
         self._lock = threading.Lock()
+        self._unknown: Recent[tuple[str, str], None] = Recent(1_000)
         self._exchange: Exchange | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
         if store is not None:
@@ -177,7 +178,7 @@ class PrefixTracker:
     # -- requests --------------------------------------------------------------------------------------------
 
     def start(self, payload: Mapping[str, Any], provider: str, *, application: str | None = None) -> Call:
-        """Note that a request is sent.
+        """Note that a request is sent. A model without a rule is told once, in the log.
 
         Args:
             payload: the body of the request as it goes over the wire.
@@ -199,6 +200,11 @@ class PrefixTracker:
             with self.history.lock:
                 machine = self.history.route(chain, rule, now)
                 prediction = predict(chain, rule, self.history.known(chain, machine), now)
+        elif (provider, request.model) not in self._unknown:
+            self._unknown[provider, request.model] = None
+            logger.warning(
+                "askonce: no rule is known for %s of %s: its prompts are not tracked", request.model, provider
+            )
         sent = Sent(chain, now, self.application if application is None else application)
         return Call(self, sent, rule, machine, prediction)
 
