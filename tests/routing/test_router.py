@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -260,6 +262,33 @@ def test_a_store_that_is_down_stops_nothing_and_gets_it_later(caplog: pytest.Log
     store.down = False
     one.sync()
     assert one.stats().store == "up" and router(Learned(judge=same), store).stats().requests == 1
+
+
+def test_one_that_is_collected_while_it_publishes_ends_its_thread() -> None:
+    store = _Collecting()
+    one = router(Learned(judge=same), store)
+    holder: list[Any] = [one]
+    holder.append(holder)
+    ask(one, "word", "a", "a")
+    thread = one._shared._thread
+    assert thread is not None
+    del one, holder
+    store.collects.set()
+    thread.join(timeout=10)
+    assert not thread.is_alive() and router(Learned(judge=same), store).stats().requests == 1
+
+
+class _Collecting(MemoryStore):
+    """The collector runs where it will, and so within a call of the store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collects = threading.Event()
+
+    def log_append(self, namespace: str, event: bytes) -> int:
+        assert self.collects.wait(10)
+        gc.collect()
+        return super().log_append(namespace, event)
 
 
 class _Flaky(MemoryStore):

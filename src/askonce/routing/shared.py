@@ -24,6 +24,7 @@ logger = logging.getLogger("askonce")
 _SYNC_SECONDS, _IDLE_SECONDS = 1.0, 10.0
 _SNAPSHOT_EVERY_EVENTS = 256
 _LEASE_SECONDS = 10.0
+_CLOSE_SECONDS = 5.0
 _OPEN_SECONDS = 30 * 86400.0
 _ACTIVE_SECONDS = 60.0
 _SNAPSHOT_KEY = b"snapshot"
@@ -69,7 +70,7 @@ class Shared:
         self._syncing = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._ending = threading.Event()
         self.up = True
 
     def notice_fork(self) -> None:
@@ -107,7 +108,7 @@ class Shared:
             self._start_thread()
 
     def _start_thread(self) -> None:
-        if self._thread is None and not self._closed and self._store is not None:
+        if self._thread is None and not self._ending.is_set() and self._store is not None:
             self._thread = threading.Thread(target=self._run, name="askonce-routing", daemon=True)
             self._thread.start()
         self._wake.set()
@@ -135,12 +136,15 @@ class Shared:
     # -- with the store ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._closed:
+        while True:
             asked = self._wake.wait(timeout=_IDLE_SECONDS)
             self._wake.clear()
+            ending = self._ending.is_set()
             self.sync()
-            if asked and not self._closed:
-                threading.Event().wait(_SYNC_SECONDS)
+            if ending:
+                return
+            if asked:
+                self._ending.wait(_SYNC_SECONDS)
 
     def sync(self) -> None:
         """Publish what was added, and take in what others added. A store that fails is tried again later."""
@@ -243,9 +247,14 @@ class Shared:
         self._snapshot_at = self.known.position
 
     def close(self) -> None:
-        """Publish what is left, and end the thread."""
-        if self._closed or self._pid != os.getpid():
+        """Publish what is left, and end the thread.
+
+        The thread does it: where the garbage collector calls this, a lock of the store may be held by whoever is
+        interrupted.
+        """
+        if self._pid != os.getpid():
             return
-        self._closed = True
+        self._ending.set()
         self._wake.set()
-        self.sync()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_CLOSE_SECONDS)
