@@ -141,7 +141,7 @@ def _fit(x: Any, y: Any) -> LogisticRegression:
 
 def play(stream: Stream, strategy: Strategy) -> Outcome:
     """Answer the whole stream by the package's router."""
-    router = Router(["small", "large"], strategy, state=lambda: "bench", store=MemoryStore, costs=COSTS)
+    router = Router(["small", "large"], strategy, state=lambda: "bench", store=MemoryStore(), costs=COSTS)
     vectors, failing, below, passed, right = stream.vectors, 0, 0, 0, 0
     for at, text in enumerate(stream.texts):
         answers = (str(stream.small[at]), str(stream.large[at]))

@@ -41,8 +41,8 @@ def same(question: str, answer: str, reference: str) -> bool:
 
 def router(strategy: Strategy, store: Store | None = None, models: int = 2, *, priced: bool = True) -> Router:
     costs = None if not priced else COSTS if models == 2 else (0.001, 0.003, 0.01)
-    kept = store or MemoryStore()
-    return Router([f"m{at}" for at in range(models)], strategy, state=lambda: "s", store=lambda: kept, costs=costs)
+    names = [f"m{at}" for at in range(models)]
+    return Router(names, strategy, state=lambda: "s", store=store or MemoryStore(), costs=costs)
 
 
 def ask(router: Router, question: str, *answers: Any, embedding: Any = None) -> dict[str, Any]:
@@ -209,10 +209,9 @@ from askonce.routing import Learned
 from askonce.routing.asked import Asked, Told
 from askonce.routing.following import Following, follow
 from askonce.routing.router import Router
-from askonce.stores import open_store
 
 judged = Learned(judge=lambda *texts: True, name=sys.argv[2])
-one = Router(["m0", "m1"], judged, state=str, store=lambda: open_store(sys.argv[1]), costs=(1, 10))
+one = Router(["m0", "m1"], judged, state=str, store=sys.argv[1], costs=(1, 10))
 for number in range(25):
     follow(Following(one.course(Asked(f"question {number}"), (1.0, 0.0))), lambda index: Told("a"))
     if number % 5 == 0:
@@ -221,9 +220,9 @@ one.close()
 """
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_eight_processes_add_up_each_once_and_a_restart_loses_nothing(kind: str, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}" if kind == "sqlite" else servers.start("redis-8.2").url
+@pytest.mark.parametrize("kind", ["sqlite", "redis-8.2", "mongodb"])
+def test_eight_processes_add_up_each_once_and_a_restart_loses_nothing(kind: Any, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state.db'}" if kind == "sqlite" else servers.start(kind).url
     name = uuid.uuid4().hex
     open_store(url).close()
     workers = [subprocess.Popen([sys.executable, "-W", "error", "-c", WORK, url, name]) for _ in range(8)]
@@ -262,6 +261,13 @@ def test_a_store_that_is_down_stops_nothing_and_gets_it_later(caplog: pytest.Log
     store.down = False
     one.sync()
     assert one.stats().store == "up" and router(Learned(judge=same), store).stats().requests == 1
+
+
+def test_those_that_name_the_same_store_share_its_connections(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    both = [Router(["a", "b"], Learned(judge=same), state=lambda: "s", store=url) for _ in range(2)]
+    gc.collect()
+    assert both[0]._shared._store is both[1]._shared._store
 
 
 def test_one_that_is_collected_while_it_publishes_ends_its_thread() -> None:

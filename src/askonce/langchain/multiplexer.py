@@ -28,7 +28,6 @@ from askonce.routing.following import Following, afollow, follow
 from askonce.routing.judging import Judged
 from askonce.routing.router import Router
 from askonce.routing.strategy import replaced, strategy_form
-from askonce.sharing import shared_cache
 from askonce.stores import Store
 
 
@@ -79,7 +78,7 @@ class Multiplexer(BaseChatModel):
             [name_of(model) for model in own],
             judged,
             state=lambda: _state(own, judged),
-            store=lambda: shared_cache(store, {}).store,
+            store=store,
             costs=costs,
         )
 

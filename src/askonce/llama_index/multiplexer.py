@@ -23,7 +23,6 @@ from askonce.routing import RoutingStats, Strategy
 from askonce.routing.judging import Judged
 from askonce.routing.router import Router
 from askonce.routing.strategy import replaced, strategy_form
-from askonce.sharing import shared_cache
 from askonce.stores import Store
 
 
@@ -77,7 +76,7 @@ class Multiplexer(LLM):
             [name_of(model) for model in models],
             judged,
             state=lambda: _state(models, judged),
-            store=lambda: shared_cache(store, {}).store,
+            store=store,
             costs=costs,
         )
 

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.keeping import USD_PER_SECOND
 from askonce.routing.asked import Asked, Bill, Step, Told
@@ -24,6 +25,7 @@ from askonce.routing.policy import Policy
 from askonce.routing.shared import Shared
 from askonce.routing.stats import RoutingStats
 from askonce.routing.strategy import Learned, Strategy, check_strategy
+from askonce.sharing import shared_cache
 from askonce.stores.base import Store
 
 logger = logging.getLogger("askonce")
@@ -38,7 +40,7 @@ class Router:
         names: of the models, the cheapest first.
         strategy: how to choose.
         state: the name under which what is learned is kept, where the strategy gives none.
-        store: opens where it is shared; called only if the strategy learns.
+        store: where it is shared, as `askonce.sharing.shared_cache` takes it; opened only if the strategy learns.
         costs: dollars for a call of each model, where they are not to be read off the answers.
 
     Raises:
@@ -52,7 +54,7 @@ class Router:
         strategy: Strategy,
         *,
         state: Callable[[], str],
-        store: Callable[[], Store],
+        store: str | Store | Cache | None,
         costs: Sequence[float] | None = None,
     ) -> None:
         check_strategy(strategy, len(names))
@@ -63,7 +65,8 @@ class Router:
         self._policy: Policy | None = None
         if isinstance(strategy, Learned):
             numpy()  # if it is missing, that is said here
-            self._shared = Shared(store(), f"multiplexer/{strategy.name or state()}")
+            self._cache = shared_cache(store, {})  # which closes its store when nobody has it
+            self._shared = Shared(self._cache.store, f"multiplexer/{strategy.name or state()}")
             self._policy = Policy(strategy, len(names), self._shared, self._costs)
         else:
             self._shared = Shared(None, "")
