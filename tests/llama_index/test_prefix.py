@@ -140,6 +140,22 @@ async def test_async_chats_and_streams_are_tracked(
     assert [one.cause for one in diagnoses] == [Cause.FIRST_SEEN, Cause.HIT]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_completions_are_chats_too(
+    kind: str, make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
+) -> None:
+    llm = make(kind)
+    llm.complete(f"{HANDBOOK} One?")
+    assert list(llm.stream_complete(f"{HANDBOOK} Two?"))
+    await llm.acomplete(f"{HANDBOOK} Three?")
+    agrees(provider, diagnoses)
+    assert len(diagnoses) == len(provider.ledger) == 3
+    kept = cached(llm, "memory://")
+    for _ in range(3):
+        kept.complete("Who?")
+    assert len(diagnoses) == len(provider.ledger) == 4
+
+
 def search(question: str, places: int = 3) -> str:
     """Look a rule up in the handbook, in so many places."""
     return question * places

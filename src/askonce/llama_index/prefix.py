@@ -20,9 +20,17 @@ from types import TracebackType
 from typing import Any
 
 from llama_index.core.base.llms.base import BaseLLM
+from llama_index.core.base.llms.generic_utils import prompt_to_messages
 from llama_index.core.base.llms.types import ChatMessage, TextBlock
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatInProgressEvent, LLMChatStartEvent
+from llama_index.core.instrumentation.events.llm import (
+    LLMChatEndEvent,
+    LLMChatInProgressEvent,
+    LLMChatStartEvent,
+    LLMCompletionEndEvent,
+    LLMCompletionInProgressEvent,
+    LLMCompletionStartEvent,
+)
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.events.span import SpanDropEvent
@@ -46,7 +54,7 @@ _PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "bedrock": "bedrock"
 
 
 class PrefixTracker:
-    """Tells a tracker of each chat of LlamaIndex's models, sync, async and streamed. Thread-safe.
+    """Tells a tracker of each chat and completion of LlamaIndex's models, sync, async, streamed. Thread-safe.
 
     Answers from a cache of askonce's are not counted. A stream tells its usage only if the model is asked to: for
     OpenAI's ``additional_kwargs={"stream_options": {"include_usage": True}}``.
@@ -120,19 +128,24 @@ class PrefixTracker:
     def _event(self, event: Any) -> None:
         span = event.span_id or ""
         if isinstance(event, LLMChatStartEvent):
-            self._started(span, event)
-        elif isinstance(event, LLMChatInProgressEvent):
+            self._started(span, event, event.messages)
+        elif isinstance(event, LLMCompletionStartEvent):
+            if _chats_unseen(self._models.get(span)):
+                self._started(span, event, prompt_to_messages(event.prompt))
+        elif isinstance(event, LLMChatInProgressEvent | LLMCompletionInProgressEvent):
             call = self._calls.get(span)
             if call is not None:
                 call.answering()
-        elif isinstance(event, LLMChatEndEvent):
+        elif isinstance(event, LLMChatEndEvent | LLMCompletionEndEvent):
             call = self._ended(span)
             if call is not None:
                 self._finished(call, event.response)
         elif isinstance(event, SpanDropEvent):
             self._failed(span)
 
-    def _started(self, span: str, event: LLMChatStartEvent) -> None:
+    def _started(
+        self, span: str, event: LLMChatStartEvent | LLMCompletionStartEvent, messages: Sequence[ChatMessage]
+    ) -> None:
         if "askonce.hit" in event.tags:
             return
         with self._lock:
@@ -142,7 +155,7 @@ class PrefixTracker:
             return
         name = str(event.model_dict.get("class_name", ""))
         try:
-            payload = _payload(model, event.model_dict, event.messages, event.additional_kwargs)
+            payload = _payload(model, event.model_dict, messages, event.additional_kwargs)
             mend = mend_of(getattr(model, "_client", None))
             call = self.core.start(mend.applied(payload, provider) if mend else payload, provider)
         except Exception as error:
@@ -223,20 +236,32 @@ def _provider(model: Any, described: Mapping[str, Any]) -> str | None:
     return next((provider for part, provider in _PROVIDERS.items() if part in where), None)
 
 
+def _classes(model: Any) -> set[str]:
+    return {cls.__module__ + "." + cls.__name__ for cls in type(model).__mro__}
+
+
+_RESPONSES, _CHAT = "llama_index.llms.openai.responses.OpenAIResponses", "llama_index.llms.openai.base.OpenAI"
+
+
+def _chats_unseen(model: Any) -> bool:
+    """Whether a completion is a chat that is told nowhere else; with others the chat has a span of its own."""
+    return bool(_classes(model) & {_RESPONSES, _CHAT}) and model.metadata.is_chat_model
+
+
 def _payload(
     model: Any, described: Mapping[str, Any], messages: Sequence[ChatMessage], arguments: dict[str, Any]
 ) -> Mapping[str, Any]:
     """The body of the request."""
-    classes = {cls.__module__ + "." + cls.__name__ for cls in type(model).__mro__}
+    classes = _classes(model)
     told: Any
-    if "llama_index.llms.openai.responses.OpenAIResponses" in classes:
+    if _RESPONSES in classes:
         from llama_index.llms.openai.utils import to_openai_message_dicts
 
         sent = model._get_model_kwargs(**arguments)
         store = sent.get("store")
         told = to_openai_message_dicts(messages, model=model.model, is_responses_api=True, store=store)
         return {**sent, "input": told}
-    if "llama_index.llms.openai.base.OpenAI" in classes:
+    if _CHAT in classes:
         from llama_index.llms.openai.utils import to_openai_message_dicts
 
         sent = model._get_model_kwargs(**arguments)
