@@ -182,7 +182,7 @@ def test_learned_comes_to_ask_the_small_one_alone_and_keeps_its_floor(openai: Ma
     assert stats.quality == 1 and 0.8 <= stats.quality_at_least < 1
     assert stats.saved_usd > 0.2 * stats.always_last_usd
     model.close()
-    again = Multiplexer(models, strategy=Learned(judge=same, min_quality=0.8, seed=1), costs=COSTS, store=store)
+    again = Multiplexer(models, strategy=Learned(judge=same, min_quality=0.8, seed=2), costs=COSTS, store=store)
     assert again.stats().answers == stats.answers and again.stats().quality_at_least == stats.quality_at_least
     assert len(mark(again.invoke("What is 3 and 2?"))["calls"]) == 1
 

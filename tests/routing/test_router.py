@@ -242,11 +242,11 @@ def test_snapshots_and_repeated_batches_count_once(monkeypatch: pytest.MonkeyPat
         for one in (first, second):
             ask(one, "word", "a", "a")
             one.sync()
-    page = store.log_read("multiplexer/s", 0)
-    store.log_append("multiplexer/s", page.events[3][1])  # sent again, since no answer came
+    page = store.log_read("multiplexer/s/judge", 0)
+    store.log_append("multiplexer/s/judge", page.events[3][1])  # sent again, since no answer came
     third = router(Learned(judge=same), store)
     first.sync()
-    assert store.get("multiplexer/s", b"snapshot") is not None
+    assert store.get("multiplexer/s/judge", b"snapshot") is not None
     assert first.stats().requests == third.stats().requests == 24
 
 
@@ -261,6 +261,16 @@ def test_a_store_that_is_down_stops_nothing_and_gets_it_later(caplog: pytest.Log
     store.down = False
     one.sync()
     assert one.stats().store == "up" and router(Learned(judge=same), store).stats().requests == 1
+
+
+def test_what_a_judge_bounded_is_no_room_for_answers_that_wait_for_feedback() -> None:
+    store = MemoryStore()
+    judged = router(Learned(judge=same, min_quality=0.8, seed=1), store)
+    for _ in range(100):
+        ask(judged, "word", "a", "a", embedding=FEW)
+    judged.close()
+    told = router(Learned(feedback=True, min_quality=0.8), store)
+    assert sum(ask(told, "word", "b", "a", embedding=FEW)["model"] == "m0" for _ in range(50)) <= 0.2 * 50
 
 
 def test_those_that_name_the_same_store_share_its_connections(tmp_path: Path) -> None:

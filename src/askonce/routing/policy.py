@@ -65,7 +65,7 @@ class Policy:
     @property
     def has_floor(self) -> bool:
         """Whether something tells of answers that were served that they were wrong."""
-        return self._strategy.judge is not None or self._strategy.feedback
+        return self._strategy.measure != "verifier"
 
     # -- costs -------------------------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ class Router:
         if isinstance(strategy, Learned):
             numpy()  # if it is missing, that is said here
             self._cache = shared_cache(store, {})  # which closes its store when nobody has it
-            self._shared = Shared(self._cache.store, f"multiplexer/{strategy.name or state()}")
+            self._shared = Shared(self._cache.store, f"multiplexer/{strategy.name or state()}/{strategy.measure}")
             self._policy = Policy(strategy, len(names), self._shared, self._costs)
         else:
             self._shared = Shared(None, "")

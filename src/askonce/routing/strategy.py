@@ -89,6 +89,11 @@ class Learned:
         if self.name is not None:
             check_name("name", self.name)
 
+    @property
+    def measure(self) -> str:
+        """What tells of served answers that they fail; what one counted says nothing about the floor of another."""
+        return "judge" if self.judge is not None else "feedback" if self.feedback else "verifier"
+
 
 Strategy = Always | Cascade | Learned
 
