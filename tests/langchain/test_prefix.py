@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
-from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
@@ -206,8 +206,20 @@ def test_a_failing_tracker_does_not_fail_the_call(
     provider: Provider, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(text: str) -> int:
-        raise RuntimeError("no tokenizer here")
+        raise RuntimeError(f"no tokenizer for {text}")
 
     tracker = PrefixTracker(count_tokens=broken, clock=clock)
     assert chat(provider, callbacks=[tracker]).invoke("Who?").text
-    assert "cannot be tracked: no tokenizer here" in caplog.text
+    assert "cannot be tracked: RuntimeError" in caplog.text
+    assert "Who?" not in caplog.text
+
+
+def test_a_model_of_which_nothing_is_known_is_told_once(
+    tracker: PrefixTracker, diagnoses: list[Diagnosis], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = FakeListChatModel(responses=["One."], callbacks=[tracker])
+    for _ in range(2):
+        model.invoke("Who?")
+    [told] = caplog.messages
+    assert "give PrefixTracker a provider" in told
+    assert not diagnoses

@@ -171,6 +171,8 @@ class PrefixTracker(BaseCallbackHandler):
         parameters = dict(invocation_params or {})
         kind = str(parameters.get("_type", ""))
         provider = self._provider or _provider(kind, parameters, metadata or {})
+        if provider is None:
+            self._cannot(kind, ConfigError("whose rules hold is not known; give PrefixTracker a provider"))
         if provider is None or len(messages) != 1:
             return
         mend = mends.get(parameters.pop(PARAMETER, ""))
@@ -216,7 +218,9 @@ class PrefixTracker(BaseCallbackHandler):
     def _cannot(self, what: str, error: Exception) -> None:
         if what not in self._told:
             self._told.add(what)
-            logger.warning("askonce: calls of %s cannot be tracked: %s", what or "a model", error)
+            # No more of the error: its text might hold some of the prompt.
+            why = error if isinstance(error, ConfigError) else type(error).__name__
+            logger.warning("askonce: calls of %s cannot be tracked: %s", what or "a model", why)
 
 
 def _is_from_a_cache(message: Any) -> bool:

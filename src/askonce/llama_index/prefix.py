@@ -151,9 +151,10 @@ class PrefixTracker:
         with self._lock:
             model = self._models.pop(span, None)
         provider = self._provider or _provider(model, event.model_dict)
-        if provider is None:
-            return
         name = str(event.model_dict.get("class_name", ""))
+        if provider is None:
+            self._cannot(name, ConfigError("whose rules hold is not known; give PrefixTracker a provider"))
+            return
         try:
             payload = _payload(model, event.model_dict, messages, event.additional_kwargs)
             mend = mend_of(getattr(model, "_client", None))
@@ -173,7 +174,9 @@ class PrefixTracker:
     def _cannot(self, name: str, error: Exception) -> None:
         if name not in self._told:
             self._told.add(name)
-            logger.warning("askonce: chats of %s cannot be tracked: %s", name or "a model", error)
+            # No more of the error: its text might hold some of the prompt.
+            why = error if isinstance(error, ConfigError) else type(error).__name__
+            logger.warning("askonce: chats of %s cannot be tracked: %s", name or "a model", why)
 
     def _entered(self, span: str, instance: Any) -> None:
         if isinstance(instance, BaseLLM):
