@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import random
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -176,6 +178,92 @@ def test_breakpoints_of_gpt_5_6_stand_on_parts_of_messages(kind: str) -> None:
     assert part["prompt_cache_breakpoint"] == {"mode": "explicit"}
     assert part["type"] == ("text" if kind == "messages" else "input_text")
     assert "prompt_cache_breakpoint" not in json.dumps(sent[kind][1])
+
+
+# -- the meaning stays ------------------------------------------------------------------------------------------
+
+
+def bodies(chance: random.Random) -> tuple[str, dict[str, Any]]:
+    """A body of a request of any form, with marks of others, deferred tools, thinking, images and empty texts."""
+
+    def marked() -> dict[str, Any]:
+        return {"cache_control": MINUTES} if chance.random() < 0.2 else {}
+
+    def part() -> dict[str, Any]:
+        inner = [{"type": "text", "text": "7", **marked()}]
+        return chance.choice(
+            [
+                {"type": "text", "text": HANDBOOK, **marked()},
+                {"type": "text", "text": ""},
+                {"type": "image", "source": {"type": "base64", "data": "AA"}, **marked()},
+                {"type": "thinking", "thinking": "Hm.", "signature": "x"},
+                {"type": "tool_use", "id": "1", "name": "look", "input": {"b": 1, "a": [2, 1]}},
+                {"type": "tool_result", "tool_use_id": "1", "content": inner, **marked()},
+            ]
+        )
+
+    def one_tool() -> dict[str, Any]:
+        schema = {
+            "type": "object",
+            "required": chance.sample("xyz", 2),
+            "properties": {name: {"type": "string"} for name in chance.sample(["x", "y", "z", "required"], 3)},
+        }
+        more = {"defer_loading": True} if chance.random() < 0.3 else marked()
+        return {"name": f"tool{chance.randrange(99)}", "input_schema": schema, **more}
+
+    roles = ["user", "assistant"] * 10
+    said = [
+        {"role": role, "content": chance.choice(["Who?", "", [part() for _ in range(chance.randrange(1, 5))]])}
+        for role in roles[: chance.randrange(1, 20)]
+    ]
+    tools = [one_tool() for _ in range(chance.randrange(5))]
+    if chance.random() < 0.5:
+        system: Any = chance.choice(["", HANDBOOK, [{"type": "text", "text": HANDBOOK, **marked()}] * 3])
+        return "anthropic", {"model": "claude-opus-4-8", "system": system, "messages": said, "tools": tools}
+    for one in said:
+        one["content"] = chance.choice(["Who?", HANDBOOK, [{"type": "text", "text": HANDBOOK}] * 2])
+    for one in tools:
+        one.pop("cache_control", None)
+    return "openai", {"model": chance.choice(["gpt-5.6", "gpt-5"]), "messages": said, "tools": tools}
+
+
+def seen(value: Any) -> Any:
+    """What a model sees of a body, or of a part of it: no marks, no keys, and sets where order says nothing."""
+    if isinstance(value, list):
+        return [seen(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {name: seen(item) for name, item in value.items() if "cache" not in name}
+    for name in ("system", "content"):
+        if isinstance(kept.get(name), str):
+            kept[name] = [{"type": "text", "text": kept[name]}] if kept[name] else []
+    for name in ("tools", "required"):
+        if isinstance(kept.get(name), list):
+            kept[name] = sorted(kept[name], key=lambda one: json.dumps(one, sort_keys=True))
+    return kept
+
+
+def test_no_plan_changes_what_a_model_sees_or_is_refused_for_its_marks() -> None:
+    chance = random.Random(7)
+    slots = [LAST_TOOL, Slot("system", -1), LAST_BLOCK, Slot("messages", 0), Slot("messages", 2), TAIL]
+    for _ in range(400):
+        provider, body = bodies(chance)
+        rule = rule_for(provider, body["model"])
+        assert rule is not None
+        names = [one.name for one in rule.lifetimes]
+        several = sorted(chance.sample(range(len(slots)), chance.randrange(5)))
+        hours = chance.randrange(len(several) + 1)
+        marks = [Mark(slots[at], names[-1 if number < hours else 0]) for number, at in enumerate(several)]
+        plan = plan_for(provider, body["model"], *(() if rule.marking == "automatic" else marks), keys=4)
+        before = copy.deepcopy(body)
+        sent = Mend(plan).sending(body, provider)
+        assert body == before
+        assert seen(sent) == seen(before) == seen(Mend().sending(body, provider))
+        levels = [json.dumps(sent.get(name)) for name in ("tools", "system", "messages")]
+        ttls = re.findall(r'"cache_control": \{(.*?)\}', "".join(levels))
+        assert len(ttls) <= 4
+        assert ttls == sorted(ttls, key=lambda one: "1h" not in one)  # those of an hour must come first
+        assert not any("cache_control" in one and "defer_loading" in one for one in sent["tools"])
 
 
 # -- clients ---------------------------------------------------------------------------------------------------
