@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from askonce.errors import StoreUnavailable
 from askonce.routing import Cascade, Confidence, Learned, Strategy
 from askonce.routing.asked import Asked, Told
+from askonce.routing.features import WIDEST, features
 from askonce.routing.floor import RATES, Floor, penalties, usable
 from askonce.routing.following import Following, follow
 from askonce.routing.knowledge import Knowledge, outcome
@@ -178,6 +179,17 @@ def test_a_verifier_that_fails_accepts_nothing() -> None:
 
 def _odd(response: str) -> float:
     raise KeyError(response)
+
+
+def test_long_embeddings_are_folded_and_keep_their_angles() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 3072))
+    mixed = first + 0.5 * second
+    folded = [features(Asked(""), (), vector)[:WIDEST] / 3 for vector in (first, second, mixed)]
+    for at, a in enumerate((first, second, mixed)):
+        for other, b in enumerate((first, second, mixed)):
+            cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+            assert folded[at] @ folded[other] == pytest.approx(cosine, abs=0.1)
 
 
 def test_regression_learns_and_knows_how_sure_it_is() -> None:
