@@ -292,6 +292,15 @@ def test_those_that_name_the_same_store_share_its_connections(tmp_path: Path) ->
     assert both[0]._shared._store is both[1]._shared._store
 
 
+def test_what_is_learned_after_closing_is_published_too() -> None:
+    store = MemoryStore()
+    one = router(Learned(judge=same), store)
+    for _ in range(2):
+        ask(one, "word", "a", "a")
+        one.close()
+    assert router(Learned(judge=same), store).stats().requests == 2
+
+
 def test_one_that_is_collected_while_it_publishes_ends_its_thread() -> None:
     store = _Collecting()
     one = router(Learned(judge=same), store)

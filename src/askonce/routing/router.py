@@ -71,7 +71,7 @@ class Router:
         else:
             self._shared = Shared(None, "")
         self._told: set[str] = set()
-        self._finalizer = weakref.finalize(self, self._shared.close)
+        weakref.finalize(self, self._shared.close)
 
     # -- one request -------------------------------------------------------------------------------------------
 
@@ -217,8 +217,8 @@ class Router:
         self._shared.sync()
 
     def close(self) -> None:
-        """Publish what was learned, and end the thread that does so."""
-        self._finalizer()
+        """Publish what was learned, and end the thread that does so until there is more."""
+        self._shared.close()
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

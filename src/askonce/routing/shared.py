@@ -108,7 +108,8 @@ class Shared:
             self._start_thread()
 
     def _start_thread(self) -> None:
-        if self._thread is None and not self._ending.is_set() and self._store is not None:
+        if self._store is not None and (self._thread is None or not self._thread.is_alive()):
+            self._ending.clear()  # it may have been closed before
             self._thread = threading.Thread(target=self._run, name="askonce-routing", daemon=True)
             self._thread.start()
         self._wake.set()
