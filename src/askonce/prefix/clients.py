@@ -15,6 +15,7 @@ Client = TypeVar("Client")
 # Where requests are made, in the packages ``openai`` and ``anthropic``.
 _RESOURCES = (("chat", "completions"), ("responses",), ("messages",), ("beta", "messages"))
 _METHODS = ("create", "parse", "stream")
+_COPIES = ("copy", "with_options")
 _BEDROCK = ("Converse", "ConverseStream")
 
 
@@ -37,7 +38,17 @@ def mended_client(client: Client, mend: Mend) -> Client:
             resource = getattr(resource, name, None)
         if resource is not None:
             _put(mended, path, _mended_resource(resource, mend, package))
+    for name in _COPIES:
+        mended.__dict__[name] = _mended_copy(getattr(client, name), mend)
     return mended
+
+
+def _mended_copy(method: Callable[..., Any], mend: Mend) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def copied(*args: Any, **kwargs: Any) -> Any:
+        return mended_client(method(*args, **kwargs), mend)
+
+    return copied
 
 
 def mend_of(client: Any) -> Mend | None:

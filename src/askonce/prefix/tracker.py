@@ -131,7 +131,8 @@ class PrefixTracker:
         encryption_keys: as for `askonce.Cache`; they seal the differences in the store.
         count_tokens: the tokens of a text.
         on_diagnosis: told of each diagnosis and its request.
-        most: how many prefixes are remembered in memory, some 2 kB each.
+        most: how many prefixes are remembered in memory, and five times as many steps of automatic caches. With
+            prompts of 30,000 tokens a prefix takes some 4 kB, and 15 kB where the cache is automatic.
         timeout_seconds: how long the store may take for one call.
         clock: seconds since the epoch.
 
