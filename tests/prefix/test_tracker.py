@@ -176,6 +176,23 @@ def test_no_text_of_a_prompt_is_stored(url: str, provider: Provider, clock: Fake
         assert word.encode() not in data or len(word) < 4
 
 
+def test_no_cache_key_is_stored_since_it_may_name_a_user(url: str, clock: FakeClock) -> None:
+    payload = {"model": "gpt-4o", "messages": [{"role": "user", "content": text(1500, "said")}]}
+    diagnoses = []
+    with PrefixTracker(url, count_tokens=count, clock=clock) as tracker:
+        for key in ("bob@example.com", "bob@example.com", "eve@example.com"):
+            sent = {**payload, "prompt_cache_key": key, "user": key}
+            diagnoses.append(tracker.observe(sent, "openai", None))
+            clock.advance(1)
+        tracker.sync()
+        data = stored(url)
+    assert b"example.com" not in data
+    assert [one and (one.cause, one.changed) for one in diagnoses[1:]] == [
+        (Cause.HIT, ""),
+        (Cause.CHANGED, "cache key"),
+    ]
+
+
 def test_only_the_difference_is_stored_when_texts_are_kept_and_sealed_if_there_are_keys(
     url: str, provider: Provider, clock: FakeClock
 ) -> None:

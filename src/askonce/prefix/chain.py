@@ -77,7 +77,7 @@ class Chain:
     Attributes:
         provider: as in `askonce.prefix.rules.Rule`.
         model: as the request names it.
-        cache_key: ``prompt_cache_key``; empty where there is none.
+        cache_key: the digest of ``prompt_cache_key``, which may name a user; empty where there is none.
         retention: the lifetime that the request as a whole asks for, or ``None``.
         implicit: the provider may place breakpoints of its own.
         parameters: for each level the digests of the parameters that count there, by name.
@@ -179,7 +179,9 @@ def chain_of(
     return Chain(
         provider=provider,
         model=request.model,
-        cache_key=request.cache_key,
+        cache_key=_digest(request.cache_key.encode(errors="surrogatepass"), STEP_BYTES).hex()
+        if request.cache_key
+        else "",
         retention=request.retention,
         implicit=request.implicit,
         parameters=parameters,
