@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from askonce.entry import Usage
 from askonce.errors import CodecError, ConfigError, StoreUnavailable
 from askonce.prefix import PrefixTracker
 from askonce.prefix.diagnosis import Cause, Diagnosis
-from askonce.prefix.rules import all_rules, rule_for
+from askonce.prefix.rules import Rule, all_rules, rule_for
 from askonce.prefix.tokens import tiktoken_counter
 from askonce.stores import open_store
 from askonce.stores.memory import MemoryStore
@@ -294,6 +295,11 @@ def test_every_rule_says_where_and_when_it_was_read() -> None:
         assert re.fullmatch(r"20\d\d-\d\d-\d\d", rule.date)
         assert rule.lifetimes
         re.compile(rule.models)
+        written = msgspec.to_builtins(rule)
+        with pytest.raises(msgspec.ValidationError, match="lookback_block`"):  # not passed over in silence
+            msgspec.convert({**written, "lookback_block": 20}, Rule)
+        with pytest.raises(msgspec.ValidationError, match="minimum_tokens"):
+            msgspec.convert({**written, "minimum_tokens": "1024"}, Rule)
 
 
 @pytest.mark.parametrize(

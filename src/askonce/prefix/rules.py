@@ -18,7 +18,7 @@ Level = Literal["tools", "system", "messages"]
 Marking = Literal["automatic", "marks", "both"]
 
 
-class Lifetime(msgspec.Struct, frozen=True):
+class Lifetime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a prefix is kept, and what keeping it costs.
 
     Attributes:
@@ -34,7 +34,7 @@ class Lifetime(msgspec.Struct, frozen=True):
     longest_seconds: float | None = None
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one provider caches prefixes for one group of models.
 
     Attributes:
@@ -91,7 +91,7 @@ class Rule(msgspec.Struct, frozen=True):
         return max(one.idle_seconds for one in self.lifetimes)
 
 
-class _File(msgspec.Struct):
+class _File(msgspec.Struct, forbid_unknown_fields=True):
     rules: tuple[Rule, ...]
 
 
