@@ -16,7 +16,7 @@ import pytest
 
 from askonce.entry import Usage
 from askonce.errors import CodecError, ConfigError, StoreUnavailable
-from askonce.prefix import PrefixTracker
+from askonce.prefix import Mend, PrefixTracker
 from askonce.prefix.diagnosis import Cause, Diagnosis
 from askonce.prefix.rules import Rule, all_rules, rule_for
 from askonce.prefix.tokens import tiktoken_counter
@@ -366,18 +366,19 @@ def test_a_model_without_a_rule_is_told_once(caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) -> None:
+    mend = Mend()
     with PrefixTracker(url, count_tokens=count) as tracker:
         taken, done = threading.Event(), threading.Event()
 
         def take() -> None:
-            with tracker.history.lock:
+            with tracker.history.lock, mend._lock:
                 taken.set()
                 done.wait(10)
 
         thread = threading.Thread(target=take)
         thread.start()
         taken.wait(10)
-        process = multiprocessing.get_context("fork").Process(target=ask_in_child, args=(tracker,))
+        process = multiprocessing.get_context("fork").Process(target=ask_in_child, args=(tracker, mend))
         process.start()
         process.join(5)
         done.set()
@@ -388,8 +389,9 @@ def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) 
         assert code == 0
 
 
-def ask_in_child(tracker: PrefixTracker) -> None:
-    assert tracker.observe(request("child"), "anthropic", Usage(1504, 9, 0, 1500), 0.5) is not None
+def ask_in_child(tracker: PrefixTracker, mend: Mend) -> None:
+    body = mend.sending(request("child"), "anthropic")
+    assert tracker.observe(body, "anthropic", Usage(1504, 9, 0, 1500), 0.5) is not None
 
 
 def test_tokens_are_learned_within_three_percent_from_twenty_requests_of_a_kind() -> None:

@@ -7,6 +7,7 @@ retention. What could is only proposed (`Plan.proposals`).
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -190,6 +191,16 @@ class Mend:
                 del self._plans[gone]
         for proposal in proposals:
             self._tell(f"askonce: proposed for {family}: {proposal}")
+
+
+def _unlock() -> None:
+    """In a child process: the thread that may have held a lock stayed in the parent."""
+    for mend in list(mends.values()):
+        mend._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], provider: str) -> list[str]:
