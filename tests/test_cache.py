@@ -741,10 +741,11 @@ def test_calls_that_fail_together_open_the_breaker_once() -> None:
     assert breaker._pause == 2.0
 
 
-def test_a_store_that_answers_but_keeps_nothing_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", ["out of memory", "memory://: out of memory"])
+def test_a_store_that_answers_but_keeps_nothing_is_told_once(error: str, caplog: pytest.LogCaptureFixture) -> None:
     class Full(MemoryStore):
         def put(self, *args: Any, **kwargs: Any) -> int:
-            raise StoreUnavailable("out of memory")
+            raise StoreUnavailable(error)
 
     asker = Asker(Cache(Full()))
     for _ in range(5):

@@ -85,13 +85,17 @@ class Breaker:
             self._closed_until = self._opened_at + self._pause * random.uniform(0.8, 1.2)
         if opens:
             logger.warning(
-                "askonce: the store %s fails (%s); calls go to the model until it is back", self._name, said(error)
+                "askonce: the store %s fails (%s); calls go to the model until it is back",
+                self._name,
+                said(error, self._name),
             )
 
 
-def said(error: Exception) -> str:
-    """What an error says; some say nothing."""
-    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+def said(error: Exception, store: str) -> str:
+    """What an error says, without the store's name before it; some say nothing."""
+    return str(error).removeprefix(f"{store}: ") or (
+        "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    )
 
 
 class Guard:
@@ -163,6 +167,8 @@ class Guard:
                 logger.error("askonce: the store %s raised an error of its own", self.store.url, exc_info=error)
             elif name in ("put", "aput") and self.breaker.state == "closed":
                 # A store that is full goes on answering, so that no breaker opens.
-                logger.warning("askonce: the store %s does not keep answers (%s)", self.store.url, said(error))
+                logger.warning(
+                    "askonce: the store %s does not keep answers (%s)", self.store.url, said(error, self.store.url)
+                )
         self.breaker.failed(error, began)
         return Down()
