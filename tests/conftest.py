@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -21,3 +23,13 @@ def no_trail() -> Iterator[None]:
     """What one test retrieves is no source of what the next one answers: they run in one context."""
     yield
     sources._trail.set(None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clients_of_others_are_gone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Asynchronous SDK clients close their sockets a moment after their event loop has ended: nobody is blamed."""
+    yield
+    if hasattr(request.module, "Provider"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()

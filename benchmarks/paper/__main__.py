@@ -81,6 +81,7 @@ def headlines(found: list[Cells]) -> str:
 def draw(found: list[Cells], path: Path) -> None:
     """Published and measured cells side by side."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     picture = Figure(figsize=(11, 3.8), layout="constrained")
     for axes, table in zip(picture.subplots(1, 3), dict.fromkeys(row.table for row in ROWS), strict=True):
@@ -97,6 +98,7 @@ def draw(found: list[Cells], path: Path) -> None:
         reach = [cost for row in ROWS if row.table == table for cost in row.costs]
         axes.plot([min(reach), max(reach)], [min(reach), max(reach)], color="black", linewidth=0.6)
         axes.set(xscale="log", yscale="log", title=table, xlabel="published", ylabel="here")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.spines[["top", "right"]].set_visible(False)
     picture.axes[0].legend(frameon=False, fontsize="x-small")
     picture.savefig(path, metadata={"Date": None})

@@ -88,8 +88,8 @@ def test_each_cause_is_named_with_what_to_change(report: Report, application: st
     worst = next(one for one in report.culprits if one.application == application)
     assert worst.name == name
     assert mend in worst.mend
-    assert worst.lost_tokens > 0
-    assert worst.lost_usd_per_day is None or worst.lost_usd_per_day > 0
+    assert (worst.lost_tokens > 0) == (worst.cause != "too short")
+    assert worst.lost_usd_per_day is None or (worst.lost_usd_per_day > 0) == (worst.cause != "too short")
 
 
 def test_sums_agree_on_all_levels(report: Report) -> None:

@@ -49,6 +49,7 @@ def report(
         from askonce.prefix.page import page_of
 
         try:
+            html.touch(mode=0o600)  # it may show pieces of prompts
             html.write_text(page_of(made), encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot write {html}: {error.strerror}") from error

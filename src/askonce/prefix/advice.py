@@ -59,7 +59,7 @@ def advice(row: Sums, segments: Sequence[SegmentSums], family_requests: int, exa
             same = row.readable_tokens // max(row.requests, 1)
             return (
                 f"about {same:,} tokens stay the same, and below {rule.minimum_tokens:,} nothing is cached: bring "
-                "all that stays the same to the front, in front of what changes"
+                "all that stays the same to the front, in front of what changes, or leave it"
             )
         case Cause.OVERFLOWED if rule is not None:
             return (

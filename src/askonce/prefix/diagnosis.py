@@ -73,8 +73,8 @@ class Diagnosis:
 
     @property
     def lost_tokens(self) -> int:
-        """What could have been read and was not."""
-        return max(0, self.readable_tokens - self.read_tokens)
+        """What could have been read and was not; of what is too short nothing could."""
+        return 0 if self.cause is Cause.TOO_SHORT else max(0, self.readable_tokens - self.read_tokens)
 
     def agrees(self, chain: Chain, rule: Rule) -> bool:
         """Whether the provider read what was predicted, within what an estimate of tokens may be off."""
