@@ -65,7 +65,7 @@ def _draw(db: Any, namespace: str, now: float) -> Any:
 def read(db: Any, namespace: str, after: int, limit: int, clock: Clock) -> Steps[LogPage]:
     """As ``Store.log_read``: one look at one small document if nothing happened since."""
     space = (yield db[SPACES].find_one({"_id": namespace}, {"start": 1, "head": 1, "logged": 1})) or {}
-    if "head" not in space:
+    if "head" not in space or space["head"] < space["start"]:  # begun a moment ago, and nothing is in it yet
         return LogPage()
     head, start = int(space["head"]), int(space["start"])
     if after >= head:
