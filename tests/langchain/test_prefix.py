@@ -23,11 +23,6 @@ HANDBOOK = " ".join(f"Rule {number}: people of group {number * 7} go first." for
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def provider(clock: FakeClock) -> Iterator[Provider]:
     with Provider(clock) as provider:
         yield provider

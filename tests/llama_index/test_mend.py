@@ -33,11 +33,6 @@ def anthropic_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def provider(clock: FakeClock) -> Iterator[Provider]:
     with Provider(clock) as provider:
         yield provider

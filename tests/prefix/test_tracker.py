@@ -57,11 +57,6 @@ def ask(tracker: PrefixTracker, provider: Provider, payload: Json) -> Diagnosis:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def provider(clock: FakeClock) -> Iterator[Provider]:
     with Provider(clock) as provider:
         yield provider
