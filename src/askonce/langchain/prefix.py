@@ -29,7 +29,7 @@ from askonce.prefix.aggregates import Day
 from askonce.prefix.history import Recent
 from askonce.prefix.mend import mends
 from askonce.prefix.report import Report
-from askonce.prefix.tracker import Call
+from askonce.prefix.tracker import Call, tracker_of
 from askonce.prefix.tracker import PrefixTracker as Tracker
 from askonce.prefix.usage import usage_of
 from askonce.prefix.wire import compact
@@ -100,12 +100,7 @@ class PrefixTracker(BaseCallbackHandler):
     def __init__(
         self, store: str | Store | Tracker | None = None, *, provider: str | None = None, **options: Any
     ) -> None:
-        if isinstance(store, Tracker):
-            if options:
-                raise ConfigError(f"{', '.join(options)}: give options to the tracker, not beside it")
-            self.core = store
-        else:
-            self.core = Tracker(store, **options)
+        self.core = tracker_of(store, options)
         self._provider = provider
         self._calls: Recent[UUID, Call] = Recent(_MOST_CALLS)
         self._lock = threading.Lock()

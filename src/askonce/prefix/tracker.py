@@ -375,6 +375,23 @@ class PrefixTracker:
         self.close()
 
 
+def tracker_of(store: str | Store | PrefixTracker | None, options: dict[str, Any]) -> PrefixTracker:
+    """The tracker that an adapter is to use.
+
+    Args:
+        store: a tracker, which is used as it is, or what `PrefixTracker` takes.
+        options: further arguments of `PrefixTracker`.
+
+    Raises:
+        ConfigError: a tracker is given and options too, or `PrefixTracker` raises it.
+    """
+    if not isinstance(store, PrefixTracker):
+        return PrefixTracker(store, **options)
+    if options:
+        raise ConfigError(f"{', '.join(options)}: give options to the tracker, not beside it")
+    return store
+
+
 def _close(exchange: Exchange, owned: Store | None) -> None:
     exchange.close()
     if owned is not None:
