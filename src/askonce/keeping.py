@@ -74,11 +74,17 @@ class Keeping:
             self.near.put(request.namespace, request.key, entry, now)
         return entry
 
+    def opened(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
+        """The entry in ``data``, if it can be read."""
+        try:
+            return self._codec.decode(data, bound_to=Request(namespace, key, Control()).place)
+        except CodecError:
+            return None
+
     def usable(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
         """The entry in ``data``, found by a scan, if it can be read and is fresh."""
-        try:
-            entry = self._codec.decode(data, bound_to=Request(namespace, key, Control()).place)
-        except CodecError:
+        entry = self.opened(namespace, key, data)
+        if entry is None:
             return None
         return entry if isinstance(self._freshness.judge(entry, self._clock(), None), Hit) else None
 

@@ -19,7 +19,6 @@ from askonce.access_log import AccessLog
 from askonce.changes import ANYTHING, Changes
 from askonce.codec import Codec
 from askonce.entry import Answer, Entry, Hit, Miss, digest_of
-from askonce.errors import CodecError
 from askonce.eviction import Budget
 from askonce.faces import Inline
 from askonce.flight import Flight, Flights
@@ -78,7 +77,7 @@ class Way:
             accesses=accesses,
         )
         self.hits = self.keeping.hits
-        self._codec, self._freshness = codec, freshness
+        self._freshness = freshness
         self._slow_seconds = guard.timeout_seconds / 3
         self._clock = clock
         self._changes: dict[str, Changes] = {}  # by corpus
@@ -256,9 +255,8 @@ class Way:
             return Miss("store down")
         if data is None:
             return Miss("absent")
-        try:
-            kept = self._codec.decode(data, bound_to=Request(request.namespace, key, request.control).place)
-        except CodecError:
+        kept = self.keeping.opened(request.namespace, key, data)
+        if kept is None:
             return Miss("corrupt")
         meaning, said = kept.meaning, alias.meaning
         if meaning is None or said is None or meaning.answer or digest_of(meaning.said) != said.digest:
@@ -323,9 +321,9 @@ class Way:
                 worth = self.keeping.is_worth(answer)
                 if worth:
                     await self.keeping.put(face, [request], [entry])
-                if self.semantic is not None and trial is not None and answer.said is not None:
+                if self.semantic is not None and trial is not None and meaning is not None:
                     kept = entry if worth else None
-                    self.semantic.learn(request.namespace, request.key, trial, answer.said, kept)
+                    self.semantic.learn(request.namespace, request.key, trial, meaning.said, kept)
         finally:
             if lead.flight is not None:
                 await self._land(face, lead.flight, entry)
