@@ -35,6 +35,7 @@ from askonce.semantic.settings import Semantic
 from askonce.semantic.sharing import Sharing
 from askonce.semantic.values import Question
 from askonce.sources import current_scope
+from askonce.stores import cache_directory
 from askonce.stores.base import Clock
 from askonce.telemetry import SemanticStats
 
@@ -297,7 +298,5 @@ class SemanticTier:
 def _index_file(url: str, log: str) -> Path | None:
     if url == "memory://":
         return None  # it ends with the process
-    import platformdirs
-
     name = hashlib.blake2b(f"{url} {log}".encode(), digest_size=16).hexdigest()
-    return Path(platformdirs.user_cache_dir("askonce")) / "questions" / f"{name}.index"
+    return cache_directory() / "questions" / f"{name}.index"

@@ -32,11 +32,16 @@ _SCHEMES: dict[str, tuple[str, str, str]] = {
 _EXTRA_MODULES = {"redis": {"redis"}, "mongodb": {"pymongo", "bson"}}
 
 
+def cache_directory() -> Path:
+    """Where files of askonce lie that nobody named: the user's cache directory."""
+    import platformdirs  # here: it costs a millisecond that few need
+
+    return Path(platformdirs.user_cache_dir("askonce"))
+
+
 def default_url() -> str:
     """The URL of the store that is used when none is named: a SQLite file in the user's cache directory."""
-    import platformdirs  # here: it costs a millisecond that only this default needs
-
-    return f"sqlite:///{Path(platformdirs.user_cache_dir('askonce')) / 'cache.db'}"
+    return f"sqlite:///{cache_directory() / 'cache.db'}"
 
 
 def redact(url: str) -> str:
