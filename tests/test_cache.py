@@ -1,6 +1,7 @@
 """The way of a request through the core, over a store in memory and over stores that fail."""
 
 import asyncio
+import gc
 import logging
 import sys
 import threading
@@ -590,6 +591,32 @@ async def test_a_stream_that_is_abandoned_or_fails_is_not_kept(store: MemoryStor
         await gathered(streamer.achunks("question"))
     assert streamer.cache.stats().stored == 0
     assert await gathered(streamer.achunks("question")) == "question!"
+
+
+class Locked(MemoryStore):
+    """A store that does one thing at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def release(self, namespace: str, key: bytes, owner: str) -> None:
+        with self.lock:
+            super().release(namespace, key, owner)
+
+
+def test_the_garbage_collector_may_close_a_stream_while_its_thread_holds_a_lock() -> None:
+    store = Locked()
+    with Cache(store) as cache, ThreadPoolExecutor(1) as others:
+        streamer = Streamer(cache)
+        half: Any = [streamer.chunks("question")]
+        next(half[0])
+        half.append(half)
+        del half
+        with store.lock, cache._way.flights._lock:
+            gc.collect()
+        assert "".join(others.submit(lambda: list(streamer.chunks("question"))).result(30)) == "question!"
+        assert streamer.calls == 2 and not cache._way.flights._under_way
 
 
 async def test_those_who_wait_for_a_stream_are_given_it_when_it_is_complete(store: MemoryStore) -> None:

@@ -139,6 +139,10 @@ class Asking:
                 begun = begun or chunk is not None
                 with lead.reading():
                     yield chunk
+        except GeneratorExit:
+            if lead.flight is not None:
+                self._way.flights.drop(lead.flight)
+            raise
         except BaseException as error:
             stale = run(self._way.give_up(self._inline, request, lead, error))
             if stale is None or begun:

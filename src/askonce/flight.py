@@ -14,6 +14,7 @@ import contextlib
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
@@ -53,6 +54,7 @@ class Flight:
         started: when, on the monotonic clock.
         kind: how its leader is known to be gone; see `Flights`.
         idle_since: since when the reader of a stream has not asked for more, on the monotonic clock.
+        dropped: its reader has closed the stream.
         call: the call on the leader's thread that is to bring the answer: its frame's id, and its code.
         group: the leader's look-ups with an equal group belong to one batch; see `Flights.abandoned`.
         entry: what it landed with.
@@ -64,6 +66,7 @@ class Flight:
     started: float
     kind: Literal["call", "stream", "look-up"] = "call"
     idle_since: float | None = None
+    dropped: bool = False
     call: tuple[int, CodeType] | None = None
     group: str | None = None
     entry: Entry | None = None
@@ -77,6 +80,8 @@ class Flight:
 
     def leader_is_gone(self, look_up_seconds: float) -> bool:
         """Whether nobody will land it any more."""
+        if self.dropped:
+            return True
         if self.elapsed_seconds() >= (look_up_seconds if self.kind == "look-up" else _LONGEST_CALL_SECONDS):
             return True
         if self.kind == "stream":  # it may go from thread to thread
@@ -90,9 +95,9 @@ class Flight:
 class Flights:
     """The requests under way in this process.
 
-    A leader is known to be gone when its task or thread has ended. A *stream*'s is taken to be gone when its reader
-    has not asked for more for a while; a *look-up*'s (whose call is not seen) when its thread has left the call,
-    its task or thread looks up something else, or after a time.
+    A leader is known to be gone when its task or thread has ended, or its stream was closed. A *stream*'s is
+    taken to be gone when its reader has not asked for more for a while; a *look-up*'s (whose call is not seen)
+    when its thread has left the call, its task or thread looks up something else, or after a time.
 
     Args:
         look_up_seconds: that time.
@@ -102,12 +107,15 @@ class Flights:
         self._look_up_seconds = look_up_seconds
         self._lock = threading.Lock()
         self._under_way: dict[tuple[str, bytes], Flight] = {}
+        self._dropped: deque[Flight] = deque()
         self._led: dict[int, list[Flight]] = {}  # by the owner's id: flights that are led through look-ups
 
     def board(self, name: tuple[str, bytes]) -> tuple[Flight, bool]:
         """Join the flight of that name; returns it, and whether the caller now leads it."""
         owner = current_owner()
         with self._lock:
+            while self._dropped:
+                self._land(self._dropped.popleft(), None)
             flight = self._under_way.get(name)
             if flight is not None:
                 if flight.owner is not owner and not flight.leader_is_gone(self._look_up_seconds):
@@ -125,6 +133,15 @@ class Flights:
             self._led.setdefault(id(flight.owner), []).append(flight)
         if not isinstance(flight.owner, threading.Thread):
             flight.owner.add_done_callback(lambda _: self.land(flight, None))
+
+    def drop(self, flight: Flight) -> None:
+        """Note that the reader of a stream has closed it: whoever looks next lands it.
+
+        Takes no lock. The garbage collector closes streams too, at any moment of any thread, which may be one when
+        that thread holds the locks of this module or of a store.
+        """
+        flight.dropped = True
+        self._dropped.append(flight)
 
     def is_gone(self, flight: Flight) -> bool:
         """Whether a flight's leader is gone; then it has landed with nothing."""

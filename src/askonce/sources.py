@@ -44,7 +44,7 @@ class Trail:
     def __init__(self, *, lasting: bool, outer: Trail | None = None) -> None:
         self._lasting = lasting
         self._outer = outer
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
         self._sources: list[tuple[str, Source, Found | None]] = []  # with the store that knows its corpus
         self._answered = False
         self._begins_anew = outer is not None and outer._answered

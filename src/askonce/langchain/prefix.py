@@ -103,7 +103,7 @@ class PrefixTracker(BaseCallbackHandler):
         self.core = tracker_of(store, options)
         self._provider = provider
         self._calls: Recent[UUID, Call] = Recent(_MOST_CALLS)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
         self._told: set[str] = set()
 
     def days(self) -> list[Day]:

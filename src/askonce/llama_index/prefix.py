@@ -76,7 +76,7 @@ class PrefixTracker:
     ) -> None:
         self.core = tracker_of(store, options)
         self._provider = provider
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
         self._models: Recent[str, Any] = Recent(_MOST_CALLS)  # by span
         self._calls: Recent[str, Call] = Recent(_MOST_CALLS)
         self._told: set[str] = set()

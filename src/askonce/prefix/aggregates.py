@@ -143,7 +143,7 @@ class Aggregates:
     """The sums of this process. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
         self._process = os.urandom(16)
         self._sums: dict[str, dict[SumsName, Sums]] = {}
         self._segments: dict[str, dict[SegmentName, SegmentSums]] = {}
