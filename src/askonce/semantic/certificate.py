@@ -96,7 +96,7 @@ def charge(probability: float) -> int:
     return units((1 - probability) / probability)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def evidence(probability: float) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """What a wrong audit adds to the evidence above and below, and the thetas that end when a coin is thrown."""
     factors = [(1 - (1 - probability) * growth) / probability for growth in _GROWTH]

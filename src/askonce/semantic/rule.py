@@ -42,12 +42,13 @@ TOLD_WEIGHT = 3
 
 _EARLY = 1500  # requests until the slack has its full size: when few are allowed, one wrong answer is a large share
 _LEAST_AUDITED = 0.02
+_WEIGHED = (0.7, 3.0)  # how much rarer and more often than usual the surest and the most doubtful are audited
 _PLANNED = 1.05  # share of the budget that the model's estimate may plan to use
 _PESSIMISM = 1.0  # standard deviations of the model's own uncertainty taken off the log-odds
 _FAITH = 3.0  # pseudo wrong answers behind the model's own estimate of what is served wrong
 _KEPT_FREE = 1.6  # standard deviations of the number of wrong answers kept free in the plan
 _NEAR = 0.1  # weight of a label just below the threshold in the correction of the model's estimate
-_PACE = 0.6  # share of the certified head-room spent per horizon
+_PACE = 0.9  # share of the certified head-room spent per horizon
 _HORIZON = 0.2  # of the requests so far
 _RECENT = 800  # requests on which the threshold is chosen
 _EVERY = 20  # requests between two choices
@@ -72,7 +73,7 @@ class Rule:
         self.max_error = max_error
         self.confidence = confidence
         self.slack = min(8.0, max(4.0, 400 * max_error))
-        self._auditing = 1.6 - 0.3 * (self.slack - 4) / 4
+        self._auditing = 2.24 - 0.42 * (self.slack - 4) / 4
         self._lock = threading.Lock()
         self._learned = Learned()
         self._recent: deque[float] = deque(maxlen=_RECENT)
@@ -136,10 +137,16 @@ class Rule:
         if total.served_doubt / UNIT * self._correction + p_wrong > _PLANNED * budget:
             return 1.0
         line = self.line(total.requests + 1)
-        probability = min(1.0, max(_LEAST_AUDITED, self._auditing / math.sqrt(1 + line)))
+        # Where candidates are wrong with probabilities p, audits in proportion to sqrt(p) tell the number of wrong
+        # ones with the least variance for what they cost.
+        usual = (total.served_doubt / UNIT + 0.5) / (total.served + 10)
+        low, high = _WEIGHED
+        weight = min(high, max(low, math.sqrt(p_wrong / usual)))
+        probability = max(_LEAST_AUDITED, weight * self._auditing / math.sqrt(1 + line))
         probability = max(
             probability, 1 / (1 + max(0.0, budget - (total.charge + total.open_charge) / UNIT - total.told))
         )
+        probability = min(1.0, math.ceil(1000 * probability) / 1000)  # so that their evidence can be remembered
         while probability < 1.0 and not affordable(total, probability, line - total.told, self.confidence):
             probability = min(1.0, probability * 1.3)
         return probability
