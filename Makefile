@@ -5,21 +5,34 @@ BIN := .venv/bin
 STAMP := .venv/.up-to-date
 DOCS_STAMP := .venv/.docs-up-to-date
 BENCH_STAMP := .venv/.bench-up-to-date
+# LlamaIndex's clients need openai < 3, so LangChain's tests have an environment of their own: .venv-langchain.
+MAIN := .venv --group llama-index --group demo
+LOCKED := pyproject.toml uv.lock scripts/setup
 
-.PHONY: help setup test lint format demo bench docs clean
+.PHONY: help setup test test-providers lint format demo bench docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## make .venv as the lock file says
+setup: $(STAMP) .venv-langchain/.up-to-date ## make .venv and .venv-langchain as the lock file says
 
-$(STAMP): pyproject.toml uv.lock scripts/setup
-	@scripts/setup
+$(STAMP): $(LOCKED)
+	@scripts/setup $(MAIN)
 	@touch $@
 
-test: $(STAMP) ## run the tests against real servers (PYTEST_ARGS="tests/stores -x")
+# Any other environment is called after its dependency group.
+.venv-%/.up-to-date: $(LOCKED)
+	@scripts/setup .venv-$* --group $*
+	@touch $@
+
+test: setup ## run the tests against real servers (PYTEST_ARGS="tests/stores -x")
 	@scripts/install-redis
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@scripts/test $(PYTEST_ARGS)
+
+test-providers: .venv-providers-langchain/.up-to-date
+test-providers: .venv-providers-llama-index/.up-to-date ## cache models of many providers' packages; no part of `make test`
+	.venv-providers-langchain/bin/python -m pytest tests/providers/test_langchain.py $(PYTEST_ARGS)
+	.venv-providers-llama-index/bin/python -m pytest tests/providers/test_llama_index.py $(PYTEST_ARGS)
 
 lint: $(STAMP) ## check style, format and types
 	$(BIN)/ruff check
@@ -40,13 +53,13 @@ docs: $(DOCS_STAMP) ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(DOCS_STAMP): $(STAMP)
-	@scripts/setup --group docs
+	@scripts/setup $(MAIN) --group docs --inexact
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)
-	@scripts/setup --group bench
+	@scripts/setup $(MAIN) --group bench --group rivals --inexact
 	@touch $@
 
 clean: ## remove all that the other targets made
-	rm -rf .venv .tools site dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .tools site dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find benchmarks examples scripts src tests -name __pycache__ -type d -prune -exec rm -rf {} +

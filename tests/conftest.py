@@ -5,11 +5,27 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from askonce import sources
 from askonce.testing import FakeClock
+from tests.support.environments import NEWEST_OPENAI, runs_here
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Of what the command line names, too, each environment runs its own."""
+    folder = config.invocation_params.dir
+    config.args = [one for one in config.args if runs_here((folder / one.partition("::")[0]).resolve())]
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return None if runs_here(collection_path) else True
+
+
+def pytest_report_header() -> str:
+    return f"environment: {'LangChain, newest openai' if NEWEST_OPENAI else 'LlamaIndex, openai < 3'}"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -15,10 +15,12 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
-from llama_index.llms.openai import OpenAI
 
 from askonce import Cache
 from tests.llama_index.openai_server import OpenAIServer
+
+if TYPE_CHECKING:  # pytest loads this file in the environment without the package too
+    from llama_index.llms.openai import OpenAI
 
 with warnings.catch_warnings(), contextlib.suppress(ImportError):
     # LlamaIndex looks whether LangChain is there, and langchain-community says that it is being sunset.
@@ -37,6 +39,8 @@ def server() -> Iterator[OpenAIServer]:
 
 @pytest_asyncio.fixture
 async def openai(server: OpenAIServer) -> AsyncIterator[OpenAI]:
+    from llama_index.llms.openai import OpenAI
+
     with httpx.Client() as client:
         async with httpx.AsyncClient() as aclient:
             yield OpenAI(

@@ -1,0 +1,25 @@
+"""Which tests run where: LlamaIndex's clients need openai < 3, LangChain's are tested with the newest.
+
+``make test`` runs pytest in both environments, with the same arguments; each passes over what the other runs.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+NEWEST_OPENAI = int(version("openai").partition(".")[0]) >= 3
+
+TESTS = Path(__file__).parents[1]
+_LANGCHAIN = TESTS / "langchain"
+_CLIENTS = [TESTS / "prefix" / f"test_{name}.py" for name in ("against_providers", "mend", "provider")]
+"""Of the providers' own clients: of either version."""
+
+
+def runs_here(path: Path) -> bool:
+    """Whether the tests of a file, or some tests of a folder, are to be run in this environment."""
+    if path.is_relative_to(TESTS / "providers"):
+        return True  # each file of it has an environment of its own; `make test-providers` names them
+    if not NEWEST_OPENAI:
+        return not path.is_relative_to(_LANGCHAIN)
+    return any(path.is_relative_to(one) or one.is_relative_to(path) for one in (_LANGCHAIN, *_CLIENTS))
