@@ -1,10 +1,9 @@
 """How long GPTCache's hit takes among many questions: the rival of ``benchmarks.semantic cache``.
 
-    python -m venv /tmp/gptcache && /tmp/gptcache/bin/pip install gptcache faiss-cpu sqlalchemy
-    /tmp/gptcache/bin/python benchmarks/gptcache_hit.py [--count 100000] [--data ../shared/data]
+    make bench BENCH=gptcache_hit ARGS="[--count 100000] [--data ../shared/data]"
 
-Its way of a hit with faiss and SQLite, as its documentation sets it up; the embeddings are known beforehand. It
-runs with its own packages, so this file imports nothing of askonce.
+Its way of a hit with faiss and SQLite, as its documentation sets it up; the embeddings are known beforehand. The
+file imports nothing of askonce.
 """
 
 from __future__ import annotations
