@@ -405,17 +405,17 @@ class Distant(MemoryStore):
         await asyncio.sleep(self._pause(keys))
         return super().get_many(namespace, keys)
 
-    def put(self, namespace: str, records: Sequence[Any], *args: Any) -> int:
+    def put(self, namespace: str, records: Sequence[Record], *args: Any) -> int:
         time.sleep(self._pause(records))
         return super().put(namespace, records, *args)
 
-    async def aput(self, namespace: str, records: Sequence[Any], *args: Any) -> int:
+    async def aput(self, namespace: str, records: Sequence[Record], *args: Any) -> int:
         await asyncio.sleep(self._pause(records))
         return super().put(namespace, records, *args)
 
 
 class Counting(Embeddings):
-    """Vectors of a usual size."""
+    """Counts the texts that it is given."""
 
     def __init__(self) -> None:
         self.model = "counting"
@@ -423,7 +423,7 @@ class Counting(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         self._texts += len(texts)
-        return [[0.5] * 256 for _ in texts]
+        return [[0.5] * 16 for _ in texts]
 
     def embed_query(self, text: str) -> list[float]:
         return self.embed_documents([text])[0]
