@@ -6,7 +6,8 @@ import itertools
 import json
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,12 @@ def observed(
 # -- mends ---------------------------------------------------------------------------------------------------------
 
 
-def plans_are_made() -> None:
-    """Wait for what makes plans beside the requests."""
-    for thread in threading.enumerate():
+@contextmanager
+def planned() -> Iterator[None]:
+    """Wait for the threads that a request started to make plans."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("askonce"):
             thread.join(5)
 
@@ -89,10 +93,9 @@ def test_a_mend_does_not_make_well_marked_chats_dearer(clock: FakeClock) -> None
                 for earlier in range(turn):
                     said += [HumanMessage(words(150, (chat, earlier))), AIMessage(words(300, (earlier, chat)))]
                 said.append(HumanMessage([{"type": "text", "text": words(150, (chat, turn)), **MARK}]))
-                model.invoke(said)
+                with planned():
+                    model.invoke(said)
                 clock.advance(2)
-                if with_mend:
-                    plans_are_made()
             dollars.append(sum(row.usd for row in provider.ledger))
     assert dollars[1] <= 1.02 * dollars[0]
 
@@ -104,9 +107,9 @@ def test_a_mend_does_not_switch_the_cache_of_a_provider_off(clock: FakeClock) ->
     mend = Mend(clock=clock)
     for number in range(60):
         body = gpt(words(200, number), words(1500, ("question", number)), model="gpt-5.6")
-        sent = mend.sending(body, "openai")
+        with planned():
+            sent = mend.sending(body, "openai")
         clock.advance(2)
-        plans_are_made()
         if sent.get("prompt_cache_options", {}).get("mode") == "explicit":
             assert "prompt_cache_breakpoint" in json.dumps(sent)
 
