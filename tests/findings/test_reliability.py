@@ -474,7 +474,7 @@ def test_a_multiplexer_over_a_sealed_cache_writes_no_embedding_of_a_question(lea
     strategy = Learned(min_quality=0.1, seed=1, embed=embedding, **outcomes)
     models = [FakeListChatModel(responses=["so"]), FakeListChatModel(responses=["so", "no"])]
     with Cache(store, encryption_keys=[KEY]) as cache:
-        model = Multiplexer(models, strategy=strategy, store=cache)
+        model = Multiplexer(models, strategy=strategy, store=cache, costs=(0.001, 0.01))
         for number in range(20):
             model.invoke(f"question {number}")
         model.close()
