@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from askonce.eviction import UNLIMITED, Budget, Policy
+from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.simulate import Trace, upper_bound
 from askonce.stores import Store, open_store
 from askonce.stores.base import Record

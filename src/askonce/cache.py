@@ -1,8 +1,8 @@
 """`Cache`: the face of askonce to adapters, and to applications that look after it.
 
-It knows no framework. An adapter turns a framework's request into a normal form (``askonce.keys``), asks here,
-and turns what it gets back into the framework's answer. The ways to ask stand in ``askonce.asking``, and what
-happens in between in ``askonce.way``.
+It knows no framework. An adapter turns a framework's request into a normal form (``askonce.keys.normal_form``),
+asks here, and turns what it gets back into the framework's answer. The ways to ask stand in
+``askonce.engine.engine``, and what happens in between in ``askonce.engine.flow``.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from askonce.access_log import AccessLog
-from askonce.asking import Asking
-from askonce.codec import Codec
-from askonce.control import Control, check_name, current_control, positive_seconds
-from askonce.entry import Entry, Source, mark_of
+from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
+from askonce.engine.engine import CacheEngine
+from askonce.engine.flow import RequestFlow
+from askonce.engine.request import Request
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Entry, Source, mark_of
 from askonce.errors import ConfigError
-from askonce.eviction import AdmissionName, Budget, Policy, PolicyName, parse_bytes
-from askonce.faces import Awaiting, Inline, run
-from askonce.freshness import Freshness
-from askonce.guard import Down, Guard
-from askonce.keys import Form, Unkeyable, key_of
-from askonce.near import NearTier
-from askonce.request import Request
-from askonce.sources import Found, current_sources, note_retrieval
+from askonce.eviction.policy import AdmissionName, Budget, Policy, PolicyName, parse_bytes
+from askonce.keys.normal_form import NormalForm, Uncacheable, key_of
+from askonce.options import CacheOptions, check_name, current_options, positive_seconds
+from askonce.provenance.retrieval_context import RetrievedDocuments, current_sources, record_retrieval
+from askonce.stats import Stats
+from askonce.storage.access_log import AccessLog
+from askonce.storage.freshness import Freshness
+from askonce.storage.local_cache import LocalCache
 from askonce.stores import Store, default_url, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, Size
-from askonce.telemetry import Stats
-from askonce.way import Way
+from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
-    from askonce.semantic.settings import Semantic
+    from askonce.semantic.config import Semantic
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
 
 
-class Cache(Asking):
+class Cache(CacheEngine):
     """Answers kept in a store.
 
     Args:
@@ -58,11 +58,11 @@ class Cache(Asking):
             ``lec``, whose rule it is, else ``always``.
         access_log: a file to which requests are appended for ``askonce simulate``: digests, sizes, costs and times,
             no text.
-        keep_empty: keep also answers that say nothing.
-        keep_truncated: keep also answers that were cut off by a length limit or a content filter.
-        near_seconds: answers found in the store are held in this process for so long, and served without
+        cache_empty: keep also answers that say nothing.
+        cache_truncated: keep also answers that were cut off by a length limit or a content filter.
+        local_ttl: answers found in the store are held in this process for so long, and served without
             asking the store; other processes' invalidations are seen that much later. 0 for never.
-        near_entries: how many of them are held.
+        local_max_entries: how many of them are held.
         lease_seconds: for how long others wait for a request under way of which only the look-up was seen (through
             LangChain's `set_llm_cache`) and nothing since; 0 to not wait for other processes at all.
         encryption_keys: AES keys of 16, 24 or 32 bytes; the first seals what is kept, all of them open it.
@@ -87,10 +87,10 @@ class Cache(Asking):
         eviction: PolicyName = "gdsf",
         admission: AdmissionName | None = None,
         access_log: str | os.PathLike[str] | None = None,
-        keep_empty: bool = False,
-        keep_truncated: bool = False,
-        near_seconds: float = 0.0,
-        near_entries: int = 1000,
+        cache_empty: bool = False,
+        cache_truncated: bool = False,
+        local_ttl: float = 0.0,
+        local_max_entries: int = 1000,
         lease_seconds: float = 30.0,
         encryption_keys: Sequence[bytes] = (),
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
@@ -99,8 +99,8 @@ class Cache(Asking):
     ) -> None:
         check_name("namespace", namespace)
         positive_seconds("timeout_seconds", timeout_seconds)
-        if near_seconds < 0 or near_entries < 1 or lease_seconds < 0:
-            raise ConfigError("near_seconds and lease_seconds are at least 0, near_entries at least 1")
+        if local_ttl < 0 or local_max_entries < 1 or lease_seconds < 0:
+            raise ConfigError("local_ttl and lease_seconds are at least 0, local_max_entries at least 1")
         if not (store is None or isinstance(store, (str, Store))):
             raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got {store!r}")
         freshness = Freshness(ttl, stale_while_revalidate, stale_if_error)
@@ -118,35 +118,35 @@ class Cache(Asking):
         # Stores of equal URLs are one store; those in memory are each their own.
         self._place = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
         self.namespace = namespace
-        self._own_namespace = Control().namespace(namespace)
-        self._guard = Guard(self.store, timeout_seconds)
-        way = Way(
-            self._guard,
+        self._own_namespace = CacheOptions().namespace(namespace)
+        self._breaker = CircuitBreaker(self.store, timeout_seconds)
+        way = RequestFlow(
+            self._breaker,
             codec=codec,
             freshness=freshness,
             budget=budget,
-            near=NearTier(near_seconds, near_entries) if near_seconds else None,
-            keep_empty=keep_empty,
-            keep_truncated=keep_truncated,
+            near=LocalCache(local_ttl, local_max_entries) if local_ttl else None,
+            cache_empty=cache_empty,
+            cache_truncated=cache_truncated,
             lease_seconds=lease_seconds,
             clock=clock,
             accesses=None if access_log is None else AccessLog(access_log, codec),
             semantic=semantic,
             namespace=self._own_namespace,
         )
-        super().__init__(way, Inline(self._guard), Awaiting(self._guard))
+        super().__init__(way, SyncDriver(self._breaker), AsyncDriver(self._breaker))
         self._told: set[str] = set()
         # Runs at the latest when the interpreter ends, so that no hit is lost.
-        self._finalizer = weakref.finalize(self, _close, self._way, self._guard, owned)
+        self._finalizer = weakref.finalize(self, _close, self._way, self._breaker, owned)
 
     # -- for adapters: naming ----------------------------------------------------------------------------------
 
     def request(
         self,
-        form: Callable[[], Form | bytes],
+        form: Callable[[], NormalForm | bytes],
         *,
         from_sources: bool = True,
-        meaning: Callable[[], Form] | None = None,
+        meaning: Callable[[], NormalForm] | None = None,
     ) -> Request | None:
         """Name a request.
 
@@ -158,34 +158,34 @@ class Cache(Asking):
         Returns:
             ``None`` if it is not to be cached: by wish, or because it cannot be named.
         """
-        wishes = current_control()
-        if wishes.bypass:
+        options = current_options()
+        if options.bypass:
             self._way.counters.add(bypassed=1)
             return None
         try:
             named = form()
             digest = named if isinstance(named, bytes) else named.digest()
-        except Unkeyable as error:
+        except Uncacheable as error:
             self._way.counters.add(bypassed=1)
             self._tell_once("a request is not cached, since it cannot be named", error)
             return None
         namespace = self._namespace_in_force()
         sources = current_sources(self._place) if from_sources else ()
-        return Request(namespace, key_of(namespace, digest), wishes, sources, meaning)
+        return Request(namespace, key_of(namespace, digest), options, sources, meaning)
 
     @property
     def is_semantic(self) -> bool:
         """Whether answers are also found for questions that mean the same."""
         return self._way.semantic is not None
 
-    def note_retrieval(self, source: Source, found: Found | None = None) -> None:
+    def record_retrieval(self, source: Source, found: RetrievedDocuments | None = None) -> None:
         """Note that documents of a corpus in this cache's store were retrieved in the running context.
 
         Args:
             source: which.
             found: what they give to prompts, if it can be told.
         """
-        note_retrieval(source, self._place, found)
+        record_retrieval(source, self._place, found)
 
     def _tell_once(self, what: str, why: Exception) -> None:
         """Warn of something that will happen with each request of a kind, but not each time."""
@@ -196,31 +196,31 @@ class Cache(Asking):
             self._told.add(told)
 
     def _namespace_in_force(self) -> str:
-        wishes = current_control()
-        return wishes.namespace(self.namespace) if wishes.tenants else self._own_namespace
+        options = current_options()
+        return options.namespace(self.namespace) if options.tenants else self._own_namespace
 
     # -- for applications --------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """What was hit, missed and saved in this process, and what the namespace in force holds."""
-        return run(self._stats(self._inline))
+        return run(self._stats(self._sync_driver))
 
     async def astats(self) -> Stats:
         """Asynchronous `stats`."""
         return await self._stats(self._awaiting)
 
-    async def _stats(self, face: Inline) -> Stats:
+    async def _stats(self, driver: SyncDriver) -> Stats:
         try:
-            size: Size | None = await face.call("size", self._namespace_in_force())
-        except Down:
+            size: Size | None = await driver.call("size", self._namespace_in_force())
+        except StoreDown:
             size = None
-        breaker, semantic = self._guard.breaker, self._way.semantic
+        health, semantic = self._breaker.health, self._way.semantic
         counted: dict[str, Any] = self._way.counters.snapshot() | {
-            "errors": breaker.errors,
+            "errors": health.errors,
             "entries": None if size is None else size.entries,
             "size_bytes": None if size is None else size.size_bytes,
-            "store": "down" if size is None or breaker.state == "open" else "up",
-            "semantic": semantic and await semantic.stats(face, self._namespace_in_force()),
+            "store": "down" if size is None or health.state == "open" else "up",
+            "semantic": semantic and await semantic.stats(driver, self._namespace_in_force()),
         }
         return Stats(**counted)
 
@@ -301,7 +301,7 @@ class Cache(Asking):
         namespace, key = told or self._namespace_in_force(), bytes.fromhex(mark["entry"])
         keys = [key]
         data = self.store.get(namespace, key)
-        entry = None if data is None else self._way.keeping.usable(namespace, key, data)
+        entry = None if data is None else self._way.storage.usable(namespace, key, data)
         if entry is not None and entry.meaning is not None and entry.meaning.answer:
             keys.append(entry.meaning.answer)
         self._drop_near()
@@ -323,14 +323,14 @@ class Cache(Asking):
         """
         namespace = self._namespace_in_force()
         for key, data in self.store.scan(namespace):
-            if (entry := self._way.keeping.usable(namespace, key, data)) is not None:
+            if (entry := self._way.storage.usable(namespace, key, data)) is not None:
                 yield entry
 
     async def aentries(self) -> AsyncIterator[Entry]:
         """Asynchronous `entries`."""
         namespace = self._namespace_in_force()
         async for key, data in self.store.ascan(namespace):
-            if (entry := self._way.keeping.usable(namespace, key, data)) is not None:
+            if (entry := self._way.storage.usable(namespace, key, data)) is not None:
                 yield entry
 
     def _forget_question(self, namespace: str, key: bytes) -> None:
@@ -342,10 +342,10 @@ class Cache(Asking):
             self._way.semantic.clear(self._namespace_in_force())
 
     def _drop_near(self) -> None:
-        if self._way.keeping.near is not None:
-            self._way.keeping.near.clear()
+        if self._way.storage.near is not None:
+            self._way.storage.near.clear()
 
-    def settle(self, seconds: float = 10.0) -> bool:
+    def flush(self, seconds: float = 10.0) -> bool:
         """Wait until what runs in the background is done: hits are counted, fresh answers judged and learned from.
 
         Args:
@@ -355,7 +355,7 @@ class Cache(Asking):
             whether all is done.
         """
         self._way.hits.flush()
-        return self._way.semantic is None or self._way.semantic.settle(seconds)
+        return self._way.semantic is None or self._way.semantic.flush(seconds)
 
     def close(self) -> None:
         """Flush hits, and close the store if this cache opened it."""
@@ -369,7 +369,7 @@ class Cache(Asking):
             task.cancel()
         await asyncio.to_thread(self._way.close)
         if self._finalizer.detach() is not None and self._owned is not None:
-            self._guard.close()
+            self._breaker.close()
             await self._owned.aclose()
 
     def __enter__(self) -> Cache:
@@ -389,10 +389,10 @@ class Cache(Asking):
         await self.aclose()
 
 
-def _close(way: Way, guard: Guard, owned: Store | None) -> None:
+def _close(way: RequestFlow, breaker: CircuitBreaker, owned: Store | None) -> None:
     way.close()
     if owned is not None:
-        guard.close()  # first, or a call that is still under way would open the store again
+        breaker.close()  # first, or a call that is still under way would open the store again
         owned.close()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from askonce.errors import ConfigError
-from askonce.eviction import AdmissionName, Budget, Policy, parse_bytes
+from askonce.eviction.policy import AdmissionName, Budget, Policy, parse_bytes
 from askonce.simulate.bound import upper_bound
 from askonce.simulate.log import Trace, read_log
 from askonce.simulate.replay import replay

@@ -17,7 +17,7 @@ logger = logging.getLogger("askonce")
 # scheme -> (module, class in it, the extra that its client library is in)
 _SCHEMES: dict[str, tuple[str, str, str]] = {
     "memory": ("askonce.stores.memory", "MemoryStore", ""),
-    "sqlite": ("askonce.stores.sqlite", "SQLiteStore", ""),
+    "sqlite": ("askonce.stores.sqlite.store", "SQLiteStore", ""),
     "redis": ("askonce.stores.redis", "RedisStore", "redis"),
     "rediss": ("askonce.stores.redis", "RedisStore", "redis"),
     "unix": ("askonce.stores.redis", "RedisStore", "redis"),

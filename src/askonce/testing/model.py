@@ -1,6 +1,6 @@
 """What one namespace of a store must hold, computed the obvious way.
 
-Written from the docstrings of ``askonce.stores.base`` and ``askonce.eviction`` and from nothing else: every
+Written from the docstrings of ``askonce.stores.base`` and ``askonce.eviction.policy`` and from nothing else: every
 operation looks at every record. ``StoreConformance`` compares stores with it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from askonce.eviction import NEVER, Budget, Policy
+from askonce.eviction.policy import NEVER, Budget, Policy
 from askonce.stores.base import Clock, Record, Size
 
 

@@ -1,0 +1,113 @@
+"""A log of what was asked for: no text, only digests, sizes, costs and times. ``askonce simulate`` replays it.
+
+A record has 48 bytes, little-endian: format (1 byte), hit (1), 2 unused, size of the stored value in bytes (4),
+seconds since the epoch (8, a double), cost in dollars as eviction weighs it (8, a double), a digest of the
+namespace (8), and the beginning of the request's key (16), which is a digest too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from collections import deque
+from hashlib import blake2b
+from pathlib import Path
+
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Entry
+
+logger = logging.getLogger("askonce")
+
+FORMAT = 1
+RECORD = struct.Struct("<BBxxIdd8s16s")
+ROTATE_BYTES = 256_000_000
+"""A log that has grown so large is renamed to ``….1``, in place of the one before: 5 million requests each."""
+
+_REMEMBERED_SIZES = 100_000
+
+
+def namespace_digest(namespace: str) -> bytes:
+    """What stands for a namespace in a log."""
+    return blake2b(namespace.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+class AccessLog:
+    """Collects accesses in memory, and appends them to a file that only its owner can read.
+
+    Several processes may append to one file. One that cannot be written is told of once; the cache goes on.
+
+    Args:
+        path: the file; its folder is created.
+        codec: how large an answer is when it is stored.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], codec: Codec) -> None:
+        self._path = Path(path)
+        self._codec = codec
+        self._told = False
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._waiting: deque[tuple[float, bool, str, bytes, Entry | int, float]] = deque()
+        self._sizes: dict[bytes, int] = {}
+
+    def add(self, now: float, namespace: str, key: bytes, what: Entry | int, cost: float) -> None:
+        """Note an access.
+
+        Args:
+            now: seconds since the epoch.
+            namespace: where the answer is kept.
+            key: its name there.
+            what: the answer that was found; or the size in bytes of one that was made and is to be stored.
+            cost: what making it costs, in dollars.
+        """
+        if self._pid != os.getpid():  # what waited is the parent's to write
+            self._start_afresh()
+        self._waiting.append((now, not isinstance(what, int), namespace, key, what, cost))
+
+    def flush(self) -> None:
+        """Append what was collected to the file."""
+        records = []
+        while self._waiting:
+            try:
+                now, hit, namespace, key, what, cost = self._waiting.popleft()
+            except IndexError:  # another thread flushes too
+                break
+            size_bytes = self._size(namespace, key, what)
+            digest = namespace_digest(namespace)
+            records.append(RECORD.pack(FORMAT, hit, min(size_bytes, 0xFFFFFFFF), now, cost, digest, key[:16]))
+        if records:
+            try:
+                self._append(b"".join(records))
+                self._told = False
+            except OSError as error:
+                if not self._told:
+                    logger.warning("askonce: the access log %s cannot be written: %s", self._path, error)
+                self._told = True
+
+    def _size(self, namespace: str, key: bytes, what: Entry | int) -> int:
+        if isinstance(what, int):
+            size_bytes = what
+        elif (known := self._sizes.get(key)) is not None:
+            return known
+        else:
+            size_bytes = len(self._codec.encode(what, bound_to=key + namespace.encode()))
+        if len(self._sizes) >= _REMEMBERED_SIZES:
+            self._sizes.clear()
+        self._sizes[key] = size_bytes
+        return size_bytes
+
+    def _append(self, data: bytes) -> None:
+        # Opened anew each time: another process may have renamed it.
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            if os.fstat(file).st_size >= ROTATE_BYTES:
+                os.replace(self._path, f"{self._path}.1")
+                os.close(file)
+                file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            os.write(file, data)
+        finally:
+            os.close(file)
