@@ -28,7 +28,7 @@ def key_of(query: int) -> bytes:
 
 def budget(policy: Policy, capacity: int) -> Budget:
     """The paper's rule: a newcomer is kept only if it is worth more than what would have to go."""
-    return Budget(max_entries=capacity, policy=policy, admission="worth")
+    return Budget(max_entries=capacity, policy=policy, admission="cost")
 
 
 def offline(load: Workload, policy: Policy, costs: Floats) -> npt.NDArray[np.bool_]:

@@ -105,7 +105,7 @@ class Cache(CacheEngine):
             raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got {store!r}")
         freshness = Freshness(ttl, stale_while_revalidate, stale_if_error)
         policy = _policy(eviction)
-        admission = admission or ("worth" if policy is Policy.LEC else "always")
+        admission = admission or ("cost" if policy is Policy.LEC else "always")
         budget = Budget(parse_bytes(max_bytes), max_entries, policy, admission)
         codec = Codec(encryption_keys)
         owned = (

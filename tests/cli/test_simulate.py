@@ -43,7 +43,7 @@ def test_it_prints_json(log: Path) -> None:
     report = json.loads(done.stdout)
     assert report["unit"] == "entries"
     assert [bound["size"] for bound in report["bounds"]] == [5, 20]
-    assert {point["policy"] for point in report["points"]} == {"gdsf", "gdsf+worth", "lec", "lfu", "lru"}
+    assert {point["policy"] for point in report["points"]} == {"gdsf", "gdsf+cost", "lec", "lfu", "lru"}
 
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def zipf(requests: int, keys: int, seed: int, alpha: float = 0.9) -> Trace:
 @pytest.mark.parametrize("ttl", [None, 300.0])
 @pytest.mark.parametrize(
     ("policy", "admission"),
-    [*((policy, "always") for policy in Policy), (Policy.GDSF, "worth"), (Policy.LEC, "worth")],
+    [*((policy, "always") for policy in Policy), (Policy.GDSF, "cost"), (Policy.LEC, "cost")],
 )
 def test_a_replay_is_what_the_store_does(policy: Policy, admission: AdmissionName, ttl: float | None) -> None:
     trace = zipf(6000, 800, 5)
@@ -82,7 +82,7 @@ def test_the_bound_is_the_optimum_where_sizes_are_equal(seed: int) -> None:
 
 
 def test_no_setting_exceeds_the_bound_and_the_best_is_named() -> None:
-    report = simulate(zipf(4000, 500, 2), policies=["gdsf", "gdsf+worth", "lec", "lfu", "lru"], ttls=[None, 900.0])
+    report = simulate(zipf(4000, 500, 2), policies=["gdsf", "gdsf+cost", "lec", "lfu", "lru"], ttls=[None, 900.0])
     bounds = {bound.size: bound for bound in report.bounds}
     assert len(bounds) == 9
     assert len(report.points) == 9 * 5 * 2
@@ -94,7 +94,7 @@ def test_no_setting_exceeds_the_bound_and_the_best_is_named() -> None:
     assert all(
         point.saved_share < 0.95 * most or point.size >= report.best.size for point in report.points
     )  # nothing smaller is good enough
-    assert report.best.policy in ("gdsf", "gdsf+worth", "lec")
+    assert report.best.policy in ("gdsf", "gdsf+cost", "lec")
 
 
 def test_a_sample_tells_what_the_whole_would() -> None:

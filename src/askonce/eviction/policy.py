@@ -47,7 +47,7 @@ from typing import Literal
 from askonce.errors import ConfigError
 
 PolicyName = Literal["gdsf", "lec", "lfu", "lru", "ttl"]
-AdmissionName = Literal["always", "worth"]
+AdmissionName = Literal["always", "cost"]
 
 NEVER = 1e15
 """The priority base of an entry without expiry under ``ttl``: later than any date in seconds."""
@@ -121,9 +121,9 @@ class Budget:
     admission: AdmissionName = "always"
 
     def __post_init__(self) -> None:
-        if self.admission not in ("always", "worth"):
+        if self.admission not in ("always", "cost"):
             raise ConfigError(f"admission is 'always' or 'worth'; got {self.admission!r}")
-        if self.admission == "worth" and self.policy is Policy.LRU:
+        if self.admission == "cost" and self.policy is Policy.LRU:
             raise ConfigError("admission='worth' means nothing under lru, to which the newest is worth most")
         for name, limit in (("max_bytes", self.max_bytes), ("max_entries", self.max_entries)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit <= 0):
@@ -142,7 +142,7 @@ class Budget:
     @property
     def selects(self) -> bool:
         """Whether a newcomer must be worth more than what it would push out."""
-        return self.admission == "worth"
+        return self.admission == "cost"
 
     def share(self, parts: int) -> Budget:
         """This budget divided over ``parts`` equal shards (at least one entry and one byte each)."""

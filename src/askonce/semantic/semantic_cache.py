@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from askonce.concurrency.background import Background
+from askonce.concurrency.background import BackgroundWorker
 from askonce.concurrency.drivers import SyncDriver
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Match, SemanticEntry
@@ -118,8 +118,8 @@ class SemanticCache:
         elif self._server is not None:
             self._questions = ServerQueryIndex(self._server)
         self._learning = Learning(self._rule, self._questions, self._judge, self._get, self._keep)
-        self._in_step = Background("askonce-sharing", self._sharing.step, _SHARE_EVERY_SECONDS)
-        self._learner = Background("askonce-learning", self._learning.step)
+        self._in_step = BackgroundWorker("askonce-sharing", self._sharing.step, _SHARE_EVERY_SECONDS)
+        self._learner = BackgroundWorker("askonce-learning", self._learning.step)
         self._matches: OrderedDict[bytes, Decision] = OrderedDict()
         self._pid = os.getpid()
 

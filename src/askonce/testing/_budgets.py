@@ -132,7 +132,7 @@ class BudgetTests(StoreFixtures):
     def test_a_newcomer_is_stored_only_if_it_is_worth_it(self, store: StoreDriver, space: str) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
-        budget = Budget(max_bytes=4, policy=Policy.LEC, admission="worth")
+        budget = Budget(max_bytes=4, policy=Policy.LEC, admission="cost")
         held = [Record(b"a", b"v", weight=1), Record(b"b", b"v", weight=5), Record(b"c", b"vv", weight=9)]
         assert store.put(space, held, budget) == 0
         refused = [Record(b"as much", b"v", weight=1), Record(b"large", b"vv", weight=4)]
@@ -147,7 +147,7 @@ class BudgetTests(StoreFixtures):
     def test_newcomers_that_are_refused_age_what_is_held(self, store: StoreDriver, space: str) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
-        budget = Budget(max_entries=2, admission="worth")
+        budget = Budget(max_entries=2, admission="cost")
         store.put(space, [Record(b"a", b"v", weight=10), Record(b"b", b"v", weight=10)], budget)
         tries = 0
         while store.get(space, b"a") is not None:
@@ -189,7 +189,7 @@ class BudgetTests(StoreFixtures):
 
     @pytest.mark.parametrize(
         ("policy", "admission"),
-        [*((policy, "always") for policy in Policy), (Policy.GDSF, "worth"), (Policy.LEC, "worth")],
+        [*((policy, "always") for policy in Policy), (Policy.GDSF, "cost"), (Policy.LEC, "cost")],
     )
     def test_random_traces_leave_what_the_model_says(
         self, store: StoreDriver, clock: FakeClock, policy: Policy, admission: AdmissionName

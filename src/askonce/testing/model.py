@@ -53,7 +53,7 @@ class StoreModel:
         for record in records:
             self.delete([record.key])
             if budget.max_bytes is None or len(record.value) <= budget.max_bytes:
-                if budget.admission == "worth" and not self._worth_it(record, budget):
+                if budget.admission == "cost" and not self._worth_it(record, budget):
                     evicted += 1
                     continue
                 evicted += self._evict(budget, entries=1, size_bytes=len(record.value))
