@@ -3,8 +3,9 @@
     python -m benchmarks.hit_path             # a table
     python -m benchmarks.hit_path --calls     # every call, indented by depth
 
-Counted with ``sys.setprofile`` on an unchanged model, SQLite, after two hits that warm up: Python functions whose
-code lies in ``src/askonce``. A coroutine or generator counts each time it is resumed, comprehensions and lambdas too.
+Counted with ``sys.setprofile`` on an unchanged model, SQLite, after three hits that warm up: functions whose
+code lies in ``src/askonce``. A coroutine or generator counts each time it is resumed, comprehensions and lambdas
+too.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # it loads numpy
 
 
 class Settings(TypedDict, total=False):
-    """The keyword arguments of `askonce.Cache`, and of everything that makes one (``**settings: Unpack[Settings]``).
+    """The keyword arguments of `askonce.Cache`, and of everything that makes one (``**settings:
+    Unpack[Settings]``).
 
     Attributes:
         namespace: keeps these answers apart from all others in the store.
