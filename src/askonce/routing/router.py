@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from askonce.cache import Cache
+from askonce.cache import Cache, shared_cache
 from askonce.errors import ConfigError
 from askonce.routing.features import numpy
 from askonce.routing.policy import Policy
@@ -24,7 +24,6 @@ from askonce.routing.stats import RoutingStats
 from askonce.routing.steps import Run
 from askonce.routing.strategies import Learned, Strategy, check_strategy
 from askonce.routing.types import Bill, ModelResponse, RoutingRequest, Step
-from askonce.sharing import shared_cache
 from askonce.storage.entries import USD_PER_SECOND
 from askonce.stores.base import Store
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from askonce.concurrency.background import BackgroundWorker
 from askonce.concurrency.drivers import SyncDriver
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Entry, Match, SemanticEntry
+from askonce.entries.entry import Entry, Match, Place, SemanticEntry
 from askonce.errors import StoreUnavailable
 from askonce.estimators.float16 import Vector, to_bytes
 from askonce.keys.normal_form import NormalForm
@@ -89,8 +89,8 @@ class SemanticCache:
         codec: Codec,
         namespace: str,
         clock: Clock,
-        read: Callable[[str, bytes, bytes], Entry | None],
-        keep: Callable[[str, bytes, Entry], int],
+        read: Callable[[Place, bytes], Entry | None],
+        keep: Callable[[Place, Entry], int],
     ) -> None:
         self._settings, self._breaker, self._clock = settings, breaker, clock
         self._read, self._keep = read, keep
@@ -117,7 +117,7 @@ class SemanticCache:
             self._questions = LocalQueryIndex(index, self._sharing, self._clock)
         elif self._server is not None:
             self._questions = ServerQueryIndex(self._server)
-        self._learning = Learning(self._rule, self._questions, self._judge, self._get, self._keep)
+        self._learning = Learning(self._rule, self._questions, self._judge, self._get, self._replace)
         self._in_step = BackgroundWorker("askonce-sharing", self._sharing.step, _SHARE_EVERY_SECONDS)
         self._learner = BackgroundWorker("askonce-learning", self._learning.step)
         self._matches: OrderedDict[bytes, Decision] = OrderedDict()
@@ -251,12 +251,15 @@ class SemanticCache:
         self._notice_fork()
         self._questions.clear(namespace)
 
+    def _replace(self, namespace: str, key: bytes, entry: Entry) -> int:
+        return self._keep(Place(namespace, key), entry)
+
     def _get(self, namespace: str, key: bytes) -> Entry | None:
         data = self._breaker.call(self._breaker.store.get, namespace, key)
-        return None if data is None else self._read(namespace, key, data)
+        return None if data is None else self._read(Place(namespace, key), data)
 
     def _read_known(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
-        entry = self._read(namespace, key, data)
+        entry = self._read(Place(namespace, key), data)
         if entry is None or entry.meaning is None or entry.meaning.embedder != self._embedder.identity:
             return None
         return entry
