@@ -42,9 +42,7 @@ class Claims:
         return await driver.wait_for(self._flights, flight)
 
     async def resolve(self, driver: SyncDriver, flight: Flight, entry: Entry | None) -> None:
-        """End a flight: give its answer to those who wait, or ``None`` if there is none, and give the lease
-        back.
-        """
+        """End a flight: give its answer, or ``None``, to those who wait, and give the lease back."""
         self._flights.resolve(flight, entry)
         await self._leases.give_back(driver, flight)
 
