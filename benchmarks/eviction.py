@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from askonce.eviction import UNLIMITED, Budget, Policy
+from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.simulate import Trace, upper_bound
 from askonce.stores import Store, open_store
 from askonce.stores.base import Record
@@ -301,7 +301,7 @@ def compared(requests: int) -> str:
             )
         )
         agreement.append([load.name, *(f"{ours[policy]} ({theirs[policy]})" for policy in ours), f"{off:.2%}"])
-        worth = through(memory(), load.trace, Budget(load.budget_bytes, None, Policy.GDSF, "worth"))
+        worth = through(memory(), load.trace, Budget(load.budget_bytes, None, Policy.GDSF, "cost"))
         bound = optimum(load)
         more = [simulated(algorithm, load) for algorithm in ("Sieve", "S3FIFO", "WTinyLFU")]
         shards = through(Sharded(), load.trace, Budget(load.budget_bytes, None, Policy.GDSF))

@@ -32,7 +32,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from askonce import Cache
-from askonce.eviction import UNLIMITED
+from askonce.eviction.policy import UNLIMITED
 from askonce.langchain import AskOnceCache
 from askonce.stores.base import Record
 from benchmarks.measure import Claim, Ratio, Series, markdown, one_by_one
@@ -156,7 +156,7 @@ def lookups(rounds: int, size: int, directory: str, redis_url: str) -> tuple[dic
         "langchain-community RedisCache": open_cache("community-redis", redis_url),
         "langchain-core InMemoryCache": memory,
     }
-    near = AskOnceCache(Cache("memory://", near_seconds=3600, near_entries=100_000))
+    near = AskOnceCache(Cache("memory://", local_ttl=3600, local_max_entries=100_000))
     names = [*caches, "askonce, near tier", "floor: sqlite3 SELECT", "floor: redis-py GET"]
     series = {name: Series(name) for name in names}
     for number in range(rounds):

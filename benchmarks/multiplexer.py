@@ -32,9 +32,9 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from askonce.routing import Cascade, Confidence, Learned, Strategy
-from askonce.routing.asked import Asked, Told
-from askonce.routing.following import Following, follow
 from askonce.routing.router import Router
+from askonce.routing.runner import Following, follow
+from askonce.routing.types import ModelResponse, RoutingRequest
 from askonce.stores.memory import MemoryStore
 from benchmarks.measure import markdown
 
@@ -146,10 +146,10 @@ def play(stream: Stream, strategy: Strategy) -> Outcome:
     for at, text in enumerate(stream.texts):
         answers = (str(stream.small[at]), str(stream.large[at]))
 
-        def ask(index: int, answers: tuple[str, str] = answers, at: int = at) -> Told:
-            return Told(answers[index], response=stream.sure[at])
+        def ask(index: int, answers: tuple[str, str] = answers, at: int = at) -> ModelResponse:
+            return ModelResponse(answers[index], response=stream.sure[at])
 
-        following = Following(router.course(Asked(text, len(text)), vectors[at]))
+        following = Following(router.course(RoutingRequest(text, len(text)), vectors[at]))
         follow(following, ask)
         assert following.mark is not None
         said = answers[following.mark["model"] == "large"]

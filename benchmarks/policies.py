@@ -11,8 +11,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from askonce.semantic.rule import Rule
-from askonce.semantic.values import Known, Neighbour
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.types import IndexedQuery, Neighbour
 from benchmarks.streams import Searched, Stream
 
 EARLY = 500
@@ -43,7 +43,12 @@ class Outcome:
 
 
 def ours(
-    stream: Stream, rule: Rule, seed: int, *, depth: int = 2, on_keep: Callable[[Known, int], object] | None = None
+    stream: Stream,
+    rule: Rule,
+    seed: int,
+    *,
+    depth: int = 2,
+    on_keep: Callable[[IndexedQuery, int], object] | None = None,
 ) -> Outcome:
     """Our rule with a judge that is right.
 
@@ -55,7 +60,7 @@ def ours(
         on_keep: is called with each question that is kept, and its place in the pool.
     """
     searched, coins = Searched(stream.pool, len(stream.order)), random.Random(seed)
-    known: list[Known] = []
+    known: list[IndexedQuery] = []
     labels: dict[bytes, int] = {}
     aliases: dict[bytes, int] = {}
     hits = wrong = 0
@@ -89,7 +94,7 @@ def ours(
             answer = answer or key
             labels.setdefault(answer, right_label)
             aliases[answer] = aliases.get(answer, 0) + 1
-            known.append(Known(key, answer, "", b"", stream.pool.texts[question]))
+            known.append(IndexedQuery(key, answer, "", b"", stream.pool.texts[question]))
             searched.add(question)
             if on_keep is not None:
                 on_keep(known[-1], question)

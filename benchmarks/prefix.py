@@ -39,13 +39,13 @@ from pathlib import Path
 
 import msgspec
 
-from askonce.prefix.chain import Chain, Segment
-from askonce.prefix.diagnosis import diagnose
-from askonce.prefix.history import History, Sent
-from askonce.prefix.plan import input_price, plan, rules_of_others
-from askonce.prefix.replay import key_of, marked, replayed
-from askonce.prefix.rules import Level, Lifetime, Rule, rule_for
-from askonce.prefix.statistics import Mark, statistics_of
+from askonce.prefix.optimize.plan import input_price, plan, rules_of_others
+from askonce.prefix.optimize.replay import key_of, marked, replayed
+from askonce.prefix.optimize.statistics import Mark, statistics_of
+from askonce.prefix.requests.chain import Chain, Segment
+from askonce.prefix.requests.rules import Level, Lifetime, Rule, rule_for
+from askonce.prefix.tracking.diagnosis import diagnose
+from askonce.prefix.tracking.history import History, Sent
 from benchmarks.measure import Ratio, markdown
 
 FILE = "mooncake_conversation.jsonl.gz"
@@ -60,7 +60,7 @@ MODELS = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptParts:
     """One request of the trace."""
 
     at: float
@@ -69,7 +69,7 @@ class Asked:
     goes_on: bool
 
 
-def trace() -> list[Asked]:
+def trace() -> list[PromptParts]:
     """The requests in the order of their times."""
     folder = Path(os.environ.get("ASKONCE_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not (folder / FILE).exists():
@@ -80,12 +80,14 @@ def trace() -> list[Asked]:
     asked = []
     for row in rows:
         ids = tuple(row["hash_ids"])
-        asked.append(Asked(row["timestamp"] / 1000, row["input_length"], ids, len(ids) > 1 and ids[1] in known))
+        asked.append(
+            PromptParts(row["timestamp"] / 1000, row["input_length"], ids, len(ids) > 1 and ids[1] in known)
+        )
         known.update(ids)
     return asked
 
 
-def chains(asked: Iterable[Asked], provider: str, model: str, *, whole: bool) -> list[Sent]:
+def chains(asked: Iterable[PromptParts], provider: str, model: str, *, whole: bool) -> list[Sent]:
     """The requests as chains.
 
     Args:
@@ -119,7 +121,7 @@ def chains(asked: Iterable[Asked], provider: str, model: str, *, whole: bool) ->
 # -- found -----------------------------------------------------------------------------------------------------
 
 
-def bound(asked: Iterable[Asked], minimum: int, lifetime: float) -> int:
+def bound(asked: Iterable[PromptParts], minimum: int, lifetime: float) -> int:
     """The tokens that can be read: the leading blocks that were sent within the lifetime, by their ids alone."""
     last: dict[int, float] = {}
     found = 0
@@ -159,7 +161,7 @@ def rule_with(minimum: int, idle_seconds: float) -> Rule:
     )
 
 
-def shown_found(asked: Sequence[Asked], runs: int) -> bool:
+def shown_found(asked: Sequence[PromptParts], runs: int) -> bool:
     sent = chains(asked, "openai", "gpt-5", whole=False)
     blocks = sum(len(one.blocks) for one in asked)
     tokens = sum(one.tokens for one in asked)
@@ -248,7 +250,7 @@ def paid(
     )
 
 
-def costs(asked: Sequence[Asked], provider: str, model: str, share: float) -> tuple[dict[str, float], str]:
+def costs(asked: Sequence[PromptParts], provider: str, model: str, share: float) -> tuple[dict[str, float], str]:
     """Dollars for the requests behind the share from which the plan is made, by rule of marking; and the plan."""
     rule = rule_for(provider, model)
     price = input_price(model)
@@ -270,7 +272,7 @@ def costs(asked: Sequence[Asked], provider: str, model: str, share: float) -> tu
     return {name: price * number for name, number in tokens.items()}, made.explain()
 
 
-def shown_money(asked: Sequence[Asked], shares: Sequence[float]) -> bool:
+def shown_money(asked: Sequence[PromptParts], shares: Sequence[float]) -> bool:
     right = True
     for provider, model in MODELS:
         several = [costs(asked, provider, model, share) for share in shares]

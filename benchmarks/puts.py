@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from tempfile import TemporaryDirectory
 
-from askonce.eviction import Budget
+from askonce.eviction.policy import Budget
 from askonce.stores import Store, open_store
 from askonce.stores.base import Record
 from benchmarks.measure import Claim, Series, markdown

@@ -31,9 +31,9 @@ from threadpoolctl import threadpool_limits
 from usearch.index import Index
 
 from askonce import Cache, Corpus, additions
-from askonce.changes import Changes
-from askonce.entry import Source
+from askonce.entries.entry import Source
 from askonce.langchain import CachedRetriever
+from askonce.provenance.changes import Changes
 from askonce.stores.base import LogPage
 from benchmarks.measure import Claim, Series, markdown, one_by_one
 from examples.minilm import MiniLM

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from askonce.semantic.rule import Rule
-from askonce.semantic.values import Known, Neighbour
-from askonce.semantic.words import STOP_WORDS, read
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.words import STOP_WORDS, read
+from askonce.semantic.types import IndexedQuery, Neighbour
 from benchmarks import policies, streams
 from benchmarks.measure import markdown
 from benchmarks.policies import Outcome
@@ -168,7 +168,7 @@ def guards(pairs: int) -> list[Row]:
         stream = streams.stream(name, SEED)
         rule = Rule(0.01)
         aliases: dict[bytes, int] = {}
-        kept: list[tuple[Known, int]] = []
+        kept: list[tuple[IndexedQuery, int]] = []
         policies.ours(stream, rule, SEED, on_keep=lambda *one, kept=kept: kept.append(one))
         for known, _ in kept:
             aliases[known.answer] = aliases.get(known.answer, 0) + 1
@@ -217,7 +217,9 @@ def cpu(calls: int) -> list[Row]:
     def neighbours(number: int) -> list[Neighbour]:
         said = texts[calls + 10 * number : calls + 10 * number + 10]
         return [
-            Neighbour(Known(bytes(32), (place // 2).to_bytes(32, "big"), "", b"", text), 0.95 - 0.01 * place, 2)
+            Neighbour(
+                IndexedQuery(bytes(32), (place // 2).to_bytes(32, "big"), "", b"", text), 0.95 - 0.01 * place, 2
+            )
             for place, text in enumerate(said)
         ]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from askonce import Cache, Semantic
-from askonce.entry import Answer, Hit
-from askonce.keys import Form
-from askonce.semantic.index import Index
-from askonce.semantic.rule import Rule
-from askonce.semantic.values import Comparison, Known
+from askonce.entries.entry import Answer, Hit
+from askonce.keys.normal_form import NormalForm
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.index.index import Index
+from askonce.semantic.types import Comparison, IndexedQuery
 from benchmarks import streams
 
 ASKED = 3000
@@ -36,7 +36,7 @@ def among(count: int) -> list[Row]:
         place = number % len(texts)
         vector = vectors[place] + noise.normal(0, 0.01, vectors.shape[1]).astype(np.float32)
         key = number.to_bytes(32, "big")
-        known = Known(key, (number // 3).to_bytes(32, "big"), "", bytes(16), texts[place])
+        known = IndexedQuery(key, (number // 3).to_bytes(32, "big"), "", bytes(16), texts[place])
         index.add(known, vector / np.linalg.norm(vector))
     chance = random.Random(2)
     searching, deciding, both = [], [], []
@@ -70,9 +70,9 @@ def through(count: int) -> list[Row]:
     )
     asked = [pool.texts[place] for place in stream.order[:count]]
 
-    def form(text: str) -> Form:
+    def form(text: str) -> NormalForm:
         messages = [{"role": "user", "content": text}]
-        return Form({"version": 1, "kind": "chat", "model": {"model": "small"}, "messages": messages})
+        return NormalForm({"version": 1, "kind": "chat", "model": {"model": "small"}, "messages": messages})
 
     def equal(comparison: Comparison) -> bool:
         return comparison.fresh_answer == comparison.known_answer
@@ -97,7 +97,7 @@ def through(count: int) -> list[Row]:
                     wrong += found.entry.payload.decode() != model(text)
                 else:
                     times["a request that the model answers at once"].append(took)
-                cache.settle()
+                cache.flush()
             spent = (time.process_time() - before) / count
             stats = cache.stats().semantic
     hits = len(times["a semantic hit"])

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from askonce.codec import Codec
-from askonce.semantic import snapshot
-from askonce.semantic.index import Index
-from askonce.semantic.values import Known
-from askonce.semantic.vectors import Vectors
+from askonce.entries.codec import Codec
+from askonce.semantic.index import snapshot
+from askonce.semantic.index.index import Index
+from askonce.semantic.index.vectors import Vectors
+from askonce.semantic.types import IndexedQuery
 from benchmarks.measure import Claim, Ratio, markdown
 
 ROUNDS, SEARCHES = 10, 500
@@ -53,9 +53,9 @@ def questions(count: int) -> np.ndarray:
     return made
 
 
-def known(number: int, partition: bytes = BIG) -> Known:
+def known(number: int, partition: bytes = BIG) -> IndexedQuery:
     key = number.to_bytes(4) * 8
-    return Known(key, key, "default", partition, f"What is the answer to the question with number {number}?")
+    return IndexedQuery(key, key, "default", partition, f"What is the answer to the question with number {number}?")
 
 
 def timed(call: Callable[[], object], clock: Callable[[], float] = time.thread_time) -> float:

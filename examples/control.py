@@ -3,7 +3,7 @@
 from langchain_core.language_models import BaseChatModel
 from offline_langchain import OfflineChatModel
 
-from askonce import Cache, control
+from askonce import Cache, cache_options
 from askonce.langchain import cached
 
 
@@ -15,19 +15,19 @@ def ask(model: BaseChatModel, what: str) -> None:
 
 with Cache("memory://", ttl=3600) as cache:  # answers are used for an hour
     model = cached(OfflineChatModel(delay=0.1), cache)
-    with control(tags=["prices"]):
+    with cache_options(tags=["prices"]):
         ask(model, "first")
     ask(model, "again")
-    with control(ttl=60):
+    with cache_options(ttl=60):
         ask(model, "ttl=60, no older than a minute")
-    with control(bypass=True):
+    with cache_options(bypass=True):
         ask(model, "bypass=True, as if without a cache")
-    with control(refresh=True, tags=["prices"]):
+    with cache_options(refresh=True, tags=["prices"]):
         ask(model, "refresh=True, made anew and kept")
-    with control(namespace="tenant-7"):
+    with cache_options(namespace="tenant-7"):
         ask(model, 'namespace="tenant-7", its first')
         ask(model, 'namespace="tenant-7", again')
     print(f"the prices change: {cache.invalidate('prices')} answer with the tag is invalidated")
     ask(model, "after that")
-    with control(namespace="tenant-7"):
+    with cache_options(namespace="tenant-7"):
         ask(model, "tenant-7 keeps its own answers")

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from askonce.prefix.chain import chain_of
-from askonce.prefix.history import History, Sent
-from askonce.prefix.rules import rule_for
+from askonce.prefix.requests.chain import chain_of
+from askonce.prefix.requests.rules import rule_for
+from askonce.prefix.tracking.history import History, Sent
 
 
 class Handler(BaseHTTPRequestHandler):

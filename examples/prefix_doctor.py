@@ -18,11 +18,11 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import StructuredTool
 from offline_anthropic import OfflineAnthropic
 
-from askonce.entry import Usage
+from askonce.costs.pricing import cost_usd
+from askonce.entries.entry import Usage
 from askonce.langchain import PrefixMiddleware, PrefixTracker
-from askonce.prefix import Mend
-from askonce.prefix.aggregates import Sums
-from askonce.pricing import cost_usd
+from askonce.prefix import PrefixOptimizer
+from askonce.prefix.tracking.aggregates import Sums
 
 MODEL = "claude-opus-4-8"
 HANDBOOK = "\n".join(f"Rule {number}: people of group {number * 7} go before others." for number in range(1, 150))
@@ -66,7 +66,7 @@ def agent(faults: set[str], middleware: list[Any]) -> tuple[Any, str]:
     return create_agent(model, tools, system_prompt=prompt, middleware=middleware), moved
 
 
-def day(title: str, faults: set[str], mend: Mend | None) -> float:
+def day(title: str, faults: set[str], mend: PrefixOptimizer | None) -> float:
     """Twenty questions: what they cost in dollars, and what the tracker says of it."""
     tracker = PrefixTracker(keep_text=True, clock=clock)
     first = PrefixMiddleware(mend) if mend else AnthropicPromptCachingMiddleware()
@@ -97,9 +97,9 @@ def price(row: Sums) -> float:
 
 
 before = day("As it is, with LangChain's own marks", {"clock", "id"}, None)
-day("Mended: the tools are sorted", {"clock", "id"}, Mend(clock=clock))
-day("The clock moved to the question, as proposed", {"id"}, Mend(clock=clock))
-mend = Mend(clock=clock)
+day("Mended: the tools are sorted", {"clock", "id"}, PrefixOptimizer(clock=clock))
+day("The clock moved to the question, as proposed", {"id"}, PrefixOptimizer(clock=clock))
+mend = PrefixOptimizer(clock=clock)
 after = day("The random id moved there as well", set(), mend)
 for plan in mend.plans().values():
     print(f"\n{plan.explain()}")

@@ -72,7 +72,7 @@ for number, (question, matter) in zip(range(1, 1001), questions(), strict=False)
             f"The first one served, after {number} requests:\n  asked:   {question}\n  matched: {mark['question']}"
         )
         print(f"  similarity {mark['similarity']}, right with probability {mark['probability']}")
-    cache.settle()  # an application need not wait until each answer was judged
+    cache.flush()  # an application need not wait until each answer was judged
     if number % 200 == 0:
         print(f"{number:5} requests, {hits} answered from the cache, {wrong} wrongly")
 

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from askonce import Cache
-from askonce.entry import Answer, Usage
-from askonce.keys import Form
+from askonce.entries.entry import Answer, Usage
+from askonce.keys.normal_form import NormalForm
 from askonce.simulate import draw, simulate
 
 folder = Path(tempfile.mkdtemp())
@@ -17,7 +17,7 @@ log, dice = folder / "accesses.log", random.Random(1)
 with Cache("memory://", access_log=log) as cache:
     for _ in range(5000):
         number = min(int(dice.paretovariate(0.5)), 3000)  # some questions come often, many once
-        request = cache.request(lambda: Form({"question": number}))  # noqa: B023
+        request = cache.request(lambda: NormalForm({"question": number}))  # noqa: B023
         assert request is not None
         written = random.Random(number).randrange(50, 800)
         usage = Usage(input_tokens=1000, output_tokens=written)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from askonce import sources
+from askonce.provenance import retrieval_context as sources
 from askonce.testing import FakeClock
 from tests.support.environments import NEWEST_OPENAI, runs_here
 
@@ -38,7 +38,7 @@ def clock() -> FakeClock:
 def no_trail() -> Iterator[None]:
     """What one test retrieves is no source of what the next one answers: they run in one context."""
     yield
-    sources._trail.set(None)
+    sources._retrieval_context.set(None)
 
 
 @pytest.fixture(autouse=True, scope="module")

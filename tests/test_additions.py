@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askonce import Cache, ConfigError
-from askonce.additions import ADDED, Additions, event, near, similarity, vectors
-from askonce.changes import Changes
-from askonce.corpus import Corpus
-from askonce.entry import Near, Source
+from askonce.entries.entry import Near, Source
+from askonce.provenance.additions import ADDED, Additions, event, near, similarity, vectors
+from askonce.provenance.changes import Changes
+from askonce.retrieval.corpus import Corpus
 from askonce.stores.base import LogPage
 from askonce.stores.memory import MemoryStore
 

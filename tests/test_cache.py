@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from askonce import Cache, ConfigError, StoreUnavailable, control
-from askonce.entry import Answer, Hit, Miss, Usage
-from askonce.eviction import parse_bytes
-from askonce.keys import Form, Unkeyable
-from askonce.request import Request
+from askonce import Cache, ConfigError, StoreUnavailable, cache_options
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Hit, Miss, Usage
+from askonce.eviction.policy import parse_bytes
+from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.sharing import shared_cache
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
@@ -37,7 +37,7 @@ class Asker:
         self.fails: Callable[[int], bool] = lambda call: False
 
     def request(self, question: str) -> Request:
-        request = self.cache.request(lambda: Form({"question": question}))
+        request = self.cache.request(lambda: NormalForm({"question": question}))
         assert request is not None
         return request
 
@@ -133,7 +133,7 @@ def test_who_asks_for_the_last_minutes_answer_is_not_given_an_older_one(
     app = both()
     app.ask()
     clock.advance(61)
-    with control(ttl=60):
+    with cache_options(ttl=60):
         assert app.ask() == "why?!"
         assert app.ask() == "exact: why?!"
 
@@ -181,7 +181,7 @@ def test_errors_are_not_kept(both: Callable[..., Both]) -> None:
     assert app.ask() == "why?!"
 
 
-@pytest.mark.parametrize(("question", "option"), [("", "keep_empty"), ("…", "keep_truncated")])
+@pytest.mark.parametrize(("question", "option"), [("", "cache_empty"), ("…", "cache_truncated")])
 def test_empty_and_truncated_answers_are_kept_only_if_asked(
     both: Callable[..., Both], question: str, option: str
 ) -> None:
@@ -228,14 +228,14 @@ def test_a_corrupt_entry_is_a_miss_and_is_made_anew(both: Callable[..., Both], s
 
 def test_bypass_neither_looks_up_nor_keeps(store: MemoryStore) -> None:
     cache = Cache(store)
-    with control(bypass=True):
+    with cache_options(bypass=True):
         assert cache.request(lambda: pytest.fail("named although bypassed")) is None
     assert cache.stats().bypassed == 1
 
 
 def test_a_request_that_cannot_be_named_is_not_cached(store: MemoryStore) -> None:
-    def form() -> Form:
-        raise Unkeyable("no meaning")
+    def form() -> NormalForm:
+        raise Uncacheable("no meaning")
 
     assert Cache(store).request(form) is None
 
@@ -243,7 +243,7 @@ def test_a_request_that_cannot_be_named_is_not_cached(store: MemoryStore) -> Non
 def test_refresh_asks_again_and_keeps_the_new_answer(both: Callable[..., Both]) -> None:
     app = both()
     app.ask()
-    with control(refresh=True):
+    with cache_options(refresh=True):
         assert app.ask() == "why?!"
     assert app.ask() == "exact: why?!"
     assert app.asker.calls == 2
@@ -251,7 +251,7 @@ def test_refresh_asks_again_and_keeps_the_new_answer(both: Callable[..., Both]) 
 
 def test_answers_fall_with_their_tag(both: Callable[..., Both]) -> None:
     app = both()
-    with control(tags=["prices"]), control(tags=["shop", "prices"]):
+    with cache_options(tags=["prices"]), cache_options(tags=["shop", "prices"]):
         app.ask("how much?")
     app.ask("why?")
     assert app.asker.cache.invalidate("prices") == 1
@@ -262,10 +262,10 @@ def test_answers_fall_with_their_tag(both: Callable[..., Both]) -> None:
 def test_tenants_share_nothing(both: Callable[..., Both]) -> None:
     app = both(namespace="shop")
     app.ask()
-    with control(namespace="tenant-7"):
+    with cache_options(namespace="tenant-7"):
         assert app.ask() == "why?!"
         assert app.ask() == "exact: why?!"
-        with control(namespace="inner"):
+        with cache_options(namespace="inner"):
             assert app.ask() == "why?!"
         app.asker.cache.clear()
         assert app.ask() == "why?!"
@@ -277,7 +277,7 @@ def test_namespaces_that_look_alike_are_apart(store: MemoryStore) -> None:
         asker = Asker(Cache(store, namespace=namespace))
         if not tenants:
             return asker.ask("q")
-        with control(namespace=tenants[0]):
+        with cache_options(namespace=tenants[0]):
             return asker.ask("q")
 
     assert [ask("a"), ask("a/b"), ask("a", "b"), ask("a%2Fb")] == ["q!"] * 4
@@ -285,9 +285,9 @@ def test_namespaces_that_look_alike_are_apart(store: MemoryStore) -> None:
 
 def test_wishes_end_with_their_block_also_when_it_fails() -> None:
     cache = Cache("memory://")
-    with pytest.raises(KeyError), control(bypass=True):
+    with pytest.raises(KeyError), cache_options(bypass=True):
         raise KeyError
-    assert cache.request(lambda: Form({})) is not None
+    assert cache.request(lambda: NormalForm({})) is not None
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_wishes_end_with_their_block_also_when_it_fails() -> None:
      {"namespace": ""}, {"namespace": 7}, {"namespace": "\ud800"}],
 )  # fmt: skip
 def test_a_wish_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError), control(**wrong):
+    with pytest.raises(ConfigError), cache_options(**wrong):
         pass
 
 
@@ -394,7 +394,7 @@ def leased(store: MemoryStore) -> int:
 
 
 def test_a_lease_is_renewed_while_the_call_runs(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("askonce.way.LEASE_SECONDS", 0.2)
+    monkeypatch.setattr("askonce.engine.flow.LEASE_SECONDS", 0.2)
     store._clock = time.time
     one, other = Asker(Cache(store)), Asker(Cache(store))
     one.delay = 1.0
@@ -407,7 +407,7 @@ def test_a_lease_is_renewed_while_the_call_runs(store: MemoryStore, monkeypatch:
 
 
 def test_a_lease_is_given_back_also_when_the_store_failed_to_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("askonce.way.LEASE_SECONDS", 0.4)
+    monkeypatch.setattr("askonce.engine.flow.LEASE_SECONDS", 0.4)
 
     class Once(MemoryStore):
         failed = False
@@ -435,7 +435,7 @@ def test_a_look_up_that_came_to_nothing_holds_no_lease_when_its_cache_is_closed(
 async def test_a_task_that_failed_holds_no_lease_for_long(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("askonce.way.LEASE_SECONDS", 0.4)
+    monkeypatch.setattr("askonce.engine.flow.LEASE_SECONDS", 0.4)
     asker = Asker(Cache(store))
     await asyncio.create_task(asker.cache.alookup(asker.request("q")))
     await asyncio.sleep(0.3)
@@ -663,12 +663,12 @@ async def test_a_stale_answer_stands_in_after_nothing_but_none_was_streamed(
 
 
 async def test_answers_can_be_listed_and_forgotten_one_by_one(store: MemoryStore, clock: FakeClock) -> None:
-    asker = Asker(Cache(store, clock=clock, ttl=60, stale_if_error=60, near_seconds=60))
+    asker = Asker(Cache(store, clock=clock, ttl=60, stale_if_error=60, local_ttl=60))
     asker.ask("old")
     clock.advance(61)
     for question in ("a", "b", "c"):
         asker.ask(question)
-    with control(namespace="other"):
+    with cache_options(namespace="other"):
         asker.ask("elsewhere")
     assert asker.cache.forget(asker.request("a"))
     assert not asker.cache.forget(asker.request("a"))
@@ -694,7 +694,7 @@ def test_a_stream_that_finds_a_stale_answer_makes_it_anew_or_gives_it_if_the_mod
 def test_nobody_waits_for_a_stream_whose_reader_has_gone_away(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("askonce.flight._IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("askonce.concurrency.singleflight._IDLE_SECONDS", 0.2)
     streamer = Streamer(Cache(store))
     held = streamer.chunks("question")
     next(held)
@@ -738,7 +738,7 @@ class Failing(MemoryStore):
 def test_when_the_store_fails_calls_go_to_the_model_and_one_line_tells(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("askonce.guard._FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("askonce.stores.circuit_breaker._FIRST_PAUSE_SECONDS", 0.05)
     store = Failing()
     asker = Asker(Cache(store))
     store.failing = True
@@ -757,9 +757,9 @@ def test_when_the_store_fails_calls_go_to_the_model_and_one_line_tells(
 
 
 def test_calls_that_fail_together_open_the_breaker_once() -> None:
-    from askonce.guard import Breaker
+    from askonce.stores.circuit_breaker import StoreHealth
 
-    breaker = Breaker("test")
+    breaker = StoreHealth("test")
     began = time.monotonic()
     for _ in range(50):
         breaker.failed(StoreUnavailable("down"), began)
@@ -815,12 +815,12 @@ def test_an_error_that_is_the_stores_own_fault_does_not_break_a_call_either(
 
 
 def test_invalidation_does_not_pretend_to_have_worked() -> None:
-    class Down(MemoryStore):
+    class StoreDown(MemoryStore):
         def delete_tag(self, namespace: str, tag: str) -> int:
             raise StoreUnavailable("down")
 
     with pytest.raises(StoreUnavailable):
-        Cache(Down()).invalidate("prices")
+        Cache(StoreDown()).invalidate("prices")
 
 
 # -- settings ------------------------------------------------------------------------------------------------------
@@ -828,7 +828,7 @@ def test_invalidation_does_not_pretend_to_have_worked() -> None:
 
 def test_the_near_tier_spares_the_store_for_a_while(clock: FakeClock) -> None:
     store = Failing(clock=clock)
-    asker = Asker(Cache(store, clock=clock, near_seconds=5))
+    asker = Asker(Cache(store, clock=clock, local_ttl=5))
     asker.ask("why?")
     asked = store.asked
     assert asker.ask("why?") == "exact: why?!"
@@ -902,7 +902,7 @@ def test_entries_are_sealed_on_request(store: MemoryStore) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"ttl": 0}, {"max_bytes": "many"}, {"max_bytes": 0}, {"max_entries": -1}, {"eviction": "best"},
-     {"namespace": ""}, {"near_seconds": -1}, {"stale_if_error": -1}, {"encryption_keys": [b"x"]},
+     {"namespace": ""}, {"local_ttl": -1}, {"stale_if_error": -1}, {"encryption_keys": [b"x"]},
      {"ttl": "3600"}, {"ttl": True}, {"namespace": 7}, {"encryption_keys": ["k" * 32]}, {"max_entries": 1.5},
      {"encryption_keys": b"k" * 32}, {"timeout_seconds": -1}, {"store": ""}, {"store": Path("x.db")}],
 )  # fmt: skip

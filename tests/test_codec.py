@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askonce.codec import Codec
-from askonce.entry import Entry, Usage
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Entry, Usage
 from askonce.errors import CodecError, ConfigError
 
 entries = st.builds(

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from askonce import control
-from askonce.control import current_control
+from askonce import cache_options
 from askonce.errors import ConfigError
+from askonce.options import current_options
 
 
 def named() -> tuple[str | None, str | None, bool]:
-    wishes = current_control()
-    return wishes.question, wishes.context, wishes.semantic
+    options = current_options()
+    return options.question, options.context, options.semantic
 
 
 def test_an_inner_block_names_its_own_question_and_leaves_the_rest() -> None:
     assert named() == (None, None, True)
-    with control(question="How?", context="Cards are free.", semantic=False):
+    with cache_options(question="How?", context="Cards are free.", semantic=False):
         assert named() == ("How?", "Cards are free.", False)
-        with control(question="Why?"):
+        with cache_options(question="Why?"):
             assert named() == ("Why?", "Cards are free.", False)
-            with control(context="Codes are sent.", semantic=True):
+            with cache_options(context="Codes are sent.", semantic=True):
                 assert named() == ("Why?", "Codes are sent.", True)
         assert named() == ("How?", "Cards are free.", False)
     assert named() == (None, None, True)
@@ -31,9 +31,9 @@ def test_an_inner_block_names_its_own_question_and_leaves_the_rest() -> None:
 
 async def test_blocks_of_tasks_stay_apart() -> None:
     async def ask(question: str) -> str | None:
-        with control(question=question):
+        with cache_options(question=question):
             await asyncio.sleep(0)
-            return current_control().question
+            return current_options().question
 
     assert await asyncio.gather(ask("How?"), ask("Why?")) == ["How?", "Why?"]
     assert named() == (None, None, True)
@@ -53,4 +53,4 @@ async def test_blocks_of_tasks_stay_apart() -> None:
 )
 def test_wrong_wishes_are_refused_at_once(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        control(**wrong)
+        cache_options(**wrong)

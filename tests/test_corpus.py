@@ -8,12 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askonce import Cache, ConfigError
-from askonce.additions import ADDED
-from askonce.changes import ANYTHING, Changes, changed
-from askonce.corpus import Corpus
-from askonce.entry import Answer, Hit, Source
-from askonce.keys import Form
-from askonce.sources import begin_trail, current_sources, end_trail, note_retrieval
+from askonce.entries.entry import Answer, Hit, Source
+from askonce.keys.normal_form import NormalForm
+from askonce.provenance.additions import ADDED
+from askonce.provenance.changes import ANYTHING, Changes, changed
+from askonce.provenance.retrieval_context import (
+    begin_retrieval_context,
+    current_sources,
+    end_retrieval_context,
+    record_retrieval,
+)
+from askonce.retrieval.corpus import Corpus
 from askonce.stores.base import LogPage
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
@@ -129,17 +134,17 @@ class Library:
             source = Source(self.corpus.log, position, ids, whole=True)
             return Answer(",".join(ids).encode(), sources=(source,))
 
-        request = self.cache.request(lambda: Form({"find": question}), from_sources=False)
+        request = self.cache.request(lambda: NormalForm({"find": question}), from_sources=False)
         assert request is not None
         found = self.cache.answer(request, look, pack)
         if isinstance(found, Hit):
-            self.cache.note_retrieval(found.entry.sources[0])
+            self.cache.record_retrieval(found.entry.sources[0])
             return tuple(filter(None, found.entry.payload.decode().split(",")))
-        self.cache.note_retrieval(Source(self.corpus.log, position, found))
+        self.cache.record_retrieval(Source(self.corpus.log, position, found))
         return found
 
     def answer(self, question: str) -> str:
-        request = self.cache.request(lambda: Form({"answer": question}))
+        request = self.cache.request(lambda: NormalForm({"answer": question}))
         assert request is not None
         found = self.cache.answer(request, lambda: "fresh", lambda text: Answer(text.encode()))
         return "kept" if isinstance(found, Hit) else found
@@ -236,47 +241,47 @@ def fresh(test):  # type: ignore[no-untyped-def]
 
 @fresh
 def test_documents_reach_the_answer_that_comes_next() -> None:
-    note_retrieval(part(1, "a", "b"), "s")
-    note_retrieval(part(2, "b", "c"), "s")
-    note_retrieval(part(1, "d"), "s")
+    record_retrieval(part(1, "a", "b"), "s")
+    record_retrieval(part(2, "b", "c"), "s")
+    record_retrieval(part(1, "d"), "s")
     # Each as of its own position: had they the oldest, a change of "c" at 2 would concern what was found after it.
     assert current_sources("s") == (Source("c", 1, ("a", "b", "d")), Source("c", 2, ("b", "c")))
 
 
 @fresh
 def test_outside_a_run_a_retrieval_after_an_answer_begins_anew() -> None:
-    note_retrieval(part(1, "a"), "s")
+    record_retrieval(part(1, "a"), "s")
     assert ids() == ["a"] == ids()
-    note_retrieval(part(1, "b"), "s")
+    record_retrieval(part(1, "b"), "s")
     assert ids() == ["b"]
 
 
 @fresh
 def test_within_a_run_documents_add_up_through_threads_and_contexts() -> None:
-    assert begin_trail() is not None
-    assert begin_trail() is None
+    assert begin_retrieval_context() is not None
+    assert begin_retrieval_context() is None
     with ThreadPoolExecutor(1) as threads:
-        threads.submit(contextvars.copy_context().run, note_retrieval, part(1, "a"), "s").result()
+        threads.submit(contextvars.copy_context().run, record_retrieval, part(1, "a"), "s").result()
     assert ids() == ["a"]
-    contextvars.copy_context().run(note_retrieval, part(1, "b"), "s")
+    contextvars.copy_context().run(record_retrieval, part(1, "b"), "s")
     assert ids() == ["a", "b"]
-    end_trail()
+    end_retrieval_context()
     assert ids() == []
 
 
 @fresh
 def test_an_answer_in_a_run_is_made_from_what_was_retrieved_before_it() -> None:
-    note_retrieval(part(1, "a"), "s")
-    begin_trail()
-    note_retrieval(part(1, "b"), "s")
+    record_retrieval(part(1, "a"), "s")
+    begin_retrieval_context()
+    record_retrieval(part(1, "b"), "s")
     assert ids() == ["a", "b"]
-    end_trail()
-    begin_trail()
+    end_retrieval_context()
+    begin_retrieval_context()
     assert ids() == ["a"]  # it may speak of what came before
-    note_retrieval(part(1, "c"), "s")
+    record_retrieval(part(1, "c"), "s")
     assert ids() == ["c"]
-    end_trail()
-    note_retrieval(part(1, "d"), "s")
+    end_retrieval_context()
+    record_retrieval(part(1, "d"), "s")
     assert ids() == ["d"]
 
 
@@ -284,20 +289,20 @@ def test_an_answer_in_a_run_is_made_from_what_was_retrieved_before_it() -> None:
 def test_what_a_run_only_retrieved_reaches_the_answer_after_it() -> None:
     for question in ("a", "b"):
         for one in (question, question.upper()):
-            begin_trail()
-            note_retrieval(part(1, one), "s")
-            end_trail()
+            begin_retrieval_context()
+            record_retrieval(part(1, one), "s")
+            end_retrieval_context()
         assert ids() == [question, question.upper()]
 
 
 @fresh
 def test_a_run_that_ends_in_another_context_has_ended() -> None:
-    trail = begin_trail()
-    note_retrieval(part(1, "a"), "s")
-    contextvars.Context().run(end_trail, trail)
+    trail = begin_retrieval_context()
+    record_retrieval(part(1, "a"), "s")
+    contextvars.Context().run(end_retrieval_context, trail)
     assert ids() == ["a"]
-    assert begin_trail() is not None
-    note_retrieval(part(1, "b"), "s")
+    assert begin_retrieval_context() is not None
+    record_retrieval(part(1, "b"), "s")
     assert ids() == ["b"]
 
 
@@ -314,26 +319,26 @@ def test_naming_what_is_made_from_no_documents_is_no_answer() -> None:
 
 @fresh
 def test_what_a_run_found_is_there_for_an_answer_that_is_still_being_made() -> None:
-    trail = begin_trail()
-    note_retrieval(part(1, "a"), "s")
+    trail = begin_retrieval_context()
+    record_retrieval(part(1, "a"), "s")
     assert ids() == ["a"]
-    end_trail(trail, answering=True)
+    end_retrieval_context(trail, answering=True)
     assert ids() == ["a"]
-    note_retrieval(part(1, "b"), "s")
+    record_retrieval(part(1, "b"), "s")
     assert ids() == ["b"]
 
 
 @fresh
 def test_answers_in_another_store_know_nothing_of_a_corpus_that_it_cannot_follow() -> None:
-    note_retrieval(part(1, "a"), "s")
+    record_retrieval(part(1, "a"), "s")
     assert current_sources("another") == ()
     assert ids() == ["a"]
 
 
 @fresh
 def test_a_trail_does_not_grow_for_ever() -> None:
-    begin_trail()
+    begin_retrieval_context()
     for number in range(50):
-        note_retrieval(part(number, *(f"{number}-{n}" for n in range(100))), "s")
+        record_retrieval(part(number, *(f"{number}-{n}" for n in range(100))), "s")
     assert len(ids()) == 1000
     assert ids()[-1] == "49-99"

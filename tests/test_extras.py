@@ -29,8 +29,8 @@ def run(code: str, blocked: list[str]) -> str:
 def test_without_any_extra_answers_are_cached_on_sqlite(tmp_path: object) -> None:
     code = f"""
 from askonce import Cache
-from askonce.entry import Answer, Hit, Usage
-from askonce.keys import Form
+from askonce.entries.entry import Answer, Hit, Usage
+from askonce.keys.normal_form import Form
 with Cache("sqlite:///{tmp_path}/cache.db") as cache:
     for _ in range(2):
         request = cache.request(lambda: Form({{"q": 1}}))

@@ -8,10 +8,10 @@ from hashlib import blake2b
 import pytest
 
 from askonce import Cache
-from askonce.entry import Answer, Hit, Usage
+from askonce.entries.entry import Answer, Hit, Usage
 from askonce.errors import ConfigError
-from askonce.frequency import FrequencySketch
-from askonce.keys import Form
+from askonce.eviction.frequency import FrequencySketch
+from askonce.keys.normal_form import NormalForm
 from askonce.stores.memory import MemoryStore
 
 
@@ -54,7 +54,7 @@ def test_a_scan_does_not_wash_out_what_is_asked_often(eviction: str) -> None:
             for number in range(2500):
                 popular = dice.random() < 0.5
                 question = dice.randrange(50) if popular else 1000 + number
-                request = cache.request(lambda: Form({"question": question}))  # noqa: B023
+                request = cache.request(lambda: NormalForm({"question": question}))  # noqa: B023
                 assert request is not None
                 found = cache.answer(request, lambda: b"answer", pack)
                 cache._way.hits.flush()
@@ -62,11 +62,11 @@ def test_a_scan_does_not_wash_out_what_is_asked_often(eviction: str) -> None:
                 asked += popular
         return hits / asked
 
-    assert hit_rate("worth") > hit_rate("always") + 0.05
+    assert hit_rate("cost") > hit_rate("always") + 0.05
 
 
 def test_lru_has_no_use_for_admission_by_worth() -> None:
     with pytest.raises(ConfigError, match="newest is worth most"):
-        Cache("memory://", eviction="lru", admission="worth")
+        Cache("memory://", eviction="lru", admission="cost")
     with pytest.raises(ConfigError, match="'always' or 'worth'"):
         Cache("memory://", admission="often")  # type: ignore[arg-type]

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_serializer
 
-from askonce.keys import (
-    Form,
-    Unkeyable,
+from askonce.keys.normal_form import (
+    NormalForm,
+    Uncacheable,
     encode,
     is_credential,
     key_of,
@@ -36,7 +36,7 @@ data = st.recursive(
 
 
 def digest(value: object) -> bytes:
-    return Form({"value": plain(value)}).digest()
+    return NormalForm({"value": plain(value)}).digest()
 
 
 def shuffled(value: object) -> object:
@@ -116,17 +116,17 @@ def test_schemas_models_and_enumerations_count_by_what_they_say() -> None:
 
 
 def test_what_has_no_stable_meaning_is_refused() -> None:
-    with pytest.raises(Unkeyable, match="object"):
+    with pytest.raises(Uncacheable, match="object"):
         plain({"callback": object()})
-    with pytest.raises(Unkeyable):
+    with pytest.raises(Uncacheable):
         plain(lambda: None)
-    with pytest.raises(Unkeyable):
-        Form({"value": "\ud800"}).digest()
+    with pytest.raises(Uncacheable):
+        NormalForm({"value": "\ud800"}).digest()
 
 
 def test_a_namespace_is_part_of_the_key() -> None:
-    form = Form({"x": 1}).digest()
-    assert len({key_of("a", form), key_of("b", form), key_of("a", Form({"x": 2}).digest())}) == 3
+    form = NormalForm({"x": 1}).digest()
+    assert len({key_of("a", form), key_of("b", form), key_of("a", NormalForm({"x": 2}).digest())}) == 3
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_an_object_whose_own_code_fails_has_no_key() -> None:
         def refuse(self, value: object) -> object:
             raise ValueError(f"not {value}")
 
-    with pytest.raises(Unkeyable, match=r"Holder cannot be written as plain data: PydanticSerializationError$"):
+    with pytest.raises(Uncacheable, match=r"Holder cannot be written as plain data: PydanticSerializationError$"):
         plain(Holder(function="what the user wrote"))
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from askonce.keys import Unkeyable
-from askonce.messages import Conversation
+from askonce.keys.messages import Conversation
+from askonce.keys.normal_form import Uncacheable
 
 PIXEL = b"\x89PNG not really"
 ENCODED = base64.b64encode(PIXEL).decode()
@@ -192,5 +192,5 @@ def test_a_tool_result_within_the_content_is_linked_too() -> None:
 
 
 def test_a_block_without_a_meaning_is_refused() -> None:
-    with pytest.raises(Unkeyable):
+    with pytest.raises(Uncacheable):
         user([object()])

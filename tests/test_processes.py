@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from askonce import Cache
-from askonce.entry import Answer, Hit
-from askonce.keys import Form
+from askonce.entries.entry import Answer, Hit
+from askonce.keys.normal_form import NormalForm
 from tests.support import servers
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -29,7 +29,7 @@ def ask(url: str, calls: str, seconds: float, lease_seconds: float = 30.0) -> st
         return "because"
 
     with Cache(url, lease_seconds=lease_seconds, timeout_seconds=5) as cache:
-        request = cache.request(lambda: Form({"question": "why?"}))
+        request = cache.request(lambda: NormalForm({"question": "why?"}))
         assert request is not None
         found = cache.answer(request, model, lambda text: Answer(text.encode()))
         return found.entry.payload.decode() if isinstance(found, Hit) else found
@@ -39,7 +39,7 @@ def hit_and_wait(url: str, done: str) -> None:
     """Ask one question fifty times, say so, and do not end."""
     cache = Cache(url, timeout_seconds=5)
     for _ in range(50):
-        request = cache.request(lambda: Form({"question": "why?"}))
+        request = cache.request(lambda: NormalForm({"question": "why?"}))
         assert request is not None
         cache.answer(request, lambda: b"because", Answer)
     Path(done).touch()

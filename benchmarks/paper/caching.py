@@ -13,8 +13,8 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-from askonce.eviction import Budget, Policy
-from askonce.frequency import FrequencySketch
+from askonce.eviction.frequency import FrequencySketch
+from askonce.eviction.policy import Budget, Policy
 from askonce.stores.base import Record
 from askonce.stores.memory import MemoryStore
 from benchmarks.paper.requests import Floats, Workload
@@ -28,7 +28,7 @@ def key_of(query: int) -> bytes:
 
 def budget(policy: Policy, capacity: int) -> Budget:
     """The paper's rule: a newcomer is kept only if it is worth more than what would have to go."""
-    return Budget(max_entries=capacity, policy=policy, admission="worth")
+    return Budget(max_entries=capacity, policy=policy, admission="cost")
 
 
 def offline(load: Workload, policy: Policy, costs: Floats) -> npt.NDArray[np.bool_]:
@@ -65,7 +65,7 @@ class Online:
         self._budget = budget(self.policy, self.capacity)
 
     def look_up(self, key: bytes) -> bool:
-        """Whether an answer is kept. Hits are collected, as by ``askonce.hits``."""
+        """Whether an answer is kept. Hits are collected, as by ``askonce.storage.hit_buffer``."""
         if self.store.get(SPACE, key) is None:
             return False
         self.hits[key] = self.hits.get(key, 0) + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from askonce.eviction import Policy
+from askonce.eviction.policy import Policy
 from benchmarks.paper import caching
 from benchmarks.paper.published import ROWS, Row
 from benchmarks.paper.requests import figure, workload

@@ -1,8 +1,6 @@
 """askonce: LangChain and LlamaIndex applications never pay twice for the same answer."""
 
 from askonce.cache import Cache
-from askonce.control import control
-from askonce.corpus import Corpus
 from askonce.errors import (
     AskOnceError,
     CodecError,
@@ -12,9 +10,11 @@ from askonce.errors import (
     StoreError,
     StoreUnavailable,
 )
-from askonce.semantic.settings import Semantic
+from askonce.options import cache_options
+from askonce.retrieval.corpus import Corpus
+from askonce.semantic.config import Semantic
+from askonce.stats import Stats
 from askonce.stores import Store, open_store
-from askonce.telemetry import Stats
 
 __all__ = [
     "AskOnceError",
@@ -29,7 +29,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailable",
-    "control",
+    "cache_options",
     "open_store",
 ]
 __version__ = "0.1.0"

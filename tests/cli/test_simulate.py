@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from askonce import Cache
-from askonce.entry import Answer
-from askonce.keys import Form
+from askonce.entries.entry import Answer
+from askonce.keys.normal_form import NormalForm
 
 
 def askonce(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +23,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log = tmp_path_factory.mktemp("log") / "accesses.log"
     with Cache("memory://", access_log=log) as cache:
         for number in range(300):
-            request = cache.request(lambda: Form({"question": number % 7 * (number % 11)}))  # noqa: B023
+            request = cache.request(lambda: NormalForm({"question": number % 7 * (number % 11)}))  # noqa: B023
             assert request is not None
             cache.answer(request, lambda: b"because " * 9, Answer)
     return log
@@ -43,7 +43,7 @@ def test_it_prints_json(log: Path) -> None:
     report = json.loads(done.stdout)
     assert report["unit"] == "entries"
     assert [bound["size"] for bound in report["bounds"]] == [5, 20]
-    assert {point["policy"] for point in report["points"]} == {"gdsf", "gdsf+worth", "lec", "lfu", "lru"}
+    assert {point["policy"] for point in report["points"]} == {"gdsf", "gdsf+cost", "lec", "lfu", "lru"}
 
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from askonce import Cache, control
+from askonce import Cache, cache_options
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))  # as when one of them is run
@@ -154,7 +154,7 @@ def test_nothing_stale_is_served_after_a_change(make: Callable[..., Any], texts:
         there = []
         for event in chain(["at first"], change(pipeline, chunks())):
             kept = [ask() for _ in range(2)]
-            with control(bypass=True):
+            with cache_options(bypass=True):
                 assert kept == [ask()] * 2, event
             there.append([text in kept[0][0] for text in (original, deleted, REVISED.text)])
             assert any("Revised" in answer for answer in kept[0][1]) == there[-1][2]

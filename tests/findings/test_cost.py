@@ -21,9 +21,9 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from llama_index.core.llms import ChatMessage, MockLLM
 
 from askonce import Cache, ConfigError, StoreError, open_store
-from askonce.entry import Answer, Hit, Usage
-from askonce.eviction import Budget
-from askonce.keys import Form
+from askonce.entries.entry import Answer, Hit, Usage
+from askonce.eviction.policy import Budget
+from askonce.keys.normal_form import NormalForm
 from askonce.langchain import Multiplexer, cached
 from askonce.llama_index import Multiplexer as LlamaIndexMultiplexer
 from askonce.routing import Always, Cascade, Learned
@@ -83,13 +83,13 @@ def judged(requests: int) -> tuple[Multiplexer, list[dict[str, Any]]]:
 
 
 def keep(cache: Cache, question: object, answer: Answer, seconds: float = 1.0) -> None:
-    request = cache.request(lambda: Form({"question": str(question)}))
+    request = cache.request(lambda: NormalForm({"question": str(question)}))
     assert request is not None
-    cache.keep_many([request], [answer], seconds)
+    cache.store_many([request], [answer], seconds)
 
 
 def ask(cache: Cache, question: object, answer: bytes | Answer = b"because") -> str:
-    request = cache.request(lambda: Form({"question": str(question)}))
+    request = cache.request(lambda: NormalForm({"question": str(question)}))
     assert request is not None
     found = cache.answer(request, lambda: answer, lambda one: one if isinstance(one, Answer) else Answer(one))
     return found.kind if isinstance(found, Hit) else "fresh"

@@ -22,11 +22,11 @@ import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
 from askonce import Cache, ConfigError, Semantic, StoreUnavailable, access_log, open_store
-from askonce.entry import Answer, Hit
-from askonce.keys import Form
+from askonce.entries.entry import Answer, Hit
+from askonce.keys.normal_form import NormalForm
 from askonce.langchain import cached
 from askonce.prefix import PrefixTracker
-from askonce.request import Request
+from askonce.engine.request import Request
 from askonce.semantic import sharing
 from askonce.simulate.log import read_log
 from askonce.stores.memory import MemoryStore
@@ -37,7 +37,7 @@ BINARY = 1 << 40
 
 
 def named(cache: Cache, question: object) -> Request:
-    request = cache.request(lambda: Form({"question": str(question)}))
+    request = cache.request(lambda: NormalForm({"question": str(question)}))
     assert request is not None
     return request
 
@@ -307,14 +307,14 @@ def test_calls_that_fail_in_one_tick_of_the_clock_leave_the_store_out_for_one_pa
     store = Failing(8)
     with Cache(store) as cache:
         store.fails = True
-        threads = [threading.Thread(target=cache.find_many, args=([named(cache, number)],)) for number in range(8)]
+        threads = [threading.Thread(target=cache.lookup_many, args=([named(cache, number)],)) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         store.fails, looked_up = False, store.looked_up
         now[0] += 1.5
-        cache.find_many([named(cache, "why?")])
+        cache.lookup_many([named(cache, "why?")])
         assert store.looked_up > looked_up
 
 

@@ -17,13 +17,13 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
-from askonce.entry import Usage
+from askonce.entries.entry import Usage
 from askonce.langchain import PrefixTracker as LangChainTracker
-from askonce.langchain import mended
-from askonce.prefix import Mend, PrefixTracker
-from askonce.prefix.diagnosis import Cause, Diagnosis
-from askonce.prefix.rules import rule_for
-from askonce.prefix.usage import usage_of
+from askonce.langchain import optimize_prefix
+from askonce.prefix import PrefixOptimizer, PrefixTracker
+from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
+from askonce.prefix.requests.rules import rule_for
+from askonce.prefix.requests.usage import usage_of
 from askonce.testing import FakeClock
 from tests.support.provider import Provider
 
@@ -87,7 +87,7 @@ def test_a_mend_does_not_make_well_marked_chats_dearer(clock: FakeClock) -> None
         with Provider(clock) as provider:
             model = ChatAnthropic(model="claude-opus-4-8", base_url=provider.anthropic_url, api_key="sk-none")
             if with_mend:
-                model = mended(model, Mend(clock=clock))
+                model = optimize_prefix(model, PrefixOptimizer(clock=clock))
             for turn, chat in itertools.product(range(10), range(8)):
                 said: list[Any] = [SystemMessage([{"type": "text", "text": words(600, "system"), **MARK}])]
                 for earlier in range(turn):
@@ -104,7 +104,7 @@ def test_a_mend_does_not_make_well_marked_chats_dearer(clock: FakeClock) -> None
     strict=True, raises=AssertionError, reason="an empty plan turns the provider's own breakpoint off and sets none"
 )
 def test_a_mend_does_not_switch_the_cache_of_a_provider_off(clock: FakeClock) -> None:
-    mend = Mend(clock=clock)
+    mend = PrefixOptimizer(clock=clock)
     for number in range(60):
         body = gpt(words(200, number), words(1500, ("question", number)), model="gpt-5.6")
         with planned():

@@ -26,15 +26,15 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
 from askonce import Cache, ConfigError, Corpus, StoreError, StoreUnavailable
-from askonce.codec import Codec
-from askonce.entry import Answer, Entry, Hit
-from askonce.keys import Form
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Answer, Entry, Hit
+from askonce.keys.normal_form import NormalForm
 from askonce.langchain import Multiplexer, cached
-from askonce.request import Request
+from askonce.engine.request import Request
 from askonce.routing import Learned
 from askonce.stores import Record
 from askonce.stores.memory import MemoryStore
-from askonce.stores.sqlite import SQLiteStore
+from askonce.stores.sqlite.store import SQLiteStore
 from askonce.testing import FakeClock
 from tests.support import servers
 
@@ -43,7 +43,7 @@ PAYLOAD = bytes(range(256)) * 2
 
 
 def named(cache: Cache, question: object) -> Request:
-    request = cache.request(lambda: Form({"question": str(question)}))
+    request = cache.request(lambda: NormalForm({"question": str(question)}))
     assert request is not None
     return request
 
@@ -109,8 +109,8 @@ def test_a_forked_child_asks_while_threads_of_its_parent_are_in_look_ups() -> No
         """
         import os, random, signal, sys, threading, time
         from askonce import Cache
-        from askonce.entry import Answer
-        from askonce.keys import Form
+        from askonce.entries.entry import Answer
+        from askonce.keys.normal_form import Form
 
         cache = Cache("memory://", lease_seconds=0, max_entries=100)
 
@@ -264,8 +264,8 @@ def test_a_database_file_that_is_emptied_does_not_kill_the_application(tmp_path:
         """
         import os, sqlite3, sys
         from askonce import Cache
-        from askonce.entry import Answer
-        from askonce.keys import Form
+        from askonce.entries.entry import Answer
+        from askonce.keys.normal_form import Form
 
         file = sys.argv[1]
         cache = Cache(f"sqlite:///{file}", timeout_seconds=5)
@@ -321,7 +321,7 @@ class Full(MemoryStore):
 def keep(cache: Cache, questions: Iterable[object]) -> None:
     """Keep answers to several questions, each by itself, as threads do whose models answer at the same time."""
     for question in questions:
-        cache.keep_many([named(cache, question)], [Answer(PAYLOAD)], 1.0)
+        cache.store_many([named(cache, question)], [Answer(PAYLOAD)], 1.0)
 
 
 @pytest.mark.xfail(

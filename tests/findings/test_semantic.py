@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from askonce.semantic import Comparison, SameAnswer
+from askonce.semantic import Comparison, EmbeddingJudge
 from askonce.semantic.embedding import Embedder
-from askonce.semantic.rule import Rule
-from askonce.semantic.values import Known, Neighbour
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.types import IndexedQuery, Neighbour
 from examples.minilm import MiniLM
 from tests.semantic.questions import key
 
@@ -15,9 +15,9 @@ from tests.semantic.questions import key
 
 
 @pytest.fixture(scope="module")
-def judge() -> SameAnswer:
+def judge() -> EmbeddingJudge:
     model = MiniLM()
-    return SameAnswer(Embedder(lambda text: model.embed([text])[0], model="MiniLM"))
+    return EmbeddingJudge(Embedder(lambda text: model.embed([text])[0], model="MiniLM"))
 
 
 PIN = "Open Security in the app, then pick Change: there your PIN is handled. It usually takes 4 working days."
@@ -72,7 +72,7 @@ OTHER = {
 }
 
 
-def verdict(judge: SameAnswer, fresh: str, known: str) -> bool | None:
+def verdict(judge: EmbeddingJudge, fresh: str, known: str) -> bool | None:
     return judge(Comparison("What is asked?", "What was asked?", fresh, known))
 
 
@@ -82,7 +82,7 @@ def verdict(judge: SameAnswer, fresh: str, known: str) -> bool | None:
     reason="the default judge calls the same facts in other words different, so that hardly anything becomes a hit",
 )
 @pytest.mark.parametrize(("fresh", "known"), SAME.values(), ids=SAME)
-def test_the_default_judge_accepts_the_same_facts_in_other_words(fresh: str, known: str, judge: SameAnswer) -> None:
+def test_the_default_judge_accepts_the_same_facts_in_other_words(fresh: str, known: str, judge: EmbeddingJudge) -> None:
     assert verdict(judge, fresh, known) is True
 
 
@@ -93,7 +93,7 @@ def test_the_default_judge_accepts_the_same_facts_in_other_words(fresh: str, kno
 )
 @pytest.mark.parametrize(("fresh", "known"), OTHER.values(), ids=OTHER)
 def test_the_default_judge_sees_other_facts_in_nearly_the_same_words(
-    fresh: str, known: str, judge: SameAnswer
+    fresh: str, known: str, judge: EmbeddingJudge
 ) -> None:
     assert verdict(judge, fresh, known) is False
 
@@ -103,7 +103,7 @@ def test_the_default_judge_sees_other_facts_in_nearly_the_same_words(
 
 def near(known: str, answer: int = 1) -> list[Neighbour]:
     """Ten questions of one wording and answer, near to whatever is asked."""
-    return [Neighbour(Known(key(n), key(answer), "", bytes(16), known), 0.98, 10) for n in range(10)]
+    return [Neighbour(IndexedQuery(key(n), key(answer), "", bytes(16), known), 0.98, 10) for n in range(10)]
 
 
 @pytest.fixture(scope="module")

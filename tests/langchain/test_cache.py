@@ -29,7 +29,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from langchain_tests.integration_tests import AsyncCacheTestSuite, SyncCacheTestSuite
 from pydantic import BaseModel
 
-from askonce import Cache, ConfigError, control
+from askonce import Cache, ConfigError, cache_options
 from askonce.langchain import AskOnceCache
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
@@ -335,7 +335,7 @@ def test_cut_off_and_empty_answers_are_not_kept(metadata: dict[str, Any], conten
     cache = AskOnceCache("memory://", namespace="cut")
     cache.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage(content, response_metadata=metadata))])
     assert cache.lookup(dumps(HI), LLM) is None
-    wanting = AskOnceCache("memory://", keep_empty=True, keep_truncated=True, namespace="cut but kept")
+    wanting = AskOnceCache("memory://", cache_empty=True, cache_truncated=True, namespace="cut but kept")
     wanting.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage(content, response_metadata=metadata))])
     assert wanting.lookup(dumps(HI), LLM) is not None
 
@@ -347,16 +347,16 @@ async def test_wishes_hold_for_both_faces() -> None:
     cache = AskOnceCache("memory://", namespace="wishes")
     one, two = [Generation(text="one")], [Generation(text="two")]
     cache.update("p", LLM, one)
-    with control(bypass=True):
+    with cache_options(bypass=True):
         assert cache.lookup("p", LLM) is None
         assert await cache.alookup("p", LLM) is None
         await cache.aupdate("p", LLM, two)
-    with control(namespace="tenant"):
+    with cache_options(namespace="tenant"):
         assert await cache.alookup("p", LLM) is None
         await cache.aupdate("p", LLM, two)
         assert cache.lookup("p", LLM) == two
     assert cache.lookup("p", LLM) == one
-    with control(refresh=True, tags=["prices"]):
+    with cache_options(refresh=True, tags=["prices"]):
         assert cache.lookup("p", LLM) is None
         cache.update("p", LLM, two)
     assert await cache.alookup("p", LLM) == two
@@ -367,7 +367,7 @@ async def test_wishes_hold_for_both_faces() -> None:
 
 def test_a_time_to_live_of_a_block_holds(clock: FakeClock) -> None:
     cache = AskOnceCache(Cache(MemoryStore(clock=clock), clock=clock))
-    with control(ttl=60):
+    with cache_options(ttl=60):
         cache.update("p", LLM, [Generation(text="one")])
     clock.advance(59)
     assert cache.lookup("p", LLM) == [Generation(text="one")]

@@ -13,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_openai import OpenAIEmbeddings
 from pydantic import BaseModel
 
-from askonce import AskOnceError, ConfigError, control
+from askonce import AskOnceError, ConfigError, cache_options
 from askonce.langchain import CachedEmbeddings
 
 
@@ -118,9 +118,9 @@ def test_wishes_hold(url: str) -> None:
     inner = Hashing()
     cached = CachedEmbeddings(inner, url)
     cached.embed_documents(["a"])
-    with control(bypass=True):
+    with cache_options(bypass=True):
         cached.embed_documents(["a"])
-    with control(refresh=True):
+    with cache_options(refresh=True):
         cached.embed_documents(["a"])
     assert len(inner._log) == 3
 

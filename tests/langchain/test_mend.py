@@ -17,9 +17,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
 
 from askonce.errors import ConfigError
-from askonce.langchain import PrefixMiddleware, PrefixTracker, cached, mended
-from askonce.prefix import Mend
-from askonce.prefix.diagnosis import Cause, Diagnosis
+from askonce.langchain import PrefixMiddleware, PrefixTracker, cached, optimize_prefix
+from askonce.prefix import PrefixOptimizer
+from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing.clock import FakeClock
 from tests.support.provider import Answer, Provider, Row, count
 
@@ -33,8 +33,8 @@ def provider(clock: FakeClock) -> Iterator[Provider]:
 
 
 @pytest.fixture
-def mend(clock: FakeClock) -> Mend:
-    return Mend(count_tokens=count, clock=clock)
+def mend(clock: FakeClock) -> PrefixOptimizer:
+    return PrefixOptimizer(count_tokens=count, clock=clock)
 
 
 Make = Callable[..., Any]
@@ -91,10 +91,12 @@ def usd(rows: list[Row]) -> float:
 
 
 @pytest.mark.parametrize("make", [chat, newest, responses, claude])
-def test_what_is_learned_saves_money(make: Make, provider: Provider, clock: FakeClock, mend: Mend) -> None:
+def test_what_is_learned_saves_money(
+    make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
+) -> None:
     asked(make(provider), clock, 10, seed=1)
     before = usd(provider.ledger)
-    model = mended(make(provider), mend)
+    model = optimize_prefix(make(provider), mend)
     asked(model, clock, 9, seed=2)
     mend.replan()
     learned = len(provider.ledger)
@@ -105,9 +107,9 @@ def test_what_is_learned_saves_money(make: Make, provider: Provider, clock: Fake
 
 @pytest.mark.parametrize("make", [newest, claude])
 def test_a_longer_lifetime_is_chosen_where_requests_are_rare(
-    make: Make, provider: Provider, clock: FakeClock, mend: Mend
+    make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
 ) -> None:
-    model = mended(make(provider), mend)
+    model = optimize_prefix(make(provider), mend)
     asked(model, clock, 12, gap=1200)
     mend.replan()
     asked(model, clock, 6, gap=1200, seed=1)
@@ -116,8 +118,8 @@ def test_a_longer_lifetime_is_chosen_where_requests_are_rare(
     assert all(row.read and not row.written for row in others)
 
 
-def test_conversations_are_marked_at_their_end(provider: Provider, clock: FakeClock, mend: Mend) -> None:
-    model = mended(claude(provider), mend)
+def test_conversations_are_marked_at_their_end(provider: Provider, clock: FakeClock, mend: PrefixOptimizer) -> None:
+    model = optimize_prefix(claude(provider), mend)
 
     def talk(number: int, turns: int) -> None:
         said: list[Any] = [SystemMessage(HANDBOOK)]
@@ -138,9 +140,9 @@ def test_conversations_are_marked_at_their_end(provider: Provider, clock: FakeCl
 
 @pytest.mark.parametrize("make", [chat, responses, claude])
 async def test_async_calls_and_streams_are_mended(
-    make: Make, provider: Provider, clock: FakeClock, mend: Mend
+    make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
 ) -> None:
-    model = mended(make(provider), mend)
+    model = optimize_prefix(make(provider), mend)
     asked(model, clock, 12)
     mend.replan()
     asked(model, clock, 1, seed=1)
@@ -155,7 +157,9 @@ async def test_async_calls_and_streams_are_mended(
 
 
 @pytest.mark.parametrize("make", [chat, claude])
-def test_an_agent_is_mended_by_its_middleware(make: Make, provider: Provider, clock: FakeClock, mend: Mend) -> None:
+def test_an_agent_is_mended_by_its_middleware(
+    make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
+) -> None:
     model, chance, middleware = make(provider), random.Random(6), PrefixMiddleware(mend)
     tools = [tool(name) for name in ("search", "write", "look")]
     for number in range(14):
@@ -172,8 +176,8 @@ def test_an_agent_is_mended_by_its_middleware(make: Make, provider: Provider, cl
 def test_a_dry_run_changes_nothing_and_prints_what_it_would(
     provider: Provider, clock: FakeClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mend = Mend(count_tokens=count, clock=clock, dry_run=True)
-    model = mended(claude(provider), mend)
+    mend = PrefixOptimizer(count_tokens=count, clock=clock, dry_run=True)
+    model = optimize_prefix(claude(provider), mend)
     asked(model, clock, 12)
     mend.replan()
     asked(model, clock, 3)
@@ -184,10 +188,10 @@ def test_a_dry_run_changes_nothing_and_prints_what_it_would(
     assert "Rule 7" not in told
 
 
-def test_a_tracker_sees_what_is_sent(provider: Provider, clock: FakeClock, mend: Mend) -> None:
+def test_a_tracker_sees_what_is_sent(provider: Provider, clock: FakeClock, mend: PrefixOptimizer) -> None:
     found: list[Diagnosis] = []
     tracker = PrefixTracker(count_tokens=count, clock=clock, on_diagnosis=lambda one, _: found.append(one))
-    model = mended(claude(provider, callbacks=[tracker]), mend)
+    model = optimize_prefix(claude(provider, callbacks=[tracker]), mend)
     asked(model, clock, 12)
     mend.replan()
     asked(model, clock, 5, seed=1)
@@ -199,14 +203,14 @@ def test_a_tracker_sees_what_is_sent(provider: Provider, clock: FakeClock, mend:
 
 @pytest.mark.parametrize("make", [chat, claude])
 def test_it_composes_with_the_own_cache_and_changes_no_keys(
-    make: Make, provider: Provider, clock: FakeClock, mend: Mend, tmp_path: Any
+    make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer, tmp_path: Any
 ) -> None:
     store = f"sqlite:///{tmp_path / 'cache.db'}"
     said = [SystemMessage(HANDBOOK), HumanMessage("Who?")]
     models = (
         cached(make(provider), store),
-        cached(mended(make(provider), mend), store),
-        mended(cached(make(provider), store), mend),
+        cached(optimize_prefix(make(provider), mend), store),
+        optimize_prefix(cached(make(provider), store), mend),
     )
     for model in models:
         answer = model.bind_tools(TOOLS).invoke(said)
@@ -219,6 +223,6 @@ def test_it_composes_with_the_own_cache_and_changes_no_keys(
 
 def test_other_models_cannot_be_mended() -> None:
     with pytest.raises(ConfigError, match="GenericFakeChatModel"):
-        mended(GenericFakeChatModel(messages=iter([AIMessage("yes")])))
+        optimize_prefix(GenericFakeChatModel(messages=iter([AIMessage("yes")])))
     with pytest.raises(ConfigError, match="plan"):
-        Mend("cheap")  # type: ignore[arg-type]
+        PrefixOptimizer("cheap")  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from langchain_openai import ChatOpenAI
 from openai import APIConnectionError
 from pydantic import BaseModel
 
-from askonce import Cache, ConfigError, control
+from askonce import Cache, ConfigError, cache_options
 from askonce.langchain import AskOnceCache, cached
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
@@ -188,11 +188,11 @@ def test_retries_and_fallbacks_work(model: Make, provider: Provider, openai: Mak
 async def test_wishes_of_a_block(model: Make, provider: Provider) -> None:
     asked = model()
     asked.invoke("hi")
-    with control(bypass=True):
+    with cache_options(bypass=True):
         asked.invoke("hi")
-    with control(namespace="tenant"):
+    with cache_options(namespace="tenant"):
         await asked.ainvoke("hi")
-    with control(refresh=True, tags=["greetings"]):
+    with cache_options(refresh=True, tags=["greetings"]):
         newest = asked.invoke("hi")
     assert provider.count == 4
     assert (await asked.ainvoke("hi")).content == newest.content

@@ -27,7 +27,7 @@ from langchain_core.outputs import (
 )
 
 from askonce.langchain import AskOnceCache, cached
-from askonce.langchain.requests import Digests
+from askonce.langchain.keys.requests import Digests
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
 from askonce.langchain import PrefixTracker, cached
-from askonce.prefix.diagnosis import Cause, Diagnosis
+from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing.clock import FakeClock
 from tests.support.provider import Answer, Call, Provider, count
 

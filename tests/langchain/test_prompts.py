@@ -20,11 +20,11 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, Prom
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnablePassthrough, chain
 from langchain_core.vectorstores import InMemoryVectorStore
 
-from askonce import Cache, Corpus, control
+from askonce import Cache, Corpus, cache_options
 from askonce.langchain import AskOnceCache, CachedRetriever, cached
-from askonce.semantic.settings import Semantic
-from askonce.semantic.tier import SemanticTier
-from askonce.semantic.values import Question
+from askonce.semantic.config import Semantic
+from askonce.semantic.semantic_cache import SemanticCache
+from askonce.semantic.types import Question
 
 CARDS = ("Cards are free.", "Codes are sent by mail.")
 PROMPT = ChatPromptTemplate.from_messages(
@@ -43,13 +43,13 @@ Seen = list[Question | None]
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     """What the cache takes for the question of each request."""
     seen: Seen = []
-    look = SemanticTier._question
+    look = SemanticCache._question
 
-    def looks(self: SemanticTier, *args: Any) -> Question | None:
+    def looks(self: SemanticCache, *args: Any) -> Question | None:
         seen.append(look(self, *args))
         return seen[-1]
 
-    monkeypatch.setattr(SemanticTier, "_question", looks)
+    monkeypatch.setattr(SemanticCache, "_question", looks)
     return seen
 
 
@@ -163,9 +163,9 @@ def test_a_second_prompt_takes_the_place_of_the_first(seen: Seen, model: Any) ->
 
 def test_what_the_application_names_comes_first(seen: Seen, model: Any) -> None:
     ask = ChatPromptTemplate.from_template("{question} I am asked by a {query}.") | model
-    with control(question="a customer"):
+    with cache_options(question="a customer"):
         ask.invoke({"question": "What is the fee?", "query": "customer"})
-    with control(semantic=False):
+    with cache_options(semantic=False):
         ask.invoke({"question": "How do I pay?", "query": "customer"})
     assert texts(seen) == ["a customer", None]
 
@@ -220,7 +220,7 @@ def test_who_sees_other_documents_is_not_answered_from_these(
     for words in ({"k": 1}, {"k": 2}, {"k": 1}):
         own = CachedRetriever(store.as_retriever(search_kwargs=words), corpus=retriever.corpus)
         ({"context": own | joined, "question": RunnablePassthrough()} | PROMPT | model).batch(QUESTIONS)
-        with control(namespace="tenant-7"):
+        with cache_options(namespace="tenant-7"):
             ({"context": own | joined, "question": RunnablePassthrough()} | PROMPT | model).invoke(QUESTIONS[0])
     assert None not in seen
     assert len(partitions(seen)) == 4

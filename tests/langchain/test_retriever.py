@@ -39,7 +39,7 @@ from langchain_core.tools import tool
 from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import Field, PrivateAttr
 
-from askonce import Cache, ConfigError, Corpus, StoreError, control
+from askonce import Cache, ConfigError, Corpus, StoreError, cache_options
 from askonce.langchain import AskOnceCache, CachedEmbeddings, CachedRetriever, cached, watch
 from askonce.stores.base import Record
 from askonce.stores.memory import MemoryStore
@@ -608,7 +608,7 @@ def test_a_retriever_that_fails_is_asked_again() -> None:
         retriever.invoke("a")
     failing.clear()
     assert retriever.invoke("a") == [Document("x")]
-    with control(bypass=True):
+    with cache_options(bypass=True):
         retriever.invoke("a")
     assert inner._asked == 3
 

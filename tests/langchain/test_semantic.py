@@ -73,7 +73,7 @@ def learned_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = cached(FaqModel(), cache)
         for question, _ in zip(questions(5), range(400), strict=False):
             model.invoke([SYSTEM, HumanMessage(question)])
-            cache.settle()
+            cache.flush()
     return path
 
 
@@ -177,7 +177,7 @@ def test_in_a_chain_the_question_is_found_and_answers_fall_with_their_documents(
         )
         for question, _ in zip(questions(6), range(400), strict=False):
             chain.invoke(question)
-            cache.settle()
+            cache.flush()
         stats = cache.stats()
         assert stats.semantic_hits > 20
         before = len(model._calls)

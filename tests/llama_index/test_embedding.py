@@ -21,11 +21,11 @@ from llama_index.core.rate_limiter import BaseRateLimiter
 from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
 from llama_index.embeddings.openai import OpenAIEmbedding
 
-from askonce import Cache, ConfigError, StoreError, control
+from askonce import Cache, ConfigError, StoreError, cache_options
 from askonce.llama_index import AskOnceKVStore, CachedEmbedding, cached
 from tests.llama_index.conftest import API_KEY, Events
 from tests.llama_index.openai_server import OpenAIServer
-from tests.llama_index.test_llm import Down
+from tests.llama_index.test_llm import StoreDown
 
 
 class Limiter(BaseRateLimiter):
@@ -155,9 +155,9 @@ async def test_the_rate_limiter_is_asked_only_before_the_model(cache: Cache) -> 
 
 
 async def test_vectors_come_when_the_store_is_down_or_left_out(embedding: OpenAIEmbedding, cache: Cache) -> None:
-    model = CachedEmbedding(embedding, Cache(Down()))
+    model = CachedEmbedding(embedding, Cache(StoreDown()))
     assert await model.aget_query_embedding("hi") == model.get_text_embedding("hi") == [2.0, 0.5, -0.25]
-    with control(bypass=True):
+    with cache_options(bypass=True):
         assert CachedEmbedding(embedding, cache).get_text_embedding_batch(["hi"]) == [[2.0, 0.5, -0.25]]
     assert cache.stats().stored == 0
 
@@ -198,17 +198,17 @@ async def test_values_are_kept_by_key_and_collection() -> None:
         assert len(store.get_all("many")) == 6
         with pytest.raises(TypeError):
             store.put("k", {"a": object()})
-        with control(bypass=True):
+        with cache_options(bypass=True):
             store.put("k", {})
             assert store.get("k") is None and store.get_many(["k"]) == [None]
         assert store.get("k") == {"a": [1, None, "ü"]}
 
 
 def test_a_store_that_is_down_holds_nothing_and_says_so_when_it_is_to_delete() -> None:
-    store = AskOnceKVStore(Cache(Down()))
+    store = AskOnceKVStore(Cache(StoreDown()))
     store.put("k", {"a": 1})
     assert store.get("k") is None
-    Down.delete = Down.get  # type: ignore[method-assign, assignment]
+    StoreDown.delete = StoreDown.get  # type: ignore[method-assign, assignment]
     with pytest.raises(StoreError):
         store.delete("k")
 

@@ -34,9 +34,9 @@ from llama_index.llms.openai import OpenAI, OpenAIResponses
 from openai.types.chat import ChatCompletionMessageToolCall
 
 from askonce import Cache
-from askonce.keys import Unkeyable
+from askonce.keys.normal_form import Uncacheable
 from askonce.llama_index import cached
-from askonce.llama_index.form import chat_form, completion_form
+from askonce.llama_index.keys.requests import chat_form, completion_form
 
 PNG = b"\x89PNG\r\n\x1a\n not really"
 HI = TextBlock(text="hi")
@@ -180,7 +180,7 @@ def test_what_can_change_the_answer_has_a_key_of_its_own() -> None:
 
 def test_a_conversation_has_the_form_that_it_has_in_langchain() -> None:
     messages = pytest.importorskip("langchain_core.messages")
-    in_langchain = pytest.importorskip("askonce.langchain.conversations").conversation_of_messages
+    in_langchain = pytest.importorskip("askonce.langchain.keys.messages").conversation_of_messages
     url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     image = ImageBlock(image=base64.b64encode(PNG), image_mimetype="image/png")
     call = ToolCallBlock(tool_call_id="c", tool_name="add", tool_kwargs='{"a": 1}')
@@ -217,7 +217,7 @@ def test_a_langchain_llm_is_told_apart_by_the_model_inside() -> None:
     lambda: completion_form(openai(), 3, False, {}),  # type: ignore[arg-type]
 ], ids=str)  # fmt: skip
 def test_what_has_no_stable_meaning_has_no_key(refused: Callable[[], Any]) -> None:
-    with pytest.raises(Unkeyable):
+    with pytest.raises(Uncacheable):
         refused()
 
 

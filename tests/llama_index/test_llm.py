@@ -29,11 +29,11 @@ from llama_index.core.llms.mock import (
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai import OpenAI
 
-from askonce import Cache, ConfigError, control
-from askonce.entry import Usage
+from askonce import Cache, ConfigError, cache_options
+from askonce.entries.entry import Usage
 from askonce.errors import StoreUnavailable
 from askonce.llama_index import cached
-from askonce.llama_index.answers import pack
+from askonce.llama_index.models.answers import pack
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.llama_index.conftest import API_KEY, Events
@@ -321,19 +321,19 @@ def test_what_cannot_be_named_is_asked_and_counted(cache: Cache) -> None:
     llm = cached(MockFunctionCallingLLM(response_generator=_always(HELLO[0])), cache)
     for _ in range(2):
         assert llm.chat(HELLO).message.content == "hello"
-    with control(bypass=True):
+    with cache_options(bypass=True):
         cached(MockLLM(max_tokens=1), cache).complete("hi")
     assert cache.stats().bypassed == 3 and cache.stats().stored == 0
 
 
 def test_what_cannot_be_read_back_is_asked_anew(openai: OpenAI, server: OpenAIServer, cache: Cache) -> None:
-    from askonce.entry import Answer
-    from askonce.llama_index.form import chat_form
+    from askonce.entries.entry import Answer
+    from askonce.llama_index.keys.requests import chat_form
 
     llm = cached(openai, cache)
     request = cache.request(lambda: chat_form(llm, HELLO, {}))
     assert request is not None
-    cache.keep_many([request], [Answer(b"\xc1 no MessagePack")], 1.0)
+    cache.store_many([request], [Answer(b"\xc1 no MessagePack")], 1.0)
     assert llm.chat(HELLO).message.content == "You said: hello"
     assert "".join(chunk.delta or "" for chunk in llm.stream_chat(HELLO)) == "You said: hello"
     assert server.calls == 2
@@ -350,7 +350,7 @@ async def test_a_thousand_at_once_are_one_call(openai: OpenAI, server: OpenAISer
     assert cache.stats().coalesced == 999
 
 
-class Down(MemoryStore):
+class StoreDown(MemoryStore):
     """A store that never answers."""
 
     def get(self, namespace: str, key: bytes) -> bytes | None:
@@ -365,7 +365,7 @@ class Down(MemoryStore):
 
 
 async def test_answers_come_when_the_store_is_down(openai: OpenAI) -> None:
-    llm = cached(openai, Cache(Down()))
+    llm = cached(openai, Cache(StoreDown()))
     assert llm.chat(HELLO).message.content == "You said: hello"
     assert (await llm.achat(HELLO)).message.content == "You said: hello"
     assert "".join([chunk.delta async for chunk in await llm.astream_chat(HELLO)]) == "You said: hello"

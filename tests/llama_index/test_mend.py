@@ -16,9 +16,9 @@ from llama_index.llms.anthropic import utils as anthropic_messages
 from llama_index.llms.openai import OpenAI, OpenAIResponses
 
 from askonce.errors import ConfigError
-from askonce.llama_index import PrefixTracker, cached, mended
-from askonce.prefix import Mend
-from askonce.prefix.diagnosis import Cause, Diagnosis
+from askonce.llama_index import PrefixTracker, cached, optimize_prefix
+from askonce.prefix import PrefixOptimizer
+from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing.clock import FakeClock
 from tests.support.provider import Answer, Provider, count
 
@@ -39,8 +39,8 @@ def provider(clock: FakeClock) -> Iterator[Provider]:
 
 
 @pytest.fixture
-def mend(clock: FakeClock) -> Mend:
-    return Mend(count_tokens=count, clock=clock)
+def mend(clock: FakeClock) -> PrefixOptimizer:
+    return PrefixOptimizer(count_tokens=count, clock=clock)
 
 
 Make = Callable[..., Any]
@@ -100,12 +100,12 @@ def asked(llm: Any, clock: FakeClock, requests: int, *, seed: int = 0) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_learned_saves_money(
-    kind: str, make: Make, provider: Provider, clock: FakeClock, mend: Mend
+    kind: str, make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
 ) -> None:
     plain = make(kind)
     asked(plain, clock, 8, seed=1)
     before = sum(row.usd for row in provider.ledger)
-    llm = mended(plain, mend)
+    llm = optimize_prefix(plain, mend)
     asked(llm, clock, 12, seed=2)
     mend.replan()
     learned = len(provider.ledger)
@@ -129,12 +129,12 @@ def clock_ticks(provider: Provider, clock: FakeClock) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_async_chats_and_streams_are_mended_and_tracked(
-    kind: str, make: Make, provider: Provider, clock: FakeClock, mend: Mend
+    kind: str, make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
 ) -> None:
     clock_ticks(provider, clock)
     found: list[Diagnosis] = []
     tracker = PrefixTracker(count_tokens=count, clock=clock, on_diagnosis=lambda one, _: found.append(one))
-    llm = mended(make(kind), mend)
+    llm = optimize_prefix(make(kind), mend)
     with tracker:
         for number in range(12):
             llm.chat(said(f"{number}?"))
@@ -151,11 +151,15 @@ async def test_async_chats_and_streams_are_mended_and_tracked(
 
 
 def test_it_composes_with_the_own_cache_and_changes_no_keys(
-    make: Make, provider: Provider, mend: Mend, tmp_path: Any
+    make: Make, provider: Provider, mend: PrefixOptimizer, tmp_path: Any
 ) -> None:
     store = f"sqlite:///{tmp_path / 'cache.db'}"
     plain = make("claude")
-    for llm in (cached(plain, store), cached(mended(plain, mend), store), mended(cached(plain, store), mend)):
+    for llm in (
+        cached(plain, store),
+        cached(optimize_prefix(plain, mend), store),
+        optimize_prefix(cached(plain, store), mend),
+    ):
         assert llm.chat(said("Who?")).message.content
         assert list(llm.stream_chat(said("Who?")))
     assert len(provider.ledger) == 1
@@ -163,6 +167,6 @@ def test_it_composes_with_the_own_cache_and_changes_no_keys(
 
 def test_other_llms_cannot_be_mended(make: Make) -> None:
     with pytest.raises(ConfigError, match="MockLLM"):
-        mended(MockLLM())
+        optimize_prefix(MockLLM())
     with pytest.raises(ConfigError, match="reuse_client"):
-        mended(make("chat", reuse_client=False))
+        optimize_prefix(make("chat", reuse_client=False))

@@ -18,7 +18,7 @@ from llama_index.llms.openai import OpenAI, OpenAIResponses
 
 import askonce.llama_index
 from askonce.llama_index import PrefixTracker, cached
-from askonce.prefix.diagnosis import Cause, Diagnosis
+from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing.clock import FakeClock
 from tests.support.provider import Provider, count
 

@@ -16,11 +16,11 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.query_engine import RetrieverQueryEngine
 
-from askonce import Cache, Corpus, control
+from askonce import Cache, Corpus, cache_options
 from askonce.llama_index import CachedRetriever, cached
-from askonce.semantic.settings import Semantic
-from askonce.semantic.tier import SemanticTier
-from askonce.semantic.values import Question
+from askonce.semantic.config import Semantic
+from askonce.semantic.semantic_cache import SemanticCache
+from askonce.semantic.types import Question
 
 CARDS = ("Cards are free.", "Codes are sent by mail.", "Fees are due in May.", "Pins are set in the app.")
 QUESTIONS = [f"What is the fee of card {one}?" for one in range(6)]
@@ -50,13 +50,13 @@ class Apart(MockEmbedding):
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     """What the cache takes for the question of each request."""
     seen: Seen = []
-    look = SemanticTier._question
+    look = SemanticCache._question
 
-    def looks(self: SemanticTier, *args: Any) -> Question | None:
+    def looks(self: SemanticCache, *args: Any) -> Question | None:
         seen.append(look(self, *args))
         return seen[-1]
 
-    monkeypatch.setattr(SemanticTier, "_question", looks)
+    monkeypatch.setattr(SemanticCache, "_question", looks)
     return seen
 
 
@@ -150,7 +150,7 @@ def test_nothing_is_left_of_a_template_for_what_comes_after_it(seen: Seen, llm: 
     llm.complete("Question: What is the fee?")
     llm.predict(PromptTemplate("{what}"), what="Question: What is the fee? ")
     assert texts(seen) == ["What is the fee?", None, None]
-    with control(question="fee of card 7"):
+    with cache_options(question="fee of card 7"):
         llm.predict(TEMPLATE, query_str="What is the fee of card 7?", language="Latin")
     assert texts(seen[3:]) == ["fee of card 7"]
 

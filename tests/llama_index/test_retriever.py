@@ -54,8 +54,8 @@ from llama_index.core.workflow import Event, StartEvent, StopEvent, Workflow, st
 
 from askonce import Cache, ConfigError, Corpus
 from askonce.llama_index import CachedRetriever, cached, watch
-from askonce.llama_index.runs import Runs
-from askonce.sources import current_sources
+from askonce.llama_index.retrieval.runs import Runs
+from askonce.provenance.retrieval_context import current_sources
 from askonce.stores.base import Record
 from askonce.testing import FakeClock
 from tests.llama_index.conftest import Events
@@ -682,7 +682,7 @@ async def streamed_achat(retriever: CachedRetriever, llm: Any) -> None:
     [part async for part in response.async_response_gen()]
 
 
-class Found(Event):
+class RetrievedDocuments(Event):
     """What a step found."""
 
     nodes: list[Any]
@@ -691,11 +691,11 @@ class Found(Event):
 async def workflow(retriever: CachedRetriever, llm: Any) -> None:
     class Rag(Workflow):
         @step
-        async def find(self, event: StartEvent) -> Found:
-            return Found(nodes=await retriever.aretrieve("red"))
+        async def find(self, event: StartEvent) -> RetrievedDocuments:
+            return RetrievedDocuments(nodes=await retriever.aretrieve("red"))
 
         @step
-        async def answer(self, event: Found) -> StopEvent:
+        async def answer(self, event: RetrievedDocuments) -> StopEvent:
             return StopEvent(result=await llm.acomplete(f"red? {event.nodes[0].text}"))
 
     await Rag().run()

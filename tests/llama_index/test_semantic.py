@@ -74,7 +74,7 @@ def learned_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         llm = cached(FaqLLM(), cache)
         for question, _ in zip(questions(5), range(400), strict=False):
             llm.chat(messages(question))
-            cache.settle()
+            cache.flush()
     return path
 
 
@@ -156,7 +156,7 @@ def test_in_a_query_engine_the_question_is_found_and_answers_fall_with_their_doc
         engine = RetrieverQueryEngine(retriever, get_response_synthesizer(llm=llm))
         for question, _ in zip(questions(6), range(400), strict=False):
             assert isinstance(engine.query(question), Response)
-            cache.settle()
+            cache.flush()
         assert cache.stats().semantic_hits > 20
         before = len(CALLS)
         corpus.changed(TOPICS)

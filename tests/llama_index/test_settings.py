@@ -16,7 +16,7 @@ from llama_index.llms.openai import OpenAI
 
 from askonce import Cache, ConfigError, MissingExtraError
 from askonce.llama_index import cached, install
-from askonce.llama_index.twin import Twin
+from askonce.llama_index.models.twin import Twin
 from tests.llama_index.openai_server import OpenAIServer
 from tests.llama_index.test_features import Album
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askonce.errors import ConfigError
-from askonce.prefix.chain import Chain, chain_of
-from askonce.prefix.tokens import GivenCounter
+from askonce.prefix.requests.chain import Chain, chain_of
+from askonce.prefix.requests.tokens import GivenCounter
 
 
 def count(text: str) -> int:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askonce.entry import Usage
+from askonce.entries.entry import Usage
 from askonce.prefix import PrefixTracker
-from askonce.prefix.diagnosis import Cause, Diagnosis
+from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing import FakeClock
 
 Json = dict[str, Any]

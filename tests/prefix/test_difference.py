@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askonce.prefix.difference import difference
+from askonce.prefix.tracking.difference import difference
 
 
 @pytest.mark.parametrize(

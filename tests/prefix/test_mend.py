@@ -17,9 +17,9 @@ import openai
 import pytest
 
 from askonce.errors import ConfigError
-from askonce.prefix import Mend, Plan, attach, mended_client
-from askonce.prefix.rules import rule_for
-from askonce.prefix.statistics import LAST_BLOCK, LAST_TOOL, TAIL, Mark, Slot
+from askonce.prefix import Plan, PrefixOptimizer, attach, optimized_client
+from askonce.prefix.optimize.statistics import LAST_BLOCK, LAST_TOOL, TAIL, Mark, Slot
+from askonce.prefix.requests.rules import rule_for
 from tests.support.provider import Answer, Provider
 from tests.support.provider import Call as ToolCall
 
@@ -49,7 +49,7 @@ def claude(*messages: Any, **more: Any) -> dict[str, Any]:
 def test_marks_are_written_where_the_plan_has_them_and_the_body_stays_as_it_is() -> None:
     body = claude("Who?", [{"type": "text", "text": "You."}], "Why?", tools=[tool("write"), tool("look")])
     before = copy.deepcopy(body)
-    sent = Mend(CLAUDE).sending(body, "anthropic")
+    sent = PrefixOptimizer(CLAUDE).sending(body, "anthropic")
     assert body == before
     assert [(one["name"], one.get("cache_control")) for one in sent["tools"]] == [("look", None), ("write", HOUR)]
     assert sent["system"] == [{"type": "text", "text": HANDBOOK, "cache_control": HOUR}]
@@ -62,7 +62,7 @@ def test_marks_of_others_are_replaced() -> None:
     body = claude(
         marked, "You.", marked, "You.", [*marked, {"type": "text", "text": "Why?"}], cache_control=MINUTES
     )
-    sent = Mend(CLAUDE).sending(body, "anthropic")
+    sent = PrefixOptimizer(CLAUDE).sending(body, "anthropic")
     assert json.dumps(sent).count("cache_control") == 2
     assert sent["messages"][-1]["content"][-1]["cache_control"] == MINUTES
 
@@ -70,12 +70,12 @@ def test_marks_of_others_are_replaced() -> None:
 def test_thinking_and_empty_texts_are_not_marked() -> None:
     thought = {"type": "thinking", "thinking": "Hm.", "signature": "x"}
     body = claude("Who?", [{"type": "text", "text": "You."}, thought, {"type": "text", "text": ""}])
-    sent = Mend(CLAUDE).sending(body, "anthropic")
+    sent = PrefixOptimizer(CLAUDE).sending(body, "anthropic")
     assert [one.get("cache_control") for one in sent["messages"][-1]["content"]] == [MINUTES, None, None]
 
 
 def test_tools_and_their_json_have_one_order_and_properties_that_of_their_first_time() -> None:
-    mend, turned = Mend(), tool("look")
+    mend, turned = PrefixOptimizer(), tool("look")
     turned = dict(reversed(turned.items()))
     schema = turned["input_schema"] = dict(reversed(turned["input_schema"].items()))
     schema["properties"] = dict(reversed(schema["properties"].items()))
@@ -89,7 +89,7 @@ def test_tools_and_their_json_have_one_order_and_properties_that_of_their_first_
 
 def test_before_there_is_a_plan_the_same_tools_stand_before_marks_of_others() -> None:
     marked, deferred = {**tool("look"), "cache_control": MINUTES}, {**tool("zip"), "defer_loading": True}
-    sent = Mend().sending(
+    sent = PrefixOptimizer().sending(
         claude("Who?", tools=[deferred, tool("write"), marked, tool("call"), tool("bill")]), "anthropic"
     )
     assert [(one["name"], one.get("cache_control")) for one in sent["tools"]] == [
@@ -105,7 +105,7 @@ def test_values_in_the_schema_of_a_tool_keep_their_order() -> None:
     value = {"required": ["b", "a"], "also": 1}
     schema = {"type": "object", "properties": {"x": {"enum": [value], "default": value, "examples": [value]}}}
     before = {"name": "look", "input_schema": schema, "input_examples": [{"x": value}]}
-    [after] = Mend().sending(claude("Who?", tools=[before]), "anthropic")["tools"]
+    [after] = PrefixOptimizer().sending(claude("Who?", tools=[before]), "anthropic")["tools"]
     for place in (lambda one: one["input_schema"]["properties"]["x"].values(), lambda one: one["input_examples"]):
         assert sorted(map(json.dumps, place(after))) == sorted(map(json.dumps, place(before)))
 
@@ -115,7 +115,9 @@ def test_a_deferred_tool_is_not_marked_and_marks_inside_a_result_count_too() -> 
     result = {"type": "tool_result", "tool_use_id": "1", "content": parts}
     call = {"type": "tool_use", "id": "1", "name": "look", "input": {}}
     deferred = {**tool("write"), "defer_loading": True}
-    sent = Mend(CLAUDE).sending(claude("Who?", [call], [result], tools=[tool("look"), deferred]), "anthropic")
+    sent = PrefixOptimizer(CLAUDE).sending(
+        claude("Who?", [call], [result], tools=[tool("look"), deferred]), "anthropic"
+    )
     assert [one.get("cache_control") for one in sent["tools"]] == [None, HOUR]
     assert json.dumps(sent).count("cache_control") == 3
     assert sent["messages"][-1]["content"][-1]["cache_control"] == MINUTES
@@ -126,17 +128,17 @@ def test_what_cannot_be_mended_is_sent_as_it_is(caplog: pytest.LogCaptureFixture
         raise RuntimeError(f"no tokenizer for {text}")
 
     body = claude("Who?")
-    mend = Mend(count_tokens=broken)
+    mend = PrefixOptimizer(count_tokens=broken)
     assert mend.sending(body, "anthropic") is mend.sending(body, "anthropic") is body
     stored = {"model": "gpt-5", "prompt": {"id": "pmpt_1"}}  # what is sent then stands at the provider
-    assert Mend().sending(stored, "openai") == stored
+    assert PrefixOptimizer().sending(stored, "openai") == stored
     assert len(caplog.records) == 2
     assert "RuntimeError" in caplog.text and "People" not in caplog.text
 
 
 def test_the_requests_that_are_kept_for_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("askonce.prefix.mend._MOST_KEPT", 10)
-    mend = Mend()
+    monkeypatch.setattr("askonce.prefix.optimize.optimizer._MOST_KEPT", 10)
+    mend = PrefixOptimizer()
     for number in range(30):
         mend.sending(claude("Who?", tools=[tool(f"tool{number % 15 % 8}")]), "anthropic")
     assert sum(map(len, mend._sent.values())) == 10
@@ -146,18 +148,18 @@ def test_the_requests_that_are_kept_for_plans_are_bounded(monkeypatch: pytest.Mo
 def test_a_key_and_a_retention_of_the_application_stay() -> None:
     plan = plan_for("openai", "gpt-5", keys=4, retention="24h")
     body = {"model": "gpt-5", "messages": [{"role": "user", "content": "Who?"}]}
-    sent = Mend(plan).sending(body, "openai")
+    sent = PrefixOptimizer(plan).sending(body, "openai")
     assert sent["prompt_cache_key"].startswith("askonce-")
     assert sent["prompt_cache_retention"] == "24h"
     own = {**body, "prompt_cache_key": "mine", "prompt_cache_retention": "in_memory"}
-    assert Mend(plan).sending(own, "openai") == own
+    assert PrefixOptimizer(plan).sending(own, "openai") == own
 
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_longer_retention_is_only_proposed_unless_it_is_allowed(allowed: bool) -> None:
     told: list[str] = []
     now = 0.0
-    mend = Mend(longer_retention=allowed, tell=told.append, clock=lambda: now)
+    mend = PrefixOptimizer(longer_retention=allowed, tell=told.append, clock=lambda: now)
     for number in range(30):
         said = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": f"Who is {number}?"}]
         sent = mend.sending({"model": "gpt-5", "messages": said}, "openai")
@@ -170,7 +172,7 @@ def test_a_longer_retention_is_only_proposed_unless_it_is_allowed(allowed: bool)
 @pytest.mark.parametrize("kind", ["messages", "input"])
 def test_breakpoints_of_gpt_5_6_stand_on_parts_of_messages(kind: str) -> None:
     said = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": "Who?"}]
-    sent = Mend(plan_for("openai", "gpt-5.6", Mark(Slot("system", -1), "30m"))).sending(
+    sent = PrefixOptimizer(plan_for("openai", "gpt-5.6", Mark(Slot("system", -1), "30m"))).sending(
         {"model": "gpt-5.6", kind: said}, "openai"
     )
     assert sent["prompt_cache_options"] == {"mode": "explicit"}
@@ -256,9 +258,9 @@ def test_no_plan_changes_what_a_model_sees_or_is_refused_for_its_marks() -> None
         marks = [Mark(slots[at], names[-1 if number < hours else 0]) for number, at in enumerate(several)]
         plan = plan_for(provider, body["model"], *(() if rule.marking == "automatic" else marks), keys=4)
         before = copy.deepcopy(body)
-        sent = Mend(plan).sending(body, provider)
+        sent = PrefixOptimizer(plan).sending(body, provider)
         assert body == before
-        assert seen(sent) == seen(before) == seen(Mend().sending(body, provider))
+        assert seen(sent) == seen(before) == seen(PrefixOptimizer().sending(body, provider))
         levels = [json.dumps(sent.get(name)) for name in ("tools", "system", "messages")]
         ttls = re.findall(r'"cache_control": \{(.*?)\}', "".join(levels))
         assert len(ttls) <= 4
@@ -272,25 +274,30 @@ def test_no_plan_changes_what_a_model_sees_or_is_refused_for_its_marks() -> None
 def test_a_client_of_the_sdk_is_mended_and_the_original_is_not() -> None:
     with Provider() as provider:
         with anthropic.Anthropic(base_url=provider.anthropic_url, api_key="none", max_retries=0) as client:
-            mended = mended_client(client, Mend(CLAUDE))
-            for one in (mended, mended.with_options(timeout=9).copy(), client, client.with_options(timeout=9)):
+            optimize_prefix = optimized_client(client, PrefixOptimizer(CLAUDE))
+            for one in (
+                optimize_prefix,
+                optimize_prefix.with_options(timeout=9).copy(),
+                client,
+                client.with_options(timeout=9),
+            ):
                 one.messages.create(**claude("Who?"))
-            with mended.messages.stream(**claude("Why?")) as stream:
+            with optimize_prefix.messages.stream(**claude("Why?")) as stream:
                 stream.get_final_message()
         first, second, *plain, streamed = provider.ledger
     assert first.written and second.read == sum(first.written.values())
     assert not any(one.read or one.written for one in plain)
     assert streamed.read
     with pytest.raises(ConfigError, match="str"):
-        mended_client("client", Mend())
+        optimized_client("client", PrefixOptimizer())
 
 
 def test_answers_of_the_sdk_may_be_given_back() -> None:
     with Provider() as provider, openai.OpenAI(base_url=provider.openai_url, api_key="none") as client:
         provider.answer = lambda request: Answer("", (ToolCall("look", {"day": 1}),))
-        mended = mended_client(client, Mend())
+        optimize_prefix = optimized_client(client, PrefixOptimizer())
         said: list[Any] = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": "Who?"}]
-        for one in (client, mended):
+        for one in (client, optimize_prefix):
             message = one.chat.completions.create(model="gpt-4o", messages=said).choices[0].message
             assert message.tool_calls
             result: Any = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "7"}
@@ -346,7 +353,7 @@ def test_what_a_boto3_client_sends_to_bedrock_is_mended(bedrock: tuple[Any, list
     client, bodies = bedrock
     model = "anthropic.claude-opus-4-8-v1:0"
     marks = Mark(LAST_TOOL, "5m"), Mark(LAST_BLOCK, "5m"), Mark(TAIL, "5m")
-    detach = attach(client, Mend(plan_for("bedrock", model, *marks)))
+    detach = attach(client, PrefixOptimizer(plan_for("bedrock", model, *marks)))
     specs = [
         {"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object"}}}} for name in ("write", "look")
     ]
@@ -360,11 +367,15 @@ def test_what_a_boto3_client_sends_to_bedrock_is_mended(bedrock: tuple[Any, list
     detach()
     client.converse(**request)
     point = {"cachePoint": {"type": "default"}}
-    mended, plain = bodies
-    assert [list(one) for one in mended["toolConfig"]["tools"]] == [["toolSpec"], ["toolSpec"], ["cachePoint"]]
-    assert mended["toolConfig"]["tools"][0]["toolSpec"]["name"] == "look"
-    assert mended["system"] == [{"text": HANDBOOK}, point]
-    assert mended["messages"][0]["content"] == [{"text": "Who?"}, point]
+    optimize_prefix, plain = bodies
+    assert [list(one) for one in optimize_prefix["toolConfig"]["tools"]] == [
+        ["toolSpec"],
+        ["toolSpec"],
+        ["cachePoint"],
+    ]
+    assert optimize_prefix["toolConfig"]["tools"][0]["toolSpec"]["name"] == "look"
+    assert optimize_prefix["system"] == [{"text": HANDBOOK}, point]
+    assert optimize_prefix["messages"][0]["content"] == [{"text": "Who?"}, point]
     assert "cachePoint" not in json.dumps(plain)
     with pytest.raises(ConfigError, match="str"):
-        attach("client", Mend())
+        attach("client", PrefixOptimizer())

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askonce.prefix.chain import chain_of
-from askonce.prefix.history import Sent
-from askonce.prefix.plan import cost_of, plan, rules_of_others
-from askonce.prefix.replay import marked, replayed
-from askonce.prefix.rules import Rule, rule_for
-from askonce.prefix.statistics import ChainStatistics, Mark, statistics_of
-from askonce.prefix.tokens import GivenCounter
+from askonce.prefix.optimize.plan import cost_of, plan, rules_of_others
+from askonce.prefix.optimize.replay import marked, replayed
+from askonce.prefix.optimize.statistics import ChainStatistics, Mark, statistics_of
+from askonce.prefix.requests.chain import chain_of
+from askonce.prefix.requests.rules import Rule, rule_for
+from askonce.prefix.requests.tokens import GivenCounter
+from askonce.prefix.tracking.history import Sent
 
 COUNTER = GivenCounter(lambda text: len(text.split()))
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from askonce.prefix import PrefixTracker, Report
-from askonce.prefix.advice import paying_lifetime
-from askonce.prefix.aggregates import Day, SegmentSums
-from askonce.prefix.page import page_of
-from askonce.prefix.report import report_of
-from askonce.prefix.rules import rule_for
+from askonce.prefix.report.advice import paying_lifetime
+from askonce.prefix.report.page import page_of
+from askonce.prefix.report.report import report_of
+from askonce.prefix.requests.rules import rule_for
+from askonce.prefix.tracking.aggregates import Day, SegmentSums
 from askonce.testing import FakeClock
 
 MARK = {"type": "ephemeral"}

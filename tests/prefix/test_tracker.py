@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from askonce.entry import Usage
+from askonce.entries.entry import Usage
 from askonce.errors import CodecError, ConfigError, StoreUnavailable
-from askonce.prefix import Mend, PrefixTracker
-from askonce.prefix.diagnosis import Cause, Diagnosis
-from askonce.prefix.rules import Rule, all_rules, rule_for
-from askonce.prefix.tokens import tiktoken_counter
+from askonce.prefix import PrefixOptimizer, PrefixTracker
+from askonce.prefix.requests.rules import Rule, all_rules, rule_for
+from askonce.prefix.requests.tokens import tiktoken_counter
+from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.stores import open_store
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
@@ -361,7 +361,7 @@ def test_a_model_without_a_rule_is_told_once(caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) -> None:
-    mend = Mend()
+    mend = PrefixOptimizer()
     with PrefixTracker(url, count_tokens=count) as tracker:
         taken, done = threading.Event(), threading.Event()
 
@@ -384,7 +384,7 @@ def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) 
         assert code == 0
 
 
-def ask_in_child(tracker: PrefixTracker, mend: Mend) -> None:
+def ask_in_child(tracker: PrefixTracker, mend: PrefixOptimizer) -> None:
     body = mend.sending(request("child"), "anthropic")
     assert tracker.observe(body, "anthropic", Usage(1504, 9, 0, 1500), 0.5) is not None
 

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from askonce.errors import StoreUnavailable
 from askonce.routing import Cascade, Confidence, Learned, Strategy
-from askonce.routing.asked import Asked, Told
 from askonce.routing.features import WIDEST, features
 from askonce.routing.floor import RATES, Floor, penalties, usable
-from askonce.routing.following import Following, follow
-from askonce.routing.knowledge import Knowledge, outcome
 from askonce.routing.regression import Failing, probability
 from askonce.routing.router import Router
+from askonce.routing.runner import Following, follow
+from askonce.routing.state import Knowledge, outcome
+from askonce.routing.types import ModelResponse, RoutingRequest
 from askonce.stores import open_store
 from askonce.stores.base import Store
 from askonce.stores.memory import MemoryStore
@@ -49,12 +49,12 @@ def router(strategy: Strategy, store: Store | None = None, models: int = 2, *, p
 def ask(router: Router, question: str, *answers: Any, embedding: Any = None) -> dict[str, Any]:
     """Put a question to models that answer so; an exception is raised."""
 
-    def model(index: int) -> Told:
+    def model(index: int) -> ModelResponse:
         if isinstance(answers[index], Exception):
             raise answers[index]
-        return Told(answers[index], cost_usd=10.0 ** (index - 5), response=answers[index])
+        return ModelResponse(answers[index], cost_usd=10.0 ** (index - 5), response=answers[index])
 
-    following = Following(router.course(Asked(question, len(question)), embedding))
+    following = Following(router.course(RoutingRequest(question, len(question)), embedding))
     follow(following, model)
     assert following.mark is not None
     return following.mark
@@ -185,7 +185,7 @@ def test_long_embeddings_are_folded_and_keep_their_angles() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 3072))
     mixed = first + 0.5 * second
-    folded = [features(Asked(""), (), vector)[:WIDEST] / 3 for vector in (first, second, mixed)]
+    folded = [features(RoutingRequest(""), (), vector)[:WIDEST] / 3 for vector in (first, second, mixed)]
     for at, a in enumerate((first, second, mixed)):
         for other, b in enumerate((first, second, mixed)):
             cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
@@ -218,8 +218,8 @@ def test_a_snapshot_is_what_it_was_made_of() -> None:
 WORK = """
 import sys
 from askonce.routing import Learned
-from askonce.routing.asked import Asked, Told
-from askonce.routing.following import Following, follow
+from askonce.routing.types import Asked, Told
+from askonce.routing.runner import Following, follow
 from askonce.routing.router import Router
 
 judged = Learned(judge=lambda *texts: True, name=sys.argv[2])

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from askonce import Cache
-from askonce.entry import Answer, Hit, Usage
-from askonce.keys import Form
+from askonce.entries.entry import Answer, Hit, Usage
+from askonce.keys.normal_form import NormalForm
 
 TOPICS = tuple("password invoice delivery refund address voucher warranty newsletter account payment".split())
 NEW = tuple(f"could you show me the way to my {topic}, please?" for topic in TOPICS)
@@ -44,9 +44,9 @@ def embed(text: str) -> np.ndarray:
     return direction(topic_of(text)) + 0.35 * direction(text)
 
 
-def form_of(question: str, system: str = "You answer customers.") -> Form:
+def form_of(question: str, system: str = "You answer customers.") -> NormalForm:
     messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
-    return Form({"version": 1, "kind": "chat", "model": {"model": "small"}, "messages": messages})
+    return NormalForm({"version": 1, "kind": "chat", "model": {"model": "small"}, "messages": messages})
 
 
 class Desk:
@@ -87,7 +87,7 @@ class Desk:
         found = []
         for question, _ in zip(questions(seed), range(count), strict=False):
             found.append(asyncio.run(self.aask(question)) if asynchronous else self.ask(question))
-            assert self.cache.settle()
+            assert self.cache.flush()
         return found
 
 

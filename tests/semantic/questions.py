@@ -10,9 +10,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from askonce.semantic.decision import Decision
-from askonce.semantic.rule import Rule
-from askonce.semantic.values import Known, Neighbour
+from askonce.semantic.decision.decision import Decision
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.types import IndexedQuery, Neighbour
 
 INTENTS = [
     ("how do I reset my password", "I forgot my password", "my password does not work any more, what can I do"),
@@ -80,7 +80,7 @@ class Player:
 
     def __post_init__(self) -> None:
         self._coins = random.Random(self.seed)
-        self._known: list[Known] = []
+        self._known: list[IndexedQuery] = []
         self._vectors = np.empty((5000, 128))
         self._labels: dict[bytes, int] = {}
         self._aliases: dict[bytes, int] = {}
@@ -107,9 +107,9 @@ class Player:
         self.keep(text, label, answer if right else None)
         return decision
 
-    def keep(self, text: str, label: int, answer: bytes | None = None) -> Known:
+    def keep(self, text: str, label: int, answer: bytes | None = None) -> IndexedQuery:
         number = len(self._known)
-        known = Known(key(number), answer or key(number), "", bytes(16), text)
+        known = IndexedQuery(key(number), answer or key(number), "", bytes(16), text)
         self._labels.setdefault(known.answer, label)
         self._aliases[known.answer] = self._aliases.get(known.answer, 0) + 1
         self._vectors[number] = embed(text)

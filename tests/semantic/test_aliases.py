@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from askonce import Cache, Semantic, control
-from askonce.entry import Answer, Hit
+from askonce import Cache, Semantic, cache_options
+from askonce.entries.entry import Answer, Hit
 from askonce.errors import StoreUnavailable
 from askonce.semantic import Comparison
 from tests.semantic.faq import embed, form_of
@@ -35,15 +35,15 @@ def ask(cache: Cache, question: str, answer: str, system: str = "You answer cust
 def learn(cache: Cache, *answered: tuple[str, str]) -> None:
     for question, answer in answered:
         assert ask(cache, question, answer)[1] == "none"
-        assert cache.settle()
+        assert cache.flush()
 
 
 def sure(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the rule serve whatever is near."""
     rule = cache._way.semantic._rule  # type: ignore[union-attr]
-    monkeypatch.setattr("askonce.semantic.rule.WARM_LABELS", 0)
+    monkeypatch.setattr("askonce.semantic.decision.rule.WARM_LABELS", 0)
     monkeypatch.setattr(rule, "_audit_probability", lambda *_: 0.02)
-    monkeypatch.setattr("askonce.semantic.tier._coin", lambda: 0.5)
+    monkeypatch.setattr("askonce.semantic.semantic_cache._coin", lambda: 0.5)
     monkeypatch.setattr(rule, "_aim", lambda: None)
     rule._threshold = 1.0
 
@@ -52,7 +52,7 @@ def test_an_alias_does_not_follow_an_answer_that_is_made_anew() -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
         assert ask(cache, DOG, "never") == (OPEN, "exact")
-        with control(refresh=True):
+        with cache_options(refresh=True):
             ask(cache, SUNDAY, SHUT)
         assert ask(cache, DOG, OPEN) == (OPEN, "none")
 
@@ -60,7 +60,7 @@ def test_an_alias_does_not_follow_an_answer_that_is_made_anew() -> None:
 def test_an_alias_holds_when_its_answer_is_made_anew_and_says_the_same() -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
-        with control(refresh=True):
+        with cache_options(refresh=True):
             ask(cache, SUNDAY, OPEN)
         assert ask(cache, DOG, "never") == (OPEN, "exact")
 
@@ -72,7 +72,7 @@ def test_a_question_near_an_alias_does_not_get_the_answer_that_came_in_its_place
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
         sure(cache, monkeypatch)
         near = f"{DOG[:-1]}, please?"
-        with control(refresh=True):
+        with cache_options(refresh=True):
             ask(cache, SUNDAY, SHUT)
         assert ask(cache, near, OPEN)[0] == OPEN
 
@@ -80,7 +80,7 @@ def test_a_question_near_an_alias_does_not_get_the_answer_that_came_in_its_place
 def test_a_question_near_an_alias_that_was_invalidated_asks_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN))
-        with control(tags=["dogs"]):
+        with cache_options(tags=["dogs"]):
             learn(cache, (DOG, OPEN))
         sure(cache, monkeypatch)
         assert ask(cache, f"{DOG[:-1]} today?", "never")[1] == "semantic"
@@ -94,7 +94,7 @@ def test_equal_answers_to_requests_of_other_kinds_are_kept_apart() -> None:
         request = cache.request(lambda: form_of(DOG, "Be short."), meaning=lambda: form_of(DOG, "Be short."))
         assert request is not None
         cache.answer(request, lambda: OPEN, lambda said: Answer(b"in another format", said=said))
-        assert cache.settle()
+        assert cache.flush()
         found = cache.lookup(request)
         assert isinstance(found, Hit) and found.entry.payload == b"in another format"
 
@@ -113,10 +113,10 @@ def test_a_judgement_that_comes_late_does_not_undo_a_refresh() -> None:
         go_on.clear()
         ask(cache, DOG, OPEN)
         assert at_work.wait(30)
-        with control(refresh=True):
+        with cache_options(refresh=True):
             ask(cache, DOG, SHUT)
         go_on.set()
-        assert cache.settle()
+        assert cache.flush()
         assert ask(cache, DOG, "never") == (SHUT, "exact")
 
 
@@ -156,8 +156,8 @@ def test_questions_that_were_evicted_leave_however_quickly_new_ones_come(settle_
     with cache_of(max_entries=50) as cache:
         for _ in range(1000 // settle_after):
             _fill(cache, settle_after)
-            assert cache.settle()
-        assert cache.settle()
+            assert cache.flush()
+        assert cache.flush()
         stats = cache.stats()
         assert stats.entries == 50 and stats.semantic is not None and stats.semantic.questions is not None
         assert stats.semantic.questions <= 150
@@ -171,9 +171,9 @@ def test_what_is_only_refreshed_is_known_to_others(tmp_path: Any) -> None:
 
     with opened() as other:
         learn(other, (DOG, OPEN))
-        with opened() as cache, control(refresh=True):
+        with opened() as cache, cache_options(refresh=True):
             ask(cache, SUNDAY, SHUT)
-        assert other.settle()
+        assert other.flush()
         stats = other.stats().semantic
         assert stats is not None and stats.questions == 2
 
@@ -187,7 +187,7 @@ def test_a_closed_cache_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     async def paused(_: object, seconds: float) -> None:
         pause(seconds)
 
-    monkeypatch.setattr("askonce.faces.Inline.pause", paused)
+    monkeypatch.setattr("askonce.concurrency.drivers.SyncDriver.pause", paused)
     assert ask(cache, DOG, OPEN) == (OPEN, "none")
     assert not waited
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from askonce import Cache, ConfigError, Semantic, StoreUnavailable, control
-from askonce.entry import Hit
-from askonce.semantic.values import Comparison
+from askonce import Cache, ConfigError, Semantic, StoreUnavailable, cache_options
+from askonce.entries.entry import Hit
+from askonce.semantic.types import Comparison
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.semantic.faq import NEW, TOPICS, Desk, embed, form_of, pack, questions, semantic_hit, semantic_hits
@@ -63,7 +63,7 @@ def test_after_some_hundred_requests_a_question_in_other_words_is_answered(async
 def test_servers_keep_what_is_learned(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if reason := servers.available(server):
         pytest.skip(reason)
-    monkeypatch.setattr("askonce.semantic.rule.WARM_LABELS", 60)
+    monkeypatch.setattr("askonce.semantic.decision.rule.WARM_LABELS", 60)
     url, search = servers.start(server).url, "server" if server == "redis-8.2" else "process"
     settings = {"namespace": f"semantic-{time.time_ns()}", "timeout_seconds": 20.0}
     with Cache(url, semantic=semantic(search=search, max_error=0.2), **settings) as cache:  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def test_servers_keep_what_is_learned(server: str, monkeypatch: pytest.MonkeyPat
         for number, question in zip(range(160), questions(8), strict=False):
             desk.ask(question)
             if number % 20 == 0:
-                assert cache.settle(60)
+                assert cache.flush(60)
     with Cache(url, semantic=semantic(search=search, max_error=0.2), **settings) as cache:  # type: ignore[arg-type]
         assert semantic_hit(Desk(cache))
         cache.clear()
@@ -94,16 +94,16 @@ def test_a_restart_loses_nothing(url: str) -> None:
 def test_all_but_the_question_must_be_equal(url: str) -> None:
     with Cache(url, semantic=semantic()) as cache:
         assert semantic_hit(Desk(cache, system="You are a pirate.")) is None
-        with control(namespace="tenant-7"):
+        with cache_options(namespace="tenant-7"):
             assert semantic_hit(Desk(cache)) is None
 
 
 def test_what_the_application_keeps_out_is_not_served(url: str) -> None:
     with Cache(url, semantic=semantic(skip=lambda question: "please" in question)) as cache:
         assert semantic_hit(Desk(cache)) is None
-    with Cache(url, semantic=semantic()) as cache, control(semantic=False):
+    with Cache(url, semantic=semantic()) as cache, cache_options(semantic=False):
         assert semantic_hit(Desk(cache)) is None
-    with Cache(url, semantic=semantic()) as cache, control(refresh=True):
+    with Cache(url, semantic=semantic()) as cache, cache_options(refresh=True):
         assert semantic_hit(Desk(cache)) is None
 
 
@@ -142,7 +142,7 @@ def test_invalidated_and_cleared_answers_are_not_served_to_other_questions(url: 
     with Cache(url, semantic=semantic()) as cache:
         desk = Desk(cache)
         assert semantic_hit(desk)
-        assert cache.settle()
+        assert cache.flush()
         cache.clear()
         assert cache.stats().semantic.questions == 0  # type: ignore[union-attr]
         assert semantic_hit(desk) is None
@@ -151,11 +151,11 @@ def test_invalidated_and_cleared_answers_are_not_served_to_other_questions(url: 
 def test_an_answer_that_was_invalidated_falls_with_all_that_point_to_it(tmp_path: Path) -> None:
     with Cache(f"sqlite:///{tmp_path}/cache.db", semantic=semantic()) as cache:
         desk = Desk(cache)
-        with control(tags=["vouchers"]):
+        with cache_options(tags=["vouchers"]):
             desk.ask("where is my voucher?")
-        assert cache.settle()
+        assert cache.flush()
         desk.ask("where is my voucher today?")
-        assert cache.settle()
+        assert cache.flush()
         assert isinstance(desk.ask("where is my voucher today?"), Hit)
         assert cache.invalidate("vouchers") == 1
         assert not isinstance(desk.ask("where is my voucher today?"), Hit)
@@ -237,7 +237,7 @@ def test_processes_that_learn_at_once_count_each_request_once(tmp_path: Path) ->
         assert process.exitcode == 0
     with Cache(url, semantic=semantic()) as cache:
         Desk(cache).ask("where is my refund, finally?")
-        assert cache.settle()
+        assert cache.flush()
         stats = cache.stats().semantic
     assert stats is not None
     exact_twice = 400 - stats.requests + 1
@@ -250,7 +250,7 @@ def test_a_second_process_learns_of_questions_through_the_log(url: str) -> None:
         before = other.stats().semantic
         Desk(one).work(20, seed=77)
         Desk(one).ask("who planted the trees in front of the town hall?")
-        assert one.settle() and other.settle()
+        assert one.flush() and other.flush()
         after = other.stats().semantic
     assert before is not None and after is not None
     assert after.requests > before.requests and after.questions > before.questions

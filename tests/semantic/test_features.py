@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askonce.semantic.features import FEATURES, GUARDS, SIZE, candidate
-from askonce.semantic.rule import Rule
-from askonce.semantic.values import Known, Neighbour
-from askonce.semantic.words import opposed, read
+from askonce.semantic.decision.features import FEATURES, GUARDS, SIZE, candidate
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.words import opposed, read
+from askonce.semantic.types import IndexedQuery, Neighbour
 from tests.semantic.questions import key
 
 # What is known, and what is asked: no embedding can be trusted to see the difference.
@@ -31,7 +31,7 @@ ALIKE = [
 
 def near(*texts: str, answer: int = 1, similarity: float = 0.97) -> list[Neighbour]:
     return [
-        Neighbour(Known(key(number), key(answer), "", bytes(16), text), similarity, 10)
+        Neighbour(IndexedQuery(key(number), key(answer), "", bytes(16), text), similarity, 10)
         for number, text in enumerate(texts)
     ]
 
@@ -93,7 +93,7 @@ def test_the_candidate_is_what_most_neighbours_say() -> None:
 )
 def test_any_text_has_finite_features(asked: str, known: list[tuple[str, float, int]]) -> None:
     neighbours = [
-        Neighbour(Known(key(number), key(answer), "", bytes(16), text), similarity, 1)
+        Neighbour(IndexedQuery(key(number), key(answer), "", bytes(16), text), similarity, 1)
         for number, (text, similarity, answer) in enumerate(sorted(known, key=lambda one: -one[1]))
     ]
     features = candidate(asked, neighbours, unknown).features

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from askonce.codec import Codec
+from askonce.entries.codec import Codec
 from askonce.errors import ConfigError
-from askonce.semantic import snapshot
-from askonce.semantic.index import Index
-from askonce.semantic.values import Known
+from askonce.semantic.index import snapshot
+from askonce.semantic.index.index import Index
+from askonce.semantic.types import IndexedQuery
 
 DIMENSIONS = 24
 PLAIN = Codec()
@@ -28,9 +28,11 @@ def unit(seed: int, dimensions: int = DIMENSIONS) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def known(number: int, *, answer: int | None = None, partition: int = 0, expires_at: float | None = None) -> Known:
+def known(
+    number: int, *, answer: int | None = None, partition: int = 0, expires_at: float | None = None
+) -> IndexedQuery:
     name = (number if answer is None else answer).to_bytes(32)
-    return Known(
+    return IndexedQuery(
         number.to_bytes(32), name, f"n{partition % 2}", partition.to_bytes(16), f"question {number}", expires_at
     )
 
@@ -39,7 +41,7 @@ class Model:
     """What the index ought to do, by looking at everything each time."""
 
     def __init__(self) -> None:
-        self.held: dict[bytes, tuple[Known, np.ndarray]] = {}
+        self.held: dict[bytes, tuple[IndexedQuery, np.ndarray]] = {}
 
     def search(self, partition: bytes, vector: np.ndarray, k: int, now: float) -> list[tuple[bytes, float, int]]:
         """Expired questions are dropped from the partition that is searched."""
@@ -187,7 +189,7 @@ def everything(index: Index) -> object:
 def test_what_was_saved_is_loaded_as_it_was_and_goes_on(
     filled: Index, codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("askonce.semantic.index.PIECE_BYTES", 10_000)
+    monkeypatch.setattr("askonce.semantic.index.index.PIECE_BYTES", 10_000)
     path, again = tmp_path / "questions.index", Index(exact=64)
     path.write_bytes(b"what was there before")
     abandoned = tmp_path / ".questions.index.killed"

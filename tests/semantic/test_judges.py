@@ -20,8 +20,8 @@ from askonce import Cache
 from askonce.errors import ConfigError
 from askonce.langchain import AskOnceCache, cached
 from askonce.semantic.embedding import Embedder
-from askonce.semantic.judges import ChatJudge, Judge, SameAnswer, judged
-from askonce.semantic.values import Comparison
+from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge, Judge, judged
+from askonce.semantic.types import Comparison
 from examples.minilm import MiniLM
 from tests.llama_index.openai_server import USAGE, OpenAIServer
 
@@ -65,7 +65,7 @@ OTHER_TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("judge", [SameAnswer(), SameAnswer(alike)], ids=["texts", "embeddings"])
+@pytest.mark.parametrize("judge", [EmbeddingJudge(), EmbeddingJudge(alike)], ids=["texts", "embeddings"])
 def test_equal_texts_are_the_same_and_other_facts_are_not(judge: Judge) -> None:
     assert [pair for pair in SAME_TEXTS if judge(comparing(*pair)) is not True] == []
     assert [pair for pair in OTHER_TEXTS if judge(comparing(*pair)) is not False] == []
@@ -75,10 +75,10 @@ def test_other_words_are_settled_by_the_embeddings_alone() -> None:
     def angle(text: str) -> Any:
         return np.array([1.0, 0.0] if text == ASKED.fresh_answer else [0.9, (1 - 0.9**2) ** 0.5])
 
-    assert SameAnswer()(ASKED) is None
-    assert SameAnswer(alike)(ASKED) is True
-    assert SameAnswer(named(angle), threshold=0.89)(ASKED) is True
-    assert SameAnswer(named(angle), threshold=0.91)(ASKED) is False
+    assert EmbeddingJudge()(ASKED) is None
+    assert EmbeddingJudge(alike)(ASKED) is True
+    assert EmbeddingJudge(named(angle), threshold=0.89)(ASKED) is True
+    assert EmbeddingJudge(named(angle), threshold=0.91)(ASKED) is False
 
 
 def named(function: Callable[[str], Any]) -> Any:
@@ -86,14 +86,14 @@ def named(function: Callable[[str], Any]) -> Any:
 
 
 def test_of_an_answer_without_text_nothing_is_told() -> None:
-    for judge in (SameAnswer(alike), ChatJudge(Never())):
+    for judge in (EmbeddingJudge(alike), ChatJudge(Never())):
         assert judge(comparing("", "")) is None
         assert judge(comparing(" \n", "Yes.")) is None
 
 
 def test_with_a_real_model_the_same_advice_is_the_same_and_other_advice_is_not() -> None:
     model = MiniLM()
-    judge = SameAnswer(named(lambda text: model.embed([text])[0]))
+    judge = EmbeddingJudge(named(lambda text: model.embed([text])[0]))
     pairs = {
         (
             "Your new card arrives within 5 working days.",
@@ -110,7 +110,7 @@ def test_with_a_real_model_the_same_advice_is_the_same_and_other_advice_is_not()
 @pytest.mark.parametrize("threshold", [0, 1.1, -1, True, "0.9"])
 def test_a_threshold_that_is_no_cosine_is_refused(threshold: Any) -> None:
     with pytest.raises(ConfigError, match="threshold"):
-        SameAnswer(threshold=threshold)
+        EmbeddingJudge(threshold=threshold)
 
 
 # -- a model ---------------------------------------------------------------------------------------------------

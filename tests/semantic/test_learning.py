@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from askonce.entry import Entry, Meaning
-from askonce.semantic.decision import Decision
-from askonce.semantic.learning import Learning, Lesson
-from askonce.semantic.rule import Rule
-from askonce.semantic.values import Comparison, Known, Question
+from askonce.entries.entry import Entry, SemanticEntry
+from askonce.semantic.decision.decision import Decision
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.learning.learning import Learning, TrainingExample
+from askonce.semantic.types import Comparison, IndexedQuery, Question
 from tests.semantic.faq import embed
 
 
@@ -18,25 +18,25 @@ class _Known:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def know(self, known: Known, vector: object) -> None:
+    def know(self, known: IndexedQuery, vector: object) -> None:
         self.texts.append(known.text)
 
 
 def _entry(text: str) -> Entry:
-    return Entry(b"", 0.0, meaning=Meaning(text, b"p" * 16, b"", "words", f"about {text}"))
+    return Entry(b"", 0.0, meaning=SemanticEntry(text, b"p" * 16, b"", "words", f"about {text}"))
 
 
-def _lesson(text: str, action: str = "miss") -> Lesson:
-    near = Known(b"k", b"k", "n", b"p" * 16, "known before")
+def _lesson(text: str, action: str = "miss") -> TrainingExample:
+    near = IndexedQuery(b"k", b"k", "n", b"p" * 16, "known before")
     decision = Decision(action, "doubtful", near, features=embed(text)[:23])  # type: ignore[arg-type]
     vector = embed(text).astype("float32")
-    return Lesson("n", text.encode(), Question(text, b"p" * 16), vector, decision, _entry(text), text)
+    return TrainingExample("n", text.encode(), Question(text, b"p" * 16), vector, decision, _entry(text), text)
 
 
 def test_questions_are_known_before_any_is_judged_and_audits_are_judged_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("askonce.semantic.learning._MOST_LESSONS", 2)
+    monkeypatch.setattr("askonce.semantic.learning.learning._MOST_LESSONS", 2)
     known, judged = _Known(), []
 
     def judge(comparison: Comparison) -> None:

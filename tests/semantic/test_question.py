@@ -14,11 +14,11 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.llms import MockLLM
 
-from askonce.asked import Asked
-from askonce.langchain.requests import form_of
-from askonce.llama_index.form import chat_form, completion_form
-from askonce.semantic.question import LONGEST, is_elliptical, question_of
-from askonce.semantic.values import Question
+from askonce.langchain.keys.requests import form_of
+from askonce.llama_index.keys.requests import chat_form, completion_form
+from askonce.provenance.prompt_parts import PromptParts
+from askonce.semantic.query import LONGEST, is_elliptical, question_of
+from askonce.semantic.types import Question
 
 LLM_STRING = "[('model', 'm'), ('temperature', 0.5)]"
 ASKED = "How do I reset my password?"
@@ -233,7 +233,7 @@ def test_a_named_question_is_bound_by_the_other_rules() -> None:
 
 
 def test_what_the_template_tells_counts_where_the_application_says_nothing() -> None:
-    found = Asked(ASKED, "Cards are free.")
+    found = PromptParts(ASKED, "Cards are free.")
     assert rag(ASKED, "Cards are free.", found=found) == rag(ASKED, "Cards are free.", asked=ASKED)
     assert rag(ASKED, "Cards are free.", found=found, asked="What else?") is None
     stray = langchain(HumanMessage("What is a card for?"), found=found)
@@ -242,7 +242,7 @@ def test_what_the_template_tells_counts_where_the_application_says_nothing() -> 
 
 
 def test_the_context_alone_does_not_make_the_rest_of_a_message_a_question() -> None:
-    assert langchain(HumanMessage("Cards are free. " + ASKED), found=Asked(None, "Cards are free.")) is None
+    assert langchain(HumanMessage("Cards are free. " + ASKED), found=PromptParts(None, "Cards are free.")) is None
 
 
 def test_a_thousand_random_requests_fall_into_as_many_partitions() -> None:

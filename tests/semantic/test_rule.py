@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from askonce.errors import ConfigError
-from askonce.semantic.certificate import UNIT, affordable
-from askonce.semantic.rule import Rule
-from askonce.semantic.values import Known, Neighbour
+from askonce.estimators.anytime_bound import UNIT, affordable
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.types import IndexedQuery, Neighbour
 from benchmarks import policies, streams
 from tests.semantic.questions import INTENTS, Player, key, questions
 
@@ -30,7 +30,9 @@ def close(answer: int, similarity: float = 0.98) -> list[Neighbour]:
     """Ten questions with that answer, as near as can be."""
     return [
         Neighbour(
-            Known(key(answer * 100 + n), key(answer), "", bytes(16), f"ask for thing{answer}"), similarity, 10
+            IndexedQuery(key(answer * 100 + n), key(answer), "", bytes(16), f"ask for thing{answer}"),
+            similarity,
+            10,
         )
         for n in range(10)
     ]

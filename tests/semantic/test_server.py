@@ -10,16 +10,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from askonce.codec import Codec
-from askonce.entry import Entry, Meaning
+from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Entry, SemanticEntry
 from askonce.errors import ConfigError, StoreUnavailable
-from askonce.faces import Awaiting, Inline, run
-from askonce.guard import Guard
-from askonce.semantic.float16 import to_bytes
-from askonce.semantic.server import ServerIndex
-from askonce.semantic.values import Known, Neighbour
+from askonce.estimators.float16 import to_bytes
+from askonce.semantic.index.server import ServerIndex
+from askonce.semantic.types import IndexedQuery, Neighbour
 from askonce.stores import Record, open_store
 from askonce.stores.base import Store, VectorSearch
+from askonce.stores.circuit_breaker import CircuitBreaker
 from askonce.stores.memory import MemoryStore
 from askonce.stores.redis import RedisStore
 from tests.support import servers
@@ -167,13 +167,15 @@ def read(namespace: str, key: bytes, data: bytes) -> Entry | None:
     return SEALED.decode(data, bound_to=key)
 
 
-def add(index: ServerIndex, store: Store, namespace: str, number: int, answer: int | None = None) -> Known:
+def add(index: ServerIndex, store: Store, namespace: str, number: int, answer: int | None = None) -> IndexedQuery:
     """A question whose entry is kept."""
     key = b"%d" % number
     pointer = b"" if answer is None else b"%d" % answer
-    meaning = Meaning(f"secret question {number}", PARTITION, to_bytes(unit(number)), "minilm", "yes", pointer)
+    meaning = SemanticEntry(
+        f"secret question {number}", PARTITION, to_bytes(unit(number)), "minilm", "yes", pointer
+    )
     store.put(namespace, [Record(key, SEALED.encode(Entry(b"", 0.0, meaning=meaning), bound_to=key))])
-    known = Known(key, pointer or key, namespace, PARTITION, meaning.text)
+    known = IndexedQuery(key, pointer or key, namespace, PARTITION, meaning.text)
     index.add(known, unit(number))
     return known
 
@@ -182,20 +184,20 @@ def add(index: ServerIndex, store: Store, namespace: str, number: int, answer: i
 def test_questions_are_found_until_their_entries_are_gone(
     store: RedisStore, namespace: str, asynchronous: bool
 ) -> None:
-    guard = Guard(store, PATIENT)
+    guard = CircuitBreaker(store, PATIENT)
     index = ServerIndex(guard, "minilm", read)
     other = ServerIndex(guard, "another model", read)
     index.check()
 
     def search(index: ServerIndex, seed: int) -> list[Neighbour]:
         async def awaiting() -> list[Neighbour]:
-            found = await index.search(Awaiting(guard), namespace, PARTITION, unit(seed), 10)
+            found = await index.search(AsyncDriver(guard), namespace, PARTITION, unit(seed), 10)
             await store.aclose()
             return found
 
         if asynchronous:
             return asyncio.run(awaiting())
-        return run(index.search(Inline(guard), namespace, PARTITION, unit(seed), 10))
+        return run(index.search(SyncDriver(guard), namespace, PARTITION, unit(seed), 10))
 
     asked = [add(index, store, namespace, number, answer=0 if number in (1, 2) else None) for number in range(8)]
     found = search(index, 1)
@@ -220,4 +222,4 @@ def test_questions_are_found_until_their_entries_are_gone(
 
 def test_a_store_that_cannot_search_is_refused() -> None:
     with pytest.raises(ConfigError, match="memory:// cannot search among vectors: take Redis 8"):
-        ServerIndex(Guard(MemoryStore(), PATIENT), "minilm", read)
+        ServerIndex(CircuitBreaker(MemoryStore(), PATIENT), "minilm", read)

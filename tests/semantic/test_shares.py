@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from askonce.errors import CodecError
-from askonce.semantic.rule import Rule
-from askonce.semantic.shares import VERSION
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.shares import VERSION
 from tests.semantic.questions import Player, questions
 
 

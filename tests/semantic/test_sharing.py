@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from askonce import Cache
-from askonce.semantic import sharing
+from askonce.semantic.index import sharing
 from tests.semantic.faq import Desk, semantic_hit
 from tests.semantic.test_cache import semantic
 
@@ -28,7 +28,7 @@ def test_a_process_begins_with_the_saved_index_and_what_came_after(
         late = Cache(url, semantic=semantic())
         Desk(late).ask("where is my refund?")
     Desk(late).ask("where is my parcel, which nobody asked for before?")
-    late.settle()
+    late.flush()
     late._way.semantic._sharing._file = None  # type: ignore[union-attr]
     late.close()
     (saved,) = (tmp_path / "home/askonce/questions").iterdir()
@@ -40,7 +40,7 @@ def test_a_process_begins_with_the_saved_index_and_what_came_after(
     monkeypatch.setattr(sharing.Sharing, "_scan", not_read)
     with Cache(url, semantic=semantic()) as cache:
         assert semantic_hit(Desk(cache))
-        cache.settle()
+        cache.flush()
         known = cache._way.semantic._questions._index  # type: ignore[union-attr]
         assert any("nobody asked for" in one.text for one in known.patrol(10_000) + known.patrol(10_000))
 
@@ -66,12 +66,12 @@ def test_who_missed_notes_begins_anew(tmp_path: Path, monkeypatch: pytest.Monkey
         Cache(url, semantic=semantic()) as other,
     ):
         Desk(other).ask("where is my refund?")
-        other.settle()
+        other.flush()
         Desk(one).work(400)
         one._way.semantic._sharing.save()  # type: ignore[union-attr]
         sharing_of_other = other._way.semantic._sharing  # type: ignore[union-attr]
         sharing_of_other._position = 1  # as if the notes after it were gone
-        other.settle()
+        other.flush()
         assert semantic_hit(Desk(other))
 
 
@@ -83,5 +83,5 @@ def test_the_saved_index_of_a_store_that_was_lost_is_not_used(tmp_path: Path) ->
         file.unlink()
     with Cache(f"sqlite:///{path}", semantic=semantic()) as cache:
         Desk(cache).ask("where is my refund?")
-        assert cache.settle()
+        assert cache.flush()
         assert cache.stats().semantic.questions == 1  # type: ignore[union-attr]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from askonce import Cache, ConfigError
-from askonce.entry import Answer, Usage
-from askonce.eviction import AdmissionName, Budget, Policy
-from askonce.keys import Form
+from askonce.entries.entry import Answer, Usage
+from askonce.eviction.policy import AdmissionName, Budget, Policy
+from askonce.keys.normal_form import NormalForm
 from askonce.simulate import Trace, draw, read_log, replay, simulate, upper_bound
 from askonce.stores.base import Record
 from askonce.stores.memory import MemoryStore
@@ -31,7 +31,7 @@ def zipf(requests: int, keys: int, seed: int, alpha: float = 0.9) -> Trace:
 @pytest.mark.parametrize("ttl", [None, 300.0])
 @pytest.mark.parametrize(
     ("policy", "admission"),
-    [*((policy, "always") for policy in Policy), (Policy.GDSF, "worth"), (Policy.LEC, "worth")],
+    [*((policy, "always") for policy in Policy), (Policy.GDSF, "cost"), (Policy.LEC, "cost")],
 )
 def test_a_replay_is_what_the_store_does(policy: Policy, admission: AdmissionName, ttl: float | None) -> None:
     trace = zipf(6000, 800, 5)
@@ -82,7 +82,7 @@ def test_the_bound_is_the_optimum_where_sizes_are_equal(seed: int) -> None:
 
 
 def test_no_setting_exceeds_the_bound_and_the_best_is_named() -> None:
-    report = simulate(zipf(4000, 500, 2), policies=["gdsf", "gdsf+worth", "lec", "lfu", "lru"], ttls=[None, 900.0])
+    report = simulate(zipf(4000, 500, 2), policies=["gdsf", "gdsf+cost", "lec", "lfu", "lru"], ttls=[None, 900.0])
     bounds = {bound.size: bound for bound in report.bounds}
     assert len(bounds) == 9
     assert len(report.points) == 9 * 5 * 2
@@ -94,7 +94,7 @@ def test_no_setting_exceeds_the_bound_and_the_best_is_named() -> None:
     assert all(
         point.saved_share < 0.95 * most or point.size >= report.best.size for point in report.points
     )  # nothing smaller is good enough
-    assert report.best.policy in ("gdsf", "gdsf+worth", "lec")
+    assert report.best.policy in ("gdsf", "gdsf+cost", "lec")
 
 
 def test_a_sample_tells_what_the_whole_would() -> None:
@@ -115,7 +115,7 @@ def test_a_cache_logs_what_a_replay_needs(tmp_path: Path) -> None:
         for _ in range(1500):
             clock.advance(1)
             question = min(int(dice.paretovariate(0.6)), 500)
-            request = cache.request(lambda: Form({"secret question": question}))  # noqa: B023
+            request = cache.request(lambda: NormalForm({"secret question": question}))  # noqa: B023
             assert request is not None
             usage = Usage(1000, 100 * (1 + question % 7))
             text = random.Random(question).randbytes(50 + question)
@@ -138,11 +138,11 @@ def test_a_cache_logs_what_a_replay_needs(tmp_path: Path) -> None:
 
 
 def test_a_log_is_turned_over_when_it_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("askonce.access_log.ROTATE_BYTES", 480)
+    monkeypatch.setattr("askonce.storage.access_log.ROTATE_BYTES", 480)
     log = tmp_path / "accesses.log"
     with Cache("memory://", access_log=log) as cache:
         for number in range(35):
-            request = cache.request(lambda: Form({"question": number}))  # noqa: B023
+            request = cache.request(lambda: NormalForm({"question": number}))  # noqa: B023
             assert request is not None
             cache.answer(request, lambda: b"because", Answer)
             cache._way.hits.flush()
@@ -154,7 +154,7 @@ def test_a_log_that_cannot_be_written_is_told_of_once(tmp_path: Path, caplog: py
     (tmp_path / "file").touch()
     with Cache("memory://", access_log=tmp_path / "file" / "accesses.log") as cache:
         for number in range(3):
-            request = cache.request(lambda: Form({"question": number}))  # noqa: B023
+            request = cache.request(lambda: NormalForm({"question": number}))  # noqa: B023
             assert request is not None
             assert cache.answer(request, lambda: b"because", Answer) == b"because"
             cache._way.hits.flush()

@@ -17,7 +17,7 @@ import pytest
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from askonce.errors import ConfigError, ForeignStoreError, StoreError, StoreUnavailable
-from askonce.eviction import Budget
+from askonce.eviction.policy import Budget
 from askonce.stores import open_store
 from askonce.stores.base import Clock, Record, Size, Store
 from askonce.stores.mongodb import MongoDBStore, log
@@ -314,7 +314,7 @@ def test_indexes_are_there_and_used(stores: list[MongoDBStore], database: Any, s
     stores[0].check()
     entries = database["askonce.entries"]
     assert entries.index_information()["gone"]["expireAfterSeconds"] == 86_400
-    assert "gone" in database["askonce.leases"].index_information()
+    assert "gone" in database["askonce.concurrency.leases"].index_information()
     by_priority = entries.find({"ns": space}).sort([("p", 1), ("_id", 1)]).hint("ns_p_id_s")
     for cursor, index in [
         (by_priority.limit(9), "ns_p_id_s"),

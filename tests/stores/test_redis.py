@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from askonce.errors import ConfigError, StoreError, StoreUnavailable
-from askonce.eviction import Budget
+from askonce.eviction.policy import Budget
 from askonce.stores import Record, Size, open_store
 from askonce.stores.base import Store
 from askonce.stores.redis import RedisStore

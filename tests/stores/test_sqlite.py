@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from askonce.errors import ConfigError, ForeignStoreError, StoreError, StoreUnavailable
-from askonce.eviction import Budget
-from askonce.stores import _sqlite_schema as sql
+from askonce.eviction.policy import Budget
 from askonce.stores import open_store
 from askonce.stores.base import Clock, Record, Size, Store
-from askonce.stores.sqlite import SQLiteStore
+from askonce.stores.sqlite import schema as sql
+from askonce.stores.sqlite.store import SQLiteStore
 from askonce.testing import StoreConformance
 
 
@@ -83,9 +83,9 @@ def assert_sound(path: Path) -> None:
 
 PUT_FOR_EVER = """
 import random, sys
-from askonce.eviction import Budget
+from askonce.eviction.policy import Budget
 from askonce.stores.base import Record
-from askonce.stores.sqlite import SQLiteStore
+from askonce.stores.sqlite.store import SQLiteStore
 store, dice = SQLiteStore(sys.argv[1]), random.Random(1)
 while True:
     records = [Record(b"%d" % dice.randrange(500), b"v" * dice.randrange(9000), tags=("t",)) for _ in range(20)]
@@ -111,7 +111,7 @@ FILL_A_SMALL_DISK = """
 import resource, sys
 from askonce.errors import StoreUnavailable
 from askonce.stores.base import Record
-from askonce.stores.sqlite import SQLiteStore
+from askonce.stores.sqlite.store import SQLiteStore
 store = SQLiteStore(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 for number in range(1000):
@@ -246,7 +246,7 @@ def test_a_read_only_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.
 START_A_FILE = """
 import sys
 from askonce.stores.base import Record
-from askonce.stores.sqlite import SQLiteStore
+from askonce.stores.sqlite.store import SQLiteStore
 store = SQLiteStore(sys.argv[1])
 store.put("m", [Record(b"k", b"of m")])
 store.put("n", [Record(b"theirs", b"v")])

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from askonce.cli.opened import opened
 from askonce.errors import ConfigError
-from askonce.prefix.figures import count, percent, span, usd
+from askonce.prefix.report.figures import count, percent, span, usd
 
 if TYPE_CHECKING:
-    from askonce.prefix.report import Report
+    from askonce.prefix.report.report import Report
 
 prefix = typer.Typer(help="What providers read from their prompt caches.", no_args_is_help=True)
 
@@ -33,8 +33,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots into this file.")] = None,
 ) -> None:
-    """What was read and what was lost, to what, and how to mend it."""
-    from askonce.prefix.report import stored_report
+    """What was read and what was lost, to what, and the remedy."""
+    from askonce.prefix.report.report import stored_report
     from askonce.stores import redact
 
     with opened(store) as found:
@@ -46,7 +46,7 @@ def report(
             f"a PrefixTracker({url!r}) as a callback (LangChain) or to install() (LlamaIndex)"
         )
     if html is not None:
-        from askonce.prefix.page import page_of
+        from askonce.prefix.report.page import page_of
 
         try:
             html.touch(mode=0o600)  # it may show pieces of prompts
@@ -77,10 +77,10 @@ def _show(made: Report) -> None:
     if not made.culprits:
         console.print("Nothing was lost.")
         return
-    table = Table("lost a day", "cause", "mend", show_lines=True)
+    table = Table("lost a day", "cause", "remedy", show_lines=True)
     for one in made.culprits:
         lost = f"[bold]{usd(one.lost_usd_per_day)}[/bold]\n{span(one.lost_seconds_per_day)}"
         where = f"{one.application}, {one.family}" if one.application else one.family
         looks = f"\n{one.example}" if one.example else ""
-        table.add_row(lost, f"[bold]{escape(one.name)}[/bold]\n{escape(where)}", escape(one.mend + looks))
+        table.add_row(lost, f"[bold]{escape(one.name)}[/bold]\n{escape(where)}", escape(one.remedy + looks))
     console.print(table)

@@ -23,7 +23,7 @@ def simulate(
     ] = None,
     policy: Annotated[
         list[str] | None,
-        typer.Option(help="gdsf, lec, lru, lfu or ttl, perhaps with +worth; may be given again."),
+        typer.Option(help="gdsf, lec, lru, lfu or ttl, perhaps with +cost; may be given again."),
     ] = None,
     ttl: Annotated[list[str] | None, typer.Option(help="Seconds, or 'never'; may be given again.")] = None,
     sample: Annotated[

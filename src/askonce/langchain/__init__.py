@@ -30,15 +30,15 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("askonce.langchain", "langchain") from error
 
 if TYPE_CHECKING:
-    from askonce.langchain.cache import AskOnceCache
     from askonce.langchain.embeddings import CachedEmbeddings
-    from askonce.langchain.mending import mended
-    from askonce.langchain.middleware import PrefixMiddleware
-    from askonce.langchain.models import cached
-    from askonce.langchain.multiplexer import Multiplexer
-    from askonce.langchain.prefix import PrefixTracker
-    from askonce.langchain.retriever import CachedRetriever
-    from askonce.langchain.watching import watch
+    from askonce.langchain.global_cache import AskOnceCache
+    from askonce.langchain.models.cached import cached
+    from askonce.langchain.prefix.middleware import PrefixMiddleware
+    from askonce.langchain.prefix.optimizer import optimize_prefix
+    from askonce.langchain.prefix.tracker import PrefixTracker
+    from askonce.langchain.retrieval.retriever import CachedRetriever
+    from askonce.langchain.retrieval.watch import watch
+    from askonce.langchain.routing.multiplexer import Multiplexer
 
 __all__ = [
     "AskOnceCache",
@@ -48,20 +48,20 @@ __all__ = [
     "PrefixMiddleware",
     "PrefixTracker",
     "cached",
-    "mended",
+    "optimize_prefix",
     "watch",
 ]
 
 _WHERE = {
-    "AskOnceCache": "cache",
+    "AskOnceCache": "global_cache",
     "CachedEmbeddings": "embeddings",
-    "CachedRetriever": "retriever",
-    "Multiplexer": "multiplexer",
-    "PrefixMiddleware": "middleware",
-    "PrefixTracker": "prefix",
-    "cached": "models",
-    "mended": "mending",
-    "watch": "watching",
+    "CachedRetriever": "retrieval.retriever",
+    "Multiplexer": "routing.multiplexer",
+    "PrefixMiddleware": "prefix.middleware",
+    "PrefixTracker": "prefix.tracker",
+    "cached": "models.cached",
+    "optimize_prefix": "prefix.optimizer",
+    "watch": "retrieval.watch",
 }
 
 

@@ -18,15 +18,15 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("askonce.llama_index", "llama-index") from error
 
-from askonce.llama_index.corpus import watch
-from askonce.llama_index.embedding import CachedEmbedding
+from askonce.llama_index.embeddings import CachedEmbedding
+from askonce.llama_index.global_cache import Installation, install
 from askonce.llama_index.kvstore import AskOnceKVStore
-from askonce.llama_index.llm import cached
-from askonce.llama_index.mending import mended
-from askonce.llama_index.multiplexer import Multiplexer
-from askonce.llama_index.prefix import PrefixTracker
-from askonce.llama_index.retriever import CachedRetriever
-from askonce.llama_index.settings import Installation, install
+from askonce.llama_index.models.cached import cached
+from askonce.llama_index.prefix.optimizer import optimize_prefix
+from askonce.llama_index.prefix.tracker import PrefixTracker
+from askonce.llama_index.retrieval.retriever import CachedRetriever
+from askonce.llama_index.retrieval.watch import watch
+from askonce.llama_index.routing.multiplexer import Multiplexer
 
 __all__ = [
     "AskOnceKVStore",
@@ -37,6 +37,6 @@ __all__ = [
     "PrefixTracker",
     "cached",
     "install",
-    "mended",
+    "optimize_prefix",
     "watch",
 ]

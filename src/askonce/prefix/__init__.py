@@ -15,15 +15,24 @@ From the ground up:
     tracker      joins them: `PrefixTracker`
     statistics   what marks would read and write;  replay  what requests cost with them
     plan         those of least expected cost: `plan.plan`
-    marking      a plan -> a request's body;  mend  learns plans and applies them: `Mend`
-    clients      mends the providers' own clients: `mended_client`, `attach`
+    marking      a plan -> a request's body;  mend  learns plans and applies them: `PrefixOptimizer`
+    clients      mends the providers' own clients: `optimized_client`, `attach`
 """
 
-from askonce.prefix.clients import attach, mended_client
-from askonce.prefix.mend import Mend
-from askonce.prefix.plan import Plan
-from askonce.prefix.report import Report
-from askonce.prefix.statistics import statistics_of
+from askonce.prefix.optimize.clients import attach, optimized_client
+from askonce.prefix.optimize.optimizer import PrefixOptimizer
+from askonce.prefix.optimize.plan import Plan
+from askonce.prefix.optimize.statistics import statistics_of
+from askonce.prefix.report.report import Report
 from askonce.prefix.tracker import Call, PrefixTracker
 
-__all__ = ["Call", "Mend", "Plan", "PrefixTracker", "Report", "attach", "mended_client", "statistics_of"]
+__all__ = [
+    "Call",
+    "Plan",
+    "PrefixOptimizer",
+    "PrefixTracker",
+    "Report",
+    "attach",
+    "optimized_client",
+    "statistics_of",
+]

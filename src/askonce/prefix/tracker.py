@@ -20,12 +20,17 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from askonce.codec import Codec
-from askonce.control import check_name
-from askonce.entry import Entry, Usage
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Entry, Usage
 from askonce.errors import ConfigError
-from askonce.guard import Guard
-from askonce.prefix.aggregates import (
+from askonce.options import check_name
+from askonce.prefix.regression import Regression
+from askonce.prefix.report.report import Report, report_of
+from askonce.prefix.requests.chain import Chain, chain_of
+from askonce.prefix.requests.rules import Rule, rule_for
+from askonce.prefix.requests.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_counter
+from askonce.prefix.requests.wire import request_of
+from askonce.prefix.tracking.aggregates import (
     Aggregates,
     Day,
     SegmentSums,
@@ -36,20 +41,15 @@ from askonce.prefix.aggregates import (
     gap_class,
     shown_label,
 )
-from askonce.prefix.chain import Chain, chain_of
-from askonce.prefix.costs import lost_usd_of
-from askonce.prefix.diagnosis import Diagnosis, diagnose
-from askonce.prefix.exchange import Exchange
-from askonce.prefix.history import MOST_KNOWN, History, Recent, Sent
-from askonce.prefix.losses import Cause, too_many_marks
-from askonce.prefix.prediction import NOTHING, Prediction, predict
-from askonce.prefix.regression import Regression
-from askonce.prefix.report import Report, report_of
-from askonce.prefix.rules import Rule, rule_for
-from askonce.prefix.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_counter
-from askonce.prefix.wire import request_of
+from askonce.prefix.tracking.costs import lost_usd_of
+from askonce.prefix.tracking.diagnosis import Diagnosis, diagnose
+from askonce.prefix.tracking.exchange import Exchange
+from askonce.prefix.tracking.history import MOST_KNOWN, History, Recent, Sent
+from askonce.prefix.tracking.losses import Cause, too_many_marks
+from askonce.prefix.tracking.prediction import NOTHING, Prediction, predict
 from askonce.stores import Store, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS
+from askonce.stores.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger("askonce")
 
@@ -84,7 +84,7 @@ class Call:
         """Note that the request was answered.
 
         Args:
-            usage: what the provider reported, see `askonce.prefix.usage.usage_of`; ``None`` for nothing.
+            usage: what the provider reported, see `askonce.prefix.requests.usage.usage_of`; ``None`` for nothing.
             seconds: how long the call took; by default since `start`.
 
         Returns:
@@ -171,8 +171,8 @@ class PrefixTracker:
         self._finalizer: weakref.finalize[Any, Any] | None = None
         if store is not None:
             opened = open_store(store, timeout_seconds=timeout_seconds) if isinstance(store, str) else store
-            guard = Guard(opened, timeout_seconds)
-            self._exchange = Exchange(guard, namespace, self.history, self.aggregates, clock)
+            breaker = CircuitBreaker(opened, timeout_seconds)
+            self._exchange = Exchange(breaker, namespace, self.history, self.aggregates, clock)
             owned = opened if isinstance(store, str) else None
             self._finalizer = weakref.finalize(self, _close, self._exchange, owned)
 
@@ -298,7 +298,7 @@ class PrefixTracker:
             disagreed=int(diagnosis.reported and not diagnosis.agrees(chain, rule)),
             looks_like=diagnosis.looks_like,
             example=self._codec.encode(Entry(str(example).encode(), sent.at)) if example is not None else b"",
-            mend=diagnosis.mend(rule),
+            remedy=diagnosis.remedy(rule),
             machines=call._machine + 1,
         )
         self.aggregates.add(day_of(sent.at), row, segments)

@@ -9,7 +9,7 @@ follow the steps of a `Router`'s course.
 """
 
 from askonce.routing.stats import RoutingStats
-from askonce.routing.strategy import Always, Cascade, Learned, Strategy
-from askonce.routing.verifying import Confidence
+from askonce.routing.strategies import Always, Cascade, Learned, Strategy
+from askonce.routing.verifiers import Confidence
 
 __all__ = ["Always", "Cascade", "Confidence", "Learned", "RoutingStats", "Strategy"]

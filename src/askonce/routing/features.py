@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from askonce.errors import MissingExtraError
-from askonce.routing.asked import Asked
+from askonce.routing.types import RoutingRequest
 
 if TYPE_CHECKING:
     from askonce.routing.regression import Vector
@@ -38,12 +38,12 @@ def numpy() -> Any:
     return numpy
 
 
-def features(asked: Asked, tags: Sequence[str], embedding: Sequence[float] | None) -> Vector:
+def features(asked: RoutingRequest, tags: Sequence[str], embedding: Sequence[float] | None) -> Vector:
     """The vector of a request.
 
     Args:
         asked: the request.
-        tags: of the task, as in ``with control(tags=[…])``.
+        tags: of the task, as in ``with cache_options(tags=[…])``.
         embedding: of the question; ``None`` to hash its words, pairs of words and runs of three letters. A longer
             one is folded into 512 numbers, which nearly keeps the angles (Weinberger et al. 2009).
     """

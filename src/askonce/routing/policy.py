@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from askonce.routing.floor import RATES, Floor, penalties, usable
-from askonce.routing.knowledge import Outcome, outcome
 from askonce.routing.regression import probability, sigmoid
 from askonce.routing.shared import Shared
-from askonce.routing.strategy import Learned
+from askonce.routing.state import Outcome, outcome
+from askonce.routing.strategies import Learned
 
 if TYPE_CHECKING:
     from askonce.routing.regression import Vector
@@ -188,7 +188,7 @@ class Policy:
             if more < math.inf:
                 self._reserved[at] += sign * more
 
-    def settle(self, coin: Coin, x: Vector, failed: bool | None) -> None:
+    def flush(self, coin: Coin, x: Vector, failed: bool | None) -> None:
         """Note what the judge said of an answer; ``None`` if it could not tell, which counts as failed."""
         sums: dict[str, float] = {}
         with self._shared.lock:

@@ -14,18 +14,17 @@ import weakref
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from askonce.cache import Cache
+from askonce.cache import Cache, shared_cache
 from askonce.errors import ConfigError
-from askonce.keeping import USD_PER_SECOND
-from askonce.routing.asked import Asked, Bill, Step, Told
-from askonce.routing.course import Run
 from askonce.routing.features import numpy
-from askonce.routing.knowledge import cost_sums
 from askonce.routing.policy import Policy
 from askonce.routing.shared import Shared
+from askonce.routing.state import cost_sums
 from askonce.routing.stats import RoutingStats
-from askonce.routing.strategy import Learned, Strategy, check_strategy
-from askonce.sharing import shared_cache
+from askonce.routing.steps import Run
+from askonce.routing.strategies import Learned, Strategy, check_strategy
+from askonce.routing.types import Bill, ModelResponse, RoutingRequest, Step
+from askonce.storage.entries import USD_PER_SECOND
 from askonce.stores.base import Store
 
 logger = logging.getLogger("askonce")
@@ -75,7 +74,7 @@ class Router:
 
     # -- one request -------------------------------------------------------------------------------------------
 
-    def course(self, asked: Asked, embedding: Sequence[float] | None = None) -> Course:
+    def course(self, asked: RoutingRequest, embedding: Sequence[float] | None = None) -> Course:
         """The steps to the answer of a request; see the module's text.
 
         Args:
@@ -126,13 +125,13 @@ class Router:
 
         return await asyncio.to_thread(self.embed, question)
 
-    def _weight(self, index: int, told: Told) -> float:
+    def _weight(self, index: int, told: ModelResponse) -> float:
         """What a call weighs: dollars, given or as priced; else its seconds."""
         if self._costs is not None:
             return self._costs[index]
         return told.seconds * USD_PER_SECOND if told.cost_usd is None else told.cost_usd
 
-    def _count(self, asked: Asked, bill: Bill, index: int | None) -> None:
+    def _count(self, asked: RoutingRequest, bill: Bill, index: int | None) -> None:
         sums: dict[str, float] = {"spent": bill.weight}
         for one in bill.calls:
             sums[f"asked.{one}"] = sums.get(f"asked.{one}", 0.0) + 1
@@ -145,7 +144,7 @@ class Router:
             sums["escalated"] = float(bill.unused > 0 or (bool(bill.failed) and index not in bill.failed))
         self._shared.add(sums)
 
-    def _always(self, asked: Asked, bill: Bill) -> float:
+    def _always(self, asked: RoutingRequest, bill: Bill) -> float:
         """What the last model would have cost: its call, or what one is expected to cost."""
         if self._last in bill.answers:
             return self._weight(self._last, bill.answers[self._last])
@@ -181,7 +180,7 @@ class Router:
         key = mark.get("id") if isinstance(mark, dict) else None
         if not isinstance(key, str):
             return False
-        found = self._shared.settle(bytes.fromhex(key))
+        found = self._shared.flush(bytes.fromhex(key))
         if found is not None:
             self._policy.answered(found.learner, found.x, wrong)
         return found is not None

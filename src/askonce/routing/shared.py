@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import msgspec
 
 from askonce.errors import StoreError
-from askonce.routing.knowledge import Batch, Knowledge, Outcome, Snapshot
+from askonce.routing.state import Batch, Knowledge, Outcome, Snapshot
 from askonce.stores.base import Record, Store
 
 logger = logging.getLogger("askonce")
@@ -114,7 +114,7 @@ class Shared:
             self._thread.start()
         self._wake.set()
 
-    def settle(self, key: bytes) -> Open | None:
+    def flush(self, key: bytes) -> Open | None:
         """Take out what was kept by `open`; of all who try, in all processes, one gets it.
 
         Raises:

@@ -13,18 +13,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from askonce.semantic.judges import ChatJudge, Judge, SameAnswer
-    from askonce.semantic.settings import Semantic
-    from askonce.semantic.values import Comparison
+    from askonce.semantic.config import Semantic
+    from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge, Judge
+    from askonce.semantic.types import Comparison
 
-__all__ = ["ChatJudge", "Comparison", "Judge", "SameAnswer", "Semantic"]
+__all__ = ["ChatJudge", "Comparison", "EmbeddingJudge", "Judge", "Semantic"]
 
 _WHERE = {
-    "ChatJudge": "judges",
-    "Comparison": "values",
-    "Judge": "judges",
-    "SameAnswer": "judges",
-    "Semantic": "settings",
+    "ChatJudge": "learning.judges",
+    "Comparison": "types",
+    "Judge": "learning.judges",
+    "EmbeddingJudge": "learning.judges",
+    "Semantic": "config",
 }
 
 

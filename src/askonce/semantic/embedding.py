@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from askonce.errors import AskOnceError, ConfigError, MissingExtraError
-from askonce.keys import Form, Unkeyable, model_form
+from askonce.keys.normal_form import NormalForm, Uncacheable, model_form
 
 logger = logging.getLogger("askonce")
 
@@ -147,7 +147,7 @@ def _identity(embeddings: Any) -> str:
         logger.info(
             "askonce: a %s does not show which embedding model it is, so it is known by that name", shown["name"]
         )
-    return Form({"embeddings": shown}).digest().hex()
+    return NormalForm({"embeddings": shown}).digest().hex()
 
 
 def _within_cache(embeddings: Any) -> Any:
@@ -175,7 +175,7 @@ def _shown(embeddings: Any) -> dict[str, Any] | None:
             continue
         try:
             form |= model_form({name: value}, [])
-        except Unkeyable:
+        except Uncacheable:
             opaque = True  # a client, or the model itself
     opaque = opaque or bool(getattr(embeddings, "__pydantic_private__", None))
     if opaque and not any(isinstance(form.get(name), str) and form[name] for name in _MODEL_NAMES):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from askonce.access_log import FORMAT, RECORD, namespace_digest
 from askonce.errors import ConfigError
+from askonce.storage.access_log import FORMAT, RECORD, namespace_digest
 
 _RECORD = np.dtype(
     [

@@ -7,7 +7,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from askonce.eviction import Budget, Policy
+from askonce.eviction.policy import Budget, Policy
 from askonce.simulate.log import Trace
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from askonce.errors import ConfigError
-from askonce.eviction import AdmissionName, Budget, Policy, parse_bytes
+from askonce.eviction.policy import AdmissionName, Budget, Policy, parse_bytes
 from askonce.simulate.bound import upper_bound
 from askonce.simulate.log import Trace, read_log
 from askonce.simulate.replay import replay
 
-POLICIES = ("gdsf", "gdsf+worth", "lec", "lfu", "lru")
+POLICIES = ("gdsf", "gdsf+cost", "lec", "lfu", "lru")
 _SAMPLED_REQUESTS = 50_000
 _CURVE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 _ENOUGH = 0.95
@@ -27,7 +27,7 @@ class Point:
 
     Attributes:
         size: how much the cache may hold, in bytes or entries.
-        policy: as in ``Cache(eviction=…)``, with ``+worth`` for ``admission="worth"``.
+        policy: as in ``Cache(eviction=…)``, with ``+cost`` for ``admission="cost"``.
         ttl_seconds: how long an answer may be used; ``None`` for ever.
         hit_ratio: the share of requests that found an answer.
         saved_usd: what they would have cost.
@@ -110,7 +110,7 @@ def simulate(
     Args:
         log: the file that ``Cache(access_log=…)`` wrote, or a trace.
         sizes: limits in bytes, as numbers or texts such as ``"2GB"``; by default nine, up to all there is.
-        policies: as in ``Cache(eviction=…)``; ``+worth`` after one for ``admission="worth"``, which ``lec`` has
+        policies: as in ``Cache(eviction=…)``; ``+cost`` after one for ``admission="cost"``, which ``lec`` has
             anyway.
         ttls: seconds for which an answer may be used; ``None`` for ever.
         sample: the share of keys to replay, chosen by their hash, with sizes scaled likewise (SHARDS); by default
@@ -168,8 +168,8 @@ def _limits(sizes: Sequence[int | str] | None, entries: bool, everything: int) -
 def _budget_of(name: str) -> Budget:
     policy, _, admission = name.partition("+")
     if policy not in [known.value for known in Policy]:
-        raise ConfigError(f"a policy is one of gdsf, lec, lru, lfu, ttl, perhaps with +worth; got {name!r}")
-    default: AdmissionName = "worth" if policy == "lec" else "always"
+        raise ConfigError(f"a policy is one of gdsf, lec, lru, lfu, ttl, perhaps with +cost; got {name!r}")
+    default: AdmissionName = "cost" if policy == "lec" else "always"
     return Budget(policy=Policy(policy), admission=admission or default)  # type: ignore[arg-type]
 
 

@@ -17,7 +17,7 @@ logger = logging.getLogger("askonce")
 # scheme -> (module, class in it, the extra that its client library is in)
 _SCHEMES: dict[str, tuple[str, str, str]] = {
     "memory": ("askonce.stores.memory", "MemoryStore", ""),
-    "sqlite": ("askonce.stores.sqlite", "SQLiteStore", ""),
+    "sqlite": ("askonce.stores.sqlite.store", "SQLiteStore", ""),
     "redis": ("askonce.stores.redis", "RedisStore", "redis"),
     "rediss": ("askonce.stores.redis", "RedisStore", "redis"),
     "unix": ("askonce.stores.redis", "RedisStore", "redis"),
@@ -42,6 +42,15 @@ def cache_directory() -> Path:
 def default_url() -> str:
     """The URL of the store that is used when none is named: a SQLite file in the user's cache directory."""
     return f"sqlite:///{cache_directory() / 'cache.db'}"
+
+
+def open_default_store(timeout_seconds: float) -> Store:
+    """Open the store that is used when none is named.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    return open_store(default_url(), timeout_seconds=timeout_seconds)
 
 
 def redact(url: str) -> str:

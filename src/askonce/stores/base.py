@@ -1,8 +1,8 @@
 """What a store is: the one contract that SQLite, Redis, MongoDB and memory keep.
 
 A store keeps bytes under a key in a namespace, with the few numbers it needs to expire, evict and find them by
-tag. It knows nothing of models, prompts or policy beyond the formula in ``askonce.eviction``. Every method has
-an asynchronous twin with an ``a`` in front. ``askonce.testing.StoreConformance`` states the contract as tests;
+tag. It knows nothing of models, prompts or policy beyond the formula in ``askonce.eviction.policy``. Every method
+has an asynchronous twin with an ``a`` in front. ``askonce.testing.StoreConformance`` states the contract as tests;
 a store that passes it can be given to ``Cache``.
 
 Rules for all methods:
@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from askonce.eviction import UNLIMITED, Budget, Policy
+from askonce.eviction.policy import UNLIMITED, Budget, Policy
 
 Clock = Callable[[], float]
 """Seconds since the epoch; tests hand in one that they can move."""
@@ -47,7 +47,7 @@ class Record:
         key: 1 to 64 bytes.
         value: 0 bytes to 10 MB.
         expires_at: seconds since the epoch from which on the record does not exist; ``None`` for never.
-        weight: the factor of ``hits`` in the record's priority (see ``askonce.eviction``).
+        weight: the factor of ``hits`` in the record's priority (see ``askonce.eviction.policy``).
         tags: names by which ``delete_tag`` finds the record.
         hits: how often it is known to have been asked for, this time included; at least 1.
     """
@@ -125,7 +125,7 @@ class Store(abc.ABC):
         under the key is deleted; otherwise what was under the key is deleted, records with the lowest priority
         are evicted until the newcomer fits (each raises the inflation), and it is stored. Where the budget
         ``selects``, a newcomer that would push out a record of no lower priority pushes out none and is not
-        stored (see ``askonce.eviction``); its priority is taken with the inflation as it stands before.
+        stored (see ``askonce.eviction.policy``); its priority is taken with the inflation as it stands before.
 
         Returns:
             how many records were evicted; a newcomer that was not stored for its worth counts as one.

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from askonce.eviction import UNLIMITED, Budget, Policy
+from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size, Store, log_begins
 
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from askonce.eviction import AdmissionName, Budget, Policy
+from askonce.eviction.policy import AdmissionName, Budget, Policy
 from askonce.stores.base import Record, Size, Store
 from askonce.testing._fixtures import TIGHT, StoreFixtures
 from askonce.testing.clock import FakeClock
-from askonce.testing.face import Face
+from askonce.testing.driver import StoreDriver
 from askonce.testing.model import StoreModel
 
 Step = tuple[str, Any]
@@ -54,7 +54,9 @@ class BudgetTests(StoreFixtures):
     # -- budgets ---------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("policy", Policy)
-    def test_limits_hold_after_every_put(self, store: Face, space: str, clock: FakeClock, policy: Policy) -> None:
+    def test_limits_hold_after_every_put(
+        self, store: StoreDriver, space: str, clock: FakeClock, policy: Policy
+    ) -> None:
         budget = Budget(TIGHT.max_bytes, TIGHT.max_entries, policy)
         dice = random.Random(7)
         for start in range(0, 600, 40):
@@ -73,14 +75,14 @@ class BudgetTests(StoreFixtures):
         rows = store.scan(space)
         assert size == Size(len(rows), sum(len(value) for _, value in rows))
 
-    def test_a_value_larger_than_the_budget_deletes_the_old_one(self, store: Face, space: str) -> None:
+    def test_a_value_larger_than_the_budget_deletes_the_old_one(self, store: StoreDriver, space: str) -> None:
         budget = Budget(max_bytes=64_000)
         store.put(space, [Record(b"k", b"old"), Record(b"other", b"v")], budget)
         assert store.put(space, [Record(b"k", b"x" * 64_001)], budget) == 0
         assert store.scan(space) == [(b"other", b"v")]
         assert store.size(space) == Size(1, 1)
 
-    def test_evict_shrinks_a_namespace(self, store: Face, space: str) -> None:
+    def test_evict_shrinks_a_namespace(self, store: StoreDriver, space: str) -> None:
         store.put(space, [Record(b"%d" % number, b"v" * 100, weight=number) for number in range(600)])
         evicted = store.evict(space, TIGHT)
         size = store.size(space)
@@ -88,7 +90,9 @@ class BudgetTests(StoreFixtures):
         assert not TIGHT.exceeded_by(entries=size.entries, size_bytes=size.size_bytes)
         assert store.evict(space, TIGHT) == 0
 
-    def test_victims_have_the_lowest_priority_and_ties_the_smallest_key(self, store: Face, space: str) -> None:
+    def test_victims_have_the_lowest_priority_and_ties_the_smallest_key(
+        self, store: StoreDriver, space: str
+    ) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
         budget = Budget(max_bytes=5, policy=Policy.LEC)
@@ -104,7 +108,7 @@ class BudgetTests(StoreFixtures):
         ("policy", "left"), [("gdsf", b"ade"), ("lec", b"ace"), ("lfu", b"ade"), ("lru", b"ade"), ("ttl", b"ace")]
     )
     def test_each_policy_has_its_victims(
-        self, store: Face, space: str, clock: FakeClock, policy: str, left: bytes
+        self, store: StoreDriver, space: str, clock: FakeClock, policy: str, left: bytes
     ) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
@@ -125,10 +129,10 @@ class BudgetTests(StoreFixtures):
         put(b"e", 1, 250)
         assert b"".join(sorted(key for key, _ in store.scan(space))) == left
 
-    def test_a_newcomer_is_stored_only_if_it_is_worth_it(self, store: Face, space: str) -> None:
+    def test_a_newcomer_is_stored_only_if_it_is_worth_it(self, store: StoreDriver, space: str) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
-        budget = Budget(max_bytes=4, policy=Policy.LEC, admission="worth")
+        budget = Budget(max_bytes=4, policy=Policy.LEC, admission="cost")
         held = [Record(b"a", b"v", weight=1), Record(b"b", b"v", weight=5), Record(b"c", b"vv", weight=9)]
         assert store.put(space, held, budget) == 0
         refused = [Record(b"as much", b"v", weight=1), Record(b"large", b"vv", weight=4)]
@@ -140,10 +144,10 @@ class BudgetTests(StoreFixtures):
         assert store.put(space, [Record(b"c", b"ccc", weight=0)], budget) == 1
         assert store.scan(space) == [(b"often", b"vv")]
 
-    def test_newcomers_that_are_refused_age_what_is_held(self, store: Face, space: str) -> None:
+    def test_newcomers_that_are_refused_age_what_is_held(self, store: StoreDriver, space: str) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
-        budget = Budget(max_entries=2, admission="worth")
+        budget = Budget(max_entries=2, admission="cost")
         store.put(space, [Record(b"a", b"v", weight=10), Record(b"b", b"v", weight=10)], budget)
         tries = 0
         while store.get(space, b"a") is not None:
@@ -152,7 +156,7 @@ class BudgetTests(StoreFixtures):
         assert tries == 6  # each raises L by 3 / 2; the sixth comes at 5 × 1.5 + 3 > 10
 
     def test_the_inflation_is_shared_and_outlives_the_store(
-        self, store: Face, open: Callable[..., Store], clock: FakeClock, space: str
+        self, store: StoreDriver, open: Callable[..., Store], clock: FakeClock, space: str
     ) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
@@ -168,7 +172,7 @@ class BudgetTests(StoreFixtures):
         other.close()
 
     def test_the_inflation_of_a_thousand_evictions_a_second_for_ten_years_hides_nothing(
-        self, store: Face, space: str
+        self, store: StoreDriver, space: str
     ) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
@@ -185,10 +189,10 @@ class BudgetTests(StoreFixtures):
 
     @pytest.mark.parametrize(
         ("policy", "admission"),
-        [*((policy, "always") for policy in Policy), (Policy.GDSF, "worth"), (Policy.LEC, "worth")],
+        [*((policy, "always") for policy in Policy), (Policy.GDSF, "cost"), (Policy.LEC, "cost")],
     )
     def test_random_traces_leave_what_the_model_says(
-        self, store: Face, clock: FakeClock, policy: Policy, admission: AdmissionName
+        self, store: StoreDriver, clock: FakeClock, policy: Policy, admission: AdmissionName
     ) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")

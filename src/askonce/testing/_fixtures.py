@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from askonce.eviction import Budget
+from askonce.eviction.policy import Budget
 from askonce.stores.base import LOG_LENGTH, Store
 from askonce.testing.clock import FakeClock
-from askonce.testing.face import Face
+from askonce.testing.driver import StoreDriver
 
 TIGHT = Budget(max_bytes=16_384, max_entries=256)
 """Room for a good part of what `mixed_work` puts, on sharded stores too."""
@@ -65,9 +65,11 @@ class StoreFixtures:
                 yield runner
 
     @pytest.fixture
-    def store(self, open: Callable[..., Store], clock: FakeClock, loop: asyncio.Runner | None) -> Iterator[Face]:
-        face = Face(open(clock=clock), loop)
-        face.store.check()
-        yield face
-        face.close()
-        face.store.close()
+    def store(
+        self, open: Callable[..., Store], clock: FakeClock, loop: asyncio.Runner | None
+    ) -> Iterator[StoreDriver]:
+        driver = StoreDriver(open(clock=clock), loop)
+        driver.store.check()
+        yield driver
+        driver.close()
+        driver.store.close()

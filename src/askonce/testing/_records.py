@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from askonce.eviction import UNLIMITED, Budget
+from askonce.eviction.policy import UNLIMITED, Budget
 from askonce.stores.base import Record, Size, Store
 from askonce.testing._fixtures import StoreFixtures
 from askonce.testing.clock import FakeClock
-from askonce.testing.face import Face
+from askonce.testing.driver import StoreDriver
 
 ODD_TAGS = ["doc:1", "doc:12", "two words", "größe ✓", "a\0b", "*", "x" * 200]
 ODD_NAMESPACES = ["a", "a:b", "a/b", "{x}", "ü %", "*"]
@@ -25,7 +25,7 @@ class RecordTests(StoreFixtures):
 
     # -- reading and writing ---------------------------------------------------------------------------------
 
-    def test_get_gives_what_was_put_last(self, store: Face, space: str) -> None:
+    def test_get_gives_what_was_put_last(self, store: StoreDriver, space: str) -> None:
         assert store.get(space, b"k") is None
         assert store.put(space, [Record(b"k", b"one"), Record(b"other", b"x")]) == 0
         assert store.get(space, b"k") == b"one"
@@ -33,14 +33,14 @@ class RecordTests(StoreFixtures):
         assert store.get(space, b"k") == b"three"
         assert store.size(space) == Size(2, 6)
 
-    def test_get_many_keeps_order_duplicates_and_gaps(self, store: Face, space: str) -> None:
+    def test_get_many_keeps_order_duplicates_and_gaps(self, store: StoreDriver, space: str) -> None:
         store.put(space, [Record(b"a", b"1"), Record(b"b", b"2")])
         assert store.get_many(space, [b"b", b"none", b"a", b"b"]) == [b"2", None, b"1", b"2"]
         assert store.get_many(space, []) == []
         many = [b"%d" % number for number in range(1500)]
         assert store.get_many(space, [*many, b"a"]) == [None] * 1500 + [b"1"]
 
-    def test_empty_calls_do_nothing(self, store: Face, space: str) -> None:
+    def test_empty_calls_do_nothing(self, store: StoreDriver, space: str) -> None:
         assert store.put(space, []) == store.delete(space, []) == store.evict(space, UNLIMITED) == 0
         store.touch(space, {})
         store.clear(space)
@@ -48,26 +48,26 @@ class RecordTests(StoreFixtures):
         assert store.scan(space) == []
 
     @pytest.mark.parametrize("key", [b"\0", b"k" * 64, bytes(range(64)), bytes(range(192, 256))])
-    def test_keys_and_values_are_any_bytes(self, store: Face, space: str, key: bytes) -> None:
+    def test_keys_and_values_are_any_bytes(self, store: StoreDriver, space: str, key: bytes) -> None:
         for value in (b"", b"\0", bytes(range(256)), "ü".encode(), b"x" * 100_000):
             store.put(space, [Record(key, value)])
             assert store.get(space, key) == value
             assert store.scan(space) == [(key, value)]
             assert store.size(space) == Size(1, len(value))
 
-    def test_a_value_has_up_to_ten_megabytes(self, store: Face, space: str) -> None:
+    def test_a_value_has_up_to_ten_megabytes(self, store: StoreDriver, space: str) -> None:
         value = random.Random(1).randbytes(10_000_000)
         store.put(space, [Record(b"large", value)], Budget(max_bytes=1_000_000_000))
         assert store.get(space, b"large") == value
         store.delete(space, [b"large"])
 
-    def test_delete_returns_how_many_there_were(self, store: Face, space: str) -> None:
+    def test_delete_returns_how_many_there_were(self, store: StoreDriver, space: str) -> None:
         store.put(space, [Record(b"a", b"1"), Record(b"b", b"22")])
         assert store.delete(space, [b"a", b"none", b"a"]) == 1
         assert store.get(space, b"a") is None
         assert store.size(space) == Size(1, 2)
 
-    def test_scan_gives_each_record_once_over_many_pages(self, store: Face, space: str) -> None:
+    def test_scan_gives_each_record_once_over_many_pages(self, store: StoreDriver, space: str) -> None:
         content = {b"key %d" % number: b"value %d" % number for number in range(self.scan_records)}
         records = [Record(key, value) for key, value in content.items()]
         for start in range(0, len(records), 500):
@@ -79,7 +79,7 @@ class RecordTests(StoreFixtures):
         assert store.scan(space) == []
 
     def test_a_second_store_sees_the_same_data(
-        self, store: Face, open: Callable[..., Store], clock: FakeClock, space: str
+        self, store: StoreDriver, open: Callable[..., Store], clock: FakeClock, space: str
     ) -> None:
         store.put(space, [Record(b"k", b"v")])
         second = open(clock=clock)
@@ -90,7 +90,9 @@ class RecordTests(StoreFixtures):
 
     # -- expiry ----------------------------------------------------------------------------------------------
 
-    def test_a_record_is_there_until_its_second_of_expiry(self, store: Face, space: str, clock: FakeClock) -> None:
+    def test_a_record_is_there_until_its_second_of_expiry(
+        self, store: StoreDriver, space: str, clock: FakeClock
+    ) -> None:
         store.put(space, [Record(b"k", b"v", clock() + 10), Record(b"ever", b"v")])
         clock.advance(9)
         assert store.get_many(space, [b"k", b"ever"]) == [b"v", b"v"]
@@ -103,7 +105,7 @@ class RecordTests(StoreFixtures):
 
     @pytest.mark.parametrize("seen_first_by", ["scan", "size", "delete", "delete_tag", "touch", "evict", "put"])
     def test_no_method_sees_an_expired_record(
-        self, store: Face, space: str, clock: FakeClock, seen_first_by: str
+        self, store: StoreDriver, space: str, clock: FakeClock, seen_first_by: str
     ) -> None:
         store.put(space, [Record(b"k%d" % n, b"vv", clock() + 5, 9.0, ("t",)) for n in range(3)])
         store.put(space, [Record(b"live", b"v", clock() + 50, 1.0, ("live",))])
@@ -124,7 +126,7 @@ class RecordTests(StoreFixtures):
         assert store.scan(space) == [(b"live", b"v")]
         assert store.get(space, b"k0") is None
 
-    def test_an_overwrite_brings_its_own_expiry(self, store: Face, space: str, clock: FakeClock) -> None:
+    def test_an_overwrite_brings_its_own_expiry(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
         store.put(space, [Record(b"a", b"1", clock() + 5), Record(b"b", b"1"), Record(b"c", b"1", clock() + 5)])
         store.put(space, [Record(b"a", b"2"), Record(b"b", b"2", clock() + 5), Record(b"c", b"2", clock() + 9)])
         clock.advance(5)
@@ -133,7 +135,9 @@ class RecordTests(StoreFixtures):
         store.put(space, [Record(b"b", b"3")])
         assert store.get(space, b"b") == b"3"
 
-    def test_a_record_that_is_put_too_late_is_not_there(self, store: Face, space: str, clock: FakeClock) -> None:
+    def test_a_record_that_is_put_too_late_is_not_there(
+        self, store: StoreDriver, space: str, clock: FakeClock
+    ) -> None:
         store.put(space, [Record(b"k", b"old")])
         store.put(space, [Record(b"k", b"new", clock() - 1)])
         assert store.get(space, b"k") is None
@@ -142,7 +146,7 @@ class RecordTests(StoreFixtures):
     def test_expiry_follows_the_real_clock(
         self, open: Callable[..., Store], loop: asyncio.Runner | None, space: str
     ) -> None:
-        store = Face(open(), loop)
+        store = StoreDriver(open(), loop)
         store.size(space)  # connects, which may take a while
         expires_at = time.time() + 0.3
         store.put(space, [Record(b"k", b"v", expires_at, tags=("t",)), Record(b"long", b"v", expires_at + 99)])
@@ -155,7 +159,7 @@ class RecordTests(StoreFixtures):
 
     # -- tags ------------------------------------------------------------------------------------------------
 
-    def test_delete_tag_deletes_what_has_exactly_that_tag(self, store: Face, space: str) -> None:
+    def test_delete_tag_deletes_what_has_exactly_that_tag(self, store: StoreDriver, space: str) -> None:
         for number, tag in enumerate(ODD_TAGS):
             store.put(space, [Record(b"%d" % number, b"vv", tags=(tag, "all", tag))])
         store.put(space, [Record(b"untagged", b"v")])
@@ -169,7 +173,7 @@ class RecordTests(StoreFixtures):
         assert store.size(space) == Size(1, 1)
 
     @pytest.mark.parametrize("way", ["overwrite", "delete", "evict", "clear", "expire", "delete_tag"])
-    def test_tags_go_with_their_record(self, store: Face, space: str, clock: FakeClock, way: str) -> None:
+    def test_tags_go_with_their_record(self, store: StoreDriver, space: str, clock: FakeClock, way: str) -> None:
         store.put(space, [Record(b"k", b"v", clock() + 5, tags=("old", "both"))])
         if way == "evict":
             store.put(space, [Record(b"x" * 8, b"x" * 64_000)], Budget(max_bytes=64_000))
@@ -187,7 +191,7 @@ class RecordTests(StoreFixtures):
 
     # -- namespaces ------------------------------------------------------------------------------------------
 
-    def test_namespaces_are_apart(self, store: Face, space: str) -> None:
+    def test_namespaces_are_apart(self, store: StoreDriver, space: str) -> None:
         names = [space + odd for odd in ODD_NAMESPACES]
         for number, name in enumerate(names):
             store.put(name, [Record(b"k", b"%d" % number, tags=("t",)), Record(b"k2", b"more")])
@@ -200,7 +204,7 @@ class RecordTests(StoreFixtures):
             assert store.size(name) == Size()
             assert all(store.size(other) == Size(2, 5) for other in names[number + 1 :])
 
-    def test_clear_leaves_log_and_leases(self, store: Face, space: str) -> None:
+    def test_clear_leaves_log_and_leases(self, store: StoreDriver, space: str) -> None:
         store.put(space, [Record(b"k", b"v", tags=("t",))])
         assert store.lease(space, b"k", "anna", 60)
         head = store.log_append(space, b"event")

@@ -17,7 +17,7 @@ from askonce.stores import open_store
 from askonce.stores.base import Record, Size, Store
 from askonce.testing._fixtures import TIGHT, StoreFixtures
 from askonce.testing.clock import FakeClock
-from askonce.testing.face import Call, Face
+from askonce.testing.driver import Call, StoreDriver
 
 
 async def mixed_work(call: Call, namespace: str, seed: int, rounds: int) -> None:
@@ -49,7 +49,7 @@ def work_in_process(url: str, namespace: str, seed: int, rounds: int) -> None:
     """`mixed_work` on a store of its own; runs in another process."""
     store = open_store(url, timeout_seconds=20)
     try:
-        Face(store, None).at_once(lambda call, _: mixed_work(call, namespace, seed, rounds), times=1)
+        StoreDriver(store, None).at_once(lambda call, _: mixed_work(call, namespace, seed, rounds), times=1)
     finally:
         store.close()
 
@@ -59,7 +59,7 @@ class SharingTests(StoreFixtures):
 
     # -- leases ----------------------------------------------------------------------------------------------
 
-    def test_a_lease_has_one_holder(self, store: Face, space: str, clock: FakeClock) -> None:
+    def test_a_lease_has_one_holder(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
         assert store.lease(space, b"k", "anna", 10)
         assert not store.lease(space, b"k", "bert", 10)
         assert store.lease(space, b"other", "bert", 10)
@@ -73,14 +73,14 @@ class SharingTests(StoreFixtures):
         store.release(space, b"k", "anna")
         assert store.lease(space, b"k", "bert", 10)
 
-    def test_a_lease_ends_by_itself(self, store: Face, space: str, clock: FakeClock) -> None:
+    def test_a_lease_ends_by_itself(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
         assert store.lease(space, b"k", "anna", 10)
         clock.advance(10)
         assert store.lease(space, b"k", "bert", 10)
         store.release(space, b"k", "anna")
         assert not store.lease(space, b"k", "anna", 10)
 
-    def test_of_eight_who_race_for_a_lease_one_wins(self, store: Face, space: str) -> None:
+    def test_of_eight_who_race_for_a_lease_one_wins(self, store: StoreDriver, space: str) -> None:
         for number in range(10):
             key = b"%d" % number
 
@@ -91,7 +91,9 @@ class SharingTests(StoreFixtures):
 
     # -- the change log --------------------------------------------------------------------------------------
 
-    def test_a_log_begins_at_the_time_and_counts_by_one(self, store: Face, space: str, clock: FakeClock) -> None:
+    def test_a_log_begins_at_the_time_and_counts_by_one(
+        self, store: StoreDriver, space: str, clock: FakeClock
+    ) -> None:
         page = store.log_read(space, 0)
         assert (page.events, page.head, page.truncated) == ([], 0, False)
         events = [b"", b"\0\xff", b"three", b"four"]
@@ -103,7 +105,7 @@ class SharingTests(StoreFixtures):
         assert store.log_append(space + "2", b"elsewhere") == first + 60_000
         assert store.log_append(space, b"five") == first + 4
 
-    def test_the_log_is_read_from_the_beginning_and_on(self, store: Face, space: str) -> None:
+    def test_the_log_is_read_from_the_beginning_and_on(self, store: StoreDriver, space: str) -> None:
         events = [b"one", b"two", b"three", b"four"]
         first, *_, last = [store.log_append(space, event) for event in events]
         page = store.log_read(space, 0)
@@ -119,13 +121,13 @@ class SharingTests(StoreFixtures):
         page = store.log_read(space, last)
         assert (page.events, page.head, page.truncated) == ([], last, False)
 
-    def test_a_reader_of_a_log_that_was_lost_missed_events(self, store: Face, space: str) -> None:
+    def test_a_reader_of_a_log_that_was_lost_missed_events(self, store: StoreDriver, space: str) -> None:
         first = store.log_append(space, b"one")
         assert not store.log_read(space, first - 1).truncated
         page = store.log_read(space, first - 2)
         assert (page.events, page.truncated) == ([(first, b"one")], True)
 
-    def test_eight_append_to_the_log_without_gaps(self, store: Face, space: str) -> None:
+    def test_eight_append_to_the_log_without_gaps(self, store: StoreDriver, space: str) -> None:
         async def append(call: Call, writer: int) -> list[tuple[int, bytes]]:
             events = [b"%d %d" % (writer, number) for number in range(20)]
             return [(await call("log_append", space, event), event) for event in events]
@@ -157,7 +159,7 @@ class SharingTests(StoreFixtures):
     # -- many at once, and life ------------------------------------------------------------------------------
 
     @staticmethod
-    def assert_accounts_agree(store: Face, space: str) -> None:
+    def assert_accounts_agree(store: StoreDriver, space: str) -> None:
         rows = store.scan(space)
         size = store.size(space)
         assert len(dict(rows)) == len(rows) > 20
@@ -166,11 +168,13 @@ class SharingTests(StoreFixtures):
         assert store.delete_tag(space, "t") == len(rows)
         assert store.size(space) == Size()
 
-    def test_eight_at_once_keep_the_accounts(self, store: Face, space: str) -> None:
+    def test_eight_at_once_keep_the_accounts(self, store: StoreDriver, space: str) -> None:
         store.at_once(lambda call, number: mixed_work(call, space, number, self.work_rounds))
         self.assert_accounts_agree(store, space)
 
-    def test_four_processes_at_once_keep_the_accounts(self, store: Face, space: str, url: str | None) -> None:
+    def test_four_processes_at_once_keep_the_accounts(
+        self, store: StoreDriver, space: str, url: str | None
+    ) -> None:
         if url is None:
             pytest.skip("this store is not shared between processes")
         if sys.platform == "win32":
@@ -202,7 +206,7 @@ class SharingTests(StoreFixtures):
         store.close()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-    def test_a_store_survives_a_fork(self, store: Face, space: str, url: str | None) -> None:
+    def test_a_store_survives_a_fork(self, store: StoreDriver, space: str, url: str | None) -> None:
         store.put(space, [Record(b"parent", b"1")])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the parent has threads; all are idle
@@ -212,7 +216,7 @@ class SharingTests(StoreFixtures):
             try:
                 signal.alarm(20)
                 with asyncio.Runner() as runner:
-                    forked = Face(store.store, runner if store.loop else None)
+                    forked = StoreDriver(store.store, runner if store.loop else None)
                     forked.put(space, [Record(b"child", b"2")])
                     code = 0 if forked.get_many(space, [b"parent", b"child"]) == [b"1", b"2"] else 2
             finally:
@@ -226,7 +230,7 @@ class SharingTests(StoreFixtures):
     def test_a_store_closes_twice(
         self, open: Callable[..., Store], loop: asyncio.Runner | None, space: str
     ) -> None:
-        store = Face(open(), loop)
+        store = StoreDriver(open(), loop)
         store.put(space, [Record(b"k", b"v")])
         store.close()
         store.close()

@@ -1,6 +1,6 @@
 """What one namespace of a store must hold, computed the obvious way.
 
-Written from the docstrings of ``askonce.stores.base`` and ``askonce.eviction`` and from nothing else: every
+Written from the docstrings of ``askonce.stores.base`` and ``askonce.eviction.policy`` and from nothing else: every
 operation looks at every record. ``StoreConformance`` compares stores with it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from askonce.eviction import NEVER, Budget, Policy
+from askonce.eviction.policy import NEVER, Budget, Policy
 from askonce.stores.base import Clock, Record, Size
 
 
@@ -53,7 +53,7 @@ class StoreModel:
         for record in records:
             self.delete([record.key])
             if budget.max_bytes is None or len(record.value) <= budget.max_bytes:
-                if budget.admission == "worth" and not self._worth_it(record, budget):
+                if budget.admission == "cost" and not self._worth_it(record, budget):
                     evicted += 1
                     continue
                 evicted += self._evict(budget, entries=1, size_bytes=len(record.value))

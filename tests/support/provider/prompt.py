@@ -119,8 +119,8 @@ def _rest(value: Json, *known: str) -> str:
 
 
 def _mark(value: Json) -> str | None:
-    if control := value.get("cache_control"):
-        return str(control.get("ttl") or "5m")
+    if cache_options := value.get("cache_control"):
+        return str(cache_options.get("ttl") or "5m")
     return "30m" if value.get("prompt_cache_breakpoint") else None
 
 
@@ -236,7 +236,7 @@ def anthropic_messages(request: Json) -> list[Segment]:
     for message in request["messages"]:
         parts = [(*_part(block), _mark(block)) for block in _parts(message["content"])]
         segments += _message("messages", message["role"], parts)
-    if control := request.get("cache_control"):
+    if cache_options := request.get("cache_control"):
         last = segments[-1]
-        segments[-1] = Segment(last.level, last.kind, last.pieces, last.mark or control.get("ttl") or "5m")
+        segments[-1] = Segment(last.level, last.kind, last.pieces, last.mark or cache_options.get("ttl") or "5m")
     return segments

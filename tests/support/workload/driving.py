@@ -13,8 +13,8 @@ import openai
 
 import askonce.langchain
 import askonce.llama_index
-from askonce.prefix.chain import Chain
-from askonce.prefix.diagnosis import Cause, Diagnosis
+from askonce.prefix.requests.chain import Chain
+from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing import FakeClock
 from tests.support.environments import NEWEST_OPENAI
 from tests.support.provider import Provider, Row, count

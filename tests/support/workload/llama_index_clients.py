@@ -65,8 +65,8 @@ class LlamaIndexClient:
                     blocks.append(TextBlock(text=text))
                     place = "tail" if part == len(one.parts) else "every"
                     if number == len(ask.messages) and place in ask.marks:
-                        control = CacheControl(type="ephemeral", ttl=ask.marks[place] or "5m")
-                        blocks.append(CachePoint(cache_control=control))
+                        cache_options = CacheControl(type="ephemeral", ttl=ask.marks[place] or "5m")
+                        blocks.append(CachePoint(cache_control=cache_options))
                 messages.append(ChatMessage(role="user", blocks=blocks))
             elif isinstance(one, Result):
                 messages.append(

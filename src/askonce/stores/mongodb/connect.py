@@ -29,8 +29,8 @@ from pymongo.synchronous.database import Database
 from pymongo.uri_parser import split_options
 
 from askonce.errors import ConfigError, StoreError, StoreUnavailable
-from askonce.stores._shutdown import refuse_at_exit
 from askonce.stores.mongodb.layout import Steps, T
+from askonce.stores.shutdown import refuse_at_exit
 
 P = ParamSpec("P")
 

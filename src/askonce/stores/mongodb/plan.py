@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from askonce.eviction import Budget
+from askonce.eviction.policy import Budget
 
 Document = dict[str, Any]
 Seen = Mapping[str, Any]

@@ -11,7 +11,7 @@ from typing import Any
 from pymongo import UpdateOne
 
 from askonce.errors import StoreError
-from askonce.eviction import NEVER, Budget, Policy
+from askonce.eviction.policy import NEVER, Budget, Policy
 from askonce.stores.base import Clock, Record, Size
 from askonce.stores.mongodb import accounts
 from askonce.stores.mongodb.accounts import NOTHING, Visit

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec
 
 from askonce.errors import StoreError, StoreUnavailable
-from askonce.eviction import UNLIMITED, Budget, Policy
+from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores import redact
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
 from askonce.stores.mongodb import leases, log

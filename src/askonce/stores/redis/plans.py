@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from askonce.eviction import Budget, Policy
+from askonce.eviction.policy import Budget, Policy
 from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size, log_begins
 
 T = TypeVar("T")

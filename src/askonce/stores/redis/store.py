@@ -16,12 +16,12 @@ from weakref import WeakKeyDictionary
 from redis.exceptions import NoPermissionError
 
 from askonce.errors import ConfigError, StoreError, StoreUnavailable
-from askonce.eviction import UNLIMITED, Budget, Policy
-from askonce.stores._shutdown import refuse_at_exit
+from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
 from askonce.stores.redis import connect, errors, plans
 from askonce.stores.redis.plans import Command, Plan, T
 from askonce.stores.redis.vectors import VectorSets
+from askonce.stores.shutdown import refuse_at_exit
 
 logger = logging.getLogger("askonce")
 

@@ -1,0 +1,1 @@
+"""Who makes an answer, in this process and among several; and how work runs."""

@@ -1,0 +1,121 @@
+"""Background work, and what becomes of it in a forked process: one worker, one fork rule.
+
+A fork copies the memory of all threads but only the thread that forked. So in the child the other threads are gone,
+and a lock that one of them held would never be released. Whoever owns a thread or a lock registers with
+`reset_after_fork` and makes it anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+logger = logging.getLogger("askonce")
+
+
+class ForkAware(Protocol):
+    """Owns a thread, a lock or a connection."""
+
+    def after_fork(self) -> None:
+        """Make it anew in the child, waiting for nothing."""
+
+
+_fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+
+
+def reset_after_fork(owner: ForkAware) -> None:
+    """Call ``owner.after_fork()`` in each forked process, as long as the owner lives."""
+    _fork_aware.add(owner)
+
+
+def _reset_all() -> None:
+    for owner in list(_fork_aware):
+        owner.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)
+
+
+class BackgroundWorker:
+    """Runs a step on a thread of its own each time it is woken, and also after a pause if one is given.
+
+    The thread starts when it is first needed; after a fork, again when it is first needed.
+
+    Args:
+        name: the thread's name.
+        step: what to do; what it raises is logged.
+        every_seconds: the pause after which the step runs without being woken.
+        delay_seconds: how long a step waits after `wake` for more to do; `wake(now=True)` cuts that short.
+
+    Attributes:
+        pending: a step is wanted and has not begun: `wake` would change nothing.
+    """
+
+    def __init__(
+        self, name: str, step: Callable[[], None], every_seconds: float | None = None, delay_seconds: float = 0.0
+    ) -> None:
+        self._name, self._step = name, step
+        self._every_seconds, self._delay_seconds = every_seconds, delay_seconds
+        self._closed = False
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Condition()
+        self._wanted = self._done = 0
+        self._urgent = self.pending = False
+        self._thread: threading.Thread | None = None
+
+    def wake(self, *, now: bool = False) -> None:
+        """Run the step soon, or ``now``."""
+        self.begin()
+        with self._lock:
+            self._wanted += 1
+            self.pending = True
+            self._urgent = self._urgent or now
+            self._lock.notify_all()
+
+    def begin(self) -> None:
+        """Run the step after each pause, if it does not yet."""
+        with self._lock:
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all that was wanted before this call is done; returns whether it is."""
+        with self._lock:
+            wanted, self._urgent = self._wanted, True
+            self._lock.notify_all()
+            return self._lock.wait_for(lambda: self._done >= wanted or self._closed, seconds)
+
+    def close(self, seconds: float) -> None:
+        """End the thread; a step that is running may take so long."""
+        with self._lock:
+            self._closed = True
+            thread, self._thread = self._thread, None
+            self._lock.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._closed or self._wanted > self._done, self._every_seconds)
+                if self._wanted > self._done and self._delay_seconds:
+                    self._lock.wait_for(lambda: self._closed or self._urgent, self._delay_seconds)
+                if self._closed:
+                    return
+                wanted, self._urgent, self.pending = self._wanted, False, False
+            try:
+                self._step()
+            except Exception:
+                logger.warning("askonce: %s failed", self._name, exc_info=True)
+            with self._lock:
+                self._done = wanted
+                self._lock.notify_all()

@@ -1,0 +1,96 @@
+"""Leases: of several processes that miss the same answer, one makes it.
+
+A lease in the store is short, so that nobody waits long for a process that was killed. While the flight that it is
+for is under way, a thread renews it; when the flight has landed, or its leader is gone, the lease is given back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Callable
+
+from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.concurrency.drivers import SyncDriver
+from askonce.concurrency.singleflight import Flight
+from askonce.entries.entry import Place
+from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+
+LEASE_SECONDS = 5.0
+_ROUNDS_PER_LEASE = 4
+
+
+class Leases:
+    """The leases that this process holds through one cache.
+
+    Args:
+        guard: the way to the store.
+        is_gone: whether the leader of a flight will not land it any more; called by the thread.
+        seconds: how long a lease lasts without being renewed; 0 to need none.
+    """
+
+    def __init__(self, breaker: CircuitBreaker, is_gone: Callable[[Flight], bool], seconds: float) -> None:
+        self._breaker, self._is_gone, self._seconds = breaker, is_gone, seconds
+        self._renewing = BackgroundWorker(
+            "askonce-leases", self._renew_all, delay_seconds=seconds / _ROUNDS_PER_LEASE
+        )
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = uuid.uuid4().hex  # what was held is the parent's
+        self._held: dict[Place, Flight] = {}
+
+    async def take(self, driver: SyncDriver, flight: Flight) -> bool:
+        """Try to become the one process that makes an answer; also True if the store cannot be asked."""
+        if not self._seconds:
+            return True
+        try:
+            if not await driver.call("lease", *flight.place, self._owner, self._seconds):
+                return False
+        except StoreDown:
+            return True
+        with self._lock:
+            self._held[flight.place] = flight
+        self._renewing.wake()
+        return True
+
+    async def give_back(self, driver: SyncDriver, flight: Flight) -> None:
+        """Let other processes lead. If the store fails now, the thread tries again."""
+        if self._held.get(flight.place) is flight:
+            with contextlib.suppress(StoreDown):
+                await driver.call("release", *flight.place, self._owner)
+                self._forget(flight)
+
+    def close(self) -> None:
+        """Give all back, and end the thread."""
+        self._renewing.close(0.0)
+        with self._lock:
+            held, self._held = list(self._held.values()), {}
+        for flight in held:
+            with contextlib.suppress(StoreDown):
+                self._breaker.call(self._breaker.store.release, *flight.place, self._owner)
+
+    def _forget(self, flight: Flight) -> None:
+        with self._lock:
+            if self._held.get(flight.place) is flight:
+                del self._held[flight.place]
+
+    def _renew_all(self) -> None:
+        with self._lock:
+            held = list(self._held.values())
+        for flight in held:
+            self._renew(flight)
+        if self._held:
+            self._renewing.wake()
+
+    def _renew(self, flight: Flight) -> None:
+        store = self._breaker.store
+        with contextlib.suppress(StoreDown):
+            if flight.resolved or self._is_gone(flight):
+                self._breaker.call(store.release, *flight.place, self._owner)
+                self._forget(flight)
+            elif not self._breaker.call(store.lease, *flight.place, self._owner, self._seconds):
+                self._forget(flight)  # it ran out, and another process leads now

@@ -1,0 +1,1 @@
+"""The way of one request: lookup, join or lead, call the model, store."""

@@ -1,0 +1,358 @@
+"""The flow of one request: look up, join or lead, call the model, store.
+
+Written once, as coroutines over a driver (``askonce.concurrency.drivers``). `RequestFlow.answer` is the whole of
+it. Adapters that do not make the call themselves, or stream it, use its parts: `begin`, then `complete` or `fail`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from askonce.concurrency.claims import Claims
+from askonce.concurrency.drivers import SyncDriver
+from askonce.concurrency.singleflight import Flight
+from askonce.engine.events import CacheEvent, EventQueue
+from askonce.engine.lookup import Lookup
+from askonce.engine.request import Leader, Request
+from askonce.entries.entry import Answer, Entry, Hit, Miss, Place
+from askonce.storage.entries import EntryStorage
+from askonce.storage.freshness import Freshness
+from askonce.stores.base import Clock
+from askonce.stores.circuit_breaker import StoreDown
+
+if TYPE_CHECKING:  # it loads numpy
+    from askonce.semantic.semantic_cache import Attempt, SemanticCache
+
+logger = logging.getLogger("askonce")
+T = TypeVar("T")
+
+_FAILED_LEADERS_TO_OUTLIVE, _TAKE_OVER_SECONDS = 2, 2.0
+"""Waiting callers take over from failed leaders one by one, until they have seen so many and for so long."""
+_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.25
+
+
+class RequestFlow:
+    """The parts that a request passes through.
+
+    Args:
+        lookup: finds entries.
+        claims: who makes an answer.
+        storage: stores entries.
+        events: what happens is told there.
+        semantic: finds answers to questions of the same meaning; ``None`` if they are not used.
+        freshness: when a stale answer may be served.
+        cache_empty: empty answers are stored, too.
+        cache_truncated: truncated answers, too.
+        slow_seconds: a request whose lookup took longer asks the store nothing more before the model is called.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        claims: Claims,
+        storage: EntryStorage,
+        events: EventQueue,
+        semantic: SemanticCache | None,
+        *,
+        freshness: Freshness,
+        cache_empty: bool,
+        cache_truncated: bool,
+        slow_seconds: float,
+        clock: Clock,
+    ) -> None:
+        self.lookup, self.claims, self.storage, self.events, self.semantic = (
+            lookup,
+            claims,
+            storage,
+            events,
+            semantic,
+        )
+        self._freshness = freshness
+        self._cache_empty, self._cache_truncated = cache_empty, cache_truncated
+        self._slow_seconds, self._clock = slow_seconds, clock
+
+    # -- the whole flow ----------------------------------------------------------------------------------------
+
+    async def answer(
+        self,
+        driver: SyncDriver,
+        request: Request,
+        call_model: Callable[[], Awaitable[T]],
+        pack: Callable[[T], Answer | None],
+    ) -> T | Hit:
+        """Find the answer to a request, or make and store it.
+
+        Raises:
+            BaseException: what ``call_model`` raised, unless a stale answer may stand in.
+        """
+        began = time.monotonic()
+        found = await self.lookup.find(driver, request)
+        if isinstance(found, Miss) and self._freshness.serves_while_revalidating(found):
+            driver.spawn(self._revalidate(driver, request, found, call_model, pack))
+            return self.hit(request, found.stale)
+        leader = found if isinstance(found, Hit) else await self.join_or_lead(driver, request, found, began)
+        if isinstance(leader, Hit):
+            return self.hit(request, leader)
+        self.miss(request, leader.miss)
+        return await self._make(driver, request, leader, call_model, pack)
+
+    async def _make(
+        self,
+        driver: SyncDriver,
+        request: Request,
+        leader: Leader,
+        call_model: Callable[[], Awaitable[T]],
+        pack: Callable[[T], Answer | None],
+    ) -> T | Hit:
+        try:
+            response = await call_model()
+        except BaseException as error:
+            stale = await self.fail(driver, request, leader, error)
+            if stale is None:
+                raise
+            logger.warning("askonce: the model failed (%s); a stale answer is served", error)
+            return stale
+        await self.complete(driver, request, leader, lambda: pack(response))
+        return response
+
+    async def _revalidate(
+        self,
+        driver: SyncDriver,
+        request: Request,
+        miss: Miss,
+        call_model: Callable[[], Awaitable[T]],
+        pack: Callable[[T], Answer | None],
+    ) -> None:
+        """Make a stale answer anew, after it was served; a failure is only logged."""
+        leader = await self.lead_revalidation(driver, request, Miss(miss.reason))
+        if leader is not None:
+            try:
+                await self._make(driver, request, leader, call_model, pack)
+            except Exception as error:
+                logger.warning("askonce: a stale answer could not be made anew: %s", error)
+
+    # -- its parts ---------------------------------------------------------------------------------------------
+
+    async def begin(self, driver: SyncDriver, request: Request, *, waits: bool = True) -> Hit | Leader:
+        """Look up, and join or lead, for adapters that call the model themselves.
+
+        A stale answer that may be served while a new one is made is made anew by the first caller that finds it.
+        """
+        began = time.monotonic()
+        found = await self.lookup.find(driver, request)
+        if isinstance(found, Hit):
+            return self.hit(request, found)
+        leader: Hit | Leader | None
+        if self._freshness.serves_while_revalidating(found):
+            leader = await self.lead_revalidation(driver, request, found) or found.stale
+        else:
+            leader = await self.join_or_lead(driver, request, found, began, waits=waits)
+        assert leader is not None
+        if isinstance(leader, Hit):
+            return self.hit(request, leader)
+        self.miss(request, leader.miss)
+        return leader
+
+    async def join_or_lead(
+        self, driver: SyncDriver, request: Request, miss: Miss, began: float, *, waits: bool = True
+    ) -> Hit | Leader:
+        """Wait for whoever is making the answer, if ``waits``; or become the one who makes it."""
+        slow = time.monotonic() - began > self._slow_seconds
+        failed, first_failure = 0, math.inf
+        while miss.reason != "refresh" and (
+            failed < _FAILED_LEADERS_TO_OUTLIVE or time.monotonic() - first_failure < _TAKE_OVER_SECONDS
+        ):
+            flight, leads = self.claims.join(request.place)
+            if leads:
+                return await self._lead(driver, request, miss, flight, alone=slow)
+            if not waits:
+                break
+            entry = await self.claims.wait(driver, flight)
+            if entry is not None and not await self.lookup.is_outdated(driver, entry):
+                return Hit(entry, "coalesced", 0.0)
+            failed, first_failure = failed + 1, min(first_failure, time.monotonic())
+        meant = await self._look_up_meaning(driver, request, miss)
+        return meant if isinstance(meant, Hit) else Leader(miss, attempt=meant)
+
+    async def _lead(
+        self, driver: SyncDriver, request: Request, miss: Miss, flight: Flight, *, alone: bool
+    ) -> Hit | Leader:
+        """Lead, unless a question of the same meaning was answered; or another process leads: then wait for it."""
+        found: Hit | Miss = miss
+        try:
+            meant = await self._look_up_meaning(driver, request, miss)
+            if isinstance(meant, Hit):
+                self.claims.resolve_here(flight, meant.entry)
+                return meant
+            if not alone:
+                pause = _FIRST_LOOK_SECONDS
+                while not (leads := await self.claims.take_lease(driver, flight)) and not self.claims.is_gone(
+                    flight
+                ):
+                    await driver.pause(pause)
+                    pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+                    if isinstance(found := await self.lookup.find(driver, request), Hit):
+                        break
+                if leads:
+                    found = await self.lookup.find(driver, request)  # it may have come since the first look
+        except BaseException:
+            self.claims.resolve_here(flight, None)
+            raise
+        if isinstance(found, Hit):
+            await self.claims.resolve(driver, flight, found.entry)
+            return found
+        flight.started, flight.attempt = time.monotonic(), meant
+        return Leader(miss, flight, flight.started, meant)
+
+    async def lead_revalidation(self, driver: SyncDriver, request: Request, miss: Miss) -> Leader | None:
+        """Become the one who makes a stale answer anew; ``None`` if somebody does already."""
+        flight, leads = self.claims.join(request.place)
+        if not leads:
+            return None
+        if not await self.claims.take_lease(driver, flight):
+            self.claims.resolve_here(flight, None)
+            return None
+        meant = await self._look_up_meaning(driver, request, miss, decide=False)
+        assert not isinstance(meant, Hit)
+        return Leader(miss, flight, attempt=meant)
+
+    async def _look_up_meaning(
+        self, driver: SyncDriver, request: Request, miss: Miss, *, decide: bool = True
+    ) -> Hit | Attempt | None:
+        """The answer to a question of the same meaning, if ``decide`` and it may be served; or what was tried."""
+        if self.semantic is None or not request.is_semantic or miss.reason == "store down":
+            return None
+        decide = decide and miss.reason != "refresh"
+        namespace = request.place.namespace
+        attempt = await self.semantic.lookup(
+            driver, namespace, request.form, sources_known=bool(request.sources), decide=decide
+        )
+        if attempt is None or attempt.decision is None or attempt.decision.action != "serve":
+            return attempt
+        known = attempt.decision.known
+        assert known is not None
+        hit = await self.lookup.find_in_store(driver, Place(namespace, known.key), request.options)
+        if isinstance(hit, Hit) and known.is_in(hit.entry):
+            return Hit(hit.entry, "semantic", hit.age_seconds, known.key, self.semantic.match(attempt))
+        if isinstance(hit, Hit) or hit.reason != "store down":
+            self.semantic.discard(attempt)
+        return attempt
+
+    # -- back from the model -----------------------------------------------------------------------------------
+
+    async def complete(
+        self, driver: SyncDriver, request: Request, leader: Leader, pack: Callable[[], Answer | None]
+    ) -> None:
+        """Store a fresh answer if it is cacheable, and resolve waiting callers."""
+        entry = None
+        try:
+            answer = self._packed(request, pack)
+            if answer is not None:
+                seconds, attempt = time.monotonic() - leader.started, leader.attempt
+                meaning = None
+                if self.semantic is not None and attempt is not None and answer.answer_text is not None:
+                    meaning = self.semantic.meaning(attempt, answer.answer_text)
+                entry = self.storage.entry(answer, request.options, request.sources, seconds, meaning)
+                cacheable = self._is_cacheable(request, answer)
+                if cacheable:
+                    await self._store(driver, [request], [entry])
+                if self.semantic is not None and attempt is not None and meaning is not None:
+                    self.semantic.learn(*request.place, attempt, meaning.answer_text, entry if cacheable else None)
+        finally:
+            if leader.flight is not None:
+                await self.claims.resolve(driver, leader.flight, entry)
+
+    async def fail(self, driver: SyncDriver, request: Request, leader: Leader, error: BaseException) -> Hit | None:
+        """Let others try, since the model failed; returns what may be served in its place."""
+        if leader.flight is not None:
+            await self.claims.resolve(driver, leader.flight, None)
+        if not isinstance(error, Exception) or not self._freshness.serves_on_error(leader.miss):
+            return None
+        assert leader.miss.stale is not None
+        return self.hit(request, leader.miss.stale, instead_of_miss=True)
+
+    async def store_many(
+        self, driver: SyncDriver, requests: Sequence[Request], answers: Sequence[Answer], seconds: float
+    ) -> None:
+        """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
+        pairs = [pair for pair in zip(requests, answers, strict=True) if self._is_cacheable(*pair)]
+        if pairs:
+            each = seconds / len(requests)
+            entries = [self.storage.entry(answer, one.options, one.sources, each) for one, answer in pairs]
+            await self._store(driver, [one for one, _ in pairs], entries)
+
+    async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
+        places = [request.place for request in requests]
+        records = [self.storage.record(place, entry) for place, entry in zip(places, entries, strict=True)]
+        try:
+            evicted = await self.storage.put(driver, places, entries, records)
+            stored = True
+        except StoreDown:
+            stored, evicted = False, 0
+        for at, (request, entry, record) in enumerate(zip(requests, entries, records, strict=True)):
+            event = CacheEvent(
+                "stored" if stored else "not_stored",
+                request.kind,
+                request.model,
+                entry.created_at,
+                request.place,
+                None if stored else "store down",
+                entry,
+                size_bytes=len(record.value),
+                evicted=evicted if at == 0 else 0,  # by all together, told once
+                form=request.form,
+            )
+            self.events.emit(event)
+
+    def _packed(self, request: Request, pack: Callable[[], Answer | None]) -> Answer | None:
+        try:
+            answer = pack()
+        except Exception:
+            logger.warning("askonce: an answer cannot be stored", exc_info=True)
+            answer = None
+        if answer is None:
+            self._not_stored(request, "not storable")
+        return answer
+
+    def _is_cacheable(self, request: Request, answer: Answer) -> bool:
+        if answer.empty and not self._cache_empty:
+            self._not_stored(request, "empty")
+            return False
+        if answer.truncated and not self._cache_truncated:
+            self._not_stored(request, "truncated")
+            return False
+        return True
+
+    # -- what happened -----------------------------------------------------------------------------------------
+
+    def hit(self, request: Request, hit: Hit | None, *, instead_of_miss: bool = False) -> Hit:
+        """Tell of a hit, and give it the key of the entry that answered."""
+        assert hit is not None
+        place = Place(request.place.namespace, hit.key) if hit.key else request.place
+        self.events.emit(
+            CacheEvent(
+                "hit", request.kind, request.model, self._clock(), place, hit.kind, hit.entry,
+                hit.age_seconds, instead_of_miss=instead_of_miss, form=request.form,
+            )
+        )  # fmt: skip
+        return Hit(hit.entry, hit.kind, hit.age_seconds, place.key, hit.match)
+
+    def miss(self, request: Request, miss: Miss) -> None:
+        """Tell of a miss."""
+        self.events.emit(
+            CacheEvent(
+                "miss", request.kind, request.model, self._clock(), request.place, miss.reason, form=request.form
+            )
+        )
+
+    def _not_stored(self, request: Request, reason: Literal["empty", "truncated", "not storable"]) -> None:
+        self.events.emit(
+            CacheEvent(
+                "not_stored", request.kind, request.model, self._clock(), request.place, reason, form=request.form
+            )
+        )

@@ -1,0 +1,66 @@
+"""A request, and the promise of whoever makes its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from askonce.concurrency.singleflight import Flight
+from askonce.entries.entry import Miss, Place, RequestKind, Source
+from askonce.keys.normal_form import NormalForm
+from askonce.options import CacheOptions
+
+if TYPE_CHECKING:  # it loads numpy
+    from askonce.semantic.semantic_cache import Attempt
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A request that has a key.
+
+    Attributes:
+        place: where its answer is stored.
+        kind: what it asks for.
+        options: the options that were in effect when it was made.
+        form: makes its normal form.
+        model: the model that it asks, if known.
+        sources: the documents that its answer will be made from.
+        is_semantic: the answer to a question of the same meaning may be used.
+    """
+
+    place: Place
+    kind: RequestKind
+    options: CacheOptions
+    form: Callable[[], NormalForm]
+    model: str | None = None
+    sources: tuple[Source, ...] = ()
+    is_semantic: bool = False
+
+
+class Leader(msgspec.Struct, frozen=True):
+    """The caller is to make the answer.
+
+    Attributes:
+        miss: why none was found.
+        flight: what others wait for; ``None`` if nobody can.
+        started: when the making began, on the monotonic clock.
+        attempt: what is known of the meaning of the question.
+    """
+
+    miss: Miss
+    flight: Flight | None = None
+    started: float = msgspec.field(default_factory=time.monotonic)
+    attempt: Attempt | None = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """While the reader of a stream has a chunk and has not asked for the next."""
+        if self.flight is None:
+            yield
+            return
+        self.flight.kind, self.flight.idle_since = "stream", time.monotonic()
+        yield
+        self.flight.idle_since = None

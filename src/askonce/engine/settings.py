@@ -1,0 +1,136 @@
+"""The settings of one cache: named and typed once, checked once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from askonce.errors import ConfigError
+from askonce.eviction.policy import AdmissionName, Budget, Policy, PolicyName, parse_bytes
+from askonce.options import check_name, positive_seconds
+from askonce.storage.freshness import Freshness
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock
+
+if TYPE_CHECKING:  # it loads numpy
+    from askonce.engine.events import CacheEvent
+    from askonce.semantic.config import Semantic
+
+
+class Settings(TypedDict, total=False):
+    """Keyword arguments of `askonce.Cache`, and of what makes one (``**settings: Unpack[Settings]``).
+
+    Attributes:
+        namespace: keeps these answers apart from all others in the store.
+        ttl: time to live: seconds for which an answer may be used; ``None`` for ever.
+        stale_while_revalidate: seconds past ``ttl`` for which an answer is served while a new one is made.
+        stale_if_error: seconds past ``ttl`` for which an answer is served when the model fails.
+        max_bytes: size limit of the namespace: a number of bytes, or a text such as ``"2GB"``.
+        max_entries: limit of the number of its entries.
+        eviction: which entries are evicted first when it is full: ``gdsf``, ``lec``, ``lru``, ``lfu`` or ``ttl``.
+        admission: whether a new answer is stored ``always``, or only when its ``cost`` is higher than that of the
+            entries that would be evicted for it. Requests are counted in this process, whether stored or not. By
+            default ``cost`` with ``lec``, whose rule it is, else ``always``.
+        access_log: a file to which requests are appended for ``askonce simulate``: digests, sizes, costs and times,
+            no text.
+        cache_empty: store empty answers, too.
+        cache_truncated: store answers, too, that were cut off by a length limit or a content filter.
+        local_ttl: seconds for which entries found in the store are held in this process as well and served without
+            asking the store; invalidations by other processes are seen that much later. 0 for never.
+        local_max_entries: how many of them are held.
+        lease_seconds: for how long others wait for a request in progress of which only the lookup was seen (through
+            LangChain's `set_llm_cache`) and nothing since; 0 to not wait for other processes at all.
+        encryption_keys: AES keys of 16, 24 or 32 bytes; the first encrypts new entries, all of them decrypt.
+        timeout_seconds: how long the store may take for one call before it is left out.
+        clock: seconds since the epoch.
+        semantic: answer questions, too, that mean the same as an answered one; see `Semantic`.
+        on_event: called with each `CacheEvent` (hit, miss, stored, …) on a background thread, in order.
+    """
+
+    namespace: str
+    ttl: float | None
+    stale_while_revalidate: float
+    stale_if_error: float
+    max_bytes: int | str | None
+    max_entries: int | None
+    eviction: PolicyName
+    admission: AdmissionName | None
+    access_log: str | os.PathLike[str] | None
+    cache_empty: bool
+    cache_truncated: bool
+    local_ttl: float
+    local_max_entries: int
+    lease_seconds: float
+    encryption_keys: Sequence[bytes]
+    timeout_seconds: float
+    clock: Clock
+    semantic: Semantic | None
+    on_event: Callable[[CacheEvent], object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSettings:
+    """`Settings` with their defaults, checked, and as the parts of the engine use them.
+
+    Raises:
+        ConfigError: a setting is wrong. The message says what to write.
+    """
+
+    namespace: str = "default"
+    ttl: float | None = None
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 0.0
+    max_bytes: int | str | None = None
+    max_entries: int | None = None
+    eviction: PolicyName = "gdsf"
+    admission: AdmissionName | None = None
+    access_log: str | os.PathLike[str] | None = None
+    cache_empty: bool = False
+    cache_truncated: bool = False
+    local_ttl: float = 0.0
+    local_max_entries: int = 1000
+    lease_seconds: float = 30.0
+    encryption_keys: Sequence[bytes] = ()
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    clock: Clock = time.time
+    semantic: Semantic | None = None
+    on_event: Callable[[CacheEvent], object] | None = None
+
+    def __post_init__(self) -> None:
+        check_name("namespace", self.namespace)
+        positive_seconds("timeout_seconds", self.timeout_seconds)
+        if self.local_ttl < 0 or self.local_max_entries < 1 or self.lease_seconds < 0:
+            raise ConfigError("local_ttl and lease_seconds are at least 0, local_max_entries at least 1")
+        if self.on_event is not None and not callable(self.on_event):
+            raise ConfigError(f"on_event is a function that takes a CacheEvent, got {self.on_event!r}")
+        _ = self.freshness, self.budget  # raise what is wrong with them
+
+    @classmethod
+    def of(cls, settings: Settings) -> CheckedSettings:
+        """Check the keyword arguments of an application.
+
+        Raises:
+            ConfigError: one has no such name, or a wrong value.
+        """
+        unknown: set[Any] = settings.keys() - Settings.__annotations__.keys()
+        if unknown:
+            known = ", ".join(sorted(Settings.__annotations__))
+            raise ConfigError(f"no such option: {', '.join(sorted(unknown))}; the options are {known}")
+        return cls(**settings)
+
+    @property
+    def freshness(self) -> Freshness:
+        """How long entries live."""
+        return Freshness(self.ttl, self.stale_while_revalidate, self.stale_if_error)
+
+    @property
+    def budget(self) -> Budget:
+        """What the namespace may hold, and what is evicted."""
+        try:
+            policy = Policy(self.eviction)
+        except ValueError:
+            raise ConfigError(f"eviction is one of gdsf, lec, lru, lfu, ttl; got {self.eviction!r}") from None
+        admission = self.admission or ("cost" if policy is Policy.LEC else "always")
+        return Budget(parse_bytes(self.max_bytes), self.max_entries, policy, admission)

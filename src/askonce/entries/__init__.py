@@ -1,0 +1,1 @@
+"""An entry: plain values, and their bytes."""

@@ -1,0 +1,123 @@
+"""An entry's bytes.
+
+    byte 0       format version (1)
+    byte 1       flags: 1 = compressed with zstandard, 2 = sealed with AES-GCM
+    bytes 2–17   the first bytes of the key under which it is kept
+    [sealed]     4 bytes that name the encryption key, 12 bytes nonce
+    the rest     the entry in MessagePack, compressed and then sealed as the flags say
+
+An entry that comes back for another key, as when a client mixes up its answers, is not accepted. A sealed one is
+also bound to its namespace, so that it cannot be moved to another place in the store. Nothing here builds an object
+that stored data names: an entry is numbers, strings and bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import zstandard
+
+from askonce.entries.entry import Entry
+from askonce.errors import CodecError, ConfigError, MissingExtraError
+
+VERSION = 1
+_PLACE = 16
+_HEADER = 2 + _PLACE
+_COMPRESSED, _SEALED = 1, 2
+_COMPRESS_FROM_BYTES = 1024
+_LARGEST_BYTES = 256 * 2**20
+"""No entry is larger than this when decompressed: a few stored bytes cannot ask for all memory."""
+
+
+class Codec:
+    """Turns entries into bytes and back. Thread-safe.
+
+    Args:
+        encryption_keys: AES keys of 16, 24 or 32 bytes. The first seals; all of them open, so that a key can be
+            replaced without losing what it sealed. Empty: entries are not sealed.
+
+    Raises:
+        ConfigError: a key has another length.
+        MissingExtraError: keys are given and ``cryptography`` is not installed.
+    """
+
+    def __init__(self, encryption_keys: Sequence[bytes] = ()) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(Entry)
+        for key in encryption_keys:
+            if not isinstance(key, bytes) or len(key) not in (16, 24, 32):
+                raise ConfigError(
+                    "encryption_keys is a list of keys of 16, 24 or 32 bytes, such as [os.urandom(32)]"
+                )
+        self._seals = {_key_name(key): _aes(key) for key in encryption_keys}
+
+    def encode(self, entry: Entry, *, bound_to: bytes = b"") -> bytes:
+        """An entry's bytes; ``bound_to`` is its place (namespace and key)."""
+        body, flags = self._encoder.encode(entry), 0
+        if len(body) >= _COMPRESS_FROM_BYTES:
+            smaller = zstandard.ZstdCompressor(level=3).compress(body)
+            if len(smaller) < 0.9 * len(body):
+                body, flags = smaller, _COMPRESSED
+        if self._seals:
+            name, seal = next(iter(self._seals.items()))
+            nonce = os.urandom(12)
+            header = bytes((VERSION, flags | _SEALED)) + bound_to[:_PLACE].ljust(_PLACE, b"\0")
+            sealed: bytes = seal.encrypt(nonce, body, header + bound_to)
+            return header + name + nonce + sealed
+        return bytes((VERSION, flags)) + bound_to[:_PLACE].ljust(_PLACE, b"\0") + body
+
+    def decode(self, data: bytes, *, bound_to: bytes = b"") -> Entry:
+        """The entry in ``data``.
+
+        Raises:
+            CodecError: it is corrupt, of a newer format, sealed with an unknown key, or from another place.
+        """
+        if len(data) < _HEADER or data[0] != VERSION:
+            raise CodecError("not an entry of this format")
+        if data[2:_HEADER] != bound_to[:_PLACE].ljust(_PLACE, b"\0"):
+            raise CodecError("the entry of another key")
+        body: Any = memoryview(data)[_HEADER:]
+        if data[1] & _SEALED:
+            body = self._unseal(data, bound_to)
+        elif self._seals:
+            raise CodecError("not sealed, but this cache has an encryption key")
+        try:
+            if data[1] & _COMPRESSED:
+                body = _decompress(bytes(body))
+            return self._decoder.decode(body)
+        except (msgspec.MsgspecError, zstandard.ZstdError, ValueError) as error:
+            raise CodecError(f"corrupt entry: {error}") from error
+
+    def _unseal(self, data: bytes, bound_to: bytes) -> bytes:
+        seal = self._seals.get(data[_HEADER : _HEADER + 4])
+        if seal is None:
+            raise CodecError("sealed with a key that this cache does not have")
+        try:
+            nonce, sealed = data[_HEADER + 4 : _HEADER + 16], data[_HEADER + 16 :]
+            opened: bytes = seal.decrypt(nonce, sealed, data[:_HEADER] + bound_to)
+        except Exception as error:  # cryptography raises InvalidTag, and ValueError on a short nonce
+            raise CodecError("does not open: changed, or moved from another place") from error
+        return opened
+
+
+def _decompress(body: bytes) -> bytes:
+    size = zstandard.frame_content_size(body)
+    if not 0 <= size <= _LARGEST_BYTES:
+        raise CodecError(f"claims to decompress to {size} bytes")
+    return zstandard.ZstdDecompressor().decompress(body)
+
+
+def _key_name(key: bytes) -> bytes:
+    return hashlib.blake2b(key, digest_size=4, person=b"askonce key name").digest()
+
+
+def _aes(key: bytes) -> Any:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("Encryption of entries", "crypto") from error
+    return AESGCM(key)

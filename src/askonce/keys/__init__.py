@@ -1,0 +1,1 @@
+"""How cache keys are built: requests in normal form."""

@@ -1,0 +1,330 @@
+r"""The name of a request: two requests that must get the same answer have the same key, others never do.
+
+A request is first brought to a *normal form*, plain data from which all that cannot change the answer is left
+out and in which the same meaning is written in one way. Its key is the SHA-256 of that form and the namespace.
+The rules, for both frameworks:
+
+* Text: Unicode NFC, line ends as ``\n``. Nothing else of a text is changed: case and spaces matter.
+* Numbers: ``1`` for ``1.0``. Maps: sorted. Bytes: by their SHA-256.
+* Of a model's parameters: `NEUTRAL` ones are left out (timeouts, retries, callbacks, streaming, tracing, marks
+  for the provider's prompt cache), credentials, and those that are ``None``. Within a parameter's value only
+  credentials are left out; a schema and the variables of a prompt are kept whole.
+* Tools: sorted by name.
+* Messages: see ``askonce.keys.messages``.
+
+What a form cannot tell apart must not be cached: `Uncacheable` is raised for values that have no stable meaning,
+such as an object that shows nothing but its address.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+VERSION = 1
+"""Of the normal form; part of every key, so that a change of the rules starts afresh."""
+
+NEUTRAL = frozenset(
+    (
+        "timeout request_timeout default_request_timeout max_retries retries retry_min_seconds retry_max_seconds "
+        "stream_chunk_timeout "
+        "callbacks callback_manager verbose tags metadata rate_limiter cache client async_client root_client "
+        "root_async_client http_client http_async_client http_socket_options custom_get_token_ids num_workers "
+        "reuse_client show_progress profile ls_structured_output_format ls_provider ls_model_name "
+        "streaming stream stream_usage stream_options disable_streaming include_response_headers "
+        "prompt_cache_key prompt_cache_retention prompt_cache_options cache_control service_tier safety_identifier"
+    ).split()
+)
+"""Parameters of a model or a call that cannot change its answer."""
+
+_CREDENTIAL = re.compile(
+    r"(^|_)(api_?key|subscription_?key|secret(_?key)?|access_?key(_?id)?|private_?key|password|passwd"
+    r"|credentials?(_path)?|authorization|bearer|cookie|(api|access|auth|authorization|session|security|refresh|hf|hub"
+    r"|bearer|id|ad)_?token(_provider)?)$|^token$"
+)
+# Names that mean a credential even among the data of an application, where a "token" or a "cookie" may be a word.
+_CREDENTIAL_IN_DATA = re.compile(
+    r"(^|_)(api_?key|subscription_?key|secret_?key|access_?key(_?id)?|private_?key"
+    r"|(api|access|auth|authorization|session|refresh|hf|bearer|azure_?ad)_?token(_provider)?)$"
+    r"|^((proxy|x)_)?authorization$"
+)
+_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "x_request_id", "idempotency_key"})
+_DOUBLE_QUOTES, _SINGLE_QUOTES = (
+    "\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02",
+    "\u2018\u2019\u201a\u201b\u2039\u203a\u02bc\uff07",
+)
+_QUOTES = str.maketrans(dict.fromkeys(_DOUBLE_QUOTES, '"') | dict.fromkeys(_SINGLE_QUOTES, "'"))
+_QUOTED = (re.compile(r'(?<!\w)"([^"]*)"(?!\w)'), re.compile(r"(?<!\w)'([^']*)'(?!\w)"))  # no 5" pipe, no don't
+_CLOSING = re.compile(r"(?:[\s.?\u2026\u3002\uff1f\uff61\u061f]|(?<!\d)[!\uff01])+$")  # no factorial: 5!
+_PARAMETERS = frozenset({"model_kwargs", "additional_kwargs"})  # hold further parameters, sent beside the others
+_QUERIES = frozenset({"default_query", "extra_query"})
+_TOOLS = frozenset({"tools", "functions"})
+# What the application wrote itself: a field called "api_key" in a schema is meaning, not a credential.
+_WRITTEN = _TOOLS | frozenset(
+    "tool_choice response_format text_format stop variables schema json_schema input_schema output_schema "
+    "response_schema guided_json properties $defs definitions".split()
+)
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class Uncacheable(Exception):
+    """The request holds something whose meaning cannot be told; it is not cached."""
+
+
+@dataclass(frozen=True, slots=True)
+class NormalForm:
+    """A request in normal form.
+
+    Attributes:
+        body: plain data.
+        left_out: the paths of what was left out because it cannot change the answer.
+    """
+
+    body: Mapping[str, Any]
+    left_out: tuple[str, ...] = ()
+
+    def digest(self) -> bytes:
+        """32 bytes that name the form, in any namespace."""
+        return hashlib.sha256(encode(self.body)).digest()
+
+
+def encode(body: Any) -> bytes:
+    """The bytes of plain data in normal form (JSON with sorted keys)."""
+    try:
+        return _encoder.encode(body)
+    except (TypeError, ValueError, OverflowError, UnicodeError) as error:
+        raise Uncacheable(f"not plain data: {type(error).__name__}") from error
+
+
+def request_form(kind: str, model: Mapping[str, Any], left_out: Sequence[str] = (), **parts: Any) -> NormalForm:
+    """A request's normal form.
+
+    Args:
+        kind: what is asked for, such as ``chat`` or ``completion``.
+        model: which model with which parameters, from `model_form`.
+        left_out: what was left out of the parts.
+        parts: the rest, in normal form.
+    """
+    return NormalForm({"version": VERSION, "kind": kind, "model": model, **parts}, tuple(left_out))
+
+
+# -- plain data ------------------------------------------------------------------------------------------------
+
+
+def text(value: str) -> str:
+    """A text in normal form."""
+    if "\r" in value:
+        value = value.replace("\r\n", "\n").replace("\r", "\n")
+    if value.isascii() or unicodedata.is_normalized("NFC", value):
+        return value
+    return unicodedata.normalize("NFC", value)
+
+
+def question(value: str, *, ignore_case: bool = True, ignore_punctuation: bool = True) -> str:
+    """A question to a retriever in normal form: as `text`, and all spaces are one.
+
+    Args:
+        value: the question.
+        ignore_case: capitals do not matter.
+        ignore_punctuation: neither the kind nor the presence of quotes around words matters, nor closing
+            punctuation.
+    """
+    asked = text(value)
+    if ignore_punctuation:
+        asked = asked.translate(_QUOTES)
+        for quoted in _QUOTED:
+            asked = quoted.sub(r"\1", asked)
+        asked = _CLOSING.sub("", asked) or asked
+    if ignore_case:
+        asked = text(asked.lower())  # not casefold: Maße are no Masse
+    return " ".join(asked.split())
+
+
+def plain(value: Any) -> Any:
+    """A value in normal form: text, numbers, booleans, ``None``, lists and maps with text keys.
+
+    Raises:
+        Uncacheable: it holds something else.
+    """
+    if isinstance(value, str):
+        return text(str(value.value if isinstance(value, enum.Enum) else value))  # frameworks have their own texts
+    if value is None or isinstance(value, (bool, int)):
+        return value if not isinstance(value, enum.Enum) else value.value
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, Mapping):
+        return {_name(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"sha256": hashlib.sha256(value).hexdigest()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item) for item in value), key=encode)
+    return _object(value)
+
+
+def _number(value: float) -> int | float | str:
+    if value != value or value in (float("inf"), float("-inf")):
+        return repr(value)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def _name(key: Any) -> str:
+    return text(key) if isinstance(key, str) else encode(plain(key)).decode()
+
+
+def _object(value: Any) -> Any:
+    """Objects with a meaning of their own: enumerations, schemas, models, and named functions."""
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    schema = getattr(value, "model_json_schema", None)
+    dump = getattr(value, "model_dump", None)
+    try:
+        if isinstance(value, type) and callable(schema):
+            return plain(schema())
+        if callable(dump) and not isinstance(value, type):
+            return plain(dump(mode="json"))
+    except Uncacheable:
+        raise
+    except Exception as error:  # whatever its own code raises: the application is to go on
+        # Not what the error says, which may quote the request: the reason is logged.
+        reason = f"a {type(value).__qualname__} cannot be written as plain data: {type(error).__name__}"
+        raise Uncacheable(reason) from error
+    raise Uncacheable(f"a {type(value).__module__}.{type(value).__qualname__} has no stable meaning")
+
+
+# -- models and tools ------------------------------------------------------------------------------------------
+
+
+def is_credential(name: str) -> bool:
+    """Whether a parameter or header of that name holds a credential."""
+    return _CREDENTIAL.search(_folded(name)) is not None
+
+
+def model_form(parameters: Mapping[str, Any], left_out: list[str], path: str = "model") -> dict[str, Any]:
+    """A model's parameters, or those of one call, in normal form.
+
+    Args:
+        parameters: name and value, as the framework holds them.
+        left_out: the paths of what is left out are appended to it.
+        path: where the parameters stand.
+
+    Raises:
+        Uncacheable: a value has no stable meaning.
+    """
+    return _members(parameters, left_out, path, _of_parameters)
+
+
+_Rule = Callable[[str, Any], bool]
+"""Whether a member of a map, of that name and value, is left out: what a name means depends on where it stands."""
+
+
+def _of_parameters(name: str, value: Any) -> bool:
+    return name in NEUTRAL or is_credential(name)
+
+
+def _of_headers(name: str, value: Any) -> bool:
+    return is_credential(name) or _folded(name) in _TRACE_HEADERS
+
+
+def _of_data(name: str, value: Any) -> bool:
+    if isinstance(value, (Mapping, list, tuple, int, float)):
+        return False
+    if _is_credential_in_data(name):
+        return True
+    return (name in NEUTRAL or is_credential(name)) and _is_no_data(value)  # a client, callbacks, a hidden secret
+
+
+def _of_tool(name: str, value: Any) -> bool:
+    return _folded(name).startswith("authorization") or _of_data(name, value)
+
+
+def _is_credential_in_data(name: str) -> bool:
+    return _CREDENTIAL_IN_DATA.search(_folded(name)) is not None
+
+
+def _is_no_data(value: Any) -> bool:
+    try:
+        plain(value)
+    except Uncacheable:
+        return True
+    return False
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _Rule) -> dict[str, Any]:
+    form: dict[str, Any] = {}
+    for given, value in values.items():
+        name = _name(given)
+        where = f"{path}.{name}"
+        if rule is _of_parameters and (value is None or (name in _TOOLS and value in ([], ()))):
+            continue
+        if rule(name, value):
+            left_out.append(where)
+            continue
+        kept = _member(name, value, left_out, where, rule)
+        if kept or not (isinstance(value, Mapping) and value):  # headers that held only a credential are no headers
+            form[name] = kept
+    return form
+
+
+def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule) -> Any:
+    if isinstance(value, str):
+        if name in _WRITTEN or not _A_URL.fullmatch(value):
+            return plain(value)
+        return _url(text(value), path, left_out, _is_credential_in_data if rule is _of_data else is_credential)
+    if isinstance(value, Mapping):
+        if name in _QUERIES or f"_{_folded(name)}".endswith("_headers"):
+            return _members(value, left_out, path, _of_headers)
+        if name in _WRITTEN or rule is _of_tool:
+            return plain(value)
+        further = rule is _of_parameters and name in _PARAMETERS
+        return _members(value, left_out, path, _of_parameters if further else _of_data)
+    if isinstance(value, (list, tuple)):
+        if name in _TOOLS:
+            return _tools(value, left_out, path)
+        if name not in _WRITTEN and rule is not _of_tool:
+            return [_member("", item, left_out, f"{path}[{at}]", _of_data) for at, item in enumerate(value)]
+    return plain(value)
+
+
+def _tools(tools: Sequence[Any], left_out: list[str], path: str) -> list[Any]:
+    """Definitions of tools by name, without the credentials for a server of tools; their schemas are kept whole."""
+    forms = [
+        _members(tool, left_out, f"{path}[{at}]", _of_tool) if isinstance(tool, Mapping) else plain(tool)
+        for at, tool in enumerate(tools)
+    ]
+    return sorted(forms, key=_tool_order) if all(isinstance(form, dict) for form in forms) else forms
+
+
+def _tool_order(tool: Any) -> tuple[str, bytes]:
+    function = tool.get("function", tool) if isinstance(tool, dict) else {}
+    name = function.get("name", "") if isinstance(function, dict) else ""
+    return str(name), encode(tool)
+
+
+def _url(value: str, path: str, left_out: list[str], is_secret: Callable[[str], bool]) -> str:
+    """A URL without the credentials in it."""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return value
+    query = [(name, item) for name, item in parse_qsl(parts.query, keep_blank_values=True)]
+    kept = [(name, item) for name, item in query if not is_secret(name)]
+    host = parts.netloc.rpartition("@")[2]
+    if host == parts.netloc and len(kept) == len(query):
+        return value
+    left_out.append(f"{path} (credentials)")
+    return urlunsplit((parts.scheme, host, parts.path, urlencode(kept), parts.fragment))

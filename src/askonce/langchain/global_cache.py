@@ -1,0 +1,193 @@
+"""`AskOnceCache`: LangChain's own cache hook, `langchain_core.caches.BaseCache`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import msgspec
+from langchain_core.caches import BaseCache
+from langchain_core.outputs import Generation
+
+from askonce.cache import Cache, shared_cache
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Hit, Miss
+from askonce.errors import ConfigError
+from askonce.keys.normal_form import NormalForm, Uncacheable
+from askonce.langchain.keys.model import parameters_of
+from askonce.langchain.keys.requests import Digests, form_of
+from askonce.langchain.models.answers import mark, pack, unpack
+from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
+from askonce.stats import Stats
+from askonce.stores import Store
+
+logger = logging.getLogger("askonce")
+
+
+class AskOnceCache(BaseCache):
+    """Answers every model call of LangChain that was answered before.
+
+        set_llm_cache(AskOnceCache())                          # a SQLite file in the user's cache directory
+        set_llm_cache(AskOnceCache("redis://localhost:6379", ttl=3600, namespace="shop"))
+
+    LangChain asks no cache when it streams, and tells it nothing of a call that fails; with
+    `askonce.langchain.cached` streams are answered too, and stale answers can stand in for failures.
+
+    Args:
+        store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
+        options: further arguments of `askonce.Cache`.
+
+    Attributes:
+        cache: the `Cache` that is asked.
+
+    Raises:
+        ConfigError: an argument is wrong, or the store cannot be used.
+    """
+
+    def __init__(self, store: str | Store | Cache | None = None, **options: Any) -> None:
+        self.cache = shared_cache(store, options)
+        if self.cache.engine.is_semantic:
+            follow_prompts()
+        self._digests = Digests()
+
+    # -- LangChain's side --------------------------------------------------------------------------------------
+
+    def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """The answer to a prompt, or ``None``; then the caller makes it and tells `update`."""
+        request = self._request(prompt, llm_string)
+        if request is None:
+            return None
+        return _found(self.cache.engine.lookup(request, _group(prompt, llm_string), _caller(sys._getframe(1))))
+
+    async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
+        """Asynchronous `lookup`."""
+        request = self._request(prompt, llm_string)
+        if request is None:
+            return None
+        return _found(await self.cache.engine.alookup(request, _group(prompt, llm_string)))
+
+    def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
+        """Keep the answer to a prompt."""
+        request = self._request(prompt, llm_string)
+        if request is not None:
+            self.cache.engine.update(request, lambda: _kept(llm_string, return_val))
+            mark(return_val, self.cache.engine.mark_of_fresh(request))
+
+    async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
+        """Asynchronous `update`."""
+        request = self._request(prompt, llm_string)
+        if request is not None:
+            await self.cache.engine.aupdate(request, lambda: _kept(llm_string, return_val))
+            mark(return_val, self.cache.engine.mark_of_fresh(request))
+
+    def clear(self, **kwargs: Any) -> None:
+        """Delete all answers of the namespace in force.
+
+        Raises:
+            StoreError: the store failed, so the answers may still be there.
+        """
+        self.cache.clear()
+
+    async def aclear(self, **kwargs: Any) -> None:
+        """Asynchronous `clear`."""
+        await self.cache.aclear()
+
+    def _request(self, prompt: str, llm_string: str) -> Request | None:
+        engine = self.cache.engine
+        if engine.is_semantic and _is_completion(prompt):
+            record_prompt_parts_of_completion()
+        return engine.request(
+            "answer",
+            partial(form_of, prompt, llm_string),
+            digest=partial(self._digests.of, prompt, llm_string),
+            semantic=True,
+        )
+
+    # -- the application's side --------------------------------------------------------------------------------
+
+    def explain(self, prompt: str, llm_string: str) -> NormalForm:
+        """The normal form of a request, and what was left out of it.
+
+        Raises:
+            ConfigError: it has none, so that it is not cached; the message says why.
+        """
+        try:
+            return form_of(prompt, llm_string)
+        except Uncacheable as error:
+            raise ConfigError(f"not cached: {error}") from error
+
+    def stats(self) -> Stats:
+        """What was hit, missed and saved in this process, and what the namespace in force holds."""
+        return self.cache.stats()
+
+    async def astats(self) -> Stats:
+        """Asynchronous `stats`."""
+        return await self.cache.astats()
+
+    def invalidate(self, tag: str) -> int:
+        """Delete all answers with a tag from the namespace in force; returns how many there were.
+
+        Raises:
+            StoreError: the store failed, so the answers may still be there.
+        """
+        return self.cache.invalidate(tag)
+
+    async def ainvalidate(self, tag: str) -> int:
+        """Asynchronous `invalidate`."""
+        return await self.cache.ainvalidate(tag)
+
+    def feedback(self, response: object, *, wrong: bool) -> bool:
+        """Tell that a response was wrong, so that it is dropped, or right; see `askonce.Cache.feedback`.
+
+        Raises:
+            StoreError: the store failed, so the answer may still be there.
+        """
+        return self.cache.feedback(response, wrong=wrong)
+
+    async def afeedback(self, response: object, *, wrong: bool) -> bool:
+        """Asynchronous `feedback`."""
+        return await self.cache.afeedback(response, wrong=wrong)
+
+    def flush(self, seconds: float = 10.0) -> bool:
+        """Wait until what runs in the background is done; see `askonce.Cache.settle`."""
+        return self.cache.flush(seconds)
+
+    def close(self) -> None:
+        """Flush hits, and close the store if this cache opened it."""
+        self.cache.close()
+
+    async def aclose(self) -> None:
+        """Asynchronous `close`."""
+        await self.cache.aclose()
+
+
+def _caller(frame: FrameType) -> FrameType:
+    """The call that looks up and then updates; a completion model's looks up through a function of its own."""
+    return frame.f_back or frame if frame.f_code.co_name == "get_prompts" else frame
+
+
+def _group(prompt: str, llm_string: str) -> str | None:
+    """A completion model looks up all prompts of a batch before it calls; a chat model one before each call."""
+    return llm_string if _is_completion(prompt) else None
+
+
+def _is_completion(prompt: str) -> bool:
+    return not prompt.startswith('[{"lc":')
+
+
+def _kept(llm_string: str, generations: Sequence[Generation]) -> Answer | None:
+    return pack(generations, parameters_of(llm_string).name)
+
+
+def _found(found: Hit | Miss) -> list[Generation] | None:
+    if isinstance(found, Miss):
+        return None
+    try:
+        return unpack(found, name_runs=True)
+    except (msgspec.DecodeError, ValueError) as error:
+        logger.warning("askonce: a kept answer is none of LangChain's and will be made anew: %s", error)
+        return None

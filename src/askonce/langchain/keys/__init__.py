@@ -1,0 +1,1 @@
+"""LangChain's requests in normal form."""

@@ -1,0 +1,118 @@
+"""LangChain's messages in the normal form of ``askonce.keys.messages``.
+
+They come as objects, or as the JSON that `langchain_core.load.dumps` makes of them for a cache; the fields have
+the same names in both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from askonce.keys.messages import Conversation
+from askonce.keys.normal_form import Uncacheable
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+_ROLES = {"Human": "user", "AI": "assistant", "System": "system", "Tool": "tool", "Function": "function"}
+_ROLE_OF_CLASS = {name: role for kind, role in _ROLES.items() for name in (f"{kind}Message", f"{kind}MessageChunk")}
+_ROLE_OF_TYPE = {kind.lower(): role for kind, role in _ROLES.items()} | _ROLE_OF_CLASS
+# What the provider is not sent, or is sent in another field.
+_NOT_SENT = frozenset(
+    "id type example response_metadata usage_metadata tool_call_chunks chunk_position artifact".split()
+)
+_PLACED = frozenset("content name tool_calls tool_call_id status role additional_kwargs".split())
+_KNOWN = _NOT_SENT | _PLACED
+_BARE = {"content", "type"}  # of most messages that is all
+_decode = msgspec.json.Decoder().decode
+
+
+def conversation_of(prompt: str) -> Conversation | None:
+    """The conversation that a cache is asked about, or ``None`` if the prompt is a completion model's text.
+
+    Raises:
+        Uncacheable: a message holds something whose meaning cannot be told.
+    """
+    if not (prompt.startswith('[{"lc":') or prompt == "[]"):
+        return None
+    try:
+        dumped = _decode(prompt)
+    except (msgspec.DecodeError, UnicodeError):
+        try:
+            dumped = json.loads(prompt)  # knows NaN
+        except ValueError:
+            return None
+    conversation = Conversation()
+    for message in dumped:
+        if not isinstance(message, dict) or not message.get("id"):
+            return None
+        if message.get("type") != "constructor":
+            _add_opaque(conversation, message)
+        else:
+            _add(conversation, message["id"][-1], message.get("kwargs", {}))
+    return conversation
+
+
+def conversation_of_messages(messages: Iterable[BaseMessage]) -> Conversation:
+    """The conversation that a model is given.
+
+    Raises:
+        Uncacheable: a message holds something whose meaning cannot be told.
+    """
+    conversation = Conversation()
+    for message in messages:
+        fields: Mapping[str, Any] = message.__dict__
+        if message.__pydantic_extra__:
+            fields = {**fields, **message.__pydantic_extra__}
+        _add(conversation, type(message).__name__, fields)
+    return conversation
+
+
+def _add(conversation: Conversation, class_name: str, fields: Mapping[str, Any]) -> None:
+    role = _ROLE_OF_CLASS.get(class_name) or _ROLE_OF_TYPE.get(fields.get("type", ""))
+    if role is not None and fields.keys() == _BARE:
+        conversation.add(role, fields["content"])
+        return
+    if role is None:
+        role = str(fields.get("role") or class_name)
+    tool_calls: Sequence[Mapping[str, Any]] = fields.get("tool_calls") or ()
+    extra = _additional(conversation, fields, bool(tool_calls or fields.get("invalid_tool_calls")))
+    for name, value in fields.items():
+        if name not in _KNOWN:
+            extra[name] = value
+        elif name in _NOT_SENT and name != "type" and value:
+            conversation.leave_out(name)
+    conversation.add(
+        role,
+        fields.get("content"),
+        name=fields.get("name"),
+        tool_calls=tool_calls,
+        answers=fields.get("tool_call_id"),
+        status=fields.get("status"),
+        extra=extra,
+    )
+
+
+def _additional(
+    conversation: Conversation, fields: Mapping[str, Any], calls_stand_elsewhere: bool
+) -> dict[str, Any]:
+    """What only this provider knows of a message."""
+    extra = {}
+    for name, value in (fields.get("additional_kwargs") or {}).items():
+        if name == "parsed" or (calls_stand_elsewhere and name in ("tool_calls", "function_call")):
+            conversation.leave_out(f"additional_kwargs.{name}")
+        else:
+            extra[name] = value
+    return extra
+
+
+def _add_opaque(conversation: Conversation, dumped: Mapping[str, Any]) -> None:
+    """A message that LangChain cannot write down, but for its repr."""
+    shown = dumped.get("repr")
+    if not isinstance(shown, str) or " at 0x" in shown:
+        raise Uncacheable(f"a {'.'.join(map(str, dumped['id']))} shows nothing of its content")
+    conversation.add(str(dumped["id"][-1]), shown)

@@ -1,0 +1,105 @@
+"""The names of requests, as a cache of LangChain's is asked."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from askonce.keys.normal_form import VERSION, NormalForm, request_form, text
+from askonce.langchain.keys.messages import conversation_of, conversation_of_messages
+from askonce.langchain.keys.model import Parameters, parameters_of
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+CHAT, COMPLETION = "chat", "completion"
+
+
+def form_of(prompt: str, llm_string: str) -> NormalForm:
+    """The normal form of a request.
+
+    Raises:
+        Uncacheable: it holds something whose meaning cannot be told.
+    """
+    parameters = parameters_of(llm_string)
+    conversation = conversation_of(prompt)
+    if conversation is None:
+        return request_form(COMPLETION, parameters.form, parameters.left_out, prompt=text(prompt))
+    left_out = (*parameters.left_out, *conversation.left_out)
+    return request_form(CHAT, parameters.form, left_out, messages=conversation.messages)
+
+
+def form_of_messages(messages: Iterable[BaseMessage], parameters: Parameters) -> NormalForm:
+    """The form of a request to a chat model."""
+    return _form(CHAT, parameters, messages=conversation_of_messages(messages).messages)
+
+
+def form_of_prompt(prompt: str, parameters: Parameters) -> NormalForm:
+    """The form of a request to a completion model."""
+    return _form(COMPLETION, parameters, prompt=text(prompt))
+
+
+def _form(kind: str, parameters: Parameters, **parts: object) -> NormalForm:
+    # The parameters are written out already; the bytes are the same as those of the whole form.
+    return NormalForm({"version": VERSION, "kind": kind, "model": parameters.encoded, **parts})
+
+
+_ENTRY_CHARACTERS = 300
+"""What a remembered digest takes beside the texts, in characters of theirs."""
+
+
+class Digests:
+    """Digests of the forms of (prompt, llm_string), those named lately remembered. Thread-safe.
+
+    Args:
+        characters: how long the remembered prompts and llm_strings may be together. Prompts are many and
+            llm_strings few, so that of these one object is kept, and counted, for all prompts.
+    """
+
+    def __init__(self, characters: int = 4_000_000) -> None:
+        self._room = characters
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[str, str], tuple[bytes, str | None]] = OrderedDict()
+        self._models: dict[str, tuple[str, int]] = {}  # each llm_string: the object kept, and for how many prompts
+
+    def of(self, prompt: str, llm_string: str) -> tuple[bytes, str | None]:
+        """The digest of the form of a request, and the model's name if it is told.
+
+        Raises:
+            Uncacheable: it holds something whose meaning cannot be told.
+        """
+        known = self._known.get((prompt, llm_string))
+        if known is None:
+            parameters = parameters_of(llm_string)
+            conversation = conversation_of(prompt)
+            if conversation is None:
+                digest = form_of_prompt(prompt, parameters).digest()
+            else:
+                digest = _form(CHAT, parameters, messages=conversation.messages).digest()
+            known = digest, parameters.name
+            if parameters.lasting:
+                self._remember(prompt, llm_string, known)
+        return known
+
+    def _remember(self, prompt: str, llm_string: str, known: tuple[bytes, str | None]) -> None:
+        with self._lock:
+            model, prompts = self._models.get(llm_string, (llm_string, 0))
+            if (prompt, model) in self._known:
+                return
+            self._known[prompt, model] = known
+            self._models[model] = model, prompts + 1
+            self._room -= len(prompt) + _ENTRY_CHARACTERS + (0 if prompts else len(model))
+            while self._room < 0:
+                self._forget_the_oldest()
+
+    def _forget_the_oldest(self) -> None:
+        (prompt, model), _ = self._known.popitem(last=False)
+        prompts = self._models[model][1] - 1
+        self._room += len(prompt) + _ENTRY_CHARACTERS
+        if prompts:
+            self._models[model] = model, prompts
+        else:
+            del self._models[model]
+            self._room += len(model)

@@ -1,0 +1,299 @@
+"""What LangChain's models answer, as bytes and back.
+
+Only plain data is kept: the fields of messages, never classes. What is no plain data becomes so where the
+application will not miss anything (pydantic objects, enumerations); an answer that holds anything else is not
+kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, Generation
+
+from askonce.costs.pricing import cost_usd
+from askonce.entries.entry import Answer, Hit, Usage
+
+logger = logging.getLogger("askonce")
+
+_RUN_IDS = ("lc_run-", "run-")  # ids that LangChain made of the run, not the provider of the answer
+_ENDS = (
+    "finish_reason",
+    "finishReason",
+    "stop_reason",
+    "stopReason",
+    "done_reason",
+    "status",
+    "completionReason",
+)
+_MODEL_NAMES = ("model_name", "model", "model_id", "modelId")
+_WORDS = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
+_SAY_WHY_THEY_END = ("openai", "anthropic")
+_CUT_OFF = frozenset(
+    """
+    length max_tokens max_output_tokens max_tokens_reached model_length model_context_window_exceeded incomplete
+    content_filter content_filtered guardrail_intervened safety image_safety recitation blocklist
+    prohibited_content spii malformed_function_call error error_toxic failed cancelled
+    """.split()
+)
+
+
+class _Message(msgspec.Struct, omit_defaults=True):
+    content: Any
+    additional_kwargs: dict[str, Any] = {}
+    response_metadata: dict[str, Any] = {}
+    tool_calls: list[Any] = []
+    invalid_tool_calls: list[Any] = []
+    usage_metadata: Any = None
+    name: str | None = None
+    id: str | None = None
+    extra: dict[str, Any] = {}
+
+
+class _Generation(msgspec.Struct, omit_defaults=True):
+    """A message or a text; ``info`` without what stands in the message's metadata too, and the names of that."""
+
+    text: str | None = None
+    message: _Message | None = None
+    info: dict[str, Any] | None = None
+    info_in_metadata: list[str] = []
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return str(value)  # such as the text of a LangChain message
+    dump = getattr(value, "model_dump", None)
+    if dump is None or isinstance(value, type):
+        raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__}")
+    return dump(mode="json")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+_decode = msgspec.msgpack.Decoder(list[_Generation]).decode
+
+
+# -- in --------------------------------------------------------------------------------------------------------
+
+
+def pack(
+    generations: Sequence[Generation], model: str | None = None, llm_output: Mapping[str, Any] | None = None
+) -> Answer | None:
+    """What is kept of an answer, or ``None`` if it holds something that cannot be kept.
+
+    Args:
+        generations: the answer; of several when more than one was asked for.
+        model: the model's name, where the answer does not tell it.
+        llm_output: what the provider told of the whole call.
+    """
+    try:
+        payload = _encode([_written(generation) for generation in generations])
+    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
+        logger.info("askonce: an answer is not kept, since it holds what is no plain data: %s", error)
+        return None
+    metadata = [told for generation in generations for told in _metadata(generation)]
+    if llm_output:
+        metadata.append(llm_output)
+    return Answer(
+        payload,
+        usage=_usage(generations, llm_output or {}),
+        model=_told(metadata, _MODEL_NAMES) or model,
+        truncated=any(_cut_off(told) for told in metadata),
+        empty=all(map(_says_nothing, generations)),
+        answer_text=_said(generations[0]) if len(generations) == 1 else None,
+        cost_usd=next((told["askonce"].get("cost_usd") for told in metadata if _is_routed(told)), None),
+    )
+
+
+def _is_routed(metadata: Mapping[str, Any]) -> bool:
+    """Whether a `Multiplexer` chose who answers: then it says which model, and what all that it asked cost."""
+    mark = metadata.get("askonce")
+    return isinstance(mark, Mapping) and "calls" in mark
+
+
+def cost_of(message: AIMessage, model: str | None) -> float | None:
+    """What an answer cost in dollars; nothing if it came from a cache, ``None`` if its price is not known.
+
+    Args:
+        message: the answer.
+        model: the model's name, where the answer does not tell it.
+    """
+    mark = message.response_metadata.get("askonce")
+    if isinstance(mark, Mapping) and "hit" in mark:
+        return 0.0
+    if isinstance(mark, Mapping) and "calls" in mark:
+        cost: float | None = mark.get("cost_usd")
+        return cost
+    name = _told([message.response_metadata], _MODEL_NAMES) or model
+    return cost_usd(name, _usage([ChatGeneration(message=message)], {}))
+
+
+def _written(generation: Generation) -> _Generation:
+    info: dict[str, Any] | None = generation.generation_info
+    if not isinstance(generation, ChatGeneration):
+        return _Generation(text=generation.text, info=info)
+    message = generation.message
+    if not isinstance(message, AIMessage):
+        raise TypeError(f"a {type(message).__name__} as an answer")
+    metadata = {name: value for name, value in message.response_metadata.items() if name != "askonce"}
+    if _is_routed(message.response_metadata):
+        mark = message.response_metadata["askonce"]
+        metadata["askonce"] = {name: mark[name] for name in ("model", "why", "calls", "id") if name in mark}
+    repeated = [name for name, value in (info or {}).items() if name in metadata and metadata[name] == value]
+    written = _Message(
+        content=message.content,
+        additional_kwargs=message.additional_kwargs,
+        response_metadata=metadata,
+        tool_calls=message.tool_calls,
+        invalid_tool_calls=message.invalid_tool_calls,
+        usage_metadata=message.usage_metadata,
+        name=message.name,
+        id=None if message.id is None or message.id.startswith(_RUN_IDS) else message.id,
+        extra=message.__pydantic_extra__ or {},
+    )
+    rest = None if info is None else {name: value for name, value in info.items() if name not in repeated}
+    return _Generation(message=written, info=rest, info_in_metadata=repeated)
+
+
+def _metadata(generation: Generation) -> Iterator[Mapping[str, Any]]:
+    if generation.generation_info:
+        yield generation.generation_info
+    if isinstance(generation, ChatGeneration):
+        yield generation.message.response_metadata
+
+
+def _told(metadata: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
+    for name in names:
+        for told in metadata:
+            if isinstance(told.get(name), str) and told[name]:
+                return str(told[name])
+    return None
+
+
+def _cut_off(metadata: Mapping[str, Any]) -> bool:
+    for name in _ENDS:
+        ended = metadata.get(name)
+        ended = getattr(ended, "name", ended)
+        if isinstance(ended, str) and ended.lower().rpartition(".")[2] in _CUT_OFF:
+            return True
+    return bool(metadata.get("incomplete_details"))
+
+
+def breaks_off(generation: ChatGeneration) -> bool:
+    """Whether a stream ended without the reason that its provider always gives at the end."""
+    metadata = generation.message.response_metadata
+    return metadata.get("model_provider") in _SAY_WHY_THEY_END and not any(metadata.get(name) for name in _ENDS)
+
+
+def _says_nothing(generation: Generation) -> bool:
+    if not isinstance(generation, ChatGeneration):
+        return not generation.text
+    message = generation.message
+    assert isinstance(message, AIMessage)
+    answer_text = message.content if isinstance(message.content, list) else message.content.strip()
+    return not (
+        any(block not in ("", {"type": "text", "text": ""}) for block in answer_text)
+        or message.tool_calls
+        or message.invalid_tool_calls
+        or any(message.additional_kwargs.values())
+    )
+
+
+def _said(generation: Generation) -> str | None:
+    """All that an answer says, if that is text alone."""
+    if not isinstance(generation, ChatGeneration):
+        return str(generation.text)  # LangChain has its own texts
+    message = generation.message
+    assert isinstance(message, AIMessage)
+    if message.tool_calls or message.invalid_tool_calls or message.additional_kwargs.get("function_call"):
+        return None
+    if isinstance(message.content, list) and not all(
+        isinstance(block, str) or block.get("type") in _WORDS for block in message.content
+    ):
+        return None
+    return str(generation.text)  # LangChain has its own texts
+
+
+def _usage(generations: Sequence[Generation], llm_output: Mapping[str, Any]) -> Usage:
+    """Input is what one of the generations tells, output what all of them do."""
+    told: list[dict[str, Any]] = [
+        dict(generation.message.usage_metadata or {})
+        for generation in generations
+        if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage)
+    ]
+    told = [usage for usage in told if usage]
+    if told:
+        details = told[0].get("input_token_details") or {}
+        return Usage(
+            input_tokens=max(int(usage.get("input_tokens") or 0) for usage in told),
+            output_tokens=sum(int(usage.get("output_tokens") or 0) for usage in told),
+            cache_read_tokens=int(details.get("cache_read") or 0),
+            cache_write_tokens=int(details.get("cache_creation") or 0),
+        )
+    usage = llm_output.get("token_usage") or llm_output.get("usage") or {}
+    if not isinstance(usage, Mapping):
+        return Usage()
+    return Usage(
+        input_tokens=int(usage.get("prompt_tokens") or usage.get("input_tokens") or 0),
+        output_tokens=int(usage.get("completion_tokens") or usage.get("output_tokens") or 0),
+    )
+
+
+def mark(generations: Sequence[Generation], mark: dict[str, Any] | None) -> None:
+    """Show on fresh answers, if a mark is given, under which key they are kept."""
+    for generation in generations if mark is not None else ():
+        if isinstance(generation, ChatGeneration):
+            generation.message.response_metadata["askonce"] = mark
+
+
+# -- out -------------------------------------------------------------------------------------------------------
+
+
+def unpack(hit: Hit, *, name_runs: bool = False) -> list[Generation]:
+    """A kept answer as new objects; chat messages show the hit in their metadata.
+
+    Args:
+        hit: what was found.
+        name_runs: give messages whose id was LangChain's own a new one of the kind.
+
+    Raises:
+        msgspec.DecodeError: the payload is none of `pack`.
+    """
+    return [_read(written, hit.mark(), name_runs) for written in _decode(hit.entry.payload)]
+
+
+_BLANK_MESSAGE = AIMessage(content="")
+_BLANK_GENERATION = ChatGeneration(message=_BLANK_MESSAGE)
+
+
+def _read(written: _Generation, mark: dict[str, Any], name_runs: bool) -> Generation:
+    info = written.info
+    kept = written.message
+    if kept is None:
+        return Generation(text=written.text or "", generation_info=info)
+    metadata = kept.response_metadata
+    if info is not None and written.info_in_metadata:
+        info |= {name: metadata[name] for name in written.info_in_metadata}
+    metadata["askonce"] = {**metadata.get("askonce", {}), **mark}
+    # Copies of a blank message and generation with other fields: LangChain validated them when they were made, and
+    # to do it again would take longer than all else here.
+    message = _BLANK_MESSAGE.model_copy(
+        update={
+            "content": kept.content,
+            "additional_kwargs": kept.additional_kwargs,
+            "response_metadata": metadata,
+            "tool_calls": kept.tool_calls,
+            "invalid_tool_calls": kept.invalid_tool_calls,
+            "usage_metadata": kept.usage_metadata,
+            "name": kept.name,
+            "id": f"lc_run--{os.urandom(16).hex()}" if kept.id is None and name_runs else kept.id,
+        }
+    )
+    if kept.extra or not isinstance(kept.content, str):
+        message = AIMessage(**{**message.__dict__, **kept.extra})
+        return ChatGeneration(message=message, generation_info=info)
+    return _BLANK_GENERATION.model_copy(update={"message": message, "text": kept.content, "generation_info": info})

@@ -1,0 +1,205 @@
+"""What `cached` overrides in chat models."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any, cast
+
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from askonce.cache import Cache
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Hit
+from askonce.keys.normal_form import NormalForm
+from askonce.langchain.keys.requests import form_of_messages
+from askonce.langchain.models.answers import breaks_off, mark, pack, unpack
+from askonce.langchain.models.calls import (
+    alimit,
+    asking,
+    awithin,
+    is_asking,
+    is_told,
+    limit,
+    model_name,
+    parameters_of_model,
+    streams_several,
+    within,
+)
+from askonce.langchain.models.events import event_overrides
+from askonce.langchain.models.streams import Recording, replay
+
+Messages = list[BaseMessage]
+
+
+def overrides(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
+    """The methods of the cached subclass of a chat model's class."""
+    methods: dict[str, Any] = {**_generating(base, cache)}
+    if base._stream is not BaseChatModel._stream or base._astream is not BaseChatModel._astream:
+        methods |= _streaming(base, cache)
+        if base._stream is BaseChatModel._stream:
+            del methods["_stream"]
+    return methods | event_overrides(base, cache)
+
+
+def _request(
+    cache: Cache, model: Any, messages: Messages, stop: list[str] | None, kwargs: dict[str, Any]
+) -> Request | None:
+    def form() -> NormalForm:
+        return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
+
+    return cache.engine.request("answer", form, model=model_name(model), semantic=True)
+
+
+def _pack_result(result: ChatResult, model: Any) -> Answer | None:
+    return _pack(_whole(result), model, result.llm_output)
+
+
+def _pack(generations: list[ChatGeneration], model: Any, llm_output: Any = None) -> Answer | None:
+    return pack(generations, model_name(model), llm_output)
+
+
+# -- whole answers ---------------------------------------------------------------------------------------------
+
+
+def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
+    sync_is_told, async_is_told = is_told(base._generate), is_told(base._agenerate)
+
+    def _generate(
+        self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        def ask() -> ChatResult:
+            limit(self)
+            with asking(self):
+                return base._generate(self, messages, stop=stop, **told, **kwargs)
+
+        told = {"run_manager": run_manager} if sync_is_told else {}
+        if is_asking(self):
+            return base._generate(self, messages, stop=stop, **told, **kwargs)
+        request = _request(cache, self, messages, stop, kwargs)
+        if request is None:
+            return ask()
+        found = cache.engine.answer(request, ask, lambda result: _pack_result(result, self))
+        return _result(found, cache.engine.mark_of_fresh(request))
+
+    async def _agenerate(
+        self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        async def ask() -> ChatResult:
+            await alimit(self)
+            with asking(self):
+                return await base._agenerate(self, messages, stop=stop, **told, **kwargs)
+
+        told = {"run_manager": run_manager} if async_is_told else {}
+        if is_asking(self):
+            return await base._agenerate(self, messages, stop=stop, **told, **kwargs)
+        request = _request(cache, self, messages, stop, kwargs)
+        if request is None:
+            return await ask()
+        found = await cache.engine.aanswer(request, ask, lambda result: _pack_result(result, self))
+        return _result(found, cache.engine.mark_of_fresh(request))
+
+    return {"_generate": _generate, "_agenerate": _agenerate}
+
+
+def _whole(result: ChatResult) -> list[ChatGeneration]:
+    """The generations as LangChain completes them before it hands them on, or to its own cache."""
+    output = result.llm_output if len(result.generations) == 1 and result.llm_output else {}
+    whole = []
+    for generation in result.generations:
+        message = generation.message
+        metadata = {**output, **(generation.generation_info or {}), **message.response_metadata}
+        message = message.model_copy(update={"response_metadata": metadata})
+        whole.append(ChatGeneration(message=message, generation_info=generation.generation_info))
+    return whole
+
+
+def _result(answer: ChatResult | Hit, mark_of_fresh: dict[str, Any] | None) -> ChatResult:
+    if isinstance(answer, Hit):
+        return ChatResult(generations=cast("list[ChatGeneration]", unpack(answer)))
+    mark(answer.generations, mark_of_fresh)
+    return answer
+
+
+# -- streams ---------------------------------------------------------------------------------------------------
+
+
+def _replayed(hit: Hit) -> Iterator[ChatGenerationChunk]:
+    return replay(cast("ChatGeneration", unpack(hit)[0]))
+
+
+def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
+    def _stream(
+        self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        recording = Recording()
+        told = {} if run_manager is None else {"run_manager": run_manager}
+
+        def ask() -> Iterator[ChatGenerationChunk]:
+            limit(self)
+            source = base._stream(self, messages, stop=stop, **told, **kwargs)
+            for chunk in within(self, source):
+                yield recording.add(chunk)
+
+        def again(hit: Hit) -> Iterator[ChatGenerationChunk]:
+            for chunk in _replayed(hit):
+                if run_manager is not None:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+        if is_asking(self):
+            yield from base._stream(self, messages, stop=stop, **told, **kwargs)
+            return
+        request = None
+        if not streams_several(self, kwargs):
+            request = _request(cache, self, messages, stop, kwargs)
+        if request is None:
+            yield from ask()
+        else:
+            yield from cache.engine.stream(request, ask, lambda: _pack_stream(recording, self), again)
+
+    async def _astream(
+        self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        recording = Recording()
+        told = {} if run_manager is None else {"run_manager": run_manager}
+        replaying = False
+
+        async def ask() -> AsyncIterator[ChatGenerationChunk]:
+            await alimit(self)
+            source = base._astream(self, messages, stop=stop, **told, **kwargs)
+            async for chunk in awithin(self, source):
+                yield recording.add(chunk)
+
+        def again(hit: Hit) -> Iterator[ChatGenerationChunk]:
+            nonlocal replaying
+            replaying = True
+            return _replayed(hit)
+
+        if is_asking(self):
+            async for chunk in base._astream(self, messages, stop=stop, **told, **kwargs):
+                yield chunk
+            return
+        request = None
+        if not streams_several(self, kwargs):
+            request = _request(cache, self, messages, stop, kwargs)
+        if request is None:
+            chunks = ask()
+        else:
+            chunks = cache.engine.astream(request, ask, lambda: _pack_stream(recording, self), again)
+        async with aclosing(cast("AsyncGenerator[ChatGenerationChunk, None]", chunks)):
+            async for chunk in chunks:
+                if replaying and run_manager is not None:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    return {"_stream": _stream, "_astream": _astream}
+
+
+def _pack_stream(recording: Recording, model: Any) -> Answer | None:
+    generations = recording.generations()
+    if not generations or breaks_off(generations[0]):
+        return None
+    return _pack(generations, model)

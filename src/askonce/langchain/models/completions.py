@@ -1,0 +1,232 @@
+"""What `cached` overrides in completion models."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any, cast
+
+from langchain_core.language_models.llms import BaseLLM
+from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+
+from askonce.cache import Cache
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Hit, Miss
+from askonce.keys.normal_form import NormalForm
+from askonce.langchain.keys.requests import form_of_prompt
+from askonce.langchain.models.answers import pack, unpack
+from askonce.langchain.models.calls import (
+    asking,
+    awithin,
+    is_asking,
+    is_told,
+    model_name,
+    parameters_of_model,
+    streams_several,
+    within,
+)
+from askonce.langchain.models.prompts import record_prompt_parts_of_completion
+
+_WORDS = re.compile(r"\S+\s*|\s+")
+
+
+def overrides(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
+    """The methods of the cached subclass of a completion model's class."""
+    methods = {**_generating(base, cache)}
+    if base._stream is not BaseLLM._stream:
+        methods["_stream"] = _stream_of(base, cache)
+    if base._stream is not BaseLLM._stream or base._astream is not BaseLLM._astream:
+        methods["_astream"] = _astream_of(base, cache)
+    return methods
+
+
+def _request(
+    cache: Cache, model: Any, prompt: str, stop: list[str] | None, kwargs: dict[str, Any]
+) -> Request | None:
+    def form() -> NormalForm:
+        return form_of_prompt(prompt, parameters_of_model(model, stop, kwargs))
+
+    return cache.engine.request("answer", form, model=model_name(model), semantic=True)
+
+
+def _pack(result: LLMResult, model: Any, position: int = 0) -> Answer | None:
+    alone = len(result.generations) == 1
+    return pack(result.generations[position], model_name(model), result.llm_output if alone else None)
+
+
+# -- whole answers ---------------------------------------------------------------------------------------------
+
+
+def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
+    sync_is_told, async_is_told = is_told(base._generate), is_told(base._agenerate)
+
+    def _generate(
+        self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> LLMResult:
+        def ask(missing: list[str]) -> LLMResult:
+            with asking(self):
+                return base._generate(self, missing, stop=stop, **told, **kwargs)
+
+        told = {"run_manager": run_manager} if sync_is_told else {}
+        if is_asking(self):
+            return ask(prompts)
+        requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
+        if len(prompts) == 1 and requests[0] is not None:
+            found = cache.engine.answer(requests[0], lambda: ask(prompts), lambda result: _pack(result, self))
+            return LLMResult(generations=[unpack(found)]) if isinstance(found, Hit) else found
+        batch = _Batch(self, prompts, requests)
+        batch.found(cache.engine.lookup_many(batch.named))
+        if batch.missing:
+            started = time.monotonic()
+            result = ask([prompts[position] for position in batch.missing])
+            cache.engine.store_many(*batch.made(result), time.monotonic() - started)
+        return batch.result
+
+    async def _agenerate(
+        self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> LLMResult:
+        async def ask(missing: list[str]) -> LLMResult:
+            with asking(self):
+                return await base._agenerate(self, missing, stop=stop, **told, **kwargs)
+
+        told = {"run_manager": run_manager} if async_is_told else {}
+        if is_asking(self):
+            return await ask(prompts)
+        record_prompt_parts_of_completion()
+        requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
+        if len(prompts) == 1 and requests[0] is not None:
+            found = await cache.engine.aanswer(
+                requests[0], lambda: ask(prompts), lambda result: _pack(result, self)
+            )
+            return LLMResult(generations=[unpack(found)]) if isinstance(found, Hit) else found
+        batch = _Batch(self, prompts, requests)
+        batch.found(await cache.engine.alookup_many(batch.named))
+        if batch.missing:
+            started = time.monotonic()
+            result = await ask([prompts[position] for position in batch.missing])
+            await cache.engine.astore_many(*batch.made(result), time.monotonic() - started)
+        return batch.result
+
+    return {"_generate": _generate, "_agenerate": _agenerate}
+
+
+class _Batch:
+    """Several prompts of one call: what is found is left out of the call to the provider, which stays one.
+
+    Attributes:
+        named: the requests that may be found.
+        missing: the positions of the prompts that are not.
+        result: the whole, in the order of the prompts.
+    """
+
+    def __init__(self, model: Any, prompts: list[str], requests: list[Request | None]) -> None:
+        self._model, self._requests = model, requests
+        self.named = [request for request in requests if request is not None]
+        self.missing: list[int] = []
+        self.result = LLMResult(generations=[[] for _ in prompts])
+
+    def found(self, found: list[Hit | Miss]) -> None:
+        """Note what the look-up of ``named`` gave."""
+        hits = iter(found)
+        for position, request in enumerate(self._requests):
+            one = None if request is None else next(hits)
+            if isinstance(one, Hit):
+                self.result.generations[position] = unpack(one)
+            else:
+                self.missing.append(position)
+
+    def made(self, result: LLMResult) -> tuple[list[Request], list[Answer]]:
+        """Note what the provider gave for ``missing``; returns what of it to keep."""
+        requests, answers = [], []
+        for at, position in enumerate(self.missing):
+            self.result.generations[position] = result.generations[at]
+            request = self._requests[position]
+            answer = None if request is None else _pack(result, self._model, at)
+            if request is not None and answer is not None:
+                requests.append(request)
+                answers.append(answer)
+        self.result.llm_output = result.llm_output
+        return requests, answers
+
+
+# -- streams ---------------------------------------------------------------------------------------------------
+
+
+def _replayed(hit: Hit) -> Iterator[GenerationChunk]:
+    generation = unpack(hit)[0]
+    words = _WORDS.findall(generation.text)
+    for word in words[:-1]:
+        yield GenerationChunk(text=word)
+    yield GenerationChunk(text=words[-1] if words else "", generation_info=generation.generation_info)
+
+
+def _pack_stream(chunks: list[GenerationChunk], model: Any) -> Answer | None:
+    if not chunks:
+        return None
+    merged = chunks[0]
+    for chunk in chunks[1:]:
+        merged += chunk
+    return pack([Generation(text=merged.text, generation_info=merged.generation_info)], model_name(model))
+
+
+def _stream_of(base: Any, cache: Cache) -> Any:
+    def _stream(
+        self: Any, prompt: str, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[GenerationChunk]:
+        chunks: list[GenerationChunk] = []
+
+        def ask() -> Iterator[GenerationChunk]:
+            source = base._stream(self, prompt, stop=stop, run_manager=run_manager, **kwargs)
+            for chunk in within(self, source):
+                chunks.append(chunk)
+                yield chunk
+
+        def again(hit: Hit) -> Iterator[GenerationChunk]:
+            for chunk in _replayed(hit):
+                if run_manager is not None:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+        plain = is_asking(self) or streams_several(self, kwargs)
+        request = None if plain else _request(cache, self, prompt, stop, kwargs)
+        if request is None:
+            yield from ask()
+        else:
+            yield from cache.engine.stream(request, ask, lambda: _pack_stream(chunks, self), again)
+
+    return _stream
+
+
+def _astream_of(base: Any, cache: Cache) -> Any:
+    async def _astream(
+        self: Any, prompt: str, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[GenerationChunk]:
+        chunks: list[GenerationChunk] = []
+        replaying = False
+
+        async def ask() -> AsyncIterator[GenerationChunk]:
+            source = base._astream(self, prompt, stop=stop, run_manager=run_manager, **kwargs)
+            async for chunk in awithin(self, source):
+                chunks.append(chunk)
+                yield chunk
+
+        def again(hit: Hit) -> Iterator[GenerationChunk]:
+            nonlocal replaying
+            replaying = True
+            return _replayed(hit)
+
+        plain = is_asking(self) or streams_several(self, kwargs)
+        request = None if plain else _request(cache, self, prompt, stop, kwargs)
+        if request is None:
+            stream = ask()
+        else:
+            stream = cache.engine.astream(request, ask, lambda: _pack_stream(chunks, self), again)
+        async with aclosing(cast("AsyncGenerator[GenerationChunk, None]", stream)):
+            async for chunk in stream:
+                if replaying and run_manager is not None:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    return _astream

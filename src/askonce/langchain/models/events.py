@@ -1,0 +1,133 @@
+"""What `cached` overrides in chat models that make LangChain's protocol events themselves.
+
+Elsewhere LangChain makes the events of the chunks of a stream, and nothing is to be done.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any, cast
+
+from langchain_core.language_models._compat_bridge import message_to_events
+from langchain_core.language_models.chat_model_stream import ChatModelStream
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration
+
+from askonce.cache import Cache
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Hit
+from askonce.keys.normal_form import NormalForm
+from askonce.langchain.keys.requests import form_of_messages
+from askonce.langchain.models.answers import pack, unpack
+from askonce.langchain.models.calls import (
+    alimit,
+    awithin,
+    is_asking,
+    limit,
+    model_name,
+    parameters_of_model,
+    within,
+)
+
+Messages = list[BaseMessage]
+Stop = list[str] | None
+
+
+def event_overrides(base: Any, cache: Cache) -> dict[str, Any]:
+    """The methods of the cached subclass, of those that the model's class has."""
+    makers = {"_stream_chat_model_events": _stream_of, "_astream_chat_model_events": _astream_of}
+    return {name: make(base, cache) for name, make in makers.items() if getattr(base, name, None) is not None}
+
+
+def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: dict[str, Any]) -> Request | None:
+    def form() -> NormalForm:
+        return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
+
+    return cache.engine.request("answer", form, model=model_name(model), semantic=True)
+
+
+def _is_last(event: Any) -> bool:
+    """LangChain reads no further, so that all that is to be done must be done before it is passed on."""
+    return bool(event.get("event") == "message-finish")
+
+
+def _stream_of(base: Any, cache: Cache) -> Any:
+    def _stream_chat_model_events(
+        self: Any, messages: Messages, stop: Stop = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        whole = ChatModelStream()
+
+        def produce() -> Iterator[Any]:
+            return base._stream_chat_model_events(  # type: ignore[no-any-return]
+                self, messages, stop=stop, run_manager=run_manager, **kwargs
+            )
+
+        def ask() -> Iterator[Any]:
+            limit(self)
+            for event in within(self, produce()):
+                whole.dispatch(copy.deepcopy(event))
+                yield event
+
+        if is_asking(self):
+            yield from produce()
+            return
+        request = _request(cache, self, messages, stop, kwargs)
+        if request is None:
+            yield from ask()
+            return
+        last = []
+        for event in cache.engine.stream(request, ask, lambda: _packed(whole), _replayed):
+            if _is_last(event):
+                last.append(event)
+            else:
+                yield event
+        yield from last
+
+    return _stream_chat_model_events
+
+
+def _astream_of(base: Any, cache: Cache) -> Any:
+    async def _astream_chat_model_events(
+        self: Any, messages: Messages, stop: Stop = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        whole = ChatModelStream()
+
+        def produce() -> AsyncIterator[Any]:
+            return base._astream_chat_model_events(  # type: ignore[no-any-return]
+                self, messages, stop=stop, run_manager=run_manager, **kwargs
+            )
+
+        async def ask() -> AsyncIterator[Any]:
+            await alimit(self)
+            async for event in awithin(self, produce()):
+                whole.dispatch(copy.deepcopy(event))
+                yield event
+
+        if is_asking(self):
+            events = produce()
+        elif (request := _request(cache, self, messages, stop, kwargs)) is None:
+            events = ask()
+        else:
+            events = cache.engine.astream(request, ask, lambda: _packed(whole), _replayed)
+        last = []
+        async with aclosing(cast("AsyncGenerator[Any, None]", events)):
+            async for event in events:
+                if _is_last(event):
+                    last.append(event)
+                else:
+                    yield event
+        for event in last:
+            yield event
+
+    return _astream_chat_model_events
+
+
+def _replayed(hit: Hit) -> Iterator[Any]:
+    return message_to_events(cast("ChatGeneration", unpack(hit)[0]).message)
+
+
+def _packed(whole: ChatModelStream) -> Answer | None:
+    message = whole.output_message
+    return None if message is None else pack([ChatGeneration(message=message)])

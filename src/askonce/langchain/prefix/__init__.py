@@ -1,0 +1,1 @@
+"""Prompt prefixes in LangChain: tracked and optimized."""

@@ -1,0 +1,1 @@
+"""LangChain's retrievers, cached, and their vector stores, watched."""

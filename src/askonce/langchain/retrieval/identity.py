@@ -1,0 +1,198 @@
+"""What the results of a retriever depend on, besides the question and the documents: in normal form.
+
+A retriever is walked with all that it is made of: retrievers, compressors, models and prompts by their classes and
+fields; embeddings as `CachedEmbeddings` names them; vector stores by their classes, the names that they have for
+where documents are (collection, index, table, path), and their embeddings.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import sys
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.stores import BaseStore
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
+from pydantic import BaseModel
+
+from askonce.errors import ConfigError
+from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
+from askonce.langchain.embeddings import CachedEmbeddings, _shown
+
+_UNTELLING = frozenset("tags metadata callbacks verbose client async_client timeout max_retries".split())
+_PLACE = re.compile(r"collection|index|table|schema|database|db_?name|namespace|keyspace|path|directory|key_prefix")
+_SETTINGS = re.compile(r"(params|kwargs|config|filter|fn)$")
+_NEAREST_STORES = frozenset(
+    {("langchain_core", "InMemoryVectorStore"), ("langchain_community", "FAISS"), ("langchain_chroma", "Chroma"),
+     ("langchain_postgres", "PGVector")}
+)  # fmt: skip
+
+_MOST_PARTS = 1000
+_NEW_OBJECT = object().__reduce_ex__(2)[0]
+
+
+class Identity:
+    """Reads one retriever.
+
+    Args:
+        embeddings: those read before, by their `id`; some count their calls in what they show of themselves.
+
+    Attributes:
+        nameless: stores that do not show where their documents are: only the corpus tells them from others.
+    """
+
+    def __init__(self, embeddings: dict[int, tuple[Embeddings, Any]]) -> None:
+        self.nameless: list[str] = []
+        self._known = embeddings
+        self._within: list[int] = []
+        self._parts = 0
+
+    def of(self, part: Any) -> Any:
+        """A part of a retriever in normal form.
+
+        Raises:
+            Uncacheable: it holds something whose meaning cannot be told.
+        """
+        if part is None or isinstance(part, (str, int, float, bytes, enum.Enum)):
+            return plain(part)
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise Uncacheable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
+        if id(part) in self._within:
+            raise Uncacheable(f"a {_name(type(part))} that holds itself")
+        self._within.append(id(part))
+        try:
+            return self._composed(part)
+        finally:
+            self._within.pop()
+
+    def _composed(self, part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return [
+                [self.of(name), self.of(item)] for name, item in sorted(part.items(), key=lambda pair: str(pair[0]))
+            ]
+        if isinstance(part, (list, tuple)):
+            return [self.of(item) for item in part]
+        if isinstance(part, (set, frozenset)):
+            return sorted((self.of(item) for item in part), key=encode)
+        if isinstance(part, (type, FunctionType)):
+            return _by_name(part)
+        if isinstance(part, Embeddings):
+            return self._embeddings(part)
+        if isinstance(part, (VectorStore, BaseStore)):
+            return self._store(part)
+        if isinstance(part, DynamicRunnable):
+            raise Uncacheable("a configurable part; configure it before it is cached")
+        if isinstance(part, BaseModel):
+            known = getattr(part, "_identity", None)  # a cached retriever's
+            return self._model(part) if known is None else {"cached": known(self)}
+        if type(part).__module__ in ("typing", "types"):
+            return repr(part)
+        return {"class": _name(type(part)), "has": self.of(_state(part))}
+
+    def _model(self, part: BaseModel) -> dict[str, Any]:
+        untelling = NEUTRAL if isinstance(part, BaseLanguageModel) else _UNTELLING
+        fields = {**part.__dict__, **(part.__pydantic_extra__ or {})}
+        form: dict[str, Any] = {"class": _name(type(part))}
+        for name, value in sorted(fields.items()):
+            if value is not None and name not in untelling and not is_credential(name):
+                try:
+                    form[name] = self.of(value)
+                except Uncacheable as error:
+                    raise Uncacheable(f"{name}: {error}") from error
+        for name, value in (part.__pydantic_private__ or {}).items():
+            try:
+                form[name] = self.of(value)
+            except Uncacheable:
+                continue  # what a class keeps for itself: connections, locks
+        return form
+
+    def _embeddings(self, part: Embeddings) -> Any:
+        if id(part) not in self._known:
+            self._known[id(part)] = part, self._shown(part)
+        return self._known[id(part)][1]
+
+    def _shown(self, part: Embeddings) -> Any:
+        try:
+            return part._model if isinstance(part, CachedEmbeddings) else _shown(part)
+        except ConfigError as error:
+            if isinstance(part, BaseModel):
+                return self._model(part)
+            raise Uncacheable(f"a {_name(type(part))} does not show which model it is") from error
+
+    def _store(self, part: Any) -> dict[str, Any]:
+        form: dict[str, Any] = {"class": _name(type(part))}
+        placed = False
+        for name, value in sorted(vars(part).items()):
+            bare = name.strip("_").lower()
+            shown = value if isinstance(value, (str, bool, int, float)) else None
+            if isinstance(value, Embeddings):
+                form[bare] = self._embeddings(value)
+            elif shown is None and _SETTINGS.search(bare):
+                form[bare] = self.of(value)
+            elif _PLACE.search(bare):
+                shown = _name_of(value) if shown is None else shown
+                placed = placed or (isinstance(shown, str) and shown != "")
+            form |= model_form({bare: shown}, [])
+        if not placed:
+            self.nameless.append(type(part).__name__)
+        return form
+
+
+def returns_all_it_weighs(retriever: BaseRetriever, arguments: Mapping[str, Any]) -> bool:
+    """Whether the deletion of a document can change only those results that hold it.
+
+    That is so for the nearest documents to a question. It is not so where more are weighed than returned (MMR,
+    re-rankers, compressors), where documents that are passed over count (filters after the search, as in FAISS),
+    or where ranks depend on the whole (fusion, BM25); nor is it known of retrievers of other classes.
+    """
+    if type(retriever) is not VectorStoreRetriever or retriever.search_type == "mmr":
+        return False
+    cls = _own(type(retriever.vectorstore))
+    known = (cls.__module__.partition(".")[0], cls.__name__) in _NEAREST_STORES
+    return known and {*retriever.search_kwargs, *arguments} <= {"k", "score_threshold"}
+
+
+def _own(cls: type[Any]) -> type[Any]:
+    """The class that was wrapped, of one that `cached` or `watch` made."""
+    own: type[Any] = getattr(cls, "_askonce_base", cls)
+    return own
+
+
+def _name(cls: type[Any]) -> str:
+    own = _own(cls)
+    return f"{own.__module__}.{own.__qualname__}"
+
+
+def _name_of(place: Any) -> str | None:
+    """The name of a client's collection, index or table."""
+    names = (getattr(place, name, None) for name in ("full_name", "name"))
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+def _state(part: Any) -> Any:
+    """All that makes an object of a plain class what it is, as copying it would find."""
+    try:
+        make, arguments, state, *items = part.__reduce_ex__(2)
+    except Exception as error:
+        raise Uncacheable(f"a {_name(type(part))} has no stable meaning") from error
+    if make is not _NEW_OBJECT or arguments != (type(part),) or any(item is not None for item in items):
+        raise Uncacheable(f"a {_name(type(part))} has no stable meaning")
+    return state
+
+
+def _by_name(part: type[Any] | FunctionType) -> str:
+    """Classes and functions that every process finds under the same name."""
+    found: Any = sys.modules.get(part.__module__)
+    for step in part.__qualname__.split("."):
+        found = getattr(found, step, None)
+    if found is not part:
+        raise Uncacheable(f"{part.__qualname__} can be found under no name")
+    return f"{part.__module__}.{part.__qualname__}"

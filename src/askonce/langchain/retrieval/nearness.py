@@ -1,0 +1,108 @@
+"""Vectors of questions and documents, for additions by nearness, where a vector store's embeddings are cached."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore, VectorStoreRetriever
+
+from askonce.entries.entry import Near
+from askonce.langchain.embeddings import CachedEmbeddings
+from askonce.langchain.retrieval.identity import returns_all_it_weighs
+from askonce.provenance import additions
+from askonce.retrieval.corpus import Corpus
+
+logger = logging.getLogger("askonce")
+
+_DEFAULT_K = 4  # of all vector stores
+Vectors = list[list[float]]
+
+
+class Nearness:
+    """What one retrieval may keep of its question and what it found.
+
+    Args:
+        corpus: whose margin counts.
+        retriever: only one that finds the nearest in a vector store over `CachedEmbeddings` tells anything.
+        arguments: those of the call.
+    """
+
+    def __init__(self, corpus: Corpus, retriever: BaseRetriever, arguments: Mapping[str, Any]) -> None:
+        self._margin = corpus.near_margin
+        self._embeddings: CachedEmbeddings | None = None
+        self._cosine = False
+        self._k = _DEFAULT_K
+        if (
+            self._margin is not None
+            and isinstance(retriever, VectorStoreRetriever)
+            and returns_all_it_weighs(retriever, arguments)
+        ):
+            self._embeddings = _cached(retriever.vectorstore)
+            self._cosine = isinstance(retriever.vectorstore, InMemoryVectorStore)
+            self._k = {"k": _DEFAULT_K, **retriever.search_kwargs, **arguments}["k"]
+
+    def of(self, query: str, found: Sequence[Document]) -> Near | None:
+        """``None`` if it is not known how near documents must be to be found."""
+        if self._embeddings is None or len(found) < self._k:
+            return None
+        try:
+            question = self._embeddings.embed_query(query)
+            return self._near(question, self._embeddings.embed_documents([one.page_content for one in found]))
+        except Exception:
+            _unknown()
+            return None
+
+    async def aof(self, query: str, found: Sequence[Document]) -> Near | None:
+        """Asynchronous `of`."""
+        if self._embeddings is None or len(found) < self._k:
+            return None
+        try:
+            question = await self._embeddings.aembed_query(query)
+            vectors = await self._embeddings.aembed_documents([one.page_content for one in found])
+            return self._near(question, vectors)
+        except Exception:
+            _unknown()
+            return None
+
+    def _near(self, question: list[float], vectors: Vectors) -> Near | None:
+        assert self._margin is not None
+        least = additions.similarity(question, vectors, cosine=self._cosine)
+        return additions.near(question, least, self._margin)
+
+
+def addition(corpus: Corpus, store: VectorStore, texts: list[str]) -> bytes:
+    """The event that tells of texts that were added to a vector store, by their vectors if these can be told."""
+    embeddings = _cached(store)
+    if corpus.near_margin is None or embeddings is None or not texts:
+        return additions.ADDED
+    try:
+        return additions.event(embeddings.embed_documents(texts))
+    except Exception:
+        _unknown()
+        return additions.ADDED
+
+
+async def aaddition(corpus: Corpus, store: VectorStore, texts: list[str]) -> bytes:
+    """Asynchronous `addition`."""
+    embeddings = _cached(store)
+    if corpus.near_margin is None or embeddings is None or not texts:
+        return additions.ADDED
+    try:
+        return additions.event(await embeddings.aembed_documents(texts))
+    except Exception:
+        _unknown()
+        return additions.ADDED
+
+
+def _cached(store: VectorStore) -> CachedEmbeddings | None:
+    """The embeddings of a vector store, if their vectors can be had again for nothing."""
+    embeddings = store.embeddings
+    return embeddings if isinstance(embeddings, CachedEmbeddings) else None
+
+
+def _unknown() -> None:
+    logger.info("askonce: what is near cannot be told; so it may be anything", exc_info=True)

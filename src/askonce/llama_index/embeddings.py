@@ -1,0 +1,201 @@
+"""`CachedEmbedding`: an embedding model whose vectors are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from llama_index.core.base.embeddings.base import BaseEmbedding
+
+from askonce.cache import Cache
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Hit, Miss
+from askonce.errors import ConfigError
+from askonce.keys.normal_form import request_form, text
+from askonce.llama_index.keys.requests import component_form
+from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
+from askonce.stores import Store
+
+E = TypeVar("E", bound=BaseEmbedding)
+Vector = list[float]
+
+
+def CachedEmbedding(embed_model: E, store: str | Store | Cache | None = None, **options: Any) -> E:
+    """A copy of an embedding model that asks the cache first.
+
+    It is of the model's own class (of a generated subclass), and its ``to_dict()`` is the model's, so that the
+    hashes of an ingestion pipeline stay as they are. Queries and texts are kept apart. A batch is one round trip
+    to the store and at most one call of the model, with each missing text once. Vectors are kept as 32-bit
+    floats. A rate limiter is asked only before the model is.
+
+    Args:
+        embed_model: any embedding model. One that is cached already comes back as it is, unless another store
+            is named.
+        store: a store's URL, a `Store`, a `Cache`, or ``None`` for the default store.
+        options: further arguments of `Cache`.
+
+    Raises:
+        ConfigError: ``embed_model`` is none, or `Cache` raises it.
+    """
+    if not isinstance(embed_model, BaseEmbedding):
+        raise ConfigError(f"CachedEmbedding takes a LlamaIndex embedding model, got a {type(embed_model).__name__}")
+    if isinstance(embed_model, Twin) and store is None and not options:
+        return embed_model
+    link = link_to(store, options, CachedEmbedding)
+    if isinstance(embed_model, Twin) and embed_model._askonce.cache is link.cache:
+        return embed_model
+    plain = original(embed_model)
+    link = dataclasses.replace(link, rate_limiter=getattr(plain, "rate_limiter", None))
+    twin = make_twin(plain, _cached_class(type(plain)), link)
+    twin.__dict__["rate_limiter"] = None  # the public methods would ask it for hits too
+    return twin
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_class(base: type) -> type:
+    """The generated class: the methods under the public ones, which tell observers as ever."""
+
+    def one(name: str, meant_as: str) -> Callable[..., Vector]:
+        def method(self: Any, asked: str) -> Vector:
+            request, compute = _request(self, meant_as, asked), functools.partial(_ask, self, name, asked)
+            return compute() if request is None else _vector(_cache(self).engine.answer(request, compute, _pack))
+
+        return method
+
+    def aone(name: str, meant_as: str) -> Callable[..., Awaitable[Vector]]:
+        async def method(self: Any, asked: str) -> Vector:
+            request, compute = _request(self, meant_as, asked), functools.partial(_aask, self, name, asked)
+            if request is None:
+                return await compute()  # type: ignore[no-any-return]
+            return _vector(await _cache(self).engine.aanswer(request, compute, _pack))
+
+        return method
+
+    def many(self: Any, texts: list[str]) -> list[Vector]:
+        batch = _Batch(self, texts)
+        batch.found(_cache(self).engine.lookup_many(batch.requests))
+        if batch.missing:
+            vectors = _ask(self, "_get_text_embeddings", batch.missing)
+            _cache(self).engine.store_many(*batch.made(vectors))
+        return batch.vectors()
+
+    async def amany(self: Any, texts: list[str]) -> list[Vector]:
+        batch = _Batch(self, texts)
+        batch.found(await _cache(self).engine.alookup_many(batch.requests))
+        if batch.missing:
+            vectors = await _aask(self, "_aget_text_embeddings", batch.missing)
+            await _cache(self).engine.astore_many(*batch.made(vectors))
+        return batch.vectors()
+
+    methods: dict[str, Any] = {
+        "_get_query_embedding": one("_get_query_embedding", "query"),
+        "_aget_query_embedding": aone("_aget_query_embedding", "query"),
+        "_get_text_embedding": one("_get_text_embedding", "text"),
+        "_aget_text_embedding": aone("_aget_text_embedding", "text"),
+        "_get_text_embeddings": many,
+        "_aget_text_embeddings": amany,
+    }
+    return twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
+
+
+def _ask(twin: Any, name: str, asked: Any) -> Any:
+    """Call the model."""
+    limiter = twin._askonce.rate_limiter
+    if limiter is not None:
+        limiter.acquire()
+    return getattr(plain_view(twin), name)(asked)
+
+
+async def _aask(twin: Any, name: str, asked: Any) -> Any:
+    limiter = twin._askonce.rate_limiter
+    if limiter is not None:
+        await limiter.async_acquire()
+    return await getattr(plain_view(twin), name)(asked)
+
+
+class _Batch:
+    """A batch of texts on its way: which are known, which the model must be asked for.
+
+    Attributes:
+        missing: the texts that no kept vector was found for, each once, in their order.
+    """
+
+    def __init__(self, model: Any, texts: Sequence[str]) -> None:
+        self._texts = list(texts)
+        self._known: dict[str, Vector] = {}
+        distinct = dict.fromkeys(self._texts)
+        self._requests = {asked: _request(model, "text", asked) for asked in distinct}
+        self.missing: list[str] = []
+        self._started = 0.0
+
+    @property
+    def requests(self) -> list[Request]:
+        return [request for request in self._requests.values() if request is not None]
+
+    def found(self, results: Sequence[Hit | Miss]) -> None:
+        named = [asked for asked, request in self._requests.items() if request is not None]
+        for asked, result in zip(named, results, strict=True):
+            if isinstance(result, Hit):
+                self._known[asked] = _vector(result)
+        self.missing = [asked for asked in self._requests if asked not in self._known]
+        self._started = time.monotonic()
+
+    def made(self, vectors: Sequence[Vector]) -> tuple[list[Request], list[Answer], float]:
+        """Take the model's vectors; returns what is to be kept of them."""
+        if len(vectors) != len(self.missing):
+            raise ValueError(f"the model gave {len(vectors)} vectors for {len(self.missing)} texts")
+        seconds = time.monotonic() - self._started
+        requests, answers = [], []
+        for asked, vector in zip(self.missing, vectors, strict=True):
+            self._known[asked] = vector
+            request, answer = self._requests[asked], _pack(vector)
+            if request is not None and answer is not None:
+                requests.append(request)
+                answers.append(answer)
+        return requests, answers, seconds
+
+    def vectors(self) -> list[Vector]:
+        first_uses = set(self._known)
+        vectors = []
+        for asked in self._texts:
+            vector = self._known[asked]
+            vectors.append(vector if asked in first_uses else list(vector))
+            first_uses.discard(asked)
+        return vectors
+
+
+def _cache(model: Any) -> Cache:
+    return model._askonce.cache  # type: ignore[no-any-return]
+
+
+def _request(model: Any, meant_as: str, asked: str) -> Request | None:
+    left_out: list[str] = []
+    return _cache(model).engine.request(
+        "embedding",
+        lambda: request_form(
+            "embedding", component_form(model, left_out), left_out, meant_as=meant_as, text=text(asked)
+        ),
+        from_sources=False,
+    )
+
+
+def _pack(vector: Any) -> Answer | None:
+    """32-bit floats, least significant byte first; ``None`` for what they cannot hold."""
+    if not isinstance(vector, (list, tuple, np.ndarray)):
+        return None
+    with np.errstate(all="ignore"):
+        packed = np.asarray(vector, dtype="<f4")
+    if packed.ndim != 1 or not np.isfinite(packed).all():
+        return None
+    return Answer(packed.tobytes(), empty=not packed.size)
+
+
+def _vector(result: Any) -> Vector:
+    if not isinstance(result, Hit):
+        return result  # type: ignore[no-any-return]
+    vector: Vector = np.frombuffer(result.entry.payload, dtype="<f4").tolist()
+    return vector

@@ -1,0 +1,1 @@
+"""LlamaIndex's requests in normal form."""

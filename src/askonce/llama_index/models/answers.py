@@ -1,0 +1,283 @@
+"""LlamaIndex's answers as bytes, and back.
+
+The bytes are MessagePack of `Kept`: plain data, from which only LlamaIndex's own response and block classes are
+built, by pydantic's validation.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, get_args
+
+import msgspec
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    ContentBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+from llama_index.core.bridge.pydantic import AnyUrl, BaseModel
+
+from askonce.entries.entry import Answer, Hit
+from askonce.llama_index.models.usage import cost_of, finish_reason, is_cut_off, is_routed, model_name, usage_of
+
+Response = ChatResponse | CompletionResponse
+
+_BLOCKS = frozenset(get_args(get_args(ContentBlock)[0]))
+
+
+class Kept(msgspec.Struct, omit_defaults=True):
+    """What is kept of an answer.
+
+    Attributes:
+        message: of a chat: role, blocks and additional_kwargs.
+        text: of a completion.
+        raw: the provider's answer.
+        delta: as it stood in an answer that was not streamed.
+        logprobs: log probabilities of the tokens.
+        more: the response's additional_kwargs, and what a response of a provider's own class has beyond the
+            plain class.
+    """
+
+    message: dict[str, Any] | None = None
+    text: str | None = None
+    raw: Any = None
+    delta: str | None = None
+    logprobs: list[Any] | None = None
+    more: dict[str, Any] = {}
+
+
+class Record(dict[str, Any]):
+    """A map whose items can be read as attributes, so that ``raw`` reads as the SDK's object did."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class NotPlain(Exception):
+    """Something in an answer cannot be turned into plain data."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Kept)
+
+
+# -- to bytes --------------------------------------------------------------------------------------------------
+
+
+def pack(response: Any, model: str | None) -> Answer | None:
+    """What is kept of a response; ``None`` if it would not come back as it is.
+
+    Args:
+        response: from the endpoint.
+        model: the model's name, should the response not say it.
+    """
+    if not isinstance(response, Response):
+        return None
+    return _pack(response, model, [response], delta=response.delta)
+
+
+def pack_stream(chunks: Sequence[Response], model: str | None) -> Answer | None:
+    """What is kept of a stream that ran to its end."""
+    final = _final(chunks) if chunks else None
+    return None if final is None else _pack(final, model, chunks, delta=None)
+
+
+def _pack(response: Response, model: str | None, chunks: Sequence[Response], delta: str | None) -> Answer | None:
+    try:
+        message = _message(response.message) if isinstance(response, ChatResponse) else None
+        kept = Kept(
+            message=message,
+            text=response.text if isinstance(response, CompletionResponse) else None,
+            raw=plain_data(response.raw),
+            delta=delta,
+            logprobs=plain_data(response.logprobs),
+            more=_more(response),
+        )
+    except NotPlain:
+        return None
+    told = [chunk for chunk in chunks if usage_of(chunk).total_tokens]
+    return Answer(
+        payload=_encoder.encode(kept),
+        usage=usage_of(told[-1]) if told else usage_of(response),
+        model=model_name(response) or model,
+        truncated=any(is_cut_off(finish_reason(chunk)) for chunk in chunks),
+        empty=_is_empty(response),
+        cost_usd=cost_of(response, (), None) if is_routed(response) else None,
+        answer_text=_said(response),
+    )
+
+
+def _message(message: ChatMessage) -> dict[str, Any]:
+    if type(message) is not ChatMessage or not {type(block) for block in message.blocks} <= _BLOCKS:
+        raise NotPlain
+    return {
+        "role": message.role.value,
+        "blocks": [plain_data(block) for block in message.blocks],
+        "additional_kwargs": plain_data(message.additional_kwargs),
+    }
+
+
+def _more(response: Response) -> dict[str, Any]:
+    base = ChatResponse if isinstance(response, ChatResponse) else CompletionResponse
+    extra = {name: getattr(response, name) for name in type(response).model_fields.keys() - base.model_fields}
+    more = {**extra, **response.additional_kwargs}
+    more.pop("thinking_delta", None)  # of one chunk
+    mark = more.pop("askonce", None)
+    if is_routed(response):
+        more["askonce"] = {name: mark[name] for name in ("model", "why", "calls", "id") if name in mark}
+    plain: dict[str, Any] = plain_data(more)
+    return plain
+
+
+def plain_data(value: Any) -> Any:
+    """Plain data for MessagePack: maps with text keys, lists, texts, numbers, bytes.
+
+    Raises:
+        NotPlain: there is something else in it.
+    """
+    if value is None or isinstance(value, (bool, float, bytes)):
+        return value
+    if isinstance(value, enum.Enum):
+        return plain_data(value.value)
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise NotPlain
+        return int(value)
+    if isinstance(value, (str, AnyUrl, PurePath)):
+        return str(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise NotPlain
+        return {str(key): plain_data(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_data(item) for item in value]
+    if isinstance(value, BaseModel):
+        return plain_data(value.model_dump(warnings=False))
+    if isinstance(value, (datetime.datetime, datetime.date)):
+        return value.isoformat()
+    raise NotPlain
+
+
+def _is_empty(response: Response) -> bool:
+    if isinstance(response, CompletionResponse):
+        return not response.text.strip()
+    answer_text = [block for block in response.message.blocks if not isinstance(block, (TextBlock, ThinkingBlock))]
+    return not answer_text and not (response.message.content or "").strip() and not _legacy_calls(response.message)
+
+
+def _said(response: Response) -> str | None:
+    """All that an answer says, if that is text alone."""
+    if isinstance(response, CompletionResponse):
+        return response.text
+    message = response.message
+    if _legacy_calls(message) or not all(isinstance(block, (TextBlock, ThinkingBlock)) for block in message.blocks):
+        return None
+    return message.content or ""
+
+
+def _legacy_calls(message: ChatMessage) -> Any:
+    return message.additional_kwargs.get("tool_calls") or message.additional_kwargs.get("function_call")
+
+
+# -- streams ---------------------------------------------------------------------------------------------------
+
+
+def _final(chunks: Sequence[Response]) -> Response | None:
+    """The whole answer of a stream: its last chunk, if that agrees with what was streamed.
+
+    A last chunk may lag behind the deltas (LlamaIndex's ``MockLLM`` does); then the deltas count. If the two
+    contradict each other, a hit could not be told from either.
+    """
+    last, streamed = chunks[-1], "".join(chunk.delta or "" for chunk in chunks)
+    if isinstance(last, CompletionResponse):
+        told = last.text
+    else:
+        told = "".join(block.text for block in last.message.blocks if isinstance(block, TextBlock))
+    if told == streamed or not streamed:
+        return last
+    if not streamed.startswith(told):
+        return None
+    if isinstance(last, CompletionResponse):
+        return last.model_copy(update={"text": streamed})
+    others = [block for block in last.message.blocks if not isinstance(block, TextBlock)]
+    if len(others) < len(last.message.blocks) - 1:
+        return None
+    message = last.message.model_copy(update={"blocks": [TextBlock(text=streamed), *others]})
+    return last.model_copy(update={"message": message})
+
+
+def chunks_of(response: Response) -> Iterator[Response]:
+    """An answer as the stream that it might have come in: word by word, the whole in the last chunk."""
+    mark = response.additional_kwargs.get("askonce")
+    if isinstance(response, CompletionResponse):
+        answer_text = ""
+        for word in _words(response.text):
+            answer_text += word
+            yield CompletionResponse(text=answer_text, delta=word, additional_kwargs={"askonce": mark})
+    else:
+        yield from _chat_chunks(response, mark)
+    yield response.model_copy(update={"delta": ""})
+
+
+def _chat_chunks(response: ChatResponse, mark: Any) -> Iterator[ChatResponse]:
+    done: list[Any] = []
+    for block in response.message.blocks:
+        if isinstance(block, ToolCallBlock):
+            continue  # whole in the last chunk
+        if isinstance(block, TextBlock):
+            answer_text = ""
+            for word in _words(block.text):
+                answer_text += word
+                yield _chunk(response, [*done, TextBlock(text=answer_text)], word, {"askonce": mark})
+        elif isinstance(block, ThinkingBlock) and block.content:
+            thought = {"askonce": mark, "thinking_delta": block.content}
+            yield _chunk(response, [*done, block], "", thought)
+        done.append(block)
+
+
+def _chunk(response: ChatResponse, blocks: list[Any], delta: str, more: dict[str, Any]) -> ChatResponse:
+    message = ChatMessage(role=response.message.role, blocks=blocks)
+    return ChatResponse(message=message, delta=delta, additional_kwargs=more)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\s*\S+|\s+$", text)
+
+
+# -- back from bytes -------------------------------------------------------------------------------------------
+
+
+def unpack(hit: Hit) -> Response:
+    """The response that a hit holds, new each time, marked as a hit.
+
+    Raises:
+        ValueError: the bytes cannot be read.
+    """
+    kept = _decoder.decode(hit.entry.payload)
+    fields: dict[str, Any] = {
+        "raw": _records(kept.raw),
+        "delta": kept.delta,
+        "logprobs": kept.logprobs,
+        "additional_kwargs": {**_records(kept.more), "askonce": {**kept.more.get("askonce", {}), **hit.mark()}},
+    }
+    if kept.message is None:
+        return CompletionResponse.model_validate({"text": kept.text, **fields})
+    message = {**kept.message, "additional_kwargs": _records(kept.message.get("additional_kwargs", {}))}
+    return ChatResponse.model_validate({"message": message, **fields})
+
+
+def _records(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Record((key, _records(item)) for key, item in value.items())
+    return [_records(item) for item in value] if isinstance(value, list) else value

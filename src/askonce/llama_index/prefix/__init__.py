@@ -1,0 +1,1 @@
+"""Prompt prefixes in LlamaIndex: tracked and optimized."""

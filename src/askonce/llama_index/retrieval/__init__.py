@@ -1,0 +1,1 @@
+"""LlamaIndex's retrievers, cached, and their vector stores, watched."""

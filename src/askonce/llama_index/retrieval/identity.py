@@ -1,0 +1,152 @@
+"""Which retriever it is: its class, and of its settings those that change what it finds, as plain data.
+
+LlamaIndex's own retrievers are read by their attributes, and so are the objects of LlamaIndex in them: retrievers,
+indexes, vector stores, models, prompts, selectors. A class of somebody else may depend on anything.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.bridge.pydantic import BaseModel
+from llama_index.core.indices.base import BaseIndex
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.retrievers import VectorIndexRetriever
+from llama_index.core.schema import BaseComponent, BaseNode
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
+
+from askonce.errors import ConfigError
+from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, model_form, plain
+from askonce.llama_index.keys.requests import component_form, importable_name
+
+# What observes, or holds the documents, of whose changes the corpus tells.
+_ASIDE = frozenset(
+    """
+    callback_manager _callback_manager object_map _object_map verbose _verbose _show_progress use_async _use_async
+    docstore _docstore storage_context _storage_context _index_struct graph_store _graph_store
+    """.split()
+)
+_DEEPEST = 20
+_LONG, _LONG_LISTS = 32, 16
+
+
+def finds_by_nearness(retriever: BaseRetriever) -> bool:
+    """Whether a document that is not found plays no part, so that its deletion changes nothing."""
+    return (
+        type(retriever) is VectorIndexRetriever
+        and retriever._vector_store_query_mode == VectorStoreQueryMode.DEFAULT
+        and not retriever.object_map  # what else is asked if one of those is found
+    )
+
+
+class Identity:
+    """Tells which retriever it is.
+
+    Args:
+        name: stands for all that cannot be told, and for the random ids of indexes.
+        corpus: the log of the documents' changes.
+    """
+
+    def __init__(self, name: str | None, corpus: str) -> None:
+        self._name, self._corpus = name, corpus
+        self._long_lists: dict[int, tuple[Sequence[Any], Any]] = {}
+
+    def of(self, retriever: BaseRetriever) -> Any:
+        """The normal form of a retriever as it is set now.
+
+        Raises:
+            Uncacheable: it cannot be told and there is no name.
+            ConfigError: a cached retriever in it is of another corpus.
+        """
+        return plain({"name": self._name, "retriever": self._part(retriever, 0)})
+
+    def _part(self, value: Any, depth: int) -> Any:
+        """The form of a part; with a name, just the class of one that cannot be told."""
+        try:
+            return plain(self._form(value, depth + 1))
+        except Uncacheable:
+            if self._name is None:
+                raise
+            return _class_name(value)
+
+    def _form(self, value: Any, depth: int) -> Any:
+        if depth > _DEEPEST:
+            raise Uncacheable(f"a {type(value).__qualname__} that holds itself")
+        if isinstance(value, Mapping):
+            return {name: self._part(item, depth) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return self._list(value, depth)
+        if isinstance(value, BaseNode):
+            return {"node": value.node_id, "hash": value.hash}
+        if isinstance(value, BaseIndex):
+            return self._index(value)
+        if isinstance(value, BasePydanticVectorStore):
+            return _vector_store(value)
+        if isinstance(value, (BaseComponent, BasePromptTemplate)):
+            return component_form(value, [])
+        if isinstance(value, BaseModel) or not hasattr(value, "__dict__"):
+            return value
+        if inspect.isroutine(value) or isinstance(value, type):
+            return importable_name(value)
+        return self._object(value, depth)
+
+    def _list(self, value: Sequence[Any], depth: int) -> Any:
+        """Long ones, such as the ids of all nodes that an index gives its retriever, by a digest made once."""
+        known = self._long_lists.get(id(value))
+        if known is not None and known[0] is value and known[1]["length"] == len(value):
+            return known[1]
+        parts = [self._part(item, depth) for item in value]
+        if len(parts) < _LONG:
+            return parts
+        digest = {"length": len(parts), "digest": NormalForm({"parts": parts}).digest().hex()}
+        while len(self._long_lists) >= _LONG_LISTS:
+            self._long_lists.pop(next(iter(self._long_lists)), None)
+        self._long_lists[id(value)] = (value, digest)
+        return digest
+
+    def _object(self, value: Any, depth: int) -> Any:
+        inner = getattr(value, "_cached_retriever", None)
+        if inner is not None:
+            if value.corpus.log != self._corpus:
+                raise ConfigError(
+                    "a cached retriever holds another one of another corpus, whose changes it would not see;"
+                    " cache those inside only"
+                )
+            return self._part(inner, depth)
+        if isinstance(value, enum.Enum):
+            return value
+        if type(value).__module__.partition(".")[0] != "llama_index":
+            raise Uncacheable(f"{_class_name(value)} does not tell what it finds")
+        told = {
+            name: self._part(item, depth)
+            for name, item in vars(value).items()
+            if name not in _ASIDE and not is_credential(name)
+        }
+        return {"class": _class_name(value), **told}
+
+    def _index(self, index: BaseIndex[Any]) -> dict[str, Any]:
+        form: dict[str, Any] = {"class": _class_name(index)}
+        store = getattr(index, "vector_store", None)
+        # An index over a vector store that holds the documents is made anew, with a new id, by each process.
+        if self._name is None and (store is None or not store.stores_text):
+            form["id"] = index.index_id
+        return form
+
+
+def _vector_store(store: BasePydanticVectorStore) -> dict[str, Any]:
+    """The class and the names of the place: of a collection, a table, a host."""
+    told = {name: getattr(store, name, None) for name in type(store).model_fields}
+    told = {name: value for name, value in told.items() if isinstance(value, (str, int, float))}
+    for name, value in (store.__pydantic_private__ or {}).items():
+        named = value if isinstance(value, str) else getattr(value, "name", None)
+        if isinstance(named, str):
+            told[name] = named
+    return {"class": _class_name(store), **model_form(told, [])}
+
+
+def _class_name(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"

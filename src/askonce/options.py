@@ -1,0 +1,146 @@
+"""What one request, or all requests of a block of code, may ask of the cache."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from types import TracebackType
+from urllib.parse import quote
+
+from askonce.errors import ConfigError
+
+logger = logging.getLogger("askonce")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """The wishes in force; see `cache_options`."""
+
+    ttl_seconds: float | None = None
+    refresh: bool = False
+    bypass: bool = False
+    tags: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    question: str | None = None
+    context: str | None = None
+    semantic: bool = True
+
+    def namespace(self, base: str) -> str:
+        """The namespace of a request to a cache whose own namespace is ``base``."""
+        return "/".join(quote(part, safe="") for part in (base, *self.tenants))
+
+
+_DEFAULTS = CacheOptions()
+options_in_effect: ContextVar[CacheOptions] = ContextVar("askonce_options", default=_DEFAULTS)
+"""The options in effect in the running context."""
+
+
+def positive_seconds(name: str, value: object) -> float:
+    """A number of seconds that an application gave.
+
+    Raises:
+        ConfigError: it is none, or not positive.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
+        raise ConfigError(f"{name} is a positive number of seconds, got {value!r}")
+    return float(value)
+
+
+def check_name(what: str, value: object) -> None:
+    """See that an application gave a name.
+
+    Raises:
+        ConfigError: it is no text, or an empty one, or one that cannot be written.
+    """
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ConfigError(f"{what} is a text that is not empty, got {value!r}")
+
+
+def current_options() -> CacheOptions:
+    """The wishes in force in the running context."""
+    return options_in_effect.get()
+
+
+class cache_options:
+    """Ask something of the cache for all requests in a block, sync and async, in either framework.
+
+        with control(ttl=60, tags=["prices"], namespace="tenant-7"):
+            model.invoke("What does the red one cost?")
+
+    Blocks nest: what an inner block does not name stays as the outer one set it; tags add up, and so do
+    namespaces (an inner one lies within the outer one). A block must not hold a ``yield``: what it asks would
+    reach into whoever reads the generator.
+
+    Args:
+        ttl: seconds for which answers made here may be used, and how old one that is used here may be.
+        refresh: ask the model even if an answer is kept, and keep the new one.
+        bypass: neither look up nor keep.
+        tags: names by which answers made here can be invalidated.
+        namespace: keep these requests apart from all others, for example a tenant's.
+        question: the part of the last message that is the user's question, as it stands there: answers to questions
+            of the same meaning may be used if all else is equal. A request that it does not stand in is answered by
+            equal requests alone.
+        context: the part of the prompt that was retrieved for the question, as it stands there. Where its documents
+            are those that a cached retriever found, it need not be equal.
+        semantic: ``False`` has these requests answered by equal requests alone.
+
+    Raises:
+        ConfigError: ``ttl`` is not a positive number, ``tags`` not a list of texts, ``namespace``, ``question`` or
+            ``context`` not a text, or ``semantic`` not a truth value.
+    """
+
+    def __init__(
+        self,
+        *,
+        ttl: float | None = None,
+        refresh: bool | None = None,
+        bypass: bool | None = None,
+        tags: Sequence[str] = (),
+        namespace: str | None = None,
+        question: str | None = None,
+        context: str | None = None,
+        semantic: bool | None = None,
+    ) -> None:
+        if isinstance(tags, str):
+            raise ConfigError(f"tags is a list of names: tags=[{tags!r}]")
+        for name in (*tags, *([] if namespace is None else [namespace])):
+            check_name("a tag or namespace", name)
+        for what, given in (("question", question), ("context", context)):
+            if given is not None and not (isinstance(given, str) and given.strip()):
+                raise ConfigError(f"{what} is the text of a part of the prompt, got {given!r}")
+        if not (semantic is None or isinstance(semantic, bool)):
+            raise ConfigError(f"semantic is True or False, got {semantic!r}")
+        self._ttl = None if ttl is None else positive_seconds("ttl", ttl)
+        self._refresh, self._bypass = refresh, bypass
+        self._tags, self._namespace = tuple(tags), namespace
+        self._question, self._context, self._semantic = question, context, semantic
+        self._tokens: list[Token[CacheOptions]] = []
+
+    def __enter__(self) -> CacheOptions:
+        outer = options_in_effect.get()
+        options = CacheOptions(
+            ttl_seconds=outer.ttl_seconds if self._ttl is None else self._ttl,
+            refresh=outer.refresh if self._refresh is None else self._refresh,
+            bypass=outer.bypass if self._bypass is None else self._bypass,
+            tags=tuple(dict.fromkeys((*outer.tags, *self._tags))),
+            tenants=outer.tenants if self._namespace is None else (*outer.tenants, self._namespace),
+            question=outer.question if self._question is None else self._question,
+            context=outer.context if self._context is None else self._context,
+            semantic=outer.semantic if self._semantic is None else self._semantic,
+        )
+        self._tokens.append(options_in_effect.set(options))
+        return options
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        token = self._tokens.pop()
+        try:
+            options_in_effect.reset(token)
+        except ValueError:  # a generator that is closed in another context than it ran in
+            logger.warning(
+                "askonce: a `with cache_options(…)` block was left in another context than it was entered in"
+            )

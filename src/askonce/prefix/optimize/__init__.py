@@ -1,0 +1,1 @@
+"""Requests changed so that the provider's prompt cache reads more of them."""

@@ -1,0 +1,71 @@
+"""What providers report of a request, in one form: all tokens of the prompt, those read and those written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from askonce.entries.entry import Usage
+
+
+def usage_of(told: Any) -> Usage | None:
+    """The tokens that a provider reported, from the ``usage`` of its answer (a mapping or an object).
+
+    Known are OpenAI's chat completions and responses, DeepSeek's and others' that speak like them, Anthropic's
+    messages, Bedrock's Converse, Gemini's ``usage_metadata``, and LangChain's ``usage_metadata``.
+
+    Returns:
+        ``None`` if there is nothing that is known.
+    """
+    if _get(told, "input_token_details") is not None or _is_langchain(told):
+        details = _get(told, "input_token_details") or {}
+        read, written = _sum(details, "cache_read"), _sum(details, "cache_creation")
+        written += _sum(details, "ephemeral_5m_input_tokens") + _sum(details, "ephemeral_1h_input_tokens")
+        return _checked(_number(told, "input_tokens"), told, read, written)
+    if _get(told, "prompt_tokens") is not None:
+        details = _get(told, "prompt_tokens_details")
+        read = _number(details, "cached_tokens") or _number(told, "prompt_cache_hit_tokens")
+        written = _number(details, "cache_write_tokens", "cache_creation_tokens")
+        return _checked(_number(told, "prompt_tokens"), told, read, written)
+    if _get(told, "prompt_token_count") is not None or _get(told, "promptTokenCount") is not None:
+        whole = _number(told, "prompt_token_count", "promptTokenCount")
+        return _checked(whole, told, _number(told, "cached_content_token_count", "cachedContentTokenCount"), 0)
+    if _get(told, "inputTokens") is not None:  # Bedrock: without what its cache read or wrote
+        read, written = _number(told, "cacheReadInputTokens"), _number(told, "cacheWriteInputTokens")
+        return _checked(_number(told, "inputTokens") + read + written, told, read, written)
+    if _get(told, "input_tokens") is not None:
+        details = _get(told, "input_tokens_details")
+        if details is not None:  # OpenAI's responses: the whole
+            read, written = _number(details, "cached_tokens"), _number(details, "cache_write_tokens")
+            return _checked(_number(told, "input_tokens"), told, read, written)
+        read, written = _number(told, "cache_read_input_tokens"), _number(told, "cache_creation_input_tokens")
+        return _checked(_number(told, "input_tokens") + read + written, told, read, written)  # Anthropic: without
+    return None
+
+
+def _sum(details: Mapping[str, Any], name: str) -> int:
+    """A figure, or that of a service tier: ``cache_read`` or ``priority_cache_read``."""
+    return sum(_number(details, key) for key in details if key == name or key.endswith(f"_{name}"))
+
+
+def _is_langchain(told: Any) -> bool:
+    return isinstance(told, Mapping) and "total_tokens" in told and "input_tokens" in told
+
+
+def _checked(whole: int, told: Any, read: int, written: int) -> Usage | None:
+    if not whole:
+        return None
+    output = _number(told, "output_tokens", "completion_tokens", "outputTokens", "candidates_token_count")
+    return Usage(whole, output, min(read, whole), min(written, whole - min(read, whole)))
+
+
+def _get(place: Any, name: str) -> Any:
+    return place.get(name) if isinstance(place, Mapping) else getattr(place, name, None)
+
+
+def _number(place: Any, *names: str) -> int:
+    for name in names:
+        value = _get(place, name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return 0

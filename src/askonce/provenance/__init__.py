@@ -1,0 +1,1 @@
+"""Which documents an answer came from, and what has changed since."""

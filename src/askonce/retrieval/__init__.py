@@ -1,0 +1,1 @@
+"""Cached retrieval: what the retrievers of both frameworks share."""

@@ -1,0 +1,111 @@
+"""`Corpus`: a set of documents that changes, and how all processes come to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from askonce.cache import Cache, shared_cache
+from askonce.errors import ConfigError
+from askonce.options import CacheOptions
+from askonce.provenance import additions
+from askonce.provenance.additions import ADDED
+from askonce.provenance.changes import changed
+from askonce.stores import Store
+
+
+class Corpus:
+    """A set of documents in which retrievers look, shared by all processes that use the store.
+
+    Retrievals that are cached with it are dropped when documents change, and so are answers made from those that
+    did. The wrappers of vector stores and indexes (`watch` of the adapters) tell it by themselves; whoever writes
+    documents in another way calls these methods afterwards, *when the documents can be found*.
+
+    Args:
+        store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
+        name: tells this set of documents from others.
+        near_margin: with a number, an addition drops only retrievals whose question it is near: as near as the
+            last document that was found, less this much of the cosine similarity, from 0 (enough where the search
+            is exact) to 2. Every retriever of the corpus and whoever adds documents must use one embedding model.
+            ``None``: an addition drops all.
+        options: further arguments of `askonce.Cache`.
+
+    Attributes:
+        cache: the `Cache` that keeps the retrievals.
+        name: the name.
+        near_margin: what was given.
+        log: the namespace of its change log in the store.
+
+    Raises:
+        ConfigError: an argument is wrong, or the store cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: str | Store | Cache | None = None,
+        *,
+        name: str = "default",
+        near_margin: float | None = None,
+        **options: Any,
+    ) -> None:
+        if not name:
+            raise ConfigError("a corpus needs a name")
+        if near_margin is not None and not 0 <= near_margin <= 2:
+            raise ConfigError(f"near_margin is a difference of cosine similarities, from 0 to 2; got {near_margin}")
+        self.cache = shared_cache(store, options)
+        self.name = name
+        self.near_margin = near_margin
+        self.log = f"{CacheOptions().namespace(self.cache.namespace)}:corpus:{quote(name, safe='')}"
+
+    def added(self, embeddings: Sequence[Sequence[float]] | None = None) -> None:
+        """Tell that documents came: any retrieval may have another result now, so all are made anew.
+
+        Args:
+            embeddings: the vector of each document. With them retrievals stay whose question none of them is near,
+                as far as the retriever can tell and ``near_margin`` was given; they are for additions of some
+                hundred documents (of 0.5 MB, at 2 bytes a number): more documents than that are near to anything.
+
+        Raises:
+            ConfigError: ``embeddings`` are no vectors of one length.
+            MissingExtraError: ``embeddings`` were given, and numpy is not installed.
+            StoreError: the store failed, so that outdated retrievals may still be served.
+        """
+        self.cache.store.log_append(self.log, _addition(embeddings))
+
+    async def aadded(self, embeddings: Sequence[Sequence[float]] | None = None) -> None:
+        """Asynchronous `added`."""
+        await self.cache.store.alog_append(self.log, _addition(embeddings))
+
+    def changed(self, ids: Iterable[str]) -> None:
+        """Tell of documents that were deleted, or whose content changed without making them relevant to others.
+
+        Retrievals that returned one of them, and answers made from one, are made anew; others stay. If a document's
+        new content may be found by other questions than its old one, call `added` too.
+
+        Raises:
+            StoreError: the store failed, so that outdated retrievals may still be served.
+        """
+        ids = _listed(ids)
+        if ids:
+            self.cache.store.log_append(self.log, changed(ids))
+            for one in ids:  # they are not served any more; this frees their space
+                self.cache.invalidate(f"doc:{one}")
+
+    async def achanged(self, ids: Iterable[str]) -> None:
+        """Asynchronous `changed`."""
+        ids = _listed(ids)
+        if ids:
+            await self.cache.store.alog_append(self.log, changed(ids))
+            for one in ids:
+                await self.cache.ainvalidate(f"doc:{one}")
+
+
+def _addition(embeddings: Sequence[Sequence[float]] | None) -> bytes:
+    return ADDED if embeddings is None else additions.event(embeddings)
+
+
+def _listed(ids: Iterable[str]) -> list[str]:
+    if isinstance(ids, str):
+        raise ConfigError(f"ids is a list of ids: ids=[{ids!r}]")
+    return [str(one) for one in ids]

@@ -1,0 +1,198 @@
+"""The way of one request through the models, as steps: what the strategies have in common, and each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from askonce.options import current_options
+from askonce.routing.features import features, with_score
+from askonce.routing.policy import Coin, Policy
+from askonce.routing.strategies import Always, Cascade, Learned, Strategy
+from askonce.routing.types import Ask, Bill, Decide, ModelResponse, RoutingRequest, Step
+from askonce.routing.verifiers import Verdict, Verify, verdict_of
+
+if TYPE_CHECKING:
+    from askonce.routing.regression import Vector
+
+Chosen = Generator[Step, Any, tuple[int, str]]
+"""Ends with the model whose answer is given, and why."""
+Tell = Callable[[str, Exception], None]
+
+
+class Run:
+    """One request.
+
+    Args:
+        strategy: how to choose.
+        models: how many there are.
+        asked: the request.
+        paid: takes the model and its answer, and gives what the call weighs.
+        tell: warns of something, once.
+
+    Attributes:
+        bill: what the request has come to.
+        open: if the application may tell the outcome: the regression that learns it, and the features.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        models: int,
+        asked: RoutingRequest,
+        paid: Callable[[int, ModelResponse], float],
+        tell: Tell,
+    ) -> None:
+        self._strategy, self._last, self._asked = strategy, models - 1, asked
+        self._paid, self._tell = paid, tell
+        self.bill = Bill()
+        self.open: tuple[str, bytes] | None = None
+
+    def choose(self, policy: Policy | None, embedding: Sequence[float] | None) -> Chosen:
+        """The steps to the answer.
+
+        Raises:
+            Exception: what the last model that could be asked raised.
+        """
+        if isinstance(self._strategy, Always):
+            first = self._strategy.index % (self._last + 1)
+            return (yield from self._first_that_answers(first, "always this one"))
+        if isinstance(self._strategy, Cascade):
+            return (yield from self._cascade())
+        assert policy is not None
+        if embedding is None and self._strategy.embed is not None:
+            return (yield from self._first_that_answers(self._last, "the question could not be embedded"))
+        x = features(self._asked, current_options().tags, embedding)
+        if self._strategy.verifier is not None:
+            return (yield from self._verified(self._strategy, policy, x))
+        return (yield from self._unverified(policy, x))
+
+    # -- steps -------------------------------------------------------------------------------------------------
+
+    def _ask(self, index: int, *, final: bool) -> Generator[Step, Any, ModelResponse | None]:
+        """Ask a model; ``None`` if it failed and a dearer one is left to ask."""
+        self.bill.calls.append(index)
+        try:
+            told: ModelResponse = yield Ask(index, final)
+        except Exception as error:
+            self.bill.failed.append(index)
+            if index == self._last:
+                raise
+            self._tell(f"the model {index + 1} of a multiplexer failed, and the next one is asked", error)
+            return None
+        bill = self.bill
+        bill.answers[index] = told
+        bill.weight += self._paid(index, told)
+        bill.cost_usd = None if told.cost_usd is None or bill.cost_usd is None else bill.cost_usd + told.cost_usd
+        return told
+
+    def _first_that_answers(self, first: int, why: str) -> Chosen:
+        for index in range(first, self._last + 1):
+            if (yield from self._ask(index, final=True)) is not None:
+                return index, why if index == first else "a cheaper one failed"
+        raise AssertionError("the last model answers or raises")
+
+    def _verify(self, verifier: Any, told: ModelResponse) -> Generator[Step, Any, Verdict]:
+        try:
+            return verdict_of((yield Decide(Verify(verifier), (self._asked, told))))
+        except Exception as error:
+            self._tell("a verifier failed, and the answer is not accepted", error)
+            return Verdict(False)
+
+    # -- cascade -----------------------------------------------------------------------------------------------
+
+    def _cascade(self) -> Chosen:
+        assert isinstance(self._strategy, Cascade)
+        for index in range(self._last):
+            told = yield from self._ask(index, final=False)
+            if told is not None:
+                if (yield from self._verify(self._strategy.verifier, told)).accepted:
+                    return index, "accepted by the verifier"
+                self.bill.unused += 1
+        return (yield from self._first_that_answers(self._last, self._why_last()))
+
+    def _why_last(self) -> str:
+        return "no cheaper answer was accepted" if self.bill.unused else "a cheaper one failed"
+
+    # -- learned, with a verifier ------------------------------------------------------------------------------
+
+    def _verified(self, strategy: Learned, policy: Policy, x: Vector) -> Chosen:
+        """Begin where the expected cost is least; with a judge or feedback, what is accepted is under the floor."""
+        size = self._asked.characters
+        coin: Coin | None = None
+        why = "the cheaper ones are expected to be rejected"
+        index = policy.start(x, size)
+        while index < self._last:
+            told = yield from self._ask(index, final=False)
+            if told is None:
+                why = "a cheaper one failed"
+            else:
+                verdict = yield from self._verify(strategy.verifier, told)
+                seen = with_score(x, verdict.score)
+                coin = policy.throw({index: seen}, size) if verdict.accepted and policy.has_floor else None
+                kept = verdict.accepted and (coin is None or coin.kind in ("serve", "audit") or coin.tight)
+                policy.verified(index, x, kept)
+                if verdict.accepted and (coin is None or coin.kind == "serve"):
+                    self._open(coin, seen)
+                    return index, "accepted by the verifier"
+                if coin is not None and coin.kind in ("audit", "shadow"):
+                    return (yield from self._compare(strategy, policy, coin, seen))
+                self.bill.unused += 1
+                why = "no cheaper answer was accepted" if coin is None else _why_not(coin)
+            index = policy.start(x, size, index + 1)
+        if coin is None and policy.has_floor:
+            policy.passed()
+        return (yield from self._first_that_answers(self._last, why))
+
+    # -- learned, without --------------------------------------------------------------------------------------
+
+    def _unverified(self, policy: Policy, x: Vector) -> Chosen:
+        coin = policy.throw(dict.fromkeys(range(self._last), x), self._asked.characters)
+        if coin.kind == "pass":
+            return (yield from self._first_that_answers(self._last, _why_not(coin)))
+        try:
+            told = yield from self._ask(coin.index, final=coin.kind == "serve")
+        except BaseException:
+            policy.undo(coin)  # a stream that is abandoned, too
+            raise
+        if told is None:
+            policy.undo(coin)
+            return (yield from self._first_that_answers(self._last, "a cheaper one failed"))
+        if coin.kind == "serve":
+            self._open(coin, x)
+            return coin.index, f"expected to do ({1 - coin.fails:.0%})"
+        assert isinstance(self._strategy, Learned)
+        return (yield from self._compare(self._strategy, policy, coin, x))
+
+    def _compare(self, strategy: Learned, policy: Policy, coin: Coin, x: Vector) -> Chosen:
+        """Ask the last model too, whose answer is given, and let the judge compare."""
+        cheap = self.bill.answers[coin.index]
+        try:
+            told = yield from self._ask(self._last, final=True)
+        except Exception as error:
+            self._tell("the last model failed in an audit, and the cheap answer is given", error)
+            policy.unresolved(coin)
+            return coin.index, "the last model failed"
+        except BaseException:
+            policy.undo(coin)
+            raise
+        assert told is not None
+        failed: bool | None = None
+        try:
+            passes = yield Decide(strategy.judge, (self._asked.question, cheap.text, told.text))
+            failed = None if passes is None else not passes
+        except Exception as error:
+            self._tell("a judge failed", error)
+        finally:
+            policy.flush(coin, x, failed)
+        return self._last, "audited" if coin.kind == "audit" else "asked beside a cheaper one, to learn"
+
+    def _open(self, coin: Coin | None, x: Vector) -> None:
+        if coin is not None:
+            self.open = f"wrong.{coin.index}", x.astype("float16").tobytes()
+
+
+def _why_not(coin: Coin) -> str:
+    if coin.tight:
+        return "the floor under quality leaves no room"
+    return f"a cheaper one is not worth the risk ({coin.fails:.0%} to fail)"

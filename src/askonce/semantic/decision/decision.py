@@ -1,0 +1,45 @@
+"""What the rule says of one question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from askonce.semantic.decision.features import Vector
+from askonce.semantic.types import IndexedQuery
+
+
+@dataclass(slots=True, eq=False)
+class Decision:
+    """What is done about one question.
+
+    Attributes:
+        action: see `askonce.semantic.decision.rule`.
+        reason: why, in a word: nothing known, learning, guard, doubtful, budget, audit or trusted.
+        known: the candidate's nearest question.
+        second: the nearest question of the next best answer: worth comparing when the candidate was wrong.
+        similarity: the cosine to ``known``.
+        p_right: the probability that the candidate is right.
+        p_wrong: that it is wrong, on the safe side; by this it is decided.
+        audit_probability: with which probability this question is sent to the model though it could be served.
+        features: see `askonce.semantic.decision.features.FEATURES`.
+        judged: whether it was learned from.
+        told: whether the application has said whether it was right.
+    """
+
+    action: Literal["serve", "audit", "miss"]
+    reason: str
+    known: IndexedQuery | None = None
+    second: IndexedQuery | None = None
+    similarity: float = 0.0
+    p_right: float = 0.0
+    p_wrong: float = 1.0
+    audit_probability: float = 1.0
+    features: Vector | None = None
+    judged: bool = False
+    told: bool = False
+
+    @property
+    def answer(self) -> bytes | None:
+        """The key of the candidate's answer."""
+        return None if self.known is None else self.known.answer

@@ -1,0 +1,315 @@
+"""Whether a question is answered with a known answer, and the bound on wrong answers that this keeps.
+
+For every question with a known neighbour the rule says one of three things:
+
+- *miss*: ask the model. The candidate's answer is compared with the fresh one afterwards: a free label.
+- *serve*: answer with the candidate.
+- *audit*: it would have been served, and the model is asked all the same, with a probability that a coin decides.
+
+A candidate is served while the model's pessimistic probability of being wrong is below a threshold, which is set so
+that the expected wrong answers spend what is left of the budget, and while two budgets allow it for either side of
+the coin. With ``d = max_error``, ``n`` requests so far, ``W`` wrong answers served so far, on any stream:
+
+1. ``E[W] <= d E[n]`` at every stopping time, since the charge never passes ``d n``;
+2. ``W <= d n + slack sqrt(d n)`` at all times at once, with the stated confidence (and a smaller slack at first).
+
+``docs/explanation/semantic.md`` has the proofs and what they assume. The sums behind them are explained in
+`askonce.estimators.anytime_bound`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from askonce.errors import ConfigError
+from askonce.estimators.anytime_bound import UNIT, Counts, affordable, at_least, at_most, charge, evidence, units
+from askonce.semantic.decision.decision import Decision
+from askonce.semantic.decision.features import Candidate, candidate
+from askonce.semantic.decision.learned import Learned
+from askonce.semantic.decision.shares import Share, Snapshot, decode, encode
+from askonce.semantic.decision.statistics import SemanticStatistics
+from askonce.semantic.types import Neighbour
+
+WARM_LABELS = 200
+"""How many labels are learned before the first hit."""
+TOLD_WEIGHT = 3
+"""As how many of a judge's labels the application's word counts."""
+
+_EARLY = 1500  # requests until the slack has its full size: when few are allowed, one wrong answer is a large share
+_LEAST_AUDITED = 0.02
+_WEIGHED = (0.7, 3.0)  # how much rarer and more often than usual the surest and the most doubtful are audited
+_PLANNED = 1.05  # share of the budget that the model's estimate may plan to use
+_PESSIMISM = 1.0  # standard deviations of the model's own uncertainty taken off the log-odds
+_FAITH = 3.0  # pseudo wrong answers behind the model's own estimate of what is served wrong
+_KEPT_FREE = 1.6  # standard deviations of the number of wrong answers kept free in the plan
+_NEAR = 0.1  # weight of a label just below the threshold in the correction of the model's estimate
+_PACE = 0.9  # share of the certified head-room spent per horizon
+_HORIZON = 0.2  # of the requests so far
+_RECENT = 800  # requests on which the threshold is chosen
+_EVERY = 20  # requests between two choices
+
+
+class Rule:
+    """Decides, learns, and shares what it learned. Thread-safe.
+
+    Args:
+        max_error: the share of requests that may be answered wrongly.
+        confidence: of the bounds.
+
+    Raises:
+        ConfigError: ``max_error`` is not above 0 and at most 0.5, or ``confidence`` not within 0.5 and 1.
+    """
+
+    def __init__(self, max_error: float, confidence: float = 0.9) -> None:
+        if not 0 < max_error <= 0.5:
+            raise ConfigError(f"max_error is a share of requests above 0 and at most 0.5; got {max_error!r}")
+        if not 0.5 <= confidence < 1:
+            raise ConfigError(f"confidence is a probability from 0.5 to below 1; got {confidence!r}")
+        self.max_error = max_error
+        self.confidence = confidence
+        self.slack = min(8.0, max(4.0, 400 * max_error))
+        self._auditing = 2.24 - 0.42 * (self.slack - 4) / 4
+        self._lock = threading.Lock()
+        self._learned = Learned()
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._decided = 0
+        self._threshold = 0.0
+        self._correction = 1.0
+
+    def line(self, requests: float) -> float:
+        """What the second bound allows: wrong answers among that many requests."""
+        budget = self.max_error * requests
+        return budget + self.slack * min(1.0, 0.3 + 0.7 * requests / _EARLY) * math.sqrt(budget)
+
+    # ------------------------------------------------------------ deciding
+
+    def decide(self, text: str, neighbours: Sequence[Neighbour], coin: float) -> Decision:
+        """What to do about a question; the request is counted in the same step.
+
+        Args:
+            text: what is asked.
+            neighbours: the nearest known questions of its partition, nearest first.
+            coin: a fresh random number, uniform in [0, 1), that nobody who writes questions can foresee.
+        """
+        found = candidate(text, neighbours, self._learned.record) if neighbours else None
+        with self._lock:
+            decision = Decision("miss", "nothing known") if found is None else self._decide(found, coin)
+            self._account(decision)
+        return decision
+
+    def _decide(self, found: Candidate, coin: float) -> Decision:
+        log_odds, uncertainty = self._learned.model.log_odds(found.features)
+        p_wrong = 1.0 - self._learned.model.right(log_odds - _PESSIMISM * uncertainty)
+        decision = Decision(
+            "miss",
+            "doubtful",
+            found.known,
+            found.second,
+            found.similarity,
+            self._learned.model.right(log_odds),
+            p_wrong,
+            features=found.features,
+        )
+        if self._learned.total.labels < WARM_LABELS:
+            decision.reason = "learning"
+        elif found.guarded:
+            decision.reason = "guard"
+        elif p_wrong <= self._threshold:
+            probability = self._audit_probability(p_wrong)
+            decision.audit_probability = probability
+            if probability >= 1.0:
+                decision.reason = "budget"
+            elif coin < probability:
+                decision.action, decision.reason = "audit", "audit"
+            else:
+                decision.action, decision.reason = "serve", "trusted"
+        return decision
+
+    def _audit_probability(self, p_wrong: float) -> float:
+        """A schedule, and more when the budgets demand it; 1 when the hit cannot be afforded."""
+        total = self._learned.total
+        budget = self.max_error * (total.requests + 1)
+        if total.served_doubt / UNIT * self._correction + p_wrong > _PLANNED * budget:
+            return 1.0
+        line = self.line(total.requests + 1)
+        # Where candidates are wrong with probabilities p, audits in proportion to sqrt(p) tell the number of wrong
+        # ones with the least variance for what they cost.
+        usual = (total.served_doubt / UNIT + 0.5) / (total.served + 10)
+        low, high = _WEIGHED
+        weight = min(high, max(low, math.sqrt(p_wrong / usual)))
+        probability = max(_LEAST_AUDITED, weight * self._auditing / math.sqrt(1 + line))
+        probability = max(
+            probability, 1 / (1 + max(0.0, budget - (total.charge + total.open_charge) / UNIT - total.told))
+        )
+        probability = min(1.0, math.ceil(1000 * probability) / 1000)  # so that their evidence can be remembered
+        while probability < 1.0 and not affordable(total, probability, line - total.told, self.confidence):
+            probability = min(1.0, probability * 1.3)
+        return probability
+
+    def _account(self, decision: Decision) -> None:
+        change = Counts(requests=1)
+        if decision.features is not None and decision.reason != "guard":
+            self._recent.append(decision.p_wrong)
+        if decision.action == "serve":
+            change.served, change.served_doubt = 1, units(decision.p_wrong)
+        if decision.audit_probability < 1.0:
+            above, _, change.ended = evidence(decision.audit_probability)
+            if decision.action == "audit":
+                change.audits, change.open_charge, change.open_above = 1, charge(decision.audit_probability), above
+        self._learned.count(change)
+        self._decided += 1
+        if self._decided % _EVERY == 0:
+            self._aim()
+
+    def _aim(self) -> None:
+        """Sets the threshold: the largest that spends what is left of the budgets over the horizon.
+
+        What it spends are the expected wrong answers per request, over the newest requests.
+        """
+        total, requests, share = self._learned.total, self._learned.total.requests, self.max_error
+        doubt = _FAITH + total.audited_doubt / UNIT
+        ratio = (_FAITH + total.audited_wrong / UNIT) / doubt
+        deviation = math.sqrt(_FAITH + total.audited_wrong / UNIT) / doubt
+        self._correction = ratio + deviation
+        served = total.served_doubt / UNIT
+        spent = ratio * served
+        spent += _KEPT_FREE * math.sqrt(spent * max(1.0, ratio) + (deviation * served) ** 2)
+        horizon = max(150.0, _HORIZON * requests)
+        certified = at_most(total, self.confidence, judged=True) + total.told
+        rate = min(
+            (_PLANNED * share * (requests + horizon) - spent) / horizon,
+            1.6 * share,
+            _PACE * (0.97 * self.line(requests + horizon) - certified) / horizon,
+        )
+        doubts = np.sort(np.array(self._recent))
+        self._threshold = 0.0
+        if len(doubts) >= 50:
+            count = np.searchsorted(np.cumsum(doubts) / len(doubts), max(0.0, rate) / max(ratio, 0.5))
+            if count:
+                self._threshold = min(0.5, float(doubts[count - 1]))
+
+    # ------------------------------------------------------------ learning
+
+    def learn(self, decision: Decision, right: bool) -> None:
+        """Notes what the judge said of a miss or an audit: was the candidate's answer the same as the fresh one?
+
+        A second judgement of one decision is ignored. An audit that is never judged stays charged as a wrong one.
+
+        Raises:
+            ValueError: the decision has no candidate, or it was served.
+        """
+        if decision.features is None or decision.known is None or decision.action == "serve":
+            raise ValueError("only a miss or an audit with a candidate can be judged")
+        with self._lock:
+            if decision.judged:
+                return
+            decision.judged = True
+            probability = decision.audit_probability
+            if decision.action == "audit":
+                weight = 1 - probability
+            elif decision.reason == "budget":
+                weight = 1.0
+            else:
+                weight = _NEAR if decision.p_wrong < 2 * self._threshold else 0.0
+            change = Counts(
+                audited_doubt=units(decision.p_wrong * weight), audited_wrong=units(0 if right else weight)
+            )
+            if decision.action == "audit":
+                above, below, _ = evidence(probability)
+                change.judged, change.open_charge = 1, -charge(probability)
+                change.open_above = tuple(-part for part in above)
+                if not right:
+                    change.wrong, change.charge, change.above, change.below = 1, charge(probability), above, below
+            self._learn(decision, right, 1, change)
+
+    def tell(self, decision: Decision, right: bool) -> None:
+        """Notes what the application said of a served answer; of any other decision it says nothing.
+
+        It counts as `TOLD_WEIGHT` of a judge's labels. A wrong one is also taken off both budgets, beside the wrong
+        ones that the audits stand for.
+        """
+        if decision.action != "serve" or decision.features is None or decision.known is None:
+            return
+        with self._lock:
+            if decision.told:
+                return
+            decision.told = True
+            change = Counts()
+            if not right:
+                change.told = 1
+                change.audited_doubt, change.audited_wrong = units(decision.p_wrong), UNIT
+            self._learn(decision, right, TOLD_WEIGHT, change)
+
+    def _learn(self, decision: Decision, right: bool, weight: int, change: Counts) -> None:
+        assert decision.known is not None
+        assert decision.features is not None
+        change.labels = 1
+        self._learned.count(change)
+        self._learned.learn(decision.known.answer, right, weight, decision.features)
+
+    def forget(self, answers: Iterable[bytes]) -> None:
+        """Drops what is known of answers that are no longer kept; what was learned from them in general stays."""
+        with self._lock:
+            self._learned.forget(answers)
+
+    # ------------------------------------------------------------ sharing
+
+    def share(self) -> bytes | None:
+        """All that this process counted and learned since the last call, for `merge`; ``None`` if nothing."""
+        with self._lock:
+            return self._learned.share()
+
+    def merge(self, share: bytes) -> None:
+        """Adds what another process shared. One that was counted before, an own one included, changes nothing.
+
+        Raises:
+            CodecError: it cannot be read.
+        """
+        other = decode(share, Share)
+        with self._lock:
+            if self._learned.merge(other):
+                self._aim()
+
+    def snapshot(self) -> bytes:
+        """All that was shared by anyone, for `restore`. Call `share` first for what is new in this process."""
+        with self._lock:
+            return encode(self._learned.snapshot((self._threshold, self._correction), list(self._recent)))
+
+    def restore(self, snapshot: bytes) -> None:
+        """Replaces all that was merged by what a snapshot holds; what this process has not shared yet is kept.
+
+        Raises:
+            CodecError: it cannot be read.
+        """
+        kept = decode(snapshot, Snapshot)
+        with self._lock:
+            self._learned.restore(kept)
+            self._recent = deque(self._recent or kept.recent, maxlen=_RECENT)
+            self._threshold, self._correction = kept.aim
+
+    def statistics(self) -> SemanticStatistics:
+        """What was counted, and the bounds that follow."""
+        with self._lock:
+            total = Counts()
+            total.add(self._learned.total)
+        requests = max(1, total.requests)
+        either = (1 + self.confidence) / 2
+        return SemanticStatistics(
+            requests=total.requests,
+            hits=total.served,
+            audits=total.audits,
+            unjudged=total.audits - total.judged,
+            labels=total.labels,
+            wrong_found=total.wrong,
+            told_wrong=total.told,
+            estimated_error=max(total.charge / UNIT, total.told) / requests,
+            error_low=at_least(total, either) / requests,
+            error_high=at_most(total, either) / requests,
+            certified_error=at_most(total, self.confidence) / requests,
+            confidence=self.confidence,
+        )

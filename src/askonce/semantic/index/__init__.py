@@ -1,0 +1,1 @@
+"""Which questions were answered, and which of them are nearest."""

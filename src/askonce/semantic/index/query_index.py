@@ -1,0 +1,118 @@
+"""The known questions, in an index of this process or on the server."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from typing import Any
+
+from askonce.concurrency.drivers import SyncDriver
+from askonce.estimators.float16 import Vector
+from askonce.semantic.index.index import Index
+from askonce.semantic.index.server import ServerIndex
+from askonce.semantic.index.sharing import Sharing
+from askonce.semantic.types import IndexedQuery, Neighbour, Question
+from askonce.stores.base import Clock
+from askonce.stores.circuit_breaker import StoreDown
+
+_NEIGHBOURS = 10
+
+
+class QueryIndex(abc.ABC):
+    """What a request, and what is learned from it, ask of the known questions."""
+
+    @abc.abstractmethod
+    async def nearest(
+        self, driver: SyncDriver, namespace: str, question: Question, vector: Vector
+    ) -> list[Neighbour]:
+        """The known questions of the same partition that are nearest, best first."""
+
+    @abc.abstractmethod
+    def know(self, known: IndexedQuery, vector: Vector) -> None:
+        """Add a question whose entry is in the store, in the place of one with the same key."""
+
+    @abc.abstractmethod
+    def discard(self, known: IndexedQuery) -> None:
+        """Forget a question that its entry answers no more."""
+
+    @abc.abstractmethod
+    def forget(self, namespace: str, key: bytes) -> None:
+        """Forget what an entry that is gone answered."""
+
+    @abc.abstractmethod
+    def clear(self, namespace: str) -> None:
+        """Forget all questions of a namespace."""
+
+    @abc.abstractmethod
+    def count(self) -> int | None:
+        """How many are known; ``None`` if that is not known here."""
+
+
+class LocalQueryIndex(QueryIndex):
+    """Those in this process's index, of which other processes are told.
+
+    Args:
+        index: this process's.
+        sharing: tells other processes.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, index: Index, sharing: Sharing, clock: Clock) -> None:
+        self._index, self._sharing, self._clock = index, sharing, clock
+
+    async def nearest(
+        self, driver: SyncDriver, namespace: str, question: Question, vector: Vector
+    ) -> list[Neighbour]:
+        return self._index.search(question.partition, vector, _NEIGHBOURS, now=self._clock())
+
+    def know(self, known: IndexedQuery, vector: Vector) -> None:
+        self._index.add(known, vector)
+        self._sharing.announce(known.namespace, known.key)
+
+    def discard(self, known: IndexedQuery) -> None:
+        self._sharing.discard(known.namespace, [known.key])
+
+    def forget(self, namespace: str, key: bytes) -> None:
+        self._sharing.discard(namespace, [key])
+
+    def clear(self, namespace: str) -> None:
+        self._index.remove_namespace(namespace)
+        self._sharing.clear(namespace)
+
+    def count(self) -> int | None:
+        return len(self._index)
+
+
+class ServerQueryIndex(QueryIndex):
+    """Those on the server, which all processes see at once.
+
+    Args:
+        server: searches.
+    """
+
+    def __init__(self, server: ServerIndex) -> None:
+        self._server = server
+
+    async def nearest(
+        self, driver: SyncDriver, namespace: str, question: Question, vector: Vector
+    ) -> list[Neighbour]:
+        try:
+            return await self._server.search(driver, namespace, question.partition, vector, _NEIGHBOURS)
+        except StoreDown:
+            return []
+
+    def know(self, known: IndexedQuery, vector: Vector) -> None:
+        self._server.add(known, vector)
+
+    def discard(self, known: IndexedQuery) -> None:
+        with contextlib.suppress(StoreDown):
+            self._server.remove([known])
+
+    def forget(self, *_: Any) -> None:
+        """The vector of an entry that is gone is deleted when a search meets it."""
+
+    def clear(self, *_: Any) -> None:
+        """The store's ``clear`` has deleted the vectors too."""
+
+    def count(self) -> int | None:
+        return None

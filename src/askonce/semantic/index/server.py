@@ -1,0 +1,126 @@
+"""Known questions by vectors that the store's server keeps and searches, for more than fit into a process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import numpy as np
+
+from askonce.concurrency.drivers import SyncDriver
+from askonce.entries.entry import Entry
+from askonce.errors import ConfigError
+from askonce.estimators.float16 import Vector, from_bytes
+from askonce.semantic.types import IndexedQuery, Neighbour
+from askonce.stores.base import VectorSearch
+from askonce.stores.circuit_breaker import CircuitBreaker
+
+Read = Callable[[str, bytes, bytes], "Entry | None"]
+"""An entry from its namespace, key and bytes, if it can be used now and has a question."""
+
+
+class ServerIndex:
+    """Finds known questions on the server, in two round trips: the nearest keys, and then their entries.
+
+    The server keeps vectors and keys alone, no texts: those stand in the entries, sealed as these are. What one
+    process adds all others find at once. An entry that expired or was evicted leaves its vector; it is deleted when
+    a search meets it.
+
+    Args:
+        guard: the store's.
+        embedder: names the embeddings; vectors of others are never met.
+        read: see `Read`.
+
+    Raises:
+        ConfigError: the store's server cannot search.
+    """
+
+    def __init__(self, breaker: CircuitBreaker, embedder: str, read: Read) -> None:
+        if not isinstance(breaker.store, VectorSearch):
+            raise ConfigError(
+                f"{breaker.store.url} cannot search among vectors: take Redis 8, or Semantic(search='process')"
+            )
+        self._breaker, self._store = breaker, cast(VectorSearch, breaker.store)
+        self._embedder = hashlib.blake2b(embedder.encode(), digest_size=16).digest()
+        self._read = read
+
+    def check(self) -> None:
+        """See that the server can search.
+
+        Raises:
+            ConfigError: it is of a kind or version that cannot.
+            StoreUnavailable: it is down now.
+        """
+        self._store.vector_check()
+
+    def add(self, known: IndexedQuery, vector: Vector) -> None:
+        """Add a question, in the place of one with the same key, whose entry is in the store.
+
+        Args:
+            known: the question.
+            vector: float32, of the shape (dimensions,) and of unit length.
+
+        Raises:
+            Down: the store failed.
+        """
+        put, place = self._store.vector_put, self._place(known.partition)
+        self._breaker.call(put, known.namespace, place, known.key, _bytes(vector), known.expires_at)
+
+    def remove(self, known: Iterable[IndexedQuery]) -> None:
+        """Remove questions.
+
+        Raises:
+            Down: the store failed.
+        """
+        keys: dict[tuple[str, bytes], list[bytes]] = {}
+        for one in known:
+            keys.setdefault((one.namespace, one.partition), []).append(one.key)
+        for (namespace, partition), gone in keys.items():
+            self._breaker.call(self._store.vector_delete, namespace, self._place(partition), gone)
+
+    async def search(
+        self, driver: SyncDriver, namespace: str, partition: bytes, vector: Vector, k: int = 10
+    ) -> list[Neighbour]:
+        """The questions of a partition that are nearest to a vector, best first.
+
+        Their ``aliases`` count those among them alone. Similarities are exact to the 16 bits of a kept vector.
+
+        Args:
+            driver: of the caller.
+            namespace: where the entries are.
+            partition: which.
+            vector: as in `add`.
+            k: how many at most; fewer come when entries are gone.
+
+        Raises:
+            Down: the store failed.
+        """
+        place = self._place(partition)
+        found = await driver.call("vector_search", namespace, place, _bytes(vector), k)
+        if not found:
+            return []
+        keys = [key for key, _ in found]
+        rows = await driver.call("get_many", namespace, keys)
+        gone = [key for key, data in zip(keys, rows, strict=True) if data is None]
+        if gone:
+            await driver.call("vector_delete", namespace, place, gone)
+        near: list[tuple[float, IndexedQuery]] = []
+        for key, data in zip(keys, rows, strict=True):
+            entry = None if data is None else self._read(namespace, key, data)
+            if entry is None or entry.meaning is None or entry.meaning.partition != partition:
+                continue
+            meaning = entry.meaning
+            known = IndexedQuery(key, meaning.answer or key, namespace, partition, meaning.text, entry.fresh_until)
+            near.append((float(from_bytes(meaning.vector) @ vector), known))
+        near.sort(key=lambda row: -row[0])
+        aliases = Counter(known.answer for _, known in near)
+        return [Neighbour(known, max(-1.0, min(1.0, cosine)), aliases[known.answer]) for cosine, known in near]
+
+    def _place(self, partition: bytes) -> bytes:
+        return hashlib.blake2b(partition, digest_size=16, key=self._embedder).digest()
+
+
+def _bytes(vector: Vector) -> bytes:
+    return vector.astype(np.dtype("<f4")).tobytes()

@@ -1,0 +1,1 @@
+"""What is learned from fresh answers: judges, and the work in the background."""

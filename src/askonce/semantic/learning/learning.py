@@ -1,0 +1,178 @@
+"""What is done with each fresh answer, in the background: judge, learn, and keep equal answers once."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from askonce.entries.entry import Entry, SemanticEntry, digest_of
+from askonce.estimators.float16 import Vector
+from askonce.semantic.decision.decision import Decision
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.index.query_index import QueryIndex
+from askonce.semantic.learning.judges import Judge, judged
+from askonce.semantic.types import Comparison, IndexedQuery, Question
+from askonce.stores.circuit_breaker import StoreDown
+
+logger = logging.getLogger("askonce")
+
+_MOST_LESSONS = 10_000
+"""More fresh answers than this do not wait for the judge; those beyond, save audits, teach nothing."""
+_MOST_CONTENTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingExample:
+    """A fresh answer.
+
+    Attributes:
+        namespace: where it is kept.
+        key: under which key.
+        question: what was asked.
+        vector: its embedding.
+        decision: what the rule said when it was asked; ``None`` if it was not.
+        entry: the answer as it is kept, with its meaning; ``None`` if it was not kept.
+        said: what it says.
+    """
+
+    namespace: str
+    key: bytes
+    question: Question
+    vector: Vector
+    decision: Decision | None
+    entry: Entry | None
+    answer_text: str
+
+
+class Learning:
+    """Takes lessons one after the other, audits first. `step` is called by one thread at a time.
+
+    A judge may take long: questions are known before any that came earlier is judged.
+
+    Args:
+        rule: learns from the judge's verdicts.
+        questions: gets the questions.
+        judge: says whether two answers are the same.
+        read: the entry under a key in a namespace, if it can be used.
+        keep: keeps an entry in place of what is under its key in a namespace; returns how many bytes that saved.
+
+    Attributes:
+        dropped: fresh answers that were not judged, since they came too fast.
+        aliases: questions that were found to have the answer of another one.
+        saved_bytes: what was not kept twice.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        questions: QueryIndex,
+        judge: Judge,
+        read: Callable[[str, bytes], Entry | None],
+        keep: Callable[[str, bytes, Entry], int],
+    ) -> None:
+        self._rule, self._questions, self._judge = rule, questions, judge
+        self._read, self._keep = read, keep
+        self._fresh: deque[TrainingExample] = deque()
+        self._lessons: deque[TrainingExample] = deque()
+        self._contents: dict[tuple[bytes, bytes], bytes] = {}  # by partition and digest: whose answer it is
+        self.dropped = self.aliases = self.saved_bytes = 0
+
+    def add(self, lesson: TrainingExample) -> None:
+        """Take a lesson in; does not wait."""
+        self._fresh.append(lesson)
+
+    def step(self) -> None:
+        """Learn from all lessons."""
+        while self._fresh or self._lessons:
+            try:
+                while self._fresh:
+                    self._begin(self._fresh.popleft())
+                if self._lessons:
+                    self._learn(self._lessons.popleft())
+            except StoreDown:
+                pass
+            except Exception:
+                logger.warning("askonce: a question could not be learned from", exc_info=True)
+
+    def _begin(self, lesson: TrainingExample) -> None:
+        if lesson.decision is not None and lesson.decision.action == "audit":
+            self._lessons.appendleft(lesson)  # until it is judged, it is taken for a wrong answer
+        elif len(self._lessons) < _MOST_LESSONS:
+            self._lessons.append(lesson)
+        else:
+            self.dropped += 1
+        if lesson.entry is not None:
+            self._know(lesson, lesson.key)
+
+    def _learn(self, lesson: TrainingExample) -> None:
+        same = self._same_answer(lesson)
+        if lesson.entry is None:
+            return
+        digest = digest_of(lesson.answer_text)
+        content = lesson.question.partition, digest
+        if same is None and content in self._contents:
+            same = self._contents[content], digest
+        if same is not None and same[0] != lesson.key and self._make_alias(lesson, *same):
+            return
+        self._contents[content] = lesson.key
+        if len(self._contents) > _MOST_CONTENTS:
+            del self._contents[next(iter(self._contents))]
+
+    def _same_answer(self, lesson: TrainingExample) -> tuple[bytes, bytes] | None:
+        """Which of the two answers that might have been served the judge takes for the same: its key and digest."""
+        decision = lesson.decision
+        if decision is None or decision.known is None:
+            return None
+        verdict, digest = self._compare(lesson, decision.known)
+        if verdict is not None and decision.action != "serve":  # it was to be served, and the store failed
+            self._rule.learn(decision, verdict)
+        if verdict:
+            return decision.known.answer, digest
+        if decision.second is not None:
+            verdict, digest = self._compare(lesson, decision.second)
+            if verdict:
+                return decision.second.answer, digest
+        return None
+
+    def _compare(self, lesson: TrainingExample, known: IndexedQuery) -> tuple[bool | None, bytes]:
+        """What the judge says of a known question's answer, and the digest of that answer."""
+        entry = self._read(known.namespace, known.answer)
+        if entry is None or entry.meaning is None or entry.meaning.answer:
+            self._questions.discard(known)
+            self._questions.forget(known.namespace, known.answer)
+            return None, b""
+        answer_text = entry.meaning.answer_text
+        return judged(
+            self._judge, Comparison(lesson.question.text, known.text, lesson.answer_text, answer_text)
+        ), digest_of(answer_text)
+
+    def _make_alias(self, lesson: TrainingExample, answer: bytes, digest: bytes) -> bool:
+        """Have the lesson's entry point to the one that holds the same answer, if both are as they were."""
+        entry = lesson.entry
+        assert entry is not None and entry.meaning is not None
+        target = self._read(lesson.namespace, answer)
+        if target is None or target.meaning is None or target.meaning.answer:
+            return False
+        if digest_of(target.meaning.answer_text) != digest:
+            return False
+        meaning: SemanticEntry = msgspec.structs.replace(
+            entry.meaning, answer_text="", answer=answer, digest=digest
+        )
+        alias: Entry = msgspec.structs.replace(entry, payload=b"", meaning=meaning)
+        now = self._read(lesson.namespace, lesson.key)
+        if now is None or now.created_at != entry.created_at:
+            return False  # it was deleted, or asked for anew
+        self.saved_bytes += self._keep(lesson.namespace, lesson.key, alias)
+        self.aliases += 1
+        self._know(replace(lesson, entry=alias), answer)
+        return True
+
+    def _know(self, lesson: TrainingExample, answer: bytes) -> None:
+        assert lesson.entry is not None
+        question, until = lesson.question, lesson.entry.fresh_until
+        known = IndexedQuery(lesson.key, answer, lesson.namespace, question.partition, question.text, until)
+        self._questions.know(known, lesson.vector)

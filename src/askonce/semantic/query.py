@@ -1,0 +1,199 @@
+"""What of a request is compared by its meaning: the question, and the partition that all else makes.
+
+The question is the last message, if the user sent it and it is text alone; or what the application, or the
+template that made the prompt, says is the question. All else of the request (system prompt, earlier messages,
+tools, model and parameters, namespace) must be equal for another answer to do, and is digested into the partition.
+No answer is looked for by meaning where that is not the whole story:
+
+* the last message is not the user's (a tool's result, the assistant's own words), or holds tool results, images or
+  files, or several texts;
+* several answers are asked for at once (``n``);
+* the question is empty, or longer than `LONGEST`, of which embeddings see only the beginning;
+* nobody says what the question is, and the text shows itself to be a filled-in template, by a line that begins with
+  ``Question:``, ``Context:`` and the like;
+* the conversation has begun before, and the question cannot be understood without it; see `is_elliptical`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from askonce.keys.normal_form import encode, text
+from askonce.provenance.prompt_parts import PromptParts
+from askonce.semantic.types import Question
+
+LONGEST = 2000
+"""Characters of a question."""
+_LONGEST_UNNAMED = 1000
+"""Characters of a message that nobody says is a question: beyond, it is likely a task with its material."""
+
+_SEVERAL = frozenset(
+    "n candidate_count num_generations num_return_sequences number_of_results num_completions".split()
+)
+_PARAMETERS = frozenset("constructor call model_kwargs additional_kwargs generation_config extra_body".split())
+_TEMPLATE_LINE = re.compile(
+    r"^\W*(?:(?:user(?:'s)?|follow[- ]up|standalone|chat|retrieved) )?(?:question|query|input|context|documents?"
+    r"|sources?|history|human|user|assistant|ai|answer)\W{0,3}(?: ?\d+)?(?::|>)|^context information is below",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+# -- the question ----------------------------------------------------------------------------------------------
+
+
+def question_of(
+    body: Mapping[str, Any],
+    namespace: str,
+    *,
+    asked: str | None = None,
+    context: str | None = None,
+    found: PromptParts | None = None,
+    scope: bytes | None = None,
+) -> Question | None:
+    """The question of a request, or ``None`` if no answer is to be looked for by meaning.
+
+    Args:
+        body: a request's normal form (`askonce.keys.normal_form.Form.body`), of kind ``chat`` or ``completion``.
+        namespace: where its answer is kept.
+        asked: the question as the application names it; if it does not stand in the last message, there is none.
+        context: retrieved text that the application names.
+        found: what the prompt's template says of both; counts for what the application does not name, and as far
+            as it stands in the prompt.
+        scope: names how the documents were looked for that the context came from, if all of them are known, so that
+            a change of them drops the answer. Then the context need not be equal, but the scope must.
+
+    Raises:
+        Uncacheable: the form is not plain data.
+    """
+    messages = _messages(body)
+    if not messages or _asks_for_several(body):
+        return None
+    *earlier, last = messages
+    content = last.get("content")
+    if last.get("role") != "user" or last.get("tool_calls") or last.get("answers") or not _is_text(content):
+        return None
+    background = _normal(context) or _normal(found.context if found else None)
+    around_it = [part.split(background) if background else [part] for part in _texts(content)]
+    named = _named(asked, found, around_it)
+    question = _whole(around_it) if named is None else named
+    if not question or len(question) > LONGEST or (_has_begun(earlier) and is_elliptical(question)):
+        return None
+    hidden = background if scope is not None else None
+    rest = [[[""] * 2]]  # spaces around a whole message mean nothing
+    if named is not None:
+        parts = around_it if hidden else [[part] for part in _texts(content)]
+        rest = [[piece.split(named) for piece in pieces] for pieces in parts]
+    conversation = [*(_without(message, hidden) for message in earlier), {**last, "content": {"around": rest}}]
+    outside = {**body, "prompt": None, "messages": conversation, "namespace": namespace}
+    if hidden is not None and scope is not None:
+        outside["scope"] = scope.hex()
+    return Question(question, hashlib.sha256(encode(outside)).digest()[:16])
+
+
+def _named(asked: str | None, found: PromptParts | None, parts: list[list[str]]) -> str | None:
+    """The question that somebody names; empty if the application does and it is not there."""
+    if asked is not None:
+        named = _normal(asked)
+        return named if named and _stands_in(parts, named) else ""
+    named = _normal(found.question if found else None)
+    return named if named and _stands_in(parts, named) else None
+
+
+def _messages(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    if body.get("kind") == "completion" and isinstance(body.get("prompt"), str):
+        return [{"role": "user", "content": body["prompt"]}]
+    messages = body.get("messages") if body.get("kind") == "chat" else None
+    return list(messages) if isinstance(messages, list) else []
+
+
+def _asks_for_several(parameters: Mapping[str, Any]) -> bool:
+    for name, value in parameters.items():
+        if name in _SEVERAL and value not in (None, 0, 1):
+            return True
+        if isinstance(value, Mapping) and (name in _PARAMETERS or name == "model") and _asks_for_several(value):
+            return True
+    return False
+
+
+def _normal(given: str | None) -> str | None:
+    return (text(given).strip() or None) if given else None
+
+
+def _is_text(content: Any) -> bool:
+    if isinstance(content, str):
+        return True
+    return isinstance(content, list) and all(
+        isinstance(part, Mapping) and part.keys() == {"type", "text"} and part["type"] == "text" for part in content
+    )
+
+
+def _texts(content: Any) -> list[str]:
+    return [content] if isinstance(content, str) else [part["text"] for part in content]
+
+
+def _stands_in(parts: list[list[str]], question: str) -> bool:
+    return any(question in piece for part in parts for piece in part)
+
+
+def _whole(parts: list[list[str]]) -> str | None:
+    """The text of a message that is nothing but the question."""
+    if len(parts) != 1 or len(parts[0]) != 1:
+        return None
+    whole = parts[0][0].strip()
+    return None if len(whole) > _LONGEST_UNNAMED or _TEMPLATE_LINE.search(whole) else whole
+
+
+def _without(value: Any, hidden: str | None) -> Any:
+    """An earlier message without the hidden text, wherever it stands."""
+    if hidden is None:
+        return value
+    if isinstance(value, str):
+        pieces = value.split(hidden)
+        return value if len(pieces) == 1 else {"around": pieces}
+    if isinstance(value, Mapping):
+        return {name: _without(item, hidden) for name, item in value.items()}
+    return [_without(item, hidden) for item in value] if isinstance(value, list) else value
+
+
+# -- follow-ups ------------------------------------------------------------------------------------------------
+
+_FEWEST_WORDS = 4
+_BEGINNINGS = re.compile(
+    r"(?:and|but|or|so|also|then|plus|why|ok|okay|yes|yeah|yep|no|nope|sure|thanks|thank you|continue|go on|more"
+    r"|again|instead|same|now|next|else|what about|what of|what else|what if|how about|how come|how so|which one"
+    r"|which ones|tell me more|in that case|if so|if not)\b",
+    re.IGNORECASE,
+)
+_REFERENCES = re.compile(
+    r"\b(?:it|its|it's|itself|this|that|that's|these|those|they|they're|them|their|theirs|he|him|his|she|her|hers"
+    r"|there|here|one|ones|both|former|latter|above|below|previous|previously|earlier|aforementioned|same|such|other"
+    r"|others|another|again|else|instead|too|either|neither|your answer|you said|you mentioned|you wrote)\b",
+    re.IGNORECASE,
+)
+# Words that look like references and are none.
+_NO_REFERENCES = re.compile(
+    r"\b(?:is|are|was|were|will|would) there\b|\bthere (?:is|are|was|were|will)\b"
+    r"|\bis it (?:possible|necessary|allowed|safe|legal|true) (?:to|for|that)\b"
+    r"|\b(?:does|did|will|would) it (?:take|cost) (?:me |you )?(?:to|for)\b|\bone of (?:the|my|your)\b",
+    re.IGNORECASE,
+)
+
+
+def is_elliptical(question: str) -> bool:
+    """Whether a question may need the conversation before it to be understood. In doubt, yes.
+
+    So are texts of less than four words; those that begin as only an answer or an addition does ('and', 'but',
+    'why', 'what about', 'ok', …); and those with a word that refers to something (pronouns, 'there', 'the other',
+    'above', 'again', …), save in phrases where it refers to nothing ('is there', 'is it possible to', 'does it take
+    to'). The lists are English; of a text in another language only the length is seen.
+    """
+    words = question.split()
+    if len(words) < _FEWEST_WORDS or _BEGINNINGS.match(question.lstrip(" \"'([{-–—.…¿¡")):
+        return True
+    return _REFERENCES.search(_NO_REFERENCES.sub(" ", question)) is not None
+
+
+def _has_begun(earlier: list[Mapping[str, Any]]) -> bool:
+    return any(message.get("role") not in ("system", "developer") for message in earlier)

@@ -1,0 +1,315 @@
+"""`SemanticCache`: where the way of a request asks for answers to questions that mean the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from askonce.concurrency.background import BackgroundWorker
+from askonce.concurrency.drivers import SyncDriver
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Entry, Match, Place, SemanticEntry
+from askonce.errors import StoreUnavailable
+from askonce.estimators.float16 import Vector, to_bytes
+from askonce.keys.normal_form import NormalForm
+from askonce.options import current_options
+from askonce.provenance.prompt_parts import current_prompt_parts
+from askonce.provenance.retrieval_context import current_scope
+from askonce.semantic.config import Semantic
+from askonce.semantic.decision.decision import Decision
+from askonce.semantic.decision.rule import Rule
+from askonce.semantic.embedding import Embedder
+from askonce.semantic.index.index import Index
+from askonce.semantic.index.query_index import LocalQueryIndex, QueryIndex, ServerQueryIndex
+from askonce.semantic.index.server import ServerIndex
+from askonce.semantic.index.sharing import Sharing
+from askonce.semantic.learning.judges import EmbeddingJudge
+from askonce.semantic.learning.learning import Learning, TrainingExample
+from askonce.semantic.query import question_of
+from askonce.semantic.types import Question
+from askonce.stats import SemanticStats
+from askonce.stores import cache_directory
+from askonce.stores.base import Clock
+from askonce.stores.circuit_breaker import CircuitBreaker
+
+logger = logging.getLogger("askonce")
+
+_coin = random.SystemRandom().random
+"""Which would-be hits are audited is nobody's to foresee, and no application's to seed."""
+_SHARE_EVERY_SECONDS = 1.0
+_LOADING_SECONDS, _LOOK_EVERY_SECONDS = 1.0, 0.005
+_CLOSING_SECONDS = 5.0
+_MOST_MATCHES = 10_000
+"""So many semantic hits of this process can be told right or wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A question on its way.
+
+    Attributes:
+        question: what is asked.
+        vector: its embedding.
+        decision: what the rule says; ``None`` if it was not asked.
+    """
+
+    question: Question
+    vector: Vector
+    decision: Decision | None
+
+
+class SemanticCache:
+    """Everything of one cache that concerns meanings.
+
+    Args:
+        settings: what the application said.
+        guard: the store's.
+        codec: seals what is told to other processes.
+        namespace: the cache's own.
+        clock: seconds since the epoch.
+        read: the entry in some bytes from a namespace and key, if it can be used now.
+        keep: keeps an entry in place of the one under its key; returns how many bytes that saved.
+
+    Raises:
+        ConfigError: an argument is wrong.
+        MissingExtraError: numpy or usearch is not installed.
+    """
+
+    def __init__(
+        self,
+        settings: Semantic,
+        breaker: CircuitBreaker,
+        codec: Codec,
+        namespace: str,
+        clock: Clock,
+        read: Callable[[Place, bytes], Entry | None],
+        keep: Callable[[Place, Entry], int],
+    ) -> None:
+        self._settings, self._breaker, self._clock = settings, breaker, clock
+        self._read, self._keep = read, keep
+        self._embedder = Embedder(settings.embeddings, settings.model)
+        self._log = f"{namespace}:semantic:{self._embedder.identity}"
+        self._codec, self._file = codec, _index_file(breaker.store.url, self._log)
+        self._judge = settings.judge or EmbeddingJudge(self._embedder)
+        self._told: set[str] = set()
+        self._server: ServerIndex | None = None
+        if settings.search == "server":
+            self._server = ServerIndex(breaker, self._embedder.identity, self._read_known)
+            with contextlib.suppress(StoreUnavailable):  # it may be there when it is needed
+                self._server.check()
+        self._start()
+
+    def _start(self) -> None:
+        self._rule = Rule(self._settings.max_error, self._settings.confidence)
+        index = Index() if self._server is None else None
+        self._sharing = Sharing(
+            self._breaker, self._codec, self._log, self._file, index, self._rule, self._read_known
+        )
+        self._questions: QueryIndex
+        if index is not None:
+            self._questions = LocalQueryIndex(index, self._sharing, self._clock)
+        elif self._server is not None:
+            self._questions = ServerQueryIndex(self._server)
+        self._learning = Learning(self._rule, self._questions, self._judge, self._get, self._replace)
+        self._in_step = BackgroundWorker("askonce-sharing", self._sharing.step, _SHARE_EVERY_SECONDS)
+        self._learner = BackgroundWorker("askonce-learning", self._learning.step)
+        self._matches: OrderedDict[bytes, Decision] = OrderedDict()
+        self._pid = os.getpid()
+
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():  # the threads, and what the locks guarded, stayed in the parent
+            self._start()
+
+    # -- a request ---------------------------------------------------------------------------------------------
+
+    async def lookup(
+        self,
+        driver: SyncDriver,
+        namespace: str,
+        form: Callable[[], NormalForm],
+        *,
+        sources_known: bool,
+        decide: bool,
+    ) -> Attempt | None:
+        """Look for a question that means the same; ``None`` for requests that are not compared.
+
+        Args:
+            driver: of the caller.
+            namespace: where answers are kept.
+            form: makes the request's normal form.
+            sources_known: the documents that the answer is made from are known, so that it falls with them.
+            decide: another question's answer may be served.
+        """
+        self._notice_fork()
+        try:
+            question = self._question(namespace, form, sources_known)
+            if question is None:
+                return None
+            vector = await driver.embed(self._embedder, question.text)
+            if not decide:
+                return Attempt(question, vector, None)
+            await self._begun(driver, namespace)
+            neighbours = await self._questions.nearest(driver, namespace, question, vector)
+        except Exception as error:
+            self._tell_once(error)
+            return None
+        return Attempt(question, vector, self._rule.decide(question.text, neighbours, _coin()))
+
+    def _question(self, namespace: str, form: Callable[[], NormalForm], sources_known: bool) -> Question | None:
+        options = current_options()
+        if not options.semantic:
+            return None
+        question = question_of(
+            form().body,
+            namespace,
+            asked=options.question,
+            context=options.context,
+            found=current_prompt_parts(),
+            scope=current_scope() if sources_known else None,
+        )
+        if question is None or (self._settings.skip is not None and self._settings.skip(question.text)):
+            return None
+        return question
+
+    async def _begun(self, driver: SyncDriver, namespace: str) -> None:
+        """Wait a little for what was learned before, when a process begins."""
+        over, waited = self._sharing.loading(namespace).over, 0.0
+        if not over.is_set():
+            self._in_step.wake()
+        while not over.is_set() and waited < _LOADING_SECONDS:
+            await driver.pause(_LOOK_EVERY_SECONDS)
+            waited += _LOOK_EVERY_SECONDS
+
+    def _tell_once(self, error: Exception) -> None:
+        kind = type(error).__name__
+        level = logging.DEBUG if kind in self._told else logging.WARNING
+        self._told.add(kind)
+        logger.log(level, "askonce: a question cannot be compared by its meaning: %s", error)
+
+    def match(self, trial: Attempt) -> Match:
+        """What a semantic hit shows; and it can be told right or wrong from now on."""
+        decision = trial.decision
+        assert decision is not None and decision.known is not None
+        name = os.urandom(8)
+        self._matches[name] = decision
+        if len(self._matches) > _MOST_MATCHES:
+            self._matches.popitem(last=False)
+        return Match(decision.known.text, decision.similarity, decision.p_right, name)
+
+    def discard(self, trial: Attempt) -> None:
+        """The question whose answer was to be served is not what it was."""
+        assert trial.decision is not None and trial.decision.known is not None
+        self._questions.discard(trial.decision.known)
+
+    # -- a fresh answer ----------------------------------------------------------------------------------------
+
+    def meaning(self, trial: Attempt, answer_text: str) -> SemanticEntry:
+        """What the entry of a fresh answer is found by."""
+        question = trial.question
+        return SemanticEntry(
+            question.text, question.partition, to_bytes(trial.vector), self._embedder.identity, answer_text
+        )
+
+    def learn(self, namespace: str, key: bytes, trial: Attempt, answer_text: str, entry: Entry | None) -> None:
+        """Learn from a fresh answer, in the background; ``entry`` is ``None`` if it was not kept."""
+        self._notice_fork()
+        self._learning.add(
+            TrainingExample(namespace, key, trial.question, trial.vector, trial.decision, entry, answer_text)
+        )
+        self._learner.wake()
+        self._in_step.begin()
+
+    # -- what becomes of entries -------------------------------------------------------------------------------
+
+    def tell(self, match: bytes, *, wrong: bool) -> str | None:
+        """Take in what the application says of a semantic hit.
+
+        Returns:
+            where the answer is kept; ``None`` if the hit is not known here.
+        """
+        self._notice_fork()
+        decision = self._matches.pop(match, None)
+        if decision is None or decision.known is None:
+            return None
+        self._rule.tell(decision, not wrong)
+        return decision.known.namespace
+
+    def forget(self, namespace: str, key: bytes) -> None:
+        """An entry was deleted: questions that it answered are not known any more."""
+        self._notice_fork()
+        self._questions.forget(namespace, key)
+
+    def clear(self, namespace: str) -> None:
+        """All entries of a namespace were deleted."""
+        self._notice_fork()
+        self._questions.clear(namespace)
+
+    def _replace(self, namespace: str, key: bytes, entry: Entry) -> int:
+        return self._keep(Place(namespace, key), entry)
+
+    def _get(self, namespace: str, key: bytes) -> Entry | None:
+        data = self._breaker.call(self._breaker.store.get, namespace, key)
+        return None if data is None else self._read(Place(namespace, key), data)
+
+    def _read_known(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
+        entry = self._read(Place(namespace, key), data)
+        if entry is None or entry.meaning is None or entry.meaning.embedder != self._embedder.identity:
+            return None
+        return entry
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def stats(self, driver: SyncDriver, namespace: str) -> SemanticStats:
+        """What was served and learned, by all processes as far as that is known within a second."""
+        self._notice_fork()
+        await self._begun(driver, namespace)
+        learned = self._rule.statistics()
+        return SemanticStats(
+            requests=learned.requests,
+            hits=learned.hits,
+            audits=learned.audits,
+            unjudged=learned.unjudged,
+            judged=learned.labels,
+            wrong_found=learned.wrong_found,
+            told_wrong=learned.told_wrong,
+            estimated_error=learned.estimated_error,
+            error_low=learned.error_low,
+            error_high=learned.error_high,
+            certified_error=learned.certified_error,
+            max_error=self._settings.max_error,
+            questions=self._questions.count(),
+            aliases=self._learning.aliases,
+            saved_bytes=self._learning.saved_bytes,
+            not_judged=self._learning.dropped,
+            judge_calls=getattr(self._judge, "calls", 0),
+            judge_usd=getattr(self._judge, "cost_usd", 0.0),
+        )
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all fresh answers are learned from and told to other processes; returns whether they are."""
+        self._notice_fork()
+        settled = self._learner.flush(seconds)
+        self._in_step.wake()
+        return self._in_step.flush(seconds) and settled
+
+    def close(self) -> None:
+        """Learn from what is left, and tell other processes."""
+        if self._pid == os.getpid():
+            settled = self._learner.flush(_CLOSING_SECONDS)
+            self._learner.close(_CLOSING_SECONDS if settled else 0.0)
+            self._in_step.close(_CLOSING_SECONDS)
+            self._sharing.close()
+
+
+def _index_file(url: str, log: str) -> Path | None:
+    if url == "memory://":
+        return None  # it ends with the process
+    name = hashlib.blake2b(f"{url} {log}".encode(), digest_size=16).hexdigest()
+    return cache_directory() / "questions" / f"{name}.index"

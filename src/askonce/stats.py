@@ -1,0 +1,128 @@
+"""What is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from askonce.entries.entry import RequestKind
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticStats:
+    """What became of questions that were compared by their meaning, in all processes that share the store.
+
+    Attributes:
+        requests: questions that were compared.
+        hits: those answered with the answer to another question.
+        audits: those that could have been, and were sent to the model to learn how often that would be wrong.
+        unjudged: audits without a verdict so far. Until it comes, each counts as a wrong answer in the bound: a
+            judge that often cannot tell closes the cache.
+        judged: answers that a judge, or the application, compared.
+        wrong_found: audits that would have been wrong.
+        told_wrong: hits that the application called wrong.
+        estimated_error: the estimated share of ``requests`` answered wrongly.
+        error_low: the lower end of its interval.
+        error_high: its upper end. It holds at all moments at once with the confidence asked for.
+        certified_error: what the share is at most, at all moments at once, with that confidence.
+        max_error: the share that was asked for.
+        questions: how many are known to this process; ``None`` if the server searches.
+        aliases: how many this process found to have the answer of another one.
+        saved_bytes: what this process did not keep twice.
+        not_judged: fresh answers of this process that came too fast for the judge.
+        judge_calls: how often this process's judge asked a model.
+        judge_usd: what that cost, as far as prices are known.
+    """
+
+    requests: int
+    hits: int
+    audits: int
+    unjudged: int
+    judged: int
+    wrong_found: int
+    told_wrong: int
+    estimated_error: float
+    error_low: float
+    error_high: float
+    certified_error: float
+    max_error: float
+    questions: int | None
+    aliases: int
+    saved_bytes: int
+    not_judged: int
+    judge_calls: int
+    judge_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a cache did in this process since it was made.
+
+    Attributes:
+        hits: requests answered without the model, stale and coalesced ones included.
+        misses: requests that went to the model.
+        coalesced: hits that waited for an identical request in progress.
+        stale: hits past their time to live.
+        semantic_hits: hits that answer another question of the same meaning.
+        bypassed: requests that were neither looked up nor stored: as asked for, or because they have no key.
+        stored: answers stored.
+        not_stored: answers not stored: empty, truncated, or not storable.
+        corrupt: stored answers that could not be read, and were made anew.
+        evicted: entries evicted for this process's answers, and answers that were not admitted.
+        saved_seconds: what the hits would have taken.
+        saved_input_tokens: what the hits would have sent.
+        saved_output_tokens: what the hits would have received.
+        saved_usd: what the hits would have cost, as far as prices are known.
+        spent_seconds: what the stored answers took.
+        spent_usd: what the stored answers cost, as far as prices are known.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    coalesced: int = 0
+    stale: int = 0
+    semantic_hits: int = 0
+    bypassed: int = 0
+    stored: int = 0
+    not_stored: int = 0
+    corrupt: int = 0
+    evicted: int = 0
+    saved_seconds: float = 0.0
+    saved_input_tokens: int = 0
+    saved_output_tokens: int = 0
+    saved_usd: float = 0.0
+    spent_seconds: float = 0.0
+    spent_usd: float = 0.0
+
+    @property
+    def saved_tokens(self) -> int:
+        """Input and output tokens together."""
+        return self.saved_input_tokens + self.saved_output_tokens
+
+    @property
+    def hit_rate(self) -> float:
+        """Hits over hits and misses; 0 before the first request."""
+        requests = self.hits + self.misses
+        return self.hits / requests if requests else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats(Counts):
+    """`Counts` of all requests together, and what the namespace holds now.
+
+    Attributes:
+        kinds: the counts of each kind of request: ``answer``, ``embedding``, ``retrieval``, …
+        errors: calls to the store that failed.
+        entries: how many entries the namespace holds; ``None`` when the store is down.
+        size_bytes: the bytes of their values.
+        store: ``up``, or ``down`` while the store is left alone after failures.
+        semantic: what was learned of questions of the same meaning; ``None`` if they are not compared.
+    """
+
+    kinds: Mapping[RequestKind, Counts] = field(default_factory=dict)
+    errors: int = 0
+    entries: int | None = None
+    size_bytes: int | None = None
+    store: Literal["up", "down"] = "up"
+    semantic: SemanticStats | None = None

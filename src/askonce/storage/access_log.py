@@ -1,0 +1,117 @@
+"""A log of requests: no text, only digests, sizes, costs and times. ``askonce simulate`` replays it.
+
+A record has 48 bytes, little-endian: format (1 byte), hit (1), 2 unused, size of the stored value in bytes (4),
+seconds since the epoch (8, a double), cost in dollars as eviction weighs it (8, a double), a digest of the
+namespace (8), and the beginning of the request's key (16), which is a digest too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Entry, Place
+
+logger = logging.getLogger("askonce")
+
+FORMAT = 1
+RECORD = struct.Struct("<BBxxIdd8s16s")
+ROTATE_BYTES = 256_000_000
+"""A log that has grown so large is renamed to ``….1``, in place of the one before: 5 million requests each."""
+
+_REMEMBERED_SIZES = 100_000
+
+
+def namespace_digest(namespace: str) -> bytes:
+    """What stands for a namespace in a log."""
+    return blake2b(namespace.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+class Access(NamedTuple):
+    """A request that was answered.
+
+    Attributes:
+        at: seconds since the epoch.
+        place: where the answer is stored.
+        entry: the answer.
+        cost_usd: what making it costs.
+        size_bytes: the size of its stored value if it was made now; ``None`` for a hit.
+    """
+
+    at: float
+    place: Place
+    entry: Entry
+    cost_usd: float
+    size_bytes: int | None = None
+
+
+class AccessLog:
+    """Collects accesses in memory, and appends them to a file that only its owner can read.
+
+    Several processes may append to one file. A file that cannot be written is logged once; the cache goes on.
+
+    Args:
+        path: the file; its folder is created.
+        codec: how large an answer is when it is stored.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], codec: Codec) -> None:
+        self._path = Path(path)
+        self._codec = codec
+        self._told = False
+        self._waiting: list[Access] = []
+        self._sizes: dict[bytes, int] = {}
+
+    def add(self, access: Access) -> None:
+        """Collect an access."""
+        self._waiting.append(access)
+
+    def flush(self) -> None:
+        """Append what was collected to the file."""
+        waiting, self._waiting = self._waiting, []
+        records = []
+        for one in waiting:
+            size_bytes = self._size(one)
+            digest = namespace_digest(one.place.namespace)
+            hit = one.size_bytes is None
+            size_bytes = min(size_bytes, 0xFFFFFFFF)
+            records.append(RECORD.pack(FORMAT, hit, size_bytes, one.at, one.cost_usd, digest, one.place.key[:16]))
+        if records:
+            try:
+                self._append(b"".join(records))
+                self._told = False
+            except OSError as error:
+                if not self._told:
+                    logger.warning("askonce: the access log %s cannot be written: %s", self._path, error)
+                self._told = True
+
+    def _size(self, access: Access) -> int:
+        key = access.place.key
+        if access.size_bytes is not None:
+            size_bytes = access.size_bytes
+        elif (known := self._sizes.get(key)) is not None:
+            return known
+        else:
+            size_bytes = len(self._codec.encode(access.entry, bound_to=access.place.bound_to))
+        if len(self._sizes) >= _REMEMBERED_SIZES:
+            self._sizes.clear()
+        self._sizes[key] = size_bytes
+        return size_bytes
+
+    def _append(self, data: bytes) -> None:
+        # Opened anew each time: another process may have renamed it.
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            if os.fstat(file).st_size >= ROTATE_BYTES:
+                os.replace(self._path, f"{self._path}.1")
+                os.close(file)
+                file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            os.write(file, data)
+        finally:
+            os.close(file)

@@ -1,0 +1,127 @@
+"""From a fresh answer to the record in the store.
+
+What an entry costs, how long it lives, and how it is weighed against others when the store is full, is decided here
+and in the modules that this one calls; the engine decides when.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from askonce.concurrency.drivers import SyncDriver
+from askonce.costs import pricing
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Answer, Entry, Place, SemanticEntry, Source
+from askonce.eviction.frequency import FrequencySketch
+from askonce.eviction.policy import Budget
+from askonce.options import CacheOptions
+from askonce.storage.freshness import Freshness
+from askonce.storage.local_cache import LocalCache
+from askonce.stores.base import Clock, Record
+from askonce.stores.circuit_breaker import CircuitBreaker
+
+USD_PER_SECOND = 0.001
+"""What a second of waiting weighs against money when entries are compared and no price is known."""
+
+
+class EntryStorage:
+    """Stores the entries of one cache.
+
+    Args:
+        breaker: the way to the store.
+        codec: encodes entries.
+        freshness: how long they live.
+        budget: what a namespace may hold.
+        local: entries held in this process as well; ``None`` for none.
+        frequencies: counts requests, where the admission of new entries depends on them.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        codec: Codec,
+        freshness: Freshness,
+        budget: Budget,
+        local: LocalCache | None,
+        frequencies: FrequencySketch | None,
+        clock: Clock,
+    ) -> None:
+        self._breaker, self._codec, self._freshness, self._budget = breaker, codec, freshness, budget
+        self._local, self._frequencies, self._clock = local, frequencies, clock
+
+    def entry(
+        self,
+        answer: Answer,
+        options: CacheOptions,
+        sources: tuple[Source, ...],
+        seconds: float,
+        meaning: SemanticEntry | None = None,
+    ) -> Entry:
+        """The entry of an answer that took so long, to a request with these options and sources."""
+        now = self._clock()
+        sources = answer.sources or sources
+        tags = dict.fromkeys(tag for source in sources for tag in source.tags)
+        fresh_until = self._freshness.fresh_until(now, options.ttl_seconds)
+        if answer.ttl_seconds is not None:
+            fresh_until = min(fresh_until or math.inf, now + answer.ttl_seconds)
+        cost = answer.cost_usd
+        return Entry(
+            payload=answer.payload,
+            created_at=now,
+            fresh_until=fresh_until,
+            cost_seconds=seconds,
+            cost_usd=pricing.cost_usd(answer.model, answer.usage) if cost is None else cost,
+            usage=answer.usage,
+            tags=(*options.tags, *tags),
+            sources=sources,
+            meaning=meaning,
+        )
+
+    def record(self, place: Place, entry: Entry) -> Record:
+        """What the store is given of an entry."""
+        value = self._codec.encode(entry, bound_to=place.bound_to)
+        return Record(
+            key=place.key,
+            value=value,
+            expires_at=self._freshness.expires_at(entry.fresh_until),
+            weight=self._budget.policy.weight(cost=cost_of(entry), size_bytes=len(value)),
+            tags=entry.tags,
+            hits=max(self._frequencies[place.key], 1) if self._frequencies else 1,
+        )
+
+    async def put(
+        self, driver: SyncDriver, places: Sequence[Place], entries: Sequence[Entry], records: Sequence[Record]
+    ) -> int:
+        """Store entries of one namespace in one round trip; returns how many others were evicted for them.
+
+        Raises:
+            StoreDown: they were not stored.
+        """
+        if self._frequencies is not None:
+            for place in places:
+                self._frequencies.add(place.key)
+        evicted: int = await driver.call("put", places[0].namespace, records, self._budget)
+        if self._local is not None:
+            for place, entry in zip(places, entries, strict=True):
+                self._local.put(place, entry, entry.created_at)
+        return evicted
+
+    def replace(self, place: Place, entry: Entry) -> int:
+        """Store an entry in place of the one at its place; returns by how many bytes it is smaller.
+
+        Raises:
+            StoreDown: it was not stored.
+        """
+        before = self._breaker.call(self._breaker.store.get, *place)
+        record = self.record(place, entry)
+        self._breaker.call(self._breaker.store.put, place.namespace, [record], self._budget)
+        if self._local is not None:
+            self._local.put(place, entry, self._clock())
+        return len(before or b"") - len(record.value)
+
+
+def cost_of(entry: Entry) -> float:
+    """What making an entry again would cost, in dollars, as far as it is known."""
+    return entry.cost_seconds * USD_PER_SECOND if entry.cost_usd is None else entry.cost_usd

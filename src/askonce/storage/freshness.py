@@ -1,0 +1,67 @@
+"""Whether a kept answer may still be used, and for how long a new one may: functions of values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from askonce.entries.entry import Entry, Hit, Miss
+from askonce.options import positive_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The rules of one cache.
+
+    Attributes:
+        ttl_seconds: an answer's time to live; ``None`` for ever.
+        stale_while_revalidate_seconds: for so long after that it is still served while a new one is made.
+        stale_if_error_seconds: for so long after that it is served if the model fails.
+    """
+
+    ttl_seconds: float | None = None
+    stale_while_revalidate_seconds: float = 0.0
+    stale_if_error_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.ttl_seconds is not None:
+            positive_seconds("ttl", self.ttl_seconds)
+        for name in ("stale_while_revalidate", "stale_if_error"):
+            if getattr(self, f"{name}_seconds") != 0:
+                positive_seconds(name, getattr(self, f"{name}_seconds"))
+
+    def fresh_until(self, now: float, wished_ttl_seconds: float | None) -> float | None:
+        """Until when an answer made now is fresh."""
+        ttl = self.ttl_seconds if wished_ttl_seconds is None else wished_ttl_seconds
+        return None if ttl is None else now + ttl
+
+    def expires_at(self, fresh_until: float | None) -> float | None:
+        """From when on the store need not keep it."""
+        if fresh_until is None:
+            return None
+        return fresh_until + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds)
+
+    def judge(self, entry: Entry, now: float, wished_ttl_seconds: float | None) -> Hit | Miss:
+        """Whether an entry answers a request made now.
+
+        It does until ``fresh_until``, and not beyond the time to live in force now: who asks for prices of the
+        last minute is not given yesterday's, whatever was promised yesterday.
+        """
+        until = entry.fresh_until
+        ttl = self.ttl_seconds if wished_ttl_seconds is None else wished_ttl_seconds
+        if ttl is not None and (until is None or entry.created_at + ttl < until):
+            until = entry.created_at + ttl
+        age = max(now - entry.created_at, 0.0)
+        if until is None or now < until:
+            return Hit(entry, "exact", age)
+        late = now - until
+        if late < max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds):
+            return Miss("expired", Hit(entry, "stale", age), late_seconds=late)
+        return Miss("expired")
+
+    def serves_while_revalidating(self, miss: Miss) -> bool:
+        """Whether the stale answer may be served now, since a new one is being made."""
+        return miss.stale is not None and miss.late_seconds < self.stale_while_revalidate_seconds
+
+    def serves_on_error(self, miss: Miss) -> bool:
+        """Whether the stale answer may be served, since the model failed."""
+        return miss.stale is not None and miss.late_seconds < self.stale_if_error_seconds

@@ -1,0 +1,41 @@
+"""Hits on their way to the store: collected, and written together, so that a hit never waits for a write."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+from askonce.entries.entry import Place
+from askonce.eviction.frequency import FrequencySketch
+from askonce.eviction.policy import Policy
+from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+
+
+class HitBuffer:
+    """Counts hits by place, and raises the priorities of their entries in the store.
+
+    Args:
+        breaker: the way to the store.
+        policy: how a hit changes a priority.
+        frequencies: counts requests, where the admission of new entries depends on them.
+    """
+
+    def __init__(self, breaker: CircuitBreaker, policy: Policy, frequencies: FrequencySketch | None) -> None:
+        self._breaker, self._policy, self._frequencies = breaker, policy, frequencies
+        self._hits: dict[str, dict[bytes, int]] = {}
+
+    def add(self, places: Iterable[Place]) -> None:
+        """Count hits."""
+        for namespace, key in places:
+            hits = self._hits.setdefault(namespace, {})
+            hits[key] = hits.get(key, 0) + 1
+
+    def flush(self) -> None:
+        """Write what was counted to the store."""
+        hits, self._hits = self._hits, {}
+        for namespace, counts in hits.items():
+            if self._frequencies is not None:
+                for key, count in counts.items():
+                    self._frequencies.add(key, count)
+            with contextlib.suppress(StoreDown):
+                self._breaker.call(self._breaker.store.touch, namespace, counts, self._policy)

@@ -1,0 +1,144 @@
+"""One namespace of a SQLite store within a write transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from askonce.eviction.policy import Budget, Policy
+from askonce.stores.base import Record
+from askonce.stores.sqlite import schema as sql
+
+REAPED_AT_ONCE = 20
+"""How many expired rows are deleted in one step."""
+
+
+class Space:
+    """A namespace's accounts, read at the beginning of a transaction and written back by `save`.
+
+    Args:
+        connection: in a transaction.
+        namespace: its name; it comes to be if it was not there.
+        now: seconds since the epoch; what expires until then does not count.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, namespace: str, now: float) -> None:
+        self._execute = connection.execute
+        self._now = now
+        self._swept = False  # whether nothing expired is left
+        row = self._execute(sql.LOAD_SPACE, (namespace,)).fetchone()
+        if row is None:
+            self._execute(sql.CREATE_SPACE, (namespace,))
+            row = self._execute(sql.LOAD_SPACE, (namespace,)).fetchone()
+        self.id: int
+        self.inflation: float
+        self.entries: int
+        self.size_bytes: int
+        self.id, self.inflation, self.entries, self.size_bytes = row
+
+    def save(self) -> None:
+        self._execute(sql.SAVE_SPACE, (self.inflation, self.entries, self.size_bytes, self.id))
+
+    def put(self, record: Record, budget: Budget) -> int:
+        """Store a record, with room made for it; returns how many were evicted.
+
+        The last victim's row is overwritten: that changes fewer pages than to delete it and insert another.
+        """
+        size_bytes, tags = len(record.value), record.tags
+        evicted, entry = 0, None
+        while self._lacks_room(budget, 1, size_bytes):
+            if entry is not None:
+                self._execute(sql.DELETE_ENTRY, (entry,))
+            entry, evicted = self._evict(budget.policy), evicted + 1
+        base = budget.policy.base(inflation=self.inflation, now=self._now, expires_at=record.expires_at)
+        priority = base + record.hits * record.weight
+        row = (record.key, record.expires_at, priority, record.weight, record.hits, size_bytes, bool(tags))
+        if entry is None:
+            entry = self._execute(sql.INSERT, (self.id, *row, record.value)).lastrowid
+        else:
+            self._execute(sql.OVERWRITE, (*row, record.value, entry))
+        for tag in tags:
+            self._execute(sql.ADD_TAG, (self.id, tag, entry))
+        self.entries += 1
+        self.size_bytes += size_bytes
+        self._swept = self._swept and (record.expires_at is None or record.expires_at > self._now)
+        return evicted
+
+    def refuses(self, newcomer: Record, budget: Budget) -> bool:
+        """Whether a newcomer is worth no more than one that would have to go; that raises the inflation."""
+        entries, size_bytes = 1, len(newcomer.value)
+        if not self._lacks_room(budget, entries, size_bytes):
+            return False
+        worth = newcomer.hits * newcomer.weight
+        base = budget.policy.judged_base(inflation=self.inflation, expires_at=newcomer.expires_at)
+        lowest = self._execute(sql.LOWEST, (self.id,))
+        refused = False
+        while not refused and self._exceeds(budget, entries, size_bytes) and (row := lowest.fetchone()):
+            refused = row[0] >= base + worth
+            entries, size_bytes = entries - 1, size_bytes - row[1]
+        lowest.close()
+        if refused and budget.policy.inflates:
+            self.inflation += worth / self.entries
+        return refused
+
+    def _exceeds(self, budget: Budget, entries: int, size_bytes: int) -> bool:
+        return budget.exceeded_by(entries=self.entries + entries, size_bytes=self.size_bytes + size_bytes)
+
+    def _lacks_room(self, budget: Budget, entries: int, size_bytes: int) -> bool:
+        """Whether something live must go for that much more; what is expired goes now and does not count."""
+        while self.entries and self._exceeds(budget, entries, size_bytes):
+            if not self.reap(REAPED_AT_ONCE):
+                return True
+        return False
+
+    def _evict(self, policy: Policy) -> int:
+        """Take the lowest row out of the accounts and indexes of tags; returns which row is to go."""
+        entry: int
+        entry, size_bytes, tagged, priority = self._execute(sql.FIND_LOWEST, (self.id,)).fetchone()
+        if tagged:
+            self._execute(sql.DELETE_TAGS, (entry,))
+        self.entries -= 1
+        self.size_bytes -= size_bytes
+        if policy.inflates:
+            self.inflation = max(self.inflation, priority)
+        return entry
+
+    def make_room(self, budget: Budget, entries: int, size_bytes: int) -> int:
+        """Evict until that much more fits; what is expired goes first and does not count."""
+        evicted = 0
+        while self._lacks_room(budget, entries, size_bytes):
+            self._execute(sql.DELETE_ENTRY, (self._evict(budget.policy),))
+            evicted += 1
+        return evicted
+
+    def reap(self, limit: int) -> bool:
+        """Delete the longest expired rows; returns whether there were any."""
+        if self._swept:
+            return False
+        before = self.entries
+        self._delete(sql.DELETE_EXPIRED, (self.id, self._now, limit))
+        self._swept = before - self.entries < limit
+        return self.entries < before
+
+    def delete(self, key: bytes) -> int:
+        return len(self._delete(sql.DELETE, (self.id, key)))
+
+    def delete_tag(self, tag: str) -> int:
+        return len(self._delete(sql.DELETE_TAGGED, (self.id, tag)))
+
+    def clear(self) -> int:
+        self._execute(sql.CLEAR_TAGS, (self.id,))
+        self.inflation, self.entries, self.size_bytes = 0.0, 0, 0
+        return self._execute(sql.CLEAR, (self.id,)).rowcount
+
+    def _delete(self, statement: str, args: tuple[Any, ...]) -> list[float]:
+        """Delete rows and account for them; returns the priorities of those that were not expired."""
+        live = []
+        for entry, size_bytes, tagged, priority, expires_at in self._execute(statement, args).fetchall():
+            if tagged:
+                self._execute(sql.DELETE_TAGS, (entry,))
+            self.entries -= 1
+            self.size_bytes -= size_bytes
+            if expires_at is None or expires_at > self._now:
+                live.append(priority)
+        return live

@@ -1,0 +1,296 @@
+"""The store in a SQLite file: no server, safe under many threads and processes.
+
+The file is in WAL mode: a reader never waits for a writer, so that reads are done at once, in asynchronous code
+too (a hop to another thread costs ten times the read). Each thread reads over a connection of its own. Writes
+go over one connection, each as one transaction; asynchronous ones are done by one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from askonce.errors import ConfigError
+from askonce.eviction.policy import UNLIMITED, Budget, Policy
+from askonce.stores.base import (
+    DEFAULT_TIMEOUT_SECONDS,
+    LOG_LENGTH,
+    Clock,
+    LogPage,
+    Record,
+    Size,
+    Store,
+    log_begins,
+)
+from askonce.stores.sqlite import schema as sql
+from askonce.stores.sqlite.connections import Connections
+from askonce.stores.sqlite.file import OLDEST_SQLITE, translate
+from askonce.stores.sqlite.space import REAPED_AT_ONCE, Space
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PAGE_ROWS = 256
+PAGE_BYTES = 4_000_000
+
+
+class SQLiteStore(Store):
+    """Keeps records in a SQLite file, readable by its owner only. Nothing is opened before it is needed.
+
+    Args:
+        url: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; folders are created.
+        timeout_seconds: how long one call may wait for other writers.
+        clock: seconds since the epoch.
+
+    Raises:
+        ConfigError: the URL names no file, or SQLite is older than 3.35.
+    """
+
+    def __init__(
+        self, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, clock: Clock = time.time
+    ) -> None:
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise ConfigError(f"askonce needs SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}")
+        scheme, _, path = url.partition(":///")
+        if scheme.lower() != "sqlite" or not path or path == ":memory:":
+            raise ConfigError(
+                f"{url!r} names no file; use 'sqlite:///relative.db', 'sqlite:////absolute.db' or 'memory://'"
+            )
+        self.url = url
+        self._connections = Connections(Path(path).absolute(), timeout_seconds)
+        self._clock = clock
+        self._thread: ThreadPoolExecutor | None = None
+        self._thread_pid = 0
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def get(self, namespace: str, key: bytes) -> bytes | None:
+        handle = self._connections.reader()
+        try:
+            with handle.lock:
+                connection, space = handle.space(namespace)
+                row = connection.execute(sql.GET, (space, key)).fetchone()
+        except sqlite3.Error as error:
+            raise translate(error, self._connections.path) from error
+        if row is None or (row[1] is not None and row[1] <= self._clock()):
+            return None
+        value: bytes = row[0]
+        return value
+
+    def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self.get(namespace, key) for key in keys]
+
+    def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
+        last = b""
+        while page := self._page(namespace, last):
+            yield from page
+            last = page[-1][0]
+
+    def size(self, namespace: str) -> Size:
+        with self._connections.reading() as handle:
+            connection, space = handle.space(namespace)
+            row = connection.execute(sql.SIZE, (space, self._clock())).fetchone()
+        return Size(*row) if row else Size()
+
+    def _page(self, namespace: str, after: bytes) -> list[tuple[bytes, bytes]]:
+        rows, size_bytes = [], 0
+        with self._connections.reading() as handle:
+            connection, space = handle.space(namespace)
+            cursor = connection.execute(sql.SCAN, (space, after, self._clock(), PAGE_ROWS))
+            for key, value in cursor:
+                rows.append((key, value))
+                size_bytes += len(value)
+                if size_bytes >= PAGE_BYTES:
+                    break
+            cursor.close()  # ends the read: an open one keeps the WAL from being reset
+        return rows
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
+        return self._write(self._put, namespace, records, budget)
+
+    def _put(
+        self, connection: sqlite3.Connection, namespace: str, records: Sequence[Record], budget: Budget
+    ) -> int:
+        space = Space(connection, namespace, self._clock())
+        space.reap(REAPED_AT_ONCE + 2 * len(records))  # more than come, so that what is expired runs out
+        evicted = 0
+        for record in records:
+            space.delete(record.key)
+            if budget.admits(len(record.value)):
+                if budget.selects and space.refuses(record, budget):
+                    evicted += 1
+                    continue
+                evicted += space.put(record, budget)
+        space.save()
+        return evicted
+
+    def touch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
+        self._write(self._touch, namespace, hits, policy)
+
+    def _touch(
+        self, connection: sqlite3.Connection, namespace: str, hits: Mapping[bytes, int], policy: Policy
+    ) -> None:
+        now = self._clock()
+        space = Space(connection, namespace, now)
+        known = {"space": space.id, "inflation": space.inflation, "now": now}
+        rows = [{**known, "key": key, "hits": count} for key, count in hits.items()]
+        connection.executemany(sql.TOUCH[policy], rows)
+
+    def evict(self, namespace: str, budget: Budget) -> int:
+        return self._write(self._change, namespace, lambda space: space.make_room(budget, 0, 0))
+
+    def delete(self, namespace: str, keys: Sequence[bytes]) -> int:
+        return self._write(self._change, namespace, lambda space: sum(map(space.delete, keys)))
+
+    def delete_tag(self, namespace: str, tag: str) -> int:
+        return self._write(self._change, namespace, lambda space: space.delete_tag(tag))
+
+    def clear(self, namespace: str) -> None:
+        self._write(self._change, namespace, Space.clear)
+
+    def _change(self, connection: sqlite3.Connection, namespace: str, change: Callable[[Space], int]) -> int:
+        space = Space(connection, namespace, self._clock())
+        result = change(space)
+        space.save()
+        return result
+
+    def _write(
+        self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
+    ) -> T:
+        return self._write_by(time.monotonic() + self._connections.timeout_seconds, operation, *args, **kw)
+
+    def _write_by(
+        self,
+        deadline: float,
+        operation: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kw: P.kwargs,
+    ) -> T:
+        """Do an operation as one transaction; waiting for other threads and processes ends at the deadline."""
+        with self._connections.transaction(deadline) as connection:
+            return operation(connection, *args, **kw)
+
+    async def _awrite(
+        self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
+    ) -> T:
+        """`_write` in the one thread that does all asynchronous writes, so that the event loop never waits."""
+        if self._thread is None or self._thread_pid != os.getpid():  # after a fork it is in the parent
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="askonce-sqlite")
+            self._thread_pid = os.getpid()
+        deadline = time.monotonic() + self._connections.timeout_seconds
+        work = partial(self._write_by, deadline, operation, *args, **kw)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    # -- between processes -----------------------------------------------------------------------------------
+
+    def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
+        return self._write(self._lease, namespace, key, owner, seconds)
+
+    def _lease(
+        self, connection: sqlite3.Connection, namespace: str, key: bytes, owner: str, seconds: float
+    ) -> bool:
+        now = self._clock()
+        connection.execute(sql.END_LEASES, (now,))
+        space = Space(connection, namespace, now)
+        return bool(connection.execute(sql.LEASE, (space.id, key, owner, now + seconds)).fetchall())
+
+    def release(self, namespace: str, key: bytes, owner: str) -> None:
+        self._write(self._release, namespace, key, owner)
+
+    def _release(self, connection: sqlite3.Connection, namespace: str, key: bytes, owner: str) -> None:
+        space = Space(connection, namespace, self._clock())
+        connection.execute(sql.RELEASE, (space.id, key, owner))
+
+    def log_append(self, namespace: str, event: bytes) -> int:
+        return self._write(self._log_append, namespace, event)
+
+    def _log_append(self, connection: sqlite3.Connection, namespace: str, event: bytes) -> int:
+        now = self._clock()
+        space = Space(connection, namespace, now)
+        ((head,),) = connection.execute(sql.NEXT_SEQUENCE, (log_begins(now), space.id)).fetchall()
+        connection.execute(sql.APPEND, (space.id, head, event))
+        connection.execute(sql.TRIM, (space.id, head - LOG_LENGTH))
+        return int(head)
+
+    def log_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
+        with self._connections.reading() as handle:
+            connection, space = handle.space(namespace)
+            connection.execute("BEGIN")  # both reads see one state
+            try:
+                state = connection.execute(sql.LOG_STATE, (space,)).fetchone()
+                events = connection.execute(sql.LOG_READ, (space, after, limit)).fetchall()
+            finally:
+                connection.execute("COMMIT")
+        if state is None:
+            return LogPage()
+        head, kept = state[0], state[0] + 1 - (state[1] or 1)
+        return LogPage(events, head, truncated=after < head - kept if after else kept >= LOG_LENGTH)
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        with self._connections.reading() as handle:
+            handle.space("")  # opens the file, and reads
+
+    def close(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None and self._thread_pid == os.getpid():
+            thread.shutdown()
+        self._connections.close()
+
+    # -- asynchronous twins: reads are done at once, writes by the writing thread -----------------------------
+
+    async def aget(self, namespace: str, key: bytes) -> bytes | None:
+        return self.get(namespace, key)
+
+    async def aget_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self.get_many(namespace, keys)
+
+    async def ascan(self, namespace: str) -> AsyncIterator[tuple[bytes, bytes]]:
+        for row in self.scan(namespace):
+            yield row
+
+    async def asize(self, namespace: str) -> Size:
+        return self.size(namespace)
+
+    async def aput(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
+        return await self._awrite(self._put, namespace, records, budget)
+
+    async def atouch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
+        await self._awrite(self._touch, namespace, hits, policy)
+
+    async def aevict(self, namespace: str, budget: Budget) -> int:
+        return await self._awrite(self._change, namespace, lambda space: space.make_room(budget, 0, 0))
+
+    async def adelete(self, namespace: str, keys: Sequence[bytes]) -> int:
+        return await self._awrite(self._change, namespace, lambda space: sum(map(space.delete, keys)))
+
+    async def adelete_tag(self, namespace: str, tag: str) -> int:
+        return await self._awrite(self._change, namespace, lambda space: space.delete_tag(tag))
+
+    async def aclear(self, namespace: str) -> None:
+        await self._awrite(self._change, namespace, Space.clear)
+
+    async def alease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
+        return await self._awrite(self._lease, namespace, key, owner, seconds)
+
+    async def arelease(self, namespace: str, key: bytes, owner: str) -> None:
+        await self._awrite(self._release, namespace, key, owner)
+
+    async def alog_append(self, namespace: str, event: bytes) -> int:
+        return await self._awrite(self._log_append, namespace, event)
+
+    async def alog_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
+        return self.log_read(namespace, after, limit)
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self.close)
