@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from askonce.sharing import shared_cache
 
 from askonce import Cache, ConfigError, StoreUnavailable, cache_options
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss, Usage
 from askonce.eviction.policy import parse_bytes
 from askonce.keys.normal_form import NormalForm, Uncacheable
-from askonce.sharing import shared_cache
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 

@@ -83,15 +83,17 @@ def judged(requests: int) -> tuple[Multiplexer, list[dict[str, Any]]]:
 
 
 def keep(cache: Cache, question: object, answer: Answer, seconds: float = 1.0) -> None:
-    request = cache.request(lambda: NormalForm({"question": str(question)}))
+    request = cache.engine.request("answer", lambda: NormalForm({"question": str(question)}))
     assert request is not None
-    cache.store_many([request], [answer], seconds)
+    cache.engine.store_many([request], [answer], seconds)
 
 
 def ask(cache: Cache, question: object, answer: bytes | Answer = b"because") -> str:
-    request = cache.request(lambda: NormalForm({"question": str(question)}))
+    request = cache.engine.request("answer", lambda: NormalForm({"question": str(question)}))
     assert request is not None
-    found = cache.answer(request, lambda: answer, lambda one: one if isinstance(one, Answer) else Answer(one))
+    found = cache.engine.answer(
+        request, lambda: answer, lambda one: one if isinstance(one, Answer) else Answer(one)
+    )
     return found.kind if isinstance(found, Hit) else "fresh"
 
 

@@ -22,11 +22,11 @@ import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
 from askonce import Cache, ConfigError, Semantic, StoreUnavailable, access_log, open_store
+from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain import cached
 from askonce.prefix import PrefixTracker
-from askonce.engine.request import Request
 from askonce.semantic import sharing
 from askonce.simulate.log import read_log
 from askonce.stores.memory import MemoryStore
@@ -37,13 +37,13 @@ BINARY = 1 << 40
 
 
 def named(cache: Cache, question: object) -> Request:
-    request = cache.request(lambda: NormalForm({"question": str(question)}))
+    request = cache.engine.request("answer", lambda: NormalForm({"question": str(question)}))
     assert request is not None
     return request
 
 
 def ask(cache: Cache, question: object) -> str:
-    found = cache.answer(named(cache, question), lambda: b"because", Answer)
+    found = cache.engine.answer(named(cache, question), lambda: b"because", Answer)
     return found.kind if isinstance(found, Hit) else "fresh"
 
 
@@ -307,14 +307,16 @@ def test_calls_that_fail_in_one_tick_of_the_clock_leave_the_store_out_for_one_pa
     store = Failing(8)
     with Cache(store) as cache:
         store.fails = True
-        threads = [threading.Thread(target=cache.lookup_many, args=([named(cache, number)],)) for number in range(8)]
+        threads = [
+            threading.Thread(target=cache.engine.lookup_many, args=([named(cache, number)],)) for number in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         store.fails, looked_up = False, store.looked_up
         now[0] += 1.5
-        cache.lookup_many([named(cache, "why?")])
+        cache.engine.lookup_many([named(cache, "why?")])
         assert store.looked_up > looked_up
 
 
@@ -331,7 +333,7 @@ def test_a_busy_event_loop_is_no_failure_of_the_store(tmp_path: Path, caplog: py
         async def busy() -> None:
             time.sleep(0.4)  # noqa: ASYNC251
 
-        asked = [cache.aanswer(named(cache, number), answer, Answer) for number in range(3)]
+        asked = [cache.engine.aanswer(named(cache, number), answer, Answer) for number in range(3)]
         await asyncio.gather(*asked, busy())
 
     with closing(Cache(f"sqlite:///{tmp_path / 'cache.db'}")) as cache:

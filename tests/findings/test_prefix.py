@@ -21,9 +21,9 @@ from askonce.entries.entry import Usage
 from askonce.langchain import PrefixTracker as LangChainTracker
 from askonce.langchain import optimize_prefix
 from askonce.prefix import PrefixOptimizer, PrefixTracker
-from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.prefix.requests.rules import rule_for
 from askonce.prefix.requests.usage import usage_of
+from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing import FakeClock
 from tests.support.provider import Provider
 

@@ -26,11 +26,11 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
 from askonce import Cache, ConfigError, Corpus, StoreError, StoreUnavailable
+from askonce.engine.request import Request
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain import Multiplexer, cached
-from askonce.engine.request import Request
 from askonce.routing import Learned
 from askonce.stores import Record
 from askonce.stores.memory import MemoryStore
@@ -43,13 +43,13 @@ PAYLOAD = bytes(range(256)) * 2
 
 
 def named(cache: Cache, question: object) -> Request:
-    request = cache.request(lambda: NormalForm({"question": str(question)}))
+    request = cache.engine.request("answer", lambda: NormalForm({"question": str(question)}))
     assert request is not None
     return request
 
 
 def ask(cache: Cache, question: object) -> tuple[str, bytes]:
-    found = cache.answer(named(cache, question), lambda: PAYLOAD, Answer)
+    found = cache.engine.answer(named(cache, question), lambda: PAYLOAD, Answer)
     return (found.kind, found.entry.payload) if isinstance(found, Hit) else ("fresh", found)
 
 
@@ -115,7 +115,7 @@ def test_a_forked_child_asks_while_threads_of_its_parent_are_in_look_ups() -> No
         cache = Cache("memory://", lease_seconds=0, max_entries=100)
 
         def ask(question):
-            cache.answer(cache.request(lambda: Form({"q": question})), lambda: b"because", Answer)
+            cache.engine.answer(cache.engine.request("answer", lambda: Form({"q": question})), lambda: b"because", Answer)
 
         def busy():
             while True:
@@ -271,7 +271,7 @@ def test_a_database_file_that_is_emptied_does_not_kill_the_application(tmp_path:
         cache = Cache(f"sqlite:///{file}", timeout_seconds=5)
 
         def ask(number):
-            cache.answer(cache.request(lambda: Form({"q": number})), lambda: os.urandom(1000), Answer)
+            cache.engine.answer(cache.engine.request("answer", lambda: Form({"q": number})), lambda: os.urandom(1000), Answer)
 
         for number in range(300):
             ask(number)
@@ -321,7 +321,7 @@ class Full(MemoryStore):
 def keep(cache: Cache, questions: Iterable[object]) -> None:
     """Keep answers to several questions, each by itself, as threads do whose models answer at the same time."""
     for question in questions:
-        cache.store_many([named(cache, question)], [Answer(PAYLOAD)], 1.0)
+        cache.engine.store_many([named(cache, question)], [Answer(PAYLOAD)], 1.0)
 
 
 @pytest.mark.xfail(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from askonce.semantic import Comparison, EmbeddingJudge
-from askonce.semantic.embedding import Embedder
 from askonce.semantic.decision.rule import Rule
+from askonce.semantic.embedding import Embedder
 from askonce.semantic.types import IndexedQuery, Neighbour
 from examples.minilm import MiniLM
 from tests.semantic.questions import key
@@ -82,7 +82,9 @@ def verdict(judge: EmbeddingJudge, fresh: str, known: str) -> bool | None:
     reason="the default judge calls the same facts in other words different, so that hardly anything becomes a hit",
 )
 @pytest.mark.parametrize(("fresh", "known"), SAME.values(), ids=SAME)
-def test_the_default_judge_accepts_the_same_facts_in_other_words(fresh: str, known: str, judge: EmbeddingJudge) -> None:
+def test_the_default_judge_accepts_the_same_facts_in_other_words(
+    fresh: str, known: str, judge: EmbeddingJudge
+) -> None:
     assert verdict(judge, fresh, known) is True
 
 
