@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from askonce.provenance import retrieval_context as sources
+from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 
 
@@ -33,3 +34,8 @@ def clients_of_others_are_gone(request: pytest.FixtureRequest) -> Iterator[None]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
+
+
+@pytest.fixture
+def store(clock: FakeClock) -> MemoryStore:
+    return MemoryStore(clock=clock)

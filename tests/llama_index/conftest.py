@@ -15,6 +15,7 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
+from llama_index.embeddings.openai import OpenAIEmbedding
 from llama_index.llms.openai import OpenAI
 
 from askonce import Cache
@@ -26,6 +27,14 @@ with warnings.catch_warnings(), contextlib.suppress(ImportError):
     importlib.import_module("llama_index.core.bridge.langchain")
 
 API_KEY = "sk-this-must-never-be-seen"
+
+# LlamaIndex's own: in its workflows, in structured output, and its chat memory never closes its database.
+LLAMA_INDEX_WARNINGS = [
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
+    pytest.mark.filterwarnings("ignore:is_running called from within a step:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*aiosqlite:ResourceWarning"),
+]
 
 
 @pytest.fixture
@@ -47,6 +56,15 @@ async def openai(server: OpenAIServer) -> AsyncIterator[OpenAI]:
                 http_client=client,
                 async_http_client=aclient,
                 additional_kwargs={"stream_options": {"include_usage": True}},
+            )
+
+
+@pytest_asyncio.fixture
+async def embedding(server: OpenAIServer) -> AsyncIterator[OpenAIEmbedding]:
+    with httpx.Client() as client:
+        async with httpx.AsyncClient() as aclient:
+            yield OpenAIEmbedding(
+                api_base=server.url, api_key=API_KEY, http_client=client, async_http_client=aclient, max_retries=0
             )
 
 
