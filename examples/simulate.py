@@ -17,13 +17,13 @@ log, dice = folder / "accesses.log", random.Random(1)
 with Cache("memory://", access_log=log) as cache:
     for _ in range(5000):
         number = min(int(dice.paretovariate(0.5)), 3000)  # some questions come often, many once
-        request = cache.request(lambda: NormalForm({"question": number}))  # noqa: B023
+        request = cache.engine.request("answer", lambda: NormalForm({"question": number}))  # noqa: B023
         assert request is not None
         written = random.Random(number).randrange(50, 800)
         usage = Usage(input_tokens=1000, output_tokens=written)
         model = "gpt-4o" if number % 5 == 0 else "gpt-4o-mini"
         text = random.Random(number).randbytes(4 * written)
-        cache.answer(request, lambda: text, lambda made: Answer(made, usage, model))  # noqa: B023
+        cache.engine.answer(request, lambda: text, lambda made: Answer(made, usage, model))  # noqa: B023
 
 report = simulate(log, policies=["gdsf", "lru"])
 print(f"{report.requests} requests would have cost ${report.cost_usd:.2f} without a cache")

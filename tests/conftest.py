@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from askonce.provenance import retrieval_context as sources
+from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.support.environments import NEWEST_OPENAI, runs_here
 
@@ -49,3 +50,8 @@ def clients_of_others_are_gone(request: pytest.FixtureRequest) -> Iterator[None]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
+
+
+@pytest.fixture
+def store(clock: FakeClock) -> MemoryStore:
+    return MemoryStore(clock=clock)

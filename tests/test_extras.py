@@ -33,8 +33,8 @@ from askonce.entries.entry import Answer, Hit, Usage
 from askonce.keys.normal_form import Form
 with Cache("sqlite:///{tmp_path}/cache.db") as cache:
     for _ in range(2):
-        request = cache.request(lambda: Form({{"q": 1}}))
-        found = cache.answer(request, lambda: b"a", lambda a: Answer(a, Usage(5, 5), "gpt-4o"))
+        request = cache.engine.request("answer", lambda: Form({{"q": 1}}))
+        found = cache.engine.answer(request, lambda: b"a", lambda a: Answer(a, Usage(5, 5), "gpt-4o"))
     print(isinstance(found, Hit), found.mark()["saved_usd"])
 """
     assert run(code, ALL) == "True None"

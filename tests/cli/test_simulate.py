@@ -23,9 +23,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log = tmp_path_factory.mktemp("log") / "accesses.log"
     with Cache("memory://", access_log=log) as cache:
         for number in range(300):
-            request = cache.request(lambda: NormalForm({"question": number % 7 * (number % 11)}))  # noqa: B023
+            request = cache.engine.request("answer", lambda: NormalForm({"question": number % 7 * (number % 11)}))  # noqa: B023
             assert request is not None
-            cache.answer(request, lambda: b"because " * 9, Answer)
+            cache.engine.answer(request, lambda: b"because " * 9, Answer)
     return log
 
 

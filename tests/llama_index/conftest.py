@@ -20,6 +20,7 @@ from askonce import Cache
 from tests.llama_index.openai_server import OpenAIServer
 
 if TYPE_CHECKING:  # pytest loads this file in the environment without the package too
+    from llama_index.embeddings.openai import OpenAIEmbedding
     from llama_index.llms.openai import OpenAI
 
 with warnings.catch_warnings(), contextlib.suppress(ImportError):
@@ -28,6 +29,14 @@ with warnings.catch_warnings(), contextlib.suppress(ImportError):
     importlib.import_module("llama_index.core.bridge.langchain")
 
 API_KEY = "sk-this-must-never-be-seen"
+
+# LlamaIndex's own: in its workflows, in structured output, and its chat memory never closes its database.
+LLAMA_INDEX_WARNINGS = [
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
+    pytest.mark.filterwarnings("ignore:is_running called from within a step:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*aiosqlite:ResourceWarning"),
+]
 
 
 @pytest.fixture
@@ -51,6 +60,17 @@ async def openai(server: OpenAIServer) -> AsyncIterator[OpenAI]:
                 http_client=client,
                 async_http_client=aclient,
                 additional_kwargs={"stream_options": {"include_usage": True}},
+            )
+
+
+@pytest_asyncio.fixture
+async def embedding(server: OpenAIServer) -> AsyncIterator[OpenAIEmbedding]:
+    from llama_index.embeddings.openai import OpenAIEmbedding
+
+    with httpx.Client() as client:
+        async with httpx.AsyncClient() as aclient:
+            yield OpenAIEmbedding(
+                api_base=server.url, api_key=API_KEY, http_client=client, async_http_client=aclient, max_retries=0
             )
 
 

@@ -29,7 +29,7 @@ def test_a_process_begins_with_the_saved_index_and_what_came_after(
         Desk(late).ask("where is my refund?")
     Desk(late).ask("where is my parcel, which nobody asked for before?")
     late.flush()
-    late._way.semantic._sharing._file = None  # type: ignore[union-attr]
+    late.engine.flow.semantic._sharing._file = None  # type: ignore[union-attr]
     late.close()
     (saved,) = (tmp_path / "home/askonce/questions").iterdir()
     assert saved.stat().st_mode & 0o777 == 0o600 and saved.parent.stat().st_mode & 0o777 == 0o700
@@ -41,7 +41,7 @@ def test_a_process_begins_with_the_saved_index_and_what_came_after(
     with Cache(url, semantic=semantic()) as cache:
         assert semantic_hit(Desk(cache))
         cache.flush()
-        known = cache._way.semantic._questions._index  # type: ignore[union-attr]
+        known = cache.engine.flow.semantic._questions._index  # type: ignore[union-attr]
         assert any("nobody asked for" in one.text for one in known.patrol(10_000) + known.patrol(10_000))
 
 
@@ -68,8 +68,8 @@ def test_who_missed_notes_begins_anew(tmp_path: Path, monkeypatch: pytest.Monkey
         Desk(other).ask("where is my refund?")
         other.flush()
         Desk(one).work(400)
-        one._way.semantic._sharing.save()  # type: ignore[union-attr]
-        sharing_of_other = other._way.semantic._sharing  # type: ignore[union-attr]
+        one.engine.flow.semantic._sharing.save()  # type: ignore[union-attr]
+        sharing_of_other = other.engine.flow.semantic._sharing  # type: ignore[union-attr]
         sharing_of_other._position = 1  # as if the notes after it were gone
         other.flush()
         assert semantic_hit(Desk(other))

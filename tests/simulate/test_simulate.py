@@ -115,12 +115,12 @@ def test_a_cache_logs_what_a_replay_needs(tmp_path: Path) -> None:
         for _ in range(1500):
             clock.advance(1)
             question = min(int(dice.paretovariate(0.6)), 500)
-            request = cache.request(lambda: NormalForm({"secret question": question}))  # noqa: B023
+            request = cache.engine.request("answer", lambda: NormalForm({"secret question": question}))  # noqa: B023
             assert request is not None
             usage = Usage(1000, 100 * (1 + question % 7))
             text = random.Random(question).randbytes(50 + question)
-            cache.answer(request, lambda: text, lambda made: Answer(made, usage, "gpt-4o"))  # noqa: B023
-            cache._way.hits.flush()
+            cache.engine.answer(request, lambda: text, lambda made: Answer(made, usage, "gpt-4o"))  # noqa: B023
+            cache.engine.flow.events.flush()
         stats = cache.stats()
     assert stats.evicted > 100 < stats.hits
     assert log.stat().st_mode & 0o777 == 0o600
@@ -142,10 +142,10 @@ def test_a_log_is_turned_over_when_it_is_large(tmp_path: Path, monkeypatch: pyte
     log = tmp_path / "accesses.log"
     with Cache("memory://", access_log=log) as cache:
         for number in range(35):
-            request = cache.request(lambda: NormalForm({"question": number}))  # noqa: B023
+            request = cache.engine.request("answer", lambda: NormalForm({"question": number}))  # noqa: B023
             assert request is not None
-            cache.answer(request, lambda: b"because", Answer)
-            cache._way.hits.flush()
+            cache.engine.answer(request, lambda: b"because", Answer)
+            cache.engine.flow.events.flush()
     assert (tmp_path / "accesses.log.1").stat().st_size == 480
     assert len(read_log(log)) == 15  # 10 and 5; the 20 before are gone
 
@@ -154,10 +154,10 @@ def test_a_log_that_cannot_be_written_is_told_of_once(tmp_path: Path, caplog: py
     (tmp_path / "file").touch()
     with Cache("memory://", access_log=tmp_path / "file" / "accesses.log") as cache:
         for number in range(3):
-            request = cache.request(lambda: NormalForm({"question": number}))  # noqa: B023
+            request = cache.engine.request("answer", lambda: NormalForm({"question": number}))  # noqa: B023
             assert request is not None
-            assert cache.answer(request, lambda: b"because", Answer) == b"because"
-            cache._way.hits.flush()
+            assert cache.engine.answer(request, lambda: b"because", Answer) == b"because"
+            cache.engine.flow.events.flush()
     assert caplog.text.count("cannot be written") == 1
 
 

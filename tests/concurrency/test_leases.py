@@ -1,0 +1,65 @@
+"""Leases between processes, here between caches of one store."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from askonce import Cache, StoreUnavailable
+from askonce.stores.memory import MemoryStore
+from tests.support.application import Asker, eventually, look
+
+
+def leased(store: MemoryStore) -> int:
+    return len(store._space("default").leases)
+
+
+def test_a_lease_is_renewed_while_the_call_runs(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("askonce.concurrency.claims.LEASE_SECONDS", 0.2)
+    store._clock = time.time
+    one, other = Asker(Cache(store)), Asker(Cache(store))
+    one.delay = 1.0
+    with ThreadPoolExecutor(1) as threads:
+        leader = threads.submit(one.ask, "why?")
+        eventually(lambda: one.calls == 1)
+        assert other.ask("why?") == "exact: why?!"
+        leader.result()
+    assert other.calls == 0
+
+
+def test_a_lease_is_given_back_also_when_the_store_failed_to_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("askonce.concurrency.claims.LEASE_SECONDS", 0.4)
+
+    class Once(MemoryStore):
+        failed = False
+
+        def release(self, *args: Any) -> None:
+            if not self.failed:
+                self.failed = True
+                raise StoreUnavailable("once")
+            super().release(*args)
+
+    store = Once()
+    asker = Asker(Cache(store))
+    asker.ask("why?")
+    assert leased(store) == 1
+    eventually(lambda: leased(store) == 0, seconds=0.3)
+
+
+def test_a_look_up_that_came_to_nothing_holds_no_lease_when_its_cache_is_closed(store: MemoryStore) -> None:
+    with Cache(store) as cache:
+        look(Asker(cache), "q")
+        assert leased(store) == 1
+    assert leased(store) == 0
+
+
+async def test_a_task_that_failed_holds_no_lease_for_long(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("askonce.concurrency.claims.LEASE_SECONDS", 0.4)
+    asker = Asker(Cache(store))
+    await asyncio.create_task(asker.cache.engine.alookup(asker.request("q")))
+    await asyncio.sleep(0.3)
+    assert leased(store) == 0

@@ -1,0 +1,131 @@
+"""Who leads a look-up, who waits for it, and when its leader is gone."""
+
+import asyncio
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from askonce import Cache
+from askonce.entries.entry import Hit, Miss
+from askonce.stores.memory import MemoryStore
+from tests.support.application import Asker, look, pack, tell
+
+
+def test_a_thread_waits_for_the_update_of_another(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    look(asker, "q")
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(look, asker, "q")
+        time.sleep(0.05)
+        assert not other.done()
+        tell(asker, "q")
+        hit = other.result(5)
+    assert isinstance(hit, Hit) and hit.kind == "coalesced"
+
+
+def test_a_thread_that_looks_up_something_else_has_given_up(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    look(asker, "q")
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(look, asker, "q")
+        time.sleep(0.05)
+        look(asker, "something else")
+        assert isinstance(other.result(5), Miss)
+
+
+def test_a_batch_of_one_thread_is_led_together(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    assert isinstance(look(asker, "a", "batch"), Miss)
+    assert isinstance(look(asker, "b", "batch"), Miss)
+    assert isinstance(look(asker, "a", "batch"), Miss)  # a duplicate: it cannot wait for itself
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(look, asker, "a", "other")
+        time.sleep(0.05)
+        tell(asker, "a")
+        assert isinstance(other.result(5), Hit)
+
+
+def test_a_thread_that_ended_has_given_up(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    leader = threading.Thread(target=look, args=(asker, "q"))
+    leader.start()
+    leader.join()
+    assert isinstance(look(asker, "q"), Miss)
+
+
+async def test_a_task_that_ended_has_given_up(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+
+    async def fail() -> None:
+        await asker.cache.engine.alookup(asker.request("q"))
+        await asyncio.sleep(0.05)
+        raise RuntimeError
+
+    leader = asyncio.create_task(fail())
+    await asyncio.sleep(0.01)
+    waiters = [asyncio.create_task(asker.cache.engine.alookup(asker.request("q"))) for _ in range(3)]
+    with pytest.raises(RuntimeError):
+        await leader
+    done, pending = await asyncio.wait(waiters, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+    assert isinstance(done.pop().result(), Miss)
+    await asyncio.wait_for(asyncio.gather(*pending), 5)
+
+
+def test_a_leader_that_says_nothing_is_given_up_when_the_lease_runs_out(store: MemoryStore) -> None:
+    asker = Asker(Cache(store, lease_seconds=0.3))
+    look(asker, "q")  # this thread lives on and looks up nothing else
+    with ThreadPoolExecutor(1) as threads:
+        assert isinstance(threads.submit(look, asker, "q").result(5), Miss)
+
+
+def test_two_batches_that_look_up_in_opposite_order_do_not_wait_for_each_other() -> None:
+    cache = Cache(MemoryStore(), lease_seconds=600)
+    asker, both_lead = Asker(cache), threading.Barrier(2)
+
+    def batch(questions: str) -> Hit | Miss:
+        first = cache.engine.lookup(asker.request(questions[0]), "batch")
+        both_lead.wait()
+        cache.engine.lookup(asker.request(questions[1]), "batch")
+        for question in questions:
+            cache.engine.update(asker.request(question), lambda question=question: pack(question))
+        return first
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(isinstance(first, Miss) for first in pool.map(batch, ["ab", "ba"]))
+    assert isinstance(cache.engine.lookup(asker.request("a")), Hit)
+
+
+def test_a_question_twice_in_a_batch_leaves_nobody_waiting() -> None:
+    cache = Cache(MemoryStore(), lease_seconds=600)
+    asker, one_leads = Asker(cache), threading.Event()
+    request = asker.request("a")
+
+    def batch() -> None:
+        cache.engine.lookup(request, "batch")
+        one_leads.set()
+        time.sleep(0.05)
+        cache.engine.lookup(request, "batch")
+        cache.engine.update(request, lambda: pack("a"))
+
+    def other() -> Hit | Miss:
+        one_leads.wait()
+        return cache.engine.lookup(request)
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(batch)
+        assert isinstance(pool.submit(other).result(), Hit)
+
+
+def test_a_thread_that_left_the_call_it_leads_is_gone() -> None:
+    cache = Cache(MemoryStore(), lease_seconds=600)
+    request = Asker(cache).request("a")
+
+    def fails() -> None:
+        assert isinstance(cache.engine.lookup(request, call=sys._getframe()), Miss)
+
+    with ThreadPoolExecutor(1) as pool:  # whose thread lives on
+        pool.submit(fails).result()
+        assert isinstance(cache.engine.lookup(request), Miss)

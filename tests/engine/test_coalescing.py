@@ -1,0 +1,92 @@
+"""Identical requests at the same time make one call of the model."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from askonce import Cache
+from askonce.stores.memory import MemoryStore
+from tests.support.application import Asker
+
+
+async def test_a_thousand_tasks_that_ask_the_same_make_one_call(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    asker.delay = 0.05
+    answers = await asyncio.gather(*(asker.aask("why?") for _ in range(1000)))
+    assert asker.calls == 1
+    assert sorted(set(answers)) == ["coalesced: why?!", "why?!"]
+
+
+def test_fifty_threads_that_ask_the_same_make_one_call(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    asker.delay = 0.2
+    with ThreadPoolExecutor(50) as threads:
+        answers = list(threads.map(asker.ask, ["why?"] * 50))
+    assert asker.calls == 1
+    assert answers.count("why?!") == 1
+
+
+def test_threads_and_event_loops_wait_for_one_another(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    asker.delay = 0.2
+
+    async def many() -> list[str]:
+        return await asyncio.gather(*(asker.aask("why?") for _ in range(10)))
+
+    with ThreadPoolExecutor(6) as threads:
+        futures = [threads.submit(asyncio.run, many()) for _ in range(3)]
+        futures += [threads.submit(asker.ask, "why?") for _ in range(3)]
+        for future in futures:
+            future.result()
+    assert asker.calls == 1
+
+
+async def test_when_the_leader_fails_one_waiter_takes_over_at_once(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    asker.delay = 0.05
+    asker.fails = lambda call: call == 1
+    answers = await asyncio.gather(*(asker.aask("why?") for _ in range(100)), return_exceptions=True)
+    assert asker.calls == 2
+    assert sum(isinstance(answer, RuntimeError) for answer in answers) == 1
+
+
+async def test_when_the_model_is_down_nobody_waits_long_for_others(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    asker.delay = 0.1
+    asker.fails = lambda call: True
+    started = time.monotonic()
+    answers = await asyncio.gather(*(asker.aask("why?") for _ in range(100)), return_exceptions=True)
+    assert all(isinstance(answer, RuntimeError) for answer in answers)
+    assert time.monotonic() - started < 5  # one after the other it would be ten
+
+
+async def test_a_cancelled_leader_lets_another_take_over(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    asker.delay = 0.2
+    leader = asyncio.create_task(asker.aask("why?"))
+    await asyncio.sleep(0.02)
+    waiter = asyncio.create_task(asker.aask("why?"))
+    await asyncio.sleep(0.02)
+    leader.cancel()
+    assert await asyncio.wait_for(waiter, 5) == "why?!"
+
+
+async def test_a_cancelled_waiter_disturbs_nobody(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    asker.delay = 0.1
+    leader = asyncio.create_task(asker.aask("why?"))
+    await asyncio.sleep(0.02)
+    waiters = [asyncio.create_task(asker.aask("why?")) for _ in range(2)]
+    await asyncio.sleep(0.02)
+    waiters[0].cancel()
+    assert await leader == "why?!"
+    assert await waiters[1] == "coalesced: why?!"
+
+
+async def test_a_synchronous_call_inside_a_loop_does_not_wait_for_a_task_of_that_loop(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    asker.delay = 0.05
+    leader = asyncio.create_task(asker.aask("why?"))
+    await asyncio.sleep(0.01)
+    assert asker.ask("why?") == "why?!"
+    await leader

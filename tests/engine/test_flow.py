@@ -1,0 +1,90 @@
+"""The way of a request through the core, over a store in memory and over stores that fail."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from askonce import Cache
+from askonce.entries.entry import Answer, Hit, Miss
+from askonce.stores.memory import MemoryStore
+from askonce.testing import FakeClock
+from tests.support.application import Asker, Both, look, tell
+
+
+def test_a_question_is_asked_once(both: Callable[..., Both]) -> None:
+    app = both()
+    assert [app.ask(), app.ask(), app.ask("when?")] == ["why?!", "exact: why?!", "when?!"]
+    assert app.asker.calls == 2
+
+
+def test_what_is_saved_is_counted(both: Callable[..., Both], clock: FakeClock) -> None:
+    app = both()
+    app.asker.delay = 0.02
+    for question in ("why?", "why?", "why?", "when?"):
+        app.ask(question)
+    stats = app.asker.cache.stats()
+    assert (stats.hits, stats.misses, stats.stored, stats.errors) == (2, 2, 2, 0)
+    assert (stats.entries, stats.hit_rate, stats.saved_tokens) == (2, 0.5, 30)
+    assert stats.saved_seconds >= 0.04
+    assert stats.saved_usd == pytest.approx(2 * (10 * 2.5e-6 + 5 * 10e-6))
+    assert stats.size_bytes and stats.store == "up"
+
+
+def test_errors_are_not_kept(both: Callable[..., Both]) -> None:
+    app = both()
+    app.asker.fails = lambda call: call == 1
+    with pytest.raises(RuntimeError, match="call 1"):
+        app.ask()
+    assert app.ask() == "why?!"
+
+
+@pytest.mark.parametrize(("question", "option"), [("", "cache_empty"), ("…", "cache_truncated")])
+def test_empty_and_truncated_answers_are_kept_only_if_asked(
+    both: Callable[..., Both], question: str, option: str
+) -> None:
+    def model(_: str) -> str:
+        return question
+
+    for options, expected in (({}, False), ({option: True}, True)):
+        app = both(namespace=str(options), **options)
+        app.asker.model = model  # type: ignore[method-assign]
+
+        async def amodel(_: str) -> str:
+            return question
+
+        app.asker.amodel = amodel  # type: ignore[method-assign]
+        app.ask("q")
+        assert app.ask("q").startswith("exact") is expected
+        assert app.asker.cache.stats().not_stored == (0 if expected else 2)
+
+
+def test_an_answer_that_cannot_be_packed_reaches_the_caller_all_the_same(store: MemoryStore) -> None:
+    cache = Cache(store)
+    asker = Asker(cache)
+
+    def broken(_: str) -> Answer:
+        raise TypeError("cannot be packed")
+
+    assert cache.engine.answer(asker.request("q"), lambda: "a", broken) == "a"
+    assert cache.engine.answer(asker.request("q"), lambda: "a", lambda _: None) == "a"
+    assert cache.stats().not_stored == 2
+
+
+def test_a_corrupt_entry_is_a_miss_and_is_made_anew(both: Callable[..., Both], store: MemoryStore) -> None:
+    app = both()
+    app.ask()
+    (record,) = [held.record for held in store._space("default").held.values()]
+    store.put("default", [type(record)(record.key, b"\x01\x00" + record.key[:16] + b"garbage")])
+    assert app.ask() == "why?!"
+    assert app.ask() == "exact: why?!"
+    assert app.asker.cache.stats().corrupt == 1
+
+
+def test_look_up_and_update_make_a_hit_that_knows_what_it_took(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    assert look(asker, "q") == Miss("absent")
+    time.sleep(0.02)
+    tell(asker, "q")
+    hit = look(asker, "q")
+    assert isinstance(hit, Hit) and hit.entry.cost_seconds >= 0.02

@@ -1,0 +1,74 @@
+"""What the options in effect do to a request."""
+
+from collections.abc import Callable
+
+import pytest
+
+from askonce import Cache, cache_options
+from askonce.keys.normal_form import NormalForm, Uncacheable
+from askonce.stores.memory import MemoryStore
+from tests.support.application import Asker, Both
+
+
+def test_bypass_neither_looks_up_nor_keeps(store: MemoryStore) -> None:
+    cache = Cache(store)
+    with cache_options(bypass=True):
+        assert cache.engine.request("answer", lambda: pytest.fail("named although bypassed")) is None
+    assert cache.stats().bypassed == 1
+
+
+def test_a_request_that_cannot_be_named_is_not_cached(store: MemoryStore) -> None:
+    def form() -> NormalForm:
+        raise Uncacheable("no meaning")
+
+    assert Cache(store).request(form) is None
+
+
+def test_refresh_asks_again_and_keeps_the_new_answer(both: Callable[..., Both]) -> None:
+    app = both()
+    app.ask()
+    with cache_options(refresh=True):
+        assert app.ask() == "why?!"
+    assert app.ask() == "exact: why?!"
+    assert app.asker.calls == 2
+
+
+def test_answers_fall_with_their_tag(both: Callable[..., Both]) -> None:
+    app = both()
+    with cache_options(tags=["prices"]), cache_options(tags=["shop", "prices"]):
+        app.ask("how much?")
+    app.ask("why?")
+    assert app.asker.cache.invalidate("prices") == 1
+    assert app.ask("how much?") == "how much?!"
+    assert app.ask("why?") == "exact: why?!"
+
+
+def test_tenants_share_nothing(both: Callable[..., Both]) -> None:
+    app = both(namespace="shop")
+    app.ask()
+    with cache_options(namespace="tenant-7"):
+        assert app.ask() == "why?!"
+        assert app.ask() == "exact: why?!"
+        with cache_options(namespace="inner"):
+            assert app.ask() == "why?!"
+        app.asker.cache.clear()
+        assert app.ask() == "why?!"
+    assert app.ask() == "exact: why?!"
+
+
+def test_namespaces_that_look_alike_are_apart(store: MemoryStore) -> None:
+    def ask(namespace: str, *tenants: str) -> str:
+        asker = Asker(Cache(store, namespace=namespace))
+        if not tenants:
+            return asker.ask("q")
+        with cache_options(namespace=tenants[0]):
+            return asker.ask("q")
+
+    assert [ask("a"), ask("a/b"), ask("a", "b"), ask("a%2Fb")] == ["q!"] * 4
+
+
+def test_wishes_end_with_their_block_also_when_it_fails() -> None:
+    cache = Cache("memory://")
+    with pytest.raises(KeyError), cache_options(bypass=True):
+        raise KeyError
+    assert cache.engine.request("answer", lambda: NormalForm({})) is not None

@@ -1,0 +1,20 @@
+"""Settings are checked when a cache is made."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from askonce import Cache, ConfigError
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"ttl": 0}, {"max_bytes": "many"}, {"max_bytes": 0}, {"max_entries": -1}, {"eviction": "best"},
+     {"namespace": ""}, {"local_ttl": -1}, {"stale_if_error": -1}, {"encryption_keys": [b"x"]},
+     {"ttl": "3600"}, {"ttl": True}, {"namespace": 7}, {"encryption_keys": ["k" * 32]}, {"max_entries": 1.5},
+     {"encryption_keys": b"k" * 32}, {"timeout_seconds": -1}, {"store": ""}, {"store": Path("x.db")}],
+)  # fmt: skip
+def test_a_setting_that_makes_no_sense_is_refused_at_construction(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Cache(**{"store": "memory://", **wrong})

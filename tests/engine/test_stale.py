@@ -1,0 +1,124 @@
+"""How long an answer lives, and when an older one is served all the same."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from askonce import Cache, cache_options
+from askonce.entries.entry import Hit, Miss
+from askonce.stores.memory import MemoryStore
+from askonce.testing import FakeClock
+from tests.support.application import Asker, Both, Streamer, eventually, look, tell
+
+
+def test_an_answer_lives_as_long_as_it_may(both: Callable[..., Both], clock: FakeClock) -> None:
+    app = both(ttl=60)
+    app.ask()
+    clock.advance(59)
+    assert app.ask() == "exact: why?!"
+    clock.advance(1)
+    assert app.ask() == "why?!"
+
+
+def test_who_asks_for_the_last_minutes_answer_is_not_given_an_older_one(
+    both: Callable[..., Both], clock: FakeClock
+) -> None:
+    app = both()
+    app.ask()
+    clock.advance(61)
+    with cache_options(ttl=60):
+        assert app.ask() == "why?!"
+        assert app.ask() == "exact: why?!"
+
+
+def test_a_stale_answer_is_served_while_a_new_one_is_made(store: MemoryStore, clock: FakeClock) -> None:
+    asker = Asker(Cache(store, clock=clock, ttl=60, stale_while_revalidate=30))
+    asker.ask("why?")
+    clock.advance(80)
+    assert asker.ask("why?") == "stale: why?!"
+    eventually(lambda: asker.calls == 2 and asker.cache.stats().stored == 2)
+    assert asker.ask("why?") == "exact: why?!"
+    clock.advance(91)
+    assert asker.ask("why?") == "why?!"
+
+
+async def test_a_stale_answer_is_served_while_a_new_one_is_made_async(store: MemoryStore, clock: FakeClock) -> None:
+    asker = Asker(Cache(store, clock=clock, ttl=60, stale_while_revalidate=30))
+    asker.delay = 0.01
+    await asker.aask("why?")
+    clock.advance(80)
+    assert await asyncio.gather(*(asker.aask("why?") for _ in range(20))) == ["stale: why?!"] * 20
+    await asyncio.sleep(0.1)
+    assert asker.calls == 2
+    assert await asker.aask("why?") == "exact: why?!"
+
+
+def test_a_stale_answer_stands_in_when_the_model_fails(both: Callable[..., Both], clock: FakeClock) -> None:
+    app = both(ttl=60, stale_if_error=3600)
+    app.ask()
+    clock.advance(100)
+    app.asker.fails = lambda call: True
+    assert app.ask() == "stale: why?!"
+    clock.advance(3600)
+    with pytest.raises(RuntimeError):
+        app.ask()
+    stats = app.asker.cache.stats()
+    assert (stats.hits, stats.misses, stats.stale) == (1, 2, 1)
+
+
+def test_of_many_that_find_a_stale_answer_one_makes_it_anew(store: MemoryStore, clock: FakeClock) -> None:
+    asker = Asker(Cache(store, clock=clock, ttl=60, stale_while_revalidate=60))
+    look(asker, "q")
+    tell(asker, "q")
+    clock.advance(70)
+    assert isinstance(look(asker, "q"), Miss)
+    with ThreadPoolExecutor(1) as threads:
+        hit = threads.submit(look, asker, "q").result(5)
+    assert isinstance(hit, Hit) and hit.kind == "stale"
+
+
+def test_a_stale_answer_stands_in_for_a_stream_that_fails_to_begin(store: MemoryStore, clock: FakeClock) -> None:
+    streamer = Streamer(Cache(store, clock=clock, ttl=60, stale_if_error=60))
+    "".join(streamer.chunks("q"))
+    clock.advance(70)
+    streamer.fails = lambda call: True
+    assert "".join(streamer.chunks("q")) == "stale: q!"
+
+
+async def test_a_stale_answer_stands_in_after_nothing_but_none_was_streamed(
+    store: MemoryStore, clock: FakeClock
+) -> None:
+    cache = Cache(store, clock=clock, ttl=60, stale_if_error=60)
+    asker = Asker(cache)
+    asker.ask("q")
+    clock.advance(70)
+
+    def produce() -> Iterator[str | None]:
+        yield None
+        raise RuntimeError("the model fails when its stream is read")
+
+    async def aproduce() -> AsyncIterator[str | None]:
+        yield None
+        raise RuntimeError("the model fails when its stream is read")
+
+    def replay(hit: Hit) -> Iterator[str | None]:
+        return iter([asker.text(hit)])
+
+    assert list(cache.engine.stream(asker.request("q"), produce, lambda: None, replay)) == [None, "stale: q!"]
+    streamed = cache.engine.astream(asker.request("q"), aproduce, lambda: None, replay)
+    assert [chunk async for chunk in streamed] == [None, "stale: q!"]
+
+
+def test_a_stream_that_finds_a_stale_answer_makes_it_anew_or_gives_it_if_the_model_fails(
+    store: MemoryStore, clock: FakeClock
+) -> None:
+    streamer = Streamer(Cache(store, clock=clock, ttl=60, stale_while_revalidate=60, stale_if_error=60))
+    "".join(streamer.chunks("q"))
+    clock.advance(70)
+    streamer.fails = lambda call: call == 2
+    assert "".join(streamer.chunks("q")) == "stale: q!"
+    assert "".join(streamer.chunks("q")) == "q!"
+    stats = streamer.cache.stats()
+    assert (stats.hits, stats.misses, stats.stale) == (1, 2, 1)

@@ -1,0 +1,81 @@
+"""Streams are stored when they are complete, and replayed."""
+
+import asyncio
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from askonce import Cache
+from askonce.stores.memory import MemoryStore
+from tests.support.application import Streamer, gathered
+
+
+def test_a_complete_stream_is_replayed(store: MemoryStore) -> None:
+    streamer = Streamer(Cache(store))
+    assert "".join(streamer.chunks("q")) == "q!"
+    assert "".join(streamer.chunks("q")) == "exact: q!"
+    assert asyncio.run(gathered(streamer.achunks("q"))) == "exact: q!"
+
+
+async def test_a_stream_that_is_abandoned_or_fails_is_not_kept(store: MemoryStore) -> None:
+    streamer = Streamer(Cache(store))
+    half = streamer.chunks("question")
+    next(half)
+    half.close()  # type: ignore[attr-defined]
+    ahalf = streamer.achunks("question")
+    await anext(ahalf)
+    await ahalf.aclose()  # type: ignore[attr-defined]
+    streamer.fails = lambda call: call == 3
+    with pytest.raises(RuntimeError):
+        await gathered(streamer.achunks("question"))
+    assert streamer.cache.stats().stored == 0
+    assert await gathered(streamer.achunks("question")) == "question!"
+
+
+class Locked(MemoryStore):
+    """A store that does one thing at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def release(self, namespace: str, key: bytes, owner: str) -> None:
+        with self.lock:
+            super().release(namespace, key, owner)
+
+
+def test_the_garbage_collector_may_close_a_stream_while_its_thread_holds_a_lock() -> None:
+    store = Locked()
+    with Cache(store) as cache, ThreadPoolExecutor(1) as others:
+        streamer = Streamer(cache)
+        half: Any = [streamer.chunks("question")]
+        next(half[0])
+        half.append(half)
+        del half
+        with store.lock, cache.engine.flow.flights._lock:
+            gc.collect()
+        assert "".join(others.submit(lambda: list(streamer.chunks("question"))).result(30)) == "question!"
+        assert streamer.calls == 2 and not cache.engine.flow.flights._under_way
+
+
+async def test_those_who_wait_for_a_stream_are_given_it_when_it_is_complete(store: MemoryStore) -> None:
+    streamer = Streamer(Cache(store))
+    streamer.delay = 0.05
+    streams = await asyncio.gather(*(gathered(streamer.achunks("q")) for _ in range(10)))
+    assert streamer.calls == 1
+    assert sorted(set(streams)) == ["coalesced: q!", "q!"]
+
+
+def test_nobody_waits_for_a_stream_whose_reader_has_gone_away(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("askonce.concurrency.singleflight._IDLE_SECONDS", 0.2)
+    streamer = Streamer(Cache(store))
+    held = streamer.chunks("question")
+    next(held)
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(streamer.ask, "question").result(5) == "question!"
+    assert "".join(held) == "uestion!"

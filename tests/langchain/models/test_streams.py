@@ -1,0 +1,140 @@
+"""Streams of cached models."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_openai import ChatOpenAI
+from openai import APIConnectionError
+
+from askonce.langchain import AskOnceCache, cached
+from tests.langchain.provider import Provider
+from tests.langchain.samples import Make, Place, look_up
+
+
+def merged(chunks: list[AIMessageChunk]) -> tuple[Any, ...]:
+    whole = chunks[0]
+    for chunk in chunks[1:]:
+        whole += chunk
+    metadata = {name: value for name, value in whole.response_metadata.items() if name != "askonce"}
+    return whole.content, whole.tool_calls, whole.usage_metadata, metadata
+
+
+@pytest.mark.parametrize("tools", [[], [look_up]], ids=["text", "tool call"])
+async def test_a_stream_is_replayed_as_it_was(streamed: ChatOpenAI, provider: Provider, tools: Any) -> None:
+    asked = streamed.bind_tools(tools) if tools else streamed
+    first, second = ([*asked.stream("Paris, or else?")] for _ in range(2))
+    third = [chunk async for chunk in asked.astream("Paris, or else?")]
+    assert provider.count == 1
+    assert merged(first) == merged(second) == merged(third)
+    assert len(second) > 1
+    assert second[-1].chunk_position == "last"
+    assert second[-1].response_metadata["askonce"]["hit"] == "exact"
+    assert len({chunk.id for chunk in second}) == 1
+
+
+@pytest.mark.parametrize("first", ["invoke", "stream"])
+async def test_streams_and_calls_share_their_answers(streamed: ChatOpenAI, provider: Provider, first: str) -> None:
+    if first == "invoke":
+        text = streamed.invoke("hi").content
+    else:
+        text = "".join([chunk.content async for chunk in streamed.astream("hi")])
+    assert (await streamed.ainvoke("hi")).content == text
+    assert "".join(chunk.content for chunk in streamed.stream("hi")) == text
+    assert provider.count == 1
+
+
+def test_the_hook_and_cached_share_their_answers(openai: Make, provider: Provider, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'cache.db'}"
+    hooked = openai(cache=AskOnceCache(url))
+    for make in (lambda model: model, lambda model: model.bind_tools([look_up])):
+        assert make(hooked).invoke("hi").content == make(cached(openai(), url)).invoke("hi").content
+    for both in (hooked, cached(openai(), url)):
+        both.with_structured_output(Place).invoke("hi")
+    assert provider.count == 3
+
+
+async def test_a_stream_that_is_left_or_breaks_is_not_kept(streamed: ChatOpenAI, provider: Provider) -> None:
+    for chunk in streamed.stream("hi there"):
+        if chunk.content:
+            break
+    async for chunk in streamed.astream("hi there"):
+        if chunk.content:
+            break
+    assert "Answer" in streamed.invoke("hi there").content
+    assert provider.count == 3
+    for _ in range(2):
+        with pytest.raises(APIConnectionError):
+            list(streamed.stream("tear off"))
+        list(streamed.stream("break off"))
+    assert provider.count == 7
+
+
+@pytest.mark.filterwarnings("ignore:astream_events version")
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_events_of_a_stream_are_replayed(streamed: ChatOpenAI, provider: Provider, version: Any) -> None:
+    texts = []
+    for _ in range(2):
+        events = [event async for event in streamed.astream_events("hi", version=version)]
+        words = [event["data"]["chunk"].content for event in events if event["event"] == "on_chat_model_stream"]
+        assert len([word for word in words if word]) > 1
+        texts.append("".join(words))
+    assert texts[0] == texts[1]
+    assert provider.count == 1
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+async def test_protocol_events_are_replayed(streamed: ChatOpenAI, provider: Provider) -> None:
+    asked = streamed.bind_tools([look_up])
+    told = [asked.stream_events("Paris?", version="v3").output for _ in range(2)]
+    told.append(await (await asked.astream_events("Paris?", version="v3")).output)
+    assert provider.count == 1
+    assert len({str(message.tool_calls) for message in told}) == 1
+    assert told[0].tool_calls[0]["args"]["city"] == "Paris"
+
+
+async def test_an_agent_that_streams_asks_the_model_once(streamed: ChatOpenAI, provider: Provider) -> None:
+    agent = create_agent(streamed, [look_up])
+    question = {"messages": [HumanMessage("Paris?")]}
+    told = []
+    for _ in range(2):
+        told.append([part async for part in agent.astream(question, stream_mode="messages")])
+    sync = list(agent.stream(question, stream_mode="messages"))
+    updates = list(agent.stream(question, stream_mode="updates"))
+    assert provider.count == 2
+    texts = [
+        "".join(message.content for message, _ in parts if message.type == "AIMessageChunk")
+        for parts in (*told, sync)
+    ]
+    assert len(set(texts)) == 1
+    assert len([message for message, _ in told[1] if message.type == "AIMessageChunk" and message.content]) > 2
+    assert len(updates) == 3
+
+
+def test_other_threads_wait_for_a_stream(streamed: ChatOpenAI, provider: Provider) -> None:
+    provider.delay_seconds = 0.2
+    with ThreadPoolExecutor(10) as pool:
+        texts = list(pool.map(lambda _: "".join(chunk.content for chunk in streamed.stream("hi")), range(10)))
+    assert (provider.count, len(set(texts))) == (1, 1)
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_structured_output_streams(streamed: ChatOpenAI, provider: Provider) -> None:
+    asked = streamed.with_structured_output(Place)
+    places = [list(asked.stream("where?"))[-1], list(asked.stream("where?"))[-1], asked.invoke("where?")]
+    assert places == [Place(city="Paris", number=10)] * 3
+    assert provider.count == 1
+
+
+def test_streams_of_standard_content_blocks_are_replayed(openai: Make, tmp_path: Path, provider: Provider) -> None:
+    asked = cached(openai(output_version="v1"), f"sqlite:///{tmp_path / 'cache.db'}")
+    for bound in (asked, asked.bind_tools([look_up])):
+        first, second = (merged([*bound.stream("Paris?")]) for _ in range(2))
+        assert first == second
+        assert bound.invoke("Paris?").tool_calls == first[1]
+    assert provider.count == 2

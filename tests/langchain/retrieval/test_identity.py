@@ -1,0 +1,120 @@
+"""What changes the results of a retriever changes its key."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_classic.retrievers import (
+    EnsembleRetriever,
+)
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import ConfigurableField
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from askonce import Cache, ConfigError
+from askonce.langchain import CachedEmbeddings, CachedRetriever, watch
+from askonce.stores.memory import MemoryStore
+from tests.langchain.retrieval.library import Fixed, Words, at_night, library
+
+
+def test_what_changes_results_changes_the_key_and_nothing_else_does() -> None:
+    store, corpus = library()
+    other, _ = library(corpus.cache, "plants")
+
+    def is_asked(retriever: BaseRetriever, query: str = "flies at night", **kwargs: Any) -> bool:
+        before = corpus.cache.stats().misses
+        retriever.invoke(query, **kwargs)
+        return corpus.cache.stats().misses > before
+
+    retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
+    assert is_asked(retriever)
+    for same in (
+        CachedRetriever(store.as_retriever(tags=["other"], metadata={"run": 1}), corpus=corpus),
+        CachedRetriever(InMemoryVectorStore(CachedEmbeddings(Words(), corpus.cache)).as_retriever(), corpus=corpus),
+    ):
+        assert not is_asked(same)
+    for differs in (
+        CachedRetriever(store.as_retriever(search_kwargs={"k": 2}), corpus=corpus),
+        CachedRetriever(store.as_retriever(search_kwargs={"k": 2, "filter": at_night}), corpus=corpus),
+        CachedRetriever(store.as_retriever(search_type="mmr"), corpus=corpus),
+        CachedRetriever(other.as_retriever(), corpus.cache, corpus="plants"),
+        CachedRetriever(store.as_retriever(), corpus=corpus, name="mine"),
+        CachedRetriever(store.as_retriever(), corpus=corpus, ignore_case=False),
+    ):
+        assert is_asked(differs)
+        assert not is_asked(differs)
+    assert is_asked(retriever, k=1)
+    assert not is_asked(retriever, k=1)
+    assert retriever.invoke("flies at night", filter=lambda document: False) == []
+    assert retriever.invoke("flies at night", filter=lambda document: True) != []
+    retriever.retriever.search_kwargs["k"] = 3
+    assert is_asked(retriever)
+    strict = CachedRetriever(store.as_retriever(), corpus=corpus, ignore_punctuation=False)
+    assert [is_asked(strict, "owl"), is_asked(strict, "OWL"), is_asked(strict, "owl?")] == [True, False, True]
+
+
+def test_filters_are_told_apart_whatever_their_fields_are_called() -> None:
+    inner = Fixed()
+    retriever = CachedRetriever(Filtered(store={}), Cache(MemoryStore()), name="filtered")
+    for fields in (
+        {"tags": "a"},
+        {"tags": "b"},
+        {"metadata": {"token": "a"}},
+        {"metadata": {"token": "b"}},
+        {"k": 1},
+    ):
+        assert retriever.invoke("x", filter=fields)[0].metadata == fields
+    assert inner.documents == []
+
+
+class Filtered(BaseRetriever):
+    store: Any
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any, filter: Any = None) -> list[Document]:
+        return [Document("x", metadata=filter)]
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: Filtered(store=threading.Lock()), "store: .*name="),
+        (
+            lambda: InMemoryVectorStore(Words()).as_retriever(search_kwargs={"filter": lambda _: True}),
+            "lambda.*name=",
+        ),
+        (lambda: InMemoryVectorStore(Nameless()).as_retriever(), "Nameless does not show which model"),
+        (lambda: InMemoryVectorStore(Words()).as_retriever(), "corpus='…'"),
+        (
+            lambda: EnsembleRetriever(
+                retrievers=[Filtered(store="a").configurable_fields(store=ConfigurableField("s"))], weights=[1]
+            ),
+            "configurable",
+        ),
+        (lambda: Filtered(store=[[number] for number in range(2000)]), "more than 1000 parts"),
+        (lambda: Words(), "takes a retriever"),
+    ],
+)
+def test_what_cannot_be_told_is_said_at_once(make: Callable[[], Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        CachedRetriever(make(), Cache(MemoryStore()))
+
+
+class Nameless(Embeddings):
+    def embed_documents(self, texts: list[str]) -> list[list[float]]: ...
+    def embed_query(self, text: str) -> list[float]: ...
+
+
+def test_wrong_arguments_are_said_at_once() -> None:
+    store, corpus = library()
+    retriever = store.as_retriever()
+    with pytest.raises(ConfigError, match="empty_ttl"):
+        CachedRetriever(retriever, corpus=corpus, empty_ttl=-1)
+    with pytest.raises(ConfigError, match="a corpus has a store"):
+        CachedRetriever(retriever, "sqlite:///x.db", corpus=corpus)
+    with pytest.raises(ConfigError, match="vector store"):
+        watch(retriever, corpus)

@@ -1,0 +1,227 @@
+"""Changes of documents are seen, and only what they concern is looked for anew."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.indexing import InMemoryRecordManager, aindex, index
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from askonce import Cache, Corpus
+from askonce.langchain import CachedRetriever, watch
+from askonce.stores.memory import MemoryStore
+from tests.langchain.retrieval.library import ANIMALS, KINDS, Fixed, Words, animals, found, library, text_of
+
+
+def test_only_what_a_change_concerns_is_made_anew(words: list[str]) -> None:
+    store, corpus = library()
+    retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
+
+    def asked(*queries: str) -> list[str]:
+        words.clear()
+        for query in queries:
+            retriever.invoke(query)
+        return list(words)
+
+    both = ("barks", "works")
+    assert asked(*both, *both) == ["barks", "works"]
+    store.delete(["dog"])
+    assert asked(*both) == ["barks"]
+    store.add_documents(animals(cow="the cow barks"))
+    assert asked(*both) == ["barks", "works"]
+    assert found(retriever.invoke("barks")) == ["cow"]
+    store.add_texts(["barks"], ids=["ant"])
+    assert asked(*both) == ["barks", "works"]
+    assert found(retriever.invoke("barks")) == ["ant"]
+    corpus.changed(["ant"])
+    assert asked(*both) == ["barks"] + (["works"] if found(retriever.invoke("works")) == ["ant"] else [])
+    store.delete()
+    assert asked(*both) == ["barks", "works"]
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("a cached one", "multi-vector")])
+async def test_no_retriever_serves_what_is_outdated(kind: str) -> None:
+    store, corpus = library()
+    inner = KINDS[kind](store)
+    retriever = CachedRetriever(inner, corpus=corpus)
+    queries = ["flies at night", "barks at the cat", "all day"]
+    for step, name in enumerate(["bat", "dog", "owl", "cat"]):
+        await retriever.abatch(queries)
+        if step % 2:
+            store.delete([name])
+        else:
+            await store.adelete([name])
+        assert retriever.batch(queries) == inner.batch(queries)
+        await store.aadd_documents(animals(**{f"{name}{step}": ANIMALS[name] + " at night"}))
+        assert await retriever.abatch(queries) == inner.batch(queries)
+
+
+def test_a_document_that_was_weighed_and_not_returned_counts_where_it_matters() -> None:
+    store, corpus = library()
+    mmr = store.as_retriever(search_type="mmr", search_kwargs={"k": 2, "fetch_k": 3, "lambda_mult": 0.1})
+    retriever = CachedRetriever(mmr, corpus=corpus)
+    before = found(retriever.invoke("flies at night"))
+    for name in [name for name in ANIMALS if name not in before]:
+        store.delete([name])
+        assert retriever.invoke("flies at night") == mmr.invoke("flies at night")
+
+
+@pytest.mark.parametrize(("nearest", "calls"), [(None, 2), (True, 1)])
+def test_of_a_retriever_of_ones_own_it_can_be_said_that_it_finds_the_nearest(
+    nearest: bool | None, calls: int
+) -> None:
+    inner = Fixed(documents=animals())
+    corpus = Corpus(Cache(MemoryStore()))
+    retriever = CachedRetriever(inner, corpus=corpus, name="fixed", nearest=nearest)
+    retriever.invoke("a")
+    corpus.changed(["none of them"])
+    retriever.invoke("a")
+    assert inner._asked == calls
+    corpus.changed(["dog"])
+    retriever.invoke("a")
+    assert inner._asked == calls + 1
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_the_indexing_api_tells_of_what_it_writes_and_deletes(asynchronous: bool) -> None:
+    corpus = Corpus(Cache(MemoryStore()), name="animals")
+    store = watch(InMemoryVectorStore(Words()), corpus)
+    retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
+    records = InMemoryRecordManager("animals")
+    records.create_schema()
+
+    async def write(cleanup: str, **texts: str) -> dict[str, int]:
+        await asyncio.sleep(0.001)  # the record keeper tells runs apart by their time
+        documents = [Document(text, metadata={"source": name}) for name, text in texts.items()]
+        options: Any = {"cleanup": cleanup, "source_id_key": "source", "key_encoder": "sha256"}
+        if asynchronous:
+            return dict(await aindex(documents, records, store, **options))  # type: ignore[call-overload]
+        return dict(index(documents, records, store, **options))
+
+    def asks(query: str) -> tuple[str, ...]:
+        documents = retriever.invoke(query)
+        assert documents == retriever.retriever.invoke(query)
+        return tuple(one.page_content for one in documents)
+
+    assert asks("cat") == ()
+    assert (await write("incremental", cat="the cat sleeps", dog="the dog barks"))["num_added"] == 2
+    assert asks("cat") == ("the cat sleeps",)
+    assert (await write("incremental", cat="the cat barks"))["num_deleted"] == 1
+    assert asks("cat") == ("the cat barks",)
+    position = corpus.cache.engine.position(corpus.log)
+    assert (await write("incremental", cat="the cat barks"))["num_skipped"] == 1
+    assert corpus.cache.engine.position(corpus.log) == position
+    assert (await write("full", dog="the dog barks"))["num_deleted"] == 1
+    assert asks("cat") == ("the dog barks",)
+
+
+def test_a_watched_store_is_the_store_and_each_write_is_told_once() -> None:
+    corpus = Corpus(Cache(MemoryStore()))
+    plain = InMemoryVectorStore(Words())
+    store = watch(plain, corpus)
+    assert isinstance(store, InMemoryVectorStore)
+    assert store.__class__ is InMemoryVectorStore
+    assert watch(store, corpus) is store
+    before = corpus.cache.engine.position(corpus.log) or 0
+    store.add_texts(["the cat"])
+    assert corpus.cache.engine.position(corpus.log) == before + 1
+    assert found(plain.similarity_search("cat")) == found(store.similarity_search("cat")) != []
+    with pytest.raises(ValueError, match="same length"):
+        store.add_documents(animals(), ids=["one"])
+    assert corpus.cache.engine.position(corpus.log) == before + 3  # some of them may be there
+    store.delete(["one", "two"])
+    assert corpus.cache.engine.position(corpus.log) == before + 4
+    store.add_documents([Document("x", id=str(number)) for number in range(2500)])
+    assert corpus.cache.engine.position(corpus.log) == before + 8
+
+
+class Shop(InMemoryVectorStore):
+    """A store with methods of its own, and some that only the asynchronous side has."""
+
+    def update_document(self, document_id: str, document: Document) -> None:
+        super().add_documents([document], ids=[document_id])
+
+    async def aupsert(self, items: list[Document]) -> None:
+        await self.aadd_documents(items)
+
+    def drop(self) -> None:
+        self.store.clear()
+
+
+async def test_all_that_changes_documents_is_told_of() -> None:
+    corpus = Corpus(Cache(MemoryStore()), name="animals")
+    store = watch(Shop(Words()), corpus)
+    await store.aadd_texts(["the dog barks"], ids=["dog"])
+    retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
+
+    def text() -> str:
+        assert retriever.invoke("barks") == store.as_retriever(search_kwargs={"k": 1}).invoke("barks")
+        return text_of(retriever.invoke("barks"))
+
+    assert text() == "the dog barks"
+    store.update_document("dog", Document("the dog sleeps"))
+    assert text() == "the dog sleeps"
+    await store.aupsert([Document("barks")])
+    assert text() == "barks"
+    await store.adelete(["dog"])
+    store.drop()
+    assert text() == ""
+
+
+class Gated(InMemoryVectorStore):
+    """A search can be stopped after it has looked, a write before it is done."""
+
+    looked: threading.Event | None = None
+    go_on: threading.Event
+
+    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        documents = super().similarity_search(query, k, **kwargs)
+        if self.looked is not None:
+            self.looked.set()
+            self.go_on.wait(10)
+        return documents
+
+
+def test_a_search_that_was_under_way_during_a_write_is_not_served() -> None:
+    corpus = Corpus(Cache(MemoryStore()), name="animals")
+    store = watch(Gated(Words()), corpus)
+    store.add_documents(animals(dog="the dog barks"))
+    retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
+    store.looked, store.go_on = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(retriever.invoke, "barks")
+        store.looked.wait(10)
+        store.looked = None
+        store.add_documents(animals(cow="barks barks barks"))
+        late = threads.submit(retriever.invoke, "barks")  # waits for the slow one, which is outdated
+        store.go_on.set()
+        assert found(slow.result()) == ["dog"]
+        assert found(late.result()) == ["cow"]
+    assert found(retriever.invoke("barks")) == ["cow"]
+
+
+def write_a_dog(url: str) -> None:
+    corpus = Corpus(url, name="animals")
+    watch(InMemoryVectorStore(Words()), corpus).add_documents(animals(dog="the dog barks"))
+
+
+def test_what_another_process_wrote_is_seen_at_the_next_retrieval(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'cache.db'}"
+    store, corpus = library(url)
+    retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
+    retriever.invoke("barks")
+    store.store["dog"]["text"] = "changed"  # as it would be in a store that processes share
+    assert "changed" not in str(retriever.invoke("barks"))
+    process = multiprocessing.get_context("spawn").Process(target=write_a_dog, args=(url,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert "changed" in str(retriever.invoke("barks"))

@@ -1,0 +1,157 @@
+"""Retrievals are kept until the documents change, and answers know what they were made from."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llama_index.core import (
+    Document,
+    VectorStoreIndex,
+)
+from llama_index.core.retrievers import (
+    BaseRetriever,
+)
+from llama_index.core.schema import ImageNode, IndexNode, Node, NodeWithScore, TextNode
+
+from askonce import Cache, Corpus
+from askonce.llama_index import CachedRetriever
+from askonce.stores.base import Record
+from askonce.testing import FakeClock
+from tests.llama_index.conftest import LLAMA_INDEX_WARNINGS, Events
+from tests.llama_index.retrieval.colours import (
+    KINDS,
+    Given,
+    asked_anew,
+    auto_merging,
+    fusion,
+    router,
+    summary,
+    vector,
+)
+
+pytestmark = [
+    *LLAMA_INDEX_WARNINGS,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.mark.parametrize("make", KINDS)
+async def test_what_comes_back_equals_what_the_retriever_gave(
+    make: Callable[[VectorStoreIndex], BaseRetriever], index: VectorStoreIndex, corpus: Corpus
+) -> None:
+    inner = make(index)
+    retriever = CachedRetriever(inner, corpus=corpus, name="router" if make is router else None)
+    plain = inner.retrieve("Something red?")
+    assert plain
+    fresh, hit, ahit = (
+        retriever.retrieve("Something red?"),
+        retriever.retrieve("something red"),
+        await retriever.aretrieve("something RED!"),
+    )
+    assert plain == fresh == hit == ahit
+    assert [found.node.hash for found in hit] == [found.node.hash for found in plain]
+    assert [type(found.node) for found in hit] == [type(found.node) for found in plain]
+    assert corpus.cache.stats().hits == 2
+
+
+@pytest.mark.parametrize("make", [vector, fusion, auto_merging, summary])
+async def test_asynchronous_retrieval_is_the_same(
+    make: Callable[[VectorStoreIndex], BaseRetriever], index: VectorStoreIndex, corpus: Corpus
+) -> None:
+    inner = make(index)
+    retriever = CachedRetriever(inner, corpus=corpus)
+    results = await asyncio.gather(*(retriever.aretrieve("Something red?") for _ in range(5)))
+    assert all(result == inner.retrieve("Something red?") for result in results)
+    assert corpus.cache.stats().hits >= 4
+
+
+def test_nodes_of_all_of_llama_indexs_classes_come_back(corpus: Corpus) -> None:
+    nodes: list[Any] = [
+        TextNode(id_="t", text="x", embedding=[0.1, 0.2], start_char_idx=3, excluded_llm_metadata_keys=["a"]),
+        Node(id_="n", metadata={"a": {"b": [1, None, 2.5]}}),
+        ImageNode(id_="i", text="x", image="aGk=", image_mimetype="image/png"),
+        IndexNode(id_="p", text="x", index_id="elsewhere"),
+        Document(id_="d", text="x"),
+    ]
+    given = [
+        NodeWithScore(node=node, score=score) for node, score in zip(nodes, (0.5, None, 1, 0.0, -1), strict=True)
+    ]
+    retriever = CachedRetriever(Given(given), corpus=corpus, name="given")
+    assert retriever.retrieve("x") == retriever.retrieve("x") == given
+    assert corpus.cache.stats().hits == 1
+
+
+class OwnNode(TextNode):
+    """A node of the application's own class."""
+
+
+@pytest.mark.parametrize(
+    "node",
+    [OwnNode(text="x"), TextNode(text="x", metadata={"when": (1, 2)}), TextNode(text="x", metadata={"o": {1: 2}})],
+)
+def test_what_would_not_come_back_is_passed_through_with_one_warning(
+    node: TextNode, corpus: Corpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    inner = Given([NodeWithScore(node=node)])
+    retriever = CachedRetriever(inner, corpus=corpus, name="given")
+    assert [retriever.retrieve("x")[0].node is node for _ in range(3)] == [True] * 3
+    assert inner.asked == 3
+    assert len([record for record in caplog.records if "is not cached" in record.message]) == 1
+
+
+def test_hits_are_new_objects(index: VectorStoreIndex, corpus: Corpus) -> None:
+    retriever = CachedRetriever(index.as_retriever(), corpus=corpus)
+    retriever.retrieve("red")
+    first = retriever.retrieve("red")
+    first[0].score = 99.0
+    first[0].node.metadata["n"] = "changed"
+    assert retriever.retrieve("red") == index.as_retriever().retrieve("red")
+
+
+def test_observers_see_a_hit_as_a_retrieval(index: VectorStoreIndex, corpus: Corpus, events: Events) -> None:
+    retriever = CachedRetriever(index.as_retriever(), corpus=corpus)
+    retriever.retrieve("red")
+    events.seen.clear()
+    retriever.retrieve("red")
+    assert events.names() == ["RetrievalStartEvent", "RetrievalEndEvent"]
+
+
+def test_nothing_found_is_believed_for_a_short_time(clock: FakeClock) -> None:
+    corpus = Corpus(Cache("memory://", clock=clock))
+    retriever = CachedRetriever(Given([]), corpus=corpus, name="given", empty_ttl=60)
+    assert asked_anew(retriever, "x")
+    assert not asked_anew(retriever, "x")
+    clock.advance(61)
+    assert asked_anew(retriever, "x")
+    never = CachedRetriever(Given([]), corpus=corpus, name="never", empty_ttl=0)
+    assert asked_anew(never, "x")
+    assert asked_anew(never, "x")
+
+
+def test_a_retriever_that_fails_is_asked_again(corpus: Corpus) -> None:
+    inner = Given(OSError("index is down"))
+    retriever = CachedRetriever(inner, corpus=corpus, name="given")
+    for _ in range(2):
+        with pytest.raises(OSError, match="down"):
+            retriever.retrieve("x")
+    assert inner.asked == 2
+
+
+async def test_a_store_that_is_down_or_corrupt_leaves_plain_retrieval(
+    index: VectorStoreIndex, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    inner = index.as_retriever()
+    retriever = CachedRetriever(inner, url, corpus="colours")
+    plain = inner.retrieve("red")
+    retriever.retrieve("red")
+    store = retriever.cache.store
+    for one, _ in list(store.scan(retriever.cache._own_namespace)):
+        store.put(retriever.cache._own_namespace, [Record(key=one, value=b"garbage")])
+    assert retriever.retrieve("red") == plain
+    store.close()
+    with caplog.at_level(logging.CRITICAL):
+        assert retriever.retrieve("red") == await retriever.aretrieve("red") == plain

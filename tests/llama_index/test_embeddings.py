@@ -1,0 +1,154 @@
+"""Cached embedding models, and the key-value store."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from llama_index.core import Document, VectorStoreIndex
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.llms.mock import MockLLM
+from llama_index.core.rate_limiter import BaseRateLimiter
+from llama_index.embeddings.openai import OpenAIEmbedding
+
+from askonce import Cache, ConfigError, cache_options
+from askonce.llama_index import CachedEmbedding, cached
+from tests.llama_index.conftest import Events
+from tests.llama_index.openai_server import OpenAIServer
+from tests.support.stores import StoreDown
+
+
+class Limiter(BaseRateLimiter):
+    """Counts how often it was asked."""
+
+    asked: int = 0
+
+    def acquire(self) -> None:
+        self.asked += 1
+
+    async def async_acquire(self) -> None:
+        self.asked += 1
+
+
+def test_it_is_what_the_model_is(embedding: OpenAIEmbedding, cache: Cache) -> None:
+    model = CachedEmbedding(embedding, cache)
+    assert isinstance(model, OpenAIEmbedding) and type(model).__name__ == "OpenAIEmbedding"
+    assert model.to_dict() == embedding.to_dict()
+    assert CachedEmbedding(model) is model
+    assert not isinstance(pickle.loads(pickle.dumps(CachedEmbedding(Counting(), "memory://"))), str)
+    with pytest.raises(ConfigError, match="str"):
+        CachedEmbedding("text-embedding-3-small", cache)  # type: ignore[type-var]
+
+
+async def test_only_misses_go_to_the_model_each_once_in_one_call(
+    embedding: OpenAIEmbedding, server: OpenAIServer, cache: Cache, events: Events
+) -> None:
+    model = CachedEmbedding(embedding, cache)
+    first = model.get_text_embedding_batch(["a", "bb", "a"])
+    assert first == embedding.get_text_embedding_batch(["a", "bb", "a"])
+    assert server.requests[0]["input"] == ["a", "bb"]
+    server.requests.clear()
+    assert await model.aget_text_embedding_batch(["bb", "ccc", "a", "ccc"]) == [
+        [2.0, 0.5, -0.25], [3.0, 0.5, -0.25], [1.0, 0.5, -0.25], [3.0, 0.5, -0.25],
+    ]  # fmt: skip
+    assert [request["input"] for request in server.requests] == [["ccc"]]
+    assert model.get_text_embedding("ccc") == await model.aget_text_embedding("ccc") == [3.0, 0.5, -0.25]
+    assert model.get_text_embedding_batch([]) == [] and server.calls == 1
+    assert set(events.names()) == {"EmbeddingStartEvent", "EmbeddingEndEvent"}
+
+
+def test_the_vectors_of_a_batch_are_lists_of_their_own(cache: Cache) -> None:
+    model = CachedEmbedding(Counting(), cache)
+    for _ in range(2):
+        one, other = model.get_text_embedding_batch(["a", "a"])
+        one[0] = 99.0
+        assert other[0] != 99.0
+
+
+async def test_queries_and_texts_and_models_are_kept_apart(
+    embedding: OpenAIEmbedding, server: OpenAIServer, cache: Cache
+) -> None:
+    larger = embedding.model_copy(update={"dimensions": 7})
+    rotated = embedding.model_copy(update={"api_key": "another", "embed_batch_size": 7, "timeout": 1})
+    model, other, same = (CachedEmbedding(one, cache) for one in (embedding, larger, rotated))
+    for _ in range(2):
+        model.get_query_embedding("hi")
+        await same.aget_query_embedding("hi")
+        same.get_text_embedding("hi")
+        other.get_text_embedding("hi")
+    assert server.calls == 3
+
+
+class Counting(BaseEmbedding):
+    """Counts its calls; every vector is new. Has only the methods that it must have."""
+
+    fails: bool = False
+    gives: Any = None
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        if self.fails and text == "bad":
+            raise RuntimeError("out of order")
+        if self.gives is not None:
+            return self.gives  # type: ignore[no-any-return]
+        return [0.1, len(text) / 3]
+
+
+def test_vectors_come_back_as_32_bit_floats(cache: Cache) -> None:
+    model = CachedEmbedding(Counting(), cache)
+    fresh, hit = model.get_text_embedding("hi"), model.get_text_embedding("hi")
+    assert hit == pytest.approx(fresh, rel=1e-6) and hit != fresh
+    (entry,) = cache.entries()
+    assert len(entry.payload) == 8
+
+
+@pytest.mark.parametrize("vector", [[float("nan")], [1e300]], ids=str)
+def test_what_32_bit_floats_cannot_hold_is_not_kept(vector: Any, cache: Cache) -> None:
+    model = CachedEmbedding(Counting(gives=vector), cache)
+    assert repr(model.get_text_embedding("hi")) == repr(vector)
+    model.get_text_embedding_batch(["hi", "ho"])
+    assert cache.stats().stored == 0
+
+
+async def test_of_a_batch_that_fails_nothing_is_kept(cache: Cache) -> None:
+    model = CachedEmbedding(Counting(fails=True), cache)
+    with pytest.raises(RuntimeError, match="out of order"):
+        model.get_text_embedding_batch(["good", "bad"])
+    with pytest.raises(RuntimeError, match="out of order"):
+        await model.aget_text_embedding_batch(["good", "bad"])
+    assert cache.stats().stored == 0
+
+
+async def test_the_rate_limiter_is_asked_only_before_the_model(cache: Cache) -> None:
+    limiter = Limiter()
+    model = CachedEmbedding(Counting(rate_limiter=limiter), cache)
+    for _ in range(2):
+        model.get_text_embedding_batch(["a", "b"])
+        await model.aget_text_embedding_batch(["a", "b"])
+        await model.aget_query_embedding("a")
+        model.get_query_embedding("a")
+    assert limiter.asked == 2
+
+
+async def test_vectors_come_when_the_store_is_down_or_left_out(embedding: OpenAIEmbedding, cache: Cache) -> None:
+    model = CachedEmbedding(embedding, Cache(StoreDown()))
+    assert await model.aget_query_embedding("hi") == model.get_text_embedding("hi") == [2.0, 0.5, -0.25]
+    with cache_options(bypass=True):
+        assert CachedEmbedding(embedding, cache).get_text_embedding_batch(["hi"]) == [[2.0, 0.5, -0.25]]
+    assert cache.stats().stored == 0
+
+
+def test_an_index_built_twice_is_embedded_once(
+    embedding: OpenAIEmbedding, server: OpenAIServer, cache: Cache
+) -> None:
+    for _ in range(2):
+        documents = [Document(text="one"), Document(text="three")]
+        index = VectorStoreIndex.from_documents(documents, embed_model=CachedEmbedding(embedding, cache))
+        index.as_query_engine(llm=cached(MockLLM(), cache)).query("what?")
+    assert server.calls == 2  # a batch of texts, and a query

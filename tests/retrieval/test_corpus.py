@@ -1,0 +1,141 @@
+"""What is kept falls with the documents that it was found in or made from."""
+
+import contextvars
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from askonce import Cache, ConfigError
+from askonce.entries.entry import Answer, Hit, Source
+from askonce.keys.normal_form import NormalForm
+from askonce.provenance.retrieval_context import (
+    current_sources,
+)
+from askonce.retrieval.corpus import Corpus
+from askonce.stores.memory import MemoryStore
+from askonce.testing import FakeClock
+
+
+class Library:
+    """Finds documents, and answers from them, through one cache."""
+
+    def __init__(self, store: MemoryStore, name: str = "default") -> None:
+        self.cache = Cache(store)
+        self.corpus = Corpus(self.cache, name=name)
+        self.documents = {"1": "red", "2": "blue"}
+
+    def find(self, question: str) -> tuple[str, ...]:
+        position = -1
+
+        def look() -> tuple[str, ...]:
+            nonlocal position
+            position = self.cache.engine.position(self.corpus.log) or 0
+            return tuple(sorted(one for one, text in self.documents.items() if text in question))
+
+        def pack(ids: tuple[str, ...]) -> Answer:
+            source = Source(self.corpus.log, position, ids, whole=True)
+            return Answer(",".join(ids).encode(), sources=(source,))
+
+        request = self.cache.engine.request("answer", lambda: NormalForm({"find": question}), from_sources=False)
+        assert request is not None
+        found = self.cache.engine.answer(request, look, pack)
+        if isinstance(found, Hit):
+            self.cache.engine.record_retrieval(found.entry.sources[0])
+            return tuple(filter(None, found.entry.payload.decode().split(",")))
+        self.cache.engine.record_retrieval(Source(self.corpus.log, position, found))
+        return found
+
+    def answer(self, question: str) -> str:
+        request = self.cache.engine.request("answer", lambda: NormalForm({"answer": question}))
+        assert request is not None
+        found = self.cache.engine.answer(request, lambda: "fresh", lambda text: Answer(text.encode()))
+        return "kept" if isinstance(found, Hit) else found
+
+
+def test_retrievals_fall_with_additions_and_answers_with_their_documents() -> None:
+    library = Library(MemoryStore())
+
+    def ask(question: str) -> tuple[tuple[str, ...], str]:
+        return contextvars.Context().run(lambda: (library.find(question), library.answer(question)))
+
+    assert ask("red?") == (("1",), "fresh")
+    assert ask("blue?") == (("2",), "fresh")
+    assert ask("red?") == (("1",), "kept")
+    library.documents["3"] = "red"
+    library.corpus.added()
+    assert ask("red?") == (("1", "3"), "kept")  # a real answer's prompt would hold the new document
+    del library.documents["2"]
+    library.corpus.changed(["2"])
+    assert ask("blue?") == ((), "fresh")
+    assert ask("red?") == (("1", "3"), "kept")
+
+
+def test_a_change_is_seen_by_all_caches_of_the_store_at_once() -> None:
+    store = MemoryStore()
+    one, other = Library(store), Library(store)
+    one.find("red?")
+    one.documents.clear()
+    other.corpus.changed(["1"])
+    assert one.find("red?") == ()
+
+
+def test_a_retrieval_that_was_under_way_when_documents_changed_is_not_served() -> None:
+    library = Library(MemoryStore())
+
+    class Slow(dict):  # type: ignore[type-arg]
+        def items(self):  # type: ignore[no-untyped-def]
+            found = list(super().items())
+            library.corpus.added()  # comes after the look, and before what was found is kept
+            return found
+
+    library.documents = Slow(library.documents)
+    library.find("red?")
+    library.documents = {"9": "red"}
+    assert library.find("red?") == ("9",)
+
+
+def test_corpora_are_apart() -> None:
+    store = MemoryStore()
+    one, other = Library(store), Library(store, "other")
+    one.find("red?")
+    before = one.cache.engine.position(one.corpus.log)
+    other.corpus.added()
+    one.documents.clear()
+    assert one.find("red?") == ("1",)
+    assert one.cache.engine.position(one.corpus.log) == before
+
+
+@given(st.integers(1, 4), st.integers(0, 8))
+def test_a_log_that_was_lost_never_makes_valid_what_was_kept_before(before: int, since: int) -> None:
+    clock = FakeClock()
+    store = MemoryStore(clock=clock)
+    library = Library(store)
+    for _ in range(before):
+        library.corpus.changed(["0"])
+    assert library.find("red?") == ("1",)
+    library.documents.clear()
+    library.corpus.changed(["1"])
+    del store._spaces[library.corpus.log]
+    clock.advance(1)
+    for _ in range(since):  # up to where it was before, and beyond
+        library.corpus.changed(["0"])
+    for one in (library, Library(store)):  # who has seen the log that was lost, and who has not
+        one.documents.clear()
+        assert one.find("red?") == ()
+
+
+def test_a_text_is_not_taken_for_a_list_of_ids() -> None:
+    with pytest.raises(ConfigError, match="ids="):
+        Library(MemoryStore()).corpus.changed("42")
+
+
+def test_naming_what_is_made_from_no_documents_is_no_answer() -> None:
+    library = Library(MemoryStore())
+
+    def run() -> list[str]:
+        library.find("red?")
+        library.find("blue?")
+        return [one for source in current_sources(library.cache.engine._store_name) for one in source.ids]
+
+    assert contextvars.Context().run(run) == ["1", "2"]

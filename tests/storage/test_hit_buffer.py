@@ -1,0 +1,46 @@
+"""Hits are counted in the store, and nobody waits for it."""
+
+import threading
+from typing import Any
+
+from askonce import Cache
+from askonce.stores.memory import MemoryStore
+from tests.support.application import Asker, eventually
+
+
+def test_no_hit_is_lost_on_close(store: MemoryStore) -> None:
+    with Cache(store) as cache:
+        asker = Asker(cache)
+        for _ in range(6):
+            asker.ask("why?")
+    (held,) = store._space("default").held.values()
+    assert held.hits == 6
+
+
+def test_a_hit_does_not_wait_for_the_write_of_its_count(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    asker.ask("why?")
+    writing, goes_on = threading.Event(), threading.Event()
+    touch = store.touch
+
+    def stuck(*args: Any) -> None:
+        writing.set()
+        assert goes_on.wait(10)
+        touch(*args)
+
+    store.touch = stuck  # type: ignore[method-assign]
+    asker.ask("why?")
+    assert writing.wait(10)
+    assert [asker.ask("why?") for _ in range(1000)] == ["exact: why?!"] * 1000  # while the write goes on
+    goes_on.set()
+    asker.cache.close()
+    (held,) = store._space("default").held.values()
+    assert held.hits == 1002
+
+
+def test_hits_reach_the_store_by_themselves(store: MemoryStore) -> None:
+    asker = Asker(Cache(store))
+    for _ in range(3):
+        asker.ask("why?")
+    (held,) = store._space("default").held.values()
+    eventually(lambda: held.hits == 3)

@@ -1,0 +1,20 @@
+"""The local cache spares the store."""
+
+from askonce import Cache
+from askonce.testing import FakeClock
+from tests.support.application import Asker
+from tests.support.stores import Failing
+
+
+def test_the_near_tier_spares_the_store_for_a_while(clock: FakeClock) -> None:
+    store = Failing(clock=clock)
+    asker = Asker(Cache(store, clock=clock, local_ttl=5))
+    asker.ask("why?")
+    asked = store.asked
+    assert asker.ask("why?") == "exact: why?!"
+    assert store.asked == asked
+    clock.advance(5)
+    asker.ask("why?")
+    assert store.asked == asked + 1
+    asker.cache.clear()
+    assert asker.ask("why?") == "why?!"

@@ -1,0 +1,36 @@
+"""The URL of a store."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from askonce import ConfigError
+from askonce.stores import open_store
+
+
+@pytest.mark.parametrize("url", ["", "cache.db", "mysql://host/db", "http://host", "redis:/host"])
+def test_a_bad_url_is_refused_and_the_message_names_good_ones(url: str) -> None:
+    from askonce import open_store
+
+    with pytest.raises(ConfigError, match=r"sqlite:///cache\.db"):
+        open_store(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://me:hunter2@host/db?password=hunter2", "redsi://:a/hunter2@host", "x://u:hunter2?#@host/?a=b@c"]
+)
+def test_a_message_about_a_url_never_shows_a_password(url: str) -> None:
+    from askonce import open_store
+
+    with pytest.raises(ConfigError) as error:
+        open_store(url)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice"), [(Path("a.db"), "sqlite:///path"), (7, "sqlite:///path"), ("memory://a", "takes no name")]
+)
+def test_what_is_no_url_of_a_store_is_refused(wrong: Any, advice: str) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        open_store(wrong)
