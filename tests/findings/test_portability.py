@@ -21,13 +21,14 @@ from typing import Any
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
-from askonce import Cache, ConfigError, Semantic, StoreUnavailable, access_log, open_store
+from askonce import Cache, ConfigError, Semantic, StoreUnavailable, open_store
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain import cached
 from askonce.prefix import PrefixTracker
-from askonce.semantic import sharing
+from askonce.semantic.index import sharing
+from askonce.storage import access_log
 from askonce.simulate.log import read_log
 from askonce.stores.memory import MemoryStore
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_serializer
 
+from askonce.entries.entry import place_of
 from askonce.keys.normal_form import (
     NormalForm,
     Uncacheable,
     encode,
     is_credential,
-    key_of,
     model_form,
     plain,
     question,
@@ -126,7 +126,7 @@ def test_what_has_no_stable_meaning_is_refused() -> None:
 
 def test_a_namespace_is_part_of_the_key() -> None:
     form = NormalForm({"x": 1}).digest()
-    assert len({key_of("a", form), key_of("b", form), key_of("a", NormalForm({"x": 2}).digest())}) == 3
+    assert len({place_of("a", form), place_of("b", form), place_of("a", NormalForm({"x": 2}).digest())}) == 3
 
 
 @pytest.mark.parametrize(

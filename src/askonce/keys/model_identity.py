@@ -56,37 +56,18 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
     )
     held: list[object] = [value for part in parts for value in part.values()]
     fields = [
-        (
-            name,
-            type(value),  # 1 is not True
-            value
-            if type(value) in _SCALARS
-            else _contents(value, held)
-            if isinstance(value, _CONTAINERS)
-            else id(value),
-            if type(value) in _SCALARS
-            else _contents(value, held)
-            if isinstance(value, _CONTAINERS)
-            else id(value),
-        )
+        (name, type(value), _shown(value, held) if type(value) not in _SCALARS else value)  # 1 is not True
         for part in parts
         for name, value in part.items()
     ]
     return (type(model), fields), held
 
 
-def _contents(container: Any, held: list[object], depth: int = 1) -> object:
-    """The items of a container, and of those in it, as values and ids; a set's in no order."""
-    if depth > _DEEPEST:
-        return id(container)
-    items = [*container.keys(), *container.values()] if isinstance(container, dict) else list(container)
+def _shown(value: Any, held: list[object], depth: int = 1) -> object:
+    """What is no scalar: the items of a container, and of those in it, and of other objects the id."""
+    if depth > _DEEPEST or not isinstance(value, _CONTAINERS):
+        return id(value)
+    items = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
     held.extend(items)
-    contents = [
-        (
-            type(item),
-            item if type(item) in _SCALARS
-            else _contents(item, held, depth + 1) if isinstance(item, _CONTAINERS) else id(item),
-        )
-        for item in items
-    ]  # fmt: skip
-    return frozenset(contents) if isinstance(container, (set, frozenset)) else contents
+    shown = [(type(item), _shown(item, held, depth + 1) if type(item) not in _SCALARS else item) for item in items]
+    return frozenset(shown) if isinstance(value, (set, frozenset)) else shown
