@@ -17,7 +17,7 @@ from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
-from askonce.langchain.keys.model import parameters_of
+from askonce.langchain.keys.llm_string import parameters_of
 from askonce.langchain.keys.requests import Digests, form_of
 from askonce.langchain.models.answers import mark, pack, unpack
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion

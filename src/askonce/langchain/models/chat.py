@@ -14,6 +14,7 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
+from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
 from askonce.langchain.models.answers import breaks_off, mark, pack, unpack
 from askonce.langchain.models.calls import (
@@ -23,7 +24,6 @@ from askonce.langchain.models.calls import (
     is_asking,
     is_told,
     limit,
-    parameters_of_model,
     streams_several,
     within,
 )

@@ -15,6 +15,7 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.keys.normal_form import NormalForm
+from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_prompt
 from askonce.langchain.models.answers import pack, unpack
 from askonce.langchain.models.calls import (
@@ -22,7 +23,6 @@ from askonce.langchain.models.calls import (
     awithin,
     is_asking,
     is_told,
-    parameters_of_model,
     streams_several,
     within,
 )

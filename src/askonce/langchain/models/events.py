@@ -19,9 +19,10 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
+from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
 from askonce.langchain.models.answers import pack, unpack
-from askonce.langchain.models.calls import alimit, awithin, is_asking, limit, parameters_of_model, within
+from askonce.langchain.models.calls import alimit, awithin, is_asking, limit, within
 
 Messages = list[BaseMessage]
 Stop = list[str] | None
