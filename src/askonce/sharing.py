@@ -7,6 +7,7 @@ import weakref
 from typing import Any
 
 from askonce.cache import Cache
+from askonce.engine.settings import Settings
 from askonce.errors import ConfigError
 from askonce.stores import Store
 
@@ -14,7 +15,7 @@ _shared: weakref.WeakValueDictionary[Any, Cache] = weakref.WeakValueDictionary()
 _sharing = threading.Lock()
 
 
-def shared_cache(store: str | Store | Cache | None, options: dict[str, Any]) -> Cache:
+def shared_cache(store: str | Store | Cache | None, options: Settings) -> Cache:
     """The cache that an adapter is to use.
 
     Args:

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 from langchain_core.caches import BaseCache
@@ -14,6 +14,7 @@ from langchain_core.outputs import Generation
 
 from askonce.cache import Cache
 from askonce.engine.request import Request
+from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
@@ -39,7 +40,7 @@ class AskOnceCache(BaseCache):
 
     Args:
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
-        options: further arguments of `askonce.Cache`.
+        settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
 
     Attributes:
         cache: the `Cache` that is asked.
@@ -48,8 +49,8 @@ class AskOnceCache(BaseCache):
         ConfigError: an argument is wrong, or the store cannot be used.
     """
 
-    def __init__(self, store: str | Store | Cache | None = None, **options: Any) -> None:
-        self.cache = shared_cache(store, options)
+    def __init__(self, store: str | Store | Cache | None = None, **settings: Unpack[Settings]) -> None:
+        self.cache = shared_cache(store, settings)
         if self.cache.is_semantic:
             follow_prompts()
         self._digests = Digests()
