@@ -1,18 +1,18 @@
 """Providers' prompt caches: what they read of each prompt, what they missed, what that cost, and how to improve it.
 
-`PrefixTracker` reports what was read and lost, and why. `optimize_prefix` changes what an SDK's client sends, so that
-more of it is read; ``askonce.langchain`` and ``askonce.llama_index`` have both for their models.
+`PrefixTracker` reports what was read and lost, and why. `optimize_prefix` changes what an SDK's client sends, so
+that more of it is read. ``askonce.langchain`` and ``askonce.llama_index`` have both for their models.
 
 From the ground up:
 
-    requests/   what a provider is sent and what it reports: its rules (``rules``), the blocks of a request (``wire``),
-                tokens (``tokens``), segments with running digests and lengths (``chain``), usage (``usage``)
-    tracking/   what a request should read (``prediction``), what was sent lately (``history``), what was lost and why
-                (``losses``, ``difference``, ``diagnosis``), what that cost (``costs``), sums (``aggregates``)
-    report/     sums -> what was lost, to what, and what to do about it, as text and as HTML
-    tracker     joins them: `PrefixTracker`
-    optimize/   what cache breakpoints would read and write (``statistics``, ``replay``), those of least expected cost
-                (``plan``), written into requests (``breakpoints``): `PrefixOptimizer`; SDKs' clients (``clients``)
+    requests/  what a provider is sent and what it reports: its rules (``rules``), the blocks of a request
+               (``wire``), tokens (``tokens``), segments with running digests (``chain``), usage (``usage``)
+    tracking/  what a request should read (``prediction``), what was sent lately (``history``), what was lost and
+               why (``losses``, ``difference``, ``diagnosis``), what that cost (``costs``), sums (``aggregates``)
+    report/    sums -> what was lost, to what, and what to do about it, as text and as HTML
+    tracker    joins them: `PrefixTracker`
+    optimize/  what cache breakpoints would read and write (``statistics``, ``replay``), the cheapest (``plan``),
+               written into requests (``breakpoints``): `PrefixOptimizer`; SDKs' clients (``clients``)
 """
 
 from askonce.prefix.optimize.clients import optimize_prefix

@@ -1,8 +1,8 @@
 """`optimize_prefix`: a model or a client whose requests are changed for the provider's prompt cache.
 
-An optimized model is a copy whose class is a subclass of the model's own class. It overrides the one method in which
-the packages make the body of a request, whole or streamed, sync or async. It composes with `cached` in either order,
-and changes no cache keys: breakpoints are not part of them.
+An optimized model is a copy whose class is a subclass of the model's own class. It overrides the one method in
+which the packages make the body of a request, whole or streamed, sync or async. It composes with `cached` in either
+order, and changes no cache keys: breakpoints are not part of them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def optimize_prefix(x: T, optimizer: PrefixOptimizer | None = None) -> T:
     if _package(own) is None or not isinstance(x, BaseChatModel):
         if isinstance(x, Runnable):
             raise ConfigError(
-                f"optimize_prefix() takes chat models of langchain-openai or langchain-anthropic, not a {own.__name__};"
-                " for Bedrock, give the model client=optimize_prefix(boto3.client('bedrock-runtime'))"
+                "optimize_prefix() takes chat models of langchain-openai or langchain-anthropic, not a"
+                f" {own.__name__}; for Bedrock, give it client=optimize_prefix(boto3.client('bedrock-runtime'))"
             )
         return clients.optimize_prefix(x, optimizer)
     optimizer = optimizer or PrefixOptimizer()
