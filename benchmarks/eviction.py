@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
-from askonce.simulate import Trace, upper_bound
+from askonce.simulate.bound import upper_bound
+from askonce.simulate.log import Trace
 from askonce.stores import Store, open_store
 from askonce.stores.base import Record
 from askonce.stores.memory import MemoryStore

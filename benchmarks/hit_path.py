@@ -74,9 +74,9 @@ def langchain_cache(store: str) -> Callable[[], object]:
     cache = AskOnceCache(store)
     prompt = dumps([SystemMessage("You are a helpful assistant."), HumanMessage("Why is the sky blue?")])
     llm_string = ChatOpenAI(model="gpt-4.1", api_key="none")._get_llm_string()
-    cache.engine.lookup(prompt, llm_string)
-    cache.engine.update(prompt, llm_string, [ChatGeneration(message=AIMessage("Scattering."))])
-    return lambda: cache.engine.lookup(prompt, llm_string)
+    cache.lookup(prompt, llm_string)
+    cache.update(prompt, llm_string, [ChatGeneration(message=AIMessage("Scattering."))])
+    return lambda: cache.lookup(prompt, llm_string)
 
 
 def langchain_chat(store: str) -> Callable[[], object]:

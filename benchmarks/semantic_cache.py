@@ -88,7 +88,9 @@ def through(count: int) -> list[Row]:
         with Cache(url, semantic=semantic) as cache:
             before = time.process_time()
             for text in asked:
-                request = cache.engine.request("answer", lambda text=text: form(text), meaning=lambda text=text: form(text))
+                request = cache.engine.request(
+                    "answer", lambda text=text: form(text), meaning=lambda text=text: form(text)
+                )
                 started = time.perf_counter()
                 found = cache.engine.answer(request, lambda text=text: model(text), pack)
                 took = time.perf_counter() - started

@@ -39,7 +39,7 @@ def clock() -> FakeClock:
 def no_trail() -> Iterator[None]:
     """What one test retrieves is no source of what the next one answers: they run in one context."""
     yield
-    sources._retrieval_context.set(None)
+    sources.retrieval_in_effect.set(None)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -23,7 +23,7 @@ from llama_index.llms.anthropic import utils as anthropic_messages
 from llama_index.llms.openai import OpenAI
 
 from askonce import Cache
-from askonce.llama_index import CachedEmbedding, cached
+from askonce.llama_index import cached
 from tests.support.provider import Answer, Provider
 
 HELLO = [ChatMessage(role="user", content="hello")]
@@ -193,7 +193,7 @@ def test_raw_of_a_hit_has_the_methods_of_the_fresh_one(
 )
 def test_kept_embeddings_are_not_counted_as_tokens_again(cache: Cache) -> None:
     counter = TokenCountingHandler(tokenizer=str.split)
-    model = CachedEmbedding(MockEmbedding(2, callback_manager=CallbackManager([counter])), cache)
+    model = cached(MockEmbedding(2, callback_manager=CallbackManager([counter])), cache)
     for _ in range(3):
         model.get_text_embedding("three words here")
     assert cache.stats().hits == 2
@@ -343,7 +343,7 @@ class Configured(MockEmbedding):
 )
 def test_an_embedding_models_settings_are_read_once_for_a_batch(cache: Cache) -> None:
     model = Configured(2)
-    llm = CachedEmbedding(model, cache)
+    llm = cached(model, cache)
     texts = [f"text {number}" for number in range(10)]
     llm.get_text_embedding_batch(texts)
     before = model._settings.times

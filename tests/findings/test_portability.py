@@ -28,8 +28,8 @@ from askonce.keys.normal_form import NormalForm
 from askonce.langchain import cached
 from askonce.prefix import PrefixTracker
 from askonce.semantic.index import sharing
-from askonce.storage import access_log
 from askonce.simulate.log import read_log
+from askonce.storage import access_log
 from askonce.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the differences are patched into Linux and macOS")

@@ -49,30 +49,30 @@ class TestStandardAsync(AsyncCacheTestSuite):
 async def test_wishes_hold_for_both_faces() -> None:
     cache = AskOnceCache("memory://", namespace="wishes")
     one, two = [Generation(text="one")], [Generation(text="two")]
-    cache.engine.update("p", LLM, one)
+    cache.update("p", LLM, one)
     with cache_options(bypass=True):
-        assert cache.engine.lookup("p", LLM) is None
-        assert await cache.engine.alookup("p", LLM) is None
-        await cache.engine.aupdate("p", LLM, two)
+        assert cache.lookup("p", LLM) is None
+        assert await cache.alookup("p", LLM) is None
+        await cache.aupdate("p", LLM, two)
     with cache_options(namespace="tenant"):
-        assert await cache.engine.alookup("p", LLM) is None
-        await cache.engine.aupdate("p", LLM, two)
-        assert cache.engine.lookup("p", LLM) == two
-    assert cache.engine.lookup("p", LLM) == one
+        assert await cache.alookup("p", LLM) is None
+        await cache.aupdate("p", LLM, two)
+        assert cache.lookup("p", LLM) == two
+    assert cache.lookup("p", LLM) == one
     with cache_options(refresh=True, tags=["prices"]):
-        assert cache.engine.lookup("p", LLM) is None
-        cache.engine.update("p", LLM, two)
-    assert await cache.engine.alookup("p", LLM) == two
+        assert cache.lookup("p", LLM) is None
+        cache.update("p", LLM, two)
+    assert await cache.alookup("p", LLM) == two
     assert await cache.ainvalidate("prices") == 1
-    assert await cache.engine.alookup("p", LLM) is None
+    assert await cache.alookup("p", LLM) is None
     assert (await cache.astats()).entries == 0
 
 
 def test_a_time_to_live_of_a_block_holds(clock: FakeClock) -> None:
     cache = AskOnceCache(Cache(MemoryStore(clock=clock), clock=clock))
     with cache_options(ttl=60):
-        cache.engine.update("p", LLM, [Generation(text="one")])
+        cache.update("p", LLM, [Generation(text="one")])
     clock.advance(59)
-    assert cache.engine.lookup("p", LLM) == [Generation(text="one")]
+    assert cache.lookup("p", LLM) == [Generation(text="one")]
     clock.advance(2)
-    assert cache.engine.lookup("p", LLM) is None
+    assert cache.lookup("p", LLM) is None

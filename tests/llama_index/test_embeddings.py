@@ -13,7 +13,7 @@ from llama_index.core.rate_limiter import BaseRateLimiter
 from llama_index.embeddings.openai import OpenAIEmbedding
 
 from askonce import Cache, ConfigError, cache_options
-from askonce.llama_index import CachedEmbedding, cached
+from askonce.llama_index import cached
 from tests.llama_index.conftest import Events
 from tests.llama_index.openai_server import OpenAIServer
 from tests.support.stores import StoreDown
@@ -32,19 +32,19 @@ class Limiter(BaseRateLimiter):
 
 
 def test_it_is_what_the_model_is(embedding: OpenAIEmbedding, cache: Cache) -> None:
-    model = CachedEmbedding(embedding, cache)
+    model = cached(embedding, cache)
     assert isinstance(model, OpenAIEmbedding) and type(model).__name__ == "OpenAIEmbedding"
     assert model.to_dict() == embedding.to_dict()
-    assert CachedEmbedding(model) is model
-    assert not isinstance(pickle.loads(pickle.dumps(CachedEmbedding(Counting(), "memory://"))), str)
+    assert cached(model) is model
+    assert not isinstance(pickle.loads(pickle.dumps(cached(Counting(), "memory://"))), str)
     with pytest.raises(ConfigError, match="str"):
-        CachedEmbedding("text-embedding-3-small", cache)  # type: ignore[type-var]
+        cached("text-embedding-3-small", cache)  # type: ignore[type-var]
 
 
 async def test_only_misses_go_to_the_model_each_once_in_one_call(
     embedding: OpenAIEmbedding, server: OpenAIServer, cache: Cache, events: Events
 ) -> None:
-    model = CachedEmbedding(embedding, cache)
+    model = cached(embedding, cache)
     first = model.get_text_embedding_batch(["a", "bb", "a"])
     assert first == embedding.get_text_embedding_batch(["a", "bb", "a"])
     assert server.requests[0]["input"] == ["a", "bb"]
@@ -59,7 +59,7 @@ async def test_only_misses_go_to_the_model_each_once_in_one_call(
 
 
 def test_the_vectors_of_a_batch_are_lists_of_their_own(cache: Cache) -> None:
-    model = CachedEmbedding(Counting(), cache)
+    model = cached(Counting(), cache)
     for _ in range(2):
         one, other = model.get_text_embedding_batch(["a", "a"])
         one[0] = 99.0
@@ -71,7 +71,7 @@ async def test_queries_and_texts_and_models_are_kept_apart(
 ) -> None:
     larger = embedding.model_copy(update={"dimensions": 7})
     rotated = embedding.model_copy(update={"api_key": "another", "embed_batch_size": 7, "timeout": 1})
-    model, other, same = (CachedEmbedding(one, cache) for one in (embedding, larger, rotated))
+    model, other, same = (cached(one, cache) for one in (embedding, larger, rotated))
     for _ in range(2):
         model.get_query_embedding("hi")
         await same.aget_query_embedding("hi")
@@ -101,7 +101,7 @@ class Counting(BaseEmbedding):
 
 
 def test_vectors_come_back_as_32_bit_floats(cache: Cache) -> None:
-    model = CachedEmbedding(Counting(), cache)
+    model = cached(Counting(), cache)
     fresh, hit = model.get_text_embedding("hi"), model.get_text_embedding("hi")
     assert hit == pytest.approx(fresh, rel=1e-6) and hit != fresh
     (entry,) = cache.entries()
@@ -110,14 +110,14 @@ def test_vectors_come_back_as_32_bit_floats(cache: Cache) -> None:
 
 @pytest.mark.parametrize("vector", [[float("nan")], [1e300]], ids=str)
 def test_what_32_bit_floats_cannot_hold_is_not_kept(vector: Any, cache: Cache) -> None:
-    model = CachedEmbedding(Counting(gives=vector), cache)
+    model = cached(Counting(gives=vector), cache)
     assert repr(model.get_text_embedding("hi")) == repr(vector)
     model.get_text_embedding_batch(["hi", "ho"])
     assert cache.stats().stored == 0
 
 
 async def test_of_a_batch_that_fails_nothing_is_kept(cache: Cache) -> None:
-    model = CachedEmbedding(Counting(fails=True), cache)
+    model = cached(Counting(fails=True), cache)
     with pytest.raises(RuntimeError, match="out of order"):
         model.get_text_embedding_batch(["good", "bad"])
     with pytest.raises(RuntimeError, match="out of order"):
@@ -127,7 +127,7 @@ async def test_of_a_batch_that_fails_nothing_is_kept(cache: Cache) -> None:
 
 async def test_the_rate_limiter_is_asked_only_before_the_model(cache: Cache) -> None:
     limiter = Limiter()
-    model = CachedEmbedding(Counting(rate_limiter=limiter), cache)
+    model = cached(Counting(rate_limiter=limiter), cache)
     for _ in range(2):
         model.get_text_embedding_batch(["a", "b"])
         await model.aget_text_embedding_batch(["a", "b"])
@@ -137,10 +137,10 @@ async def test_the_rate_limiter_is_asked_only_before_the_model(cache: Cache) -> 
 
 
 async def test_vectors_come_when_the_store_is_down_or_left_out(embedding: OpenAIEmbedding, cache: Cache) -> None:
-    model = CachedEmbedding(embedding, Cache(StoreDown()))
+    model = cached(embedding, Cache(StoreDown()))
     assert await model.aget_query_embedding("hi") == model.get_text_embedding("hi") == [2.0, 0.5, -0.25]
     with cache_options(bypass=True):
-        assert CachedEmbedding(embedding, cache).get_text_embedding_batch(["hi"]) == [[2.0, 0.5, -0.25]]
+        assert cached(embedding, cache).get_text_embedding_batch(["hi"]) == [[2.0, 0.5, -0.25]]
     assert cache.stats().stored == 0
 
 
@@ -149,6 +149,6 @@ def test_an_index_built_twice_is_embedded_once(
 ) -> None:
     for _ in range(2):
         documents = [Document(text="one"), Document(text="three")]
-        index = VectorStoreIndex.from_documents(documents, embed_model=CachedEmbedding(embedding, cache))
+        index = VectorStoreIndex.from_documents(documents, embed_model=cached(embedding, cache))
         index.as_query_engine(llm=cached(MockLLM(), cache)).query("what?")
     assert server.calls == 2  # a batch of texts, and a query

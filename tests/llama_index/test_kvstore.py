@@ -16,7 +16,7 @@ from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
 from llama_index.embeddings.openai import OpenAIEmbedding
 
 from askonce import Cache, StoreError, cache_options
-from askonce.llama_index import AskOnceKVStore, CachedEmbedding, cached
+from askonce.llama_index import AskOnceKVStore, cached
 from tests.llama_index.openai_server import OpenAIServer
 from tests.support.stores import StoreDown
 
@@ -77,7 +77,7 @@ async def test_an_ingestion_run_twice_is_made_once(
 
     def pipeline() -> IngestionPipeline:
         cache = IngestionCache(cache=AskOnceKVStore(url), collection="docs")
-        model = CachedEmbedding(embedding, url, namespace="vectors")
+        model = cached(embedding, url, namespace="vectors")
         return IngestionPipeline(transformations=[SentenceSplitter(), model], cache=cache)
 
     documents = [Document(text=f"text {n}", doc_id=str(n)) for n in range(3)]
@@ -94,7 +94,7 @@ async def test_an_ingestion_run_twice_is_made_once(
     assert pipeline().run(documents=documents)[0].embedding == pytest.approx(first[0].embedding)
     assert server.calls == 1, "the vectors are kept still"
     AskOnceKVStore(url).cache.close()
-    CachedEmbedding(embedding, url, namespace="vectors")._askonce.cache.close()
+    cached(embedding, url, namespace="vectors")._askonce.cache.close()
 
 
 def test_processes_share_it(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from askonce.errors import ConfigError
-from askonce.prefix import Plan, PrefixOptimizer, attach, optimized_client
+from askonce.prefix import Plan, PrefixOptimizer, optimize_prefix
 from askonce.prefix.optimize.statistics import LAST_BLOCK, LAST_TOOL, TAIL, Mark, Slot
 from askonce.prefix.requests.rules import rule_for
 from tests.support.provider import Answer, Provider
@@ -274,30 +274,30 @@ def test_no_plan_changes_what_a_model_sees_or_is_refused_for_its_marks() -> None
 def test_a_client_of_the_sdk_is_mended_and_the_original_is_not() -> None:
     with Provider() as provider:
         with anthropic.Anthropic(base_url=provider.anthropic_url, api_key="none", max_retries=0) as client:
-            optimize_prefix = optimized_client(client, PrefixOptimizer(CLAUDE))
+            optimized = optimize_prefix(client, PrefixOptimizer(CLAUDE))
             for one in (
-                optimize_prefix,
-                optimize_prefix.with_options(timeout=9).copy(),
+                optimized,
+                optimized.with_options(timeout=9).copy(),
                 client,
                 client.with_options(timeout=9),
             ):
                 one.messages.create(**claude("Who?"))
-            with optimize_prefix.messages.stream(**claude("Why?")) as stream:
+            with optimized.messages.stream(**claude("Why?")) as stream:
                 stream.get_final_message()
         first, second, *plain, streamed = provider.ledger
     assert first.written and second.read == sum(first.written.values())
     assert not any(one.read or one.written for one in plain)
     assert streamed.read
     with pytest.raises(ConfigError, match="str"):
-        optimized_client("client", PrefixOptimizer())
+        optimize_prefix("client", PrefixOptimizer())
 
 
 def test_answers_of_the_sdk_may_be_given_back() -> None:
     with Provider() as provider, openai.OpenAI(base_url=provider.openai_url, api_key="none") as client:
         provider.answer = lambda request: Answer("", (ToolCall("look", {"day": 1}),))
-        optimize_prefix = optimized_client(client, PrefixOptimizer())
+        optimized = optimize_prefix(client, PrefixOptimizer())
         said: list[Any] = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": "Who?"}]
-        for one in (client, optimize_prefix):
+        for one in (client, optimized):
             message = one.chat.completions.create(model="gpt-4o", messages=said).choices[0].message
             assert message.tool_calls
             result: Any = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "7"}
@@ -353,7 +353,7 @@ def test_what_a_boto3_client_sends_to_bedrock_is_mended(bedrock: tuple[Any, list
     client, bodies = bedrock
     model = "anthropic.claude-opus-4-8-v1:0"
     marks = Mark(LAST_TOOL, "5m"), Mark(LAST_BLOCK, "5m"), Mark(TAIL, "5m")
-    detach = attach(client, PrefixOptimizer(plan_for("bedrock", model, *marks)))
+    optimized = optimize_prefix(client, PrefixOptimizer(plan_for("bedrock", model, *marks)))
     specs = [
         {"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object"}}}} for name in ("write", "look")
     ]
@@ -363,19 +363,18 @@ def test_what_a_boto3_client_sends_to_bedrock_is_mended(bedrock: tuple[Any, list
         "messages": [{"role": "user", "content": [{"text": "Who?"}]}],
         "toolConfig": {"tools": specs},
     }
-    client.converse(**request)
-    detach()
+    optimized.converse(**request)
     client.converse(**request)
     point = {"cachePoint": {"type": "default"}}
-    optimize_prefix, plain = bodies
-    assert [list(one) for one in optimize_prefix["toolConfig"]["tools"]] == [
+    changed, plain = bodies
+    assert [list(one) for one in changed["toolConfig"]["tools"]] == [
         ["toolSpec"],
         ["toolSpec"],
         ["cachePoint"],
     ]
-    assert optimize_prefix["toolConfig"]["tools"][0]["toolSpec"]["name"] == "look"
-    assert optimize_prefix["system"] == [{"text": HANDBOOK}, point]
-    assert optimize_prefix["messages"][0]["content"] == [{"text": "Who?"}, point]
+    assert changed["toolConfig"]["tools"][0]["toolSpec"]["name"] == "look"
+    assert changed["system"] == [{"text": HANDBOOK}, point]
+    assert changed["messages"][0]["content"] == [{"text": "Who?"}, point]
     assert "cachePoint" not in json.dumps(plain)
     with pytest.raises(ConfigError, match="str"):
-        attach("client", PrefixOptimizer())
+        optimize_prefix("client", PrefixOptimizer())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from llama_index.core.llms import ChatMessage, ChatResponse
 
-from askonce.llama_index import CachedEmbedding, cached
+from askonce.llama_index import cached
 from tests.providers.listed import packages
 
 AWS = {"region_name": "us-east-1", "aws_access_key_id": "stub", "aws_secret_access_key": "stub"}
@@ -67,5 +67,5 @@ def test_an_embedding_is_cached(package: str, monkeypatch: pytest.MonkeyPatch) -
         return [float(len(asked)), 1.0]
 
     monkeypatch.setattr(cls, "_get_text_embedding", embed)
-    embedding = CachedEmbedding(cls(**CLASSES[package][1]), "memory://")
+    embedding = cached(cls(**CLASSES[package][1]), "memory://")
     assert [embedding.get_text_embedding(text) for text in ("Paris", "Paris", "Rome")] == [[1, 1], [1, 1], [2, 1]]

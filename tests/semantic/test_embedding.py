@@ -18,7 +18,7 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 
 from askonce.errors import AskOnceError, ConfigError
 from askonce.langchain import CachedEmbeddings
-from askonce.llama_index import CachedEmbedding
+from askonce.llama_index import cached
 from askonce.semantic.embedding import Embedder
 
 KEY = "sk-not-to-be-seen-1234567890"
@@ -137,10 +137,7 @@ def test_identity_is_that_of_the_model_and_of_what_changes_its_vectors() -> None
         CachedEmbeddings(small, "memory://"),
     ):
         assert identity(same) == told[0]
-    assert (
-        identity(CachedEmbedding(OpenAIEmbedding(model="text-embedding-3-small", api_key="x"), "memory://"))
-        == told[3]
-    )
+    assert identity(cached(OpenAIEmbedding(model="text-embedding-3-small", api_key="x"), "memory://")) == told[3]
     named = [Embedder(CachedEmbeddings(small, "memory://", model=name)).identity for name in ("a", "b")]
     assert len({*named, *told}) == 2 + len(told)
 

@@ -14,7 +14,10 @@ from askonce import Cache, ConfigError
 from askonce.entries.entry import Answer, Usage
 from askonce.eviction.policy import AdmissionName, Budget, Policy
 from askonce.keys.normal_form import NormalForm
-from askonce.simulate import Trace, draw, read_log, replay, simulate, upper_bound
+from askonce.simulate import draw, simulate
+from askonce.simulate.bound import upper_bound
+from askonce.simulate.log import Trace, read_log
+from askonce.simulate.replay import replay
 from askonce.stores.base import Record
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock

@@ -13,7 +13,8 @@ from rich.table import Column, Table
 from askonce.errors import ConfigError
 
 if TYPE_CHECKING:
-    from askonce.simulate import Point, Report
+    from askonce.simulate import Report
+    from askonce.simulate.sweep import Point
 
 
 def simulate(

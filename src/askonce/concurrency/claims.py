@@ -23,10 +23,14 @@ class Claims:
     Args:
         breaker: the way to the store, for leases.
         lease_seconds: for how long others wait for a request of which only the lookup was seen; 0 for no leases.
+
+    Attributes:
+        watched: flights whose leaders are watched, by owner; empty if there are none.
     """
 
     def __init__(self, breaker: CircuitBreaker, lease_seconds: float) -> None:
         self._flights = SingleFlight(lease_seconds or _DEFAULT_LOOKUP_SECONDS)
+        self.watched = self._flights.led
         self._leases = Leases(breaker, self._flights.is_gone, min(lease_seconds, LEASE_SECONDS))
 
     def join(self, place: Place) -> tuple[Flight, bool]:
@@ -63,11 +67,6 @@ class Claims:
     def watch(self, flight: Flight, group: str | None, call: FrameType | None) -> None:
         """Notice when the leader is gone: it will not say so."""
         self._flights.watch(flight, group, call)
-
-    @property
-    def any_watched(self) -> bool:
-        """Whether any leader is watched."""
-        return self._flights.any_led
 
     def owned(self, place: Place) -> Flight | None:
         """The flight of a place that the running thread or task leads."""

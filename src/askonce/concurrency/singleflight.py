@@ -106,6 +106,7 @@ class SingleFlight:
 
     def __init__(self, look_up_seconds: float) -> None:
         self._look_up_seconds = look_up_seconds
+        self.led: dict[int, list[Flight]] = {}
         self.after_fork()
         reset_after_fork(self)
 
@@ -113,7 +114,7 @@ class SingleFlight:
         self._lock = threading.Lock()
         self._under_way: dict[Place, Flight] = {}  # the parent's flights are made in the parent
         self._dropped: deque[Flight] = deque()
-        self._led: dict[int, list[Flight]] = {}  # by the owner's id: flights that are led through look-ups
+        self.led.clear()  # by the owner's id: flights that are led through look-ups
 
     def join(self, place: Place) -> tuple[Flight, bool]:
         """Join the flight of that name; returns it, and whether the caller now leads it."""
@@ -135,7 +136,7 @@ class SingleFlight:
         if call is not None:
             flight.call = id(call), call.f_code  # not the frame, which would keep all its variables
         with self._lock:
-            self._led.setdefault(id(flight.owner), []).append(flight)
+            self.led.setdefault(id(flight.owner), []).append(flight)
         if not isinstance(flight.owner, threading.Thread):
             flight.owner.add_done_callback(lambda _: self.resolve(flight, None))
 
@@ -154,14 +155,9 @@ class SingleFlight:
             self.resolve(flight, None)
         return flight.resolved
 
-    @property
-    def any_led(self) -> bool:
-        """Whether any task or thread leads a flight through a look-up."""
-        return bool(self._led)
-
     def leading(self) -> bool:
         """Whether the running one does."""
-        return id(current_owner()) in self._led
+        return id(current_owner()) in self.led
 
     def abandoned(self, group: str | None) -> list[Flight]:
         """Land what the running task or thread led and has evidently given up, since it looks up anew.
@@ -170,7 +166,7 @@ class SingleFlight:
         """
         owner = current_owner()
         with self._lock:
-            led = self._led.get(id(owner), ())
+            led = self.led.get(id(owner), ())
             gone = [flight for flight in led if group is None or flight.group != group]
             for flight in gone:
                 self._resolve(flight, None)
@@ -192,11 +188,11 @@ class SingleFlight:
         flight.resolved, flight.entry = True, entry
         if self._under_way.get(flight.place) is flight:
             del self._under_way[flight.place]
-        led = self._led.get(id(flight.owner))
+        led = self.led.get(id(flight.owner))
         if led is not None and flight in led:
             led.remove(flight)
             if not led:
-                del self._led[id(flight.owner)]
+                del self.led[id(flight.owner)]
         for wake in flight.wake:
             wake()
         flight.wake.clear()

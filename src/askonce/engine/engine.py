@@ -33,7 +33,12 @@ from askonce.eviction.frequency import FrequencySketch
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
 from askonce.provenance.corpora import Corpora
-from askonce.provenance.retrieval_context import RetrievedDocuments, current_sources, record_retrieval
+from askonce.provenance.retrieval_context import (
+    RetrievedDocuments,
+    current_sources,
+    record_retrieval,
+    retrieval_in_effect,
+)
 from askonce.stats import Stats
 from askonce.storage.access_log import Access, AccessLog
 from askonce.storage.entries import EntryStorage, cost_of
@@ -63,6 +68,7 @@ class CacheEngine:
         flow: what requests pass through.
         counters: what happened in this process.
         breaker: the way to the store.
+        is_semantic: answers are also found for questions of the same meaning.
 
     Raises:
         ConfigError: the store cannot be used, or an encryption key has the wrong length.
@@ -109,6 +115,7 @@ class CacheEngine:
             slow_seconds=settings.timeout_seconds / 3,
             clock=clock,
         )
+        self.is_semantic = semantic is not None
         self._sync, self._async = SyncDriver(breaker), AsyncDriver(breaker)
         self._warned: set[str] = set()
         self._opened = opened
@@ -122,7 +129,6 @@ class CacheEngine:
         kind: RequestKind,
         form: Callable[[], NormalForm],
         *,
-        model: str | None = None,
         digest: Callable[[], tuple[bytes, str | None]] | None = None,
         from_sources: bool = True,
         semantic: bool = False,
@@ -132,7 +138,6 @@ class CacheEngine:
         Args:
             kind: what it asks for.
             form: makes its normal form; not called if the request is not to be cached.
-            model: the model that it asks, if known.
             digest: makes the digest of its normal form and the model's name, where they are known without the form.
             from_sources: its answer will be made from the documents retrieved in the running context.
             semantic: the answer to a question of the same meaning may be used, where the cache allows it.
@@ -142,24 +147,24 @@ class CacheEngine:
         """
         options = options_in_effect.get()
         if options.bypass:
-            self._bypassed(kind, model)
+            self._bypassed(kind)
             return None
         try:
             if digest is None:
                 made = form()
-                form, name = lambda: made, made.digest()
+                form, name, model = lambda: made, made.digest(), made.model
             else:
                 name, model = digest()
         except Uncacheable as error:
-            self._bypassed(kind, model)
+            self._bypassed(kind)
             self._warn_once("a request is not cached, since it has no key", error)
             return None
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
-        sources = current_sources(self._store_name) if from_sources else ()
+        sources = current_sources(self._store_name) if from_sources and retrieval_in_effect.get() else ()
         return Request(place_of(namespace, name), kind, options, form, model, sources, semantic)
 
-    def _bypassed(self, kind: RequestKind, model: str | None) -> None:
-        self.flow.events.emit(CacheEvent("bypassed", kind, model, self.settings.clock()))
+    def _bypassed(self, kind: RequestKind) -> None:
+        self.flow.events.emit(CacheEvent("bypassed", kind, None, self.settings.clock()))
 
     def _warn_once(self, what: str, why: Exception) -> None:
         """Warn of something that will happen with each request of a kind, but not each time."""
@@ -290,7 +295,7 @@ class CacheEngine:
         self, driver: SyncDriver, request: Request, group: str | None, call: FrameType | None
     ) -> Hit | Miss:
         claims = self.flow.claims
-        waits = await claims.release_others(driver, group) if claims.any_watched else True
+        waits = await claims.release_others(driver, group) if claims.watched else True
         found = await self.flow.begin(driver, request, waits=waits)
         if isinstance(found, Hit):
             return found
@@ -367,11 +372,6 @@ class CacheEngine:
         record_retrieval(source, self._store_name, found)
 
     # -- one entry ---------------------------------------------------------------------------------------------
-
-    @property
-    def is_semantic(self) -> bool:
-        """Whether answers are also found for questions of the same meaning."""
-        return self.flow.semantic is not None
 
     def mark_of_fresh(self, request: Request) -> dict[str, Any] | None:
         """What a fresh answer shows under the name ``askonce``, for `Cache.feedback`; ``None`` for nothing."""

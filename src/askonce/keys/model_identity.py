@@ -1,9 +1,9 @@
 """What identifies a model is derived once, and again when the model has changed.
 
 To walk all fields of a model costs more than to look an answer up. So what was derived is remembered beside a
-fingerprint of the model: the values of its fields, the contents of its dicts, lists and sets, and every other object's
-identity. A field that is assigned anew, a change inside such a container, and a replaced client change the
-fingerprint. A change inside another object does not.
+fingerprint of the model: the values of its fields, the contents of dicts, lists, sets and models in them, and the
+identity of every other object. A field assigned anew, a change inside such a container, and a replaced client
+change the fingerprint. A change inside another object does not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
-_CONTAINERS = (dict, list, tuple, set, frozenset)
-_DEEPEST = 20
+_SEQUENCES = (list, tuple, set, frozenset)
 
 
 class RememberedIdentity(Generic[T]):
@@ -48,26 +47,36 @@ class RememberedIdentity(Generic[T]):
 
 
 def _fingerprint(model: Any) -> tuple[object, list[object]]:
-    """A model's fields as values and ids, and the objects that have these ids, so that no other gets them."""
-    parts = (
-        model.__dict__,
-        getattr(model, "__pydantic_private__", None) or {},
-        getattr(model, "__pydantic_extra__", None) or {},
-    )
-    held: list[object] = [value for part in parts for value in part.values()]
-    fields = [
-        (name, type(value), _shown(value, held) if type(value) not in _SCALARS else value)  # 1 is not True
-        for part in parts
-        for name, value in part.items()
-    ]
-    return (type(model), fields), held
+    """What is in a model, and in the containers and models in it: scalars as they are, other objects by their id.
 
-
-def _shown(value: Any, held: list[object], depth: int = 1) -> object:
-    """What is no scalar: the items of a container, and of those in it, and of other objects the id."""
-    if depth > _DEEPEST or not isinstance(value, _CONTAINERS):
-        return id(value)
-    items = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
-    held.extend(items)
-    shown = [(type(item), _shown(item, held, depth + 1) if type(item) not in _SCALARS else item) for item in items]
-    return frozenset(shown) if isinstance(value, (set, frozenset)) else shown
+    With it come the objects that have these ids, so that no other object gets them.
+    """
+    contents: list[object] = [type(model)]
+    held: list[object] = []
+    pending, seen = [model], {id(model)}
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            items = [*value.keys(), *value.values()]
+        elif isinstance(value, _SEQUENCES):
+            items = list(value)
+        else:
+            private, extra = (
+                getattr(value, "__pydantic_private__", None),
+                getattr(value, "__pydantic_extra__", None),
+            )
+            fields = {**getattr(value, "__dict__", {}), **(private or {}), **(extra or {})}
+            items = [*fields.keys(), *fields.values()]
+        held.extend(items)
+        shown: list[object] = []
+        for item in items:
+            if type(item) in _SCALARS:
+                shown.append((type(item), item))  # 1 is not True
+                continue
+            shown.append((type(item), id(item)))
+            is_container = isinstance(item, (dict, *_SEQUENCES)) and item
+            if (is_container or hasattr(type(item), "__pydantic_fields__")) and id(item) not in seen:
+                seen.add(id(item))
+                pending.append(item)
+        contents.append(frozenset(shown) if isinstance(value, (set, frozenset)) else shown)
+    return contents, held

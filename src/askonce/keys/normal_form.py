@@ -87,10 +87,12 @@ class NormalForm:
     Attributes:
         body: plain data.
         left_out: the paths of what was left out because it cannot change the answer.
+        model: the name of the model, if known.
     """
 
     body: Mapping[str, Any]
     left_out: tuple[str, ...] = ()
+    model: str | None = None
 
     def digest(self) -> bytes:
         """32 bytes that name the form, in any namespace."""
@@ -114,7 +116,9 @@ def request_form(kind: str, model: Mapping[str, Any], left_out: Sequence[str] = 
         left_out: what was left out of the parts.
         parts: the rest, in normal form.
     """
-    return NormalForm({"version": VERSION, "kind": kind, "model": model, **parts}, tuple(left_out))
+    name = model.get("model") or model.get("model_name")
+    body = {"version": VERSION, "kind": kind, "model": model, **parts}
+    return NormalForm(body, tuple(left_out), name if isinstance(name, str) else None)
 
 
 # -- plain data ------------------------------------------------------------------------------------------------

@@ -30,9 +30,9 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("askonce.langchain", "langchain") from error
 
 if TYPE_CHECKING:
+    from askonce.langchain.dispatch import cached
     from askonce.langchain.embeddings import CachedEmbeddings
     from askonce.langchain.global_cache import AskOnceCache
-    from askonce.langchain.models.cached import cached
     from askonce.langchain.prefix.middleware import PrefixMiddleware
     from askonce.langchain.prefix.optimizer import optimize_prefix
     from askonce.langchain.prefix.tracker import PrefixTracker
@@ -59,7 +59,7 @@ _WHERE = {
     "Multiplexer": "routing.multiplexer",
     "PrefixMiddleware": "prefix.middleware",
     "PrefixTracker": "prefix.tracker",
-    "cached": "models.cached",
+    "cached": "dispatch",
     "optimize_prefix": "prefix.optimizer",
     "watch": "retrieval.watch",
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from langchain_core.embeddings import Embeddings
 
 from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
+from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import AskOnceError, ConfigError
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, model_form, text
@@ -51,7 +52,7 @@ class CachedEmbeddings(Embeddings):
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
         model: a name for the model and everything else that its vectors depend on, instead of what
             ``embeddings`` shows of itself.
-        options: further arguments of `askonce.Cache`.
+        settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
 
     Attributes:
         embeddings: what was given.
@@ -68,11 +69,11 @@ class CachedEmbeddings(Embeddings):
         store: str | Store | Cache | None = None,
         *,
         model: str | None = None,
-        **options: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         self.embeddings = embeddings
         self._model = _shown(embeddings) if model is None else {"name": model}
-        self.cache = shared_cache(store, options)
+        self.cache = shared_cache(store, settings)
 
     def embed_documents(self, texts: list[str]) -> list[Vector]:
         """A vector for each text, in their order.

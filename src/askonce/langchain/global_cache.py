@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 from langchain_core.caches import BaseCache
@@ -15,10 +15,11 @@ from langchain_core.outputs import Generation
 
 from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
+from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
-from askonce.langchain.keys.model import parameters_of
+from askonce.langchain.keys.llm_string import parameters_of
 from askonce.langchain.keys.requests import Digests, form_of
 from askonce.langchain.models.answers import mark, pack, unpack
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
@@ -39,7 +40,7 @@ class AskOnceCache(BaseCache):
 
     Args:
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
-        options: further arguments of `askonce.Cache`.
+        settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
 
     Attributes:
         cache: the `Cache` that is asked.
@@ -48,8 +49,8 @@ class AskOnceCache(BaseCache):
         ConfigError: an argument is wrong, or the store cannot be used.
     """
 
-    def __init__(self, store: str | Store | Cache | None = None, **options: Any) -> None:
-        self.cache = shared_cache(store, options)
+    def __init__(self, store: str | Store | Cache | None = None, **settings: Unpack[Settings]) -> None:
+        self.cache = shared_cache(store, settings)
         if self.cache.engine.is_semantic:
             follow_prompts()
         self._digests = Digests()
@@ -61,14 +62,15 @@ class AskOnceCache(BaseCache):
         request = self._request(prompt, llm_string)
         if request is None:
             return None
-        return _found(self.cache.engine.lookup(request, _group(prompt, llm_string), _caller(sys._getframe(1))))
+        group = llm_string if _is_completion(prompt) else None
+        return _found(self.cache.engine.lookup(request, group, _caller(sys._getframe(1))))
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Asynchronous `lookup`."""
         request = self._request(prompt, llm_string)
         if request is None:
             return None
-        return _found(await self.cache.engine.alookup(request, _group(prompt, llm_string)))
+        return _found(await self.cache.engine.alookup(request, llm_string if _is_completion(prompt) else None))
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Keep the answer to a prompt."""
@@ -170,12 +172,8 @@ def _caller(frame: FrameType) -> FrameType:
     return frame.f_back or frame if frame.f_code.co_name == "get_prompts" else frame
 
 
-def _group(prompt: str, llm_string: str) -> str | None:
-    """A completion model looks up all prompts of a batch before it calls; a chat model one before each call."""
-    return llm_string if _is_completion(prompt) else None
-
-
 def _is_completion(prompt: str) -> bool:
+    """A completion model looks up all prompts of a batch before it calls; a chat model one before each call."""
     return not prompt.startswith('[{"lc":')
 
 

@@ -4,7 +4,7 @@
 
     askonce.llama_index.install("sqlite:///cache.db")   # Settings.llm and Settings.embed_model, now and later
 
-or piece by piece: ``cached(llm)``, ``CachedEmbedding(embed_model)``, ``CachedRetriever(retriever)`` with
+or piece by piece: ``cached(llm)``, ``cached(embed_model)``, ``cached(retriever, corpus=corpus)`` with
 ``watch(index, corpus)``, and ``AskOnceKVStore`` where LlamaIndex takes a key-value store. Importing this changes
 nothing in the framework.
 """
@@ -18,10 +18,9 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("askonce.llama_index", "llama-index") from error
 
-from askonce.llama_index.embeddings import CachedEmbedding
+from askonce.llama_index.dispatch import cached
 from askonce.llama_index.global_cache import Installation, install
 from askonce.llama_index.kvstore import AskOnceKVStore
-from askonce.llama_index.models.cached import cached
 from askonce.llama_index.prefix.optimizer import optimize_prefix
 from askonce.llama_index.prefix.tracker import PrefixTracker
 from askonce.llama_index.retrieval.retriever import CachedRetriever
@@ -30,7 +29,6 @@ from askonce.llama_index.routing.multiplexer import Multiplexer
 
 __all__ = [
     "AskOnceKVStore",
-    "CachedEmbedding",
     "CachedRetriever",
     "Installation",
     "Multiplexer",

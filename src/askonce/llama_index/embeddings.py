@@ -1,4 +1,4 @@
-"""`CachedEmbedding`: an embedding model whose vectors are kept."""
+"""Cached embedding models: a text is embedded once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from askonce.cache import Cache
 from askonce.engine.request import Request
+from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
-from askonce.errors import ConfigError
 from askonce.keys.normal_form import request_form, text
-from askonce.llama_index.keys.requests import component_form
+from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
 from askonce.stores import Store
 
@@ -24,28 +24,26 @@ E = TypeVar("E", bound=BaseEmbedding)
 Vector = list[float]
 
 
-def CachedEmbedding(embed_model: E, store: str | Store | Cache | None = None, **options: Any) -> E:
-    """A copy of an embedding model that asks the cache first.
+def cached_embed_model(embed_model: E, store: str | Store | Cache | None, settings: Settings) -> E:
+    """`askonce.llama_index.cached` for an embedding model.
 
     It is of the model's own class (of a generated subclass), and its ``to_dict()`` is the model's, so that the
-    hashes of an ingestion pipeline stay as they are. Queries and texts are kept apart. A batch is one round trip
-    to the store and at most one call of the model, with each missing text once. Vectors are kept as 32-bit
+    hashes of an ingestion pipeline stay as they are. Queries and texts are stored apart. A batch is one round trip
+    to the store and at most one call of the model, with each missing text once. Vectors are stored as 32-bit
     floats. A rate limiter is asked only before the model is.
 
     Args:
         embed_model: any embedding model. One that is cached already comes back as it is, unless another store
             is named.
-        store: a store's URL, a `Store`, a `Cache`, or ``None`` for the default store.
-        options: further arguments of `Cache`.
+        store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
+        settings: of `askonce.Cache`.
 
     Raises:
-        ConfigError: ``embed_model`` is none, or `Cache` raises it.
+        ConfigError: a setting is wrong, or the store cannot be used.
     """
-    if not isinstance(embed_model, BaseEmbedding):
-        raise ConfigError(f"CachedEmbedding takes a LlamaIndex embedding model, got a {type(embed_model).__name__}")
-    if isinstance(embed_model, Twin) and store is None and not options:
+    if isinstance(embed_model, Twin) and store is None and not settings:
         return embed_model
-    link = link_to(store, options, CachedEmbedding)
+    link = link_to(store, settings, cached_embed_model)
     if isinstance(embed_model, Twin) and embed_model._askonce.cache is link.cache:
         return embed_model
     plain = original(embed_model)

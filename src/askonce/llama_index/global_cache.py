@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 import weakref
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from llama_index.core import Settings
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 
 from askonce.cache import Cache, shared_cache
+from askonce.engine.settings import Settings as CacheSettings
 from askonce.errors import ConfigError
-from askonce.llama_index.embeddings import CachedEmbedding
-from askonce.llama_index.models.cached import cached
+from askonce.llama_index.embeddings import cached_embed_model
+from askonce.llama_index.models.cached import cached_llm
 from askonce.llama_index.models.twin import Link, Twin, original
 from askonce.llama_index.prefix.tracker import PrefixTracker
 from askonce.stats import Stats
@@ -30,7 +31,7 @@ def install(
     llm: bool = True,
     embed_model: bool = True,
     prefix: PrefixTracker | None = None,
-    **options: Any,
+    **settings: Unpack[CacheSettings],
 ) -> Installation:
     """Cache whatever ``Settings.llm`` and ``Settings.embed_model`` are, now and when they are set later.
 
@@ -41,11 +42,11 @@ def install(
     Installing again with the same store gives the same installation back.
 
     Args:
-        store: a store's URL, a `Store`, a `Cache`, or ``None`` for the default store.
+        store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
         llm: cache ``Settings.llm``.
         embed_model: cache ``Settings.embed_model``.
         prefix: a tracker of prompt prefixes that watches all models until `Installation.uninstall`.
-        options: further arguments of `Cache`.
+        settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
 
     Raises:
         ConfigError: another store is installed, or the same for something else; or `Cache` raises it.
@@ -54,12 +55,12 @@ def install(
     with _installing:
         if _installed is not None:
             same = (_installed._llm, _installed._embed_model, _installed._prefix) == (llm, embed_model, prefix)
-            if not _installed._is_for(store, options) or not same:
+            if not _installed._is_for(store, settings) or not same:
                 raise ConfigError(
                     "askonce is installed already, with another store or for other models; uninstall that first"
                 )
             return _installed
-        installation = Installation(store, options, llm=llm, embed_model=embed_model, prefix=prefix)
+        installation = Installation(store, settings, llm=llm, embed_model=embed_model, prefix=prefix)
         installation._enter_settings()
         _installed = installation
         return installation
@@ -75,14 +76,14 @@ class Installation:
     def __init__(
         self,
         store: str | Store | Cache | None,
-        options: dict[str, Any],
+        settings: CacheSettings,
         *,
         llm: bool,
         embed_model: bool,
         prefix: PrefixTracker | None = None,
     ) -> None:
-        self.cache = shared_cache(store, options)
-        self._given: tuple[Any, dict[str, Any]] = (store, options)
+        self.cache = shared_cache(store, settings)
+        self._given: tuple[Any, CacheSettings] = (store, settings)
         self._llm, self._embed_model, self._prefix = llm, embed_model, prefix
         self._base: type = type(Settings)
         # By attribute of Settings: the twin that stands there, and the model that it stands for.
@@ -114,10 +115,10 @@ class Installation:
     ) -> None:
         self.uninstall()
 
-    def _is_for(self, store: str | Store | Cache | None, options: dict[str, Any]) -> bool:
+    def _is_for(self, store: str | Store | Cache | None, settings: CacheSettings) -> bool:
         if isinstance(store, Cache):
             return store is self.cache
-        return (store, options) == self._given
+        return (store, settings) == self._given
 
     def _enter_settings(self) -> None:
         base: Any = self._base
@@ -126,14 +127,14 @@ class Installation:
         def get_llm(settings: Any) -> LLM:
             model: LLM = base.llm.fget(settings)
             if caching_llm and not isinstance(model, Twin):
-                settings._llm = self._twin("_llm", model, cached)
+                settings._llm = self._twin("_llm", model, cached_llm)
                 model = base.llm.fget(settings)
             return model
 
         def get_embed_model(settings: Any) -> BaseEmbedding:
             model: BaseEmbedding = base.embed_model.fget(settings)
             if caching_embed_model and not isinstance(model, Twin):
-                settings._embed_model = self._twin("_embed_model", model, CachedEmbedding)
+                settings._embed_model = self._twin("_embed_model", model, cached_embed_model)
                 model = base.embed_model.fget(settings)
             return model
 
@@ -148,10 +149,10 @@ class Installation:
             self._prefix.install()
 
     def _twin(self, attribute: str, model: Any, make: Any) -> Any:
-        store, options = self._given
+        store, settings = self._given
         # By the store's name where it has one, so that the model can be pickled into other processes.
         by_name = store is None or isinstance(store, str)
-        twin = make(model, store, **options) if by_name else make(model, self.cache)
+        twin = make(model, store, settings) if by_name else make(model, self.cache, {})
         if twin is model:
             return model  # a StructuredLLM whose inside is cached already
         self._twins[attribute] = (twin, model)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 from llama_index.core.storage.kvstore.types import DEFAULT_BATCH_SIZE, DEFAULT_COLLECTION, BaseKVStore
 
 from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
+from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Entry, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.stores import Store
@@ -28,25 +29,25 @@ _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(_Kept)
 
 
 class AskOnceKVStore(BaseKVStore):
-    """For ``IngestionCache(cache=…)`` and an embedding model's ``embeddings_cache=…``.
+    """A key-value store for ``IngestionCache(cache=…)`` and an embedding model's ``embeddings_cache=…``.
 
-    What is put may be gone later: it expires and is evicted as the cache's settings say, and a store that is down
-    holds nothing. So this is no place for a docstore or an index store. Threads, tasks and processes may share it.
+    Values expire and are evicted as the cache's settings say, and while the store is down there are none. So do not
+    use it for a docstore or an index store. Threads, tasks and processes may share it.
 
-    LlamaIndex names an embedding by its text alone, neither by its model nor by its kind; `CachedEmbedding` does
-    not mix them up.
+    In ``embeddings_cache`` LlamaIndex uses the text alone as the key, without the model and without whether it is a
+    query; ``cached(embed_model)`` keeps these apart.
 
     Args:
-        store: a store's URL, a `Store`, a `Cache`, or ``None`` for the default store.
-        options: further arguments of `Cache`.
+        store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
+        settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
 
     Raises:
         ConfigError: as `Cache` does.
     """
 
-    def __init__(self, store: str | Store | Cache | None = None, **options: Any) -> None:
-        self.cache = shared_cache(store, options)
-        self._source = (store, options) if store is None or isinstance(store, str) else None
+    def __init__(self, store: str | Store | Cache | None = None, **settings: Unpack[Settings]) -> None:
+        self.cache = shared_cache(store, settings)
+        self._source = (store, settings) if store is None or isinstance(store, str) else None
 
     def __reduce__(self) -> Any:
         if self._source is None:
@@ -160,8 +161,8 @@ class AskOnceKVStore(BaseKVStore):
         return requests, answers, 0.0  # how long the making took is not known here
 
 
-def _open(store: str | None, options: dict[str, Any]) -> AskOnceKVStore:
-    return AskOnceKVStore(store, **options)
+def _open(store: str | None, settings: Settings) -> AskOnceKVStore:
+    return AskOnceKVStore(store, **settings)
 
 
 def _kept(entry: Entry) -> _Kept | None:

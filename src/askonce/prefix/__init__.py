@@ -1,38 +1,24 @@
-"""Prompt prefixes: what the provider's prompt cache read, what it missed, what that cost, and why.
+"""Providers' prompt caches: what they read of each prompt, what they missed, what that cost, and how to improve it.
+
+`PrefixTracker` reports what was read and lost, and why. `optimize_prefix` changes what an SDK's client sends, so
+that more of it is read. ``askonce.langchain`` and ``askonce.llama_index`` have both for their models.
 
 From the ground up:
 
-    rules        the providers' rules, as data
-    wire         a request's body -> blocks in the order in which they are hashed
-    tokens       how many tokens a block has: counted, or learned
-    chain        blocks -> segments with running digests and lengths
-    prediction   chain + rule + what the provider keeps -> what is read and written
-    history      what was sent lately, in memory;  exchange  shares it with other processes
-    losses       what could have been read and was not;  difference  the smallest difference of two texts
-    diagnosis    what became of a request, and why;  costs  what was lost in money
-    aggregates   sums for reports
-    report       sums -> what was lost, to what;  advice  how to mend it;  page  both as HTML
-    tracker      joins them: `PrefixTracker`
-    statistics   what marks would read and write;  replay  what requests cost with them
-    plan         those of least expected cost: `plan.plan`
-    marking      a plan -> a request's body;  mend  learns plans and applies them: `PrefixOptimizer`
-    clients      mends the providers' own clients: `optimized_client`, `attach`
+    requests/  what a provider is sent and what it reports: its rules (``rules``), the blocks of a request
+               (``wire``), tokens (``tokens``), segments with running digests (``chain``), usage (``usage``)
+    tracking/  what a request should read (``prediction``), what was sent lately (``history``), what was lost and
+               why (``losses``, ``difference``, ``diagnosis``), what that cost (``costs``), sums (``aggregates``)
+    report/    sums -> what was lost, to what, and what to do about it, as text and as HTML
+    tracker    joins them: `PrefixTracker`
+    optimize/  what cache breakpoints would read and write (``statistics``, ``replay``), the cheapest (``plan``),
+               written into requests (``breakpoints``): `PrefixOptimizer`; SDKs' clients (``clients``)
 """
 
-from askonce.prefix.optimize.clients import attach, optimized_client
+from askonce.prefix.optimize.clients import optimize_prefix
 from askonce.prefix.optimize.optimizer import PrefixOptimizer
 from askonce.prefix.optimize.plan import Plan
-from askonce.prefix.optimize.statistics import statistics_of
 from askonce.prefix.report.report import Report
 from askonce.prefix.tracker import Call, PrefixTracker
 
-__all__ = [
-    "Call",
-    "Plan",
-    "PrefixOptimizer",
-    "PrefixTracker",
-    "Report",
-    "attach",
-    "optimized_client",
-    "statistics_of",
-]
+__all__ = ["Call", "Plan", "PrefixOptimizer", "PrefixTracker", "Report", "optimize_prefix"]

@@ -99,15 +99,16 @@ class RetrievalContext:
             outer.add(source, store, found)
 
 
-_retrieval_context: ContextVar[RetrievalContext | None] = ContextVar("askonce_trail", default=None)
+retrieval_in_effect: ContextVar[RetrievalContext | None] = ContextVar("askonce_retrieval", default=None)
+"""What was retrieved in the running context; ``None`` for nothing."""
 
 
 def _current() -> RetrievalContext | None:
     """The trail of the running context. A run may have ended in another: an asynchronous stream, when abandoned."""
-    retrieval_context = _retrieval_context.get()
+    retrieval_context = retrieval_in_effect.get()
     if retrieval_context is not None and retrieval_context._ended:
         retrieval_context = retrieval_context._outer
-        _retrieval_context.set(retrieval_context)
+        retrieval_in_effect.set(retrieval_context)
     return retrieval_context
 
 
@@ -117,13 +118,13 @@ def begin_retrieval_context() -> RetrievalContext | None:
     if outer is not None and outer._lasting:
         return None
     retrieval_context = RetrievalContext(lasting=True, outer=outer)
-    _retrieval_context.set(retrieval_context)
+    retrieval_in_effect.set(retrieval_context)
     return retrieval_context
 
 
 def enter_retrieval_context(retrieval_context: RetrievalContext) -> None:
     """Go on with a run's trail in a context that was copied before it began."""
-    _retrieval_context.set(retrieval_context)
+    retrieval_in_effect.set(retrieval_context)
 
 
 def end_retrieval_context(retrieval_context: RetrievalContext | None = None, *, answering: bool = False) -> None:
@@ -149,7 +150,7 @@ def record_retrieval(source: Source, store: str, found: RetrievedDocuments | Non
     retrieval_context = _current()
     if retrieval_context is None:
         retrieval_context = RetrievalContext(lasting=False)
-        _retrieval_context.set(retrieval_context)
+        retrieval_in_effect.set(retrieval_context)
     retrieval_context.add(source, store, found)
 
 

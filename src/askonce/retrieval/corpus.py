@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Unpack
 from urllib.parse import quote
 
 from askonce.cache import Cache, shared_cache
+from askonce.engine.settings import Settings
 from askonce.errors import ConfigError
 from askonce.options import CacheOptions
 from askonce.provenance import additions
@@ -29,7 +30,7 @@ class Corpus:
             last document that was found, less this much of the cosine similarity, from 0 (enough where the search
             is exact) to 2. Every retriever of the corpus and whoever adds documents must use one embedding model.
             ``None``: an addition drops all.
-        options: further arguments of `askonce.Cache`.
+        settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
 
     Attributes:
         cache: the `Cache` that keeps the retrievals.
@@ -47,13 +48,13 @@ class Corpus:
         *,
         name: str = "default",
         near_margin: float | None = None,
-        **options: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         if not name:
             raise ConfigError("a corpus needs a name")
         if near_margin is not None and not 0 <= near_margin <= 2:
             raise ConfigError(f"near_margin is a difference of cosine similarities, from 0 to 2; got {near_margin}")
-        self.cache = shared_cache(store, options)
+        self.cache = shared_cache(store, settings)
         self.name = name
         self.near_margin = near_margin
         self.log = f"{CacheOptions().namespace(self.cache.namespace)}:corpus:{quote(name, safe='')}"

@@ -16,10 +16,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("askonce.simulate", "cli") from error
 
-from askonce.simulate.bound import upper_bound
-from askonce.simulate.log import Trace, read_log
 from askonce.simulate.plot import draw
-from askonce.simulate.replay import Outcome, replay
-from askonce.simulate.sweep import Bound, Point, Report, simulate
+from askonce.simulate.sweep import Report, simulate
 
-__all__ = ["Bound", "Outcome", "Point", "Report", "Trace", "draw", "read_log", "replay", "simulate", "upper_bound"]
+__all__ = ["Report", "draw", "simulate"]

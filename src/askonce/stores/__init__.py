@@ -10,7 +10,7 @@ from pathlib import Path
 from askonce.errors import ConfigError, MissingExtraError, StoreUnavailable
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, LogPage, Record, Size, Store
 
-__all__ = ["LogPage", "Record", "Size", "Store", "default_url", "open_store", "redact"]
+__all__ = ["LogPage", "Record", "Size", "Store", "open_store"]
 
 logger = logging.getLogger("askonce")
 

@@ -64,8 +64,8 @@ def test_an_answer_that_is_no_plain_data_is_not_kept(value: Any) -> None:
     cache = AskOnceCache("memory://", namespace="odd")
     cache.clear()
     before = cache.stats().not_stored
-    cache.engine.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage("x", additional_kwargs={"odd": value}))])
-    assert cache.engine.lookup(dumps(HI), LLM) is None
+    cache.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage("x", additional_kwargs={"odd": value}))])
+    assert cache.lookup(dumps(HI), LLM) is None
     assert cache.stats().not_stored == before + 1
 
 
@@ -83,8 +83,8 @@ def test_an_answer_that_is_no_plain_data_is_not_kept(value: Any) -> None:
 )
 def test_cut_off_and_empty_answers_are_not_kept(metadata: dict[str, Any], content: Any) -> None:
     cache = AskOnceCache("memory://", namespace="cut")
-    cache.engine.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage(content, response_metadata=metadata))])
-    assert cache.engine.lookup(dumps(HI), LLM) is None
+    cache.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage(content, response_metadata=metadata))])
+    assert cache.lookup(dumps(HI), LLM) is None
     wanting = AskOnceCache("memory://", cache_empty=True, cache_truncated=True, namespace="cut but kept")
     wanting.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage(content, response_metadata=metadata))])
     assert wanting.lookup(dumps(HI), LLM) is not None

@@ -80,7 +80,9 @@ def _add(conversation: Conversation, class_name: str, fields: Mapping[str, Any])
     if role is None:
         role = str(fields.get("role") or class_name)
     tool_calls: Sequence[Mapping[str, Any]] = fields.get("tool_calls") or ()
-    extra = _additional(conversation, fields, bool(tool_calls or fields.get("invalid_tool_calls")))
+    extra: dict[str, Any] = {}
+    if fields.get("additional_kwargs"):
+        extra = _additional(conversation, fields, bool(tool_calls or fields.get("invalid_tool_calls")))
     for name, value in fields.items():
         if name not in _KNOWN:
             extra[name] = value

@@ -1,34 +1,27 @@
-"""Which model with which parameters: LangChain's ``llm_string`` in normal form.
+"""Which model with which parameters, in normal form: what an answer depends on besides the prompt.
 
-LangChain hands a cache either ``<the model's constructor as JSON>---<repr of the call's parameters>``, or only
-the repr of all parameters. Both are read back into plain data, so that what cannot change the answer can be told
-from what can. ``askonce.langchain.models.cached`` has the parameters at hand as objects and makes the same form of
-them.
+`parameters_of_model` reads a model object, as `askonce.langchain.cached` has it. ``llm_string.py`` beside this file
+reads the text by which LangChain describes a model to a cache. Both give the same form.
 """
 
 from __future__ import annotations
 
-import ast
-import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import Uncacheable, encode, is_credential, model_form
 
-_LONGEST_REMEMBERED = 65_536
-_TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
-# What a repr holds that is no Python: the texts, which are passed over; classes; members of enumerations.
-_TOKEN = re.compile(
-    rf"(?:{_TEXT})|<class '(?P<path>[\w.<>]+)'>|<[A-Za-z_][\w.]*: (?P<member>{_TEXT}|-?\d+(?:\.\d+)?)>"
-)
-_CLASS_CALL = "askonce_class"
-# A name for people, and what `with_structured_output` tells tracing; the model is sent neither.
+# Shown to people and to tracing only (`with_structured_output`); the model is sent neither.
 _FOR_PEOPLE = frozenset({"name", "ls_structured_output_format", "structured_output_format"})
+# Where a model tells LangChain little of itself, these of its fields tell whether it answers alike.
+_TELLING = (
+    "model model_name model_id deployment_name temperature top_p top_k max_tokens seed n base_url endpoint"
+    " endpoint_url system system_prompt model_kwargs"
+).split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +43,34 @@ class Parameters:
     lasting: bool = True
 
 
-def parameters_of(llm_string: str) -> Parameters:
-    """The parameters that an ``llm_string`` tells.
+@dataclass(frozen=True, slots=True)
+class _Constructor:
+    """The part of `Parameters` that no call changes.
+
+    Attributes:
+        form: the class, and what was given to its constructor; empty if neither is known.
+        left_out: the paths of what was left out.
+        name: the name of the model, if told.
+    """
+
+    form: Mapping[str, Any]
+    left_out: tuple[str, ...]
+    name: str | None
+
+
+def parameters_of_model(model: Any, stop: list[str] | None, kwargs: dict[str, Any]) -> Parameters:
+    """What a model's answer depends on besides the prompt.
 
     Raises:
-        Uncacheable: it shows only the address or the name of something that can change the answer.
+        Uncacheable: it holds something whose meaning cannot be told.
     """
-    if len(llm_string) > _LONGEST_REMEMBERED or "<class " in llm_string:
-        return _read(llm_string)
-    return _remembered(llm_string)
-
-
-@lru_cache(maxsize=256)
-def _remembered(llm_string: str) -> Parameters:
-    return _read(llm_string)
-
-
-def _read(llm_string: str) -> Parameters:
-    constructor, call = _split(llm_string)
-    return parameters_from(constructor, _call_parameters(call), lasting="<class " not in call)
-
-
-def _split(llm_string: str) -> tuple[dict[str, Any], str]:
-    """The constructor and the call; the seam may also stand in a text of either."""
-    at = llm_string.find("}---[") if llm_string.startswith("{") else -1
-    while at >= 0:
-        try:
-            return msgspec.json.decode(llm_string[: at + 1], type=dict[str, Any]), llm_string[at + 4 :]
-        except msgspec.DecodeError:
-            at = llm_string.find("}---[", at + 1)
-    return {}, llm_string
+    call = {**kwargs, "stop": stop} if stop is not None else kwargs
+    if not model.is_lc_serializable():
+        is_chat_model = hasattr(model, "_get_invocation_params")
+        known = model._get_invocation_params(stop=stop, **kwargs) if is_chat_model else model._identifying_params
+        call = {**known, **call}
+    constructor, without_call = _constructors.of(model)
+    return _with_call(constructor, call) if call else without_call
 
 
 def parameters_from(
@@ -90,17 +81,47 @@ def parameters_from(
     Raises:
         Uncacheable: they hold something whose meaning cannot be told.
     """
+    return _with_call(_constructor_from(constructor), call, lasting=lasting)
+
+
+def _with_call(constructor: _Constructor, call: Mapping[str, Any] | str, *, lasting: bool = True) -> Parameters:
     left_out: list[str] = []
-    form: dict[str, Any] = {}
-    if constructor:
-        form["class"] = ".".join(map(str, constructor.get("id", ())))
-        kept = _own(constructor.get("kwargs", {}), left_out, "model")
-        form["constructor"] = model_form(kept, left_out)
-    if isinstance(call, str):
-        form["call"] = call
-    else:
-        form["call"] = model_form(_own(call, left_out, "call"), left_out, "call")
-    return Parameters(form, msgspec.Raw(encode(form)), tuple(left_out), _model_name(constructor, call), lasting)
+    called = call if isinstance(call, str) else model_form(_own(call, left_out, "call"), left_out, "call")
+    form = {**constructor.form, "call": called}
+    name = None if isinstance(call, str) else _name_in(call)
+    left = (*constructor.left_out, *left_out)
+    return Parameters(form, msgspec.Raw(encode(form)), left, name or constructor.name, lasting)
+
+
+def _constructor_from(written: Mapping[str, Any]) -> _Constructor:
+    if not written:
+        return _Constructor({}, (), None)
+    left_out: list[str] = []
+    given = written.get("kwargs", {})
+    kept = _own(given, left_out, "model")
+    form = {"class": ".".join(map(str, written.get("id", ()))), "constructor": model_form(kept, left_out)}
+    return _Constructor(form, tuple(left_out), _name_in(given))
+
+
+def _constructor_of(model: Any) -> tuple[_Constructor, Parameters]:
+    constructor = _constructor_from(_written(model))
+    return constructor, _with_call(constructor, {})
+
+
+def _written(model: Any) -> Mapping[str, Any]:
+    """A model's constructor as LangChain writes it."""
+    if model.is_lc_serializable():
+        from langchain_core.load import dumpd  # here: a cache of LangChain's own is told it as text
+
+        written: dict[str, Any] = dumpd(model)
+        return written
+    base = getattr(type(model), "_askonce_base", type(model))
+    telling = {name: getattr(model, name) for name in _TELLING if name in type(model).model_fields}
+    return {"id": [base.__module__, base.__qualname__], "kwargs": telling}
+
+
+_constructors = RememberedIdentity(_constructor_of)
+"""Each model's constructor, and the parameters of a call that gives none."""
 
 
 def _own(parameters: Mapping[str, Any], left_out: list[str], path: str) -> dict[str, Any]:
@@ -151,89 +172,6 @@ def _opaque(shown: Any, name: Any) -> Any:
     return shown
 
 
-def _model_name(constructor: Mapping[str, Any], call: Mapping[str, Any] | str) -> str | None:
-    for place in ({} if isinstance(call, str) else call, constructor.get("kwargs", {})):
-        for name in ("model", "model_name", "model_id"):
-            if isinstance(place.get(name), str):
-                return str(place[name])
-    return None
-
-
-# -- the repr of a call's parameters ---------------------------------------------------------------------------
-
-
-def _call_parameters(shown: str) -> Mapping[str, Any] | str:
-    """Read ``[('name', value), …]``; what is no such thing is kept as it stands."""
-    source = _TOKEN.sub(_as_python, shown) if "<" in shown else shown
-    try:
-        pairs = _value(ast.parse(source, mode="eval").body)
-        return {str(name): value for name, value in pairs}
-    except Uncacheable:
-        raise
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        # Object reprs in the middle. Without an address or a class in it, equal texts mean equal parameters.
-        if " at 0x" in shown or "<class " in shown:
-            raise Uncacheable("the call's parameters show an object only by its address or class") from error
-        return shown
-
-
-def _as_python(token: re.Match[str]) -> str:
-    if token["path"]:
-        return f"{_CLASS_CALL}({token['path']!r})"
-    return token["member"] or token[0]
-
-
-def _value(node: ast.expr) -> Any:
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.List(elts=items) | ast.Tuple(elts=items):
-            return [_value(item) for item in items]
-        case ast.Set(elts=items):
-            return {_value(item) for item in items}
-        case ast.Dict(keys=names, values=values):
-            return {_value(name): _value(value) for name, value in zip(names, values, strict=True) if name}
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-            return -value
-        case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(path))]) if name == _CLASS_CALL:
-            return schema_named(path)
-        case ast.Call(func=func, args=positional, keywords=named):
-            given = {item.arg or "**": _value(item.value) for item in named}
-            return {"call": _value(func), "args": [_value(item) for item in positional], **given}
-        case ast.Name(id=name):
-            return float(name) if name in ("nan", "inf") else {"name": name}
-        case ast.Attribute(value=owner, attr=name):
-            return {"attribute": name, "of": _value(owner)}
-    raise ValueError(f"{type(node).__name__} in a repr")
-
-
-def schema_named(path: str) -> Any:
-    """The JSON schema of the class of the running program that shows itself by that path.
-
-    Raises:
-        Uncacheable: there is none, it has no schema, or another class of that name lives too.
-    """
-    module, names = _module_of(path)
-    found: Any = module
-    for name in names:
-        found = getattr(found, name, None)
-    if isinstance(found, type) and f"{found.__module__}.{found.__qualname__}" == path:
-        bases: tuple[type[Any], ...] = found.__bases__
-        twins = [one for base in bases for one in base.__subclasses__() if repr(one) == repr(found)]
-        schema = getattr(found, "model_json_schema", None)
-        if callable(schema) and len(twins) == 1:
-            return schema()
-        if module is sys.modules["builtins"]:
-            return path
-    raise Uncacheable(
-        f"the class {path} is shown by its name alone; askonce.langchain.cached sees the class itself"
-    )
-
-
-def _module_of(path: str) -> tuple[Any, list[str]]:
-    parts = path.split(".")
-    for at in range(len(parts) - 1, 0, -1):
-        module = sys.modules.get(".".join(parts[:at]))
-        if module is not None:
-            return module, parts[at:]
-    return sys.modules["builtins"], parts
+def _name_in(parameters: Mapping[str, Any]) -> str | None:
+    names = (parameters.get(field) for field in ("model", "model_name", "model_id"))
+    return next((name for name in names if isinstance(name, str)), None)

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from askonce.keys.normal_form import VERSION, NormalForm, request_form, text
+from askonce.langchain.keys.llm_string import parameters_of
 from askonce.langchain.keys.messages import conversation_of, conversation_of_messages
-from askonce.langchain.keys.model import Parameters, parameters_of
+from askonce.langchain.keys.model import Parameters
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -43,7 +44,9 @@ def form_of_prompt(prompt: str, parameters: Parameters) -> NormalForm:
 
 def _form(kind: str, parameters: Parameters, **parts: object) -> NormalForm:
     # The parameters are written out already; the bytes are the same as those of the whole form.
-    return NormalForm({"version": VERSION, "kind": kind, "model": parameters.encoded, **parts})
+    return NormalForm(
+        {"version": VERSION, "kind": kind, "model": parameters.encoded, **parts}, model=parameters.name
+    )
 
 
 _ENTRY_CHARACTERS = 300

@@ -1,4 +1,4 @@
-"""`cached`: one model, with a cache between LangChain and its provider.
+"""Cached models: a model with a cache between LangChain and its provider.
 
 The cached model is a copy whose class is a subclass of the model's own class, made here: it overrides only the
 methods by which LangChain asks the provider. So it is what the model was, to `isinstance`, `bind_tools`,
@@ -14,7 +14,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 
 from askonce.cache import Cache, shared_cache
-from askonce.errors import ConfigError
+from askonce.engine.settings import Settings
 from askonce.langchain.models import chat, completions
 from askonce.langchain.models.calls import LimitMisses
 from askonce.langchain.models.prompts import follow_prompts
@@ -23,37 +23,27 @@ from askonce.stores import Store
 Model = TypeVar("Model", bound=BaseChatModel | BaseLLM)
 
 
-def cached(model: Model, store: str | Store | Cache | None = None, **options: Any) -> Model:
-    """A copy of a model that asks its provider only for what it was not asked before.
+def cached_model(model: Model, store: str | Store | Cache | None, settings: Settings) -> Model:
+    """`askonce.langchain.cached` for a model.
 
-        model = cached(ChatOpenAI(model="…"))
-        model = cached(ChatAnthropic(model="…"), "redis://localhost:6379", ttl=3600)
-
-    LangChain's own cache is switched off for the copy; calls wait for the model's rate limiter only when they go
-    to the provider. Answers are shared with an `AskOnceCache` over the same store and namespace, as far as
-    LangChain tells it the same of the model.
+    A model that is cached already comes back as it is, unless a store or settings are given.
 
     Args:
         model: any chat model or completion model; it stays as it is.
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
-        options: further arguments of `askonce.Cache`.
+        settings: of `askonce.Cache`.
 
     Raises:
         ConfigError: an argument is wrong, or the store cannot be used.
     """
-    if not isinstance(model, (BaseChatModel, BaseLLM)):
-        raise ConfigError(
-            f"cached() takes a chat model or a completion model, not a {type(model).__name__}; "
-            f"of a chain or an agent, wrap the model in it"
-        )
     own = type(model)
     base: type[Any] = getattr(own, "_askonce_base", own)
-    if base is not own and store is None and not options:
+    if base is not own and store is None and not settings:
         return model
-    cache = shared_cache(store, options)
+    cache = shared_cache(store, settings)
     if cache.engine.is_semantic:
         follow_prompts()
-    name = None if isinstance(store, (Cache, Store)) else (store, options)
+    name = None if isinstance(store, (Cache, Store)) else (store, settings)
     cls = _class(base, cache, name)
     return model if own is cls else _copy(model, cls)
 
@@ -110,5 +100,5 @@ def _reduce(model: Any, name: Any) -> Any:
     return _revive, (original, *name)
 
 
-def _revive(original: Any, store: str | None, options: dict[str, Any]) -> Any:
-    return cached(original, store, **options)
+def _revive(original: Any, store: str | None, settings: Settings) -> Any:
+    return cached_model(original, store, settings)

@@ -1,4 +1,4 @@
-"""What `cached` models of both kinds share: how they ask their provider, and what their answers depend on."""
+"""What `cached` models of both kinds share: how they call their provider."""
 
 from __future__ import annotations
 
@@ -9,36 +9,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
-from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.load import dumpd
 from langchain_core.rate_limiters import BaseRateLimiter
-
-from askonce.langchain.keys.model import Parameters, parameters_from
-
-# Where a model tells LangChain little of itself, these of its fields tell whether it answers alike.
-_TELLING = (
-    "model model_name model_id deployment_name temperature top_p top_k max_tokens seed n base_url endpoint"
-    " endpoint_url system system_prompt model_kwargs"
-).split()
-
-
-def parameters_of_model(model: Any, stop: list[str] | None, kwargs: dict[str, Any]) -> Parameters:
-    """What a model's answer depends on besides the prompt.
-
-    Raises:
-        Uncacheable: it holds something whose meaning cannot be told.
-    """
-    if model.is_lc_serializable():
-        return parameters_from(dumpd(model), {**kwargs, "stop": stop})
-    base = getattr(type(model), "_askonce_base", type(model))
-    known = (
-        model._get_invocation_params(stop=stop, **kwargs)
-        if isinstance(model, BaseChatModel)
-        else model._identifying_params
-    )
-    telling = {name: getattr(model, name) for name in _TELLING if name in type(model).model_fields}
-    constructor = {"id": [base.__module__, base.__qualname__], "kwargs": telling}
-    return parameters_from(constructor, {**known, **kwargs, "stop": stop})
 
 
 def model_name(model: Any) -> str | None:

@@ -11,9 +11,11 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from askonce.cache import Cache
+from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
+from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
 from askonce.langchain.models.answers import breaks_off, mark, pack, unpack
 from askonce.langchain.models.calls import (
@@ -24,7 +26,6 @@ from askonce.langchain.models.calls import (
     is_told,
     limit,
     model_name,
-    parameters_of_model,
     streams_several,
     within,
 )
@@ -50,7 +51,7 @@ def _request(
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, model=model_name(model), semantic=True)
+    return cache.engine.request("answer", form, semantic=True)
 
 
 def _pack_result(result: ChatResult, model: Any) -> Answer | None:
@@ -82,7 +83,7 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         if request is None:
             return ask()
         found = cache.engine.answer(request, ask, lambda result: _pack_result(result, self))
-        return _result(found, cache.engine.mark_of_fresh(request))
+        return _result(found, cache.engine, request)
 
     async def _agenerate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -99,7 +100,7 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         if request is None:
             return await ask()
         found = await cache.engine.aanswer(request, ask, lambda result: _pack_result(result, self))
-        return _result(found, cache.engine.mark_of_fresh(request))
+        return _result(found, cache.engine, request)
 
     return {"_generate": _generate, "_agenerate": _agenerate}
 
@@ -116,10 +117,10 @@ def _whole(result: ChatResult) -> list[ChatGeneration]:
     return whole
 
 
-def _result(answer: ChatResult | Hit, mark_of_fresh: dict[str, Any] | None) -> ChatResult:
+def _result(answer: ChatResult | Hit, engine: CacheEngine, request: Request) -> ChatResult:
     if isinstance(answer, Hit):
         return ChatResult(generations=cast("list[ChatGeneration]", unpack(answer)))
-    mark(answer.generations, mark_of_fresh)
+    mark(answer.generations, engine.mark_of_fresh(request))
     return answer
 
 

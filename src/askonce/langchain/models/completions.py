@@ -15,6 +15,7 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.keys.normal_form import NormalForm
+from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_prompt
 from askonce.langchain.models.answers import pack, unpack
 from askonce.langchain.models.calls import (
@@ -23,7 +24,6 @@ from askonce.langchain.models.calls import (
     is_asking,
     is_told,
     model_name,
-    parameters_of_model,
     streams_several,
     within,
 )
@@ -48,7 +48,7 @@ def _request(
     def form() -> NormalForm:
         return form_of_prompt(prompt, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, model=model_name(model), semantic=True)
+    return cache.engine.request("answer", form, semantic=True)
 
 
 def _pack(result: LLMResult, model: Any, position: int = 0) -> Answer | None:

@@ -19,17 +19,10 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
+from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
 from askonce.langchain.models.answers import pack, unpack
-from askonce.langchain.models.calls import (
-    alimit,
-    awithin,
-    is_asking,
-    limit,
-    model_name,
-    parameters_of_model,
-    within,
-)
+from askonce.langchain.models.calls import alimit, awithin, is_asking, limit, within
 
 Messages = list[BaseMessage]
 Stop = list[str] | None
@@ -45,7 +38,7 @@ def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: d
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, model=model_name(model), semantic=True)
+    return cache.engine.request("answer", form, semantic=True)
 
 
 def _is_last(event: Any) -> bool:

@@ -15,7 +15,6 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables.config import var_child_runnable_config
-from langchain_core.tracers.context import register_configure_hook
 
 from askonce.provenance.prompt_parts import PromptParts, prompt_parts_in, record_prompt_parts
 
@@ -91,6 +90,8 @@ def follow_prompts() -> None:
     """Read the templates of prompts from now on, in the whole process."""
     global _follows
     if not _follows:
+        from langchain_core.tracers.context import register_configure_hook  # here: langsmith takes half a second
+
         _follows = True
         register_configure_hook(_following, inheritable=True)
 

@@ -1,7 +1,4 @@
-"""`PrefixMiddleware`: the requests of an agent's model, changed for the provider's prompt cache.
-
-agent = create_agent(model, tools, middleware=[PrefixMiddleware()])
-"""
+"""`PrefixMiddleware`: the requests of an agent's model, changed for the provider's prompt cache."""
 
 from __future__ import annotations
 
@@ -21,33 +18,37 @@ except ModuleNotFoundError as error:
 
 
 class PrefixMiddleware(AgentMiddleware[Any, Any, Any]):
-    """An agent's middleware that mends what its model sends. A model that cannot be mended is left as it is.
+    """An agent's middleware that changes what its model sends for the provider's prompt cache.
+
+        agent = create_agent(model, tools, middleware=[PrefixMiddleware()])
+
+    A model that `optimize_prefix` does not take is left as it is.
 
     Args:
-        mend: by default one that learns its plans.
+        optimizer: says what is changed; by default a new one, which learns from the requests that pass.
 
     Attributes:
-        mend: what changes the requests.
+        optimizer: the same.
     """
 
     def __init__(self, optimizer: PrefixOptimizer | None = None) -> None:
         super().__init__()
         self.optimizer = optimizer or PrefixOptimizer()
-        self._mended: tuple[BaseChatModel, BaseChatModel] | None = None
+        self._optimized: tuple[BaseChatModel, BaseChatModel] | None = None
 
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
-        """Ask the model with a mended request."""
+        """Call the model, whose requests are changed."""
         return handler(self._request(request))
 
     async def awrap_model_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Ask the model with a mended request."""
+        """Call the model, whose requests are changed."""
         return await handler(self._request(request))
 
     def _request(self, request: Any) -> Any:
-        known = self._mended
+        known = self._optimized
         if known is None or known[0] is not request.model:
             try:
-                known = self._mended = request.model, optimize_prefix(request.model, self.optimizer)
+                known = self._optimized = request.model, optimize_prefix(request.model, self.optimizer)
             except ConfigError:
                 return request
         return request.override(model=known[1])

@@ -1,10 +1,8 @@
-"""`optimize_prefix`: a model whose requests are changed for the provider's prompt cache just before they are sent.
+"""`optimize_prefix`: a model or a client whose requests are changed for the provider's prompt cache.
 
-    model = mended(ChatAnthropic(model="…"))
-
-The mended model is a copy whose class is a subclass of the model's own class; it overrides the one method in which
-the packages make the body of a request: whole or streamed, sync or async. It composes with `cached`, in either
-order, and changes no keys: what a mend changes is no part of them.
+An optimized model is a copy whose class is a subclass of the model's own class. It overrides the one method in
+which the packages make the body of a request, whole or streamed, sync or async. It composes with `cached` in either
+order, and changes no cache keys: breakpoints are not part of them.
 """
 
 from __future__ import annotations
@@ -14,42 +12,53 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.runnables import Runnable
 
 from askonce.errors import ConfigError
+from askonce.prefix.optimize import clients
 from askonce.prefix.optimize.optimizer import PrefixOptimizer
 
-Model = TypeVar("Model", bound=BaseChatModel)
+T = TypeVar("T")
 _PACKAGES = {"langchain_openai": "openai", "langchain_anthropic": "anthropic"}
-PARAMETER = "askonce_mend"
-"""Among the parameters of a call that callbacks are told: the name of the mend."""
+PARAMETER = "askonce_prefix_optimizer"
+"""Among the parameters of a call that LangChain shows to callbacks: the name of the optimizer."""
 
 
-def optimize_prefix(model: Model, optimizer: PrefixOptimizer | None = None) -> Model:
-    """A copy of a model whose requests are changed by an optimizer.
+def optimize_prefix(x: T, optimizer: PrefixOptimizer | None = None) -> T:
+    """A copy of a chat model that changes its requests for the provider's prompt cache just before they are sent.
+
+        model = optimize_prefix(ChatAnthropic(model="…"))
+        model = ChatBedrockConverse(client=optimize_prefix(boto3.client("bedrock-runtime")), model="…")
+
+    What is changed cannot change the answer: the order of tools and of the keys in their JSON, cache breakpoints,
+    the cache key, the retention. It may be cached, or be cached afterwards.
 
     Args:
-        model: a chat model of ``langchain-openai`` or ``langchain-anthropic``, or of a class derived from theirs;
-            it stays as it is. One that is mended already comes back with the new mend.
-        optimizer: by default one that learns its plans.
+        x: a chat model of ``langchain-openai`` or ``langchain-anthropic``, or of a class derived from theirs, or an
+            SDK's client, as `askonce.prefix.optimize_prefix` takes it; it stays as it is. A model that is optimized
+            already comes back with the new optimizer.
+        optimizer: says what is changed; by default a new one, which learns from the requests that pass.
 
     Raises:
-        ConfigError: it is no such model.
+        ConfigError: it is another model or client.
     """
-    if _package(type(model)) is None:
-        raise ConfigError(
-            f"mended() takes a chat model of langchain-openai or langchain-anthropic, not a {type(model).__name__};"
-            f" what a boto3 client sends to Bedrock, askonce.prefix.attach(client, mend) mends"
-        )
+    own: Any = type(x)
+    if _package(own) is None or not isinstance(x, BaseChatModel):
+        if isinstance(x, Runnable):
+            raise ConfigError(
+                "optimize_prefix() takes chat models of langchain-openai or langchain-anthropic, not a"
+                f" {own.__name__}; for Bedrock, give it client=optimize_prefix(boto3.client('bedrock-runtime'))"
+            )
+        return clients.optimize_prefix(x, optimizer)
     optimizer = optimizer or PrefixOptimizer()
-    own = type(model)
-    base: type[Any] = own.__dict__.get("_askonce_unmended", own)
+    base: type[Any] = own.__dict__.get("_askonce_not_optimized", own)
     copy: Any = object.__new__(_class(base, optimizer))
-    object.__setattr__(copy, "__dict__", {k: v for k, v in model.__dict__.items() if k != "_serialized"})
+    object.__setattr__(copy, "__dict__", {k: v for k, v in x.__dict__.items() if k != "_serialized"})
     for name in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
-        value = getattr(model, name)
+        value = getattr(x, name)
         object.__setattr__(copy, name, None if value is None else value.copy())
-    mended_model: Model = copy
-    return mended_model
+    optimized: T = copy
+    return optimized
 
 
 def _package(cls: type[Any]) -> str | None:
@@ -57,7 +66,7 @@ def _package(cls: type[Any]) -> str | None:
     return next((one for one in found if one is not None), None)
 
 
-# By base class and mend. A class holds its mend, and lives as long as a model of it.
+# By base class and optimizer. A class holds its optimizer, and lives as long as a model of it.
 _classes: weakref.WeakValueDictionary[tuple[type[Any], str], type[Any]] = weakref.WeakValueDictionary()
 
 
@@ -83,6 +92,6 @@ def _class(base: type[Any], optimizer: PrefixOptimizer) -> type[Any]:
         }
         metaclass: Any = type(base)
         cls = metaclass(base.__name__, (base,), body)
-        type.__setattr__(cls, "_askonce_unmended", base)
+        type.__setattr__(cls, "_askonce_not_optimized", base)
         _classes[base, optimizer.name] = cls
     return cls

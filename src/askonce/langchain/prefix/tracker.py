@@ -25,7 +25,7 @@ from langchain_core.outputs import LLMResult
 
 from askonce.errors import ConfigError
 from askonce.langchain.prefix.optimizer import PARAMETER
-from askonce.prefix.optimize.optimizer import mends
+from askonce.prefix.optimize.optimizer import optimizers
 from askonce.prefix.report.report import Report
 from askonce.prefix.requests.usage import usage_of
 from askonce.prefix.requests.wire import compact
@@ -170,7 +170,7 @@ class PrefixTracker(BaseCallbackHandler):
             self._cannot(kind, ConfigError("whose rules hold is not known; give PrefixTracker a provider"))
         if provider is None or len(messages) != 1:
             return
-        optimizer = mends.get(parameters.pop(PARAMETER, ""))
+        optimizer = optimizers.get(parameters.pop(PARAMETER, ""))
         try:
             payload = _payload(kind, serialized or {}, messages[0], parameters)
             call = self.core.start(optimizer.applied(payload, provider) if optimizer else payload, provider)

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from langchain_core.documents import Document
 
+from askonce.retrieval.cached_retrieval import NotPlain
+
 _ID_KEYS = ("id", "doc_id")
 
 
@@ -16,10 +18,6 @@ class _Kept(msgspec.Struct, array_like=True, frozen=True):
     metadata: dict[str, Any]
     id: str | None = None
     state: dict[str, Any] | None = None  # what LangChain's filters by embeddings leave with a document
-
-
-class NotPlain(Exception):
-    """A document holds something that cannot be read back as it was."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

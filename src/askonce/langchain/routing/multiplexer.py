@@ -20,7 +20,7 @@ from pydantic import Field, PrivateAttr
 from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
-from askonce.langchain.models.calls import parameters_of_model
+from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.routing.runner import UNSEEN, Routed, name_of
 from askonce.routing import RoutingStats, Strategy
 from askonce.routing.judges import Judged

@@ -1,4 +1,4 @@
-"""`cached`: an LLM whose answers are kept."""
+"""Cached LLMs: an LLM with a cache between LlamaIndex and its provider."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from llama_index.core.llms.structured_llm import StructuredLLM
 
 from askonce.cache import Cache
 from askonce.engine.request import Request
+from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit
-from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm
 from askonce.llama_index.keys.requests import chat_form, completion_form
 from askonce.llama_index.models import answers, events
@@ -29,38 +29,34 @@ L = TypeVar("L", bound=LLM)
 Kind = Literal["chat", "complete"]
 
 
-def cached(llm: L, store: str | Store | Cache | None = None, **options: Any) -> L:
-    """A copy of an LLM that asks the cache first, in all its endpoints: plain, streaming, and asynchronous.
+def cached_llm(llm: L, store: str | Store | Cache | None, settings: Settings) -> L:
+    """`askonce.llama_index.cached` for an LLM.
 
-    It is of the LLM's own class (of a generated subclass), so that agents, structured output, query engines and
-    whatever else looks at the class work as before; it shares the SDK's clients with the LLM, which stays as it
-    is. A hit is marked in the response's ``additional_kwargs["askonce"]``. Of a ``StructuredLLM`` the LLM inside
-    is cached.
+    An LLM that is cached already comes back as it is, unless another store is named. Of a ``StructuredLLM`` the LLM
+    inside is cached.
 
     A hit shows LlamaIndex's observers the usual span and events, with tags ``askonce.…``. It shows the legacy
     ``CallbackManager`` nothing, whose token counters would count the answer again. ``raw`` is then a map whose
     items can be read as attributes too. An answer that was first streamed comes back with the ``raw`` of the
     stream's last chunk, also where it is not streamed, and the other way round.
 
-    A ``LangChainLLM`` whose LangChain model is cached by askonce too is kept in both caches; the outer one
+    A ``LangChainLLM`` whose LangChain model is cached by askonce too is stored in both caches; the outer one
     answers first.
 
     Args:
-        llm: any LLM. One that is cached already comes back as it is, unless another store is named.
-        store: a store's URL, a `Store`, a `Cache`, or ``None`` for the default store.
-        options: further arguments of `Cache`.
+        llm: any LLM; it stays as it is.
+        store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
+        settings: of `askonce.Cache`.
 
     Raises:
-        ConfigError: ``llm`` is no LLM, or `Cache` raises it.
+        ConfigError: a setting is wrong, or the store cannot be used.
     """
     if isinstance(llm, StructuredLLM):
-        inner = cached(llm.llm, store, **options)
+        inner = cached_llm(llm.llm, store, settings)
         return llm if inner is llm.llm else llm.model_copy(update={"llm": inner})
-    if not isinstance(llm, LLM):
-        raise ConfigError(f"cached() takes a LlamaIndex LLM, got a {type(llm).__name__}")
-    if isinstance(llm, Twin) and store is None and not options:
+    if isinstance(llm, Twin) and store is None and not settings:
         return llm
-    link = link_to(store, options, cached)
+    link = link_to(store, settings, cached_llm)
     if link.cache.engine.is_semantic:
         follow_prompts()
     if isinstance(llm, Twin) and llm._askonce.cache is link.cache:
@@ -115,7 +111,7 @@ class _Call:
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
-        return self.cache.engine.request("answer", self._form, model=self._model(), semantic=True)
+        return self.cache.engine.request("answer", self._form, semantic=True)
 
     def _asked(self) -> tuple[Any, bool, dict[str, Any]]:
         """The messages or the prompt, whether it is formatted, and the options."""

@@ -17,6 +17,7 @@ from llama_index.core.schema import BaseComponent
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
 from askonce.cache import Cache, shared_cache
+from askonce.engine.settings import Settings
 from askonce.stores import Store
 
 logger = logging.getLogger("askonce")
@@ -31,13 +32,13 @@ class Link:
     Attributes:
         cache: where its answers are kept.
         make: makes a twin, in another process after pickling.
-        source: ``store`` and ``options`` as they were given, where another process can use them.
+        source: the store and the settings as they were given, where another process can use them.
         rate_limiter: the original's, where the twin asks for it later than the original would.
     """
 
     cache: Cache
     make: Rebuild
-    source: tuple[str | None, dict[str, Any]] | None
+    source: tuple[str | None, Settings] | None
     rate_limiter: Any = None
 
     def __copy__(self) -> Link:
@@ -57,19 +58,19 @@ class Twin:
         return _rebuild, (self._askonce.make, original(twin), self._askonce.source)
 
 
-def _rebuild(make: Rebuild, model: Any, source: tuple[str | None, dict[str, Any]] | None) -> Any:
+def _rebuild(make: Rebuild, model: Any, source: tuple[str | None, Settings] | None) -> Any:
     if source is None:
         logger.warning("askonce: a copy of %s in another process is not cached: its cache was given as an object,"
                        " give a store's URL", type(model).__name__)  # fmt: skip
         return model
-    store, options = source
-    return make(model, store, **options)
+    store, settings = source
+    return make(model, store, settings)
 
 
-def link_to(store: str | Store | Cache | None, options: dict[str, Any], make: Rebuild) -> Link:
-    """A link to the cache that ``store`` and ``options`` name."""
-    source = (store, options) if store is None or isinstance(store, str) else None
-    return Link(shared_cache(store, options), make, source)
+def link_to(store: str | Store | Cache | None, settings: Settings, make: Rebuild) -> Link:
+    """A link to the cache that a store and settings stand for."""
+    source = (store, settings) if store is None or isinstance(store, str) else None
+    return Link(shared_cache(store, settings), make, source)
 
 
 def twin_class(base: type, methods: Mapping[str, Any]) -> type:

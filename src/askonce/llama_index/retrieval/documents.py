@@ -19,7 +19,8 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from askonce.llama_index.models.answers import NotPlain, plain_data
+from askonce.llama_index.models import answers
+from askonce.retrieval.cached_retrieval import NotPlain
 
 _TYPES: dict[str, Any] = {
     cls.__name__: cls for cls in (TextNode, Node, ImageNode, IndexNode, Document, ImageDocument)
@@ -64,8 +65,8 @@ def _plain(found: NodeWithScore) -> tuple[str, dict[str, Any], float | None]:
     if type(found) is not NodeWithScore or _TYPES.get(type(node).__name__) is not type(node):
         raise NotPlain(f"a node of class {type(node).__qualname__}")
     try:
-        data = plain_data(node.to_dict())
-    except NotPlain:
+        data = answers.plain_data(node.to_dict())
+    except answers.NotPlain:
         raise NotPlain(f"a {type(node).__name__} that holds more than plain data") from None
     except ValueError as error:  # an IndexNode whose object LlamaIndex cannot write
         raise NotPlain(f"an {type(node).__name__}: {error}") from error

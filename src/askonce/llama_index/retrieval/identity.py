@@ -21,7 +21,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Vector
 
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, model_form, plain
-from askonce.llama_index.keys.requests import component_form, importable_name
+from askonce.llama_index.keys.model import component_form, importable_name
 
 # What observes, or holds the documents, of whose changes the corpus tells.
 _ASIDE = frozenset(

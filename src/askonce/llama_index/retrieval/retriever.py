@@ -1,11 +1,11 @@
-"""`CachedRetriever`: a retriever whose finds are kept until the documents change."""
+"""`CachedRetriever`: a retriever of LlamaIndex whose results are stored until the documents change."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.prompts.mixin import PromptMixinType
@@ -13,55 +13,56 @@ from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from llama_index.core.vector_stores import SimpleVectorStore
 
-from askonce.cache import Cache, shared_cache
-from askonce.engine.request import Request
-from askonce.entries.entry import Answer, Hit, Near, Source
+from askonce.cache import Cache
+from askonce.engine.settings import Settings
+from askonce.entries.entry import Near
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form, text
-from askonce.llama_index.embeddings import CachedEmbedding
-from askonce.llama_index.models.answers import NotPlain
+from askonce.llama_index.embeddings import cached_embed_model
 from askonce.llama_index.models.twin import Twin
 from askonce.llama_index.retrieval.documents import ids_of, pack, unpack
 from askonce.llama_index.retrieval.identity import Identity, finds_by_nearness
 from askonce.llama_index.retrieval.runs import follow_runs
 from askonce.provenance import additions
-from askonce.provenance.retrieval_context import RetrievedDocuments
+from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
 from askonce.stores import Store
 
-logger = logging.getLogger("askonce")
-
-_UNKNOWN = -1  # a position before all, so that answers made from such a retrieval are not served
-
 
 class CachedRetriever(BaseRetriever):
-    """A retriever that asks the cache first, and the retriever inside if that has no find that is still true.
+    """A retriever that searches only for questions that are not in the cache, or whose documents have changed.
 
-    What comes back equals what the retriever inside gave, in new objects: texts, ids, scores, metadata,
-    relationships. A hit searches nothing and embeds nothing. Finds are dropped when ``corpus`` is told of a change
-    (see `watch`), and model answers made from them in the same run, too. Finds that would not come back equal
-    (nodes of other classes than LlamaIndex's own, metadata that is not plain data) are passed through, with a
-    warning. When a retriever by vectors has to search, the question's vector comes from the cache, too.
+        corpus = Corpus("redis://localhost:6379", name="handbook")
+        watch(index, corpus)
+        retriever = cached(index.as_retriever(similarity_top_k=5), corpus=corpus)
+
+    A result equals what the retriever inside gave, in new objects: texts, ids, scores, metadata, relationships. A
+    hit searches nothing and embeds nothing. Results are dropped when ``corpus`` is told of a change (see `watch`),
+    and so are model answers made from them in the same run. Results that would not come back equal (nodes of other
+    classes than LlamaIndex's own, metadata that is not plain data) are passed through, with a warning. When a
+    retriever by vectors has to search, the question's vector comes from the cache, too.
 
     Args:
         retriever: any retriever.
-        store: a store's URL, a `Store`, a `Cache`, or ``None`` for that of ``corpus``, or the default store.
-        corpus: the set of documents, or its name. Different sets need different names.
-        name: which retriever it is, where that cannot be told: for a class that is not LlamaIndex's, or one that
-            holds such objects; another name for each configuration that finds other documents. It also stands for
-            the id of an index, which is random where each process builds the index anew.
-        empty_ttl: for how many seconds it is believed that nothing was found; 0 for never.
+        store: a store's URL, a store, a `Cache`, or ``None`` for that of ``corpus``, else for a SQLite file in the
+            user's cache directory.
+        corpus: the documents that it searches: a `Corpus`, or the name of one in ``store``. Different sets of
+            documents need different names.
+        name: stands for the retriever where its class is not LlamaIndex's, or where it holds such objects; another
+            name for each configuration that finds other documents. It also stands for the id of an index, which is
+            random where each process builds the index anew.
+        empty_ttl: seconds for which an empty result is stored; 0 for never.
         ignore_case: questions that differ in capitals only are one.
         ignore_punctuation: questions that differ in quotes and closing punctuation only are one.
-        options: further arguments of `Cache`.
+        settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
 
     Attributes:
-        cache: where finds are kept.
-        corpus: the set of documents.
+        cache: where results are stored.
+        corpus: the documents that it searches.
 
     Raises:
-        ConfigError: it cannot be told which retriever it is, and there is no ``name``; the corpus is in another
-            store; or `Cache` raises it.
+        ConfigError: the retriever does not show what its results depend on and there is no ``name``, an argument is
+            wrong, the corpus is in another store, or the store cannot be used.
     """
 
     def __init__(
@@ -74,18 +75,17 @@ class CachedRetriever(BaseRetriever):
         empty_ttl: float = 60.0,
         ignore_case: bool = True,
         ignore_punctuation: bool = True,
-        **options: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         if not isinstance(retriever, BaseRetriever):
             raise ConfigError(f"CachedRetriever takes a LlamaIndex retriever, got a {type(retriever).__name__}")
-        if empty_ttl < 0:
-            raise ConfigError(f"empty_ttl is a number of seconds, 0 for never; got {empty_ttl}")
+        check_empty_ttl(empty_ttl)
         super().__init__(callback_manager=getattr(retriever, "callback_manager", None))
         self._cached_retriever = retriever
-        self.cache, self.corpus = _places(store, corpus, options)
+        self.cache, self.corpus = cache_and_corpus(store, corpus, settings)
         self._empty_ttl = empty_ttl
         self._ignoring = {"ignore_case": ignore_case, "ignore_punctuation": ignore_punctuation}
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._identity = Identity(name, self.corpus.log)
         try:
             self._identity.of(retriever)
@@ -102,26 +102,10 @@ class CachedRetriever(BaseRetriever):
         return self._cached_retriever
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        look = _Look(self, query_bundle)
-        request = look.request()
-        if request is None:
-            return look.fresh(look.search())
-        found = self.cache.engine.answer(request, look.search, look.pack)
-        if isinstance(found, Hit):
-            kept = look.kept(found)
-            return look.fresh(look.search()) if kept is None else kept
-        return look.fresh(found)
+        return _Retrieval(self, query_bundle).run()
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        look = _Look(self, query_bundle)
-        request = look.request()
-        if request is None:
-            return look.fresh(await look.asearch())
-        found = await self.cache.engine.aanswer(request, look.asearch, look.pack)
-        if isinstance(found, Hit):
-            kept = look.kept(found)
-            return look.fresh(await look.asearch()) if kept is None else kept
-        return look.fresh(found)
+        return await _Retrieval(self, query_bundle).arun()
 
     def _handle_recursive_retrieval(
         self, query_bundle: QueryBundle, nodes: list[NodeWithScore]
@@ -136,72 +120,50 @@ class CachedRetriever(BaseRetriever):
     def _get_prompt_modules(self) -> PromptMixinType:
         return {"retriever": self.retriever}
 
-    def _form(self, query: QueryBundle, which: Any) -> NormalForm:
-        asked: dict[str, Any] = {"question": question(query.query_str, **self._ignoring)}
+
+class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
+    """One question to a `CachedRetriever`.
+
+    Args:
+        owner: which.
+        query: the question.
+    """
+
+    def __init__(self, owner: CachedRetriever, query: QueryBundle) -> None:
+        super().__init__(owner.retriever, owner.cache, owner.corpus, owner._empty_ttl, owner._warned)
+        self._owner, self._question = owner, query
+
+    def form(self) -> NormalForm:
+        identity, query = self._owner._identity.of(self.retriever), self._question
+        self.scope = request_form("retrieval", identity, corpus=self.corpus.log).digest()
+        asked: dict[str, Any] = {"question": question(query.query_str, **self._owner._ignoring)}
         if query.custom_embedding_strs is not None:
             asked["embedded"] = [text(one) for one in query.custom_embedding_strs]
         if query.embedding is not None:
             asked["embedding"] = plain([float(one) for one in query.embedding])
         if query.image_path is not None:
             asked["image"] = plain(_content(query.image_path))
-        return request_form("retrieval", which, corpus=self.corpus.log, asked=asked)
-
-    def _tell_once(self, why: str) -> None:
-        if why not in self._told:
-            self._told.add(why)
-            logger.warning("askonce: what %s found is not cached: %s", type(self.retriever).__name__, why)
-
-
-@dataclasses.dataclass(slots=True)
-class _Look:
-    """One retrieval.
-
-    Attributes:
-        asker: who retrieves.
-        query: what for.
-        position: in the corpus's log, as of which what was found is true; ``None`` if the store does not tell.
-        near: which additions concern what was found; ``None``: any.
-        scope: names the retriever as it is set now; ``None`` if that cannot be told.
-    """
-
-    asker: CachedRetriever
-    query: QueryBundle
-    position: int | None = None
-    near: Near | None = None
-    scope: bytes | None = None
-
-    def request(self) -> Request | None:
-        """Its name; ``None`` if it is not to be looked up."""
-        return self.asker.cache.engine.request("retrieval", self._form, from_sources=False)
-
-    def _form(self) -> NormalForm:
-        which = self.asker._identity.of(self.asker.retriever)
-        self.scope = request_form("retrieval", which, corpus=self.asker.corpus.log).digest()
-        return self.asker._form(self.query, which)
+        return request_form("retrieval", identity, corpus=self.corpus.log, asked=asked)
 
     def search(self) -> list[NodeWithScore]:
-        """Ask the retriever inside."""
-        self.position = self.asker.cache.engine.position(self.asker.corpus.log)
         query, model = self._query()
         if model is not None:
             query.embedding = model.get_agg_embedding_from_queries(query.embedding_strs)
-        found = self.asker.retriever.retrieve(query)
+        found = self.retriever.retrieve(query)
         self.near = self._near(query, found)
         return found
 
     async def asearch(self) -> list[NodeWithScore]:
-        """Asynchronous `search`."""
-        self.position = await self.asker.cache.engine.aposition(self.asker.corpus.log)
         query, model = self._query()
         if model is not None:
             query.embedding = await model.aget_agg_embedding_from_queries(query.embedding_strs)
-        found = await self.asker.retriever.aretrieve(query)
+        found = await self.retriever.aretrieve(query)
         self.near = self._near(query, found)
         return found
 
     def _near(self, query: QueryBundle, found: list[NodeWithScore]) -> Near | None:
         """By the scores of a store that is known to give cosine similarities."""
-        inner, margin = self.asker.retriever, self.asker.corpus.near_margin
+        inner, margin = self.retriever, self.corpus.near_margin
         if margin is None or not isinstance(inner, VectorIndexRetriever) or query.embedding is None:
             return None
         scores = [one.score for one in found if one.score is not None]
@@ -212,70 +174,28 @@ class _Look:
 
     def _query(self) -> tuple[QueryBundle, Any]:
         """A copy of the query, since retrievers write in it; and the model to embed it with, to keep the vector."""
-        query, inner = dataclasses.replace(self.query), self.asker.retriever
+        query, inner = dataclasses.replace(self._question), self.retriever
         if type(inner) is not VectorIndexRetriever or query.embedding is not None or not query.embedding_strs:
             return query, None
         model = inner._embed_model
         if not inner._needs_embedding() or isinstance(model, Twin):
             return query, None
-        return query, CachedEmbedding(model, self.asker.cache)
+        return query, cached_embed_model(model, self.cache, {})
 
-    def pack(self, nodes: list[NodeWithScore]) -> Answer | None:
-        """What is kept of what was found."""
-        if self.position is None or not (nodes or self.asker._empty_ttl):
-            return None
-        try:
-            payload = pack(nodes)
-        except NotPlain as error:
-            self.asker._tell_once(str(error))
-            return None
-        source = Source(
-            self.asker.corpus.log,
-            self.position,
-            ids_of(nodes),
-            whole=True,
-            any_change=not finds_by_nearness(self.asker.retriever),
-            near=self.near,
-        )
-        return Answer(payload, sources=(source,), ttl_seconds=None if nodes else self.asker._empty_ttl)
+    def encode(self, documents: Sequence[NodeWithScore]) -> bytes:
+        return pack(documents)
 
-    def fresh(self, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
-        """Note what was found."""
-        position = _UNKNOWN if self.position is None else self.position
-        self._note(Source(self.asker.corpus.log, position, ids_of(nodes)), nodes)
-        return nodes
+    def decode(self, payload: bytes) -> list[NodeWithScore]:
+        return unpack(payload)
 
-    def kept(self, hit: Hit) -> list[NodeWithScore] | None:
-        """Note and give back what was found before; ``None`` if it cannot be read."""
-        try:
-            nodes, source = unpack(hit.entry.payload), hit.entry.sources[0]
-        except Exception as error:
-            logger.warning("askonce: a kept retrieval cannot be read, the retriever is asked: %s", error)
-            return None
-        self._note(Source(source.corpus, source.position, ids_of(nodes)), nodes)
-        return nodes
+    def ids(self, documents: Sequence[NodeWithScore]) -> tuple[str, ...]:
+        return ids_of(documents)
 
-    def _note(self, source: Source, nodes: list[NodeWithScore]) -> None:
-        found = None
-        if self.scope is not None:
-            found = RetrievedDocuments(tuple(one.node.get_content(MetadataMode.LLM) for one in nodes), self.scope)
-        self.asker.corpus.cache.engine.record_retrieval(source, found)
+    def texts(self, documents: Sequence[NodeWithScore]) -> tuple[str, ...]:
+        return tuple(one.node.get_content(MetadataMode.LLM) for one in documents)
 
-
-def _places(
-    store: str | Store | Cache | None, corpus: Corpus | str | None, options: dict[str, Any]
-) -> tuple[Cache, Corpus]:
-    """The cache of finds, and the corpus."""
-    if not isinstance(corpus, Corpus):
-        cache = shared_cache(store, options)
-        return cache, Corpus(cache, name=corpus or "default")
-    if store is None and not options:
-        return corpus.cache, corpus
-    cache = shared_cache(store, options)
-    one, other = cache.store, corpus.cache.store
-    if one is not other and (one.url != other.url or one.url.startswith("memory:")):
-        raise ConfigError("the corpus is in another store, where its changes would not be seen: leave out store")
-    return cache, corpus
+    def depends_on_others(self, documents: Sequence[NodeWithScore]) -> bool:
+        return not finds_by_nearness(self.retriever)
 
 
 def _content(path: str) -> bytes:

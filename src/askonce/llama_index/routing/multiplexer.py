@@ -16,7 +16,7 @@ from llama_index.core.tools.types import BaseTool
 from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
-from askonce.llama_index.keys.requests import component_form
+from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.models.answers import Response
 from askonce.llama_index.routing.runner import OWN_TOOLS, Routed, name_of
 from askonce.routing import RoutingStats, Strategy

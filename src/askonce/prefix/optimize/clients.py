@@ -1,4 +1,4 @@
-"""Clients of the providers' own packages, with a mend between them and the wire."""
+"""`optimize_prefix` for the clients of the providers' own packages: openai, anthropic, and boto3 for Bedrock."""
 
 from __future__ import annotations
 
@@ -19,42 +19,66 @@ _COPIES = ("copy", "with_options")
 _BEDROCK = ("Converse", "ConverseStream")
 
 
-def optimized_client(client: Client, optimizer: PrefixOptimizer) -> Client:
-    """A copy of a client of the package ``openai`` or ``anthropic``, sync or async, whose requests are mended.
+def optimize_prefix(client: Client, optimizer: PrefixOptimizer | None = None) -> Client:
+    """A copy of an SDK's client that changes its requests for the provider's prompt cache before they are sent.
 
-    It shares the connections of the client, which stays as it is.
+        client = optimize_prefix(anthropic.Anthropic())
+        bedrock = optimize_prefix(boto3.client("bedrock-runtime"))
+
+    The copy shares the connections of the client, which stays as it is. What is changed cannot change the answer:
+    the order of tools and of the keys in their JSON, cache breakpoints, the cache key, the retention.
+
+    Args:
+        client: of the package ``openai`` or ``anthropic``, sync or async, or a ``bedrock-runtime`` client of
+            ``boto3``, of which the requests to Converse are changed.
+        optimizer: says what is changed; by default a new one, which learns from the requests that pass.
 
     Raises:
         ConfigError: it is another client.
     """
+    optimizer = optimizer or PrefixOptimizer()
     package = type(client).__module__.partition(".")[0]
+    service = getattr(getattr(getattr(client, "meta", None), "service_model", None), "service_name", "")
+    if service == "bedrock-runtime":
+        bedrock: Client = _optimized_bedrock(client, optimizer)
+        return bedrock
     if package not in ("openai", "anthropic"):
-        raise ConfigError(f"a client of openai or anthropic is wanted, got a {type(client).__name__}")
-    optimize_prefix = copy.copy(client)
-    optimize_prefix.__dict__["_askonce_mend"] = optimizer
+        raise ConfigError(
+            "optimize_prefix() takes a client of openai or anthropic, or a bedrock-runtime client of boto3, not a"
+            f" {type(client).__name__}"
+        )
+    return _optimized_client(client, optimizer, package)
+
+
+def optimizer_of(client: Any) -> PrefixOptimizer | None:
+    """The optimizer of a client that `optimize_prefix` made, or ``None``."""
+    found: PrefixOptimizer | None = getattr(client, "__dict__", {}).get("_askonce_optimizer")
+    return found
+
+
+# -- openai and anthropic --------------------------------------------------------------------------------------
+
+
+def _optimized_client(client: Client, optimizer: PrefixOptimizer, package: str) -> Client:
+    optimized = copy.copy(client)
+    optimized.__dict__["_askonce_optimizer"] = optimizer
     for path in _RESOURCES:
         resource: Any = client
         for name in path:
             resource = getattr(resource, name, None)
         if resource is not None:
-            _put(optimize_prefix, path, _optimized_resource(resource, optimizer, package))
+            _put(optimized, path, _optimized_resource(resource, optimizer, package))
     for name in _COPIES:
-        optimize_prefix.__dict__[name] = _optimized_copy(getattr(client, name), optimizer)
-    return optimize_prefix
+        optimized.__dict__[name] = _optimized_copy(getattr(client, name), optimizer)
+    return optimized
 
 
 def _optimized_copy(method: Callable[..., Any], optimizer: PrefixOptimizer) -> Callable[..., Any]:
     @functools.wraps(method)
     def copied(*args: Any, **kwargs: Any) -> Any:
-        return optimized_client(method(*args, **kwargs), optimizer)
+        return optimize_prefix(method(*args, **kwargs), optimizer)
 
     return copied
-
-
-def optimizer_of(client: Any) -> PrefixOptimizer | None:
-    """The mend of a client that `optimized_client` made, or ``None``."""
-    found: PrefixOptimizer | None = getattr(client, "__dict__", {}).get("_askonce_mend")
-    return found
 
 
 def _put(client: Any, path: tuple[str, ...], resource: Any) -> None:
@@ -64,12 +88,12 @@ def _put(client: Any, path: tuple[str, ...], resource: Any) -> None:
 
 
 def _optimized_resource(resource: Any, optimizer: PrefixOptimizer, provider: str) -> Any:
-    optimize_prefix = copy.copy(resource)
+    optimized = copy.copy(resource)
     for name in _METHODS:
         method = getattr(resource, name, None)
         if method is not None:
-            optimize_prefix.__dict__[name] = _optimized_method(method, optimizer, provider)
-    return optimize_prefix
+            optimized.__dict__[name] = _optimized_method(method, optimizer, provider)
+    return optimized
 
 
 def _optimized_method(method: Callable[..., Any], optimizer: PrefixOptimizer, provider: str) -> Callable[..., Any]:
@@ -84,7 +108,7 @@ _PROMPT = ("messages", "input", "system", "tools")
 
 
 def _as_sent(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """With what stands for the prompt as the SDK sends it: answers given back as JSON, any iterable as a list."""
+    """The arguments, with the prompt as the SDK sends it: answers given back as JSON, any iterable as a list."""
     return {name: _plain(value) if name in _PROMPT else value for name, value in arguments.items()}
 
 
@@ -100,28 +124,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def attach(client: Any, optimizer: PrefixOptimizer) -> Callable[[], None]:
-    """Mend what a ``bedrock-runtime`` client of ``boto3`` sends with Converse, whoever uses it.
+# -- boto3 -----------------------------------------------------------------------------------------------------
 
-    Returns:
-        what takes the mend away again.
 
-    Raises:
-        ConfigError: it is another client.
-    """
-    events = getattr(getattr(client, "meta", None), "events", None)
-    service = getattr(getattr(getattr(client, "meta", None), "service_model", None), "service_name", "")
-    if events is None or service != "bedrock-runtime":
-        raise ConfigError(f"a bedrock-runtime client of boto3 is wanted, got a {type(client).__name__}")
+def _optimized_bedrock(client: Any, optimizer: PrefixOptimizer) -> Any:
+    # Not by `copy`: it would ask the new client, which has nothing yet, how to set its state.
+    optimized = object.__new__(type(client))
+    optimized.__dict__.update(client.__dict__, meta=copy.copy(client.meta))
+    events = optimized.meta.events = copy.copy(client.meta.events)
 
     def change(params: dict[str, Any], **_: Any) -> dict[str, Any]:
         return dict(optimizer.sending(params, "bedrock"))
 
-    def detach() -> None:
-        for name in names:
-            events.unregister(name, change)
-
-    names = [f"provide-client-params.bedrock-runtime.{operation}" for operation in _BEDROCK]
-    for name in names:
-        events.register(name, change)
-    return detach
+    for operation in _BEDROCK:
+        events.register(f"provide-client-params.bedrock-runtime.{operation}", change)
+    return optimized

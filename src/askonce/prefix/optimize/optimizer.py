@@ -36,7 +36,7 @@ _PLANNED_AT = (20, 50, 100, 200)
 _PLANNED_EVERY = 500
 _NOT_GIVEN = ("NotGiven", "Omit")
 
-mends: WeakValueDictionary[str, PrefixOptimizer] = WeakValueDictionary()
+optimizers: WeakValueDictionary[str, PrefixOptimizer] = WeakValueDictionary()
 """All that there are, by `PrefixOptimizer.name`: so that a tracker finds the one that changes what it sees."""
 
 
@@ -72,7 +72,7 @@ class PrefixOptimizer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if plan is not None and not isinstance(plan, Plan):
-            raise ConfigError(f"a plan is what askonce.prefix.optimize.plan made, got a {type(plan).__name__}")
+            raise ConfigError(f"a plan is one of PrefixOptimizer.plans(), got a {type(plan).__name__}")
         self.name, self.dry_run, self._given = uuid4().hex, dry_run, plan
         self._longer_retention = longer_retention
         self._tell = tell or (print if dry_run else logger.info)
@@ -84,19 +84,19 @@ class PrefixOptimizer:
         self._seen: Recent[str, int] = Recent(_MOST_FAMILIES)
         self._plans: dict[str, Plan] = {}
         self._told: Recent[str, None] = Recent(1_000)
-        mends[self.name] = self
+        optimizers[self.name] = self
 
     def applied(self, body: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
         """The body as it is to be sent: changed, or in a dry run as it is."""
         return self._guarded(body, provider, learn=False)
 
     def sending(self, body: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
-        """The same, and learn from the request, which is sent now. What cannot be mended is sent as it is."""
+        """The same, and learn from the request, which is sent now. What cannot be changed is sent as it is."""
         return self._guarded(body, provider, learn=self._given is None)
 
     def _guarded(self, body: Mapping[str, Any], provider: str, *, learn: bool) -> Mapping[str, Any]:
         try:
-            optimize_prefix, chain, rule = self._changed(body, provider)
+            optimized, chain, rule = self._changed(body, provider)
             if learn and chain is not None and rule is not None:
                 self._learn(chain, rule)
         except Exception as error:
@@ -104,11 +104,9 @@ class PrefixOptimizer:
                 self._told[provider] = None
                 # No more of the error: its text might hold some of the prompt.
                 what = error if isinstance(error, ConfigError) else type(error).__name__
-                logger.warning(
-                    "askonce: a request to %s cannot be mended, and is sent as it is: %s", provider, what
-                )
+                logger.warning("askonce: a request to %s is sent as it is: %s", provider, what)
             return body
-        return optimize_prefix
+        return optimized
 
     def plans(self) -> dict[str, Plan]:
         """The plans that hold at the moment, by prompt family."""
@@ -133,20 +131,20 @@ class PrefixOptimizer:
         given = {name: value for name, value in body.items() if type(value).__name__ not in _NOT_GIVEN}
         if "extra_body" in given:
             return body, None, None  # who writes past the client knows best
-        optimize_prefix: Body = self._tools.applied(given)
-        request = request_of(optimize_prefix, provider)
+        optimized: Body = self._tools.applied(given)
+        request = request_of(optimized, provider)
         rule = rule_for(provider, request.model)
         chain = chain_of(request, provider, counter=self._counter_of(provider, request.model), rule=rule)
         chosen = self._given or self._plans.get(chain.family)
         if chosen is not None and rule is not None and chosen.rule.name == rule.name:
-            optimize_prefix = with_marks(optimize_prefix, chain, chosen)
-        for line in changes(given, optimize_prefix, provider):
+            optimized = with_marks(optimized, chain, chosen)
+        for line in changes(given, optimized, provider):
             if line not in self._told:
                 self._told[line] = None
                 self._tell(f"askonce: {'would be changed' if self.dry_run else 'changed'}: {line}")
         if self.dry_run:
             return body, chain, rule
-        return {**{name: body[name] for name in body if name not in given}, **optimize_prefix}, chain, rule
+        return {**{name: body[name] for name in body if name not in given}, **optimized}, chain, rule
 
     def _counter_of(self, provider: str, model: str) -> Counter:
         name = provider, model
@@ -183,7 +181,9 @@ class PrefixOptimizer:
             return
         proposals = list(made.proposals)
         if made.retention is not None and not self._longer_retention:
-            proposals.append(f'prompt_cache_retention="{made.retention}" (Mend(longer_retention=True) sets it)')
+            proposals.append(
+                f'prompt_cache_retention="{made.retention}" (PrefixOptimizer(longer_retention=True) sets it)'
+            )
             made = replace(made, retention=None)
         with self._lock:
             self._plans[family] = made
@@ -195,7 +195,7 @@ class PrefixOptimizer:
 
 def _unlock() -> None:
     """In a child process: the thread that may have held a lock stayed in the parent."""
-    for optimizer in list(mends.values()):
+    for optimizer in list(optimizers.values()):
         optimizer._lock = threading.Lock()
 
 

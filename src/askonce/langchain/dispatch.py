@@ -1,0 +1,133 @@
+"""`cached`: the one verb by which a model, embeddings or a retriever of LangChain gets a cache."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+
+from langchain_core.embeddings import Embeddings
+
+from askonce.cache import Cache
+from askonce.engine.settings import Settings
+from askonce.errors import ConfigError
+from askonce.langchain.embeddings import CachedEmbeddings
+from askonce.retrieval.corpus import Corpus
+from askonce.stores import Store
+
+if TYPE_CHECKING:  # where they are needed: they take half a second to import, and embeddings need none of them
+    from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.language_models.llms import BaseLLM
+    from langchain_core.retrievers import BaseRetriever
+
+    from askonce.langchain.retrieval.retriever import CachedRetriever
+
+Model = TypeVar("Model", bound="BaseChatModel | BaseLLM")
+
+
+@overload
+def cached(x: Model, store: str | Store | Cache | None = None, **settings: Unpack[Settings]) -> Model: ...
+
+
+@overload
+def cached(
+    x: Embeddings,
+    store: str | Store | Cache | None = None,
+    *,
+    model: str | None = None,
+    **settings: Unpack[Settings],
+) -> CachedEmbeddings: ...
+
+
+@overload
+def cached(
+    x: BaseRetriever,
+    store: str | Store | Cache | None = None,
+    *,
+    corpus: Corpus | str,
+    name: str | None = None,
+    nearest: bool | None = None,
+    empty_ttl: float = 60,
+    ignore_case: bool = True,
+    ignore_punctuation: bool = True,
+    **settings: Unpack[Settings],
+) -> CachedRetriever: ...
+
+
+def cached(x: Any = None, store: str | Store | Cache | None = None, **settings: Any) -> Any:
+    """A model, embeddings or a retriever that asks its provider only for what is not in the cache.
+
+        model = cached(ChatOpenAI(model="…"))
+        model = cached(ChatAnthropic(model="…"), "redis://localhost:6379", ttl=3600)
+        embeddings = cached(OpenAIEmbeddings(model="text-embedding-3-small"))
+        retriever = cached(vector_store.as_retriever(), corpus=corpus)
+
+    A *model* comes back as a copy of its own class (of a generated subclass), so that ``bind_tools``, agents,
+    structured output and streams work as before. LangChain's own cache is switched off for the copy. Its rate
+    limiter is asked only for calls that go to the provider. Answers are shared with an `AskOnceCache` over the same
+    store and namespace, as far as LangChain describes the model to it in the same way. A hit carries
+    ``response_metadata["askonce"]``. A model that is cached already comes back as it is, unless a store or settings
+    are given.
+
+    *Embeddings* come back as `CachedEmbeddings`, a *retriever* as `CachedRetriever`; see these for their options.
+
+    Args:
+        x: a chat model, a completion model, embeddings or a retriever; it stays as it is.
+        store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
+        settings: of `askonce.Cache`, such as ``ttl`` (seconds) and ``namespace``. For embeddings also ``model``;
+            for a retriever also ``corpus``, which it needs, and the other options of `CachedRetriever`.
+
+    Raises:
+        ConfigError: ``x`` is something else (the message says what to wrap instead), an argument is wrong, or the
+            store cannot be used.
+    """
+    if isinstance(x, Embeddings):
+        return CachedEmbeddings(x, store, **settings)
+    from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.language_models.llms import BaseLLM
+    from langchain_core.retrievers import BaseRetriever
+
+    if isinstance(x, (BaseChatModel, BaseLLM)):
+        from askonce.langchain.models.cached import cached_model
+
+        return cached_model(x, store, settings)  # type: ignore[arg-type]
+    if isinstance(x, BaseRetriever):
+        from askonce.langchain.retrieval.retriever import CachedRetriever
+
+        if settings.get("corpus") is None:
+            raise ConfigError(
+                "a retriever needs the documents that it searches: cached(retriever, corpus=Corpus(name='…'))"
+            )
+        return CachedRetriever(x, store, **settings)
+    raise ConfigError(f"cached() takes {_TAKES}, not {_article(x)}; {_instead(x)}")
+
+
+_TAKES = "a chat model, a completion model, embeddings or a retriever"
+
+
+def _article(x: Any) -> str:
+    return f"the class {x.__name__}" if isinstance(x, type) else f"a {type(x).__name__}"
+
+
+def _instead(x: Any) -> str:
+    """What to write where `cached` cannot be used."""
+    from langchain_core.runnables import Runnable, RunnableBinding
+    from langchain_core.tools import BaseTool
+    from langchain_core.vectorstores import VectorStore
+
+    if isinstance(x, type):
+        return f"make one first: cached({x.__name__}(…))"
+    if x is None or isinstance(x, str) or inspect.isroutine(x):
+        return "it is no decorator: wrap the model that the function calls, model = cached(ChatOpenAI(…))"
+    if isinstance(x, VectorStore):
+        return "wrap its retriever, cached(store.as_retriever(), corpus=…), and its embeddings, cached(embeddings)"
+    if type(x).__name__ == "_ConfigurableModel":  # of the package langchain
+        return "name the model, so that it is made now: cached(init_chat_model('openai:…'))"
+    if isinstance(x, BaseTool):
+        return "tools are not cached; wrap the model that calls it, cached(model)"
+    if isinstance(x, RunnableBinding):
+        return "wrap the model before its options are bound: cached(model).bind(…)"
+    if any(cls.__module__.partition(".")[0] == "langgraph" for cls in type(x).__mro__):
+        return "wrap the model in it: create_agent(cached(model), tools)"
+    if isinstance(x, Runnable):
+        return "wrap the model in it: prompt | cached(model)"
+    return "wrap the model, the embeddings or the retriever that it uses"

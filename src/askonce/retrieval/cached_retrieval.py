@@ -1,0 +1,213 @@
+"""What the cached retrievers of both frameworks share: where results are stored, and how one is looked up."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from askonce.cache import Cache, shared_cache
+from askonce.engine.settings import Settings
+from askonce.entries.entry import Answer, Hit, Near, Source
+from askonce.errors import ConfigError
+from askonce.keys.normal_form import NormalForm
+from askonce.provenance.retrieval_context import RetrievedDocuments
+from askonce.retrieval.corpus import Corpus
+from askonce.stores import Store
+
+logger = logging.getLogger("askonce")
+Retriever = TypeVar("Retriever")
+Document = TypeVar("Document")
+
+_UNKNOWN_POSITION = -1
+"""Before all positions: answers made from such a retrieval are not served."""
+
+
+class NotPlain(Exception):
+    """A document would not come back from the cache as it is; the message says why."""
+
+
+def cache_and_corpus(
+    store: str | Store | Cache | None, corpus: Corpus | str | None, settings: Settings
+) -> tuple[Cache, Corpus]:
+    """The cache in which a retriever's results are stored, and the corpus that it searches.
+
+    Args:
+        store: as `askonce.Cache` takes it, or a `Cache`; ``None`` for the corpus's own.
+        corpus: a corpus, the name of one in ``store``, or ``None`` for the one named ``default``.
+        settings: of `askonce.Cache`.
+
+    Raises:
+        ConfigError: the corpus is in another store, or `Cache` raises it.
+    """
+    if not isinstance(corpus, Corpus):
+        cache = shared_cache(store, settings)
+        return cache, Corpus(cache, name=corpus or "default")
+    if store is None and not settings:
+        return corpus.cache, corpus
+    cache = shared_cache(store, settings)
+    one, other = cache.store, corpus.cache.store
+    if one is not other and (one.url != other.url or one.url.startswith("memory:")):
+        raise ConfigError(
+            "a corpus has a store, and this is another store, where its changes would not be seen: leave out store"
+        )
+    return cache, corpus
+
+
+def check_empty_ttl(empty_ttl: float) -> None:
+    """Check for how many seconds empty results are stored.
+
+    Raises:
+        ConfigError: it is negative.
+    """
+    if empty_ttl < 0:
+        raise ConfigError(f"empty_ttl is a number of seconds, 0 to not store empty results; got {empty_ttl}")
+
+
+class CachedRetrieval(ABC, Generic[Retriever, Document]):
+    """One question to a cached retriever: looked up, else searched for and stored. An adapter makes a subclass.
+
+    Args:
+        retriever: the retriever inside.
+        cache: where results are stored.
+        corpus: the documents that are searched.
+        empty_ttl: seconds for which an empty result is stored; 0 for never.
+        warned: why results of this retriever were not stored, as far as the log was told; shared by all retrievals.
+
+    Attributes:
+        retriever: the retriever inside.
+        cache: where results are stored.
+        corpus: the documents that are searched.
+        position: in the corpus's change log, as of which the result is true; ``None`` if the store does not say.
+        near: which additions of documents concern the result; ``None``: any.
+        scope: the digest of the retriever with its settings; ``None`` if it is not cached.
+    """
+
+    def __init__(
+        self, retriever: Retriever, cache: Cache, corpus: Corpus, empty_ttl: float, warned: set[str]
+    ) -> None:
+        self.retriever, self.cache, self.corpus = retriever, cache, corpus
+        self._empty_ttl, self._warned = empty_ttl, warned
+        self.position: int | None = None
+        self.near: Near | None = None
+        self.scope: bytes | None = None
+
+    # -- what a framework says -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def form(self) -> NormalForm:
+        """The normal form of the question to this retriever. Sets ``scope``.
+
+        Raises:
+            Uncacheable: there is none.
+        """
+
+    @abstractmethod
+    def search(self) -> Sequence[Document]:
+        """Ask the retriever inside. May set ``near``."""
+
+    @abstractmethod
+    async def asearch(self) -> Sequence[Document]:
+        """Asynchronous `search`."""
+
+    @abstractmethod
+    def encode(self, documents: Sequence[Document]) -> bytes:
+        """Documents as bytes.
+
+        Raises:
+            NotPlain: they would not come back equal.
+        """
+
+    @abstractmethod
+    def decode(self, payload: bytes) -> Sequence[Document]:
+        """New documents, equal to those encoded."""
+
+    @abstractmethod
+    def ids(self, documents: Sequence[Document]) -> tuple[str, ...]:
+        """Every id by which a change of one of the documents may be announced."""
+
+    @abstractmethod
+    def texts(self, documents: Sequence[Document]) -> tuple[str, ...]:
+        """What each document gives to a prompt."""
+
+    @abstractmethod
+    def depends_on_others(self, documents: Sequence[Document]) -> bool:
+        """Whether the deletion of a document that was not found can change the result."""
+
+    # -- one retrieval ---------------------------------------------------------------------------------------------
+
+    def run(self) -> list[Document]:
+        """Look up the result, or search and store it. It is recorded for answers made from it."""
+        request = self.cache.engine.request("retrieval", self.form, from_sources=False)
+        if request is None:
+            return self._recorded(self._searched())
+        found = self.cache.engine.answer(request, self._searched, self._packed)
+        documents = self._unpacked(found) if isinstance(found, Hit) else found
+        return self._recorded(self._searched() if documents is None else documents)
+
+    async def arun(self) -> list[Document]:
+        """Asynchronous `run`."""
+        request = self.cache.engine.request("retrieval", self.form, from_sources=False)
+        if request is None:
+            return self._recorded(await self._asearched())
+        found = await self.cache.engine.aanswer(request, self._asearched, self._packed)
+        documents = self._unpacked(found) if isinstance(found, Hit) else found
+        return self._recorded(await self._asearched() if documents is None else documents)
+
+    def _searched(self) -> Sequence[Document]:
+        self.position = self.cache.engine.position(
+            self.corpus.log
+        )  # before the search, or a change might be missed
+        return self.search()
+
+    async def _asearched(self) -> Sequence[Document]:
+        self.position = await self.cache.engine.aposition(self.corpus.log)
+        return await self.asearch()
+
+    def _packed(self, documents: Sequence[Document]) -> Answer | None:
+        """What is stored of a result; ``None`` for nothing."""
+        if self.position is None or not (documents or self._empty_ttl):
+            return None
+        try:
+            payload = self.encode(documents)
+        except NotPlain as error:
+            self._warn_once(str(error))
+            return None
+        source = Source(
+            self.corpus.log,
+            self.position,
+            self.ids(documents),
+            whole=True,
+            any_change=self.depends_on_others(documents),
+            near=self.near,
+        )
+        return Answer(payload, ttl_seconds=None if documents else self._empty_ttl, sources=(source,))
+
+    def _unpacked(self, hit: Hit) -> Sequence[Document] | None:
+        """The stored result; ``None`` if it cannot be read."""
+        try:
+            documents = self.decode(hit.entry.payload)
+        except Exception as error:
+            logger.warning("askonce: a stored retrieval cannot be read, the retriever is asked: %s", error)
+            return None
+        self.position = min((source.position for source in hit.entry.sources), default=None)
+        return documents
+
+    def _recorded(self, documents: Sequence[Document]) -> list[Document]:
+        """A result, recorded as a source of the answers that are made from now on in this run."""
+        position = _UNKNOWN_POSITION if self.position is None else self.position
+        source = Source(self.corpus.log, position, self.ids(documents))
+        retrieved = None if self.scope is None else RetrievedDocuments(self.texts(documents), self.scope)
+        self.corpus.cache.engine.record_retrieval(source, retrieved)
+        return list(documents)
+
+    def _warn_once(self, why: str) -> None:
+        if why not in self._warned:
+            self._warned.add(why)
+            logger.warning(
+                "askonce: what %s finds is not cached, since it would not come back equal: %s; make metadata plain"
+                " data (texts, numbers, lists, maps)",
+                type(self.retriever).__name__,
+                why,
+            )
