@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from askonce.provenance import retrieval_context as sources
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
+from tests.support.provider import Answer, Provider, Talk
 
 
 @pytest.fixture
 def clock() -> FakeClock:
     """Time that passes only when a test says so."""
     return FakeClock()
+
+
+@pytest.fixture
+def talk() -> Callable[[dict[str, Any]], Answer]:
+    """What the provider says."""
+    return Talk()
+
+
+@pytest.fixture
+def provider(clock: FakeClock, talk: Callable[[dict[str, Any]], Answer]) -> Iterator[Provider]:
+    """The provider that the real clients of a test call."""
+    with Provider(clock, answer=talk) as provider:
+        yield provider
 
 
 @pytest.fixture(autouse=True)

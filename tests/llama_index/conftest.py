@@ -1,4 +1,4 @@
-"""A local OpenAI server, LlamaIndex's client for it, and a cache in memory."""
+"""A provider on this machine, LlamaIndex's clients for it, and a cache in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 from llama_index.llms.openai import OpenAI
 
 from askonce import Cache
-from tests.llama_index.openai_server import OpenAIServer
+from tests.support.provider import Provider
 
 with warnings.catch_warnings(), contextlib.suppress(ImportError):
     # LlamaIndex looks whether LangChain is there, and langchain-community says that it is being sunset.
@@ -37,20 +37,13 @@ LLAMA_INDEX_WARNINGS = [
 ]
 
 
-@pytest.fixture
-def server() -> Iterator[OpenAIServer]:
-    server = OpenAIServer()
-    yield server
-    server.stop()
-
-
 @pytest_asyncio.fixture
-async def openai(server: OpenAIServer) -> AsyncIterator[OpenAI]:
+async def openai(provider: Provider) -> AsyncIterator[OpenAI]:
     with httpx.Client() as client:
         async with httpx.AsyncClient() as aclient:
             yield OpenAI(
                 model="gpt-4o",
-                api_base=server.url,
+                api_base=provider.openai_url,
                 api_key=API_KEY,
                 max_retries=0,
                 http_client=client,
@@ -60,11 +53,15 @@ async def openai(server: OpenAIServer) -> AsyncIterator[OpenAI]:
 
 
 @pytest_asyncio.fixture
-async def embedding(server: OpenAIServer) -> AsyncIterator[OpenAIEmbedding]:
+async def embedding(provider: Provider) -> AsyncIterator[OpenAIEmbedding]:
     with httpx.Client() as client:
         async with httpx.AsyncClient() as aclient:
             yield OpenAIEmbedding(
-                api_base=server.url, api_key=API_KEY, http_client=client, async_http_client=aclient, max_retries=0
+                api_base=provider.openai_url,
+                api_key=API_KEY,
+                http_client=client,
+                async_http_client=aclient,
+                max_retries=0,
             )
 
 
