@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from askonce.provenance import retrieval_context as sources
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.support.environments import NEWEST_OPENAI, runs_here
+from tests.support.provider import Answer, Provider, Talk
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,6 +35,19 @@ def pytest_report_header() -> str:
 def clock() -> FakeClock:
     """Time that passes only when a test says so."""
     return FakeClock()
+
+
+@pytest.fixture
+def talk() -> Callable[[dict[str, Any]], Answer]:
+    """What the provider says."""
+    return Talk()
+
+
+@pytest.fixture
+def provider(clock: FakeClock, talk: Callable[[dict[str, Any]], Answer]) -> Iterator[Provider]:
+    """The provider that the real clients of a test call."""
+    with Provider(clock, answer=talk) as provider:
+        yield provider
 
 
 @pytest.fixture(autouse=True)

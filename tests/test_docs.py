@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.llama_index.openai_server import OpenAIServer
 from tests.support import servers
+from tests.support.provider import Provider, Talk
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(
@@ -51,10 +51,9 @@ def pages() -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[OpenAIServer]:
-    provider = OpenAIServer()
-    yield provider
-    provider.stop()
+def provider() -> Iterator[Provider]:
+    with Provider(answer=Talk()) as provider:
+        yield provider
 
 
 def on_this_machine(program: str) -> str:
@@ -66,13 +65,13 @@ def on_this_machine(program: str) -> str:
     return program
 
 
-def environment(provider: OpenAIServer, folder: Path) -> dict[str, str]:
+def environment(provider: Provider, folder: Path) -> dict[str, str]:
     import llama_index.core
 
     return os.environ | {
         "OPENAI_API_KEY": "sk-of-the-tests",
-        "OPENAI_API_BASE": provider.url,
-        "OPENAI_BASE_URL": provider.url,
+        "OPENAI_API_BASE": provider.openai_url,
+        "OPENAI_BASE_URL": provider.openai_url,
         "XDG_CACHE_HOME": str(folder),
         "CACHE_KEY": os.urandom(32).hex(),
         # LlamaIndex brings the vocabulary that OpenAI's embeddings would fetch from the net.
@@ -82,7 +81,7 @@ def environment(provider: OpenAIServer, folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_python_of_a_page_runs(page: Path, provider: OpenAIServer, tmp_path: Path) -> None:
+def test_the_python_of_a_page_runs(page: Path, provider: Provider, tmp_path: Path) -> None:
     before = len(provider.requests)
     for number, program in enumerate(programs(page)):
         script = tmp_path / f"{number}_{page.stem}.py"

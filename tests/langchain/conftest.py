@@ -11,16 +11,15 @@ from langchain_core.globals import set_llm_cache
 from langchain_openai import ChatOpenAI
 
 from askonce.langchain import AskOnceCache, cached
-from tests.langchain.provider import Provider
+from tests.support.provider import Provider, Talk
 
 API_KEY = "sk-not-to-be-seen-1234567890"
 
 
 @pytest.fixture
-def provider() -> Iterator[Provider]:
-    provider = Provider()
-    yield provider
-    provider.close()
+def talk() -> Talk:
+    """What the provider says, as a test sets it; it never says a thing twice."""
+    return Talk("Answer {number} to {asked}", integer=None)
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def openai(provider: Provider) -> Callable[..., ChatOpenAI]:
 
     def make(**fields: Any) -> ChatOpenAI:
         settings = {"model": "gpt-4o", "temperature": 0.5, "max_retries": 0, "stream_usage": True}
-        return ChatOpenAI(api_key=API_KEY, base_url=provider.url, **(settings | fields))
+        return ChatOpenAI(api_key=API_KEY, base_url=provider.openai_url, **(settings | fields))
 
     return make
 

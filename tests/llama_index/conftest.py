@@ -1,4 +1,4 @@
-"""A local OpenAI server, LlamaIndex's client for it, and a cache in memory."""
+"""A provider on this machine, LlamaIndex's clients for it, and a cache in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 
 from askonce import Cache
-from tests.llama_index.openai_server import OpenAIServer
+from tests.support.provider import Provider
 
 if TYPE_CHECKING:  # pytest loads this file in the environment without the package too
     from llama_index.embeddings.openai import OpenAIEmbedding
@@ -39,22 +39,15 @@ LLAMA_INDEX_WARNINGS = [
 ]
 
 
-@pytest.fixture
-def server() -> Iterator[OpenAIServer]:
-    server = OpenAIServer()
-    yield server
-    server.stop()
-
-
 @pytest_asyncio.fixture
-async def openai(server: OpenAIServer) -> AsyncIterator[OpenAI]:
+async def openai(provider: Provider) -> AsyncIterator[OpenAI]:
     from llama_index.llms.openai import OpenAI
 
     with httpx.Client() as client:
         async with httpx.AsyncClient() as aclient:
             yield OpenAI(
                 model="gpt-4o",
-                api_base=server.url,
+                api_base=provider.openai_url,
                 api_key=API_KEY,
                 max_retries=0,
                 http_client=client,
@@ -64,13 +57,17 @@ async def openai(server: OpenAIServer) -> AsyncIterator[OpenAI]:
 
 
 @pytest_asyncio.fixture
-async def embedding(server: OpenAIServer) -> AsyncIterator[OpenAIEmbedding]:
+async def embedding(provider: Provider) -> AsyncIterator[OpenAIEmbedding]:
     from llama_index.embeddings.openai import OpenAIEmbedding
 
     with httpx.Client() as client:
         async with httpx.AsyncClient() as aclient:
             yield OpenAIEmbedding(
-                api_base=server.url, api_key=API_KEY, http_client=client, async_http_client=aclient, max_retries=0
+                api_base=provider.openai_url,
+                api_key=API_KEY,
+                http_client=client,
+                async_http_client=aclient,
+                max_retries=0,
             )
 
 

@@ -15,8 +15,8 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 from askonce import Cache, ConfigError, cache_options
 from askonce.llama_index import cached
 from tests.llama_index.conftest import Events
-from tests.llama_index.openai_server import OpenAIServer
-from tests.support.stores import StoreDown
+from tests.support.provider import Provider
+from tests.support.stores import FailingStore
 
 
 class Limiter(BaseRateLimiter):
@@ -42,19 +42,19 @@ def test_it_is_what_the_model_is(embedding: OpenAIEmbedding, cache: Cache) -> No
 
 
 async def test_only_misses_go_to_the_model_each_once_in_one_call(
-    embedding: OpenAIEmbedding, server: OpenAIServer, cache: Cache, events: Events
+    embedding: OpenAIEmbedding, provider: Provider, cache: Cache, events: Events
 ) -> None:
     model = cached(embedding, cache)
     first = model.get_text_embedding_batch(["a", "bb", "a"])
     assert first == embedding.get_text_embedding_batch(["a", "bb", "a"])
-    assert server.requests[0]["input"] == ["a", "bb"]
-    server.requests.clear()
+    assert provider.requests[0]["input"] == ["a", "bb"]
+    provider.requests.clear()
     assert await model.aget_text_embedding_batch(["bb", "ccc", "a", "ccc"]) == [
         [2.0, 0.5, -0.25], [3.0, 0.5, -0.25], [1.0, 0.5, -0.25], [3.0, 0.5, -0.25],
     ]  # fmt: skip
-    assert [request["input"] for request in server.requests] == [["ccc"]]
+    assert [request["input"] for request in provider.requests] == [["ccc"]]
     assert model.get_text_embedding("ccc") == await model.aget_text_embedding("ccc") == [3.0, 0.5, -0.25]
-    assert model.get_text_embedding_batch([]) == [] and server.calls == 1
+    assert model.get_text_embedding_batch([]) == [] and provider.count == 1
     assert set(events.names()) == {"EmbeddingStartEvent", "EmbeddingEndEvent"}
 
 
@@ -67,7 +67,7 @@ def test_the_vectors_of_a_batch_are_lists_of_their_own(cache: Cache) -> None:
 
 
 async def test_queries_and_texts_and_models_are_kept_apart(
-    embedding: OpenAIEmbedding, server: OpenAIServer, cache: Cache
+    embedding: OpenAIEmbedding, provider: Provider, cache: Cache
 ) -> None:
     larger = embedding.model_copy(update={"dimensions": 7})
     rotated = embedding.model_copy(update={"api_key": "another", "embed_batch_size": 7, "timeout": 1})
@@ -77,7 +77,7 @@ async def test_queries_and_texts_and_models_are_kept_apart(
         await same.aget_query_embedding("hi")
         same.get_text_embedding("hi")
         other.get_text_embedding("hi")
-    assert server.calls == 3
+    assert provider.count == 3
 
 
 class Counting(BaseEmbedding):
@@ -137,7 +137,7 @@ async def test_the_rate_limiter_is_asked_only_before_the_model(cache: Cache) -> 
 
 
 async def test_vectors_come_when_the_store_is_down_or_left_out(embedding: OpenAIEmbedding, cache: Cache) -> None:
-    model = cached(embedding, Cache(StoreDown()))
+    model = cached(embedding, Cache(FailingStore(failing=True)))
     assert await model.aget_query_embedding("hi") == model.get_text_embedding("hi") == [2.0, 0.5, -0.25]
     with cache_options(bypass=True):
         assert cached(embedding, cache).get_text_embedding_batch(["hi"]) == [[2.0, 0.5, -0.25]]
@@ -145,10 +145,10 @@ async def test_vectors_come_when_the_store_is_down_or_left_out(embedding: OpenAI
 
 
 def test_an_index_built_twice_is_embedded_once(
-    embedding: OpenAIEmbedding, server: OpenAIServer, cache: Cache
+    embedding: OpenAIEmbedding, provider: Provider, cache: Cache
 ) -> None:
     for _ in range(2):
         documents = [Document(text="one"), Document(text="three")]
         index = VectorStoreIndex.from_documents(documents, embed_model=cached(embedding, cache))
         index.as_query_engine(llm=cached(MockLLM(), cache)).query("what?")
-    assert server.calls == 2  # a batch of texts, and a query
+    assert provider.count == 2  # a batch of texts, and a query

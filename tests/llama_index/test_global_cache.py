@@ -17,8 +17,8 @@ from llama_index.llms.openai import OpenAI
 from askonce import Cache, ConfigError, MissingExtraError
 from askonce.llama_index import cached, install
 from askonce.llama_index.models.twin import Twin
-from tests.llama_index.openai_server import OpenAIServer
 from tests.llama_index.samples import Album
+from tests.support.provider import Provider
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def _fresh_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_the_present_and_later_models_are_cached_and_restored(
-    openai: OpenAI, server: OpenAIServer, cache: Cache
+    openai: OpenAI, provider: Provider, cache: Cache
 ) -> None:
     embed_model = MockEmbedding(embed_dim=2)
     Settings.llm, Settings.embed_model = openai, embed_model
@@ -42,7 +42,7 @@ def test_the_present_and_later_models_are_cached_and_restored(
         for _ in range(2):
             index.as_query_engine().query("what?")
         Settings.embed_model.get_query_embedding("hi")
-        assert server.calls == 1 and installation.stats().hits == 1 and installation.cache is cache
+        assert provider.count == 1 and installation.stats().hits == 1 and installation.cache is cache
         later = MockLLM(max_tokens=2)
         Settings.llm = later
         for _ in range(2):
@@ -90,12 +90,12 @@ def test_only_what_was_asked_for_is_cached_and_what_is_cached_already_stays(cach
     assert Settings.llm is own
 
 
-def test_a_structured_llm_is_cached_inside_and_restored(openai: OpenAI, server: OpenAIServer, cache: Cache) -> None:
+def test_a_structured_llm_is_cached_inside_and_restored(openai: OpenAI, provider: Provider, cache: Cache) -> None:
     structured = Settings.llm = openai.as_structured_llm(Album)
     with install(cache):
         for _ in range(2):
-            assert Settings.llm.complete("hi").raw == Album(title="Song of hi", tracks=3)
-    assert Settings.llm is structured and server.calls == 1
+            assert Settings.llm.complete("hi").raw == Album(title="hi", tracks=3)
+    assert Settings.llm is structured and provider.count == 1
 
 
 def test_copies_of_what_stood_there_are_left_without_a_cache_too(cache: Cache) -> None:

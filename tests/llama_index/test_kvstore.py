@@ -17,8 +17,8 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 
 from askonce import Cache, StoreError, cache_options
 from askonce.llama_index import AskOnceKVStore, cached
-from tests.llama_index.openai_server import OpenAIServer
-from tests.support.stores import StoreDown
+from tests.support.provider import Provider
+from tests.support.stores import FailingStore
 
 
 async def test_values_are_kept_by_key_and_collection() -> None:
@@ -51,10 +51,7 @@ async def test_values_are_kept_by_key_and_collection() -> None:
 
 
 def test_a_store_that_is_down_holds_nothing_and_says_so_when_it_is_to_delete() -> None:
-    class CannotDelete(StoreDown):
-        delete = StoreDown.get  # type: ignore[assignment]
-
-    store = AskOnceKVStore(Cache(CannotDelete()))
+    store = AskOnceKVStore(Cache(FailingStore(failing=True)))
     store.put("k", {"a": 1})
     assert store.get("k") is None
     with pytest.raises(StoreError):
@@ -71,7 +68,7 @@ def test_it_passes_as_a_docstore(cache: Cache) -> None:
 
 
 async def test_an_ingestion_run_twice_is_made_once(
-    embedding: OpenAIEmbedding, server: OpenAIServer, tmp_path: Path
+    embedding: OpenAIEmbedding, provider: Provider, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path}/cache.db"
 
@@ -82,17 +79,17 @@ async def test_an_ingestion_run_twice_is_made_once(
 
     documents = [Document(text=f"text {n}", doc_id=str(n)) for n in range(3)]
     first = pipeline().run(documents=documents)
-    calls = server.calls
+    calls = provider.count
     second = pipeline().run(documents=documents)
     third = await pipeline().arun(documents=documents)
-    assert server.calls == calls == 1
+    assert provider.count == calls == 1
     assert [node.node_id for node in first] == [node.node_id for node in second] == [node.node_id for node in third]
     assert second[0].embedding == pytest.approx(first[0].embedding)
     used = pipeline().cache
     used.clear()
     assert used.cache.get_all("docs") == {}
     assert pipeline().run(documents=documents)[0].embedding == pytest.approx(first[0].embedding)
-    assert server.calls == 1, "the vectors are kept still"
+    assert provider.count == 1, "the vectors are kept still"
     AskOnceKVStore(url).cache.close()
     cached(embedding, url, namespace="vectors")._askonce.cache.close()
 

@@ -23,7 +23,7 @@ from askonce.semantic.embedding import Embedder
 from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge, Judge, judged
 from askonce.semantic.types import Comparison
 from examples.minilm import MiniLM
-from tests.llama_index.openai_server import USAGE, OpenAIServer
+from tests.support.provider import USAGE, Provider, Talk
 
 ASKED = Comparison(
     question="How do I change my PIN?",
@@ -121,33 +121,26 @@ class Never:
         raise AssertionError("must not be asked")
 
 
-@pytest.fixture
-def server() -> Iterator[OpenAIServer]:
-    server = OpenAIServer()
-    yield server
-    server.stop()
-
-
 @pytest.fixture(
     params=["LangChain", "LangChain, cached", "LangChain, cached globally", "LlamaIndex", "LlamaIndex, cached"]
 )
-def model(request: pytest.FixtureRequest, server: OpenAIServer, tmp_path: Path) -> Iterator[Any]:
+def model(request: pytest.FixtureRequest, provider: Provider, tmp_path: Path) -> Iterator[Any]:
     settings: dict[str, Any] = {"model": "gpt-4o", "api_key": "sk-x", "max_retries": 0}
     framework, _, how = request.param.partition(", ")
     with Cache(f"sqlite:///{tmp_path / 'cache.db'}") as cache, httpx.Client() as client:
         if framework == "LangChain":
-            chat = ChatOpenAI(base_url=server.url, http_client=client, **settings)
+            chat = ChatOpenAI(base_url=provider.openai_url, http_client=client, **settings)
             if how == "cached globally":
                 set_llm_cache(AskOnceCache(cache))
             yield cached(chat, cache) if how == "cached" else chat
             set_llm_cache(None)
         else:
-            llm = OpenAI(api_base=server.url, http_client=client, **settings)
+            llm = OpenAI(api_base=provider.openai_url, http_client=client, **settings)
             yield askonce.llama_index.cached(llm, cache) if how else llm
         assert not list(cache.entries())
 
 
-def test_a_model_is_asked_each_time_and_must_say_one_word(model: Any, server: OpenAIServer) -> None:
+def test_a_model_is_asked_each_time_and_must_say_one_word(model: Any, provider: Provider, talk: Talk) -> None:
     judge = ChatJudge(model)
     for says, verdict in [
         ("SAME", True),
@@ -158,13 +151,13 @@ def test_a_model_is_asked_each_time_and_must_say_one_word(model: Any, server: Op
         ("The answers are the SAME", None),
         ("", None),
     ]:
-        server.says = says
+        talk.says = says
         assert judge(ASKED) is verdict
-    assert server.calls == judge.calls == 7  # what it says is never kept
-    assert judge.usage.input_tokens == 7 * USAGE["prompt_tokens"]
-    assert judge.usage.output_tokens == 7 * USAGE["completion_tokens"]
+    assert provider.count == judge.calls == 7  # what it says is never kept
+    assert judge.usage.input_tokens == 7 * USAGE.input
+    assert judge.usage.output_tokens == 7 * USAGE.output
     assert 0 < judge.cost_usd < 0.05
-    told = server.requests[0]["messages"][-1]["content"]
+    told = provider.requests[0]["messages"][-1]["content"]
     assert all(text in told for text in dataclasses.astuple(ASKED))
 
 
@@ -212,14 +205,15 @@ def test_what_is_no_model_is_refused(model: Any) -> None:
 
 
 def test_a_failing_judge_says_nothing_and_the_log_tells_it_once(
-    server: OpenAIServer, caplog: pytest.LogCaptureFixture
+    provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(_: Comparison) -> bool:
         raise ZeroDivisionError(ASKED.question)
 
     with httpx.Client() as client, caplog.at_level(logging.WARNING, "askonce"):
-        server.status = 500
-        chat = ChatJudge(ChatOpenAI(base_url=server.url, api_key="sk-x", max_retries=0, http_client=client))
+        provider.failures = 99
+        url = provider.openai_url
+        chat = ChatJudge(ChatOpenAI(base_url=url, api_key="sk-x", max_retries=0, http_client=client))
         for judge in (fails, chat, lambda _: "SAME"):
             assert judged(judge, ASKED) is None
             assert judged(judge, ASKED) is None

@@ -3,11 +3,11 @@
 from askonce import Cache
 from askonce.testing import FakeClock
 from tests.support.application import Asker
-from tests.support.stores import Failing
+from tests.support.stores import FailingStore
 
 
 def test_the_near_tier_spares_the_store_for_a_while(clock: FakeClock) -> None:
-    store = Failing(clock=clock)
+    store = FailingStore(clock=clock)
     asker = Asker(Cache(store, clock=clock, local_ttl=5))
     asker.ask("why?")
     asked = store.asked

@@ -10,14 +10,14 @@ import pytest
 from askonce import Cache, StoreUnavailable
 from askonce.stores.memory import MemoryStore
 from tests.support.application import Asker
-from tests.support.stores import Failing
+from tests.support.stores import FailingStore
 
 
 def test_when_the_store_fails_calls_go_to_the_model_and_one_line_tells(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("askonce.stores.circuit_breaker._FIRST_PAUSE_SECONDS", 0.05)
-    store = Failing()
+    store = FailingStore()
     asker = Asker(Cache(store))
     store.failing = True
     with caplog.at_level(logging.WARNING, "askonce"):
@@ -73,8 +73,7 @@ def test_a_store_that_answers_much_too_late_is_left_alone() -> None:
 
 
 async def test_an_asynchronous_call_does_not_wait_long_for_a_slow_store() -> None:
-    store = Failing()
-    store.hanging_seconds = 60
+    store = FailingStore(hanging_seconds=60)
     asker = Asker(Cache(store, timeout_seconds=0.05))
     assert await asyncio.wait_for(asker.aask("why?"), 5) == "why?!"
     assert asker.cache.stats().errors >= 1
@@ -93,9 +92,5 @@ def test_an_error_that_is_the_stores_own_fault_does_not_break_a_call_either(
 
 
 def test_invalidation_does_not_pretend_to_have_worked() -> None:
-    class StoreDown(MemoryStore):
-        def delete_tag(self, namespace: str, tag: str) -> int:
-            raise StoreUnavailable("down")
-
     with pytest.raises(StoreUnavailable):
-        Cache(StoreDown()).invalidate("prices")
+        Cache(FailingStore(failing=True)).invalidate("prices")

@@ -15,9 +15,9 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from askonce import cache_options
 from askonce.langchain import AskOnceCache, cached
 from tests.langchain.conftest import API_KEY
-from tests.langchain.provider import Provider
 from tests.langchain.samples import Make, Place, look_up
 from tests.support import servers
+from tests.support.provider import Provider, Talk
 
 
 async def test_a_call_is_made_once(model: Make, provider: Provider) -> None:
@@ -29,7 +29,7 @@ async def test_a_call_is_made_once(model: Make, provider: Provider) -> None:
     for one in again:
         assert one.response_metadata["askonce"]["hit"] == "exact"
         assert one.response_metadata["finish_reason"] == "stop"
-        assert one.usage_metadata["input_token_details"] == {"cache_read": 16}
+        assert one.usage_metadata["input_token_details"] == {"audio": 0, "cache_read": 600}
         assert one.id == first.id or one.id != again[-1].id or one is again[-1]
     assert (asked.invoke("hi, again").content, provider.count) != (first.content, 1)
 
@@ -100,11 +100,14 @@ def test_an_agent_that_runs_twice_asks_the_model_once(model: Make, provider: Pro
     assert len(runs[1]) == 4
 
 
-@pytest.mark.parametrize("word", ["cut", "nothing"])
-def test_what_is_cut_off_or_empty_is_asked_for_again(model: Make, provider: Provider, word: str) -> None:
+@pytest.mark.parametrize(("says", "finish"), [("cut o", "length"), ("", "stop")])
+def test_what_is_cut_off_or_empty_is_asked_for_again(
+    model: Make, provider: Provider, talk: Talk, says: str, finish: str
+) -> None:
+    talk.says, talk.finish = says, finish
     asked = model()
-    asked.invoke(word)
-    asked.invoke(word)
+    asked.invoke("hi")
+    asked.invoke("hi")
     assert provider.count == 2
 
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 from langchain_classic.chains import create_history_aware_retriever, create_retrieval_chain
 from langchain_classic.chains.combine_documents import create_stuff_documents_chain
@@ -23,8 +22,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from askonce import Cache, Corpus, cache_options
 from askonce.langchain import AskOnceCache, CachedRetriever, cached
 from askonce.semantic.config import Semantic
-from askonce.semantic.semantic_cache import SemanticCache
-from askonce.semantic.types import Question
+from tests.support.questions import Seen, ones, partitions, texts, watched
 
 CARDS = ("Cards are free.", "Codes are sent by mail.")
 PROMPT = ChatPromptTemplate.from_messages(
@@ -32,25 +30,9 @@ PROMPT = ChatPromptTemplate.from_messages(
 )
 
 
-def ones(text: str) -> Any:
-    return np.ones(4)
-
-
-Seen = list[Question | None]
-
-
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """What the cache takes for the question of each request."""
-    seen: Seen = []
-    look = SemanticCache._question
-
-    def looks(self: SemanticCache, *args: Any) -> Question | None:
-        seen.append(look(self, *args))
-        return seen[-1]
-
-    monkeypatch.setattr(SemanticCache, "_question", looks)
-    return seen
+    return watched(monkeypatch)
 
 
 @pytest.fixture
@@ -62,14 +44,6 @@ def cache() -> Iterator[Cache]:
 @pytest.fixture
 def model(cache: Cache) -> FakeListChatModel:
     return cached(FakeListChatModel(responses=["yes, they are"]), cache)
-
-
-def texts(seen: Seen) -> list[str | None]:
-    return [None if one is None else one.text for one in seen]
-
-
-def partitions(seen: Seen) -> set[bytes]:
-    return {one.partition for one in seen if one is not None}
 
 
 WAYS: dict[str, Callable[[Runnable[Any, Any], list[Any]], Any]] = {

@@ -1,15 +1,13 @@
-"""Mended models of LangChain, over the emulated provider's HTTP: what they cost before and after."""
+"""Optimized models of LangChain, over the emulated provider's HTTP: what they cost before and after."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import StructuredTool
@@ -21,42 +19,18 @@ from askonce.langchain import PrefixMiddleware, PrefixTracker, cached, optimize_
 from askonce.prefix import PrefixOptimizer
 from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing.clock import FakeClock
+from tests.langchain.prefix.clients import Make, chat, claude, newest
+from tests.support.handbook import HANDBOOK
 from tests.support.provider import Answer, Provider, Row, count
 
-HANDBOOK = " ".join(f"Rule {number}: people of group {number * 7} go first." for number in range(200))
-
 
 @pytest.fixture
-def provider(clock: FakeClock) -> Iterator[Provider]:
-    with Provider(clock) as provider:
-        yield provider
-
-
-@pytest.fixture
-def mend(clock: FakeClock) -> PrefixOptimizer:
+def optimizer(clock: FakeClock) -> PrefixOptimizer:
     return PrefixOptimizer(count_tokens=count, clock=clock)
-
-
-Make = Callable[..., Any]
-
-
-def chat(provider: Provider, **fields: Any) -> ChatOpenAI:
-    fields = {"model": "gpt-4.1", "stream_usage": True} | fields
-    return ChatOpenAI(base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields)
-
-
-def newest(provider: Provider, **fields: Any) -> ChatOpenAI:
-    return chat(provider, model="gpt-5.6", **fields)
 
 
 def responses(provider: Provider, **fields: Any) -> ChatOpenAI:
     return newest(provider, use_responses_api=True, **fields)
-
-
-def claude(provider: Provider, **fields: Any) -> ChatAnthropic:
-    return ChatAnthropic(
-        base_url=provider.anthropic_url, api_key="sk-none", model="claude-opus-4-8", max_retries=0, **fields
-    )
 
 
 def tool(name: str) -> StructuredTool:
@@ -92,13 +66,13 @@ def usd(rows: list[Row]) -> float:
 
 @pytest.mark.parametrize("make", [chat, newest, responses, claude])
 def test_what_is_learned_saves_money(
-    make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
+    make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
 ) -> None:
     asked(make(provider), clock, 10, seed=1)
     before = usd(provider.ledger)
-    model = optimize_prefix(make(provider), mend)
+    model = optimize_prefix(make(provider), optimizer)
     asked(model, clock, 9, seed=2)
-    mend.replan()
+    optimizer.replan()
     learned = len(provider.ledger)
     asked(model, clock, 10, seed=3)
     assert usd(provider.ledger[learned:]) < 0.5 * before
@@ -107,19 +81,21 @@ def test_what_is_learned_saves_money(
 
 @pytest.mark.parametrize("make", [newest, claude])
 def test_a_longer_lifetime_is_chosen_where_requests_are_rare(
-    make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
+    make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
 ) -> None:
-    model = optimize_prefix(make(provider), mend)
+    model = optimize_prefix(make(provider), optimizer)
     asked(model, clock, 12, gap=1200)
-    mend.replan()
+    optimizer.replan()
     asked(model, clock, 6, gap=1200, seed=1)
     first, *others = provider.ledger[12:]
     assert list(first.written) == (["1h"] if make is claude else ["30m"])
     assert all(row.read and not row.written for row in others)
 
 
-def test_conversations_are_marked_at_their_end(provider: Provider, clock: FakeClock, mend: PrefixOptimizer) -> None:
-    model = optimize_prefix(claude(provider), mend)
+def test_conversations_are_marked_at_their_end(
+    provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
+) -> None:
+    model = optimize_prefix(claude(provider), optimizer)
 
     def talk(number: int, turns: int) -> None:
         said: list[Any] = [SystemMessage(HANDBOOK)]
@@ -131,7 +107,7 @@ def test_conversations_are_marked_at_their_end(provider: Provider, clock: FakeCl
     provider.answer = lambda request: Answer("As I said. " * 20)
     for number in range(2):
         talk(number, 8)
-    mend.replan()
+    optimizer.replan()
     learned = len(provider.ledger)
     talk(2, 8)
     for before, row in zip(provider.ledger[learned:], provider.ledger[learned + 1 :], strict=False):
@@ -139,12 +115,12 @@ def test_conversations_are_marked_at_their_end(provider: Provider, clock: FakeCl
 
 
 @pytest.mark.parametrize("make", [chat, responses, claude])
-async def test_async_calls_and_streams_are_mended(
-    make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
+async def test_async_calls_and_streams_are_optimized(
+    make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
 ) -> None:
-    model = optimize_prefix(make(provider), mend)
+    model = optimize_prefix(make(provider), optimizer)
     asked(model, clock, 12)
-    mend.replan()
+    optimizer.replan()
     asked(model, clock, 1, seed=1)
     said = [SystemMessage(HANDBOOK), HumanMessage("Who?")]
     chance = random.Random(5)
@@ -157,14 +133,14 @@ async def test_async_calls_and_streams_are_mended(
 
 
 @pytest.mark.parametrize("make", [chat, claude])
-def test_an_agent_is_mended_by_its_middleware(
-    make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
+def test_an_agent_is_optimized_by_its_middleware(
+    make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
 ) -> None:
-    model, chance, middleware = make(provider), random.Random(6), PrefixMiddleware(mend)
+    model, chance, middleware = make(provider), random.Random(6), PrefixMiddleware(optimizer)
     tools = [tool(name) for name in ("search", "write", "look")]
     for number in range(14):
         if number == 12:
-            mend.replan()
+            optimizer.replan()
         agent = create_agent(
             model, chance.sample(tools, len(tools)), system_prompt=HANDBOOK, middleware=[middleware]
         )
@@ -176,10 +152,10 @@ def test_an_agent_is_mended_by_its_middleware(
 def test_a_dry_run_changes_nothing_and_prints_what_it_would(
     provider: Provider, clock: FakeClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mend = PrefixOptimizer(count_tokens=count, clock=clock, dry_run=True)
-    model = optimize_prefix(claude(provider), mend)
+    optimizer = PrefixOptimizer(count_tokens=count, clock=clock, dry_run=True)
+    model = optimize_prefix(claude(provider), optimizer)
     asked(model, clock, 12)
-    mend.replan()
+    optimizer.replan()
     asked(model, clock, 3)
     assert not any(row.read or row.written for row in provider.ledger)
     told = capsys.readouterr().out
@@ -188,12 +164,12 @@ def test_a_dry_run_changes_nothing_and_prints_what_it_would(
     assert "Rule 7" not in told
 
 
-def test_a_tracker_sees_what_is_sent(provider: Provider, clock: FakeClock, mend: PrefixOptimizer) -> None:
+def test_a_tracker_sees_what_is_sent(provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer) -> None:
     found: list[Diagnosis] = []
     tracker = PrefixTracker(count_tokens=count, clock=clock, on_diagnosis=lambda one, _: found.append(one))
-    model = optimize_prefix(claude(provider, callbacks=[tracker]), mend)
+    model = optimize_prefix(claude(provider, callbacks=[tracker]), optimizer)
     asked(model, clock, 12)
-    mend.replan()
+    optimizer.replan()
     asked(model, clock, 5, seed=1)
     for row, diagnosis in zip(provider.ledger, found, strict=True):
         assert (diagnosis.predicted_read_tokens, diagnosis.predicted_written_tokens) == (row.read, row.written)
@@ -203,14 +179,14 @@ def test_a_tracker_sees_what_is_sent(provider: Provider, clock: FakeClock, mend:
 
 @pytest.mark.parametrize("make", [chat, claude])
 def test_it_composes_with_the_own_cache_and_changes_no_keys(
-    make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer, tmp_path: Any
+    make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer, tmp_path: Any
 ) -> None:
     store = f"sqlite:///{tmp_path / 'cache.db'}"
     said = [SystemMessage(HANDBOOK), HumanMessage("Who?")]
     models = (
         cached(make(provider), store),
-        cached(optimize_prefix(make(provider), mend), store),
-        optimize_prefix(cached(make(provider), store), mend),
+        cached(optimize_prefix(make(provider), optimizer), store),
+        optimize_prefix(cached(make(provider), store), optimizer),
     )
     for model in models:
         answer = model.bind_tools(TOOLS).invoke(said)
@@ -221,7 +197,7 @@ def test_it_composes_with_the_own_cache_and_changes_no_keys(
     assert [row.read > 1024 for row in provider.ledger[2:]] == [make is chat] * 5
 
 
-def test_other_models_cannot_be_mended() -> None:
+def test_other_models_cannot_be_optimized() -> None:
     with pytest.raises(ConfigError, match="GenericFakeChatModel"):
         optimize_prefix(GenericFakeChatModel(messages=iter([AIMessage("yes")])))
     with pytest.raises(ConfigError, match="plan"):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
@@ -17,15 +15,9 @@ from langchain_openai import ChatOpenAI
 from askonce.langchain import PrefixTracker, cached
 from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing.clock import FakeClock
+from tests.langchain.prefix.clients import Make, chat, claude, newest
+from tests.support.handbook import HANDBOOK
 from tests.support.provider import Answer, Call, Provider, count
-
-HANDBOOK = " ".join(f"Rule {number}: people of group {number * 7} go first." for number in range(200))
-
-
-@pytest.fixture
-def provider(clock: FakeClock) -> Iterator[Provider]:
-    with Provider(clock) as provider:
-        yield provider
 
 
 @pytest.fixture
@@ -44,26 +36,8 @@ def tracker(clock: FakeClock, diagnoses: list[Diagnosis]) -> PrefixTracker:
     )
 
 
-Make = Callable[..., Any]
-
-
-def chat(provider: Provider, **fields: Any) -> ChatOpenAI:
-    fields = {"model": "gpt-4o", "stream_usage": True} | fields
-    return ChatOpenAI(base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields)
-
-
 def responses(provider: Provider, **fields: Any) -> ChatOpenAI:
     return chat(provider, use_responses_api=True, **fields)
-
-
-def newest(provider: Provider, **fields: Any) -> ChatOpenAI:
-    return chat(provider, model="gpt-5.6", **fields)
-
-
-def claude(provider: Provider, **fields: Any) -> ChatAnthropic:
-    return ChatAnthropic(
-        base_url=provider.anthropic_url, api_key="sk-none", model="claude-opus-4-8", max_retries=0, **fields
-    )
 
 
 def system(make: Make) -> SystemMessage:

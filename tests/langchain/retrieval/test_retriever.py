@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from langchain_core.documents import Document
@@ -19,6 +18,7 @@ from askonce.stores.base import Record
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.langchain.retrieval.library import KINDS, Fixed, Words, animals, failing, found, library
+from tests.support.stores import FailingStore
 
 
 @pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
@@ -92,33 +92,12 @@ def test_empty_results_are_kept_for_a_time_of_their_own(clock: FakeClock) -> Non
     assert never.retriever._asked == 2
 
 
-class Failing(MemoryStore):
-    down = False
-
-    def get(self, *args: Any) -> Any:
-        return self._or_fail(super().get, *args)
-
-    def put(self, *args: Any) -> Any:
-        return self._or_fail(super().put, *args)
-
-    def log_read(self, *args: Any) -> Any:
-        return self._or_fail(super().log_read, *args)
-
-    def log_append(self, *args: Any) -> Any:
-        return self._or_fail(super().log_append, *args)
-
-    def _or_fail(self, method: Any, *args: Any) -> Any:
-        if self.down:
-            raise StoreError("down")
-        return method(*args)
-
-
 async def test_without_the_store_documents_are_retrieved_all_the_same(words: list[str]) -> None:
-    broken = Failing()
+    broken = FailingStore()
     store, corpus = library(Cache(broken))
     retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
     expected = retriever.invoke("barks")
-    broken.down = True
+    broken.failing = True
     assert retriever.invoke("barks") == await retriever.ainvoke("barks") == expected
     with pytest.raises(StoreError):  # or else what is outdated would be served later
         store.add_documents(animals(cow="a cow barks"))

@@ -19,8 +19,8 @@ from askonce.langchain import AskOnceCache, Multiplexer, cached
 from askonce.routing import Always, Cascade, Confidence, Learned
 from askonce.stores.memory import MemoryStore
 from tests.langchain.conftest import API_KEY
-from tests.langchain.provider import Provider
 from tests.langchain.samples import Make, Place, look_up
+from tests.support.provider import Provider
 
 COSTS = (0.001, 0.01)
 
@@ -86,7 +86,7 @@ async def test_a_stream_holds_back_what_is_not_accepted(pair: list[ChatOpenAI]) 
             whole = chunks[0].__add__(chunks[1:])
             assert mark(whole)["model"] == name
             assert whole.content.count("Answer") == 1
-            assert whole.usage_metadata is not None and whole.usage_metadata["output_tokens"] == 7
+            assert whole.usage_metadata is not None and whole.usage_metadata["output_tokens"] == 20
 
 
 def test_an_abandoned_stream_leaves_nothing_open(pair: list[ChatOpenAI]) -> None:
@@ -129,7 +129,7 @@ async def test_a_model_that_fails_is_passed_over_and_the_last_one_raises(
         assert mark(ask("hi"))["why"] == "a cheaper one failed"
     assert caplog.text.count("failed, and the next one is asked") == 1
     provider.failures = 2
-    with pytest.raises(Exception, match="overloaded"):
+    with pytest.raises(Exception, match="out of order"):
         await model.ainvoke("hi")
     assert model.stats().failures == {"gpt-4.1-nano": 3, "gpt-4.1": 1}
 

@@ -21,14 +21,14 @@ from askonce import Cache, cache_options
 from askonce.entries.entry import Usage
 from askonce.llama_index import cached
 from askonce.llama_index.models.answers import pack
-from tests.llama_index.openai_server import OpenAIServer
 from tests.llama_index.samples import HELLO, add
+from tests.support.provider import Provider, Talk
 
 
-def test_a_hit_is_the_answer_marked_with_readable_raw(openai: OpenAI, server: OpenAIServer, cache: Cache) -> None:
+def test_a_hit_is_the_answer_marked_with_readable_raw(openai: OpenAI, provider: Provider, cache: Cache) -> None:
     llm = cached(openai, cache)
     fresh, hit = llm.chat(HELLO), llm.chat(HELLO)
-    assert server.calls == 1
+    assert provider.count == 1
     assert (hit.message, hit.delta, hit.logprobs) == (fresh.message, fresh.delta, fresh.logprobs)
     assert hit.raw == fresh.raw.model_dump()
     assert hit.raw["usage"]["prompt_tokens"] == hit.raw.usage.prompt_tokens == 1000
@@ -45,9 +45,9 @@ def test_a_hit_is_the_answer_marked_with_readable_raw(openai: OpenAI, server: Op
 
 @pytest.mark.parametrize("streamed_first", [True, False])
 async def test_streamed_or_not_is_one_question(
-    streamed_first: bool, openai: OpenAI, server: OpenAIServer, cache: Cache
+    streamed_first: bool, openai: OpenAI, talk: Talk, provider: Provider, cache: Cache
 ) -> None:
-    server.says = "  Ünicode, and\n\nmore  "
+    talk.says = "  Ünicode, and\n\nmore  "
     llm = cached(openai, cache)
     if streamed_first:
         original = list(llm.stream_chat(HELLO))
@@ -57,7 +57,7 @@ async def test_streamed_or_not_is_one_question(
     asynchronous = await llm.astream_chat(messages=HELLO)
     assert isinstance(sync, GeneratorType) and isinstance(asynchronous, AsyncGeneratorType)
     for chunks in (list(sync), [chunk async for chunk in asynchronous]):
-        assert "".join(chunk.delta or "" for chunk in chunks) == server.says
+        assert "".join(chunk.delta or "" for chunk in chunks) == talk.says
         said = ""
         for chunk in chunks:
             said += chunk.delta or ""
@@ -67,12 +67,12 @@ async def test_streamed_or_not_is_one_question(
         if streamed_first:
             assert chunks[-1].message == original[-1].message
             assert chunks[-1].raw == original[-1].raw.model_dump()
-    assert llm.chat(HELLO).message.content == (await llm.achat(HELLO)).message.content == server.says
-    assert server.calls == 1
+    assert llm.chat(HELLO).message.content == (await llm.achat(HELLO)).message.content == talk.says
+    assert provider.count == 1
 
 
 def test_tool_calls_come_back_whole_and_the_next_turn_asks_the_same(
-    openai: OpenAI, server: OpenAIServer, cache: Cache
+    openai: OpenAI, provider: Provider, cache: Cache
 ) -> None:
     llm, tools = cached(openai, cache), [FunctionTool.from_defaults(add)]
     fresh, hit = (llm.chat_with_tools(tools, user_msg="three") for _ in range(2))
@@ -82,7 +82,7 @@ def test_tool_calls_come_back_whole_and_the_next_turn_asks_the_same(
     for response in (fresh, hit, streamed):
         result = ChatMessage(role="tool", content="3", additional_kwargs={"tool_call_id": "call_1"})
         llm.chat([*HELLO, response.message, result])
-    assert server.calls == 2
+    assert provider.count == 2
 
 
 def test_mock_llms_whose_last_chunk_lags_behind_are_given_as_they_stream(cache: Cache) -> None:
@@ -112,9 +112,7 @@ def generate_thinking(messages: Sequence[ChatMessage], **kwargs: Any) -> ChatMes
     return ChatMessage(role="assistant", blocks=[ThinkingBlock(content="hm, hm"), *HELLO[0].blocks])
 
 
-async def test_streams_that_are_abandoned_or_fail_are_not_kept(
-    openai: OpenAI, server: OpenAIServer, cache: Cache
-) -> None:
+async def test_streams_that_are_abandoned_or_fail_are_not_kept(openai: OpenAI, talk: Talk, cache: Cache) -> None:
     llm = cached(openai, cache)
     half: Generator[Any, None, None] = llm.stream_chat(HELLO)  # type: ignore[assignment]
     next(half)
@@ -123,24 +121,24 @@ async def test_streams_that_are_abandoned_or_fail_are_not_kept(
     ahalf = await llm.astream_chat(HELLO)
     await anext(ahalf)
     await ahalf.aclose()
-    server.breaks_off = True
+    talk.breaks = "fails"
     with pytest.raises(Exception, match="out of order"):
         list(llm.stream_chat(HELLO))
-    server.breaks_off = False
+    talk.breaks = ""
     assert cache.stats().stored == 0
     assert llm.chat(HELLO).message.content == "You said: hello"
 
 
 @pytest.mark.parametrize(("says", "finish"), [("cut o", "length"), ("I will not", "content_filter"), ("", "stop")])
 def test_truncated_and_empty_answers_are_not_kept(
-    says: str, finish: str, openai: OpenAI, server: OpenAIServer, cache: Cache
+    says: str, finish: str, openai: OpenAI, talk: Talk, provider: Provider, cache: Cache
 ) -> None:
-    server.says, server.finish = says, finish
+    talk.says, talk.finish = says, finish
     llm = cached(openai, cache)
     for _ in range(2):
         llm.chat(HELLO)
         list(llm.stream_chat([*HELLO, *HELLO]))
-    assert server.calls == 4 and cache.stats().stored == 0 and cache.stats().not_stored == 4
+    assert provider.count == 4 and cache.stats().stored == 0 and cache.stats().not_stored == 4
 
 
 def test_a_stream_without_chunks_is_not_kept(cache: Cache) -> None:
@@ -174,7 +172,7 @@ def test_what_cannot_be_named_is_asked_and_counted(cache: Cache) -> None:
     assert cache.stats().bypassed == 3 and cache.stats().stored == 0
 
 
-def test_what_cannot_be_read_back_is_asked_anew(openai: OpenAI, server: OpenAIServer, cache: Cache) -> None:
+def test_what_cannot_be_read_back_is_asked_anew(openai: OpenAI, provider: Provider, cache: Cache) -> None:
     from askonce.entries.entry import Answer
     from askonce.llama_index.keys.requests import chat_form
 
@@ -184,4 +182,4 @@ def test_what_cannot_be_read_back_is_asked_anew(openai: OpenAI, server: OpenAISe
     cache.engine.store_many([request], [Answer(b"\xc1 no MessagePack")], 1.0)
     assert llm.chat(HELLO).message.content == "You said: hello"
     assert "".join(chunk.delta or "" for chunk in llm.stream_chat(HELLO)) == "You said: hello"
-    assert server.calls == 2
+    assert provider.count == 2

@@ -22,8 +22,8 @@ from llama_index.llms.openai import OpenAI
 from askonce import Cache
 from askonce.llama_index import cached
 from tests.llama_index.conftest import LLAMA_INDEX_WARNINGS
-from tests.llama_index.openai_server import OpenAIServer
 from tests.llama_index.samples import Album
+from tests.support.provider import Provider, Talk
 
 pytestmark = LLAMA_INDEX_WARNINGS
 
@@ -194,20 +194,21 @@ FEATURES: list[Callable[[Any], Any]] = [
 async def test_it_gives_the_same_with_an_empty_and_with_a_full_cache(
     feature: Callable[[Any], Any],
     openai: OpenAI,
-    server: OpenAIServer,
+    talk: Talk,
+    provider: Provider,
     cache: Cache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Settings, "_llm", openai)
     if feature is react_agent:
-        server.says = "Thought: I can answer without using any more tools.\nAnswer: it is six"
+        talk.says = "Thought: I can answer without using any more tools.\nAnswer: it is six"
     without = await feature(openai)
-    asked_without = server.calls
+    asked_without = provider.count
     assert await feature(cached(openai, cache)) == without
-    asked_with = server.calls - asked_without
+    asked_with = provider.count - asked_without
     assert 0 < asked_with <= asked_without
     assert await feature(cached(openai, cache)) == without
-    assert server.calls == asked_without + asked_with
+    assert provider.count == asked_without + asked_with
     stats = cache.stats()
     assert stats.hits >= asked_with == stats.stored
     assert stats.bypassed == stats.not_stored == 0

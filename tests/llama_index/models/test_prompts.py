@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 from llama_index.core import Document, MockEmbedding, PromptTemplate, VectorStoreIndex
 from llama_index.core.base.llms.types import ChatMessage
@@ -19,17 +18,11 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from askonce import Cache, Corpus, cache_options
 from askonce.llama_index import CachedRetriever, cached
 from askonce.semantic.config import Semantic
-from askonce.semantic.semantic_cache import SemanticCache
-from askonce.semantic.types import Question
+from tests.support.questions import Seen, ones, partitions, texts, watched
 
 CARDS = ("Cards are free.", "Codes are sent by mail.", "Fees are due in May.", "Pins are set in the app.")
 QUESTIONS = [f"What is the fee of card {one}?" for one in range(6)]
 pytestmark = pytest.mark.filterwarnings("ignore:ChatMemoryBuffer:DeprecationWarning")
-Seen = list[Question | None]
-
-
-def ones(text: str) -> Any:
-    return np.ones(4)
 
 
 class Apart(MockEmbedding):
@@ -48,16 +41,7 @@ class Apart(MockEmbedding):
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """What the cache takes for the question of each request."""
-    seen: Seen = []
-    look = SemanticCache._question
-
-    def looks(self: SemanticCache, *args: Any) -> Question | None:
-        seen.append(look(self, *args))
-        return seen[-1]
-
-    monkeypatch.setattr(SemanticCache, "_question", looks)
-    return seen
+    return watched(monkeypatch)
 
 
 @pytest.fixture
@@ -84,14 +68,6 @@ def retriever(cache: Cache) -> CachedRetriever:
     documents = [Document(id_=str(at), text=text, metadata={"page": at}) for at, text in enumerate(CARDS)]
     index = VectorStoreIndex.from_documents(documents, embed_model=Apart(embed_dim=len(CARDS)))
     return CachedRetriever(index.as_retriever(similarity_top_k=1), cache, corpus=Corpus(cache), name="cards")
-
-
-def texts(seen: Seen) -> list[str | None]:
-    return [None if one is None else one.text for one in seen]
-
-
-def partitions(seen: Seen) -> set[bytes]:
-    return {one.partition for one in seen if one is not None}
 
 
 async def together(calls: list[Any]) -> list[Any]:

@@ -1,80 +1,27 @@
-"""Mended LLMs of LlamaIndex, over the emulated provider's HTTP: what they cost before and after."""
+"""Optimized LLMs of LlamaIndex, over the emulated provider's HTTP: what they cost before and after."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Union, get_origin
+from typing import Any
 
-import httpx
 import pytest
-import pytest_asyncio
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.tools import FunctionTool
-from llama_index.llms.anthropic import Anthropic
-from llama_index.llms.anthropic import utils as anthropic_messages
-from llama_index.llms.openai import OpenAI, OpenAIResponses
 
 from askonce.errors import ConfigError
 from askonce.llama_index import PrefixTracker, cached, optimize_prefix
 from askonce.prefix import PrefixOptimizer
 from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing.clock import FakeClock
+from tests.llama_index.prefix.conftest import Make
+from tests.support.handbook import HANDBOOK
 from tests.support.provider import Answer, Provider, count
 
-HANDBOOK = " ".join(f"Rule {number}: people of group {number * 7} go first." for number in range(200))
-
-
-@pytest.fixture(autouse=True)
-def anthropic_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """llama-index-llms-anthropic 0.12 calls `MessageParam(...)`, which the newest SDK has made a union."""
-    if get_origin(vars(anthropic_messages)["MessageParam"]) is Union:
-        monkeypatch.setattr(anthropic_messages, "MessageParam", dict)
-
 
 @pytest.fixture
-def provider(clock: FakeClock) -> Iterator[Provider]:
-    with Provider(clock) as provider:
-        yield provider
-
-
-@pytest.fixture
-def mend(clock: FakeClock) -> PrefixOptimizer:
+def optimizer(clock: FakeClock) -> PrefixOptimizer:
     return PrefixOptimizer(count_tokens=count, clock=clock)
-
-
-Make = Callable[..., Any]
-
-
-@pytest_asyncio.fixture
-async def make(provider: Provider) -> AsyncIterator[Make]:
-    """Makes the real clients of the provider."""
-    with httpx.Client() as client:
-        async with httpx.AsyncClient() as aclient:
-            openai: dict[str, Any] = {
-                "api_base": provider.openai_url,
-                "api_key": "sk-none",
-                "max_retries": 0,
-                "http_client": client,
-                "async_http_client": aclient,
-            }
-
-            def make(kind: str, **fields: Any) -> Any:
-                if kind == "chat":
-                    return OpenAI(model="gpt-4o", **openai, **fields)
-                if kind == "responses":
-                    return OpenAIResponses(model="gpt-4o", **openai, **fields)
-                llm = Anthropic(
-                    model="claude-opus-4-8", base_url=provider.anthropic_url, api_key="sk-none", max_retries=0
-                )
-                made.append(llm)
-                return llm
-
-            made: list[Any] = []
-            yield make
-            for llm in made:
-                llm._client.close()
-                await llm._aclient.close()
 
 
 def tool(name: str) -> FunctionTool:
@@ -100,14 +47,14 @@ def asked(llm: Any, clock: FakeClock, requests: int, *, seed: int = 0) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_learned_saves_money(
-    kind: str, make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
+    kind: str, make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
 ) -> None:
     plain = make(kind)
     asked(plain, clock, 8, seed=1)
     before = sum(row.usd for row in provider.ledger)
-    llm = optimize_prefix(plain, mend)
+    llm = optimize_prefix(plain, optimizer)
     asked(llm, clock, 12, seed=2)
-    mend.replan()
+    optimizer.replan()
     learned = len(provider.ledger)
     asked(llm, clock, 8, seed=3)
     assert sum(row.usd for row in provider.ledger[learned:]) < (0.7 if kind != "claude" else 0.4) * before
@@ -128,17 +75,17 @@ def clock_ticks(provider: Provider, clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_async_chats_and_streams_are_mended_and_tracked(
-    kind: str, make: Make, provider: Provider, clock: FakeClock, mend: PrefixOptimizer
+async def test_async_chats_and_streams_are_optimized_and_tracked(
+    kind: str, make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
 ) -> None:
     clock_ticks(provider, clock)
     found: list[Diagnosis] = []
     tracker = PrefixTracker(count_tokens=count, clock=clock, on_diagnosis=lambda one, _: found.append(one))
-    llm = optimize_prefix(make(kind), mend)
+    llm = optimize_prefix(make(kind), optimizer)
     with tracker:
         for number in range(12):
             llm.chat(said(f"{number}?"))
-        mend.replan()
+        optimizer.replan()
         llm.chat(said("One?"))
         await llm.achat(said("Two?"))
         assert list(llm.stream_chat(said("Three?")))
@@ -151,21 +98,21 @@ async def test_async_chats_and_streams_are_mended_and_tracked(
 
 
 def test_it_composes_with_the_own_cache_and_changes_no_keys(
-    make: Make, provider: Provider, mend: PrefixOptimizer, tmp_path: Any
+    make: Make, provider: Provider, optimizer: PrefixOptimizer, tmp_path: Any
 ) -> None:
     store = f"sqlite:///{tmp_path / 'cache.db'}"
     plain = make("claude")
     for llm in (
         cached(plain, store),
-        cached(optimize_prefix(plain, mend), store),
-        optimize_prefix(cached(plain, store), mend),
+        cached(optimize_prefix(plain, optimizer), store),
+        optimize_prefix(cached(plain, store), optimizer),
     ):
         assert llm.chat(said("Who?")).message.content
         assert list(llm.stream_chat(said("Who?")))
     assert len(provider.ledger) == 1
 
 
-def test_other_llms_cannot_be_mended(make: Make) -> None:
+def test_other_llms_cannot_be_optimized(make: Make) -> None:
     with pytest.raises(ConfigError, match="MockLLM"):
         optimize_prefix(MockLLM())
     with pytest.raises(ConfigError, match="reuse_client"):

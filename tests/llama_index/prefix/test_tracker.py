@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Union, get_origin
+from collections.abc import Iterator
 
-import httpx
 import pytest
-import pytest_asyncio
 from llama_index.core import Settings
 from llama_index.core.base.llms.types import CacheControl, CachePoint, TextBlock
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.tools import FunctionTool
-from llama_index.llms.anthropic import Anthropic
-from llama_index.llms.anthropic import utils as anthropic_messages
-from llama_index.llms.openai import OpenAI, OpenAIResponses
 
 import askonce.llama_index
 from askonce.llama_index import PrefixTracker, cached
 from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.testing.clock import FakeClock
+from tests.llama_index.prefix.conftest import Make
+from tests.support.handbook import HANDBOOK
 from tests.support.provider import Provider, count
-
-HANDBOOK = " ".join(f"Rule {number}: people of group {number * 7} go first." for number in range(200))
-
-
-@pytest.fixture
-def provider(clock: FakeClock) -> Iterator[Provider]:
-    with Provider(clock) as provider:
-        yield provider
 
 
 @pytest.fixture
@@ -46,50 +34,6 @@ def tracker(clock: FakeClock, diagnoses: list[Diagnosis]) -> Iterator[PrefixTrac
     )
     yield tracker.install()
     tracker.close()
-
-
-@pytest.fixture(autouse=True)
-def _callable_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """llama-index-llms-anthropic 0.12 calls `MessageParam(...)`, which the newest SDK has made a union."""
-    if get_origin(vars(anthropic_messages)["MessageParam"]) is Union:
-        monkeypatch.setattr(anthropic_messages, "MessageParam", dict)
-
-
-Make = Callable[[str], Any]
-
-
-@pytest_asyncio.fixture
-async def make(provider: Provider) -> AsyncIterator[Make]:
-    """Makes the real clients of the provider."""
-    with httpx.Client() as client:
-        async with httpx.AsyncClient() as aclient:
-            openai: dict[str, Any] = {
-                "model": "gpt-4o",
-                "api_base": provider.openai_url,
-                "api_key": "sk-none",
-                "max_retries": 0,
-                "http_client": client,
-                "async_http_client": aclient,
-            }
-            usage = {"stream_options": {"include_usage": True}}
-
-            made: list[Any] = []
-
-            def make(kind: str) -> Any:
-                if kind == "chat":
-                    return OpenAI(**openai, additional_kwargs=usage)
-                if kind == "responses":
-                    return OpenAIResponses(**openai)
-                llm = Anthropic(
-                    model="claude-opus-4-8", base_url=provider.anthropic_url, api_key="sk-none", max_retries=0
-                )
-                made.append(llm)
-                return llm
-
-            yield make
-            for llm in made:
-                llm._client.close()
-                await llm._aclient.close()
 
 
 def said(kind: str, question: str) -> list[ChatMessage]:

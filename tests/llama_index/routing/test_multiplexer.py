@@ -19,8 +19,8 @@ from askonce.llama_index import Multiplexer, cached
 from askonce.routing import Always, Cascade, Learned
 from askonce.stores.memory import MemoryStore
 from tests.llama_index.conftest import API_KEY, LLAMA_INDEX_WARNINGS
-from tests.llama_index.openai_server import OpenAIServer
 from tests.llama_index.samples import HELLO, Album, add
+from tests.support.provider import Provider, Talk
 
 pytestmark = LLAMA_INDEX_WARNINGS
 
@@ -62,7 +62,7 @@ async def every_way(llm: Any) -> list[Any]:
 
 @pytest.mark.parametrize("accepted", [True, False])
 async def test_a_cascade_asks_the_next_only_if_the_verifier_says_no(
-    accepted: bool, pair: list[OpenAI], server: OpenAIServer
+    accepted: bool, pair: list[OpenAI], provider: Provider
 ) -> None:
     llm = Multiplexer(pair, strategy=Cascade(yes if accepted else no))
     answers = await every_way(llm)
@@ -72,7 +72,7 @@ async def test_a_cascade_asks_the_next_only_if_the_verifier_says_no(
         assert mark(answer)["cost_usd"] > 0
         text = answer.message.content if isinstance(answer, ChatResponse) else answer.text
         assert text == "You said: hello"
-    assert server.calls == len(answers) * len(calls)
+    assert provider.count == len(answers) * len(calls)
     stats = llm.stats()
     assert (stats.requests, stats.escalated) == (len(answers), 0 if accepted else len(answers))
     assert stats.spent_usd == pytest.approx(sum(mark(answer)["cost_usd"] for answer in answers))
@@ -85,15 +85,15 @@ def test_a_stream_is_whole_and_only_the_chosen_one(pair: list[OpenAI]) -> None:
         assert chunks[-1].message.content == "You said: hello"
 
 
-async def test_tools_agents_and_structured_output_work(pair: list[OpenAI], server: OpenAIServer) -> None:
+async def test_tools_agents_and_structured_output_work(pair: list[OpenAI], provider: Provider) -> None:
     llm = Multiplexer(pair, strategy=Cascade(no))
     assert isinstance(llm, FunctionCallingLLM) and llm.metadata.is_function_calling_model
     response = llm.chat_with_tools([FunctionTool.from_defaults(add)], "three", tool_required=True)
     (call,) = llm.get_tool_calls_from_response(response)
     assert (call.tool_name, call.tool_kwargs) == ("add", {"a": 3})
     assert (
-        server.requests[0]["tools"] == server.requests[1]["tools"]
-        and server.requests[0]["tool_choice"] == "required"
+        provider.requests[0]["tools"] == provider.requests[1]["tools"]
+        and provider.requests[0]["tool_choice"] == "required"
     )
     agent = FunctionAgent(tools=[add], llm=llm)
     assert "You said" in str(await agent.run("three"))
@@ -104,12 +104,12 @@ async def test_tools_agents_and_structured_output_work(pair: list[OpenAI], serve
 
 
 async def test_a_model_that_fails_is_passed_over_and_the_last_one_raises(
-    pair: list[OpenAI], server: OpenAIServer
+    pair: list[OpenAI], provider: Provider
 ) -> None:
     down = pair[0].model_copy(update={"api_base": "http://127.0.0.1:9/v1"})
     llm = Multiplexer([down, pair[1]], strategy=Always(0))
     assert {mark(answer)["why"] for answer in await every_way(llm)} == {"a cheaper one failed"}
-    server.status = 500
+    provider.failures = 99
     with pytest.raises(Exception, match="out of order"):
         llm.chat(HELLO)
 
@@ -128,10 +128,10 @@ async def test_learned_shares_what_it_knows_and_takes_feedback(pair: list[OpenAI
     assert copy.deepcopy(again)._router is again._router
 
 
-def test_an_llm_can_be_the_judge(pair: list[OpenAI], server: OpenAIServer) -> None:
-    server.says = "Yes"
+def test_an_llm_can_be_the_judge(pair: list[OpenAI], provider: Provider, talk: Talk) -> None:
+    talk.says = "Yes"
     llm = Multiplexer(pair, strategy=Learned(judge=pair[1]), store=MemoryStore())
-    assert mark(llm.chat(HELLO))["model"] == "gpt-4.1" and server.calls == 3
+    assert mark(llm.chat(HELLO))["model"] == "gpt-4.1" and provider.count == 3
     assert mark(Multiplexer(pair, strategy=Cascade(pair[1])).chat(HELLO))["model"] == "gpt-4.1-nano"
 
 

@@ -6,11 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from .prompt import compact, count
 
 Json = dict[str, Any]
+SHORT = 400
+"""Characters up to which a text is streamed word by word."""
+FAILED = b'data: {"error": {"message": "out of order"}}\n\ndata: [DONE]\n\n'
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,30 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """The tokens of a call: of the prompt, those of it that were read from a cache, and of the answer."""
+
+    input: int
+    read: int
+    output: int
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What the model says and which tools it calls."""
+    """What the model says and which tools it calls.
+
+    Attributes:
+        finish: why a chat completion ends, where it is not by itself.
+        breaks: how a stream breaks off after some events: it ``ends`` as if all were well, its connection
+            ``tears``, or it tells that it ``fails``.
+        usage: what is reported in place of the provider's own count.
+    """
 
     text: str = "The answer is forty-two."
     calls: tuple[Call, ...] = ()
+    finish: str = ""
+    breaks: Literal["", "ends", "tears", "fails"] = ""
+    usage: Usage | None = None
 
     @property
     def tokens(self) -> int:
@@ -49,8 +71,12 @@ class Bill:
 
 
 def _words(text: str) -> list[str]:
-    """The text in chunks of some words, as it is streamed."""
-    return re.findall(r"(?:\S+\s*){1,8}|\s+", text)
+    """The text in chunks as it is streamed: of one word, those of a long one of some."""
+    return re.findall(r"\s*\S+\s*|\s+", text) if len(text) < SHORT else re.findall(r"(?:\S+\s*){1,8}|\s+", text)
+
+
+def finish_reason(answer: Answer) -> str:
+    return "tool_calls" if answer.calls else answer.finish or "stop"
 
 
 def _event(data: Json, name: str | None = None) -> bytes:
@@ -78,9 +104,10 @@ def _chat_usage(bill: Bill, reports_writes: bool) -> Json:
     }
 
 
-def chat_completion(request: Json, answer: Answer, bill: Bill, reports_writes: bool) -> Json:
-    message: Json = {"role": "assistant", "content": answer.text or None, "refusal": None}
+def _choice(index: int, answer: Answer, bill: Bill) -> Json:
+    message: Json = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.calls:
+        message["content"] = answer.text or None
         message["tool_calls"] = [
             {
                 "id": _call_id("call", bill, index),
@@ -89,19 +116,16 @@ def chat_completion(request: Json, answer: Answer, bill: Bill, reports_writes: b
             }
             for index, call in enumerate(answer.calls)
         ]
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish_reason(answer)}
+
+
+def chat_completion(request: Json, choices: list[Answer], bill: Bill, reports_writes: bool) -> Json:
     return {
         "id": f"chatcmpl-{bill.number:08d}",
         "object": "chat.completion",
         "created": 1_790_000_000,
         "model": request["model"],
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "logprobs": None,
-                "finish_reason": "tool_calls" if answer.calls else "stop",
-            }
-        ],
+        "choices": [_choice(index, answer, bill) for index, answer in enumerate(choices)],
         "usage": _chat_usage(bill, reports_writes),
     }
 
@@ -129,7 +153,7 @@ def chat_stream(request: Json, answer: Answer, bill: Bill, reports_writes: bool)
         yield chunk({"tool_calls": [head]})
         for word in _words(json.dumps(call.arguments)):
             yield chunk({"tool_calls": [{"index": index, "function": {"arguments": word}}]})
-    yield chunk({}, "tool_calls" if answer.calls else "stop")
+    yield chunk({}, finish_reason(answer))
     if wants_usage:
         yield _event({**base, "choices": [], "usage": _chat_usage(bill, reports_writes)})
     yield b"data: [DONE]\n\n"
@@ -289,3 +313,17 @@ def message_stream(request: Json, answer: Answer, bill: Bill) -> Iterator[bytes]
     totals = {key: value for key, value in whole["usage"].items() if key.endswith("_tokens")}
     yield event("message_delta", delta=ended, usage=totals)
     yield event("message_stop")
+
+
+# --- Embeddings -----------------------------------------------------------------------------------
+
+
+def embeddings(request: Json) -> Json:
+    """Vectors of which the first number is the length of the text."""
+    texts = request["input"] if isinstance(request["input"], list) else [request["input"]]
+    data = [
+        {"object": "embedding", "index": at, "embedding": [float(len(text)), 0.5, -0.25]}
+        for at, text in enumerate(texts)
+    ]
+    usage = {"prompt_tokens": 1, "total_tokens": 1}
+    return {"object": "list", "data": data, "model": request["model"], "usage": usage}

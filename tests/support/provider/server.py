@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socketserver
 import threading
@@ -19,6 +20,9 @@ from .models import Model, find
 from .prompt import IMAGE_TOKENS, Json, Segment, Walk, compact
 
 PATHS = {"/v1/chat/completions": "chat", "/v1/responses": "responses", "/v1/messages": "messages"}
+EMBEDDINGS = "/v1/embeddings"
+BREAKS_AFTER = 3
+"""Events of a stream that breaks off."""
 ROUTED_TOKENS = 256
 RATE_SECONDS = 60.0
 MAX_MARKS = 4
@@ -120,9 +124,15 @@ class Provider:
 
     Args:
         clock: the seconds since the epoch by which entries expire and rates are measured.
-        answer: what the model says to a request (the JSON as received).
+        answer: what the model says to a request (the JSON as received), asked once for each choice.
         rate: requests a minute for one prefix and key, after which the next machine is taken.
         machines: how many there are, each with a cache of its own.
+
+    Attributes:
+        requests: those that came, in the order of their arrival.
+        ledger: those that were answered.
+        failures: how many of the next requests fail.
+        delay_seconds: what each answer takes.
     """
 
     def __init__(
@@ -134,7 +144,10 @@ class Provider:
         machines: int = 4,
     ) -> None:
         self.clock, self.answer, self.rate = clock, answer, rate
+        self.requests: list[Json] = []
         self.ledger: list[Row] = []
+        self.failures = 0
+        self.delay_seconds = 0.0
         self._machines = [Machine() for _ in range(machines)]
         self._routes: dict[bytes, deque[float]] = {}
         self._lock = threading.Lock()
@@ -152,16 +165,36 @@ class Provider:
         self._server.shutdown()
         self._server.server_close()
 
+    @property
+    def count(self) -> int:
+        """How many requests came."""
+        return len(self.requests)
+
+    def receive(self, request: Json) -> None:
+        """Note a request; it may fail.
+
+        Raises:
+            Refused: if it is to fail.
+        """
+        with self._lock:
+            self.requests.append(request)
+            fails = self.failures > 0
+            self.failures -= fails
+        time.sleep(self.delay_seconds)
+        if fails:
+            raise Refused("out of order", 500)
+
     def forget(self) -> None:
-        """Empty the caches, the rates and the ledger."""
+        """Empty the caches, the rates, the ledger and the list of requests."""
         with self._lock:
             for machine in self._machines:
                 machine.entries.clear()
             self._routes.clear()
             self.ledger.clear()
+            self.requests.clear()
 
-    def serve(self, interface: str, request: Json) -> tuple[Model, Answer, Bill]:
-        """Read, write and bill one request, and decide on the answer.
+    def serve(self, interface: str, request: Json) -> tuple[Model, list[Answer], Bill]:
+        """Read, write and bill one request, and decide on the answer: on several if it asks for ``n``.
 
         Raises:
             Refused: for a request that the provider would answer with an error.
@@ -181,11 +214,15 @@ class Provider:
             walk = prompt.walk(root, segments, _settings(interface, request, segments))
             number = 0 if model.rule == "marks" else self._route(walk, now)
             outcome = self._look_up(model, request, segments, walk, number, now)
-            answer = self.answer(request)
+            choices = [self.answer(request) for _ in range(request.get("n") or 1)]
             uncached = walk.tokens - outcome.read - sum(outcome.written.values())
             self._served += 1
-            bill = Bill(self._served, uncached, outcome.read, outcome.written, answer.tokens)
-            usd = model.cost_usd(uncached, outcome.read, outcome.written, bill.output)
+            if (told := choices[0].usage) is not None:
+                bill = Bill(self._served, told.input - told.read, told.read, {}, told.output)
+            else:
+                output = sum(answer.tokens for answer in choices)
+                bill = Bill(self._served, uncached, outcome.read, outcome.written, output)
+            usd = model.cost_usd(bill.uncached, bill.read, bill.written, bill.output)
             self.ledger.append(
                 Row(
                     now,
@@ -202,7 +239,7 @@ class Provider:
                     outcome.why,
                 )
             )
-            return model, answer, bill
+            return model, choices, bill
 
     def _route(self, walk: Walk, now: float) -> int:
         """The machine for a prefix and key: the next one for each full rate within the last minute."""
@@ -230,7 +267,7 @@ class Provider:
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 64
+    request_queue_size = 256
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
@@ -250,30 +287,33 @@ class _Exchange(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         provider = cast(_Server, self.server).provider
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        interface = PATHS.get("/v1" + self.path.partition("?")[0].partition("/v1")[2])
+        path = "/v1" + self.path.partition("?")[0].partition("/v1")[2]
+        interface = PATHS.get(path)
         try:
+            request = json.loads(body)
+            provider.receive(request)
+            if path == EMBEDDINGS:
+                return self._send(200, answers.embeddings(request))
             if interface is None:
                 raise Refused(f"no such path: {self.path}", 404)
-            request = json.loads(body)
-            model, answer, bill = provider.serve(interface, request)
-            self._send_answer(interface, request, model, answer, bill)
+            self._send_answer(interface, request, *provider.serve(interface, request))
         except Refused as refused:
             self._send(refused.status, _error(interface, refused))
         except Exception as broken:
             self._send(500, _error(interface, Refused(f"{type(broken).__name__}: {broken}", 500)))
 
-    def _send_answer(self, interface: str, request: Json, model: Model, answer: Answer, bill: Bill) -> None:
-        writes, stream = model.rule == "boundaries", bool(request.get("stream"))
+    def _send_answer(self, interface: str, request: Json, model: Model, choices: list[Answer], bill: Bill) -> None:
+        writes, stream, answer = model.rule == "boundaries", bool(request.get("stream")), choices[0]
         if interface == "chat":
             if stream:
-                return self._send_events(answers.chat_stream(request, answer, bill, writes))
-            return self._send(200, answers.chat_completion(request, answer, bill, writes))
+                return self._send_events(answers.chat_stream(request, answer, bill, writes), answer.breaks)
+            return self._send(200, answers.chat_completion(request, choices, bill, writes))
         if interface == "responses":
             if stream:
-                return self._send_events(answers.response_stream(request, answer, bill))
+                return self._send_events(answers.response_stream(request, answer, bill), answer.breaks)
             return self._send(200, answers.response(request, answer, bill))
         if stream:
-            return self._send_events(answers.message_stream(request, answer, bill))
+            return self._send_events(answers.message_stream(request, answer, bill), answer.breaks)
         return self._send(200, answers.message(request, answer, bill))
 
     def _send(self, status: int, value: Json) -> None:
@@ -285,14 +325,21 @@ class _Exchange(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.wfile.flush()
 
-    def _send_events(self, events: Iterable[bytes]) -> None:
+    def _send_events(self, events: Iterable[bytes], breaks: str) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
+        if breaks:
+            events = itertools.islice(events, BREAKS_AFTER)
+        if breaks == "fails":
+            events = itertools.chain(events, [answers.FAILED])
         for event in events:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
-        self.wfile.write(b"0\r\n\r\n")
+        if breaks == "tears":
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
 
     def log_message(self, format: str, *args: Any) -> None:
