@@ -2,9 +2,9 @@
 
 from offline_langchain import MiniLMEmbeddings
 
-from askonce.langchain import CachedEmbeddings
+from askonce.langchain import cached
 
-embeddings = CachedEmbeddings(MiniLMEmbeddings(), "memory://")  # any embeddings of LangChain
+embeddings = cached(MiniLMEmbeddings(), "memory://")  # any embeddings of LangChain
 
 monday = ["How do I reset my password?", "Where is my invoice?", "I forgot my password"]
 tuesday = ["Where is my invoice?", "I forgot my password", "Can I pay by card?"]

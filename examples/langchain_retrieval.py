@@ -5,7 +5,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from offline_langchain import MiniLMEmbeddings, OfflineChatModel
 
 from askonce import Corpus
-from askonce.langchain import CachedRetriever, cached, watch
+from askonce.langchain import cached, watch
 
 NOTES = {
     "price": "The red bicycle costs 300 euros.",
@@ -14,7 +14,7 @@ NOTES = {
 corpus = Corpus("memory://", name="shop")
 store = watch(InMemoryVectorStore(MiniLMEmbeddings()), corpus)  # any vector store of LangChain
 store.add_documents([Document(text, id=name) for name, text in NOTES.items()])
-retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
+retriever = cached(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
 model = cached(OfflineChatModel(delay=0.1), corpus.cache)
 
 

@@ -6,14 +6,14 @@ from llama_index.core.schema import TextNode
 from offline_llama_index import MiniLMEmbedding, OfflineLLM
 
 from askonce import Corpus
-from askonce.llama_index import CachedRetriever, cached, watch
+from askonce.llama_index import cached, watch
 
 NOTES = {"price": "The red bicycle costs 300 euros.", "hours": "The shop opens at nine and closes at six."}
 nodes = [TextNode(id_=name, text=text) for name, text in NOTES.items()]
 index = VectorStoreIndex(nodes, embed_model=MiniLMEmbedding())  # any index of LlamaIndex
 corpus = Corpus("memory://", name="shop")
 watch(index, corpus)
-retriever = CachedRetriever(index.as_retriever(similarity_top_k=1), corpus=corpus)
+retriever = cached(index.as_retriever(similarity_top_k=1), corpus=corpus)
 llm = cached(OfflineLLM(delay=0.1), corpus.cache)
 
 

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from askonce.prefix.requests.chain import chain_of
-from askonce.prefix.requests.rules import rule_for
-from askonce.prefix.tracking.history import History, Sent
+from askonce.prefix import PrefixTracker
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -40,7 +38,7 @@ class OfflineAnthropic(ThreadingHTTPServer):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.clock, self.history = clock, History()
+        self.tracker = PrefixTracker(clock=clock)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -48,10 +46,9 @@ class OfflineAnthropic(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        chain, rule = chain_of(request, "anthropic"), rule_for("anthropic", request["model"])
-        assert rule is not None
-        done = self.history.note(Sent(chain, self.clock()), rule, 0, self.clock())
-        written = sum(done.written_tokens.values())
+        call = self.tracker.start(request, "anthropic")
+        read, written = call.prediction.read_tokens, call.prediction.written_tokens
+        call.finish(None)
         content: dict[str, Any] = {"type": "text", "text": "Group 7 goes first, as rule 1 says."}
         if request.get("tools") and isinstance(request["messages"][-1]["content"], str):
             tool = request["tools"][0]
@@ -66,12 +63,12 @@ class OfflineAnthropic(ThreadingHTTPServer):
             "stop_reason": "tool_use" if content["type"] == "tool_use" else "end_turn",
             "stop_sequence": None,
             "usage": {
-                "input_tokens": chain.tokens - done.read_tokens - written,
-                "cache_read_input_tokens": done.read_tokens,
-                "cache_creation_input_tokens": written,
+                "input_tokens": call.chain.tokens - read - sum(written.values()),
+                "cache_read_input_tokens": read,
+                "cache_creation_input_tokens": sum(written.values()),
                 "cache_creation": {
-                    "ephemeral_5m_input_tokens": done.written_tokens.get("5m", 0),
-                    "ephemeral_1h_input_tokens": done.written_tokens.get("1h", 0),
+                    "ephemeral_5m_input_tokens": written.get("5m", 0),
+                    "ephemeral_1h_input_tokens": written.get("1h", 0),
                 },
                 "output_tokens": 40,
             },

@@ -1,7 +1,7 @@
 """An agent whose prompts the provider's cache never reads: what breaks them, what that costs, and the cure.
 
 Its prompts have three faults: a clock in the system prompt, tools in another order each time, and a random id. The
-tracker names one after the other, each as soon as it is what costs most. The order of the tools is mended; what
+tracker names one after the other, each as soon as it is what costs most. The order of the tools is changed; what
 could change an answer is only proposed, and the application moves it itself.
 """
 
@@ -18,13 +18,10 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import StructuredTool
 from offline_anthropic import OfflineAnthropic
 
-from askonce.costs.pricing import cost_usd
-from askonce.entries.entry import Usage
 from askonce.langchain import PrefixMiddleware, PrefixTracker
 from askonce.prefix import PrefixOptimizer
-from askonce.prefix.tracking.aggregates import Sums
 
-MODEL = "claude-opus-4-8"
+MODEL, DOLLARS = "claude-opus-4-8", 5e-6
 HANDBOOK = "\n".join(f"Rule {number}: people of group {number * 7} go before others." for number in range(1, 150))
 chance = random.Random(7)
 logging.getLogger("askonce").setLevel(logging.ERROR)
@@ -66,13 +63,13 @@ def agent(faults: set[str], middleware: list[Any]) -> tuple[Any, str]:
     return create_agent(model, tools, system_prompt=prompt, middleware=middleware), moved
 
 
-def day(title: str, faults: set[str], mend: PrefixOptimizer | None) -> float:
+def day(title: str, faults: set[str], optimizer: PrefixOptimizer | None) -> float:
     """Twenty questions: what they cost in dollars, and what the tracker says of it."""
     tracker = PrefixTracker(keep_text=True, clock=clock)
-    first = PrefixMiddleware(mend) if mend else AnthropicPromptCachingMiddleware()
+    first = PrefixMiddleware(optimizer) if optimizer else AnthropicPromptCachingMiddleware()
     for number in range(-6, 20):  # six to learn from
-        if number == 0 and mend is not None:
-            mend.replan()
+        if number == 0 and optimizer is not None:
+            optimizer.replan()
         watching = [tracker.middleware()] if number >= 0 else []
         ready, moved = agent(faults, [first, *watching])
         ready.invoke({"messages": [HumanMessage(f"{moved}Who goes first of queue {number}?")]})
@@ -83,24 +80,24 @@ def day(title: str, faults: set[str], mend: PrefixOptimizer | None) -> float:
     for row in sorted(rows, key=lambda row: -row.lost_usd):
         if row.lost_usd > 0.1 * dollars:
             print(f"  {row.cause}: {row.segment}, looks like {row.looks_like}; lost ${row.lost_usd:.3f}")
-            print(f"    {tracker.core.example_of(row)}\n    -> {row.mend}")
-    for plan in mend.plans().values() if mend else ():
+            print(f"    {tracker.core.example_of(row)}\n    -> {row.remedy}")
+    for plan in optimizer.plans().values() if optimizer else ():
         for proposal in plan.proposals:
             print(f"  proposed: {proposal}")
     return dollars
 
 
-def price(row: Sums) -> float:
-    """Dollars for the prompt of one request."""
-    parts = (row.input_tokens, 0, row.read_tokens, row.written_tokens)
-    return cost_usd(MODEL, Usage(*(part // row.requests for part in parts))) or 0.0
+def price(row: Any) -> float:
+    """Dollars for the prompt of one request: a token that is read costs a tenth of one that is not."""
+    other = row.input_tokens - row.read_tokens - row.written_tokens
+    return DOLLARS * (other + 0.1 * row.read_tokens + 1.25 * row.written_tokens) / row.requests
 
 
-before = day("As it is, with LangChain's own marks", {"clock", "id"}, None)
-day("Mended: the tools are sorted", {"clock", "id"}, PrefixOptimizer(clock=clock))
+before = day("As it is, with LangChain's own breakpoints", {"clock", "id"}, None)
+day("Optimized: the tools are sorted", {"clock", "id"}, PrefixOptimizer(clock=clock))
 day("The clock moved to the question, as proposed", {"id"}, PrefixOptimizer(clock=clock))
-mend = PrefixOptimizer(clock=clock)
-after = day("The random id moved there as well", set(), mend)
-for plan in mend.plans().values():
+optimizer = PrefixOptimizer(clock=clock)
+after = day("The random id moved there as well", set(), optimizer)
+for plan in optimizer.plans().values():
     print(f"\n{plan.explain()}")
 print(f"\nBefore ${before:.3f}, after ${after:.3f}: {1 - after / before:.0%} less for the prompts.")

@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from askonce import Cache, Corpus
-from askonce.langchain import AskOnceCache, CachedEmbeddings, CachedRetriever, watch
+from askonce.langchain import AskOnceCache, cached, watch
 
 PROMPT = ChatPromptTemplate(
     [
@@ -42,7 +42,7 @@ class LangChainRAG:
     ) -> None:
         self.answers, self.retrieved, self.embedded = answers, retrieved, embedded
         set_llm_cache(AskOnceCache(answers))
-        store = InMemoryVectorStore(CachedEmbeddings(embeddings, embedded))
+        store = InMemoryVectorStore(cached(embeddings, embedded))
         for chunk, vector in zip(
             chunks, np.array(vectors), strict=True
         ):  # as add_documents, which would embed again
@@ -51,7 +51,7 @@ class LangChainRAG:
         # From here on, what is written or deleted is a change.
         corpus = Corpus(retrieved, name="python-langchain")
         self._store = watch(store, corpus)
-        self.retriever = CachedRetriever(self._store.as_retriever(search_kwargs={"k": 5}), corpus=corpus)
+        self.retriever = cached(self._store.as_retriever(search_kwargs={"k": 5}), corpus=corpus)
         context = itemgetter("question") | self.retriever | _text_of
         self._chain = RunnablePassthrough.assign(context=context) | PROMPT | model | StrOutputParser()
 

@@ -11,7 +11,7 @@ from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.schema import TextNode
 
 from askonce import Cache, Corpus
-from askonce.llama_index import CachedRetriever, cached, install, watch
+from askonce.llama_index import cached, install, watch
 
 
 class LlamaIndexRAG:
@@ -36,7 +36,7 @@ class LlamaIndexRAG:
         watch(self._index, corpus)
         # The index lives in memory; its name makes it the same one in the next run.
         inner = self._index.as_retriever(similarity_top_k=5)
-        self.retriever = CachedRetriever(inner, corpus=corpus, name="python")
+        self.retriever = cached(inner, corpus=corpus, name="python")
 
     def converse(self, questions: Sequence[str]) -> Iterator[str]:
         """Answer the questions of one conversation, one after the other."""

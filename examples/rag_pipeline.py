@@ -1,13 +1,14 @@
 """Questions about Python, answered from its own documentation: first by LangChain, then by LlamaIndex.
 
 The documentation is embedded by MiniLM, which runs here. The answers come from an offline stand-in, or from the
-model that ``--model`` names. askonce keeps what was embedded, what was found and what was answered, so that what
+model that ``--model`` names. askonce stores what was embedded, what was found and what was answered, so that what
 was asked before costs neither time nor money: some questions are asked twice within a run, and in a second run all
 of them were asked before. Half way, documents change, and what was asked is asked again: see ``changes.py``.
 """
 
 import argparse
 import logging
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -24,8 +25,8 @@ from rich.markup import escape
 from rich.progress import track
 
 from askonce import AskOnceError, Cache, Stats, Store, open_store
-from askonce.stores import default_url
 
+STORE = f"sqlite:///{Path(tempfile.gettempdir()) / 'askonce-demo.db'}"
 NAMESPACE = "demo"
 BATCH = 64  # pieces of documentation embedded at a time
 TIMEOUT_SECONDS = 5.0  # of the store; a server would rather ask its model than wait so long
@@ -78,7 +79,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     questions = Path(__file__).with_name("questions.txt")
-    parser.add_argument("--store", default=default_url(), help="sqlite:///file, redis://host or mongodb://host")
+    parser.add_argument("--store", default=STORE, help="sqlite:///file, redis://host or mongodb://host")
     parser.add_argument("--model", help="a real model instead of the stand-in, such as openai:gpt-4.1-mini")
     parser.add_argument("--fresh", action="store_true", help="first forget what earlier runs kept")
     parser.add_argument("--questions", type=Path, default=questions, help="a file of questions")
@@ -136,7 +137,7 @@ def run(
         from rag_langchain import LangChainRAG
         from rag_llama_index import LlamaIndexRAG
 
-        from askonce.langchain import CachedEmbeddings
+        from askonce.langchain import cached
 
         chat_model, llm = open_models(options.model, options.delay)
         embeddings, embed_model = MiniLMEmbeddings(), MiniLMEmbedding()
@@ -145,7 +146,7 @@ def run(
     cache = partial(Cache, store, namespace=NAMESPACE, timeout_seconds=TIMEOUT_SECONDS)
     with cache() as embedded:
         started = time.monotonic()
-        vectors = embed(console, CachedEmbeddings(embeddings, embedded), chunks)
+        vectors = embed(console, cached(embeddings, embedded), chunks)
         parts = [Part("documentation", 0, time.monotonic() - started, Stats(), Stats(), embedded.stats(), [])]
     with cache() as answers, cache() as retrieved, cache() as embedded:
         chain = LangChainRAG(chunks, vectors, chat_model, embeddings, answers, retrieved, embedded)
