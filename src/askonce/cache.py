@@ -119,7 +119,7 @@ class Cache(CacheEngine):
         self._place = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
         self.namespace = namespace
         self._own_namespace = CacheOptions().namespace(namespace)
-        self._breaker = CircuitBreaker(self.store, timeout_seconds)
+        self._breaker, self._codec = CircuitBreaker(self.store, timeout_seconds), codec
         way = RequestFlow(
             self._breaker,
             codec=codec,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from askonce.errors import ConfigError
-from askonce.estimators.anytime_bound import UNIT, affordable
+from askonce.semantic.decision.counts import UNIT, affordable
 from askonce.semantic.decision.rule import Rule
 from askonce.semantic.types import IndexedQuery, Neighbour
 from benchmarks import policies, streams

@@ -24,7 +24,7 @@ from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Usage
 from askonce.errors import ConfigError
 from askonce.options import check_name
-from askonce.prefix.regression import Regression
+from askonce.estimators.regression import LinearRegression
 from askonce.prefix.report.report import Report, report_of
 from askonce.prefix.requests.chain import Chain, chain_of
 from askonce.prefix.requests.rules import Rule, rule_for
@@ -164,7 +164,7 @@ class PrefixTracker:
         self._codec, self._on_diagnosis = Codec(encryption_keys), on_diagnosis
         self._given = GivenCounter(count_tokens) if count_tokens is not None else None
         self._counters: dict[tuple[str, str], Counter] = {}
-        self._speeds: dict[tuple[str, str], Regression] = {}
+        self._speeds: dict[tuple[str, str], LinearRegression] = {}
         self._lock = threading.Lock()
         self._unknown: Recent[tuple[str, str], None] = Recent(1_000)
         self._exchange: Exchange | None = None
@@ -267,9 +267,9 @@ class PrefixTracker:
             features = (1.0, float(usage.input_tokens - usage.cache_read_tokens), float(usage.output_tokens))
             self._speed(chain).learn(features, seconds, noise=0.2 + 0.3 * seconds)
 
-    def _speed(self, chain: Chain) -> Regression:
+    def _speed(self, chain: Chain) -> LinearRegression:
         name = (chain.provider, chain.model)
-        return self._speeds.setdefault(name, Regression(_SECONDS_PRIOR, _SECONDS_DOUBT))
+        return self._speeds.setdefault(name, LinearRegression(_SECONDS_PRIOR, _SECONDS_DOUBT))
 
     # -- sums ------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from askonce.estimators.anytime_bound import Counts
+from askonce.semantic.decision.counts import Counts
 from askonce.semantic.decision.features import SIZE, Vector
 from askonce.semantic.decision.model import Label, Model, label
 from askonce.semantic.decision.shares import Seen, Share, Snapshot, encode

@@ -14,7 +14,7 @@ the coin. With ``d = max_error``, ``n`` requests so far, ``W`` wrong answers ser
 2. ``W <= d n + slack sqrt(d n)`` at all times at once, with the stated confidence (and a smaller slack at first).
 
 ``docs/explanation/semantic.md`` has the proofs and what they assume. The sums behind them are explained in
-`askonce.estimators.anytime_bound`.
+`askonce.semantic.decision.counts`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from askonce.errors import ConfigError
-from askonce.estimators.anytime_bound import UNIT, Counts, affordable, at_least, at_most, charge, evidence, units
+from askonce.semantic.decision.counts import UNIT, Counts, affordable, at_least, at_most, charge, evidence, units
 from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.features import Candidate, candidate
 from askonce.semantic.decision.learned import Learned

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from askonce.errors import CodecError
-from askonce.estimators.anytime_bound import THETAS, Counts
+from askonce.semantic.decision.counts import RATES, Counts
 from askonce.semantic.decision.features import SIZE
 from askonce.semantic.decision.model import Label
 
@@ -76,7 +76,7 @@ def decode(data: bytes, kind: type[Blob]) -> Blob:
 
 def _sound(blob: Share | Snapshot) -> bool:
     tally = blob.tally
-    if any(len(vector) != len(THETAS) for vector in (tally.above, tally.open_above, tally.below)):
+    if any(len(vector) != len(RATES) for vector in (tally.above, tally.open_above, tally.below)):
         return False
     if not all(len(label.features) == 2 * SIZE and 0 < label.weight < 100 for label in blob.labels):
         return False

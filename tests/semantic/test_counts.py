@@ -1,4 +1,4 @@
-"""The certificate by itself: audits of answers that somebody else makes wrong."""
+"""The bounds by themselves: audits of answers that somebody else makes wrong."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askonce.estimators.anytime_bound import Counts, affordable, at_least, at_most, charge, evidence
+from askonce.semantic.decision.counts import Counts, affordable, at_least, at_most, charge, evidence
 
 numbers = st.integers(-(2**40), 2**40)
 vectors = st.lists(numbers, min_size=10, max_size=10).map(tuple)
