@@ -47,12 +47,12 @@ class SemanticStats:
     error_high: float
     certified_error: float
     max_error: float
-    questions: int | None
-    aliases: int
-    saved_bytes: int
-    not_judged: int
-    judge_calls: int
-    judge_usd: float
+    questions: int | None = None
+    aliases: int = 0
+    saved_bytes: int = 0
+    not_judged: int = 0
+    judge_calls: int = 0
+    judge_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def report() -> Report:
 def test_each_cause_is_named_with_what_to_change(report: Report, application: str, name: str, mend: str) -> None:
     worst = next(one for one in report.culprits if one.application == application)
     assert worst.name == name
-    assert mend in worst.mend
+    assert mend in worst.remedy
     assert (worst.lost_tokens > 0) == (worst.cause != "too short")
     assert worst.lost_usd_per_day is None or (worst.lost_usd_per_day > 0) == (worst.cause != "too short")
 
@@ -101,7 +101,7 @@ def test_sums_agree_on_all_levels(report: Report) -> None:
     assert sum(lost) * report.number_of_days == pytest.approx(report.total.lost_usd, rel=0.01)
     parsed = json.loads(report.to_json())
     assert parsed["total"]["read_share"] == report.total.read_share
-    assert parsed["applications"][0]["families"][0]["culprits"][0]["mend"] == report.culprits[0].mend
+    assert parsed["applications"][0]["families"][0]["culprits"][0]["remedy"] == report.culprits[0].remedy
 
 
 def test_a_segment_shows_whether_it_was_the_same_and_whether_it_broke(report: Report) -> None:

@@ -249,7 +249,32 @@ def test_lost_tokens_have_a_price_and_seconds(provider: Provider, clock: FakeClo
     [row] = [row for row in tracker.days()[0].sums if row.cause == Cause.EXPIRED]
     assert row.lost_usd == pytest.approx(1500 * 3e-6 * (1.25 - 0.1))  # written again instead of read
     assert row.lost_seconds == pytest.approx(1500 * 1e-4, rel=0.9)
-    assert row.mend
+    assert row.remedy
+
+
+def test_nothing_that_processes_share_of_prompts_is_unsealed(tmp_path: Path) -> None:
+    """Digests tell who knows a text that it was sent, so they are sealed too."""
+    for keys, sealed in (((), False), ((b"k" * 32,), True)):
+        path = tmp_path / f"{sealed}.db"
+        with PrefixTracker(f"sqlite:///{path}", count_tokens=count, encryption_keys=keys) as tracker:
+            tracker.observe(request("who?"), "anthropic", Usage(1504, 9, 0, 1500), 0.5)
+            chain = tracker.start(request("who?"), "anthropic").chain
+            tracker.sync()
+            assert tracker._shared is not None
+            [key] = [event for _, event in tracker._store.log_read(tracker._shared._log, 0).events]
+            data = tracker._store.get(tracker._shared._log, key)
+        assert data is not None
+        assert any(one.digest in data for one in chain.segments) is not sealed
+
+
+def test_what_was_sent_reaches_a_process_that_begins_later(url: str) -> None:
+    with PrefixTracker(url, count_tokens=count, namespace=uuid.uuid4().hex) as one:
+        one.observe(request("who?"), "anthropic", Usage(1504, 9, 0, 1500), 0.5)
+        one.sync()
+        other = PrefixTracker(url, count_tokens=count, namespace=one._shared._log.removesuffix(":prefix"))
+        other.sync()
+        assert other.start(request("who?"), "anthropic").prediction.read_tokens > 1400
+        other.close()
 
 
 @pytest.mark.parametrize("provider_name", ["gemini", "bedrock", "deepseek", "vllm", "sglang"])

@@ -98,7 +98,7 @@ def semantic_hit(desk: Desk) -> Hit | None:
 
 
 def pack(said: str) -> Answer:
-    return Answer(said.encode(), Usage(20, 50), said=said)
+    return Answer(said.encode(), Usage(20, 50), answer_text=said)
 
 
 def semantic_hits(found: list[str | Hit]) -> list[Hit]:

@@ -27,7 +27,7 @@ def ask(cache: Cache, question: str, answer: str, system: str = "You answer cust
     """What was answered, and how it was found."""
     request = cache.request(lambda: form_of(question, system), meaning=lambda: form_of(question, system))
     assert request is not None
-    found = cache.answer(request, lambda: answer, lambda said: Answer(f"{system}{said}".encode(), said=said))
+    found = cache.answer(request, lambda: answer, lambda said: Answer(f"{system}{said}".encode(), answer_text=said))
     text = found.entry.payload.decode() if isinstance(found, Hit) else system + found
     return text.removeprefix(system), found.kind if isinstance(found, Hit) else "none"
 
@@ -93,7 +93,7 @@ def test_equal_answers_to_requests_of_other_kinds_are_kept_apart() -> None:
         learn(cache, (SUNDAY, OPEN))
         request = cache.request(lambda: form_of(DOG, "Be short."), meaning=lambda: form_of(DOG, "Be short."))
         assert request is not None
-        cache.answer(request, lambda: OPEN, lambda said: Answer(b"in another format", said=said))
+        cache.answer(request, lambda: OPEN, lambda said: Answer(b"in another format", answer_text=said))
         assert cache.flush()
         found = cache.lookup(request)
         assert isinstance(found, Hit) and found.entry.payload == b"in another format"

@@ -85,9 +85,7 @@ class RequestFlow:
         if semantic is not None:
             from askonce.semantic.semantic_cache import SemanticCache
 
-            self.semantic = SemanticCache(
-                semantic, breaker, codec, namespace, clock, self.storage.usable, self.storage.replace
-            )
+            self.semantic = SemanticCache(semantic, breaker, codec, namespace, clock, self.storage)
 
     # -- to the answer, or to the model ------------------------------------------------------------------------
 

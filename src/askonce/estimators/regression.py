@@ -7,6 +7,8 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from askonce.concurrency.background import reset_after_fork
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -29,6 +31,10 @@ class LinearRegression:
         self.weights = list(prior)
         self.observations = 0
         self._covariance = [[doubt[i] ** 2 if i == j else 0.0 for j in size] for i in size]
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
         self._lock = threading.Lock()
 
     def __call__(self, features: Sequence[float]) -> float:

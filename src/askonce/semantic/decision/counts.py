@@ -1,8 +1,8 @@
 """What is counted of requests, in whole numbers, and the bounds on wrong answers that follow.
 
 A would-be hit is *audited*, that is sent to the model all the same, with a probability ``p`` that is fixed before a
-coin is thrown. The *charge* ``V = sum of (1 - p) / p`` over the audits found wrong estimates the wrong answers served
-without bias; `askonce.estimators.anytime_bound` says what follows from them with certainty.
+coin is thrown. The *charge* ``V = sum of (1 - p) / p`` over the audits found wrong estimates the wrong answers
+served without bias; `askonce.estimators.anytime_bound` says what follows from them with certainty.
 
 An audit is charged as if it had been found wrong when the coin is thrown, and the charge is given back when it is
 judged right: audits that are under way or never judged can only make the bounds stricter.
@@ -63,14 +63,18 @@ class Counts(msgspec.Struct, array_like=True):
     below: tuple[int, ...] = (0,) * len(RATES)
     ended: int = 0
 
-    def add(self, other: Counts, sign: int = 1) -> None:
-        """Adds other sums, or takes it away (a rate that has ended stays so)."""
+    def __post_init__(self) -> None:
+        if any(len(getattr(self, name)) != len(RATES) for name in _VECTORS):
+            raise ValueError(f"evidence is {len(RATES)} numbers")
+
+    def add(self, other: Counts) -> None:
+        """Add other sums."""
         for name in _SUMS:
-            setattr(self, name, getattr(self, name) + sign * getattr(other, name))
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in _VECTORS:
             theirs = getattr(other, name)
             if any(theirs):
-                setattr(self, name, tuple(a + sign * b for a, b in zip(getattr(self, name), theirs, strict=True)))
+                setattr(self, name, tuple(a + b for a, b in zip(getattr(self, name), theirs, strict=True)))
         self.ended |= other.ended
 
 
