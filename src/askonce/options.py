@@ -34,7 +34,8 @@ class CacheOptions:
 
 
 _DEFAULTS = CacheOptions()
-_current: ContextVar[CacheOptions] = ContextVar("askonce_control", default=_DEFAULTS)
+options_in_effect: ContextVar[CacheOptions] = ContextVar("askonce_options", default=_DEFAULTS)
+"""The options in effect in the running context."""
 
 
 def positive_seconds(name: str, value: object) -> float:
@@ -60,7 +61,7 @@ def check_name(what: str, value: object) -> None:
 
 def current_options() -> CacheOptions:
     """The wishes in force in the running context."""
-    return _current.get()
+    return options_in_effect.get()
 
 
 class cache_options:
@@ -119,7 +120,7 @@ class cache_options:
         self._tokens: list[Token[CacheOptions]] = []
 
     def __enter__(self) -> CacheOptions:
-        outer = _current.get()
+        outer = options_in_effect.get()
         options = CacheOptions(
             ttl_seconds=outer.ttl_seconds if self._ttl is None else self._ttl,
             refresh=outer.refresh if self._refresh is None else self._refresh,
@@ -130,7 +131,7 @@ class cache_options:
             context=outer.context if self._context is None else self._context,
             semantic=outer.semantic if self._semantic is None else self._semantic,
         )
-        self._tokens.append(_current.set(options))
+        self._tokens.append(options_in_effect.set(options))
         return options
 
     def __exit__(
@@ -138,7 +139,7 @@ class cache_options:
     ) -> None:
         token = self._tokens.pop()
         try:
-            _current.reset(token)
+            options_in_effect.reset(token)
         except ValueError:  # a generator that is closed in another context than it ran in
             logger.warning(
                 "askonce: a `with cache_options(…)` block was left in another context than it was entered in"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
-from askonce.entries.entry import Hit
+from askonce.entries.entry import RequestKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +55,27 @@ class SemanticStats:
     judge_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What a cache did in this process since it was made, and what its namespace holds now.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a cache did in this process since it was made.
 
     Attributes:
         hits: requests answered without the model, stale and coalesced ones included.
         misses: requests that went to the model.
-        coalesced: hits that waited for an identical request under way.
+        coalesced: hits that waited for an identical request in progress.
         stale: hits past their time to live.
-        semantic_hits: hits that answer another question which means the same.
-        bypassed: requests that asked for no cache, or could not be named.
-        stored: answers kept.
-        not_stored: answers not kept, by rule (empty, truncated) or because they cannot be kept.
-        corrupt: kept answers that could not be read, and were dropped.
-        errors: calls to the store that failed.
-        evicted: entries that this process's answers pushed out, and answers that were not worth it.
+        semantic_hits: hits that answer another question of the same meaning.
+        bypassed: requests that were neither looked up nor stored: as asked for, or because they have no key.
+        stored: answers stored.
+        not_stored: answers not stored: empty, truncated, or not storable.
+        corrupt: stored answers that could not be read, and were made anew.
+        evicted: entries evicted for this process's answers, and answers that were not admitted.
         saved_seconds: what the hits would have taken.
         saved_input_tokens: what the hits would have sent.
         saved_output_tokens: what the hits would have received.
         saved_usd: what the hits would have cost, as far as prices are known.
-        spent_seconds: what the kept answers took.
-        spent_usd: what the kept answers cost, as far as prices are known.
-        entries: how many entries the namespace holds; ``None`` when the store does not say.
-        size_bytes: the bytes of their values.
-        store: ``up``, or ``down`` while the store is left alone after failures.
-        semantic: what was learned of questions that mean the same; ``None`` if they are not compared.
+        spent_seconds: what the stored answers took.
+        spent_usd: what the stored answers cost, as far as prices are known.
     """
 
     hits: int = 0
@@ -92,7 +87,6 @@ class Stats:
     stored: int = 0
     not_stored: int = 0
     corrupt: int = 0
-    errors: int = 0
     evicted: int = 0
     saved_seconds: float = 0.0
     saved_input_tokens: int = 0
@@ -100,10 +94,6 @@ class Stats:
     saved_usd: float = 0.0
     spent_seconds: float = 0.0
     spent_usd: float = 0.0
-    entries: int | None = None
-    size_bytes: int | None = None
-    store: Literal["up", "down"] = "up"
-    semantic: SemanticStats | None = None
 
     @property
     def saved_tokens(self) -> int:
@@ -113,8 +103,29 @@ class Stats:
     @property
     def hit_rate(self) -> float:
         """Hits over hits and misses; 0 before the first request."""
-        asked = self.hits + self.misses
-        return self.hits / asked if asked else 0.0
+        requests = self.hits + self.misses
+        return self.hits / requests if requests else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats(Counts):
+    """`Counts` of all requests together, and what the namespace holds now.
+
+    Attributes:
+        kinds: the counts of each kind of request: ``answer``, ``embedding``, ``retrieval``, …
+        errors: calls to the store that failed.
+        entries: how many entries the namespace holds; ``None`` when the store is down.
+        size_bytes: the bytes of their values.
+        store: ``up``, or ``down`` while the store is left alone after failures.
+        semantic: what was learned of questions of the same meaning; ``None`` if they are not compared.
+    """
+
+    kinds: Mapping[RequestKind, Counts] = field(default_factory=dict)
+    errors: int = 0
+    entries: int | None = None
+    size_bytes: int | None = None
+    store: Literal["up", "down"] = "up"
+    semantic: SemanticStats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,35 +162,3 @@ class RoutingStats:
     def saved_usd(self) -> float:
         """What was saved against asking the last model always."""
         return self.always_last_usd - self.spent_usd
-
-
-class Counters:
-    """The growing part of `Stats`. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._values: dict[str, Any] = {field.name: field.default for field in fields(Stats)}
-
-    def add(self, **amounts: float) -> None:
-        """Add to counters, by their names in `Stats`."""
-        with self._lock:
-            for name, amount in amounts.items():
-                self._values[name] += amount
-
-    def hit(self, hit: Hit) -> None:
-        """Count a hit and what it saved."""
-        entry = hit.entry
-        with self._lock:
-            values = self._values
-            values["hits"] += 1
-            values["saved_seconds"] += entry.cost_seconds
-            values["saved_input_tokens"] += entry.usage.input_tokens
-            values["saved_output_tokens"] += entry.usage.output_tokens
-            values["saved_usd"] += entry.cost_usd or 0.0
-            if hit.kind != "exact":
-                values["semantic_hits" if hit.kind == "semantic" else hit.kind] += 1
-
-    def snapshot(self) -> dict[str, Any]:
-        """All counters now."""
-        with self._lock:
-            return dict(self._values)

@@ -213,7 +213,7 @@ def test_nothing_that_is_learned_stands_in_the_store_unsealed(tmp_path: Path) ->
 def test_a_store_that_is_down_is_not_asked() -> None:
     store = MemoryStore()
     one = router(Learned(judge=same), store)
-    breaker = one._cache._breaker
+    breaker = one._cache.engine.breaker
     for _ in range(3):
         breaker.health.failed(StoreUnavailable("down"), math.inf)
     asked: list[str] = []
@@ -283,7 +283,7 @@ def test_a_store_that_is_down_stops_nothing_and_gets_it_later(caplog: pytest.Log
     one.sync()
     assert one.stats().store == "down" and caplog.text.count("the store memory:// fails") == 1
     store.down = False
-    one._cache._breaker.health.succeeded()  # and not within a second
+    one._cache.engine.breaker.health.succeeded()  # and not within a second
     one.sync()
     assert one.stats().store == "up" and router(Learned(judge=same), store).stats().requests == 1
 

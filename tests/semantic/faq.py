@@ -57,9 +57,7 @@ class Desk:
         self.calls = self.wrong = 0
 
     def _request(self, question: str) -> Any:
-        return self.cache.request(
-            lambda: form_of(question, self.system), meaning=lambda: form_of(question, self.system)
-        )
+        return self.cache.engine.request("answer", lambda: form_of(question, self.system), semantic=True)
 
     def _model(self, question: str) -> str:
         self.calls += 1
@@ -72,7 +70,7 @@ class Desk:
 
     def ask(self, question: str) -> str | Hit:
         request = self._request(question)
-        found = self.cache.answer(request, lambda: self._model(question), pack)
+        found = self.cache.engine.answer(request, lambda: self._model(question), pack)
         return self._seen(question, found)
 
     async def aask(self, question: str) -> str | Hit:
@@ -80,7 +78,7 @@ class Desk:
             return self._model(question)
 
         request = self._request(question)
-        return self._seen(question, await self.cache.aanswer(request, model, pack))
+        return self._seen(question, await self.cache.engine.aanswer(request, model, pack))
 
     def work(self, count: int, seed: int = 1, *, asynchronous: bool = False) -> list[str | Hit]:
         """Ask so many questions, each after the one before was learned from."""

@@ -25,9 +25,11 @@ def cache_of(**settings: Any) -> Cache:
 
 def ask(cache: Cache, question: str, answer: str, system: str = "You answer customers.") -> tuple[str, str]:
     """What was answered, and how it was found."""
-    request = cache.request(lambda: form_of(question, system), meaning=lambda: form_of(question, system))
+    request = cache.engine.request("answer", lambda: form_of(question, system), semantic=True)
     assert request is not None
-    found = cache.answer(request, lambda: answer, lambda said: Answer(f"{system}{said}".encode(), answer_text=said))
+    found = cache.engine.answer(
+        request, lambda: answer, lambda said: Answer(f"{system}{said}".encode(), answer_text=said)
+    )
     text = found.entry.payload.decode() if isinstance(found, Hit) else system + found
     return text.removeprefix(system), found.kind if isinstance(found, Hit) else "none"
 
@@ -40,7 +42,7 @@ def learn(cache: Cache, *answered: tuple[str, str]) -> None:
 
 def sure(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the rule serve whatever is near."""
-    rule = cache._way.semantic._rule  # type: ignore[union-attr]
+    rule = cache.engine.flow.semantic._rule  # type: ignore[union-attr]
     monkeypatch.setattr("askonce.semantic.decision.rule.WARM_LABELS", 0)
     monkeypatch.setattr(rule, "_audit_probability", lambda *_: 0.02)
     monkeypatch.setattr("askonce.semantic.semantic_cache._coin", lambda: 0.5)
@@ -91,11 +93,11 @@ def test_a_question_near_an_alias_that_was_invalidated_asks_the_model(monkeypatc
 def test_equal_answers_to_requests_of_other_kinds_are_kept_apart() -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN))
-        request = cache.request(lambda: form_of(DOG, "Be short."), meaning=lambda: form_of(DOG, "Be short."))
+        request = cache.engine.request("answer", lambda: form_of(DOG, "Be short."), semantic=True)
         assert request is not None
-        cache.answer(request, lambda: OPEN, lambda said: Answer(b"in another format", answer_text=said))
+        cache.engine.answer(request, lambda: OPEN, lambda said: Answer(b"in another format", answer_text=said))
         assert cache.flush()
-        found = cache.lookup(request)
+        found = cache.engine.lookup(request)
         assert isinstance(found, Hit) and found.entry.payload == b"in another format"
 
 
@@ -126,9 +128,9 @@ def test_a_wrong_answer_is_dropped_though_an_alias_led_to_it(seen_by: str, monke
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
         sure(cache, monkeypatch)
         near = f"{DOG[:-1]} today?"
-        request = cache.request(lambda: form_of(near), meaning=lambda: form_of(near))
+        request = cache.engine.request("answer", lambda: form_of(near), semantic=True)
         assert request is not None
-        hit = cache.lookup(request)
+        hit = cache.engine.lookup(request)
         assert isinstance(hit, Hit) and hit.kind == "semantic"
         mark = hit.mark()
         if seen_by == "another process":
@@ -221,9 +223,9 @@ def test_what_was_told_wrong_counts_in_the_estimate(monkeypatch: pytest.MonkeyPa
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
         sure(cache, monkeypatch)
         near = f"{DOG[:-1]} today?"
-        request = cache.request(lambda: form_of(near), meaning=lambda: form_of(near))
+        request = cache.engine.request("answer", lambda: form_of(near), semantic=True)
         assert request is not None
-        hit = cache.lookup(request)
+        hit = cache.engine.lookup(request)
         assert isinstance(hit, Hit) and cache.feedback(hit.mark(), wrong=True)
         stats = cache.stats().semantic
         assert stats is not None and stats.error_low <= stats.estimated_error <= stats.error_high

@@ -125,7 +125,7 @@ def test_what_was_called_wrong_is_dropped_and_outweighs_the_judge(url: str) -> N
         assert hit is not None and hit.match is not None
         assert cache.feedback(hit.mark(), wrong=True)
         assert cache.stats().semantic.told_wrong == 1  # type: ignore[union-attr]
-        exact = cache.lookup(cache.request(lambda: form_of(hit.match.question)))  # type: ignore[arg-type]
+        exact = cache.engine.lookup(cache.engine.request("answer", lambda: form_of(hit.match.question)))  # type: ignore[arg-type]
         assert not isinstance(exact, Hit)
         assert not cache.feedback({}, wrong=True)
 
@@ -134,7 +134,7 @@ def test_a_fresh_answer_can_be_called_wrong(tmp_path: Path) -> None:
     with Cache(f"sqlite:///{tmp_path}/cache.db", semantic=semantic()) as cache:
         desk = Desk(cache)
         desk.ask("where is my refund?")
-        assert cache.feedback(cache.mark_of_fresh(desk._request("where is my refund?")), wrong=True)
+        assert cache.feedback(cache.engine.mark_of_fresh(desk._request("where is my refund?")), wrong=True)
         assert not isinstance(desk.ask("where is my refund?"), Hit)
 
 
@@ -275,7 +275,7 @@ def test_the_whole_answer_is_what_a_stream_replays(url: str) -> None:
         desk, said = Desk(cache), []
         for question in NEW:
             fresh = f"{desk._model(question)}!"
-            said += cache.stream(
+            said += cache.engine.stream(
                 desk._request(question),
                 lambda fresh=fresh: iter([fresh]),
                 lambda fresh=fresh: pack(fresh),

@@ -30,7 +30,7 @@ def test_a_process_begins_with_the_saved_index_and_what_came_after(
         Desk(late).ask("where is my refund?")
     Desk(late).ask("where is my parcel, which nobody asked for before?")
     late.flush()
-    late._way.semantic._shared._file = None  # type: ignore[union-attr]
+    late.engine.flow.semantic._shared._file = None  # type: ignore[union-attr]
     late.close()
     (saved,) = (tmp_path / "home/askonce/questions").iterdir()
     assert saved.stat().st_mode & 0o777 == 0o600 and saved.parent.stat().st_mode & 0o777 == 0o700
@@ -42,7 +42,7 @@ def test_a_process_begins_with_the_saved_index_and_what_came_after(
     with Cache(url, semantic=semantic()) as cache:
         assert semantic_hit(Desk(cache))
         cache.flush()
-        known = cache._way.semantic._questions._index  # type: ignore[union-attr]
+        known = cache.engine.flow.semantic._questions._index  # type: ignore[union-attr]
         assert any("nobody asked for" in one.text for one in known.patrol(10_000) + known.patrol(10_000))
 
 
@@ -69,8 +69,8 @@ def test_who_missed_deltas_begins_anew(tmp_path: Path, monkeypatch: pytest.Monke
         Desk(other).ask("where is my refund?")
         other.flush()
         Desk(one).work(400)
-        one._way.semantic._shared.save()  # type: ignore[union-attr]
-        follower = other._way.semantic._shared._follower  # type: ignore[union-attr]
+        one.engine.flow.semantic._shared.save()  # type: ignore[union-attr]
+        follower = other.engine.flow.semantic._shared._follower  # type: ignore[union-attr]
         follower.position = 1  # as if the deltas after it were gone
         other.flush()
         assert semantic_hit(Desk(other))

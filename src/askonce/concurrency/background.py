@@ -51,6 +51,9 @@ class BackgroundWorker:
         step: what to do; what it raises is logged.
         every_seconds: the pause after which the step runs without being woken.
         delay_seconds: how long a step waits after `wake` for more to do; `wake(now=True)` cuts that short.
+
+    Attributes:
+        pending: a step is wanted and has not begun: `wake` would change nothing.
     """
 
     def __init__(
@@ -65,19 +68,15 @@ class BackgroundWorker:
     def after_fork(self) -> None:
         self._lock = threading.Condition()
         self._wanted = self._done = 0
-        self._urgent = False
+        self._urgent = self.pending = False
         self._thread: threading.Thread | None = None
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether a step is wanted that has not begun; then `wake` would change nothing."""
-        return self._wanted > self._done
 
     def wake(self, *, now: bool = False) -> None:
         """Run the step soon, or ``now``."""
         self.begin()
         with self._lock:
             self._wanted += 1
+            self.pending = True
             self._urgent = self._urgent or now
             self._lock.notify_all()
 
@@ -114,7 +113,7 @@ class BackgroundWorker:
                     self._lock.wait_for(lambda: self._closed or self._urgent, self._delay_seconds)
                 if self._closed:
                     return
-                wanted, self._urgent = self._wanted, False
+                wanted, self._urgent, self.pending = self._wanted, False, False
             try:
                 self._step()
             except Exception:

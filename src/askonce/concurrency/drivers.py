@@ -1,14 +1,23 @@
-"""The two faces of the cache, synchronous and asynchronous, over one way of a request."""
+"""How a flow runs: synchronously, without an event loop, or asynchronously on one.
+
+The flow of a request (``askonce.engine.flow``) is written once, with ``await``. Driven by `run` over `SyncDriver`
+it never suspends; over `AsyncDriver` it runs on an event loop.
+"""
 
 from __future__ import annotations
 
+import contextvars
+import threading
 import time
 from collections.abc import Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from askonce.concurrency.singleflight import Flight, SingleFlight
 from askonce.entries.entry import Entry
 from askonce.stores.circuit_breaker import CircuitBreaker
+
+if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
+    import asyncio
 
 T = TypeVar("T")
 
@@ -22,21 +31,21 @@ class Embeds(Protocol):
 
 
 class SyncDriver:
-    """How a synchronous caller meets the store and the flights: every step is done before it returns.
-
-    The way of a request (``askonce.engine.flow``) is written once, with ``await``. Driven by `run` over this class
-    it never suspends, so that it runs without an event loop; over `AsyncDriver` it runs on one.
-    """
+    """Every step is done before it returns."""
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
 
     async def call(self, operation: str, *args: Any) -> Any:
-        """Call the store's method of that name."""
+        """Call the store's method of that name.
+
+        Raises:
+            StoreDown: the store failed, or is left alone after failures.
+        """
         return self._breaker.call(getattr(self._breaker.store, operation), *args)
 
     async def wait_for(self, flights: SingleFlight, flight: Flight) -> Entry | None:
-        """Wait for a flight."""
+        """Wait for the result of a flight."""
         return flights.wait(flight)
 
     async def embed(self, embedder: Embeds, text: str) -> Any:
@@ -45,11 +54,20 @@ class SyncDriver:
 
     async def pause(self, seconds: float) -> None:
         """Wait."""
-        time.sleep(seconds)  # noqa: ASYNC251  (this face runs without an event loop)
+        time.sleep(seconds)  # noqa: ASYNC251  (this driver runs without an event loop)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work in the background, in a copy of the running context."""
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(run, work), name="askonce-refresh", daemon=True).start()
 
 
 class AsyncDriver(SyncDriver):
-    """How an asynchronous caller meets them: see `SyncDriver`."""
+    """Every step is awaited on the running event loop."""
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        super().__init__(breaker)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def call(self, operation: str, *args: Any) -> Any:
         return await self._breaker.acall(getattr(self._breaker.store, "a" + operation), *args)
@@ -65,13 +83,25 @@ class AsyncDriver(SyncDriver):
 
         await asyncio.sleep(seconds)
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        import asyncio
 
-def run(way: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that goes over `SyncDriver` and so never suspends."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> None:
+        """Cancel what runs in the background."""
+        for task in list(self._tasks):
+            task.cancel()
+
+
+def run(flow: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine over `SyncDriver`, which never suspends."""
     try:
-        way.send(None)
+        flow.send(None)
     except StopIteration as end:
         result: T = end.value
         return result
-    way.close()
-    raise RuntimeError("a synchronous way suspended")
+    flow.close()
+    raise RuntimeError("a synchronous flow suspended")

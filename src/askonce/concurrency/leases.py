@@ -7,13 +7,14 @@ for is under way, a thread renews it; when the flight has landed, or its leader 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import uuid
 from collections.abc import Callable
 
+from askonce.concurrency.background import BackgroundWorker, reset_after_fork
 from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.singleflight import Flight
+from askonce.entries.entry import Place
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 LEASE_SECONDS = 5.0
@@ -31,78 +32,65 @@ class Leases:
 
     def __init__(self, breaker: CircuitBreaker, is_gone: Callable[[Flight], bool], seconds: float) -> None:
         self._breaker, self._is_gone, self._seconds = breaker, is_gone, seconds
-        self._changed = threading.Condition()
-        self._start_afresh()
+        self._renewing = BackgroundWorker(
+            "askonce-leases", self._renew_all, delay_seconds=seconds / _ROUNDS_PER_LEASE
+        )
+        self.after_fork()
+        reset_after_fork(self)
 
-    def _start_afresh(self) -> None:
-        self._pid = os.getpid()
-        self._owner = uuid.uuid4().hex
-        self._held: dict[tuple[str, bytes], Flight] = {}
-        self._thread: threading.Thread | None = None
-        self._closed = False
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = uuid.uuid4().hex  # what was held is the parent's
+        self._held: dict[Place, Flight] = {}
 
     async def take(self, driver: SyncDriver, flight: Flight) -> bool:
         """Try to become the one process that makes an answer; also True if the store cannot be asked."""
         if not self._seconds:
             return True
-        if self._pid != os.getpid():  # a fork: what was held is the parent's
-            self._changed = threading.Condition()
-            self._start_afresh()
         try:
-            if not await driver.call("lease", *flight.name, self._owner, self._seconds):
+            if not await driver.call("lease", *flight.place, self._owner, self._seconds):
                 return False
         except StoreDown:
             return True
-        with self._changed:
-            self._held[flight.name] = flight
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._keep, name="askonce-leases", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        with self._lock:
+            self._held[flight.place] = flight
+        self._renewing.wake()
         return True
 
     async def give_back(self, driver: SyncDriver, flight: Flight) -> None:
         """Let other processes lead. If the store fails now, the thread tries again."""
-        if self._held.get(flight.name) is flight:
+        if self._held.get(flight.place) is flight:
             with contextlib.suppress(StoreDown):
-                await driver.call("release", *flight.name, self._owner)
+                await driver.call("release", *flight.place, self._owner)
                 self._forget(flight)
 
     def close(self) -> None:
         """Give all back, and end the thread."""
-        if self._pid != os.getpid():
-            return
-        with self._changed:
-            self._closed = True
+        self._renewing.close(0.0)
+        with self._lock:
             held, self._held = list(self._held.values()), {}
-            self._changed.notify()
         for flight in held:
             with contextlib.suppress(StoreDown):
-                self._breaker.call(self._breaker.store.release, *flight.name, self._owner)
+                self._breaker.call(self._breaker.store.release, *flight.place, self._owner)
 
     def _forget(self, flight: Flight) -> None:
-        with self._changed:
-            if self._held.get(flight.name) is flight:
-                del self._held[flight.name]
+        with self._lock:
+            if self._held.get(flight.place) is flight:
+                del self._held[flight.place]
 
-    def _keep(self) -> None:
-        while True:
-            with self._changed:
-                while not self._held and not self._closed:
-                    self._changed.wait()
-                if not self._closed:
-                    self._changed.wait_for(lambda: self._closed, timeout=self._seconds / _ROUNDS_PER_LEASE)
-                if self._closed:
-                    return
-                held = list(self._held.values())
-            for flight in held:
-                self._renew(flight)
+    def _renew_all(self) -> None:
+        with self._lock:
+            held = list(self._held.values())
+        for flight in held:
+            self._renew(flight)
+        if self._held:
+            self._renewing.wake()
 
     def _renew(self, flight: Flight) -> None:
         store = self._breaker.store
         with contextlib.suppress(StoreDown):
             if flight.resolved or self._is_gone(flight):
-                self._breaker.call(store.release, *flight.name, self._owner)
+                self._breaker.call(store.release, *flight.place, self._owner)
                 self._forget(flight)
-            elif not self._breaker.call(store.lease, *flight.name, self._owner, self._seconds):
+            elif not self._breaker.call(store.lease, *flight.place, self._owner, self._seconds):
                 self._forget(flight)  # it ran out, and another process leads now

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
-from askonce.entries.entry import Entry
+from askonce.concurrency.background import reset_after_fork
+from askonce.entries.entry import Entry, Place
 
 if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
     import asyncio
@@ -49,7 +50,7 @@ class Flight:
     """One request under way.
 
     Attributes:
-        name: namespace and key of what is asked for.
+        place: where the answer will be stored.
         owner: the leader.
         started: when, on the monotonic clock.
         kind: how its leader is known to be gone; see `SingleFlight`.
@@ -58,10 +59,10 @@ class Flight:
         call: the call on the leader's thread that is to bring the answer: its frame's id, and its code.
         group: the leader's look-ups with an equal group belong to one batch; see `SingleFlight.abandoned`.
         entry: what it landed with.
-        trial: what the way knows of the meaning of what is asked for, for whoever brings the answer.
+        attempt: what is known of the meaning of the question, for whoever brings the answer.
     """
 
-    name: tuple[str, bytes]
+    place: Place
     owner: threading.Thread | asyncio.Task[Any]
     started: float
     kind: Literal["call", "stream", "look-up"] = "call"
@@ -71,7 +72,7 @@ class Flight:
     group: str | None = None
     entry: Entry | None = None
     resolved: bool = False
-    trial: Any = None
+    attempt: Any = None
     wake: list[Callable[[], object]] = field(default_factory=list)
 
     def elapsed_seconds(self) -> float:
@@ -105,23 +106,27 @@ class SingleFlight:
 
     def __init__(self, look_up_seconds: float) -> None:
         self._look_up_seconds = look_up_seconds
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[tuple[str, bytes], Flight] = {}
+        self._under_way: dict[Place, Flight] = {}  # the parent's flights are made in the parent
         self._dropped: deque[Flight] = deque()
         self._led: dict[int, list[Flight]] = {}  # by the owner's id: flights that are led through look-ups
 
-    def join(self, name: tuple[str, bytes]) -> tuple[Flight, bool]:
+    def join(self, place: Place) -> tuple[Flight, bool]:
         """Join the flight of that name; returns it, and whether the caller now leads it."""
         owner = current_owner()
         with self._lock:
             while self._dropped:
                 self._resolve(self._dropped.popleft(), None)
-            flight = self._under_way.get(name)
+            flight = self._under_way.get(place)
             if flight is not None:
                 if flight.owner is not owner and not flight.leader_is_gone(self._look_up_seconds):
                     return flight, False
                 self._resolve(flight, None)  # by its own leader too: those who wait are to wait for the new one
-            flight = self._under_way[name] = Flight(name, owner, time.monotonic())
+            flight = self._under_way[place] = Flight(place, owner, time.monotonic())
             return flight, True
 
     def watch(self, flight: Flight, group: str | None, call: FrameType | None = None) -> None:
@@ -171,9 +176,9 @@ class SingleFlight:
                 self._resolve(flight, None)
         return gone
 
-    def owned(self, name: tuple[str, bytes]) -> Flight | None:
+    def owned(self, place: Place) -> Flight | None:
         """The flight of that name, if the running task or thread leads it."""
-        flight = self._under_way.get(name)
+        flight = self._under_way.get(place)
         return flight if flight is not None and flight.owner is current_owner() else None
 
     def resolve(self, flight: Flight, entry: Entry | None) -> None:
@@ -185,8 +190,8 @@ class SingleFlight:
         if flight.resolved:
             return
         flight.resolved, flight.entry = True, entry
-        if self._under_way.get(flight.name) is flight:
-            del self._under_way[flight.name]
+        if self._under_way.get(flight.place) is flight:
+            del self._under_way[flight.place]
         led = self._led.get(id(flight.owner))
         if led is not None and flight in led:
             led.remove(flight)

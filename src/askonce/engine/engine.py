@@ -1,279 +1,497 @@
-"""How adapters ask: for one answer, for a stream, before and after a call that they do not make, or for many."""
+"""`CacheEngine`: what adapters call.
+
+An adapter turns a framework's request into a normal form (``askonce.keys``), calls one of the methods here, and
+turns what it gets back into the framework's answer. To write an adapter:
+
+* `request` gives a request its key; ``None`` means: call the model as if there were no cache.
+* Where the adapter makes the call itself: `answer`, `aanswer`, `stream`, `astream`.
+* Where the framework makes the call, and shows the lookup before it and the update after it: `lookup`, `update`.
+* For many at once, such as embeddings: `lookup_many`, `store_many`.
+* For retrievers: `position` before the search, and `record_retrieval` after it.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import logging
-import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
+from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
+from askonce.engine.counters import Counters
+from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.flow import RequestFlow
+from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
-from askonce.entries.entry import Answer, Hit, Miss
-
-if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
-    import asyncio
+from askonce.engine.settings import CheckedSettings
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Answer, Hit, Miss, Place, RequestKind, Source, place_of
+from askonce.eviction.frequency import FrequencySketch
+from askonce.keys.normal_form import NormalForm, Uncacheable
+from askonce.options import CacheOptions, options_in_effect
+from askonce.provenance.corpora import Corpora
+from askonce.provenance.retrieval_context import RetrievedDocuments, current_sources, record_retrieval
+from askonce.stats import Stats
+from askonce.storage.access_log import Access, AccessLog
+from askonce.storage.entries import EntryStorage, cost_of
+from askonce.storage.hit_buffer import HitBuffer
+from askonce.storage.local_cache import LocalCache
+from askonce.stores import Store, open_default_store, open_store
+from askonce.stores.base import Size
+from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
 
+_MOST_WARNINGS = 100
+
 
 class CacheEngine:
-    """The part of `Cache` that adapters call with a request that they named.
+    """One store with one group of settings.
 
     Args:
-        way: what the requests meet.
-        inline: the face for synchronous callers.
-        awaiting: the face for asynchronous ones.
+        store: a URL, a store, or ``None`` for a SQLite file in the user's cache directory.
+        settings: how it caches.
+
+    Attributes:
+        store: the store.
+        settings: the settings.
+        namespace: the namespace of requests that no ``cache_options(namespace=…)`` puts into another.
+        flow: what requests pass through.
+        counters: what happened in this process.
+        breaker: the way to the store.
+        codec: from entries to bytes and back.
+
+    Raises:
+        ConfigError: the store cannot be used, or an encryption key has the wrong length.
     """
 
-    def __init__(self, way: RequestFlow, inline: SyncDriver, awaiting: AsyncDriver) -> None:
-        self._way, self._sync_driver, self._awaiting = way, inline, awaiting
-        self._refreshes: set[asyncio.Task[None]] = set()
+    def __init__(self, store: str | Store | None, settings: CheckedSettings) -> None:
+        codec, clock, budget = Codec(settings.encryption_keys), settings.clock, settings.budget
+        opened: Store | None = None
+        if isinstance(store, Store):
+            self.store = store
+        else:
+            seconds = settings.timeout_seconds
+            opened = open_default_store(seconds) if store is None else open_store(store, timeout_seconds=seconds)
+            self.store = opened
+        self.settings = settings
+        self.namespace = CacheOptions().namespace(settings.namespace)
+        # Stores of equal URLs are one store; those in memory are each their own.
+        self._store_name = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
+        self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
+        self.codec = codec
+        self.counters = Counters()
+        self._corpora = Corpora()
+        self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
+        frequencies = FrequencySketch() if budget.selects else None
+        freshness = settings.freshness
+        lookup = Lookup(codec, freshness, self._corpora, self._local, clock)
+        storage = EntryStorage(breaker, codec, freshness, budget, self._local, frequencies, clock)
+        events = _event_queue(settings, self.counters, HitBuffer(breaker, budget.policy, frequencies), codec)
+        semantic = None
+        if settings.semantic is not None:
+            from askonce.semantic.semantic_cache import SemanticCache
 
-    # -- for adapters that make the call themselves ------------------------------------------------------------
+            semantic = SemanticCache(settings.semantic, breaker, codec, self.namespace, clock, lookup, storage)
+        self.flow = RequestFlow(
+            lookup,
+            Claims(breaker, settings.lease_seconds),
+            storage,
+            events,
+            semantic,
+            freshness=freshness,
+            cache_empty=settings.cache_empty,
+            cache_truncated=settings.cache_truncated,
+            slow_seconds=settings.timeout_seconds / 3,
+            clock=clock,
+        )
+        self._sync, self._async = SyncDriver(breaker), AsyncDriver(breaker)
+        self._warned: set[str] = set()
+        self._opened = opened
+        # Runs at the latest when the interpreter ends, so that no hit is lost.
+        self._finalizer = weakref.finalize(self, _close, self.flow, breaker, opened)
 
-    def answer(self, request: Request, compute: Callable[[], T], pack: Callable[[T], Answer | None]) -> T | Hit:
-        """Find the answer to a request, or make and keep it.
+    # -- the key of a request ----------------------------------------------------------------------------------
+
+    def request(
+        self,
+        kind: RequestKind,
+        form: Callable[[], NormalForm],
+        *,
+        model: str | None = None,
+        digest: Callable[[], tuple[bytes, str | None]] | None = None,
+        from_sources: bool = True,
+        semantic: bool = False,
+    ) -> Request | None:
+        """Give a request its key.
 
         Args:
-            request: what is asked.
-            compute: asks the model.
-            pack: turns what the model gave into what is kept; ``None`` if it cannot be kept.
+            kind: what it asks for.
+            form: makes its normal form; not called if the request is not to be cached.
+            model: the model that it asks, if known.
+            digest: makes the digest of its normal form and the model's name, where they are known without the form.
+            from_sources: its answer will be made from the documents retrieved in the running context.
+            semantic: the answer to a question of the same meaning may be used, where the cache allows it.
 
         Returns:
-            a hit, or just what ``compute`` returned.
+            ``None`` if it is not to be cached: as the options in effect say, or because it has no key.
+        """
+        options = options_in_effect.get()
+        if options.bypass:
+            self._bypassed(kind, model)
+            return None
+        try:
+            if digest is None:
+                made = form()
+                form, name = lambda: made, made.digest()
+            else:
+                name, model = digest()
+        except Uncacheable as error:
+            self._bypassed(kind, model)
+            self._warn_once("a request is not cached, since it has no key", error)
+            return None
+        namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
+        sources = current_sources(self._store_name) if from_sources else ()
+        return Request(place_of(namespace, name), kind, options, form, model, sources, semantic)
+
+    def _bypassed(self, kind: RequestKind, model: str | None) -> None:
+        self.flow.events.emit(CacheEvent("bypassed", kind, model, self.settings.clock()))
+
+    def _warn_once(self, what: str, why: Exception) -> None:
+        """Warn of something that will happen with each request of a kind, but not each time."""
+        text = str(why)
+        level = logging.DEBUG if text in self._warned else logging.WARNING
+        logger.log(level, "askonce: %s: %s", what, text)
+        if len(self._warned) < _MOST_WARNINGS:
+            self._warned.add(text)
+
+    def namespace_in_effect(self) -> str:
+        """The namespace of requests that are made now."""
+        options = options_in_effect.get()
+        return options.namespace(self.settings.namespace) if options.tenants else self.namespace
+
+    # -- where the adapter makes the call ----------------------------------------------------------------------
+
+    def answer(self, request: Request, call_model: Callable[[], T], pack: Callable[[T], Answer | None]) -> T | Hit:
+        """Find the answer to a request, or make and store it.
+
+        Args:
+            request: from `request`.
+            call_model: calls the model.
+            pack: turns what the model returned into what is stored; ``None`` if it cannot be stored.
+
+        Returns:
+            a hit, or just what ``call_model`` returned.
 
         Raises:
-            Exception: what ``compute`` raised.
+            Exception: what ``call_model`` raised.
         """
-        found = run(self._way.lookup(self._sync_driver, request))
-        if isinstance(found, Hit):
-            return found
-        if isinstance(found, Leader):
-            return run(self._make(self._sync_driver, request, found, _sync_driver(compute), pack))  # type: ignore[arg-type]
-        refresh = self._refresh(self._sync_driver, request, found, _sync_driver(compute), pack)
-        context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(run, refresh), name="askonce-refresh", daemon=True).start()
-        return self._way.serve_stale(request, found)
+        flow = self.flow.answer(self._sync, request, _awaitable(call_model), pack)
+        return run(flow)
 
     async def aanswer(
-        self, request: Request, compute: Callable[[], Awaitable[T]], pack: Callable[[T], Answer | None]
+        self, request: Request, call_model: Callable[[], Awaitable[T]], pack: Callable[[T], Answer | None]
     ) -> T | Hit:
         """Asynchronous `answer`."""
-        found = await self._way.lookup(self._awaiting, request)
-        if isinstance(found, Hit):
-            return found
-        if isinstance(found, Leader):
-            return await self._make(self._awaiting, request, found, compute, pack)
-        import asyncio
-
-        task = asyncio.create_task(self._refresh(self._awaiting, request, found, compute, pack))
-        self._refreshes.add(task)
-        task.add_done_callback(self._refreshes.discard)
-        return self._way.serve_stale(request, found)
-
-    async def _make(
-        self,
-        driver: SyncDriver,
-        request: Request,
-        lead: Leader,
-        compute: Callable[[], Awaitable[T]],
-        pack: Callable[[T], Answer | None],
-    ) -> T | Hit:
-        try:
-            result = await compute()
-        except BaseException as error:
-            stale = await self._way.fail(driver, request, lead, error)
-            if stale is None:
-                raise
-            logger.warning("askonce: the model failed (%s); a stale answer stands in", error)
-            return stale
-        await self._way.complete(driver, request, lead, lambda: pack(result))
-        return result
-
-    async def _refresh(
-        self,
-        driver: SyncDriver,
-        request: Request,
-        stale: Miss,
-        compute: Callable[[], Awaitable[T]],
-        pack: Callable[[T], Answer | None],
-    ) -> None:
-        # Without the stale answer, which has been served: what fails here is only told.
-        lead = await self._way.lead_revalidation(driver, request, Miss(stale.reason))
-        if lead is not None:
-            try:
-                await self._make(driver, request, lead, compute, pack)
-            except Exception as error:
-                logger.warning("askonce: a stale answer could not be made anew: %s", error)
+        return await self.flow.answer(self._async, request, call_model, pack)
 
     def stream(
         self,
         request: Request,
-        produce: Callable[[], Iterator[T]],
+        call_model: Callable[[], Iterator[T]],
         pack: Callable[[], Answer | None],
         replay: Callable[[Hit], Iterator[T]],
     ) -> Iterator[T]:
-        """`answer` for a stream. One that fails or is abandoned half way is not kept.
+        """`answer` for a stream. One that fails or is abandoned half way is not stored.
 
         Args:
-            request: what is asked.
-            produce: asks the model. ``None`` among its chunks is passed on and is nothing yet: a model that fails
-                after it may still be stood in for by a stale answer. So an adapter can have the model asked by
-                the stream's first step, and leave the reading of it to whoever gets the rest.
-            pack: turns what was produced, when it is complete, into what is kept.
+            request: from `request`.
+            call_model: calls the model. ``None`` among its chunks is passed on and is nothing yet: if the model
+                fails after it, a stale answer may still stand in. So an adapter can have the model called by the
+                stream's first step, and leave the reading to whoever gets the rest.
+            pack: turns what was streamed, when it is complete, into what is stored.
             replay: turns a hit into a stream.
         """
-        lead = run(self._lead_or_hit(self._sync_driver, request))
-        if isinstance(lead, Hit):
-            yield from replay(lead)
+        leader = run(self.flow.begin(self._sync, request))
+        if isinstance(leader, Hit):
+            yield from replay(leader)
             return
         begun = False
         try:
-            for chunk in produce():
+            for chunk in call_model():
                 begun = begun or chunk is not None
-                with lead.reading():
+                with leader.reading():
                     yield chunk
         except GeneratorExit:
-            if lead.flight is not None:
-                self._way.flights.drop(lead.flight)
+            if leader.flight is not None:
+                self.flow.claims.drop(leader.flight)
             raise
         except BaseException as error:
-            stale = run(self._way.fail(self._sync_driver, request, lead, error))
+            stale = run(self.flow.fail(self._sync, request, leader, error))
             if stale is None or begun:
                 raise
         else:
-            run(self._way.complete(self._sync_driver, request, lead, pack))
+            run(self.flow.complete(self._sync, request, leader, pack))
             return
         yield from replay(stale)
 
     async def astream(
         self,
         request: Request,
-        produce: Callable[[], AsyncIterator[T]],
+        call_model: Callable[[], AsyncIterator[T]],
         pack: Callable[[], Answer | None],
         replay: Callable[[Hit], Iterator[T]],
     ) -> AsyncIterator[T]:
         """Asynchronous `stream`."""
-        lead = await self._lead_or_hit(self._awaiting, request)
-        if isinstance(lead, Hit):
-            for chunk in replay(lead):
+        leader = await self.flow.begin(self._async, request)
+        if isinstance(leader, Hit):
+            for chunk in replay(leader):
                 yield chunk
             return
         begun = False
         try:
-            async with _closing(produce()) as chunks:
+            async with _closing(call_model()) as chunks:
                 async for chunk in chunks:
                     begun = begun or chunk is not None
-                    with lead.reading():
+                    with leader.reading():
                         yield chunk
         except BaseException as error:
-            stale = await self._way.fail(self._awaiting, request, lead, error)
+            stale = await self.flow.fail(self._async, request, leader, error)
             if stale is None or begun:
                 raise
         else:
-            await self._way.complete(self._awaiting, request, lead, pack)
+            await self.flow.complete(self._async, request, leader, pack)
             return
         for chunk in replay(stale):
             yield chunk
 
-    async def _lead_or_hit(self, driver: SyncDriver, request: Request, *, waits: bool = True) -> Hit | Leader:
-        """`RequestFlow.seek` where a stale answer is made anew by the first caller that finds it."""
-        found = await self._way.lookup(driver, request, waits=waits)
-        if not isinstance(found, Miss):
-            return found
-        lead = await self._way.lead_revalidation(driver, request, found)
-        if lead is None:
-            return self._way.serve_stale(request, found)
-        self._way.counters.add(misses=1)
-        return lead
-
-    # -- for adapters that see only the look-up before a call and the update after it --------------------------
+    # -- where only the lookup before a call and the update after it are seen ------------------------------------
 
     def lookup(self, request: Request, group: str | None = None, call: FrameType | None = None) -> Hit | Miss:
         """Look up. On a miss the caller is to make the answer and `update`; others wait for it meanwhile.
 
         Args:
-            request: what is asked.
-            group: look-ups of one thread or task with an equal group are one batch; any other look-up tells
-                that the answers which it was to make before will not come.
-            call: the call that will bring the answer; if it ends without, those who wait go on.
+            request: from `request`.
+            group: lookups of one thread or task with an equal group are one batch; any other lookup shows that
+                the answers which it was to make before will not come.
+            call: the call that will bring the answer; if it ends without, waiting callers go on.
         """
-        return run(self._lookup(self._sync_driver, request, group, call))
+        return run(self._lookup(self._sync, request, group, call))
 
     async def alookup(self, request: Request, group: str | None = None) -> Hit | Miss:
         """Asynchronous `lookup`."""
-        return await self._lookup(self._awaiting, request, group)
+        return await self._lookup(self._async, request, group, None)
 
     async def _lookup(
-        self, driver: SyncDriver, request: Request, group: str | None, call: FrameType | None = None
+        self, driver: SyncDriver, request: Request, group: str | None, call: FrameType | None
     ) -> Hit | Miss:
-        waits = True
-        if self._way.flights.any_led:
-            await self._way.fail_group(driver, group)
-            # Two batches that lead what the other waits for would wait for ever.
-            waits = not self._way.flights.leading()
-        found = await self._lead_or_hit(driver, request, waits=waits)
+        claims = self.flow.claims
+        waits = await claims.release_others(driver, group) if claims.any_watched else True
+        found = await self.flow.begin(driver, request, waits=waits)
         if isinstance(found, Hit):
             return found
         if found.flight is not None:
-            self._way.flights.watch(found.flight, group, call)
+            claims.watch(found.flight, group, call)
         return found.miss
 
     def update(self, request: Request, pack: Callable[[], Answer | None]) -> None:
-        """Keep the answer that was made after a miss; ``pack`` as in `answer`."""
-        run(self._update(self._sync_driver, request, pack))
+        """Store the answer that was made after a miss; ``pack`` as in `stream`."""
+        run(self._update(self._sync, request, pack))
 
     async def aupdate(self, request: Request, pack: Callable[[], Answer | None]) -> None:
         """Asynchronous `update`."""
-        await self._update(self._awaiting, request, pack)
+        await self._update(self._async, request, pack)
 
     async def _update(self, driver: SyncDriver, request: Request, pack: Callable[[], Answer | None]) -> None:
-        flight = self._way.flights.owned((request.namespace, request.key))
-        lead = Leader(Miss("absent"))
+        flight = self.flow.claims.owned(request.place)
+        leader = Leader(Miss("absent"))
         if flight is not None:
-            lead = Leader(lead.miss, flight, flight.started, flight.trial)
-        await self._way.complete(driver, request, lead, pack)
+            leader = Leader(leader.miss, flight, flight.started, flight.attempt)
+        await self.flow.complete(driver, request, leader, pack)
 
-    # -- for adapters that ask for many at once ----------------------------------------------------------------
+    # -- for many at once --------------------------------------------------------------------------------------
 
     def lookup_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
         """Look up requests of one namespace in one round trip, waiting for nobody."""
-        return run(self._way.lookup_many(self._sync_driver, requests))
+        return run(self._lookup_many(self._sync, requests))
 
     async def alookup_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
         """Asynchronous `lookup_many`."""
-        return await self._way.lookup_many(self._awaiting, requests)
+        return await self._lookup_many(self._async, requests)
+
+    async def _lookup_many(self, driver: SyncDriver, requests: Sequence[Request]) -> list[Hit | Miss]:
+        found = await self.flow.lookup.find_many(driver, requests) if requests else []
+        for request, one in zip(requests, found, strict=True):
+            if isinstance(one, Hit):
+                self.flow.hit(request, one)
+            else:
+                self.flow.miss(request, one)
+        return found
 
     def store_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
-        """Keep the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
-        run(self._way.store_many(self._sync_driver, requests, answers, seconds))
+        """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
+        run(self.flow.store_many(self._sync, requests, answers, seconds))
 
     async def astore_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
         """Asynchronous `store_many`."""
-        await self._way.store_many(self._awaiting, requests, answers, seconds)
+        await self.flow.store_many(self._async, requests, answers, seconds)
 
-    # -- for adapters that find documents ----------------------------------------------------------------------
+    # -- for retrievers ----------------------------------------------------------------------------------------
 
     def position(self, corpus: str) -> int | None:
-        """How far the change log of a corpus goes, before documents are looked for in it.
+        """How far the change log of a corpus goes, before documents are searched in it.
 
         Args:
             corpus: the namespace of the log.
 
         Returns:
-            ``None`` if the store does not tell; then what is found is not to be kept.
+            ``None`` if the store is down; then the result is not to be stored.
         """
-        return run(self._way.position(self._sync_driver, corpus))
+        return run(self._corpora.position(self._sync, corpus))
 
     async def aposition(self, corpus: str) -> int | None:
         """Asynchronous `position`."""
-        return await self._way.position(self._awaiting, corpus)
+        return await self._corpora.position(self._async, corpus)
+
+    def record_retrieval(self, source: Source, found: RetrievedDocuments | None = None) -> None:
+        """Record that documents of a corpus in this store were retrieved in the running context.
+
+        Args:
+            source: which.
+            found: what they give to prompts, if it is known.
+        """
+        record_retrieval(source, self._store_name, found)
+
+    # -- one entry ---------------------------------------------------------------------------------------------
+
+    @property
+    def is_semantic(self) -> bool:
+        """Whether answers are also found for questions of the same meaning."""
+        return self.flow.semantic is not None
+
+    def mark_of_fresh(self, request: Request) -> dict[str, Any] | None:
+        """What a fresh answer shows under the name ``askonce``, for `Cache.feedback`; ``None`` for nothing."""
+        return None if self.flow.semantic is None else {"hit": "none", "entry": request.place.key.hex()}
+
+    def delete(self, request: Request) -> bool:
+        """Delete the answer to a request; returns whether there was one.
+
+        Raises:
+            StoreError: the store failed, so the answer may still be there.
+        """
+        self.forget(request.place)
+        return self.store.delete(request.place.namespace, [request.place.key]) > 0
+
+    async def adelete(self, request: Request) -> bool:
+        """Asynchronous `delete`."""
+        self.forget(request.place)
+        return await self.store.adelete(request.place.namespace, [request.place.key]) > 0
+
+    def forget(self, *places: Place) -> None:
+        """Forget what this process holds of some entries, or of all if none is named."""
+        if self._local is not None:
+            self._local.clear()
+        if self.flow.semantic is not None:
+            for place in places:
+                self.flow.semantic.forget(*place)
+
+    def forget_all_questions(self, namespace: str) -> None:
+        """All entries of a namespace were deleted."""
+        if self.flow.semantic is not None:
+            self.flow.semantic.clear(namespace)
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """See `Cache.stats`."""
+        return run(self._stats(self._sync))
+
+    async def astats(self) -> Stats:
+        """Asynchronous `stats`."""
+        return await self._stats(self._async)
+
+    async def _stats(self, driver: SyncDriver) -> Stats:
+        namespace, semantic = self.namespace_in_effect(), self.flow.semantic
+        try:
+            size: Size | None = await driver.call("size", namespace)
+        except StoreDown:
+            size = None
+        self.flow.events.take()
+        health = self.breaker.health
+        return self.counters.stats(
+            errors=health.errors,
+            entries=None if size is None else size.entries,
+            size_bytes=None if size is None else size.size_bytes,
+            store="down" if size is None or health.state == "open" else "up",
+            semantic=None if semantic is None else await semantic.stats(driver, namespace),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed."""
+        return self._finalizer.alive
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until what runs in the background is done, ``seconds`` at most; returns whether it is."""
+        self.flow.events.flush()
+        return self.flow.semantic is None or self.flow.semantic.flush(seconds)
+
+    def close(self) -> None:
+        """Flush, and close the store if it was opened here."""
+        self._finalizer()
+
+    async def aclose(self) -> None:
+        """Asynchronous `close`: also closes connections of the running event loop."""
+        import asyncio
+
+        self._async.cancel()
+        await asyncio.to_thread(_end_background, self.flow)
+        if self._finalizer.detach() is not None and self._opened is not None:
+            self.breaker.close()
+            await self._opened.aclose()
+
+
+def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer, codec: Codec) -> EventQueue:
+    """Who takes in events: the counters, the hits on their way to the store, the access log."""
+
+    def touch(events: Sequence[CacheEvent]) -> None:
+        for event in events:
+            if event.type == "hit" and event.place is not None and event.entry is not None:
+                hits.add([event.place])
+                if event.entry.meaning is not None and event.entry.meaning.answer:
+                    hits.add([Place(event.place.namespace, event.entry.meaning.answer)])
+
+    consumers, flushes = [counters.count, touch], [hits.flush]
+    if settings.access_log is not None:
+        log = AccessLog(settings.access_log, codec)
+
+        def record(events: Sequence[CacheEvent]) -> None:
+            for event in events:
+                if event.place is not None and event.entry is not None:
+                    cost = cost_of(event.entry)
+                    log.add(Access(event.at, event.place, event.entry, cost, event.size_bytes))
+
+        consumers.append(record)
+        flushes.append(log.flush)
+    return EventQueue(consumers, flushes, settings.on_event)
+
+
+def _end_background(flow: RequestFlow) -> None:
+    if flow.semantic is not None:
+        flow.semantic.close()
+    flow.events.close()
+    flow.claims.close()
+
+
+def _close(flow: RequestFlow, breaker: CircuitBreaker, opened: Store | None) -> None:
+    _end_background(flow)
+    if opened is not None:
+        breaker.close()  # first, or a call that is still in progress would open the store again
+        opened.close()
 
 
 @contextlib.asynccontextmanager
@@ -287,8 +505,8 @@ async def _closing(chunks: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
             await close()
 
 
-def _sync_driver(compute: Callable[[], T]) -> Callable[[], Awaitable[T]]:
+def _awaitable(function: Callable[[], T]) -> Callable[[], Awaitable[T]]:
     async def call() -> T:
-        return compute()
+        return function()
 
     return call

@@ -1,10 +1,130 @@
-"""What happens in a cache, as values: one event for each hit, miss, stored answer, and so on."""
+"""What happens in a cache, as values, and how it reaches those who count, log and listen: off the hot path.
+
+A request appends an event to a queue and goes on. A background thread takes the queue apart within a second: it
+counts (`askonce.stats`), tells the store of hits, appends to the access log, and calls the application's listener.
+Whoever needs the counts now (`Cache.stats`) takes it apart at once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.entries.entry import Entry, HitKind, MissReason, Place, RequestKind
+from askonce.keys.normal_form import NormalForm
+
+logger = logging.getLogger("askonce")
+
+EventType = Literal["hit", "miss", "bypassed", "stored", "not_stored"]
+NotStoredReason = Literal["empty", "truncated", "not storable", "store down"]
+
+_FLUSH_AT = 512
+_FLUSH_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class CacheEvent:
-    """Something that happened."""
+class CacheEvent(msgspec.Struct, frozen=True):
+    """Something that happened to a request.
+
+    Attributes:
+        type: what happened: ``hit`` (answered from the cache), ``miss`` (the model is asked), ``bypassed`` (neither
+            looked up nor stored), ``stored`` or ``not_stored`` (what became of a fresh answer).
+        kind: what was asked for.
+        model: the model that was asked, if known.
+        at: seconds since the epoch.
+        place: where the answer is stored (of a semantic hit, the other question's); ``None`` if it cannot be.
+        reason: of a hit its kind, of a miss or an answer that was not stored the reason, else ``None``.
+        entry: the entry of the answer, where there is one.
+        age_seconds: of a hit, how old the answer is.
+        size_bytes: of an answer that was made, the size of its stored value.
+        evicted: of a stored answer, how many entries were evicted for it.
+        instead_of_miss: this hit answers a request of which a miss was told: the model failed, and a stale answer
+            stands in.
+        form: makes the request's normal form; ``None`` if it has none.
+    """
+
+    type: EventType
+    kind: RequestKind
+    model: str | None
+    at: float
+    place: Place | None = None
+    reason: HitKind | MissReason | NotStoredReason | None = None
+    entry: Entry | None = None
+    age_seconds: float = 0.0
+    size_bytes: int | None = None
+    evicted: int = 0
+    instead_of_miss: bool = False
+    form: Callable[[], NormalForm] | None = None
+
+
+Consumer = Callable[[Sequence[CacheEvent]], None]
+"""Takes in events, in order; fast, and without I/O."""
+
+
+class EventQueue:
+    """Events on their way to those who want them.
+
+    Args:
+        consumers: take in each batch at once: whoever counts.
+        flushes: called after a batch, on the background thread: what writes to the store and to files.
+        listener: the application's; called on the background thread with one event at a time.
+    """
+
+    def __init__(
+        self,
+        consumers: Sequence[Consumer],
+        flushes: Sequence[Callable[[], None]],
+        listener: Callable[[CacheEvent], object] | None,
+    ) -> None:
+        self._consumers, self._flushes, self._listener = consumers, flushes, listener
+        self._worker = BackgroundWorker("askonce-events", self._step, delay_seconds=_FLUSH_SECONDS)
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._events: deque[CacheEvent] = deque()  # what waited in the parent is the parent's to tell
+        self._heard: deque[CacheEvent] = deque()
+        self._taking = threading.Lock()
+        self._flushing = threading.Lock()
+
+    def emit(self, event: CacheEvent) -> None:
+        """Append an event."""
+        self._events.append(event)
+        if not self._worker.pending:
+            self._worker.wake()
+        elif len(self._events) == _FLUSH_AT:
+            self._worker.wake(now=True)
+
+    def take(self) -> None:
+        """Count what has happened until now."""
+        with self._taking:
+            batch = [self._events.popleft() for _ in range(len(self._events))]
+            for consumer in self._consumers if batch else ():
+                consumer(batch)
+            if self._listener is not None:
+                self._heard.extend(batch)
+
+    def flush(self) -> None:
+        """Count what has happened, tell the store, the log and the listener."""
+        with self._flushing:
+            self.take()
+            for flush in self._flushes:
+                flush()
+            while self._listener is not None and self._heard:
+                try:
+                    self._listener(self._heard.popleft())
+                except Exception:
+                    logger.exception("askonce: the listener on_event raised an error")
+
+    def close(self) -> None:
+        """Flush, and end the thread."""
+        self._worker.close(_FLUSH_SECONDS)
+        self.flush()
+
+    def _step(self) -> None:
+        self.flush()

@@ -1,8 +1,7 @@
-"""The way of a request: look-up → (wait | lead) → keep.
+"""The flow of one request: look up, join or lead, call the model, store.
 
-Written once, as coroutines over a *face* (``askonce.concurrency.drivers``): driven inline for synchronous callers,
-awaited for asynchronous ones. `RequestFlow.seek` ends with a hit, or makes the caller the one who asks the model;
-`RequestFlow.conclude` and `RequestFlow.fail` are how it comes back.
+Written once, as coroutines over a driver (``askonce.concurrency.drivers``). `RequestFlow.answer` is the whole of
+it. Adapters that do not make the call themselves, or stream it, use its parts: `begin`, then `complete` or `fail`.
 """
 
 from __future__ import annotations
@@ -10,360 +9,350 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-import msgspec
-
+from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import SyncDriver
-from askonce.concurrency.leases import LEASE_SECONDS, Leases
-from askonce.concurrency.singleflight import Flight, SingleFlight
+from askonce.concurrency.singleflight import Flight
+from askonce.engine.events import CacheEvent, EventQueue
+from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
-from askonce.entries.codec import Codec
-from askonce.entries.entry import Answer, Entry, Hit, Miss, digest_of
-from askonce.eviction.policy import Budget
-from askonce.provenance.changes import ANYTHING, Changes
-from askonce.stats import Counters
-from askonce.storage.access_log import AccessLog
+from askonce.entries.entry import Answer, Entry, Hit, Miss, Place
 from askonce.storage.entries import EntryStorage
 from askonce.storage.freshness import Freshness
-from askonce.storage.local_cache import LocalCache
-from askonce.stores.base import Clock, LogPage
-from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+from askonce.stores.base import Clock
+from askonce.stores.circuit_breaker import StoreDown
 
 if TYPE_CHECKING:  # it loads numpy
-    from askonce.semantic.config import Semantic
     from askonce.semantic.semantic_cache import Attempt, SemanticCache
 
 logger = logging.getLogger("askonce")
+T = TypeVar("T")
 
 _FAILED_LEADERS_TO_OUTLIVE, _TAKE_OVER_SECONDS = 2, 2.0
-"""Those who wait take over from failed leaders one by one, until they have seen so many and for so long."""
+"""Waiting callers take over from failed leaders one by one, until they have seen so many and for so long."""
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.25
 
 
 class RequestFlow:
-    """Everything that a request meets. See `Cache` for the settings."""
+    """The parts that a request passes through.
+
+    Args:
+        lookup: finds entries.
+        claims: who makes an answer.
+        storage: stores entries.
+        events: what happens is told there.
+        semantic: finds answers to questions of the same meaning; ``None`` if they are not used.
+        freshness: when a stale answer may be served.
+        cache_empty: empty answers are stored, too.
+        cache_truncated: truncated answers, too.
+        slow_seconds: a request whose lookup took longer asks the store nothing more before the model is called.
+        clock: seconds since the epoch.
+    """
 
     def __init__(
         self,
-        breaker: CircuitBreaker,
+        lookup: Lookup,
+        claims: Claims,
+        storage: EntryStorage,
+        events: EventQueue,
+        semantic: SemanticCache | None,
         *,
-        codec: Codec,
         freshness: Freshness,
-        budget: Budget,
-        near: LocalCache | None,
         cache_empty: bool,
         cache_truncated: bool,
-        lease_seconds: float,
+        slow_seconds: float,
         clock: Clock,
-        semantic: Semantic | None,
-        namespace: str,
-        accesses: AccessLog | None = None,
     ) -> None:
-        self.counters = Counters()
-        self.flights = SingleFlight(lease_seconds or 30.0)
-        self.leases = Leases(breaker, self.flights.is_gone, min(lease_seconds, LEASE_SECONDS))
-        self.storage = EntryStorage(
-            breaker,
-            self.counters,
-            codec=codec,
-            freshness=freshness,
-            budget=budget,
-            near=near,
-            cache_empty=cache_empty,
-            cache_truncated=cache_truncated,
-            clock=clock,
-            accesses=accesses,
+        self.lookup, self.claims, self.storage, self.events, self.semantic = (
+            lookup,
+            claims,
+            storage,
+            events,
+            semantic,
         )
-        self.hits = self.storage.hits
         self._freshness = freshness
-        self._slow_seconds = breaker.timeout_seconds / 3
-        self._clock = clock
-        self._changes: dict[str, Changes] = {}  # by corpus
-        self.semantic: SemanticCache | None = None
-        if semantic is not None:
-            from askonce.semantic.semantic_cache import SemanticCache
+        self._cache_empty, self._cache_truncated = cache_empty, cache_truncated
+        self._slow_seconds, self._clock = slow_seconds, clock
 
-            self.semantic = SemanticCache(semantic, breaker, codec, namespace, clock, self.storage)
+    # -- the whole flow ----------------------------------------------------------------------------------------
 
-    # -- to the answer, or to the model ------------------------------------------------------------------------
+    async def answer(
+        self,
+        driver: SyncDriver,
+        request: Request,
+        call_model: Callable[[], Awaitable[T]],
+        pack: Callable[[T], Answer | None],
+    ) -> T | Hit:
+        """Find the answer to a request, or make and store it.
 
-    async def lookup(self, driver: SyncDriver, request: Request, *, waits: bool = True) -> Hit | Leader | Miss:
-        """Find the answer, waiting for whoever is making it if ``waits``; or become the one who makes it.
-
-        Returns:
-            a hit; the lead; or a miss whose stale answer may be served while a new one is made: then the caller
-            goes on with `serve_stale` or `lead_revalidation`.
+        Raises:
+            BaseException: what ``call_model`` raised, unless a stale answer may stand in.
         """
         began = time.monotonic()
-        found = await self._find(driver, request)
+        found = await self.lookup.find(driver, request)
+        if isinstance(found, Miss) and self._freshness.serves_while_revalidating(found):
+            driver.spawn(self._revalidate(driver, request, found, call_model, pack))
+            return self.hit(request, found.stale)
+        leader = found if isinstance(found, Hit) else await self.join_or_lead(driver, request, found, began)
+        if isinstance(leader, Hit):
+            return self.hit(request, leader)
+        self.miss(request, leader.miss)
+        return await self._make(driver, request, leader, call_model, pack)
+
+    async def _make(
+        self,
+        driver: SyncDriver,
+        request: Request,
+        leader: Leader,
+        call_model: Callable[[], Awaitable[T]],
+        pack: Callable[[T], Answer | None],
+    ) -> T | Hit:
+        try:
+            response = await call_model()
+        except BaseException as error:
+            stale = await self.fail(driver, request, leader, error)
+            if stale is None:
+                raise
+            logger.warning("askonce: the model failed (%s); a stale answer is served", error)
+            return stale
+        await self.complete(driver, request, leader, lambda: pack(response))
+        return response
+
+    async def _revalidate(
+        self,
+        driver: SyncDriver,
+        request: Request,
+        miss: Miss,
+        call_model: Callable[[], Awaitable[T]],
+        pack: Callable[[T], Answer | None],
+    ) -> None:
+        """Make a stale answer anew, after it was served; a failure is only logged."""
+        leader = await self.lead_revalidation(driver, request, Miss(miss.reason))
+        if leader is not None:
+            try:
+                await self._make(driver, request, leader, call_model, pack)
+            except Exception as error:
+                logger.warning("askonce: a stale answer could not be made anew: %s", error)
+
+    # -- its parts ---------------------------------------------------------------------------------------------
+
+    async def begin(self, driver: SyncDriver, request: Request, *, waits: bool = True) -> Hit | Leader:
+        """Look up, and join or lead, for adapters that call the model themselves.
+
+        A stale answer that may be served while a new one is made is made anew by the first caller that finds it.
+        """
+        began = time.monotonic()
+        found = await self.lookup.find(driver, request)
         if isinstance(found, Hit):
-            return self._hit(request, found)
+            return self.hit(request, found)
+        leader: Hit | Leader | None
         if self._freshness.serves_while_revalidating(found):
-            return found
-        took = time.monotonic() - began
+            leader = await self.lead_revalidation(driver, request, found) or found.stale
+        else:
+            leader = await self.join_or_lead(driver, request, found, began, waits=waits)
+        assert leader is not None
+        if isinstance(leader, Hit):
+            return self.hit(request, leader)
+        self.miss(request, leader.miss)
+        return leader
+
+    async def join_or_lead(
+        self, driver: SyncDriver, request: Request, miss: Miss, began: float, *, waits: bool = True
+    ) -> Hit | Leader:
+        """Wait for whoever is making the answer, if ``waits``; or become the one who makes it."""
+        slow = time.monotonic() - began > self._slow_seconds
         failed, first_failure = 0, math.inf
-        while found.reason != "refresh" and (
+        while miss.reason != "refresh" and (
             failed < _FAILED_LEADERS_TO_OUTLIVE or time.monotonic() - first_failure < _TAKE_OVER_SECONDS
         ):
-            flight, leads = self.flights.join((request.namespace, request.key))
+            flight, leads = self.claims.join(request.place)
             if leads:
-                slow = took > self._slow_seconds  # the store has taken enough of this request's time
-                return await self._take_off(driver, request, found, flight, alone=slow)
+                return await self._lead(driver, request, miss, flight, alone=slow)
             if not waits:
                 break
-            entry = await driver.wait_for(self.flights, flight)
-            if entry is not None and not await self._is_outdated(driver, entry):
-                return self._hit(request, Hit(entry, "coalesced", 0.0))
+            entry = await self.claims.wait(driver, flight)
+            if entry is not None and not await self.lookup.is_outdated(driver, entry):
+                return Hit(entry, "coalesced", 0.0)
             failed, first_failure = failed + 1, min(first_failure, time.monotonic())
-        meant = await self._seek_meaning(driver, request, found)
-        return meant if isinstance(meant, Hit) else self._lead(found, trial=meant)
+        meant = await self._look_up_meaning(driver, request, miss)
+        return meant if isinstance(meant, Hit) else Leader(miss, attempt=meant)
 
-    async def _take_off(
+    async def _lead(
         self, driver: SyncDriver, request: Request, miss: Miss, flight: Flight, *, alone: bool
     ) -> Hit | Leader:
-        """Lead, unless a question that means the same was answered; or another process leads: then wait for it."""
+        """Lead, unless a question of the same meaning was answered; or another process leads: then wait for it."""
         found: Hit | Miss = miss
         try:
-            meant = await self._seek_meaning(driver, request, miss)
+            meant = await self._look_up_meaning(driver, request, miss)
             if isinstance(meant, Hit):
-                self.flights.resolve(flight, meant.entry)
+                self.claims.resolve_here(flight, meant.entry)
                 return meant
-            if alone:
-                return self._lead(miss, flight, meant)
-            pause = _FIRST_LOOK_SECONDS
-            while not (leads := await self.leases.take(driver, flight)) and not self.flights.is_gone(flight):
-                await driver.pause(pause)
-                pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
-                if isinstance(found := await self._find(driver, request), Hit):
-                    break
-            if leads:
-                found = await self._find(driver, request)  # it may have come since the first look
+            if not alone:
+                pause = _FIRST_LOOK_SECONDS
+                while not (leads := await self.claims.take_lease(driver, flight)) and not self.claims.is_gone(
+                    flight
+                ):
+                    await driver.pause(pause)
+                    pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+                    if isinstance(found := await self.lookup.find(driver, request), Hit):
+                        break
+                if leads:
+                    found = await self.lookup.find(driver, request)  # it may have come since the first look
         except BaseException:
-            self.flights.resolve(flight, None)
+            self.claims.resolve_here(flight, None)
             raise
         if isinstance(found, Hit):
-            await self._resolve(driver, flight, found.entry)
-            return self._hit(request, found)
-        return self._lead(miss, flight, meant)
-
-    def _lead(self, miss: Miss, flight: Flight | None = None, trial: Attempt | None = None) -> Leader:
-        self.counters.add(misses=1, corrupt=miss.reason == "corrupt")
-        if flight is not None:
-            flight.started, flight.trial = time.monotonic(), trial
-        return Leader(miss, flight, trial=trial)
-
-    def serve_stale(self, request: Request, miss: Miss) -> Hit:
-        """The stale answer of a miss, in place of a fresh one."""
-        assert miss.stale is not None
-        return self._hit(request, miss.stale)
+            await self.claims.resolve(driver, flight, found.entry)
+            return found
+        flight.started, flight.attempt = time.monotonic(), meant
+        return Leader(miss, flight, flight.started, meant)
 
     async def lead_revalidation(self, driver: SyncDriver, request: Request, miss: Miss) -> Leader | None:
         """Become the one who makes a stale answer anew; ``None`` if somebody does already."""
-        flight, leads = self.flights.join((request.namespace, request.key))
+        flight, leads = self.claims.join(request.place)
         if not leads:
             return None
-        if not await self.leases.take(driver, flight):
-            self.flights.resolve(flight, None)
+        if not await self.claims.take_lease(driver, flight):
+            self.claims.resolve_here(flight, None)
             return None
-        meant = await self._seek_meaning(driver, request, miss, decide=False)
+        meant = await self._look_up_meaning(driver, request, miss, decide=False)
         assert not isinstance(meant, Hit)
-        return Leader(miss, flight, trial=meant)
+        return Leader(miss, flight, attempt=meant)
 
-    async def _seek_meaning(
+    async def _look_up_meaning(
         self, driver: SyncDriver, request: Request, miss: Miss, *, decide: bool = True
     ) -> Hit | Attempt | None:
-        """The answer to a question that means the same, if ``decide`` and it may be served; or what was tried."""
-        if self.semantic is None or request.form is None or miss.reason == "store down":
+        """The answer to a question of the same meaning, if ``decide`` and it may be served; or what was tried."""
+        if self.semantic is None or not request.is_semantic or miss.reason == "store down":
             return None
-        known_sources, decide = bool(request.sources), decide and miss.reason != "refresh"
-        trial = await self.semantic.lookup(
-            driver, request.namespace, request.form, sources_known=known_sources, decide=decide
+        decide = decide and miss.reason != "refresh"
+        namespace = request.place.namespace
+        attempt = await self.semantic.lookup(
+            driver, namespace, request.form, sources_known=bool(request.sources), decide=decide
         )
-        if trial is None or trial.decision is None or trial.decision.action != "serve":
-            return trial
-        known = trial.decision.known
+        if attempt is None or attempt.decision is None or attempt.decision.action != "serve":
+            return attempt
+        known = attempt.decision.known
         assert known is not None
-        hit = await self._find_in_store(driver, Request(request.namespace, known.key, request.options))
+        hit = await self.lookup.find_in_store(driver, Place(namespace, known.key), request.options)
         if isinstance(hit, Hit) and known.is_in(hit.entry):
-            match = self.semantic.match(trial)
-            return self._hit(request, Hit(hit.entry, "semantic", hit.age_seconds, known.key, match))
+            return Hit(hit.entry, "semantic", hit.age_seconds, known.key, self.semantic.match(attempt))
         if isinstance(hit, Hit) or hit.reason != "store down":
-            self.semantic.discard(trial)
-        return trial
-
-    async def _find(self, driver: SyncDriver, request: Request) -> Hit | Miss:
-        """Look in the near tier and in the store."""
-        if request.options.refresh:
-            return Miss("refresh")
-        now = self._clock()
-        if self.storage.near is not None:
-            entry = self.storage.near.get(request.namespace, request.key, now)
-            if entry is not None:
-                return await self._judge(driver, request, entry, now)
-        return await self._find_in_store(driver, request)
-
-    async def _find_in_store(self, driver: SyncDriver, request: Request) -> Hit | Miss:
-        now = self._clock()
-        try:
-            data = await driver.call("get", request.namespace, request.key)
-        except StoreDown:
-            return Miss("store down")
-        found = self.storage.read(request, data, now)
-        return found if isinstance(found, Miss) else await self._judge(driver, request, found, now)
-
-    async def lookup_many(self, driver: SyncDriver, requests: Sequence[Request]) -> list[Hit | Miss]:
-        """Look up requests of one namespace in one round trip, waiting for nobody."""
-        if not requests:
-            return []
-        now = self._clock()
-        try:
-            rows = await driver.call("get_many", requests[0].namespace, [request.key for request in requests])
-        except StoreDown:
-            rows = None
-        found: list[Hit | Miss] = []
-        for request, data in zip(requests, rows or [None] * len(requests), strict=True):
-            read = self.storage.read(request, data, now) if rows is not None else Miss("store down")
-            found.append(read if isinstance(read, Miss) else await self._judge(driver, request, read, now))
-        for request, one in zip(requests, found, strict=True):
-            if isinstance(one, Hit):
-                self._hit(request, one)
-            else:
-                self.counters.add(misses=1, corrupt=one.reason == "corrupt")
-        return found
-
-    async def _judge(self, driver: SyncDriver, request: Request, entry: Entry, now: float) -> Hit | Miss:
-        if request.options.refresh:
-            return Miss("refresh")
-        if entry.sources and await self._is_outdated(driver, entry):
-            return Miss("outdated")
-        if entry.meaning is not None and entry.meaning.answer:
-            whole = await self._through_alias(driver, request, entry, entry.meaning.answer)
-            if isinstance(whole, Miss):
-                return whole
-            entry = whole
-        return self._freshness.judge(entry, now, request.options.ttl_seconds)
-
-    async def _through_alias(self, driver: SyncDriver, request: Request, alias: Entry, key: bytes) -> Entry | Miss:
-        """An alias with the answer that another entry holds, as old as that is."""
-        try:
-            data = await driver.call("get", request.namespace, key)
-        except StoreDown:
-            return Miss("store down")
-        if data is None:
-            return Miss("absent")
-        kept = self.storage.opened(request.namespace, key, data)
-        if kept is None:
-            return Miss("corrupt")
-        meaning, answer_text = kept.meaning, alias.meaning
-        if (
-            meaning is None
-            or answer_text is None
-            or meaning.answer
-            or digest_of(meaning.answer_text) != answer_text.digest
-        ):
-            return Miss("absent")  # it is another answer by now
-        if kept.sources and await self._is_outdated(driver, kept):
-            return Miss("outdated")
-        ends = [until for until in (alias.fresh_until, kept.fresh_until) if until is not None]
-        return msgspec.structs.replace(
-            alias, payload=kept.payload, created_at=kept.created_at, fresh_until=min(ends, default=None)
-        )
-
-    # -- what happened to the documents ------------------------------------------------------------------------
-
-    async def _is_outdated(self, driver: SyncDriver, entry: Entry) -> bool:
-        """Whether documents that an entry was found in, or made from, have changed; also if that cannot be told."""
-        for corpus in dict.fromkeys(source.corpus for source in entry.sources):
-            changes = await self.changes(driver, corpus)
-            if changes is None or any(changes.concern(one) for one in entry.sources if one.corpus == corpus):
-                return True
-        return False
-
-    async def changes(self, driver: SyncDriver, corpus: str) -> Changes | None:
-        """All changes of a corpus until now; ``None`` if the store does not tell."""
-        changes = self._changes.setdefault(corpus, Changes())
-        try:
-            while True:
-                after = changes.position
-                page: LogPage = await driver.call("log_read", corpus, after)
-                if not changes.learn(after, page):
-                    return changes
-        except StoreDown:
-            return None
-
-    async def position(self, driver: SyncDriver, corpus: str) -> int | None:
-        """How far the log of a corpus goes; it is begun if there is none. ``None`` if the store does not tell."""
-        changes = await self.changes(driver, corpus)
-        if changes is not None and not changes.position:
-            try:
-                await driver.call("log_append", corpus, ANYTHING)
-            except StoreDown:
-                return None
-            changes = await self.changes(driver, corpus)
-        return None if changes is None else changes.position
-
-    def _hit(self, request: Request, hit: Hit) -> Hit:
-        self.storage.note(request, hit)
-        return Hit(hit.entry, hit.kind, hit.age_seconds, hit.key or request.key, hit.match)
+            self.semantic.discard(attempt)
+        return attempt
 
     # -- back from the model -----------------------------------------------------------------------------------
 
     async def complete(
-        self, driver: SyncDriver, request: Request, lead: Leader, pack: Callable[[], Answer | None]
+        self, driver: SyncDriver, request: Request, leader: Leader, pack: Callable[[], Answer | None]
     ) -> None:
-        """Keep a fresh answer if it is worth keeping, and hand it to those who wait."""
+        """Store a fresh answer if it is cacheable, and resolve waiting callers."""
         entry = None
         try:
-            answer = self.storage.pack(pack)
+            answer = self._packed(request, pack)
             if answer is not None:
-                seconds, trial = time.monotonic() - lead.started, lead.trial
+                seconds, attempt = time.monotonic() - leader.started, leader.attempt
                 meaning = None
-                if self.semantic is not None and trial is not None and answer.answer_text is not None:
-                    meaning = self.semantic.meaning(trial, answer.answer_text)
-                entry = self.storage.entry(request, answer, seconds, meaning)
-                worth = self.storage.is_cacheable(answer)
-                if worth:
-                    await self.storage.put(driver, [request], [entry])
-                if self.semantic is not None and trial is not None and meaning is not None:
-                    kept = entry if worth else None
-                    self.semantic.learn(request.namespace, request.key, trial, meaning.answer_text, kept)
+                if self.semantic is not None and attempt is not None and answer.answer_text is not None:
+                    meaning = self.semantic.meaning(attempt, answer.answer_text)
+                entry = self.storage.entry(answer, request.options, request.sources, seconds, meaning)
+                cacheable = self._is_cacheable(request, answer)
+                if cacheable:
+                    await self._store(driver, [request], [entry])
+                if self.semantic is not None and attempt is not None and meaning is not None:
+                    self.semantic.learn(*request.place, attempt, meaning.answer_text, entry if cacheable else None)
         finally:
-            if lead.flight is not None:
-                await self._resolve(driver, lead.flight, entry)
+            if leader.flight is not None:
+                await self.claims.resolve(driver, leader.flight, entry)
 
-    async def fail(self, driver: SyncDriver, request: Request, lead: Leader, error: BaseException) -> Hit | None:
+    async def fail(self, driver: SyncDriver, request: Request, leader: Leader, error: BaseException) -> Hit | None:
         """Let others try, since the model failed; returns what may be served in its place."""
-        if lead.flight is not None:
-            await self._resolve(driver, lead.flight, None)
-        if not isinstance(error, Exception) or not self._freshness.serves_on_error(lead.miss):
+        if leader.flight is not None:
+            await self.claims.resolve(driver, leader.flight, None)
+        if not isinstance(error, Exception) or not self._freshness.serves_on_error(leader.miss):
             return None
-        self.counters.add(misses=-1)
-        return self.serve_stale(request, lead.miss)
-
-    async def fail_group(self, driver: SyncDriver, group: str | None) -> None:
-        """Let others try what the running task or thread was to make and evidently will not."""
-        for flight in self.flights.abandoned(group):
-            await self.leases.give_back(driver, flight)
+        assert leader.miss.stale is not None
+        return self.hit(request, leader.miss.stale, instead_of_miss=True)
 
     async def store_many(
         self, driver: SyncDriver, requests: Sequence[Request], answers: Sequence[Answer], seconds: float
     ) -> None:
-        """Keep the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
-        if requests:
+        """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
+        pairs = [pair for pair in zip(requests, answers, strict=True) if self._is_cacheable(*pair)]
+        if pairs:
             each = seconds / len(requests)
-            worth = [pair for pair in zip(requests, answers, strict=True) if self.storage.is_cacheable(pair[1])]
-            entries = [self.storage.entry(request, answer, each) for request, answer in worth]
-            await self.storage.put(driver, [request for request, _ in worth], entries)
+            entries = [self.storage.entry(answer, one.options, one.sources, each) for one, answer in pairs]
+            await self._store(driver, [one for one, _ in pairs], entries)
 
-    def close(self) -> None:
-        """End what runs in the background, with nothing lost."""
-        if self.semantic is not None:
-            self.semantic.close()
-        self.hits.close()
-        self.leases.close()
+    async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
+        places = [request.place for request in requests]
+        records = [self.storage.record(place, entry) for place, entry in zip(places, entries, strict=True)]
+        try:
+            evicted = await self.storage.put(driver, places, entries, records)
+            stored = True
+        except StoreDown:
+            stored, evicted = False, 0
+        for at, (request, entry, record) in enumerate(zip(requests, entries, records, strict=True)):
+            event = CacheEvent(
+                "stored" if stored else "not_stored",
+                request.kind,
+                request.model,
+                entry.created_at,
+                request.place,
+                None if stored else "store down",
+                entry,
+                size_bytes=len(record.value),
+                evicted=evicted if at == 0 else 0,  # by all together, told once
+                form=request.form,
+            )
+            self.events.emit(event)
 
-    async def _resolve(self, driver: SyncDriver, flight: Flight, entry: Entry | None) -> None:
-        self.flights.resolve(flight, entry)
-        await self.leases.give_back(driver, flight)
+    def _packed(self, request: Request, pack: Callable[[], Answer | None]) -> Answer | None:
+        try:
+            answer = pack()
+        except Exception:
+            logger.warning("askonce: an answer cannot be stored", exc_info=True)
+            answer = None
+        if answer is None:
+            self._not_stored(request, "not storable")
+        return answer
+
+    def _is_cacheable(self, request: Request, answer: Answer) -> bool:
+        if answer.empty and not self._cache_empty:
+            self._not_stored(request, "empty")
+            return False
+        if answer.truncated and not self._cache_truncated:
+            self._not_stored(request, "truncated")
+            return False
+        return True
+
+    # -- what happened -----------------------------------------------------------------------------------------
+
+    def hit(self, request: Request, hit: Hit | None, *, instead_of_miss: bool = False) -> Hit:
+        """Tell of a hit, and give it the key of the entry that answered."""
+        assert hit is not None
+        place = Place(request.place.namespace, hit.key) if hit.key else request.place
+        self.events.emit(
+            CacheEvent(
+                "hit", request.kind, request.model, self._clock(), place, hit.kind, hit.entry,
+                hit.age_seconds, instead_of_miss=instead_of_miss, form=request.form,
+            )
+        )  # fmt: skip
+        return Hit(hit.entry, hit.kind, hit.age_seconds, place.key, hit.match)
+
+    def miss(self, request: Request, miss: Miss) -> None:
+        """Tell of a miss."""
+        self.events.emit(
+            CacheEvent(
+                "miss", request.kind, request.model, self._clock(), request.place, miss.reason, form=request.form
+            )
+        )
+
+    def _not_stored(self, request: Request, reason: Literal["empty", "truncated", "not storable"]) -> None:
+        self.events.emit(
+            CacheEvent(
+                "not_stored", request.kind, request.model, self._clock(), request.place, reason, form=request.form
+            )
+        )

@@ -1,15 +1,16 @@
-"""A request on its way, and the promise of whoever makes its answer."""
+"""A request, and the promise of whoever makes its answer."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from askonce.concurrency.singleflight import Flight
-from askonce.entries.entry import Miss, Source
+from askonce.entries.entry import Miss, Place, RequestKind, Source
 from askonce.keys.normal_form import NormalForm
 from askonce.options import CacheOptions
 
@@ -17,45 +18,42 @@ if TYPE_CHECKING:  # it loads numpy
     from askonce.semantic.semantic_cache import Attempt
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request that has a name.
+class Request(msgspec.Struct, frozen=True):
+    """A request that has a key.
 
     Attributes:
-        namespace: where its answer is kept.
-        key: its name there.
-        control: the wishes that were in force when it was made.
+        place: where its answer is stored.
+        kind: what it asks for.
+        options: the options that were in effect when it was made.
+        form: makes its normal form.
+        model: the model that it asks, if known.
         sources: the documents that its answer will be made from.
-        form: makes its normal form, if another question's answer may do.
+        is_semantic: the answer to a question of the same meaning may be used.
     """
 
-    namespace: str
-    key: bytes
+    place: Place
+    kind: RequestKind
     options: CacheOptions
+    form: Callable[[], NormalForm]
+    model: str | None = None
     sources: tuple[Source, ...] = ()
-    form: Callable[[], NormalForm] | None = None
-
-    @property
-    def place(self) -> bytes:
-        """What a sealed entry is bound to."""
-        return self.key + self.namespace.encode()
+    is_semantic: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Leader:
+class Leader(msgspec.Struct, frozen=True):
     """The caller is to make the answer.
 
     Attributes:
         miss: why none was found.
         flight: what others wait for; ``None`` if nobody can.
         started: when the making began, on the monotonic clock.
-        trial: what is known of the meaning of what is asked.
+        attempt: what is known of the meaning of the question.
     """
 
     miss: Miss
     flight: Flight | None = None
-    started: float = field(default_factory=time.monotonic)
-    trial: Attempt | None = None
+    started: float = msgspec.field(default_factory=time.monotonic)
+    attempt: Attempt | None = None
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:  # it loads numpy
 
 
 class Settings(TypedDict, total=False):
-    """The keyword arguments of `askonce.Cache`, and of everything that makes one (``**settings:
-    Unpack[Settings]``).
+    """Keyword arguments of `askonce.Cache`, and of what makes one (``**settings: Unpack[Settings]``).
 
     Attributes:
         namespace: keeps these answers apart from all others in the store.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,32 @@ caller waited for it. ``stale``: past its time to live, but allowed by ``stale_w
 
 MissReason = Literal["absent", "expired", "outdated", "corrupt", "refresh", "store down"]
 """``outdated``: documents that it was made from were changed."""
+
+
+RequestKind = Literal["answer", "embedding", "retrieval", "tool", "node", "routing", "prefix"]
+"""What a request asks for."""
+
+
+class Place(NamedTuple):
+    """Where an entry is stored.
+
+    Attributes:
+        namespace: its namespace.
+        key: its 32-byte key there.
+    """
+
+    namespace: str
+    key: bytes
+
+    @property
+    def bound_to(self) -> bytes:
+        """What the entry's bytes are bound to, so that they count nowhere else."""
+        return self.key + self.namespace.encode()
+
+
+def place_of(namespace: str, digest: bytes) -> Place:
+    """The place of the request whose normal form has that digest: the key is the SHA-256 of both."""
+    return Place(namespace, hashlib.sha256(digest + namespace.encode()).digest())
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
@@ -178,9 +204,8 @@ class Match:
     id: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A look-up that found an answer.
+class Hit(msgspec.Struct, frozen=True):
+    """A lookup that found an answer.
 
     Attributes:
         entry: the answer.
@@ -216,9 +241,8 @@ class Hit:
         return mark
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
-    """A look-up that found no fresh answer.
+class Miss(msgspec.Struct, frozen=True):
+    """A lookup that found no fresh answer.
 
     Attributes:
         reason: why.

@@ -105,11 +105,6 @@ def encode(body: Any) -> bytes:
         raise Uncacheable(f"not plain data: {type(error).__name__}") from error
 
 
-def key_of(namespace: str, digest: bytes) -> bytes:
-    """The key in a namespace of the form with that digest; 32 bytes."""
-    return hashlib.sha256(digest + namespace.encode()).digest()
-
-
 def request_form(kind: str, model: Mapping[str, Any], left_out: Sequence[str] = (), **parts: Any) -> NormalForm:
     """A request's normal form.
 

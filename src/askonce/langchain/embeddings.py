@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 from langchain_core.embeddings import Embeddings
 
-from askonce.cache import Cache
+from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import AskOnceError, ConfigError
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, model_form, text
-from askonce.sharing import shared_cache
 from askonce.stores import Store
 
 Vector = list[float]
@@ -82,21 +81,21 @@ class CachedEmbeddings(Embeddings):
             AskOnceError: the model gave another number of vectors than texts.
         """
         batch = _Batch(self, "document", texts)
-        batch.found(self.cache.lookup_many(batch.named))
+        batch.found(self.cache.engine.lookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
             kept = batch.made(self.embeddings.embed_documents(batch.missing))
-            self.cache.store_many(*kept, time.monotonic() - started)
+            self.cache.engine.store_many(*kept, time.monotonic() - started)
         return batch.vectors()
 
     async def aembed_documents(self, texts: list[str]) -> list[Vector]:
         """Asynchronous `embed_documents`."""
         batch = _Batch(self, "document", texts)
-        batch.found(await self.cache.alookup_many(batch.named))
+        batch.found(await self.cache.engine.alookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
             kept = batch.made(await self.embeddings.aembed_documents(batch.missing))
-            await self.cache.astore_many(*kept, time.monotonic() - started)
+            await self.cache.engine.astore_many(*kept, time.monotonic() - started)
         return batch.vectors()
 
     def embed_query(self, text: str) -> Vector:
@@ -104,7 +103,7 @@ class CachedEmbeddings(Embeddings):
         request = self._request("query", text)
         if request is None:
             return self.embeddings.embed_query(text)
-        found = self.cache.answer(request, lambda: self.embeddings.embed_query(text), _packed)
+        found = self.cache.engine.answer(request, lambda: self.embeddings.embed_query(text), _packed)
         return _unpacked(found.entry.payload) if isinstance(found, Hit) else _rounded(found)
 
     async def aembed_query(self, text: str) -> Vector:
@@ -112,7 +111,7 @@ class CachedEmbeddings(Embeddings):
         request = self._request("query", text)
         if request is None:
             return await self.embeddings.aembed_query(text)
-        found = await self.cache.aanswer(request, lambda: self.embeddings.aembed_query(text), _packed)
+        found = await self.cache.engine.aanswer(request, lambda: self.embeddings.aembed_query(text), _packed)
         return _unpacked(found.entry.payload) if isinstance(found, Hit) else _rounded(found)
 
     def _request(self, kind: Kind, value: str) -> Request | None:
@@ -122,7 +121,7 @@ class CachedEmbeddings(Embeddings):
             "model": self._model,
             "text": text(value),
         }
-        return self.cache.request(NormalForm(body).digest, from_sources=False)
+        return self.cache.engine.request("embedding", lambda: NormalForm(body), from_sources=False)
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the embeddings have."""

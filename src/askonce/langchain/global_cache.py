@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from askonce.cache import Cache
+from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import ConfigError
@@ -21,7 +22,6 @@ from askonce.langchain.keys.model import parameters_of
 from askonce.langchain.keys.requests import Digests, form_of
 from askonce.langchain.models.answers import mark, pack, unpack
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
-from askonce.sharing import shared_cache
 from askonce.stats import Stats
 from askonce.stores import Store
 
@@ -50,7 +50,7 @@ class AskOnceCache(BaseCache):
 
     def __init__(self, store: str | Store | Cache | None = None, **options: Any) -> None:
         self.cache = shared_cache(store, options)
-        if self.cache.is_semantic:
+        if self.cache.engine.is_semantic:
             follow_prompts()
         self._digests = Digests()
 
@@ -61,28 +61,28 @@ class AskOnceCache(BaseCache):
         request = self._request(prompt, llm_string)
         if request is None:
             return None
-        return _found(self.cache.lookup(request, _group(prompt, llm_string), _caller(sys._getframe(1))))
+        return _found(self.cache.engine.lookup(request, _group(prompt, llm_string), _caller(sys._getframe(1))))
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Asynchronous `lookup`."""
         request = self._request(prompt, llm_string)
         if request is None:
             return None
-        return _found(await self.cache.alookup(request, _group(prompt, llm_string)))
+        return _found(await self.cache.engine.alookup(request, _group(prompt, llm_string)))
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Keep the answer to a prompt."""
         request = self._request(prompt, llm_string)
         if request is not None:
-            self.cache.update(request, lambda: _kept(llm_string, return_val))
-            mark(return_val, self.cache.mark_of_fresh(request))
+            self.cache.engine.update(request, lambda: _kept(llm_string, return_val))
+            mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Asynchronous `update`."""
         request = self._request(prompt, llm_string)
         if request is not None:
-            await self.cache.aupdate(request, lambda: _kept(llm_string, return_val))
-            mark(return_val, self.cache.mark_of_fresh(request))
+            await self.cache.engine.aupdate(request, lambda: _kept(llm_string, return_val))
+            mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     def clear(self, **kwargs: Any) -> None:
         """Delete all answers of the namespace in force.
@@ -97,10 +97,14 @@ class AskOnceCache(BaseCache):
         await self.cache.aclear()
 
     def _request(self, prompt: str, llm_string: str) -> Request | None:
-        if _is_completion(prompt):
+        engine = self.cache.engine
+        if engine.is_semantic and _is_completion(prompt):
             record_prompt_parts_of_completion()
-        return self.cache.request(
-            lambda: self._digests.of(prompt, llm_string), meaning=lambda: form_of(prompt, llm_string)
+        return engine.request(
+            "answer",
+            partial(form_of, prompt, llm_string),
+            digest=partial(self._digests.of, prompt, llm_string),
+            semantic=True,
         )
 
     # -- the application's side --------------------------------------------------------------------------------

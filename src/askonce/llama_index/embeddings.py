@@ -62,7 +62,7 @@ def _cached_class(base: type) -> type:
     def one(name: str, meant_as: str) -> Callable[..., Vector]:
         def method(self: Any, asked: str) -> Vector:
             request, compute = _request(self, meant_as, asked), functools.partial(_ask, self, name, asked)
-            return compute() if request is None else _vector(_cache(self).answer(request, compute, _pack))
+            return compute() if request is None else _vector(_cache(self).engine.answer(request, compute, _pack))
 
         return method
 
@@ -71,24 +71,24 @@ def _cached_class(base: type) -> type:
             request, compute = _request(self, meant_as, asked), functools.partial(_aask, self, name, asked)
             if request is None:
                 return await compute()  # type: ignore[no-any-return]
-            return _vector(await _cache(self).aanswer(request, compute, _pack))
+            return _vector(await _cache(self).engine.aanswer(request, compute, _pack))
 
         return method
 
     def many(self: Any, texts: list[str]) -> list[Vector]:
         batch = _Batch(self, texts)
-        batch.found(_cache(self).lookup_many(batch.requests))
+        batch.found(_cache(self).engine.lookup_many(batch.requests))
         if batch.missing:
             vectors = _ask(self, "_get_text_embeddings", batch.missing)
-            _cache(self).store_many(*batch.made(vectors))
+            _cache(self).engine.store_many(*batch.made(vectors))
         return batch.vectors()
 
     async def amany(self: Any, texts: list[str]) -> list[Vector]:
         batch = _Batch(self, texts)
-        batch.found(await _cache(self).alookup_many(batch.requests))
+        batch.found(await _cache(self).engine.alookup_many(batch.requests))
         if batch.missing:
             vectors = await _aask(self, "_aget_text_embeddings", batch.missing)
-            await _cache(self).astore_many(*batch.made(vectors))
+            await _cache(self).engine.astore_many(*batch.made(vectors))
         return batch.vectors()
 
     methods: dict[str, Any] = {
@@ -174,7 +174,8 @@ def _cache(model: Any) -> Cache:
 
 def _request(model: Any, meant_as: str, asked: str) -> Request | None:
     left_out: list[str] = []
-    return _cache(model).request(
+    return _cache(model).engine.request(
+        "embedding",
         lambda: request_form(
             "embedding", component_form(model, left_out), left_out, meant_as=meant_as, text=text(asked)
         ),

@@ -11,13 +11,12 @@ from llama_index.core import Settings
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 
-from askonce.cache import Cache
+from askonce.cache import Cache, shared_cache
 from askonce.errors import ConfigError
 from askonce.llama_index.embeddings import CachedEmbedding
 from askonce.llama_index.models.cached import cached
 from askonce.llama_index.models.twin import Link, Twin, original
 from askonce.llama_index.prefix.tracker import PrefixTracker
-from askonce.sharing import shared_cache
 from askonce.stats import Stats
 from askonce.stores import Store
 

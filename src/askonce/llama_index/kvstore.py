@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 from llama_index.core.storage.kvstore.types import DEFAULT_BATCH_SIZE, DEFAULT_COLLECTION, BaseKVStore
 
-from askonce.cache import Cache
+from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Entry, Hit
 from askonce.keys.normal_form import NormalForm
-from askonce.sharing import shared_cache
 from askonce.stores import Store
 
 
@@ -62,11 +61,11 @@ class AskOnceKVStore(BaseKVStore):
         Raises:
             TypeError: it is not plain JSON.
         """
-        self.cache.store_many(*self._pack([(key, val)], collection))
+        self.cache.engine.store_many(*self._pack([(key, val)], collection))
 
     async def aput(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
         """Asynchronous `put`."""
-        await self.cache.astore_many(*self._pack([(key, val)], collection))
+        await self.cache.engine.astore_many(*self._pack([(key, val)], collection))
 
     def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
         """The value under a key, as a new map, or ``None``."""
@@ -83,19 +82,19 @@ class AskOnceKVStore(BaseKVStore):
             StoreError: the store failed, so the value may still be there.
         """
         request = self._request(key, collection)
-        return request is not None and self.cache.forget(request)
+        return request is not None and self.cache.engine.delete(request)
 
     async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
         """Asynchronous `delete`."""
         request = self._request(key, collection)
-        return request is not None and await self.cache.aforget(request)
+        return request is not None and await self.cache.engine.adelete(request)
 
     # -- many --------------------------------------------------------------------------------------------------
 
     def get_many(self, keys: Sequence[str], collection: str = DEFAULT_COLLECTION) -> list[dict[str, Any] | None]:
         """The values under keys, in their order, in one round trip."""
         requests = [self._request(key, collection) for key in keys]
-        found = iter(self.cache.lookup_many([request for request in requests if request is not None]))
+        found = iter(self.cache.engine.lookup_many([request for request in requests if request is not None]))
         return [None if request is None else _value(next(found)) for request in requests]
 
     async def aget_many(
@@ -103,7 +102,7 @@ class AskOnceKVStore(BaseKVStore):
     ) -> list[dict[str, Any] | None]:
         """Asynchronous `get_many`."""
         requests = [self._request(key, collection) for key in keys]
-        found = iter(await self.cache.alookup_many([request for request in requests if request is not None]))
+        found = iter(await self.cache.engine.alookup_many([request for request in requests if request is not None]))
         return [None if request is None else _value(next(found)) for request in requests]
 
     def put_all(
@@ -114,7 +113,7 @@ class AskOnceKVStore(BaseKVStore):
     ) -> None:
         """Keep values, ``batch_size`` of them in one round trip."""
         for start in range(0, len(kv_pairs), batch_size):
-            self.cache.store_many(*self._pack(kv_pairs[start : start + batch_size], collection))
+            self.cache.engine.store_many(*self._pack(kv_pairs[start : start + batch_size], collection))
 
     async def aput_all(
         self,
@@ -124,7 +123,7 @@ class AskOnceKVStore(BaseKVStore):
     ) -> None:
         """Asynchronous `put_all`."""
         for start in range(0, len(kv_pairs), batch_size):
-            await self.cache.astore_many(*self._pack(kv_pairs[start : start + batch_size], collection))
+            await self.cache.engine.astore_many(*self._pack(kv_pairs[start : start + batch_size], collection))
 
     def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
         """All values of a collection by their keys. Reads the whole namespace.
@@ -144,8 +143,8 @@ class AskOnceKVStore(BaseKVStore):
 
     def _request(self, key: str, collection: str) -> Request | None:
         # As they are, not as text that is read: keys which differ in anything are different.
-        return self.cache.request(
-            lambda: NormalForm({"kind": "kv", "collection": collection, "key": key}), from_sources=False
+        return self.cache.engine.request(
+            "node", lambda: NormalForm({"kind": "kv", "collection": collection, "key": key}), from_sources=False
         )
 
     def _pack(

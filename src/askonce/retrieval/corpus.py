@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from askonce.cache import Cache
+from askonce.cache import Cache, shared_cache
 from askonce.errors import ConfigError
 from askonce.options import CacheOptions
 from askonce.provenance import additions
 from askonce.provenance.additions import ADDED
 from askonce.provenance.changes import changed
-from askonce.sharing import shared_cache
 from askonce.stores import Store
 
 

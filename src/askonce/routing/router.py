@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from askonce.cache import Cache
+from askonce.cache import Cache, shared_cache
 from askonce.entries.codec import Codec
 from askonce.errors import ConfigError
 from askonce.routing.features import numpy
@@ -24,7 +24,6 @@ from askonce.routing.state import cost_sums
 from askonce.routing.steps import RoutingRun
 from askonce.routing.strategies import Learned, Strategy, check_strategy
 from askonce.routing.types import Bill, ModelResponse, RoutingRequest, Step
-from askonce.sharing import shared_cache
 from askonce.stats import RoutingStats
 from askonce.storage.entries import USD_PER_SECOND
 from askonce.stores.base import Store
@@ -41,7 +40,7 @@ class Router:
         names: of the models, the cheapest first.
         strategy: how to choose.
         state: the name under which what is learned is kept, where the strategy gives none.
-        store: where it is shared, as `askonce.sharing.shared_cache` takes it; opened only if the strategy learns.
+        store: where it is shared, as `askonce.cache.shared_cache` takes it; opened only if the strategy learns.
         costs: dollars for a call of each model, where they are not to be read off the answers.
 
     Raises:
@@ -68,7 +67,7 @@ class Router:
             numpy()  # if it is missing, that is said here
             self._cache = shared_cache(store, {})  # which closes its store when nobody has it
             namespace = f"multiplexer/{strategy.name or state()}/{strategy.measure}"
-            self._shared = SharedRouting(self._cache._breaker, self._cache._codec, namespace)
+            self._shared = SharedRouting(self._cache.engine.breaker, self._cache.engine.codec, namespace)
             self._policy = RoutingPolicy(strategy, len(names), self._shared, self._costs)
         else:
             self._shared = SharedRouting(None, Codec(), "")

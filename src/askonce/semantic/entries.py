@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from askonce.entries.entry import Entry
+from askonce.entries.entry import Entry, Place
 from askonce.stores.circuit_breaker import CircuitBreaker
 
 _AT_ONCE = 100
 """How many entries are read in one round trip."""
 
 
-class AnswerStorage(Protocol):
-    """What the semantic cache needs of the storage of answers: `askonce.storage.entries.EntryStorage`."""
+class UsableEntries(Protocol):
+    """Says which entries can be used: `askonce.engine.lookup.Lookup`."""
 
-    def usable(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
-        """The entry in the bytes under a key, if it can be read and is fresh."""
+    def usable(self, place: Place, data: bytes) -> Entry | None:
+        """The entry in the bytes at a place, if it can be read and is fresh."""
 
-    def replace(self, namespace: str, key: bytes, entry: Entry) -> int:
-        """Store an entry in place of the one under its key; returns by how many bytes it is smaller."""
+
+class ReplaceableEntries(Protocol):
+    """Replaces entries: `askonce.storage.entries.EntryStorage`."""
+
+    def replace(self, place: Place, entry: Entry) -> int:
+        """Store an entry in place of the one at its place; returns by how many bytes it is smaller."""
 
 
 class QuestionEntries:
@@ -27,19 +31,22 @@ class QuestionEntries:
 
     Args:
         breaker: the store's.
-        storage: reads and replaces entries.
+        lookup: says which entries can be used.
+        storage: replaces entries.
         embedder: the identity of the embeddings.
 
     Raises, wherever the store is called:
         StoreDown: it failed.
     """
 
-    def __init__(self, breaker: CircuitBreaker, storage: AnswerStorage, embedder: str) -> None:
-        self._breaker, self._storage, self._embedder = breaker, storage, embedder
+    def __init__(
+        self, breaker: CircuitBreaker, lookup: UsableEntries, storage: ReplaceableEntries, embedder: str
+    ) -> None:
+        self._breaker, self._lookup, self._storage, self._embedder = breaker, lookup, storage, embedder
 
     def usable(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
         """The entry in the bytes under a key, if it can be used now."""
-        entry = self._storage.usable(namespace, key, data)
+        entry = self._lookup.usable(Place(namespace, key), data)
         if entry is None or entry.meaning is None or entry.meaning.embedder != self._embedder:
             return None
         return entry
@@ -61,4 +68,4 @@ class QuestionEntries:
 
     def replace(self, namespace: str, key: bytes, entry: Entry) -> int:
         """Store an entry in place of the one under its key; returns by how many bytes it is smaller."""
-        return self._storage.replace(namespace, key, entry)
+        return self._storage.replace(Place(namespace, key), entry)

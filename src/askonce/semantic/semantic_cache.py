@@ -26,7 +26,7 @@ from askonce.semantic.config import Semantic
 from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.embedding import Embedder
-from askonce.semantic.entries import AnswerStorage, QuestionEntries
+from askonce.semantic.entries import QuestionEntries, ReplaceableEntries, UsableEntries
 from askonce.semantic.index.index import Index
 from askonce.semantic.index.query_index import LocalQueryIndex, QueryIndex, ServerQueryIndex
 from askonce.semantic.index.server import ServerIndex
@@ -75,7 +75,8 @@ class SemanticCache:
         codec: seals what is shared with other processes.
         namespace: the cache's own.
         clock: seconds since the epoch.
-        storage: reads and replaces the entries of answers.
+        lookup: says which entries can be used.
+        storage: replaces entries.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -89,13 +90,14 @@ class SemanticCache:
         codec: Codec,
         namespace: str,
         clock: Clock,
-        storage: AnswerStorage,
+        lookup: UsableEntries,
+        storage: ReplaceableEntries,
     ) -> None:
         self._settings, self._breaker, self._clock = settings, breaker, clock
         self._embedder = Embedder(settings.embeddings, settings.model)
         self._log = f"{namespace}:semantic:{self._embedder.identity}"
         self._codec, self._file = codec, _index_file(breaker.store.url, self._log)
-        self._entries = QuestionEntries(breaker, storage, self._embedder.identity)
+        self._entries = QuestionEntries(breaker, lookup, storage, self._embedder.identity)
         self._judge = settings.judge or EmbeddingJudge(self._embedder)
         self._told: set[str] = set()
         self._server: ServerIndex | None = None

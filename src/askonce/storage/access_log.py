@@ -1,4 +1,4 @@
-"""A log of what was asked for: no text, only digests, sizes, costs and times. ``askonce simulate`` replays it.
+"""A log of requests: no text, only digests, sizes, costs and times. ``askonce simulate`` replays it.
 
 A record has 48 bytes, little-endian: format (1 byte), hit (1), 2 unused, size of the stored value in bytes (4),
 seconds since the epoch (8, a double), cost in dollars as eviction weighs it (8, a double), a digest of the
@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import struct
-from collections import deque
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Entry
+from askonce.entries.entry import Entry, Place
 
 logger = logging.getLogger("askonce")
 
@@ -32,10 +32,28 @@ def namespace_digest(namespace: str) -> bytes:
     return blake2b(namespace.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
+class Access(NamedTuple):
+    """A request that was answered.
+
+    Attributes:
+        at: seconds since the epoch.
+        place: where the answer is stored.
+        entry: the answer.
+        cost_usd: what making it costs.
+        size_bytes: the size of its stored value if it was made now; ``None`` for a hit.
+    """
+
+    at: float
+    place: Place
+    entry: Entry
+    cost_usd: float
+    size_bytes: int | None = None
+
+
 class AccessLog:
     """Collects accesses in memory, and appends them to a file that only its owner can read.
 
-    Several processes may append to one file. One that cannot be written is told of once; the cache goes on.
+    Several processes may append to one file. A file that cannot be written is logged once; the cache goes on.
 
     Args:
         path: the file; its folder is created.
@@ -46,38 +64,23 @@ class AccessLog:
         self._path = Path(path)
         self._codec = codec
         self._told = False
-        self._start_afresh()
-
-    def _start_afresh(self) -> None:
-        self._pid = os.getpid()
-        self._waiting: deque[tuple[float, bool, str, bytes, Entry | int, float]] = deque()
+        self._waiting: list[Access] = []
         self._sizes: dict[bytes, int] = {}
 
-    def add(self, now: float, namespace: str, key: bytes, what: Entry | int, cost: float) -> None:
-        """Note an access.
-
-        Args:
-            now: seconds since the epoch.
-            namespace: where the answer is kept.
-            key: its name there.
-            what: the answer that was found; or the size in bytes of one that was made and is to be stored.
-            cost: what making it costs, in dollars.
-        """
-        if self._pid != os.getpid():  # what waited is the parent's to write
-            self._start_afresh()
-        self._waiting.append((now, not isinstance(what, int), namespace, key, what, cost))
+    def add(self, access: Access) -> None:
+        """Collect an access."""
+        self._waiting.append(access)
 
     def flush(self) -> None:
         """Append what was collected to the file."""
+        waiting, self._waiting = self._waiting, []
         records = []
-        while self._waiting:
-            try:
-                now, hit, namespace, key, what, cost = self._waiting.popleft()
-            except IndexError:  # another thread flushes too
-                break
-            size_bytes = self._size(namespace, key, what)
-            digest = namespace_digest(namespace)
-            records.append(RECORD.pack(FORMAT, hit, min(size_bytes, 0xFFFFFFFF), now, cost, digest, key[:16]))
+        for one in waiting:
+            size_bytes = self._size(one)
+            digest = namespace_digest(one.place.namespace)
+            hit = one.size_bytes is None
+            size_bytes = min(size_bytes, 0xFFFFFFFF)
+            records.append(RECORD.pack(FORMAT, hit, size_bytes, one.at, one.cost_usd, digest, one.place.key[:16]))
         if records:
             try:
                 self._append(b"".join(records))
@@ -87,13 +90,14 @@ class AccessLog:
                     logger.warning("askonce: the access log %s cannot be written: %s", self._path, error)
                 self._told = True
 
-    def _size(self, namespace: str, key: bytes, what: Entry | int) -> int:
-        if isinstance(what, int):
-            size_bytes = what
+    def _size(self, access: Access) -> int:
+        key = access.place.key
+        if access.size_bytes is not None:
+            size_bytes = access.size_bytes
         elif (known := self._sizes.get(key)) is not None:
             return known
         else:
-            size_bytes = len(self._codec.encode(what, bound_to=key + namespace.encode()))
+            size_bytes = len(self._codec.encode(access.entry, bound_to=access.place.bound_to))
         if len(self._sizes) >= _REMEMBERED_SIZES:
             self._sizes.clear()
         self._sizes[key] = size_bytes

@@ -1,8 +1,8 @@
-"""The near tier: entries found a moment ago, held in this process so that the store need not be asked again."""
+"""Entries found a moment ago, held in this process so that the store need not be asked again."""
 
 from __future__ import annotations
 
-from askonce.entries.entry import Entry
+from askonce.entries.entry import Entry, Place
 
 
 class LocalCache:
@@ -14,19 +14,19 @@ class LocalCache:
     """
 
     def __init__(self, seconds: float, entries: int) -> None:
-        import cachebox  # here: only those who ask for a near tier pay for its import
+        import cachebox  # here: only those who use it pay for its import
 
         self._seconds = seconds
-        self._held: cachebox.LRUCache[tuple[str, bytes], tuple[Entry, float]] = cachebox.LRUCache(entries)
+        self._held: cachebox.LRUCache[Place, tuple[Entry, float]] = cachebox.LRUCache(entries)
 
-    def get(self, namespace: str, key: bytes, now: float) -> Entry | None:
+    def get(self, place: Place, now: float) -> Entry | None:
         """The entry, if it is still held."""
-        held = self._held.get((namespace, key))
+        held = self._held.get(place)
         return held[0] if held is not None and now < held[1] else None
 
-    def put(self, namespace: str, key: bytes, entry: Entry, now: float) -> None:
+    def put(self, place: Place, entry: Entry, now: float) -> None:
         """Hold an entry that was read or written just now."""
-        self._held[namespace, key] = (entry, now + self._seconds)
+        self._held[place] = (entry, now + self._seconds)
 
     def clear(self) -> None:
         """Drop all."""

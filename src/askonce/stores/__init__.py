@@ -44,6 +44,15 @@ def default_url() -> str:
     return f"sqlite:///{cache_directory() / 'cache.db'}"
 
 
+def open_default_store(timeout_seconds: float) -> Store:
+    """Open the store that is used when none is named.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    return open_store(default_url(), timeout_seconds=timeout_seconds)
+
+
 def redact(url: str) -> str:
     """A URL without its user name, password and query (where some drivers take credentials)."""
     scheme, separator, rest = url.partition("://")

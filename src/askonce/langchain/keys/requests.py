@@ -61,33 +61,34 @@ class Digests:
     def __init__(self, characters: int = 4_000_000) -> None:
         self._room = characters
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], tuple[bytes, str | None]] = OrderedDict()
         self._models: dict[str, tuple[str, int]] = {}  # each llm_string: the object kept, and for how many prompts
 
-    def of(self, prompt: str, llm_string: str) -> bytes:
-        """The digest of the form of a request.
+    def of(self, prompt: str, llm_string: str) -> tuple[bytes, str | None]:
+        """The digest of the form of a request, and the model's name if it is told.
 
         Raises:
             Uncacheable: it holds something whose meaning cannot be told.
         """
-        digest = self._known.get((prompt, llm_string))
-        if digest is None:
+        known = self._known.get((prompt, llm_string))
+        if known is None:
             parameters = parameters_of(llm_string)
             conversation = conversation_of(prompt)
             if conversation is None:
                 digest = form_of_prompt(prompt, parameters).digest()
             else:
                 digest = _form(CHAT, parameters, messages=conversation.messages).digest()
+            known = digest, parameters.name
             if parameters.lasting:
-                self._remember(prompt, llm_string, digest)
-        return digest
+                self._remember(prompt, llm_string, known)
+        return known
 
-    def _remember(self, prompt: str, llm_string: str, digest: bytes) -> None:
+    def _remember(self, prompt: str, llm_string: str, known: tuple[bytes, str | None]) -> None:
         with self._lock:
             model, prompts = self._models.get(llm_string, (llm_string, 0))
             if (prompt, model) in self._known:
                 return
-            self._known[prompt, model] = digest
+            self._known[prompt, model] = known
             self._models[model] = model, prompts + 1
             self._room -= len(prompt) + _ENTRY_CHARACTERS + (0 if prompts else len(model))
             while self._room < 0:

@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 
-from askonce.cache import Cache
+from askonce.cache import Cache, shared_cache
 from askonce.errors import ConfigError
 from askonce.langchain.models import chat, completions
 from askonce.langchain.models.calls import LimitMisses
 from askonce.langchain.models.prompts import follow_prompts
-from askonce.sharing import shared_cache
 from askonce.stores import Store
 
 Model = TypeVar("Model", bound=BaseChatModel | BaseLLM)
@@ -52,7 +51,7 @@ def cached(model: Model, store: str | Store | Cache | None = None, **options: An
     if base is not own and store is None and not options:
         return model
     cache = shared_cache(store, options)
-    if cache.is_semantic:
+    if cache.engine.is_semantic:
         follow_prompts()
     name = None if isinstance(store, (Cache, Store)) else (store, options)
     cls = _class(base, cache, name)

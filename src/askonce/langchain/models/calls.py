@@ -41,6 +41,12 @@ def parameters_of_model(model: Any, stop: list[str] | None, kwargs: dict[str, An
     return parameters_from(constructor, {**known, **kwargs, "stop": stop})
 
 
+def model_name(model: Any) -> str | None:
+    """The name under which a model's provider sells it, if it has the usual field."""
+    name = getattr(model, "model_name", None) or getattr(model, "model", None)
+    return name if isinstance(name, str) else None
+
+
 class LimitMisses(BaseRateLimiter):
     """Lets every call through when LangChain asks, which is before the look-up; misses ask the limiter itself."""
 

@@ -23,6 +23,7 @@ from askonce.langchain.models.calls import (
     is_asking,
     is_told,
     limit,
+    model_name,
     parameters_of_model,
     streams_several,
     within,
@@ -49,7 +50,7 @@ def _request(
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.request(form, meaning=form)
+    return cache.engine.request("answer", form, model=model_name(model), semantic=True)
 
 
 def _pack_result(result: ChatResult, model: Any) -> Answer | None:
@@ -57,8 +58,7 @@ def _pack_result(result: ChatResult, model: Any) -> Answer | None:
 
 
 def _pack(generations: list[ChatGeneration], model: Any, llm_output: Any = None) -> Answer | None:
-    name = getattr(model, "model_name", None) or getattr(model, "model", None)
-    return pack(generations, name if isinstance(name, str) else None, llm_output)
+    return pack(generations, model_name(model), llm_output)
 
 
 # -- whole answers ---------------------------------------------------------------------------------------------
@@ -81,8 +81,8 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         request = _request(cache, self, messages, stop, kwargs)
         if request is None:
             return ask()
-        found = cache.answer(request, ask, lambda result: _pack_result(result, self))
-        return _result(found, cache.mark_of_fresh(request))
+        found = cache.engine.answer(request, ask, lambda result: _pack_result(result, self))
+        return _result(found, cache.engine.mark_of_fresh(request))
 
     async def _agenerate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -98,8 +98,8 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         request = _request(cache, self, messages, stop, kwargs)
         if request is None:
             return await ask()
-        found = await cache.aanswer(request, ask, lambda result: _pack_result(result, self))
-        return _result(found, cache.mark_of_fresh(request))
+        found = await cache.engine.aanswer(request, ask, lambda result: _pack_result(result, self))
+        return _result(found, cache.engine.mark_of_fresh(request))
 
     return {"_generate": _generate, "_agenerate": _agenerate}
 
@@ -158,7 +158,7 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         if request is None:
             yield from ask()
         else:
-            yield from cache.stream(request, ask, lambda: _pack_stream(recording, self), again)
+            yield from cache.engine.stream(request, ask, lambda: _pack_stream(recording, self), again)
 
     async def _astream(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -188,7 +188,7 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         if request is None:
             chunks = ask()
         else:
-            chunks = cache.astream(request, ask, lambda: _pack_stream(recording, self), again)
+            chunks = cache.engine.astream(request, ask, lambda: _pack_stream(recording, self), again)
         async with aclosing(cast("AsyncGenerator[ChatGenerationChunk, None]", chunks)):
             async for chunk in chunks:
                 if replaying and run_manager is not None:

@@ -22,6 +22,7 @@ from askonce.langchain.models.calls import (
     awithin,
     is_asking,
     is_told,
+    model_name,
     parameters_of_model,
     streams_several,
     within,
@@ -47,17 +48,12 @@ def _request(
     def form() -> NormalForm:
         return form_of_prompt(prompt, parameters_of_model(model, stop, kwargs))
 
-    return cache.request(form, meaning=form)
+    return cache.engine.request("answer", form, model=model_name(model), semantic=True)
 
 
 def _pack(result: LLMResult, model: Any, position: int = 0) -> Answer | None:
     alone = len(result.generations) == 1
-    return pack(result.generations[position], _name(model), result.llm_output if alone else None)
-
-
-def _name(model: Any) -> str | None:
-    name = getattr(model, "model_name", None) or getattr(model, "model", None)
-    return name if isinstance(name, str) else None
+    return pack(result.generations[position], model_name(model), result.llm_output if alone else None)
 
 
 # -- whole answers ---------------------------------------------------------------------------------------------
@@ -78,14 +74,14 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
             return ask(prompts)
         requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
         if len(prompts) == 1 and requests[0] is not None:
-            found = cache.answer(requests[0], lambda: ask(prompts), lambda result: _pack(result, self))
+            found = cache.engine.answer(requests[0], lambda: ask(prompts), lambda result: _pack(result, self))
             return LLMResult(generations=[unpack(found)]) if isinstance(found, Hit) else found
         batch = _Batch(self, prompts, requests)
-        batch.found(cache.lookup_many(batch.named))
+        batch.found(cache.engine.lookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
             result = ask([prompts[position] for position in batch.missing])
-            cache.store_many(*batch.made(result), time.monotonic() - started)
+            cache.engine.store_many(*batch.made(result), time.monotonic() - started)
         return batch.result
 
     async def _agenerate(
@@ -101,14 +97,16 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         record_prompt_parts_of_completion()
         requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
         if len(prompts) == 1 and requests[0] is not None:
-            found = await cache.aanswer(requests[0], lambda: ask(prompts), lambda result: _pack(result, self))
+            found = await cache.engine.aanswer(
+                requests[0], lambda: ask(prompts), lambda result: _pack(result, self)
+            )
             return LLMResult(generations=[unpack(found)]) if isinstance(found, Hit) else found
         batch = _Batch(self, prompts, requests)
-        batch.found(await cache.alookup_many(batch.named))
+        batch.found(await cache.engine.alookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
             result = await ask([prompts[position] for position in batch.missing])
-            await cache.astore_many(*batch.made(result), time.monotonic() - started)
+            await cache.engine.astore_many(*batch.made(result), time.monotonic() - started)
         return batch.result
 
     return {"_generate": _generate, "_agenerate": _agenerate}
@@ -170,7 +168,7 @@ def _pack_stream(chunks: list[GenerationChunk], model: Any) -> Answer | None:
     merged = chunks[0]
     for chunk in chunks[1:]:
         merged += chunk
-    return pack([Generation(text=merged.text, generation_info=merged.generation_info)], _name(model))
+    return pack([Generation(text=merged.text, generation_info=merged.generation_info)], model_name(model))
 
 
 def _stream_of(base: Any, cache: Cache) -> Any:
@@ -196,7 +194,7 @@ def _stream_of(base: Any, cache: Cache) -> Any:
         if request is None:
             yield from ask()
         else:
-            yield from cache.stream(request, ask, lambda: _pack_stream(chunks, self), again)
+            yield from cache.engine.stream(request, ask, lambda: _pack_stream(chunks, self), again)
 
     return _stream
 
@@ -224,7 +222,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
         if request is None:
             stream = ask()
         else:
-            stream = cache.astream(request, ask, lambda: _pack_stream(chunks, self), again)
+            stream = cache.engine.astream(request, ask, lambda: _pack_stream(chunks, self), again)
         async with aclosing(cast("AsyncGenerator[GenerationChunk, None]", stream)):
             async for chunk in stream:
                 if replaying and run_manager is not None:

@@ -21,7 +21,15 @@ from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.requests import form_of_messages
 from askonce.langchain.models.answers import pack, unpack
-from askonce.langchain.models.calls import alimit, awithin, is_asking, limit, parameters_of_model, within
+from askonce.langchain.models.calls import (
+    alimit,
+    awithin,
+    is_asking,
+    limit,
+    model_name,
+    parameters_of_model,
+    within,
+)
 
 Messages = list[BaseMessage]
 Stop = list[str] | None
@@ -37,7 +45,7 @@ def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: d
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.request(form, meaning=form)
+    return cache.engine.request("answer", form, model=model_name(model), semantic=True)
 
 
 def _is_last(event: Any) -> bool:
@@ -70,7 +78,7 @@ def _stream_of(base: Any, cache: Cache) -> Any:
             yield from ask()
             return
         last = []
-        for event in cache.stream(request, ask, lambda: _packed(whole), _replayed):
+        for event in cache.engine.stream(request, ask, lambda: _packed(whole), _replayed):
             if _is_last(event):
                 last.append(event)
             else:
@@ -102,7 +110,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
         elif (request := _request(cache, self, messages, stop, kwargs)) is None:
             events = ask()
         else:
-            events = cache.astream(request, ask, lambda: _packed(whole), _replayed)
+            events = cache.engine.astream(request, ask, lambda: _packed(whole), _replayed)
         last = []
         async with aclosing(cast("AsyncGenerator[Any, None]", events)):
             async for event in events:

@@ -138,7 +138,7 @@ class CachedRetriever(BaseRetriever):
         retrieval = _Retrieval(self, kwargs)
 
         def look() -> list[Document]:
-            retrieval.position = self.cache.position(self.corpus.log)
+            retrieval.position = self.cache.engine.position(self.corpus.log)
             found = self.retriever.invoke(query, config={"callbacks": run_manager.get_child()}, **kwargs)
             retrieval.near = Nearness(self.corpus, self.retriever, kwargs).of(query, found)
             return found
@@ -146,7 +146,7 @@ class CachedRetriever(BaseRetriever):
         request = retrieval.request(query)
         if request is None:
             return retrieval.noted(look())
-        answer = self.cache.answer(request, look, retrieval.pack)
+        answer = self.cache.engine.answer(request, look, retrieval.pack)
         found = retrieval.unpack(answer) if isinstance(answer, Hit) else answer
         return retrieval.noted(look() if found is None else found)
 
@@ -156,7 +156,7 @@ class CachedRetriever(BaseRetriever):
         retrieval = _Retrieval(self, kwargs)
 
         async def look() -> list[Document]:
-            retrieval.position = await self.cache.aposition(self.corpus.log)
+            retrieval.position = await self.cache.engine.aposition(self.corpus.log)
             found = await self.retriever.ainvoke(query, config={"callbacks": run_manager.get_child()}, **kwargs)
             retrieval.near = await Nearness(self.corpus, self.retriever, kwargs).aof(query, found)
             return found
@@ -164,7 +164,7 @@ class CachedRetriever(BaseRetriever):
         request = retrieval.request(query)
         if request is None:
             return retrieval.noted(await look())
-        answer = await self.cache.aanswer(request, look, retrieval.pack)
+        answer = await self.cache.engine.aanswer(request, look, retrieval.pack)
         found = retrieval.unpack(answer) if isinstance(answer, Hit) else answer
         return retrieval.noted(await look() if found is None else found)
 
@@ -195,7 +195,7 @@ class _Retrieval:
         self._scope: bytes | None = None
 
     def request(self, query: str) -> Request | None:
-        return self._owner.cache.request(lambda: self._form(query), from_sources=False)
+        return self._owner.cache.engine.request("retrieval", lambda: self._form(query), from_sources=False)
 
     def _form(self, query: str) -> NormalForm:
         owner = self._owner
@@ -248,7 +248,7 @@ class _Retrieval:
         position = _UNKNOWN_POSITION if self.position is None else self.position
         source = Source(self._owner.corpus.log, position, kept.ids_of(found))
         texts = tuple(one.page_content for one in found)
-        self._owner.cache.record_retrieval(
+        self._owner.cache.engine.record_retrieval(
             source, None if self._scope is None else RetrievedDocuments(texts, self._scope)
         )
         return found

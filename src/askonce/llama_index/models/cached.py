@@ -61,7 +61,7 @@ def cached(llm: L, store: str | Store | Cache | None = None, **options: Any) -> 
     if isinstance(llm, Twin) and store is None and not options:
         return llm
     link = link_to(store, options, cached)
-    if link.cache.is_semantic:
+    if link.cache.engine.is_semantic:
         follow_prompts()
     if isinstance(llm, Twin) and llm._askonce.cache is link.cache:
         return llm
@@ -115,7 +115,7 @@ class _Call:
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
-        return self.cache.request(self._form, meaning=self._form)
+        return self.cache.engine.request("answer", self._form, model=self._model(), semantic=True)
 
     def _asked(self) -> tuple[Any, bool, dict[str, Any]]:
         """The messages or the prompt, whether it is formatted, and the options."""
@@ -139,7 +139,7 @@ class _Call:
 
     def marked(self, response: Any, request: Request) -> Any:
         """A fresh answer that shows under which key it is kept, if the cache wants that."""
-        mark = self.cache.mark_of_fresh(request)
+        mark = self.cache.engine.mark_of_fresh(request)
         if mark is not None:
             response.additional_kwargs["askonce"] = mark
         return response
@@ -194,7 +194,7 @@ def _endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         request = call.request()
         if request is None:
             return call.ask()
-        result = call.cache.answer(request, call.ask, call.pack)
+        result = call.cache.engine.answer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
             return call.marked(result, request)
         try:
@@ -211,7 +211,7 @@ def _async_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         request = call.request()
         if request is None:
             return await call.ask()
-        result = await call.cache.aanswer(request, call.ask, call.pack)
+        result = await call.cache.engine.aanswer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
             return call.marked(result, request)
         try:
@@ -229,7 +229,7 @@ def _stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         if request is None:
             return call.ask()
         chunks: list[Any] = []
-        stream = call.cache.stream(
+        stream = call.cache.engine.stream(
             request,
             lambda: _produce(call, chunks),
             lambda: call.pack_stream(chunks),
@@ -251,7 +251,7 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         if request is None:
             return await call.ask()
         chunks: list[Any] = []
-        stream = call.cache.astream(
+        stream = call.cache.engine.astream(
             request,
             lambda: _aproduce(call, chunks),
             lambda: call.pack_stream(chunks),

@@ -16,8 +16,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import BaseComponent
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
-from askonce.cache import Cache
-from askonce.sharing import shared_cache
+from askonce.cache import Cache, shared_cache
 from askonce.stores import Store
 
 logger = logging.getLogger("askonce")

@@ -13,7 +13,7 @@ from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from llama_index.core.vector_stores import SimpleVectorStore
 
-from askonce.cache import Cache
+from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Near, Source
 from askonce.errors import ConfigError
@@ -27,7 +27,6 @@ from askonce.llama_index.retrieval.runs import follow_runs
 from askonce.provenance import additions
 from askonce.provenance.retrieval_context import RetrievedDocuments
 from askonce.retrieval.corpus import Corpus
-from askonce.sharing import shared_cache
 from askonce.stores import Store
 
 logger = logging.getLogger("askonce")
@@ -107,7 +106,7 @@ class CachedRetriever(BaseRetriever):
         request = look.request()
         if request is None:
             return look.fresh(look.search())
-        found = self.cache.answer(request, look.search, look.pack)
+        found = self.cache.engine.answer(request, look.search, look.pack)
         if isinstance(found, Hit):
             kept = look.kept(found)
             return look.fresh(look.search()) if kept is None else kept
@@ -118,7 +117,7 @@ class CachedRetriever(BaseRetriever):
         request = look.request()
         if request is None:
             return look.fresh(await look.asearch())
-        found = await self.cache.aanswer(request, look.asearch, look.pack)
+        found = await self.cache.engine.aanswer(request, look.asearch, look.pack)
         if isinstance(found, Hit):
             kept = look.kept(found)
             return look.fresh(await look.asearch()) if kept is None else kept
@@ -173,7 +172,7 @@ class _Look:
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
-        return self.asker.cache.request(self._form, from_sources=False)
+        return self.asker.cache.engine.request("retrieval", self._form, from_sources=False)
 
     def _form(self) -> NormalForm:
         which = self.asker._identity.of(self.asker.retriever)
@@ -182,7 +181,7 @@ class _Look:
 
     def search(self) -> list[NodeWithScore]:
         """Ask the retriever inside."""
-        self.position = self.asker.cache.position(self.asker.corpus.log)
+        self.position = self.asker.cache.engine.position(self.asker.corpus.log)
         query, model = self._query()
         if model is not None:
             query.embedding = model.get_agg_embedding_from_queries(query.embedding_strs)
@@ -192,7 +191,7 @@ class _Look:
 
     async def asearch(self) -> list[NodeWithScore]:
         """Asynchronous `search`."""
-        self.position = await self.asker.cache.aposition(self.asker.corpus.log)
+        self.position = await self.asker.cache.engine.aposition(self.asker.corpus.log)
         query, model = self._query()
         if model is not None:
             query.embedding = await model.aget_agg_embedding_from_queries(query.embedding_strs)
@@ -260,7 +259,7 @@ class _Look:
         found = None
         if self.scope is not None:
             found = RetrievedDocuments(tuple(one.node.get_content(MetadataMode.LLM) for one in nodes), self.scope)
-        self.asker.corpus.cache.record_retrieval(source, found)
+        self.asker.corpus.cache.engine.record_retrieval(source, found)
 
 
 def _places(

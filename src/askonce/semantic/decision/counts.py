@@ -23,7 +23,7 @@ UNIT = 2**32
 RATES = (0.8, 0.5, 0.32, 0.2, 0.125, 0.08, 0.05, 0.03, 0.018, 0.01)
 
 
-class Counts(msgspec.Struct, array_like=True):
+class DecisionCounts(msgspec.Struct, array_like=True):
     """Sums over requests; those in `UNIT` s are marked so.
 
     Attributes:
@@ -67,7 +67,7 @@ class Counts(msgspec.Struct, array_like=True):
         if any(len(getattr(self, name)) != len(RATES) for name in _VECTORS):
             raise ValueError(f"evidence is {len(RATES)} numbers")
 
-    def add(self, other: Counts) -> None:
+    def add(self, other: DecisionCounts) -> None:
         """Add other sums."""
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -79,7 +79,7 @@ class Counts(msgspec.Struct, array_like=True):
 
 
 _VECTORS = ("above", "open_above", "below")
-_SUMS = [name for name in Counts.__struct_fields__ if name not in (*_VECTORS, "ended")]
+_SUMS = [name for name in DecisionCounts.__struct_fields__ if name not in (*_VECTORS, "ended")]
 
 
 def units(number: float) -> int:
@@ -104,14 +104,14 @@ def evidence(probability: float) -> tuple[tuple[int, ...], tuple[int, ...], int]
     )
 
 
-def _above(counts: Counts, *, judged: bool = False) -> list[float]:
+def _above(counts: DecisionCounts, *, judged: bool = False) -> list[float]:
     return [
         math.inf if counts.ended >> index & 1 else (above if judged else above + open_) / UNIT
         for index, (above, open_) in enumerate(zip(counts.above, counts.open_above, strict=True))
     ]
 
 
-def at_most(counts: Counts, confidence: float, *, judged: bool = False) -> float:
+def at_most(counts: DecisionCounts, confidence: float, *, judged: bool = False) -> float:
     """With ``confidence``, at no time more wrong answers had been served.
 
     Args:
@@ -122,14 +122,14 @@ def at_most(counts: Counts, confidence: float, *, judged: bool = False) -> float
     return min(anytime_bound.at_most(_above(counts, judged=judged), RATES, confidence), float(counts.served))
 
 
-def at_least(counts: Counts, confidence: float) -> float:
+def at_least(counts: DecisionCounts, confidence: float) -> float:
     """With ``confidence``, at no time fewer wrong answers had been served."""
     # The evidence below is that at the negative rates: there the mean of exp(-rate W - G) is a martingale.
     least = anytime_bound.at_least([one / UNIT for one in counts.below], RATES, confidence)
     return max(min(least, float(counts.served)), float(min(counts.told, counts.served)))
 
 
-def affordable(counts: Counts, probability: float, line: float, confidence: float) -> bool:
+def affordable(counts: DecisionCounts, probability: float, line: float, confidence: float) -> bool:
     """Whether `at_most` stays at or below ``line`` if one more would-be hit is audited and found wrong.
 
     Serving it does not change the bound.

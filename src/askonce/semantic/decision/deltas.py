@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
-from askonce.semantic.decision.counts import Counts
+from askonce.semantic.decision.counts import DecisionCounts
 from askonce.semantic.decision.features import SIZE
 from askonce.semantic.decision.model import Label
 
@@ -19,7 +19,7 @@ class RuleDelta(msgspec.Struct, frozen=True, array_like=True):
         ValueError: a label is not valid.
     """
 
-    counts: Counts
+    counts: DecisionCounts
     labels: list[Label]
 
     def __post_init__(self) -> None:
@@ -33,7 +33,7 @@ class RuleSnapshot(msgspec.Struct, frozen=True, array_like=True):
         ValueError: something is not valid.
     """
 
-    counts: Counts
+    counts: DecisionCounts
     labels: list[Label]
     count: int
     next_fit: int

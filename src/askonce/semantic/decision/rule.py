@@ -27,7 +27,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from askonce.errors import ConfigError
-from askonce.semantic.decision.counts import UNIT, Counts, affordable, at_least, at_most, charge, evidence, units
+from askonce.semantic.decision.counts import (
+    UNIT,
+    DecisionCounts,
+    affordable,
+    at_least,
+    at_most,
+    charge,
+    evidence,
+    units,
+)
 from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.deltas import RuleDelta, RuleSnapshot
 from askonce.semantic.decision.features import Candidate, candidate
@@ -152,7 +161,7 @@ class DecisionRule:
         return probability
 
     def _account(self, decision: Decision) -> None:
-        change = Counts(requests=1)
+        change = DecisionCounts(requests=1)
         if decision.features is not None and decision.reason != "guard":
             self._recent.append(decision.p_wrong)
         if decision.action == "serve":
@@ -216,7 +225,7 @@ class DecisionRule:
                 weight = 1.0
             else:
                 weight = _NEAR if decision.p_wrong < 2 * self._threshold else 0.0
-            change = Counts(
+            change = DecisionCounts(
                 audited_doubt=units(decision.p_wrong * weight), audited_wrong=units(0 if right else weight)
             )
             if decision.action == "audit":
@@ -239,13 +248,13 @@ class DecisionRule:
             if decision.told:
                 return
             decision.told = True
-            change = Counts()
+            change = DecisionCounts()
             if not right:
                 change.told = 1
                 change.audited_doubt, change.audited_wrong = units(decision.p_wrong), UNIT
             self._learn(decision, right, TOLD_WEIGHT, change)
 
-    def _learn(self, decision: Decision, right: bool, weight: int, change: Counts) -> None:
+    def _learn(self, decision: Decision, right: bool, weight: int, change: DecisionCounts) -> None:
         assert decision.known is not None
         assert decision.features is not None
         change.labels = 1
@@ -286,7 +295,7 @@ class DecisionRule:
     def stats(self) -> SemanticStats:
         """What was counted, and the bounds that follow."""
         with self._lock:
-            total = Counts()
+            total = DecisionCounts()
             total.add(self._state.total)
         requests = max(1, total.requests)
         either = (1 + self.confidence) / 2

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from askonce.semantic.decision.counts import Counts
+from askonce.semantic.decision.counts import DecisionCounts
 from askonce.semantic.decision.deltas import RuleDelta, RuleSnapshot
 from askonce.semantic.decision.features import SIZE, Vector
 from askonce.semantic.decision.model import Label, Model, label
@@ -24,17 +24,17 @@ class RuleState:
     """
 
     def __init__(self) -> None:
-        self.total = Counts()
+        self.total = DecisionCounts()
         self.model = Model()
         self._records: dict[bytes, tuple[int, int]] = {}
-        self._new = Counts()
+        self._new = DecisionCounts()
         self._new_labels: list[Label] = []
 
     def record(self, answer: bytes) -> tuple[int, int]:
         """How often that answer was judged right and wrong."""
         return self._records.get(answer[:16], (0, 0))
 
-    def count(self, change: Counts) -> None:
+    def count(self, change: DecisionCounts) -> None:
         """Add to the sums."""
         self.total.add(change)
         self._new.add(change)
@@ -62,10 +62,10 @@ class RuleState:
 
     def take(self) -> RuleDelta | None:
         """What is new in this process since the last call, or ``None``."""
-        if self._new == Counts() and not self._new_labels:
+        if self._new == DecisionCounts() and not self._new_labels:
             return None
         delta = RuleDelta(self._new, self._new_labels)
-        self._new, self._new_labels = Counts(), []
+        self._new, self._new_labels = DecisionCounts(), []
         return delta
 
     def merge(self, delta: RuleDelta) -> None:
@@ -75,7 +75,7 @@ class RuleState:
 
     def snapshot(self, recent: list[float], threshold: float, correction: float) -> RuleSnapshot:
         """All of it, with what `DecisionRule` adds."""
-        total, model = Counts(), self.model
+        total, model = DecisionCounts(), self.model
         total.add(self.total)
         return RuleSnapshot(
             counts=total,
@@ -94,7 +94,7 @@ class RuleState:
 
     def restore(self, snapshot: RuleSnapshot) -> None:
         """Begin from a snapshot, and add what `take` has not given out."""
-        self.total = Counts()
+        self.total = DecisionCounts()
         self.total.add(snapshot.counts)
         self.total.add(self._new)
         self._records = dict(snapshot.records)

@@ -1,0 +1,136 @@
+"""From a request to the entry that answers it: in this process, in the store, or through an alias."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from askonce.concurrency.drivers import SyncDriver
+from askonce.engine.request import Request
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Entry, Hit, Miss, Place, digest_of
+from askonce.errors import CodecError
+from askonce.options import CacheOptions
+from askonce.provenance.corpora import Corpora
+from askonce.storage.freshness import Freshness
+from askonce.storage.local_cache import LocalCache
+from askonce.stores.base import Clock
+from askonce.stores.circuit_breaker import StoreDown
+
+logger = logging.getLogger("askonce")
+
+
+class Lookup:
+    """Finds entries, and says whether they may be used.
+
+    Args:
+        codec: decodes entries.
+        freshness: how long they live.
+        corpora: which documents have changed.
+        local: entries held in this process; ``None`` for none.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, codec: Codec, freshness: Freshness, corpora: Corpora, local: LocalCache | None, clock: Clock
+    ) -> None:
+        self._codec, self._freshness, self._corpora = codec, freshness, corpora
+        self._local, self._clock = local, clock
+
+    async def find(self, driver: SyncDriver, request: Request) -> Hit | Miss:
+        """Look in this process, then in the store."""
+        if request.options.refresh:
+            return Miss("refresh")
+        place = request.place
+        if self._local is not None:
+            entry = self._local.get(place, self._clock())
+            if entry is not None:
+                return await self._checked(driver, entry, place.namespace, request.options)
+        return await self.find_in_store(driver, place, request.options)
+
+    async def find_in_store(self, driver: SyncDriver, place: Place, options: CacheOptions) -> Hit | Miss:
+        """Look in the store."""
+        try:
+            data = await driver.call("get", *place)
+        except StoreDown:
+            return Miss("store down")
+        read = self._read(place, data)
+        return read if isinstance(read, Miss) else await self._checked(driver, read, place.namespace, options)
+
+    async def find_many(self, driver: SyncDriver, requests: Sequence[Request]) -> list[Hit | Miss]:
+        """Look up requests of one namespace in one round trip."""
+        namespace = requests[0].place.namespace
+        try:
+            rows = await driver.call("get_many", namespace, [request.place.key for request in requests])
+        except StoreDown:
+            return [Miss("store down")] * len(requests)
+        found: list[Hit | Miss] = []
+        for request, data in zip(requests, rows, strict=True):
+            read = Miss("refresh") if request.options.refresh else self._read(request.place, data)
+            if not isinstance(read, Miss):
+                found.append(await self._checked(driver, read, namespace, request.options))
+            else:
+                found.append(read)
+        return found
+
+    async def is_outdated(self, driver: SyncDriver, entry: Entry) -> bool:
+        """Whether documents that an entry was made from have changed; also if the store is down."""
+        return await self._corpora.is_outdated(driver, entry)
+
+    def usable(self, place: Place, data: bytes) -> Entry | None:
+        """The entry in ``data``, found by a scan, if it can be read and is fresh."""
+        entry = self._decoded(place, data)
+        fresh = entry is not None and isinstance(self._freshness.judge(entry, self._clock(), None), Hit)
+        return entry if fresh else None
+
+    def _read(self, place: Place, data: bytes | None) -> Entry | Miss:
+        if data is None:
+            return Miss("absent")
+        try:
+            entry = self._codec.decode(data, bound_to=place.bound_to)
+        except CodecError as error:
+            logger.info("askonce: a cached answer cannot be read, the model is asked: %s", error)
+            return Miss("corrupt")
+        if self._local is not None:
+            self._local.put(place, entry, self._clock())
+        return entry
+
+    def _decoded(self, place: Place, data: bytes) -> Entry | None:
+        try:
+            return self._codec.decode(data, bound_to=place.bound_to)
+        except CodecError:
+            return None
+
+    async def _checked(self, driver: SyncDriver, entry: Entry, namespace: str, options: CacheOptions) -> Hit | Miss:
+        """Whether an entry may be used: its documents are unchanged, its alias holds, it is fresh."""
+        if entry.sources and await self._corpora.is_outdated(driver, entry):
+            return Miss("outdated")
+        if entry.meaning is not None and entry.meaning.answer:
+            whole = await self._through_alias(driver, entry, Place(namespace, entry.meaning.answer))
+            if isinstance(whole, Miss):
+                return whole
+            entry = whole
+        return self._freshness.judge(entry, self._clock(), options.ttl_seconds)
+
+    async def _through_alias(self, driver: SyncDriver, alias: Entry, place: Place) -> Entry | Miss:
+        """An alias with the answer that another entry holds, as old as that is."""
+        try:
+            data = await driver.call("get", *place)
+        except StoreDown:
+            return Miss("store down")
+        if data is None:
+            return Miss("absent")
+        stored = self._decoded(place, data)
+        if stored is None:
+            return Miss("corrupt")
+        whole, pointer = stored.meaning, alias.meaning
+        if whole is None or pointer is None or whole.answer or digest_of(whole.answer_text) != pointer.digest:
+            return Miss("absent")  # it is another answer by now
+        if stored.sources and await self._corpora.is_outdated(driver, stored):
+            return Miss("outdated")
+        ends = [until for until in (alias.fresh_until, stored.fresh_until) if until is not None]
+        return msgspec.structs.replace(
+            alias, payload=stored.payload, created_at=stored.created_at, fresh_until=min(ends, default=None)
+        )

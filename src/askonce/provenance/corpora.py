@@ -1,0 +1,47 @@
+"""The corpora of one store, as far as this process has read their change logs."""
+
+from __future__ import annotations
+
+from askonce.concurrency.drivers import SyncDriver
+from askonce.entries.entry import Entry
+from askonce.provenance.changes import ANYTHING, Changes
+from askonce.stores.base import LogPage
+from askonce.stores.circuit_breaker import StoreDown
+
+
+class Corpora:
+    """What is known of the changes of each corpus, read on as far as its log goes when it is asked for."""
+
+    def __init__(self) -> None:
+        self._changes: dict[str, Changes] = {}
+
+    async def is_outdated(self, driver: SyncDriver, entry: Entry) -> bool:
+        """Whether documents that an entry was found in, or made from, have changed; also if the store is down."""
+        for corpus in dict.fromkeys(source.corpus for source in entry.sources):
+            changes = await self.changes(driver, corpus)
+            if changes is None or any(changes.concern(one) for one in entry.sources if one.corpus == corpus):
+                return True
+        return False
+
+    async def changes(self, driver: SyncDriver, corpus: str) -> Changes | None:
+        """All changes of a corpus until now; ``None`` if the store is down."""
+        changes = self._changes.setdefault(corpus, Changes())
+        try:
+            while True:
+                after = changes.position
+                page: LogPage = await driver.call("log_read", corpus, after)
+                if not changes.learn(after, page):
+                    return changes
+        except StoreDown:
+            return None
+
+    async def position(self, driver: SyncDriver, corpus: str) -> int | None:
+        """How far the log of a corpus goes; it is begun if there is none. ``None`` if the store is down."""
+        changes = await self.changes(driver, corpus)
+        if changes is not None and not changes.position:
+            try:
+                await driver.call("log_append", corpus, ANYTHING)
+            except StoreDown:
+                return None
+            changes = await self.changes(driver, corpus)
+        return None if changes is None else changes.position
