@@ -17,7 +17,7 @@ import pytest
 from askonce.entries.entry import Usage
 from askonce.errors import CodecError, ConfigError, StoreUnavailable
 from askonce.prefix import PrefixOptimizer, PrefixTracker
-from askonce.prefix.requests.rules import Rule, all_rules, rule_for
+from askonce.prefix.requests.rules import ProviderRule, all_rules, rule_for
 from askonce.prefix.requests.tokens import tiktoken_counter
 from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.stores import open_store
@@ -317,9 +317,9 @@ def test_every_rule_says_where_and_when_it_was_read() -> None:
         re.compile(rule.models)
         written = msgspec.to_builtins(rule)
         with pytest.raises(msgspec.ValidationError, match="lookback_block`"):  # not passed over in silence
-            msgspec.convert({**written, "lookback_block": 20}, Rule)
+            msgspec.convert({**written, "lookback_block": 20}, ProviderRule)
         with pytest.raises(msgspec.ValidationError, match="minimum_tokens"):
-            msgspec.convert({**written, "minimum_tokens": "1024"}, Rule)
+            msgspec.convert({**written, "minimum_tokens": "1024"}, ProviderRule)
 
 
 @pytest.mark.parametrize(

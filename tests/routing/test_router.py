@@ -236,7 +236,8 @@ from askonce.routing.router import Router
 judged = Learned(judge=lambda *texts: True, name=sys.argv[2])
 one = Router(["m0", "m1"], judged, state=str, store=sys.argv[1], costs=(1, 10))
 for number in range(25):
-    follow(Following(one.course(RoutingRequest(f"question {number}"), (1.0, 0.0))), lambda index: ModelResponse("a"))
+    course = one.course(RoutingRequest(f"question {number}"), (1.0, 0.0))
+    follow(Following(course), lambda index: ModelResponse("a"))
     if number % 5 == 0:
         one.sync()
 one.close()

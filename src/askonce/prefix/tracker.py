@@ -24,9 +24,9 @@ from askonce.entries.entry import Entry, Usage
 from askonce.errors import ConfigError
 from askonce.estimators.regression import LinearRegression
 from askonce.options import check_name
-from askonce.prefix.report.report import Report, report_of
+from askonce.prefix.report.report import PrefixReport, report_of
 from askonce.prefix.requests.chain import Chain, chain_of
-from askonce.prefix.requests.rules import Rule, rule_for
+from askonce.prefix.requests.rules import ProviderRule, rule_for
 from askonce.prefix.requests.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_counter
 from askonce.prefix.requests.wire import request_of
 from askonce.prefix.tracking.aggregates import (
@@ -57,7 +57,7 @@ _SECONDS_PRIOR, _SECONDS_DOUBT = (0.5, 1e-4, 0.01), (1.0, 1e-4, 0.01)
 """Of a call: seconds at least, for each token of the prompt that is not read, for each token of the answer."""
 
 
-class Call:
+class TrackedCall:
     """A request under way; made by `PrefixTracker.start`.
 
     Attributes:
@@ -67,7 +67,7 @@ class Call:
     """
 
     def __init__(
-        self, tracker: PrefixTracker, sent: Sent, rule: Rule | None, machine: int, prediction: Prediction
+        self, tracker: PrefixTracker, sent: Sent, rule: ProviderRule | None, machine: int, prediction: Prediction
     ) -> None:
         self._tracker, self._sent, self._machine = tracker, sent, machine
         self.chain, self.rule, self.prediction = sent.chain, rule, prediction
@@ -177,7 +177,7 @@ class PrefixTracker:
 
     # -- requests --------------------------------------------------------------------------------------------
 
-    def start(self, payload: Mapping[str, Any], provider: str, *, application: str | None = None) -> Call:
+    def start(self, payload: Mapping[str, Any], provider: str, *, application: str | None = None) -> TrackedCall:
         """Note that a request is sent. A model without a rule is told once, in the log.
 
         Args:
@@ -206,7 +206,7 @@ class PrefixTracker:
                 "askonce: no rule is known for %s of %s: its prompts are not tracked", request.model, provider
             )
         sent = Sent(chain, now, self.application if application is None else application)
-        return Call(self, sent, rule, machine, prediction)
+        return TrackedCall(self, sent, rule, machine, prediction)
 
     def observe(
         self,
@@ -217,7 +217,7 @@ class PrefixTracker:
         *,
         application: str | None = None,
     ) -> Diagnosis | None:
-        """`start` and `Call.finish` in one, for a request that was answered already."""
+        """`start` and `TrackedCall.finish` in one, for a request that was answered already."""
         return self.start(payload, provider, application=application).finish(usage, seconds)
 
     def counter(self, provider: str, model: str) -> Counter:
@@ -231,7 +231,7 @@ class PrefixTracker:
             counter = self._counters.setdefault(name, counted or LearnedCounter())
         return counter
 
-    def _finished(self, call: Call, usage: Usage | None, seconds: float) -> Diagnosis:
+    def _finished(self, call: TrackedCall, usage: Usage | None, seconds: float) -> Diagnosis:
         sent, rule = call._sent, call.rule
         assert rule is not None and call._available_at is not None
         chain = call.chain.scaled(usage.input_tokens if usage is not None else 0)
@@ -249,7 +249,7 @@ class PrefixTracker:
         self._count(call, diagnosis, segments)
         return diagnosis
 
-    def _refused(self, call: Call) -> Diagnosis:
+    def _refused(self, call: TrackedCall) -> Diagnosis:
         assert call.rule is not None
         tokens = call.chain.tokens
         diagnosis = Diagnosis(Cause.TOO_MANY_MARKS, input_tokens=tokens, reported=False)
@@ -270,7 +270,7 @@ class PrefixTracker:
 
     # -- sums ------------------------------------------------------------------------------------------------
 
-    def _count(self, call: Call, diagnosis: Diagnosis, segments: list[SegmentSums]) -> None:
+    def _count(self, call: TrackedCall, diagnosis: Diagnosis, segments: list[SegmentSums]) -> None:
         chain, sent, rule = call.chain, call._sent, call.rule
         assert rule is not None
         lost_usd = lost_usd_of(chain.model, diagnosis)
@@ -332,8 +332,8 @@ class PrefixTracker:
         assert self._store is not None
         return added_up(value for _, value in self._store.scan(self._shared.days))
 
-    def report(self, days: int | None = None) -> Report | None:
-        """What was read and lost, to what, and how to mend it; ``None`` if nothing was tracked.
+    def report(self, days: int | None = None) -> PrefixReport | None:
+        """What was read and lost, to what, and what to change; ``None`` if nothing was tracked.
 
         Args:
             days: the last so many; by default all that are kept.

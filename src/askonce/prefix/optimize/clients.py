@@ -1,4 +1,4 @@
-"""Clients of the providers' own packages, with a mend between them and the wire."""
+"""Clients of the providers' own packages, with an optimizer between them and the wire."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BEDROCK = ("Converse", "ConverseStream")
 
 
 def optimized_client(client: Client, optimizer: PrefixOptimizer) -> Client:
-    """A copy of a client of the package ``openai`` or ``anthropic``, sync or async, whose requests are mended.
+    """A copy of a client of the package ``openai`` or ``anthropic``, sync or async, whose requests are optimized.
 
     It shares the connections of the client, which stays as it is.
 
@@ -30,17 +30,17 @@ def optimized_client(client: Client, optimizer: PrefixOptimizer) -> Client:
     package = type(client).__module__.partition(".")[0]
     if package not in ("openai", "anthropic"):
         raise ConfigError(f"a client of openai or anthropic is wanted, got a {type(client).__name__}")
-    optimize_prefix = copy.copy(client)
-    optimize_prefix.__dict__["_askonce_mend"] = optimizer
+    made = copy.copy(client)
+    made.__dict__["_askonce_optimizer"] = optimizer
     for path in _RESOURCES:
         resource: Any = client
         for name in path:
             resource = getattr(resource, name, None)
         if resource is not None:
-            _put(optimize_prefix, path, _optimized_resource(resource, optimizer, package))
+            _put(made, path, _optimized_resource(resource, optimizer, package))
     for name in _COPIES:
-        optimize_prefix.__dict__[name] = _optimized_copy(getattr(client, name), optimizer)
-    return optimize_prefix
+        made.__dict__[name] = _optimized_copy(getattr(client, name), optimizer)
+    return made
 
 
 def _optimized_copy(method: Callable[..., Any], optimizer: PrefixOptimizer) -> Callable[..., Any]:
@@ -52,8 +52,8 @@ def _optimized_copy(method: Callable[..., Any], optimizer: PrefixOptimizer) -> C
 
 
 def optimizer_of(client: Any) -> PrefixOptimizer | None:
-    """The mend of a client that `optimized_client` made, or ``None``."""
-    found: PrefixOptimizer | None = getattr(client, "__dict__", {}).get("_askonce_mend")
+    """The optimizer of a client that `optimized_client` made, or ``None``."""
+    found: PrefixOptimizer | None = getattr(client, "__dict__", {}).get("_askonce_optimizer")
     return found
 
 
@@ -64,12 +64,12 @@ def _put(client: Any, path: tuple[str, ...], resource: Any) -> None:
 
 
 def _optimized_resource(resource: Any, optimizer: PrefixOptimizer, provider: str) -> Any:
-    optimize_prefix = copy.copy(resource)
+    made = copy.copy(resource)
     for name in _METHODS:
         method = getattr(resource, name, None)
         if method is not None:
-            optimize_prefix.__dict__[name] = _optimized_method(method, optimizer, provider)
-    return optimize_prefix
+            made.__dict__[name] = _optimized_method(method, optimizer, provider)
+    return made
 
 
 def _optimized_method(method: Callable[..., Any], optimizer: PrefixOptimizer, provider: str) -> Callable[..., Any]:
@@ -101,10 +101,10 @@ def _plain(value: Any) -> Any:
 
 
 def attach(client: Any, optimizer: PrefixOptimizer) -> Callable[[], None]:
-    """Mend what a ``bedrock-runtime`` client of ``boto3`` sends with Converse, whoever uses it.
+    """Optimize what a ``bedrock-runtime`` client of ``boto3`` sends with Converse, whoever uses it.
 
     Returns:
-        what takes the mend away again.
+        a function that undoes it.
 
     Raises:
         ConfigError: it is another client.

@@ -34,7 +34,7 @@ class Sums(msgspec.Struct):
 
     Attributes:
         application: as the application named itself.
-        provider: as in `askonce.prefix.requests.rules.Rule`.
+        provider: as in `askonce.prefix.requests.rules.ProviderRule`.
         model: as the requests named it.
         family: see `askonce.prefix.requests.chain.Chain.family`.
         cause: a value of `askonce.prefix.tracking.diagnosis.Cause`.

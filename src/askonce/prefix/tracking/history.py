@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 
 from askonce.concurrency.background import reset_after_fork
 from askonce.prefix.requests.chain import Chain
-from askonce.prefix.requests.rules import Rule
-from askonce.prefix.tracking.prediction import Entry, IndexedQuery, Prediction, keep, predict
+from askonce.prefix.requests.rules import ProviderRule
+from askonce.prefix.tracking.prediction import CachedPrefix, FindPrefix, Prediction, keep, predict
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -61,7 +61,7 @@ class History:
     def __init__(self, most: int = MOST_KNOWN) -> None:
         self.after_fork()
         reset_after_fork(self)
-        self._entries: Recent[bytes, Entry] = Recent(5 * most)
+        self._entries: Recent[bytes, CachedPrefix] = Recent(5 * most)
         self._prefixes: Recent[bytes, tuple[Sent, int]] = Recent(most)  # scope + running
         self._contents: Recent[bytes, tuple[Sent, int]] = Recent(most)
         self._segments: Recent[bytes, Sent] = Recent(most)
@@ -73,7 +73,7 @@ class History:
 
     # -- machines --------------------------------------------------------------------------------------------
 
-    def route(self, chain: Chain, rule: Rule, now: float) -> int:
+    def route(self, chain: Chain, rule: ProviderRule, now: float) -> int:
         """Note that a request is sent, and say how many machines were filled by those of the minute before it."""
         if rule.requests_per_minute is None:
             return 0
@@ -93,14 +93,14 @@ class History:
             if times is not None and at in times:
                 times.remove(at)
 
-    def known(self, chain: Chain, machine: int) -> IndexedQuery:
+    def known(self, chain: Chain, machine: int) -> FindPrefix:
         """The entries of one machine."""
         place = chain.scope + machine.to_bytes(2)
         return lambda digest: self._entries.get(place + digest)
 
     # -- sent requests ---------------------------------------------------------------------------------------
 
-    def note(self, sent: Sent, rule: Rule, machine: int, available_at: float) -> Prediction:
+    def note(self, sent: Sent, rule: ProviderRule, machine: int, available_at: float) -> Prediction:
         """Take in a request that was sent.
 
         Args:
@@ -131,7 +131,7 @@ class History:
             family.append(sent)
         return prediction
 
-    def note_route(self, sent: Sent, rule: Rule) -> None:
+    def note_route(self, sent: Sent, rule: ProviderRule) -> None:
         """Take in only the time of a request that another process sent."""
         self.route(sent.chain, rule, sent.at)
 
