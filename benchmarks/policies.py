@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.types import IndexedQuery, Neighbour
 from benchmarks.streams import Searched, Stream
 
@@ -44,7 +44,7 @@ class Outcome:
 
 def ours(
     stream: Stream,
-    rule: Rule,
+    rule: DecisionRule,
     seed: int,
     *,
     depth: int = 2,
@@ -100,7 +100,7 @@ def ours(
                 on_keep(known[-1], question)
         if count > EARLY:
             worst = max(worst, wrong / count)
-    total, told = len(stream.order), rule.statistics()
+    total, told = len(stream.order), rule.stats()
     return Outcome(
         hits / total,
         wrong / total,

@@ -43,7 +43,7 @@ from askonce.prefix.optimize.plan import input_price, plan, rules_of_others
 from askonce.prefix.optimize.replay import key_of, marked, replayed
 from askonce.prefix.optimize.statistics import Mark, statistics_of
 from askonce.prefix.requests.chain import Chain, Segment
-from askonce.prefix.requests.rules import Level, Lifetime, Rule, rule_for
+from askonce.prefix.requests.rules import Level, Lifetime, ProviderRule, rule_for
 from askonce.prefix.tracking.diagnosis import diagnose
 from askonce.prefix.tracking.history import History, Sent
 from benchmarks.measure import Ratio, markdown
@@ -140,7 +140,7 @@ def bound(asked: Iterable[PromptParts], minimum: int, lifetime: float) -> int:
     return found
 
 
-def found(sent: Sequence[Sent], rule: Rule, most: int) -> tuple[int, int, float, History]:
+def found(sent: Sequence[Sent], rule: ProviderRule, most: int) -> tuple[int, int, float, History]:
     """Tokens that are predicted, tokens that the diagnosis reads, seconds, and the history afterwards."""
     history, predicted, read = History(most), 0, 0
     started = time.perf_counter()
@@ -151,7 +151,7 @@ def found(sent: Sequence[Sent], rule: Rule, most: int) -> tuple[int, int, float,
     return predicted, read, time.perf_counter() - started, history
 
 
-def rule_with(minimum: int, idle_seconds: float) -> Rule:
+def rule_with(minimum: int, idle_seconds: float) -> ProviderRule:
     """An automatic cache that reads whole blocks on one machine."""
     rule = rule_for("openai", "gpt-5")
     assert rule is not None
@@ -201,7 +201,7 @@ def shown_found(asked: Sequence[PromptParts], runs: int) -> bool:
 # -- money -----------------------------------------------------------------------------------------------------
 
 
-def cheapest(sent: Iterable[Sent], rule: Rule) -> float:
+def cheapest(sent: Iterable[Sent], rule: ProviderRule) -> float:
     """The lower bound, in input tokens: each block by itself, with the future known."""
     times: dict[bytes, list[float]] = {}
     tokens: dict[bytes, int] = {}
@@ -212,7 +212,7 @@ def cheapest(sent: Iterable[Sent], rule: Rule) -> float:
     return sum(tokens[block] * _cheapest_of(at, rule) for block, at in times.items())
 
 
-def _cheapest_of(times: Sequence[float], rule: Rule) -> float:
+def _cheapest_of(times: Sequence[float], rule: ProviderRule) -> float:
     """The least cost of a block's occurrences, by the state in which each leaves it: gone, or kept for so long."""
     states: dict[float, float] = {0.0: 0.0}
     before = -math.inf
@@ -231,7 +231,7 @@ def _cheapest_of(times: Sequence[float], rule: Rule) -> float:
 
 
 def paid(
-    sent: Sequence[Sent], rule: Rule, marks: Sequence[Mark], keys: int = 1, retention: str | None = None
+    sent: Sequence[Sent], rule: ProviderRule, marks: Sequence[Mark], keys: int = 1, retention: str | None = None
 ) -> float:
     """What the requests cost, in input tokens, played by the rule."""
     return replayed(

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.decision.words import STOP_WORDS, read
 from askonce.semantic.types import IndexedQuery, Neighbour
 from benchmarks import policies, streams
@@ -62,7 +62,7 @@ def row(stream: str, policy: str, outcomes: Sequence[Outcome]) -> Row:
 
 def ours(stream: str, max_error: float, orders: int) -> list[Outcome]:
     seeds = range(SEED, SEED + orders)
-    return [policies.ours(streams.stream(stream, seed), Rule(max_error), seed) for seed in seeds]
+    return [policies.ours(streams.stream(stream, seed), DecisionRule(max_error), seed) for seed in seeds]
 
 
 def rivals(orders: int, plot: Path | None) -> list[Row]:
@@ -166,14 +166,13 @@ def guards(pairs: int) -> list[Row]:
     rows = []
     for name in ("banking", "quora"):
         stream = streams.stream(name, SEED)
-        rule = Rule(0.01)
+        rule = DecisionRule(0.01)
         aliases: dict[bytes, int] = {}
         kept: list[tuple[IndexedQuery, int]] = []
         policies.ours(stream, rule, SEED, on_keep=lambda *one, kept=kept: kept.append(one))
         for known, _ in kept:
             aliases[known.answer] = aliases.get(known.answer, 0) + 1
-        rule.share()
-        snapshot, threshold = rule.snapshot(), rule._threshold
+        (_, snapshot), threshold = rule.snapshot(), rule._threshold
         matrix = stream.pool.vectors[[question for _, question in kept]]
         for change, make in CHANGES.items():
             chance, noise = random.Random(1), np.random.default_rng(1)
@@ -183,7 +182,7 @@ def guards(pairs: int) -> list[Row]:
                 if text is None:
                     continue
                 if tried % 10 == 0:  # what is tried here must not use the budgets up
-                    rule = Rule(0.01)
+                    rule = DecisionRule(0.01)
                     rule.restore(snapshot)
                 direction = noise.normal(size=matrix.shape[1])
                 direction -= direction @ matrix[place] * matrix[place]
@@ -212,7 +211,7 @@ def guards(pairs: int) -> list[Row]:
 def cpu(calls: int) -> list[Row]:
     """A decision among ten neighbours, their texts read before or not, and learning with its fits."""
     texts = streams.quora().texts[: 11 * calls]
-    rule = Rule(0.01)
+    rule = DecisionRule(0.01)
 
     def neighbours(number: int) -> list[Neighbour]:
         said = texts[calls + 10 * number : calls + 10 * number + 10]

@@ -12,7 +12,7 @@ import numpy as np
 from askonce import Cache, Semantic
 from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
-from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.index.index import Index
 from askonce.semantic.types import Comparison, IndexedQuery
 from benchmarks import streams
@@ -31,7 +31,7 @@ def among(count: int) -> list[Row]:
     texts = streams.banking().texts + streams.quora().texts
     vectors = np.concatenate([streams.banking().vectors, streams.quora().vectors])
     noise = np.random.default_rng(1)
-    index, rule = Index(), Rule(0.01)
+    index, rule = Index(), DecisionRule(0.01)
     for number in range(count):
         place = number % len(texts)
         vector = vectors[place] + noise.normal(0, 0.01, vectors.shape[1]).astype(np.float32)

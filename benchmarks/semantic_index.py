@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from askonce.entries.codec import Codec
-from askonce.semantic.index import snapshot
+from askonce.semantic.index import file as index_file
 from askonce.semantic.index.index import Index
 from askonce.semantic.index.vectors import Vectors
 from askonce.semantic.types import IndexedQuery
@@ -119,14 +119,14 @@ def large(count: int) -> tuple[list[Claim], list[tuple[str, str]]]:
     ten, one = recall(index, rows, 0, asked[:1000])
     with tempfile.TemporaryDirectory() as folder:
         path, codec, sealed = Path(folder) / "index", Codec(), Codec([bytes(32)])
-        saves = [timed(lambda: snapshot.save(index, path, name="", position=0, codec=codec)) for _ in range(3)]
+        saves = [timed(lambda: index_file.save(index, path, name="", position=0, codec=codec)) for _ in range(3)]
         size = path.stat().st_size
         again = Index()
-        loads = [timed(lambda: snapshot.load(again, path, name="", codec=codec)) for _ in range(3)]
+        loads = [timed(lambda: index_file.load(again, path, name="", codec=codec)) for _ in range(3)]
         assert len(again) == count
         loaded_ten, _ = recall(again, rows, 0, asked[:1000])
-        snapshot.save(index, path, name="", position=0, codec=sealed)
-        opens = [timed(lambda: snapshot.load(Index(), path, name="", codec=sealed)) for _ in range(3)]
+        index_file.save(index, path, name="", position=0, codec=sealed)
+        opens = [timed(lambda: index_file.load(Index(), path, name="", codec=sealed)) for _ in range(3)]
     return [
         Claim(f"search among {count:,}, p50, ms", middle, 0.4),
         Claim(f"search among {count:,}, p99, ms", high, 1.5),
@@ -197,8 +197,8 @@ def small(count: int) -> list[tuple[str, str]]:
     middle, high = searches(index, rows[: ROUNDS * SEARCHES], partitions)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
-        save = timed(lambda: snapshot.save(index, path, name="", position=0, codec=Codec()))
-        load = timed(lambda: snapshot.load(Index(), path, name="", codec=Codec()))
+        save = timed(lambda: index_file.save(index, path, name="", position=0, codec=Codec()))
+        load = timed(lambda: index_file.load(Index(), path, name="", codec=Codec()))
     return [
         (f"{count:,} questions in {count // 2:,} partitions: memory of a question, bytes", f"{taken / count:.0f}"),
         ("… search, ms: p50, p99", f"{middle}, {high}"),

@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from askonce.errors import ConfigError
-from askonce.prefix import Plan, PrefixOptimizer, optimize_prefix
+from askonce.prefix import BreakpointPlan, PrefixOptimizer, optimize_prefix
 from askonce.prefix.optimize.statistics import LAST_BLOCK, LAST_TOOL, TAIL, Mark, Slot
 from askonce.prefix.requests.rules import rule_for
 from tests.support.provider import Answer, Provider
@@ -26,10 +26,10 @@ from tests.support.provider import Call as ToolCall
 HANDBOOK = "People of group 7 go first. " * 400
 
 
-def plan_for(provider: str, model: str, *marks: Mark, **more: Any) -> Plan:
+def plan_for(provider: str, model: str, *marks: Mark, **more: Any) -> BreakpointPlan:
     rule = rule_for(provider, model)
     assert rule is not None
-    return Plan(rule, model, marks, **more)
+    return BreakpointPlan(rule, model, marks, **more)
 
 
 CLAUDE = plan_for("anthropic", "claude-opus-4-8", Mark(LAST_TOOL, "1h"), Mark(LAST_BLOCK, "1h"), Mark(TAIL, "5m"))

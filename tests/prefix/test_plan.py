@@ -17,14 +17,14 @@ from askonce.prefix.optimize.plan import cost_of, plan, rules_of_others
 from askonce.prefix.optimize.replay import marked, replayed
 from askonce.prefix.optimize.statistics import ChainStatistics, Mark, statistics_of
 from askonce.prefix.requests.chain import chain_of
-from askonce.prefix.requests.rules import Rule, rule_for
+from askonce.prefix.requests.rules import ProviderRule, rule_for
 from askonce.prefix.requests.tokens import GivenCounter
 from askonce.prefix.tracking.history import Sent
 
 COUNTER = GivenCounter(lambda text: len(text.split()))
 
 
-def rule_of(provider: str = "anthropic", model: str = "claude-sonnet-4-5", **changes: Any) -> Rule:
+def rule_of(provider: str = "anthropic", model: str = "claude-sonnet-4-5", **changes: Any) -> ProviderRule:
     rule = rule_for(provider, model)
     assert rule is not None
     return msgspec.structs.replace(rule, **changes)
@@ -38,7 +38,9 @@ def words(number: int, seed: object) -> str:
     return f"{seed} " * number
 
 
-def request(at: float, tools: list[str], system: list[str], messages: list[str], rule: Rule = CLAUDE) -> Sent:
+def request(
+    at: float, tools: list[str], system: list[str], messages: list[str], rule: ProviderRule = CLAUDE
+) -> Sent:
     said = [
         {"role": ("user", "assistant")[turn % 2], "content": [{"type": "text", "text": text}]}
         for turn, text in enumerate(messages)
@@ -54,7 +56,7 @@ def request(at: float, tools: list[str], system: list[str], messages: list[str],
 
 
 @st.composite
-def workloads(draw: st.DrawFn, rule: Rule = CLAUDE) -> list[Sent]:
+def workloads(draw: st.DrawFn, rule: ProviderRule = CLAUDE) -> list[Sent]:
     """Conversations of one application, some of whose parts change, with gaps from seconds to hours."""
     chance = random.Random(draw(st.integers(0, 2**32)))
     length = draw(st.sampled_from([5, 30, 110, 500]))
@@ -96,7 +98,7 @@ def all_marks(statistics: ChainStatistics) -> Iterator[tuple[Mark, ...]]:
     return longer(())
 
 
-def paid(sent: list[Sent], marks: tuple[Mark, ...], rule: Rule = CLAUDE) -> float:
+def paid(sent: list[Sent], marks: tuple[Mark, ...], rule: ProviderRule = CLAUDE) -> float:
     """What the requests cost with these marks, played by the rule."""
     return replayed((replace(one, chain=marked(one.chain, marks, rule)) for one in sent), rule)
 
@@ -126,7 +128,7 @@ def test_so_it_is_where_the_provider_sets_breakpoints_too(sent: list[Sent]) -> N
 @pytest.mark.parametrize("rule", [CLAUDE, GPT], ids=["claude", "gpt-5.6"])
 @settings(max_examples=15, deadline=None)
 @given(data=st.data(), most=st.sampled_from([1, 2, 3]))
-def test_no_set_of_marks_is_cheaper(rule: Rule, data: Any, most: int) -> None:
+def test_no_set_of_marks_is_cheaper(rule: ProviderRule, data: Any, most: int) -> None:
     statistics = statistics_of(data.draw(workloads(rule)), msgspec.structs.replace(rule, most_marks=most))
     best = min(cost_of(statistics, marks) for marks in all_marks(statistics))
     assert cost_of(statistics, plan(statistics).marks) == pytest.approx(best)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from askonce.prefix import PrefixTracker, Report
+from askonce.prefix import PrefixReport, PrefixTracker
 from askonce.prefix.report.advice import paying_lifetime
 from askonce.prefix.report.page import page_of
 from askonce.prefix.report.report import report_of
@@ -63,7 +63,7 @@ def traffic(tracker: PrefixTracker, clock: FakeClock) -> None:
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
+def report() -> PrefixReport:
     clock = FakeClock()
     with PrefixTracker("memory://", keep_text=True, clock=clock) as tracker:
         traffic(tracker, clock)
@@ -73,7 +73,7 @@ def report() -> Report:
 
 
 @pytest.mark.parametrize(
-    ("application", "name", "mend"),
+    ("application", "name", "remedy"),
     [
         ("clock", "broken by system prompt", "looks like a clock): move it behind the stable text"),
         ("unmarked", "not marked", "behind system prompt, the last part that stays the same"),
@@ -84,15 +84,17 @@ def report() -> Report:
         ("overflowed", "overflowed", "use 3 prompt_cache_keys"),
     ],
 )
-def test_each_cause_is_named_with_what_to_change(report: Report, application: str, name: str, mend: str) -> None:
+def test_each_cause_is_named_with_what_to_change(
+    report: PrefixReport, application: str, name: str, remedy: str
+) -> None:
     worst = next(one for one in report.culprits if one.application == application)
     assert worst.name == name
-    assert mend in worst.mend
+    assert remedy in worst.remedy
     assert (worst.lost_tokens > 0) == (worst.cause != "too short")
     assert worst.lost_usd_per_day is None or (worst.lost_usd_per_day > 0) == (worst.cause != "too short")
 
 
-def test_sums_agree_on_all_levels(report: Report) -> None:
+def test_sums_agree_on_all_levels(report: PrefixReport) -> None:
     families = [family for application in report.applications for family in application.families]
     assert report.total.requests == 5 * 12 + 12 + 40 == sum(family.total.requests for family in families)
     assert report.total.requests == sum(total.requests for _, total in report.days)
@@ -101,10 +103,10 @@ def test_sums_agree_on_all_levels(report: Report) -> None:
     assert sum(lost) * report.number_of_days == pytest.approx(report.total.lost_usd, rel=0.01)
     parsed = json.loads(report.to_json())
     assert parsed["total"]["read_share"] == report.total.read_share
-    assert parsed["applications"][0]["families"][0]["culprits"][0]["mend"] == report.culprits[0].mend
+    assert parsed["applications"][0]["families"][0]["culprits"][0]["remedy"] == report.culprits[0].remedy
 
 
-def test_a_segment_shows_whether_it_was_the_same_and_whether_it_broke(report: Report) -> None:
+def test_a_segment_shows_whether_it_was_the_same_and_whether_it_broke(report: PrefixReport) -> None:
     family = next(one for one in report.applications if one.name == "clock").families[0]
     _, system, question = family.segments
     assert (system.label, system.same_share) == ("system prompt", 0.0)
@@ -115,7 +117,7 @@ def test_a_segment_shows_whether_it_was_the_same_and_whether_it_broke(report: Re
     )
 
 
-def test_no_text_is_in_a_report_unless_texts_are_kept(report: Report) -> None:
+def test_no_text_is_in_a_report_unless_texts_are_kept(report: PrefixReport) -> None:
     assert "05:1" in report.culprits[0].example + "".join(one.example for one in report.culprits)
     clock = FakeClock()
     with PrefixTracker("memory://", clock=clock) as tracker:
@@ -143,7 +145,7 @@ def test_a_longer_lifetime_is_advised_only_if_it_pays() -> None:
     assert paying(100, 0, 10) == "5m"
 
 
-def test_days_limit_what_is_reported_and_nothing_is_no_report(report: Report) -> None:
+def test_days_limit_what_is_reported_and_nothing_is_no_report(report: PrefixReport) -> None:
     assert report_of([]) is None
     assert report_of([Day("2026-11-21")]) is None
     clock = FakeClock()
@@ -178,7 +180,7 @@ class _Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_well_formed_asks_for_nothing_and_names_the_culprits(report: Report) -> None:
+def test_the_page_is_well_formed_asks_for_nothing_and_names_the_culprits(report: PrefixReport) -> None:
     text = page_of(report)
     page = _Page()
     page.feed(text)

@@ -17,7 +17,7 @@ import pytest
 from askonce.entries.entry import Usage
 from askonce.errors import CodecError, ConfigError, StoreUnavailable
 from askonce.prefix import PrefixOptimizer, PrefixTracker
-from askonce.prefix.requests.rules import Rule, all_rules, rule_for
+from askonce.prefix.requests.rules import ProviderRule, all_rules, rule_for
 from askonce.prefix.requests.tokens import tiktoken_counter
 from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.stores import open_store
@@ -249,7 +249,32 @@ def test_lost_tokens_have_a_price_and_seconds(provider: Provider, clock: FakeClo
     [row] = [row for row in tracker.days()[0].sums if row.cause == Cause.EXPIRED]
     assert row.lost_usd == pytest.approx(1500 * 3e-6 * (1.25 - 0.1))  # written again instead of read
     assert row.lost_seconds == pytest.approx(1500 * 1e-4, rel=0.9)
-    assert row.mend
+    assert row.remedy
+
+
+def test_nothing_that_processes_share_of_prompts_is_unsealed(tmp_path: Path) -> None:
+    """Digests tell who knows a text that it was sent, so they are sealed too."""
+    for keys, sealed in (((), False), ((b"k" * 32,), True)):
+        path = tmp_path / f"{sealed}.db"
+        with PrefixTracker(f"sqlite:///{path}", count_tokens=count, encryption_keys=keys) as tracker:
+            tracker.observe(request("who?"), "anthropic", Usage(1504, 9, 0, 1500), 0.5)
+            chain = tracker.start(request("who?"), "anthropic").chain
+            tracker.sync()
+            assert tracker._shared is not None
+            [key] = [event for _, event in tracker._store.log_read(tracker._shared._log, 0).events]
+            data = tracker._store.get(tracker._shared._log, key)
+        assert data is not None
+        assert any(one.digest in data for one in chain.segments) is not sealed
+
+
+def test_what_was_sent_reaches_a_process_that_begins_later(url: str) -> None:
+    with PrefixTracker(url, count_tokens=count, namespace=uuid.uuid4().hex) as one:
+        one.observe(request("who?"), "anthropic", Usage(1504, 9, 0, 1500), 0.5)
+        one.sync()
+        other = PrefixTracker(url, count_tokens=count, namespace=one._shared._log.removesuffix(":prefix"))
+        other.sync()
+        assert other.start(request("who?"), "anthropic").prediction.read_tokens > 1400
+        other.close()
 
 
 @pytest.mark.parametrize("provider_name", ["gemini", "bedrock", "deepseek", "vllm", "sglang"])
@@ -292,9 +317,9 @@ def test_every_rule_says_where_and_when_it_was_read() -> None:
         re.compile(rule.models)
         written = msgspec.to_builtins(rule)
         with pytest.raises(msgspec.ValidationError, match="lookback_block`"):  # not passed over in silence
-            msgspec.convert({**written, "lookback_block": 20}, Rule)
+            msgspec.convert({**written, "lookback_block": 20}, ProviderRule)
         with pytest.raises(msgspec.ValidationError, match="minimum_tokens"):
-            msgspec.convert({**written, "minimum_tokens": "1024"}, Rule)
+            msgspec.convert({**written, "minimum_tokens": "1024"}, ProviderRule)
 
 
 @pytest.mark.parametrize(

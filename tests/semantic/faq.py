@@ -57,9 +57,7 @@ class Desk:
         self.calls = self.wrong = 0
 
     def _request(self, question: str) -> Any:
-        return self.cache.engine.request(
-            "answer", lambda: form_of(question, self.system), meaning=lambda: form_of(question, self.system)
-        )
+        return self.cache.engine.request("answer", lambda: form_of(question, self.system), semantic=True)
 
     def _model(self, question: str) -> str:
         self.calls += 1
@@ -98,7 +96,7 @@ def semantic_hit(desk: Desk) -> Hit | None:
 
 
 def pack(said: str) -> Answer:
-    return Answer(said.encode(), Usage(20, 50), said=said)
+    return Answer(said.encode(), Usage(20, 50), answer_text=said)
 
 
 def semantic_hits(found: list[str | Hit]) -> list[Hit]:

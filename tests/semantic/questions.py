@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askonce.semantic.decision.decision import Decision
-from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.types import IndexedQuery, Neighbour
 
 INTENTS = [
@@ -72,7 +72,7 @@ class Player:
         decisions: all of them, in their order.
     """
 
-    rule: Rule
+    rule: DecisionRule
     seed: int = 0
     hits: int = 0
     wrong: int = 0

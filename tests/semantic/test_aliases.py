@@ -27,7 +27,9 @@ def ask(cache: Cache, question: str, answer: str, system: str = "You answer cust
     """What was answered, and how it was found."""
     request = cache.engine.request("answer", lambda: form_of(question, system), semantic=True)
     assert request is not None
-    found = cache.engine.answer(request, lambda: answer, lambda said: Answer(f"{system}{said}".encode(), said=said))
+    found = cache.engine.answer(
+        request, lambda: answer, lambda said: Answer(f"{system}{said}".encode(), answer_text=said)
+    )
     text = found.entry.payload.decode() if isinstance(found, Hit) else system + found
     return text.removeprefix(system), found.kind if isinstance(found, Hit) else "none"
 
@@ -93,7 +95,7 @@ def test_equal_answers_to_requests_of_other_kinds_are_kept_apart() -> None:
         learn(cache, (SUNDAY, OPEN))
         request = cache.engine.request("answer", lambda: form_of(DOG, "Be short."), semantic=True)
         assert request is not None
-        cache.engine.answer(request, lambda: OPEN, lambda said: Answer(b"in another format", said=said))
+        cache.engine.answer(request, lambda: OPEN, lambda said: Answer(b"in another format", answer_text=said))
         assert cache.flush()
         found = cache.engine.lookup(request)
         assert isinstance(found, Hit) and found.entry.payload == b"in another format"

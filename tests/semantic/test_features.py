@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askonce.semantic.decision.features import FEATURES, GUARDS, SIZE, candidate
-from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.decision.words import opposed, read
 from askonce.semantic.types import IndexedQuery, Neighbour
 from tests.semantic.questions import key
@@ -41,9 +41,9 @@ def unknown(answer: bytes) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def trusting() -> Rule:
+def trusting() -> DecisionRule:
     """A rule that has only seen candidates that are right, of all kinds of wording."""
-    rule = Rule(0.05)
+    rule = DecisionRule(0.05)
     for number in range(1500):
         text = f"how do I see thing{number % 40}"
         rule.learn(rule.decide(text, near(*[text] * 10, answer=number % 40), 0.0), True)
@@ -51,14 +51,16 @@ def trusting() -> Rule:
 
 
 @pytest.mark.parametrize(("known", "asked"), DIFFERENT)
-def test_a_difference_that_embeddings_do_not_see_is_never_served(known: str, asked: str, trusting: Rule) -> None:
+def test_a_difference_that_embeddings_do_not_see_is_never_served(
+    known: str, asked: str, trusting: DecisionRule
+) -> None:
     assert candidate(asked, near(*[known] * 10), unknown).guarded
     decision = trusting.decide(asked, near(*[known] * 10, answer=1), 0.999)
     assert (decision.action, decision.reason) == ("miss", "guard")
 
 
 @pytest.mark.parametrize(("known", "asked"), ALIKE)
-def test_another_wording_is_not_guarded(known: str, asked: str, trusting: Rule) -> None:
+def test_another_wording_is_not_guarded(known: str, asked: str, trusting: DecisionRule) -> None:
     assert not candidate(asked, near(*[known] * 10), unknown).guarded
     assert trusting.decide(known, near(*[known] * 10, answer=1), 0.999).action == "serve"
 

@@ -15,7 +15,7 @@ import pytest
 
 from askonce.entries.codec import Codec
 from askonce.errors import ConfigError
-from askonce.semantic.index import snapshot
+from askonce.semantic.index import file as index_file
 from askonce.semantic.index.index import Index
 from askonce.semantic.types import IndexedQuery
 
@@ -195,10 +195,10 @@ def test_what_was_saved_is_loaded_as_it_was_and_goes_on(
     abandoned = tmp_path / ".questions.index.killed"
     abandoned.touch()
     os.utime(abandoned, (0, 0))
-    assert snapshot.save(filled, path, name="minilm at memory://", position=42, codec=codec)
+    assert index_file.save(filled, path, name="minilm at memory://", position=42, codec=codec)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and [file.name for file in tmp_path.iterdir()] == [path.name]
     assert codec is PLAIN or b"question" not in path.read_bytes()
-    assert snapshot.load(again, path, name="minilm at memory://", codec=codec) == 42
+    assert index_file.load(again, path, name="minilm at memory://", codec=codec) == 42
     assert everything(again) == everything(filled)
     for index in (filled, again):  # both go on alike
         index.remove(known(number).key for number in range(100, 300))
@@ -212,8 +212,8 @@ def test_a_file_that_cannot_be_used_is_told_and_passed_over(
 ) -> None:
     path, sealed, again = tmp_path / "questions.index", Codec([b"k" * 32]), Index()
     again.add(known(7), unit(7))
-    assert snapshot.load(again, path, name="a", codec=PLAIN) is None and not caplog.records  # the first start
-    snapshot.save(filled, path, name="a", position=1, codec=PLAIN)
+    assert index_file.load(again, path, name="a", codec=PLAIN) is None and not caplog.records  # the first start
+    index_file.save(filled, path, name="a", position=1, codec=PLAIN)
     whole = path.read_bytes()
     chance = random.Random(0)
     broken = [whole[:length] for length in (0, 10, 32, 35, 200, len(whole) // 2, len(whole) - 8, len(whole) - 1)]
@@ -222,15 +222,15 @@ def test_a_file_that_cannot_be_used_is_told_and_passed_over(
     for data in broken:
         caplog.clear()
         path.write_bytes(data)
-        assert snapshot.load(again, path, name="a", codec=PLAIN) is None
+        assert index_file.load(again, path, name="a", codec=PLAIN) is None
         assert "is not used" in caplog.text
     path.write_bytes(whole)
     for name, codec in (("b", PLAIN), ("a", sealed)):
         caplog.clear()
-        assert snapshot.load(again, path, name=name, codec=codec) is None
+        assert index_file.load(again, path, name=name, codec=codec) is None
         assert "is not used" in caplog.text
-    snapshot.save(filled, path, name="a", position=1, codec=sealed)
-    assert snapshot.load(again, path, name="a", codec=Codec([b"l" * 32])) is None
+    index_file.save(filled, path, name="a", position=1, codec=sealed)
+    assert index_file.load(again, path, name="a", codec=Codec([b"l" * 32])) is None
     assert [one.known for one in again.search(bytes(16), unit(7))] == [known(7)]
 
 
@@ -245,7 +245,7 @@ def test_a_dump_that_is_none_changes_nothing(filled: Index) -> None:
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     path = tmp_path / "absent" / "questions.index"
-    assert not snapshot.save(Index(), path, name="a", position=0, codec=PLAIN)
+    assert not index_file.save(Index(), path, name="a", position=0, codec=PLAIN)
     assert "could not be saved" in caplog.text
 
 
@@ -267,8 +267,8 @@ def test_threads_add_search_remove_and_save_at_the_same_time(tmp_path: Path) -> 
                 if number % 2:
                     index.remove([known(number).key])
                 if chance.random() < 0.05:
-                    assert snapshot.save(index, tmp_path / "index", name="a", position=number, codec=PLAIN)
-                    assert snapshot.load(Index(exact=64), tmp_path / "index", name="a", codec=PLAIN) is not None
+                    assert index_file.save(index, tmp_path / "index", name="a", position=number, codec=PLAIN)
+                    assert index_file.load(Index(exact=64), tmp_path / "index", name="a", codec=PLAIN) is not None
         except BaseException as error:
             errors.append(error)
 

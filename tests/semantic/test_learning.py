@@ -6,7 +6,7 @@ import pytest
 
 from askonce.entries.entry import Entry, SemanticEntry
 from askonce.semantic.decision.decision import Decision
-from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.learning.learning import Learning, TrainingExample
 from askonce.semantic.types import Comparison, IndexedQuery, Question
 from tests.semantic.faq import embed
@@ -18,15 +18,20 @@ class _Known:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def know(self, known: IndexedQuery, vector: object) -> None:
+    def add(self, known: IndexedQuery, vector: object) -> None:
         self.texts.append(known.text)
+
+
+class _Entries:
+    def get(self, namespace: str, key: bytes) -> Entry:
+        return _entry("known before")
 
 
 def _entry(text: str) -> Entry:
     return Entry(b"", 0.0, meaning=SemanticEntry(text, b"p" * 16, b"", "words", f"about {text}"))
 
 
-def _lesson(text: str, action: str = "miss") -> TrainingExample:
+def _example(text: str, action: str = "miss") -> TrainingExample:
     near = IndexedQuery(b"k", b"k", "n", b"p" * 16, "known before")
     decision = Decision(action, "doubtful", near, features=embed(text)[:23])  # type: ignore[arg-type]
     vector = embed(text).astype("float32")
@@ -36,15 +41,15 @@ def _lesson(text: str, action: str = "miss") -> TrainingExample:
 def test_questions_are_known_before_any_is_judged_and_audits_are_judged_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("askonce.semantic.learning.learning._MOST_LESSONS", 2)
+    monkeypatch.setattr("askonce.semantic.learning.learning._MOST_WAITING", 2)
     known, judged = _Known(), []
 
     def judge(comparison: Comparison) -> None:
         judged.append((comparison.question, len(known.texts)))
 
-    learning = Learning(Rule(0.01), known, judge, lambda *_: _entry("known before"), lambda *_: 0)  # type: ignore[arg-type]
+    learning = Learning(DecisionRule(0.01), known, judge, _Entries())  # type: ignore[arg-type]
     for text in ("one", "two", "three"):
-        learning.add(_lesson(text))
-    learning.add(_lesson("audit", "audit"))
+        learning.add(_example(text))
+    learning.add(_example("audit", "audit"))
     learning.step()
     assert judged == [("audit", 4), ("one", 4), ("two", 4)] and learning.dropped == 1

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from askonce.errors import ConfigError
-from askonce.estimators.anytime_bound import UNIT, affordable
-from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.counts import UNIT, affordable
+from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.types import IndexedQuery, Neighbour
 from benchmarks import policies, streams
 from tests.semantic.questions import INTENTS, Player, key, questions
@@ -15,13 +15,13 @@ from tests.semantic.questions import INTENTS, Player, key, questions
 ANSWERS = 40
 
 
-def charged(rule: Rule) -> float:
-    total = rule._learned.total
+def charged(rule: DecisionRule) -> float:
+    total = rule._state.total
     return (total.charge + total.open_charge) / UNIT
 
 
-def assert_budgets_hold(rule: Rule) -> None:
-    total = rule._learned.total
+def assert_budgets_hold(rule: DecisionRule) -> None:
+    total = rule._state.total
     assert charged(rule) <= rule.max_error * total.requests + 1e-6
     assert affordable(total, 1.0, rule.line(total.requests) + 1e-6, rule.confidence) or total.served == 0
 
@@ -38,9 +38,9 @@ def close(answer: int, similarity: float = 0.98) -> list[Neighbour]:
     ]
 
 
-def taught(max_error: float = 0.05, requests: int = 400) -> Rule:
+def taught(max_error: float = 0.05, requests: int = 400) -> DecisionRule:
     """A rule that has seen nothing but right candidates."""
-    rule = Rule(max_error)
+    rule = DecisionRule(max_error)
     for number in range(requests):
         answer = number % ANSWERS
         decision = rule.decide(f"ask for thing{answer}", close(answer), 0.0)
@@ -49,11 +49,11 @@ def taught(max_error: float = 0.05, requests: int = 400) -> Rule:
 
 
 def test_it_serves_what_is_right_and_keeps_the_bound() -> None:
-    player = Player(Rule(0.02), seed=1)
+    player = Player(DecisionRule(0.02), seed=1)
     for text, intent in questions(seed=1):
         player.ask(text, intent)
         assert_budgets_hold(player.rule)
-    told = player.rule.statistics()
+    told = player.rule.stats()
     assert player.hits > 0.5 * told.requests
     assert player.wrong <= 0.02 * told.requests
     assert (told.hits, told.requests, told.unjudged) == (player.hits, len(player.decisions), 0)
@@ -62,7 +62,7 @@ def test_it_serves_what_is_right_and_keeps_the_bound() -> None:
 
 
 def test_the_cache_closes_when_answers_stop_being_right() -> None:
-    player = Player(Rule(0.02), seed=2)
+    player = Player(DecisionRule(0.02), seed=2)
     stream = questions(seed=2)
     for text, intent in stream[:900]:
         player.ask(text, intent)
@@ -73,15 +73,15 @@ def test_the_cache_closes_when_answers_stop_being_right() -> None:
     assert player.wrong <= 1.3 * 0.02 * len(stream)
 
 
-def always(share: float) -> Callable[[Rule, random.Random, int], bool]:
+def always(share: float) -> Callable[[DecisionRule, random.Random, int], bool]:
     return lambda rule, luck, count: luck.random() < share
 
 
-def once_trusted(rule: Rule, luck: random.Random, count: int) -> bool:
+def once_trusted(rule: DecisionRule, luck: random.Random, count: int) -> bool:
     return count > 600
 
 
-def when_there_is_room(rule: Rule, luck: random.Random, count: int) -> bool:
+def when_there_is_room(rule: DecisionRule, luck: random.Random, count: int) -> bool:
     """Wrong whenever the charge leaves room for a wrong answer, right otherwise."""
     return charged(rule) + 4 < rule.max_error * count
 
@@ -90,12 +90,14 @@ ADVERSARIES = [always(0.02), always(0.2), once_trusted, when_there_is_room]
 
 
 @pytest.mark.parametrize("adversary", ADVERSARIES, ids=["seldom", "often", "late", "adaptive"])
-def test_both_bounds_hold_whoever_writes_the_stream(adversary: Callable[[Rule, random.Random, int], bool]) -> None:
+def test_both_bounds_hold_whoever_writes_the_stream(
+    adversary: Callable[[DecisionRule, random.Random, int], bool],
+) -> None:
     """The line is passed in at most a tenth of the runs, and the mean stays below the bound: the two theorems."""
     runs, requests, max_error = 10, 800, 0.05
     passed, errors = 0, 0
     for seed in range(runs):
-        rule, coins, luck = Rule(max_error), random.Random(seed), random.Random(100 + seed)
+        rule, coins, luck = DecisionRule(max_error), random.Random(seed), random.Random(100 + seed)
         wrong, over = 0, False
         for count in range(requests):
             answer = luck.randrange(ANSWERS)
@@ -118,7 +120,7 @@ def test_it_keeps_the_bound_on_questions_to_a_bank() -> None:
     texts, vectors, labels = streams.load("banking77")
     some = np.random.default_rng(6).permutation(len(texts))[:3000]
     pool = streams.Pool([texts[place] for place in some], vectors[some], labels[some])
-    rule = Rule(0.02)
+    rule = DecisionRule(0.02)
     played = policies.ours(streams.Stream(pool, np.arange(3000), pool.labels), rule, seed=6)
     assert_budgets_hold(rule)
     assert played.hit > 0.3
@@ -129,13 +131,13 @@ def test_it_keeps_the_bound_on_questions_to_a_bank() -> None:
 def test_audits_that_are_never_judged_count_as_wrong() -> None:
     rule = taught()
     coins = random.Random(3)
-    before = rule.statistics()
+    before = rule.stats()
     late = []
     for number in range(3000):
         decision = rule.decide(f"ask for thing{number % ANSWERS}", close(number % ANSWERS), coins.random())
         late.append(decision)
         assert_budgets_hold(rule)
-    told = rule.statistics()
+    told = rule.stats()
     assert told.unjudged == told.audits - before.audits > 0
     assert told.certified_error > before.certified_error / 2
     assert told.estimated_error == 0.0
@@ -144,7 +146,7 @@ def test_audits_that_are_never_judged_count_as_wrong() -> None:
         if decision.action == "audit":
             rule.learn(decision, True)
     assert charged(rule) == 0.0
-    assert rule.statistics().certified_error < told.certified_error
+    assert rule.stats().certified_error < told.certified_error
 
 
 def test_a_verdict_counts_once() -> None:
@@ -152,10 +154,10 @@ def test_a_verdict_counts_once() -> None:
     decision = rule.decide("ask for thing1", close(1), 0.0)
     assert decision.action == "audit"
     rule.learn(decision, False)
-    once = rule.statistics()
+    once = rule.stats()
     rule.learn(decision, False)
     rule.learn(decision, True)
-    assert rule.statistics() == once
+    assert rule.stats() == once
     assert once.wrong_found == 1
 
 
@@ -173,8 +175,8 @@ def test_fifty_threads_cannot_spend_more_than_there_is() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert rule.statistics().requests == 1400
-    assert rule.statistics().audits > 0
+    assert rule.stats().requests == 1400
+    assert rule.stats().audits > 0
     assert_budgets_hold(rule)
 
 
@@ -187,11 +189,11 @@ def test_what_the_application_calls_wrong_is_taken_off_the_budgets() -> None:
             served.append(decision)
     hit = served[0]
     rule.tell(hit, False)
-    once = rule.statistics()
+    once = rule.stats()
     rule.tell(hit, False)
-    assert rule.statistics() == once
+    assert rule.stats() == once
     assert once.told_wrong == 1
-    assert rule._learned.record(key(1))[1] == 3
+    assert rule._state.record(key(1))[1] == 3
     for decision in served:
         rule.tell(decision, False)
     again = rule.decide("ask for thing1", close(1), 0.999)
@@ -202,9 +204,9 @@ def test_what_the_application_calls_wrong_is_taken_off_the_budgets() -> None:
 def test_what_the_application_says_of_a_fresh_answer_says_nothing() -> None:
     rule = taught()
     decision = rule.decide("ask for thing1", close(1), 0.0)
-    before = rule.statistics()
+    before = rule.stats()
     rule.tell(decision, False)
-    assert rule.statistics() == before
+    assert rule.stats() == before
 
 
 def test_a_served_answer_cannot_be_judged() -> None:
@@ -216,7 +218,7 @@ def test_a_served_answer_cannot_be_judged() -> None:
 
 
 def test_nothing_is_served_before_it_has_learned() -> None:
-    rule = Rule(0.1)
+    rule = DecisionRule(0.1)
     assert rule.decide("a", [], 0.5).reason == "nothing known"
     for number in range(199):
         decision = rule.decide(f"ask for thing{number % ANSWERS}", close(number % ANSWERS), 0.999)
@@ -226,13 +228,13 @@ def test_nothing_is_served_before_it_has_learned() -> None:
 
 def test_an_answer_is_forgotten() -> None:
     rule = taught()
-    assert rule._learned.record(key(1)) == (10, 0)
+    assert rule._state.record(key(1)) == (10, 0)
     rule.forget([key(1)])
-    assert rule._learned.record(key(1)) == (0, 0)
+    assert rule._state.record(key(1)) == (0, 0)
 
 
 def test_the_second_best_is_the_nearest_question_with_another_answer() -> None:
-    player = Player(Rule(0.02))
+    player = Player(DecisionRule(0.02))
     for intent, phrasings in enumerate(INTENTS[:3]):
         for text in phrasings:
             player.keep(text, intent, key(3 * intent))
@@ -248,4 +250,4 @@ def test_the_second_best_is_the_nearest_question_with_another_answer() -> None:
 @pytest.mark.parametrize(("max_error", "confidence"), [(0, 0.9), (0.6, 0.9), (0.01, 1.0), (0.01, 0.3)])
 def test_a_bound_that_makes_no_sense_is_refused(max_error: float, confidence: float) -> None:
     with pytest.raises(ConfigError):
-        Rule(max_error, confidence)
+        DecisionRule(max_error, confidence)

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,8 +164,12 @@ def test_a_server_that_is_down_is_no_server_without_vectors() -> None:
 # -- as an index -----------------------------------------------------------------------------------------------
 
 
-def read(namespace: str, key: bytes, data: bytes) -> Entry | None:
-    return SEALED.decode(data, bound_to=key)
+class _Entries:
+    def usable(self, namespace: str, key: bytes, data: bytes) -> Entry:
+        return SEALED.decode(data, bound_to=key)
+
+
+ENTRIES: Any = _Entries()
 
 
 def add(index: ServerIndex, store: Store, namespace: str, number: int, answer: int | None = None) -> IndexedQuery:
@@ -185,8 +190,8 @@ def test_questions_are_found_until_their_entries_are_gone(
     store: RedisStore, namespace: str, asynchronous: bool
 ) -> None:
     guard = CircuitBreaker(store, PATIENT)
-    index = ServerIndex(guard, "minilm", read)
-    other = ServerIndex(guard, "another model", read)
+    index = ServerIndex(guard, "minilm", ENTRIES)
+    other = ServerIndex(guard, "another model", ENTRIES)
     index.check()
 
     def search(index: ServerIndex, seed: int) -> list[Neighbour]:
@@ -222,4 +227,4 @@ def test_questions_are_found_until_their_entries_are_gone(
 
 def test_a_store_that_cannot_search_is_refused() -> None:
     with pytest.raises(ConfigError, match="memory:// cannot search among vectors: take Redis 8"):
-        ServerIndex(CircuitBreaker(MemoryStore(), PATIENT), "minilm", read)
+        ServerIndex(CircuitBreaker(MemoryStore(), PATIENT), "minilm", ENTRIES)

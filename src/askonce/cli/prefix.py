@@ -15,7 +15,7 @@ from askonce.errors import ConfigError
 from askonce.prefix.report.figures import count, percent, span, usd
 
 if TYPE_CHECKING:
-    from askonce.prefix.report.report import Report
+    from askonce.prefix.report.report import PrefixReport
 
 prefix = typer.Typer(help="What providers read from their prompt caches.", no_args_is_help=True)
 
@@ -59,7 +59,7 @@ def report(
         _show(made)
 
 
-def _show(made: Report) -> None:
+def _show(made: PrefixReport) -> None:
     console, total, days = Console(highlight=False), made.total, made.number_of_days
     console.print(
         f"{made.since} to {made.until}: {count(total.requests)} requests, "

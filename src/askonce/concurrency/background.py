@@ -89,6 +89,8 @@ class BackgroundWorker:
 
     def flush(self, seconds: float) -> bool:
         """Wait until all that was wanted before this call is done; returns whether it is."""
+        if self._thread is threading.current_thread():
+            return False  # the garbage collector may end the worker's owner within a step
         with self._lock:
             wanted, self._urgent = self._wanted, True
             self._lock.notify_all()

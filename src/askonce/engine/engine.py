@@ -69,6 +69,7 @@ class CacheEngine:
         counters: what happened in this process.
         breaker: the way to the store.
         is_semantic: answers are also found for questions of the same meaning.
+        codec: from entries to bytes and back.
 
     Raises:
         ConfigError: the store cannot be used, or an encryption key has the wrong length.
@@ -88,6 +89,7 @@ class CacheEngine:
         # Stores of equal URLs are one store; those in memory are each their own.
         self._store_name = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
+        self.codec = codec
         self.counters = Counters()
         self._corpora = Corpora()
         self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
@@ -100,9 +102,7 @@ class CacheEngine:
         if settings.semantic is not None:
             from askonce.semantic.semantic_cache import SemanticCache
 
-            semantic = SemanticCache(
-                settings.semantic, breaker, codec, self.namespace, clock, lookup.usable, storage.replace
-            )
+            semantic = SemanticCache(settings.semantic, breaker, codec, self.namespace, clock, lookup, storage)
         self.flow = RequestFlow(
             lookup,
             Claims(breaker, settings.lease_seconds),

@@ -17,8 +17,15 @@ From the ground up:
 
 from askonce.prefix.optimize.clients import optimize_prefix
 from askonce.prefix.optimize.optimizer import PrefixOptimizer
-from askonce.prefix.optimize.plan import Plan
-from askonce.prefix.report.report import Report
-from askonce.prefix.tracker import Call, PrefixTracker
+from askonce.prefix.optimize.plan import BreakpointPlan
+from askonce.prefix.report.report import PrefixReport
+from askonce.prefix.tracker import PrefixTracker, TrackedCall
 
-__all__ = ["Call", "Plan", "PrefixOptimizer", "PrefixTracker", "Report", "optimize_prefix"]
+__all__ = [
+    "BreakpointPlan",
+    "PrefixOptimizer",
+    "PrefixReport",
+    "PrefixTracker",
+    "TrackedCall",
+    "optimize_prefix",
+]

@@ -13,7 +13,6 @@ Adapters do this for LangChain and LlamaIndex (``askonce.langchain.PrefixTracker
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -23,11 +22,11 @@ from typing import Any
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Usage
 from askonce.errors import ConfigError
+from askonce.estimators.regression import LinearRegression
 from askonce.options import check_name
-from askonce.prefix.regression import Regression
-from askonce.prefix.report.report import Report, report_of
+from askonce.prefix.report.report import PrefixReport, report_of
 from askonce.prefix.requests.chain import Chain, chain_of
-from askonce.prefix.requests.rules import Rule, rule_for
+from askonce.prefix.requests.rules import ProviderRule, rule_for
 from askonce.prefix.requests.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_counter
 from askonce.prefix.requests.wire import request_of
 from askonce.prefix.tracking.aggregates import (
@@ -43,10 +42,10 @@ from askonce.prefix.tracking.aggregates import (
 )
 from askonce.prefix.tracking.costs import lost_usd_of
 from askonce.prefix.tracking.diagnosis import Diagnosis, diagnose
-from askonce.prefix.tracking.exchange import Exchange
 from askonce.prefix.tracking.history import MOST_KNOWN, History, Recent, Sent
 from askonce.prefix.tracking.losses import Cause, too_many_marks
 from askonce.prefix.tracking.prediction import NOTHING, Prediction, predict
+from askonce.prefix.tracking.shared import SharedHistory
 from askonce.stores import Store, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS
 from askonce.stores.circuit_breaker import CircuitBreaker
@@ -58,7 +57,7 @@ _SECONDS_PRIOR, _SECONDS_DOUBT = (0.5, 1e-4, 0.01), (1.0, 1e-4, 0.01)
 """Of a call: seconds at least, for each token of the prompt that is not read, for each token of the answer."""
 
 
-class Call:
+class TrackedCall:
     """A request under way; made by `PrefixTracker.start`.
 
     Attributes:
@@ -68,7 +67,7 @@ class Call:
     """
 
     def __init__(
-        self, tracker: PrefixTracker, sent: Sent, rule: Rule | None, machine: int, prediction: Prediction
+        self, tracker: PrefixTracker, sent: Sent, rule: ProviderRule | None, machine: int, prediction: Prediction
     ) -> None:
         self._tracker, self._sent, self._machine = tracker, sent, machine
         self.chain, self.rule, self.prediction = sent.chain, rule, prediction
@@ -128,7 +127,7 @@ class PrefixTracker:
         namespace: keeps this apart from others in the store.
         application: the name under which this process's requests are counted.
         keep_text: keep texts in memory to show the smallest difference; in the store only that difference is kept.
-        encryption_keys: as for `askonce.Cache`; they seal the differences in the store.
+        encryption_keys: as for `askonce.Cache`; they seal what processes share, and the differences.
         count_tokens: the tokens of a text.
         on_diagnosis: told of each diagnosis and its request.
         most: how many prefixes are remembered in memory, and five times as many steps of automatic caches. With
@@ -164,21 +163,21 @@ class PrefixTracker:
         self._codec, self._on_diagnosis = Codec(encryption_keys), on_diagnosis
         self._given = GivenCounter(count_tokens) if count_tokens is not None else None
         self._counters: dict[tuple[str, str], Counter] = {}
-        self._speeds: dict[tuple[str, str], Regression] = {}
-        self._lock = threading.Lock()
+        self._speeds: dict[tuple[str, str], LinearRegression] = {}
         self._unknown: Recent[tuple[str, str], None] = Recent(1_000)
-        self._exchange: Exchange | None = None
+        self._shared: SharedHistory | None = None
+        self._store: Store | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
         if store is not None:
             opened = open_store(store, timeout_seconds=timeout_seconds) if isinstance(store, str) else store
-            breaker = CircuitBreaker(opened, timeout_seconds)
-            self._exchange = Exchange(breaker, namespace, self.history, self.aggregates, clock)
+            self._store, breaker = opened, CircuitBreaker(opened, timeout_seconds)
+            self._shared = SharedHistory(breaker, self._codec, namespace, self.history, self.aggregates, clock)
             owned = opened if isinstance(store, str) else None
-            self._finalizer = weakref.finalize(self, _close, self._exchange, owned)
+            self._finalizer = weakref.finalize(self, _close, self._shared, owned)
 
     # -- requests --------------------------------------------------------------------------------------------
 
-    def start(self, payload: Mapping[str, Any], provider: str, *, application: str | None = None) -> Call:
+    def start(self, payload: Mapping[str, Any], provider: str, *, application: str | None = None) -> TrackedCall:
         """Note that a request is sent. A model without a rule is told once, in the log.
 
         Args:
@@ -196,8 +195,8 @@ class PrefixTracker:
         now = self.clock()
         machine, prediction = 0, NOTHING
         if rule is not None:
-            if self._exchange is not None:
-                self._exchange.nudge()
+            if self._shared is not None:
+                self._shared.wake()
             with self.history.lock:
                 machine = self.history.route(chain, rule, now)
                 prediction = predict(chain, rule, self.history.known(chain, machine), now)
@@ -207,7 +206,7 @@ class PrefixTracker:
                 "askonce: no rule is known for %s of %s: its prompts are not tracked", request.model, provider
             )
         sent = Sent(chain, now, self.application if application is None else application)
-        return Call(self, sent, rule, machine, prediction)
+        return TrackedCall(self, sent, rule, machine, prediction)
 
     def observe(
         self,
@@ -218,7 +217,7 @@ class PrefixTracker:
         *,
         application: str | None = None,
     ) -> Diagnosis | None:
-        """`start` and `Call.finish` in one, for a request that was answered already."""
+        """`start` and `TrackedCall.finish` in one, for a request that was answered already."""
         return self.start(payload, provider, application=application).finish(usage, seconds)
 
     def counter(self, provider: str, model: str) -> Counter:
@@ -229,12 +228,10 @@ class PrefixTracker:
         counter = self._counters.get(name)
         if counter is None:
             counted = tiktoken_counter(model) if provider in _SAME_TOKENIZER else None
-            counter = counted or LearnedCounter()
-            with self._lock:
-                counter = self._counters.setdefault(name, counter)
+            counter = self._counters.setdefault(name, counted or LearnedCounter())
         return counter
 
-    def _finished(self, call: Call, usage: Usage | None, seconds: float) -> Diagnosis:
+    def _finished(self, call: TrackedCall, usage: Usage | None, seconds: float) -> Diagnosis:
         sent, rule = call._sent, call.rule
         assert rule is not None and call._available_at is not None
         chain = call.chain.scaled(usage.input_tokens if usage is not None else 0)
@@ -245,14 +242,14 @@ class PrefixTracker:
             )
             segments = self._segment_sums(sent)
             self.history.note(sent, rule, call._machine, call._available_at)
-        if self._exchange is not None:
-            self._exchange.tell(sent, call._machine, call._available_at)
+        if self._shared is not None:
+            self._shared.publish(sent, call._machine, call._available_at)
         if usage is not None and usage.input_tokens:
             self._learn(chain, usage, seconds)
         self._count(call, diagnosis, segments)
         return diagnosis
 
-    def _refused(self, call: Call) -> Diagnosis:
+    def _refused(self, call: TrackedCall) -> Diagnosis:
         assert call.rule is not None
         tokens = call.chain.tokens
         diagnosis = Diagnosis(Cause.TOO_MANY_MARKS, input_tokens=tokens, reported=False)
@@ -267,13 +264,13 @@ class PrefixTracker:
             features = (1.0, float(usage.input_tokens - usage.cache_read_tokens), float(usage.output_tokens))
             self._speed(chain).learn(features, seconds, noise=0.2 + 0.3 * seconds)
 
-    def _speed(self, chain: Chain) -> Regression:
+    def _speed(self, chain: Chain) -> LinearRegression:
         name = (chain.provider, chain.model)
-        return self._speeds.setdefault(name, Regression(_SECONDS_PRIOR, _SECONDS_DOUBT))
+        return self._speeds.setdefault(name, LinearRegression(_SECONDS_PRIOR, _SECONDS_DOUBT))
 
     # -- sums ------------------------------------------------------------------------------------------------
 
-    def _count(self, call: Call, diagnosis: Diagnosis, segments: list[SegmentSums]) -> None:
+    def _count(self, call: TrackedCall, diagnosis: Diagnosis, segments: list[SegmentSums]) -> None:
         chain, sent, rule = call.chain, call._sent, call.rule
         assert rule is not None
         lost_usd = lost_usd_of(chain.model, diagnosis)
@@ -329,14 +326,14 @@ class PrefixTracker:
         Raises:
             StoreError: the store cannot be read.
         """
-        if self._exchange is None:
+        if self._shared is None:
             return self.aggregates.days()
         self.sync()
-        exchange = self._exchange
-        return added_up(value for _, value in exchange.store.scan(exchange.days))
+        assert self._store is not None
+        return added_up(value for _, value in self._store.scan(self._shared.days))
 
-    def report(self, days: int | None = None) -> Report | None:
-        """What was read and lost, to what, and how to mend it; ``None`` if nothing was tracked.
+    def report(self, days: int | None = None) -> PrefixReport | None:
+        """What was read and lost, to what, and what to change; ``None`` if nothing was tracked.
 
         Args:
             days: the last so many; by default all that are kept.
@@ -358,8 +355,8 @@ class PrefixTracker:
 
     def sync(self) -> None:
         """Share now what was sent, and read what others did; done in the background otherwise."""
-        if self._exchange is not None:
-            self._exchange.sync()
+        if self._shared is not None:
+            self._shared.sync()
 
     def close(self) -> None:
         """Write what is left to the store, and end the thread. Also done at the end of the program."""
@@ -392,7 +389,7 @@ def tracker_of(store: str | Store | PrefixTracker | None, options: dict[str, Any
     return store
 
 
-def _close(exchange: Exchange, owned: Store | None) -> None:
-    exchange.close()
+def _close(shared: SharedHistory, owned: Store | None) -> None:
+    shared.close()
     if owned is not None:
         owned.close()

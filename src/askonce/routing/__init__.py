@@ -8,8 +8,8 @@ The models themselves are asked by ``askonce.langchain.Multiplexer`` and ``askon
 follow the steps of a `Router`'s course.
 """
 
-from askonce.routing.stats import RoutingStats
 from askonce.routing.strategies import Always, Cascade, Learned, Strategy
 from askonce.routing.verifiers import Confidence
+from askonce.stats import RoutingStats
 
 __all__ = ["Always", "Cascade", "Confidence", "Learned", "RoutingStats", "Strategy"]

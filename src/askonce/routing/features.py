@@ -14,7 +14,7 @@ from askonce.errors import MissingExtraError
 from askonce.routing.types import RoutingRequest
 
 if TYPE_CHECKING:
-    from askonce.routing.regression import Vector
+    from askonce.estimators.regression import Vector
 
 HASHED, CIRCUMSTANCES = 256, 16
 WIDEST = 512

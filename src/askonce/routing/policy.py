@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from askonce.routing.floor import RATES, Floor, penalties, usable
-from askonce.routing.regression import probability, sigmoid
-from askonce.routing.shared import Shared
-from askonce.routing.state import Outcome, outcome
+from askonce.estimators.anytime_bound import at_most, endings, evidence, fits
+from askonce.estimators.regression import probability, sigmoid
+from askonce.routing.replica import SharedRouting
+from askonce.routing.state import AnswerOutcome, outcome
 from askonce.routing.strategies import Learned
 
 if TYPE_CHECKING:
-    from askonce.routing.regression import Vector
+    from askonce.estimators.regression import Vector
 
+RATES = tuple(0.02 * 1.7**step for step in range(9))
+"""Of the bound on failing answers: from 0.02 for many rare audits to 1.4 for few that are nearly certain."""
 _WINDOW, _ADJUST_EVERY = 512, 16
 _AUDIT_SCALE, _LEAST_AUDITS, _MORE = 0.6, 0.08, 1.5
 _PRIOR_FAILURES = 4.0
@@ -43,7 +46,7 @@ class Coin:
     tight: bool = False
 
 
-class Policy:
+class RoutingPolicy:
     """Decides from what is known, and notes what came of it.
 
     Args:
@@ -53,9 +56,10 @@ class Policy:
         costs: dollars for a call of each model, where they were given.
     """
 
-    def __init__(self, strategy: Learned, models: int, shared: Shared, costs: tuple[float, ...] | None) -> None:
+    def __init__(
+        self, strategy: Learned, models: int, shared: SharedRouting, costs: tuple[float, ...] | None
+    ) -> None:
         self._strategy, self._last, self._shared, self._costs = strategy, models - 1, shared, costs
-        self._floor = Floor(strategy.min_quality, strategy.confidence)
         self._random = random.SystemRandom() if strategy.seed is None else random.Random(strategy.seed)
         self._reserved = [0.0] * len(RATES)
         self._recent: deque[tuple[float, float]] = deque(maxlen=_WINDOW)  # failing per saved share, and failing
@@ -67,6 +71,13 @@ class Policy:
         """Whether something tells of answers that were served that they were wrong."""
         return self._strategy.measure != "verifier"
 
+    def _allowed(self, requests: float) -> float:
+        """How many answers to so many requests may fail."""
+        return (1 - self._strategy.min_quality) * requests
+
+    def _evidence(self) -> list[float]:
+        return [self._shared.state.sums[f"floor.{at}"] for at in range(len(RATES))]
+
     # -- costs -------------------------------------------------------------------------------------------------
 
     def cost(self, index: int, characters: int) -> float:
@@ -74,7 +85,7 @@ class Policy:
         if self._costs is not None:
             return self._costs[index]
         for other in [index, *range(self._last, -1, -1)]:
-            known = self._shared.known.cost(other, characters)
+            known = self._shared.state.cost(other, characters)
             if known is not None:
                 return float(known * (index + 1) / (other + 1))
         return index + 1.0
@@ -86,10 +97,10 @@ class Policy:
 
         A model that is not the last costs its call, and with the probability of a rejection what comes after it.
         """
-        with self._shared.lock:
+        with self._shared.state.lock:
             best, least = self._last, self.cost(self._last, characters)
             for index in range(self._last - 1, first - 1, -1):
-                mean, sd = self._shared.known.learner(f"rejected.{index}", len(x)).predict(x)
+                mean, sd = self._shared.state.learner(f"rejected.{index}", len(x)).predict(x)
                 expected = self.cost(index, characters) + sigmoid(mean - sd) * least
                 if expected < least:
                     best, least = index, expected
@@ -108,7 +119,7 @@ class Policy:
             candidates: the features by model; of a model that answered already, with its verifier's score.
             characters: length of the request.
         """
-        with self._shared.lock:
+        with self._shared.state.lock:
             last = self.cost(self._last, characters)
             rated = [self._rate(index, x, characters, last) for index, x in candidates.items()]
             best = max(rated, key=lambda one: one.worth(self._threshold))
@@ -123,8 +134,8 @@ class Policy:
             return Coin(best.index, kind, best.fails, tight=wanted)
 
     def _rate(self, index: int, x: Vector, characters: int, last: float) -> _Rated:
-        mean, sd = self._shared.known.learner(f"wrong.{index}", len(x)).predict(x)
-        sums = self._shared.known.sums
+        mean, sd = self._shared.state.learner(f"wrong.{index}", len(x)).predict(x)
+        sums = self._shared.state.sums
         ratio = (sums[f"observed.{index}"] + _PRIOR_FAILURES) / (sums[f"expected.{index}"] + _PRIOR_FAILURES)
         saved = 1 - self.cost(index, characters) / last if last else 0.0
         fails, hope = min(probability(mean, sd) * ratio, 1.0), min(sigmoid(mean - sd) * ratio, 1.0)
@@ -138,7 +149,7 @@ class Policy:
         self._decided += 1
         if self._decided % _ADJUST_EVERY:
             return
-        left = self._floor.allowed(len(self._recent)) * _SPEND
+        left = self._allowed(len(self._recent)) * _SPEND
         threshold = 0.0
         for ratio, fails in sorted(self._recent):
             left -= fails
@@ -149,29 +160,31 @@ class Policy:
 
     def passed(self) -> None:
         """Note a request for which no cheap answer was there to be served."""
-        with self._shared.lock:
+        with self._shared.state.lock:
             self._adjust(_Rated(self._last, 0.0, 1.0, 0.0))
 
     def _with_room(self, rated: _Rated) -> Coin | None:
-        sums = self._shared.known.sums
-        room = self._floor.allowed(sums["requests"] + 1) - sums["unresolved"]
+        sums = self._shared.state.sums
+        room = self._allowed(sums["requests"] + 1) - sums["unresolved"]
         if self._strategy.judge is None:
             failing = sums["open"] + sums["wrong"]
-            if failing + self._shared.writers > room:
+            if failing + self._shared.processes > room:
                 return None
             self._shared.add({"open": 1.0})
             return Coin(rated.index, "serve", rated.fails, 0.0)
         if sums["wrong"] + 1 > room:
             return None
-        evidence = [known + more for known, more in zip(self._shared.known.evidence(), self._reserved, strict=True)]
-        now = self._floor.bound(evidence)
-        room = now + (room - now) / self._shared.writers  # a part for each process, since they see each other late
-        planned = _AUDIT_SCALE / math.sqrt(1 + self._floor.allowed(sums["requests"]))
+        confidence = self._strategy.confidence
+        known = _sum(self._evidence(), self._reserved)
+        now = at_most(known, RATES, confidence)
+        room = (
+            now + (room - now) / self._shared.processes
+        )  # a part for each process, since they see each other late
+        planned = _AUDIT_SCALE / math.sqrt(1 + self._allowed(sums["requests"]))
         p = max(planned * math.sqrt(rated.fails / (1 - self._strategy.min_quality)), _LEAST_AUDITS)
         while p < rated.saved:
-            given_up = usable(p)
-            if self._floor.fits([known + more for known, more in zip(evidence, given_up, strict=True)], p, room):
-                self._shared.add({f"floor.{at}": more for at, more in enumerate(given_up) if more})
+            if fits(_sum(known, evidence(p, RATES)), RATES, room, confidence):  # even if an audit finds it failing
+                self._shared.add(_floor_sums(endings(p, RATES)))
                 return self._toss(rated, p)
             p *= _MORE
         return None
@@ -184,19 +197,19 @@ class Policy:
 
     def _reserve(self, p: float, sign: int) -> None:
         """Until an audit is settled it counts as failed."""
-        for at, more in enumerate(penalties(p)):
+        for at, more in enumerate(evidence(p, RATES)):
             if more < math.inf:
                 self._reserved[at] += sign * more
 
-    def flush(self, coin: Coin, x: Vector, failed: bool | None) -> None:
+    def judged(self, coin: Coin, x: Vector, failed: bool | None) -> None:
         """Note what the judge said of an answer; ``None`` if it could not tell, which counts as failed."""
         sums: dict[str, float] = {}
-        with self._shared.lock:
+        with self._shared.state.lock:
             if coin.kind == "audit":
                 self._reserve(coin.p, -1)
                 sums = {"audits": 1.0}
                 if failed is not False:
-                    sums |= {f"floor.{at}": more for at, more in enumerate(penalties(coin.p)) if more}
+                    sums |= _floor_sums(evidence(coin.p, RATES))
                     sums["missed"] = (1 - coin.p) / coin.p
             if failed is None:
                 self._shared.add(sums)
@@ -206,7 +219,7 @@ class Policy:
             self._shared.add(sums, [outcome(f"wrong.{coin.index}", x, failed)])
 
     def _raw(self, coin: Coin) -> float:
-        sums = self._shared.known.sums
+        sums = self._shared.state.sums
         ratio = (sums[f"observed.{coin.index}"] + _PRIOR_FAILURES) / (
             sums[f"expected.{coin.index}"] + _PRIOR_FAILURES
         )
@@ -214,7 +227,7 @@ class Policy:
 
     def undo(self, coin: Coin) -> None:
         """Take a coin back, since the cheap model gave no answer that could be served."""
-        with self._shared.lock:
+        with self._shared.state.lock:
             if coin.kind == "audit":
                 self._reserve(coin.p, -1)
             elif coin.kind == "serve" and self._strategy.judge is None:
@@ -230,23 +243,32 @@ class Policy:
         sums = {"wrong" if wrong else "right": 1.0}
         if self._strategy.judge is None:
             sums["open"] = -1.0
-        self._shared.add(sums, [Outcome(learner, x, wrong)])
+        self._shared.add(sums, [AnswerOutcome(learner, x, wrong)])
 
     # -- what holds --------------------------------------------------------------------------------------------
 
     def quality(self) -> tuple[float | None, float | None]:
         """The estimated share of answers that pass, and the share that is sure."""
-        with self._shared.lock:
-            sums = self._shared.known.sums
+        with self._shared.state.lock:
+            sums = self._shared.state.sums
             requests = sums["requests"]
             if not requests or not self.has_floor:
                 return None, None
             if self._strategy.judge is None:
                 known = sums["wrong"] + sums["unresolved"]
                 return 1 - known / requests, 1 - (known + sums["open"]) / requests
-            most = max(self._floor.bound(self._shared.known.evidence()), sums["wrong"]) + sums["unresolved"]
+            most = max(at_most(self._evidence(), RATES, self._strategy.confidence), sums["wrong"])
+            most += sums["unresolved"]
             likely = sums["missed"] + sums["unresolved"]
             return max(1 - likely / requests, 0.0), max(1 - most / requests, 0.0)
+
+
+def _sum(evidence: Sequence[float], more: Sequence[float]) -> list[float]:
+    return [one + other for one, other in zip(evidence, more, strict=True)]
+
+
+def _floor_sums(evidence: Sequence[float]) -> dict[str, float]:
+    return {f"floor.{at}": more for at, more in enumerate(evidence) if more}
 
 
 @dataclass(frozen=True, slots=True)

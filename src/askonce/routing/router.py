@@ -15,15 +15,16 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from askonce.cache import Cache, shared_cache
+from askonce.entries.codec import Codec
 from askonce.errors import ConfigError
 from askonce.routing.features import numpy
-from askonce.routing.policy import Policy
-from askonce.routing.shared import Shared
+from askonce.routing.policy import RoutingPolicy
+from askonce.routing.replica import SharedRouting
 from askonce.routing.state import cost_sums
-from askonce.routing.stats import RoutingStats
-from askonce.routing.steps import Run
+from askonce.routing.steps import RoutingRun
 from askonce.routing.strategies import Learned, Strategy, check_strategy
 from askonce.routing.types import Bill, ModelResponse, RoutingRequest, Step
+from askonce.stats import RoutingStats
 from askonce.storage.entries import USD_PER_SECOND
 from askonce.stores.base import Store
 
@@ -39,7 +40,7 @@ class Router:
         names: of the models, the cheapest first.
         strategy: how to choose.
         state: the name under which what is learned is kept, where the strategy gives none.
-        store: where it is shared, as `askonce.sharing.shared_cache` takes it; opened only if the strategy learns.
+        store: where it is shared, as `askonce.cache.shared_cache` takes it; opened only if the strategy learns.
         costs: dollars for a call of each model, where they are not to be read off the answers.
 
     Raises:
@@ -61,16 +62,18 @@ class Router:
             raise ConfigError(f"costs are dollars for a call of each of the {len(names)} models; got {costs!r}")
         self.names, self.strategy, self._last = _distinct(names), strategy, len(names) - 1
         self._costs = None if costs is None else tuple(float(cost) for cost in costs)
-        self._policy: Policy | None = None
+        self._policy: RoutingPolicy | None = None
         if isinstance(strategy, Learned):
             numpy()  # if it is missing, that is said here
             self._cache = shared_cache(store, {})  # which closes its store when nobody has it
-            self._shared = Shared(self._cache.store, f"multiplexer/{strategy.name or state()}/{strategy.measure}")
-            self._policy = Policy(strategy, len(names), self._shared, self._costs)
+            namespace = f"multiplexer/{strategy.name or state()}/{strategy.measure}"
+            self._shared = SharedRouting(self._cache.engine.breaker, self._cache.engine.codec, namespace)
+            self._policy = RoutingPolicy(strategy, len(names), self._shared, self._costs)
         else:
-            self._shared = Shared(None, "")
+            self._shared = SharedRouting(None, Codec(), "")
         self._told: set[str] = set()
         weakref.finalize(self, self._shared.close)
+        self._shared.begin()
 
     # -- one request -------------------------------------------------------------------------------------------
 
@@ -84,8 +87,8 @@ class Router:
         Raises:
             Exception: what the last model that could be asked raised.
         """
-        self._shared.notice_fork()
-        run = Run(self.strategy, len(self.names), asked, self._weight, self._tell_once)
+        self._shared.begin()
+        run = RoutingRun(self.strategy, len(self.names), asked, self._weight, self._tell_once)
         try:
             index, why = yield from run.choose(self._policy, embedding)
         except BaseException:
@@ -150,8 +153,8 @@ class Router:
             return self._weight(self._last, bill.answers[self._last])
         if self._costs is not None:
             return self._costs[self._last]
-        with self._shared.lock:
-            known = self._shared.known.cost(self._last, asked.characters)
+        with self._shared.state.lock:
+            known = self._shared.state.cost(self._last, asked.characters)
         return bill.weight if known is None else known
 
     def _tell_once(self, what: str, why: Exception) -> None:
@@ -180,7 +183,7 @@ class Router:
         key = mark.get("id") if isinstance(mark, dict) else None
         if not isinstance(key, str):
             return False
-        found = self._shared.flush(bytes.fromhex(key))
+        found = self._shared.close_open(bytes.fromhex(key))
         if found is not None:
             self._policy.answered(found.learner, found.x, wrong)
         return found is not None
@@ -188,8 +191,8 @@ class Router:
     def stats(self) -> RoutingStats:
         """What was asked, paid and saved."""
         quality, at_least = (None, None) if self._policy is None else self._policy.quality()
-        with self._shared.lock:
-            sums = self._shared.known.sums
+        with self._shared.state.lock:
+            sums = self._shared.state.sums
 
             def by_name(kind: str) -> dict[str, int]:
                 return {name: round(sums[f"{kind}.{at}"]) for at, name in enumerate(self.names)}
@@ -205,7 +208,7 @@ class Router:
                 always_last_usd=sums["always"],
                 quality=quality,
                 quality_at_least=at_least,
-                store=None if self._policy is None else ("up" if self._shared.up else "down"),
+                store=None if self._policy is None else ("up" if self._shared.is_current else "down"),
             )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Router:

@@ -1,29 +1,24 @@
-"""What is known of models and requests: sums and regressions, to which batches of outcomes are added.
-
-All processes that share it add the same batches, each once: a batch carries its writer and its number. So what each
-knows is the same, but for the batches that are under way.
-"""
+"""What is known of models and requests, and shared by all processes: sums, and regressions that learn outcomes."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from askonce.errors import CodecError
+from askonce.estimators.regression import LogisticRegression
 from askonce.routing.features import numpy
-from askonce.routing.floor import RATES
-from askonce.routing.regression import Failing
 
 if TYPE_CHECKING:
-    from askonce.routing.regression import Vector
-
-_MOST_WRITERS = 1000
+    from askonce.estimators.regression import Vector
 
 
-class Outcome(msgspec.Struct, frozen=True, array_like=True):
+class AnswerOutcome(msgspec.Struct, frozen=True, array_like=True):
     """What became of one answer.
 
     Attributes:
@@ -37,80 +32,64 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     failed: bool
 
 
-class Batch(msgspec.Struct, array_like=True):
-    """What one process adds at once.
+class RoutingDelta(msgspec.Struct, frozen=True, array_like=True):
+    """What one process adds: amounts by name, and outcomes in their order."""
 
-    Attributes:
-        writer: the process.
-        number: counted by the writer from 1.
-        sums: amounts by name.
-        outcomes: in their order.
-    """
-
-    writer: str
-    number: int
     sums: dict[str, float]
-    outcomes: list[Outcome]
+    outcomes: list[AnswerOutcome]
 
 
-class Snapshot(msgspec.Struct, array_like=True):
-    """All that is known as of a position in the log; learners as the bytes of mean and covariance."""
+class RoutingSnapshot(msgspec.Struct, frozen=True, array_like=True):
+    """All that is known; learners as the bytes of mean and covariance, 32-bit floats."""
 
-    position: int
-    applied: dict[str, int]
     sums: dict[str, float]
     learners: dict[str, tuple[bytes, bytes]]
 
 
-class Knowledge:
-    """Sums by name, and regressions by name. Not thread-safe.
+class RoutingState:
+    """Sums by name, and regressions by name. Thread-safe.
 
     Attributes:
-        sums: amounts by name; what was never added to is 0.
-        position: of the last event of the log that was taken in.
+        sums: amounts by name; what was never added to is 0. To be read under ``lock``.
+        lock: guards all of it.
+        delta_type: see `askonce.changelog.follower.SharedState`.
+        snapshot_type: likewise.
     """
 
+    delta_type, snapshot_type = RoutingDelta, RoutingSnapshot
+
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self.sums: defaultdict[str, float] = defaultdict(float)
-        self.position = 0
-        self._applied: dict[str, int] = {}
-        self._learners: dict[str, Failing] = {}
+        self._learners: dict[str, LogisticRegression] = {}
+        self._new_sums: defaultdict[str, float] = defaultdict(float)
+        self._new_outcomes: list[AnswerOutcome] = []
 
-    def take(self, batch: Batch) -> bool:
-        """Add a batch, unless it was; returns whether it is new."""
-        if batch.number <= self._applied.get(batch.writer, 0):
-            return False
-        self.add(batch.sums, batch.outcomes)
-        self.mark(batch)
-        return True
+    def add(self, sums: dict[str, float], outcomes: Iterable[AnswerOutcome] = (), *, shared: bool = True) -> None:
+        """Add amounts and outcomes of this process; ``shared`` if other processes learn of them."""
+        with self.lock:
+            delta = RoutingDelta(sums, list(outcomes))
+            self._add(delta)
+            if shared:
+                for name, amount in sums.items():
+                    self._new_sums[name] += amount
+                self._new_outcomes += delta.outcomes
 
-    def mark(self, batch: Batch) -> None:
-        """Note that a batch is in."""
-        self._applied.pop(batch.writer, None)
-        self._applied[batch.writer] = batch.number
-        while len(self._applied) > _MOST_WRITERS:
-            del self._applied[next(iter(self._applied))]
-
-    def add(self, sums: dict[str, float], outcomes: Sequence[Outcome]) -> None:
-        """Add amounts and outcomes."""
-        for name, amount in sums.items():
+    def _add(self, delta: RoutingDelta) -> None:
+        for name, amount in delta.sums.items():
             self.sums[name] += amount
-        if outcomes:
+        if delta.outcomes:
             np = numpy()
-            for outcome in outcomes:
+            for outcome in delta.outcomes:
                 x = np.frombuffer(outcome.x, np.float16).astype(np.float32)
                 self.learner(outcome.learner, len(x)).learn(x, outcome.failed)
 
-    def learner(self, name: str, features: int) -> Failing:
+    def learner(self, name: str, features: int) -> LogisticRegression:
         """The regression of that name; a new one if there was none, or one over other features."""
         found = self._learners.get(name)
         if found is None or len(found.mean) != features:
-            found = self._learners[name] = Failing.unknowing(features)
+            found = self._learners[name] = LogisticRegression.untrained(features)
         return found
-
-    def evidence(self) -> list[float]:
-        """``G`` of the floor, for each of its rates."""
-        return [self.sums[f"floor.{at}"] for at in range(len(RATES))]
 
     def cost(self, model: int, characters: int) -> float | None:
         """What a call of that model is expected to cost for so long a request: a line fitted by least squares."""
@@ -121,37 +100,79 @@ class Knowledge:
         slope = max((xy - x * y / count) / spread, 0.0) if spread > 1e-9 * (1 + xx) and count >= 3 else 0.0
         return max(y / count + slope * (characters - x / count), 0.0)
 
-    # -- as bytes ----------------------------------------------------------------------------------------------
+    # -- shared ------------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> Snapshot:
-        """All of it, as of now."""
-        learners = {
-            name: (one.mean.tobytes(), one.covariance.astype("float32").tobytes())
-            for name, one in self._learners.items()
-        }
-        return Snapshot(self.position, dict(self._applied), dict(self.sums), learners)
+    def after_fork(self) -> None:
+        """In a child process: the thread that may have held the lock stayed in the parent."""
+        self.lock = threading.RLock()
 
-    @classmethod
-    def of(cls, snapshot: Snapshot) -> Knowledge:
-        """What a snapshot holds."""
-        found = cls()
-        found.position, found._applied = snapshot.position, dict(snapshot.applied)
-        found.sums.update(snapshot.sums)
-        if snapshot.learners:
-            np = numpy()
-            for name, (mean, covariance) in snapshot.learners.items():
-                weights = np.frombuffer(mean, np.float32).copy()
-                square = np.frombuffer(covariance, np.float32).reshape(len(weights), len(weights)).copy()
-                found._learners[name] = Failing(weights, square)
-        return found
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to `take`."""
+        return bool(self._new_sums or self._new_outcomes)
+
+    def take(self) -> RoutingDelta | None:
+        """What was added and not given out yet."""
+        with self.lock:
+            if not self.has_news:
+                return None
+            delta = RoutingDelta(dict(self._new_sums), self._new_outcomes)
+            self._new_sums, self._new_outcomes = defaultdict(float), []
+            return delta
+
+    def merge(self, delta: RoutingDelta, *, is_new: bool) -> None:
+        """Add what another process added.
+
+        Raises:
+            CodecError: its outcomes are not those of finite features.
+        """
+        np = numpy()
+        for outcome in delta.outcomes:
+            if not outcome.x or len(outcome.x) % 2 or not np.isfinite(np.frombuffer(outcome.x, np.float16)).all():
+                raise CodecError("features that are not finite numbers")
+        if is_new:
+            with self.lock:
+                self._add(delta)
+
+    def snapshot(self) -> tuple[RoutingDelta | None, RoutingSnapshot]:
+        """What was not given out, and all that is known."""
+        with self.lock:
+            learners = {
+                name: (one.mean.tobytes(), one.covariance.astype("float32").tobytes())
+                for name, one in self._learners.items()
+            }
+            return self.take(), RoutingSnapshot(dict(self.sums), learners)
+
+    def restart(self, snapshot: RoutingSnapshot | None) -> None:
+        """Begin from a snapshot; what was not given out stays added.
+
+        Raises:
+            CodecError: its learners are none.
+        """
+        if snapshot is None:
+            return
+        learners = {name: _learner(*one) for name, one in snapshot.learners.items()}
+        with self.lock:
+            self.sums, self._learners = defaultdict(float, snapshot.sums), learners
+            self._add(RoutingDelta(self._new_sums, self._new_outcomes))
 
 
-def outcome(learner: str, x: Vector, failed: bool) -> Outcome:
+def _learner(mean: bytes, covariance: bytes) -> LogisticRegression:
+    np = numpy()
+    try:
+        weights = np.frombuffer(mean, np.float32).copy()
+        square = np.frombuffer(covariance, np.float32).reshape(len(weights), len(weights)).copy()
+    except ValueError as error:
+        raise CodecError(f"no regression: {error}") from error
+    return LogisticRegression(weights, square)
+
+
+def outcome(learner: str, x: Vector, failed: bool) -> AnswerOutcome:
     """An outcome to be added."""
-    return Outcome(learner, x.astype("float16").tobytes(), failed)
+    return AnswerOutcome(learner, x.astype("float16").tobytes(), failed)
 
 
 def cost_sums(model: int, characters: int, weight: float) -> dict[str, float]:
-    """What a call adds to the sums behind `Knowledge.cost`."""
+    """What a call adds to the sums behind `RoutingState.cost`."""
     told = {"n": 1.0, "x": characters, "xx": characters**2, "y": weight, "xy": characters * weight}
     return {f"cost.{model}.{name}": float(amount) for name, amount in told.items() if math.isfinite(amount)}

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from askonce.options import current_options
 from askonce.routing.features import features, with_score
-from askonce.routing.policy import Coin, Policy
+from askonce.routing.policy import Coin, RoutingPolicy
 from askonce.routing.strategies import Always, Cascade, Learned, Strategy
 from askonce.routing.types import Ask, Bill, Decide, ModelResponse, RoutingRequest, Step
 from askonce.routing.verifiers import Verdict, Verify, verdict_of
 
 if TYPE_CHECKING:
-    from askonce.routing.regression import Vector
+    from askonce.estimators.regression import Vector
 
 Chosen = Generator[Step, Any, tuple[int, str]]
 """Ends with the model whose answer is given, and why."""
 Tell = Callable[[str, Exception], None]
 
 
-class Run:
+class RoutingRun:
     """One request.
 
     Args:
@@ -48,7 +48,7 @@ class Run:
         self.bill = Bill()
         self.open: tuple[str, bytes] | None = None
 
-    def choose(self, policy: Policy | None, embedding: Sequence[float] | None) -> Chosen:
+    def choose(self, policy: RoutingPolicy | None, embedding: Sequence[float] | None) -> Chosen:
         """The steps to the answer.
 
         Raises:
@@ -116,7 +116,7 @@ class Run:
 
     # -- learned, with a verifier ------------------------------------------------------------------------------
 
-    def _verified(self, strategy: Learned, policy: Policy, x: Vector) -> Chosen:
+    def _verified(self, strategy: Learned, policy: RoutingPolicy, x: Vector) -> Chosen:
         """Begin where the expected cost is least; with a judge or feedback, what is accepted is under the floor."""
         size = self._asked.characters
         coin: Coin | None = None
@@ -146,7 +146,7 @@ class Run:
 
     # -- learned, without --------------------------------------------------------------------------------------
 
-    def _unverified(self, policy: Policy, x: Vector) -> Chosen:
+    def _unverified(self, policy: RoutingPolicy, x: Vector) -> Chosen:
         coin = policy.throw(dict.fromkeys(range(self._last), x), self._asked.characters)
         if coin.kind == "pass":
             return (yield from self._first_that_answers(self._last, _why_not(coin)))
@@ -164,7 +164,7 @@ class Run:
         assert isinstance(self._strategy, Learned)
         return (yield from self._compare(self._strategy, policy, coin, x))
 
-    def _compare(self, strategy: Learned, policy: Policy, coin: Coin, x: Vector) -> Chosen:
+    def _compare(self, strategy: Learned, policy: RoutingPolicy, coin: Coin, x: Vector) -> Chosen:
         """Ask the last model too, whose answer is given, and let the judge compare."""
         cheap = self.bill.answers[coin.index]
         try:
@@ -184,7 +184,7 @@ class Run:
         except Exception as error:
             self._tell("a judge failed", error)
         finally:
-            policy.flush(coin, x, failed)
+            policy.judged(coin, x, failed)
         return self._last, "audited" if coin.kind == "audit" else "asked beside a cheaper one, to learn"
 
     def _open(self, coin: Coin | None, x: Vector) -> None:

@@ -9,13 +9,13 @@ import os
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from askonce.concurrency.background import BackgroundWorker
+from askonce.concurrency.background import BackgroundWorker, reset_after_fork
 from askonce.concurrency.drivers import SyncDriver
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Entry, Match, Place, SemanticEntry
+from askonce.entries.entry import Entry, Match, SemanticEntry
 from askonce.errors import StoreUnavailable
 from askonce.estimators.float16 import Vector, to_bytes
 from askonce.keys.normal_form import NormalForm
@@ -24,12 +24,13 @@ from askonce.provenance.prompt_parts import current_prompt_parts
 from askonce.provenance.retrieval_context import current_scope
 from askonce.semantic.config import Semantic
 from askonce.semantic.decision.decision import Decision
-from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.embedding import Embedder
+from askonce.semantic.entries import QuestionEntries, ReplaceableEntries, UsableEntries
 from askonce.semantic.index.index import Index
 from askonce.semantic.index.query_index import LocalQueryIndex, QueryIndex, ServerQueryIndex
 from askonce.semantic.index.server import ServerIndex
-from askonce.semantic.index.sharing import Sharing
+from askonce.semantic.index.shared import SharedQuestions
 from askonce.semantic.learning.judges import EmbeddingJudge
 from askonce.semantic.learning.learning import Learning, TrainingExample
 from askonce.semantic.query import question_of
@@ -70,12 +71,12 @@ class SemanticCache:
 
     Args:
         settings: what the application said.
-        guard: the store's.
-        codec: seals what is told to other processes.
+        breaker: the store's.
+        codec: seals what is shared with other processes.
         namespace: the cache's own.
         clock: seconds since the epoch.
-        read: the entry in some bytes from a namespace and key, if it can be used now.
-        keep: keeps an entry in place of the one under its key; returns how many bytes that saved.
+        lookup: says which entries can be used.
+        storage: replaces entries.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -89,43 +90,42 @@ class SemanticCache:
         codec: Codec,
         namespace: str,
         clock: Clock,
-        read: Callable[[Place, bytes], Entry | None],
-        keep: Callable[[Place, Entry], int],
+        lookup: UsableEntries,
+        storage: ReplaceableEntries,
     ) -> None:
         self._settings, self._breaker, self._clock = settings, breaker, clock
-        self._read, self._keep = read, keep
         self._embedder = Embedder(settings.embeddings, settings.model)
         self._log = f"{namespace}:semantic:{self._embedder.identity}"
         self._codec, self._file = codec, _index_file(breaker.store.url, self._log)
+        self._entries = QuestionEntries(breaker, lookup, storage, self._embedder.identity)
         self._judge = settings.judge or EmbeddingJudge(self._embedder)
         self._told: set[str] = set()
         self._server: ServerIndex | None = None
         if settings.search == "server":
-            self._server = ServerIndex(breaker, self._embedder.identity, self._read_known)
+            self._server = ServerIndex(breaker, self._embedder.identity, self._entries)
             with contextlib.suppress(StoreUnavailable):  # it may be there when it is needed
                 self._server.check()
         self._start()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._start()  # what the locks guarded, and what is not published, stayed in the parent
 
     def _start(self) -> None:
-        self._rule = Rule(self._settings.max_error, self._settings.confidence)
+        self._rule = DecisionRule(self._settings.max_error, self._settings.confidence)
         index = Index() if self._server is None else None
-        self._sharing = Sharing(
-            self._breaker, self._codec, self._log, self._file, index, self._rule, self._read_known
+        self._shared = SharedQuestions(
+            self._breaker, self._codec, self._log, self._file, index, self._rule, self._entries
         )
         self._questions: QueryIndex
         if index is not None:
-            self._questions = LocalQueryIndex(index, self._sharing, self._clock)
+            self._questions = LocalQueryIndex(index, self._shared, self._clock)
         elif self._server is not None:
             self._questions = ServerQueryIndex(self._server)
-        self._learning = Learning(self._rule, self._questions, self._judge, self._get, self._replace)
-        self._in_step = BackgroundWorker("askonce-sharing", self._sharing.step, _SHARE_EVERY_SECONDS)
+        self._learning = Learning(self._rule, self._questions, self._judge, self._entries)
+        self._sharer = BackgroundWorker("askonce-sharing", self._shared.step, _SHARE_EVERY_SECONDS)
         self._learner = BackgroundWorker("askonce-learning", self._learning.step)
         self._matches: OrderedDict[bytes, Decision] = OrderedDict()
-        self._pid = os.getpid()
-
-    def _notice_fork(self) -> None:
-        if self._pid != os.getpid():  # the threads, and what the locks guarded, stayed in the parent
-            self._start()
 
     # -- a request ---------------------------------------------------------------------------------------------
 
@@ -147,7 +147,6 @@ class SemanticCache:
             sources_known: the documents that the answer is made from are known, so that it falls with them.
             decide: another question's answer may be served.
         """
-        self._notice_fork()
         try:
             question = self._question(namespace, form, sources_known)
             if question is None:
@@ -180,9 +179,9 @@ class SemanticCache:
 
     async def _begun(self, driver: SyncDriver, namespace: str) -> None:
         """Wait a little for what was learned before, when a process begins."""
-        over, waited = self._sharing.loading(namespace).over, 0.0
+        over, waited = self._shared.loading(namespace).over, 0.0
         if not over.is_set():
-            self._in_step.wake()
+            self._sharer.wake()
         while not over.is_set() and waited < _LOADING_SECONDS:
             await driver.pause(_LOOK_EVERY_SECONDS)
             waited += _LOOK_EVERY_SECONDS
@@ -219,12 +218,11 @@ class SemanticCache:
 
     def learn(self, namespace: str, key: bytes, trial: Attempt, answer_text: str, entry: Entry | None) -> None:
         """Learn from a fresh answer, in the background; ``entry`` is ``None`` if it was not kept."""
-        self._notice_fork()
         self._learning.add(
             TrainingExample(namespace, key, trial.question, trial.vector, trial.decision, entry, answer_text)
         )
         self._learner.wake()
-        self._in_step.begin()
+        self._sharer.begin()
 
     # -- what becomes of entries -------------------------------------------------------------------------------
 
@@ -234,7 +232,6 @@ class SemanticCache:
         Returns:
             where the answer is kept; ``None`` if the hit is not known here.
         """
-        self._notice_fork()
         decision = self._matches.pop(match, None)
         if decision is None or decision.known is None:
             return None
@@ -243,47 +240,19 @@ class SemanticCache:
 
     def forget(self, namespace: str, key: bytes) -> None:
         """An entry was deleted: questions that it answered are not known any more."""
-        self._notice_fork()
         self._questions.forget(namespace, key)
 
     def clear(self, namespace: str) -> None:
         """All entries of a namespace were deleted."""
-        self._notice_fork()
         self._questions.clear(namespace)
-
-    def _replace(self, namespace: str, key: bytes, entry: Entry) -> int:
-        return self._keep(Place(namespace, key), entry)
-
-    def _get(self, namespace: str, key: bytes) -> Entry | None:
-        data = self._breaker.call(self._breaker.store.get, namespace, key)
-        return None if data is None else self._read(Place(namespace, key), data)
-
-    def _read_known(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
-        entry = self._read(Place(namespace, key), data)
-        if entry is None or entry.meaning is None or entry.meaning.embedder != self._embedder.identity:
-            return None
-        return entry
 
     # -- life --------------------------------------------------------------------------------------------------
 
     async def stats(self, driver: SyncDriver, namespace: str) -> SemanticStats:
         """What was served and learned, by all processes as far as that is known within a second."""
-        self._notice_fork()
         await self._begun(driver, namespace)
-        learned = self._rule.statistics()
-        return SemanticStats(
-            requests=learned.requests,
-            hits=learned.hits,
-            audits=learned.audits,
-            unjudged=learned.unjudged,
-            judged=learned.labels,
-            wrong_found=learned.wrong_found,
-            told_wrong=learned.told_wrong,
-            estimated_error=learned.estimated_error,
-            error_low=learned.error_low,
-            error_high=learned.error_high,
-            certified_error=learned.certified_error,
-            max_error=self._settings.max_error,
+        return replace(
+            self._rule.stats(),
             questions=self._questions.count(),
             aliases=self._learning.aliases,
             saved_bytes=self._learning.saved_bytes,
@@ -294,18 +263,19 @@ class SemanticCache:
 
     def flush(self, seconds: float) -> bool:
         """Wait until all fresh answers are learned from and told to other processes; returns whether they are."""
-        self._notice_fork()
-        settled = self._learner.flush(seconds)
-        self._in_step.wake()
-        return self._in_step.flush(seconds) and settled
+        learned = self._learner.flush(seconds)
+        self._sharer.wake()
+        return self._sharer.flush(seconds) and learned
 
     def close(self) -> None:
-        """Learn from what is left, and tell other processes."""
-        if self._pid == os.getpid():
-            settled = self._learner.flush(_CLOSING_SECONDS)
-            self._learner.close(_CLOSING_SECONDS if settled else 0.0)
-            self._in_step.close(_CLOSING_SECONDS)
-            self._sharing.close()
+        """Learn from what is left, and publish it."""
+        learned = self._learner.flush(_CLOSING_SECONDS)
+        self._learner.close(_CLOSING_SECONDS if learned else 0.0)
+        self._sharer.close(_CLOSING_SECONDS)
+        if not self._shared.close():
+            logger.warning(
+                "askonce: what was learned of questions since the last second is lost: the store is down"
+            )
 
 
 def _index_file(url: str, log: str) -> Path | None:

@@ -26,11 +26,11 @@ from langchain_core.outputs import LLMResult
 from askonce.errors import ConfigError
 from askonce.langchain.prefix.optimizer import PARAMETER
 from askonce.prefix.optimize.optimizer import optimizers
-from askonce.prefix.report.report import Report
+from askonce.prefix.report.report import PrefixReport
 from askonce.prefix.requests.usage import usage_of
 from askonce.prefix.requests.wire import compact
-from askonce.prefix.tracker import Call, tracker_of
 from askonce.prefix.tracker import PrefixTracker as Tracker
+from askonce.prefix.tracker import TrackedCall, tracker_of
 from askonce.prefix.tracking.aggregates import Day
 from askonce.prefix.tracking.history import Recent
 from askonce.stores import Store
@@ -102,7 +102,7 @@ class PrefixTracker(BaseCallbackHandler):
     ) -> None:
         self.core = tracker_of(store, options)
         self._provider = provider
-        self._calls: Recent[UUID, Call] = Recent(_MOST_CALLS)
+        self._calls: Recent[UUID, TrackedCall] = Recent(_MOST_CALLS)
         self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
         self._told: set[str] = set()
 
@@ -110,7 +110,7 @@ class PrefixTracker(BaseCallbackHandler):
         """The sums of all processes; see `askonce.prefix.PrefixTracker.days`."""
         return self.core.days()
 
-    def report(self, days: int | None = None) -> Report | None:
+    def report(self, days: int | None = None) -> PrefixReport | None:
         """What was read and lost, to what, and how to mend it; see `askonce.prefix.PrefixTracker.report`."""
         return self.core.report(days)
 
@@ -206,7 +206,7 @@ class PrefixTracker(BaseCallbackHandler):
         if call is not None:
             call.fail()
 
-    def _ended(self, run_id: UUID) -> Call | None:
+    def _ended(self, run_id: UUID) -> TrackedCall | None:
         with self._lock:
             return self._calls.pop(run_id, None)
 

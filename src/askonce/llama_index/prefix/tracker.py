@@ -38,11 +38,11 @@ from llama_index_instrumentation.events.span import SpanDropEvent
 from askonce.entries.entry import Usage
 from askonce.errors import ConfigError
 from askonce.prefix.optimize.clients import optimizer_of
-from askonce.prefix.report.report import Report
+from askonce.prefix.report.report import PrefixReport
 from askonce.prefix.requests.usage import usage_of
 from askonce.prefix.requests.wire import compact
-from askonce.prefix.tracker import Call, tracker_of
 from askonce.prefix.tracker import PrefixTracker as Tracker
+from askonce.prefix.tracker import TrackedCall, tracker_of
 from askonce.prefix.tracking.aggregates import Day
 from askonce.prefix.tracking.history import Recent
 from askonce.stores import Store
@@ -78,7 +78,7 @@ class PrefixTracker:
         self._provider = provider
         self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
         self._models: Recent[str, Any] = Recent(_MOST_CALLS)  # by span
-        self._calls: Recent[str, Call] = Recent(_MOST_CALLS)
+        self._calls: Recent[str, TrackedCall] = Recent(_MOST_CALLS)
         self._told: set[str] = set()
         self._events, self._spans = _Events(), _Spans()
         self._events._tracker = self._spans._tracker = self
@@ -109,7 +109,7 @@ class PrefixTracker:
         """The sums of all processes; see `askonce.prefix.PrefixTracker.days`."""
         return self.core.days()
 
-    def report(self, days: int | None = None) -> Report | None:
+    def report(self, days: int | None = None) -> PrefixReport | None:
         """What was read and lost, to what, and how to mend it; see `askonce.prefix.PrefixTracker.report`."""
         return self.core.report(days)
 
@@ -160,7 +160,7 @@ class PrefixTracker:
         with self._lock:
             self._calls[span] = call
 
-    def _finished(self, call: Call, response: Any) -> None:
+    def _finished(self, call: TrackedCall, response: Any) -> None:
         try:
             call.finish(_usage(response))
         except Exception as error:  # LlamaIndex would swallow it
@@ -183,7 +183,7 @@ class PrefixTracker:
         if call is not None:
             call.fail()
 
-    def _ended(self, span: str) -> Call | None:
+    def _ended(self, span: str) -> TrackedCall | None:
         with self._lock:
             self._models.pop(span, None)
             return self._calls.pop(span, None)

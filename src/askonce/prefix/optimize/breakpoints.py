@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from askonce.prefix.optimize.plan import Plan
+from askonce.prefix.optimize.plan import BreakpointPlan
 from askonce.prefix.optimize.replay import key_of
 from askonce.prefix.optimize.statistics import places_of
 from askonce.prefix.requests.chain import Chain
@@ -19,7 +19,7 @@ _MARKS = ("cache_control", "prompt_cache_breakpoint")
 _UNMARKABLE = ("thinking", "redacted_thinking")
 
 
-def with_marks(body: Mapping[str, Any], chain: Chain, plan: Plan) -> Body:
+def with_marks(body: Mapping[str, Any], chain: Chain, plan: BreakpointPlan) -> Body:
     """The body with the plan's breakpoints, key and retention.
 
     Args:

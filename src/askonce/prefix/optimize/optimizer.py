@@ -1,28 +1,29 @@
 """`PrefixOptimizer`: requests changed so that the provider's prompt cache reads more of them.
 
 What is changed cannot change the answer: the order of tools and of the keys in their JSON, breakpoints, cache keys,
-retention. What could is only proposed (`Plan.proposals`).
+retention. What could is only proposed (`BreakpointPlan.proposals`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
-from weakref import WeakValueDictionary
 
+from askonce.concurrency.background import BackgroundWorker, reset_after_fork
 from askonce.errors import ConfigError
 from askonce.prefix.optimize.breakpoints import Body, ToolOrder, name_of, with_marks
-from askonce.prefix.optimize.plan import Plan, plan
+from askonce.prefix.optimize.plan import BreakpointPlan, plan
 from askonce.prefix.optimize.statistics import statistics_of
 from askonce.prefix.requests.chain import Chain, chain_of
-from askonce.prefix.requests.rules import Rule, rule_for
+from askonce.prefix.requests.rules import ProviderRule, rule_for
 from askonce.prefix.requests.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_counter
 from askonce.prefix.requests.wire import compact, request_of
 from askonce.prefix.tracking.history import Recent, Sent
@@ -36,7 +37,7 @@ _PLANNED_AT = (20, 50, 100, 200)
 _PLANNED_EVERY = 500
 _NOT_GIVEN = ("NotGiven", "Omit")
 
-optimizers: WeakValueDictionary[str, PrefixOptimizer] = WeakValueDictionary()
+optimizers: weakref.WeakValueDictionary[str, PrefixOptimizer] = weakref.WeakValueDictionary()
 """All that there are, by `PrefixOptimizer.name`: so that a tracker finds the one that changes what it sees."""
 
 
@@ -63,7 +64,7 @@ class PrefixOptimizer:
 
     def __init__(
         self,
-        plan: Plan | None = None,
+        plan: BreakpointPlan | None = None,
         *,
         longer_retention: bool = False,
         dry_run: bool = False,
@@ -71,20 +72,28 @@ class PrefixOptimizer:
         count_tokens: Count | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if plan is not None and not isinstance(plan, Plan):
+        if plan is not None and not isinstance(plan, BreakpointPlan):
             raise ConfigError(f"a plan is one of PrefixOptimizer.plans(), got a {type(plan).__name__}")
         self.name, self.dry_run, self._given = uuid4().hex, dry_run, plan
         self._longer_retention = longer_retention
         self._tell = tell or (print if dry_run else logger.info)
         self._counter = GivenCounter(count_tokens) if count_tokens is not None else None
         self._clock, self._tools = clock, ToolOrder()
-        self._lock = threading.Lock()
+        self.after_fork()
+        # The worker's thread must not keep the optimizer alive.
+        self._worker = BackgroundWorker("askonce-plan", partial(_replan_due, weakref.ref(self)))
+        weakref.finalize(self, self._worker.close, 0.0)
         self._counters: dict[tuple[str, str], Counter] = {}
         self._sent: Recent[str, deque[Sent]] = Recent(_MOST_FAMILIES)
         self._seen: Recent[str, int] = Recent(_MOST_FAMILIES)
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, BreakpointPlan] = {}
         self._told: Recent[str, None] = Recent(1_000)
         optimizers[self.name] = self
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._due: dict[str, None] = {}
 
     def applied(self, body: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
         """The body as it is to be sent: changed, or in a dry run as it is."""
@@ -96,7 +105,7 @@ class PrefixOptimizer:
 
     def _guarded(self, body: Mapping[str, Any], provider: str, *, learn: bool) -> Mapping[str, Any]:
         try:
-            optimized, chain, rule = self._changed(body, provider)
+            changed, chain, rule = self._changed(body, provider)
             if learn and chain is not None and rule is not None:
                 self._learn(chain, rule)
         except Exception as error:
@@ -106,9 +115,9 @@ class PrefixOptimizer:
                 what = error if isinstance(error, ConfigError) else type(error).__name__
                 logger.warning("askonce: a request to %s is sent as it is: %s", provider, what)
             return body
-        return optimized
+        return changed
 
-    def plans(self) -> dict[str, Plan]:
+    def plans(self) -> dict[str, BreakpointPlan]:
         """The plans that hold at the moment, by prompt family."""
         if self._given is not None:
             return {self._given.model: self._given}
@@ -127,24 +136,24 @@ class PrefixOptimizer:
 
     def _changed(
         self, body: Mapping[str, Any], provider: str
-    ) -> tuple[Mapping[str, Any], Chain | None, Rule | None]:
+    ) -> tuple[Mapping[str, Any], Chain | None, ProviderRule | None]:
         given = {name: value for name, value in body.items() if type(value).__name__ not in _NOT_GIVEN}
         if "extra_body" in given:
             return body, None, None  # who writes past the client knows best
-        optimized: Body = self._tools.applied(given)
-        request = request_of(optimized, provider)
+        changed: Body = self._tools.applied(given)
+        request = request_of(changed, provider)
         rule = rule_for(provider, request.model)
         chain = chain_of(request, provider, counter=self._counter_of(provider, request.model), rule=rule)
         chosen = self._given or self._plans.get(chain.family)
         if chosen is not None and rule is not None and chosen.rule.name == rule.name:
-            optimized = with_marks(optimized, chain, chosen)
-        for line in changes(given, optimized, provider):
+            changed = with_marks(changed, chain, chosen)
+        for line in changes(given, changed, provider):
             if line not in self._told:
                 self._told[line] = None
                 self._tell(f"askonce: {'would be changed' if self.dry_run else 'changed'}: {line}")
         if self.dry_run:
             return body, chain, rule
-        return {**{name: body[name] for name in body if name not in given}, **optimized}, chain, rule
+        return {**{name: body[name] for name in body if name not in given}, **changed}, chain, rule
 
     def _counter_of(self, provider: str, model: str) -> Counter:
         name = provider, model
@@ -154,7 +163,7 @@ class PrefixOptimizer:
             counter = self._counters.setdefault(name, counted or LearnedCounter())
         return counter
 
-    def _learn(self, chain: Chain, rule: Rule) -> None:
+    def _learn(self, chain: Chain, rule: ProviderRule) -> None:
         family = chain.family
         with self._lock:
             kept = self._sent[family] = self._sent.get(family) or deque(maxlen=_MOST_REQUESTS)
@@ -166,7 +175,12 @@ class PrefixOptimizer:
                     del self._sent[oldest]
             seen = self._seen[family] = self._seen.get(family, 0) + 1
         if seen in _PLANNED_AT or seen % _PLANNED_EVERY == 0:
-            threading.Thread(target=self._replan, args=(family,), name="askonce-plan", daemon=True).start()
+            self._due[family] = None
+            self._worker.wake()
+
+    def _replan_due(self) -> None:
+        while self._due:
+            self._replan(self._due.popitem()[0])
 
     def _replan(self, family: str) -> None:
         with self._lock:
@@ -193,14 +207,9 @@ class PrefixOptimizer:
             self._tell(f"askonce: proposed for {family}: {proposal}")
 
 
-def _unlock() -> None:
-    """In a child process: the thread that may have held a lock stayed in the parent."""
-    for optimizer in list(optimizers.values()):
-        optimizer._lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock)
+def _replan_due(optimizer: weakref.ref[PrefixOptimizer]) -> None:
+    if (found := optimizer()) is not None:
+        found._replan_due()
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], provider: str) -> list[str]:

@@ -37,7 +37,7 @@ from askonce.prefix.optimize.statistics import (
     stable_first,
     statistics_of,
 )
-from askonce.prefix.requests.rules import Lifetime, Rule
+from askonce.prefix.requests.rules import Lifetime, ProviderRule
 from askonce.prefix.tracking.aggregates import GAP_SECONDS
 from askonce.prefix.tracking.history import Sent
 
@@ -45,7 +45,7 @@ _KEYS = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
-class Plan:
+class BreakpointPlan:
     """What to do with the requests of one family.
 
     Attributes:
@@ -61,7 +61,7 @@ class Plan:
         reasons: the arithmetic of each mark, and of those that do not pay.
     """
 
-    rule: Rule
+    rule: ProviderRule
     model: str
     marks: tuple[Mark, ...] = ()
     retention: str | None = None
@@ -98,7 +98,7 @@ class Plan:
         return "\n".join([*lines, *self.reasons, *(f"proposed: {one}" for one in self.proposals)])
 
 
-def _break_even(lifetime: Lifetime, rule: Rule) -> str:
+def _break_even(lifetime: Lifetime, rule: ProviderRule) -> str:
     more, less = lifetime.write_multiple - 1, 1 - rule.read_multiple
     return (
         f"a write for {lifetime.name} costs {lifetime.write_multiple:g}, a read {rule.read_multiple:g}: "
@@ -106,7 +106,7 @@ def _break_even(lifetime: Lifetime, rule: Rule) -> str:
     )
 
 
-def plan(statistics: ChainStatistics, *, sent: Iterable[Sent] = ()) -> Plan:
+def plan(statistics: ChainStatistics, *, sent: Iterable[Sent] = ()) -> BreakpointPlan:
     """The plan of least expected cost.
 
     Args:
@@ -128,7 +128,7 @@ def plan(statistics: ChainStatistics, *, sent: Iterable[Sent] = ()) -> Plan:
             costs["no marks"] = statistics.tokens / number
             if expected >= costs["no marks"]:
                 keys, marks, expected = 1, (), costs["no marks"]
-    return Plan(
+    return BreakpointPlan(
         rule=rule,
         model=statistics.model,
         marks=marks,
@@ -142,7 +142,7 @@ def plan(statistics: ChainStatistics, *, sent: Iterable[Sent] = ()) -> Plan:
     )
 
 
-def rules_of_others(rule: Rule) -> dict[str, tuple[Mark, ...]]:
+def rules_of_others(rule: ProviderRule) -> dict[str, tuple[Mark, ...]]:
     """How others mark: not at all, the last segment, as LangChain's ``AnthropicPromptCachingMiddleware`` does."""
     if rule.marking == "automatic":
         return {}
@@ -221,14 +221,14 @@ def _reasons(statistics: ChainStatistics) -> Iterable[str]:
 # -- keys, retention, order ----------------------------------------------------------------------------------
 
 
-def _paid(sent: Sequence[Sent], rule: Rule, marks: Sequence[Mark] | None) -> float:
+def _paid(sent: Sequence[Sent], rule: ProviderRule, marks: Sequence[Mark] | None) -> float:
     if marks is not None:
         sent = [replace(one, chain=marked(one.chain, marks, rule)) for one in sent]
     return replayed(sent, rule) / len(sent)
 
 
 def _keys_and_retention(
-    sent: list[Sent], rule: Rule, marks: tuple[Mark, ...]
+    sent: list[Sent], rule: ProviderRule, marks: tuple[Mark, ...]
 ) -> tuple[int, str | None, dict[tuple[int, str | None], float]]:
     """The requests are played with one key, two, four …, as long as that costs less; so is each lifetime."""
     if rule.marking != "automatic":
@@ -257,7 +257,7 @@ def _keys_and_retention(
     return *best, costs
 
 
-def _proposals(sent: list[Sent], rule: Rule, expected: float, model: str) -> tuple[str, ...]:
+def _proposals(sent: list[Sent], rule: ProviderRule, expected: float, model: str) -> tuple[str, ...]:
     if rule.provider == "gemini":
         return _explicit_cache(sent, rule, model)
     order = stable_first(sent)
@@ -277,7 +277,7 @@ def _proposals(sent: list[Sent], rule: Rule, expected: float, model: str) -> tup
     return (f"bring what changes least to the front: {', '.join(moved)}; saves {worth}",)
 
 
-def _explicit_cache(sent: list[Sent], rule: Rule, model: str) -> tuple[str, ...]:
+def _explicit_cache(sent: list[Sent], rule: ProviderRule, model: str) -> tuple[str, ...]:
     """Gemini's explicit caches are objects that are paid for by the hour; who makes one must also delete it."""
     shared = Counter(one.running for each in sent for one in each.chain.segments)
     at = {one.running: end for each in sent for one, end in zip(each.chain.segments, each.chain.ends, strict=True)}

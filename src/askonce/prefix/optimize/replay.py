@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from askonce.prefix.optimize.statistics import Mark, places_of
 from askonce.prefix.requests.chain import Chain
-from askonce.prefix.requests.rules import Rule
+from askonce.prefix.requests.rules import ProviderRule
 from askonce.prefix.tracking.history import RATE_SECONDS, Sent
-from askonce.prefix.tracking.prediction import Entry, Prediction, keep, predict
+from askonce.prefix.tracking.prediction import CachedPrefix, Prediction, keep, predict
 
 
-def marked(chain: Chain, marks: Sequence[Mark], rule: Rule) -> Chain:
+def marked(chain: Chain, marks: Sequence[Mark], rule: ProviderRule) -> Chain:
     """The request with these marks and no others."""
     at_segment: dict[int, str] = {}
     implicit = False
@@ -39,7 +39,7 @@ def key_of(chain: Chain, keys: int) -> str:
     return f"askonce-{int.from_bytes(conversation_of(chain)[:8]) % keys}" if keys > 1 else chain.cache_key
 
 
-def replayed(sent: Iterable[Sent], rule: Rule) -> float:
+def replayed(sent: Iterable[Sent], rule: ProviderRule) -> float:
     """What requests cost by the rule, in input tokens, if their answers began at once.
 
     Args:
@@ -54,9 +54,9 @@ def replayed(sent: Iterable[Sent], rule: Rule) -> float:
     return total
 
 
-def played(sent: Iterable[Sent], rule: Rule) -> Iterator[tuple[Sent, Prediction]]:
+def played(sent: Iterable[Sent], rule: ProviderRule) -> Iterator[tuple[Sent, Prediction]]:
     """What each of the requests reads and writes by the rule, if their answers begin at once."""
-    entries: dict[bytes, Entry] = {}
+    entries: dict[bytes, CachedPrefix] = {}
     routes: dict[bytes, deque[float]] = {}
     for one in sent:
         chain, now = one.chain, one.at
@@ -69,7 +69,7 @@ def played(sent: Iterable[Sent], rule: Rule) -> Iterator[tuple[Sent, Prediction]
         yield one, done
 
 
-def _machine(chain: Chain, rule: Rule, routes: dict[bytes, deque[float]], now: float) -> int:
+def _machine(chain: Chain, rule: ProviderRule, routes: dict[bytes, deque[float]], now: float) -> int:
     if rule.requests_per_minute is None:
         return 0
     times = routes.setdefault(chain.scope + chain.route, deque())

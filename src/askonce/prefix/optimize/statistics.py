@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from askonce.prefix.requests.chain import Chain, Segment, _digest
-from askonce.prefix.requests.rules import Level, Rule
+from askonce.prefix.requests.rules import Level, ProviderRule
 from askonce.prefix.tracking.aggregates import GAP_SECONDS, gap_class
 from askonce.prefix.tracking.history import Recent, Sent
 from askonce.prefix.tracking.prediction import look_back
@@ -69,7 +69,7 @@ _BEFORE = Slot("messages", -2, tail=True, leaves=1)
 _HEAD = (LAST_TOOL, *(Slot("system", at) for at in range(_FRONT_BLOCKS)), LAST_BLOCK)
 
 
-def slots_of(rule: Rule) -> tuple[Slot, ...]:
+def slots_of(rule: ProviderRule) -> tuple[Slot, ...]:
     """The slots that a provider's marks may take, in the order of the prompt."""
     if rule.marking == "automatic":
         return ()
@@ -80,7 +80,7 @@ def slots_of(rule: Rule) -> tuple[Slot, ...]:
     return (*head, *fronts, TAIL, LATER_TAIL, _BEFORE, replace(_BEFORE, turns="later"))
 
 
-def places_of(slots: Iterable[Slot], chain: Chain, rule: Rule) -> dict[Slot, int | None]:
+def places_of(slots: Iterable[Slot], chain: Chain, rule: ProviderRule) -> dict[Slot, int | None]:
     """The segment that each slot is at: its index, -1 if nothing stands there or before; ``None`` for no mark."""
     bounds, answered = _bounds(chain, rule), has_answers(chain)
     endings = [at for at, one in enumerate(chain.segments) if one.ending] if rule.marking == "both" else []
@@ -101,7 +101,7 @@ def places_of(slots: Iterable[Slot], chain: Chain, rule: Rule) -> dict[Slot, int
     return {slot: place(slot) for slot in slots}
 
 
-def _bounds(chain: Chain, rule: Rule) -> dict[Level, tuple[int, int]]:
+def _bounds(chain: Chain, rule: ProviderRule) -> dict[Level, tuple[int, int]]:
     bounds: dict[Level, tuple[int, int]] = {}
     at = 0
     for level in rule.order:
@@ -174,7 +174,7 @@ class ChainStatistics:
         reuse: by slot.
     """
 
-    rule: Rule
+    rule: ProviderRule
     model: str = ""
     requests: int = 0
     tokens: int = 0
@@ -253,7 +253,7 @@ class ChainStatistics:
         seen[_running(chain, candidates[0])] = now
 
 
-def statistics_of(sent: Iterable[Sent], rule: Rule) -> ChainStatistics:
+def statistics_of(sent: Iterable[Sent], rule: ProviderRule) -> ChainStatistics:
     """The statistics of requests, in the order of their times; all of one model and family."""
     statistics = ChainStatistics(rule)
     for one in sent:
@@ -272,7 +272,7 @@ def _running(chain: Chain, at: int) -> bytes:
     return chain.segments[at].running
 
 
-def _candidates(slot: Slot, at: int, chain: Chain, rule: Rule) -> Iterator[int]:
+def _candidates(slot: Slot, at: int, chain: Chain, rule: ProviderRule) -> Iterator[int]:
     """The segments at which an entry of the slot is looked for, the longest first; no shorter than the minimum."""
     ends = chain.ends
     if rule.lookback_blocks is not None:

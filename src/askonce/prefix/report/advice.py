@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from askonce.prefix.report.figures import percent, span
-from askonce.prefix.requests.rules import Lifetime, Rule, rule_for
+from askonce.prefix.requests.rules import Lifetime, ProviderRule, rule_for
 from askonce.prefix.tracking.aggregates import GAP_SECONDS, SegmentSums, Sums
 from askonce.prefix.tracking.losses import Cause
 
@@ -106,7 +106,7 @@ def _not_marked(row: Sums, segments: Sequence[SegmentSums]) -> str:
     return f"put a breakpoint{f' ({mark})' if mark else ''} behind {behind}"
 
 
-def _expired(row: Sums, segments: Sequence[SegmentSums], rule: Rule) -> str:
+def _expired(row: Sums, segments: Sequence[SegmentSums], rule: ProviderRule) -> str:
     usual = rule.lifetimes[0]
     best, saved = paying_lifetime(segments, rule)
     if best is usual:
@@ -123,7 +123,7 @@ def _expired(row: Sums, segments: Sequence[SegmentSums], rule: Rule) -> str:
     )
 
 
-def paying_lifetime(segments: Sequence[SegmentSums], rule: Rule) -> tuple[Lifetime, float]:
+def paying_lifetime(segments: Sequence[SegmentSums], rule: ProviderRule) -> tuple[Lifetime, float]:
     """The lifetime under which the prefixes of a family cost least, and by which share less than by default.
 
     A segment's tokens are read (at ``read_multiple``) as often as the prefix up to its end comes back within the

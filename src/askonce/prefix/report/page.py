@@ -14,7 +14,7 @@ from itertools import groupby
 
 from askonce.prefix.report.advice import ORDER
 from askonce.prefix.report.figures import count, percent, span, usd
-from askonce.prefix.report.report import Culprit, Family, Part, Report, Total
+from askonce.prefix.report.report import Culprit, Family, Part, PrefixReport, Total
 
 _MOST_SHOWN = 12
 """Culprits and families beyond are folded away."""
@@ -25,7 +25,7 @@ _LABELLED = 0.06
 _LEVELS = {"tools": "tools", "system": "system prompt", "messages": "messages"}
 
 
-def page_of(report: Report) -> str:
+def page_of(report: PrefixReport) -> str:
     """The page of a report, as HTML."""
     css = resources.files("askonce.prefix").joinpath("page.css").read_text("utf-8")
     period = report.since if report.since == report.until else f"{report.since} to {report.until}"
@@ -78,7 +78,7 @@ def _several(number: int, what: str, plural: str = "") -> str:
     return f"{count(number)} {what if number == 1 else plural or what + 's'}"
 
 
-def _tiles(report: Report) -> str:
+def _tiles(report: PrefixReport) -> str:
     total, days = report.total, report.number_of_days
     read_and_lost = total.read_share + total.lost_share
     unknown = total.unpriced and not total.lost_usd
@@ -109,7 +109,7 @@ def _folded(shown: Sequence[str], one: str, several: str, most: int = _MOST_SHOW
 # -- culprits ------------------------------------------------------------------------------------------------
 
 
-def _culprits(report: Report) -> str:
+def _culprits(report: PrefixReport) -> str:
     culprits = report.culprits
     if not culprits:
         return '<p class="soft">Nothing was lost.</p>'
@@ -159,7 +159,7 @@ def _sentence(text: str) -> str:
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 1000, 210, 44, 26, 8
 
 
-def _chart(report: Report) -> str:
+def _chart(report: PrefixReport) -> str:
     first = datetime.date.fromisoformat(report.since)
     number = report.number_of_days
     high, step = _HEIGHT - _BOTTOM - _TOP, (_WIDTH - _LEFT) / number
@@ -273,7 +273,7 @@ def _segment(one: Part, number: int | None, broken: float) -> str:
     )
 
 
-def _footer(report: Report) -> str:
+def _footer(report: PrefixReport) -> str:
     total = report.total
     said = [
         "“Could have been read” is what a request has in common with one that was sent lately; what was read is "

@@ -135,7 +135,7 @@ class Family:
 
     Attributes:
         application: as the application named itself.
-        provider: as in `askonce.prefix.requests.rules.Rule`.
+        provider: as in `askonce.prefix.requests.rules.ProviderRule`.
         model: as the requests named it.
         name: see `askonce.prefix.requests.chain.Chain.family`.
         total: of its requests.
@@ -162,7 +162,7 @@ class Application:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class PrefixReport:
     """What was tracked from one day to another, both included.
 
     Attributes:
@@ -206,7 +206,7 @@ class Report:
 
 def report_of(
     days: Iterable[Day], *, example_of: Callable[[Sums], str] = lambda row: "", most_days: int | None = None
-) -> Report | None:
+) -> PrefixReport | None:
     """The report of some days' sums.
 
     Args:
@@ -237,7 +237,7 @@ def report_of(
         Application(name, _total(one.total for one in own), tuple(sorted(own, key=_by_loss)))
         for name, own in families.items()
     ]
-    return Report(
+    return PrefixReport(
         since=days[0].day,
         until=until,
         total=_total(whole.sums),
@@ -246,7 +246,7 @@ def report_of(
     )
 
 
-def stored_report(store: Store, namespace: str, *, days: int | None = None) -> Report | None:
+def stored_report(store: Store, namespace: str, *, days: int | None = None) -> PrefixReport | None:
     """The report of all that processes tracked in a store; see `report_of`.
 
     Differences that were sealed with an application's keys stay closed.

@@ -24,9 +24,9 @@ from hashlib import blake2b
 from itertools import accumulate
 from typing import Any
 
-from askonce.prefix.requests.rules import Level, Rule, rule_for
+from askonce.prefix.requests.rules import Level, ProviderRule, rule_for
 from askonce.prefix.requests.tokens import CharacterCounter, Counter, features_of
-from askonce.prefix.requests.wire import Block, Request, request_of
+from askonce.prefix.requests.wire import Block, PromptRequest, request_of
 
 DIGEST_BYTES, STEP_BYTES, PIECE_BYTES = 16, 8, 4
 MESSAGE_TOKENS, IMAGE_TOKENS = 4, 85
@@ -75,7 +75,7 @@ class Chain:
     """A request, as its provider's cache sees it.
 
     Attributes:
-        provider: as in `askonce.prefix.requests.rules.Rule`.
+        provider: as in `askonce.prefix.requests.rules.ProviderRule`.
         model: as the request names it.
         cache_key: the digest of ``prompt_cache_key``, which may name a user; empty where there is none.
         retention: the lifetime that the request as a whole asks for, or ``None``.
@@ -145,11 +145,11 @@ class Chain:
 
 
 def chain_of(
-    payload: Mapping[str, Any] | Request,
+    payload: Mapping[str, Any] | PromptRequest,
     provider: str,
     *,
     counter: Counter | None = None,
-    rule: Rule | None = None,
+    rule: ProviderRule | None = None,
     keep_text: bool = False,
 ) -> Chain:
     """The chain of a request.
@@ -158,12 +158,12 @@ def chain_of(
         payload: the body of the request as it goes over the wire: OpenAI's chat completions or responses (also
             for those that speak like it), Anthropic's messages, Gemini's ``generateContent``, Bedrock's Converse;
             or what `askonce.prefix.requests.wire.request_of` made of it.
-        provider: as in `askonce.prefix.requests.rules.Rule`.
+        provider: as in `askonce.prefix.requests.rules.ProviderRule`.
         counter: counts tokens, or estimates them; by default 4 characters are one.
         rule: the provider's rule, if not the one that `rule_for` knows.
         keep_text: keep the texts of the segments.
     """
-    request = payload if isinstance(payload, Request) else request_of(payload, provider)
+    request = payload if isinstance(payload, PromptRequest) else request_of(payload, provider)
     rule = rule or rule_for(provider, request.model)
     counter = counter or CharacterCounter()
     parameters = {
@@ -207,7 +207,9 @@ def _digest(data: bytes, size: int = DIGEST_BYTES) -> bytes:
 # -- segments ------------------------------------------------------------------------------------------------
 
 
-def _segments(request: Request, seeds: Sequence[bytes], counter: Counter, keep_text: bool) -> Iterator[Segment]:
+def _segments(
+    request: PromptRequest, seeds: Sequence[bytes], counter: Counter, keep_text: bool
+) -> Iterator[Segment]:
     running = content = b""
     for block, seed in zip(request.blocks, seeds, strict=True):
         running = _seeded(running, seed)
@@ -230,7 +232,7 @@ def _segments(request: Request, seeds: Sequence[bytes], counter: Counter, keep_t
 
 
 def _seeds(
-    blocks: Iterable[Block], parameters: Mapping[str, Mapping[str, bytes]], rule: Rule | None
+    blocks: Iterable[Block], parameters: Mapping[str, Mapping[str, bytes]], rule: ProviderRule | None
 ) -> Iterator[bytes]:
     """What is hashed before each block: the parameters of the levels that begin with it."""
     levels = rule.order if rule else ("tools", "system", "messages")
@@ -299,7 +301,7 @@ _Parts = Sequence[tuple[Block, bytes, Segment]]
 """Each block with what is hashed before it and its segment."""
 
 
-def _steps(parts: _Parts, rule: Rule | None, counter: Counter) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
+def _steps(parts: _Parts, rule: ProviderRule | None, counter: Counter) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
     if rule is None or rule.marking != "automatic":
         return (), ()
     unit = rule.step_tokens if rule.step_tokens > 1 else _SMALLEST_STEP_TOKENS
@@ -307,7 +309,7 @@ def _steps(parts: _Parts, rule: Rule | None, counter: Counter) -> tuple[tuple[by
     return tuple(digest for digest, _ in found), tuple(tokens for _, tokens in found)
 
 
-def _route(parts: _Parts, rule: Rule | None, counter: Counter) -> bytes:
+def _route(parts: _Parts, rule: ProviderRule | None, counter: Counter) -> bytes:
     if rule is None or rule.routed_tokens is None or not parts:
         return b""
     first = next(_boundaries(parts, rule.routed_tokens, counter), None)

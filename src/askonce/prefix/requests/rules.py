@@ -34,7 +34,7 @@ class Lifetime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     longest_seconds: float | None = None
 
 
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ProviderRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one provider caches prefixes for one group of models.
 
     Attributes:
@@ -92,22 +92,22 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    rules: tuple[Rule, ...]
+    rules: tuple[ProviderRule, ...]
 
 
 @functools.cache
-def all_rules() -> tuple[Rule, ...]:
+def all_rules() -> tuple[ProviderRule, ...]:
     """All rules, in the order in which they are tried."""
     data = resources.files("askonce.prefix.requests").joinpath("rules.json").read_bytes()
     return msgspec.json.decode(data, type=_File).rules
 
 
 @functools.lru_cache(maxsize=256)
-def rule_for(provider: str, model: str) -> Rule | None:
+def rule_for(provider: str, model: str) -> ProviderRule | None:
     """The rule for a model, or ``None`` when none is known: old models, unknown providers.
 
     Args:
-        provider: as in `Rule.provider`.
+        provider: as in `ProviderRule.provider`.
         model: as the provider names it; a path or a region before the name does no harm.
     """
     name = model.lower().rpartition("/")[2]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from askonce.prefix.regression import Regression
+from askonce.estimators.regression import LinearRegression
 from askonce.prefix.requests.wire import Block
 
 Count = Callable[[str], int]
@@ -160,7 +160,7 @@ class LearnedCounter:
     def __init__(self) -> None:
         self.known: dict[bytes, int] = {}
         self.boundaries: dict[tuple[bytes, int, int], list[tuple[bytes, int]]] = {}
-        self.regression = Regression(_PRIOR, _DOUBT)
+        self.regression = LinearRegression(_PRIOR, _DOUBT)
 
     def count(self, text: str) -> int:
         """See `Counter.count`."""

@@ -41,7 +41,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PromptRequest:
     """A request's blocks, and what else of it concerns the cache."""
 
     payload: Mapping[str, Any]
@@ -61,7 +61,7 @@ class Request:
         return None if place is None else compact(place)
 
 
-def request_of(payload: Mapping[str, Any], provider: str) -> Request:
+def request_of(payload: Mapping[str, Any], provider: str) -> PromptRequest:
     """Read the body of a request, in the form of its provider or in that of OpenAI's chat completions.
 
     Raises:
@@ -165,14 +165,14 @@ _INSTRUCTIONS = ("system", "developer")
 _ROLES = {"function": "tool", "function_call_output": "tool"}
 
 
-def _openai(payload: Mapping[str, Any], messages: list[tuple[str, list[Block]]]) -> Request:
+def _openai(payload: Mapping[str, Any], messages: list[tuple[str, list[Block]]]) -> PromptRequest:
     tools = [
         _tool(one, str((one.get("function") or one).get("name") or one.get("type", "")))
         for one in payload.get("tools") or payload.get("functions") or ()
     ]
     payload = {**payload, **(payload.get("extra_body") or {})}
     options = payload.get("prompt_cache_options") or {}
-    return Request(
+    return PromptRequest(
         payload,
         str(payload.get("model", "")),
         (*tools, *_labelled(_with_endings(messages))),
@@ -232,7 +232,7 @@ def _item(item: Mapping[str, Any]) -> list[Block]:
 # -- Anthropic -----------------------------------------------------------------------------------------------
 
 
-def _anthropic(payload: Mapping[str, Any]) -> Request:
+def _anthropic(payload: Mapping[str, Any]) -> PromptRequest:
     tools = [_tool(one, str(one.get("name") or one.get("type", ""))) for one in payload.get("tools") or ()]
     system = [_part(one) for one in _parts(payload.get("system"))]
     messages: list[tuple[str, Level, list[Block]]] = [
@@ -243,13 +243,13 @@ def _anthropic(payload: Mapping[str, Any]) -> Request:
     control = payload.get("cache_control")
     if control and blocks and blocks[-1].mark is None:
         blocks[-1] = replace(blocks[-1], mark=str(control.get("ttl") or ""))
-    return Request(payload, str(payload.get("model") or payload.get("model_id", "")), tuple(blocks))
+    return PromptRequest(payload, str(payload.get("model") or payload.get("model_id", "")), tuple(blocks))
 
 
 # -- Bedrock's Converse --------------------------------------------------------------------------------------
 
 
-def _bedrock(payload: Mapping[str, Any]) -> Request:
+def _bedrock(payload: Mapping[str, Any]) -> PromptRequest:
     tools = _pointed(
         (payload.get("toolConfig") or {}).get("tools") or (),
         lambda one: _tool(one, str((one.get("toolSpec") or {}).get("name", ""))),
@@ -264,7 +264,7 @@ def _bedrock(payload: Mapping[str, Any]) -> Request:
         for one in payload.get("messages") or ()
     ]
     blocks = (*tools, *_labelled([("system", "system", system)] if system else []), *_labelled(messages))
-    return Request(payload, str(payload.get("modelId") or payload.get("model", "")), blocks)
+    return PromptRequest(payload, str(payload.get("modelId") or payload.get("model", "")), blocks)
 
 
 def _pointed(items: Iterable[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Block]) -> list[Block]:
@@ -297,7 +297,7 @@ def _converse_part(part: Mapping[str, Any]) -> Block:
 # -- Gemini --------------------------------------------------------------------------------------------------
 
 
-def _gemini(payload: Mapping[str, Any]) -> Request:
+def _gemini(payload: Mapping[str, Any]) -> PromptRequest:
     instruction = payload.get("systemInstruction") or payload.get("system_instruction") or {}
     if isinstance(instruction, str):
         instruction = {"parts": [{"text": instruction}]}
@@ -316,7 +316,7 @@ def _gemini(payload: Mapping[str, Any]) -> Request:
         for one in payload.get("contents") or ()
     ]
     blocks = (*_labelled([("system", "system", system)] if system else []), *tools, *_labelled(messages))
-    return Request(payload, str(payload.get("model", "")).removeprefix("models/"), blocks)
+    return PromptRequest(payload, str(payload.get("model", "")).removeprefix("models/"), blocks)
 
 
 def _gemini_part(part: Mapping[str, Any]) -> Block:

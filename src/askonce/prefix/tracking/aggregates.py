@@ -18,6 +18,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from askonce.concurrency.background import reset_after_fork
 from askonce.prefix.tracking.diagnosis import Diagnosis
 
 KEPT_DAYS = 90
@@ -33,7 +34,7 @@ class Sums(msgspec.Struct):
 
     Attributes:
         application: as the application named itself.
-        provider: as in `askonce.prefix.requests.rules.Rule`.
+        provider: as in `askonce.prefix.requests.rules.ProviderRule`.
         model: as the requests named it.
         family: see `askonce.prefix.requests.chain.Chain.family`.
         cause: a value of `askonce.prefix.tracking.diagnosis.Cause`.
@@ -143,7 +144,15 @@ class Aggregates:
     """The sums of this process. Thread-safe."""
 
     def __init__(self) -> None:
+        self.clear()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
         self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
+
+    def clear(self) -> None:
+        """Begin as a new process, also in one that was just forked."""
+        self.after_fork()
         self._process = os.urandom(16)
         self._sums: dict[str, dict[SumsName, Sums]] = {}
         self._segments: dict[str, dict[SegmentName, SegmentSums]] = {}
@@ -182,10 +191,6 @@ class Aggregates:
         """The changed records did not reach the store: give them out once more."""
         with self._lock:
             self._changed |= set(self._sums)
-
-    def forked(self) -> None:
-        """This is a child process: what was counted belongs to the parent."""
-        self.__init__()  # type: ignore[misc]
 
 
 def added_up(records: Iterable[bytes]) -> list[Day]:

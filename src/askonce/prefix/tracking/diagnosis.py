@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from askonce.entries.entry import NO_USAGE, Usage
 from askonce.prefix.requests.chain import Chain
-from askonce.prefix.requests.rules import Rule
+from askonce.prefix.requests.rules import ProviderRule
 from askonce.prefix.tracking.difference import Difference, difference
 from askonce.prefix.tracking.history import History
 from askonce.prefix.tracking.losses import Cause as Cause
@@ -76,12 +76,12 @@ class Diagnosis:
         """What could have been read and was not; of what is too short nothing could."""
         return 0 if self.cause is Cause.TOO_SHORT else max(0, self.readable_tokens - self.read_tokens)
 
-    def agrees(self, chain: Chain, rule: Rule) -> bool:
+    def agrees(self, chain: Chain, rule: ProviderRule) -> bool:
         """Whether the provider read what was predicted, within what an estimate of tokens may be off."""
         off = abs(self.read_tokens - self.predicted_read_tokens)
         return off <= tolerance(chain, rule, self.predicted_read_tokens)
 
-    def remedy(self, rule: Rule) -> str:
+    def remedy(self, rule: ProviderRule) -> str:
         """What to do about it; empty where there is nothing to do."""
         return _MEND.get(self.cause, "").format(
             minimum=rule.minimum_tokens,
@@ -103,7 +103,7 @@ class Diagnosis:
 def diagnose(
     chain: Chain,
     history: History,
-    rule: Rule,
+    rule: ProviderRule,
     usage: Usage | None,
     now: float,
     *,

@@ -5,17 +5,16 @@ All of it is bounded, the least recently used goes first. Times are seconds sinc
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-from weakref import WeakSet
 
+from askonce.concurrency.background import reset_after_fork
 from askonce.prefix.requests.chain import Chain
-from askonce.prefix.requests.rules import Rule
-from askonce.prefix.tracking.prediction import Entry, IndexedQuery, Prediction, keep, predict
+from askonce.prefix.requests.rules import ProviderRule
+from askonce.prefix.tracking.prediction import CachedPrefix, FindPrefix, Prediction, keep, predict
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -60,18 +59,21 @@ class History:
     """
 
     def __init__(self, most: int = MOST_KNOWN) -> None:
-        self.lock = threading.RLock()
-        _histories.add(self)
-        self._entries: Recent[bytes, Entry] = Recent(5 * most)
+        self.after_fork()
+        reset_after_fork(self)
+        self._entries: Recent[bytes, CachedPrefix] = Recent(5 * most)
         self._prefixes: Recent[bytes, tuple[Sent, int]] = Recent(most)  # scope + running
         self._contents: Recent[bytes, tuple[Sent, int]] = Recent(most)
         self._segments: Recent[bytes, Sent] = Recent(most)
         self._families: Recent[str, deque[Sent]] = Recent(most // 10 + 1)  # the last few of each, which may mix
         self._routes: Recent[bytes, deque[float]] = Recent(most // 5 + 1)
 
+    def after_fork(self) -> None:
+        self.lock = threading.RLock()
+
     # -- machines --------------------------------------------------------------------------------------------
 
-    def route(self, chain: Chain, rule: Rule, now: float) -> int:
+    def route(self, chain: Chain, rule: ProviderRule, now: float) -> int:
         """Note that a request is sent, and say how many machines were filled by those of the minute before it."""
         if rule.requests_per_minute is None:
             return 0
@@ -91,14 +93,14 @@ class History:
             if times is not None and at in times:
                 times.remove(at)
 
-    def known(self, chain: Chain, machine: int) -> IndexedQuery:
+    def known(self, chain: Chain, machine: int) -> FindPrefix:
         """The entries of one machine."""
         place = chain.scope + machine.to_bytes(2)
         return lambda digest: self._entries.get(place + digest)
 
     # -- sent requests ---------------------------------------------------------------------------------------
 
-    def note(self, sent: Sent, rule: Rule, machine: int, available_at: float) -> Prediction:
+    def note(self, sent: Sent, rule: ProviderRule, machine: int, available_at: float) -> Prediction:
         """Take in a request that was sent.
 
         Args:
@@ -129,7 +131,7 @@ class History:
             family.append(sent)
         return prediction
 
-    def note_route(self, sent: Sent, rule: Rule) -> None:
+    def note_route(self, sent: Sent, rule: ProviderRule) -> None:
         """Take in only the time of a request that another process sent."""
         self.route(sent.chain, rule, sent.at)
 
@@ -179,17 +181,5 @@ class History:
         places = (self._prefixes.get(chain.scope + one.running) for one in chain.segments)
         return [found[0].at if found else None for found in places]
 
-
-_histories: WeakSet[History] = WeakSet()
-
-
-def _unlock() -> None:
-    """In a child process: the thread that may have held a lock stayed in the parent."""
-    for history in _histories:
-        history.lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock)
 
 _EMPTY = Chain("", "", "", None, True, {}, (), b"", (), (), True)

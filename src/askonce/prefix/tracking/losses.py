@@ -10,9 +10,9 @@ from collections import Counter as Multiset
 from dataclasses import dataclass
 
 from askonce.prefix.requests.chain import PIECE_BYTES, Chain, Segment
-from askonce.prefix.requests.rules import Rule
+from askonce.prefix.requests.rules import ProviderRule
 from askonce.prefix.tracking.history import History, Sent
-from askonce.prefix.tracking.prediction import Entry, Prediction, looked_up, predict
+from askonce.prefix.tracking.prediction import CachedPrefix, Prediction, looked_up, predict
 
 
 class Cause(enum.StrEnum):
@@ -58,18 +58,18 @@ class Loss:
     before: Segment | None = None
 
 
-def too_many_marks(chain: Chain, rule: Rule) -> bool:
+def too_many_marks(chain: Chain, rule: ProviderRule) -> bool:
     """Whether a provider refuses the request for its breakpoints."""
     return rule.marking == "marks" and rule.most_marks is not None and len(chain.marks) > rule.most_marks
 
 
-def tolerance(chain: Chain, rule: Rule, tokens: int) -> int:
+def tolerance(chain: Chain, rule: ProviderRule, tokens: int) -> int:
     """By how many tokens a prediction may be off: none if tokens are counted."""
     return 0 if chain.exact else max(int(0.05 * tokens), 2 * rule.step_tokens, 16)
 
 
 def loss_of(
-    chain: Chain, history: History, rule: Rule, prediction: Prediction, read: int, machine: int, now: float
+    chain: Chain, history: History, rule: ProviderRule, prediction: Prediction, read: int, machine: int, now: float
 ) -> Loss:
     """The cause that explains most of what a request could have read and did not.
 
@@ -111,7 +111,9 @@ _SMALLEST_LOSS_TOKENS, _SMALLEST_LOSS = 32, 0.02
 # -- before the first difference -----------------------------------------------------------------------------
 
 
-def _not_read(chain: Chain, history: History, rule: Rule, sofar: int, machine: int, now: float) -> Loss | None:
+def _not_read(
+    chain: Chain, history: History, rule: ProviderRule, sofar: int, machine: int, now: float
+) -> Loss | None:
     ends = chain.ends
     found = history.longest_prefix(chain)
     last = next((at for at, one in enumerate(chain.segments) if found and one.running == _running(found)), -1)
@@ -135,20 +137,20 @@ def _running(found: tuple[Sent, int]) -> bytes:
     return found[0].chain.segments[found[1]].running
 
 
-def _places(chain: Chain, ends: list[int], rule: Rule) -> list[tuple[int, bytes]]:
+def _places(chain: Chain, ends: list[int], rule: ProviderRule) -> list[tuple[int, bytes]]:
     if rule.marking == "automatic":
         return list(zip(chain.step_tokens, chain.steps, strict=True))
     return list(zip(ends, (one.running for one in chain.segments), strict=True))
 
 
-def _is_too_short(chain: Chain, rule: Rule, shared: int, ends: list[int]) -> bool:
+def _is_too_short(chain: Chain, rule: ProviderRule, shared: int, ends: list[int]) -> bool:
     if shared < rule.minimum_tokens:
         return True
     marks = chain.marks
     return rule.marking == "marks" and bool(marks) and ends[marks[-1]] < rule.minimum_tokens
 
 
-def _on_other_machines(chain: Chain, history: History, rule: Rule, machine: int, now: float) -> int:
+def _on_other_machines(chain: Chain, history: History, rule: ProviderRule, machine: int, now: float) -> int:
     others = range(min(machine, _MOST_MACHINES))
     return max(predict(chain, rule, history.known(chain, other), now).read_tokens for other in others)
 
@@ -157,7 +159,7 @@ _MOST_MACHINES = 8
 
 
 def _unread_entry(
-    chain: Chain, rule: Rule, entries: list[tuple[int, Entry | None]], shared: int, now: float
+    chain: Chain, rule: ProviderRule, entries: list[tuple[int, CachedPrefix | None]], shared: int, now: float
 ) -> Loss | None:
     if rule.marking == "automatic":
         dead = [tokens for tokens, entry in entries if entry is not None and now >= entry.expires_at]
@@ -185,7 +187,7 @@ def _unread_entry(
     return Loss(Cause.EXPIRED, ends[max(dead)]) if dead else Loss(Cause.NOT_MARKED, shared)
 
 
-def _changed(chain: Chain, history: History, rule: Rule, sofar: int) -> Loss | None:
+def _changed(chain: Chain, history: History, rule: ProviderRule, sofar: int) -> Loss | None:
     found = history.longest_content(chain)
     if found is None:
         return None
@@ -213,7 +215,7 @@ def _what_changed(before: Chain, now: Chain) -> str:
 # -- behind the first difference -----------------------------------------------------------------------------
 
 
-def _broken(chain: Chain, history: History, rule: Rule, sofar: int) -> Loss | None:
+def _broken(chain: Chain, history: History, rule: ProviderRule, sofar: int) -> Loss | None:
     best: Loss | None = None
     for sent in history.alike(chain):
         if sent.chain.provider != chain.provider or sent.chain.model != chain.model:

@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from askonce.prefix.requests.chain import Chain, Segment
-from askonce.prefix.requests.rules import Lifetime, Rule
+from askonce.prefix.requests.rules import Lifetime, ProviderRule
 
 
 @dataclass(slots=True)
-class Entry:
+class CachedPrefix:
     """A prefix that the provider keeps; times in seconds since the epoch.
 
     Attributes:
@@ -52,7 +52,7 @@ class Entry:
         self.expires_at = max(self.expires_at, min(now + self.idle_seconds, self.ends_at))
 
 
-IndexedQuery = Callable[[bytes], Entry | None]
+FindPrefix = Callable[[bytes], CachedPrefix | None]
 """Finds the entry of a running digest on one machine, dead ones included."""
 
 
@@ -76,7 +76,7 @@ class Prediction:
 NOTHING = Prediction()
 
 
-def predict(chain: Chain, rule: Rule, known: IndexedQuery, now: float) -> Prediction:
+def predict(chain: Chain, rule: ProviderRule, known: FindPrefix, now: float) -> Prediction:
     """What a request that is sent now reads and writes on the machine whose entries are known."""
     if rule.marking == "automatic":
         return _automatic(chain, rule, known, now)
@@ -104,7 +104,7 @@ def predict(chain: Chain, rule: Rule, known: IndexedQuery, now: float) -> Predic
     return Prediction(read_tokens, read, tokens, tuple(kept))
 
 
-def _automatic(chain: Chain, rule: Rule, known: IndexedQuery, now: float) -> Prediction:
+def _automatic(chain: Chain, rule: ProviderRule, known: FindPrefix, now: float) -> Prediction:
     if chain.tokens < rule.minimum_tokens:
         return NOTHING
     first = next((at for at, tokens in enumerate(chain.step_tokens) if tokens >= rule.minimum_tokens), None)
@@ -123,7 +123,7 @@ def _automatic(chain: Chain, rule: Rule, known: IndexedQuery, now: float) -> Pre
     return Prediction(tokens, chain.steps[low - 1], {}, kept)
 
 
-def written_at(chain: Chain, rule: Rule) -> list[int]:
+def written_at(chain: Chain, rule: ProviderRule) -> list[int]:
     """The segments at whose ends a request writes an entry."""
     marks = chain.marks
     if rule.marking == "both":
@@ -133,7 +133,7 @@ def written_at(chain: Chain, rule: Rule) -> list[int]:
     return marks
 
 
-def looked_up(chain: Chain, rule: Rule) -> Iterable[int]:
+def looked_up(chain: Chain, rule: ProviderRule) -> Iterable[int]:
     """The segments at whose ends an entry is looked for."""
     marks = chain.marks
     if rule.lookback_blocks is not None:
@@ -163,13 +163,13 @@ def look_back(segments: tuple[Segment, ...], mark: int, positions: int) -> Itera
         previous = kind
 
 
-def keep(entry: Entry | None, lifetime: Lifetime, now: float, available_at: float) -> Entry:
+def keep(entry: CachedPrefix | None, lifetime: Lifetime, now: float, available_at: float) -> CachedPrefix:
     """What a request that was sent at ``now`` makes of what was known of a prefix that it keeps."""
     if entry is not None and now < entry.expires_at and entry.available_at <= available_at:
         entry.use(now)
         return entry
     ends = now + lifetime.longest_seconds if lifetime.longest_seconds else math.inf
-    fresh = Entry(available_at, now + lifetime.idle_seconds, lifetime.idle_seconds, ends)
+    fresh = CachedPrefix(available_at, now + lifetime.idle_seconds, lifetime.idle_seconds, ends)
     if entry is not None and now < entry.expires_at:  # news of an earlier request that came late
         fresh.expires_at, fresh.ends_at = max(fresh.expires_at, entry.expires_at), max(ends, entry.ends_at)
     return fresh

@@ -9,7 +9,7 @@ no feature explains:
 - the *floor*: how much more often the candidates of which the model was nearly certain were wrong than it had said.
 
 The model is a fold over the sequence of labels and nothing else: the same labels in the same order give the same
-model, in one process or in many, however they were cut into shares.
+model, in one process or in many, however they were cut into deltas.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections import deque
 import msgspec
 import numpy as np
 
+from askonce.estimators.regression import sigmoid
 from askonce.semantic.decision.features import PRIOR_MEAN, PRIOR_PRECISION, SIZE, Vector
 
 WINDOW = 3000
@@ -131,8 +132,3 @@ class Model:
         count = int(sure.sum())
         more = count - float(right[sure].sum()) - float(doubt[sure].sum())
         self.floor = min(0.2, max(0.0, more / (count + 50.0)))
-
-
-def sigmoid(log_odds: float) -> float:
-    """The probability with these log-odds."""
-    return 1 / (1 + math.exp(-max(-30.0, min(30.0, log_odds))))

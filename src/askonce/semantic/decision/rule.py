@@ -14,7 +14,7 @@ the coin. With ``d = max_error``, ``n`` requests so far, ``W`` wrong answers ser
 2. ``W <= d n + slack sqrt(d n)`` at all times at once, with the stated confidence (and a smaller slack at first).
 
 ``docs/explanation/semantic.md`` has the proofs and what they assume. The sums behind them are explained in
-`askonce.estimators.anytime_bound`.
+`askonce.semantic.decision.counts`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,22 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from askonce.errors import ConfigError
-from askonce.estimators.anytime_bound import UNIT, Counts, affordable, at_least, at_most, charge, evidence, units
+from askonce.semantic.decision.counts import (
+    UNIT,
+    DecisionCounts,
+    affordable,
+    at_least,
+    at_most,
+    charge,
+    evidence,
+    units,
+)
 from askonce.semantic.decision.decision import Decision
+from askonce.semantic.decision.deltas import RuleDelta, RuleSnapshot
 from askonce.semantic.decision.features import Candidate, candidate
-from askonce.semantic.decision.learned import Learned
-from askonce.semantic.decision.shares import Share, Snapshot, decode, encode
-from askonce.semantic.decision.statistics import SemanticStatistics
+from askonce.semantic.decision.state import RuleState
 from askonce.semantic.types import Neighbour
+from askonce.stats import SemanticStats
 
 WARM_LABELS = 200
 """How many labels are learned before the first hit."""
@@ -54,7 +63,7 @@ _RECENT = 800  # requests on which the threshold is chosen
 _EVERY = 20  # requests between two choices
 
 
-class Rule:
+class DecisionRule:
     """Decides, learns, and shares what it learned. Thread-safe.
 
     Args:
@@ -75,7 +84,7 @@ class Rule:
         self.slack = min(8.0, max(4.0, 400 * max_error))
         self._auditing = 2.24 - 0.42 * (self.slack - 4) / 4
         self._lock = threading.Lock()
-        self._learned = Learned()
+        self._state = RuleState()
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._decided = 0
         self._threshold = 0.0
@@ -96,26 +105,26 @@ class Rule:
             neighbours: the nearest known questions of its partition, nearest first.
             coin: a fresh random number, uniform in [0, 1), that nobody who writes questions can foresee.
         """
-        found = candidate(text, neighbours, self._learned.record) if neighbours else None
+        found = candidate(text, neighbours, self._state.record) if neighbours else None
         with self._lock:
             decision = Decision("miss", "nothing known") if found is None else self._decide(found, coin)
             self._account(decision)
         return decision
 
     def _decide(self, found: Candidate, coin: float) -> Decision:
-        log_odds, uncertainty = self._learned.model.log_odds(found.features)
-        p_wrong = 1.0 - self._learned.model.right(log_odds - _PESSIMISM * uncertainty)
+        log_odds, uncertainty = self._state.model.log_odds(found.features)
+        p_wrong = 1.0 - self._state.model.right(log_odds - _PESSIMISM * uncertainty)
         decision = Decision(
             "miss",
             "doubtful",
             found.known,
             found.second,
             found.similarity,
-            self._learned.model.right(log_odds),
+            self._state.model.right(log_odds),
             p_wrong,
             features=found.features,
         )
-        if self._learned.total.labels < WARM_LABELS:
+        if self._state.total.labels < WARM_LABELS:
             decision.reason = "learning"
         elif found.guarded:
             decision.reason = "guard"
@@ -132,7 +141,7 @@ class Rule:
 
     def _audit_probability(self, p_wrong: float) -> float:
         """A schedule, and more when the budgets demand it; 1 when the hit cannot be afforded."""
-        total = self._learned.total
+        total = self._state.total
         budget = self.max_error * (total.requests + 1)
         if total.served_doubt / UNIT * self._correction + p_wrong > _PLANNED * budget:
             return 1.0
@@ -152,7 +161,7 @@ class Rule:
         return probability
 
     def _account(self, decision: Decision) -> None:
-        change = Counts(requests=1)
+        change = DecisionCounts(requests=1)
         if decision.features is not None and decision.reason != "guard":
             self._recent.append(decision.p_wrong)
         if decision.action == "serve":
@@ -161,7 +170,7 @@ class Rule:
             above, _, change.ended = evidence(decision.audit_probability)
             if decision.action == "audit":
                 change.audits, change.open_charge, change.open_above = 1, charge(decision.audit_probability), above
-        self._learned.count(change)
+        self._state.count(change)
         self._decided += 1
         if self._decided % _EVERY == 0:
             self._aim()
@@ -171,7 +180,7 @@ class Rule:
 
         What it spends are the expected wrong answers per request, over the newest requests.
         """
-        total, requests, share = self._learned.total, self._learned.total.requests, self.max_error
+        total, requests, share = self._state.total, self._state.total.requests, self.max_error
         doubt = _FAITH + total.audited_doubt / UNIT
         ratio = (_FAITH + total.audited_wrong / UNIT) / doubt
         deviation = math.sqrt(_FAITH + total.audited_wrong / UNIT) / doubt
@@ -216,7 +225,7 @@ class Rule:
                 weight = 1.0
             else:
                 weight = _NEAR if decision.p_wrong < 2 * self._threshold else 0.0
-            change = Counts(
+            change = DecisionCounts(
                 audited_doubt=units(decision.p_wrong * weight), audited_wrong=units(0 if right else weight)
             )
             if decision.action == "audit":
@@ -239,77 +248,68 @@ class Rule:
             if decision.told:
                 return
             decision.told = True
-            change = Counts()
+            change = DecisionCounts()
             if not right:
                 change.told = 1
                 change.audited_doubt, change.audited_wrong = units(decision.p_wrong), UNIT
             self._learn(decision, right, TOLD_WEIGHT, change)
 
-    def _learn(self, decision: Decision, right: bool, weight: int, change: Counts) -> None:
+    def _learn(self, decision: Decision, right: bool, weight: int, change: DecisionCounts) -> None:
         assert decision.known is not None
         assert decision.features is not None
         change.labels = 1
-        self._learned.count(change)
-        self._learned.learn(decision.known.answer, right, weight, decision.features)
+        self._state.count(change)
+        self._state.learn(decision.known.answer, right, weight, decision.features)
 
     def forget(self, answers: Iterable[bytes]) -> None:
         """Drops what is known of answers that are no longer kept; what was learned from them in general stays."""
         with self._lock:
-            self._learned.forget(answers)
+            self._state.forget(answers)
 
     # ------------------------------------------------------------ sharing
 
-    def share(self) -> bytes | None:
+    def take(self) -> RuleDelta | None:
         """All that this process counted and learned since the last call, for `merge`; ``None`` if nothing."""
         with self._lock:
-            return self._learned.share()
+            return self._state.take()
 
-    def merge(self, share: bytes) -> None:
-        """Adds what another process shared. One that was counted before, an own one included, changes nothing.
-
-        Raises:
-            CodecError: it cannot be read.
-        """
-        other = decode(share, Share)
+    def merge(self, delta: RuleDelta) -> None:
+        """Add what another process counted and learned."""
         with self._lock:
-            if self._learned.merge(other):
-                self._aim()
+            self._state.merge(delta)
+            self._aim()
 
-    def snapshot(self) -> bytes:
-        """All that was shared by anyone, for `restore`. Call `share` first for what is new in this process."""
+    def snapshot(self) -> tuple[RuleDelta | None, RuleSnapshot]:
+        """`take`, and all that is known, for `restore`."""
         with self._lock:
-            return encode(self._learned.snapshot((self._threshold, self._correction), list(self._recent)))
+            new = self._state.take()
+            return new, self._state.snapshot(list(self._recent), self._threshold, self._correction)
 
-    def restore(self, snapshot: bytes) -> None:
-        """Replaces all that was merged by what a snapshot holds; what this process has not shared yet is kept.
-
-        Raises:
-            CodecError: it cannot be read.
-        """
-        kept = decode(snapshot, Snapshot)
+    def restore(self, snapshot: RuleSnapshot) -> None:
+        """Replace all that was merged by a snapshot; what `take` has not given out stays."""
         with self._lock:
-            self._learned.restore(kept)
-            self._recent = deque(self._recent or kept.recent, maxlen=_RECENT)
-            self._threshold, self._correction = kept.aim
+            self._state.restore(snapshot)
+            self._recent = deque(self._recent or snapshot.recent, maxlen=_RECENT)
+            self._threshold, self._correction = snapshot.threshold, snapshot.correction
 
-    def statistics(self) -> SemanticStatistics:
+    def stats(self) -> SemanticStats:
         """What was counted, and the bounds that follow."""
         with self._lock:
-            total = Counts()
-            total.add(self._learned.total)
+            total = DecisionCounts()
+            total.add(self._state.total)
         requests = max(1, total.requests)
         either = (1 + self.confidence) / 2
-        return SemanticStatistics(
+        return SemanticStats(
             requests=total.requests,
             hits=total.served,
             audits=total.audits,
             unjudged=total.audits - total.judged,
-            labels=total.labels,
+            judged=total.labels,
             wrong_found=total.wrong,
             told_wrong=total.told,
             estimated_error=max(total.charge / UNIT, total.told) / requests,
             error_low=at_least(total, either) / requests,
             error_high=at_most(total, either) / requests,
             certified_error=at_most(total, self.confidence) / requests,
-            confidence=self.confidence,
+            max_error=self.max_error,
         )

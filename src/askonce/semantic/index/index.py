@@ -23,7 +23,7 @@ PIECE_BYTES = 8_000_000
 _ROWS = 4_000
 
 
-class _Row(msgspec.Struct, frozen=True, array_like=True):
+class _QuestionRow(msgspec.Struct, frozen=True, array_like=True):
     """A known question in a dump; the vector (float16) is empty if a graph has it."""
 
     key: bytes
@@ -36,7 +36,7 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Rows(msgspec.Struct, frozen=True, array_like=True, tag="rows"):
-    rows: list[_Row]
+    rows: list[_QuestionRow]
 
 
 class _Graph(msgspec.Struct, frozen=True, array_like=True, tag="graph"):
@@ -241,7 +241,7 @@ class Index:
         """
         with self._lock:
             partitions = list(self._partitions)
-        rows: list[_Row] = []
+        rows: list[_QuestionRow] = []
         for partition in partitions:
             with self._lock:
                 vectors = self._partitions.get(partition)
@@ -323,8 +323,10 @@ def _label(key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
 
 
-def _row(known: IndexedQuery, vector: bytes = b"") -> _Row:
-    return _Row(known.key, known.answer, known.namespace, known.partition, known.text, known.expires_at, vector)
+def _row(known: IndexedQuery, vector: bytes = b"") -> _QuestionRow:
+    return _QuestionRow(
+        known.key, known.answer, known.namespace, known.partition, known.text, known.expires_at, vector
+    )
 
 
 def _graph_pieces(partition: bytes, dimensions: int, graphs: Sequence[bytes]) -> Iterator[bytes]:

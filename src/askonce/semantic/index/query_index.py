@@ -10,7 +10,7 @@ from askonce.concurrency.drivers import SyncDriver
 from askonce.estimators.float16 import Vector
 from askonce.semantic.index.index import Index
 from askonce.semantic.index.server import ServerIndex
-from askonce.semantic.index.sharing import Sharing
+from askonce.semantic.index.shared import SharedQuestions
 from askonce.semantic.types import IndexedQuery, Neighbour, Question
 from askonce.stores.base import Clock
 from askonce.stores.circuit_breaker import StoreDown
@@ -28,7 +28,7 @@ class QueryIndex(abc.ABC):
         """The known questions of the same partition that are nearest, best first."""
 
     @abc.abstractmethod
-    def know(self, known: IndexedQuery, vector: Vector) -> None:
+    def add(self, known: IndexedQuery, vector: Vector) -> None:
         """Add a question whose entry is in the store, in the place of one with the same key."""
 
     @abc.abstractmethod
@@ -53,31 +53,31 @@ class LocalQueryIndex(QueryIndex):
 
     Args:
         index: this process's.
-        sharing: tells other processes.
+        shared: publishes what is added and discarded.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, index: Index, sharing: Sharing, clock: Clock) -> None:
-        self._index, self._sharing, self._clock = index, sharing, clock
+    def __init__(self, index: Index, shared: SharedQuestions, clock: Clock) -> None:
+        self._index, self._shared, self._clock = index, shared, clock
 
     async def nearest(
         self, driver: SyncDriver, namespace: str, question: Question, vector: Vector
     ) -> list[Neighbour]:
         return self._index.search(question.partition, vector, _NEIGHBOURS, now=self._clock())
 
-    def know(self, known: IndexedQuery, vector: Vector) -> None:
+    def add(self, known: IndexedQuery, vector: Vector) -> None:
         self._index.add(known, vector)
-        self._sharing.announce(known.namespace, known.key)
+        self._shared.announce(known.namespace, known.key)
 
     def discard(self, known: IndexedQuery) -> None:
-        self._sharing.discard(known.namespace, [known.key])
+        self._shared.discard(known.namespace, [known.key])
 
     def forget(self, namespace: str, key: bytes) -> None:
-        self._sharing.discard(namespace, [key])
+        self._shared.discard(namespace, [key])
 
     def clear(self, namespace: str) -> None:
         self._index.remove_namespace(namespace)
-        self._sharing.clear(namespace)
+        self._shared.clear(namespace)
 
     def count(self) -> int | None:
         return len(self._index)
@@ -101,7 +101,7 @@ class ServerQueryIndex(QueryIndex):
         except StoreDown:
             return []
 
-    def know(self, known: IndexedQuery, vector: Vector) -> None:
+    def add(self, known: IndexedQuery, vector: Vector) -> None:
         self._server.add(known, vector)
 
     def discard(self, known: IndexedQuery) -> None:

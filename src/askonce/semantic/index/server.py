@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import cast
 
 import numpy as np
 
 from askonce.concurrency.drivers import SyncDriver
-from askonce.entries.entry import Entry
 from askonce.errors import ConfigError
 from askonce.estimators.float16 import Vector, from_bytes
+from askonce.semantic.entries import QuestionEntries
 from askonce.semantic.types import IndexedQuery, Neighbour
 from askonce.stores.base import VectorSearch
 from askonce.stores.circuit_breaker import CircuitBreaker
-
-Read = Callable[[str, bytes, bytes], "Entry | None"]
-"""An entry from its namespace, key and bytes, if it can be used now and has a question."""
 
 
 class ServerIndex:
@@ -29,22 +26,22 @@ class ServerIndex:
     a search meets it.
 
     Args:
-        guard: the store's.
+        breaker: the store's.
         embedder: names the embeddings; vectors of others are never met.
-        read: see `Read`.
+        entries: of the questions.
 
     Raises:
         ConfigError: the store's server cannot search.
     """
 
-    def __init__(self, breaker: CircuitBreaker, embedder: str, read: Read) -> None:
+    def __init__(self, breaker: CircuitBreaker, embedder: str, entries: QuestionEntries) -> None:
         if not isinstance(breaker.store, VectorSearch):
             raise ConfigError(
                 f"{breaker.store.url} cannot search among vectors: take Redis 8, or Semantic(search='process')"
             )
         self._breaker, self._store = breaker, cast(VectorSearch, breaker.store)
         self._embedder = hashlib.blake2b(embedder.encode(), digest_size=16).digest()
-        self._read = read
+        self._entries = entries
 
     def check(self) -> None:
         """See that the server can search.
@@ -63,7 +60,7 @@ class ServerIndex:
             vector: float32, of the shape (dimensions,) and of unit length.
 
         Raises:
-            Down: the store failed.
+            StoreDown: the store failed.
         """
         put, place = self._store.vector_put, self._place(known.partition)
         self._breaker.call(put, known.namespace, place, known.key, _bytes(vector), known.expires_at)
@@ -72,7 +69,7 @@ class ServerIndex:
         """Remove questions.
 
         Raises:
-            Down: the store failed.
+            StoreDown: the store failed.
         """
         keys: dict[tuple[str, bytes], list[bytes]] = {}
         for one in known:
@@ -95,7 +92,7 @@ class ServerIndex:
             k: how many at most; fewer come when entries are gone.
 
         Raises:
-            Down: the store failed.
+            StoreDown: the store failed.
         """
         place = self._place(partition)
         found = await driver.call("vector_search", namespace, place, _bytes(vector), k)
@@ -108,7 +105,7 @@ class ServerIndex:
             await driver.call("vector_delete", namespace, place, gone)
         near: list[tuple[float, IndexedQuery]] = []
         for key, data in zip(keys, rows, strict=True):
-            entry = None if data is None else self._read(namespace, key, data)
+            entry = None if data is None else self._entries.usable(namespace, key, data)
             if entry is None or entry.meaning is None or entry.meaning.partition != partition:
                 continue
             meaning = entry.meaning

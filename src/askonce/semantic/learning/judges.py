@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import cachebox
 
+from askonce.concurrency.background import reset_after_fork
 from askonce.costs.pricing import cost_usd
 from askonce.entries.entry import NO_USAGE, Usage
 from askonce.errors import ConfigError
@@ -201,10 +202,14 @@ class ChatJudge:
         ):
             raise ConfigError(f"ChatJudge takes a model of LangChain or LlamaIndex, got {model!r}")
         self._model, self._name = model, name
-        self._lock = threading.Lock()
+        self.after_fork()
+        reset_after_fork(self)
         self.calls = 0
         self.cost_usd = 0.0
         self.usage = NO_USAGE
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def __call__(self, comparison: Comparison) -> bool | None:
         """What the model says; ``None`` if it says neither word alone, or an answer is empty or very long.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -12,7 +11,8 @@ import msgspec
 from askonce.entries.entry import Entry, SemanticEntry, digest_of
 from askonce.estimators.float16 import Vector
 from askonce.semantic.decision.decision import Decision
-from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.rule import DecisionRule
+from askonce.semantic.entries import QuestionEntries
 from askonce.semantic.index.query_index import QueryIndex
 from askonce.semantic.learning.judges import Judge, judged
 from askonce.semantic.types import Comparison, IndexedQuery, Question
@@ -20,7 +20,7 @@ from askonce.stores.circuit_breaker import StoreDown
 
 logger = logging.getLogger("askonce")
 
-_MOST_LESSONS = 10_000
+_MOST_WAITING = 10_000
 """More fresh answers than this do not wait for the judge; those beyond, save audits, teach nothing."""
 _MOST_CONTENTS = 100_000
 
@@ -49,7 +49,7 @@ class TrainingExample:
 
 
 class Learning:
-    """Takes lessons one after the other, audits first. `step` is called by one thread at a time.
+    """Takes examples one after the other, audits first. `step` is called by one thread at a time.
 
     A judge may take long: questions are known before any that came earlier is judged.
 
@@ -57,8 +57,7 @@ class Learning:
         rule: learns from the judge's verdicts.
         questions: gets the questions.
         judge: says whether two answers are the same.
-        read: the entry under a key in a namespace, if it can be used.
-        keep: keeps an entry in place of what is under its key in a namespace; returns how many bytes that saved.
+        entries: of the questions.
 
     Attributes:
         dropped: fresh answers that were not judged, since they came too fast.
@@ -68,93 +67,91 @@ class Learning:
 
     def __init__(
         self,
-        rule: Rule,
+        rule: DecisionRule,
         questions: QueryIndex,
         judge: Judge,
-        read: Callable[[str, bytes], Entry | None],
-        keep: Callable[[str, bytes, Entry], int],
+        entries: QuestionEntries,
     ) -> None:
-        self._rule, self._questions, self._judge = rule, questions, judge
-        self._read, self._keep = read, keep
+        self._rule, self._questions, self._judge, self._entries = rule, questions, judge, entries
         self._fresh: deque[TrainingExample] = deque()
-        self._lessons: deque[TrainingExample] = deque()
+        self._waiting: deque[TrainingExample] = deque()
         self._contents: dict[tuple[bytes, bytes], bytes] = {}  # by partition and digest: whose answer it is
         self.dropped = self.aliases = self.saved_bytes = 0
 
-    def add(self, lesson: TrainingExample) -> None:
-        """Take a lesson in; does not wait."""
-        self._fresh.append(lesson)
+    def add(self, example: TrainingExample) -> None:
+        """Take a example in; does not wait."""
+        self._fresh.append(example)
 
     def step(self) -> None:
-        """Learn from all lessons."""
-        while self._fresh or self._lessons:
+        """Learn from all examples."""
+        while self._fresh or self._waiting:
             try:
                 while self._fresh:
                     self._begin(self._fresh.popleft())
-                if self._lessons:
-                    self._learn(self._lessons.popleft())
+                if self._waiting:
+                    self._learn(self._waiting.popleft())
             except StoreDown:
                 pass
             except Exception:
                 logger.warning("askonce: a question could not be learned from", exc_info=True)
 
-    def _begin(self, lesson: TrainingExample) -> None:
-        if lesson.decision is not None and lesson.decision.action == "audit":
-            self._lessons.appendleft(lesson)  # until it is judged, it is taken for a wrong answer
-        elif len(self._lessons) < _MOST_LESSONS:
-            self._lessons.append(lesson)
+    def _begin(self, example: TrainingExample) -> None:
+        if example.decision is not None and example.decision.action == "audit":
+            self._waiting.appendleft(example)  # until it is judged, it is taken for a wrong answer
+        elif len(self._waiting) < _MOST_WAITING:
+            self._waiting.append(example)
         else:
             self.dropped += 1
-        if lesson.entry is not None:
-            self._know(lesson, lesson.key)
+        if example.entry is not None:
+            self._add(example, example.key)
 
-    def _learn(self, lesson: TrainingExample) -> None:
-        same = self._same_answer(lesson)
-        if lesson.entry is None:
+    def _learn(self, example: TrainingExample) -> None:
+        same = self._same_answer(example)
+        if example.entry is None:
             return
-        digest = digest_of(lesson.answer_text)
-        content = lesson.question.partition, digest
+        digest = digest_of(example.answer_text)
+        content = example.question.partition, digest
         if same is None and content in self._contents:
             same = self._contents[content], digest
-        if same is not None and same[0] != lesson.key and self._make_alias(lesson, *same):
+        if same is not None and same[0] != example.key and self._make_alias(example, *same):
             return
-        self._contents[content] = lesson.key
+        self._contents[content] = example.key
         if len(self._contents) > _MOST_CONTENTS:
             del self._contents[next(iter(self._contents))]
 
-    def _same_answer(self, lesson: TrainingExample) -> tuple[bytes, bytes] | None:
+    def _same_answer(self, example: TrainingExample) -> tuple[bytes, bytes] | None:
         """Which of the two answers that might have been served the judge takes for the same: its key and digest."""
-        decision = lesson.decision
+        decision = example.decision
         if decision is None or decision.known is None:
             return None
-        verdict, digest = self._compare(lesson, decision.known)
+        verdict, digest = self._compare(example, decision.known)
         if verdict is not None and decision.action != "serve":  # it was to be served, and the store failed
             self._rule.learn(decision, verdict)
         if verdict:
             return decision.known.answer, digest
         if decision.second is not None:
-            verdict, digest = self._compare(lesson, decision.second)
+            verdict, digest = self._compare(example, decision.second)
             if verdict:
                 return decision.second.answer, digest
         return None
 
-    def _compare(self, lesson: TrainingExample, known: IndexedQuery) -> tuple[bool | None, bytes]:
+    def _compare(self, example: TrainingExample, known: IndexedQuery) -> tuple[bool | None, bytes]:
         """What the judge says of a known question's answer, and the digest of that answer."""
-        entry = self._read(known.namespace, known.answer)
+        entry = self._entries.get(known.namespace, known.answer)
         if entry is None or entry.meaning is None or entry.meaning.answer:
             self._questions.discard(known)
             self._questions.forget(known.namespace, known.answer)
             return None, b""
         answer_text = entry.meaning.answer_text
         return judged(
-            self._judge, Comparison(lesson.question.text, known.text, lesson.answer_text, answer_text)
+            self._judge, Comparison(example.question.text, known.text, example.answer_text, answer_text)
         ), digest_of(answer_text)
 
-    def _make_alias(self, lesson: TrainingExample, answer: bytes, digest: bytes) -> bool:
-        """Have the lesson's entry point to the one that holds the same answer, if both are as they were."""
-        entry = lesson.entry
+    def _make_alias(self, example: TrainingExample, answer: bytes, digest: bytes) -> bool:
+        """Have the example's entry point to the one that holds the same answer, if both are as they were."""
+        entry = example.entry
         assert entry is not None and entry.meaning is not None
-        target = self._read(lesson.namespace, answer)
+        target = self._entries.get(example.namespace, answer)
         if target is None or target.meaning is None or target.meaning.answer:
             return False
         if digest_of(target.meaning.answer_text) != digest:
@@ -163,16 +160,16 @@ class Learning:
             entry.meaning, answer_text="", answer=answer, digest=digest
         )
         alias: Entry = msgspec.structs.replace(entry, payload=b"", meaning=meaning)
-        now = self._read(lesson.namespace, lesson.key)
+        now = self._entries.get(example.namespace, example.key)
         if now is None or now.created_at != entry.created_at:
             return False  # it was deleted, or asked for anew
-        self.saved_bytes += self._keep(lesson.namespace, lesson.key, alias)
+        self.saved_bytes += self._entries.replace(example.namespace, example.key, alias)
         self.aliases += 1
-        self._know(replace(lesson, entry=alias), answer)
+        self._add(replace(example, entry=alias), answer)
         return True
 
-    def _know(self, lesson: TrainingExample, answer: bytes) -> None:
-        assert lesson.entry is not None
-        question, until = lesson.question, lesson.entry.fresh_until
-        known = IndexedQuery(lesson.key, answer, lesson.namespace, question.partition, question.text, until)
-        self._questions.know(known, lesson.vector)
+    def _add(self, example: TrainingExample, answer: bytes) -> None:
+        assert example.entry is not None
+        question, until = example.question, example.entry.fresh_until
+        known = IndexedQuery(example.key, answer, example.namespace, question.partition, question.text, until)
+        self._questions.add(known, example.vector)

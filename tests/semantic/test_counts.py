@@ -1,4 +1,4 @@
-"""The certificate by itself: audits of answers that somebody else makes wrong."""
+"""The bounds by themselves: audits of answers that somebody else makes wrong."""
 
 import random
 
@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askonce.estimators.anytime_bound import Counts, affordable, at_least, at_most, charge, evidence
+from askonce.semantic.decision.counts import DecisionCounts, affordable, at_least, at_most, charge, evidence
 
 numbers = st.integers(-(2**40), 2**40)
 vectors = st.lists(numbers, min_size=10, max_size=10).map(tuple)
 tallies = st.builds(
-    Counts,
+    DecisionCounts,
     requests=numbers,
     served=numbers,
     open_charge=numbers,
@@ -21,15 +21,15 @@ tallies = st.builds(
 )
 
 
-def total(*tallies: Counts) -> Counts:
-    sum_ = Counts()
+def total(*tallies: DecisionCounts) -> DecisionCounts:
+    sum_ = DecisionCounts()
     for tally in tallies:
         sum_.add(tally)
     return sum_
 
 
 @given(tallies, tallies, tallies)
-def test_tallies_add_up_in_any_order_and_grouping(a: Counts, b: Counts, c: Counts) -> None:
+def test_tallies_add_up_in_any_order_and_grouping(a: DecisionCounts, b: DecisionCounts, c: DecisionCounts) -> None:
     assert total(total(a, b), c) == total(a, total(b, c)) == total(c, b, a)
 
 
@@ -38,10 +38,10 @@ def test_tallies_add_up_in_any_order_and_grouping(a: Counts, b: Counts, c: Count
 def test_what_is_affordable_stays_below_the_line_when_it_turns_out_wrong(
     probability: float, line: float, confidence: float
 ) -> None:
-    tally = Counts(served=10**6)
+    tally = DecisionCounts(served=10**6)
     while affordable(tally, probability, line, confidence) and tally.audits < 50:
         above, _, ended = evidence(probability)
-        tally.add(Counts(audits=1, above=above, ended=ended))
+        tally.add(DecisionCounts(audits=1, above=above, ended=ended))
         assert at_most(tally, confidence) <= line * 1.0001 + 1e-3
 
 
@@ -52,13 +52,15 @@ def test_the_bounds_hold_at_every_moment_as_often_as_stated(probability: float) 
     outside = 0
     charged = served = 0.0
     for _ in range(runs):
-        tally, wrong, left = Counts(), 0, False
+        tally, wrong, left = DecisionCounts(), 0, False
         for _ in range(400):
             if luck.random() < probability:
-                tally.add(Counts(audits=1, charge=charge(probability), above=above, below=below, ended=ended))
+                tally.add(
+                    DecisionCounts(audits=1, charge=charge(probability), above=above, below=below, ended=ended)
+                )
             else:
                 wrong += 1
-                tally.add(Counts(served=1, ended=ended))
+                tally.add(DecisionCounts(served=1, ended=ended))
             left = (
                 left or not (at_least(tally, 0.9) <= wrong <= at_most(tally, 0.9) + 1e-6)
                 if wrong % 20 == 0

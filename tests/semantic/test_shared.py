@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from askonce import Cache
-from askonce.semantic.index import sharing
+from askonce.semantic.entries import QuestionEntries
+from askonce.semantic.index import shared
 from tests.semantic.faq import Desk, semantic_hit
 from tests.semantic.test_cache import semantic
 
 
 @pytest.fixture(autouse=True)
 def saved_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sharing, "_SAVE_INDEX_FROM", 100)
+    monkeypatch.setattr(shared, "_SAVE_INDEX_FROM", 100)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
 
 
@@ -29,7 +30,7 @@ def test_a_process_begins_with_the_saved_index_and_what_came_after(
         Desk(late).ask("where is my refund?")
     Desk(late).ask("where is my parcel, which nobody asked for before?")
     late.flush()
-    late.engine.flow.semantic._sharing._file = None  # type: ignore[union-attr]
+    late.engine.flow.semantic._shared._file = None  # type: ignore[union-attr]
     late.close()
     (saved,) = (tmp_path / "home/askonce/questions").iterdir()
     assert saved.stat().st_mode & 0o777 == 0o600 and saved.parent.stat().st_mode & 0o777 == 0o700
@@ -37,7 +38,7 @@ def test_a_process_begins_with_the_saved_index_and_what_came_after(
     def not_read(*_: object) -> None:
         raise AssertionError("the entries need not be read")
 
-    monkeypatch.setattr(sharing.Sharing, "_scan", not_read)
+    monkeypatch.setattr(QuestionEntries, "scan", not_read)
     with Cache(url, semantic=semantic()) as cache:
         assert semantic_hit(Desk(cache))
         cache.flush()
@@ -59,7 +60,7 @@ def test_a_saved_index_that_cannot_be_read_is_made_anew(tmp_path: Path, caplog: 
     assert "is not used" in caplog.text
 
 
-def test_who_missed_notes_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_missed_deltas_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path}/cache.db"
     with (
         Cache(url, semantic=semantic()) as one,
@@ -68,9 +69,9 @@ def test_who_missed_notes_begins_anew(tmp_path: Path, monkeypatch: pytest.Monkey
         Desk(other).ask("where is my refund?")
         other.flush()
         Desk(one).work(400)
-        one.engine.flow.semantic._sharing.save()  # type: ignore[union-attr]
-        sharing_of_other = other.engine.flow.semantic._sharing  # type: ignore[union-attr]
-        sharing_of_other._position = 1  # as if the notes after it were gone
+        one.engine.flow.semantic._shared.save()  # type: ignore[union-attr]
+        follower = other.engine.flow.semantic._shared._follower  # type: ignore[union-attr]
+        follower.position = 1  # as if the deltas after it were gone
         other.flush()
         assert semantic_hit(Desk(other))
 
