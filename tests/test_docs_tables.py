@@ -90,7 +90,9 @@ def test_the_table_of_folders_has_each_folder() -> None:
 
 def test_the_reference_shows_public_names_only() -> None:
     text = (DOCS / "reference" / "api.md").read_text()
-    sections = re.findall(r"^::: ([\w.]+)\n    options:\n      members:\n((?:        - \w+\n)+)", text, re.MULTILINE)
+    sections = re.findall(
+        r"^::: ([\w.]+)\n    options:\n      members:\n((?:        - \w+\n)+)", text, re.MULTILINE
+    )
     assert len(sections) == text.count(":::")
     for module, names in sections:
         public, listed = set(import_module(module).__all__), set(re.findall(r"- (\w+)", names))
