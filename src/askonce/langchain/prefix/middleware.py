@@ -24,7 +24,7 @@ class PrefixMiddleware(AgentMiddleware[Any, Any, Any]):
     """An agent's middleware that mends what its model sends. A model that cannot be mended is left as it is.
 
     Args:
-        optimizer: by default one that learns its plans.
+        mend: by default one that learns its plans.
 
     Attributes:
         mend: what changes the requests.
