@@ -20,7 +20,7 @@ from askonce.prefix import PrefixOptimizer, PrefixTracker
 from askonce.routing import Learned
 
 ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
+DOCS, SOURCE = ROOT / "docs", ROOT / "src" / "askonce"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
     "optional-dependencies"
@@ -82,10 +82,22 @@ def test_the_table_of_extras_has_each_extra_and_what_it_installs() -> None:
     assert listed == {extra: ", ".join(packages) for extra, packages in bare.items()}
 
 
+def levels() -> dict[str, int]:
+    """The folders in the table of the architecture, with the number of their row."""
+    table = rows("architecture.md")
+    return {name: row for row, cells in enumerate(table) for name in re.findall(r"`(\w+)`", cells[0])}
+
+
 def test_the_table_of_folders_has_each_folder() -> None:
-    listed = {name for cells in rows("architecture.md") for name in re.findall(r"`(\w+)`", cells[0])}
-    folders = {path.parent.name for path in (ROOT / "src" / "askonce").glob("*/__init__.py")}
-    assert listed == folders
+    assert levels().keys() == {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in SOURCE.glob("*/__init__.py")))
+def test_a_folder_imports_only_from_those_further_down_in_the_table(folder: str) -> None:
+    level = levels()
+    text = "".join(path.read_text() for path in (SOURCE / folder).rglob("*.py"))
+    used = set(re.findall(r"^ *(?:from|import) askonce\.(\w+)", text, re.MULTILINE)) & level.keys() - {folder}
+    assert {other for other in used if level[other] <= level[folder]} == set()
 
 
 def test_the_reference_shows_public_names_only() -> None:
