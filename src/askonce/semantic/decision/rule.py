@@ -13,7 +13,7 @@ the coin. With ``d = max_error``, ``n`` requests so far, ``W`` wrong answers ser
 1. ``E[W] <= d E[n]`` at every stopping time, since the charge never passes ``d n``;
 2. ``W <= d n + slack sqrt(d n)`` at all times at once, with the stated confidence (and a smaller slack at first).
 
-``docs/explanation/semantic.md`` has the proofs and what they assume. The sums behind them are explained in
+``docs/research/semantic.md`` has the proofs and what they assume. The sums behind them are explained in
 `askonce.semantic.decision.counts`.
 """
 
