@@ -22,7 +22,7 @@ def form_of(prompt: str, llm_string: str) -> NormalForm:
     """The normal form of a request.
 
     Raises:
-        Uncacheable: it holds something whose meaning cannot be told.
+        Uncacheable: it holds something without a stable representation.
     """
     parameters = parameters_of(llm_string)
     conversation = conversation_of(prompt)
@@ -56,20 +56,20 @@ class Digests:
 
     Args:
         characters: how long the remembered prompts and llm_strings may be together. Prompts are many and
-            llm_strings few, so that of these one object is kept, and counted, for all prompts.
+            llm_strings few, so that of these one object is held, and counted, for all prompts.
     """
 
     def __init__(self, characters: int = 4_000_000) -> None:
         self._room = characters
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._models: dict[str, tuple[str, int]] = {}  # each llm_string: the object kept, and for how many prompts
+        self._models: dict[str, tuple[str, int]] = {}  # each llm_string: the object held, and for how many prompts
 
     def of(self, prompt: str, llm_string: str) -> bytes:
         """The digest of the form of a request.
 
         Raises:
-            Uncacheable: it holds something whose meaning cannot be told.
+            Uncacheable: it holds something without a stable representation.
         """
         digest = self._known.get((prompt, llm_string))
         if digest is None:

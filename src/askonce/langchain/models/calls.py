@@ -13,7 +13,7 @@ from langchain_core.rate_limiters import BaseRateLimiter
 
 
 class LimitMisses(BaseRateLimiter):
-    """Lets every call through when LangChain asks, which is before the look-up; misses ask the limiter itself."""
+    """Lets every call through when LangChain asks, which is before the lookup; misses ask the limiter itself."""
 
     def __init__(self, limiter: BaseRateLimiter) -> None:
         self.limiter = limiter
@@ -43,7 +43,7 @@ _asking: ContextVar[frozenset[int]] = ContextVar("askonce_asking", default=froze
 
 
 class asking(AbstractContextManager[None]):
-    """While it lasts, the model's own methods call one another without a look-up: it came before."""
+    """While it lasts, the model's own methods call one another without a lookup, which was made before."""
 
     def __init__(self, model: Any) -> None:
         self._model = id(model)
@@ -94,7 +94,7 @@ async def awithin(model: Any, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
             await close()
 
 
-def is_told(method: Callable[..., Any]) -> bool:
+def takes_run_manager(method: Callable[..., Any]) -> bool:
     """Whether a method of an older kind of model takes a run manager."""
     parameters = inspect.signature(method).parameters
     return "run_manager" in parameters or any(
@@ -103,5 +103,5 @@ def is_told(method: Callable[..., Any]) -> bool:
 
 
 def streams_several(model: Any, kwargs: dict[str, Any]) -> bool:
-    """A stream of several answers at once tells them apart in no way that could be kept."""
+    """Whether a stream holds several answers, which cannot be told apart and so are not cached."""
     return (kwargs.get("n") or getattr(model, "n", None) or 1) != 1
