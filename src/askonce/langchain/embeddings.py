@@ -40,12 +40,12 @@ _NEUTRAL = frozenset(
 
 
 class CachedEmbeddings(Embeddings):
-    """Embeddings that send their model only texts that it has not embedded before.
+    """Embeddings that send their model only texts whose vectors are not in the cache.
 
-        embeddings = CachedEmbeddings(OpenAIEmbeddings(model="text-embedding-3-small"))
+        embeddings = cached(OpenAIEmbeddings(model="text-embedding-3-small"))
 
-    Vectors are kept as 32-bit floats. Queries and documents are kept apart, since many models embed them
-    differently. What one batch lacks is sent in one call.
+    Vectors are stored as 32-bit floats. Queries and documents are stored apart, since many models embed them
+    differently. The missing texts of one batch are sent in one call.
 
     Args:
         embeddings: any embeddings.
@@ -59,8 +59,8 @@ class CachedEmbeddings(Embeddings):
         cache: the `Cache` that is asked.
 
     Raises:
-        ConfigError: it cannot be told which model it is and ``model`` does not say it, an argument is wrong, or
-            the store cannot be used.
+        ConfigError: the embeddings do not show which model they are and there is no ``model``, an argument is
+            wrong, or the store cannot be used.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class _Batch:
         self.missing: list[str] = []
 
     def found(self, found: Sequence[Hit | Miss]) -> None:
-        """Note what the look-up of ``named`` gave."""
+        """Note what the lookup of ``named`` found."""
         looked_up = iter(found)
         for one, request in self._requests.items():
             hit = None if request is None else next(looked_up)
@@ -157,10 +157,10 @@ class _Batch:
                 self.missing.append(one)
 
     def made(self, vectors: Sequence[Sequence[float]]) -> tuple[list[Request], list[Answer]]:
-        """Note what the model gave for ``missing``; returns what of it to keep."""
+        """Note what the model gave for ``missing``; returns what of it to store."""
         if len(vectors) != len(self.missing):
             raise AskOnceError(
-                f"the embeddings gave {len(vectors)} vectors for {len(self.missing)} texts; nothing was kept"
+                f"the embeddings gave {len(vectors)} vectors for {len(self.missing)} texts; nothing was stored"
             )
         requests, answers = [], []
         for one, vector in zip(self.missing, vectors, strict=True):
@@ -209,7 +209,5 @@ def _shown(embeddings: Embeddings) -> dict[str, Any]:
         except Uncacheable:
             continue  # a client and the like: the name of the model is what counts, and is required below
     if not any(isinstance(form.get(name), str) and form[name] for name in _MODEL_NAMES):
-        raise ConfigError(
-            f"{cls.__name__} does not show which model it is; say it: CachedEmbeddings(embeddings, model='…')"
-        )
+        raise ConfigError(f"{cls.__name__} does not show which model it is; name it: cached(embeddings, model='…')")
     return {"class": f"{cls.__module__}.{cls.__qualname__}", **form}

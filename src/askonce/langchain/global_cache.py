@@ -30,13 +30,13 @@ logger = logging.getLogger("askonce")
 
 
 class AskOnceCache(BaseCache):
-    """Answers every model call of LangChain that was answered before.
+    """LangChain's global cache: answers every model call that was answered before.
 
         set_llm_cache(AskOnceCache())                          # a SQLite file in the user's cache directory
         set_llm_cache(AskOnceCache("redis://localhost:6379", ttl=3600, namespace="shop"))
 
-    LangChain asks no cache when it streams, and tells it nothing of a call that fails; with
-    `askonce.langchain.cached` streams are answered too, and stale answers can stand in for failures.
+    LangChain does not use this cache for streams, and does not report calls that fail to it. With
+    `askonce.langchain.cached` streams are cached too, and stale answers can be served when a call fails.
 
     Args:
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
@@ -58,7 +58,7 @@ class AskOnceCache(BaseCache):
     # -- LangChain's side --------------------------------------------------------------------------------------
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        """The answer to a prompt, or ``None``; then the caller makes it and tells `update`."""
+        """The answer to a prompt, or ``None``; then the caller makes it and calls `update`."""
         request = self._request(prompt, llm_string)
         if request is None:
             return None
@@ -73,7 +73,7 @@ class AskOnceCache(BaseCache):
         return _found(await self.cache.engine.alookup(request, llm_string if _is_completion(prompt) else None))
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        """Keep the answer to a prompt."""
+        """Store the answer to a prompt."""
         request = self._request(prompt, llm_string)
         if request is not None:
             self.cache.engine.update(request, lambda: _kept(llm_string, return_val))
@@ -87,7 +87,7 @@ class AskOnceCache(BaseCache):
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     def clear(self, **kwargs: Any) -> None:
-        """Delete all answers of the namespace in force.
+        """Delete all answers of the current namespace.
 
         Raises:
             StoreError: the store failed, so the answers may still be there.
@@ -123,7 +123,7 @@ class AskOnceCache(BaseCache):
             raise ConfigError(f"not cached: {error}") from error
 
     def stats(self) -> Stats:
-        """What was hit, missed and saved in this process, and what the namespace in force holds."""
+        """What was hit, missed and saved in this process, and what the current namespace holds."""
         return self.cache.stats()
 
     async def astats(self) -> Stats:
@@ -131,7 +131,7 @@ class AskOnceCache(BaseCache):
         return await self.cache.astats()
 
     def invalidate(self, tag: str) -> int:
-        """Delete all answers with a tag from the namespace in force; returns how many there were.
+        """Delete all answers with a tag from the current namespace; returns how many there were.
 
         Raises:
             StoreError: the store failed, so the answers may still be there.
@@ -143,7 +143,7 @@ class AskOnceCache(BaseCache):
         return await self.cache.ainvalidate(tag)
 
     def feedback(self, response: object, *, wrong: bool) -> bool:
-        """Tell that a response was wrong, so that it is dropped, or right; see `askonce.Cache.feedback`.
+        """Report that a response was wrong, so that it is dropped, or right; see `askonce.Cache.feedback`.
 
         Raises:
             StoreError: the store failed, so the answer may still be there.
@@ -155,7 +155,7 @@ class AskOnceCache(BaseCache):
         return await self.cache.afeedback(response, wrong=wrong)
 
     def flush(self, seconds: float = 10.0) -> bool:
-        """Wait until what runs in the background is done; see `askonce.Cache.settle`."""
+        """Wait until what runs in the background is done; see `askonce.Cache.flush`."""
         return self.cache.flush(seconds)
 
     def close(self) -> None:
@@ -187,5 +187,5 @@ def _found(found: Hit | Miss) -> list[Generation] | None:
     try:
         return unpack(found, name_runs=True)
     except (msgspec.DecodeError, ValueError) as error:
-        logger.warning("askonce: a kept answer is none of LangChain's and will be made anew: %s", error)
+        logger.warning("askonce: a stored answer is none of LangChain's; the model is called again: %s", error)
         return None

@@ -55,7 +55,7 @@ def cached_embed_model(embed_model: E, store: str | Store | Cache | None, settin
 
 @functools.lru_cache(maxsize=256)
 def _cached_class(base: type) -> type:
-    """The generated class: the methods under the public ones, which tell observers as ever."""
+    """The generated class: the methods under the public ones, which inform observers as before."""
 
     def one(name: str, meant_as: str) -> Callable[..., Vector]:
         def method(self: Any, asked: str) -> Vector:
@@ -116,10 +116,10 @@ async def _aask(twin: Any, name: str, asked: Any) -> Any:
 
 
 class _Batch:
-    """A batch of texts on its way: which are known, which the model must be asked for.
+    """A batch of texts on its way: which are stored, which the model must embed.
 
     Attributes:
-        missing: the texts that no kept vector was found for, each once, in their order.
+        missing: the texts without a stored vector, each once, in their order.
     """
 
     def __init__(self, model: Any, texts: Sequence[str]) -> None:
@@ -143,7 +143,7 @@ class _Batch:
         self._started = time.monotonic()
 
     def made(self, vectors: Sequence[Vector]) -> tuple[list[Request], list[Answer], float]:
-        """Take the model's vectors; returns what is to be kept of them."""
+        """Take the model's vectors; returns what is to be stored of them."""
         if len(vectors) != len(self.missing):
             raise ValueError(f"the model gave {len(vectors)} vectors for {len(self.missing)} texts")
         seconds = time.monotonic() - self._started

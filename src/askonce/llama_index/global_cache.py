@@ -36,7 +36,7 @@ def install(
     """Cache whatever ``Settings.llm`` and ``Settings.embed_model`` are, now and when they are set later.
 
     A model that LlamaIndex would make by default is still made only when it is first asked for. What was built
-    before (query engines, agents) keeps the model that it was built with. Models that are given cached, with
+    before (query engines, agents) has the model that it was built with. Models that are cached already, with
     whichever cache, stay as they are.
 
     Installing again with the same store gives the same installation back.
@@ -70,7 +70,7 @@ class Installation:
     """What `install` did, and how to undo it. As a context manager it is undone at the end of the block.
 
     Attributes:
-        cache: where answers are kept.
+        cache: where answers are stored.
     """
 
     def __init__(

@@ -17,15 +17,15 @@ from askonce.keys.normal_form import NormalForm
 from askonce.stores import Store
 
 
-class _Kept(msgspec.Struct, array_like=True, tag="askonce kv"):
-    """A value, and the name that it is under; tagged, so that a scan tells it from other entries."""
+class _StoredValue(msgspec.Struct, array_like=True, tag="askonce kv"):
+    """A value with its key; tagged, so that a scan distinguishes it from other entries."""
 
     collection: str
     key: str
     value: str
 
 
-_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(_Kept)
+_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(_StoredValue)
 
 
 class AskOnceKVStore(BaseKVStore):
@@ -35,7 +35,7 @@ class AskOnceKVStore(BaseKVStore):
     use it for a docstore or an index store. Threads, tasks and processes may share it.
 
     In ``embeddings_cache`` LlamaIndex uses the text alone as the key, without the model and without whether it is a
-    query; ``cached(embed_model)`` keeps these apart.
+    query; ``cached(embed_model)`` stores these apart.
 
     Args:
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
@@ -57,7 +57,7 @@ class AskOnceKVStore(BaseKVStore):
     # -- one value ---------------------------------------------------------------------------------------------
 
     def put(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
-        """Keep a value.
+        """Store a value.
 
         Raises:
             TypeError: it is not plain JSON.
@@ -112,7 +112,7 @@ class AskOnceKVStore(BaseKVStore):
         collection: str = DEFAULT_COLLECTION,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> None:
-        """Keep values, ``batch_size`` of them in one round trip."""
+        """Store values, ``batch_size`` of them in one round trip."""
         for start in range(0, len(kv_pairs), batch_size):
             self.cache.engine.store_many(*self._pack(kv_pairs[start : start + batch_size], collection))
 
@@ -132,13 +132,13 @@ class AskOnceKVStore(BaseKVStore):
         Raises:
             StoreError: the store failed.
         """
-        kept = (_kept(entry) for entry in self.cache.entries())
-        return {one.key: json.loads(one.value) for one in kept if one and one.collection == collection}
+        stored = (_stored(entry) for entry in self.cache.entries())
+        return {one.key: json.loads(one.value) for one in stored if one and one.collection == collection}
 
     async def aget_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
         """Asynchronous `get_all`."""
-        kept = [_kept(entry) async for entry in self.cache.aentries()]
-        return {one.key: json.loads(one.value) for one in kept if one and one.collection == collection}
+        stored = [_stored(entry) async for entry in self.cache.aentries()]
+        return {one.key: json.loads(one.value) for one in stored if one and one.collection == collection}
 
     # -- names and bytes ---------------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class AskOnceKVStore(BaseKVStore):
     ) -> tuple[list[Request], list[Answer], float]:
         requests, answers = [], []
         for key, value in pairs:
-            payload = _encoder.encode(_Kept(collection, key, json.dumps(value)))
+            payload = _encoder.encode(_StoredValue(collection, key, json.dumps(value)))
             request = self._request(key, collection)
             if request is not None:
                 requests.append(request)
@@ -165,7 +165,7 @@ def _open(store: str | None, settings: Settings) -> AskOnceKVStore:
     return AskOnceKVStore(store, **settings)
 
 
-def _kept(entry: Entry) -> _Kept | None:
+def _stored(entry: Entry) -> _StoredValue | None:
     try:
         return _decoder.decode(entry.payload)
     except msgspec.MsgspecError:
@@ -173,5 +173,5 @@ def _kept(entry: Entry) -> _Kept | None:
 
 
 def _value(found: object) -> dict[str, Any] | None:
-    kept = _kept(found.entry) if isinstance(found, Hit) else None
-    return None if kept is None else json.loads(kept.value)
+    stored = _stored(found.entry) if isinstance(found, Hit) else None
+    return None if stored is None else json.loads(stored.value)

@@ -73,7 +73,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         cache: where results are stored.
         corpus: the documents that are searched.
         empty_ttl: seconds for which an empty result is stored; 0 for never.
-        warned: why results of this retriever were not stored, as far as the log was told; shared by all retrievals.
+        warned: why results of this retriever were not stored, as far as they were logged; shared by all retrievals.
 
     Attributes:
         retriever: the retriever inside.

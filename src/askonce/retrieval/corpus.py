@@ -1,4 +1,4 @@
-"""`Corpus`: a set of documents that changes, and how all processes come to know of it."""
+"""`Corpus`: a set of documents that changes, and how all processes learn of its changes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from askonce.stores import Store
 
 
 class Corpus:
-    """A set of documents in which retrievers look, shared by all processes that use the store.
+    """A set of documents that retrievers search, shared by all processes that use the store.
 
-    Retrievals that are cached with it are dropped when documents change, and so are answers made from those that
-    did. The wrappers of vector stores and indexes (`watch` of the adapters) tell it by themselves; whoever writes
-    documents in another way calls these methods afterwards, *when the documents can be found*.
+    Retrievals that are cached with it are dropped when documents change, and so are answers made from those
+    documents. `watch` of the adapters reports changes made through a vector store or an index. If you write
+    documents in another way, call these methods afterwards, *when the documents can be found*.
 
     Args:
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
-        name: tells this set of documents from others.
+        name: distinguishes this set of documents from others.
         near_margin: with a number, an addition drops only retrievals whose question it is near: as near as the
             last document that was found, less this much of the cosine similarity, from 0 (enough where the search
             is exact) to 2. Every retriever of the corpus and whoever adds documents must use one embedding model.
@@ -33,7 +33,7 @@ class Corpus:
         settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
 
     Attributes:
-        cache: the `Cache` that keeps the retrievals.
+        cache: the `Cache` that the corpus is in.
         name: the name.
         near_margin: what was given.
         log: the namespace of its change log in the store.
@@ -60,11 +60,11 @@ class Corpus:
         self.log = f"{CacheOptions().namespace(self.cache.namespace)}:corpus:{quote(name, safe='')}"
 
     def added(self, embeddings: Sequence[Sequence[float]] | None = None) -> None:
-        """Tell that documents came: any retrieval may have another result now, so all are made anew.
+        """Report that documents were added: any retrieval may have another result now, so all are made anew.
 
         Args:
             embeddings: the vector of each document. With them retrievals stay whose question none of them is near,
-                as far as the retriever can tell and ``near_margin`` was given; they are for additions of some
+                if the retriever shows it and ``near_margin`` was given; they are for additions of some
                 hundred documents (of 0.5 MB, at 2 bytes a number): more documents than that are near to anything.
 
         Raises:
@@ -79,7 +79,7 @@ class Corpus:
         await self.cache.store.alog_append(self.log, _addition(embeddings))
 
     def changed(self, ids: Iterable[str]) -> None:
-        """Tell of documents that were deleted, or whose content changed without making them relevant to others.
+        """Report documents that were deleted, or whose content changed without making them relevant to others.
 
         Retrievals that returned one of them, and answers made from one, are made anew; others stay. If a document's
         new content may be found by other questions than its old one, call `added` too.

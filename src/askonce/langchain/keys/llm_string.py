@@ -28,7 +28,7 @@ _CLASS_CALL = "askonce_class"
 
 
 def parameters_of(llm_string: str) -> Parameters:
-    """The parameters that an ``llm_string`` tells.
+    """The parameters that an ``llm_string`` describes.
 
     Raises:
         Uncacheable: it shows only the address or the name of something that can change the answer.
@@ -60,7 +60,7 @@ def _split(llm_string: str) -> tuple[dict[str, Any], str]:
 
 
 def _call_parameters(shown: str) -> Mapping[str, Any] | str:
-    """Read ``[('name', value), …]``; what is no such thing is kept as it stands."""
+    """Read ``[('name', value), …]``; anything else stays as it is."""
     source = _TOKEN.sub(_as_python, shown) if "<" in shown else shown
     try:
         pairs = _value(ast.parse(source, mode="eval").body)

@@ -35,7 +35,7 @@ def conversation_of(prompt: str) -> Conversation | None:
     """The conversation that a cache is asked about, or ``None`` if the prompt is a completion model's text.
 
     Raises:
-        Uncacheable: a message holds something whose meaning cannot be told.
+        Uncacheable: a message holds something without a stable representation.
     """
     if not (prompt.startswith('[{"lc":') or prompt == "[]"):
         return None
@@ -61,7 +61,7 @@ def conversation_of_messages(messages: Iterable[BaseMessage]) -> Conversation:
     """The conversation that a model is given.
 
     Raises:
-        Uncacheable: a message holds something whose meaning cannot be told.
+        Uncacheable: a message holds something without a stable representation.
     """
     conversation = Conversation()
     for message in messages:

@@ -17,8 +17,8 @@ from askonce.keys.normal_form import Uncacheable, encode, is_credential, model_f
 
 # Shown to people and to tracing only (`with_structured_output`); the model is sent neither.
 _FOR_PEOPLE = frozenset({"name", "ls_structured_output_format", "structured_output_format"})
-# Where a model tells LangChain little of itself, these of its fields tell whether it answers alike.
-_TELLING = (
+# Of a model that LangChain cannot serialize, these fields decide whether it answers alike.
+_DECIDING = (
     "model model_name model_id deployment_name temperature top_p top_k max_tokens seed n base_url endpoint"
     " endpoint_url system system_prompt model_kwargs"
 ).split()
@@ -32,7 +32,7 @@ class Parameters:
         form: plain data.
         encoded: its bytes.
         left_out: the paths of what was left out.
-        name: the name of the model, if told.
+        name: the name of the model, if known.
         lasting: the same text always means the same form: it names no class of the running program.
     """
 
@@ -62,7 +62,7 @@ def parameters_of_model(model: Any, stop: list[str] | None, kwargs: dict[str, An
     """What a model's answer depends on besides the prompt.
 
     Raises:
-        Uncacheable: it holds something whose meaning cannot be told.
+        Uncacheable: it holds something without a stable representation.
     """
     call = {**kwargs, "stop": stop} if stop is not None else kwargs
     if not model.is_lc_serializable():
@@ -79,7 +79,7 @@ def parameters_from(
     """The normal form of a model's constructor, as `langchain_core.load.dumpd` writes it, and of one call.
 
     Raises:
-        Uncacheable: they hold something whose meaning cannot be told.
+        Uncacheable: they hold something without a stable representation.
     """
     return _with_call(_constructor_from(constructor), call, lasting=lasting)
 
@@ -125,17 +125,17 @@ _constructors = RememberedIdentity(_constructor_of)
 
 
 def _own(parameters: Mapping[str, Any], left_out: list[str], path: str) -> dict[str, Any]:
-    kept = {}
+    own = {}
     for name, value in parameters.items():
         if name in _FOR_PEOPLE:
             left_out.append(f"{path}.{name}")
         elif isinstance(value, (dict, list)) and not is_credential(str(name)):
             value = _plain(value)
             if value is not _SECRET:
-                kept[name] = value
+                own[name] = value
         else:
-            kept[name] = value
-    return kept
+            own[name] = value
+    return own
 
 
 _SECRET: Any = object()
@@ -158,7 +158,7 @@ def _plain(value: Any) -> Any:
 
 
 def _tool(tool: Any) -> Any:
-    """A LangChain tool as the provider is told of it."""
+    """A LangChain tool as the provider is sent it."""
     from langchain_core.utils.function_calling import (
         convert_to_openai_tool,
     )  # here: few models get tools as objects

@@ -22,7 +22,7 @@ def form_of(prompt: str, llm_string: str) -> NormalForm:
     """The normal form of a request.
 
     Raises:
-        Uncacheable: it holds something whose meaning cannot be told.
+        Uncacheable: it holds something without a stable representation.
     """
     parameters = parameters_of(llm_string)
     conversation = conversation_of(prompt)
@@ -58,7 +58,7 @@ class Digests:
 
     Args:
         characters: how long the remembered prompts and llm_strings may be together. Prompts are many and
-            llm_strings few, so that of these one object is kept, and counted, for all prompts.
+            llm_strings few, so that of these one object is held, and counted, for all prompts.
     """
 
     def __init__(self, characters: int = 4_000_000) -> None:
@@ -71,7 +71,7 @@ class Digests:
         """The digest of the form of a request, and the model's name if it is told.
 
         Raises:
-            Uncacheable: it holds something whose meaning cannot be told.
+            Uncacheable: it holds something without a stable representation.
         """
         known = self._known.get((prompt, llm_string))
         if known is None:

@@ -1,8 +1,8 @@
 """What LangChain's models answer, as bytes and back.
 
-Only plain data is kept: the fields of messages, never classes. What is no plain data becomes so where the
+Only plain data is stored: the fields of messages, never classes. What is no plain data becomes so where the
 application will not miss anything (pydantic objects, enumerations); an answer that holds anything else is not
-kept.
+stored.
 """
 
 from __future__ import annotations
@@ -83,29 +83,29 @@ _decode = msgspec.msgpack.Decoder(list[_Generation]).decode
 def pack(
     generations: Sequence[Generation], model: str | None = None, llm_output: Mapping[str, Any] | None = None
 ) -> Answer | None:
-    """What is kept of an answer, or ``None`` if it holds something that cannot be kept.
+    """What is stored of an answer, or ``None`` if it holds something that cannot be stored.
 
     Args:
         generations: the answer; of several when more than one was asked for.
-        model: the model's name, where the answer does not tell it.
-        llm_output: what the provider told of the whole call.
+        model: the model's name, where the answer does not give it.
+        llm_output: what the provider reported of the whole call.
     """
     try:
         payload = _encode([_written(generation) for generation in generations])
     except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
-        logger.info("askonce: an answer is not kept, since it holds what is no plain data: %s", error)
+        logger.info("askonce: an answer is not stored, since it holds what is no plain data: %s", error)
         return None
-    metadata = [told for generation in generations for told in _metadata(generation)]
+    metadata = [reported for generation in generations for reported in _metadata(generation)]
     if llm_output:
         metadata.append(llm_output)
     return Answer(
         payload,
         usage=_usage(generations, llm_output or {}),
         model=_told(metadata, _MODEL_NAMES) or model,
-        truncated=any(_cut_off(told) for told in metadata),
-        empty=all(map(_says_nothing, generations)),
-        answer_text=_said(generations[0]) if len(generations) == 1 else None,
-        cost_usd=next((told["askonce"].get("cost_usd") for told in metadata if _is_routed(told)), None),
+        truncated=any(_cut_off(reported) for reported in metadata),
+        empty=all(map(_is_empty, generations)),
+        answer_text=_answer_text(generations[0]) if len(generations) == 1 else None,
+        cost_usd=next((reported["askonce"].get("cost_usd") for reported in metadata if _is_routed(reported)), None),
     )
 
 
@@ -120,7 +120,7 @@ def cost_of(message: AIMessage, model: str | None) -> float | None:
 
     Args:
         message: the answer.
-        model: the model's name, where the answer does not tell it.
+        model: the model's name, where the answer does not give it.
     """
     mark = message.response_metadata.get("askonce")
     if isinstance(mark, Mapping) and "hit" in mark:
@@ -168,9 +168,9 @@ def _metadata(generation: Generation) -> Iterator[Mapping[str, Any]]:
 
 def _told(metadata: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
     for name in names:
-        for told in metadata:
-            if isinstance(told.get(name), str) and told[name]:
-                return str(told[name])
+        for reported in metadata:
+            if isinstance(reported.get(name), str) and reported[name]:
+                return str(reported[name])
     return None
 
 
@@ -189,7 +189,7 @@ def breaks_off(generation: ChatGeneration) -> bool:
     return metadata.get("model_provider") in _SAY_WHY_THEY_END and not any(metadata.get(name) for name in _ENDS)
 
 
-def _says_nothing(generation: Generation) -> bool:
+def _is_empty(generation: Generation) -> bool:
     if not isinstance(generation, ChatGeneration):
         return not generation.text
     message = generation.message
@@ -203,8 +203,8 @@ def _says_nothing(generation: Generation) -> bool:
     )
 
 
-def _said(generation: Generation) -> str | None:
-    """All that an answer says, if that is text alone."""
+def _answer_text(generation: Generation) -> str | None:
+    """The text of an answer, if it is text alone."""
     if not isinstance(generation, ChatGeneration):
         return str(generation.text)  # LangChain has its own texts
     message = generation.message
@@ -219,18 +219,18 @@ def _said(generation: Generation) -> str | None:
 
 
 def _usage(generations: Sequence[Generation], llm_output: Mapping[str, Any]) -> Usage:
-    """Input is what one of the generations tells, output what all of them do."""
-    told: list[dict[str, Any]] = [
+    """Input tokens are those of one generation, output tokens those of all."""
+    reported: list[dict[str, Any]] = [
         dict(generation.message.usage_metadata or {})
         for generation in generations
         if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage)
     ]
-    told = [usage for usage in told if usage]
-    if told:
-        details = told[0].get("input_token_details") or {}
+    reported = [usage for usage in reported if usage]
+    if reported:
+        details = reported[0].get("input_token_details") or {}
         return Usage(
-            input_tokens=max(int(usage.get("input_tokens") or 0) for usage in told),
-            output_tokens=sum(int(usage.get("output_tokens") or 0) for usage in told),
+            input_tokens=max(int(usage.get("input_tokens") or 0) for usage in reported),
+            output_tokens=sum(int(usage.get("output_tokens") or 0) for usage in reported),
             cache_read_tokens=int(details.get("cache_read") or 0),
             cache_write_tokens=int(details.get("cache_creation") or 0),
         )
@@ -244,7 +244,7 @@ def _usage(generations: Sequence[Generation], llm_output: Mapping[str, Any]) -> 
 
 
 def mark(generations: Sequence[Generation], mark: dict[str, Any] | None) -> None:
-    """Show on fresh answers, if a mark is given, under which key they are kept."""
+    """Show on fresh answers, if a mark is given, under which key they are stored."""
     for generation in generations if mark is not None else ():
         if isinstance(generation, ChatGeneration):
             generation.message.response_metadata["askonce"] = mark
@@ -254,7 +254,7 @@ def mark(generations: Sequence[Generation], mark: dict[str, Any] | None) -> None
 
 
 def unpack(hit: Hit, *, name_runs: bool = False) -> list[Generation]:
-    """A kept answer as new objects; chat messages show the hit in their metadata.
+    """A stored answer as new objects; chat messages show the hit in their metadata.
 
     Args:
         hit: what was found.
@@ -272,10 +272,10 @@ _BLANK_GENERATION = ChatGeneration(message=_BLANK_MESSAGE)
 
 def _read(written: _Generation, mark: dict[str, Any], name_runs: bool) -> Generation:
     info = written.info
-    kept = written.message
-    if kept is None:
+    stored = written.message
+    if stored is None:
         return Generation(text=written.text or "", generation_info=info)
-    metadata = kept.response_metadata
+    metadata = stored.response_metadata
     if info is not None and written.info_in_metadata:
         info |= {name: metadata[name] for name in written.info_in_metadata}
     metadata["askonce"] = {**metadata.get("askonce", {}), **mark}
@@ -283,17 +283,19 @@ def _read(written: _Generation, mark: dict[str, Any], name_runs: bool) -> Genera
     # to do it again would take longer than all else here.
     message = _BLANK_MESSAGE.model_copy(
         update={
-            "content": kept.content,
-            "additional_kwargs": kept.additional_kwargs,
+            "content": stored.content,
+            "additional_kwargs": stored.additional_kwargs,
             "response_metadata": metadata,
-            "tool_calls": kept.tool_calls,
-            "invalid_tool_calls": kept.invalid_tool_calls,
-            "usage_metadata": kept.usage_metadata,
-            "name": kept.name,
-            "id": f"lc_run--{os.urandom(16).hex()}" if kept.id is None and name_runs else kept.id,
+            "tool_calls": stored.tool_calls,
+            "invalid_tool_calls": stored.invalid_tool_calls,
+            "usage_metadata": stored.usage_metadata,
+            "name": stored.name,
+            "id": f"lc_run--{os.urandom(16).hex()}" if stored.id is None and name_runs else stored.id,
         }
     )
-    if kept.extra or not isinstance(kept.content, str):
-        message = AIMessage(**{**message.__dict__, **kept.extra})
+    if stored.extra or not isinstance(stored.content, str):
+        message = AIMessage(**{**message.__dict__, **stored.extra})
         return ChatGeneration(message=message, generation_info=info)
-    return _BLANK_GENERATION.model_copy(update={"message": message, "text": kept.content, "generation_info": info})
+    return _BLANK_GENERATION.model_copy(
+        update={"message": message, "text": stored.content, "generation_info": info}
+    )

@@ -19,7 +19,7 @@ def model_name(model: Any) -> str | None:
 
 
 class LimitMisses(BaseRateLimiter):
-    """Lets every call through when LangChain asks, which is before the look-up; misses ask the limiter itself."""
+    """Lets every call through when LangChain asks, which is before the lookup; misses ask the limiter itself."""
 
     def __init__(self, limiter: BaseRateLimiter) -> None:
         self.limiter = limiter
@@ -49,7 +49,7 @@ _asking: ContextVar[frozenset[int]] = ContextVar("askonce_asking", default=froze
 
 
 class asking(AbstractContextManager[None]):
-    """While it lasts, the model's own methods call one another without a look-up: it came before."""
+    """While it lasts, the model's own methods call one another without a lookup, which was made before."""
 
     def __init__(self, model: Any) -> None:
         self._model = id(model)
@@ -100,7 +100,7 @@ async def awithin(model: Any, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
             await close()
 
 
-def is_told(method: Callable[..., Any]) -> bool:
+def takes_run_manager(method: Callable[..., Any]) -> bool:
     """Whether a method of an older kind of model takes a run manager."""
     parameters = inspect.signature(method).parameters
     return "run_manager" in parameters or any(
@@ -109,5 +109,5 @@ def is_told(method: Callable[..., Any]) -> bool:
 
 
 def streams_several(model: Any, kwargs: dict[str, Any]) -> bool:
-    """A stream of several answers at once tells them apart in no way that could be kept."""
+    """Whether a stream holds several answers, which cannot be told apart and so are not cached."""
     return (kwargs.get("n") or getattr(model, "n", None) or 1) != 1

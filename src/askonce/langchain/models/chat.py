@@ -23,10 +23,10 @@ from askonce.langchain.models.calls import (
     asking,
     awithin,
     is_asking,
-    is_told,
     limit,
     model_name,
     streams_several,
+    takes_run_manager,
     within,
 )
 from askonce.langchain.models.events import event_overrides
@@ -66,7 +66,7 @@ def _pack(generations: list[ChatGeneration], model: Any, llm_output: Any = None)
 
 
 def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
-    sync_is_told, async_is_told = is_told(base._generate), is_told(base._agenerate)
+    sync_takes_manager, async_takes_manager = takes_run_manager(base._generate), takes_run_manager(base._agenerate)
 
     def _generate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -74,11 +74,11 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         def ask() -> ChatResult:
             limit(self)
             with asking(self):
-                return base._generate(self, messages, stop=stop, **told, **kwargs)
+                return base._generate(self, messages, stop=stop, **manager_argument, **kwargs)
 
-        told = {"run_manager": run_manager} if sync_is_told else {}
+        manager_argument = {"run_manager": run_manager} if sync_takes_manager else {}
         if is_asking(self):
-            return base._generate(self, messages, stop=stop, **told, **kwargs)
+            return base._generate(self, messages, stop=stop, **manager_argument, **kwargs)
         request = _request(cache, self, messages, stop, kwargs)
         if request is None:
             return ask()
@@ -91,11 +91,11 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         async def ask() -> ChatResult:
             await alimit(self)
             with asking(self):
-                return await base._agenerate(self, messages, stop=stop, **told, **kwargs)
+                return await base._agenerate(self, messages, stop=stop, **manager_argument, **kwargs)
 
-        told = {"run_manager": run_manager} if async_is_told else {}
+        manager_argument = {"run_manager": run_manager} if async_takes_manager else {}
         if is_asking(self):
-            return await base._agenerate(self, messages, stop=stop, **told, **kwargs)
+            return await base._agenerate(self, messages, stop=stop, **manager_argument, **kwargs)
         request = _request(cache, self, messages, stop, kwargs)
         if request is None:
             return await ask()
@@ -136,11 +136,11 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         recording = Recording()
-        told = {} if run_manager is None else {"run_manager": run_manager}
+        manager_argument = {} if run_manager is None else {"run_manager": run_manager}
 
         def ask() -> Iterator[ChatGenerationChunk]:
             limit(self)
-            source = base._stream(self, messages, stop=stop, **told, **kwargs)
+            source = base._stream(self, messages, stop=stop, **manager_argument, **kwargs)
             for chunk in within(self, source):
                 yield recording.add(chunk)
 
@@ -151,7 +151,7 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
                 yield chunk
 
         if is_asking(self):
-            yield from base._stream(self, messages, stop=stop, **told, **kwargs)
+            yield from base._stream(self, messages, stop=stop, **manager_argument, **kwargs)
             return
         request = None
         if not streams_several(self, kwargs):
@@ -165,12 +165,12 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         recording = Recording()
-        told = {} if run_manager is None else {"run_manager": run_manager}
+        manager_argument = {} if run_manager is None else {"run_manager": run_manager}
         replaying = False
 
         async def ask() -> AsyncIterator[ChatGenerationChunk]:
             await alimit(self)
-            source = base._astream(self, messages, stop=stop, **told, **kwargs)
+            source = base._astream(self, messages, stop=stop, **manager_argument, **kwargs)
             async for chunk in awithin(self, source):
                 yield recording.add(chunk)
 
@@ -180,7 +180,7 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
             return _replayed(hit)
 
         if is_asking(self):
-            async for chunk in base._astream(self, messages, stop=stop, **told, **kwargs):
+            async for chunk in base._astream(self, messages, stop=stop, **manager_argument, **kwargs):
                 yield chunk
             return
         request = None

@@ -25,6 +25,7 @@ from askonce.langchain.models.calls import (
     is_told,
     model_name,
     streams_several,
+    takes_run_manager,
     within,
 )
 from askonce.langchain.models.prompts import record_prompt_parts_of_completion
@@ -60,16 +61,16 @@ def _pack(result: LLMResult, model: Any, position: int = 0) -> Answer | None:
 
 
 def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
-    sync_is_told, async_is_told = is_told(base._generate), is_told(base._agenerate)
+    sync_takes_manager, async_takes_manager = takes_run_manager(base._generate), takes_run_manager(base._agenerate)
 
     def _generate(
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
         def ask(missing: list[str]) -> LLMResult:
             with asking(self):
-                return base._generate(self, missing, stop=stop, **told, **kwargs)
+                return base._generate(self, missing, stop=stop, **manager_argument, **kwargs)
 
-        told = {"run_manager": run_manager} if sync_is_told else {}
+        manager_argument = {"run_manager": run_manager} if sync_takes_manager else {}
         if is_asking(self):
             return ask(prompts)
         requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
@@ -89,9 +90,9 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
     ) -> LLMResult:
         async def ask(missing: list[str]) -> LLMResult:
             with asking(self):
-                return await base._agenerate(self, missing, stop=stop, **told, **kwargs)
+                return await base._agenerate(self, missing, stop=stop, **manager_argument, **kwargs)
 
-        told = {"run_manager": run_manager} if async_is_told else {}
+        manager_argument = {"run_manager": run_manager} if async_takes_manager else {}
         if is_asking(self):
             return await ask(prompts)
         record_prompt_parts_of_completion()
@@ -128,7 +129,7 @@ class _Batch:
         self.result = LLMResult(generations=[[] for _ in prompts])
 
     def found(self, found: list[Hit | Miss]) -> None:
-        """Note what the look-up of ``named`` gave."""
+        """Note what the lookup of ``named`` found."""
         hits = iter(found)
         for position, request in enumerate(self._requests):
             one = None if request is None else next(hits)
@@ -138,7 +139,7 @@ class _Batch:
                 self.missing.append(position)
 
     def made(self, result: LLMResult) -> tuple[list[Request], list[Answer]]:
-        """Note what the provider gave for ``missing``; returns what of it to keep."""
+        """Note what the provider gave for ``missing``; returns what of it to store."""
         requests, answers = [], []
         for at, position in enumerate(self.missing):
             self.result.generations[position] = result.generations[at]

@@ -1,7 +1,7 @@
 """Where the user's question stands in a prompt: read from the prompt's template, in whatever chain it runs.
 
-LangChain tells callbacks of a template's run with the values of its variables, and of a model's run. Both belong to
-the run of one chain, or the model's to the run of a chain inside it.
+LangChain calls callbacks for a template's run, with the values of its variables, and for a model's run. Both belong
+to the run of one chain, or the model's to the run of a chain inside it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from langchain_core.runnables.config import var_child_runnable_config
 from askonce.provenance.prompt_parts import PromptParts, prompt_parts_in, record_prompt_parts
 
 _MOST_RUNS = 10_000
-"""More runs than this at one time are runs whose end was never told."""
+"""With more runs than this at one time, some ended without an event."""
 
 
 @dataclass(slots=True)
 class _Run:
     parent: UUID | None
     has_prompt: bool = False
-    asked: PromptParts | None = None
+    parts: PromptParts | None = None
 
 
 class PromptVariables(BaseCallbackHandler):
-    """Hands what is asked from the template of a prompt to the model's call in the same run."""
+    """Hands the parts of a prompt from its template to the model's call in the same run."""
 
     run_inline = True  # in the context of the run, also when it is asynchronous
     ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
@@ -38,11 +38,11 @@ class PromptVariables(BaseCallbackHandler):
     def __init__(self) -> None:
         self._runs: OrderedDict[UUID, _Run] = OrderedDict()
 
-    def asked_in_run(self, name: UUID | None) -> PromptParts | None:
-        """What the last template in a run was filled with, or else in the nearest run around it that has one."""
+    def parts_in_run(self, name: UUID | None) -> PromptParts | None:
+        """The parts of the prompt of the last template in a run, else in the nearest run around it that has one."""
         while name is not None and (run := self._runs.get(name)) is not None:
             if run.has_prompt:
-                return run.asked
+                return run.parts
             name = run.parent
         return None
 
@@ -62,7 +62,7 @@ class PromptVariables(BaseCallbackHandler):
                 self._runs.popitem(last=False)
         elif parent_run_id is not None and (run := self._runs.get(parent_run_id)) is not None:
             variables = _variables(serialized, inputs)
-            run.has_prompt, run.asked = True, None if variables is None else prompt_parts_in(variables)
+            run.has_prompt, run.parts = True, None if variables is None else prompt_parts_in(variables)
 
     def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
         self._runs.pop(run_id, None)
@@ -70,7 +70,7 @@ class PromptVariables(BaseCallbackHandler):
     on_chain_error = on_chain_end
 
     def on_llm_start(self, *_: Any, parent_run_id: UUID | None = None, **__: Any) -> None:
-        record_prompt_parts(self.asked_in_run(parent_run_id))
+        record_prompt_parts(self.parts_in_run(parent_run_id))
 
     on_chat_model_start = on_llm_start
 
@@ -97,10 +97,10 @@ def follow_prompts() -> None:
 
 
 def record_prompt_parts_of_completion() -> None:
-    """Note what a completion model is asked: it tells of its run too late, or in another context."""
+    """Record the parts of a completion model's prompt: its callbacks come too late, or in another context."""
     if not _follows:
         return
     variables, config = _following.get(), var_child_runnable_config.get()
     callbacks = (config or {}).get("callbacks")
     if variables is not None:
-        record_prompt_parts(variables.asked_in_run(getattr(callbacks, "parent_run_id", None)))
+        record_prompt_parts(variables.parts_in_run(getattr(callbacks, "parent_run_id", None)))

@@ -1,4 +1,4 @@
-"""Streams of chat models: recorded while they pass, and replayed from a kept answer."""
+"""Streams of chat models: recorded while they pass, and replayed from a stored answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 _WORDS = re.compile(r"\S+\s*|\s+")
-# By these LangChain tells which provider's blocks a chunk holds, so they stand in every chunk.
+# By these LangChain recognizes which provider's blocks a chunk holds, so they are in every chunk.
 _IN_EVERY_CHUNK = ("model_provider", "output_version")
 
 
@@ -46,7 +46,7 @@ class Recording:
 
 
 def replay(generation: ChatGeneration) -> Iterator[ChatGenerationChunk]:
-    """A kept answer as a stream: about a word at a time, then the tool calls, then what was reported of it."""
+    """A stored answer as a stream: about a word at a time, then the tool calls, then its metadata."""
     message = generation.message
     assert isinstance(message, AIMessage)
     metadata = message.response_metadata

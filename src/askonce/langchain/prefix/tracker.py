@@ -6,7 +6,7 @@
     model = ChatAnthropic(model="…", callbacks=[tracker])               # one model
     agent = create_agent(model, tools, middleware=[tracker.middleware()])
 
-LangChain tells callbacks the messages and the parameters of a call, not the body that is sent. It is made here
+LangChain shows callbacks the messages and the parameters of a call, not the body that is sent. It is built here
 again, by the provider's own package where that is ``langchain-openai`` or ``langchain-anthropic``.
 """
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("askonce")
 
 _MOST_CALLS = 10_000
-# What LangChain calls a provider -> what its rules are kept under.
+# What LangChain calls a provider -> its name in the rules.
 _PROVIDERS = {
     "openai": "openai",
     "azure": "openai",
@@ -78,10 +78,10 @@ _SETTINGS = (
 
 
 class PrefixTracker(BaseCallbackHandler):
-    """A LangChain callback that tells a tracker of each call of a chat model, sync, async and streamed.
+    """A LangChain callback that tracks what the provider's prompt cache reads of each call of a chat model.
 
-    Answers from a cache of the application's own are not counted. A stream tells its usage only if the model is
-    asked to (``stream_usage``, the default with OpenAI and Anthropic themselves).
+    Sync, async and streamed. Answers from a cache of the application's own are not counted. A stream reports its
+    usage only if the model requests it (``stream_usage``, the default with OpenAI and Anthropic themselves).
 
     Args:
         store: a store's URL, a store, ``None`` for memory alone, or a tracker that others feed too.
@@ -104,7 +104,7 @@ class PrefixTracker(BaseCallbackHandler):
         self._provider = provider
         self._calls: Recent[UUID, TrackedCall] = Recent(_MOST_CALLS)
         self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def days(self) -> list[Day]:
         """The sums of all processes; see `askonce.prefix.PrefixTracker.days`."""
@@ -150,7 +150,7 @@ class PrefixTracker(BaseCallbackHandler):
             return request
         return request.override(model=model.model_copy(update={"callbacks": [*(callbacks or ()), self]}))
 
-    # -- what LangChain tells ----------------------------------------------------------------------------------
+    # -- LangChain's events ------------------------------------------------------------------------------------
 
     def on_chat_model_start(
         self,
@@ -211,8 +211,8 @@ class PrefixTracker(BaseCallbackHandler):
             return self._calls.pop(run_id, None)
 
     def _cannot(self, what: str, error: Exception) -> None:
-        if what not in self._told:
-            self._told.add(what)
+        if what not in self._warned:
+            self._warned.add(what)
             # No more of the error: its text might hold some of the prompt.
             why = error if isinstance(error, ConfigError) else type(error).__name__
             logger.warning("askonce: calls of %s cannot be tracked: %s", what or "a model", why)

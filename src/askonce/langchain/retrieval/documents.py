@@ -13,7 +13,7 @@ from askonce.retrieval.cached_retrieval import NotPlain
 _ID_KEYS = ("id", "doc_id")
 
 
-class _Kept(msgspec.Struct, array_like=True, frozen=True):
+class _StoredDocument(msgspec.Struct, array_like=True, frozen=True):
     page_content: str
     metadata: dict[str, Any]
     id: str | None = None
@@ -21,7 +21,7 @@ class _Kept(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[_Kept]).decode
+_decode = msgspec.msgpack.Decoder(list[_StoredDocument]).decode
 
 
 def pack(documents: Sequence[Document]) -> bytes:
@@ -31,7 +31,7 @@ def pack(documents: Sequence[Document]) -> bytes:
         NotPlain: one is of another class, or its metadata is no plain data.
     """
     try:
-        return _encode([_kept(one) for one in documents])
+        return _encode([_stored(one) for one in documents])
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise NotPlain(str(error)) from error
 
@@ -55,20 +55,20 @@ def ids_of(documents: Sequence[Document]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _kept(document: Document) -> _Kept:
+def _stored(document: Document) -> _StoredDocument:
     state = None
     if type(document) is not Document:
         if type(document).__name__ != "_DocumentWithState" or type(document) is not _stateful():
             raise TypeError(f"a {type(document).__qualname__} is no plain Document")
         state = _plain(vars(document)["state"], "state")
-    return _Kept(document.page_content, _plain(document.metadata, "metadata"), document.id, state)
+    return _StoredDocument(document.page_content, _plain(document.metadata, "metadata"), document.id, state)
 
 
-def _document(kept: _Kept) -> Document:
-    if kept.state is None:
-        return Document(page_content=kept.page_content, metadata=kept.metadata, id=kept.id)
+def _document(stored: _StoredDocument) -> Document:
+    if stored.state is None:
+        return Document(page_content=stored.page_content, metadata=stored.metadata, id=stored.id)
     document: Document = _stateful()(
-        page_content=kept.page_content, metadata=kept.metadata, id=kept.id, state=kept.state
+        page_content=stored.page_content, metadata=stored.metadata, id=stored.id, state=stored.state
     )
     return document
 

@@ -45,7 +45,7 @@ class Identity:
         embeddings: those read before, by their `id`; some count their calls in what they show of themselves.
 
     Attributes:
-        nameless: stores that do not show where their documents are: only the corpus tells them from others.
+        nameless: stores that do not show where their documents are: only the corpus distinguishes them from others.
     """
 
     def __init__(self, embeddings: dict[int, tuple[Embeddings, Any]]) -> None:
@@ -58,7 +58,7 @@ class Identity:
         """A part of a retriever in normal form.
 
         Raises:
-            Uncacheable: it holds something whose meaning cannot be told.
+            Uncacheable: it holds something without a stable representation.
         """
         if part is None or isinstance(part, (str, int, float, bytes, enum.Enum)):
             return plain(part)
@@ -111,7 +111,7 @@ class Identity:
             try:
                 form[name] = self.of(value)
             except Uncacheable:
-                continue  # what a class keeps for itself: connections, locks
+                continue  # private state of a class: connections, locks
         return form
 
     def _embeddings(self, part: Embeddings) -> Any:
@@ -182,9 +182,9 @@ def _state(part: Any) -> Any:
     try:
         make, arguments, state, *items = part.__reduce_ex__(2)
     except Exception as error:
-        raise Uncacheable(f"a {_name(type(part))} has no stable meaning") from error
+        raise Uncacheable(f"a {_name(type(part))} has no stable representation") from error
     if make is not _NEW_OBJECT or arguments != (type(part),) or any(item is not None for item in items):
-        raise Uncacheable(f"a {_name(type(part))} has no stable meaning")
+        raise Uncacheable(f"a {_name(type(part))} has no stable representation")
     return state
 
 

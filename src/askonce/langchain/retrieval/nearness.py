@@ -23,11 +23,11 @@ Vectors = list[list[float]]
 
 
 class Nearness:
-    """What one retrieval may keep of its question and what it found.
+    """How near additions must be to one question to change its result.
 
     Args:
         corpus: whose margin counts.
-        retriever: only one that finds the nearest in a vector store over `CachedEmbeddings` tells anything.
+        retriever: only one that finds the nearest in a vector store over `CachedEmbeddings` shows it.
         arguments: those of the call.
     """
 
@@ -75,7 +75,7 @@ class Nearness:
 
 
 def addition(corpus: Corpus, store: VectorStore, texts: list[str]) -> bytes:
-    """The event that tells of texts that were added to a vector store, by their vectors if these can be told."""
+    """The event for texts that were added to a vector store, with their vectors if they are known."""
     embeddings = _cached(store)
     if corpus.near_margin is None or embeddings is None or not texts:
         return additions.ADDED
@@ -105,4 +105,4 @@ def _cached(store: VectorStore) -> CachedEmbeddings | None:
 
 
 def _unknown() -> None:
-    logger.info("askonce: what is near cannot be told; so it may be anything", exc_info=True)
+    logger.info("askonce: no vectors are known, so an addition may concern any retrieval", exc_info=True)

@@ -1,8 +1,8 @@
 """What is retrieved in a run of LangChain reaches the answers made in that run.
 
-LangChain tells callbacks of every run: a chain's or an agent's when it begins, in the context that its threads and
-tasks then copy; a retriever's or a model's, with the run that it belongs to. So a chain begins a trail of retrieved
-documents, and all runs in it go on with that trail, wherever they run.
+LangChain calls its callbacks for every run: a chain's or an agent's when it begins, in the context that its threads
+and tasks then copy; a retriever's or a model's, with the run that it belongs to. So a chain begins a retrieval
+context, and all runs in it use that context, wherever they run.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from askonce.provenance.retrieval_context import (
 )
 
 _MOST_RUNS = 10_000
-"""More runs than this at one time are runs whose end was never told."""
+"""With more runs than this at one time, some ended without an event."""
 
 
 class RunContexts(BaseCallbackHandler):
-    """Gives each run the trail of the outermost run that it belongs to."""
+    """Gives each run the retrieval context of the outermost run that it belongs to."""
 
     run_inline = True  # in the context of the run, also when it is asynchronous
 
     def __init__(self) -> None:
-        self._trails: OrderedDict[UUID, RetrievalContext] = OrderedDict()
+        self._contexts: OrderedDict[UUID, RetrievalContext] = OrderedDict()
         self._begun: dict[UUID, RetrievalContext] = {}
 
     def _start(self, run: UUID, parent: UUID | None) -> RetrievalContext | None:
-        retrieval_context = None if parent is None else self._trails.get(parent)
+        retrieval_context = None if parent is None else self._contexts.get(parent)
         if retrieval_context is not None:
             enter_retrieval_context(retrieval_context)
             self._follow(run, retrieval_context)
         return retrieval_context
 
     def _follow(self, run: UUID, retrieval_context: RetrievalContext) -> None:
-        self._trails[run] = retrieval_context
-        if len(self._trails) > _MOST_RUNS:
-            self._begun.pop(self._trails.popitem(last=False)[0], None)
+        self._contexts[run] = retrieval_context
+        if len(self._contexts) > _MOST_RUNS:
+            self._begun.pop(self._contexts.popitem(last=False)[0], None)
 
     def _end(self, run: UUID) -> None:
-        self._trails.pop(run, None)
+        self._contexts.pop(run, None)
 
     def on_chain_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
         if (
@@ -76,5 +76,5 @@ class RunContexts(BaseCallbackHandler):
     on_retriever_error = on_tool_end = on_tool_error = on_llm_end = on_llm_error = on_retriever_end
 
 
-_run_trails: ContextVar[RunContexts | None] = ContextVar("askonce_run_trails", default=RunContexts())  # noqa: B039
-register_configure_hook(_run_trails, inheritable=True)
+_run_contexts: ContextVar[RunContexts | None] = ContextVar("askonce_run_contexts", default=RunContexts())  # noqa: B039
+register_configure_hook(_run_contexts, inheritable=True)

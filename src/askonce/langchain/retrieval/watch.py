@@ -1,4 +1,4 @@
-"""`watch`: a vector store that tells its corpus when documents come, change and go."""
+"""`watch`: a vector store that reports to its corpus when documents are added, changed and deleted."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _IDS_IN_AN_EVENT = 1000
 
 
 def watch(vectorstore: Watched, corpus: Corpus) -> Watched:
-    """The same vector store, which tells a corpus of all documents that are written or deleted through it.
+    """The same vector store, which reports to a corpus all documents that are written or deleted through it.
 
         store = watch(Chroma("handbook", embeddings), corpus)
-        retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
+        retriever = cached(store.as_retriever(), corpus=corpus)
         index(documents, record_manager, store, cleanup="full")
 
     It is of a subclass of the store's own class and shares all state with what was given, which stays as it is and
-    tells nothing. The corpus is told after the documents were written, also when writing failed half way: of
+    reports nothing. The corpus is informed after the documents were written, also when writing failed half way: of
     additions, which are changes too where ids were given; of deletions; and, where a deletion or another method
     (``update…``, ``upsert…``, ``merge…``, ``drop…``, ``reset…``, ``clear…``) names no ids, that any document may
-    have changed. A method that writes raises `StoreError` if the corpus cannot be told: then write again.
+    have changed. A method that writes raises `StoreError` if the corpus cannot be informed: then write again.
 
     Args:
         vectorstore: any vector store; an addition is to be found once its method has returned.
-        corpus: what to tell. If it has a ``near_margin`` and the store embeds by `CachedEmbeddings`, it is told the
-            vectors of what ``add_documents`` and ``add_texts`` add.
+        corpus: of the documents. If it has a ``near_margin`` and the store embeds by `CachedEmbeddings`, it gets
+            the vectors of what ``add_documents`` and ``add_texts`` add.
 
     Raises:
         ConfigError: ``vectorstore`` is none.
@@ -61,7 +61,7 @@ def watch(vectorstore: Watched, corpus: Corpus) -> Watched:
         "__doc__": base.__doc__,
         # Some of LangChain looks a store up by its very class.
         "__class__": property(lambda self: own),
-        **{name: _telling(method, corpus) for name, method in _writing_methods(base).items()},
+        **{name: _reporting(method, corpus) for name, method in _writing_methods(base).items()},
     }
     metaclass: Any = type(base)
     cls = metaclass(base.__name__, (base,), body)
@@ -88,14 +88,14 @@ def _writing_methods(cls: type[Any]) -> dict[str, FunctionType]:
 _under_way: ContextVar[frozenset[tuple[int, int]]] = ContextVar("askonce_writing", default=frozenset())
 
 
-def _telling(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
+def _reporting(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
     signature = inspect.signature(method)
     only_deletes, only_adds = method.__name__ in _DELETING, _ADDING.match(method.__name__) is not None
     embeds = _EMBEDDING.match(method.__name__) is not None
 
     def write(self: Any, *args: Any, **kwargs: Any) -> Any:
         name = (id(self), id(corpus))
-        if name in _under_way.get():  # called by another of these, which will tell
+        if name in _under_way.get():  # called by another of these, which will report it
             return method(self, *args, **kwargs)
         given = _given(signature, self, args, kwargs)
         ids, came = _ids(given), ADDED
@@ -151,7 +151,7 @@ def _given(signature: inspect.Signature, self: Any, args: Any, kwargs: Any) -> d
 
 
 def _texts(given: dict[str, Any]) -> list[str]:
-    """The texts of which a call adds the vectors; none if that cannot be told."""
+    """The texts of which a call adds the vectors; none if that is not known."""
     rows = given.get("documents", given.get("texts"))
     if not isinstance(rows, (list, tuple)) or not given.keys() <= _OF_ADDING:
         return []

@@ -45,7 +45,7 @@ class Multiplexer(BaseChatModel):
         models: two or more, the cheapest first; they stay as they are.
         strategy: `Always`, `Cascade` or `Learned` of `askonce.routing`.
         costs: dollars for a call of each model; by default by usage and price, else by time.
-        store: where `Learned` keeps what it learns: a store's URL, a store, a `Cache`, or ``None`` for the SQLite
+        store: where `Learned` stores what it learns: a store's URL, a store, a `Cache`, or ``None`` for the SQLite
             file in the user's cache directory.
         fields: of `BaseChatModel`, such as ``cache``.
 
@@ -69,7 +69,7 @@ class Multiplexer(BaseChatModel):
         for model in models:
             if not isinstance(model, BaseChatModel):
                 raise ConfigError(f"a Multiplexer takes chat models, not a {type(model).__name__}")
-        # LangChain's global cache sees the whole; in the calls inside it would keep everything twice.
+        # LangChain's global cache sees the whole; with the calls inside, it would store everything twice.
         own = [model if model.cache is not None else model.model_copy(update={"cache": False}) for model in models]
         fields.setdefault("name", None)
         super().__init__(models=own, strategy=strategy, **fields)  # type: ignore[call-arg]
@@ -90,7 +90,7 @@ class Multiplexer(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """Which models may answer, and what has a say in it: part of the key under which answers are kept."""
+        """Which models may answer, and what that depends on: part of the cache key of its answers."""
         try:
             return {
                 "models": [parameters_of_model(model, None, {}).form for model in self.models],
@@ -129,7 +129,7 @@ class Multiplexer(BaseChatModel):
     # -- the application's side --------------------------------------------------------------------------------
 
     def feedback(self, response: BaseMessage, *, wrong: bool) -> bool:
-        """Tell whether an answer was wrong; returns whether something was learned, as it is once of cheap answers.
+        """Report whether an answer was wrong. Returns whether something was learned: once for each cheap answer.
 
         Raises:
             ConfigError: the strategy learns nothing from that.
@@ -155,7 +155,7 @@ class Multiplexer(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         run = Routed(self.models, self._router, stop, kwargs)
-        asked = _asked(messages, kwargs)
+        asked = _routing_request(messages, kwargs)
         following = Following(self._router.course(asked, self._router.embed(asked.question)))
         follow(following, lambda index: run.ask(index, messages))
         return ChatResult(generations=[ChatGeneration(message=run.answer(following))])
@@ -164,7 +164,7 @@ class Multiplexer(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         run = Routed(self.models, self._router, stop, kwargs)
-        asked = _asked(messages, kwargs)
+        asked = _routing_request(messages, kwargs)
         following = Following(self._router.course(asked, await self._router.aembed(asked.question)))
         await afollow(following, lambda index: run.aask(index, messages))
         return ChatResult(generations=[ChatGeneration(message=run.answer(following))])
@@ -173,7 +173,7 @@ class Multiplexer(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         run = Routed(self.models, self._router, stop, kwargs)
-        asked = _asked(messages, kwargs)
+        asked = _routing_request(messages, kwargs)
         following = Following(self._router.course(asked, self._router.embed(asked.question)))
         with closing(following):
             follow(following, lambda index: run.ask(index, messages), until_final=True)
@@ -197,7 +197,7 @@ class Multiplexer(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = Routed(self.models, self._router, stop, kwargs)
-        asked = _asked(messages, kwargs)
+        asked = _routing_request(messages, kwargs)
         following = Following(self._router.course(asked, await self._router.aembed(asked.question)))
         with closing(following):
             await afollow(following, lambda index: run.aask(index, messages), until_final=True)
@@ -220,7 +220,7 @@ class Multiplexer(BaseChatModel):
                 yield chunk
 
 
-def _asked(messages: list[BaseMessage], kwargs: dict[str, Any]) -> RoutingRequest:
+def _routing_request(messages: list[BaseMessage], kwargs: dict[str, Any]) -> RoutingRequest:
     texts = [str(message.text) for message in messages]
     human = [text for text, message in zip(texts, messages, strict=True) if message.type == "human"]
     return RoutingRequest(
@@ -254,11 +254,11 @@ def _state(models: Sequence[BaseChatModel], strategy: Strategy) -> str:
         parts = {"models": [parameters_of_model(model, None, {}).form for model in models], **form}
         return NormalForm(parts).digest().hex()[:32]
     except Uncacheable as error:
-        raise ConfigError(f"give Learned a name, under which what it learns is kept: {error}") from error
+        raise ConfigError(f"give Learned a name, under which it stores what it learns: {error}") from error
 
 
 class _Unnamed:
-    """Stands where a model or a verifier cannot be named; shows only its address, so that nothing is kept of it."""
+    """Stands for a model or a verifier without a stable representation; its repr is an address, not cached."""
 
     def __init__(self, why: str) -> None:
         self.why = why

@@ -23,7 +23,7 @@ UNSEEN: Any = {"callbacks": []}
 
 
 class Routed:
-    """One request to a multiplexer: the models as they are asked for it, and what they said.
+    """One request to a multiplexer: which models were called, and what they answered.
 
     Args:
         models: of the multiplexer.
@@ -44,7 +44,7 @@ class Routed:
         self._options = {**options, **({} if stop is None else {"stop": stop})}
         self.streamed: int | None = None
         self._chunks: list[AIMessageChunk] = []
-        self._said: dict[int, AIMessage] = {}
+        self._messages: dict[int, AIMessage] = {}
 
     def bound(self, index: int) -> tuple[Runnable[LanguageModelInput, Any], dict[str, Any]]:
         """A model, and the options of the call, the tools as it takes them among these."""
@@ -61,13 +61,13 @@ class Routed:
         """Ask a model for a whole answer."""
         begun = time.monotonic()
         model, options = self.bound(index)
-        return self._told(index, model.invoke(messages, UNSEEN, **options), begun)
+        return self._response(index, model.invoke(messages, UNSEEN, **options), begun)
 
     async def aask(self, index: int, messages: list[BaseMessage]) -> ModelResponse:
         """Asynchronous `ask`."""
         begun = time.monotonic()
         model, options = self.bound(index)
-        return self._told(index, await model.ainvoke(messages, UNSEEN, **options), begun)
+        return self._response(index, await model.ainvoke(messages, UNSEEN, **options), begun)
 
     def passed(self, index: int, chunk: AIMessageChunk) -> ChatGenerationChunk:
         """A chunk of the model's stream on its way to the caller."""
@@ -77,16 +77,16 @@ class Routed:
         return ChatGenerationChunk(message=chunk.model_copy(update={"chunk_position": None}))
 
     def streamed_whole(self, index: int, begun: float) -> ModelResponse:
-        """What a model said in a stream that has ended."""
+        """What a model answered in a stream that has ended."""
         whole = AIMessageChunk(content="") if not self._chunks else self._chunks[0]
         if len(self._chunks) > 1:
             whole = whole.__add__(self._chunks[1:])
         message = message_chunk_to_message(whole)
         assert isinstance(message, AIMessage)
-        return self._told(index, message, begun)
+        return self._response(index, message, begun)
 
-    def _told(self, index: int, message: AIMessage, begun: float) -> ModelResponse:
-        self._said[index] = message
+    def _response(self, index: int, message: AIMessage, begun: float) -> ModelResponse:
+        self._messages[index] = message
         return ModelResponse(
             text=message.text,
             cost_usd=cost_of(message, name_of(self._models[index])),
@@ -100,7 +100,7 @@ class Routed:
         """The answer that was chosen, with its mark."""
         mark = following.mark
         assert mark is not None
-        message = self._said[self._router.names.index(mark["model"])]
+        message = self._messages[self._router.names.index(mark["model"])]
         return message.model_copy(update={"response_metadata": {**message.response_metadata, "askonce": mark}})
 
     def rest(self, following: Following) -> Iterator[ChatGenerationChunk]:
@@ -117,14 +117,14 @@ class Routed:
 
 
 def _logprobs(message: AIMessage) -> list[float] | None:
-    told = message.response_metadata.get("logprobs")
-    tokens = told.get("content") if isinstance(told, dict) else told
+    reported = message.response_metadata.get("logprobs")
+    tokens = reported.get("content") if isinstance(reported, dict) else reported
     found = [token["logprob"] for token in tokens or () if isinstance(token, dict) and "logprob" in token]
     return found or None
 
 
 def name_of(model: BaseChatModel) -> str:
-    """The name of a model, as its provider gives it if it is told."""
+    """The name of a model: its provider's, if it is known."""
     for field in ("model_name", "model", "model_id"):
         name = getattr(model, field, None)
         if isinstance(name, str) and name:

@@ -42,7 +42,7 @@ def conversation_of(messages: Iterable[ChatMessage]) -> Conversation:
     """The conversation that an LLM is given.
 
     Raises:
-        Uncacheable: a message holds something whose meaning cannot be told.
+        Uncacheable: a message holds something without a stable representation.
     """
     conversation = Conversation()
     for message in messages:
@@ -78,17 +78,17 @@ def _add(conversation: Conversation, message: ChatMessage) -> None:
     )
 
 
-def _tool_calls(given: Iterable[Any], told: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-    """The calls of ``additional_kwargs``: those that no block tells of, and those that contradict a block."""
+def _tool_calls(given: Iterable[Any], described: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    """The calls of ``additional_kwargs``: those that no block describes, and those that contradict a block."""
     calls, others = [], []
     for one in given:
         data = one.model_dump() if isinstance(one, BaseModel) else one
         if not isinstance(data, Mapping):
             raise Uncacheable(f"a tool call of type {type(one).__name__}")
         call, named = _call(data.get("function") or data), data.get("id") or data.get("tool_id")
-        if str(named) not in told:
+        if str(named) not in described:
             calls.append({"id": named, **call})
-        elif call != told[str(named)]:
+        elif call != described[str(named)]:
             others.append({"id": named, **call})
     return calls, others
 
@@ -132,8 +132,8 @@ _MEDIA: dict[type, tuple[str, str]] = {
 
 def _citing(block: Any, content: Sequence[Any], conversation: Conversation) -> dict[str, Any]:
     parts = [part for one in content if (part := _part(one, conversation)) is not None]
-    told = block.model_dump(exclude={"block_type", "content", "cited_content"})
-    return {"type": block.block_type, **told, "content": parts}
+    described = block.model_dump(exclude={"block_type", "content", "cited_content"})
+    return {"type": block.block_type, **described, "content": parts}
 
 
 def _medium(name: str, block: Any, content: str) -> dict[str, Any]:

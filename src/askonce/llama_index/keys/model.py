@@ -23,7 +23,7 @@ T = TypeVar("T")
 _EXCLUDED_BUT_MEANT = frozenset({"messages_to_prompt", "completion_to_prompt", "query_wrapper_prompt"})
 # Applied around the endpoints, or of no consequence for the answer.
 _LEFT_OUT = frozenset({"output_parser", "embed_batch_size", "embeddings_cache"})
-# Private attributes that cannot tell one model's answers from another's, and those that, where they are objects
+# Private attributes that cannot change a model's answers, and those that, where they are objects
 # (a loaded model, a client's settings), say nothing which the declared fields do not say.
 _MACHINERY = re.compile(r"client|session|boto|lock|semaphore|executor|logger|warned|askonce")
 _OBJECTS = re.compile(r"http|tokenizer|model$|config$")
@@ -71,7 +71,7 @@ def _settings(value: BaseModel, owner: Any = None) -> dict[str, Any]:
     """The class and fields of a pydantic object, its private attributes too if it is one of LlamaIndex's."""
     cls = type(value)
     found: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
-    if hasattr(value, "askonce_form"):  # a model of askonce's own tells by itself
+    if hasattr(value, "askonce_form"):  # a model of askonce's own
         return {**found, **value.askonce_form()}
     for name, field in cls.model_fields.items():
         if (not field.exclude or name in _EXCLUDED_BUT_MEANT) and name not in _LEFT_OUT:
@@ -85,7 +85,7 @@ def _settings(value: BaseModel, owner: Any = None) -> dict[str, Any]:
 
 
 def _counts(name: str, private: Any) -> bool:
-    """Whether a private attribute can tell one model's answers from another's."""
+    """Whether a private attribute can change a model's answers."""
     if _OBJECTS.search(name.lower()):
         return isinstance(private, (*_SIMPLE, Mapping, list, tuple, BaseModel))
     return _MACHINERY.search(name.lower()) is None

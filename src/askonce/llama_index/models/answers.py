@@ -1,7 +1,7 @@
 """LlamaIndex's answers as bytes, and back.
 
-The bytes are MessagePack of `Kept`: plain data, from which only LlamaIndex's own response and block classes are
-built, by pydantic's validation.
+The bytes are MessagePack of `StoredAnswer`: plain data, from which only LlamaIndex's own response and block classes
+are built, by pydantic's validation.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Response = ChatResponse | CompletionResponse
 _BLOCKS = frozenset(get_args(get_args(ContentBlock)[0]))
 
 
-class Kept(msgspec.Struct, omit_defaults=True):
-    """What is kept of an answer.
+class StoredAnswer(msgspec.Struct, omit_defaults=True):
+    """What is stored of an answer.
 
     Attributes:
         message: of a chat: role, blocks and additional_kwargs.
@@ -69,14 +69,14 @@ class NotPlain(Exception):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Kept)
+_decoder = msgspec.msgpack.Decoder(StoredAnswer)
 
 
 # -- to bytes --------------------------------------------------------------------------------------------------
 
 
 def pack(response: Any, model: str | None) -> Answer | None:
-    """What is kept of a response; ``None`` if it would not come back as it is.
+    """What is stored of a response; ``None`` if it would not come back as it is.
 
     Args:
         response: from the endpoint.
@@ -88,7 +88,7 @@ def pack(response: Any, model: str | None) -> Answer | None:
 
 
 def pack_stream(chunks: Sequence[Response], model: str | None) -> Answer | None:
-    """What is kept of a stream that ran to its end."""
+    """What is stored of a stream that ran to its end."""
     final = _final(chunks) if chunks else None
     return None if final is None else _pack(final, model, chunks, delta=None)
 
@@ -96,7 +96,7 @@ def pack_stream(chunks: Sequence[Response], model: str | None) -> Answer | None:
 def _pack(response: Response, model: str | None, chunks: Sequence[Response], delta: str | None) -> Answer | None:
     try:
         message = _message(response.message) if isinstance(response, ChatResponse) else None
-        kept = Kept(
+        stored = StoredAnswer(
             message=message,
             text=response.text if isinstance(response, CompletionResponse) else None,
             raw=plain_data(response.raw),
@@ -106,15 +106,15 @@ def _pack(response: Response, model: str | None, chunks: Sequence[Response], del
         )
     except NotPlain:
         return None
-    told = [chunk for chunk in chunks if usage_of(chunk).total_tokens]
+    reported = [chunk for chunk in chunks if usage_of(chunk).total_tokens]
     return Answer(
-        payload=_encoder.encode(kept),
-        usage=usage_of(told[-1]) if told else usage_of(response),
+        payload=_encoder.encode(stored),
+        usage=usage_of(reported[-1]) if reported else usage_of(response),
         model=model_name(response) or model,
         truncated=any(is_cut_off(finish_reason(chunk)) for chunk in chunks),
         empty=_is_empty(response),
         cost_usd=cost_of(response, (), None) if is_routed(response) else None,
-        answer_text=_said(response),
+        answer_text=_answer_text(response),
     )
 
 
@@ -176,8 +176,8 @@ def _is_empty(response: Response) -> bool:
     return not answer_text and not (response.message.content or "").strip() and not _legacy_calls(response.message)
 
 
-def _said(response: Response) -> str | None:
-    """All that an answer says, if that is text alone."""
+def _answer_text(response: Response) -> str | None:
+    """The text of an answer, if it is text alone."""
     if isinstance(response, CompletionResponse):
         return response.text
     message = response.message
@@ -197,16 +197,16 @@ def _final(chunks: Sequence[Response]) -> Response | None:
     """The whole answer of a stream: its last chunk, if that agrees with what was streamed.
 
     A last chunk may lag behind the deltas (LlamaIndex's ``MockLLM`` does); then the deltas count. If the two
-    contradict each other, a hit could not be told from either.
+    contradict each other, it is not known what the answer was.
     """
     last, streamed = chunks[-1], "".join(chunk.delta or "" for chunk in chunks)
     if isinstance(last, CompletionResponse):
-        told = last.text
+        reported = last.text
     else:
-        told = "".join(block.text for block in last.message.blocks if isinstance(block, TextBlock))
-    if told == streamed or not streamed:
+        reported = "".join(block.text for block in last.message.blocks if isinstance(block, TextBlock))
+    if reported == streamed or not streamed:
         return last
-    if not streamed.startswith(told):
+    if not streamed.startswith(reported):
         return None
     if isinstance(last, CompletionResponse):
         return last.model_copy(update={"text": streamed})
@@ -264,16 +264,16 @@ def unpack(hit: Hit) -> Response:
     Raises:
         ValueError: the bytes cannot be read.
     """
-    kept = _decoder.decode(hit.entry.payload)
+    stored = _decoder.decode(hit.entry.payload)
     fields: dict[str, Any] = {
-        "raw": _records(kept.raw),
-        "delta": kept.delta,
-        "logprobs": kept.logprobs,
-        "additional_kwargs": {**_records(kept.more), "askonce": {**kept.more.get("askonce", {}), **hit.mark()}},
+        "raw": _records(stored.raw),
+        "delta": stored.delta,
+        "logprobs": stored.logprobs,
+        "additional_kwargs": {**_records(stored.more), "askonce": {**stored.more.get("askonce", {}), **hit.mark()}},
     }
-    if kept.message is None:
-        return CompletionResponse.model_validate({"text": kept.text, **fields})
-    message = {**kept.message, "additional_kwargs": _records(kept.message.get("additional_kwargs", {}))}
+    if stored.message is None:
+        return CompletionResponse.model_validate({"text": stored.text, **fields})
+    message = {**stored.message, "additional_kwargs": _records(stored.message.get("additional_kwargs", {}))}
     return ChatResponse.model_validate({"message": message, **fields})
 
 

@@ -141,11 +141,11 @@ class _Call:
         return response
 
     def pack(self, response: Any) -> Answer | None:
-        """What is kept of an answer."""
+        """What is stored of an answer."""
         return answers.pack(response, self._model())
 
     def pack_stream(self, chunks: list[Any]) -> Answer | None:
-        """What is kept of a stream."""
+        """What is stored of a stream."""
         return answers.pack_stream(chunks, self._model())
 
     def _model(self) -> str | None:
@@ -169,15 +169,15 @@ class _Call:
         try:
             return answers.unpack(hit)
         except Exception as error:
-            logger.warning("askonce: a kept answer cannot be read, the model is asked: %s", error)
+            logger.warning("askonce: a stored answer cannot be read, the model is called: %s", error)
             raise _Unreadable from error
 
-    def _show(self, hit: Hit, tell: Callable[[events.Shown], Any]) -> Any:
+    def _show(self, hit: Hit, show: Callable[[events.Shown], Any]) -> Any:
         about, _, options = self._asked()
         name = "messages" if self.kind == "chat" else "prompt"
         return events.in_span(
             self.llm, self.name, self.args, self.kwargs,
-            lambda: tell(events.Shown(self.llm, {name: about}, options, hit)),
+            lambda: show(events.Shown(self.llm, {name: about}, options, hit)),
         )  # fmt: skip
 
 

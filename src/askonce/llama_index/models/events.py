@@ -1,7 +1,7 @@
 """What LlamaIndex's observers see of a hit: the span and the events that the endpoint itself would have shown.
 
-The events are LlamaIndex's own, since observers warn of classes that they do not know; their tags tell the hit.
-The legacy ``CallbackManager`` is told nothing: its token counters would bill the answer again.
+The events are LlamaIndex's own, since observers warn of classes that they do not know; their tags mark the hit.
+The legacy ``CallbackManager`` gets no events: its token counters would bill the answer again.
 """
 
 from __future__ import annotations
@@ -61,21 +61,21 @@ class Shown:
         self._start, self._progress, self._end = _EVENTS[next(iter(about))]
         self._common = {"span_id": active_span_id.get(), **about}
         self._tags = {f"askonce.{name}": value for name, value in hit.mark().items()}
-        self._tell(self._start, model_dict=llm.to_payload(), additional_kwargs=options)
+        self._show(self._start, model_dict=llm.to_payload(), additional_kwargs=options)
 
-    def _tell(self, event: Any, **fields: Any) -> None:
+    def _show(self, event: Any, **fields: Any) -> None:
         _dispatcher.event(event(tags=dict(self._tags), **self._common, **fields))
 
     def whole(self, response: Response) -> Response:
-        """Tell the end of an answer in one piece."""
-        self._tell(self._end, response=response)
+        """Show the end of an answer in one piece."""
+        self._show(self._end, response=response)
         return response
 
     def streamed(self, chunks: Iterable[Response]) -> Generator[Response, None, None]:
-        """Tell each chunk and the end of a stream, as it is read."""
+        """Show each chunk and the end of a stream, as it is read."""
         last = None
         for last in chunks:
-            self._tell(self._progress, response=last)
+            self._show(self._progress, response=last)
             yield last
         if last is not None:
-            self._tell(self._end, response=last)
+            self._show(self._end, response=last)

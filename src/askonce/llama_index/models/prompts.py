@@ -1,7 +1,7 @@
 """Where the user's question stands in a prompt: read from the template that an LLM is given.
 
 Query engines, and chat engines with a context, hand their LLM a template and its variables; LlamaIndex's
-instrumentation tells of that call in the very context in which the LLM is then asked.
+instrumentation shows that call in the very context in which the LLM is then asked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def follow_prompts() -> None:
 
 
 class PromptVariables(BaseSpanHandler[BaseSpan]):
-    """Notes what an LLM is asked while it answers a template; keeps no spans."""
+    """Records the parts of a prompt while an LLM answers its template; stores no spans."""
 
     _before: dict[str, PromptParts | None] = PrivateAttr(default_factory=dict)
 

@@ -30,7 +30,7 @@ class Link:
     """What ties a twin to its cache. Copies of a twin share it.
 
     Attributes:
-        cache: where its answers are kept.
+        cache: where its answers are stored.
         make: makes a twin, in another process after pickling.
         source: the store and the settings as they were given, where another process can use them.
         rate_limiter: the original's, where the twin asks for it later than the original would.

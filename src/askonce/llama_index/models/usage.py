@@ -34,21 +34,24 @@ def usage_of(response: Any) -> Usage:
     return Usage()
 
 
-def _usage(told: Any) -> Usage:
-    if _get(told, "prompt_tokens") is not None:  # OpenAI's chat, and those that speak like it
-        read = _number(_get(told, "prompt_tokens_details"), "cached_tokens")
-        return Usage(_number(told, "prompt_tokens"), _number(told, "completion_tokens"), read)
-    if _get(told, "prompt_token_count") is not None:  # Gemini; thoughts are not among the candidates
-        output = _number(told, "candidates_token_count") + _number(told, "thoughts_token_count")
-        return Usage(_number(told, "prompt_token_count"), output, _number(told, "cached_content_token_count"))
-    if _get(told, "inputTokens") is not None:  # Bedrock: without what its cache read or wrote
-        read, written = _number(told, "cacheReadInputTokens"), _number(told, "cacheWriteInputTokens")
-        return Usage(_number(told, "inputTokens") + read + written, _number(told, "outputTokens"), read, written)
-    if _get(told, "input_tokens") is not None:
-        inside = _number(_get(told, "input_tokens_details"), "cached_tokens")  # OpenAI's responses: included
-        read, written = _number(told, "cache_read_input_tokens"), _number(told, "cache_creation_input_tokens")
-        whole = _number(told, "input_tokens") + read + written  # Anthropic: excluded
-        return Usage(whole, _number(told, "output_tokens"), read or inside, written)
+def _usage(raw: Any) -> Usage:
+    if _get(raw, "prompt_tokens") is not None:  # OpenAI's chat, and those that speak like it
+        read = _number(_get(raw, "prompt_tokens_details"), "cached_tokens")
+        return Usage(_number(raw, "prompt_tokens"), _number(raw, "completion_tokens"), read)
+    if _get(raw, "prompt_token_count") is not None:  # Gemini; thoughts are not among the candidates
+        output = _number(raw, "candidates_token_count") + _number(raw, "thoughts_token_count")
+        return Usage(_number(raw, "prompt_token_count"), output, _number(raw, "cached_content_token_count"))
+    if _get(raw, "inputTokens") is not None:  # Bedrock: without what its cache read or wrote
+        read, written = _number(raw, "cacheReadInputTokens"), _number(raw, "cacheWriteInputTokens")
+        return Usage(_number(raw, "inputTokens") + read + written, _number(raw, "outputTokens"), read, written)
+    if _get(raw, "input_tokens") is not None:
+        inside = _number(_get(raw, "input_tokens_details"), "cached_tokens")  # OpenAI's responses: included
+        read, written = (
+            _number(raw, "cache_read_input_tokens"),
+            _number(raw, "cache_creation_input_tokens"),
+        )
+        whole = _number(raw, "input_tokens") + read + written  # Anthropic: excluded
+        return Usage(whole, _number(raw, "output_tokens"), read or inside, written)
     return Usage()
 
 
@@ -66,8 +69,8 @@ def cost_of(response: Any, chunks: Sequence[Any], model: str | None) -> float | 
     if is_routed(response):
         cost: float | None = response.additional_kwargs["askonce"].get("cost_usd")
         return cost
-    told = [usage for chunk in (response, *chunks) if (usage := usage_of(chunk)).total_tokens]
-    return cost_usd(model_name(response) or model, told[-1]) if told else None
+    reported = [usage for chunk in (response, *chunks) if (usage := usage_of(chunk)).total_tokens]
+    return cost_usd(model_name(response) or model, reported[-1]) if reported else None
 
 
 def is_routed(response: Any) -> bool:
@@ -79,9 +82,9 @@ def is_routed(response: Any) -> bool:
 def model_name(response: Any) -> str | None:
     """The name of the model that answered, if the response says it."""
     for name in ("model", "model_version", "model_name"):
-        told = _get(response.raw, name)
-        if isinstance(told, str) and told:
-            return told
+        reported = _get(response.raw, name)
+        if isinstance(reported, str) and reported:
+            return reported
     return None
 
 
@@ -97,15 +100,15 @@ def finish_reason(response: Any) -> str | None:
         if isinstance(place, str):
             return place
         for name in ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason"):
-            told = _get(place, name)
-            told = getattr(told, "value", told)
-            if isinstance(told, str) and told:
-                return told
+            reported = _get(place, name)
+            reported = getattr(reported, "value", reported)
+            if isinstance(reported, str) and reported:
+                return reported
     return None
 
 
 def is_cut_off(reason: str | None) -> bool:
-    """Whether a finish reason tells of a length limit or a content filter."""
+    """Whether a finish reason is a length limit or a content filter."""
     return reason is not None and reason.rpartition(".")[2].lower() in _CUT_OFF
 
 

@@ -5,8 +5,8 @@
     with tracker: ...                      # or for a block
     askonce.llama_index.install("sqlite:///cache.db", prefix=tracker)
 
-LlamaIndex's instrumentation tells the messages and arguments of a chat, and in a span the model. The body that is
-sent is made here again, by the model's own package where that is ``llama-index-llms-openai`` or
+LlamaIndex's instrumentation shows the messages and arguments of a chat, and in a span the model. The body that is
+sent is built here again, by the model's own package where that is ``llama-index-llms-openai`` or
 ``llama-index-llms-anthropic``.
 """
 
@@ -54,14 +54,15 @@ _PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "bedrock": "bedrock"
 
 
 class PrefixTracker:
-    """Tells a tracker of each chat and completion of LlamaIndex's models, sync, async, streamed. Thread-safe.
+    """Tracks what the provider's prompt cache reads of each chat and completion of LlamaIndex's models.
 
-    Answers from a cache of askonce's are not counted. A stream tells its usage only if the model is asked to: for
-    OpenAI's ``additional_kwargs={"stream_options": {"include_usage": True}}``.
+    Thread-safe; sync, async and streamed. Answers from a cache of askonce's are not counted. A stream reports its
+    usage only if the model requests it: for OpenAI's
+    ``additional_kwargs={"stream_options": {"include_usage": True}}``.
 
     Args:
         store: a store's URL, a store, ``None`` for memory alone, or a tracker that others feed too.
-        provider: whose rules hold, where the model does not tell: ``vllm``, ``sglang``, ``deepseek``.
+        provider: whose rules hold, where the model does not show it: ``vllm``, ``sglang``, ``deepseek``.
         options: further arguments of `askonce.prefix.PrefixTracker`.
 
     Attributes:
@@ -118,7 +119,7 @@ class PrefixTracker:
         self.uninstall()
         self.core.close()
 
-    # -- what LlamaIndex tells ---------------------------------------------------------------------------------
+    # -- LlamaIndex's events -----------------------------------------------------------------------------------
 
     def _event(self, event: Any) -> None:
         span = event.span_id or ""
@@ -167,8 +168,8 @@ class PrefixTracker:
             self._cannot(call.chain.model, error)
 
     def _cannot(self, name: str, error: Exception) -> None:
-        if name not in self._told:
-            self._told.add(name)
+        if name not in self._warned:
+            self._warned.add(name)
             # No more of the error: its text might hold some of the prompt.
             why = error if isinstance(error, ConfigError) else type(error).__name__
             logger.warning("askonce: chats of %s cannot be tracked: %s", name or "a model", why)
@@ -211,7 +212,7 @@ class _Spans(BaseSpanHandler[Any]):
         self._tracker._entered(id_, instance)
 
     def prepare_to_exit_span(self, id_: str, bound_args: Bound, *args: Any, **kwargs: Any) -> None:
-        """Nothing: a stream goes on after its span, and the last event tells that it ended."""
+        """Nothing: a stream goes on after its span, and the last event ends it."""
 
     def prepare_to_drop_span(self, id_: str, bound_args: Bound, *args: Any, **kwargs: Any) -> None:
         self._tracker._failed(id_)
@@ -242,7 +243,7 @@ _RESPONSES, _CHAT = "llama_index.llms.openai.responses.OpenAIResponses", "llama_
 
 
 def _chats_unseen(model: Any) -> bool:
-    """Whether a completion is a chat that is told nowhere else; with others the chat has a span of its own."""
+    """Whether a completion is a chat that has no event of its own; with others the chat has a span."""
     return bool(_classes(model) & {_RESPONSES, _CHAT}) and model.metadata.is_chat_model
 
 
@@ -251,14 +252,14 @@ def _payload(
 ) -> Mapping[str, Any]:
     """The body of the request."""
     classes = _classes(model)
-    told: Any
+    converted: Any
     if _RESPONSES in classes:
         from llama_index.llms.openai.utils import to_openai_message_dicts
 
         sent = model._get_model_kwargs(**arguments)
         store = sent.get("store")
-        told = to_openai_message_dicts(messages, model=model.model, is_responses_api=True, store=store)
-        return {**sent, "input": told}
+        converted = to_openai_message_dicts(messages, model=model.model, is_responses_api=True, store=store)
+        return {**sent, "input": converted}
     if _CHAT in classes:
         from llama_index.llms.openai.utils import to_openai_message_dicts
 
@@ -267,8 +268,8 @@ def _payload(
     if "llama_index.llms.anthropic.base.Anthropic" in classes:
         from llama_index.llms.anthropic.utils import messages_to_anthropic_messages
 
-        told, system = messages_to_anthropic_messages(messages, model.cache_idx, model.model)
-        return {**model._get_all_kwargs(**arguments), "messages": told, "system": system}
+        converted, system = messages_to_anthropic_messages(messages, model.cache_idx, model.model)
+        return {**model._get_all_kwargs(**arguments), "messages": converted, "system": system}
     return {**arguments, "model": described.get("model_name", ""), "messages": [_plain(one) for one in messages]}
 
 
@@ -290,15 +291,15 @@ def _pointed(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def _usage(response: Any) -> Usage | None:
-    """The tokens that a response says it took; the packages tell it in different places."""
+    """The tokens that a response says it took; the packages put them in different places."""
     if response is None:
         return None
     raw, message = response.raw, getattr(response, "message", None)
-    kept = getattr(message, "additional_kwargs", None) or {}
+    reported = getattr(message, "additional_kwargs", None) or {}
     for place in (
         _get(raw, "usage"),
         _get(raw, "usage_metadata"),
-        kept.get("usage"),
+        reported.get("usage"),
         response.additional_kwargs.get("usage"),
         _get(_get(raw, "response"), "usage"),
         response.additional_kwargs,

@@ -1,6 +1,7 @@
-"""What a retriever found as bytes, and back: MessagePack of plain data.
+"""Documents as bytes, and back: MessagePack of plain data.
 
-Nodes are rebuilt by pydantic's validation, only of LlamaIndex's own classes, and only kept if they come back equal.
+Nodes are rebuilt by pydantic's validation, only of LlamaIndex's own classes. They are only stored if they come back
+equal.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def unpack(payload: bytes) -> list[NodeWithScore]:
 
 
 def ids_of(nodes: Sequence[NodeWithScore]) -> tuple[str, ...]:
-    """Every id by which somebody may tell of a change of the documents: of the nodes, and of what they are from."""
+    """Every id by which a change of the documents may be reported: of the nodes, and of what they are from."""
     ids = (one for found in nodes for one in (found.node.node_id, found.node.ref_doc_id))
     return tuple(dict.fromkeys(one for one in ids if one))
 

@@ -23,7 +23,7 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, model_form, plain
 from askonce.llama_index.keys.model import component_form, importable_name
 
-# What observes, or holds the documents, of whose changes the corpus tells.
+# What observes, or holds the documents, whose changes are reported to the corpus.
 _ASIDE = frozenset(
     """
     callback_manager _callback_manager object_map _object_map verbose _verbose _show_progress use_async _use_async
@@ -44,10 +44,10 @@ def finds_by_nearness(retriever: BaseRetriever) -> bool:
 
 
 class Identity:
-    """Tells which retriever it is.
+    """The normal form of one retriever.
 
     Args:
-        name: stands for all that cannot be told, and for the random ids of indexes.
+        name: stands for all parts without a stable representation, and for the random ids of indexes.
         corpus: the log of the documents' changes.
     """
 
@@ -59,13 +59,13 @@ class Identity:
         """The normal form of a retriever as it is set now.
 
         Raises:
-            Uncacheable: it cannot be told and there is no name.
+            Uncacheable: it has no stable representation and there is no name.
             ConfigError: a cached retriever in it is of another corpus.
         """
         return plain({"name": self._name, "retriever": self._part(retriever, 0)})
 
     def _part(self, value: Any, depth: int) -> Any:
-        """The form of a part; with a name, just the class of one that cannot be told."""
+        """The form of a part; with a name, just the class of one that has none."""
         try:
             return plain(self._form(value, depth + 1))
         except Uncacheable:
@@ -120,13 +120,13 @@ class Identity:
         if isinstance(value, enum.Enum):
             return value
         if type(value).__module__.partition(".")[0] != "llama_index":
-            raise Uncacheable(f"{_class_name(value)} does not tell what it finds")
-        told = {
+            raise Uncacheable(f"{_class_name(value)} does not show what it finds")
+        shown = {
             name: self._part(item, depth)
             for name, item in vars(value).items()
             if name not in _ASIDE and not is_credential(name)
         }
-        return {"class": _class_name(value), **told}
+        return {"class": _class_name(value), **shown}
 
     def _index(self, index: BaseIndex[Any]) -> dict[str, Any]:
         form: dict[str, Any] = {"class": _class_name(index)}
@@ -139,13 +139,13 @@ class Identity:
 
 def _vector_store(store: BasePydanticVectorStore) -> dict[str, Any]:
     """The class and the names of the place: of a collection, a table, a host."""
-    told = {name: getattr(store, name, None) for name in type(store).model_fields}
-    told = {name: value for name, value in told.items() if isinstance(value, (str, int, float))}
+    shown = {name: getattr(store, name, None) for name in type(store).model_fields}
+    shown = {name: value for name, value in shown.items() if isinstance(value, (str, int, float))}
     for name, value in (store.__pydantic_private__ or {}).items():
         named = value if isinstance(value, str) else getattr(value, "name", None)
         if isinstance(named, str):
-            told[name] = named
-    return {"class": _class_name(store), **model_form(told, [])}
+            shown[name] = named
+    return {"class": _class_name(store), **model_form(shown, [])}
 
 
 def _class_name(value: Any) -> str:

@@ -37,8 +37,8 @@ class CachedRetriever(BaseRetriever):
         retriever = cached(index.as_retriever(similarity_top_k=5), corpus=corpus)
 
     A result equals what the retriever inside gave, in new objects: texts, ids, scores, metadata, relationships. A
-    hit searches nothing and embeds nothing. Results are dropped when ``corpus`` is told of a change (see `watch`),
-    and so are model answers made from them in the same run. Results that would not come back equal (nodes of other
+    hit searches nothing and embeds nothing. Results are dropped when their ``corpus`` changes (see `watch`), and
+    so are model answers made from them in the same run. Results that would not come back equal (nodes of other
     classes than LlamaIndex's own, metadata that is not plain data) are passed through, with a warning. When a
     retriever by vectors has to search, the question's vector comes from the cache, too.
 
@@ -173,7 +173,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
         return additions.near(query.embedding, min(scores, default=None), margin)
 
     def _query(self) -> tuple[QueryBundle, Any]:
-        """A copy of the query, since retrievers write in it; and the model to embed it with, to keep the vector."""
+        """A copy of the query, since retrievers write in it; and the model to embed it with, if any."""
         query, inner = dataclasses.replace(self._question), self.retriever
         if type(inner) is not VectorIndexRetriever or query.embedding is not None or not query.embedding_strs:
             return query, None

@@ -1,6 +1,6 @@
 """LlamaIndex's runs, in which what was retrieved is remembered for the answers made from it.
 
-A run is a query or chat engine's, a workflow's, an agent's. LlamaIndex's instrumentation tells of its begin and end
+A run is a query or chat engine's, a workflow's, an agent's. LlamaIndex's instrumentation shows its begin and end
 in the very context in which it runs, before threads and tasks copy that.
 """
 
@@ -33,7 +33,7 @@ def follow_runs() -> None:
 
 
 class Runs(BaseSpanHandler[BaseSpan]):
-    """Begins and ends the trails of runs; keeps no spans."""
+    """Begins and ends the retrieval contexts of runs; stores no spans."""
 
     _open: dict[str, RetrievalContext] = PrivateAttr(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""`watch`: changes of an index, a vector store or an ingestion pipeline tell the corpus of themselves."""
+"""`watch`: an index, a vector store or an ingestion pipeline reports its changes to a corpus."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _IDS_IN_AN_EVENT = 10_000
 
 
 def watch(changing: Watched, corpus: Corpus) -> Watching:
-    """Tell a corpus of every change that is made through an index, a vector store or a pipeline.
+    """Report to a corpus every change that is made through an index, a vector store or a pipeline.
 
     It stays the same object, and gets a generated subclass of its own class, so that changes by whatever holds it
     already are seen too. Additions make all retrievals be made anew; deletions and updates those of their
-    documents, and the answers made from them. The corpus is told when the documents are there; also when a call
+    documents, and the answers made from them. The corpus is informed when the documents are there; also when a call
     fails half way.
 
-    A corpus with a ``near_margin`` is told the vectors of added nodes that have one, or have it in a
+    A corpus with a ``near_margin`` gets the vectors of added nodes that have one, or have it in a
     `SimpleVectorStore`.
 
     What is written past the object is not seen, as when two objects stand for one collection: watch both, or call
@@ -51,7 +51,7 @@ def watch(changing: Watched, corpus: Corpus) -> Watching:
     Raises:
         ConfigError: ``changing`` is none of these.
         StoreError: not raised here, but later by calls that change documents: these are written, but the corpus
-            could not be told, so that outdated retrievals may be served.
+            could not be informed, so that outdated retrievals may be served.
     """
     watching = Watching(corpus)
     if isinstance(changing, BaseIndex):
@@ -93,7 +93,7 @@ class Watching:
     ) -> None:
         self.undo()
 
-    def _enter(self, changing: Any, tellings: Mapping[str, _Telling], funnels: Mapping[str, Any]) -> None:
+    def _enter(self, changing: Any, reports: Mapping[str, _Report], funnels: Mapping[str, Any]) -> None:
         base: Any = type(changing)
         namespace: dict[str, Any] = {
             "__module__": base.__module__,
@@ -102,79 +102,79 @@ class Watching:
             "__reduce_ex__": _reduce,
             "__askonce_watching__": self,
         }
-        for name, telling in tellings.items():
+        for name, report in reports.items():
             method = getattr(base, name, None)
             if method is not None and method is not funnels.get(name):
-                namespace[name] = self._telling_method(method, telling)
+                namespace[name] = self._reporting_method(method, report)
         cls = type(base)(base.__name__, (base,), namespace)
         changing.__class__ = cls
         self._entered.append((changing, cls))
 
-    def _telling_method(self, method: Any, telling: _Telling) -> Any:
-        tell: Any
+    def _reporting_method(self, method: Any, report: _Report) -> Any:
+        reporting: Any
         if inspect.iscoroutinefunction(inspect.unwrap(method)):
 
-            async def tell(changing: Any, *args: Any, **kwargs: Any) -> Any:
+            async def reporting(changing: Any, *args: Any, **kwargs: Any) -> Any:
                 try:
                     result = await method(changing, *args, **kwargs)
                 except BaseException:
-                    self._tell_of_failure(telling, args, kwargs)
+                    self._report_failure(report, args, kwargs)
                     raise
-                came = self._addition(changing, telling, args, kwargs, result)
-                await self._atell(telling, args, kwargs, result, came)
+                came = self._addition(changing, report, args, kwargs, result)
+                await self._asend(report, args, kwargs, result, came)
                 return result
 
         else:
 
-            def tell(changing: Any, *args: Any, **kwargs: Any) -> Any:
+            def reporting(changing: Any, *args: Any, **kwargs: Any) -> Any:
                 try:
                     result = method(changing, *args, **kwargs)
                 except BaseException:
-                    self._tell_of_failure(telling, args, kwargs)
+                    self._report_failure(report, args, kwargs)
                     raise
-                self._tell(telling, args, kwargs, result, self._addition(changing, telling, args, kwargs, result))
+                self._send(report, args, kwargs, result, self._addition(changing, report, args, kwargs, result))
                 return result
 
-        tell = functools.wraps(method)(tell)
-        setattr(tell, DISPATCHER_SPAN_DECORATED_ATTR, True)
-        return tell
+        reporting = functools.wraps(method)(reporting)
+        setattr(reporting, DISPATCHER_SPAN_DECORATED_ATTR, True)
+        return reporting
 
-    def _addition(self, changing: Any, telling: _Telling, args: Any, kwargs: Any, result: Any) -> bytes:
-        """The event that tells of nodes that came, by their vectors if these can be told."""
+    def _addition(self, changing: Any, report: _Report, args: Any, kwargs: Any, result: Any) -> bytes:
+        """The event for nodes that were added, with their vectors if they are known."""
         if self._corpus.near_margin is None or not self._active:
             return ADDED
         store = getattr(changing, "vector_store", None)
-        vectors = [_vector(node, store) for node in telling.nodes(args, kwargs, result)]
+        vectors = [_vector(node, store) for node in report.nodes(args, kwargs, result)]
         if not all(vectors):
             return ADDED
         try:
             return additions.event(vectors)
         except ConfigError as error:
-            logger.info("askonce: it cannot be told to what added nodes are near: %s", error)
+            logger.info("askonce: no vectors of added nodes are known: %s", error)
             return ADDED
 
-    def _tell(self, telling: _Telling, args: Any, kwargs: Any, result: Any, came: bytes = ADDED) -> None:
-        ids = telling.ids(args, kwargs, result) if self._active else []
-        if ids and telling.only_gone:
+    def _send(self, report: _Report, args: Any, kwargs: Any, result: Any, came: bytes = ADDED) -> None:
+        ids = report.ids(args, kwargs, result) if self._active else []
+        if ids and report.only_gone:
             self._corpus.changed(ids)
         else:
             for event in _events(ids, came):
                 self._corpus.cache.store.log_append(self._corpus.log, event)
 
-    async def _atell(self, telling: _Telling, args: Any, kwargs: Any, result: Any, came: bytes) -> None:
-        ids = telling.ids(args, kwargs, result) if self._active else []
-        if ids and telling.only_gone:
+    async def _asend(self, report: _Report, args: Any, kwargs: Any, result: Any, came: bytes) -> None:
+        ids = report.ids(args, kwargs, result) if self._active else []
+        if ids and report.only_gone:
             await self._corpus.achanged(ids)
         else:
             for event in _events(ids, came):
                 await self._corpus.cache.store.alog_append(self._corpus.log, event)
 
-    def _tell_of_failure(self, telling: _Telling, args: Any, kwargs: Any) -> None:
-        """Tell of what may have been done; without awaiting, since the call may have been cancelled."""
+    def _report_failure(self, report: _Report, args: Any, kwargs: Any) -> None:
+        """Report what may have been done; without awaiting, since the call may have been cancelled."""
         try:
-            self._tell(telling, args, kwargs, None)
+            self._send(report, args, kwargs, None)
         except Exception as error:  # the call's own error is the one that counts
-            logger.warning("askonce: a corpus was not told of a change that failed half way: %s", error)
+            logger.warning("askonce: a change that failed half way could not be reported to a corpus: %s", error)
 
 
 def _vector(node: Any, store: Any) -> list[float]:
@@ -205,7 +205,7 @@ def _new(cls: Any, *arguments: Any) -> Any:
     return cls.__new__(cls, *arguments)
 
 
-# -- what each method tells ------------------------------------------------------------------------------------
+# -- what each method reports ----------------------------------------------------------------------------------
 
 
 def _of_nodes(nodes: Iterable[Any] | None) -> list[str]:
@@ -225,8 +225,8 @@ def _of_id(one: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Telling:
-    """What a method tells.
+class _Report:
+    """What a method reports.
 
     Attributes:
         about: the ids of the documents, from the first argument.
@@ -248,7 +248,7 @@ class _Telling:
         return list(_first(args, kwargs) or ()) if self.about is _of_nodes else []
 
 
-class _TellingOfResult(_Telling):
+class _ReportOfResult(_Report):
     def ids(self, args: Any, kwargs: Any, result: Any) -> list[str] | None:
         return _of_nodes(result)
 
@@ -262,12 +262,12 @@ def _first(args: Any, kwargs: Any) -> Any:
 
 
 _FIRST = frozenset("nodes node_ids ref_doc_id doc_id document documents embedding_results".split())
-_ADDED, _GONE = _Telling(_of_nodes), _Telling(list, only_gone=True)
-_DOCUMENT_GONE = _Telling(_of_id, only_gone=True)
+_ADDED, _GONE = _Report(_of_nodes), _Report(list, only_gone=True)
+_DOCUMENT_GONE = _Report(_of_id, only_gone=True)
 
 
-def _both(tellings: Mapping[str, _Telling]) -> dict[str, _Telling]:
-    return {prefix + name: telling for name, telling in tellings.items() for prefix in ("", "a")}
+def _both(reports: Mapping[str, _Report]) -> dict[str, _Report]:
+    return {prefix + name: report for name, report in reports.items() for prefix in ("", "a")}
 
 
 _INDEX = _both(
@@ -275,19 +275,19 @@ _INDEX = _both(
         "insert_nodes": _ADDED,
         "delete_nodes": _GONE,
         "delete_ref_doc": _DOCUMENT_GONE,
-        "insert": _Telling(_of_document),
-        "update_ref_doc": _Telling(_of_document),
-        "refresh_ref_docs": _Telling(_of_documents),
+        "insert": _Report(_of_document),
+        "update_ref_doc": _Report(_of_document),
+        "refresh_ref_docs": _Report(_of_documents),
     }
 )
 _VECTOR_STORE = {
     "add": _ADDED,
     "async_add": _ADDED,
-    **_both({"delete": _DOCUMENT_GONE, "delete_nodes": _GONE, "clear": _Telling()}),
+    **_both({"delete": _DOCUMENT_GONE, "delete_nodes": _GONE, "clear": _Report()}),
 }
-_PIPELINE = _both({"run": _TellingOfResult()})
+_PIPELINE = _both({"run": _ReportOfResult()})
 
-# What a class has from LlamaIndex's base class does its work through others that tell.
+# What a class has from LlamaIndex's base class does its work through others that report.
 _INDEX_FUNNELS = {
     name: getattr(BaseIndex, name)
     for name in _both(dict.fromkeys(("insert", "update_ref_doc", "refresh_ref_docs"), _ADDED))

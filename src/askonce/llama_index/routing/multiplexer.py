@@ -41,7 +41,7 @@ class Multiplexer(LLM):
         models: two or more, the cheapest first.
         strategy: `Always`, `Cascade` or `Learned` of `askonce.routing`.
         costs: dollars for a call of each model; by default by usage and price, else by time.
-        store: where `Learned` keeps what it learns: a store's URL, a store, a `Cache`, or ``None`` for the SQLite
+        store: where `Learned` stores what it learns: a store's URL, a store, a `Cache`, or ``None`` for the SQLite
             file in the user's cache directory.
         fields: of `LLM`, such as ``system_prompt``.
 
@@ -104,7 +104,7 @@ class Multiplexer(LLM):
         )
 
     def askonce_form(self) -> dict[str, Any]:
-        """Which models may answer, and what has a say in it: part of the key under which answers are kept.
+        """Which models may answer, and what that depends on: part of the cache key of its answers.
 
         Raises:
             Uncacheable: a model or the verifier cannot be named.
@@ -118,7 +118,7 @@ class Multiplexer(LLM):
     # -- the application's side --------------------------------------------------------------------------------
 
     def feedback(self, response: Response, *, wrong: bool) -> bool:
-        """Tell whether an answer was wrong; returns whether something was learned, as it is once of cheap answers.
+        """Report whether an answer was wrong. Returns whether something was learned: once for each cheap answer.
 
         Raises:
             ConfigError: the strategy learns nothing from that.
@@ -234,4 +234,4 @@ def _state(models: Sequence[LLM], strategy: Strategy) -> str:
         form.pop("min_quality", None)
         return NormalForm({"models": [component_form(model, []) for model in models], **form}).digest().hex()[:32]
     except Uncacheable as error:
-        raise ConfigError(f"give Learned a name, under which what it learns is kept: {error}") from error
+        raise ConfigError(f"give Learned a name, under which it stores what it learns: {error}") from error

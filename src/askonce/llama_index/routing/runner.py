@@ -21,7 +21,7 @@ OWN_TOOLS = "askonce_tools"
 
 
 class Routed:
-    """One request to a multiplexer: the models as they are asked for it, and what they said.
+    """One request to a multiplexer: which models were called, and what they answered.
 
     Args:
         models: of the multiplexer.
@@ -36,8 +36,8 @@ class Routed:
     ) -> None:
         self._models, self._router = models, router
         self._kind, self._about, self._options = kind, about, options
-        self._asked = _asked(about, options)
-        self._said: dict[int, Response] = {}
+        self._request = _routing_request(about, options)
+        self._responses: dict[int, Response] = {}
         self._streamed: int | None = None
 
     def _call(self, index: int, prefix: str) -> Any:
@@ -53,14 +53,16 @@ class Routed:
 
     def _ask(self, index: int) -> ModelResponse:
         begun = time.monotonic()
-        return self._told(index, self._call(index, ""), begun)
+        return self._model_response(index, self._call(index, ""), begun)
 
     async def _aask(self, index: int) -> ModelResponse:
         begun = time.monotonic()
-        return self._told(index, await self._call(index, "a"), begun)
+        return self._model_response(index, await self._call(index, "a"), begun)
 
-    def _told(self, index: int, response: Response, begun: float, chunks: Sequence[Response] = ()) -> ModelResponse:
-        self._said[index] = response
+    def _model_response(
+        self, index: int, response: Response, begun: float, chunks: Sequence[Response] = ()
+    ) -> ModelResponse:
+        self._responses[index] = response
         chat = isinstance(response, ChatResponse)
         return ModelResponse(
             text=(response.message.content or "") if chat else response.text,  # type: ignore[union-attr]
@@ -83,14 +85,14 @@ class Routed:
 
     def whole(self) -> Any:
         """The answer."""
-        following = Following(self._router.course(self._asked, self._router.embed(self._asked.question)))
+        following = Following(self._router.course(self._request, self._router.embed(self._request.question)))
         follow(following, self._ask)
         return self._answer(following)
 
     async def awhole(self) -> Any:
         """Asynchronous `whole`."""
-        embedding = await self._router.aembed(self._asked.question)
-        following = Following(self._router.course(self._asked, embedding))
+        embedding = await self._router.aembed(self._request.question)
+        following = Following(self._router.course(self._request, embedding))
         await afollow(following, self._aask)
         return self._answer(following)
 
@@ -98,14 +100,14 @@ class Routed:
         """The answer that was chosen, with its mark."""
         mark = following.mark
         assert mark is not None
-        response = self._said[self._router.names.index(mark["model"])]
+        response = self._responses[self._router.names.index(mark["model"])]
         return _marked(response, mark)
 
     # -- streams -----------------------------------------------------------------------------------------------
 
     def stream(self) -> Generator[Any, None, None]:
         """The answer as it comes, or replayed."""
-        following = Following(self._router.course(self._asked, self._router.embed(self._asked.question)))
+        following = Following(self._router.course(self._request, self._router.embed(self._request.question)))
         with contextlib.closing(following):
             follow(following, self._ask, until_final=True)
             while isinstance(step := following.step, Ask):
@@ -125,8 +127,8 @@ class Routed:
 
     async def astream(self) -> AsyncGenerator[Any, None]:
         """Asynchronous `stream`."""
-        embedding = await self._router.aembed(self._asked.question)
-        following = Following(self._router.course(self._asked, embedding))
+        embedding = await self._router.aembed(self._request.question)
+        following = Following(self._router.course(self._request, embedding))
         with contextlib.closing(following):
             await afollow(following, self._aask, until_final=True)
             while isinstance(step := following.step, Ask):
@@ -159,7 +161,7 @@ class Routed:
         if not chunks:
             raise ValueError(f"{self._router.names[index]} ended a stream without a word")
         self._streamed = index
-        return self._told(index, chunks[-1], begun, chunks)
+        return self._model_response(index, chunks[-1], begun, chunks)
 
     def _rest(self, following: Following) -> Generator[Any, None, None]:
         """The last chunk with the mark, or the answer that was held back."""
@@ -183,7 +185,7 @@ def _marked(response: Response, mark: dict[str, Any]) -> Response:
     return response.model_copy(update={"additional_kwargs": {**response.additional_kwargs, "askonce": mark}})
 
 
-def _asked(about: Any, options: dict[str, Any]) -> RoutingRequest:
+def _routing_request(about: Any, options: dict[str, Any]) -> RoutingRequest:
     if isinstance(about, str):
         return RoutingRequest(about, len(about))
     texts = [message.content or "" for message in about]
@@ -199,6 +201,6 @@ def _logprobs(response: Response) -> list[float] | None:
 
 
 def name_of(model: LLM) -> str:
-    """The name of a model, as its provider gives it if it is told."""
+    """The name of a model: its provider's, if it is known."""
     name: str = model.metadata.model_name
     return type(model).__name__ if name == "unknown" else name
