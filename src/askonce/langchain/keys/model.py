@@ -116,7 +116,7 @@ def _written(model: Any) -> Mapping[str, Any]:
         written: dict[str, Any] = dumpd(model)
         return written
     base = getattr(type(model), "_askonce_base", type(model))
-    telling = {name: getattr(model, name) for name in _TELLING if name in type(model).model_fields}
+    telling = {name: getattr(model, name) for name in _DECIDING if name in type(model).model_fields}
     return {"id": [base.__module__, base.__qualname__], "kwargs": telling}
 
 

@@ -22,7 +22,6 @@ from askonce.langchain.models.calls import (
     asking,
     awithin,
     is_asking,
-    is_told,
     model_name,
     streams_several,
     takes_run_manager,

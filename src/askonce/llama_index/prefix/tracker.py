@@ -80,7 +80,7 @@ class PrefixTracker:
         self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
         self._models: Recent[str, Any] = Recent(_MOST_CALLS)  # by span
         self._calls: Recent[str, TrackedCall] = Recent(_MOST_CALLS)
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._events, self._spans = _Events(), _Spans()
         self._events._tracker = self._spans._tracker = self
 
