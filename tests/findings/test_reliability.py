@@ -115,7 +115,8 @@ def test_a_forked_child_asks_while_threads_of_its_parent_are_in_look_ups() -> No
         cache = Cache("memory://", lease_seconds=0, max_entries=100)
 
         def ask(question):
-            cache.engine.answer(cache.engine.request("answer", lambda: Form({"q": question})), lambda: b"because", Answer)
+            cache.engine.answer(cache.engine.request("answer", lambda: Form({"q": question})), lambda: b"because",
+            Answer)
 
         def busy():
             while True:
@@ -271,7 +272,8 @@ def test_a_database_file_that_is_emptied_does_not_kill_the_application(tmp_path:
         cache = Cache(f"sqlite:///{file}", timeout_seconds=5)
 
         def ask(number):
-            cache.engine.answer(cache.engine.request("answer", lambda: Form({"q": number})), lambda: os.urandom(1000), Answer)
+            cache.engine.answer(cache.engine.request("answer", lambda: Form({"q": number})), lambda:
+            os.urandom(1000), Answer)
 
         for number in range(300):
             ask(number)

@@ -130,6 +130,7 @@ class CacheEngine:
         form: Callable[[], NormalForm],
         *,
         digest: Callable[[], tuple[bytes, str | None]] | None = None,
+        unpack: Callable[[bytes], Any] | None = None,
         from_sources: bool = True,
         semantic: bool = False,
     ) -> Request | None:
@@ -139,6 +140,8 @@ class CacheEngine:
             kind: what it asks for.
             form: makes its normal form; not called if the request is not to be cached.
             digest: makes the digest of its normal form and the model's name, where they are known without the form.
+            unpack: turns a stored payload, the bytes of ``pack``, into the ``value`` of a `Hit`. What it raises
+                makes the entry a miss, so that the answer is made anew.
             from_sources: its answer will be made from the documents retrieved in the running context.
             semantic: the answer to a question of the same meaning may be used, where the cache allows it.
 
@@ -161,7 +164,7 @@ class CacheEngine:
             return None
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
         sources = current_sources(self._store_name) if from_sources and retrieval_in_effect.get() else ()
-        return Request(place_of(namespace, name), kind, options, form, model, sources, semantic)
+        return Request(place_of(namespace, name), kind, options, form, model, sources, semantic, unpack)
 
     def _bypassed(self, kind: RequestKind) -> None:
         self.flow.events.emit(CacheEvent("bypassed", kind, None, self.settings.clock()))

@@ -174,7 +174,9 @@ class RequestFlow:
                 break
             entry = await self.claims.wait(driver, flight)
             if entry is not None and not await self.lookup.is_outdated(driver, entry):
-                return Hit(entry, "coalesced", 0.0)
+                coalesced = self.lookup.unpacked(Hit(entry, "coalesced", 0.0), request)
+                if isinstance(coalesced, Hit):
+                    return coalesced
             failed, first_failure = failed + 1, min(first_failure, time.monotonic())
         meant = await self._look_up_meaning(driver, request, miss)
         return meant if isinstance(meant, Hit) else Leader(miss, attempt=meant)
@@ -236,9 +238,9 @@ class RequestFlow:
             return attempt
         known = attempt.decision.known
         assert known is not None
-        hit = await self.lookup.find_in_store(driver, Place(namespace, known.key), request.options)
+        hit = await self.lookup.find_in_store(driver, Place(namespace, known.key), request)
         if isinstance(hit, Hit) and known.is_in(hit.entry):
-            return Hit(hit.entry, "semantic", hit.age_seconds, known.key, self.semantic.match(attempt))
+            return Hit(hit.entry, "semantic", hit.age_seconds, known.key, self.semantic.match(attempt), hit.value)
         if isinstance(hit, Hit) or hit.reason != "store down":
             self.semantic.discard(attempt)
         return attempt
@@ -257,7 +259,7 @@ class RequestFlow:
                 meaning = None
                 if self.semantic is not None and attempt is not None and answer.answer_text is not None:
                     meaning = self.semantic.meaning(attempt, answer.answer_text)
-                entry = self.storage.entry(answer, request.options, request.sources, seconds, meaning)
+                entry = self.storage.entry(answer, request.kind, request.options, request.sources, seconds, meaning)
                 cacheable = self._is_cacheable(request, answer)
                 if cacheable:
                     await self._store(driver, [request], [entry])
@@ -283,7 +285,9 @@ class RequestFlow:
         pairs = [pair for pair in zip(requests, answers, strict=True) if self._is_cacheable(*pair)]
         if pairs:
             each = seconds / len(requests)
-            entries = [self.storage.entry(answer, one.options, one.sources, each) for one, answer in pairs]
+            entries = [
+                self.storage.entry(answer, one.kind, one.options, one.sources, each) for one, answer in pairs
+            ]
             await self._store(driver, [one for one, _ in pairs], entries)
 
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
@@ -340,7 +344,7 @@ class RequestFlow:
                 hit.age_seconds, instead_of_miss=instead_of_miss, form=request.form,
             )
         )  # fmt: skip
-        return Hit(hit.entry, hit.kind, hit.age_seconds, place.key, hit.match)
+        return Hit(hit.entry, hit.kind, hit.age_seconds, place.key, hit.match, hit.value)
 
     def miss(self, request: Request, miss: Miss) -> None:
         """Tell of a miss."""

@@ -12,7 +12,6 @@ from askonce.engine.request import Request
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Hit, Miss, Place, digest_of
 from askonce.errors import CodecError
-from askonce.options import CacheOptions
 from askonce.provenance.corpora import Corpora
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
@@ -47,17 +46,17 @@ class Lookup:
         if self._local is not None:
             entry = self._local.get(place, self._clock())
             if entry is not None:
-                return await self._checked(driver, entry, place.namespace, request.options)
-        return await self.find_in_store(driver, place, request.options)
+                return await self._checked(driver, entry, request)
+        return await self.find_in_store(driver, place, request)
 
-    async def find_in_store(self, driver: SyncDriver, place: Place, options: CacheOptions) -> Hit | Miss:
-        """Look in the store."""
+    async def find_in_store(self, driver: SyncDriver, place: Place, request: Request) -> Hit | Miss:
+        """Look in the store, at a request's own place or at that of another one which it may be answered by."""
         try:
             data = await driver.call("get", *place)
         except StoreDown:
             return Miss("store down")
         read = self._read(place, data)
-        return read if isinstance(read, Miss) else await self._checked(driver, read, place.namespace, options)
+        return read if isinstance(read, Miss) else await self._checked(driver, read, request)
 
     async def find_many(self, driver: SyncDriver, requests: Sequence[Request]) -> list[Hit | Miss]:
         """Look up requests of one namespace in one round trip."""
@@ -70,7 +69,7 @@ class Lookup:
         for request, data in zip(requests, rows, strict=True):
             read = Miss("refresh") if request.options.refresh else self._read(request.place, data)
             if not isinstance(read, Miss):
-                found.append(await self._checked(driver, read, namespace, request.options))
+                found.append(await self._checked(driver, read, request))
             else:
                 found.append(read)
         return found
@@ -103,16 +102,29 @@ class Lookup:
         except CodecError:
             return None
 
-    async def _checked(self, driver: SyncDriver, entry: Entry, namespace: str, options: CacheOptions) -> Hit | Miss:
-        """Whether an entry may be used: its documents are unchanged, its alias holds, it is fresh."""
+    async def _checked(self, driver: SyncDriver, entry: Entry, request: Request) -> Hit | Miss:
+        """Whether an entry may be used: its documents are unchanged, its alias holds, it is fresh and readable."""
         if entry.sources and await self._corpora.is_outdated(driver, entry):
             return Miss("outdated")
         if entry.meaning is not None and entry.meaning.answer:
-            whole = await self._through_alias(driver, entry, Place(namespace, entry.meaning.answer))
+            whole = await self._through_alias(driver, entry, Place(request.place.namespace, entry.meaning.answer))
             if isinstance(whole, Miss):
                 return whole
             entry = whole
-        return self._freshness.judge(entry, self._clock(), options.ttl_seconds)
+        return self.unpacked(self._freshness.judge(entry, self._clock(), request.options.ttl_seconds), request)
+
+    def unpacked(self, found: Hit | Miss, request: Request) -> Hit | Miss:
+        """What was found, with the value that the adapter makes of it; a miss if it cannot be read."""
+        hit = found if isinstance(found, Hit) else found.stale
+        if hit is None or request.unpack is None:
+            return found
+        try:
+            value = request.unpack(hit.entry.payload)
+        except Exception as error:
+            logger.warning("askonce: a cached %s cannot be read, it is made anew: %s", request.kind, error)
+            return Miss("corrupt")
+        hit = Hit(hit.entry, hit.kind, hit.age_seconds, hit.key, hit.match, value)
+        return hit if isinstance(found, Hit) else Miss(found.reason, hit, found.late_seconds)
 
     async def _through_alias(self, driver: SyncDriver, alias: Entry, place: Place) -> Entry | Miss:
         """An alias with the answer that another entry holds, as old as that is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,6 +29,7 @@ class Request(msgspec.Struct, frozen=True):
         model: the model that it asks, if known.
         sources: the documents that its answer will be made from.
         is_semantic: the answer to a question of the same meaning may be used.
+        unpack: turns a stored payload into what the adapter returns; what it raises makes the entry a miss.
     """
 
     place: Place
@@ -38,6 +39,7 @@ class Request(msgspec.Struct, frozen=True):
     model: str | None = None
     sources: tuple[Source, ...] = ()
     is_semantic: bool = False
+    unpack: Callable[[bytes], Any] | None = None
 
 
 class Leader(msgspec.Struct, frozen=True):

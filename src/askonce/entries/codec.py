@@ -1,20 +1,22 @@
 """An entry's bytes.
 
-    byte 0       format version (1)
+    byte 0       format version (2)
     byte 1       flags: 1 = compressed with zstandard, 2 = sealed with AES-GCM
-    bytes 2–17   the first bytes of the key under which it is kept
+    bytes 2–17   the first bytes of the key under which it is stored
+    [unsealed]   4 bytes: CRC-32 of the place (key and namespace), the flags and all that follows
     [sealed]     4 bytes that name the encryption key, 12 bytes nonce
     the rest     the entry in MessagePack, compressed and then sealed as the flags say
 
-An entry that comes back for another key, as when a client mixes up its answers, is not accepted. A sealed one is
-also bound to its namespace, so that it cannot be moved to another place in the store. Nothing here builds an object
-that stored data names: an entry is numbers, strings and bytes.
+An entry is bound to its place: one that comes back for another key, as when a client mixes up its answers, or that
+was moved to another namespace, is not accepted; nor is one in which a bit has flipped. Nothing here builds an
+object that stored data names: an entry is numbers, strings and bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,9 +26,10 @@ import zstandard
 from askonce.entries.entry import Entry
 from askonce.errors import CodecError, ConfigError, MissingExtraError
 
-VERSION = 1
+VERSION = 2
 _PLACE = 16
 _HEADER = 2 + _PLACE
+_CHECKSUM = 4
 _COMPRESSED, _SEALED = 1, 2
 _COMPRESS_FROM_BYTES = 1024
 _LARGEST_BYTES = 256 * 2**20
@@ -68,7 +71,8 @@ class Codec:
             header = bytes((VERSION, flags | _SEALED)) + bound_to[:_PLACE].ljust(_PLACE, b"\0")
             sealed: bytes = seal.encrypt(nonce, body, header + bound_to)
             return header + name + nonce + sealed
-        return bytes((VERSION, flags)) + bound_to[:_PLACE].ljust(_PLACE, b"\0") + body
+        header = bytes((VERSION, flags)) + bound_to[:_PLACE].ljust(_PLACE, b"\0")
+        return header + _checksum(bound_to, flags, body) + body
 
     def decode(self, data: bytes, *, bound_to: bytes = b"") -> Entry:
         """The entry in ``data``.
@@ -80,16 +84,20 @@ class Codec:
             raise CodecError("not an entry of this format")
         if data[2:_HEADER] != bound_to[:_PLACE].ljust(_PLACE, b"\0"):
             raise CodecError("the entry of another key")
-        body: Any = memoryview(data)[_HEADER:]
+        body: Any
         if data[1] & _SEALED:
             body = self._unseal(data, bound_to)
         elif self._seals:
             raise CodecError("not sealed, but this cache has an encryption key")
+        else:
+            body = memoryview(data)[_HEADER + _CHECKSUM :]
+            if data[_HEADER : _HEADER + _CHECKSUM] != _checksum(bound_to, data[1], body):
+                raise CodecError("corrupt entry: the checksum does not match")
         try:
             if data[1] & _COMPRESSED:
                 body = _decompress(bytes(body))
             return self._decoder.decode(body)
-        except (msgspec.MsgspecError, zstandard.ZstdError, ValueError) as error:
+        except Exception as error:  # also what no decoder promises: deep nesting, no memory
             raise CodecError(f"corrupt entry: {error}") from error
 
     def _unseal(self, data: bytes, bound_to: bytes) -> bytes:
@@ -102,6 +110,10 @@ class Codec:
         except Exception as error:  # cryptography raises InvalidTag, and ValueError on a short nonce
             raise CodecError("does not open: changed, or moved from another place") from error
         return opened
+
+
+def _checksum(bound_to: bytes, flags: int, body: bytes | memoryview) -> bytes:
+    return zlib.crc32(body, zlib.crc32(bound_to, flags)).to_bytes(_CHECKSUM, "little")
 
 
 def _decompress(body: bytes) -> bytes:

@@ -162,7 +162,7 @@ def digest_of(answer_text: str) -> bytes:
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A kept answer.
+    """A stored answer.
 
     Attributes:
         payload: the adapter's bytes.
@@ -174,6 +174,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         tags: names by which it can be invalidated.
         sources: the documents that it was found in or made from.
         meaning: what it is found by when it is asked in other words.
+        kind: what was requested.
+        model: the name of the model that made it, if known.
     """
 
     payload: bytes
@@ -185,6 +187,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     tags: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     meaning: SemanticEntry | None = None
+    kind: RequestKind = "answer"
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +217,7 @@ class Hit(msgspec.Struct, frozen=True):
         age_seconds: how old it is.
         key: the entry under which the question that it answers is kept.
         match: of a semantic hit, why.
+        value: what the request's ``unpack`` made of the payload.
     """
 
     entry: Entry
@@ -220,6 +225,7 @@ class Hit(msgspec.Struct, frozen=True):
     age_seconds: float
     key: bytes = b""
     match: Match | None = None
+    value: Any = None
 
     def mark(self) -> dict[str, Any]:
         """What a response shows of the hit, under the name ``askonce``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Sequence
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 from langchain_core.embeddings import Embeddings
 
@@ -73,6 +73,8 @@ class CachedEmbeddings(Embeddings):
     ) -> None:
         self.embeddings = embeddings
         self._model = _shown(embeddings) if model is None else {"name": model}
+        names = (model, getattr(embeddings, "model", None), getattr(embeddings, "model_name", None))
+        self._name = next((name for name in names if isinstance(name, str)), None)
         self.cache = shared_cache(store, settings)
 
     def embed_documents(self, texts: list[str]) -> list[Vector]:
@@ -105,7 +107,7 @@ class CachedEmbeddings(Embeddings):
         if request is None:
             return self.embeddings.embed_query(text)
         found = self.cache.engine.answer(request, lambda: self.embeddings.embed_query(text), _packed)
-        return _unpacked(found.entry.payload) if isinstance(found, Hit) else _rounded(found)
+        return cast("Vector", found.value) if isinstance(found, Hit) else _rounded(found)
 
     async def aembed_query(self, text: str) -> Vector:
         """Asynchronous `embed_query`."""
@@ -113,7 +115,7 @@ class CachedEmbeddings(Embeddings):
         if request is None:
             return await self.embeddings.aembed_query(text)
         found = await self.cache.engine.aanswer(request, lambda: self.embeddings.aembed_query(text), _packed)
-        return _unpacked(found.entry.payload) if isinstance(found, Hit) else _rounded(found)
+        return cast("Vector", found.value) if isinstance(found, Hit) else _rounded(found)
 
     def _request(self, kind: Kind, value: str) -> Request | None:
         body = {
@@ -122,7 +124,9 @@ class CachedEmbeddings(Embeddings):
             "model": self._model,
             "text": text(value),
         }
-        return self.cache.engine.request("embedding", lambda: NormalForm(body), from_sources=False)
+        return self.cache.engine.request(
+            "embedding", lambda: NormalForm(body, model=self._name), unpack=_unpacked, from_sources=False
+        )
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the embeddings have."""
@@ -152,7 +156,7 @@ class _Batch:
         for one, request in self._requests.items():
             hit = None if request is None else next(looked_up)
             if isinstance(hit, Hit):
-                self._vectors[one] = _unpacked(hit.entry.payload)
+                self._vectors[one] = hit.value
             else:
                 self.missing.append(one)
 

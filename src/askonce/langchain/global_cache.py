@@ -9,7 +9,6 @@ from functools import partial
 from types import FrameType
 from typing import Any, Unpack
 
-import msgspec
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
@@ -21,7 +20,7 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.llm_string import parameters_of
 from askonce.langchain.keys.requests import Digests, form_of
-from askonce.langchain.models.answers import mark, pack, unpack
+from askonce.langchain.models.answers import mark, marked, pack, unpack
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
 from askonce.stats import Stats
 from askonce.stores import Store
@@ -106,6 +105,7 @@ class AskOnceCache(BaseCache):
             "answer",
             partial(form_of, prompt, llm_string),
             digest=partial(self._digests.of, prompt, llm_string),
+            unpack=partial(unpack, name_runs=True),
             semantic=True,
         )
 
@@ -182,10 +182,4 @@ def _kept(llm_string: str, generations: Sequence[Generation]) -> Answer | None:
 
 
 def _found(found: Hit | Miss) -> list[Generation] | None:
-    if isinstance(found, Miss):
-        return None
-    try:
-        return unpack(found, name_runs=True)
-    except (msgspec.DecodeError, ValueError) as error:
-        logger.warning("askonce: a stored answer is none of LangChain's; the model is called again: %s", error)
-        return None
+    return marked(found) if isinstance(found, Hit) else None

@@ -177,6 +177,7 @@ def _request(model: Any, meant_as: str, asked: str) -> Request | None:
         lambda: request_form(
             "embedding", component_form(model, left_out), left_out, meant_as=meant_as, text=text(asked)
         ),
+        unpack=_unpack,
         from_sources=False,
     )
 
@@ -195,5 +196,9 @@ def _pack(vector: Any) -> Answer | None:
 def _vector(result: Any) -> Vector:
     if not isinstance(result, Hit):
         return result  # type: ignore[no-any-return]
-    vector: Vector = np.frombuffer(result.entry.payload, dtype="<f4").tolist()
+    return result.value  # type: ignore[no-any-return]
+
+
+def _unpack(payload: bytes) -> Vector:
+    vector: Vector = np.frombuffer(payload, dtype="<f4").tolist()
     return vector

@@ -12,7 +12,7 @@ from llama_index.core.storage.kvstore.types import DEFAULT_BATCH_SIZE, DEFAULT_C
 from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
-from askonce.entries.entry import Answer, Entry, Hit
+from askonce.entries.entry import Answer, Entry, Hit, Miss
 from askonce.keys.normal_form import NormalForm
 from askonce.stores import Store
 
@@ -145,7 +145,10 @@ class AskOnceKVStore(BaseKVStore):
     def _request(self, key: str, collection: str) -> Request | None:
         # As they are, not as text that is read: keys which differ in anything are different.
         return self.cache.engine.request(
-            "node", lambda: NormalForm({"kind": "kv", "collection": collection, "key": key}), from_sources=False
+            "node",
+            lambda: NormalForm({"kind": "kv", "collection": collection, "key": key}),
+            unpack=_unpack,
+            from_sources=False,
         )
 
     def _pack(
@@ -172,6 +175,10 @@ def _stored(entry: Entry) -> _StoredValue | None:
         return None  # of something else in the same namespace
 
 
-def _value(found: object) -> dict[str, Any] | None:
-    stored = _stored(found.entry) if isinstance(found, Hit) else None
-    return None if stored is None else json.loads(stored.value)
+def _unpack(payload: bytes) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(_decoder.decode(payload).value)
+    return value
+
+
+def _value(found: Hit | Miss) -> dict[str, Any] | None:
+    return found.value if isinstance(found, Hit) else None

@@ -139,21 +139,19 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
 
     def run(self) -> list[Document]:
         """Look up the result, or search and store it. It is recorded for answers made from it."""
-        request = self.cache.engine.request("retrieval", self.form, from_sources=False)
+        request = self.cache.engine.request("retrieval", self.form, unpack=self.decode, from_sources=False)
         if request is None:
             return self._recorded(self._searched())
         found = self.cache.engine.answer(request, self._searched, self._packed)
-        documents = self._unpacked(found) if isinstance(found, Hit) else found
-        return self._recorded(self._searched() if documents is None else documents)
+        return self._recorded(self._of_hit(found) if isinstance(found, Hit) else found)
 
     async def arun(self) -> list[Document]:
         """Asynchronous `run`."""
-        request = self.cache.engine.request("retrieval", self.form, from_sources=False)
+        request = self.cache.engine.request("retrieval", self.form, unpack=self.decode, from_sources=False)
         if request is None:
             return self._recorded(await self._asearched())
         found = await self.cache.engine.aanswer(request, self._asearched, self._packed)
-        documents = self._unpacked(found) if isinstance(found, Hit) else found
-        return self._recorded(await self._asearched() if documents is None else documents)
+        return self._recorded(self._of_hit(found) if isinstance(found, Hit) else found)
 
     def _searched(self) -> Sequence[Document]:
         self.position = self.cache.engine.position(
@@ -184,14 +182,9 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         )
         return Answer(payload, ttl_seconds=None if documents else self._empty_ttl, sources=(source,))
 
-    def _unpacked(self, hit: Hit) -> Sequence[Document] | None:
-        """The stored result; ``None`` if it cannot be read."""
-        try:
-            documents = self.decode(hit.entry.payload)
-        except Exception as error:
-            logger.warning("askonce: a stored retrieval cannot be read, the retriever is asked: %s", error)
-            return None
+    def _of_hit(self, hit: Hit) -> Sequence[Document]:
         self.position = min((source.position for source in hit.entry.sources), default=None)
+        documents: Sequence[Document] = hit.value
         return documents
 
     def _recorded(self, documents: Sequence[Document]) -> list[Document]:

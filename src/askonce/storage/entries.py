@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from askonce.concurrency.drivers import SyncDriver
 from askonce.costs import pricing
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Answer, Entry, Place, SemanticEntry, Source
+from askonce.entries.entry import Answer, Entry, Place, RequestKind, SemanticEntry, Source
 from askonce.eviction.frequency import FrequencySketch
 from askonce.eviction.policy import Budget
 from askonce.options import CacheOptions
@@ -54,12 +54,13 @@ class EntryStorage:
     def entry(
         self,
         answer: Answer,
+        kind: RequestKind,
         options: CacheOptions,
         sources: tuple[Source, ...],
         seconds: float,
         meaning: SemanticEntry | None = None,
     ) -> Entry:
-        """The entry of an answer that took so long, to a request with these options and sources."""
+        """The entry of an answer that took so long, to a request of this kind with these options and sources."""
         now = self._clock()
         sources = answer.sources or sources
         tags = dict.fromkeys(tag for source in sources for tag in source.tags)
@@ -77,6 +78,8 @@ class EntryStorage:
             tags=(*options.tags, *tags),
             sources=sources,
             meaning=meaning,
+            kind=kind,
+            model=answer.model,
         )
 
     def record(self, place: Place, entry: Entry) -> Record:

@@ -253,24 +253,34 @@ def mark(generations: Sequence[Generation], mark: dict[str, Any] | None) -> None
 # -- out -------------------------------------------------------------------------------------------------------
 
 
-def unpack(hit: Hit, *, name_runs: bool = False) -> list[Generation]:
-    """A stored answer as new objects; chat messages show the hit in their metadata.
+def unpack(payload: bytes, *, name_runs: bool = False) -> list[Generation]:
+    """A stored answer as new objects.
 
     Args:
-        hit: what was found.
+        payload: from `pack`.
         name_runs: give messages whose id was LangChain's own a new one of the kind.
 
     Raises:
         msgspec.DecodeError: the payload is none of `pack`.
     """
-    return [_read(written, hit.mark(), name_runs) for written in _decode(hit.entry.payload)]
+    return [_read(written, name_runs) for written in _decode(payload)]
+
+
+def marked(hit: Hit) -> list[Generation]:
+    """The generations of a hit; chat messages show it in their metadata."""
+    generations: list[Generation] = hit.value
+    for generation in generations:
+        if isinstance(generation, ChatGeneration):
+            metadata = generation.message.response_metadata
+            metadata["askonce"] = {**metadata.get("askonce", {}), **hit.mark()}
+    return generations
 
 
 _BLANK_MESSAGE = AIMessage(content="")
 _BLANK_GENERATION = ChatGeneration(message=_BLANK_MESSAGE)
 
 
-def _read(written: _Generation, mark: dict[str, Any], name_runs: bool) -> Generation:
+def _read(written: _Generation, name_runs: bool) -> Generation:
     info = written.info
     stored = written.message
     if stored is None:
@@ -278,7 +288,6 @@ def _read(written: _Generation, mark: dict[str, Any], name_runs: bool) -> Genera
     metadata = stored.response_metadata
     if info is not None and written.info_in_metadata:
         info |= {name: metadata[name] for name in written.info_in_metadata}
-    metadata["askonce"] = {**metadata.get("askonce", {}), **mark}
     # Copies of a blank message and generation with other fields: LangChain validated them when they were made, and
     # to do it again would take longer than all else here.
     message = _BLANK_MESSAGE.model_copy(

@@ -17,7 +17,7 @@ from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
-from askonce.langchain.models.answers import breaks_off, mark, pack, unpack
+from askonce.langchain.models.answers import breaks_off, mark, marked, pack, unpack
 from askonce.langchain.models.calls import (
     alimit,
     asking,
@@ -51,7 +51,7 @@ def _request(
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, semantic=True)
+    return cache.engine.request("answer", form, unpack=unpack, semantic=True)
 
 
 def _pack_result(result: ChatResult, model: Any) -> Answer | None:
@@ -119,7 +119,7 @@ def _whole(result: ChatResult) -> list[ChatGeneration]:
 
 def _result(answer: ChatResult | Hit, engine: CacheEngine, request: Request) -> ChatResult:
     if isinstance(answer, Hit):
-        return ChatResult(generations=cast("list[ChatGeneration]", unpack(answer)))
+        return ChatResult(generations=cast("list[ChatGeneration]", marked(answer)))
     mark(answer.generations, engine.mark_of_fresh(request))
     return answer
 
@@ -128,7 +128,7 @@ def _result(answer: ChatResult | Hit, engine: CacheEngine, request: Request) -> 
 
 
 def _replayed(hit: Hit) -> Iterator[ChatGenerationChunk]:
-    return replay(cast("ChatGeneration", unpack(hit)[0]))
+    return replay(cast("ChatGeneration", marked(hit)[0]))
 
 
 def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:

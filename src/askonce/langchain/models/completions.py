@@ -17,7 +17,7 @@ from askonce.entries.entry import Answer, Hit, Miss
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_prompt
-from askonce.langchain.models.answers import pack, unpack
+from askonce.langchain.models.answers import marked, pack, unpack
 from askonce.langchain.models.calls import (
     asking,
     awithin,
@@ -48,7 +48,7 @@ def _request(
     def form() -> NormalForm:
         return form_of_prompt(prompt, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, semantic=True)
+    return cache.engine.request("answer", form, unpack=unpack, semantic=True)
 
 
 def _pack(result: LLMResult, model: Any, position: int = 0) -> Answer | None:
@@ -75,7 +75,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
         if len(prompts) == 1 and requests[0] is not None:
             found = cache.engine.answer(requests[0], lambda: ask(prompts), lambda result: _pack(result, self))
-            return LLMResult(generations=[unpack(found)]) if isinstance(found, Hit) else found
+            return LLMResult(generations=[marked(found)]) if isinstance(found, Hit) else found
         batch = _Batch(self, prompts, requests)
         batch.found(cache.engine.lookup_many(batch.named))
         if batch.missing:
@@ -100,7 +100,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
             found = await cache.engine.aanswer(
                 requests[0], lambda: ask(prompts), lambda result: _pack(result, self)
             )
-            return LLMResult(generations=[unpack(found)]) if isinstance(found, Hit) else found
+            return LLMResult(generations=[marked(found)]) if isinstance(found, Hit) else found
         batch = _Batch(self, prompts, requests)
         batch.found(await cache.engine.alookup_many(batch.named))
         if batch.missing:
@@ -133,7 +133,7 @@ class _Batch:
         for position, request in enumerate(self._requests):
             one = None if request is None else next(hits)
             if isinstance(one, Hit):
-                self.result.generations[position] = unpack(one)
+                self.result.generations[position] = marked(one)
             else:
                 self.missing.append(position)
 
@@ -155,7 +155,7 @@ class _Batch:
 
 
 def _replayed(hit: Hit) -> Iterator[GenerationChunk]:
-    generation = unpack(hit)[0]
+    generation = marked(hit)[0]
     words = _WORDS.findall(generation.text)
     for word in words[:-1]:
         yield GenerationChunk(text=word)

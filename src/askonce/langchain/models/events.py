@@ -21,7 +21,7 @@ from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
-from askonce.langchain.models.answers import pack, unpack
+from askonce.langchain.models.answers import marked, pack, unpack
 from askonce.langchain.models.calls import alimit, awithin, is_asking, limit, within
 
 Messages = list[BaseMessage]
@@ -38,7 +38,7 @@ def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: d
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, semantic=True)
+    return cache.engine.request("answer", form, unpack=unpack, semantic=True)
 
 
 def _is_last(event: Any) -> bool:
@@ -118,7 +118,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
 
 
 def _replayed(hit: Hit) -> Iterator[Any]:
-    return message_to_events(cast("ChatGeneration", unpack(hit)[0]).message)
+    return message_to_events(cast("ChatGeneration", marked(hit)[0]).message)
 
 
 def _packed(whole: ChatModelStream) -> Answer | None:

@@ -258,23 +258,31 @@ def _words(text: str) -> list[str]:
 # -- back from bytes -------------------------------------------------------------------------------------------
 
 
-def unpack(hit: Hit) -> Response:
-    """The response that a hit holds, new each time, marked as a hit.
+def unpack(payload: bytes) -> Response:
+    """The response that was stored, new each time.
 
     Raises:
         ValueError: the bytes cannot be read.
     """
-    stored = _decoder.decode(hit.entry.payload)
+    stored = _decoder.decode(payload)
     fields: dict[str, Any] = {
         "raw": _records(stored.raw),
         "delta": stored.delta,
         "logprobs": stored.logprobs,
-        "additional_kwargs": {**_records(stored.more), "askonce": {**stored.more.get("askonce", {}), **hit.mark()}},
+        "additional_kwargs": _records(stored.more),
     }
     if stored.message is None:
         return CompletionResponse.model_validate({"text": stored.text, **fields})
     message = {**stored.message, "additional_kwargs": _records(stored.message.get("additional_kwargs", {}))}
     return ChatResponse.model_validate({"message": message, **fields})
+
+
+def marked(hit: Hit) -> Response:
+    """The response of a hit, marked as one."""
+    response: Response = hit.value
+    mark = response.additional_kwargs.get("askonce", {})
+    response.additional_kwargs = {**response.additional_kwargs, "askonce": {**mark, **hit.mark()}}
+    return response
 
 
 def _records(value: Any) -> Any:

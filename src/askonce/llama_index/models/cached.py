@@ -83,10 +83,6 @@ def _cached_class(base: type) -> type:
 # -- one call --------------------------------------------------------------------------------------------------
 
 
-class _Unreadable(Exception):
-    """What was kept cannot be read back."""
-
-
 @dataclass(slots=True)
 class _Call:
     """One call of an endpoint.
@@ -111,7 +107,7 @@ class _Call:
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
-        return self.cache.engine.request("answer", self._form, semantic=True)
+        return self.cache.engine.request("answer", self._form, unpack=answers.unpack, semantic=True)
 
     def _asked(self) -> tuple[Any, bool, dict[str, Any]]:
         """The messages or the prompt, whether it is formatted, and the options."""
@@ -154,23 +150,16 @@ class _Call:
 
     def answer(self, hit: Hit) -> Response:
         """A hit as the endpoint's answer, shown to LlamaIndex's observers."""
-        response = self._read(hit)
+        response = answers.marked(hit)
         whole: Response = self._show(hit, lambda shown: shown.whole(response))
         return whole
 
     def replay(self, hit: Hit) -> Iterator[Response | None]:
         """A hit as a stream; begins with ``None`` as `stream` does."""
-        chunks = answers.chunks_of(self._read(hit))
+        chunks = answers.chunks_of(answers.marked(hit))
         shown: Iterator[Response] = self._show(hit, lambda shown: shown.streamed(chunks))
         yield None
         yield from shown
-
-    def _read(self, hit: Hit) -> Response:
-        try:
-            return answers.unpack(hit)
-        except Exception as error:
-            logger.warning("askonce: a stored answer cannot be read, the model is called: %s", error)
-            raise _Unreadable from error
 
     def _show(self, hit: Hit, show: Callable[[events.Shown], Any]) -> Any:
         about, _, options = self._asked()
@@ -193,10 +182,7 @@ def _endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         result = call.cache.engine.answer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
             return call.marked(result, request)
-        try:
-            return call.answer(result)
-        except _Unreadable:
-            return call.ask()
+        return call.answer(result)
 
     return endpoint
 
@@ -210,10 +196,7 @@ def _async_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         result = await call.cache.engine.aanswer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
             return call.marked(result, request)
-        try:
-            return call.answer(result)
-        except _Unreadable:
-            return await call.ask()
+        return call.answer(result)
 
     return endpoint
 
@@ -231,10 +214,7 @@ def _stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             lambda: call.pack_stream(chunks),
             call.replay,
         )
-        try:
-            next(stream)  # the LLM is asked now, as without a cache, and not when the stream is first read
-        except _Unreadable:
-            return call.ask()
+        next(stream)  # the LLM is asked now, as without a cache, and not when the stream is first read
         return _rest(stream)
 
     return endpoint
@@ -253,10 +233,7 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             lambda: call.pack_stream(chunks),
             call.replay,
         )
-        try:
-            await anext(stream)
-        except _Unreadable:
-            return await call.ask()
+        await anext(stream)
         return _arest(stream)
 
     return endpoint
