@@ -30,10 +30,10 @@ def test_without_any_extra_answers_are_cached_on_sqlite(tmp_path: object) -> Non
     code = f"""
 from askonce import Cache
 from askonce.entries.entry import Answer, Hit, Usage
-from askonce.keys.normal_form import Form
+from askonce.keys.normal_form import NormalForm
 with Cache("sqlite:///{tmp_path}/cache.db") as cache:
     for _ in range(2):
-        request = cache.engine.request("answer", lambda: Form({{"q": 1}}))
+        request = cache.engine.request("answer", lambda: NormalForm({{"q": 1}}))
         found = cache.engine.answer(request, lambda: b"a", lambda a: Answer(a, Usage(5, 5), "gpt-4o"))
     print(isinstance(found, Hit), found.mark()["saved_usd"])
 """

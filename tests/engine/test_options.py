@@ -21,7 +21,7 @@ def test_a_request_that_cannot_be_named_is_not_cached(store: MemoryStore) -> Non
     def form() -> NormalForm:
         raise Uncacheable("no meaning")
 
-    assert Cache(store).request(form) is None
+    assert Cache(store).engine.request("answer", form) is None
 
 
 def test_refresh_asks_again_and_keeps_the_new_answer(both: Callable[..., Both]) -> None:

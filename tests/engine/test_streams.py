@@ -55,10 +55,10 @@ def test_the_garbage_collector_may_close_a_stream_while_its_thread_holds_a_lock(
         next(half[0])
         half.append(half)
         del half
-        with store.lock, cache.engine.flow.flights._lock:
+        with store.lock, cache.engine.flow.claims._flights._lock:
             gc.collect()
         assert "".join(others.submit(lambda: list(streamer.chunks("question"))).result(30)) == "question!"
-        assert streamer.calls == 2 and not cache.engine.flow.flights._under_way
+        assert streamer.calls == 2 and not cache.engine.flow.claims._flights._under_way
 
 
 async def test_those_who_wait_for_a_stream_are_given_it_when_it_is_complete(store: MemoryStore) -> None:

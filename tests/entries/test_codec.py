@@ -1,5 +1,6 @@
 import os
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,14 +41,14 @@ def test_random_bytes_are_not_made_longer_by_compression() -> None:
 @pytest.mark.parametrize("codec", [Codec(), Codec([KEY])], ids=["plain", "sealed"])
 def test_damaged_bytes_are_an_error_of_the_codec_and_nothing_else(codec: Codec) -> None:
     whole = codec.encode(ENTRY)
-    for damaged in [b"", b"\x01", b"garbage", whole[:-1], whole[: len(whole) // 2], b"\x02" + whole[1:]]:
+    for damaged in [b"", b"\x01", b"garbage", whole[:-1], whole[: len(whole) // 2], b"\x01" + whole[1:]]:
         with pytest.raises(CodecError):
             codec.decode(damaged)
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_at_all_raise_anything_else(data: bytes) -> None:
-    for prefix in (b"", b"\x01\x00", b"\x01\x01", b"\x01\x02", b"\x01\x03"):
+    for prefix in (b"", b"\x02\x00", b"\x02\x01", b"\x02\x02", b"\x02\x03"):
         for codec in (Codec([KEY]), Codec()):
             with pytest.raises(CodecError):
                 codec.decode(prefix + bytes(16) + data)
@@ -61,7 +62,32 @@ def test_the_entry_of_another_key_is_not_accepted() -> None:
 def test_a_few_bytes_cannot_ask_for_all_memory() -> None:
     frame = b"\x28\xb5\x2f\xfd\xe0" + (2**50).to_bytes(8, "little")
     with pytest.raises(CodecError, match="claims"):
-        Codec().decode(b"\x01\x01" + bytes(16) + frame)
+        Codec().decode(b"\x02\x01" + bytes(16) + zlib.crc32(frame, 1).to_bytes(4, "little") + frame)
+
+
+@pytest.mark.parametrize("codec", [Codec(), Codec([KEY])], ids=["plain", "sealed"])
+@pytest.mark.parametrize(
+    "entry", [ENTRY, msgspec.structs.replace(ENTRY, payload=b"long " * 1000)], ids=["short", "long"]
+)
+def test_no_flipped_bit_is_accepted(codec: Codec, entry: Entry) -> None:
+    whole = codec.encode(entry, bound_to=b"here")
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(CodecError):
+            codec.decode(bytes(damaged), bound_to=b"here")
+
+
+def test_an_entry_moved_to_another_namespace_is_not_accepted() -> None:
+    with pytest.raises(CodecError):
+        Codec().decode(Codec().encode(ENTRY, bound_to=b"same key, a namespace"), bound_to=b"same key, b namespace")
+
+
+def test_the_deepest_nesting_is_an_error_of_the_codec() -> None:
+    body = b"\x91" * 100_000 + b"\xc0"
+    header = b"\x02\x00" + bytes(16)
+    with pytest.raises(CodecError):
+        Codec().decode(header + zlib.crc32(body, 0).to_bytes(4, "little") + body)
 
 
 def test_what_is_sealed_cannot_be_read_moved_or_changed() -> None:
