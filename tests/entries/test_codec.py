@@ -1,4 +1,5 @@
 import os
+import zlib
 
 import msgspec
 import pytest
