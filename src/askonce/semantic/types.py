@@ -54,12 +54,12 @@ class Neighbour:
     """A known question near one that is asked.
 
     Attributes:
-        known: which.
+        query: which.
         similarity: the cosine of the two vectors.
         aliases: how many known questions have its answer.
     """
 
-    known: IndexedQuery
+    query: IndexedQuery
     similarity: float
     aliases: int
 

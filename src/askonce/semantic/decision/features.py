@@ -73,13 +73,13 @@ class Candidate:
     """The answer that may be served.
 
     Attributes:
-        known: the nearest known question that has it.
+        query: the nearest known question that has it.
         similarity: the cosine to that question.
         second: the nearest question of the next best answer, if there is one.
         features: in the order of `FEATURES`.
     """
 
-    known: IndexedQuery
+    query: IndexedQuery
     similarity: float
     second: IndexedQuery | None
     features: Vector
@@ -103,17 +103,17 @@ def candidate(text: str, neighbours: Sequence[Neighbour], record: Callable[[byte
     weights: dict[bytes, float] = {}
     near: dict[bytes, list[Neighbour]] = {}
     for neighbour in neighbours:
-        answer = neighbour.known.answer
+        answer = neighbour.query.answer
         weights[answer] = weights.get(answer, 0.0) + math.exp((neighbour.similarity - nearest) / _TEMPERATURE)
         near.setdefault(answer, []).append(neighbour)
     best = max(weights, key=weights.__getitem__)
     mine = near[best]
-    others = [neighbour for neighbour in neighbours if neighbour.known.answer != best]
+    others = [neighbour for neighbour in neighbours if neighbour.query.answer != best]
     around = _Around(mine, others, weights[best] / sum(weights.values()), neighbours[-1].similarity, len(near))
     return Candidate(
-        mine[0].known,
+        mine[0].query,
         mine[0].similarity,
-        others[0].known if others else None,
+        others[0].query if others else None,
         np.array(_features(read(text), around, record(best))),
     )
 
@@ -134,11 +134,11 @@ def _features(asked: Words, around: _Around, record: tuple[int, int]) -> tuple[f
     similarity, aliases = mine[0].similarity, mine[0].aliases
     other = others[0].similarity if others else last - 0.05
     right, wrong = record
-    answer_text = [read(neighbour.known.text) for neighbour in mine]
+    answer_text = [read(neighbour.query.text) for neighbour in mine]
     known = answer_text[0]
     content = max(1, len(asked.content))
     heard = frozenset().union(*(words.content for words in answer_text))
-    foreign = (overlap(asked.content, read(neighbour.known.text).content) for neighbour in others)
+    foreign = (overlap(asked.content, read(neighbour.query.text).content) for neighbour in others)
     return (
         1.0,
         (similarity - 0.85) * 10,

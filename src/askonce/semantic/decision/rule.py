@@ -117,7 +117,7 @@ class DecisionRule:
         decision = Decision(
             "miss",
             "doubtful",
-            found.known,
+            found.query,
             found.second,
             found.similarity,
             self._state.model.right(log_odds),
@@ -212,7 +212,7 @@ class DecisionRule:
         Raises:
             ValueError: the decision has no candidate, or it was served.
         """
-        if decision.features is None or decision.known is None or decision.action == "serve":
+        if decision.features is None or decision.query is None or decision.action == "serve":
             raise ValueError("only a miss or an audit with a candidate can be judged")
         with self._lock:
             if decision.judged:
@@ -242,7 +242,7 @@ class DecisionRule:
         It counts as `TOLD_WEIGHT` of a judge's labels. A wrong one is also taken off both budgets, beside the wrong
         ones that the audits stand for.
         """
-        if decision.action != "serve" or decision.features is None or decision.known is None:
+        if decision.action != "serve" or decision.features is None or decision.query is None:
             return
         with self._lock:
             if decision.told:
@@ -255,11 +255,11 @@ class DecisionRule:
             self._learn(decision, right, TOLD_WEIGHT, change)
 
     def _learn(self, decision: Decision, right: bool, weight: int, change: DecisionCounts) -> None:
-        assert decision.known is not None
+        assert decision.query is not None
         assert decision.features is not None
         change.labels = 1
         self._state.count(change)
-        self._state.learn(decision.known.answer, right, weight, decision.features)
+        self._state.learn(decision.query.answer, right, weight, decision.features)
 
     def forget(self, answers: Iterable[bytes]) -> None:
         """Drops what is known of answers that are no longer kept; what was learned from them in general stays."""

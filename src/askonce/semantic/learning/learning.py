@@ -122,29 +122,29 @@ class Learning:
     def _same_answer(self, example: TrainingExample) -> tuple[bytes, bytes] | None:
         """Which of the two answers that might have been served the judge takes for the same: its key and digest."""
         decision = example.decision
-        if decision is None or decision.known is None:
+        if decision is None or decision.query is None:
             return None
-        verdict, digest = self._compare(example, decision.known)
+        verdict, digest = self._compare(example, decision.query)
         if verdict is not None and decision.action != "serve":  # it was to be served, and the store failed
             self._rule.learn(decision, verdict)
         if verdict:
-            return decision.known.answer, digest
+            return decision.query.answer, digest
         if decision.second is not None:
             verdict, digest = self._compare(example, decision.second)
             if verdict:
                 return decision.second.answer, digest
         return None
 
-    def _compare(self, example: TrainingExample, known: IndexedQuery) -> tuple[bool | None, bytes]:
+    def _compare(self, example: TrainingExample, query: IndexedQuery) -> tuple[bool | None, bytes]:
         """What the judge says of a known question's answer, and the digest of that answer."""
-        entry = self._entries.get(known.namespace, known.answer)
+        entry = self._entries.get(query.namespace, query.answer)
         if entry is None or entry.meaning is None or entry.meaning.answer:
-            self._questions.discard(known)
-            self._questions.forget(known.namespace, known.answer)
+            self._questions.discard(query)
+            self._questions.forget(query.namespace, query.answer)
             return None, b""
         answer_text = entry.meaning.answer_text
         return judged(
-            self._judge, Comparison(example.question.text, known.text, example.answer_text, answer_text)
+            self._judge, Comparison(example.question.text, query.text, example.answer_text, answer_text)
         ), digest_of(answer_text)
 
     def _make_alias(self, example: TrainingExample, answer: bytes, digest: bytes) -> bool:
@@ -171,5 +171,5 @@ class Learning:
     def _add(self, example: TrainingExample, answer: bytes) -> None:
         assert example.entry is not None
         question, until = example.question, example.entry.fresh_until
-        known = IndexedQuery(example.key, answer, example.namespace, question.partition, question.text, until)
-        self._questions.add(known, example.vector)
+        query = IndexedQuery(example.key, answer, example.namespace, question.partition, question.text, until)
+        self._questions.add(query, example.vector)
