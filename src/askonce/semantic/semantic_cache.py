@@ -56,7 +56,7 @@ class Attempt:
     """A lookup of a question.
 
     Attributes:
-        question: what is asked.
+        question: the question and its partition.
         vector: its embedding.
         decision: of the rule; ``None`` if another question's answer was not allowed.
     """
@@ -262,7 +262,7 @@ class SemanticCache:
         )
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all fresh answers are learned from and told to other processes; returns whether they are."""
+        """Wait until all fresh answers are learned from and published; returns whether they are."""
         learned = self._learner.flush(seconds)
         self._sharer.wake()
         return self._sharer.flush(seconds) and learned

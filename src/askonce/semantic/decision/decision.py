@@ -1,4 +1,4 @@
-"""What the rule says of one question."""
+"""The decision on one question."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Decision:
         audit_probability: with which probability this question is sent to the model though it could be served.
         features: see `askonce.semantic.decision.features.FEATURES`.
         judged: whether it was learned from.
-        told: whether the application has said whether it was right.
+        told: whether the application gave feedback.
     """
 
     action: Literal["serve", "audit", "miss"]

@@ -1,4 +1,4 @@
-"""All known questions of a cache, and which of them are nearest to one that is asked."""
+"""All indexed questions of a cache, and which of them are nearest to one that is asked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROWS = 4_000
 
 
 class _QuestionRow(msgspec.Struct, frozen=True, array_like=True):
-    """A known question in a dump; the vector (float16) is empty if a graph has it."""
+    """An indexed question in a dump; the vector (float16) is empty if a graph has it."""
 
     key: bytes
     answer: bytes
@@ -54,7 +54,7 @@ _decoder = msgspec.msgpack.Decoder(_Rows | _Graph)
 
 
 class Index:
-    """Known questions of many namespaces and partitions, by their vectors. Thread-safe.
+    """Indexed questions of many namespaces and partitions, by their vectors. Thread-safe.
 
     With vectors of 384 dimensions, a question takes about 1.3 kB in a partition of many and 1.9 kB in one of two,
     text and keys included.
@@ -158,7 +158,7 @@ class Index:
             self._dimensions = len(vector)
         elif vector.shape != (self._dimensions,):
             raise ConfigError(
-                f"The known questions have vectors of {self._dimensions} dimensions, this one has "
+                f"The indexed questions have vectors of {self._dimensions} dimensions, this one has "
                 f"{vector.shape}: the embeddings are others than before. Give them a namespace of their own"
             )
 
@@ -178,7 +178,7 @@ class Index:
             now: seconds since the epoch; ``None`` for this moment.
 
         Raises:
-            ConfigError: the vector has another shape than those of the known questions.
+            ConfigError: the vector has another shape than those of the indexed questions.
         """
         now = time.time() if now is None else now
         expired: set[int] = set()
@@ -207,16 +207,16 @@ class Index:
         return Neighbour(query, max(-1.0, min(1.0, similarity)), len(self._answers[query.answer]))
 
     def aliases(self, answer: bytes) -> int:
-        """How many known questions have an answer."""
+        """How many indexed questions have an answer."""
         return len(self._answers.get(answer, ()))
 
     def get(self, key: bytes) -> IndexedQuery | None:
-        """The known question with a key."""
+        """The indexed question with a key."""
         query = self._known.get(_label(key))
         return query if query is not None and query.key == key else None
 
     def namespaces(self) -> set[str]:
-        """Where the known questions are kept."""
+        """The namespaces of the indexed questions."""
         with self._lock:
             return {query.namespace for query in self._known.values()}
 

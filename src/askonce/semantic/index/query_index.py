@@ -1,4 +1,4 @@
-"""The known questions, in an index of this process or on the server."""
+"""The indexed questions, in an index of this process or on the server."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _NEIGHBOURS = 10
 
 
 class QueryIndex(abc.ABC):
-    """What a request, and what is learned from it, ask of the known questions."""
+    """The operations on indexed questions."""
 
     @abc.abstractmethod
     async def nearest(
         self, driver: SyncDriver, namespace: str, question: Question, vector: Vector
     ) -> list[Neighbour]:
-        """The known questions of the same partition that are nearest, best first."""
+        """The indexed questions of the same partition that are nearest, best first."""
 
     @abc.abstractmethod
     def add(self, query: IndexedQuery, vector: Vector) -> None:
@@ -45,11 +45,11 @@ class QueryIndex(abc.ABC):
 
     @abc.abstractmethod
     def count(self) -> int | None:
-        """How many are known; ``None`` if that is not known here."""
+        """How many are indexed; ``None`` if the server counts them."""
 
 
 class LocalQueryIndex(QueryIndex):
-    """Those in this process's index, of which other processes are told.
+    """Those in this process's index; changes are published to other processes.
 
     Args:
         index: this process's.

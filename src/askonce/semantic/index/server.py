@@ -1,4 +1,4 @@
-"""Known questions by vectors that the store's server keeps and searches, for more than fit into a process."""
+"""Indexed questions by vectors that the store's server stores and searches, for more than fit into a process."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from askonce.stores.circuit_breaker import CircuitBreaker
 
 
 class ServerIndex:
-    """Finds known questions on the server, in two round trips: the nearest keys, and then their entries.
+    """Finds indexed questions on the server, in two round trips: the nearest keys, and then their entries.
 
-    The server keeps vectors and keys alone, no texts: those stand in the entries, sealed as these are. What one
+    The server stores vectors and keys alone, no texts: those stand in the entries, sealed as these are. What one
     process adds all others find at once. An entry that expired or was evicted leaves its vector; it is deleted when
     a search meets it.
 

@@ -1,4 +1,4 @@
-"""What is done with each fresh answer, in the background: judge, learn, and keep equal answers once."""
+"""What is done with each fresh answer, in the background: judge, learn, and store equal answers once."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class TrainingExample:
     """A fresh answer.
 
     Attributes:
-        namespace: where it is kept.
+        namespace: where it is stored.
         key: under which key.
-        question: what was asked.
+        question: the question and its partition.
         vector: its embedding.
-        decision: what the rule said when it was asked; ``None`` if it was not.
-        entry: the answer as it is kept, with its meaning; ``None`` if it was not kept.
-        said: what it says.
+        decision: of the rule; ``None`` if it was not called.
+        entry: the answer as it is stored, with its meaning; ``None`` if it was not stored.
+        answer_text: its text.
     """
 
     namespace: str
@@ -51,7 +51,7 @@ class TrainingExample:
 class Learning:
     """Takes examples one after the other, audits first. `step` is called by one thread at a time.
 
-    A judge may take long: questions are known before any that came earlier is judged.
+    A judge may take long: questions are indexed before any that came earlier is judged.
 
     Args:
         rule: learns from the judge's verdicts.
@@ -62,7 +62,7 @@ class Learning:
     Attributes:
         dropped: fresh answers that were not judged, since they came too fast.
         aliases: questions that were found to have the answer of another one.
-        saved_bytes: what was not kept twice.
+        saved_bytes: bytes that were not stored twice.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Learning:
         return None
 
     def _compare(self, example: TrainingExample, query: IndexedQuery) -> tuple[bool | None, bytes]:
-        """What the judge says of a known question's answer, and the digest of that answer."""
+        """The judge's verdict on an indexed question's answer, and the digest of that answer."""
         entry = self._entries.get(query.namespace, query.answer)
         if entry is None or entry.meaning is None or entry.meaning.answer:
             self._questions.discard(query)
