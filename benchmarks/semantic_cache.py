@@ -52,7 +52,7 @@ def among(count: int) -> list[Row]:
         searching.append(found - started)
         deciding.append(decided - found)
         both.append(decided - started)
-        if decision.known is not None and decision.action != "serve":
+        if decision.query is not None and decision.action != "serve":
             rule.learn(decision, number % 10 > 0)
     return [
         (f"{what}, {count:,} questions known", *(f"{np.percentile(times, part) * 1e6:.0f}" for part in (50, 99)))

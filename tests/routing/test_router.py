@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import multiprocessing
 import random
 import subprocess
 import sys
@@ -327,6 +328,30 @@ def test_one_that_is_collected_while_it_publishes_ends_its_thread() -> None:
     store.collects.set()
     thread.join(timeout=10)
     assert not thread.is_alive() and router(Learned(judge=same), store).stats().requests == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_counts_each_request_once_and_waits_for_no_lock(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    one = Router(["a", "b"], Learned(judge=same), state=lambda: "s", store=url, costs=COSTS)
+    ask(one, "word", "a", "a")  # not published yet
+    with one._shared.state.lock:
+        child = multiprocessing.get_context("fork").Process(target=_ask_in_child, args=(one,))
+        held = threading.Thread(target=child.start)  # so that the lock is another thread's
+        held.start()
+        held.join()
+        child.join(20)
+    code = child.exitcode
+    child.kill()
+    one.close()
+    again = Router(["a", "b"], Learned(judge=same), state=lambda: "s", store=url, costs=COSTS)
+    assert code == 0 and again.stats().requests == 3
+
+
+def _ask_in_child(one: Router) -> None:
+    for _ in range(2):
+        ask(one, "word", "a", "a")
+    one.close()
 
 
 class _Collecting(MemoryStore):

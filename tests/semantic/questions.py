@@ -102,7 +102,7 @@ class Player:
             self.hits += 1
             self.wrong += not right
             return decision
-        if decision.known is not None:
+        if decision.query is not None:
             self.rule.learn(decision, right)
         self.keep(text, label, answer if right else None)
         return decision

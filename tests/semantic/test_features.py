@@ -86,8 +86,8 @@ def test_the_candidate_is_what_most_neighbours_say() -> None:
         near("a thing", answer=1, similarity=0.9),
         near("one", "two", "three", answer=2, similarity=0.89),
     )
-    assert candidate("a thing", lonely + common, unknown).known.answer == key(2)
-    assert candidate("a thing", lonely + common, unknown).second == lonely[0].known
+    assert candidate("a thing", lonely + common, unknown).query.answer == key(2)
+    assert candidate("a thing", lonely + common, unknown).second == lonely[0].query
 
 
 @given(

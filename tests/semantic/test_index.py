@@ -63,13 +63,13 @@ def compare(index: Index, model: Model, partition: int, vector: np.ndarray, now:
     name = partition.to_bytes(16)
     found = index.search(name, vector, 5, now=now)
     expected = model.search(name, vector, 5, now)
-    assert [one.known.key for one in found] == [key for key, _, _ in expected]
+    assert [one.query.key for one in found] == [key for key, _, _ in expected]
     assert [one.similarity for one in found] == pytest.approx(
         [similarity for _, similarity, _ in expected], abs=2e-3
     )
     # Those that expired leave when a search meets them, the nearest first; until then they count as aliases.
     for one in found:
-        living = {k for k, (known, _) in model.held.items() if known.answer == one.known.answer}
+        living = {k for k, (known, _) in model.held.items() if known.answer == one.query.answer}
         assert 1 <= one.aliases <= len(living)
 
 
@@ -137,7 +137,7 @@ def recall(index: Index, rows: dict[int, np.ndarray]) -> float:
     for query in range(100):
         asked = unit(50_000 + query)
         best = {known(numbers[place]).key for place in np.argsort(-(matrix @ asked))[:10]}
-        found = {one.known.key for one in index.search(bytes(16), asked, 10)}
+        found = {one.query.key for one in index.search(bytes(16), asked, 10)}
         assert len(found) == 10
         hits += len(best & found)
     return hits / 1000
@@ -153,7 +153,7 @@ def test_a_vector_of_another_kind_is_refused() -> None:
     for nothing in (np.zeros(24, np.float32), np.full(24, np.nan, np.float32), unit(1).reshape(1, -1)):
         with pytest.raises(ConfigError, match="unit length"):
             index.add(known(2), nothing)
-    assert [one.known for one in index.search(bytes(16), unit(1))] == [known(1)]
+    assert [one.query for one in index.search(bytes(16), unit(1))] == [known(1)]
 
 
 # -- in a file -------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def filled(request: pytest.FixtureRequest) -> Index:
 def everything(index: Index) -> object:
     found = [
         [
-            (one.known, round(one.similarity, 5), one.aliases)
+            (one.query, round(one.similarity, 5), one.aliases)
             for one in index.search(partition.to_bytes(16), unit(query), 5, now=0.0)
         ]
         for partition in range(22)
@@ -231,7 +231,7 @@ def test_a_file_that_cannot_be_used_is_told_and_passed_over(
         assert "is not used" in caplog.text
     index_file.save(filled, path, name="a", position=1, codec=sealed)
     assert index_file.load(again, path, name="a", codec=Codec([b"l" * 32])) is None
-    assert [one.known for one in again.search(bytes(16), unit(7))] == [known(7)]
+    assert [one.query for one in again.search(bytes(16), unit(7))] == [known(7)]
 
 
 def test_a_dump_that_is_none_changes_nothing(filled: Index) -> None:
@@ -262,7 +262,7 @@ def test_threads_add_search_remove_and_save_at_the_same_time(tmp_path: Path) -> 
             for number in range(worker * 150, worker * 150 + 150):
                 index.add(known(number, answer=number // 3), rows[number])
                 found = index.search(bytes(16), rows[number], 10)
-                assert found[0].known.key == known(number).key
+                assert found[0].query.key == known(number).key
                 assert [one.similarity for one in found] == sorted((one.similarity for one in found), reverse=True)
                 if number % 2:
                     index.remove([known(number).key])

@@ -18,8 +18,8 @@ class _Known:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def add(self, known: IndexedQuery, vector: object) -> None:
-        self.texts.append(known.text)
+    def add(self, query: IndexedQuery, vector: object) -> None:
+        self.texts.append(query.text)
 
 
 class _Entries:

@@ -239,12 +239,12 @@ def test_the_second_best_is_the_nearest_question_with_another_answer() -> None:
         for text in phrasings:
             player.keep(text, intent, key(3 * intent))
     decision = player.rule.decide(INTENTS[1][0], player.neighbours(INTENTS[1][0]), 0.5)
-    assert decision.known is not None
+    assert decision.query is not None
     assert decision.second is not None
-    assert decision.known.answer == decision.answer == key(3)
+    assert decision.query.answer == decision.answer == key(3)
     assert decision.second.answer != key(3)
-    others = [one for one in player.neighbours(INTENTS[1][0]) if one.known.answer != key(3)]
-    assert decision.second == others[0].known
+    others = [one for one in player.neighbours(INTENTS[1][0]) if one.query.answer != key(3)]
+    assert decision.second == others[0].query
 
 
 @pytest.mark.parametrize(("max_error", "confidence"), [(0, 0.9), (0.6, 0.9), (0.01, 1.0), (0.01, 0.3)])

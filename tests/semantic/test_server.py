@@ -206,18 +206,18 @@ def test_questions_are_found_until_their_entries_are_gone(
 
     asked = [add(index, store, namespace, number, answer=0 if number in (1, 2) else None) for number in range(8)]
     found = search(index, 1)
-    assert {one.known for one in found} == set(asked) and found[0].known == asked[1]
+    assert {one.query for one in found} == set(asked) and found[0].query == asked[1]
     assert [one.similarity for one in found] == pytest.approx(
         sorted((float(unit(1) @ unit(number)) for number in range(8)), reverse=True), abs=1e-3
     )
-    assert {one.known.key: one.aliases for one in found} == {
+    assert {one.query.key: one.aliases for one in found} == {
         one.key: 3 if one.answer == b"0" else 1 for one in asked
     }
     assert search(other, 1) == []
     store.delete(namespace, [b"1", b"5"])
-    assert {one.known.key for one in search(index, 1)} == {b"0", b"2", b"3", b"4", b"6", b"7"}
+    assert {one.query.key for one in search(index, 1)} == {b"0", b"2", b"3", b"4", b"6", b"7"}
     index.remove([asked[2]])
-    assert {one.known.key for one in search(index, 1)} == {b"0", b"3", b"4", b"6", b"7"}
+    assert {one.query.key for one in search(index, 1)} == {b"0", b"3", b"4", b"6", b"7"}
     place = index._place(PARTITION)
     assert len(store.vector_search(namespace, place, data(1), 100)) == 5  # the vectors are gone as well
     client = store._server.connect()

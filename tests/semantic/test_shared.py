@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,30 @@ def test_the_saved_index_of_a_store_that_was_lost_is_not_used(tmp_path: Path) ->
         Desk(cache).ask("where is my refund?")
         assert cache.flush()
         assert cache.stats().semantic.questions == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_shares_what_it_learns_and_waits_for_no_lock(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    with Cache(url, semantic=semantic()) as cache:
+        Desk(cache).ask("where is my refund?")
+        assert cache.flush()
+        with cache.engine.flow.semantic._rule._lock:  # type: ignore[union-attr]
+            child = multiprocessing.get_context("fork").Process(target=_ask_in_child, args=(cache,))
+            held = threading.Thread(target=child.start)  # so that the lock is another thread's
+            held.start()
+            held.join()
+            child.join(20)
+        code = child.exitcode
+        child.kill()
+        assert code == 0
+        assert cache.flush()
+        stats = cache.stats().semantic
+    assert stats is not None and (stats.requests, stats.questions) == (2, 2)
+
+
+def _ask_in_child(cache: Cache) -> None:
+    Desk(cache).ask("how do I get my voucher?")
+    assert cache.flush()
+    stats = cache.stats().semantic
+    assert stats is not None and stats.requests == 2

@@ -236,7 +236,7 @@ class RequestFlow:
         )
         if attempt is None or attempt.decision is None or attempt.decision.action != "serve":
             return attempt
-        known = attempt.decision.known
+        known = attempt.decision.query
         assert known is not None
         hit = await self.lookup.find_in_store(driver, Place(namespace, known.key), request)
         if isinstance(hit, Hit) and known.is_in(hit.entry):

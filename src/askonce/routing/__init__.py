@@ -1,4 +1,4 @@
-"""Which model answers: strategies, what they learn, and the floor under quality. No framework is known here.
+"""Which model answers: strategies, what they learn, and the floor under quality. Independent of any framework.
 
     Always(0)                      one model for everything
     Cascade(verifier)              the cheapest first, the next if the verifier says no

@@ -24,7 +24,7 @@ _WINDOW, _ADJUST_EVERY = 512, 16
 _AUDIT_SCALE, _LEAST_AUDITS, _MORE = 0.6, 0.08, 1.5
 _PRIOR_FAILURES = 4.0
 _SPEND = 0.8
-"""How much of what is allowed the threshold aims at; the floor itself is kept by the bound."""
+"""Share of the allowed failures that the threshold aims at; the bound guarantees the floor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class Coin:
 
 
 class RoutingPolicy:
-    """Decides from what is known, and notes what came of it.
+    """Decides by the shared state, and adds the outcomes to it.
 
     Args:
         strategy: the settings.
         models: how many there are.
-        shared: what is known.
+        shared: the state.
         costs: dollars for a call of each model, where they were given.
     """
 
@@ -68,7 +68,7 @@ class RoutingPolicy:
 
     @property
     def has_floor(self) -> bool:
-        """Whether something tells of answers that were served that they were wrong."""
+        """Whether wrong answers that were served are found out."""
         return self._strategy.measure != "verifier"
 
     def _allowed(self, requests: float) -> float:
@@ -81,7 +81,7 @@ class RoutingPolicy:
     # -- costs -------------------------------------------------------------------------------------------------
 
     def cost(self, index: int, characters: int) -> float:
-        """What a call is expected to cost; of a model that was never asked, by the order of the models."""
+        """The expected cost of a call; for a model that was never called, by the order of the models."""
         if self._costs is not None:
             return self._costs[index]
         for other in [index, *range(self._last, -1, -1)]:
@@ -95,7 +95,7 @@ class RoutingPolicy:
     def start(self, x: Vector, characters: int, first: int = 0) -> int:
         """The model to begin with, of those from ``first`` on: the least expected cost, with optimism.
 
-        A model that is not the last costs its call, and with the probability of a rejection what comes after it.
+        A model before the last costs its call and, with the probability of a rejection, the calls after it.
         """
         with self._shared.state.lock:
             best, least = self._last, self.cost(self._last, characters)
@@ -107,7 +107,7 @@ class RoutingPolicy:
             return best
 
     def verified(self, index: int, x: Vector, accepted: bool) -> None:
-        """Learn what the verifier said."""
+        """Learn the verdict of the verifier."""
         self._shared.add({}, [outcome(f"rejected.{index}", x, not accepted)])
 
     # -- with a judge or feedback: whether a cheap answer may be served ----------------------------------------
@@ -159,7 +159,7 @@ class RoutingPolicy:
         self._threshold = threshold
 
     def passed(self) -> None:
-        """Note a request for which no cheap answer was there to be served."""
+        """Count a request without a cheap answer that could be served."""
         with self._shared.state.lock:
             self._adjust(_Rated(self._last, 0.0, 1.0, 0.0))
 
@@ -196,13 +196,13 @@ class RoutingPolicy:
         return Coin(rated.index, "audit", rated.fails, p)
 
     def _reserve(self, p: float, sign: int) -> None:
-        """Until an audit is settled it counts as failed."""
+        """Until an audit is judged it counts as failed."""
         for at, more in enumerate(evidence(p, RATES)):
             if more < math.inf:
                 self._reserved[at] += sign * more
 
     def judged(self, coin: Coin, x: Vector, failed: bool | None) -> None:
-        """Note what the judge said of an answer; ``None`` if it could not tell, which counts as failed."""
+        """Add the judge's verdict on an answer; ``None`` if it has none, which counts as failed."""
         sums: dict[str, float] = {}
         with self._shared.state.lock:
             if coin.kind == "audit":
@@ -226,7 +226,7 @@ class RoutingPolicy:
         return coin.fails / ratio
 
     def undo(self, coin: Coin) -> None:
-        """Take a coin back, since the cheap model gave no answer that could be served."""
+        """Undo a decision, since the cheap model gave no answer that could be served."""
         with self._shared.state.lock:
             if coin.kind == "audit":
                 self._reserve(coin.p, -1)
@@ -234,12 +234,12 @@ class RoutingPolicy:
                 self._shared.add({"open": -1.0})
 
     def unresolved(self, coin: Coin) -> None:
-        """Note that a cheap answer was served of which nothing will be known: it counts as failing."""
+        """Count a cheap answer that was served and will never be judged as failing."""
         self.undo(coin)
         self._shared.add({"unresolved": 1.0})
 
     def answered(self, learner: str, x: bytes, wrong: bool) -> None:
-        """Learn what the application said of an answer."""
+        """Learn the feedback of the application on an answer."""
         sums = {"wrong" if wrong else "right": 1.0}
         if self._strategy.judge is None:
             sums["open"] = -1.0
@@ -278,7 +278,7 @@ class _Rated:
     Attributes:
         index: the model.
         fails: the probability that its answer fails.
-        hopeful: the same, where little is known taken for little.
+        hopeful: the same, optimistic where little is known.
         saved: the share of the last model's cost that it saves.
     """
 

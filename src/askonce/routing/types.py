@@ -1,4 +1,4 @@
-"""What passes between a course and the adapter that follows it: plain values."""
+"""The values that the steps of a request and an adapter exchange."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class RoutingRequest:
     """A request as far as the choice of a model needs it.
 
     Attributes:
-        question: what the user said last.
+        question: the user's last message.
         characters: length of the whole conversation.
         messages: how many messages it has.
         tools: whether tools are offered.
@@ -29,11 +29,11 @@ class ModelResponse:
     """A model's answer as far as it is verified and paid for.
 
     Attributes:
-        text: what it says.
+        text: the answer.
         cost_usd: what it cost; ``None`` if no price is known.
         seconds: how long it took.
         arguments: of the tools that it calls.
-        logprobs: log-probabilities of its tokens, if it tells them.
+        logprobs: log-probabilities of its tokens, if it reports them.
         response: the framework's own object.
     """
 
@@ -47,11 +47,11 @@ class ModelResponse:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Step: ask a model and send back what it `Told`, or throw what it raised.
+    """Step: call a model and send back its `ModelResponse`, or throw what it raised.
 
     Attributes:
         index: of the model.
-        final: its answer is what the caller gets, unless it fails before it says anything: so it may be streamed.
+        final: the caller gets its answer, unless it fails before the first token; so it may be streamed.
     """
 
     index: int
@@ -76,13 +76,13 @@ Step = Ask | Decide
 
 @dataclass(slots=True)
 class Bill:
-    """What one request has come to so far.
+    """What one request cost so far.
 
     Attributes:
-        calls: the models asked, in order.
+        calls: the models called, in order.
         cost_usd: of all calls; ``None`` once the price of one is unknown.
-        weight: of all calls, in dollars or what stands for them.
-        answers: what each said.
+        weight: of all calls: dollars, or seconds converted to dollars where no price is known.
+        answers: the response of each.
         unused: how many cheap answers were rejected.
         failed: the models that raised.
     """

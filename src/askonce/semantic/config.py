@@ -1,4 +1,4 @@
-"""What an application says of semantic hits."""
+"""Settings of semantic hits."""
 
 from __future__ import annotations
 

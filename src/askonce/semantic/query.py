@@ -56,7 +56,7 @@ def question_of(
 
     Args:
         body: a request's normal form (`askonce.keys.normal_form.Form.body`), of kind ``chat`` or ``completion``.
-        namespace: where its answer is kept.
+        namespace: where its answer is stored.
         asked: the question as the application names it; if it does not stand in the last message, there is none.
         context: retrieved text that the application names.
         found: what the prompt's template says of both; counts for what the application does not name, and as far

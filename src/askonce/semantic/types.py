@@ -25,12 +25,12 @@ class IndexedQuery:
     """A question that was answered.
 
     Attributes:
-        key: the entry under which it is kept.
+        key: the entry under which it is stored.
         answer: the entry that holds its answer: its own, or of an alias that of another question.
-        namespace: where both are kept.
+        namespace: where both are stored.
         partition: as in `Question`.
         text: as in `Question`.
-        expires_at: from when on it is not kept any more, seconds since the epoch; ``None`` for never.
+        expires_at: from when on it is no longer stored, seconds since the epoch; ``None`` for never.
     """
 
     key: bytes
@@ -51,15 +51,15 @@ class IndexedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A known question near one that is asked.
+    """An indexed question near one that is asked.
 
     Attributes:
-        known: which.
+        query: which.
         similarity: the cosine of the two vectors.
-        aliases: how many known questions have its answer.
+        aliases: how many indexed questions have its answer.
     """
 
-    known: IndexedQuery
+    query: IndexedQuery
     similarity: float
     aliases: int
 
@@ -70,9 +70,9 @@ class Comparison:
 
     Attributes:
         question: the question that was asked now.
-        known_question: the known question whose answer might have been served.
+        known_question: the indexed question whose answer might have been served.
         fresh_answer: what the model answered now.
-        known_answer: the kept answer.
+        known_answer: the cached answer.
     """
 
     question: str

@@ -28,7 +28,7 @@ class DecisionCounts(msgspec.Struct, array_like=True):
 
     Attributes:
         requests: all of them.
-        served: those answered with a known answer.
+        served: those answered with a cached answer.
         audits: would-be hits sent to the model.
         judged: audits that were judged.
         wrong: audits that were judged wrong.

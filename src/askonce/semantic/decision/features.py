@@ -1,6 +1,6 @@
 """What speaks for and against answering a question with a neighbour's answer, as 23 numbers.
 
-The candidate is the answer with the most weight among the nearest known questions, not simply that of the nearest
+The candidate is the answer with the most weight among the nearest indexed questions, not simply that of the nearest
 one. Similarity alone says little: how far away the next *other* answer is, how many of the neighbours agree, and
 how often the candidate was right before say more. What embeddings do not see - numbers, negations, names, opposite
 words - is read from the texts (`askonce.semantic.decision.words`).
@@ -23,7 +23,7 @@ from askonce.semantic.types import IndexedQuery, Neighbour
 Vector = NDArray[np.float64]
 
 NEIGHBOURS = 10
-"""How many of the nearest known questions are looked at."""
+"""How many of the nearest indexed questions are looked at."""
 
 FEATURES = (
     "one",  # the constant
@@ -32,7 +32,7 @@ FEATURES = (
     "margin",  # over the nearest question with another answer
     "soft share",  # the candidate's weight among the neighbours, log-odds
     "share",  # how many of the neighbours have its answer
-    "aliases",  # how many known questions have its answer, logarithm
+    "aliases",  # how many indexed questions have its answer, logarithm
     "record",  # how often that answer was judged right and wrong
     "words",  # overlap of all words with the nearest question
     "best words",  # overlap of content words with the best of its three nearest
@@ -45,7 +45,7 @@ FEATURES = (
     "length",
     "unheard",  # share of words that no near question of the candidate has
     "foreign words",  # overlap with the best neighbour that has another answer
-    "missing",  # words of the known question that are not asked for
+    "missing",  # words of the indexed question that are not asked for
     "alone",  # the answer has no alias
     "answers",  # how many different ones are near
     "opposite",
@@ -73,13 +73,13 @@ class Candidate:
     """The answer that may be served.
 
     Attributes:
-        known: the nearest known question that has it.
+        query: the nearest indexed question that has it.
         similarity: the cosine to that question.
         second: the nearest question of the next best answer, if there is one.
         features: in the order of `FEATURES`.
     """
 
-    known: IndexedQuery
+    query: IndexedQuery
     similarity: float
     second: IndexedQuery | None
     features: Vector
@@ -94,8 +94,8 @@ def candidate(text: str, neighbours: Sequence[Neighbour], record: Callable[[byte
     """The most likely answer among the neighbours.
 
     Args:
-        text: what is asked.
-        neighbours: the nearest known questions, at least one, nearest first.
+        text: of the question.
+        neighbours: the nearest indexed questions, at least one, nearest first.
         record: how often an answer was judged right and wrong, by its key.
     """
     neighbours = neighbours[:NEIGHBOURS]
@@ -103,17 +103,17 @@ def candidate(text: str, neighbours: Sequence[Neighbour], record: Callable[[byte
     weights: dict[bytes, float] = {}
     near: dict[bytes, list[Neighbour]] = {}
     for neighbour in neighbours:
-        answer = neighbour.known.answer
+        answer = neighbour.query.answer
         weights[answer] = weights.get(answer, 0.0) + math.exp((neighbour.similarity - nearest) / _TEMPERATURE)
         near.setdefault(answer, []).append(neighbour)
     best = max(weights, key=weights.__getitem__)
     mine = near[best]
-    others = [neighbour for neighbour in neighbours if neighbour.known.answer != best]
+    others = [neighbour for neighbour in neighbours if neighbour.query.answer != best]
     around = _Around(mine, others, weights[best] / sum(weights.values()), neighbours[-1].similarity, len(near))
     return Candidate(
-        mine[0].known,
+        mine[0].query,
         mine[0].similarity,
-        others[0].known if others else None,
+        others[0].query if others else None,
         np.array(_features(read(text), around, record(best))),
     )
 
@@ -134,11 +134,11 @@ def _features(asked: Words, around: _Around, record: tuple[int, int]) -> tuple[f
     similarity, aliases = mine[0].similarity, mine[0].aliases
     other = others[0].similarity if others else last - 0.05
     right, wrong = record
-    answer_text = [read(neighbour.known.text) for neighbour in mine]
+    answer_text = [read(neighbour.query.text) for neighbour in mine]
     known = answer_text[0]
     content = max(1, len(asked.content))
     heard = frozenset().union(*(words.content for words in answer_text))
-    foreign = (overlap(asked.content, read(neighbour.known.text).content) for neighbour in others)
+    foreign = (overlap(asked.content, read(neighbour.query.text).content) for neighbour in others)
     return (
         1.0,
         (similarity - 0.85) * 10,

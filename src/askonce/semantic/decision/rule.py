@@ -1,4 +1,4 @@
-"""Whether a question is answered with a known answer, and the bound on wrong answers that this keeps.
+"""Whether a question is answered with a cached answer, and the bound on wrong answers that this guarantees.
 
 For every question with a known neighbour the rule says one of three things:
 
@@ -101,8 +101,8 @@ class DecisionRule:
         """What to do about a question; the request is counted in the same step.
 
         Args:
-            text: what is asked.
-            neighbours: the nearest known questions of its partition, nearest first.
+            text: of the question.
+            neighbours: the nearest indexed questions of its partition, nearest first.
             coin: a fresh random number, uniform in [0, 1), that nobody who writes questions can foresee.
         """
         found = candidate(text, neighbours, self._state.record) if neighbours else None
@@ -117,7 +117,7 @@ class DecisionRule:
         decision = Decision(
             "miss",
             "doubtful",
-            found.known,
+            found.query,
             found.second,
             found.similarity,
             self._state.model.right(log_odds),
@@ -205,14 +205,14 @@ class DecisionRule:
     # ------------------------------------------------------------ learning
 
     def learn(self, decision: Decision, right: bool) -> None:
-        """Notes what the judge said of a miss or an audit: was the candidate's answer the same as the fresh one?
+        """Learn the judge's verdict on a miss or an audit: was the candidate's answer the same as the fresh one?
 
         A second judgement of one decision is ignored. An audit that is never judged stays charged as a wrong one.
 
         Raises:
             ValueError: the decision has no candidate, or it was served.
         """
-        if decision.features is None or decision.known is None or decision.action == "serve":
+        if decision.features is None or decision.query is None or decision.action == "serve":
             raise ValueError("only a miss or an audit with a candidate can be judged")
         with self._lock:
             if decision.judged:
@@ -237,12 +237,12 @@ class DecisionRule:
             self._learn(decision, right, 1, change)
 
     def tell(self, decision: Decision, right: bool) -> None:
-        """Notes what the application said of a served answer; of any other decision it says nothing.
+        """Learn the application's feedback on a served answer; nothing is learned for any other decision.
 
         It counts as `TOLD_WEIGHT` of a judge's labels. A wrong one is also taken off both budgets, beside the wrong
         ones that the audits stand for.
         """
-        if decision.action != "serve" or decision.features is None or decision.known is None:
+        if decision.action != "serve" or decision.features is None or decision.query is None:
             return
         with self._lock:
             if decision.told:
@@ -255,14 +255,14 @@ class DecisionRule:
             self._learn(decision, right, TOLD_WEIGHT, change)
 
     def _learn(self, decision: Decision, right: bool, weight: int, change: DecisionCounts) -> None:
-        assert decision.known is not None
+        assert decision.query is not None
         assert decision.features is not None
         change.labels = 1
         self._state.count(change)
-        self._state.learn(decision.known.answer, right, weight, decision.features)
+        self._state.learn(decision.query.answer, right, weight, decision.features)
 
     def forget(self, answers: Iterable[bytes]) -> None:
-        """Drops what is known of answers that are no longer kept; what was learned from them in general stays."""
+        """Drop the records of answers that are no longer stored; what was learned from them in general stays."""
         with self._lock:
             self._state.forget(answers)
 
@@ -280,7 +280,7 @@ class DecisionRule:
             self._aim()
 
     def snapshot(self) -> tuple[RuleDelta | None, RuleSnapshot]:
-        """`take`, and all that is known, for `restore`."""
+        """`take`, and the whole state, for `restore`."""
         with self._lock:
             new = self._state.take()
             return new, self._state.snapshot(list(self._recent), self._threshold, self._correction)

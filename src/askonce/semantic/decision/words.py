@@ -66,7 +66,7 @@ class Words:
 
 @lru_cache(maxsize=10_000)
 def read(text: str) -> Words:
-    """The words of ``text``; those of the texts read last are kept, since a known question is compared often."""
+    """The words of ``text``; cached for the latest texts, since an indexed question is compared often."""
     written = _WORD.findall(text)
     lower = [word.lower() for word in written]
     names = {

@@ -1,4 +1,4 @@
-"""An index in a file, so that a process begins with what was known and need not build its graphs anew.
+"""An index in a file, so that a process begins with it and need not build its graphs anew.
 
     16 bytes    what it is, and the format's version
     16 bytes    random, so that no piece of another file fits
@@ -32,7 +32,7 @@ from askonce.semantic.index.index import Index
 
 logger = logging.getLogger("askonce")
 
-_MAGIC = b"askonce index 1\n"
+_MAGIC = b"askonce index 2\n"
 _FRAME = struct.Struct(">II")
 _ABANDONED_SECONDS = 3600.0
 """Nobody writes a file for so long: its process was killed."""
@@ -89,7 +89,7 @@ def _write(file: BinaryIO, index: Index, head: _Head, codec: Codec) -> None:
 
 
 def load(index: Index, path: Path, *, name: str, codec: Codec) -> int | None:
-    """Take the place of all that an index knows by what `save` put into a file.
+    """Replace all questions of an index by those that `save` put into a file.
 
     Args:
         index: the index; nothing changes when the file cannot be used.

@@ -1,4 +1,4 @@
-"""Known questions by vectors that the store's server keeps and searches, for more than fit into a process."""
+"""Indexed questions by vectors that the store's server stores and searches, for more than fit into a process."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from askonce.stores.circuit_breaker import CircuitBreaker
 
 
 class ServerIndex:
-    """Finds known questions on the server, in two round trips: the nearest keys, and then their entries.
+    """Finds indexed questions on the server, in two round trips: the nearest keys, and then their entries.
 
-    The server keeps vectors and keys alone, no texts: those stand in the entries, sealed as these are. What one
+    The server stores vectors and keys alone, no texts: those stand in the entries, sealed as these are. What one
     process adds all others find at once. An entry that expired or was evicted leaves its vector; it is deleted when
     a search meets it.
 
@@ -52,27 +52,27 @@ class ServerIndex:
         """
         self._store.vector_check()
 
-    def add(self, known: IndexedQuery, vector: Vector) -> None:
+    def add(self, query: IndexedQuery, vector: Vector) -> None:
         """Add a question, in the place of one with the same key, whose entry is in the store.
 
         Args:
-            known: the question.
+            query: the question.
             vector: float32, of the shape (dimensions,) and of unit length.
 
         Raises:
             StoreDown: the store failed.
         """
-        put, place = self._store.vector_put, self._place(known.partition)
-        self._breaker.call(put, known.namespace, place, known.key, _bytes(vector), known.expires_at)
+        put, place = self._store.vector_put, self._place(query.partition)
+        self._breaker.call(put, query.namespace, place, query.key, _bytes(vector), query.expires_at)
 
-    def remove(self, known: Iterable[IndexedQuery]) -> None:
+    def remove(self, queries: Iterable[IndexedQuery]) -> None:
         """Remove questions.
 
         Raises:
             StoreDown: the store failed.
         """
         keys: dict[tuple[str, bytes], list[bytes]] = {}
-        for one in known:
+        for one in queries:
             keys.setdefault((one.namespace, one.partition), []).append(one.key)
         for (namespace, partition), gone in keys.items():
             self._breaker.call(self._store.vector_delete, namespace, self._place(partition), gone)
@@ -109,11 +109,11 @@ class ServerIndex:
             if entry is None or entry.meaning is None or entry.meaning.partition != partition:
                 continue
             meaning = entry.meaning
-            known = IndexedQuery(key, meaning.answer or key, namespace, partition, meaning.text, entry.fresh_until)
-            near.append((float(from_bytes(meaning.vector) @ vector), known))
+            query = IndexedQuery(key, meaning.answer or key, namespace, partition, meaning.text, entry.fresh_until)
+            near.append((float(from_bytes(meaning.vector) @ vector), query))
         near.sort(key=lambda row: -row[0])
-        aliases = Counter(known.answer for _, known in near)
-        return [Neighbour(known, max(-1.0, min(1.0, cosine)), aliases[known.answer]) for cosine, known in near]
+        aliases = Counter(query.answer for _, query in near)
+        return [Neighbour(query, max(-1.0, min(1.0, cosine)), aliases[query.answer]) for cosine, query in near]
 
     def _place(self, partition: bytes) -> bytes:
         return hashlib.blake2b(partition, digest_size=16, key=self._embedder).digest()

@@ -1,4 +1,4 @@
-"""Judges: whether a kept answer says the same as the fresh one.
+"""Judges: whether a cached answer says the same as the fresh one.
 
 A judge is any function from a `Comparison` to ``True``, ``False``, or ``None`` where it cannot tell. `judged` asks
 one; it is asked in the background, after the fresh answer was given to the user. What it says is what is learned
@@ -40,7 +40,7 @@ _told: set[tuple[str, str]] = set()
 
 
 def judged(judge: Judge, comparison: Comparison) -> bool | None:
-    """What a judge says; ``None`` also if it fails, of which the log tells once for each kind of error."""
+    """The verdict of a judge; ``None`` also if it fails, which is logged once for each kind of error."""
     try:
         verdict = judge(comparison)
         if not (verdict is None or isinstance(verdict, bool)):
@@ -136,7 +136,7 @@ class EmbeddingJudge:
         return cosine >= self._threshold
 
     def _vector(self, embedder: Embedder, answer: str) -> NDArray[np.float32]:
-        """An answer's vector; those seen lately are remembered, since a known answer is compared many times."""
+        """An answer's vector; those seen lately are remembered, since a cached answer is compared many times."""
         vector = self._vectors.get(answer)
         if vector is None:
             vector = self._vectors[answer] = embedder.embed(answer)
@@ -181,7 +181,7 @@ class _Reply:
 class ChatJudge:
     """A language model that says whether two answers are the same. Thread-safe.
 
-    Answers of equal text are the same without its being asked. Its own calls are never looked up and never kept.
+    Answers of equal text are the same without its being asked. Its own calls are neither looked up nor stored.
 
     Args:
         model: a chat model or completion model of LangChain, or an LLM of LlamaIndex. A small one does.

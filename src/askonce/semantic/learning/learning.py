@@ -1,4 +1,4 @@
-"""What is done with each fresh answer, in the background: judge, learn, and keep equal answers once."""
+"""What is done with each fresh answer, in the background: judge, learn, and store equal answers once."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class TrainingExample:
     """A fresh answer.
 
     Attributes:
-        namespace: where it is kept.
+        namespace: where it is stored.
         key: under which key.
-        question: what was asked.
+        question: the question and its partition.
         vector: its embedding.
-        decision: what the rule said when it was asked; ``None`` if it was not.
-        entry: the answer as it is kept, with its meaning; ``None`` if it was not kept.
-        said: what it says.
+        decision: of the rule; ``None`` if it was not called.
+        entry: the answer as it is stored, with its meaning; ``None`` if it was not stored.
+        answer_text: its text.
     """
 
     namespace: str
@@ -51,7 +51,7 @@ class TrainingExample:
 class Learning:
     """Takes examples one after the other, audits first. `step` is called by one thread at a time.
 
-    A judge may take long: questions are known before any that came earlier is judged.
+    A judge may take long: questions are indexed before any that came earlier is judged.
 
     Args:
         rule: learns from the judge's verdicts.
@@ -62,7 +62,7 @@ class Learning:
     Attributes:
         dropped: fresh answers that were not judged, since they came too fast.
         aliases: questions that were found to have the answer of another one.
-        saved_bytes: what was not kept twice.
+        saved_bytes: bytes that were not stored twice.
     """
 
     def __init__(
@@ -122,29 +122,29 @@ class Learning:
     def _same_answer(self, example: TrainingExample) -> tuple[bytes, bytes] | None:
         """Which of the two answers that might have been served the judge takes for the same: its key and digest."""
         decision = example.decision
-        if decision is None or decision.known is None:
+        if decision is None or decision.query is None:
             return None
-        verdict, digest = self._compare(example, decision.known)
+        verdict, digest = self._compare(example, decision.query)
         if verdict is not None and decision.action != "serve":  # it was to be served, and the store failed
             self._rule.learn(decision, verdict)
         if verdict:
-            return decision.known.answer, digest
+            return decision.query.answer, digest
         if decision.second is not None:
             verdict, digest = self._compare(example, decision.second)
             if verdict:
                 return decision.second.answer, digest
         return None
 
-    def _compare(self, example: TrainingExample, known: IndexedQuery) -> tuple[bool | None, bytes]:
-        """What the judge says of a known question's answer, and the digest of that answer."""
-        entry = self._entries.get(known.namespace, known.answer)
+    def _compare(self, example: TrainingExample, query: IndexedQuery) -> tuple[bool | None, bytes]:
+        """The judge's verdict on an indexed question's answer, and the digest of that answer."""
+        entry = self._entries.get(query.namespace, query.answer)
         if entry is None or entry.meaning is None or entry.meaning.answer:
-            self._questions.discard(known)
-            self._questions.forget(known.namespace, known.answer)
+            self._questions.discard(query)
+            self._questions.forget(query.namespace, query.answer)
             return None, b""
         answer_text = entry.meaning.answer_text
         return judged(
-            self._judge, Comparison(example.question.text, known.text, example.answer_text, answer_text)
+            self._judge, Comparison(example.question.text, query.text, example.answer_text, answer_text)
         ), digest_of(answer_text)
 
     def _make_alias(self, example: TrainingExample, answer: bytes, digest: bytes) -> bool:
@@ -171,5 +171,5 @@ class Learning:
     def _add(self, example: TrainingExample, answer: bytes) -> None:
         assert example.entry is not None
         question, until = example.question, example.entry.fresh_until
-        known = IndexedQuery(example.key, answer, example.namespace, question.partition, question.text, until)
-        self._questions.add(known, example.vector)
+        query = IndexedQuery(example.key, answer, example.namespace, question.partition, question.text, until)
+        self._questions.add(query, example.vector)
