@@ -116,3 +116,4 @@ def test_pickled_it_uses_the_same_store(tmp_path: Path) -> None:
     asked.invoke("hi")
     again = pickle.loads(pickle.dumps(asked))
     assert again.invoke("hi").response_metadata["askonce"]["hit"] == "exact"
+    type(asked)._askonce_cache.close()  # type: ignore[attr-defined]

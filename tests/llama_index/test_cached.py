@@ -112,3 +112,4 @@ def test_pickled_it_uses_the_same_store(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(llm))
     assert again.complete("hi").additional_kwargs["askonce"]["hit"] == "exact"
     assert pickle.loads(pickle.dumps(embed_model)).get_query_embedding("hi") == [0.5] * 4
+    llm._askonce.cache.close()  # type: ignore[attr-defined]  # both share it, as they name the same store

@@ -84,7 +84,7 @@ def _cached_class(base: type) -> type:
 
 
 class _Unreadable(Exception):
-    """What was kept cannot be read back."""
+    """A stored answer cannot be read back."""
 
 
 @dataclass(slots=True)
