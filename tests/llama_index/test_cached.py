@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,8 +101,8 @@ def test_used_as_a_decorator_it_says_what_to_write() -> None:
             return question
 
 
-def test_pickled_it_uses_the_same_store(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/cache.db"
+def test_pickled_it_uses_the_same_store() -> None:
+    url = "memory://"
     llm, embed_model = (
         cached(MockLLM(), url, namespace="pickled"),
         cached(MockEmbedding(4), url, namespace="pickled"),
@@ -112,4 +111,3 @@ def test_pickled_it_uses_the_same_store(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(llm))
     assert again.complete("hi").additional_kwargs["askonce"]["hit"] == "exact"
     assert pickle.loads(pickle.dumps(embed_model)).get_query_embedding("hi") == [0.5] * 4
-    llm._askonce.cache.close()  # type: ignore[attr-defined]  # both share it, as they name the same store
