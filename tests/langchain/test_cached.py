@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,8 +110,8 @@ def test_used_as_a_decorator_it_says_what_to_write() -> None:
             return question
 
 
-def test_pickled_it_uses_the_same_store(tmp_path: Path) -> None:
-    asked = cached(model(), f"sqlite:///{tmp_path}/cache.db", namespace="pickled")
+def test_pickled_it_uses_the_same_store() -> None:
+    asked = cached(model(), "memory://", namespace="pickled")
     asked.invoke("hi")
     again = pickle.loads(pickle.dumps(asked))
     assert again.invoke("hi").response_metadata["askonce"]["hit"] == "exact"
