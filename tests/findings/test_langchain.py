@@ -32,7 +32,6 @@ from pydantic import BaseModel, create_model
 from askonce import Cache, ConfigError, Corpus
 from askonce.langchain import AskOnceCache, CachedEmbeddings, CachedRetriever, cached, watch
 from tests.findings.conftest import Keep
-from tests.llama_index.openai_server import OpenAIServer
 from tests.support.provider import Answer, Call, Provider
 
 
@@ -95,13 +94,13 @@ def test_the_endpoint_from_the_environment_tells_models_apart(
     reason="an endpoint that the client reads from the environment is not in the key: another server's vectors",
 )
 def test_the_endpoint_from_the_environment_tells_embeddings_apart(
-    cache: Cache, server: OpenAIServer, other_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+    cache: Cache, provider: Provider, other_provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for each in (server, other_server):
-        monkeypatch.setenv("OPENAI_BASE_URL", each.url)
+    for each in (provider, other_provider):
+        monkeypatch.setenv("OPENAI_BASE_URL", each.openai_url)
         embeddings = OpenAIEmbeddings(model="e", api_key="sk-none", check_embedding_ctx_length=False)
         CachedEmbeddings(embeddings, cache).embed_query("who are you?")
-    assert (server.calls, other_server.calls) == (1, 1)
+    assert (provider.count, other_provider.count) == (1, 1)
 
 
 @pytest.mark.xfail(
@@ -360,12 +359,14 @@ class Words(Embeddings):
     raises=AssertionError,
     reason="what was retrieved before a run counts as a source of its answers, which are then born outdated",
 )
-def test_an_answer_is_made_from_what_its_own_run_retrieved(server: OpenAIServer, cache: Cache) -> None:
+def test_an_answer_is_made_from_what_its_own_run_retrieved(provider: Provider, cache: Cache) -> None:
     corpus = Corpus(cache, name="animals")
     store = watch(InMemoryVectorStore(Words()), corpus)
     store.add_documents([Document("the cat sleeps", id="cat"), Document("the owl flies", id="owl")])
     retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
-    model = cached(ChatOpenAI(model="gpt-4o", base_url=server.url, api_key="sk-none", max_retries=0), cache)
+    model = cached(
+        ChatOpenAI(model="gpt-4o", base_url=provider.openai_url, api_key="sk-none", max_retries=0), cache
+    )
     prompt = ChatPromptTemplate.from_template("{context}: {question}")
     chain = {"context": retriever, "question": RunnablePassthrough()} | prompt | model
 
@@ -373,7 +374,7 @@ def test_an_answer_is_made_from_what_its_own_run_retrieved(server: OpenAIServer,
     store.delete(["cat"])
     answers = [chain.invoke("what does the owl do?").content for _ in range(2)]
     assert ["the owl flies" in one for one in answers] == [True, True]
-    assert server.calls == 1
+    assert provider.count == 1
 
 
 @pytest.mark.xfail(

@@ -46,7 +46,6 @@ from askonce.stores import open_store
 from askonce.stores.base import Record, Size
 from askonce.stores.memory import MemoryStore
 from tests.findings.conftest import Keep
-from tests.llama_index.openai_server import OpenAIServer
 from tests.support import servers
 from tests.support.provider import Answer, Call, Provider
 
@@ -352,14 +351,16 @@ class Letters:
     ids=lambda changed: next(iter(changed)),
 )
 def test_what_is_sent_tells_embeddings_apart(
-    cache: Cache, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+    cache: Cache, provider: Provider, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(tiktoken, "encoding_for_model", lambda name: Letters())
     usual = {"check_embedding_ctx_length": False, "default_headers": {"x-portkey-config": "one"}}
     for fields in (usual, usual | changed):
-        embeddings = OpenAIEmbeddings(model="e", base_url=server.url, api_key="sk-none", max_retries=0, **fields)
+        embeddings = OpenAIEmbeddings(
+            model="e", base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields
+        )
         CachedEmbeddings(embeddings, cache).embed_documents(["a text"])
-    assert server.calls == 2
+    assert provider.count == 2
 
 
 class Unwell(Embeddings):
