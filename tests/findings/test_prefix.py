@@ -290,8 +290,8 @@ def test_advice_for_a_prompt_without_breakpoints_asks_for_one_too() -> None:
     tracker, _ = observed(payloads, "anthropic")
     report = tracker.report()
     assert report is not None and report.culprits
-    assert "clock" in report.culprits[0].mend
-    assert "breakpoint" in report.culprits[0].mend
+    assert "clock" in report.culprits[0].remedy
+    assert "breakpoint" in report.culprits[0].remedy
 
 
 @pytest.mark.xfail(

@@ -80,7 +80,7 @@ class Codec:
         Raises:
             CodecError: it is corrupt, of a newer format, sealed with an unknown key, or from another place.
         """
-        if len(data) < _HEADER or data[0] != VERSION:
+        if not isinstance(data, bytes) or len(data) < _HEADER or data[0] != VERSION:
             raise CodecError("not an entry of this format")
         if data[2:_HEADER] != bound_to[:_PLACE].ljust(_PLACE, b"\0"):
             raise CodecError("the entry of another key")
