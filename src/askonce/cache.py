@@ -133,8 +133,8 @@ class Cache:
         places = [place]
         data = self.store.get(*place)
         entry = None if data is None else self.engine.flow.lookup.usable(place, data)
-        if entry is not None and entry.meaning is not None and entry.meaning.answer:
-            places.append(Place(place.namespace, entry.meaning.answer))
+        if entry is not None and entry.semantic is not None and entry.semantic.answer:
+            places.append(Place(place.namespace, entry.semantic.answer))
         self.engine.forget(*places)
         return self.store.delete(place.namespace, [one.key for one in places]) > 0 or told is not None
 

@@ -110,10 +110,10 @@ def test_what_the_application_keeps_out_is_not_served(url: str) -> None:
 def test_equal_answers_are_kept_once_and_their_questions_are_answered_exactly(url: str) -> None:
     with Cache(url, semantic=semantic()) as cache:
         entries = list(cache.entries())
-        aliases = [entry for entry in entries if entry.meaning is not None and entry.meaning.answer]
+        aliases = [entry for entry in entries if entry.semantic is not None and entry.semantic.answer]
         assert len(entries) - len(aliases) == len(TOPICS)
         assert len(aliases) > 200 and not any(alias.payload for alias in aliases)
-        again = aliases[0].meaning
+        again = aliases[0].semantic
         assert again is not None
         hit = Desk(cache).ask(again.text)
         assert isinstance(hit, Hit) and hit.kind == "exact" and hit.entry.payload.startswith(b"About your")

@@ -28,7 +28,7 @@ class _Entries:
 
 
 def _entry(text: str) -> Entry:
-    return Entry(b"", 0.0, meaning=SemanticEntry(text, b"p" * 16, b"", "words", f"about {text}"))
+    return Entry(b"", 0.0, semantic=SemanticEntry(text, b"p" * 16, b"", "words", f"about {text}"))
 
 
 def _example(text: str, action: str = "miss") -> TrainingExample:

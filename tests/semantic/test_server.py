@@ -176,11 +176,11 @@ def add(index: ServerIndex, store: Store, namespace: str, number: int, answer: i
     """A question whose entry is kept."""
     key = b"%d" % number
     pointer = b"" if answer is None else b"%d" % answer
-    meaning = SemanticEntry(
+    semantic = SemanticEntry(
         f"secret question {number}", PARTITION, to_bytes(unit(number)), "minilm", "yes", pointer
     )
-    store.put(namespace, [Record(key, SEALED.encode(Entry(b"", 0.0, meaning=meaning), bound_to=key))])
-    known = IndexedQuery(key, pointer or key, namespace, PARTITION, meaning.text)
+    store.put(namespace, [Record(key, SEALED.encode(Entry(b"", 0.0, semantic=semantic), bound_to=key))])
+    known = IndexedQuery(key, pointer or key, namespace, PARTITION, semantic.text)
     index.add(known, unit(number))
     return known
 

@@ -465,8 +465,8 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
         for event in events:
             if event.type == "hit" and event.place is not None and event.entry is not None:
                 hits.add([event.place])
-                if event.entry.meaning is not None and event.entry.meaning.answer:
-                    hits.add([Place(event.place.namespace, event.entry.meaning.answer)])
+                if event.entry.semantic is not None and event.entry.semantic.answer:
+                    hits.add([Place(event.place.namespace, event.entry.semantic.answer)])
 
     consumers, flushes = [counters.count, touch], [hits.flush]
     if settings.access_log is not None:

@@ -178,8 +178,8 @@ class RequestFlow:
                 if isinstance(coalesced, Hit):
                     return coalesced
             failed, first_failure = failed + 1, min(first_failure, time.monotonic())
-        meant = await self._look_up_meaning(driver, request, miss)
-        return meant if isinstance(meant, Hit) else Leader(miss, attempt=meant)
+        semantic = await self._look_up_semantic(driver, request, miss)
+        return semantic if isinstance(semantic, Hit) else Leader(miss, attempt=semantic)
 
     async def _lead(
         self, driver: SyncDriver, request: Request, miss: Miss, flight: Flight, *, alone: bool
@@ -187,10 +187,10 @@ class RequestFlow:
         """Lead, unless a question of the same meaning was answered; or another process leads: then wait for it."""
         found: Hit | Miss = miss
         try:
-            meant = await self._look_up_meaning(driver, request, miss)
-            if isinstance(meant, Hit):
-                self.claims.resolve_here(flight, meant.entry)
-                return meant
+            semantic = await self._look_up_semantic(driver, request, miss)
+            if isinstance(semantic, Hit):
+                self.claims.resolve_here(flight, semantic.entry)
+                return semantic
             if not alone:
                 pause = _FIRST_LOOK_SECONDS
                 while not (leads := await self.claims.take_lease(driver, flight)) and not self.claims.is_gone(
@@ -208,8 +208,8 @@ class RequestFlow:
         if isinstance(found, Hit):
             await self.claims.resolve(driver, flight, found.entry)
             return found
-        flight.started, flight.attempt = time.monotonic(), meant
-        return Leader(miss, flight, flight.started, meant)
+        flight.started, flight.attempt = time.monotonic(), semantic
+        return Leader(miss, flight, flight.started, semantic)
 
     async def lead_revalidation(self, driver: SyncDriver, request: Request, miss: Miss) -> Leader | None:
         """Become the one who makes a stale answer anew; ``None`` if somebody does already."""
@@ -219,11 +219,11 @@ class RequestFlow:
         if not await self.claims.take_lease(driver, flight):
             self.claims.resolve_here(flight, None)
             return None
-        meant = await self._look_up_meaning(driver, request, miss, decide=False)
-        assert not isinstance(meant, Hit)
-        return Leader(miss, flight, attempt=meant)
+        semantic = await self._look_up_semantic(driver, request, miss, decide=False)
+        assert not isinstance(semantic, Hit)
+        return Leader(miss, flight, attempt=semantic)
 
-    async def _look_up_meaning(
+    async def _look_up_semantic(
         self, driver: SyncDriver, request: Request, miss: Miss, *, decide: bool = True
     ) -> Hit | Attempt | None:
         """The answer to a question of the same meaning, if ``decide`` and it may be served; or what was tried."""
@@ -256,15 +256,17 @@ class RequestFlow:
             answer = self._packed(request, pack)
             if answer is not None:
                 seconds, attempt = time.monotonic() - leader.started, leader.attempt
-                meaning = None
+                semantic = None
                 if self.semantic is not None and attempt is not None and answer.answer_text is not None:
-                    meaning = self.semantic.meaning(attempt, answer.answer_text)
-                entry = self.storage.entry(answer, request.kind, request.options, request.sources, seconds, meaning)
+                    semantic = self.semantic.semantic_entry(attempt, answer.answer_text)
+                entry = self.storage.entry(
+                    answer, request.kind, request.options, request.sources, seconds, semantic
+                )
                 cacheable = self._is_cacheable(request, answer)
                 if cacheable:
                     await self._store(driver, [request], [entry])
-                if self.semantic is not None and attempt is not None and meaning is not None:
-                    self.semantic.learn(*request.place, attempt, meaning.answer_text, entry if cacheable else None)
+                if self.semantic is not None and attempt is not None and semantic is not None:
+                    self.semantic.learn(*request.place, attempt, semantic.answer_text, entry if cacheable else None)
         finally:
             if leader.flight is not None:
                 await self.claims.resolve(driver, leader.flight, entry)

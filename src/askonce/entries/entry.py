@@ -173,7 +173,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         usage: the tokens that it took.
         tags: names by which it can be invalidated.
         sources: the documents that it was found in or made from.
-        meaning: what it is found by when it is asked in other words.
+        semantic: how a differently worded question finds it.
         kind: what was requested.
         model: the name of the model that made it, if known.
     """
@@ -186,7 +186,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     usage: Usage = Usage()
     tags: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
-    meaning: SemanticEntry | None = None
+    semantic: SemanticEntry | None = None
     kind: RequestKind = "answer"
     model: str | None = None
 

@@ -122,9 +122,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.admission not in ("always", "cost"):
-            raise ConfigError(f"admission is 'always' or 'worth'; got {self.admission!r}")
+            raise ConfigError(f"admission is 'always' or 'cost'; got {self.admission!r}")
         if self.admission == "cost" and self.policy is Policy.LRU:
-            raise ConfigError("admission='worth' means nothing under lru, to which the newest is worth most")
+            raise ConfigError("admission='cost' has no effect under lru, which ranks the newest entry highest")
         for name, limit in (("max_bytes", self.max_bytes), ("max_entries", self.max_entries)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit <= 0):
                 raise ConfigError(f"{name} is a positive whole number, or None for no limit; got {limit!r}")

@@ -47,7 +47,7 @@ class QuestionEntries:
     def usable(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
         """The entry in the bytes under a key, if it can be used now."""
         entry = self._lookup.usable(Place(namespace, key), data)
-        if entry is None or entry.meaning is None or entry.meaning.embedder != self._embedder:
+        if entry is None or entry.semantic is None or entry.semantic.embedder != self._embedder:
             return None
         return entry
 

@@ -209,7 +209,7 @@ class SemanticCache:
 
     # -- a fresh answer ----------------------------------------------------------------------------------------
 
-    def meaning(self, attempt: Attempt, answer_text: str) -> SemanticEntry:
+    def semantic_entry(self, attempt: Attempt, answer_text: str) -> SemanticEntry:
         """The semantic part of the entry of a fresh answer."""
         question = attempt.question
         return SemanticEntry(

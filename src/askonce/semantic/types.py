@@ -42,8 +42,8 @@ class IndexedQuery:
 
     def is_in(self, entry: Entry) -> bool:
         """Whether the entry under its key still is what is known of it."""
-        meaning = entry.meaning
-        return meaning is not None and (meaning.partition, meaning.answer or self.key) == (
+        semantic = entry.semantic
+        return semantic is not None and (semantic.partition, semantic.answer or self.key) == (
             self.partition,
             self.answer,
         )

@@ -58,7 +58,7 @@ class EntryStorage:
         options: CacheOptions,
         sources: tuple[Source, ...],
         seconds: float,
-        meaning: SemanticEntry | None = None,
+        semantic: SemanticEntry | None = None,
     ) -> Entry:
         """The entry of an answer that took so long, to a request of this kind with these options and sources."""
         now = self._clock()
@@ -77,7 +77,7 @@ class EntryStorage:
             usage=answer.usage,
             tags=(*options.tags, *tags),
             sources=sources,
-            meaning=meaning,
+            semantic=semantic,
             kind=kind,
             model=answer.model,
         )

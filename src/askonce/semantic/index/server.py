@@ -106,11 +106,13 @@ class ServerIndex:
         near: list[tuple[float, IndexedQuery]] = []
         for key, data in zip(keys, rows, strict=True):
             entry = None if data is None else self._entries.usable(namespace, key, data)
-            if entry is None or entry.meaning is None or entry.meaning.partition != partition:
+            if entry is None or entry.semantic is None or entry.semantic.partition != partition:
                 continue
-            meaning = entry.meaning
-            query = IndexedQuery(key, meaning.answer or key, namespace, partition, meaning.text, entry.fresh_until)
-            near.append((float(from_bytes(meaning.vector) @ vector), query))
+            semantic = entry.semantic
+            query = IndexedQuery(
+                key, semantic.answer or key, namespace, partition, semantic.text, entry.fresh_until
+            )
+            near.append((float(from_bytes(semantic.vector) @ vector), query))
         near.sort(key=lambda row: -row[0])
         aliases = Counter(query.answer for _, query in near)
         return [Neighbour(query, max(-1.0, min(1.0, cosine)), aliases[query.answer]) for cosine, query in near]

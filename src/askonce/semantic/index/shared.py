@@ -219,12 +219,12 @@ class SharedQuestions:
 
     def _add(self, namespace: str, key: bytes, data: bytes) -> None:
         entry = self._entries.usable(namespace, key, data)
-        if self._index is not None and entry is not None and entry.meaning is not None:
-            meaning = entry.meaning
+        if self._index is not None and entry is not None and entry.semantic is not None:
+            semantic = entry.semantic
             query = IndexedQuery(
-                key, meaning.answer or key, namespace, meaning.partition, meaning.text, entry.fresh_until
+                key, semantic.answer or key, namespace, semantic.partition, semantic.text, entry.fresh_until
             )
-            self._index.add(query, from_bytes(meaning.vector))
+            self._index.add(query, from_bytes(semantic.vector))
 
     def _check(self) -> None:
         """See whether some of the indexed questions, and their answers, are still stored: the others leave."""

@@ -35,7 +35,7 @@ class TrainingExample:
         question: the question and its partition.
         vector: its embedding.
         decision: of the rule; ``None`` if it was not called.
-        entry: the answer as it is stored, with its meaning; ``None`` if it was not stored.
+        entry: the answer as it is stored, with its semantic entry; ``None`` if it was not stored.
         answer_text: its text.
     """
 
@@ -138,11 +138,11 @@ class Learning:
     def _compare(self, example: TrainingExample, query: IndexedQuery) -> tuple[bool | None, bytes]:
         """The judge's verdict on an indexed question's answer, and the digest of that answer."""
         entry = self._entries.get(query.namespace, query.answer)
-        if entry is None or entry.meaning is None or entry.meaning.answer:
+        if entry is None or entry.semantic is None or entry.semantic.answer:
             self._questions.discard(query)
             self._questions.forget(query.namespace, query.answer)
             return None, b""
-        answer_text = entry.meaning.answer_text
+        answer_text = entry.semantic.answer_text
         return judged(
             self._judge, Comparison(example.question.text, query.text, example.answer_text, answer_text)
         ), digest_of(answer_text)
@@ -150,16 +150,16 @@ class Learning:
     def _make_alias(self, example: TrainingExample, answer: bytes, digest: bytes) -> bool:
         """Have the example's entry point to the one that holds the same answer, if both are as they were."""
         entry = example.entry
-        assert entry is not None and entry.meaning is not None
+        assert entry is not None and entry.semantic is not None
         target = self._entries.get(example.namespace, answer)
-        if target is None or target.meaning is None or target.meaning.answer:
+        if target is None or target.semantic is None or target.semantic.answer:
             return False
-        if digest_of(target.meaning.answer_text) != digest:
+        if digest_of(target.semantic.answer_text) != digest:
             return False
-        meaning: SemanticEntry = msgspec.structs.replace(
-            entry.meaning, answer_text="", answer=answer, digest=digest
+        semantic: SemanticEntry = msgspec.structs.replace(
+            entry.semantic, answer_text="", answer=answer, digest=digest
         )
-        alias: Entry = msgspec.structs.replace(entry, payload=b"", meaning=meaning)
+        alias: Entry = msgspec.structs.replace(entry, payload=b"", semantic=semantic)
         now = self._entries.get(example.namespace, example.key)
         if now is None or now.created_at != entry.created_at:
             return False  # it was deleted, or asked for anew
