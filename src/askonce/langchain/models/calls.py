@@ -100,7 +100,7 @@ async def awithin(model: Any, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
             await close()
 
 
-def takes_run_manager(method: Callable[..., Any]) -> bool:
+def accepts_callbacks(method: Callable[..., Any]) -> bool:
     """Whether a method of an older kind of model takes a run manager."""
     parameters = inspect.signature(method).parameters
     return "run_manager" in parameters or any(

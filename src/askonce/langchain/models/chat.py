@@ -19,6 +19,7 @@ from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
 from askonce.langchain.models.answers import breaks_off, mark, marked, pack, unpack
 from askonce.langchain.models.calls import (
+    accepts_callbacks,
     alimit,
     asking,
     awithin,
@@ -26,7 +27,6 @@ from askonce.langchain.models.calls import (
     limit,
     model_name,
     streams_several,
-    takes_run_manager,
     within,
 )
 from askonce.langchain.models.events import event_overrides
@@ -66,7 +66,7 @@ def _pack(generations: list[ChatGeneration], model: Any, llm_output: Any = None)
 
 
 def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
-    sync_takes_manager, async_takes_manager = takes_run_manager(base._generate), takes_run_manager(base._agenerate)
+    sync_takes_manager, async_takes_manager = accepts_callbacks(base._generate), accepts_callbacks(base._agenerate)
 
     def _generate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
