@@ -11,7 +11,7 @@ from askonce.entries.entry import RequestKind
 
 @dataclass(frozen=True, slots=True)
 class SemanticStats:
-    """What became of questions that were compared by their meaning, in all processes that share the store.
+    """Counts of semantic lookups, in all processes that share the store.
 
     Attributes:
         requests: questions that were compared.
@@ -21,17 +21,17 @@ class SemanticStats:
             judge that often cannot tell closes the cache.
         judged: answers that a judge, or the application, compared.
         wrong_found: audits that would have been wrong.
-        told_wrong: hits that the application called wrong.
+        reported_wrong: hits that the application reported as wrong.
         estimated_error: the estimated share of ``requests`` answered wrongly.
         error_low: the lower end of its interval.
-        error_high: its upper end. It holds at all moments at once with the confidence asked for.
+        error_high: its upper end. It holds at all moments at once, with the configured confidence.
         certified_error: what the share is at most, at all moments at once, with that confidence.
-        max_error: the share that was asked for.
-        questions: how many are known to this process; ``None`` if the server searches.
+        max_error: the configured limit of that share.
+        questions: how many this process has indexed; ``None`` if the server searches.
         aliases: how many this process found to have the answer of another one.
-        saved_bytes: what this process did not keep twice.
+        saved_bytes: what this process did not store twice.
         not_judged: fresh answers of this process that came too fast for the judge.
-        judge_calls: how often this process's judge asked a model.
+        judge_calls: how often this process's judge called a model.
         judge_usd: what that cost, as far as prices are known.
     """
 
@@ -41,7 +41,7 @@ class SemanticStats:
     unjudged: int
     judged: int
     wrong_found: int
-    told_wrong: int
+    reported_wrong: int
     estimated_error: float
     error_low: float
     error_high: float
@@ -65,7 +65,7 @@ class Counts:
         coalesced: hits that waited for an identical request in progress.
         stale: hits past their time to live.
         semantic_hits: hits that answer another question of the same meaning.
-        bypassed: requests that were neither looked up nor stored: as asked for, or because they have no key.
+        bypassed: requests that were neither looked up nor stored: by option, or because they have no key.
         stored: answers stored.
         not_stored: answers not stored: empty, truncated, or not storable.
         corrupt: stored answers that could not be read, and were made anew.
