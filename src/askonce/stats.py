@@ -18,7 +18,7 @@ class SemanticStats:
         hits: those answered with the answer to another question.
         audits: those that could have been, and were sent to the model to learn how often that would be wrong.
         unjudged: audits without a verdict so far. Until it comes, each counts as a wrong answer in the bound: a
-            judge that often cannot tell closes the cache.
+            judge that is often undecided closes the cache.
         judged: answers that a judge, or the application, compared.
         wrong_found: audits that would have been wrong.
         reported_wrong: hits that the application reported as wrong.
@@ -130,18 +130,18 @@ class Stats(Counts):
 
 @dataclass(frozen=True, slots=True)
 class RoutingStats:
-    """What was asked, paid and saved: of this process, and where a strategy learns, of all that share the store.
+    """Requests, costs and savings: of this process, or of all that share the store if the strategy learns.
 
     Attributes:
         requests: answered requests.
-        calls: how often each model was asked, by its name.
+        calls: how often each model was called, by its name.
         answers: how many of its answers were given to the caller.
         failures: how often it raised.
         escalated: requests for which a cheap answer was paid for and not used: rejected, or failed.
         audits: cheap answers that the judge compared with the last model's.
         spent_usd: what all calls cost. Of a model whose price is unknown, a second counts as 0.001 dollars.
         always_last_usd: what the last model alone would have cost, by what its calls cost.
-        quality: the estimated share of requests whose answer passes; ``None`` where nothing tells.
+        quality: the estimated share of requests whose answer passes; ``None`` where there is no estimate.
         quality_at_least: the share that is sure: with a judge, with the strategy's confidence at all times at once.
         store: ``up``, or ``down`` while what is learned cannot be shared; ``None`` where nothing is.
     """
@@ -160,5 +160,5 @@ class RoutingStats:
 
     @property
     def saved_usd(self) -> float:
-        """What was saved against asking the last model always."""
+        """What was saved against always calling the last model."""
         return self.always_last_usd - self.spent_usd

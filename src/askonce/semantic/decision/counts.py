@@ -5,7 +5,7 @@ coin is thrown. The *charge* ``V = sum of (1 - p) / p`` over the audits found wr
 served without bias; `askonce.estimators.anytime_bound` derives the bounds.
 
 An audit is charged as if it had been found wrong when the coin is thrown, and the charge is given back when it is
-judged right: audits that are under way or never judged can only make the bounds stricter.
+judged right: audits that are in progress or never judged can only make the bounds stricter.
 
 Fractions are whole numbers of 2^-32, so that adding up the deltas of several processes gives the same in any order.
 """
