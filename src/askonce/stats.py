@@ -11,27 +11,27 @@ from askonce.entries.entry import RequestKind
 
 @dataclass(frozen=True, slots=True)
 class SemanticStats:
-    """What became of questions that were compared by their meaning, in all processes that share the store.
+    """Counts of semantic lookups, in all processes that share the store.
 
     Attributes:
         requests: questions that were compared.
         hits: those answered with the answer to another question.
         audits: those that could have been, and were sent to the model to learn how often that would be wrong.
         unjudged: audits without a verdict so far. Until it comes, each counts as a wrong answer in the bound: a
-            judge that often cannot tell closes the cache.
+            judge that is often undecided closes the cache.
         judged: answers that a judge, or the application, compared.
         wrong_found: audits that would have been wrong.
-        told_wrong: hits that the application called wrong.
+        reported_wrong: hits that the application reported as wrong.
         estimated_error: the estimated share of ``requests`` answered wrongly.
         error_low: the lower end of its interval.
-        error_high: its upper end. It holds at all moments at once with the confidence asked for.
+        error_high: its upper end. It holds at all moments at once, with the configured confidence.
         certified_error: what the share is at most, at all moments at once, with that confidence.
-        max_error: the share that was asked for.
-        questions: how many are known to this process; ``None`` if the server searches.
+        max_error: the configured limit of that share.
+        questions: how many this process has indexed; ``None`` if the server searches.
         aliases: how many this process found to have the answer of another one.
-        saved_bytes: what this process did not keep twice.
+        saved_bytes: what this process did not store twice.
         not_judged: fresh answers of this process that came too fast for the judge.
-        judge_calls: how often this process's judge asked a model.
+        judge_calls: how often this process's judge called a model.
         judge_usd: what that cost, as far as prices are known.
     """
 
@@ -41,7 +41,7 @@ class SemanticStats:
     unjudged: int
     judged: int
     wrong_found: int
-    told_wrong: int
+    reported_wrong: int
     estimated_error: float
     error_low: float
     error_high: float
@@ -65,7 +65,7 @@ class Counts:
         coalesced: hits that waited for an identical request in progress.
         stale: hits past their time to live.
         semantic_hits: hits that answer another question of the same meaning.
-        bypassed: requests that were neither looked up nor stored: as asked for, or because they have no key.
+        bypassed: requests that were neither looked up nor stored: by option, or because they have no key.
         stored: answers stored.
         not_stored: answers not stored: empty, truncated, or not storable.
         corrupt: stored answers that could not be read, and were made anew.
@@ -130,18 +130,18 @@ class Stats(Counts):
 
 @dataclass(frozen=True, slots=True)
 class RoutingStats:
-    """What was asked, paid and saved: of this process, and where a strategy learns, of all that share the store.
+    """Requests, costs and savings: of this process, or of all that share the store if the strategy learns.
 
     Attributes:
         requests: answered requests.
-        calls: how often each model was asked, by its name.
+        calls: how often each model was called, by its name.
         answers: how many of its answers were given to the caller.
         failures: how often it raised.
         escalated: requests for which a cheap answer was paid for and not used: rejected, or failed.
         audits: cheap answers that the judge compared with the last model's.
         spent_usd: what all calls cost. Of a model whose price is unknown, a second counts as 0.001 dollars.
         always_last_usd: what the last model alone would have cost, by what its calls cost.
-        quality: the estimated share of requests whose answer passes; ``None`` where nothing tells.
+        quality: the estimated share of requests whose answer passes; ``None`` where there is no estimate.
         quality_at_least: the share that is sure: with a judge, with the strategy's confidence at all times at once.
         store: ``up``, or ``down`` while what is learned cannot be shared; ``None`` where nothing is.
     """
@@ -160,5 +160,5 @@ class RoutingStats:
 
     @property
     def saved_usd(self) -> float:
-        """What was saved against asking the last model always."""
+        """What was saved against always calling the last model."""
         return self.always_last_usd - self.spent_usd
