@@ -305,4 +305,8 @@ def _code_of_another_package(value: Any) -> int | None:
             return _SCALAR
     name = f"{kind.__module__}.{kind.__qualname__}"
     code = _CODES.get(name)
-    return code if code is not None and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind else None
+    return (
+        code
+        if code is not None and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
+        else None
+    )

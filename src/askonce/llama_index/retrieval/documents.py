@@ -64,12 +64,26 @@ def ids_of(nodes: Sequence[NodeWithScore]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for one in ids if one))
 
 
+def content_of(node: BaseNode) -> bytes:
+    """All that a node holds, as bytes.
+
+    Raises:
+        NotPlain: it is of another class than LlamaIndex's, or holds what cannot be written.
+    """
+    return _encoder.encode((type(node).__name__, _data(node)))
+
+
 def _plain(found: NodeWithScore) -> tuple[str, dict[str, Any], float | None]:
-    node = found.node
-    if type(found) is not NodeWithScore or _TYPES.get(type(node).__name__) is not type(node):
+    if type(found) is not NodeWithScore:
+        raise NotPlain(f"a {type(found).__qualname__}")
+    return type(found.node).__name__, _data(found.node), None if found.score is None else float(found.score)
+
+
+def _data(node: BaseNode) -> dict[str, Any]:
+    if _TYPES.get(type(node).__name__) is not type(node):
         raise NotPlain(f"a node of class {type(node).__qualname__}")
     try:
-        data = {
+        return {
             **answers.plain_data(_bare(node).to_dict()),
             "metadata": tagged(node.metadata, "metadata"),
             "relationships": {
@@ -83,7 +97,6 @@ def _plain(found: NodeWithScore) -> tuple[str, dict[str, Any], float | None]:
         raise NotPlain(f"an {type(node).__name__}: {error}") from error
     except (TypeError, RecursionError) as error:
         raise NotPlain(str(error)) from error
-    return type(node).__name__, data, None if found.score is None else float(found.score)
 
 
 def _related(info: RelatedNodeInfo) -> dict[str, Any]:
