@@ -134,7 +134,7 @@ def _time_parts(value: datetime.time | datetime.datetime) -> list[Any]:
 
 def _time(parts: Any) -> datetime.time:
     *numbers, zone, fold = parts
-    return datetime.time(*numbers, tzinfo=_zone_of(zone), fold=fold)
+    return datetime.time(*numbers).replace(tzinfo=_zone_of(zone), fold=fold)
 
 
 def _datetime_parts(value: datetime.datetime) -> list[Any]:
@@ -143,7 +143,7 @@ def _datetime_parts(value: datetime.datetime) -> list[Any]:
 
 def _datetime(parts: Any) -> datetime.datetime:
     *numbers, zone, fold = parts
-    return datetime.datetime(*numbers, tzinfo=_zone_of(zone), fold=fold)
+    return datetime.datetime(*numbers).replace(tzinfo=_zone_of(zone), fold=fold)
 
 
 # -- enumerations ----------------------------------------------------------------------------------------------
@@ -305,8 +305,4 @@ def _code_of_another_package(value: Any) -> int | None:
             return _SCALAR
     name = f"{kind.__module__}.{kind.__qualname__}"
     code = _CODES.get(name)
-    return (
-        code
-        if code is not None and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
-        else None
-    )
+    return code if getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind else None

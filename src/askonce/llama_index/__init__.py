@@ -5,8 +5,8 @@
     askonce.llama_index.install("sqlite:///cache.db")   # Settings.llm and Settings.embed_model, now and later
 
 or piece by piece: ``cached(llm)``, ``cached(embed_model)``, ``cached(retriever, corpus=corpus)`` with
-``watch(index, corpus)``, ``IngestionCache`` for an ingestion pipeline, and ``AskOnceKVStore`` where LlamaIndex takes
-a key-value store. Importing this changes nothing in the framework.
+``watch(index, corpus)``, ``IngestionCache`` for an ingestion pipeline, and ``AskOnceKVStore`` where LlamaIndex
+takes a key-value store. Importing this changes nothing in the framework.
 """
 
 from askonce.errors import MissingExtraError

@@ -153,8 +153,8 @@ def _stored(entry: Entry) -> _StoredNodes | None:
 
 # -- keys ------------------------------------------------------------------------------------------------------
 
-# By cache, running pipeline and LlamaIndex's key: what is to be stored under which key. That is known before the
-# transformation runs, which may change its nodes; two pipelines may run over documents that LlamaIndex takes for one.
+# By cache, running pipeline and LlamaIndex's key: our key. It is made before the transformation runs, which may
+# change its nodes; and two pipelines may run at once over documents that LlamaIndex takes for the same.
 _pending: dict[tuple[int, int, str], bytes] = {}
 _warned: set[str] = set()
 
@@ -211,7 +211,7 @@ def _part(value: Any, depth: int = 0) -> Any:
         held = [cell.cell_contents for cell in value.__closure__ or ()]
         with_it = _part([value.__defaults__, value.__kwdefaults__, held], depth)
         return [f"{value.__module__}.{value.__qualname__}", _code(value.__code__), with_it]
-    if isinstance(value, (type, ModuleType)) or inspect.isbuiltin(value):
+    if isinstance(value, (type, ModuleType)) or inspect.isroutine(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}"
     if (name := _name_of_known(value)) is not None:
         return name

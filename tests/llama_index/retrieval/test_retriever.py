@@ -194,8 +194,8 @@ async def test_a_store_that_is_down_or_corrupt_leaves_plain_retrieval(
     plain = inner.retrieve("red")
     retriever.retrieve("red")
     store = retriever.cache.store
-    for one, _ in list(store.scan(retriever.cache._own_namespace)):
-        store.put(retriever.cache._own_namespace, [Record(key=one, value=b"garbage")])
+    for one, _ in list(store.scan(retriever.cache.engine.namespace)):
+        store.put(retriever.cache.engine.namespace, [Record(key=one, value=b"garbage")])
     assert retriever.retrieve("red") == plain
     store.close()
     with caplog.at_level(logging.CRITICAL):

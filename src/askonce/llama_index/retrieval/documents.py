@@ -1,7 +1,7 @@
 """Documents as bytes, and back.
 
-Nodes are rebuilt by pydantic's validation, only of LlamaIndex's own classes. Metadata comes back with its own types;
-all else must come back equal from plain data, or is not stored.
+Nodes are rebuilt by pydantic's validation, only of LlamaIndex's own classes. Metadata comes back with its own
+types; all else must come back equal from plain data, or is not stored.
 """
 
 from __future__ import annotations
