@@ -199,8 +199,8 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         if why not in self._warned:
             self._warned.add(why)
             logger.warning(
-                "askonce: what %s finds is not cached, since it would not come back equal: %s; make metadata plain"
-                " data (texts, numbers, lists, maps)",
+                "askonce: what %s finds is not cached, since it would not come back as it is: %s; make metadata"
+                " of texts, numbers, times and other common types",
                 type(self.retriever).__name__,
                 why,
             )
