@@ -14,15 +14,14 @@ caller waited for it. ``stale``: past its time to live, but allowed by ``stale_w
 ``stale_if_error``. ``semantic``: a question that means the same was answered before."""
 
 MissReason = Literal["absent", "expired", "outdated", "corrupt", "incomplete", "refresh", "store down"]
-"""``outdated``: documents that it was made from were changed. ``incomplete``: a fresh answer would tell more than the
-stored one, such as the usage."""
+"""``outdated``: documents that it was made from were changed. ``incomplete``: a fresh answer would tell more than
+the stored one, such as the usage."""
 
-NotStoredReason = Literal[
-    "empty", "truncated", "invalid", "not parsed", "cache_if", "not storable", "store down"
-]
-"""``truncated``: it did not come to its proper end. ``invalid``: it is not what the request asks for: tool calls that
-cannot be read, JSON that does not fit the schema, vectors that hold no numbers. ``not parsed``: its caller could not
-parse it. ``cache_if``: the application's predicate refused it. ``not storable``: it holds what is no plain data."""
+NotStoredReason = Literal["empty", "truncated", "invalid", "not parsed", "cache_if", "not storable", "store down"]
+"""``truncated``: it did not come to its proper end. ``invalid``: it is not what the request asks for: tool calls
+that cannot be read, JSON that does not fit the schema, vectors that hold no numbers. ``not parsed``: its caller
+could not parse it. ``cache_if``: the application's predicate refused it. ``not storable``: it holds what is no
+plain data."""
 
 
 RequestKind = Literal["answer", "embedding", "retrieval", "tool", "node", "routing", "prefix"]
