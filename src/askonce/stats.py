@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from askonce.entries.entry import RequestKind
+from askonce.entries.entry import NotStoredReason, RequestKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ class Counts:
         semantic_hits: hits that answer another question of the same meaning.
         bypassed: requests that were neither looked up nor stored: by option, or because they have no key.
         stored: answers stored.
-        not_stored: answers not stored: empty, truncated, or not storable.
+        not_stored: answers not stored: empty, truncated, refused, or not storable.
+        not_stored_reasons: how many of them for which reason.
         corrupt: stored answers that could not be read, and were made anew.
         evicted: entries evicted for this process's answers, and answers that were not admitted.
         saved_seconds: what the hits would have taken.
@@ -86,6 +87,7 @@ class Counts:
     bypassed: int = 0
     stored: int = 0
     not_stored: int = 0
+    not_stored_reasons: Mapping[NotStoredReason, int] = field(default_factory=dict)
     corrupt: int = 0
     evicted: int = 0
     saved_seconds: float = 0.0

@@ -10,7 +10,7 @@ import msgspec
 from askonce.concurrency.drivers import SyncDriver
 from askonce.engine.request import Request
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Entry, Hit, Miss, Place, digest_of
+from askonce.entries.entry import Entry, Hit, Incomplete, Miss, Place, digest_of
 from askonce.errors import CodecError
 from askonce.provenance.corpora import Corpora
 from askonce.storage.freshness import Freshness
@@ -120,6 +120,8 @@ class Lookup:
             return found
         try:
             value = request.unpack(hit.entry.payload)
+        except Incomplete:
+            return Miss("incomplete")
         except Exception as error:
             logger.warning("askonce: a cached %s cannot be read, it is made anew: %s", request.kind, error)
             return Miss("corrupt")

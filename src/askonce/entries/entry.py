@@ -13,8 +13,15 @@ HitKind = Literal["exact", "coalesced", "stale", "semantic"]
 caller waited for it. ``stale``: past its time to live, but allowed by ``stale_while_revalidate`` or
 ``stale_if_error``. ``semantic``: a question of the same meaning was answered before."""
 
-MissReason = Literal["absent", "expired", "outdated", "corrupt", "refresh", "store down"]
-"""``outdated``: documents that it was made from have changed."""
+MissReason = Literal["absent", "expired", "outdated", "corrupt", "incomplete", "refresh", "store down"]
+"""``outdated``: documents that it was made from were changed. ``incomplete``: a fresh answer would tell more than
+the stored one, such as the usage."""
+
+NotStoredReason = Literal["empty", "truncated", "invalid", "not parsed", "cache_if", "not storable", "store down"]
+"""``truncated``: it did not come to its proper end. ``invalid``: it is not what the request asks for: tool calls
+that cannot be read, JSON that does not fit the schema, vectors that hold no numbers. ``not parsed``: its caller
+could not parse it. ``cache_if``: the application's predicate refused it. ``not storable``: it holds what is no
+plain data."""
 
 
 RequestKind = Literal["answer", "embedding", "retrieval", "tool", "node", "routing", "prefix"]
@@ -114,8 +121,12 @@ class Answer:
         payload: the answer as bytes that the adapter can read back.
         usage: the tokens that it took.
         model: the name under which its provider sells the model, if known; for the price.
-        truncated: it was cut off (length limit, content filter).
+        truncated: it did not come to its proper end (length limit, content filter, refusal, an end that is not
+            known).
         empty: it has no content.
+        invalid: it is not what the request asks for.
+        detail: what is wrong with it, for the log.
+        values: the framework's answers, for ``cache_if``.
         ttl_seconds: a time to live of its own, if shorter than the one in effect.
         sources: the documents that it was found in; `RequestFlow` adds those that it was made from.
         cost_usd: what it cost in dollars, where usage and price do not give it: several models were called
@@ -132,6 +143,9 @@ class Answer:
     sources: tuple[Source, ...] = ()
     cost_usd: float | None = None
     answer_text: str | None = None
+    invalid: bool = False
+    detail: str = ""
+    values: tuple[Any, ...] = ()
 
 
 class SemanticEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -245,6 +259,10 @@ class Hit(msgspec.Struct, frozen=True):
         if self.entry.sources:
             mark["sources"] = list(dict.fromkeys(one for source in self.entry.sources for one in source.ids))
         return mark
+
+
+class Incomplete(Exception):
+    """A stored answer lacks what a fresh one would tell this caller; raised by a request's ``unpack``."""
 
 
 class Miss(msgspec.Struct, frozen=True):

@@ -161,7 +161,7 @@ class AskOnceKVStore(BaseKVStore):
             request = self._request(key, collection)
             if request is not None:
                 requests.append(request)
-                answers.append(Answer(payload))
+                answers.append(Answer(payload, values=(value,)))
         return requests, answers, 0.0  # how long the making took is not known here
 
 

@@ -180,7 +180,8 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
             any_change=self.depends_on_others(documents),
             near=self.near,
         )
-        return Answer(payload, ttl_seconds=None if documents else self._empty_ttl, sources=(source,))
+        ttl_seconds = None if documents else self._empty_ttl
+        return Answer(payload, ttl_seconds=ttl_seconds, sources=(source,), values=(list(documents),))
 
     def _of_hit(self, hit: Hit) -> Sequence[Document]:
         self.position = min((source.position for source in hit.entry.sources), default=None)

@@ -108,6 +108,17 @@ def accepts_callbacks(method: Callable[..., Any]) -> bool:
     )
 
 
+def asks_for_usage(model: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a stream of the model tells the usage, as far as its settings say."""
+    wanted = kwargs.get("stream_usage", getattr(model, "stream_usage", None))
+    extra = getattr(model, "model_kwargs", None)
+    for given in (kwargs, extra if isinstance(extra, dict) else {}):
+        options = given.get("stream_options")
+        if isinstance(options, dict) and options.get("include_usage"):
+            wanted = True
+    return bool(wanted)
+
+
 def streams_several(model: Any, kwargs: dict[str, Any]) -> bool:
     """Whether a stream holds several answers, which cannot be told apart and so are not cached."""
     return (kwargs.get("n") or getattr(model, "n", None) or 1) != 1

@@ -137,16 +137,16 @@ class _Batch:
             else:
                 self.missing.append(position)
 
-    def made(self, result: LLMResult) -> tuple[list[Request], list[Answer]]:
+    def made(self, result: LLMResult) -> tuple[list[Request], list[Answer | None]]:
         """Note what the provider gave for ``missing``; returns what of it to store."""
-        requests, answers = [], []
+        requests: list[Request] = []
+        answers: list[Answer | None] = []
         for at, position in enumerate(self.missing):
             self.result.generations[position] = result.generations[at]
             request = self._requests[position]
-            answer = None if request is None else _pack(result, self._model, at)
-            if request is not None and answer is not None:
+            if request is not None:
                 requests.append(request)
-                answers.append(answer)
+                answers.append(_pack(result, self._model, at))
         self.result.llm_output = result.llm_output
         return requests, answers
 
