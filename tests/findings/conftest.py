@@ -14,8 +14,8 @@ from langchain_core.globals import set_llm_cache
 
 from askonce import Cache
 from askonce.langchain import AskOnceCache, cached
-from tests.llama_index.openai_server import OpenAIServer
 from tests.support.provider import Provider
+from tests.support.provider import Provider as OpenAIServer
 
 with warnings.catch_warnings(), contextlib.suppress(ImportError):
     # LlamaIndex looks whether LangChain is there, and langchain-community says that it is being sunset.
