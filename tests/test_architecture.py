@@ -70,7 +70,7 @@ OLD_WORDS = set(
     settle stir verifying wishes
     """.split()
 )
-STILL_USED = {"Note", "Shared", "Sharing", "Sighting", "attach", "course", "know", "lose", "mend"}
+STILL_USED = {"Note", "Shared", "Sharing", "Sighting", "attach", "know", "lose", "mend"}
 
 
 def being_mended(reason: str) -> pytest.MarkDecorator:

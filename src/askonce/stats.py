@@ -136,16 +136,18 @@ class RoutingStats:
 
     Attributes:
         requests: answered requests.
-        calls: how often each model was called, by its name.
+        calls: how often each model was asked, by its name, as a verifier or a judge too.
         answers: how many of its answers were given to the caller.
         failures: how often it raised.
         escalated: requests for which a cheap answer was paid for and not used: rejected, or failed.
-        audits: cheap answers that the judge compared with the last model's.
-        spent_usd: what all calls cost. Of a model whose price is unknown, a second counts as 0.001 dollars.
-        always_last_usd: what the last model alone would have cost, by what its calls cost.
-        quality: the estimated share of requests whose answer passes; ``None`` where there is no estimate.
+        audits: cheap answers that the judge compared with the last model's, whether to check or to learn.
+        spent_usd: what all calls cost whose price is known, those of verifiers and judges that are models included.
+        always_last_usd: what the last model alone would have cost, by what its calls cost; where it has no price,
+            as much as was spent.
+        quality: the estimated share of requests whose answer passes; ``None`` where nothing tells.
         quality_at_least: the share that is sure: with a judge, with the strategy's confidence at all times at once.
         store: ``up``, or ``down`` while what is learned cannot be shared; ``None`` where nothing is.
+        unpriced_seconds: how long the calls took whose price is not known.
     """
 
     requests: int
@@ -159,8 +161,9 @@ class RoutingStats:
     quality: float | None
     quality_at_least: float | None
     store: str | None = None
+    unpriced_seconds: float = 0.0
 
     @property
     def saved_usd(self) -> float:
-        """What was saved against always calling the last model."""
+        """What was saved against always calling the last model, net of verifiers and judges; may be negative."""
         return self.always_last_usd - self.spent_usd

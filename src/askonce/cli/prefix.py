@@ -67,6 +67,8 @@ def _show(made: PrefixReport) -> None:
         f"{percent(total.lost_share)} more could have been: "
         f"[bold]{usd(total.lost_usd / days)}[/bold] and {span(total.lost_seconds / days)} a day"
     )
+    if total.unknown:
+        console.print(f"[bold]{escape(total.unknown_warning)}.[/bold]")
     families = Table("application", "prompts", "requests", "read", "lost")
     for application in made.applications:
         for family in application.families:
