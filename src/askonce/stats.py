@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from askonce.entries.entry import RequestKind
 
 
-@dataclass(frozen=True, slots=True)
-class SemanticStats:
+class SemanticStats(msgspec.Struct, frozen=True):
     """What became of questions that were compared by their meaning, in all processes that share the store.
 
     Attributes:
@@ -55,8 +55,7 @@ class SemanticStats:
     judge_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """What a cache did in this process since it was made.
 
     Attributes:
@@ -107,8 +106,7 @@ class Counts:
         return self.hits / requests if requests else 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats(Counts):
+class Stats(Counts, frozen=True, kw_only=True):
     """`Counts` of all requests together, and what the namespace holds now.
 
     Attributes:
@@ -120,7 +118,7 @@ class Stats(Counts):
         semantic: what was learned of questions of the same meaning; ``None`` if they are not compared.
     """
 
-    kinds: Mapping[RequestKind, Counts] = field(default_factory=dict)
+    kinds: Mapping[RequestKind, Counts] = msgspec.field(default_factory=dict)
     errors: int = 0
     entries: int | None = None
     size_bytes: int | None = None
@@ -128,8 +126,7 @@ class Stats(Counts):
     semantic: SemanticStats | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingStats:
+class RoutingStats(msgspec.Struct, frozen=True):
     """What was asked, paid and saved: of this process, and where a strategy learns, of all that share the store.
 
     Attributes:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any, Literal
 
 from askonce.engine.events import CacheEvent
 from askonce.entries.entry import RequestKind
 from askonce.stats import Counts, SemanticStats, Stats
 
-_NAMES = tuple(one.name for one in fields(Counts))
+_NAMES = Counts.__struct_fields__
 
 
 class Counters:

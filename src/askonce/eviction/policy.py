@@ -40,9 +40,10 @@ cheap to be seen goes first, as it should. `Policy.weight` keeps costs finite, s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
+
+import msgspec
 
 from askonce.errors import ConfigError
 
@@ -103,8 +104,7 @@ class Policy(Enum):
         return 1.0 if self is Policy.LFU else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True):
     """How much a namespace may hold, and what goes first.
 
     Attributes:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from contextvars import ContextVar
-from dataclasses import dataclass
+
+import msgspec
 
 from askonce.entries.entry import Source
 
@@ -20,8 +21,7 @@ _MOST_DOCUMENTS = 1000
 """A trail remembers the documents of the last retrievals, and not more than this many."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetrievedDocuments:
+class RetrievedDocuments(msgspec.Struct, frozen=True):
     """What a retrieval gives to prompts.
 
     Attributes:
