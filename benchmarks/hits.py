@@ -101,7 +101,7 @@ def fill(name: str, where: str, first: int, count: int, size: int) -> None:
     """Put answers, as another process."""
     cache = open_cache(name, where)
     for number in range(first, first + count):
-        cache.engine.update(dumps(messages(number, size)), MODEL, [answer(number)])
+        cache.update(dumps(messages(number, size)), MODEL, [answer(number)])
 
 
 def fill_elsewhere(name: str, where: str, first: int, count: int, size: int) -> None:
@@ -166,7 +166,7 @@ def lookups(rounds: int, size: int, directory: str, redis_url: str) -> tuple[dic
             memory.update(prompt, MODEL, [answer(one)])
             near.update(prompt, MODEL, [answer(one)])
         for name, cache in caches.items():
-            assert cache.engine.lookup(prompts[0], MODEL) is not None, f"{name} missed what was put"
+            assert cache.lookup(prompts[0], MODEL) is not None, f"{name} missed what was put"
             series[name].rounds.append(one_by_one([partial(cache.lookup, prompt, MODEL) for prompt in prompts[1:]]))
         series["askonce, near tier"].rounds.append(
             one_by_one([partial(near.lookup, prompt, MODEL) for prompt in prompts])
@@ -254,7 +254,7 @@ async def concurrency(rounds: int, redis_url: str, tasks: int = 200, each: int =
     cache = AskOnceCache(redis_url, namespace="concurrency", timeout_seconds=10)
     prompts = [dumps(messages(number, 2000)) for number in range(tasks * each)]
     for number, prompt in enumerate(prompts):
-        await cache.engine.aupdate(prompt, MODEL, [answer(number)])
+        await cache.aupdate(prompt, MODEL, [answer(number)])
     client = redis.asyncio.Redis.from_url(redis_url, max_connections=tasks)
     await client.set("floor", b"x" * 1500)
 
@@ -269,7 +269,7 @@ async def concurrency(rounds: int, redis_url: str, tasks: int = 200, each: int =
 
     ratios = []
     for _ in range(rounds):
-        ours = await per_second(lambda number: cache.engine.alookup(prompts[number], MODEL))
+        ours = await per_second(lambda number: cache.alookup(prompts[number], MODEL))
         floor = await per_second(lambda number: client.get("floor"))
         ratios.append(ours / floor)
     await client.aclose()

@@ -6,17 +6,17 @@ import logging
 import math
 from collections.abc import Sequence
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import quote
+
+import msgspec
 
 from askonce.errors import ConfigError
 
 logger = logging.getLogger("askonce")
 
 
-@dataclass(frozen=True, slots=True)
-class CacheOptions:
+class CacheOptions(msgspec.Struct, frozen=True):
     """The options in effect; see `cache_options`."""
 
     ttl_seconds: float | None = None

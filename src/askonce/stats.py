@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from askonce.entries.entry import NotStoredReason, RequestKind
 
 
-@dataclass(frozen=True, slots=True)
-class SemanticStats:
+class SemanticStats(msgspec.Struct, frozen=True):
     """Counts of semantic lookups, in all processes that share the store.
 
     Attributes:
@@ -55,8 +55,7 @@ class SemanticStats:
     judge_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """What a cache did in this process since it was made.
 
     Attributes:
@@ -87,7 +86,7 @@ class Counts:
     bypassed: int = 0
     stored: int = 0
     not_stored: int = 0
-    not_stored_reasons: Mapping[NotStoredReason, int] = field(default_factory=dict)
+    not_stored_reasons: Mapping[NotStoredReason, int] = msgspec.field(default_factory=dict)
     corrupt: int = 0
     evicted: int = 0
     saved_seconds: float = 0.0
@@ -109,8 +108,7 @@ class Counts:
         return self.hits / requests if requests else 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats(Counts):
+class Stats(Counts, frozen=True, kw_only=True):
     """`Counts` of all requests together, and what the namespace holds now.
 
     Attributes:
@@ -122,7 +120,7 @@ class Stats(Counts):
         semantic: what was learned of questions of the same meaning; ``None`` if they are not compared.
     """
 
-    kinds: Mapping[RequestKind, Counts] = field(default_factory=dict)
+    kinds: Mapping[RequestKind, Counts] = msgspec.field(default_factory=dict)
     errors: int = 0
     entries: int | None = None
     size_bytes: int | None = None
@@ -130,8 +128,7 @@ class Stats(Counts):
     semantic: SemanticStats | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingStats:
+class RoutingStats(msgspec.Struct, frozen=True):
     """Requests, costs and savings: of this process, or of all that share the store if the strategy learns.
 
     Attributes:

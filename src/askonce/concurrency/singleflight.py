@@ -16,9 +16,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from askonce.concurrency.background import reset_after_fork
 from askonce.entries.entry import Entry, Place
@@ -45,8 +46,7 @@ def current_owner() -> threading.Thread | asyncio.Task[Any]:
     return threading.current_thread()
 
 
-@dataclass(slots=True, eq=False)
-class Flight:
+class Flight(msgspec.Struct, eq=False):
     """One request in progress.
 
     Attributes:
@@ -73,7 +73,7 @@ class Flight:
     entry: Entry | None = None
     resolved: bool = False
     attempt: Any = None
-    wake: list[Callable[[], object]] = field(default_factory=list)
+    wake: list[Callable[[], object]] = msgspec.field(default_factory=list)
 
     def elapsed_seconds(self) -> float:
         """How long it has been in progress."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any, Literal
 
 from askonce.engine.events import CacheEvent
 from askonce.entries.entry import RequestKind
 from askonce.stats import Counts, SemanticStats, Stats
 
-_NAMES = tuple(one.name for one in fields(Counts) if one.name != "not_stored_reasons")
+_NAMES = tuple(name for name in Counts.__struct_fields__ if name != "not_stored_reasons")
 
 
 class Counters:

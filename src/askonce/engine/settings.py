@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
+
+import msgspec
 
 from askonce.errors import ConfigError
 from askonce.eviction.policy import AdmissionName, Budget, Policy, PolicyName, parse_bytes
@@ -74,8 +75,7 @@ class Settings(TypedDict, total=False):
     on_event: Callable[[CacheEvent], object] | None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedSettings:
+class CheckedSettings(msgspec.Struct, frozen=True):
     """`Settings` with their defaults, checked, and as the parts of the engine use them.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -113,8 +112,7 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
         return tuple(f"doc:{one}" for one in self.ids)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A fresh answer, as an adapter passes it to be stored.
 
     Attributes:
@@ -205,8 +203,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """Why an answer to another question was served.
 
     Attributes:

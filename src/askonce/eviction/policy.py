@@ -41,9 +41,10 @@ an entry the first victim, as it should. `Policy.weight` limits costs, so that `
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
+
+import msgspec
 
 from askonce.errors import ConfigError
 
@@ -104,8 +105,7 @@ class Policy(Enum):
         return 1.0 if self is Policy.LFU else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True):
     """How much a namespace may hold, and what is evicted first.
 
     Attributes:

@@ -23,7 +23,6 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -80,8 +79,7 @@ class Uncacheable(Exception):
     """The request holds something whose meaning cannot be told; it is not cached."""
 
 
-@dataclass(frozen=True, slots=True)
-class NormalForm:
+class NormalForm(msgspec.Struct, frozen=True):
     """A request in normal form.
 
     Attributes:

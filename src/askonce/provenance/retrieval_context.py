@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from contextvars import ContextVar
-from dataclasses import dataclass
+
+import msgspec
 
 from askonce.entries.entry import Source
 
@@ -20,8 +21,7 @@ _MOST_DOCUMENTS = 1000
 """The most documents that a context holds, from the latest retrievals."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetrievedDocuments:
+class RetrievedDocuments(msgspec.Struct, frozen=True):
     """What a retrieval contributes to prompts.
 
     Attributes:

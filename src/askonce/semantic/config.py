@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from askonce.errors import ConfigError, MissingExtraError
 
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from askonce.semantic.learning.judges import Judge
 
 
-@dataclass(frozen=True, eq=False)
-class Semantic:
+class Semantic(msgspec.Struct, frozen=True, eq=False):
     """Serve answers to questions of the same meaning, wrong in at most a stated share of requests.
 
         Cache(semantic=Semantic(OpenAIEmbeddings(), max_error=0.01))

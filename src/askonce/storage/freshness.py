@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from askonce.entries.entry import Entry, Hit, Miss
 from askonce.options import positive_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Freshness:
+class Freshness(msgspec.Struct, frozen=True):
     """The rules of one cache.
 
     Attributes:

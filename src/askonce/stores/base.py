@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
+
+import msgspec
 
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 
@@ -39,8 +40,7 @@ def log_begins(now: float) -> int:
     return int(now * 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """What ``put`` takes.
 
     Attributes:
@@ -60,16 +60,14 @@ class Record:
     hits: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(msgspec.Struct, frozen=True):
     """What a namespace holds: records, and the sum of the lengths of their values."""
 
     entries: int = 0
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LogPage:
+class LogPage(msgspec.Struct, frozen=True):
     """A piece of a namespace's change log.
 
     ``head`` may exceed the last event of the newest page while another event is being appended, so a reader
@@ -83,7 +81,7 @@ class LogPage:
             beginning of a log that is just full may be told so too.
     """
 
-    events: list[tuple[int, bytes]] = field(default_factory=list)
+    events: list[tuple[int, bytes]] = msgspec.field(default_factory=list)
     head: int = 0
     truncated: bool = False
 
