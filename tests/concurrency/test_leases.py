@@ -9,7 +9,7 @@ import pytest
 
 from askonce import Cache, StoreUnavailable
 from askonce.stores.memory import MemoryStore
-from tests.support.application import Asker, eventually, look
+from tests.support.application import Asker, eventually, lookup
 
 
 def leased(store: MemoryStore) -> int:
@@ -50,7 +50,7 @@ def test_a_lease_is_released_even_if_the_store_failed_first(monkeypatch: pytest.
 
 def test_closing_releases_the_lease_of_an_abandoned_lookup(store: MemoryStore) -> None:
     with Cache(store) as cache:
-        look(Asker(cache), "q")
+        lookup(Asker(cache), "q")
         assert leased(store) == 1
     assert leased(store) == 0
 

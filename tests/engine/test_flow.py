@@ -9,7 +9,7 @@ from askonce import Cache
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
-from tests.support.application import Asker, Both, look, tell
+from tests.support.application import Asker, Both, lookup, update
 
 
 def test_a_repeated_question_causes_one_call(both: Callable[..., Both]) -> None:
@@ -83,8 +83,8 @@ def test_a_corrupt_entry_is_a_miss_and_is_replaced(both: Callable[..., Both], st
 
 def test_lookup_and_update_measure_the_call(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
-    assert look(asker, "q") == Miss("absent")
+    assert lookup(asker, "q") == Miss("absent")
     time.sleep(0.02)
-    tell(asker, "q")
-    hit = look(asker, "q")
+    update(asker, "q")
+    hit = lookup(asker, "q")
     assert isinstance(hit, Hit) and hit.entry.cost_seconds >= 0.02

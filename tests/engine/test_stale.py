@@ -10,7 +10,7 @@ from askonce import Cache, cache_options
 from askonce.entries.entry import Hit, Miss
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
-from tests.support.application import Asker, Both, Streamer, eventually, look, tell
+from tests.support.application import Asker, Both, Streamer, eventually, lookup, update
 
 
 def test_an_answer_expires_after_its_ttl(both: Callable[..., Both], clock: FakeClock) -> None:
@@ -68,12 +68,12 @@ def test_a_stale_answer_is_served_when_the_model_fails(both: Callable[..., Both]
 
 def test_one_of_many_requests_revalidates_a_stale_answer(store: MemoryStore, clock: FakeClock) -> None:
     asker = Asker(Cache(store, clock=clock, ttl=60, stale_while_revalidate=60))
-    look(asker, "q")
-    tell(asker, "q")
+    lookup(asker, "q")
+    update(asker, "q")
     clock.advance(70)
-    assert isinstance(look(asker, "q"), Miss)
+    assert isinstance(lookup(asker, "q"), Miss)
     with ThreadPoolExecutor(1) as threads:
-        hit = threads.submit(look, asker, "q").result(5)
+        hit = threads.submit(lookup, asker, "q").result(5)
     assert isinstance(hit, Hit) and hit.kind == "stale"
 
 

@@ -58,7 +58,7 @@ def test_the_garbage_collector_may_close_a_stream_while_its_thread_holds_a_lock(
         with store.lock, cache.engine.flow.claims._flights._lock:
             gc.collect()
         assert "".join(others.submit(lambda: list(streamer.chunks("question"))).result(30)) == "question!"
-        assert streamer.calls == 2 and not cache.engine.flow.claims._flights._under_way
+        assert streamer.calls == 2 and not cache.engine.flow.claims._flights._in_progress
 
 
 async def test_waiters_get_a_stream_when_it_is_complete(store: MemoryStore) -> None:

@@ -10,11 +10,11 @@ def test_the_local_cache_saves_reads_for_a_while(clock: FakeClock) -> None:
     store = FailingStore(clock=clock)
     asker = Asker(Cache(store, clock=clock, local_ttl=5))
     asker.ask("why?")
-    calls = store.asked
+    calls = store.calls
     assert asker.ask("why?") == "exact: why?!"
-    assert store.asked == calls
+    assert store.calls == calls
     clock.advance(5)
     asker.ask("why?")
-    assert store.asked == calls + 1
+    assert store.calls == calls + 1
     asker.cache.clear()
     assert asker.ask("why?") == "why?!"

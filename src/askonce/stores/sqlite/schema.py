@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from askonce.eviction.policy import NEVER, RECENCY, Policy
 
-APPLICATION_ID = 0x61736B31  # "ask1": `file cache.db` and we tell our files by it
+APPLICATION_ID = 0x61736B31  # "ask1": identifies our files, also to `file cache.db`
 FORMAT = 1
 
-# The small columns stand before the value, so that they are read without it. Namespaces are numbers in the
+# The small columns come before the value, so that they are read without it. Namespaces are numbers in the
 # rows and indexes. `tagged` says whether a row has rows in `tag`; most have none.
 SCHEMA = """
 CREATE TABLE space (
@@ -72,11 +72,11 @@ INSERT = """INSERT INTO entry (space, key, expires_at, priority, weight, hits, s
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 OVERWRITE = """UPDATE entry SET key = ?, expires_at = ?, priority = ?, weight = ?, hits = ?, size_bytes = ?,
     tagged = ?, value = ? WHERE id = ?"""
-_GONE = "RETURNING id, size_bytes, tagged, priority, expires_at"
-DELETE = f"DELETE FROM entry WHERE space = ? AND key = ? {_GONE}"
-DELETE_TAGGED = f"DELETE FROM entry WHERE id IN (SELECT entry FROM tag WHERE space = ? AND name = ?) {_GONE}"
+_DELETED = "RETURNING id, size_bytes, tagged, priority, expires_at"
+DELETE = f"DELETE FROM entry WHERE space = ? AND key = ? {_DELETED}"
+DELETE_TAGGED = f"DELETE FROM entry WHERE id IN (SELECT entry FROM tag WHERE space = ? AND name = ?) {_DELETED}"
 DELETE_EXPIRED = f"""DELETE FROM entry WHERE id IN
-    (SELECT id FROM entry WHERE space = ? AND expires_at <= ? ORDER BY expires_at LIMIT ?) {_GONE}"""
+    (SELECT id FROM entry WHERE space = ? AND expires_at <= ? ORDER BY expires_at LIMIT ?) {_DELETED}"""
 FIND_LOWEST = "SELECT id, size_bytes, tagged, priority FROM entry WHERE space = ? ORDER BY priority, key LIMIT 1"
 DELETE_ENTRY = "DELETE FROM entry WHERE id = ?"
 LOWEST = "SELECT priority, size_bytes FROM entry WHERE space = ? ORDER BY priority, key"

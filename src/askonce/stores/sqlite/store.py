@@ -42,7 +42,7 @@ PAGE_BYTES = 4_000_000
 
 
 class SQLiteStore(Store):
-    """Keeps records in a SQLite file, readable by its owner only. Nothing is opened before it is needed.
+    """Stores records in a SQLite file, readable by its owner only. Opened when first needed.
 
     Args:
         url: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; folders are created.
@@ -50,7 +50,7 @@ class SQLiteStore(Store):
         clock: seconds since the epoch.
 
     Raises:
-        ConfigError: the URL names no file, or SQLite is older than 3.35.
+        ConfigError: the URL does not name a file, or SQLite is older than 3.35.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SQLiteStore(Store):
         scheme, _, path = url.partition(":///")
         if scheme.lower() != "sqlite" or not path or path == ":memory:":
             raise ConfigError(
-                f"{url!r} names no file; use 'sqlite:///relative.db', 'sqlite:////absolute.db' or 'memory://'"
+                f"{url!r} does not name a file; use 'sqlite:///relative.db', 'sqlite:////absolute.db' or 'memory://'"
             )
         self.url = url
         self._connections = Connections(Path(path).absolute(), timeout_seconds)
@@ -109,7 +109,7 @@ class SQLiteStore(Store):
                 size_bytes += len(value)
                 if size_bytes >= PAGE_BYTES:
                     break
-            cursor.close()  # ends the read: an open one keeps the WAL from being reset
+            cursor.close()  # ends the read: an open one prevents the WAL from being reset
         return rows
 
     # -- writing ---------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class SQLiteStore(Store):
         self, connection: sqlite3.Connection, namespace: str, records: Sequence[Record], budget: Budget
     ) -> int:
         space = Space(connection, namespace, self._clock())
-        space.reap(REAPED_AT_ONCE + 2 * len(records))  # more than come, so that what is expired runs out
+        space.reap(REAPED_AT_ONCE + 2 * len(records))  # more than are added, so that none expired remains
         evicted = 0
         for record in records:
             space.delete(record.key)
@@ -141,8 +141,8 @@ class SQLiteStore(Store):
     ) -> None:
         now = self._clock()
         space = Space(connection, namespace, now)
-        known = {"space": space.id, "inflation": space.inflation, "now": now}
-        rows = [{**known, "key": key, "hits": count} for key, count in hits.items()]
+        common = {"space": space.id, "inflation": space.inflation, "now": now}
+        rows = [{**common, "key": key, "hits": count} for key, count in hits.items()]
         connection.executemany(sql.TOUCH[policy], rows)
 
     def evict(self, namespace: str, budget: Budget) -> int:
@@ -232,8 +232,8 @@ class SQLiteStore(Store):
                 connection.execute("COMMIT")
         if state is None:
             return LogPage()
-        head, kept = state[0], state[0] + 1 - (state[1] or 1)
-        return LogPage(events, head, truncated=after < head - kept if after else kept >= LOG_LENGTH)
+        head, retained = state[0], state[0] + 1 - (state[1] or 1)
+        return LogPage(events, head, truncated=after < head - retained if after else retained >= LOG_LENGTH)
 
     # -- life ------------------------------------------------------------------------------------------------
 
