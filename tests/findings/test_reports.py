@@ -6,7 +6,6 @@ import asyncio
 import copy
 import json
 import math
-import pickle
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import wrap_model_call
 from langchain_core.embeddings import Embeddings
 from langchain_core.exceptions import OutputParserException
-from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
@@ -474,29 +473,3 @@ def test_a_replayed_stream_tells_its_reasoning_first(cache: Cache) -> None:
 
 
 # -- parts of applications ---------------------------------------------------------------------------------------
-
-
-def a_cache(url: str) -> Any:
-    return AskOnceCache(url)
-
-
-def a_model_with_a_cache(url: str) -> Any:
-    return FakeListChatModel(responses=["yes"], cache=AskOnceCache(url))
-
-
-def embeddings_with_a_cache(url: str) -> Any:
-    return CachedEmbeddings(Counting(), url)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=TypeError,
-    reason="caches and embeddings that were given a store's URL can be neither copied nor pickled",
-)
-@pytest.mark.parametrize(
-    "way", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))], ids=["copy", "pickle"]
-)
-@pytest.mark.parametrize("make", [a_cache, a_model_with_a_cache, embeddings_with_a_cache])
-def test_what_was_given_a_url_is_copied(url: str, make: Callable[[str], Any], way: Callable[[Any], Any]) -> None:
-    made = make(url)
-    assert type(way(made)) is type(made)

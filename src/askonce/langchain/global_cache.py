@@ -58,6 +58,9 @@ class AskOnceCache(BaseCache):
             follow_prompts()
         self._digests = Digests()
 
+    def __reduce__(self) -> Any:
+        return type(self), (self.cache,)
+
     # -- LangChain's side --------------------------------------------------------------------------------------
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:

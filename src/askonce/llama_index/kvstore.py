@@ -48,12 +48,9 @@ class AskOnceKVStore(BaseKVStore):
 
     def __init__(self, store: str | Store | Cache | None = None, **settings: Unpack[Settings]) -> None:
         self.cache = shared_cache(store, settings)
-        self._source = (store, settings) if store is None or isinstance(store, str) else None
 
     def __reduce__(self) -> Any:
-        if self._source is None:
-            raise TypeError("an AskOnceKVStore can be pickled only if its store was given as a URL")
-        return _open, self._source
+        return type(self), (self.cache,)
 
     # -- one value ---------------------------------------------------------------------------------------------
 
@@ -163,10 +160,6 @@ class AskOnceKVStore(BaseKVStore):
                 requests.append(request)
                 answers.append(Answer(payload, values=(value,)))
         return requests, answers, 0.0  # how long the making took is not known here
-
-
-def _open(store: str | None, settings: Settings) -> AskOnceKVStore:
-    return AskOnceKVStore(store, **settings)
 
 
 def _stored(entry: Entry) -> _StoredValue | None:

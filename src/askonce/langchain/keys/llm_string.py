@@ -108,7 +108,7 @@ def schema_named(path: str) -> Any:
     """The JSON schema of the class of the running program that shows itself by that path.
 
     Raises:
-        Uncacheable: there is none, it has no schema, or another class of that name lives too.
+        Uncacheable: there is none, it has no schema, or another class of that name with another schema lives too.
     """
     module, names = _module_of(path)
     found: Any = module
@@ -118,8 +118,8 @@ def schema_named(path: str) -> Any:
         bases: tuple[type[Any], ...] = found.__bases__
         twins = [one for base in bases for one in base.__subclasses__() if repr(one) == repr(found)]
         schema = getattr(found, "model_json_schema", None)
-        if callable(schema) and len(twins) == 1:
-            return schema()
+        if callable(schema) and len({str(one.model_json_schema()) for one in twins}) == 1:
+            return schema()  # of one class, or of several in the same words: a cell of a notebook that ran again
         if module is sys.modules["builtins"]:
             return path
     raise Uncacheable(

@@ -69,8 +69,8 @@ def _rebuild(make: Rebuild, model: Any, source: tuple[str | None, Settings] | No
 
 def link_to(store: str | Store | Cache | None, settings: Settings, make: Rebuild) -> Link:
     """A link to the cache that a store and settings stand for."""
-    source = (store, settings) if store is None or isinstance(store, str) else None
-    return Link(shared_cache(store, settings), make, source)
+    cache = shared_cache(store, settings)
+    return Link(cache, make, cache.source)
 
 
 def twin_class(base: type, methods: Mapping[str, Any]) -> type:
