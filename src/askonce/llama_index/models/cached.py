@@ -7,6 +7,7 @@ import functools
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from llama_index.core.llms import LLM
@@ -15,12 +16,14 @@ from llama_index.core.llms.structured_llm import StructuredLLM
 from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
-from askonce.entries.entry import Answer, Hit
+from askonce.entries.entry import Answer, Hit, Place
 from askonce.keys.normal_form import NormalForm
 from askonce.llama_index.keys.requests import chat_form, completion_form
 from askonce.llama_index.models import answers, events
+from askonce.llama_index.models.acceptance import requested_of
 from askonce.llama_index.models.answers import Response
 from askonce.llama_index.models.prompts import follow_prompts
+from askonce.llama_index.models.structured import given_answers, structured_methods
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
 from askonce.stores import Store
 
@@ -36,9 +39,9 @@ def cached_llm(llm: L, store: str | Store | Cache | None, settings: Settings) ->
     inside is cached.
 
     A hit shows LlamaIndex's observers the usual span and events, with tags ``askonce.…``. It shows the legacy
-    ``CallbackManager`` nothing, whose token counters would count the answer again. ``raw`` is then a map whose
-    items can be read as attributes too. An answer that was first streamed comes back with the ``raw`` of the
-    stream's last chunk, also where it is not streamed, and the other way round.
+    ``CallbackManager`` nothing, whose token counters would count the answer again. ``raw`` has the methods and
+    attributes of the SDK's object, and its items can be read as of a map. OpenAI's chat completions come as a whole
+    or as a stream's last chunk, as they are asked for; others as they were stored.
 
     A ``LangChainLLM`` whose LangChain model is cached by askonce too is stored in both caches; the outer one
     answers first.
@@ -77,7 +80,7 @@ def _cached_class(base: type) -> type:
             (f"astream_{kind}", _async_stream_endpoint),
         ):
             methods[name] = functools.wraps(getattr(base, name))(make(name, kind))
-    return twin_class(base, methods)
+    return twin_class(base, {**methods, **structured_methods(base)})
 
 
 # -- one call --------------------------------------------------------------------------------------------------
@@ -107,12 +110,28 @@ class _Call:
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
-        return self.cache.engine.request("answer", self._form, unpack=answers.unpack, semantic=True)
+        streams = "stream" in self.name
+        read = partial(answers.unpack, asked=self._asks_for(), streamed=streams)
+        return self.cache.engine.request("answer", self._form, unpack=read, semantic=True)
+
+    def _asks_for(self) -> int:
+        """How it asks. OpenAI's streams tell the usage only if they are to; those of others tell what they tell."""
+        if not hasattr(self.llm, "_use_chat_completions"):  # it is none of OpenAI's
+            return answers.STREAM
+        if "stream" not in self.name:
+            return answers.WHOLE
+        for given in (self.kwargs, self.llm.additional_kwargs):
+            options = given.get("stream_options")
+            if isinstance(options, dict) and options.get("include_usage"):
+                return answers.STREAM_WITH_USAGE
+        return answers.STREAM
 
     def _asked(self) -> tuple[Any, bool, dict[str, Any]]:
         """The messages or the prompt, whether it is formatted, and the options."""
         options = dict(self.kwargs)
         name = "messages" if self.kind == "chat" else "prompt"
+        if not self.args and name not in options:
+            raise ValueError(f"{self.name} needs {name}")
         about = self.args[0] if self.args else options.pop(name)
         if self.kind == "chat":
             return about, False, options
@@ -138,15 +157,22 @@ class _Call:
 
     def pack(self, response: Any) -> Answer | None:
         """What is stored of an answer."""
-        return answers.pack(response, self._model())
+        return answers.pack(response, self._model(), requested_of(self.llm, self.kwargs))
 
     def pack_stream(self, chunks: list[Any]) -> Answer | None:
         """What is stored of a stream."""
-        return answers.pack_stream(chunks, self._model())
+        return answers.pack_stream(chunks, self._model(), requested_of(self.llm, self.kwargs), self._asks_for())
 
     def _model(self) -> str | None:
         name: str = self.llm.metadata.model_name
         return None if name == "unknown" else name
+
+    def given(self, request: Request, hit: Hit | None = None) -> None:
+        """Tell a structured prediction that waits for it which answer was given."""
+        given = given_answers.get()
+        if given is not None:
+            place = Place(request.place.namespace, hit.key) if hit is not None and hit.key else None
+            given.append((self.cache.engine, request, place))
 
     def answer(self, hit: Hit) -> Response:
         """A hit as the endpoint's answer, shown to LlamaIndex's observers."""
@@ -181,7 +207,9 @@ def _endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             return call.ask()
         result = call.cache.engine.answer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
+            call.given(request)
             return call.marked(result, request)
+        call.given(request, result)
         return call.answer(result)
 
     return endpoint
@@ -195,7 +223,9 @@ def _async_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             return await call.ask()
         result = await call.cache.engine.aanswer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
+            call.given(request)
             return call.marked(result, request)
+        call.given(request, result)
         return call.answer(result)
 
     return endpoint
@@ -214,6 +244,7 @@ def _stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             lambda: call.pack_stream(chunks),
             call.replay,
         )
+        call.given(request)
         next(stream)  # the LLM is asked now, as without a cache, and not when the stream is first read
         return _rest(stream)
 
@@ -233,6 +264,7 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             lambda: call.pack_stream(chunks),
             call.replay,
         )
+        call.given(request)
         await anext(stream)
         return _arest(stream)
 
