@@ -149,7 +149,7 @@ def play(stream: Stream, strategy: Strategy) -> Outcome:
         def ask(index: int, answers: tuple[str, str] = answers, at: int = at) -> ModelResponse:
             return ModelResponse(answers[index], response=stream.sure[at])
 
-        following = Following(router.course(RoutingRequest(text, len(text)), vectors[at]))
+        following = Following(router.steps(RoutingRequest(text, len(text)), vectors[at]))
         follow(following, ask)
         assert following.mark is not None
         said = answers[following.mark["model"] == "large"]

@@ -75,7 +75,7 @@ def through(count: int) -> list[Row]:
         return NormalForm({"version": 1, "kind": "chat", "model": {"model": "small"}, "messages": messages})
 
     def equal(comparison: Comparison) -> bool:
-        return comparison.fresh_answer == comparison.known_answer
+        return comparison.fresh_answer == comparison.cached_answer
 
     def model(text: str) -> str:
         return f"The answer to questions of kind {label_of[text]}."

@@ -106,7 +106,7 @@ class Cache:
         self.engine.forget_all_questions(namespace)
 
     def feedback(self, response: object, *, wrong: bool) -> bool:
-        """Tell that a response was wrong, or that it was right.
+        """Report that a response was wrong, or that it was right.
 
         A wrong answer is deleted, and so are all entries that point to it. If it was a semantic hit, this outweighs
         what a judge says.
@@ -117,26 +117,26 @@ class Cache:
             wrong: whether it was wrong.
 
         Returns:
-            whether anything was learned or deleted: not if the response carries no mark, as streams that were no
-            hit do not.
+            whether anything was learned or deleted: not if the response carries no mark, as for streams that were
+            not a hit.
 
         Raises:
             StoreError: the store failed, so the answer may still be there.
         """
         mark = mark_of(response)
-        semantic, told = self.engine.flow.semantic, None
+        semantic, namespace = self.engine.flow.semantic, None
         if semantic is not None and "match" in mark:
-            told = semantic.tell(bytes.fromhex(mark["match"]), wrong=wrong)
+            namespace = semantic.feedback(bytes.fromhex(mark["match"]), wrong=wrong)
         if not wrong or "entry" not in mark:
-            return told is not None
-        place = Place(told or self.engine.namespace_in_effect(), bytes.fromhex(mark["entry"]))
+            return namespace is not None
+        place = Place(namespace or self.engine.namespace_in_effect(), bytes.fromhex(mark["entry"]))
         places = [place]
         data = self.store.get(*place)
         entry = None if data is None else self.engine.flow.lookup.usable(place, data)
-        if entry is not None and entry.meaning is not None and entry.meaning.answer:
-            places.append(Place(place.namespace, entry.meaning.answer))
+        if entry is not None and entry.semantic is not None and entry.semantic.answer:
+            places.append(Place(place.namespace, entry.semantic.answer))
         self.engine.forget(*places)
-        return self.store.delete(place.namespace, [one.key for one in places]) > 0 or told is not None
+        return self.store.delete(place.namespace, [one.key for one in places]) > 0 or namespace is not None
 
     async def afeedback(self, response: object, *, wrong: bool) -> bool:
         """Asynchronous `feedback`."""

@@ -1,4 +1,4 @@
-"""What one request, or all requests of a block of code, may ask of the cache."""
+"""Options of one request, or of all requests in a block of code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("askonce")
 
 
 class CacheOptions(msgspec.Struct, frozen=True):
-    """The wishes in force; see `cache_options`."""
+    """The options in effect; see `cache_options`."""
 
     ttl_seconds: float | None = None
     refresh: bool = False
@@ -39,10 +39,10 @@ options_in_effect: ContextVar[CacheOptions] = ContextVar("askonce_options", defa
 
 
 def positive_seconds(name: str, value: object) -> float:
-    """A number of seconds that an application gave.
+    """Check a number of seconds of the application.
 
     Raises:
-        ConfigError: it is none, or not positive.
+        ConfigError: it is not a number, or not positive.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
         raise ConfigError(f"{name} is a positive number of seconds, got {value!r}")
@@ -50,42 +50,42 @@ def positive_seconds(name: str, value: object) -> float:
 
 
 def check_name(what: str, value: object) -> None:
-    """See that an application gave a name.
+    """Check a name of the application.
 
     Raises:
-        ConfigError: it is no text, or an empty one, or one that cannot be written.
+        ConfigError: it is not a text, empty, or not printable.
     """
     if not isinstance(value, str) or not value or not value.isprintable():
         raise ConfigError(f"{what} is a text that is not empty, got {value!r}")
 
 
 def current_options() -> CacheOptions:
-    """The wishes in force in the running context."""
+    """The options in effect in the running context."""
     return options_in_effect.get()
 
 
 class cache_options:
-    """Ask something of the cache for all requests in a block, sync and async, in either framework.
+    """Set options for all requests in a block, sync and async, in either framework.
 
-        with control(ttl=60, tags=["prices"], namespace="tenant-7"):
+        with cache_options(ttl=60, tags=["prices"], namespace="tenant-7"):
             model.invoke("What does the red one cost?")
 
-    Blocks nest: what an inner block does not name stays as the outer one set it; tags add up, and so do
-    namespaces (an inner one lies within the outer one). A block must not hold a ``yield``: what it asks would
-    reach into whoever reads the generator.
+    Blocks nest: what an inner block does not set stays as the outer one set it; tags add up, and so do namespaces
+    (an inner one is within the outer one). A block must not contain a ``yield``: its options would also apply to
+    the reader of the generator.
 
     Args:
-        ttl: seconds for which answers made here may be used, and how old one that is used here may be.
-        refresh: ask the model even if an answer is kept, and keep the new one.
-        bypass: neither look up nor keep.
+        ttl: seconds for which answers made here may be used, and the greatest age of one that is used here.
+        refresh: call the model even if an answer is cached, and store the new one.
+        bypass: neither look up nor store.
         tags: names by which answers made here can be invalidated.
-        namespace: keep these requests apart from all others, for example a tenant's.
-        question: the part of the last message that is the user's question, as it stands there: answers to questions
-            of the same meaning may be used if all else is equal. A request that it does not stand in is answered by
+        namespace: separates these requests from all others, for example a tenant's.
+        question: the part of the last message that is the user's question, as written there: answers to questions
+            of the same meaning may be used if all else is equal. A request that does not contain it is answered by
             equal requests alone.
-        context: the part of the prompt that was retrieved for the question, as it stands there. Where its documents
-            are those that a cached retriever found, it need not be equal.
-        semantic: ``False`` has these requests answered by equal requests alone.
+        context: the part of the prompt that was retrieved for the question, as written there. It need not be equal
+            if its documents are those that a cached retriever found.
+        semantic: ``False``: these requests are answered by equal requests alone.
 
     Raises:
         ConfigError: ``ttl`` is not a positive number, ``tags`` not a list of texts, ``namespace``, ``question`` or

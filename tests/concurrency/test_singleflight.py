@@ -26,7 +26,7 @@ def test_a_thread_waits_for_the_update_of_another(store: MemoryStore) -> None:
     assert isinstance(hit, Hit) and hit.kind == "coalesced"
 
 
-def test_a_thread_that_looks_up_something_else_has_given_up(store: MemoryStore) -> None:
+def test_a_thread_that_looks_up_something_else_has_abandoned_its_flight(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
     look(asker, "q")
     with ThreadPoolExecutor(1) as threads:
@@ -36,7 +36,7 @@ def test_a_thread_that_looks_up_something_else_has_given_up(store: MemoryStore) 
         assert isinstance(other.result(5), Miss)
 
 
-def test_a_batch_of_one_thread_is_led_together(store: MemoryStore) -> None:
+def test_a_batch_of_one_thread_has_one_leader(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
     assert isinstance(look(asker, "a", "batch"), Miss)
     assert isinstance(look(asker, "b", "batch"), Miss)
@@ -48,7 +48,7 @@ def test_a_batch_of_one_thread_is_led_together(store: MemoryStore) -> None:
         assert isinstance(other.result(5), Hit)
 
 
-def test_a_thread_that_ended_has_given_up(store: MemoryStore) -> None:
+def test_an_ended_thread_has_abandoned_its_flight(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
     leader = threading.Thread(target=look, args=(asker, "q"))
     leader.start()
@@ -56,7 +56,7 @@ def test_a_thread_that_ended_has_given_up(store: MemoryStore) -> None:
     assert isinstance(look(asker, "q"), Miss)
 
 
-async def test_a_task_that_ended_has_given_up(store: MemoryStore) -> None:
+async def test_an_ended_task_has_abandoned_its_flight(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
 
     async def fail() -> None:
@@ -74,14 +74,14 @@ async def test_a_task_that_ended_has_given_up(store: MemoryStore) -> None:
     await asyncio.wait_for(asyncio.gather(*pending), 5)
 
 
-def test_a_leader_that_says_nothing_is_given_up_when_the_lease_runs_out(store: MemoryStore) -> None:
+def test_a_silent_leader_is_abandoned_after_the_lease_time(store: MemoryStore) -> None:
     asker = Asker(Cache(store, lease_seconds=0.3))
     look(asker, "q")  # this thread lives on and looks up nothing else
     with ThreadPoolExecutor(1) as threads:
         assert isinstance(threads.submit(look, asker, "q").result(5), Miss)
 
 
-def test_two_batches_that_look_up_in_opposite_order_do_not_wait_for_each_other() -> None:
+def test_batches_in_opposite_order_do_not_deadlock() -> None:
     cache = Cache(MemoryStore(), lease_seconds=600)
     asker, both_lead = Asker(cache), threading.Barrier(2)
 
@@ -98,7 +98,7 @@ def test_two_batches_that_look_up_in_opposite_order_do_not_wait_for_each_other()
     assert isinstance(cache.engine.lookup(asker.request("a")), Hit)
 
 
-def test_a_question_twice_in_a_batch_leaves_nobody_waiting() -> None:
+def test_a_question_twice_in_a_batch_does_not_block() -> None:
     cache = Cache(MemoryStore(), lease_seconds=600)
     asker, one_leads = Asker(cache), threading.Event()
     request = asker.request("a")
@@ -119,7 +119,7 @@ def test_a_question_twice_in_a_batch_leaves_nobody_waiting() -> None:
         assert isinstance(pool.submit(other).result(), Hit)
 
 
-def test_a_thread_that_left_the_call_it_leads_is_gone() -> None:
+def test_a_thread_that_left_its_call_has_abandoned_its_flight() -> None:
     cache = Cache(MemoryStore(), lease_seconds=600)
     request = Asker(cache).request("a")
 

@@ -336,11 +336,6 @@ class Configured(MockEmbedding):
     _settings: Read = PrivateAttr(default_factory=lambda: Read(dimensions=2))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an embedding model's settings are read anew for each text of a batch, which is half of a warm batch",
-)
 def test_an_embedding_models_settings_are_read_once_for_a_batch(cache: Cache) -> None:
     model = Configured(2)
     llm = cached(model, cache)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import datetime
 import json
 import math
 import pickle
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,28 +17,19 @@ import pytest
 import tiktoken
 from langchain.agents import create_agent
 from langchain.agents.middleware import wrap_model_call
-from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
-from langchain_core.retrievers import BaseRetriever
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langgraph.checkpoint.memory import InMemorySaver
-from llama_index.core import Document as LlamaDocument
-from llama_index.core import PromptTemplate, QueryBundle
-from llama_index.core.ingestion import IngestionCache, IngestionPipeline
-from llama_index.core.node_parser import SentenceSplitter
-from llama_index.core.retrievers import BaseRetriever as LlamaRetriever
-from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.core import PromptTemplate
 from llama_index.llms.openai import OpenAI
 from pydantic import BaseModel, ValidationError
 
 from askonce import Cache, ConfigError
-from askonce.langchain import AskOnceCache, CachedEmbeddings, CachedRetriever, cached
-from askonce.llama_index import AskOnceKVStore
-from askonce.llama_index import CachedRetriever as CachedLlamaRetriever
+from askonce.langchain import AskOnceCache, CachedEmbeddings, cached
 from askonce.llama_index import cached as cached_llama
 from askonce.stores import open_store
 from askonce.stores.base import Record, Size
@@ -230,52 +219,6 @@ def test_an_answer_that_says_nothing_usable_is_not_kept(cache: Cache, message: A
     for _ in range(2):
         cached(model, cache).invoke("hi")
     assert len(asked) == 2
-
-
-class Fixed(BaseRetriever):
-    """Finds one document with that among its metadata, and counts."""
-
-    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
-        searches.append(query)
-        return [Document("x", id="x", metadata={"at": metadata[0]})]
-
-
-class LlamaFixed(LlamaRetriever):
-    """The same for LlamaIndex."""
-
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        searches.append(query_bundle.query_str)
-        return [NodeWithScore(node=TextNode(id_="x", text="x", metadata={"at": metadata[0]}), score=0.5)]
-
-
-searches: list[str] = []
-metadata: list[Any] = []
-
-
-def langchain_finds(cache: Cache) -> Any:
-    return CachedRetriever(Fixed(), cache, name="fixed").invoke("when?")[0].metadata["at"]
-
-
-def llama_index_finds(cache: Cache) -> Any:
-    return CachedLlamaRetriever(LlamaFixed(), cache, name="fixed").retrieve("when?")[0].node.metadata["at"]
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="what is found with dates, UUIDs or exact numbers among its metadata is not kept",
-)
-@pytest.mark.parametrize("find", [langchain_finds, llama_index_finds], ids=["langchain", "llama_index"])
-@pytest.mark.parametrize(
-    "value",
-    [datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC), uuid.UUID(int=7), Decimal("1.10")],
-    ids=["datetime", "UUID", "Decimal"],
-)
-def test_documents_with_everyday_metadata_are_kept(cache: Cache, find: Callable[[Cache], Any], value: Any) -> None:
-    searches.clear()
-    metadata[:] = [value]
-    assert [find(cache), find(cache)] == [value, value]
-    assert len(searches) == 1
 
 
 @pytest.mark.xfail(
@@ -531,35 +474,6 @@ def test_a_replayed_stream_tells_its_reasoning_first(cache: Cache) -> None:
 
 
 # -- parts of applications ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an ingestion cache names nodes by their texts alone: they come back as another document's",
-)
-def test_nodes_from_the_ingestion_cache_are_of_their_own_document(cache: Cache) -> None:
-    def nodes(name: str) -> list[Any]:
-        kept = IngestionCache(cache=AskOnceKVStore(cache))
-        pipeline = IngestionPipeline(transformations=[SentenceSplitter()], cache=kept)
-        return list(pipeline.run(documents=[LlamaDocument(text="The same text.", id_=name)]))
-
-    assert [nodes(name)[0].ref_doc_id for name in ("a", "b")] == ["a", "b"]
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an ingestion cache joins the texts of documents: others that join to the same get their nodes",
-)
-def test_texts_with_other_borders_have_other_nodes(cache: Cache) -> None:
-    def texts(*given: str) -> list[str]:
-        kept = IngestionCache(cache=AskOnceKVStore(cache))
-        pipeline = IngestionPipeline(transformations=[SentenceSplitter()], cache=kept)
-        documents = [LlamaDocument(text=text, id_=str(at)) for at, text in enumerate(given)]
-        return [node.get_content() for node in pipeline.run(documents=documents)]
-
-    assert [texts("ab", "c"), texts("a", "bc")] == [["ab", "c"], ["a", "bc"]]
 
 
 def a_cache(url: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from askonce.semantic import Comparison, EmbeddingJudge
+from askonce.semantic.decision.deltas import RuleSnapshot
 from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.embedding import Embedder
 from askonce.semantic.types import IndexedQuery, Neighbour
@@ -109,18 +110,17 @@ def near(known: str, answer: int = 1) -> list[Neighbour]:
 
 
 @pytest.fixture(scope="module")
-def learned() -> bytes:
+def learned() -> RuleSnapshot:
     """What a rule has learned that has seen only candidates that are right."""
     rule = DecisionRule(0.05)
     for number in range(1500):
         text = f"how do I see thing{number % 40}"
         rule.learn(rule.decide(text, near(text, answer=number % 40), 0.0), True)
-    rule.share()
-    return rule.snapshot()
+    return rule.snapshot()[1]
 
 
 @pytest.fixture
-def trusting(learned: bytes) -> DecisionRule:
+def trusting(learned: RuleSnapshot) -> DecisionRule:
     rule = DecisionRule(0.05)
     rule.restore(learned)
     return rule

@@ -52,7 +52,7 @@ def ask(router: Router, question: str, *answers: Any, embedding: Any = None) -> 
             raise answers[index]
         return ModelResponse(answers[index], cost_usd=10.0 ** (index - 5), response=answers[index])
 
-    following = Following(router.course(RoutingRequest(question, len(question)), embedding))
+    following = Following(router.steps(RoutingRequest(question, len(question)), embedding))
     follow(following, model)
     assert following.mark is not None
     return following.mark
@@ -237,8 +237,8 @@ from askonce.routing.router import Router
 judged = Learned(judge=lambda *texts: True, name=sys.argv[2])
 one = Router(["m0", "m1"], judged, state=str, store=sys.argv[1], costs=(1, 10))
 for number in range(25):
-    course = one.course(RoutingRequest(f"question {number}"), (1.0, 0.0))
-    follow(Following(course), lambda index: ModelResponse("a"))
+    steps = one.steps(RoutingRequest(f"question {number}"), (1.0, 0.0))
+    follow(Following(steps), lambda index: ModelResponse("a"))
     if number % 5 == 0:
         one.sync()
 one.close()

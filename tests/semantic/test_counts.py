@@ -29,13 +29,13 @@ def total(*several: DecisionCounts) -> DecisionCounts:
 
 
 @given(several, several, several)
-def test_tallies_add_up_in_any_order_and_grouping(a: DecisionCounts, b: DecisionCounts, c: DecisionCounts) -> None:
+def test_counts_add_up_in_any_order_and_grouping(a: DecisionCounts, b: DecisionCounts, c: DecisionCounts) -> None:
     assert total(total(a, b), c) == total(a, total(b, c)) == total(c, b, a)
 
 
 @settings(max_examples=50)
 @given(st.floats(0.02, 1.0), st.floats(0.01, 500.0), st.floats(0.5, 0.99))
-def test_what_is_affordable_stays_below_the_line_when_it_turns_out_wrong(
+def test_an_affordable_audit_stays_below_the_line_when_it_is_wrong(
     probability: float, line: float, confidence: float
 ) -> None:
     counts = DecisionCounts(served=10**6)

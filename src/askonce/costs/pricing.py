@@ -1,4 +1,4 @@
-"""What an answer cost, in dollars, from the tokens that it took and the price of its model."""
+"""The cost of an answer in dollars, from its tokens and the price of its model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def cost_usd(model: str | None, usage: Usage) -> float | None:
         usage: the tokens that the call took.
 
     Returns:
-        US dollars, or ``None`` when the package is not installed, the model is not known to it, or no tokens
+        US dollars, or ``None`` when the package is not installed, it does not have the model, or no tokens
         were reported.
     """
     if model is None or not usage.total_tokens:

@@ -114,6 +114,7 @@ class CacheEngine:
             freshness=freshness,
             cache_empty=settings.cache_empty,
             cache_truncated=settings.cache_truncated,
+            cache_if=settings.cache_if,
             slow_seconds=settings.timeout_seconds / 3,
             clock=clock,
         )
@@ -342,11 +343,13 @@ class CacheEngine:
                 self.flow.miss(request, one)
         return found
 
-    def store_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
+    def store_many(self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float) -> None:
         """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
         run(self.flow.store_many(self._sync, requests, answers, seconds))
 
-    async def astore_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
+    async def astore_many(
+        self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
+    ) -> None:
         """Asynchronous `store_many`."""
         await self.flow.store_many(self._async, requests, answers, seconds)
 
@@ -395,6 +398,26 @@ class CacheEngine:
         """Asynchronous `delete`."""
         self.forget(request.place)
         return await self.store.adelete(request.place.namespace, [request.place.key]) > 0
+
+    def reject(self, request: Request, place: Place | None = None) -> None:
+        """Delete the answer to a request, since its caller could not parse it; a failure of the store is ignored.
+
+        Args:
+            request: from `request`.
+            place: where the answer was found, if that is another place.
+        """
+        run(self._reject(self._sync, request, place))
+
+    async def areject(self, request: Request, place: Place | None = None) -> None:
+        """Asynchronous `reject`."""
+        await self._reject(self._async, request, place)
+
+    async def _reject(self, driver: SyncDriver, request: Request, place: Place | None) -> None:
+        for one in {request.place, place or request.place}:
+            self.forget(one)
+            with contextlib.suppress(StoreDown):
+                await driver.call("delete", one.namespace, [one.key])
+        self.flow.not_stored(request, "not parsed")
 
     def forget(self, *places: Place) -> None:
         """Forget what this process holds of some entries, or of all if none is named."""
@@ -467,8 +490,8 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
         for event in events:
             if event.type == "hit" and event.place is not None and event.entry is not None:
                 hits.add([event.place])
-                if event.entry.meaning is not None and event.entry.meaning.answer:
-                    hits.add([Place(event.place.namespace, event.entry.meaning.answer)])
+                if event.entry.semantic is not None and event.entry.semantic.answer:
+                    hits.add([Place(event.place.namespace, event.entry.semantic.answer)])
 
     consumers, flushes = [counters.count, touch], [hits.flush]
     if settings.access_log is not None:

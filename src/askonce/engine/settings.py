@@ -37,7 +37,10 @@ class Settings(TypedDict, total=False):
         access_log: a file to which requests are appended for ``askonce simulate``: digests, sizes, costs and times,
             no text.
         cache_empty: store empty answers, too.
-        cache_truncated: store answers, too, that were cut off by a length limit or a content filter.
+        cache_truncated: store answers, too, that did not come to their proper end: cut off by a length limit or a
+            content filter, refused, or ended for a reason that is not known.
+        cache_if: called with each fresh answer that could be stored (a message, a response, a vector, a list of
+            documents); it is stored if that returns true.
         local_ttl: seconds for which entries found in the store are held in this process as well and served without
             asking the store; invalidations by other processes are seen that much later. 0 for never.
         local_max_entries: how many of them are held.
@@ -61,6 +64,7 @@ class Settings(TypedDict, total=False):
     access_log: str | os.PathLike[str] | None
     cache_empty: bool
     cache_truncated: bool
+    cache_if: Callable[[Any], object] | None
     local_ttl: float
     local_max_entries: int
     lease_seconds: float
@@ -89,6 +93,7 @@ class CheckedSettings(msgspec.Struct, frozen=True):
     access_log: str | os.PathLike[str] | None = None
     cache_empty: bool = False
     cache_truncated: bool = False
+    cache_if: Callable[[Any], object] | None = None
     local_ttl: float = 0.0
     local_max_entries: int = 1000
     lease_seconds: float = 30.0
@@ -105,6 +110,8 @@ class CheckedSettings(msgspec.Struct, frozen=True):
             raise ConfigError("local_ttl and lease_seconds are at least 0, local_max_entries at least 1")
         if self.on_event is not None and not callable(self.on_event):
             raise ConfigError(f"on_event is a function that takes a CacheEvent, got {self.on_event!r}")
+        if self.cache_if is not None and not callable(self.cache_if):
+            raise ConfigError(f"cache_if is a function that takes an answer, got {self.cache_if!r}")
         _ = self.freshness, self.budget  # raise what is wrong with them
 
     @classmethod

@@ -20,12 +20,16 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.llm_string import parameters_of
 from askonce.langchain.keys.requests import Digests, form_of
-from askonce.langchain.models.answers import mark, marked, pack, unpack
+from askonce.langchain.models.acceptance import requested_in
+from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
+from askonce.langchain.models.calls import asks_for_usage
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
 from askonce.stats import Stats
 from askonce.stores import Store
 
 logger = logging.getLogger("askonce")
+
+_TELLS_HEADERS = '"include_response_headers": true'
 
 
 class AskOnceCache(BaseCache):
@@ -58,7 +62,7 @@ class AskOnceCache(BaseCache):
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """The answer to a prompt, or ``None``; then the caller makes it and calls `update`."""
-        request = self._request(prompt, llm_string)
+        request = self._request(prompt, llm_string, sys._getframe(1))
         if request is None:
             return None
         group = llm_string if _is_completion(prompt) else None
@@ -66,7 +70,7 @@ class AskOnceCache(BaseCache):
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Asynchronous `lookup`."""
-        request = self._request(prompt, llm_string)
+        request = self._request(prompt, llm_string, sys._getframe(1))
         if request is None:
             return None
         return _found(await self.cache.engine.alookup(request, llm_string if _is_completion(prompt) else None))
@@ -75,14 +79,16 @@ class AskOnceCache(BaseCache):
         """Store the answer to a prompt."""
         request = self._request(prompt, llm_string)
         if request is not None:
-            self.cache.engine.update(request, lambda: _kept(llm_string, return_val))
+            asked = _asked_by(sys._getframe(1))
+            self.cache.engine.update(request, lambda: _packed(llm_string, return_val, asked))
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Asynchronous `update`."""
         request = self._request(prompt, llm_string)
         if request is not None:
-            await self.cache.engine.aupdate(request, lambda: _kept(llm_string, return_val))
+            asked = _asked_by(sys._getframe(1))
+            await self.cache.engine.aupdate(request, lambda: _packed(llm_string, return_val, asked))
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     def clear(self, **kwargs: Any) -> None:
@@ -97,7 +103,7 @@ class AskOnceCache(BaseCache):
         """Asynchronous `clear`."""
         await self.cache.aclear()
 
-    def _request(self, prompt: str, llm_string: str) -> Request | None:
+    def _request(self, prompt: str, llm_string: str, caller: FrameType | None = None) -> Request | None:
         engine = self.cache.engine
         if engine.is_semantic and _is_completion(prompt):
             record_prompt_parts_of_completion()
@@ -105,7 +111,12 @@ class AskOnceCache(BaseCache):
             "answer",
             partial(form_of, prompt, llm_string),
             digest=partial(self._digests.of, prompt, llm_string),
-            unpack=partial(unpack, name_runs=True),
+            unpack=partial(
+                unpack,
+                name_runs=True,
+                asked=partial(_asked_by, caller),
+                headers=_TELLS_HEADERS in llm_string,
+            ),
             semantic=True,
         )
 
@@ -177,8 +188,25 @@ def _is_completion(prompt: str) -> bool:
     return not prompt.startswith('[{"lc":')
 
 
-def _kept(llm_string: str, generations: Sequence[Generation]) -> Answer | None:
-    return pack(generations, parameters_of(llm_string).name)
+def _asked_by(caller: FrameType | None) -> int:
+    """How the model is asked that calls: LangChain streams for callbacks, too, and does not tell its cache."""
+    known: dict[str, Any] = {} if caller is None else caller.f_locals
+    model, kwargs = known.get("self"), known.get("kwargs") or {}
+    try:
+        streams = any(
+            model._should_stream(async_api=one, run_manager=known.get("run_manager"), **kwargs)  # type: ignore[union-attr]
+            for one in (False, True)
+        )
+    except Exception:  # it is none of LangChain's
+        return WHOLE if model is None else STREAM
+    if streams:
+        return STREAM_WITH_USAGE if asks_for_usage(model, kwargs) else STREAM
+    return WHOLE if hasattr(model, "stream_usage") else STREAM
+
+
+def _packed(llm_string: str, generations: Sequence[Generation], asked: int) -> Answer | None:
+    parameters = parameters_of(llm_string)
+    return pack(generations, parameters.name, asked=asked, requested=requested_in(parameters.form))
 
 
 def _found(found: Hit | Miss) -> list[Generation] | None:

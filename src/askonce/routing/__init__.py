@@ -5,7 +5,7 @@
     Learned(judge=…, min_quality=0.95)   the cheapest that is expected to do, learned while it runs
 
 The models themselves are asked by ``askonce.langchain.Multiplexer`` and ``askonce.llama_index.Multiplexer``, which
-follow the steps of a `Router`'s course.
+follow the steps of a `Router`.
 """
 
 from askonce.routing.strategies import Always, Cascade, Learned, Strategy

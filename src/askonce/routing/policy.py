@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from askonce.estimators.anytime_bound import at_most, endings, evidence, fits
 from askonce.estimators.regression import probability, sigmoid
+from askonce.routing.judges import Judged
 from askonce.routing.replica import SharedRouting
 from askonce.routing.state import AnswerOutcome, outcome
 from askonce.routing.strategies import Learned
@@ -23,6 +24,9 @@ RATES = tuple(0.02 * 1.7**step for step in range(9))
 _WINDOW, _ADJUST_EVERY = 512, 16
 _AUDIT_SCALE, _LEAST_AUDITS, _MORE = 0.6, 0.08, 1.5
 _PRIOR_FAILURES = 4.0
+_ADVANCE_SHARE, _FIRST_ADVANCE, _MOST_ADVANCE = 0.1, 3.0, 50.0
+"""What learning may cost before it has saved: a share of what the last model alone would have cost, but at first a
+few and never more than so many of its calls."""
 _SPEND = 0.8
 """Share of the allowed failures that the threshold aims at; the bound guarantees the floor."""
 
@@ -126,12 +130,36 @@ class RoutingPolicy:
             self._adjust(best)
             wanted = best.ratio <= self._threshold
             if wanted and best.saved > 0:
-                coin = self._with_room(best)
+                coin = self._with_room(best, last)
                 if coin is not None:
                     return coin
-            curious = self._strategy.judge is not None and best.hopeful <= self._threshold
+            curious = best.hopeful <= self._threshold and self._can_afford_to_learn(best, last)
             kind: Literal["shadow", "pass"] = "shadow" if curious else "pass"
             return Coin(best.index, kind, best.fails, tight=wanted)
+
+    def _judge_cost(self, last: float) -> float:
+        """What the judge costs, as a share of the last model's call: as measured; a model at first as much."""
+        if self._strategy.judge is None or not last:
+            return 0.0
+        sums = self._shared.state.sums
+        if sums["judge.n"]:
+            return sums["judge.weight"] / sums["judge.n"] / last
+        return 1.0 if isinstance(self._strategy.judge, Judged) else 0.0
+
+    def _can_afford_to_learn(self, rated: _Rated, last: float) -> bool:
+        """Whether a cheap answer may be paid for only to be compared.
+
+        It may if what is learned can pay: if an answer that is served saves more than the rarest audits cost. And
+        only so much is spent in advance: in all, learning never makes the requests cost a tenth more than the last
+        model alone, nor more than a number of its calls.
+        """
+        judge = self._judge_cost(last)
+        if self._strategy.judge is None or rated.saved <= _LEAST_AUDITS * (1 + judge):
+            return False
+        sums = self._shared.state.sums
+        always, cost = sums["always.weight"], (1 - rated.saved + judge) * last
+        advance = max(_ADVANCE_SHARE * always, _FIRST_ADVANCE * last)
+        return sums["weight"] - always + cost <= min(advance, _MOST_ADVANCE * last)
 
     def _rate(self, index: int, x: Vector, characters: int, last: float) -> _Rated:
         mean, sd = self._shared.state.learner(f"wrong.{index}", len(x)).predict(x)
@@ -163,8 +191,9 @@ class RoutingPolicy:
         with self._shared.state.lock:
             self._adjust(_Rated(self._last, 0.0, 1.0, 0.0))
 
-    def _with_room(self, rated: _Rated) -> Coin | None:
+    def _with_room(self, rated: _Rated, last: float) -> Coin | None:
         sums = self._shared.state.sums
+        judge = self._judge_cost(last)
         room = self._allowed(sums["requests"] + 1) - sums["unresolved"]
         if self._strategy.judge is None:
             failing = sums["open"] + sums["wrong"]
@@ -182,7 +211,7 @@ class RoutingPolicy:
         )  # a part for each process, since they see each other late
         planned = _AUDIT_SCALE / math.sqrt(1 + self._allowed(sums["requests"]))
         p = max(planned * math.sqrt(rated.fails / (1 - self._strategy.min_quality)), _LEAST_AUDITS)
-        while p < rated.saved:
+        while p * (1 + judge) < rated.saved:  # an audit pays for the last model and the judge
             if fits(_sum(known, evidence(p, RATES)), RATES, room, confidence):  # even if an audit finds it failing
                 self._shared.add(_floor_sums(endings(p, RATES)))
                 return self._toss(rated, p)
@@ -205,9 +234,9 @@ class RoutingPolicy:
         """Add the judge's verdict on an answer; ``None`` if it has none, which counts as failed."""
         sums: dict[str, float] = {}
         with self._shared.state.lock:
+            sums["audits"] = 1.0
             if coin.kind == "audit":
                 self._reserve(coin.p, -1)
-                sums = {"audits": 1.0}
                 if failed is not False:
                     sums |= _floor_sums(evidence(coin.p, RATES))
                     sums["missed"] = (1 - coin.p) / coin.p

@@ -1,6 +1,6 @@
 """`Router`: which models, by which strategy, with what was learned and counted.
 
-Its *courses* are generators: each yields what is to be done next, a model to `Ask` or a function to call
+Its *steps* are a generator: it yields what is to be done next, a model to `Ask` or a function to call
 (`Decide`), is sent what came of it, and ends with the mark that the answer carries. So the ways to ask
 (synchronous, asynchronous, streaming, of either framework) share every decision.
 """
@@ -23,14 +23,13 @@ from askonce.routing.replica import SharedRouting
 from askonce.routing.state import cost_sums
 from askonce.routing.steps import RoutingRun
 from askonce.routing.strategies import Learned, Strategy, check_strategy
-from askonce.routing.types import Bill, ModelResponse, RoutingRequest, Step
+from askonce.routing.types import Bill, ModelResponse, Opinion, RoutingRequest, Step, weight_of
 from askonce.stats import RoutingStats
-from askonce.storage.entries import USD_PER_SECOND
 from askonce.stores.base import Store
 
 logger = logging.getLogger("askonce")
 
-Course = Generator[Step, Any, dict[str, Any]]
+Steps = Generator[Step, Any, dict[str, Any]]
 
 
 class Router:
@@ -77,7 +76,7 @@ class Router:
 
     # -- one request -------------------------------------------------------------------------------------------
 
-    def course(self, request: RoutingRequest, embedding: Sequence[float] | None = None) -> Course:
+    def steps(self, request: RoutingRequest, embedding: Sequence[float] | None = None) -> Steps:
         """The steps to the answer of a request; see the module's text.
 
         Args:
@@ -88,7 +87,9 @@ class Router:
             Exception: what the last model that could be asked raised.
         """
         self._shared.begin()
-        run = RoutingRun(self.strategy, len(self.names), request, self._weight, self._warn_once)
+        run = RoutingRun(
+            self.strategy, len(self.names), request, self._price, self._price_of_opinion, self._warn_once
+        )
         try:
             index, why = yield from run.choose(self._policy, embedding)
         except BaseException:
@@ -99,7 +100,7 @@ class Router:
             "model": self.names[index],
             "why": why,
             "cost_usd": run.bill.cost_usd,
-            "calls": [self.names[one] for one in run.bill.calls],
+            "calls": [*(self.names[one] for one in run.bill.calls), *(one.model for one in run.bill.opinions)],
         }
         if run.open is not None:
             key = os.urandom(16)
@@ -128,27 +129,50 @@ class Router:
 
         return await asyncio.to_thread(self.embed, question)
 
+    def _price(self, index: int, response: ModelResponse) -> float | None:
+        """Dollars for a call, given or as priced."""
+        return response.cost_usd if self._costs is None else self._costs[index]
+
+    def _price_of_opinion(self, opinion: Opinion) -> float | None:
+        """Dollars for the call of a verifier or a judge: as priced, or as given if it is one of the models."""
+        if opinion.cost_usd is None and self._costs is not None and opinion.model in self.names:
+            return self._costs[self.names.index(opinion.model)]
+        return opinion.cost_usd
+
     def _weight(self, index: int, response: ModelResponse) -> float:
-        """The weight of a call: dollars, given or as priced; else its seconds."""
-        if self._costs is not None:
-            return self._costs[index]
-        return response.seconds * USD_PER_SECOND if response.cost_usd is None else response.cost_usd
+        return weight_of(self._price(index, response), response.seconds)
 
     def _count(self, request: RoutingRequest, bill: Bill, index: int | None) -> None:
-        sums: dict[str, float] = {"spent": bill.weight}
+        sums: dict[str, float] = {
+            "spent": bill.spent_usd,
+            "seconds": bill.unpriced_seconds,
+            "weight": bill.weight,
+        }
+        for opinion in bill.opinions:
+            sums[f"opinions.{opinion.model}"] = sums.get(f"opinions.{opinion.model}", 0.0) + 1
+        if bill.judge_weight is not None:
+            sums |= {"judge.n": 1.0, "judge.weight": bill.judge_weight}
         for one in bill.calls:
             sums[f"asked.{one}"] = sums.get(f"asked.{one}", 0.0) + 1
         for one in bill.failed:
             sums[f"failed.{one}"] = 1.0
         for one, response in bill.answers.items():
             sums |= cost_sums(one, request.characters, self._weight(one, response))
+            sums[f"priced.{one}"] = float(self._price(one, response) is not None)
         if index is not None:
-            sums |= {"requests": 1.0, f"answered.{index}": 1.0, "always": self._always(request, bill)}
+            always = self._always(request, bill)
+            sums |= {"requests": 1.0, f"answered.{index}": 1.0, "always.weight": always}
+            sums["always"] = always if self._is_last_priced(bill) else bill.spent_usd
             sums["escalated"] = float(bill.unused > 0 or (bool(bill.failed) and index not in bill.failed))
         self._shared.add(sums)
 
+    def _is_last_priced(self, bill: Bill) -> bool:
+        if self._last in bill.answers:
+            return self._price(self._last, bill.answers[self._last]) is not None
+        return self._costs is not None or self._shared.state.sums[f"priced.{self._last}"] > 0
+
     def _always(self, request: RoutingRequest, bill: Bill) -> float:
-        """What the last model would have cost: its call, or what one is expected to cost."""
+        """The weight of what the last model would have cost: its call, or what one is expected to cost."""
         if self._last in bill.answers:
             return self._weight(self._last, bill.answers[self._last])
         if self._costs is not None:
@@ -197,14 +221,20 @@ class Router:
             def by_name(kind: str) -> dict[str, int]:
                 return {name: round(sums[f"{kind}.{at}"]) for at, name in enumerate(self.names)}
 
+            calls = by_name("asked")
+            for name, times in list(sums.items()):
+                if name.startswith("opinions."):
+                    model = name.removeprefix("opinions.")
+                    calls[model] = calls.get(model, 0) + round(times)
             return RoutingStats(
                 requests=round(sums["requests"]),
-                calls=by_name("asked"),
+                calls=calls,
                 answers=by_name("answered"),
                 failures=by_name("failed"),
                 escalated=round(sums["escalated"]),
                 audits=round(sums["audits"]),
                 spent_usd=sums["spent"],
+                unpriced_seconds=sums["seconds"],
                 always_last_usd=sums["always"],
                 quality=quality,
                 quality_at_least=at_least,

@@ -9,7 +9,7 @@ from askonce.options import current_options
 from askonce.routing.features import features, with_score
 from askonce.routing.policy import Coin, RoutingPolicy
 from askonce.routing.strategies import Always, Cascade, Learned, Strategy
-from askonce.routing.types import Ask, Bill, Decide, ModelResponse, RoutingRequest, Step
+from askonce.routing.types import Ask, Bill, Decide, ModelResponse, Opinion, RoutingRequest, Step
 from askonce.routing.verifiers import Verdict, Verify, verdict_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class RoutingRun:
         strategy: how to choose.
         models: how many there are.
         request: the request.
-        paid: the weight of a call, from the model and its response.
+        price: dollars for a call, from the model and its response; ``None`` where no price is known.
+        price_of_opinion: the same of a verifier or a judge that is a chat model.
         warn: warns of something, once.
 
     Attributes:
@@ -40,11 +41,12 @@ class RoutingRun:
         strategy: Strategy,
         models: int,
         request: RoutingRequest,
-        paid: Callable[[int, ModelResponse], float],
+        price: Callable[[int, ModelResponse], float | None],
+        price_of_opinion: Callable[[Opinion], float | None],
         warn: Warn,
     ) -> None:
         self._strategy, self._last, self._request = strategy, models - 1, request
-        self._paid, self._warn = paid, warn
+        self._price, self._price_of_opinion, self._warn = price, price_of_opinion, warn
         self.bill = Bill()
         self.open: tuple[str, bytes] | None = None
 
@@ -70,7 +72,7 @@ class RoutingRun:
     # -- steps -------------------------------------------------------------------------------------------------
 
     def _ask(self, index: int, *, final: bool) -> Generator[Step, Any, ModelResponse | None]:
-        """Ask a model; ``None`` if it failed and a dearer one is left to ask."""
+        """Ask a model; ``None`` if it failed and a more expensive one is left to ask."""
         self.bill.calls.append(index)
         try:
             response: ModelResponse = yield Ask(index, final)
@@ -80,12 +82,8 @@ class RoutingRun:
                 raise
             self._warn(f"the model {index + 1} of a multiplexer failed, and the next one is asked", error)
             return None
-        bill = self.bill
-        bill.answers[index] = response
-        bill.weight += self._paid(index, response)
-        bill.cost_usd = (
-            None if response.cost_usd is None or bill.cost_usd is None else bill.cost_usd + response.cost_usd
-        )
+        self.bill.answers[index] = response
+        self.bill.add(self._price(index, response), response.seconds)
         return response
 
     def _first_that_answers(self, first: int, why: str) -> Chosen:
@@ -96,10 +94,19 @@ class RoutingRun:
 
     def _verify(self, verifier: Any, response: ModelResponse) -> Generator[Step, Any, Verdict]:
         try:
-            return verdict_of((yield Decide(Verify(verifier), (self._request, response))))
+            result = yield Decide(Verify(verifier), (self._request, response))
+            self._add_opinion(result)
+            return verdict_of(result)
         except Exception as error:
             self._warn("a verifier failed, and the answer is not accepted", error)
             return Verdict(False)
+
+    def _add_opinion(self, result: Any) -> float:
+        """Add the call of a chat model that verified or judged, and return its weight; 0 for a function."""
+        if not isinstance(result, Opinion):
+            return 0.0
+        self.bill.opinions.append(result)
+        return self.bill.add(self._price_of_opinion(result), result.seconds)
 
     # -- cascade -----------------------------------------------------------------------------------------------
 
@@ -181,7 +188,9 @@ class RoutingRun:
         assert response is not None
         failed: bool | None = None
         try:
-            passes = yield Decide(strategy.judge, (self._request.question, cheap.text, response.text))
+            result = yield Decide(strategy.judge, (self._request.question, cheap.text, response.text))
+            self.bill.judge_weight = self._add_opinion(result)
+            passes = result.accepted if isinstance(result, Opinion) else result
             failed = None if passes is None else not passes
         except Exception as error:
             self._warn("a judge failed", error)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import Uncacheable, plain
-from askonce.routing.types import ModelResponse, RoutingRequest
+from askonce.routing.types import ModelResponse, Opinion, RoutingRequest
 
 logger = logging.getLogger("askonce")
 
@@ -107,6 +107,8 @@ class Verify:
 
 def verdict_of(result: Any) -> Verdict:
     """What a verifier returned, as a verdict."""
+    if isinstance(result, Opinion):
+        return Verdict(bool(result.accepted))
     return result if isinstance(result, Verdict) else Verdict(bool(result))
 
 

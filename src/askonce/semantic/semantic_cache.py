@@ -1,4 +1,4 @@
-"""`SemanticCache`: answers to questions of the same meaning."""
+"""`SemanticCache`: finds answers to questions of the same meaning."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from askonce.stores.circuit_breaker import CircuitBreaker
 logger = logging.getLogger("askonce")
 
 _coin = random.SystemRandom().random
-"""Nobody can foresee which would-be hits are audited, and no application can seed it."""
+"""Unpredictable, and not seeded by the application: which would-be hits are audited cannot be foreseen."""
 _SHARE_EVERY_SECONDS = 1.0
 _LOADING_SECONDS, _LOOK_EVERY_SECONDS = 1.0, 0.005
 _CLOSING_SECONDS = 5.0
 _MOST_MATCHES = 10_000
-"""The application can give feedback on so many semantic hits of this process."""
+"""How many semantic hits of this process can receive feedback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Attempt:
 
 
 class SemanticCache:
-    """Everything of one cache that concerns meanings.
+    """The semantic part of one cache.
 
     Args:
         settings: of the application.
@@ -75,7 +75,7 @@ class SemanticCache:
         codec: seals what is shared with other processes.
         namespace: the cache's own.
         clock: seconds since the epoch.
-        lookup: says which entries can be used.
+        lookup: finds which entries can be used.
         storage: replaces entries.
 
     Raises:
@@ -103,7 +103,7 @@ class SemanticCache:
         self._server: ServerIndex | None = None
         if settings.search == "server":
             self._server = ServerIndex(breaker, self._embedder.identity, self._entries)
-            with contextlib.suppress(StoreUnavailable):  # it may be there when it is needed
+            with contextlib.suppress(StoreUnavailable):  # it may be up when it is needed
                 self._server.check()
         self._start()
         reset_after_fork(self)
@@ -138,7 +138,7 @@ class SemanticCache:
         sources_known: bool,
         decide: bool,
     ) -> Attempt | None:
-        """Look for a question that means the same; ``None`` for requests that are not compared.
+        """Look for a question of the same meaning; ``None`` for requests that are not compared.
 
         Args:
             driver: of the caller.
@@ -168,9 +168,9 @@ class SemanticCache:
         question = question_of(
             form().body,
             namespace,
-            asked=options.question,
+            question=options.question,
             context=options.context,
-            found=current_prompt_parts(),
+            prompt_parts=current_prompt_parts(),
             scope=current_scope() if sources_known else None,
         )
         if question is None or (self._settings.skip is not None and self._settings.skip(question.text)):
@@ -190,10 +190,10 @@ class SemanticCache:
         kind = type(error).__name__
         level = logging.DEBUG if kind in self._warned else logging.WARNING
         self._warned.add(kind)
-        logger.log(level, "askonce: a question cannot be compared by its meaning: %s", error)
+        logger.log(level, "askonce: no semantic lookup for a question: %s", error)
 
     def match(self, attempt: Attempt) -> Match:
-        """The match that a semantic hit shows; from now on `tell` can be called for it."""
+        """The match that a semantic hit shows; from now on `feedback` accepts it."""
         decision = attempt.decision
         assert decision is not None and decision.query is not None
         name = os.urandom(8)
@@ -209,7 +209,7 @@ class SemanticCache:
 
     # -- a fresh answer ----------------------------------------------------------------------------------------
 
-    def meaning(self, attempt: Attempt, answer_text: str) -> SemanticEntry:
+    def semantic_entry(self, attempt: Attempt, answer_text: str) -> SemanticEntry:
         """The semantic part of the entry of a fresh answer."""
         question = attempt.question
         return SemanticEntry(
@@ -226,7 +226,7 @@ class SemanticCache:
 
     # -- what becomes of entries -------------------------------------------------------------------------------
 
-    def tell(self, match: bytes, *, wrong: bool) -> str | None:
+    def feedback(self, match: bytes, *, wrong: bool) -> str | None:
         """Learn whether a semantic hit was wrong.
 
         Returns:
@@ -235,7 +235,7 @@ class SemanticCache:
         decision = self._matches.pop(match, None)
         if decision is None or decision.query is None:
             return None
-        self._rule.tell(decision, not wrong)
+        self._rule.feedback(decision, not wrong)
         return decision.query.namespace
 
     def forget(self, namespace: str, key: bytes) -> None:

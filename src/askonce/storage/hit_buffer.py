@@ -1,4 +1,4 @@
-"""Hits on their way to the store: collected, and written together, so that a hit never waits for a write."""
+"""Hits to be written to the store: collected, and written together, so that a hit never waits for a write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class HitBuffer:
     """Counts hits by place, and raises the priorities of their entries in the store.
 
     Args:
-        breaker: the way to the store.
+        breaker: the store's.
         policy: how a hit changes a priority.
         frequencies: counts requests, where the admission of new entries depends on them.
     """

@@ -33,7 +33,7 @@ from tests.langchain.samples import Place
 
 def key(messages: list[BaseMessage], llm: str = LLM) -> bytes:
     form = CACHE.explain(dumps(messages), llm)
-    digest = CACHE._digests.of(dumps(messages), llm)
+    digest, _ = CACHE._digests.of(dumps(messages), llm)
     assert digest == form.digest(), "the short way to the key gives what the explained form does"
     return digest
 

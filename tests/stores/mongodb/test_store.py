@@ -140,7 +140,7 @@ def test_indexes_are_there_and_used(stores: list[MongoDBStore], database: Any, s
     stores[0].check()
     entries = database["askonce.entries"]
     assert entries.index_information()["gone"]["expireAfterSeconds"] == 86_400
-    assert "gone" in database["askonce.concurrency.leases"].index_information()
+    assert "gone" in database["askonce.leases"].index_information()
     by_priority = entries.find({"ns": space}).sort([("p", 1), ("_id", 1)]).hint("ns_p_id_s")
     for cursor, index in [
         (by_priority.limit(9), "ns_p_id_s"),

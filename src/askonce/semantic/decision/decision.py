@@ -15,16 +15,16 @@ class Decision:
 
     Attributes:
         action: see `askonce.semantic.decision.rule`.
-        reason: why, in a word: nothing known, learning, guard, doubtful, budget, audit or trusted.
+        reason: why: no candidate, learning, guard, doubtful, budget, audit or trusted.
         query: the candidate's nearest question.
-        second: the nearest question of the next best answer: worth comparing when the candidate was wrong.
+        second: the nearest question of the next best answer, compared when the candidate was wrong.
         similarity: the cosine to ``query``.
         p_right: the probability that the candidate is right.
-        p_wrong: that it is wrong, on the safe side; by this it is decided.
+        p_wrong: the pessimistic probability that it is wrong; the decision depends on this one.
         audit_probability: with which probability this question is sent to the model though it could be served.
         features: see `askonce.semantic.decision.features.FEATURES`.
         judged: whether it was learned from.
-        told: whether the application gave feedback.
+        has_feedback: whether the application gave feedback.
     """
 
     action: Literal["serve", "audit", "miss"]
@@ -37,7 +37,7 @@ class Decision:
     audit_probability: float = 1.0
     features: Vector | None = None
     judged: bool = False
-    told: bool = False
+    has_feedback: bool = False
 
     @property
     def answer(self) -> bytes | None:

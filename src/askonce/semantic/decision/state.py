@@ -1,4 +1,4 @@
-"""All that is counted and learned, and which part of it is not published yet."""
+"""All that is counted and learned, and the part of it that is not published yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from askonce.semantic.decision.features import SIZE, Vector
 from askonce.semantic.decision.model import Label, Model, label
 
 RECORDS = 100_000
-"""Of how many answers, those judged last, the state holds how often they were right."""
+"""The number of answers, those judged last, with a record of how often they were right."""
 
 
 class RuleState:

@@ -1,4 +1,4 @@
-"""All indexed questions of a cache, and which of them are nearest to one that is asked."""
+"""All indexed questions of a cache, and the search for the nearest ones."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ class Index:
         self._exact = exact
         self._lock = threading.Lock()
         self._dimensions: int | None = None
-        self._known: dict[int, IndexedQuery] = {}
+        self._queries: dict[int, IndexedQuery] = {}
         self._answers: dict[bytes, list[int]] = {}
         self._partitions: dict[bytes, Vectors] = {}
         self._round: list[int] = []
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._queries)
 
     # -- changing --------------------------------------------------------------------------------------------
 
@@ -91,11 +91,11 @@ class Index:
             ConfigError: the vector has another shape than those before it, or is not of unit length.
         """
         if vector.ndim != 1 or not 0.98 < float(vector @ vector) < 1.02:
-            raise ConfigError("A question's vector is one of unit length, of the shape (dimensions,)")
+            raise ConfigError("a question's vector has unit length and the shape (dimensions,)")
         label = _label(query.key)
         with self._lock:
             self._check(vector)
-            if label in self._known:
+            if label in self._queries:
                 self._drop(label)
             vectors = self._partitions.get(query.partition)
             if vectors is None:
@@ -111,13 +111,13 @@ class Index:
     def remove_answer(self, answer: bytes) -> list[IndexedQuery]:
         """Remove all questions that have an answer, and return them."""
         with self._lock:
-            keys = [self._known[label].key for label in self._answers.get(answer, ())]
+            keys = [self._queries[label].key for label in self._answers.get(answer, ())]
         return [query for key in keys if (query := self._remove(key)) is not None]
 
     def remove_namespace(self, namespace: str) -> int:
         """Remove all questions of a namespace; returns how many there were."""
         with self._lock:
-            labels = [label for label, query in self._known.items() if query.namespace == namespace]
+            labels = [label for label, query in self._queries.items() if query.namespace == namespace]
             for label in labels:
                 self._drop(label)
         return len(labels)
@@ -125,7 +125,7 @@ class Index:
     def _remove(self, key: bytes) -> IndexedQuery | None:
         label = _label(key)
         with self._lock:
-            query = self._known.get(label)
+            query = self._queries.get(label)
             if query is None or query.key != key:
                 return None
             self._drop(label)
@@ -135,11 +135,11 @@ class Index:
         return query
 
     def _enter(self, label: int, query: IndexedQuery) -> None:
-        self._known[label] = query
+        self._queries[label] = query
         self._answers.setdefault(query.answer, []).append(label)
 
     def _drop(self, label: int) -> None:
-        query = self._known.pop(label)
+        query = self._queries.pop(label)
         labels = self._answers[query.answer]
         labels.remove(label)
         if not labels:
@@ -150,16 +150,16 @@ class Index:
             del self._partitions[query.partition]
 
     def _is_in(self, label: int, partition: bytes) -> bool:
-        query = self._known.get(label)
+        query = self._queries.get(label)
         return query is not None and query.partition == partition
 
     def _check(self, vector: NDArray[np.floating[Any]]) -> None:
-        if not self._known:
+        if not self._queries:
             self._dimensions = len(vector)
         elif vector.shape != (self._dimensions,):
             raise ConfigError(
-                f"The indexed questions have vectors of {self._dimensions} dimensions, this one has "
-                f"{vector.shape}: the embeddings are others than before. Give them a namespace of their own"
+                f"the indexed questions have vectors of {self._dimensions} dimensions, this one has "
+                f"the shape {vector.shape}: the embeddings have changed. Give them a namespace of their own"
             )
 
     # -- searching -------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Index:
         expired: set[int] = set()
 
         def usable(label: int) -> bool:
-            query = self._known.get(label)
+            query = self._queries.get(label)
             if query is None or query.partition != partition:
                 return False
             if query.expires_at is not None and query.expires_at <= now:
@@ -203,7 +203,7 @@ class Index:
             return [self._neighbour(label, similarity) for label, similarity in found]
 
     def _neighbour(self, label: int, similarity: float) -> Neighbour:
-        query = self._known[label]
+        query = self._queries[label]
         return Neighbour(query, max(-1.0, min(1.0, similarity)), len(self._answers[query.answer]))
 
     def aliases(self, answer: bytes) -> int:
@@ -212,24 +212,24 @@ class Index:
 
     def get(self, key: bytes) -> IndexedQuery | None:
         """The indexed question with a key."""
-        query = self._known.get(_label(key))
+        query = self._queries.get(_label(key))
         return query if query is not None and query.key == key else None
 
     def namespaces(self) -> set[str]:
         """The namespaces of the indexed questions."""
         with self._lock:
-            return {query.namespace for query in self._known.values()}
+            return {query.namespace for query in self._queries.values()}
 
     def patrol(self, limit: int) -> list[IndexedQuery]:
-        """The next ``limit`` questions in turn, so that somebody sees whether their entries still exist.
+        """The next ``limit`` questions in turn, to check whether their entries still exist.
 
-        After the last one comes the first one again; fewer are given at the end of a round.
+        After the last one comes the first one again; fewer are returned at the end of a round.
         """
         with self._lock:
             if not self._round:
-                self._round = list(self._known)
+                self._round = list(self._queries)
             labels, self._round = self._round[-limit:], self._round[:-limit]
-            return [query for label in labels if (query := self._known.get(label)) is not None]
+            return [query for label in labels if (query := self._queries.get(label)) is not None]
 
     # -- saving ----------------------------------------------------------------------------------------------
 
@@ -247,12 +247,12 @@ class Index:
                 vectors = self._partitions.get(partition)
                 if vectors is None:
                     continue
-                few = [_row(self._known[label], vector) for label, vector in vectors.few()]
+                few = [_row(self._queries[label], vector) for label, vector in vectors.few()]
                 labels, graphs = vectors.graphs()
             rows += few
             yield from _graph_pieces(partition, self._dimensions or 0, graphs)
             for label in labels:
-                query = self._known.get(label)
+                query = self._queries.get(label)
                 if query is not None and query.partition == partition:
                     rows.append(_row(query))
                     if len(rows) >= _ROWS:
@@ -264,10 +264,10 @@ class Index:
         yield _encoder.encode(_Rows(rows))
 
     def restore(self, pieces: Iterable[bytes]) -> None:
-        """Take the place of all questions by those of a dump.
+        """Replace all questions by those of a dump.
 
         Raises:
-            ValueError: the pieces are not a dump. Nothing was changed then.
+            ValueError: the pieces are not a dump. Nothing is changed then.
         """
         other = Index(exact=self._exact)
         try:
@@ -275,7 +275,7 @@ class Index:
         except (msgspec.MsgspecError, ConfigError, IndexError) as error:
             raise ValueError(f"not a dump of an index: {error}") from error
         with self._lock:
-            self._dimensions, self._known, self._answers = other._dimensions, other._known, other._answers
+            self._dimensions, self._queries, self._answers = other._dimensions, other._queries, other._answers
             self._partitions, self._round = other._partitions, []
 
     def _read(self, pieces: Iterable[bytes]) -> None:
@@ -302,7 +302,7 @@ class Index:
 
     def _read_row(self, query: IndexedQuery, data: bytes, in_graph: Container[int]) -> None:
         label = _label(query.key)
-        if label in self._known:
+        if label in self._queries:
             return
         if data:
             vector = np.frombuffer(data, np.float16)

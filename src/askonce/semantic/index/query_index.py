@@ -29,19 +29,19 @@ class QueryIndex(abc.ABC):
 
     @abc.abstractmethod
     def add(self, query: IndexedQuery, vector: Vector) -> None:
-        """Add a question whose entry is in the store, in the place of one with the same key."""
+        """Add a question whose entry is in the store; it replaces one with the same key."""
 
     @abc.abstractmethod
     def discard(self, query: IndexedQuery) -> None:
-        """Forget a question that its entry answers no more."""
+        """Remove a question that its entry no longer answers."""
 
     @abc.abstractmethod
     def forget(self, namespace: str, key: bytes) -> None:
-        """Forget what an entry that is gone answered."""
+        """Remove what an entry that no longer exists answered."""
 
     @abc.abstractmethod
     def clear(self, namespace: str) -> None:
-        """Forget all questions of a namespace."""
+        """Remove all questions of a namespace."""
 
     @abc.abstractmethod
     def count(self) -> int | None:
@@ -49,7 +49,7 @@ class QueryIndex(abc.ABC):
 
 
 class LocalQueryIndex(QueryIndex):
-    """Those in this process's index; changes are published to other processes.
+    """Those in the index of this process; changes are published to other processes.
 
     Args:
         index: this process's.
@@ -84,7 +84,7 @@ class LocalQueryIndex(QueryIndex):
 
 
 class ServerQueryIndex(QueryIndex):
-    """Those on the server, which all processes see at once.
+    """Those on the server, shared by all processes.
 
     Args:
         server: searches.
@@ -109,7 +109,7 @@ class ServerQueryIndex(QueryIndex):
             self._server.remove([query])
 
     def forget(self, *_: Any) -> None:
-        """The vector of an entry that is gone is deleted when a search meets it."""
+        """A search deletes the vector of an entry that no longer exists."""
 
     def clear(self, *_: Any) -> None:
         """The store's ``clear`` has deleted the vectors too."""

@@ -7,7 +7,7 @@
                       expiry as a date, for the server's sweeper
 ``askonce.spaces``    one per namespace: entries, size, inflation; writes, busy and counted serve the accounts;
                       start, head and logged (when the head was drawn) the log
-``askonce.concurrency.leases``    who makes which record
+``askonce.leases``    which process makes which record
 ``askonce.log``       the change log; ``_id`` is the namespace's hash and the sequence
 ====================  =====================================================================================
 
@@ -32,7 +32,7 @@ Steps = Generator[Any, Any, T]
 """An operation, written once for both faces: it yields calls of the driver and is sent their results. Those of
 the synchronous driver are results already; those of the asynchronous one are awaited first."""
 
-ENTRIES, SPACES, LEASES, LOG = "askonce.entries", "askonce.spaces", "askonce.concurrency.leases", "askonce.log"
+ENTRIES, SPACES, LEASES, LOG = "askonce.entries", "askonce.spaces", "askonce.leases", "askonce.log"
 BY_PRIORITY = "ns_p_id_s"
 FORMAT = 1
 

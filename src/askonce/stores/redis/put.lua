@@ -3,7 +3,7 @@
 -- Returns how many were evicted, and how many of the records are done; the client sends the others again.
 local max_entries, max_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local evicted, done = 0, 0
-local inflates, selects = ARGV[2] == 'inflation', ARGV[5] == 'worth'
+local inflates, selects = ARGV[2] == 'inflation', ARGV[5] == 'cost'
 
 -- Whether a newcomer is worth no more than one that would have to go; that raises the inflation.
 -- Also whether this is known: if not, too much has expired to sweep in one call, and the client calls again.
