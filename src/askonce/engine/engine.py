@@ -29,7 +29,6 @@ from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Hit, Miss, Place, RequestKind, Source, place_of
-from askonce.eviction.frequency import FrequencySketch
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
 from askonce.provenance.corpora import Corpora
@@ -40,7 +39,6 @@ from askonce.provenance.retrieval_context import (
     retrieval_in_effect,
 )
 from askonce.stats import Stats
-from askonce.storage.access_log import Access, AccessLog
 from askonce.storage.entries import EntryStorage, cost_of
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
@@ -93,7 +91,11 @@ class CacheEngine:
         self.counters = Counters()
         self._corpora = Corpora()
         self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
-        frequencies = FrequencySketch() if budget.selects else None
+        frequencies = None
+        if budget.selects:
+            from askonce.eviction.frequency import FrequencySketch
+
+            frequencies = FrequencySketch()
         freshness = settings.freshness
         lookup = Lookup(codec, freshness, self._corpora, self._local, clock)
         storage = EntryStorage(breaker, codec, freshness, budget, self._local, frequencies, clock)
@@ -493,6 +495,8 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
 
     consumers, flushes = [counters.count, touch], [hits.flush]
     if settings.access_log is not None:
+        from askonce.storage.access_log import Access, AccessLog
+
         log = AccessLog(settings.access_log, codec)
 
         def record(events: Sequence[CacheEvent]) -> None:

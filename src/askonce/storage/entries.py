@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from askonce.concurrency.drivers import SyncDriver
 from askonce.costs import pricing
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Place, RequestKind, SemanticEntry, Source
-from askonce.eviction.frequency import FrequencySketch
 from askonce.eviction.policy import Budget
 from askonce.options import CacheOptions
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
 from askonce.stores.base import Clock, Record
 from askonce.stores.circuit_breaker import CircuitBreaker
+
+if TYPE_CHECKING:
+    from askonce.eviction.frequency import FrequencySketch
 
 USD_PER_SECOND = 0.001
 """The cost of a second, for comparing entries whose price is not known."""

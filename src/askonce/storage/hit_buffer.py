@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from askonce.entries.entry import Place
-from askonce.eviction.frequency import FrequencySketch
 from askonce.eviction.policy import Policy
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+
+if TYPE_CHECKING:
+    from askonce.eviction.frequency import FrequencySketch
 
 
 class HitBuffer:

@@ -8,7 +8,6 @@ again. One line is logged when the breaker opens and one when it closes.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -74,6 +73,8 @@ class StoreHealth:
 
     def failed(self, error: Exception, began: float) -> None:
         """Record that it did not answer a call that began then (on the monotonic clock)."""
+        import random  # here: few stores fail
+
         with self._lock:
             self.errors += 1
             self.failures += 1

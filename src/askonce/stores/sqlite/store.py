@@ -7,15 +7,13 @@ go over one connection, each as one transaction; asynchronous ones are done by o
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from askonce.errors import ConfigError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
@@ -33,6 +31,9 @@ from askonce.stores.sqlite import schema as sql
 from askonce.stores.sqlite.connections import Connections
 from askonce.stores.sqlite.file import OLDEST_SQLITE, translate
 from askonce.stores.sqlite.space import REAPED_AT_ONCE, Space
+
+if TYPE_CHECKING:  # in the functions that need it: it takes longer than to open the file
+    from concurrent.futures import ThreadPoolExecutor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -183,6 +184,9 @@ class SQLiteStore(Store):
         self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
         """`_write` in the one thread that does all asynchronous writes, so that the event loop never waits."""
+        import asyncio
+        from concurrent.futures import ThreadPoolExecutor
+
         if self._thread is None or self._thread_pid != os.getpid():  # after a fork it is in the parent
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="askonce-sqlite")
             self._thread_pid = os.getpid()
@@ -293,4 +297,6 @@ class SQLiteStore(Store):
         return self.log_read(namespace, after, limit)
 
     async def aclose(self) -> None:
+        import asyncio
+
         await asyncio.to_thread(self.close)
