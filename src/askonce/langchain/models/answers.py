@@ -32,6 +32,7 @@ _ENDS = (
     "completionReason",
 )
 _MODEL_NAMES = ("model_name", "model", "model_id", "modelId")
+_PROVIDER_NAMES = ("model_provider",)
 _WORDS = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
 _SAY_WHY_THEY_END = ("openai", "anthropic")
 _CUT_OFF = frozenset(
@@ -98,14 +99,20 @@ def pack(
     metadata = [reported for generation in generations for reported in _metadata(generation)]
     if llm_output:
         metadata.append(llm_output)
+    usage, name = _usage(generations, llm_output or {}), _told(metadata, _MODEL_NAMES) or model
+    seller = _told(metadata, _PROVIDER_NAMES)
+    priced = cost_usd(name, usage, seller) if seller else None
+    routed = (reported["askonce"].get("cost_usd") for reported in metadata if _is_routed(reported))
     return Answer(
         payload,
-        usage=_usage(generations, llm_output or {}),
-        model=_told(metadata, _MODEL_NAMES) or model,
+        usage=usage,
+        model=name,
         truncated=any(_cut_off(reported) for reported in metadata),
         empty=all(map(_is_empty, generations)),
         answer_text=_answer_text(generations[0]) if len(generations) == 1 else None,
-        cost_usd=next((reported["askonce"].get("cost_usd") for reported in metadata if _is_routed(reported)), None),
+        cost_usd=next(
+            (reported["askonce"].get("cost_usd") for reported in metadata if _is_routed(reported)), priced
+        ),
     )
 
 
@@ -129,7 +136,8 @@ def cost_of(message: AIMessage, model: str | None) -> float | None:
         cost: float | None = mark.get("cost_usd")
         return cost
     name = _told([message.response_metadata], _MODEL_NAMES) or model
-    return cost_usd(name, _usage([ChatGeneration(message=message)], {}))
+    seller = _told([message.response_metadata], _PROVIDER_NAMES)
+    return cost_usd(name, _usage([ChatGeneration(message=message)], {}), seller)
 
 
 def _written(generation: Generation) -> _Generation:
