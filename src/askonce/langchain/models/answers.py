@@ -110,9 +110,7 @@ def pack(
         truncated=any(_cut_off(reported) for reported in metadata),
         empty=all(map(_is_empty, generations)),
         answer_text=_answer_text(generations[0]) if len(generations) == 1 else None,
-        cost_usd=next(
-            (reported["askonce"].get("cost_usd") for reported in metadata if _is_routed(reported)), priced
-        ),
+        cost_usd=next(routed, priced),
     )
 
 
