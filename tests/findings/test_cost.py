@@ -138,9 +138,6 @@ def test_a_llama_index_verifier_is_given_one_kind_of_answer() -> None:
 # -- prices --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a price is looked up by the model's name alone, not by its provider"
-)
 @pytest.mark.parametrize(
     ("name", "provider", "dollars"),
     [
@@ -159,7 +156,6 @@ def test_a_model_is_priced_by_its_name_and_its_provider(name: str, provider: str
         assert cache.stats().saved_usd == pytest.approx(dollars, rel=0.01)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="nothing is logged where there is no price")
 def test_a_model_without_a_price_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with Cache("memory://") as cache:

@@ -24,9 +24,11 @@ RATES = tuple(0.02 * 1.7**step for step in range(9))
 _WINDOW, _ADJUST_EVERY = 512, 16
 _AUDIT_SCALE, _LEAST_AUDITS, _MORE = 0.6, 0.08, 1.5
 _PRIOR_FAILURES = 4.0
-_ADVANCE_SHARE, _FIRST_ADVANCE, _MOST_ADVANCE = 0.1, 3.0, 50.0
+_ADVANCE_SHARE, _FIRST_ADVANCE, _MOST_ADVANCE = 0.05, 3.0, 20.0
 """What learning may cost before it has saved: a share of what the last model alone would have cost, but at first a
 few and never more than so many of its calls."""
+_GAINED_SHARE = 0.2
+"""And of what it has saved, a share."""
 _SPEND = 0.8
 """Share of the allowed failures that the threshold aims at; the bound guarantees the floor."""
 
@@ -149,17 +151,17 @@ class RoutingPolicy:
     def _can_afford_to_learn(self, rated: _Rated, last: float) -> bool:
         """Whether a cheap answer may be paid for only to be compared.
 
-        It may if what is learned can pay: if an answer that is served saves more than the rarest audits cost. And
-        only so much is spent in advance: in all, learning never makes the requests cost a tenth more than the last
-        model alone, nor more than a number of its calls.
+        It may if what is learned can pay, that is, if an answer that is served saves more than the rarest audits
+        cost; and only for so much in all: an advance, and a share of what serving cheap answers has saved.
         """
         judge = self._judge_cost(last)
         if self._strategy.judge is None or rated.saved <= _LEAST_AUDITS * (1 + judge):
             return False
         sums = self._shared.state.sums
-        always, cost = sums["always.weight"], (1 - rated.saved + judge) * last
-        advance = max(_ADVANCE_SHARE * always, _FIRST_ADVANCE * last)
-        return sums["weight"] - always + cost <= min(advance, _MOST_ADVANCE * last)
+        always, learned, cost = sums["always.weight"], sums["learning.weight"], (1 - rated.saved + judge) * last
+        advance = min(max(_ADVANCE_SHARE * always, _FIRST_ADVANCE * last), _MOST_ADVANCE * last)
+        gained = max(0.0, always - sums["weight"] + learned)
+        return learned + cost <= advance + _GAINED_SHARE * gained
 
     def _rate(self, index: int, x: Vector, characters: int, last: float) -> _Rated:
         mean, sd = self._shared.state.learner(f"wrong.{index}", len(x)).predict(x)
@@ -211,7 +213,7 @@ class RoutingPolicy:
         )  # a part for each process, since they see each other late
         planned = _AUDIT_SCALE / math.sqrt(1 + self._allowed(sums["requests"]))
         p = max(planned * math.sqrt(rated.fails / (1 - self._strategy.min_quality)), _LEAST_AUDITS)
-        while p * (1 + judge) < rated.saved:  # an audit pays for the last model and the judge
+        while p * (1 + judge) < rated.saved / (1 + judge):  # the dearer the judge, the rarer
             if fits(_sum(known, evidence(p, RATES)), RATES, room, confidence):  # even if an audit finds it failing
                 self._shared.add(_floor_sums(endings(p, RATES)))
                 return self._toss(rated, p)

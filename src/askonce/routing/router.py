@@ -100,7 +100,7 @@ class Router:
             "model": self.names[index],
             "why": why,
             "cost_usd": run.bill.cost_usd,
-            "calls": [*(self.names[one] for one in run.bill.calls), *(one.model for one in run.bill.opinions)],
+            "calls": [self.names[one] for one in run.bill.calls],
         }
         if run.open is not None:
             key = os.urandom(16)
@@ -152,6 +152,11 @@ class Router:
             sums[f"opinions.{opinion.model}"] = sums.get(f"opinions.{opinion.model}", 0.0) + 1
         if bill.judge_weight is not None:
             sums |= {"judge.n": 1.0, "judge.weight": bill.judge_weight}
+        if bill.learning:
+            answers = bill.answers.items()
+            sums["learning.weight"] = bill.weight - sum(
+                self._weight(one, answer) for one, answer in answers if one == self._last
+            )
         for one in bill.calls:
             sums[f"asked.{one}"] = sums.get(f"asked.{one}", 0.0) + 1
         for one in bill.failed:

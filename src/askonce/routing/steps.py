@@ -176,6 +176,7 @@ class RoutingRun:
     def _compare(self, strategy: Learned, policy: RoutingPolicy, coin: Coin, x: Vector) -> Chosen:
         """Ask the last model too, whose answer is given, and let the judge compare."""
         cheap = self.bill.answers[coin.index]
+        self.bill.learning = coin.kind == "shadow"
         try:
             response = yield from self._ask(self._last, final=True)
         except Exception as error:

@@ -107,6 +107,7 @@ class Bill:
         answers: the response of each.
         unused: how many cheap answers were rejected.
         failed: the models that raised.
+        learning: a cheap answer was paid for only to be compared.
         is_priced: the price of every call is known.
     """
 
@@ -119,6 +120,7 @@ class Bill:
     answers: dict[int, ModelResponse] = field(default_factory=dict)
     unused: int = 0
     failed: list[int] = field(default_factory=list)
+    learning: bool = False
     is_priced: bool = True
 
     @property

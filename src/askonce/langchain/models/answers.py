@@ -24,6 +24,7 @@ from askonce.langchain.models.acceptance import breaks_off, is_empty, metadata_o
 logger = logging.getLogger("askonce")
 
 _MODEL_NAMES = ("model_name", "model", "model_id", "modelId")
+_PROVIDER_NAMES = ("model_provider",)
 _WORDS = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
 # By these a client would go on with what the provider keeps of the first call: a conversation, a container.
 _STATE = frozenset("container conversation previous_response_id interaction_id previous_interaction_id".split())
@@ -106,16 +107,20 @@ def pack(
         metadata.append(llm_output)
     broken = breaks_off(generations, metadata)
     misfit = misfit_of(generations, requested or Requested())
+    usage, name = _usage(generations, llm_output or {}), _told(metadata, _MODEL_NAMES) or model
+    seller = _told(metadata, _PROVIDER_NAMES)
+    priced = cost_usd(name, usage, seller) if seller else None
+    routed = (reported["askonce"].get("cost_usd") for reported in metadata if _is_routed(reported))
     return Answer(
         payload,
-        usage=_usage(generations, llm_output or {}),
-        model=_told(metadata, _MODEL_NAMES) or model,
+        usage=usage,
+        model=name,
         truncated=bool(broken),
         empty=all(map(is_empty, generations)),
         invalid=bool(misfit),
         detail=broken or misfit,
         answer_text=_answer_text(generations[0]) if len(generations) == 1 else None,
-        cost_usd=next((reported["askonce"].get("cost_usd") for reported in metadata if _is_routed(reported)), None),
+        cost_usd=next(routed, priced),
         values=tuple(one.message if isinstance(one, ChatGeneration) else one for one in generations),
     )
 
@@ -140,7 +145,8 @@ def cost_of(message: AIMessage, model: str | None) -> float | None:
         cost: float | None = mark.get("cost_usd")
         return cost
     name = _told([message.response_metadata], _MODEL_NAMES) or model
-    return cost_usd(name, _usage([ChatGeneration(message=message)], {}))
+    seller = _told([message.response_metadata], _PROVIDER_NAMES)
+    return cost_usd(name, _usage([ChatGeneration(message=message)], {}), seller)
 
 
 def _written(generation: Generation, asked: int) -> _Generation:
