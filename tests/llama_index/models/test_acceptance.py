@@ -254,13 +254,9 @@ def predict(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
             case "apredict":
                 return await llm.astructured_predict(Album, prompt)
             case "stream":
-                for last in llm.stream_structured_predict(Album, prompt):
-                    pass
-                return last
+                return list(llm.stream_structured_predict(Album, prompt))[-1]
             case "astream":
-                async for last in await llm.astream_structured_predict(Album, prompt):
-                    pass
-                return last
+                return [one async for one in await llm.astream_structured_predict(Album, prompt)][-1]
             case "structured_llm":
                 return llm.as_structured_llm(Album).chat(HELLO).raw
         return (await llm.as_structured_llm(Album).achat(HELLO)).raw
