@@ -72,8 +72,14 @@ class Clients:
         """Refuse options that pymongo does not support or cannot read; it would warn and ignore them."""
         with self._usable_url():
             query = urlsplit(self._url).query
-            if query:
-                split_options(query, warn=False)
+        for option in filter(None, query.split("&")):
+            try:
+                split_options(option, warn=False)
+            except (ConfigurationError, ValueError, TypeError) as error:
+                name = option.partition("=")[0]  # not the value, which may be a credential
+                raise ConfigError(
+                    f"invalid option {name!r} in the MongoDB URL; see pymongo's list of options ({type(error).__name__})"
+                ) from None
 
     def _open(self, kind: Any) -> Any:
         with self._usable_url():

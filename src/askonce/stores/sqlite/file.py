@@ -114,15 +114,15 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the tables are there; False for an empty database."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    # One statement, so that tables which another process creates meanwhile are seen as a whole or not at all.
+    application, version, has_tables = connection.execute(sql.WHOSE).fetchone()
     if application == sql.APPLICATION_ID and version == sql.FORMAT:
         return True
     if application == sql.APPLICATION_ID:
         raise ForeignStoreError(
             f"{path} has format {version}, this askonce reads {sql.FORMAT}: update askonce, or use another file"
         )
-    if application or version or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+    if application or version or has_tables:
         raise ForeignStoreError(f"{path} is a SQLite database of another program; use another file")
     return False
 

@@ -109,3 +109,8 @@ APPEND = "INSERT INTO log (space, sequence, event) VALUES (?, ?, ?)"
 TRIM = "DELETE FROM log WHERE space = ? AND sequence <= ?"
 LOG_STATE = "SELECT log_head, (SELECT min(sequence) FROM log WHERE space = ?1) FROM space WHERE id = ?1"
 LOG_READ = "SELECT sequence, event FROM log WHERE space = ? AND sequence > ? ORDER BY sequence LIMIT ?"
+
+WHOSE = """
+SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
+       EXISTS (SELECT 1 FROM sqlite_schema)
+"""
