@@ -247,7 +247,7 @@ def predict(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
     """Asks for an album, in each way."""
 
     async def ask(llm: Any) -> Any:
-        prompt, last = PromptTemplate("An album?"), None
+        prompt = PromptTemplate("An album?")
         match request.param:
             case "predict":
                 return llm.structured_predict(Album, prompt)

@@ -78,7 +78,7 @@ class Clients:
             except (ConfigurationError, ValueError, TypeError) as error:
                 name = option.partition("=")[0]  # not the value, which may be a credential
                 raise ConfigError(
-                    f"invalid option {name!r} in the MongoDB URL; see pymongo's list of options ({type(error).__name__})"
+                    f"invalid option {name!r} in the MongoDB URL; see pymongo's options ({type(error).__name__})"
                 ) from None
 
     def _open(self, kind: Any) -> Any:
