@@ -145,7 +145,7 @@ def _handed_on(result: Any) -> Any:
 
 
 class _Uncounted:
-    """A callback manager that is not told of vectors from the cache: its handlers would count their tokens again."""
+    """A callback manager that is not told of vectors from the cache: handlers would count their tokens again."""
 
     event = CallbackManager.event
 
