@@ -56,6 +56,7 @@ ONE_ADAPTER_ONLY = {
     "langchain/retrieval/nearness.py": "LlamaIndex's results carry the scores that are computed here",
     "llama_index/ingestion.py": "LlamaIndex has an interface of caches for ingestion pipelines",
     "llama_index/kvstore.py": "LlamaIndex has an interface of key-value stores",
+    "llama_index/models/raw.py": "LlamaIndex's answers carry the SDK's object",
     "llama_index/models/twin.py": "an LLM has no field for a cache: a class of its own is derived for it",
     "llama_index/models/usage.py": "LangChain's messages carry their usage in one form",
 }

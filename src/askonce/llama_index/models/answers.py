@@ -303,9 +303,12 @@ def unpack(payload: bytes, *, asked: int = STREAM, streamed: bool = False) -> Re
     message = None if stored.message is None else dict(stored.message)
     kwargs = {} if message is None else message.get("additional_kwargs", {})
     words = {} if message is None else {"role": message["role"], "content": _text_in(message), **kwargs}
+    classes = stored.classes
     raw, path = as_asked(stored.raw, streamed=streamed, message=words, ended=stored.ended)
+    if path is not None:
+        classes = {"/raw": path, **{at: one for at, one in classes.items() if at.startswith("/raw/usage")}}
     fields: dict[str, Any] = {
-        "raw": records(raw, stored.classes if path is None else {"/raw": path}, "/raw"),
+        "raw": records(raw, classes, "/raw"),
         "delta": stored.delta,
         "logprobs": stored.logprobs,
         "additional_kwargs": records(stored.more, stored.classes, "/more"),

@@ -72,11 +72,8 @@ class Record(dict[str, Any]):
             return None
         data = _plain(self)
         try:
-            construct = getattr(cls, "construct", None)
-            is_lenient = any(
-                "_models" in base.__module__ for base in cls.__mro__
-            )  # as OpenAI's and Anthropic's are
-            return construct(**data) if construct is not None and is_lenient else cls.model_validate(data)
+            is_lenient = hasattr(cls, "to_dict")  # as OpenAI's and Anthropic's are: it takes what servers say
+            return cls.construct(**data) if is_lenient else cls.model_validate(data)
         except Exception:
             return None
 
