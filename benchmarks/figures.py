@@ -34,7 +34,8 @@ _BLOCK = re.compile(r"(<!-- figures: (?P<name>[\w-]+) -->\n).*?(<!-- /figures --
 def machine() -> str:
     """The kind of machine, and how busy it is: on a busy one the spreads are wide."""
     load = f", load {os.getloadavg()[0]:.0f}" if hasattr(os, "getloadavg") else ""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}"
+    return f"{system}, Python {platform.python_version()}"
 
 
 def claims_table(claims: list[Claim]) -> str:
@@ -71,7 +72,7 @@ def measured(rounds: int, *, quick: bool) -> dict[str, str]:
         print("concurrency, counting, imports …", flush=True)
         claims += asyncio.run(hits.concurrency(rounds, url))
         claims += hits.counting(rounds, small)
-        claims += hits.imports(rounds)
+        claims += hits.imports(rounds, small)
         if not quick:
             print("a million entries …", flush=True)
             tables["many-entries"] = claims_table(hits.many_entries(rounds, 1_000_000, small, url))
