@@ -9,7 +9,7 @@ BENCH_STAMP := .venv/.bench-up-to-date
 MAIN := .venv --group llama-index --group demo
 LOCKED := pyproject.toml uv.lock scripts/setup
 
-.PHONY: help setup test test-providers lint format demo bench docs clean
+.PHONY: help setup test test-providers lint format demo bench figures docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ demo: $(STAMP) ## a RAG application, with and without askonce (ARGS="--help")
 
 bench: $(BENCH_STAMP) ## measure one of benchmarks/ (BENCH=hits|retrieval|semantic|prefix|eviction|…, ARGS="--help")
 	@$(BIN)/python -m benchmarks.$(or $(BENCH),hits) $(ARGS)
+
+figures: $(BENCH_STAMP) ## measure hits anew, and write the tables into the docs (ARGS=--quick)
+	@scripts/install-redis
+	@$(BIN)/python -m benchmarks.figures $(ARGS)
 
 docs: $(DOCS_STAMP) ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -196,10 +196,8 @@ def _asked_by(caller: FrameType | None) -> int:
     known: dict[str, Any] = {} if caller is None else caller.f_locals
     model, kwargs = known.get("self"), known.get("kwargs") or {}
     try:
-        streams = any(
-            model._should_stream(async_api=one, run_manager=known.get("run_manager"), **kwargs)  # type: ignore[union-attr]
-            for one in (False, True)
-        )
+        streaming = partial(model._should_stream, run_manager=known.get("run_manager"), **kwargs)  # type: ignore[union-attr]
+        streams = streaming(async_api=False) or streaming(async_api=True)
     except Exception:  # it is none of LangChain's
         return WHOLE if model is None else STREAM
     if streams:

@@ -311,19 +311,15 @@ def _read(written: _Generation, name_runs: bool) -> Generation:
     metadata = stored.response_metadata
     if info is not None and written.info_in_metadata:
         info |= {name: metadata[name] for name in written.info_in_metadata}
-    # Copies of a blank message and generation with other fields: LangChain validated them when they were made, and
-    # to do it again would take longer than all else here.
-    message = _BLANK_MESSAGE.model_copy(
-        update={
-            "content": stored.content,
-            "additional_kwargs": stored.additional_kwargs,
-            "response_metadata": metadata,
-            "tool_calls": stored.tool_calls,
-            "invalid_tool_calls": stored.invalid_tool_calls,
-            "usage_metadata": stored.usage_metadata,
-            "name": stored.name,
-            "id": f"lc_run--{os.urandom(16).hex()}" if name_runs else None,
-        }
+    message = _answered(
+        content=stored.content,
+        additional_kwargs=stored.additional_kwargs,
+        response_metadata=metadata,
+        tool_calls=stored.tool_calls,
+        invalid_tool_calls=stored.invalid_tool_calls,
+        usage_metadata=stored.usage_metadata,
+        name=stored.name,
+        id=f"lc_run--{os.urandom(16).hex()}" if name_runs else None,
     )
     if stored.extra or not isinstance(stored.content, str):
         message = AIMessage(**{**message.__dict__, **stored.extra})
@@ -331,3 +327,16 @@ def _read(written: _Generation, name_runs: bool) -> Generation:
     return _BLANK_GENERATION.model_copy(
         update={"message": message, "text": stored.content, "generation_info": info}
     )
+
+
+def _answered(**fields: Any) -> AIMessage:
+    """A message with these fields, which LangChain validated when it was made.
+
+    To do it again would take longer than all else here, and ``model_copy`` takes three times as long as this.
+    """
+    message = object.__new__(AIMessage)
+    object.__setattr__(message, "__dict__", {**_BLANK_MESSAGE.__dict__, **fields})
+    object.__setattr__(message, "__pydantic_fields_set__", set(fields))
+    object.__setattr__(message, "__pydantic_extra__", {})
+    object.__setattr__(message, "__pydantic_private__", None)
+    return message
