@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from askonce.errors import ConfigError
+from askonce.keys.ignore import Ignored, checked
 
 logger = logging.getLogger("askonce")
 
@@ -27,6 +28,7 @@ class CacheOptions(msgspec.Struct, frozen=True):
     question: str | None = None
     context: str | None = None
     semantic: bool = True
+    ignore: tuple[Ignored, ...] = ()
 
     def namespace(self, base: str) -> str:
         """The namespace of a request to a cache whose own namespace is ``base``."""
@@ -86,10 +88,11 @@ class cache_options:
         context: the part of the prompt that was retrieved for the question, as written there. It need not be equal
             if its documents are those that a cached retriever found.
         semantic: ``False``: these requests are answered by equal requests alone.
+        ignore: what is no part of the key, beside what the cache ignores: see ``ignore`` of `Cache`. Adds up.
 
     Raises:
         ConfigError: ``ttl`` is not a positive number, ``tags`` not a list of texts, ``namespace``, ``question`` or
-            ``context`` not a text, or ``semantic`` not a truth value.
+            ``context`` not a text, ``semantic`` not a truth value, or ``ignore`` nothing that can be ignored.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class cache_options:
         question: str | None = None,
         context: str | None = None,
         semantic: bool | None = None,
+        ignore: Ignored | Sequence[Ignored] = (),
     ) -> None:
         if isinstance(tags, str):
             raise ConfigError(f"tags is a list of names: tags=[{tags!r}]")
@@ -117,6 +121,7 @@ class cache_options:
         self._refresh, self._bypass = refresh, bypass
         self._tags, self._namespace = tuple(tags), namespace
         self._question, self._context, self._semantic = question, context, semantic
+        self._ignore = checked(ignore)
         self._tokens: list[Token[CacheOptions]] = []
 
     def __enter__(self) -> CacheOptions:
@@ -130,6 +135,7 @@ class cache_options:
             question=outer.question if self._question is None else self._question,
             context=outer.context if self._context is None else self._context,
             semantic=outer.semantic if self._semantic is None else self._semantic,
+            ignore=(*outer.ignore, *self._ignore),
         )
         self._tokens.append(options_in_effect.set(options))
         return options

@@ -29,6 +29,7 @@ from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Hit, Miss, Place, RequestKind, Source, place_of
+from askonce.keys.ignore import without
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
 from askonce.provenance.corpora import Corpora
@@ -83,6 +84,7 @@ class CacheEngine:
             opened = open_default_store(seconds) if store is None else open_store(store, timeout_seconds=seconds)
             self.store = opened
         self.settings = settings
+        self._ignored = settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
         # Stores of equal URLs are one store; those in memory are each their own.
         self._store_name = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
@@ -156,8 +158,10 @@ class CacheEngine:
             self._bypassed(kind)
             return None
         try:
-            if digest is None:
+            if digest is None or self._ignored or options.ignore:
                 made = form()
+                if self._ignored or options.ignore:
+                    made = self.without_ignored(made)
                 form, name, model = lambda: made, made.digest(), made.model
             else:
                 name, model = digest()
@@ -168,6 +172,15 @@ class CacheEngine:
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
         sources = current_sources(self._store_name) if from_sources and retrieval_in_effect.get() else ()
         return Request(place_of(namespace, name), kind, options, form, model, sources, semantic, unpack)
+
+    def without_ignored(self, form: NormalForm) -> NormalForm:
+        """A form without what the settings and the options in effect declare volatile.
+
+        Raises:
+            Uncacheable: a function that was declared failed.
+        """
+        ignored = (*self._ignored, *options_in_effect.get().ignore)
+        return without(form, ignored) if ignored else form
 
     def _bypassed(self, kind: RequestKind) -> None:
         self.flow.events.emit(CacheEvent("bypassed", kind, None, self.settings.clock()))

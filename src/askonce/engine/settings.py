@@ -11,6 +11,7 @@ import msgspec
 
 from askonce.errors import ConfigError
 from askonce.eviction.policy import AdmissionName, Budget, Policy, PolicyName, parse_bytes
+from askonce.keys.ignore import Ignored, checked
 from askonce.options import check_name, positive_seconds
 from askonce.storage.freshness import Freshness
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock
@@ -51,6 +52,9 @@ class Settings(TypedDict, total=False):
         clock: seconds since the epoch.
         semantic: answer questions, too, that mean the same as an answered one; see `Semantic`.
         on_event: called with each `CacheEvent` (hit, miss, stored, …) on a background thread, in order.
+        ignore: what is no part of the key, since the application declares it volatile: a regular expression (its
+            matches in the messages or the prompt), a `FormField`, a function of a `NormalForm` that returns another
+            one, or a list of these.
     """
 
     namespace: str
@@ -73,6 +77,7 @@ class Settings(TypedDict, total=False):
     clock: Clock
     semantic: Semantic | None
     on_event: Callable[[CacheEvent], object] | None
+    ignore: Ignored | Sequence[Ignored]
 
 
 class CheckedSettings(msgspec.Struct, frozen=True):
@@ -102,6 +107,7 @@ class CheckedSettings(msgspec.Struct, frozen=True):
     clock: Clock = time.time
     semantic: Semantic | None = None
     on_event: Callable[[CacheEvent], object] | None = None
+    ignore: Ignored | Sequence[Ignored] = ()
 
     def __post_init__(self) -> None:
         check_name("namespace", self.namespace)
@@ -112,7 +118,7 @@ class CheckedSettings(msgspec.Struct, frozen=True):
             raise ConfigError(f"on_event is a function that takes a CacheEvent, got {self.on_event!r}")
         if self.cache_if is not None and not callable(self.cache_if):
             raise ConfigError(f"cache_if is a function that takes an answer, got {self.cache_if!r}")
-        _ = self.freshness, self.budget  # raise what is wrong with them
+        _ = self.freshness, self.budget, self.ignored  # raise what is wrong with them
 
     @classmethod
     def of(cls, settings: Settings) -> CheckedSettings:
@@ -131,6 +137,11 @@ class CheckedSettings(msgspec.Struct, frozen=True):
     def freshness(self) -> Freshness:
         """How long entries live."""
         return Freshness(self.ttl, self.stale_while_revalidate, self.stale_if_error)
+
+    @property
+    def ignored(self) -> tuple[Ignored, ...]:
+        """What is no part of the key."""
+        return checked(self.ignore)
 
     @property
     def budget(self) -> Budget:

@@ -132,7 +132,7 @@ class AskOnceCache(BaseCache):
             ConfigError: it has none, so that it is not cached; the message says why.
         """
         try:
-            return form_of(prompt, llm_string)
+            return self.cache.engine.without_ignored(form_of(prompt, llm_string))
         except Uncacheable as error:
             raise ConfigError(f"not cached: {error}") from error
 
