@@ -6,6 +6,7 @@ are built, by pydantic's validation.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import enum
 import re
@@ -99,7 +100,7 @@ def _pack(response: Response, model: str | None, chunks: Sequence[Response], del
         stored = StoredAnswer(
             message=message,
             text=response.text if isinstance(response, CompletionResponse) else None,
-            raw=plain_data(response.raw),
+            raw=_plain_part(response.raw),
             delta=delta,
             logprobs=plain_data(response.logprobs),
             more=_more(response),
@@ -116,6 +117,20 @@ def _pack(response: Response, model: str | None, chunks: Sequence[Response], del
         cost_usd=cost_of(response, (), None) if is_routed(response) else None,
         answer_text=_answer_text(response),
     )
+
+
+def _plain_part(raw: Any) -> Any:
+    """The provider's answer, or what is plain of a map that holds other things, such as tensors."""
+    try:
+        return plain_data(raw)
+    except NotPlain:
+        if not isinstance(raw, Mapping):
+            return None
+    kept = {}
+    for name, item in raw.items():
+        with contextlib.suppress(NotPlain):
+            kept[str(name)] = plain_data(item)
+    return kept
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:
