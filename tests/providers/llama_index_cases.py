@@ -825,8 +825,6 @@ EXEMPT: tuple[Exempt, ...] = (
     Exempt(r".*: call metadata=\{.*", "billing: what a provider stores beside the request"),
     Exempt(r".*: call service_tier=.*", "billing: how soon the request is served"),
     Exempt(r".*: call prompt_cache_key='x'", "billing: a mark for the provider's prompt cache"),
-    Exempt(r"Anthropic: cache_idx=0", "billing: marks for the provider's prompt cache"),
-    Exempt(r"BedrockConverse: (system_prompt|tool)_caching=.*", "billing: marks for the provider's prompt cache"),
     Exempt(r"Ollama(Embedding)?: keep_alive='1h'", "transport: how long the server holds the model in memory"),
     Exempt(r"Bedrock\w+: client", "transport: LlamaIndex names itself in the user agent of a client that it makes"),
     Exempt(r"BedrockConverse: region_name='eu-west-1' \| client of.*", "transport: the same user agent"),
