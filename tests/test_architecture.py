@@ -55,6 +55,7 @@ ONE_ADAPTER_ONLY = {
     "langchain/prefix/middleware.py": "agents take their tools through a middleware",
     "langchain/retrieval/nearness.py": "LlamaIndex's results carry the scores that are computed here",
     "llama_index/ingestion.py": "LlamaIndex has an interface of caches for ingestion pipelines",
+    "llama_index/keys/providers.py": "LangChain's models are read alike; here fields are known that are never sent",
     "llama_index/kvstore.py": "LlamaIndex has an interface of key-value stores",
     "llama_index/models/raw.py": "LlamaIndex's answers carry the SDK's object",
     "llama_index/models/twin.py": "an LLM has no field for a cache: a class of its own is derived for it",

@@ -17,8 +17,8 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
-from askonce.keys.normal_form import request_form, text
-from askonce.llama_index.keys.model import component_form
+from askonce.keys.normal_form import NormalForm, request_form, text
+from askonce.llama_index.keys.model import component_form, known_of
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
 from askonce.stores import Store
 
@@ -26,7 +26,9 @@ E = TypeVar("E", bound=BaseEmbedding)
 Vector = list[float]
 
 
-def cached_embed_model(embed_model: E, store: str | Store | Cache | None, settings: Settings) -> E:
+def cached_embed_model(
+    embed_model: E, store: str | Store | Cache | None, settings: Settings, name: str | None = None
+) -> E:
     """`askonce.llama_index.cached` for an embedding model.
 
     It is of the model's own class (of a generated subclass), and its ``to_dict()`` is the model's, so that the
@@ -39,14 +41,18 @@ def cached_embed_model(embed_model: E, store: str | Store | Cache | None, settin
             is named.
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
         settings: of `askonce.Cache`.
+        name: names the model in keys, in place of its private attributes and of what cannot be read.
 
     Raises:
         ConfigError: a setting is wrong, or the store cannot be used.
     """
-    if isinstance(embed_model, Twin) and store is None and not settings:
+    known = embed_model._askonce if isinstance(embed_model, Twin) else None
+    if known is not None and name not in (None, known.name):
+        known = None
+    if known is not None and store is None and not settings:
         return embed_model
-    link = link_to(store, settings, cached_embed_model)
-    if isinstance(embed_model, Twin) and embed_model._askonce.cache is link.cache:
+    link = link_to(store, settings, cached_embed_model, name)
+    if known is not None and known.cache is link.cache:
         return embed_model
     plain = original(embed_model)
     link = dataclasses.replace(link, rate_limiter=getattr(plain, "rate_limiter", None))
@@ -61,14 +67,16 @@ def _cached_class(base: type) -> type:
 
     def one(name: str, meant_as: str) -> Callable[..., Vector]:
         def method(self: Any, asked: str) -> Vector:
-            request, compute = _request(self, meant_as, asked), functools.partial(_ask, self, name, asked)
+            request = _requests(self, meant_as, [asked])[asked]
+            compute = functools.partial(_ask, self, name, asked)
             return compute() if request is None else _vector(_cache(self).engine.answer(request, compute, _pack))
 
         return method
 
     def aone(name: str, meant_as: str) -> Callable[..., Awaitable[Vector]]:
         async def method(self: Any, asked: str) -> Vector:
-            request, compute = _request(self, meant_as, asked), functools.partial(_aask, self, name, asked)
+            request = _requests(self, meant_as, [asked], asynchronous=True)[asked]
+            compute = functools.partial(_aask, self, name, asked)
             if request is None:
                 return await compute()  # type: ignore[no-any-return]
             return _vector(await _cache(self).engine.aanswer(request, compute, _pack))
@@ -84,7 +92,7 @@ def _cached_class(base: type) -> type:
         return batch.vectors()
 
     async def amany(self: Any, texts: list[str]) -> list[Vector]:
-        batch = _Batch(self, texts)
+        batch = _Batch(self, texts, asynchronous=True)
         batch.found(await _cache(self).engine.alookup_many(batch.requests))
         if batch.missing:
             vectors = await _aask(self, "_aget_text_embeddings", batch.missing)
@@ -203,11 +211,11 @@ class _Batch:
         missing: the texts without a stored vector, each once, in their order.
     """
 
-    def __init__(self, model: Any, texts: Sequence[str]) -> None:
+    def __init__(self, model: Any, texts: Sequence[str], *, asynchronous: bool = False) -> None:
         self._texts = list(texts)
         self._known: dict[str, Vector] = {}
-        distinct = dict.fromkeys(self._texts)
-        self._requests = {asked: _request(model, "text", asked) for asked in distinct}
+        distinct = list(dict.fromkeys(self._texts))
+        self._requests = _requests(model, "text", distinct, asynchronous=asynchronous)
         self.missing: list[str] = []
         self._started = 0.0
 
@@ -253,16 +261,33 @@ def _cache(model: Any) -> Cache:
     return model._askonce.cache  # type: ignore[no-any-return]
 
 
-def _request(model: Any, meant_as: str, asked: str) -> Request | None:
+def _requests(
+    model: Any, meant_as: str, texts: Sequence[str], *, asynchronous: bool = False
+) -> dict[str, Request | None]:
+    """The requests for texts; the model is read once for all, and not at all where the cache is bypassed."""
     left_out: list[str] = []
-    return _cache(model).engine.request(
-        "embedding",
-        lambda: request_form(
-            "embedding", component_form(model, left_out), left_out, meant_as=meant_as, text=text(asked)
-        ),
-        unpack=_unpack,
-        from_sources=False,
-    )
+    as_sent = known_of(model).as_sent
+
+    @functools.cache
+    def named() -> dict[str, Any]:
+        return component_form(model, left_out, asynchronous=asynchronous)
+
+    def form(asked: str) -> NormalForm:
+        meant = text(asked)
+        return request_form(
+            "embedding",
+            named(),
+            left_out,
+            meant_as=meant_as,
+            text=meant if as_sent is None else as_sent(meant),
+        )
+
+    return {
+        asked: _cache(model).engine.request(
+            "embedding", functools.partial(form, asked), unpack=_unpack, from_sources=False
+        )
+        for asked in texts
+    }
 
 
 def _pack(vector: Any, lengths: Collection[int] = ()) -> Answer | None:

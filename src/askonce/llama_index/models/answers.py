@@ -6,6 +6,7 @@ are built, by pydantic's validation.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import enum
 import re
@@ -120,7 +121,7 @@ def _pack(
         stored = StoredAnswer(
             message=message,
             text=response.text if isinstance(response, CompletionResponse) else None,
-            raw=_lasting(plain_data(response.raw)),
+            raw=_lasting(_plain_part(response.raw)),
             delta=delta,
             logprobs=plain_data(response.logprobs),
             more=plain_data(more),
@@ -155,6 +156,20 @@ def _lasting(raw: Any) -> Any:
     if isinstance(raw.get("response"), dict):  # of the last event of a stream
         lasting["response"] = _lasting(raw["response"])
     return lasting
+
+
+def _plain_part(raw: Any) -> Any:
+    """The provider's answer, or what is plain of a map that holds other things, such as tensors."""
+    try:
+        return plain_data(raw)
+    except NotPlain:
+        if not isinstance(raw, Mapping):
+            return None
+    kept = {}
+    for name, item in raw.items():
+        with contextlib.suppress(NotPlain):
+            kept[str(name)] = plain_data(item)
+    return kept
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:

@@ -32,7 +32,7 @@ L = TypeVar("L", bound=LLM)
 Kind = Literal["chat", "complete"]
 
 
-def cached_llm(llm: L, store: str | Store | Cache | None, settings: Settings) -> L:
+def cached_llm(llm: L, store: str | Store | Cache | None, settings: Settings, name: str | None = None) -> L:
     """`askonce.llama_index.cached` for an LLM.
 
     An LLM that is cached already comes back as it is, unless another store is named. Of a ``StructuredLLM`` the LLM
@@ -50,19 +50,20 @@ def cached_llm(llm: L, store: str | Store | Cache | None, settings: Settings) ->
         llm: any LLM; it stays as it is.
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
         settings: of `askonce.Cache`.
+        name: names the model in keys, in place of its private attributes and of what cannot be read.
 
     Raises:
         ConfigError: a setting is wrong, or the store cannot be used.
     """
     if isinstance(llm, StructuredLLM):
-        inner = cached_llm(llm.llm, store, settings)
+        inner = cached_llm(llm.llm, store, settings, name)
         return llm if inner is llm.llm else llm.model_copy(update={"llm": inner})
-    if isinstance(llm, Twin) and store is None and not settings:
+    if isinstance(llm, Twin) and store is None and not settings and name in (None, llm._askonce.name):
         return llm
-    link = link_to(store, settings, cached_llm)
+    link = link_to(store, settings, cached_llm, name)
     if link.cache.engine.is_semantic:
         follow_prompts()
-    if isinstance(llm, Twin) and llm._askonce.cache is link.cache:
+    if isinstance(llm, Twin) and llm._askonce.cache is link.cache and name in (None, llm._askonce.name):
         return llm
     plain = original(llm)
     return make_twin(plain, _cached_class(type(plain)), link)
@@ -96,6 +97,7 @@ class _Call:
         kind: what it asks for.
         args: the arguments.
         kwargs: those by keyword.
+        model: the model's name, once the request has a key.
     """
 
     llm: Any
@@ -103,6 +105,7 @@ class _Call:
     kind: Kind
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    model: str | None = None
 
     @property
     def cache(self) -> Cache:
@@ -110,9 +113,13 @@ class _Call:
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
+        if not self.args and self._subject not in self.kwargs:
+            return None  # the LLM says what is missing
         streams = "stream" in self.name
         read = partial(answers.unpack, asked=self._asks_for(), streamed=streams)
-        return self.cache.engine.request("answer", self._form, unpack=read, semantic=True)
+        request = self.cache.engine.request("answer", self._form, unpack=read, semantic=True)
+        self.model = None if request is None else request.model
+        return request
 
     def _asks_for(self) -> int:
         """How it asks. OpenAI's streams tell the usage only if they are to; those of others tell what they tell."""
@@ -126,13 +133,15 @@ class _Call:
                 return answers.STREAM_WITH_USAGE
         return answers.STREAM
 
+    @property
+    def _subject(self) -> str:
+        """The name of the argument that says what is asked."""
+        return "messages" if self.kind == "chat" else "prompt"
+
     def _asked(self) -> tuple[Any, bool, dict[str, Any]]:
         """The messages or the prompt, whether it is formatted, and the options."""
         options = dict(self.kwargs)
-        name = "messages" if self.kind == "chat" else "prompt"
-        if not self.args and name not in options:
-            raise ValueError(f"{self.name} needs {name}")
-        about = self.args[0] if self.args else options.pop(name)
+        about = self.args[0] if self.args else options.pop(self._subject)
         if self.kind == "chat":
             return about, False, options
         given = options.pop("formatted", False)
@@ -140,9 +149,10 @@ class _Call:
 
     def _form(self) -> NormalForm:
         about, formatted, options = self._asked()
+        asynchronous = self.name.startswith("a")
         if self.kind == "chat":
-            return chat_form(self.llm, about, options)
-        return completion_form(self.llm, about, formatted, options)
+            return chat_form(self.llm, about, options, asynchronous=asynchronous)
+        return completion_form(self.llm, about, formatted, options, asynchronous=asynchronous)
 
     def ask(self) -> Any:
         """Call the LLM. Of an asynchronous endpoint the result is to be awaited."""
@@ -164,6 +174,8 @@ class _Call:
         return answers.pack_stream(chunks, self._model(), requested_of(self.llm, self.kwargs), self._asks_for())
 
     def _model(self) -> str | None:
+        if self.model is not None:
+            return self.model  # a provider's metadata may ask its server
         name: str = self.llm.metadata.model_name
         return None if name == "unknown" else name
 
@@ -189,10 +201,9 @@ class _Call:
 
     def _show(self, hit: Hit, show: Callable[[events.Shown], Any]) -> Any:
         about, _, options = self._asked()
-        name = "messages" if self.kind == "chat" else "prompt"
         return events.in_span(
             self.llm, self.name, self.args, self.kwargs,
-            lambda: show(events.Shown(self.llm, {name: about}, options, hit)),
+            lambda: show(events.Shown(self.llm, {self._subject: about}, options, hit)),
         )  # fmt: skip
 
 
