@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -111,7 +110,7 @@ def test_a_path_that_is_none_is_refused(path: Any) -> None:
 
 def test_a_function_gives_another_form() -> None:
     def nameless(form: NormalForm) -> NormalForm:
-        return replace(form, body={**form.body, "model": {**form.body["model"], "user": None}})
+        return msgspec.structs.replace(form, body={**form.body, "model": {**form.body["model"], "user": None}})
 
     assert same(nameless, chat("hi", user="a"), chat("hi", user="b"))
     assert not same(nameless, chat("hi", user="a"), chat("ho", user="b"))

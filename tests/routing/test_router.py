@@ -283,7 +283,7 @@ def test_a_store_that_is_down_stops_nothing_and_gets_it_later(caplog: pytest.Log
     one.sync()
     one.sync()
     one.sync()
-    assert one.stats().store == "down" and caplog.text.count("the store memory:// fails") == 1
+    assert one.stats().store == "down" and caplog.text.count("store memory:// is failing") == 1
     store.down = False
     one._cache.engine.breaker.health.succeeded()  # and not within a second
     one.sync()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
-
-import msgspec
 
 from askonce.errors import ConfigError
 from askonce.eviction.policy import AdmissionName, Budget, Policy, PolicyName, parse_bytes
@@ -80,7 +79,8 @@ class Settings(TypedDict, total=False):
     ignore: Ignored | Sequence[Ignored]
 
 
-class CheckedSettings(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class CheckedSettings:
     """`Settings` with their defaults, checked, and as the parts of the engine use them.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -101,7 +101,7 @@ def without(form: NormalForm, ignored: Sequence[Ignored]) -> NormalForm:
         Uncacheable: a function failed, or gave something else than a form.
     """
     body: dict[str, Any] = msgspec.json.decode(encode(form.body))
-    form, known = replace(form, body=body), len(form.left_out)
+    form, known = msgspec.structs.replace(form, body=body), len(form.left_out)
     for one in ignored:
         left_out: list[str] = []
         if isinstance(one, re.Pattern):
@@ -109,13 +109,15 @@ def without(form: NormalForm, ignored: Sequence[Ignored]) -> NormalForm:
                 name: _replaced(item, one, name, left_out) if name in _SAID else item
                 for name, item in form.body.items()
             }
-            form = replace(form, body=body, left_out=(*form.left_out, *left_out))
+            form = msgspec.structs.replace(form, body=body, left_out=(*form.left_out, *left_out))
         elif isinstance(one, FormField):
             kept = _without_field(form.body, one.steps, "", left_out)
-            form = replace(form, body=kept, left_out=(*form.left_out, *left_out))
+            form = msgspec.structs.replace(form, body=kept, left_out=(*form.left_out, *left_out))
         elif callable(one):
             form = _by_function(form, one)
-    return form if len(form.left_out) == known else replace(form, body={**form.body, "ignored": True})
+    return (
+        form if len(form.left_out) == known else msgspec.structs.replace(form, body={**form.body, "ignored": True})
+    )
 
 
 def _replaced(value: Any, pattern: re.Pattern[str], path: str, left_out: list[str]) -> Any:
@@ -162,4 +164,8 @@ def _by_function(form: NormalForm, function: Callable[[NormalForm], NormalForm])
         raise Uncacheable(f"ignore: {name} failed: {type(error).__name__}") from error
     if not isinstance(given, NormalForm):
         raise Uncacheable(f"ignore: {name} gave a {type(given).__qualname__}; it is to give a NormalForm")
-    return given if encode(given.body) == before else replace(given, left_out=(*given.left_out, f"(by {name})"))
+    return (
+        given
+        if encode(given.body) == before
+        else msgspec.structs.replace(given, left_out=(*given.left_out, f"(by {name})"))
+    )

@@ -111,7 +111,7 @@ def _cached_class(base: type) -> type:
         methods[name] = _public(getattr(base, name))
     cls = twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
     # After the class is made, since pydantic would take it for a change of the field.
-    type.__setattr__(cls, "callback_manager", property(_uncounted, _set_callback_manager))
+    type.__setattr__(cls, "callback_manager", property(_uncounted, _set_callbacks))
     return cls
 
 
@@ -185,7 +185,7 @@ def _uncounted(twin: Any) -> Any:
     return _Uncounted(manager) if is_told else manager
 
 
-def _set_callback_manager(twin: Any, manager: Any) -> None:
+def _set_callbacks(twin: Any, manager: Any) -> None:
     twin.__dict__["callback_manager"] = manager
 
 

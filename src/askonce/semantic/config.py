@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
 
 from askonce.errors import ConfigError, MissingExtraError
 
@@ -13,7 +12,8 @@ if TYPE_CHECKING:
     from askonce.semantic.learning.judges import Judge
 
 
-class Semantic(msgspec.Struct, frozen=True, eq=False):
+@dataclass(frozen=True, eq=False)
+class Semantic:
     """Serve answers to questions of the same meaning, wrong in at most a stated share of requests.
 
         Cache(semantic=Semantic(OpenAIEmbeddings(), max_error=0.01))

@@ -9,8 +9,10 @@ import os
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from askonce.concurrency.background import BackgroundWorker, reset_after_fork
 from askonce.concurrency.drivers import SyncDriver
@@ -251,7 +253,7 @@ class SemanticCache:
     async def stats(self, driver: SyncDriver, namespace: str) -> SemanticStats:
         """What was served and learned by all processes, up to about a second ago."""
         await self._begun(driver, namespace)
-        return replace(
+        return msgspec.structs.replace(
             self._rule.stats(),
             questions=self._questions.count(),
             aliases=self._learning.aliases,
