@@ -32,7 +32,7 @@ NO_ENV = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class CapturedRequest:
     """One class.
 
     Attributes:
@@ -69,7 +69,7 @@ class Asked:
         return {case.name: case for case in cases}
 
 
-def row_of(asked: Asked, cache: Cache, exempt: tuple[Exempt, ...]) -> Row:
+def row_of(asked: CapturedRequest, cache: Cache, exempt: tuple[Exempt, ...]) -> Row:
     """Compare all pairs of a class."""
     row, cases = Row(), asked.cases()
     with no_environment(), captured() as wires, warnings.catch_warnings():
@@ -92,7 +92,7 @@ def no_environment() -> Iterator[None]:
         yield
 
 
-def _seen(asked: Asked, case: Case, cache: Cache, wires: Any) -> Seen:
+def _seen(asked: CapturedRequest, case: Case, cache: Cache, wires: Any) -> Seen:
     left = asked.without.get(case.name, ())
     base = {name: value for name, value in asked.base.items() if name not in left}
     with mock.patch.dict(os.environ, dict(case.env)):
@@ -297,7 +297,7 @@ COMPLETIONS: tuple[Mapping[str, Any], ...] = (
     {"how": "complete", "formatted": True},
     {"how": "complete", "formatted": False},
 )
-CHAT_OPENAI = Asked(
+CHAT_OPENAI = CapturedRequest(
     "llama_index.llms.openai",
     "OpenAI",
     OPENAI_BASE,
@@ -337,7 +337,7 @@ CHAT_OPENAI = Asked(
         ("api_base='http://b.invalid/v1'", "env OPENAI_API_BASE=http://b.invalid/v1"),
     ),
 )
-ASYNC_OPENAI = Asked(
+ASYNC_OPENAI = CapturedRequest(
     "llama_index.llms.openai",
     "OpenAI",
     OPENAI_BASE,
@@ -360,7 +360,7 @@ ASYNC_OPENAI = Asked(
     },
     env=OPENAI_ENV[:3],
 )
-RESPONSES = Asked(
+RESPONSES = CapturedRequest(
     "llama_index.llms.openai",
     "OpenAIResponses",
     OPENAI_BASE,
@@ -387,7 +387,7 @@ RESPONSES = Asked(
     made={name: make for name, make in {**OPENAI_CLIENTS, **HTTP_CLIENTS}.items() if "Azure" not in name},
     pairs=(("temperature=0.5", "call temperature=0.5"),),
 )
-LIKE = Asked(
+LIKE = CapturedRequest(
     "llama_index.llms.openai_like",
     "OpenAILike",
     {**OPENAI_BASE, "model": "llama", "is_chat_model": True},
@@ -421,7 +421,7 @@ AZURE_FIELDS: tuple[tuple[str, Any], ...] = (
     *NEUTRAL,
     *HEADERS,
 )
-AZURE = Asked(
+AZURE = CapturedRequest(
     "llama_index.llms.azure_openai",
     "AzureOpenAI",
     AZURE_BASE,
@@ -461,7 +461,7 @@ AZURE = Asked(
 # -- Anthropic, Ollama, Bedrock, Google --------------------------------------------------------------------------
 
 NO_TEMPERATURE = "claude-opus-4-7"  # the newest SDK has no temperature, which the class sends for other models
-ANTHROPIC = Asked(
+ANTHROPIC = CapturedRequest(
     "llama_index.llms.anthropic",
     "Anthropic",
     {"model": NO_TEMPERATURE, "api_key": "k", "base_url": A, "max_retries": 0},
@@ -523,7 +523,7 @@ def over_ollama(argument: str = "client", host: str = A, **settings: Any) -> Cal
     return lambda: {argument: getattr(importlib.import_module("ollama"), name)(host=host, **settings)}
 
 
-OLLAMA = Asked(
+OLLAMA = CapturedRequest(
     "llama_index.llms.ollama",
     "Ollama",
     {"model": "llama", "base_url": A, "context_window": 1000},
@@ -584,7 +584,7 @@ AWS_CASES: dict[str, Any] = {
     },
 }
 CLAUDE = "anthropic.claude-3-haiku-20240307-v1:0"
-BEDROCK = Asked(
+BEDROCK = CapturedRequest(
     "llama_index.llms.bedrock_converse",
     "BedrockConverse",
     {"model": CLAUDE, **AWS},
@@ -641,7 +641,7 @@ def google(kind: str, **settings: Any) -> Any:
     return getattr(types, kind)(**settings)
 
 
-GOOGLE = Asked(
+GOOGLE = CapturedRequest(
     "llama_index.llms.google_genai",
     "GoogleGenAI",
     {"model": "gemini-2.5-flash", "api_key": "k", "max_tokens": 100, "context_window": 1000, "max_retries": 0},
@@ -684,7 +684,7 @@ EMBEDDED: tuple[Mapping[str, Any], ...] = (
     {"how": "aget_text_embedding", "about": "ho"},
 )
 SMALL = "text-embedding-3-small"
-OPENAI_EMBEDDING = Asked(
+OPENAI_EMBEDDING = CapturedRequest(
     "llama_index.embeddings.openai",
     "OpenAIEmbedding",
     {"model": SMALL, "api_key": "k", "api_base": f"{A}/v1", "max_retries": 1},
@@ -718,7 +718,7 @@ OPENAI_EMBEDDING = Asked(
         ("env OPENAI_CUSTOM_HEADERS=x-tenant: a", "default_headers={'x-tenant': 'a'}"),
     ),
 )
-AZURE_EMBEDDING = Asked(
+AZURE_EMBEDDING = CapturedRequest(
     "llama_index.embeddings.azure_openai",
     "AzureOpenAIEmbedding",
     {"model": SMALL, "azure_deployment": "one", "api_key": "k", "azure_endpoint": A, "api_version": "1"},
@@ -732,7 +732,7 @@ AZURE_EMBEDDING = Asked(
         "env OPENAI_API_VERSION=2": ("api_version",),
     },
 )
-OLLAMA_EMBEDDING = Asked(
+OLLAMA_EMBEDDING = CapturedRequest(
     "llama_index.embeddings.ollama",
     "OllamaEmbedding",
     {"model_name": "nomic", "base_url": A},
@@ -753,7 +753,7 @@ OLLAMA_EMBEDDING = Asked(
     calls=EMBEDDED,
     env=({"OLLAMA_HOST": B}, {"OLLAMA_API_KEY": "other"}),
 )
-BEDROCK_EMBEDDING = Asked(
+BEDROCK_EMBEDDING = CapturedRequest(
     "llama_index.embeddings.bedrock",
     "BedrockEmbedding",
     {"model_name": "amazon.titan-embed-text-v2:0", **AWS},
@@ -773,7 +773,7 @@ BEDROCK_EMBEDDING = Asked(
     made=AWS_CASES,
     without={"env AWS_DEFAULT_REGION=eu-west-1": ("region_name",)},
 )
-GOOGLE_EMBEDDING = Asked(
+GOOGLE_EMBEDDING = CapturedRequest(
     "llama_index.embeddings.google_genai",
     "GoogleGenAIEmbedding",
     {"model_name": "gemini-embedding-001", "api_key": "k", "retries": 1},
