@@ -120,11 +120,12 @@ def test_used_as_a_decorator_it_says_what_to_write() -> None:
             return question
 
 
-def test_pickled_it_uses_the_same_store() -> None:
-    asked = cached(model(), "memory://", namespace="pickled")
-    asked.invoke("hi")
-    again = pickle.loads(pickle.dumps(asked))
+def test_pickled_it_uses_the_same_store(tmp_path: Path) -> None:
+    original = cached(model(), f"sqlite:///{tmp_path}/cache.db", namespace="pickled")
+    original.invoke("hi")
+    again = pickle.loads(pickle.dumps(original))
     assert again.invoke("hi").response_metadata["askonce"]["hit"] == "exact"
+    type(original)._askonce_cache.close()
 
 
 def in_a_cache(url: str) -> Any:
