@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,8 +108,8 @@ def test_used_as_a_decorator_it_says_what_to_write() -> None:
             return question
 
 
-def test_pickled_it_uses_the_same_store() -> None:
-    url = "memory://"
+def test_pickled_it_uses_the_same_store(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
     llm, embed_model = (
         cached(MockLLM(), url, namespace="pickled"),
         cached(MockEmbedding(4), url, namespace="pickled"),

@@ -161,7 +161,7 @@ class Opaque(CustomLLM):
         return LLMMetadata(model_name="opaque")
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return CompletionResponse(text=prompt, raw={"tensor": object()})
+        return CompletionResponse(text=prompt, additional_kwargs={"tensor": object()})
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
         raise NotImplementedError
