@@ -51,7 +51,7 @@ class Sums(BaseChatModel):
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
         asked.append(self.model)
-        told = {"model_name": self.model, "model_provider": self.provider}
+        told = {"model_name": self.model, "model_provider": self.provider, "finish_reason": "stop"}
         message = AIMessage(self._say(messages[-1].text), usage_metadata=USAGE, response_metadata=told)
         return ChatResult(generations=[ChatGeneration(message=message)])
 

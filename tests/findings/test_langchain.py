@@ -211,11 +211,6 @@ def summed(chunks: Any) -> AIMessageChunk:
     return first
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a tool call among the content and one beside it make two keys: an agent that is streamed asks again",
-)
 def test_an_agent_that_was_invoked_is_streamed_without_a_call(provider: Provider, cache: Cache) -> None:
     provider.answer = call_and_tell
     agent = create_agent(cached(responses(provider, output_version="v1"), cache), [weather])
