@@ -58,7 +58,7 @@ def test_what_is_learned_saves_money(
     learned = len(provider.ledger)
     asked(llm, clock, 8, seed=3)
     assert sum(row.usd for row in provider.ledger[learned:]) < (0.8 if kind != "claude" else 0.4) * before
-    assert sum(row.read < 1024 for row in provider.ledger[learned + 1 :]) <= 2  # a new cache key begins cold
+    assert sum(row.read < 1024 for row in provider.ledger[learned + 1 :]) <= 2  # two: cause not known
     asked(plain, clock, 1, seed=4)
     if kind == "claude":
         assert not provider.ledger[-1].read
