@@ -253,16 +253,6 @@ def test_an_answer_larger_than_the_limit_counts_as_not_stored() -> None:
     assert (stats.stored, stats.not_stored, stats.entries) == (0, 1, 0)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the file of a SQLite store never becomes smaller")
-def test_a_sqlite_file_shrinks_with_its_limit(tmp_path: Path) -> None:
-    file, rng = tmp_path / "cache.db", random.Random(1)
-    for limit, number in ((None, 400), (200_000, 5)):
-        with Cache(f"sqlite:///{file}", max_bytes=limit, timeout_seconds=5) as cache:
-            for _ in range(number):
-                ask(cache, rng.random(), rng.randbytes(10_000))
-    assert sum(part.stat().st_size for part in tmp_path.iterdir()) < 1_000_000
-
-
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="the clock does not reach a store that a URL names")
 def test_a_cache_and_the_store_that_it_opens_go_by_one_clock() -> None:
     with Cache("memory://", clock=lambda: 1000.0, ttl=50) as cache:

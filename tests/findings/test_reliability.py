@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import os
-import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -215,72 +213,6 @@ def test_a_payload_that_cannot_be_read_is_made_anew(way: str) -> None:
     assert cache.stats().misses == 1
     assert text() == "so"
     assert cache.stats().misses == 2
-
-
-def cut_in_half(file: Path) -> None:
-    os.truncate(file, file.stat().st_size // 2)
-
-
-def of_a_newer_format(file: Path) -> None:
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA user_version = 2")
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=(StoreError, ConfigError),
-    reason="a file that cannot be read, or not by this version, raises at the start",
-)
-@pytest.mark.parametrize("change", [cut_in_half, of_a_newer_format])
-def test_an_application_starts_whatever_became_of_the_default_file(
-    change: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with Cache(timeout_seconds=5) as cache:
-        for number in range(300):
-            ask(cache, number)
-    [file] = tmp_path.rglob("cache.db")
-    change(file)
-    with Cache(timeout_seconds=5) as cache:
-        assert ask(cache, "why?") == ("fresh", PAYLOAD)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="readers map the file into memory, so that a shorter file is a SIGBUS",
-)
-def test_a_database_file_that_is_emptied_does_not_kill_the_application(tmp_path: Path) -> None:
-    done = program(
-        """
-        import os, sqlite3, sys
-        from askonce import Cache
-        from askonce.entries.entry import Answer
-        from askonce.keys.normal_form import Form
-
-        file = sys.argv[1]
-        cache = Cache(f"sqlite:///{file}", timeout_seconds=5)
-
-        def ask(number):
-            cache.engine.answer(cache.engine.request("answer", lambda: Form({"q": number})), lambda:
-            os.urandom(1000), Answer)
-
-        for number in range(300):
-            ask(number)
-        connection = sqlite3.connect(file)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
-        for number in range(5):
-            ask(number)
-        os.truncate(file, 0)
-        for number in range(300):
-            ask(number)
-        print("goes on", flush=True)
-        os._exit(0)
-        """,
-        tmp_path / "cache.db",
-    )
-    assert (done.returncode, done.stdout) == (0, "goes on\n")
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="a damaged document counts as a failure of the store")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from askonce.errors import ConfigError, MissingExtraError, StoreUnavailable
+from askonce.errors import AskOnceError, ConfigError, MissingExtraError, StoreUnavailable
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, LogPage, Record, Size, Store
+from askonce.stores.blocking import is_forbidden
 
 __all__ = ["LogPage", "Record", "Size", "Store", "open_store"]
 
@@ -33,24 +35,45 @@ _EXTRA_MODULES = {"redis": {"redis"}, "mongodb": {"pymongo", "bson"}}
 
 
 def cache_directory() -> Path:
-    """The folder of files without a configured path: the user's cache directory."""
+    """The folder of files without a configured path: the user's cache directory.
+
+    Raises:
+        ConfigError: there is no home directory.
+    """
     import platformdirs  # here: importing it takes a millisecond
 
-    return Path(platformdirs.user_cache_dir("askonce"))
+    try:
+        folder = Path(platformdirs.user_cache_dir("askonce"))
+    except RuntimeError as error:
+        raise _homeless() from error
+    if "~" in folder.parts:  # some versions do not notice that there is none
+        raise _homeless()
+    return folder
+
+
+def _homeless() -> ConfigError:
+    return ConfigError(
+        "there is no home directory for the default store; give a URL such as 'sqlite:////data/cache.db', or set "
+        "XDG_CACHE_HOME"
+    )
 
 
 def default_url() -> str:
     """The URL of the default store: a SQLite file in the user's cache directory."""
-    return f"sqlite:///{cache_directory() / 'cache.db'}"
+    from askonce.stores.sqlite.schema import FORMAT
+
+    return f"sqlite:///{cache_directory() / f'cache-{FORMAT}.db'}"
 
 
 def open_default_store(timeout_seconds: float) -> Store:
-    """Open the default store.
+    """Open the default store. Since nobody named its file, one that is damaged is replaced.
 
     Raises:
         ConfigError: it cannot be used.
     """
-    return open_store(default_url(), timeout_seconds=timeout_seconds)
+    from askonce.stores.sqlite import SQLiteStore
+
+    return _checked(SQLiteStore(default_url(), timeout_seconds=timeout_seconds, replaceable=True))
 
 
 def redact(url: str) -> str:
@@ -69,7 +92,8 @@ def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) ->
     ``rediss://``, ``unix:///path/to/redis.sock``, ``redis+cluster://h1:p,h2:p``,
     ``redis+sentinel://h1:p,h2:p/service``, ``mongodb://host/database``, ``mongodb+srv://``.
 
-    A server that is down now is no error: a warning is logged, and the cache uses it as soon as it is up.
+    A server that is down now is no error: a warning is logged, and the cache uses it as soon as it is up. Nor is
+    any other one where blocking calls are forbidden (in a coroutine, under ``langgraph dev``): it is logged.
 
     Args:
         url: which store.
@@ -90,15 +114,28 @@ def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) ->
         raise ConfigError(f"{redact(url)!r}: memory:// takes no name; each memory store is separate")
     if timeout_seconds <= 0:
         raise ConfigError(f"timeout_seconds must be positive, got {timeout_seconds}")
-    store = _factory(scheme)(url, timeout_seconds)
+    return _checked(_factory(scheme)(url, timeout_seconds))
+
+
+def _checked(store: Store) -> Store:
     try:
         store.check()
     except StoreUnavailable as error:
         logger.warning("askonce: %s; bypassing the cache until it is up", error)
-    except BaseException:
+    except BaseException as error:
+        if is_forbidden(error):  # on this thread, since it runs an event loop
+            threading.Thread(target=_check_later, args=(store,), name="askonce-check", daemon=True).start()
+            return store
         store.close()
         raise
     return store
+
+
+def _check_later(store: Store) -> None:
+    try:
+        store.check()
+    except AskOnceError as error:
+        logger.warning("askonce: %s; bypassing the cache", error)
 
 
 def _factory(scheme: str) -> Callable[[str, float], Store]:

