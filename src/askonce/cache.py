@@ -12,6 +12,7 @@ from askonce.engine.engine import CacheEngine
 from askonce.engine.settings import CheckedSettings, Settings
 from askonce.entries.entry import Entry, Place, mark_of
 from askonce.errors import ConfigError
+from askonce.options import check_name
 from askonce.stats import Stats
 from askonce.stores import Store
 
@@ -99,13 +100,16 @@ class Cache:
         """Delete all answers with a tag from the namespace in effect; returns how many there were.
 
         Raises:
+            ConfigError: the tag is not a text.
             StoreError: the store failed, so the answers may still be there.
         """
+        check_name("a tag", tag)
         self.engine.forget()
         return self.store.delete_tag(self.engine.namespace_in_effect(), tag)
 
     async def ainvalidate(self, tag: str) -> int:
         """Asynchronous `invalidate`."""
+        check_name("a tag", tag)
         self.engine.forget()
         return await self.store.adelete_tag(self.engine.namespace_in_effect(), tag)
 

@@ -22,7 +22,7 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
-from askonce import Cache, ConfigError, Corpus, StoreError, StoreUnavailable
+from askonce import Cache, Corpus, StoreUnavailable
 from askonce.engine.request import Request
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Hit
@@ -282,25 +282,6 @@ def test_a_store_that_cannot_write_is_told_of_once(
 
 
 # -- what applications ask for -------------------------------------------------------------------------------------
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=(TypeError, StoreError, pytest.fail.Exception),
-    reason="a tag is handed to the store unchecked, and MongoDB takes a mapping for a query",
-)
-@pytest.mark.parametrize("name", ["memory", "sqlite", "mongodb"])
-def test_a_tag_that_is_no_text_is_refused(name: str, tmp_path: Path) -> None:
-    if name == "mongodb" and (why := servers.available("mongodb")):
-        pytest.skip(why)
-    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path / 'cache.db'}"}
-    url = servers.start("mongodb").url if name == "mongodb" else urls[name]
-    tag: Any = {"$gt": ""}
-    with (
-        Cache(url, namespace=uuid.uuid4().hex, timeout_seconds=5) as cache,
-        pytest.raises(ConfigError, match="tag"),
-    ):
-        cache.invalidate(tag)
 
 
 @pytest.mark.xfail(
