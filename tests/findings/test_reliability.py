@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import math
 import subprocess
 import sys
 import textwrap
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pymongo
 import pytest
 from langchain_core.language_models.fake import FakeListLLM
@@ -22,13 +19,12 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
-from askonce import Cache, Corpus, StoreUnavailable
+from askonce import Cache, StoreUnavailable
 from askonce.engine.request import Request
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Hit
 from askonce.keys.normal_form import NormalForm
-from askonce.langchain import Multiplexer, cached
-from askonce.routing import Learned
+from askonce.langchain import cached
 from askonce.stores import Record
 from askonce.stores.memory import MemoryStore
 from askonce.stores.sqlite.store import SQLiteStore
@@ -327,70 +323,3 @@ def test_a_rotated_credential_keeps_all_hits(fields: Callable[[str], dict[str, A
 
 
 # -- what a key leaves unsealed ------------------------------------------------------------------------------------
-
-
-class Watched(MemoryStore):
-    """Keeps all that is written to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-
-    def put(self, namespace: str, records: Sequence[Record], *rest: Any, **more: Any) -> int:
-        self.written += [record.value for record in records]
-        return super().put(namespace, records, *rest, **more)
-
-    def log_append(self, namespace: str, event: bytes, *rest: Any, **more: Any) -> Any:
-        self.written.append(event)
-        return super().log_append(namespace, event, *rest, **more)
-
-
-def embedding(text: str = "") -> list[float]:
-    """Of length one, and to be known again among other bytes."""
-    return [at / 4 for at in (1, -1, 1, 1, -1, 1, 1, 1, -1, -1, 1, -1, 1, 1, -1, 1)]
-
-
-def is_in(store: Watched) -> bool:
-    """Whether the embedding was written, or a multiple of it."""
-    wanted = np.array(embedding())
-    for event in store.written:
-        for kind, at in itertools.product((np.float16, np.float32, np.float64), range(8)):
-            size = np.dtype(kind).itemsize
-            numbers = (
-                np.frombuffer(event, kind, (len(event) - at) // size, at) if len(event) > at + 16 * size else ()
-            )
-            for first in range(len(numbers) - 15):
-                with np.errstate(all="ignore"):
-                    found = np.asarray(numbers[first : first + 16], np.float64)
-                if not np.isfinite(found).all() or np.abs(found).max() > 1e6:
-                    continue
-                length = math.sqrt(math.fsum(found * found))
-                if length > 1e-3 and abs(math.fsum(found * wanted)) / length > 0.9999:
-                    return True
-    return False
-
-
-@pytest.mark.parametrize("learns", ["judge", "feedback"])
-def test_a_multiplexer_over_a_sealed_cache_writes_no_embedding_of_a_question(learns: str) -> None:
-    store = Watched()
-    outcomes: dict[str, Any] = {"judge": lambda *_: True} if learns == "judge" else {"feedback": True}
-    strategy = Learned(min_quality=0.1, seed=1, embed=embedding, **outcomes)
-    models = [FakeListChatModel(responses=["so"]), FakeListChatModel(responses=["so", "no"])]
-    with Cache(store, encryption_keys=[KEY]) as cache:
-        model = Multiplexer(models, strategy=strategy, store=cache, costs=(0.001, 0.01))
-        for number in range(20):
-            model.invoke(f"question {number}")
-        model.close()
-    assert store.written
-    assert not is_in(store)
-
-
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the change log of a corpus is written without a seal"
-)
-def test_a_corpus_over_a_sealed_cache_writes_no_embedding_of_a_document() -> None:
-    store = Watched()
-    with Cache(store, encryption_keys=[KEY]) as cache:
-        Corpus(cache, near_margin=0.0).added([embedding()])
-    assert store.written
-    assert not is_in(store)

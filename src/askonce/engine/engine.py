@@ -61,7 +61,8 @@ class CacheEngine:
         settings: how it caches.
 
     Attributes:
-        store: the store.
+        store: the store; one that sees no names, if there are encryption keys.
+        store_name: identifies it in this process.
         settings: the settings.
         namespace: the namespace of requests that no ``cache_options(namespace=…)`` puts into another.
         flow: what requests pass through.
@@ -87,7 +88,12 @@ class CacheEngine:
         self._ignored = settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
         # Stores of equal URLs are one store; those in memory are each their own.
-        self._store_name = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
+        self.store_name = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
+        if settings.encryption_keys:
+            from askonce.storage.sealed_store import SealedStore
+
+            self.store = SealedStore(self.store, settings.encryption_keys)
+            self.store_name += " sealed"  # nothing is found there without the keys
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.counters = Counters()
@@ -170,7 +176,7 @@ class CacheEngine:
             self._warn_once("a request is not cached, since it has no key", error)
             return None
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
-        sources = current_sources(self._store_name) if from_sources and retrieval_in_effect.get() else ()
+        sources = current_sources(self.store_name) if from_sources and retrieval_in_effect.get() else ()
         return Request(place_of(namespace, name), kind, options, form, model, sources, semantic, unpack)
 
     def without_ignored(self, form: NormalForm) -> NormalForm:
@@ -390,7 +396,7 @@ class CacheEngine:
             source: which.
             found: what they give to prompts, if it is known.
         """
-        record_retrieval(source, self._store_name, found)
+        record_retrieval(source, self.store_name, found)
 
     # -- one entry ---------------------------------------------------------------------------------------------
 

@@ -46,7 +46,8 @@ class Settings(TypedDict, total=False):
         local_max_entries: how many of them are held.
         lease_seconds: for how long others wait for a request in progress of which only the lookup was seen (through
             LangChain's `set_llm_cache`) and nothing since; 0 to not wait for other processes at all.
-        encryption_keys: AES keys of 16, 24 or 32 bytes; the first encrypts new entries, all of them decrypt.
+        encryption_keys: AES keys of 16, 24 or 32 bytes; the first encrypts what is new, all of them decrypt. Names
+            (namespaces, tenants, corpora, tags) are stored as keyed digests.
         timeout_seconds: how long the store may take for one call before it is left out.
         clock: seconds since the epoch.
         semantic: answer questions, too, that mean the same as an answered one; see `Semantic`.
@@ -118,6 +119,11 @@ class CheckedSettings:
             raise ConfigError(f"on_event is a function that takes a CacheEvent, got {self.on_event!r}")
         if self.cache_if is not None and not callable(self.cache_if):
             raise ConfigError(f"cache_if is a function that takes an answer, got {self.cache_if!r}")
+        if self.encryption_keys and self.semantic is not None and self.semantic.search == "server":
+            raise ConfigError(
+                "Semantic(search='server') stores vectors that the server reads, so they cannot be sealed: use "
+                "search='process', or leave out encryption_keys"
+            )
         _ = self.freshness, self.budget, self.ignored  # raise what is wrong with them
 
     @classmethod

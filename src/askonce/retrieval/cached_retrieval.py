@@ -47,10 +47,10 @@ def cache_and_corpus(
     if store is None and not settings:
         return corpus.cache, corpus
     cache = shared_cache(store, settings)
-    one, other = cache.store, corpus.cache.store
-    if one is not other and (one.url != other.url or one.url.startswith("memory:")):
+    if cache.engine.store_name != corpus.cache.engine.store_name:
         raise ConfigError(
-            "a corpus has a store, and this is another store, where its changes would not be seen: leave out store"
+            "a corpus has a store, and this is another store (or only one of them has encryption_keys), where its "
+            "changes would not be seen: leave out store"
         )
     return cache, corpus
 

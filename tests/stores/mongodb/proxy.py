@@ -27,7 +27,9 @@ class FaultyServer:
         parts = urlsplit(url)
         self._server = parts.hostname or "127.0.0.1", parts.port or 27017
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"mongodb://127.0.0.1:{self._listener.getsockname()[1]}{parts.path}?directConnection=true{_POLLED}"
+        self.url = (
+            f"mongodb://127.0.0.1:{self._listener.getsockname()[1]}{parts.path}?directConnection=true{_POLLED}"
+        )
         self._commands: frozenset[str] = frozenset()
         self._error: dict[str, Any] = {}
         self._open: list[socket.socket] = [self._listener]
