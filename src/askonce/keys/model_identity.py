@@ -2,15 +2,18 @@
 
 To walk all fields of a model costs more than to look an answer up. So what was derived is remembered beside a
 fingerprint of the model: the values of its fields, the contents of dicts, lists, sets and models in them, and the
-identity of every other object. A field assigned anew, a change inside such a container, and a replaced client
-change the fingerprint. A change inside another object does not.
+identity of every other object. A field assigned anew, a change inside such a container, a replaced client, and
+a client that is sent elsewhere change the fingerprint. A change inside another object does not.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, Generic, TypeVar
+
+from askonce.keys.clients import plan_of, plans, state_of
 
 T = TypeVar("T")
 
@@ -74,6 +77,12 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
                 shown.append((type(item), item))  # 1 is not True
                 continue
             shown.append((type(item), id(item)))
+            kind = type(item)
+            if kind is ModuleType or (plans[kind] if kind in plans else plan_of(kind)) is not None:
+                if id(item) not in seen:
+                    seen.add(id(item))
+                    contents.append(state_of(item))
+                continue
             is_container = isinstance(item, (dict, *_SEQUENCES)) and item
             if (is_container or hasattr(type(item), "__pydantic_fields__")) and id(item) not in seen:
                 seen.add(id(item))

@@ -15,10 +15,12 @@ from langchain_core.outputs import Generation
 from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
-from askonce.entries.entry import Answer, Hit, Miss
+from askonce.entries.entry import Hit, Miss
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
+from askonce.langchain.keys.caller import asking_model, parameters_of_call
 from askonce.langchain.keys.llm_string import parameters_of
+from askonce.langchain.keys.model import Parameters, parameters_of_model
 from askonce.langchain.keys.requests import Digests, form_of
 from askonce.langchain.models.answers import mark, marked, pack, unpack
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
@@ -53,6 +55,7 @@ class AskOnceCache(BaseCache):
         if self.cache.engine.is_semantic:
             follow_prompts()
         self._digests = Digests()
+        self._told = _ToldByTheApplication()
 
     # -- LangChain's side --------------------------------------------------------------------------------------
 
@@ -66,23 +69,23 @@ class AskOnceCache(BaseCache):
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Asynchronous `lookup`."""
-        request = self._request(prompt, llm_string)
+        request = self._request(prompt, llm_string, asynchronous=True)
         if request is None:
             return None
         return _found(await self.cache.engine.alookup(request, llm_string if _is_completion(prompt) else None))
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Store the answer to a prompt."""
-        request = self._request(prompt, llm_string)
+        request = self._request(prompt, llm_string, updating=True)
         if request is not None:
-            self.cache.engine.update(request, lambda: _kept(llm_string, return_val))
+            self.cache.engine.update(request, lambda: pack(return_val, request.model))
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Asynchronous `update`."""
-        request = self._request(prompt, llm_string)
+        request = self._request(prompt, llm_string, updating=True, asynchronous=True)
         if request is not None:
-            await self.cache.engine.aupdate(request, lambda: _kept(llm_string, return_val))
+            await self.cache.engine.aupdate(request, lambda: pack(return_val, request.model))
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     def clear(self, **kwargs: Any) -> None:
@@ -97,28 +100,49 @@ class AskOnceCache(BaseCache):
         """Asynchronous `clear`."""
         await self.cache.aclear()
 
-    def _request(self, prompt: str, llm_string: str) -> Request | None:
+    def _request(
+        self, prompt: str, llm_string: str, *, updating: bool = False, asynchronous: bool = False
+    ) -> Request | None:
         engine = self.cache.engine
         if engine.is_semantic and _is_completion(prompt):
             record_prompt_parts_of_completion()
+        frame: FrameType | None = sys._getframe(2)
+        parameters: Parameters | None = None
+
+        def parameters_now() -> Parameters:
+            nonlocal parameters, frame
+            if parameters is None:
+                asked = asking_model(frame)
+                frame = None  # or it would live as long as the request
+                if asked is None and updating:
+                    self._told.add(prompt, llm_string)
+                told = asked is None or self._told.has(prompt, llm_string)
+                parameters = parameters_of(llm_string) if told else parameters_of_call(asked, asynchronous)
+            return parameters
+
         return engine.request(
             "answer",
-            partial(form_of, prompt, llm_string),
-            digest=partial(self._digests.of, prompt, llm_string),
+            lambda: form_of(prompt, parameters_now()),
+            digest=lambda: self._digests.of(prompt, parameters_now()),
             unpack=partial(unpack, name_runs=True),
             semantic=True,
         )
 
     # -- the application's side --------------------------------------------------------------------------------
 
-    def explain(self, prompt: str, llm_string: str) -> NormalForm:
+    def explain(self, prompt: str, model: Any) -> NormalForm:
         """The normal form of a request, and what was left out of it.
+
+        Args:
+            prompt: as LangChain hands it to a cache: a text, or ``langchain_core.load.dumps(messages)``.
+            model: the model that is asked, or the ``llm_string`` by which an application asks without one.
 
         Raises:
             ConfigError: it has none, so that it is not cached; the message says why.
         """
         try:
-            return form_of(prompt, llm_string)
+            told = parameters_of(model) if isinstance(model, str) else parameters_of_model(model, None, {})
+            return form_of(prompt, told)
         except Uncacheable as error:
             raise ConfigError(f"not cached: {error}") from error
 
@@ -167,6 +191,21 @@ class AskOnceCache(BaseCache):
         await self.cache.aclose()
 
 
+class _ToldByTheApplication:
+    """Requests whose answers the application stored itself, by LangChain's texts: models are answered by them."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self._most = most
+        self._known: dict[tuple[str, str], None] = {}
+
+    def add(self, prompt: str, llm_string: str) -> None:
+        if len(self._known) < self._most:
+            self._known[prompt, llm_string] = None
+
+    def has(self, prompt: str, llm_string: str) -> bool:
+        return bool(self._known) and (prompt, llm_string) in self._known
+
+
 def _caller(frame: FrameType) -> FrameType:
     """The call that looks up and then updates; a completion model's looks up through a function of its own."""
     return frame.f_back or frame if frame.f_code.co_name == "get_prompts" else frame
@@ -175,10 +214,6 @@ def _caller(frame: FrameType) -> FrameType:
 def _is_completion(prompt: str) -> bool:
     """A completion model looks up all prompts of a batch before it calls; a chat model one before each call."""
     return not prompt.startswith('[{"lc":')
-
-
-def _kept(llm_string: str, generations: Sequence[Generation]) -> Answer | None:
-    return pack(generations, parameters_of(llm_string).name)
 
 
 def _found(found: Hit | Miss) -> list[Generation] | None:

@@ -17,6 +17,7 @@ import msgspec
 
 from askonce.keys.normal_form import Uncacheable
 from askonce.langchain.keys.model import Parameters, parameters_from
+from askonce.options import options_in_effect
 
 _LONGEST_REMEMBERED = 65_536
 _TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
@@ -35,11 +36,11 @@ def parameters_of(llm_string: str) -> Parameters:
     """
     if len(llm_string) > _LONGEST_REMEMBERED or "<class " in llm_string:
         return _read(llm_string)
-    return _remembered(llm_string)
+    return _remembered(llm_string, bool(options_in_effect.get().tenants))
 
 
 @lru_cache(maxsize=256)
-def _remembered(llm_string: str) -> Parameters:
+def _remembered(llm_string: str, in_a_namespace: bool) -> Parameters:
     return _read(llm_string)
 
 

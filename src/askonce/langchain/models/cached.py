@@ -18,12 +18,15 @@ from askonce.engine.settings import Settings
 from askonce.langchain.models import chat, completions
 from askonce.langchain.models.calls import LimitMisses
 from askonce.langchain.models.prompts import follow_prompts
+from askonce.options import check_name
 from askonce.stores import Store
 
 Model = TypeVar("Model", bound=BaseChatModel | BaseLLM)
 
 
-def cached_model(model: Model, store: str | Store | Cache | None, settings: Settings) -> Model:
+def cached_model(
+    model: Model, store: str | Store | Cache | None, settings: Settings, name: str | None = None
+) -> Model:
     """`askonce.langchain.cached` for a model.
 
     A model that is cached already comes back as it is, unless a store or settings are given.
@@ -32,19 +35,22 @@ def cached_model(model: Model, store: str | Store | Cache | None, settings: Sett
         model: any chat model or completion model; it stays as it is.
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
         settings: of `askonce.Cache`.
+        name: stands for the model and all its settings, instead of what it shows of itself.
 
     Raises:
         ConfigError: an argument is wrong, or the store cannot be used.
     """
     own = type(model)
     base: type[Any] = getattr(own, "_askonce_base", own)
-    if base is not own and store is None and not settings:
+    if name is not None:
+        check_name("the name of a model", name)
+    if base is not own and store is None and not settings and name is None:
         return model
     cache = shared_cache(store, settings)
     if cache.engine.is_semantic:
         follow_prompts()
-    name = None if isinstance(store, (Cache, Store)) else (store, settings)
-    cls = _class(base, cache, name)
+    recipe = None if isinstance(store, (Cache, Store)) else (store, settings, name)
+    cls = _class(base, cache, recipe, name)
     return model if own is cls else _copy(model, cls)
 
 
@@ -61,13 +67,15 @@ def _copy(model: Any, cls: type[Any]) -> Any:
     return copy
 
 
-# By base class, cache, and whether that was given by name: only then can models be pickled. A class holds its
-# cache, and lives as long as a model of it.
-_classes: weakref.WeakValueDictionary[tuple[type[Any], int, bool], type[Any]] = weakref.WeakValueDictionary()
+# By base class, cache, whether that was given by name, for only then can models be pickled, and the model's name. A
+# class holds its cache, and lives as long as a model of it.
+_classes: weakref.WeakValueDictionary[tuple[type[Any], int, bool, str | None], type[Any]] = (
+    weakref.WeakValueDictionary()
+)
 
 
-def _class(base: type[Any], cache: Cache, name: Any) -> type[Any]:
-    key = base, id(cache), name is not None
+def _class(base: type[Any], cache: Cache, recipe: Any, name: str | None) -> type[Any]:
+    key = base, id(cache), recipe is not None, name
     cls = _classes.get(key)
     if cls is None:
         kind = chat if issubclass(base, BaseChatModel) else completions
@@ -76,19 +84,20 @@ def _class(base: type[Any], cache: Cache, name: Any) -> type[Any]:
             "__module__": base.__module__,
             "__qualname__": base.__qualname__,
             "__doc__": base.__doc__,
-            "__reduce__": lambda self: _reduce(self, name),
+            "__reduce__": lambda self: _reduce(self, recipe),
         }
         metaclass: Any = type(base)
         cls = metaclass(base.__name__, (base,), body)
         # After the class is made, since pydantic would take them for private fields of the model.
         type.__setattr__(cls, "_askonce_base", base)
         type.__setattr__(cls, "_askonce_cache", cache)
+        type.__setattr__(cls, "_askonce_name", name)
         _classes[key] = cls
     return cls
 
 
-def _reduce(model: Any, name: Any) -> Any:
-    if name is None:
+def _reduce(model: Any, recipe: Any) -> Any:
+    if recipe is None:
         raise TypeError(
             "a model cached over a Cache or a Store object cannot be pickled; give cached() a store's URL"
         )
@@ -97,8 +106,8 @@ def _reduce(model: Any, name: Any) -> Any:
     limiter = original.__dict__.get("rate_limiter")
     if isinstance(limiter, LimitMisses):
         original.__dict__["rate_limiter"] = limiter.limiter
-    return _revive, (original, *name)
+    return _revive, (original, *recipe)
 
 
-def _revive(original: Any, store: str | None, settings: Settings) -> Any:
-    return cached_model(original, store, settings)
+def _revive(original: Any, store: str | None, settings: Settings, name: str | None = None) -> Any:
+    return cached_model(original, store, settings, name)

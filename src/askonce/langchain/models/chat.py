@@ -46,10 +46,17 @@ def overrides(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
 
 
 def _request(
-    cache: Cache, model: Any, messages: Messages, stop: list[str] | None, kwargs: dict[str, Any]
+    cache: Cache,
+    model: Any,
+    messages: Messages,
+    stop: list[str] | None,
+    kwargs: dict[str, Any],
+    *,
+    asynchronous: bool = False,
 ) -> Request | None:
     def form() -> NormalForm:
-        return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
+        parameters = parameters_of_model(model, stop, kwargs, asynchronous=asynchronous)
+        return form_of_messages(messages, parameters)
 
     return cache.engine.request("answer", form, unpack=unpack, semantic=True)
 
@@ -66,6 +73,7 @@ def _pack(generations: list[ChatGeneration], model: Any, llm_output: Any = None)
 
 
 def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
+    goes_async = base._agenerate is not BaseChatModel._agenerate
     sync_takes_manager, async_takes_manager = takes_run_manager(base._generate), takes_run_manager(base._agenerate)
 
     def _generate(
@@ -96,7 +104,7 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         manager_argument = {"run_manager": run_manager} if async_takes_manager else {}
         if is_asking(self):
             return await base._agenerate(self, messages, stop=stop, **manager_argument, **kwargs)
-        request = _request(cache, self, messages, stop, kwargs)
+        request = _request(cache, self, messages, stop, kwargs, asynchronous=goes_async)
         if request is None:
             return await ask()
         found = await cache.engine.aanswer(request, ask, lambda result: _pack_result(result, self))
@@ -132,6 +140,8 @@ def _replayed(hit: Hit) -> Iterator[ChatGenerationChunk]:
 
 
 def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
+    goes_async = base._astream is not BaseChatModel._astream
+
     def _stream(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
@@ -185,7 +195,7 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
             return
         request = None
         if not streams_several(self, kwargs):
-            request = _request(cache, self, messages, stop, kwargs)
+            request = _request(cache, self, messages, stop, kwargs, asynchronous=goes_async)
         if request is None:
             chunks = ask()
         else:
