@@ -47,6 +47,7 @@ HOMES = {
 EVERYWHERE = {"cachebox", "msgspec", "numpy", "platformdirs", "usearch"}
 
 ONE_ADAPTER_ONLY = {
+    "langchain/keys/caller.py": "LangChain tells its cache of a model by a text, which says less than the model",
     "langchain/keys/messages.py": "the cache hook is handed the text that LangChain writes of a prompt",
     "langchain/keys/model.py": "the cache hook is handed the text that LangChain writes of a model",
     "langchain/models/calls.py": "chat and completion models are two classes, whose calls have this in common",

@@ -1,4 +1,4 @@
-"""The wire is the oracle of keys: what is sent alike has one key, anything else another; for every provider class."""
+"""The wire is the oracle of keys, for every provider class: what is sent alike has one key, all else another."""
 
 from __future__ import annotations
 
@@ -33,20 +33,19 @@ def class_of(provider: Provider) -> Any:
     return getattr(importlib.import_module(provider.package.replace("-", "_")), provider.name)
 
 
-def seen(provider: Provider, cls: Any, case: Case, cache: Cache, *, globally: bool) -> Seen:
-    """What a case sends, and its key: through `cached`, or through LangChain's global cache."""
+def seen(provider: Provider, cls: Any, case: Case, cache: Cache) -> tuple[Seen, Seen]:
+    """What a case sends, and its key: through `cached`, and through LangChain's global cache."""
     with pytest.MonkeyPatch.context() as patch, captured() as wires:
         for name, value in case.env.items():
             patch.setenv(name, value)
         try:
             model = cls(**{**provider.base, **case.fields, **case.prepare()})
         except Exception as refused:
-            return Seen((), None, f"{type(refused).__name__}: {refused}"[:200])
-        if not globally:
-            model = cached(model, cache)
-        set_llm_cache(AskOnceCache(cache) if globally else None)
+            return (Seen((), None, f"{type(refused).__name__}: {refused}"[:200]),) * 2
+        ours = observe(cache, wires, lambda: cached(model, cache).invoke("hi", **case.call))
+        set_llm_cache(AskOnceCache(cache))
         try:
-            return observe(cache, wires, lambda: model.invoke("hi", **case.call))
+            return ours, observe(cache, wires, lambda: model.invoke("hi", **case.call))
         finally:
             set_llm_cache(None)
 
@@ -61,10 +60,7 @@ def test_other_wires_have_other_keys_and_equal_wires_one(provider: Provider) -> 
     def both(case: Case) -> tuple[Seen, Seen]:
         at = f"{case.fields}{case.call}{case.env}"
         if at not in known:
-            known[at] = (
-                seen(provider, cls, case, cache, globally=False),
-                seen(provider, cls, case, cache, globally=True),
-            )
+            known[at] = seen(provider, cls, case, cache)
         return known[at]
 
     differently = []

@@ -105,6 +105,8 @@ _PLANS: Mapping[tuple[str, str], Plan] = {
         ("headers", "default_headers"),
     ),
 }
+_DEEPER = ("", "beneath")
+"""What an attribute tells whose value is read further."""
 _STAINLESS_PACKAGES = frozenset("openai anthropic groq fireworks perplexity together cerebras writerai".split())
 _LITELLM = (
     "api_base api_version organization headers drop_params modify_params model_alias_map vertex_project"
@@ -152,7 +154,15 @@ def _find_plan(cls: type[Any]) -> tuple[Plan, bool | None] | None:
     return None
 
 
-_HOMES = _STAINLESS_PACKAGES | {package for package, _ in _PLANS if package != "*"} | {"langchain_openai", "boto3"}
+_HOMES = (
+    _STAINLESS_PACKAGES
+    | {package for package, _ in _PLANS if package != "*"}
+    | {"langchain_openai", "langchain_anthropic", "boto3"}
+)
+    _STAINLESS_PACKAGES
+    | {package for package, _ in _PLANS if package != "*"}
+    | {"langchain_openai", "langchain_anthropic", "boto3"}
+)
 
 
 def is_client(value: Any) -> bool:
@@ -180,10 +190,11 @@ def state_of(client: Any) -> list[Any]:
     while pending:
         owner = pending.pop()
         plan = plans.get(type(owner))
-        for attribute, _ in plan[0] if plan else ():
+        for attribute, what in plan[0] if plan else ():
             value = getattr(owner, attribute, None)
             if plans.get(type(value)) is not None or (type(value) not in plans and plan_of(type(value))):
-                pending.append(value)
+                if what in _DEEPER:
+                    pending.append(value)
             elif isinstance(value, dict):
                 state.append(
                     {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
@@ -208,7 +219,8 @@ def endpoint_of(client: Any) -> dict[str, Any]:
             if value is None or (role == "beneath" and what == "base_url"):
                 continue  # a client beneath another is given whole URLs
             if plan_of(type(value)) is not None:
-                pending.append((value, what or role))
+                if what in _DEEPER:  # Anthropic's "organization" is a part that leads back to the client
+                    pending.append((value, what or role))
             elif what == "default_headers":
                 headers.append(value)
             elif what == "hooks":
