@@ -159,10 +159,6 @@ _HOMES = (
     | {package for package, _ in _PLANS if package != "*"}
     | {"langchain_openai", "langchain_anthropic", "boto3"}
 )
-    _STAINLESS_PACKAGES
-    | {package for package, _ in _PLANS if package != "*"}
-    | {"langchain_openai", "langchain_anthropic", "boto3"}
-)
 
 
 def is_client(value: Any) -> bool:

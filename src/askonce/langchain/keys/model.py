@@ -53,7 +53,7 @@ _REPLACED_BY_THE_CALL = frozenset(
 )
 _REPLACING = frozenset(
     "langchain_openai langchain_deepseek langchain_xai langchain_anthropic langchain_groq langchain_fireworks"
-    " langchain_mistralai langchain_openrouter langchain_perplexity".split()
+    " langchain_mistralai langchain_openrouter langchain_perplexity langchain_google_genai langchain_ollama".split()
 )
 _ONE_NAME = {"model_name": "model", "model_id": "model", "stop_sequences": "stop"}
 _CONTINUING = ("use_previous_response_id", "reuse_last_container")
