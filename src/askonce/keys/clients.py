@@ -177,24 +177,27 @@ def is_asynchronous(client: Any) -> bool | None:
     return None if plan is None else plan[1]
 
 
-def state_of(client: Any) -> list[Any]:
-    """What `endpoint_of` would read, as it stands: to see whether anything has changed, at little cost."""
-    if _is_litellm(client):
-        return [_litellm(client)]
+def state_of(clients: list[Any]) -> list[Any]:
+    """What `endpoint_of` would read of clients, as it stands: to see at little cost whether anything has changed."""
     state: list[Any] = []
-    pending = [client]
+    pending, seen = list(clients), set[int]()
     while pending:
         owner = pending.pop()
+        if id(owner) in seen:
+            continue
+        seen.add(id(owner))
+        if type(owner) is ModuleType:
+            state.append(_litellm(owner) if owner.__name__ == "litellm" else owner)
+            continue
         plan = plans.get(type(owner))
         for attribute, what in plan[0] if plan else ():
             value = getattr(owner, attribute, None)
-            if plans.get(type(value)) is not None or (type(value) not in plans and plan_of(type(value))):
+            kind = type(value)
+            if (plans[kind] if kind in plans else plan_of(kind)) is not None:
                 if what in _DEEPER:
                     pending.append(value)
             elif isinstance(value, dict):
-                state.append(
-                    {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
-                )
+                state.append(repr(value))  # what is in it may change
             else:
                 state.append(getattr(value, "raw", value) if attribute == "headers" else value)
     return state

@@ -56,6 +56,7 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
     """
     contents: list[object] = [type(model)]
     held: list[object] = []
+    clients: list[object] = []
     pending, seen = [model], {id(model)}
     while pending:
         value = pending.pop()
@@ -81,11 +82,13 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
             if kind is ModuleType or (plans[kind] if kind in plans else plan_of(kind)) is not None:
                 if id(item) not in seen:
                     seen.add(id(item))
-                    contents.append(state_of(item))
+                    clients.append(item)
                 continue
             is_container = isinstance(item, (dict, *_SEQUENCES)) and item
             if (is_container or hasattr(type(item), "__pydantic_fields__")) and id(item) not in seen:
                 seen.add(id(item))
                 pending.append(item)
         contents.append(frozenset(shown) if isinstance(value, (set, frozenset)) else shown)
+    if clients:
+        contents.append(state_of(clients))
     return contents, held

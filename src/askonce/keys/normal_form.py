@@ -351,6 +351,10 @@ def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule) 
         actor = _actor_in_url(value) if rule is _of_tool else None
         return {"url": url, **actor} if actor else url
     if isinstance(value, Mapping):
+        if name in _QUERIES:
+            secret = _secrets([(str(one), "") for one in value], in_data=False)
+            left_out.extend(f"{path}.{one}" for one in sorted(secret))
+            value = {one: item for one, item in value.items() if str(one) not in secret}
         if name in _QUERIES or f"_{_folded(name)}".endswith("_headers"):
             return _members(value, left_out, path, _of_tool_headers if rule is _of_tool else _of_headers)
         if name in _WRITTEN:

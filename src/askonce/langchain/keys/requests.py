@@ -35,7 +35,10 @@ def form_of(prompt: str, parameters: Parameters) -> NormalForm:
 
 def form_of_messages(messages: Iterable[BaseMessage], parameters: Parameters) -> NormalForm:
     """The form of a request to a chat model."""
-    return _form(CHAT, parameters, **_parts(conversation_of_messages(messages), parameters))
+    conversation = conversation_of_messages(messages)
+    if parameters.continues:
+        return _form(CHAT, parameters, **_parts(conversation, parameters))
+    return _form(CHAT, parameters, messages=conversation.messages)
 
 
 def form_of_prompt(prompt: str, parameters: Parameters) -> NormalForm:
