@@ -178,7 +178,7 @@ def is_asynchronous(client: Any) -> bool | None:
 
 
 def state_of(clients: list[Any]) -> list[Any]:
-    """What `endpoint_of` would read of clients, as it stands: to see at little cost whether anything has changed."""
+    """What `endpoint_of` would read of clients, as it stands: to see at little cost whether it has changed."""
     state: list[Any] = []
     pending, seen = list(clients), set[int]()
     while pending:
