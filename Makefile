@@ -9,7 +9,7 @@ BENCH_STAMP := .venv/.bench-up-to-date
 MAIN := .venv --group llama-index --group demo
 LOCKED := pyproject.toml uv.lock scripts/setup
 
-.PHONY: help setup test test-providers lint format demo bench docs clean
+.PHONY: help setup test test-providers lint format demo bench figures docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ test: setup ## run the tests against real servers (PYTEST_ARGS="tests/stores -x"
 test-providers: .venv-providers-langchain/.up-to-date
 test-providers: .venv-providers-llama-index/.up-to-date ## cache models of many providers' packages; no part of `make test`
 	.venv-providers-langchain/bin/python -m pytest tests/providers/test_langchain.py tests/providers/test_langchain_wire.py $(PYTEST_ARGS)
-	.venv-providers-llama-index/bin/python -m pytest tests/providers/test_llama_index.py $(PYTEST_ARGS)
+	.venv-providers-llama-index/bin/python -m pytest tests/providers/test_llama_index.py tests/providers/test_llama_index_wire.py $(PYTEST_ARGS)
 
 lint: $(STAMP) ## check style, format and types
 	$(BIN)/ruff check
@@ -48,6 +48,10 @@ demo: $(STAMP) ## a RAG application, with and without askonce (ARGS="--help")
 
 bench: $(BENCH_STAMP) ## measure one of benchmarks/ (BENCH=hits|retrieval|semantic|prefix|eviction|…, ARGS="--help")
 	@$(BIN)/python -m benchmarks.$(or $(BENCH),hits) $(ARGS)
+
+figures: $(BENCH_STAMP) ## measure hits anew, and write the tables into the docs (ARGS=--quick)
+	@scripts/install-redis
+	@$(BIN)/python -m benchmarks.figures $(ARGS)
 
 docs: $(DOCS_STAMP) ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

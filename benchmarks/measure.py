@@ -1,4 +1,4 @@
-"""How all benchmarks measure: rounds that interleave the subjects, medians of a round, ratios with their spread.
+"""How all benchmarks measure: rounds that interleave the subjects, a round's fast calls, ratios with their spread.
 
 The machines are shared and noisy, so that an absolute time alone says little: what is compared runs in one
 process, in turns, and the ratio is taken within each round.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Series:
-    """The medians of one subject's rounds, in microseconds."""
+    """The time of one subject in each round, in microseconds."""
 
     name: str
     rounds: list[float] = field(default_factory=list)
@@ -49,20 +49,32 @@ class Claim:
 
     what: str
     measured: Ratio
-    limit: float
+    limit: float | None
     at_least: bool = False
 
     @property
     def holds(self) -> bool:
+        if self.limit is None:
+            return True
         return self.measured.median >= self.limit if self.at_least else self.measured.median <= self.limit
 
     def row(self) -> tuple[str, str, str, str]:
+        if self.limit is None:
+            return self.what, str(self.measured), "", ""
         relation = "≥" if self.at_least else "≤"
-        return self.what, str(self.measured), f"{relation} {self.limit:g}", "holds" if self.holds else "FALLS SHORT"
+        return (
+            self.what,
+            str(self.measured),
+            f"{relation} {self.limit:g}",
+            "reached" if self.holds else "not reached",
+        )
 
 
 def one_by_one(calls: Sequence[Callable[[], object]]) -> float:
-    """The median time of calls that are each made once, in microseconds."""
+    """The time in microseconds that a tenth of the calls, each made once, stay below.
+
+    Of the slower ones a shared machine makes most slower, not what is measured.
+    """
     clock = time.perf_counter_ns
     times = []
     gc.collect()
@@ -74,7 +86,7 @@ def one_by_one(calls: Sequence[Callable[[], object]]) -> float:
             times.append(clock() - started)
     finally:
         gc.enable()
-    return statistics.median(times) / 1000
+    return sorted(times)[len(times) // 10] / 1000
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,9 +10,10 @@ Two labelled sets of real questions, and of each two real scorers of different c
   embeddings of both. Half of the pairs are duplicates; the others are among the 300 nearest that are none.
 
 What is asked was in no teaching set. An answer of the small scorer passes if it is that of the large one; the judge
-says so without fail. Each strategy answers the same stream, in an order of its own for each seed, through the
-package's own `Router`. For equal quality, the cascade and the random choice are given, in hindsight, the setting
-with which they pass as often as `Learned` did. The texts and embeddings are read from the folder that
+says so without fail. It costs nothing unless a price is named; what it costs is in what is saved. Each strategy
+answers the same stream, in an order of its own for each seed, through the package's own `Router`. For equal
+quality, the cascade and the random choice are given, in hindsight, the setting with which they pass as often as
+`Learned` did. The texts and embeddings are read from the folder that
 ``ASKONCE_DATA`` names, by default ``../shared/data``; without them nothing is measured.
 """
 
@@ -34,7 +35,7 @@ from threadpoolctl import threadpool_limits
 from askonce.routing import Cascade, Confidence, Learned, Strategy
 from askonce.routing.router import Router
 from askonce.routing.runner import Following, follow
-from askonce.routing.types import ModelResponse, RoutingRequest
+from askonce.routing.types import ModelResponse, Opinion, RoutingRequest
 from askonce.stores.memory import MemoryStore
 from benchmarks.measure import markdown
 
@@ -149,7 +150,7 @@ def play(stream: Stream, strategy: Strategy) -> Outcome:
         def ask(index: int, answers: tuple[str, str] = answers, at: int = at) -> ModelResponse:
             return ModelResponse(answers[index], response=stream.sure[at])
 
-        following = Following(router.course(RoutingRequest(text, len(text)), vectors[at]))
+        following = Following(router.steps(RoutingRequest(text, len(text)), vectors[at]))
         follow(following, ask)
         assert following.mark is not None
         said = answers[following.mark["model"] == "large"]
@@ -168,6 +169,11 @@ def same(question: str, answer: str, reference: str) -> bool:
     return answer == reference
 
 
+def priced(share: float) -> Callable[[str, str, str], Opinion]:
+    """The same as a chat model would say it, at a share of what the large scorer costs."""
+    return lambda question, answer, reference: Opinion(answer == reference, "judge", share * COSTS[1])
+
+
 def score(response: Any) -> float:
     return float(response)
 
@@ -176,6 +182,8 @@ def strategies(seed: int) -> dict[str, Strategy]:
     floor: dict[str, Any] = {"min_quality": MIN_QUALITY, "confidence": CONFIDENCE, "judge": same, "seed": seed}
     return {
         "learned": Learned(**floor, embed=len),
+        "learned, the judge a tenth of the large": Learned(**floor | {"judge": priced(0.1)}, embed=len),
+        "learned, the judge as dear as the large": Learned(**floor | {"judge": priced(1.0)}, embed=len),
         "learned, with the answer's confidence": Learned(**floor, embed=len, verifier=Confidence(0.0, score)),
     }
 

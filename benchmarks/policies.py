@@ -79,12 +79,12 @@ def ours(
         answer = None
         if decision.action == "serve":
             hits += 1
-            wrong += labels[decision.known.answer] != right_label  # type: ignore[union-attr]
-        elif decision.known is not None:
-            right = labels[decision.known.answer] == right_label
+            wrong += labels[decision.query.answer] != right_label  # type: ignore[union-attr]
+        elif decision.query is not None:
+            right = labels[decision.query.answer] == right_label
             rule.learn(decision, right)
             if right:
-                answer = decision.known.answer
+                answer = decision.query.answer
             elif depth > 1 and decision.second is not None and labels[decision.second.answer] == right_label:
                 answer = decision.second.answer
         decide_s += decided - started

@@ -52,7 +52,7 @@ def among(count: int) -> list[Row]:
         searching.append(found - started)
         deciding.append(decided - found)
         both.append(decided - started)
-        if decision.known is not None and decision.action != "serve":
+        if decision.query is not None and decision.action != "serve":
             rule.learn(decision, number % 10 > 0)
     return [
         (f"{what}, {count:,} questions known", *(f"{np.percentile(times, part) * 1e6:.0f}" for part in (50, 99)))
@@ -75,7 +75,7 @@ def through(count: int) -> list[Row]:
         return NormalForm({"version": 1, "kind": "chat", "model": {"model": "small"}, "messages": messages})
 
     def equal(comparison: Comparison) -> bool:
-        return comparison.fresh_answer == comparison.known_answer
+        return comparison.fresh_answer == comparison.cached_answer
 
     def model(text: str) -> str:
         return f"The answer to questions of kind {label_of[text]}."

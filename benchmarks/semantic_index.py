@@ -100,7 +100,7 @@ def recall(index: Index, rows: np.ndarray, first: int, asked: np.ndarray) -> tup
     for query in asked:
         cosines = rows @ query
         nearest = np.argpartition(-cosines, 10)[:10]
-        best = [int.from_bytes(each.known.key[:4]) - first for each in index.search(BIG, query, now=0.0)]
+        best = [int.from_bytes(each.query.key[:4]) - first for each in index.search(BIG, query, now=0.0)]
         ten += len(set(best) & set(nearest.tolist()))
         one += best[0] == int(nearest[np.argmax(cosines[nearest])])
     return ten / 10 / len(asked), one / len(asked)

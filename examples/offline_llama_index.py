@@ -1,5 +1,6 @@
 """The offline stand-ins as LlamaIndex's models."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from llama_index.core.base.llms.types import (
     CompletionResponseGen,
     LLMMetadata,
 )
-from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.bridge.pydantic import Field
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.custom import CustomLLM
 from minilm import MiniLM
@@ -57,14 +58,19 @@ def _report(answer: Reply) -> dict[str, Any]:
     return {"model": PRICED_AS, "usage": usage | {"total_tokens": sum(usage.values())}}
 
 
+@functools.cache
+def _minilm() -> MiniLM:
+    # Not held by the embedding model below: an object inside it would be no part of a cache key without a name=.
+    return MiniLM()
+
+
 class MiniLMEmbedding(BaseEmbedding):
     """Real sentence embeddings, computed here."""
 
     model_name: str = "all-MiniLM-L6-v2"
-    _model: MiniLM = PrivateAttr(default_factory=MiniLM)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return self._model.embed(texts).tolist()
+        return _minilm().embed(texts).tolist()
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]

@@ -47,6 +47,11 @@ async def test_blocks_of_tasks_stay_apart() -> None:
         {"context": ["a"]},
         {"context": ""},
         {"semantic": "no"},
+        {"ignore": 3},
+        {"ignore": ["("]},
+        {"ignore": ""},
+        {"ignore": rb"\d"},
+        {"ignore": [None]},
     ],
     ids=str,
 )

@@ -10,6 +10,7 @@ from askonce.errors import (
     StoreError,
     StoreUnavailable,
 )
+from askonce.keys.ignore import FormField
 from askonce.options import cache_options
 from askonce.retrieval.corpus import Corpus
 from askonce.semantic.config import Semantic
@@ -23,6 +24,7 @@ __all__ = [
     "ConfigError",
     "Corpus",
     "ForeignStoreError",
+    "FormField",
     "MissingExtraError",
     "Semantic",
     "Stats",

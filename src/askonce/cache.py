@@ -24,6 +24,9 @@ class Cache:
     Methods that look at a namespace mean the one in effect: the cache's own, or within
     ``cache_options(namespace=…)`` that one.
 
+    A copy, deep or not, is the cache itself. It can be pickled if its store can be opened anew: by a URL, and not
+    in memory. What is pickled holds the URL and the settings, keys and passwords included.
+
     Args:
         store: a URL (see `open_store`), a store, or ``None`` for a SQLite file in the user's cache directory.
         settings: see `askonce.engine.settings.Settings`.
@@ -32,6 +35,8 @@ class Cache:
         engine: what adapters call.
         store: the store.
         namespace: the name given as ``namespace``.
+        source: the URL (``None``: the default) and the settings by which another process opens it; ``None`` if none
+            can.
 
     Raises:
         ConfigError: an argument is wrong, or the store cannot be used. The message says what to do.
@@ -42,6 +47,23 @@ class Cache:
             raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got {store!r}")
         self.engine = CacheEngine(store, CheckedSettings.of(settings))
         self.store, self.namespace = self.engine.store, self.engine.settings.namespace
+        self.source: tuple[str | None, Settings] | None = None
+        if not isinstance(store, Store) and not _is_in_memory(store):
+            self.source = store, settings
+
+    def __copy__(self) -> Cache:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cache:
+        return self
+
+    def __reduce__(self) -> Any:
+        if self.source is None:
+            raise TypeError(
+                f"a cache over a {type(self.store).__name__} that was not opened by a URL cannot be pickled; give a"
+                " URL, such as 'sqlite:///cache.db'"
+            )
+        return shared_cache, self.source
 
     # -- what it did -------------------------------------------------------------------------------------------
 
@@ -106,7 +128,7 @@ class Cache:
         self.engine.forget_all_questions(namespace)
 
     def feedback(self, response: object, *, wrong: bool) -> bool:
-        """Tell that a response was wrong, or that it was right.
+        """Report that a response was wrong, or that it was right.
 
         A wrong answer is deleted, and so are all entries that point to it. If it was a semantic hit, this outweighs
         what a judge says.
@@ -117,26 +139,26 @@ class Cache:
             wrong: whether it was wrong.
 
         Returns:
-            whether anything was learned or deleted: not if the response carries no mark, as streams that were no
-            hit do not.
+            whether anything was learned or deleted: not if the response carries no mark, as for streams that were
+            not a hit.
 
         Raises:
             StoreError: the store failed, so the answer may still be there.
         """
         mark = mark_of(response)
-        semantic, told = self.engine.flow.semantic, None
+        semantic, namespace = self.engine.flow.semantic, None
         if semantic is not None and "match" in mark:
-            told = semantic.tell(bytes.fromhex(mark["match"]), wrong=wrong)
+            namespace = semantic.feedback(bytes.fromhex(mark["match"]), wrong=wrong)
         if not wrong or "entry" not in mark:
-            return told is not None
-        place = Place(told or self.engine.namespace_in_effect(), bytes.fromhex(mark["entry"]))
+            return namespace is not None
+        place = Place(namespace or self.engine.namespace_in_effect(), bytes.fromhex(mark["entry"]))
         places = [place]
         data = self.store.get(*place)
         entry = None if data is None else self.engine.flow.lookup.usable(place, data)
-        if entry is not None and entry.meaning is not None and entry.meaning.answer:
-            places.append(Place(place.namespace, entry.meaning.answer))
+        if entry is not None and entry.semantic is not None and entry.semantic.answer:
+            places.append(Place(place.namespace, entry.semantic.answer))
         self.engine.forget(*places)
-        return self.store.delete(place.namespace, [one.key for one in places]) > 0 or told is not None
+        return self.store.delete(place.namespace, [one.key for one in places]) > 0 or namespace is not None
 
     async def afeedback(self, response: object, *, wrong: bool) -> bool:
         """Asynchronous `feedback`."""
@@ -182,6 +204,10 @@ class Cache:
         await self.aclose()
 
 
+def _is_in_memory(url: str | None) -> bool:
+    return isinstance(url, str) and url.lower() == "memory://"
+
+
 _shared: weakref.WeakValueDictionary[Any, Cache] = weakref.WeakValueDictionary()
 _sharing = threading.Lock()
 
@@ -192,7 +218,8 @@ def shared_cache(store: str | Store | Cache | None, settings: Settings) -> Cache
     Args:
         store: a cache, which is used as it is, or what `Cache` takes.
         settings: of a new cache. Equal URLs with equal settings share one cache in this process, so that models
-            that are made for each request still wait for one another and share connections.
+            that are made for each request still wait for one another and share connections. One in memory is
+            always new.
 
     Raises:
         ConfigError: a cache is given and settings too, or `Cache` raises it.
@@ -201,7 +228,7 @@ def shared_cache(store: str | Store | Cache | None, settings: Settings) -> Cache
         if settings:
             raise ConfigError(f"{', '.join(settings)}: give options to the Cache, not beside it")
         return store
-    if isinstance(store, Store):
+    if isinstance(store, Store) or _is_in_memory(store):
         return Cache(store, **settings)
     name = (store, tuple(sorted((key, repr(value)) for key, value in settings.items())))
     with _sharing:

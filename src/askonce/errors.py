@@ -4,12 +4,12 @@
     ├── ConfigError           a bad argument, URL or password; raised at construction   (ValueError)
     │   ├── MissingExtraError an optional dependency is not installed
     │   └── ForeignStoreError the file or server holds something that is not askonce's
-    ├── StoreError            the store could not do what it was asked
+    ├── StoreError            a call to the store failed
     │   └── StoreUnavailable  it is down, unreachable or too slow
     └── CodecError            stored bytes cannot be read: corrupt, foreign, or sealed with another key
 
-Only ``ConfigError`` and its kin reach an application that caches through a ``Cache``: store and codec
-errors are turned into misses there, counted and logged. Code that uses a store directly sees them all.
+Only ``ConfigError`` and its subclasses reach an application that caches through a ``Cache``: there store and codec
+errors become misses, which are counted and logged. Code that uses a store directly gets them all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class AskOnceError(Exception):
 
 
 class ConfigError(AskOnceError, ValueError):
-    """What was asked for cannot work; the message says what to do."""
+    """The configuration cannot work; the message says what to do."""
 
 
 class MissingExtraError(ConfigError):
@@ -31,11 +31,11 @@ class MissingExtraError(ConfigError):
 
 
 class ForeignStoreError(ConfigError):
-    """The place named by the URL holds something that askonce did not write, or wrote in a newer format."""
+    """The place at the URL holds something that askonce did not write, or wrote in a newer format."""
 
 
 class StoreError(AskOnceError):
-    """A store could not do what it was asked."""
+    """A call to a store failed."""
 
 
 class StoreUnavailable(StoreError):

@@ -1,4 +1,4 @@
-"""What one request, or all requests of a block of code, may ask of the cache."""
+"""Options of one request, or of all requests in a block of code."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import logging
 import math
 from collections.abc import Sequence
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import quote
 
+import msgspec
+
 from askonce.errors import ConfigError
+from askonce.keys.ignore import Ignored, checked
+from askonce.keys.normal_form import actor_is_named
 
 logger = logging.getLogger("askonce")
 
 
-@dataclass(frozen=True, slots=True)
-class CacheOptions:
-    """The wishes in force; see `cache_options`."""
+class CacheOptions(msgspec.Struct, frozen=True):
+    """The options in effect; see `cache_options`."""
 
     ttl_seconds: float | None = None
     refresh: bool = False
@@ -27,6 +29,7 @@ class CacheOptions:
     question: str | None = None
     context: str | None = None
     semantic: bool = True
+    ignore: tuple[Ignored, ...] = ()
 
     def namespace(self, base: str) -> str:
         """The namespace of a request to a cache whose own namespace is ``base``."""
@@ -39,10 +42,10 @@ options_in_effect: ContextVar[CacheOptions] = ContextVar("askonce_options", defa
 
 
 def positive_seconds(name: str, value: object) -> float:
-    """A number of seconds that an application gave.
+    """Check a number of seconds of the application.
 
     Raises:
-        ConfigError: it is none, or not positive.
+        ConfigError: it is not a number, or not positive.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
         raise ConfigError(f"{name} is a positive number of seconds, got {value!r}")
@@ -50,46 +53,47 @@ def positive_seconds(name: str, value: object) -> float:
 
 
 def check_name(what: str, value: object) -> None:
-    """See that an application gave a name.
+    """Check a name of the application.
 
     Raises:
-        ConfigError: it is no text, or an empty one, or one that cannot be written.
+        ConfigError: it is not a text, empty, or not printable.
     """
     if not isinstance(value, str) or not value or not value.isprintable():
         raise ConfigError(f"{what} is a text that is not empty, got {value!r}")
 
 
 def current_options() -> CacheOptions:
-    """The wishes in force in the running context."""
+    """The options in effect in the running context."""
     return options_in_effect.get()
 
 
 class cache_options:
-    """Ask something of the cache for all requests in a block, sync and async, in either framework.
+    """Set options for all requests in a block, sync and async, in either framework.
 
-        with control(ttl=60, tags=["prices"], namespace="tenant-7"):
+        with cache_options(ttl=60, tags=["prices"], namespace="tenant-7"):
             model.invoke("What does the red one cost?")
 
-    Blocks nest: what an inner block does not name stays as the outer one set it; tags add up, and so do
-    namespaces (an inner one lies within the outer one). A block must not hold a ``yield``: what it asks would
-    reach into whoever reads the generator.
+    Blocks nest: what an inner block does not set stays as the outer one set it; tags add up, and so do namespaces
+    (an inner one is within the outer one). A block must not contain a ``yield``: its options would also apply to
+    the reader of the generator.
 
     Args:
-        ttl: seconds for which answers made here may be used, and how old one that is used here may be.
-        refresh: ask the model even if an answer is kept, and keep the new one.
-        bypass: neither look up nor keep.
+        ttl: seconds for which answers made here may be used, and the greatest age of one that is used here.
+        refresh: call the model even if an answer is cached, and store the new one.
+        bypass: neither look up nor store.
         tags: names by which answers made here can be invalidated.
-        namespace: keep these requests apart from all others, for example a tenant's.
-        question: the part of the last message that is the user's question, as it stands there: answers to questions
-            of the same meaning may be used if all else is equal. A request that it does not stand in is answered by
+        namespace: separates these requests from all others, for example a tenant's.
+        question: the part of the last message that is the user's question, as written there: answers to questions
+            of the same meaning may be used if all else is equal. A request that does not contain it is answered by
             equal requests alone.
-        context: the part of the prompt that was retrieved for the question, as it stands there. Where its documents
-            are those that a cached retriever found, it need not be equal.
-        semantic: ``False`` has these requests answered by equal requests alone.
+        context: the part of the prompt that was retrieved for the question, as written there. It need not be equal
+            if its documents are those that a cached retriever found.
+        semantic: ``False``: these requests are answered by equal requests alone.
+        ignore: what is no part of the key, beside what the cache ignores: see ``ignore`` of `Cache`. Adds up.
 
     Raises:
         ConfigError: ``ttl`` is not a positive number, ``tags`` not a list of texts, ``namespace``, ``question`` or
-            ``context`` not a text, or ``semantic`` not a truth value.
+            ``context`` not a text, ``semantic`` not a truth value, or ``ignore`` nothing that can be ignored.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class cache_options:
         question: str | None = None,
         context: str | None = None,
         semantic: bool | None = None,
+        ignore: Ignored | Sequence[Ignored] = (),
     ) -> None:
         if isinstance(tags, str):
             raise ConfigError(f"tags is a list of names: tags=[{tags!r}]")
@@ -117,7 +122,8 @@ class cache_options:
         self._refresh, self._bypass = refresh, bypass
         self._tags, self._namespace = tuple(tags), namespace
         self._question, self._context, self._semantic = question, context, semantic
-        self._tokens: list[Token[CacheOptions]] = []
+        self._ignore = checked(ignore)
+        self._tokens: list[tuple[Token[CacheOptions], Token[bool]]] = []
 
     def __enter__(self) -> CacheOptions:
         outer = options_in_effect.get()
@@ -130,16 +136,18 @@ class cache_options:
             question=outer.question if self._question is None else self._question,
             context=outer.context if self._context is None else self._context,
             semantic=outer.semantic if self._semantic is None else self._semantic,
+            ignore=(*outer.ignore, *self._ignore),
         )
-        self._tokens.append(options_in_effect.set(options))
+        self._tokens.append((options_in_effect.set(options), actor_is_named.set(bool(options.tenants))))
         return options
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        token = self._tokens.pop()
+        options, named = self._tokens.pop()
         try:
-            options_in_effect.reset(token)
+            options_in_effect.reset(options)
+            actor_is_named.reset(named)
         except ValueError:  # a generator that is closed in another context than it ran in
             logger.warning(
                 "askonce: a `with cache_options(…)` block was left in another context than it was entered in"

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
-from askonce.entries.entry import RequestKind
+import msgspec
+
+from askonce.entries.entry import NotStoredReason, RequestKind
 
 
-@dataclass(frozen=True, slots=True)
-class SemanticStats:
-    """What became of questions that were compared by their meaning, in all processes that share the store.
+class SemanticStats(msgspec.Struct, frozen=True):
+    """Counts of semantic lookups, in all processes that share the store.
 
     Attributes:
         requests: questions that were compared.
         hits: those answered with the answer to another question.
         audits: those that could have been, and were sent to the model to learn how often that would be wrong.
         unjudged: audits without a verdict so far. Until it comes, each counts as a wrong answer in the bound: a
-            judge that often cannot tell closes the cache.
+            judge that is often undecided closes the cache.
         judged: answers that a judge, or the application, compared.
         wrong_found: audits that would have been wrong.
-        told_wrong: hits that the application called wrong.
+        reported_wrong: hits that the application reported as wrong.
         estimated_error: the estimated share of ``requests`` answered wrongly.
         error_low: the lower end of its interval.
-        error_high: its upper end. It holds at all moments at once with the confidence asked for.
+        error_high: its upper end. It holds at all moments at once, with the configured confidence.
         certified_error: what the share is at most, at all moments at once, with that confidence.
-        max_error: the share that was asked for.
-        questions: how many are known to this process; ``None`` if the server searches.
+        max_error: the configured limit of that share.
+        questions: how many this process has indexed; ``None`` if the server searches.
         aliases: how many this process found to have the answer of another one.
-        saved_bytes: what this process did not keep twice.
+        saved_bytes: what this process did not store twice.
         not_judged: fresh answers of this process that came too fast for the judge.
-        judge_calls: how often this process's judge asked a model.
+        judge_calls: how often this process's judge called a model.
         judge_usd: what that cost, as far as prices are known.
     """
 
@@ -41,7 +41,7 @@ class SemanticStats:
     unjudged: int
     judged: int
     wrong_found: int
-    told_wrong: int
+    reported_wrong: int
     estimated_error: float
     error_low: float
     error_high: float
@@ -55,8 +55,7 @@ class SemanticStats:
     judge_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """What a cache did in this process since it was made.
 
     Attributes:
@@ -65,9 +64,10 @@ class Counts:
         coalesced: hits that waited for an identical request in progress.
         stale: hits past their time to live.
         semantic_hits: hits that answer another question of the same meaning.
-        bypassed: requests that were neither looked up nor stored: as asked for, or because they have no key.
+        bypassed: requests that were neither looked up nor stored: by option, or because they have no key.
         stored: answers stored.
-        not_stored: answers not stored: empty, truncated, or not storable.
+        not_stored: answers not stored: empty, truncated, refused, or not storable.
+        not_stored_reasons: how many of them for which reason.
         corrupt: stored answers that could not be read, and were made anew.
         evicted: entries evicted for this process's answers, and answers that were not admitted.
         saved_seconds: what the hits would have taken.
@@ -86,6 +86,7 @@ class Counts:
     bypassed: int = 0
     stored: int = 0
     not_stored: int = 0
+    not_stored_reasons: Mapping[NotStoredReason, int] = msgspec.field(default_factory=dict)
     corrupt: int = 0
     evicted: int = 0
     saved_seconds: float = 0.0
@@ -107,8 +108,7 @@ class Counts:
         return self.hits / requests if requests else 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats(Counts):
+class Stats(Counts, frozen=True, kw_only=True):
     """`Counts` of all requests together, and what the namespace holds now.
 
     Attributes:
@@ -120,7 +120,7 @@ class Stats(Counts):
         semantic: what was learned of questions of the same meaning; ``None`` if they are not compared.
     """
 
-    kinds: Mapping[RequestKind, Counts] = field(default_factory=dict)
+    kinds: Mapping[RequestKind, Counts] = msgspec.field(default_factory=dict)
     errors: int = 0
     entries: int | None = None
     size_bytes: int | None = None
@@ -128,22 +128,23 @@ class Stats(Counts):
     semantic: SemanticStats | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingStats:
-    """What was asked, paid and saved: of this process, and where a strategy learns, of all that share the store.
+class RoutingStats(msgspec.Struct, frozen=True):
+    """Requests, costs and savings: of this process, or of all that share the store if the strategy learns.
 
     Attributes:
         requests: answered requests.
-        calls: how often each model was asked, by its name.
+        calls: how often each model was asked, by its name, as a verifier or a judge too.
         answers: how many of its answers were given to the caller.
         failures: how often it raised.
         escalated: requests for which a cheap answer was paid for and not used: rejected, or failed.
-        audits: cheap answers that the judge compared with the last model's.
-        spent_usd: what all calls cost. Of a model whose price is unknown, a second counts as 0.001 dollars.
-        always_last_usd: what the last model alone would have cost, by what its calls cost.
+        audits: cheap answers that the judge compared with the last model's, whether to check or to learn.
+        spent_usd: what all calls cost whose price is known, those of verifiers and judges that are models included.
+        always_last_usd: what the last model alone would have cost, by what its calls cost; where it has no price,
+            as much as was spent.
         quality: the estimated share of requests whose answer passes; ``None`` where nothing tells.
         quality_at_least: the share that is sure: with a judge, with the strategy's confidence at all times at once.
         store: ``up``, or ``down`` while what is learned cannot be shared; ``None`` where nothing is.
+        unpriced_seconds: how long the calls took whose price is not known.
     """
 
     requests: int
@@ -157,8 +158,9 @@ class RoutingStats:
     quality: float | None
     quality_at_least: float | None
     store: str | None = None
+    unpriced_seconds: float = 0.0
 
     @property
     def saved_usd(self) -> float:
-        """What was saved against asking the last model always."""
+        """What was saved against always calling the last model, net of verifiers and judges; may be negative."""
         return self.always_last_usd - self.spent_usd

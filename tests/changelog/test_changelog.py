@@ -27,13 +27,13 @@ SEALED = Codec([b"k" * 32])
 
 
 class Words(msgspec.Struct, frozen=True):
-    """How often words were said."""
+    """How often words were spoken."""
 
     counts: dict[str, int]
 
     def __post_init__(self) -> None:
         if any(count < 1 for count in self.counts.values()):
-            raise ValueError("words are said once or more")
+            raise ValueError("words are spoken once or more")
 
 
 class Vocabulary:
@@ -42,11 +42,11 @@ class Vocabulary:
     delta_type = snapshot_type = Words
 
     def __init__(self) -> None:
-        self.known: dict[str, int] = {}
+        self.counted: dict[str, int] = {}
         self.new: dict[str, int] = {}
 
     def say(self, word: str) -> None:
-        for counts in (self.known, self.new):
+        for counts in (self.counted, self.new):
             counts[word] = counts.get(word, 0) + 1
 
     def take(self) -> Words | None:
@@ -55,14 +55,14 @@ class Vocabulary:
 
     def merge(self, delta: Words, *, is_new: bool) -> None:
         for word, count in delta.counts.items() if is_new else ():
-            self.known[word] = self.known.get(word, 0) + count
+            self.counted[word] = self.counted.get(word, 0) + count
 
     def snapshot(self) -> tuple[Words | None, Words]:
-        return self.take(), Words(dict(self.known))
+        return self.take(), Words(dict(self.counted))
 
     def restart(self, snapshot: Words | None) -> None:
         if snapshot is not None:
-            self.known = dict(snapshot.counts)
+            self.counted = dict(snapshot.counts)
             self.merge(Words(self.new), is_new=True)
 
 
@@ -74,7 +74,7 @@ class Process:
 
 
 class Fragile(MemoryStore):
-    """Fails when it is told to, before or after it did what it was asked."""
+    """Fails on demand, before or after a call was done."""
 
     fails = ""
 
@@ -94,15 +94,15 @@ steps = st.lists(
 
 
 def play(what: list[tuple[int, str]], store: Fragile, **options: Any) -> tuple[list[Process], dict[str, int]]:
-    """Let processes speak and fall silent in that order; what they said, and all of them when all have followed."""
+    """Let processes speak and stop in that order; returns all of them, synchronized, and what was spoken."""
     processes = [Process(store, **options) for _ in range(4)]
-    said: dict[str, int] = {}
+    spoken: dict[str, int] = {}
     for number, (at, step) in enumerate(what):
         process = processes[at]
         if step == "say":
             word = f"w{number % 5}"
             process.words.say(word)
-            said[word] = said.get(word, 0) + 1
+            spoken[word] = spoken.get(word, 0) + 1
         elif step in ("down", "unsure"):
             store.fails = "before" if step == "down" else "after"
             process.follower.step()
@@ -117,20 +117,20 @@ def play(what: list[tuple[int, str]], store: Fragile, **options: Any) -> tuple[l
     for _ in range(2):
         for process in processes:
             assert process.follower.step()
-    return processes, said
+    return processes, spoken
 
 
 @settings(max_examples=150, deadline=None)
 @given(steps, st.booleans())
-def test_any_interleaving_gives_all_the_same_state(what: list[tuple[int, str]], in_records: bool) -> None:
+def test_any_interleaving_leads_to_the_same_state(what: list[tuple[int, str]], in_records: bool) -> None:
     options: dict[str, Any] = {"expires_at": lambda _: 1e12} if in_records else {}
-    processes, said = play(what, Fragile(), **options)
-    assert [process.words.known for process in processes] == [said] * 4
+    processes, spoken = play(what, Fragile(), **options)
+    assert [process.words.counted for process in processes] == [spoken] * 4
 
 
 @settings(max_examples=50, deadline=None)
 @given(steps)
-def test_a_new_process_knows_all_from_the_snapshot_when_the_log_is_cut(what: list[tuple[int, str]]) -> None:
+def test_a_new_process_begins_from_the_snapshot_when_the_log_is_trimmed(what: list[tuple[int, str]]) -> None:
     store = Fragile()
     processes, _ = play(what, store)
     processes[0].follower.save()
@@ -141,11 +141,11 @@ def test_a_new_process_knows_all_from_the_snapshot_when_the_log_is_cut(what: lis
     for number in range(3):
         processes[2].words.say(f"late{number}")
         processes[2].follower.save()
-    known = processes[2].words.known
+    counted = processes[2].words.counted
     fresh = Process(store)
     for process in (fresh, away):
         assert process.follower.step()
-        assert process.words.known == known
+        assert process.words.counted == counted
 
 
 def test_a_process_that_missed_deltas_begins_from_the_snapshot() -> None:
@@ -162,10 +162,10 @@ def test_a_process_that_missed_deltas_begins_from_the_snapshot() -> None:
     store.log_append(LOG, b"not a delta")
     assert away.follower.step()
     one.follower.step()
-    assert away.words.known == one.words.known == {"first": 2, "missed": 5, "not published yet": 1}
+    assert away.words.counted == one.words.counted == {"first": 2, "missed": 5, "not published yet": 1}
 
 
-def test_a_log_that_was_lost_begins_anew() -> None:
+def test_a_lost_log_begins_again() -> None:
     store = MemoryStore()
     one = Process(store)
     one.words.say("before")
@@ -176,10 +176,10 @@ def test_a_log_that_was_lost_begins_anew() -> None:
     assert one.follower.step() and one.follower.step()
     fresh = Process(after)
     assert fresh.follower.step()
-    assert fresh.words.known == {"after": 1} and one.words.known == {"before": 1, "after": 1}
+    assert fresh.words.counted == {"after": 1} and one.words.counted == {"before": 1, "after": 1}
 
 
-def test_deltas_in_records_are_gone_when_they_expire(tmp_path: Path) -> None:
+def test_deltas_in_records_expire(tmp_path: Path) -> None:
     now = [1e9]
     store = MemoryStore(clock=lambda: now[0])
     options: dict[str, Any] = {"expires_at": lambda _: now[0] + 60, "snapshot_after": None}
@@ -189,7 +189,7 @@ def test_deltas_in_records_are_gone_when_they_expire(tmp_path: Path) -> None:
     assert store.size(LOG).entries == 1
     now[0] += 61
     late = Process(store, **options)
-    assert late.follower.step() and late.words.known == {} and store.size(LOG).entries == 0
+    assert late.follower.step() and late.words.counted == {} and store.size(LOG).entries == 0
 
 
 @pytest.mark.parametrize("in_records", [False, True])
@@ -206,47 +206,47 @@ def test_nothing_is_in_the_store_in_clear(tmp_path: Path, in_records: bool) -> N
 
 
 @pytest.mark.parametrize("foreign", [Codec(), Codec([b"x" * 32])], ids=["unsealed", "another key"])
-def test_what_is_sealed_otherwise_is_ignored_with_one_line(foreign: Codec, caplog: Any) -> None:
+def test_deltas_sealed_with_another_key_are_ignored_and_logged_once(foreign: Codec, caplog: Any) -> None:
     store = MemoryStore()
     other, one = Process(store, foreign), Process(store)
     for _ in range(5):
         other.words.say("forged")
         other.follower.save()
     with caplog.at_level(logging.INFO):
-        assert one.follower.step() and one.words.known == {}
+        assert one.follower.step() and one.words.counted == {}
     assert len(caplog.records) == 1 and "invalid shared state" in caplog.text
 
 
-def test_what_is_not_valid_is_ignored(caplog: Any) -> None:
+def test_invalid_deltas_are_ignored(caplog: Any) -> None:
     store = MemoryStore()
     one, other = Process(store), Process(store)
     one.words.new = {"never": 1}
     delta = one.words.take()
     assert delta is not None
     delta.counts["never"] = 0
-    one.follower._keep(delta)
+    one.follower._enqueue(delta)
     assert one.follower.step()
     for event in (b"", b"noise", b"\x01" * 40):
         store.log_append(LOG, event)
     one.words.say("valid")
     assert one.follower.step() and other.follower.step()
-    assert other.words.known == {"valid": 1} and caplog.text.count("invalid shared state") >= 1
+    assert other.words.counted == {"valid": 1} and caplog.text.count("invalid shared state") >= 1
 
 
-def test_while_the_breaker_is_open_nothing_is_asked_of_the_store() -> None:
+def test_the_store_is_not_called_while_the_breaker_is_open() -> None:
     store = MemoryStore()
     one = Process(store)
     one.words.say("later")
     for _ in range(3):
         one.breaker.health.failed(StoreUnavailable("down"), math.inf)
-    asked: list[str] = []
+    calls: list[str] = []
     for name in ("get", "get_many", "put", "log_append", "log_read", "lease", "release"):
-        setattr(store, name, lambda *_, name=name: asked.append(name))
+        setattr(store, name, lambda *_, name=name: calls.append(name))
     assert not one.follower.step() and not one.follower.save() and not one.follower.is_current
-    assert asked == [] and one.words.known == {"later": 1}
+    assert calls == [] and one.words.counted == {"later": 1}
 
 
-def test_a_process_that_did_nothing_asks_nothing_when_it_ends() -> None:
+def test_a_process_that_did_nothing_makes_no_calls_when_it_ends() -> None:
     store = MemoryStore()
     for name in ("get", "log_read", "lease"):
         setattr(store, name, None)

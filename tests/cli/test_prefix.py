@@ -37,15 +37,15 @@ def test_a_report_is_json(url: str) -> None:
 
 def test_a_mistake_is_one_line_and_makes_no_file(url: str, tmp_path: Path) -> None:
     none = tmp_path / "none.db"
-    for arguments, said in (
+    for arguments, message in (
         (("--store", f"sqlite:///{none}"), "there is no store in"),
         (("--store", url, "--namespace", "other"), "nothing was tracked in namespace 'other'"),
-        (("--store", "nowhere"), "is no store URL"),
+        (("--store", "nowhere"), "invalid store URL"),
         (("--store", url, "--html", str(tmp_path)), "cannot write"),
     ):
         done = askonce("prefix", "report", *arguments)
         assert done.returncode == 1
         assert done.stderr.startswith("askonce: ")
-        assert said in done.stderr
+        assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
     assert not none.exists()

@@ -29,7 +29,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return log
 
 
-def test_it_prints_a_table_and_names_the_best(log: Path, tmp_path: Path) -> None:
+def test_it_prints_a_table_and_the_best_setting(log: Path, tmp_path: Path) -> None:
     picture = tmp_path / "curves.svg"
     done = askonce("simulate", str(log), "--plot", str(picture), "--policy", "gdsf", "--policy", "lru")
     assert (done.returncode, done.stderr) == (0, "")

@@ -9,7 +9,7 @@ import pytest
 
 from askonce import Cache, StoreUnavailable
 from askonce.stores.memory import MemoryStore
-from tests.support.application import Asker, eventually, look
+from tests.support.application import Asker, eventually, lookup
 
 
 def leased(store: MemoryStore) -> int:
@@ -29,7 +29,7 @@ def test_a_lease_is_renewed_while_the_call_runs(store: MemoryStore, monkeypatch:
     assert other.calls == 0
 
 
-def test_a_lease_is_given_back_also_when_the_store_failed_to_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_is_released_even_if_the_store_failed_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("askonce.concurrency.claims.LEASE_SECONDS", 0.4)
 
     class Once(MemoryStore):
@@ -48,14 +48,14 @@ def test_a_lease_is_given_back_also_when_the_store_failed_to_take_it(monkeypatch
     eventually(lambda: leased(store) == 0, seconds=0.3)
 
 
-def test_a_look_up_that_came_to_nothing_holds_no_lease_when_its_cache_is_closed(store: MemoryStore) -> None:
+def test_closing_releases_the_lease_of_an_abandoned_lookup(store: MemoryStore) -> None:
     with Cache(store) as cache:
-        look(Asker(cache), "q")
+        lookup(Asker(cache), "q")
         assert leased(store) == 1
     assert leased(store) == 0
 
 
-async def test_a_task_that_failed_holds_no_lease_for_long(
+async def test_the_lease_of_a_failed_task_is_released_soon(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("askonce.concurrency.claims.LEASE_SECONDS", 0.4)

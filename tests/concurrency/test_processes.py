@@ -1,4 +1,4 @@
-"""Several processes with one store: they wait for one another, and share what is kept."""
+"""Several processes with one store: they wait for one another, and share stored answers."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ PROCESSES.set_forkserver_preload([__name__])  # imported once, not by each proce
 
 
 def ask(url: str, calls: str, seconds: float, lease_seconds: float = 30.0) -> str:
-    """Ask one question through a cache; the model leaves a line in ``calls``."""
+    """Request one answer through a cache; the model writes a line into ``calls``."""
 
     def model() -> str:
         with Path(calls).open("a") as lines:
@@ -36,7 +36,7 @@ def ask(url: str, calls: str, seconds: float, lease_seconds: float = 30.0) -> st
 
 
 def hit_and_wait(url: str, done: str) -> None:
-    """Ask one question fifty times, say so, and do not end."""
+    """Request one answer fifty times, signal it, and do not end."""
     cache = Cache(url, timeout_seconds=5)
     for _ in range(50):
         request = cache.engine.request("answer", lambda: NormalForm({"question": "why?"}))
@@ -56,7 +56,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-def test_processes_that_ask_the_same_make_one_call(url: str, tmp_path: Path) -> None:
+def test_identical_requests_of_processes_cause_one_call(url: str, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     with PROCESSES.Pool(6) as pool:
         answers = pool.starmap(ask, [(url, str(calls), 1.0)] * 12, chunksize=1)
@@ -64,7 +64,7 @@ def test_processes_that_ask_the_same_make_one_call(url: str, tmp_path: Path) -> 
     assert len(calls.read_text().splitlines()) == 1
 
 
-def test_when_the_leading_process_is_killed_another_takes_over(url: str, tmp_path: Path) -> None:
+def test_another_process_takes_over_from_a_killed_leader(url: str, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     leader = PROCESSES.Process(target=ask, args=(url, str(calls), 60.0, 2.0))
     leader.start()
@@ -77,7 +77,7 @@ def test_when_the_leading_process_is_killed_another_takes_over(url: str, tmp_pat
     assert len(calls.read_text().splitlines()) == 2
 
 
-def test_a_crash_loses_no_hits_but_those_since_the_last_flush(tmp_path: Path) -> None:
+def test_a_crash_loses_only_the_hits_since_the_last_flush(tmp_path: Path) -> None:
     file, done = tmp_path / "cache.db", tmp_path / "done"
     process = PROCESSES.Process(target=hit_and_wait, args=(f"sqlite:///{file}", str(done)))
     process.start()

@@ -1,4 +1,4 @@
-"""Who leads a look-up, who waits for it, and when its leader is gone."""
+"""Which caller leads a lookup, which ones wait for it, and how an abandoned flight is detected."""
 
 import asyncio
 import sys
@@ -11,52 +11,52 @@ import pytest
 from askonce import Cache
 from askonce.entries.entry import Hit, Miss
 from askonce.stores.memory import MemoryStore
-from tests.support.application import Asker, look, pack, tell
+from tests.support.application import Asker, lookup, pack, update
 
 
 def test_a_thread_waits_for_the_update_of_another(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
-    look(asker, "q")
+    lookup(asker, "q")
     with ThreadPoolExecutor(1) as threads:
-        other = threads.submit(look, asker, "q")
+        other = threads.submit(lookup, asker, "q")
         time.sleep(0.05)
         assert not other.done()
-        tell(asker, "q")
+        update(asker, "q")
         hit = other.result(5)
     assert isinstance(hit, Hit) and hit.kind == "coalesced"
 
 
-def test_a_thread_that_looks_up_something_else_has_given_up(store: MemoryStore) -> None:
+def test_a_thread_that_looks_up_something_else_has_abandoned_its_flight(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
-    look(asker, "q")
+    lookup(asker, "q")
     with ThreadPoolExecutor(1) as threads:
-        other = threads.submit(look, asker, "q")
+        other = threads.submit(lookup, asker, "q")
         time.sleep(0.05)
-        look(asker, "something else")
+        lookup(asker, "something else")
         assert isinstance(other.result(5), Miss)
 
 
-def test_a_batch_of_one_thread_is_led_together(store: MemoryStore) -> None:
+def test_a_batch_of_one_thread_has_one_leader(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
-    assert isinstance(look(asker, "a", "batch"), Miss)
-    assert isinstance(look(asker, "b", "batch"), Miss)
-    assert isinstance(look(asker, "a", "batch"), Miss)  # a duplicate: it cannot wait for itself
+    assert isinstance(lookup(asker, "a", "batch"), Miss)
+    assert isinstance(lookup(asker, "b", "batch"), Miss)
+    assert isinstance(lookup(asker, "a", "batch"), Miss)  # a duplicate: it cannot wait for itself
     with ThreadPoolExecutor(1) as threads:
-        other = threads.submit(look, asker, "a", "other")
+        other = threads.submit(lookup, asker, "a", "other")
         time.sleep(0.05)
-        tell(asker, "a")
+        update(asker, "a")
         assert isinstance(other.result(5), Hit)
 
 
-def test_a_thread_that_ended_has_given_up(store: MemoryStore) -> None:
+def test_an_ended_thread_has_abandoned_its_flight(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
-    leader = threading.Thread(target=look, args=(asker, "q"))
+    leader = threading.Thread(target=lookup, args=(asker, "q"))
     leader.start()
     leader.join()
-    assert isinstance(look(asker, "q"), Miss)
+    assert isinstance(lookup(asker, "q"), Miss)
 
 
-async def test_a_task_that_ended_has_given_up(store: MemoryStore) -> None:
+async def test_an_ended_task_has_abandoned_its_flight(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
 
     async def fail() -> None:
@@ -74,14 +74,14 @@ async def test_a_task_that_ended_has_given_up(store: MemoryStore) -> None:
     await asyncio.wait_for(asyncio.gather(*pending), 5)
 
 
-def test_a_leader_that_says_nothing_is_given_up_when_the_lease_runs_out(store: MemoryStore) -> None:
+def test_a_silent_leader_is_abandoned_after_the_lease_time(store: MemoryStore) -> None:
     asker = Asker(Cache(store, lease_seconds=0.3))
-    look(asker, "q")  # this thread lives on and looks up nothing else
+    lookup(asker, "q")  # this thread lives on and looks up nothing else
     with ThreadPoolExecutor(1) as threads:
-        assert isinstance(threads.submit(look, asker, "q").result(5), Miss)
+        assert isinstance(threads.submit(lookup, asker, "q").result(5), Miss)
 
 
-def test_two_batches_that_look_up_in_opposite_order_do_not_wait_for_each_other() -> None:
+def test_batches_in_opposite_order_do_not_deadlock() -> None:
     cache = Cache(MemoryStore(), lease_seconds=600)
     asker, both_lead = Asker(cache), threading.Barrier(2)
 
@@ -98,7 +98,7 @@ def test_two_batches_that_look_up_in_opposite_order_do_not_wait_for_each_other()
     assert isinstance(cache.engine.lookup(asker.request("a")), Hit)
 
 
-def test_a_question_twice_in_a_batch_leaves_nobody_waiting() -> None:
+def test_a_question_twice_in_a_batch_does_not_block() -> None:
     cache = Cache(MemoryStore(), lease_seconds=600)
     asker, one_leads = Asker(cache), threading.Event()
     request = asker.request("a")
@@ -119,7 +119,7 @@ def test_a_question_twice_in_a_batch_leaves_nobody_waiting() -> None:
         assert isinstance(pool.submit(other).result(), Hit)
 
 
-def test_a_thread_that_left_the_call_it_leads_is_gone() -> None:
+def test_a_thread_that_left_its_call_has_abandoned_its_flight() -> None:
     cache = Cache(MemoryStore(), lease_seconds=600)
     request = Asker(cache).request("a")
 

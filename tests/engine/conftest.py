@@ -1,4 +1,4 @@
-"""Both ways to ask a cache."""
+"""Sync and async callers of a cache."""
 
 from collections.abc import Callable
 from typing import Any

@@ -9,7 +9,7 @@ from askonce.stores.memory import MemoryStore
 from tests.support.application import Asker
 
 
-async def test_a_thousand_tasks_that_ask_the_same_make_one_call(store: MemoryStore) -> None:
+async def test_a_thousand_identical_tasks_cause_one_call(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
     asker.delay = 0.05
     answers = await asyncio.gather(*(asker.aask("why?") for _ in range(1000)))
@@ -17,7 +17,7 @@ async def test_a_thousand_tasks_that_ask_the_same_make_one_call(store: MemorySto
     assert sorted(set(answers)) == ["coalesced: why?!", "why?!"]
 
 
-def test_fifty_threads_that_ask_the_same_make_one_call(store: MemoryStore) -> None:
+def test_fifty_identical_threads_cause_one_call(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
     asker.delay = 0.2
     with ThreadPoolExecutor(50) as threads:
@@ -50,7 +50,7 @@ async def test_when_the_leader_fails_one_waiter_takes_over_at_once(store: Memory
     assert sum(isinstance(answer, RuntimeError) for answer in answers) == 1
 
 
-async def test_when_the_model_is_down_nobody_waits_long_for_others(store: MemoryStore) -> None:
+async def test_when_the_model_is_down_waiters_fail_soon(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
     asker.delay = 0.1
     asker.fails = lambda call: True
@@ -71,7 +71,7 @@ async def test_a_cancelled_leader_lets_another_take_over(store: MemoryStore) -> 
     assert await asyncio.wait_for(waiter, 5) == "why?!"
 
 
-async def test_a_cancelled_waiter_disturbs_nobody(store: MemoryStore) -> None:
+async def test_a_cancelled_waiter_does_not_affect_others(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
     asker.delay = 0.1
     leader = asyncio.create_task(asker.aask("why?"))

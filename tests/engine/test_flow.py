@@ -9,16 +9,16 @@ from askonce import Cache
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
-from tests.support.application import Asker, Both, look, tell
+from tests.support.application import Asker, Both, lookup, update
 
 
-def test_a_question_is_asked_once(both: Callable[..., Both]) -> None:
+def test_a_repeated_question_causes_one_call(both: Callable[..., Both]) -> None:
     app = both()
     assert [app.ask(), app.ask(), app.ask("when?")] == ["why?!", "exact: why?!", "when?!"]
     assert app.asker.calls == 2
 
 
-def test_what_is_saved_is_counted(both: Callable[..., Both], clock: FakeClock) -> None:
+def test_savings_are_counted(both: Callable[..., Both], clock: FakeClock) -> None:
     app = both()
     app.asker.delay = 0.02
     for question in ("why?", "why?", "why?", "when?"):
@@ -31,7 +31,7 @@ def test_what_is_saved_is_counted(both: Callable[..., Both], clock: FakeClock) -
     assert stats.size_bytes and stats.store == "up"
 
 
-def test_errors_are_not_kept(both: Callable[..., Both]) -> None:
+def test_errors_are_not_stored(both: Callable[..., Both]) -> None:
     app = both()
     app.asker.fails = lambda call: call == 1
     with pytest.raises(RuntimeError, match="call 1"):
@@ -40,7 +40,7 @@ def test_errors_are_not_kept(both: Callable[..., Both]) -> None:
 
 
 @pytest.mark.parametrize(("question", "option"), [("", "cache_empty"), ("…", "cache_truncated")])
-def test_empty_and_truncated_answers_are_kept_only_if_asked(
+def test_empty_and_truncated_answers_are_stored_only_by_option(
     both: Callable[..., Both], question: str, option: str
 ) -> None:
     def model(_: str) -> str:
@@ -59,7 +59,7 @@ def test_empty_and_truncated_answers_are_kept_only_if_asked(
         assert app.asker.cache.stats().not_stored == (0 if expected else 2)
 
 
-def test_an_answer_that_cannot_be_packed_reaches_the_caller_all_the_same(store: MemoryStore) -> None:
+def test_an_answer_that_cannot_be_packed_reaches_the_caller(store: MemoryStore) -> None:
     cache = Cache(store)
     asker = Asker(cache)
 
@@ -71,7 +71,7 @@ def test_an_answer_that_cannot_be_packed_reaches_the_caller_all_the_same(store: 
     assert cache.stats().not_stored == 2
 
 
-def test_a_corrupt_entry_is_a_miss_and_is_made_anew(both: Callable[..., Both], store: MemoryStore) -> None:
+def test_a_corrupt_entry_is_a_miss_and_is_replaced(both: Callable[..., Both], store: MemoryStore) -> None:
     app = both()
     app.ask()
     (record,) = [held.record for held in store._space("default").held.values()]
@@ -81,10 +81,10 @@ def test_a_corrupt_entry_is_a_miss_and_is_made_anew(both: Callable[..., Both], s
     assert app.asker.cache.stats().corrupt == 1
 
 
-def test_look_up_and_update_make_a_hit_that_knows_what_it_took(store: MemoryStore) -> None:
+def test_lookup_and_update_measure_the_call(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
-    assert look(asker, "q") == Miss("absent")
+    assert lookup(asker, "q") == Miss("absent")
     time.sleep(0.02)
-    tell(asker, "q")
-    hit = look(asker, "q")
+    update(asker, "q")
+    hit = lookup(asker, "q")
     assert isinstance(hit, Hit) and hit.entry.cost_seconds >= 0.02

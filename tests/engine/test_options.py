@@ -10,21 +10,21 @@ from askonce.stores.memory import MemoryStore
 from tests.support.application import Asker, Both
 
 
-def test_bypass_neither_looks_up_nor_keeps(store: MemoryStore) -> None:
+def test_bypass_neither_looks_up_nor_stores(store: MemoryStore) -> None:
     cache = Cache(store)
     with cache_options(bypass=True):
-        assert cache.engine.request("answer", lambda: pytest.fail("named although bypassed")) is None
+        assert cache.engine.request("answer", lambda: pytest.fail("keyed although bypassed")) is None
     assert cache.stats().bypassed == 1
 
 
-def test_a_request_that_cannot_be_named_is_not_cached(store: MemoryStore) -> None:
+def test_a_request_without_a_key_is_not_cached(store: MemoryStore) -> None:
     def form() -> NormalForm:
-        raise Uncacheable("no meaning")
+        raise Uncacheable("no stable representation")
 
     assert Cache(store).engine.request("answer", form) is None
 
 
-def test_refresh_asks_again_and_keeps_the_new_answer(both: Callable[..., Both]) -> None:
+def test_refresh_calls_the_model_and_stores_the_new_answer(both: Callable[..., Both]) -> None:
     app = both()
     app.ask()
     with cache_options(refresh=True):
@@ -33,7 +33,7 @@ def test_refresh_asks_again_and_keeps_the_new_answer(both: Callable[..., Both]) 
     assert app.asker.calls == 2
 
 
-def test_answers_fall_with_their_tag(both: Callable[..., Both]) -> None:
+def test_invalidating_a_tag_deletes_its_answers(both: Callable[..., Both]) -> None:
     app = both()
     with cache_options(tags=["prices"]), cache_options(tags=["shop", "prices"]):
         app.ask("how much?")
@@ -56,7 +56,7 @@ def test_tenants_share_nothing(both: Callable[..., Both]) -> None:
     assert app.ask() == "exact: why?!"
 
 
-def test_namespaces_that_look_alike_are_apart(store: MemoryStore) -> None:
+def test_namespaces_with_similar_names_are_separate(store: MemoryStore) -> None:
     def ask(namespace: str, *tenants: str) -> str:
         asker = Asker(Cache(store, namespace=namespace))
         if not tenants:
@@ -67,7 +67,7 @@ def test_namespaces_that_look_alike_are_apart(store: MemoryStore) -> None:
     assert [ask("a"), ask("a/b"), ask("a", "b"), ask("a%2Fb")] == ["q!"] * 4
 
 
-def test_wishes_end_with_their_block_also_when_it_fails() -> None:
+def test_options_end_with_their_block_even_if_it_fails() -> None:
     cache = Cache("memory://")
     with pytest.raises(KeyError), cache_options(bypass=True):
         raise KeyError

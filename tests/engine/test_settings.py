@@ -15,6 +15,6 @@ from askonce import Cache, ConfigError
      {"ttl": "3600"}, {"ttl": True}, {"namespace": 7}, {"encryption_keys": ["k" * 32]}, {"max_entries": 1.5},
      {"encryption_keys": b"k" * 32}, {"timeout_seconds": -1}, {"store": ""}, {"store": Path("x.db")}],
 )  # fmt: skip
-def test_a_setting_that_makes_no_sense_is_refused_at_construction(wrong: dict[str, Any]) -> None:
+def test_an_invalid_setting_is_refused_at_construction(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Cache(**{"store": "memory://", **wrong})

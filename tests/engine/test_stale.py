@@ -10,10 +10,10 @@ from askonce import Cache, cache_options
 from askonce.entries.entry import Hit, Miss
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
-from tests.support.application import Asker, Both, Streamer, eventually, look, tell
+from tests.support.application import Asker, Both, Streamer, eventually, lookup, update
 
 
-def test_an_answer_lives_as_long_as_it_may(both: Callable[..., Both], clock: FakeClock) -> None:
+def test_an_answer_expires_after_its_ttl(both: Callable[..., Both], clock: FakeClock) -> None:
     app = both(ttl=60)
     app.ask()
     clock.advance(59)
@@ -22,9 +22,7 @@ def test_an_answer_lives_as_long_as_it_may(both: Callable[..., Both], clock: Fak
     assert app.ask() == "why?!"
 
 
-def test_who_asks_for_the_last_minutes_answer_is_not_given_an_older_one(
-    both: Callable[..., Both], clock: FakeClock
-) -> None:
+def test_a_shorter_ttl_applies_to_stored_answers(both: Callable[..., Both], clock: FakeClock) -> None:
     app = both()
     app.ask()
     clock.advance(61)
@@ -55,7 +53,7 @@ async def test_a_stale_answer_is_served_while_a_new_one_is_made_async(store: Mem
     assert await asker.aask("why?") == "exact: why?!"
 
 
-def test_a_stale_answer_stands_in_when_the_model_fails(both: Callable[..., Both], clock: FakeClock) -> None:
+def test_a_stale_answer_is_served_when_the_model_fails(both: Callable[..., Both], clock: FakeClock) -> None:
     app = both(ttl=60, stale_if_error=3600)
     app.ask()
     clock.advance(100)
@@ -68,18 +66,18 @@ def test_a_stale_answer_stands_in_when_the_model_fails(both: Callable[..., Both]
     assert (stats.hits, stats.misses, stats.stale) == (1, 2, 1)
 
 
-def test_of_many_that_find_a_stale_answer_one_makes_it_anew(store: MemoryStore, clock: FakeClock) -> None:
+def test_one_of_many_requests_revalidates_a_stale_answer(store: MemoryStore, clock: FakeClock) -> None:
     asker = Asker(Cache(store, clock=clock, ttl=60, stale_while_revalidate=60))
-    look(asker, "q")
-    tell(asker, "q")
+    lookup(asker, "q")
+    update(asker, "q")
     clock.advance(70)
-    assert isinstance(look(asker, "q"), Miss)
+    assert isinstance(lookup(asker, "q"), Miss)
     with ThreadPoolExecutor(1) as threads:
-        hit = threads.submit(look, asker, "q").result(5)
+        hit = threads.submit(lookup, asker, "q").result(5)
     assert isinstance(hit, Hit) and hit.kind == "stale"
 
 
-def test_a_stale_answer_stands_in_for_a_stream_that_fails_to_begin(store: MemoryStore, clock: FakeClock) -> None:
+def test_a_stale_answer_is_served_when_a_stream_fails_to_begin(store: MemoryStore, clock: FakeClock) -> None:
     streamer = Streamer(Cache(store, clock=clock, ttl=60, stale_if_error=60))
     "".join(streamer.chunks("q"))
     clock.advance(70)
@@ -87,9 +85,7 @@ def test_a_stale_answer_stands_in_for_a_stream_that_fails_to_begin(store: Memory
     assert "".join(streamer.chunks("q")) == "stale: q!"
 
 
-async def test_a_stale_answer_stands_in_after_nothing_but_none_was_streamed(
-    store: MemoryStore, clock: FakeClock
-) -> None:
+async def test_a_stale_answer_is_served_after_only_none_was_streamed(store: MemoryStore, clock: FakeClock) -> None:
     cache = Cache(store, clock=clock, ttl=60, stale_if_error=60)
     asker = Asker(cache)
     asker.ask("q")
@@ -111,9 +107,7 @@ async def test_a_stale_answer_stands_in_after_nothing_but_none_was_streamed(
     assert [chunk async for chunk in streamed] == [None, "stale: q!"]
 
 
-def test_a_stream_that_finds_a_stale_answer_makes_it_anew_or_gives_it_if_the_model_fails(
-    store: MemoryStore, clock: FakeClock
-) -> None:
+def test_a_stream_revalidates_a_stale_answer_or_serves_it_on_errors(store: MemoryStore, clock: FakeClock) -> None:
     streamer = Streamer(Cache(store, clock=clock, ttl=60, stale_while_revalidate=60, stale_if_error=60))
     "".join(streamer.chunks("q"))
     clock.advance(70)

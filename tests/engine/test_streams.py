@@ -20,7 +20,7 @@ def test_a_complete_stream_is_replayed(store: MemoryStore) -> None:
     assert asyncio.run(gathered(streamer.achunks("q"))) == "exact: q!"
 
 
-async def test_a_stream_that_is_abandoned_or_fails_is_not_kept(store: MemoryStore) -> None:
+async def test_an_abandoned_or_failed_stream_is_not_stored(store: MemoryStore) -> None:
     streamer = Streamer(Cache(store))
     half = streamer.chunks("question")
     next(half)
@@ -58,10 +58,10 @@ def test_the_garbage_collector_may_close_a_stream_while_its_thread_holds_a_lock(
         with store.lock, cache.engine.flow.claims._flights._lock:
             gc.collect()
         assert "".join(others.submit(lambda: list(streamer.chunks("question"))).result(30)) == "question!"
-        assert streamer.calls == 2 and not cache.engine.flow.claims._flights._under_way
+        assert streamer.calls == 2 and not cache.engine.flow.claims._flights._in_progress
 
 
-async def test_those_who_wait_for_a_stream_are_given_it_when_it_is_complete(store: MemoryStore) -> None:
+async def test_waiters_get_a_stream_when_it_is_complete(store: MemoryStore) -> None:
     streamer = Streamer(Cache(store))
     streamer.delay = 0.05
     streams = await asyncio.gather(*(gathered(streamer.achunks("q")) for _ in range(10)))
@@ -69,7 +69,7 @@ async def test_those_who_wait_for_a_stream_are_given_it_when_it_is_complete(stor
     assert sorted(set(streams)) == ["coalesced: q!", "q!"]
 
 
-def test_nobody_waits_for_a_stream_whose_reader_has_gone_away(
+def test_no_request_waits_for_a_stream_without_a_reader(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("askonce.concurrency.singleflight._IDLE_SECONDS", 0.2)

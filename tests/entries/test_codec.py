@@ -25,7 +25,7 @@ KEY, OTHER = os.urandom(32), os.urandom(16)
 
 
 @given(entries, st.booleans())
-def test_an_entry_comes_back_as_it_was(entry: Entry, sealed: bool) -> None:
+def test_an_entry_is_decoded_unchanged(entry: Entry, sealed: bool) -> None:
     codec = Codec([KEY] if sealed else [])
     assert codec.decode(codec.encode(entry, bound_to=b"place"), bound_to=b"place") == entry
 
@@ -40,7 +40,7 @@ def test_random_bytes_are_not_made_longer_by_compression() -> None:
 
 
 @pytest.mark.parametrize("codec", [Codec(), Codec([KEY])], ids=["plain", "sealed"])
-def test_damaged_bytes_are_an_error_of_the_codec_and_nothing_else(codec: Codec) -> None:
+def test_damaged_bytes_are_a_codec_error(codec: Codec) -> None:
     whole = codec.encode(ENTRY)
     for damaged in [b"", b"\x01", b"garbage", whole[:-1], whole[: len(whole) // 2], b"\x01" + whole[1:]]:
         with pytest.raises(CodecError):
@@ -48,7 +48,7 @@ def test_damaged_bytes_are_an_error_of_the_codec_and_nothing_else(codec: Codec) 
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_at_all_raise_anything_else(data: bytes) -> None:
+def test_arbitrary_bytes_raise_only_a_codec_error(data: bytes) -> None:
     for prefix in (b"", b"\x02\x00", b"\x02\x01", b"\x02\x02", b"\x02\x03"):
         for codec in (Codec([KEY]), Codec()):
             with pytest.raises(CodecError):
@@ -60,7 +60,7 @@ def test_the_entry_of_another_key_is_not_accepted() -> None:
         Codec().decode(Codec().encode(ENTRY, bound_to=b"question A"), bound_to=b"question B")
 
 
-def test_a_few_bytes_cannot_ask_for_all_memory() -> None:
+def test_a_few_bytes_cannot_use_up_all_memory() -> None:
     frame = b"\x28\xb5\x2f\xfd\xe0" + (2**50).to_bytes(8, "little")
     with pytest.raises(CodecError, match="claims"):
         Codec().decode(b"\x02\x01" + bytes(16) + zlib.crc32(frame, 1).to_bytes(4, "little") + frame)
@@ -84,14 +84,14 @@ def test_an_entry_moved_to_another_namespace_is_not_accepted() -> None:
         Codec().decode(Codec().encode(ENTRY, bound_to=b"same key, a namespace"), bound_to=b"same key, b namespace")
 
 
-def test_the_deepest_nesting_is_an_error_of_the_codec() -> None:
+def test_the_deepest_nesting_is_a_codec_error() -> None:
     body = b"\x91" * 100_000 + b"\xc0"
     header = b"\x02\x00" + bytes(16)
     with pytest.raises(CodecError):
         Codec().decode(header + zlib.crc32(body, 0).to_bytes(4, "little") + body)
 
 
-def test_what_is_sealed_cannot_be_read_moved_or_changed() -> None:
+def test_a_sealed_entry_cannot_be_read_moved_or_changed() -> None:
     sealed = Codec([KEY]).encode(ENTRY, bound_to=b"here")
     assert b"forty-two" not in sealed
     for codec, data, place in [
@@ -104,7 +104,7 @@ def test_what_is_sealed_cannot_be_read_moved_or_changed() -> None:
             codec.decode(data, bound_to=place)
 
 
-def test_a_cache_with_a_key_does_not_trust_what_is_not_sealed() -> None:
+def test_a_cache_with_a_key_refuses_unsealed_entries() -> None:
     with pytest.raises(CodecError, match="not sealed"):
         Codec([KEY]).decode(Codec().encode(ENTRY))
 
@@ -117,6 +117,6 @@ def test_a_key_can_be_replaced_without_losing_what_it_sealed() -> None:
         Codec([KEY]).decode(both.encode(ENTRY))
 
 
-def test_a_key_of_the_wrong_length_is_refused_at_once() -> None:
+def test_a_key_of_the_wrong_length_is_refused_at_construction() -> None:
     with pytest.raises(ConfigError, match="16, 24 or 32"):
         Codec([b"short"])

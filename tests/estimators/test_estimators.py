@@ -16,24 +16,24 @@ RATES = tuple(0.02 * 1.7**step for step in range(9))
 evidences = st.lists(st.floats(0, 30), min_size=len(RATES), max_size=len(RATES))
 
 
-def mixture(known: list[float], errors: float) -> float:
-    return sum(math.exp(rate * errors - one) for rate, one in zip(RATES, known, strict=True)) / len(RATES)
+def mixture(so_far: list[float], errors: float) -> float:
+    return sum(math.exp(rate * errors - one) for rate, one in zip(RATES, so_far, strict=True)) / len(RATES)
 
 
 @given(evidences)
-def test_the_bound_is_where_the_martingale_reaches_its_limit(known: list[float]) -> None:
-    bound = at_most(known, RATES, 0.95)
-    assert bound == 0 or mixture(known, bound) == pytest.approx(20, rel=1e-3)
+def test_the_bound_is_where_the_martingale_reaches_its_limit(so_far: list[float]) -> None:
+    bound = at_most(so_far, RATES, 0.95)
+    assert bound == 0 or mixture(so_far, bound) == pytest.approx(20, rel=1e-3)
 
 
 @given(evidences, st.floats(0, 50))
-def test_what_fits_is_what_the_bound_is_below(known: list[float], room: float) -> None:
-    if abs(at_most(known, RATES, 0.9) - room) > 1e-3:
-        assert fits(known, RATES, room, 0.9) == (at_most(known, RATES, 0.9) <= room)
+def test_fits_agrees_with_the_bound(so_far: list[float], room: float) -> None:
+    if abs(at_most(so_far, RATES, 0.9) - room) > 1e-3:
+        assert fits(so_far, RATES, room, 0.9) == (at_most(so_far, RATES, 0.9) <= room)
 
 
 @given(st.floats(0.01, 0.99))
-def test_the_martingale_stays_where_it_is_on_average(p: float) -> None:
+def test_the_martingale_has_a_constant_mean(p: float) -> None:
     for rate, one, ends in zip(RATES, evidence(p, RATES), endings(p, RATES), strict=True):
         if ends == 0:
             assert (1 - p) * math.exp(rate) + p * math.exp(-one) == pytest.approx(1)
@@ -48,7 +48,7 @@ def test_the_lower_bound_is_below_the_upper_one(p: float, errors: int) -> None:
     assert 0 <= at_least(below, RATES, 0.9) <= errors * (1 - p) / p + 1e-6 <= at_most(above, RATES, 0.9) + 1e-5
 
 
-def test_regression_learns_and_knows_how_sure_it_is() -> None:
+def test_regression_learns_with_its_uncertainty() -> None:
     one, rng = LogisticRegression.untrained(8), np.random.default_rng(0)
     weights = rng.normal(size=8)
     start = one.predict(np.ones(8, np.float32))[1]

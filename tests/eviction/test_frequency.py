@@ -30,7 +30,7 @@ def test_frequent_keys_are_counted_among_many_seen_once() -> None:
     assert sum(sketch[key(number)] for number in range(200_000, 300_000)) / 100_000 < 0.2
 
 
-def test_what_was_popular_once_is_forgotten() -> None:
+def test_former_popularity_fades() -> None:
     sketch = FrequencySketch()
     sketch.add(key(1), 400_000)
     assert sketch[key(1)] == 65_535
@@ -44,11 +44,11 @@ def pack(answer: bytes) -> Answer:
 
 
 @pytest.mark.parametrize("eviction", ["gdsf", "lec", "lfu"])
-def test_a_scan_does_not_wash_out_what_is_asked_often(eviction: str) -> None:
+def test_a_scan_does_not_evict_frequently_requested_answers(eviction: str) -> None:
     dice = random.Random(3)
 
     def hit_rate(admission: str) -> float:
-        hits = asked = 0
+        hits = requested = 0
         settings = {"eviction": eviction, "admission": admission, "max_entries": 40}
         with Cache(MemoryStore(), **settings) as cache:  # type: ignore[arg-type]
             for number in range(2500):
@@ -59,14 +59,14 @@ def test_a_scan_does_not_wash_out_what_is_asked_often(eviction: str) -> None:
                 found = cache.engine.answer(request, lambda: b"answer", pack)
                 cache.engine.flow.events.flush()
                 hits += popular and isinstance(found, Hit)
-                asked += popular
-        return hits / asked
+                requested += popular
+        return hits / requested
 
     assert hit_rate("cost") > hit_rate("always") + 0.05
 
 
-def test_lru_has_no_use_for_admission_by_worth() -> None:
-    with pytest.raises(ConfigError, match="newest is worth most"):
+def test_lru_refuses_admission_by_cost() -> None:
+    with pytest.raises(ConfigError, match="ranks the newest entry highest"):
         Cache("memory://", eviction="lru", admission="cost")
-    with pytest.raises(ConfigError, match="'always' or 'worth'"):
+    with pytest.raises(ConfigError, match="'always' or 'cost'"):
         Cache("memory://", admission="often")  # type: ignore[arg-type]

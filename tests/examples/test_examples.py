@@ -171,7 +171,7 @@ def row(printed: str, label: str) -> list[float]:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--store", "ftp://nowhere"], "is no store URL"),
+        (["--store", "ftp://nowhere"], "invalid store URL"),
         (["--store", "redis://127.0.0.1:1/0"], "127.0.0.1:1"),
         (["--questions", "missing.txt"], "missing.txt"),
     ],

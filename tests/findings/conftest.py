@@ -14,7 +14,6 @@ from langchain_core.globals import set_llm_cache
 
 from askonce import Cache
 from askonce.langchain import AskOnceCache, cached
-from tests.llama_index.openai_server import OpenAIServer
 from tests.support.provider import Provider
 
 with warnings.catch_warnings(), contextlib.suppress(ImportError):
@@ -32,17 +31,9 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture
-def server() -> Iterator[OpenAIServer]:
-    server = OpenAIServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def other_server() -> Iterator[OpenAIServer]:
-    server = OpenAIServer()
-    yield server
-    server.stop()
+def other_provider() -> Iterator[Provider]:
+    with Provider() as provider:
+        yield provider
 
 
 @pytest.fixture

@@ -12,21 +12,18 @@ from zlib import crc32
 
 import pytest
 from langchain.agents import create_agent
-from langchain.chat_models import init_chat_model
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessageChunk, HumanMessage
-from langchain_core.outputs import Generation
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnablePassthrough
 from langchain_core.tools import tool
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_openai import ChatOpenAI
 
-from askonce import Cache, ConfigError, Corpus
-from askonce.langchain import AskOnceCache, CachedRetriever, cached, watch
-from tests.llama_index.openai_server import OpenAIServer
+from askonce import Cache, Corpus
+from askonce.langchain import CachedRetriever, cached, watch
 from tests.support.provider import Answer, Call, Provider
 
 
@@ -60,27 +57,6 @@ def summed(chunks: Any) -> AIMessageChunk:
     return first
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a replayed stream in LangChain's own form loses the blocks of tool calls of the Responses API",
-)
-def test_a_replayed_stream_adds_up_to_the_kept_message(provider: Provider, cache: Cache) -> None:
-    provider.answer = call_and_tell
-    model = cached(responses(provider, output_version="v1"), cache).bind_tools([weather])
-    kept = model.invoke("weather?")
-    streamed = summed(model.stream("weather?"))
-    assert len(provider.ledger) == 1
-    assert [call["name"] for call in streamed.tool_calls] == ["weather"]
-    assert [block["type"] for block in kept.content] == ["text", "tool_call"]
-    assert [block["type"] for block in streamed.content] == ["text", "tool_call"]
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a tool call among the content and one beside it make two keys: an agent that is streamed asks again",
-)
 def test_an_agent_that_was_invoked_is_streamed_without_a_call(provider: Provider, cache: Cache) -> None:
     provider.answer = call_and_tell
     agent = create_agent(cached(responses(provider, output_version="v1"), cache), [weather])
@@ -89,21 +65,6 @@ def test_an_agent_that_was_invoked_is_streamed_without_a_call(provider: Provider
     assert len(provider.ledger) == 2
     assert list(agent.stream(asked, stream_mode="messages"))
     assert len(provider.ledger) == 2
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="hits of cached models do not say that they cost nothing, as hits of LangChain's own caches do",
-)
-@pytest.mark.parametrize("streamed", [False, True], ids=["invoke", "stream"])
-def test_a_hit_says_that_it_cost_nothing(provider: Provider, cache: Cache, streamed: bool) -> None:
-    model = cached(chat(provider, stream_usage=True), cache)
-    model.invoke("hi")
-    hit = summed(model.stream("hi")) if streamed else model.invoke("hi")
-    assert hit.response_metadata["askonce"]["hit"] == "exact"
-    assert hit.usage_metadata is not None
-    assert dict(hit.usage_metadata).get("total_cost") == 0
 
 
 # -- misses where there could be hits ----------------------------------------------------------------------------
@@ -129,12 +90,14 @@ class Words(Embeddings):
     raises=AssertionError,
     reason="what was retrieved before a run counts as a source of its answers, which are then born outdated",
 )
-def test_an_answer_is_made_from_what_its_own_run_retrieved(server: OpenAIServer, cache: Cache) -> None:
+def test_an_answer_is_made_from_what_its_own_run_retrieved(provider: Provider, cache: Cache) -> None:
     corpus = Corpus(cache, name="animals")
     store = watch(InMemoryVectorStore(Words()), corpus)
     store.add_documents([Document("the cat sleeps", id="cat"), Document("the owl flies", id="owl")])
     retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
-    model = cached(ChatOpenAI(model="gpt-4o", base_url=server.url, api_key="sk-none", max_retries=0), cache)
+    model = cached(
+        ChatOpenAI(model="gpt-4o", base_url=provider.openai_url, api_key="sk-none", max_retries=0), cache
+    )
     prompt = ChatPromptTemplate.from_template("{context}: {question}")
     chain = {"context": retriever, "question": RunnablePassthrough()} | prompt | model
 
@@ -142,26 +105,7 @@ def test_an_answer_is_made_from_what_its_own_run_retrieved(server: OpenAIServer,
     store.delete(["cat"])
     answers = [chain.invoke("what does the owl do?").content for _ in range(2)]
     assert ["the owl flies" in one for one in answers] == [True, True]
-    assert server.calls == 1
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=ConfigError,
-    reason="a model whose fields are chosen at run time cannot be cached",
-)
-def test_a_model_that_is_configured_at_run_time_is_cached(provider: Provider, cache: Cache) -> None:
-    model = init_chat_model(
-        configurable_fields=("model",),
-        model_provider="openai",
-        base_url=provider.openai_url,
-        api_key="sk-none",
-        max_retries=0,
-    )
-    asked: Any = cached(model, cache)
-    for name in ("gpt-4.1", "gpt-5.6", "gpt-4.1"):
-        asked.invoke("hi", config={"configurable": {"model": name}})
-    assert [row.model for row in provider.ledger] == ["gpt-4.1", "gpt-5.6"]
+    assert provider.count == 1
 
 
 # -- stores ------------------------------------------------------------------------------------------------------
@@ -227,15 +171,3 @@ def test_a_cache_is_made_in_a_coroutine_where_blocking_calls_are_forbidden(url: 
         return Cache(url)
 
     asyncio.run(make()).close()
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="all caches over memory:// in a process are one while one of them lives, so that tests leak",
-)
-def test_caches_in_memory_are_each_their_own() -> None:
-    one, other = AskOnceCache("memory://"), AskOnceCache("memory://")
-    one.update("prompt", "model", [Generation(text="kept")])
-    assert one.lookup("prompt", "model")
-    assert other.lookup("prompt", "model") is None

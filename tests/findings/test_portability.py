@@ -27,7 +27,7 @@ from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain import cached
 from askonce.prefix import PrefixTracker
-from askonce.semantic.index import sharing
+from askonce.semantic.index import shared
 from askonce.simulate.log import read_log
 from askonce.storage import access_log
 from askonce.stores.memory import MemoryStore
@@ -162,7 +162,7 @@ def test_a_cache_closes_where_the_folder_of_its_index_cannot_be_made(
     blocked = tmp_path / "blocked"
     blocked.touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked / "cache"))
-    monkeypatch.setattr(sharing, "_SAVE_INDEX_FROM", 1)
+    monkeypatch.setattr(shared, "_SAVE_INDEX_FROM", 1)
     cache = Cache(
         f"sqlite:///{tmp_path / 'cache.db'}", semantic=Semantic(embed, model="numbers"), timeout_seconds=5
     )

@@ -16,7 +16,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pymongo
 import pytest
@@ -63,7 +62,9 @@ def program(code: str, *arguments: object, seconds: float = 20.0) -> subprocess.
 
 
 @pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="threads that wait for a task hold the executor that the task needs"
+    strict=True,
+    raises=(AssertionError, subprocess.TimeoutExpired),
+    reason="threads that wait for a task hold the executor that the task needs",
 )
 def test_threads_and_tasks_that_ask_the_same_do_not_wait_for_each_other_for_ever() -> None:
     done = program(
@@ -173,7 +174,6 @@ def damaged(change: Callable[[bytes], Any]) -> Cache:
     return cache
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="entries that are not sealed have no checksum")
 def test_a_flipped_bit_never_gives_another_answer() -> None:
     wrong = 0
     for at in range(18, 18 + len(PAYLOAD), 7):
@@ -188,21 +188,11 @@ def nested(value: bytes) -> bytes:
     return value[:18] + body
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(RecursionError, TypeError),
-    reason="some kinds of damage are no CodecError and reach the caller",
-)
 @pytest.mark.parametrize("change", [nested, lambda value: 5], ids=["nested deeply", "a number"])
 def test_an_entry_that_cannot_be_decoded_is_a_miss(change: Callable[[bytes], Any]) -> None:
     assert ask(damaged(change), "why?") == ("fresh", PAYLOAD)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=msgspec.DecodeError,
-    reason="cached() reads what was kept without expecting that it may be damaged",
-)
 @pytest.mark.parametrize("way", ["invoke", "stream", "completion"])
 def test_a_payload_that_cannot_be_read_is_made_anew(way: str) -> None:
     store = MemoryStore()
@@ -457,7 +447,8 @@ def is_in(store: Watched) -> bool:
                 np.frombuffer(event, kind, (len(event) - at) // size, at) if len(event) > at + 16 * size else ()
             )
             for first in range(len(numbers) - 15):
-                found = np.asarray(numbers[first : first + 16], np.float64)
+                with np.errstate(all="ignore"):
+                    found = np.asarray(numbers[first : first + 16], np.float64)
                 if not np.isfinite(found).all() or np.abs(found).max() > 1e6:
                     continue
                 length = math.sqrt(math.fsum(found * found))
@@ -466,9 +457,6 @@ def is_in(store: Watched) -> bool:
     return False
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="what a multiplexer learns is written to the store without a seal"
-)
 @pytest.mark.parametrize("learns", ["judge", "feedback"])
 def test_a_multiplexer_over_a_sealed_cache_writes_no_embedding_of_a_question(learns: str) -> None:
     store = Watched()

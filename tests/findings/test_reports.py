@@ -3,280 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-import datetime
-import json
-import math
-import pickle
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import tiktoken
-from langchain.agents import create_agent
-from langchain.agents.middleware import wrap_model_call
-from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.exceptions import OutputParserException
-from langchain_core.language_models import BaseChatModel, FakeListChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
-from langchain_core.retrievers import BaseRetriever
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings
-from langgraph.checkpoint.memory import InMemorySaver
-from llama_index.core import Document as LlamaDocument
-from llama_index.core import PromptTemplate, QueryBundle
-from llama_index.core.ingestion import IngestionCache, IngestionPipeline
-from llama_index.core.node_parser import SentenceSplitter
-from llama_index.core.retrievers import BaseRetriever as LlamaRetriever
-from llama_index.core.schema import NodeWithScore, TextNode
-from llama_index.llms.openai import OpenAI
-from pydantic import BaseModel, ValidationError
+from langchain_core.outputs import Generation
+from langchain_openai import OpenAIEmbeddings
 
 from askonce import Cache, ConfigError
-from askonce.langchain import AskOnceCache, CachedEmbeddings, CachedRetriever, cached
-from askonce.llama_index import AskOnceKVStore
-from askonce.llama_index import CachedRetriever as CachedLlamaRetriever
-from askonce.llama_index import cached as cached_llama
+from askonce.langchain import AskOnceCache, CachedEmbeddings
 from askonce.stores import open_store
 from askonce.stores.base import Record, Size
 from askonce.stores.memory import MemoryStore
-from tests.findings.conftest import Keep
-from tests.llama_index.openai_server import OpenAIServer
 from tests.support import servers
-from tests.support.provider import Answer, Call, Provider
-
-
-def chat(provider: Provider, **fields: Any) -> ChatOpenAI:
-    fields = {"model": "gpt-4.1"} | fields
-    return ChatOpenAI(base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields)
-
-
-def summed(chunks: Any) -> AIMessageChunk:
-    first, *others = chunks
-    for chunk in others:
-        first += chunk
-    return first
-
-
-# -- conversations -----------------------------------------------------------------------------------------------
-
-
-@wrap_model_call
-def last_message_alone(request: Any, handler: Any) -> Any:
-    return handler(request.override(messages=request.messages[-1:]))
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="hits carry the provider's id of the answer: a thread takes the second for a change of the first",
-)
-def test_a_hit_is_a_new_message_in_its_thread(keep: Keep, provider: Provider) -> None:
-    agent: Any = create_agent(
-        keep(chat(provider, use_responses_api=True)),
-        [],
-        middleware=[last_message_alone],
-        checkpointer=InMemorySaver(),
-    )
-    for _ in range(2):
-        asked = {"messages": [HumanMessage("opening hours?")]}
-        said = agent.invoke(asked, {"configurable": {"thread_id": "1"}})["messages"]
-    assert len(provider.ledger) == 1
-    assert [message.type for message in said] == ["human", "ai", "human", "ai"]
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a hit carries the id of the first user's response, whose conversation the second user then continues",
-)
-def test_no_conversation_goes_on_from_a_response_of_another_user(keep: Keep, provider: Provider) -> None:
-    requests: list[dict[str, Any]] = []
-
-    def answer(request: dict[str, Any]) -> Answer:
-        requests.append(request)
-        return Answer()
-
-    provider.answer = answer
-    continued = []
-    for user in ("Ann", "Bob"):
-        model = keep(chat(provider, use_responses_api=True, use_previous_response_id=True))
-        said: list[BaseMessage] = [HumanMessage("hello")]
-        said += [model.invoke(said), HumanMessage(f"I am {user}")]
-        model.invoke(said)
-        continued.append(requests[-1].get("previous_response_id"))
-    assert continued[0] != continued[1]
-
-
-# -- what is kept ------------------------------------------------------------------------------------------------
-
-
-class Invoice(BaseModel):
-    """An invoice."""
-
-    number: str
-    total: int
-
-
-def script(*arguments: dict[str, Any], as_text: bool = False) -> Callable[[Any], Answer]:
-    """Invoices, one for each time that the model is asked: as calls of a tool, or as text."""
-    left = list(arguments)
-
-    def answer(request: Any) -> Answer:
-        given = left.pop(0)
-        return Answer(json.dumps(given)) if as_text else Answer("", (Call("Invoice", given),))
-
-    return answer
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=(ValidationError, OutputParserException),
-    reason="an answer that does not parse is kept, so that every retry gets it again",
-)
-@pytest.mark.parametrize("method", ["function_calling", "json_mode"])
-def test_an_answer_that_does_not_parse_is_asked_for_again(
-    keep: Keep, provider: Provider, method: Literal["function_calling", "json_mode"]
-) -> None:
-    provider.answer = script({"number": "A1"}, {"number": "A1", "total": 3}, as_text=method == "json_mode")
-    model = keep(chat(provider)).with_structured_output(Invoice, method=method)
-    asked = model.with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
-    assert asked.invoke("the invoice, as JSON") == Invoice(number="A1", total=3)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValidationError,
-    reason="an answer that does not parse is kept, so that every later prediction fails too",
-)
-def test_a_prediction_that_does_not_parse_is_asked_for_again(provider: Provider, cache: Cache) -> None:
-    provider.answer = script({"number": "A1"}, {"number": "A1", "total": 3}, as_text=True)
-    llm = cached_llama(
-        OpenAI(model="gpt-4.1", api_base=provider.openai_url, api_key="sk-none", max_retries=0), cache
-    )
-    with pytest.raises(ValidationError):
-        llm.structured_predict(Invoice, PromptTemplate("the invoice"))
-    assert llm.structured_predict(Invoice, PromptTemplate("the invoice")) == Invoice(number="A1", total=3)
-
-
-class Scripted(BaseChatModel):
-    """A model of one's own, without HTTP."""
-
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
-
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        raise NotImplementedError
-
-
-def scripted(message: AIMessage) -> tuple[BaseChatModel, list[list[BaseMessage]]]:
-    """A model that says the message, and what it is asked."""
-    asked: list[list[BaseMessage]] = []
-
-    class Model(Scripted):
-        def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-            asked.append(messages)
-            return ChatResult(generations=[ChatGeneration(message=copy.deepcopy(message))])
-
-    return Model(), asked
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an answer that its provider broke off or refused is kept, since not all words for it are known",
-)
-@pytest.mark.parametrize(
-    "ended",
-    [
-        {"finish_reason": "insufficient_system_resource"},
-        {"finish_reason": "OTHER"},
-        {"finish_reason": "LANGUAGE"},
-        {"finish_reason": "UNEXPECTED_TOOL_CALL"},
-        {"stop_reason": "refusal", "model_provider": "anthropic"},
-    ],
-    ids=lambda ended: next(iter(ended.values())),
-)
-def test_an_answer_that_was_broken_off_or_refused_is_not_kept(cache: Cache, ended: dict[str, Any]) -> None:
-    model, asked = scripted(AIMessage("I am afraid", response_metadata=ended))
-    for _ in range(2):
-        cached(model, cache).invoke("hi")
-    assert len(asked) == 2
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an answer that says nothing that can be used is kept: reasoning alone, or a call that cannot be read",
-)
-@pytest.mark.parametrize(
-    "message",
-    [
-        pytest.param(AIMessage("", additional_kwargs={"reasoning_content": "Well,"}), id="reasoning_content"),
-        pytest.param(AIMessage([{"type": "thinking", "thinking": "Well,", "signature": "s"}]), id="thinking"),
-        pytest.param(
-            AIMessage("", invalid_tool_calls=[{"name": "add", "args": '{"a": 1', "id": "c", "error": "no JSON"}]),
-            id="invalid tool call",
-        ),
-    ],
-)
-def test_an_answer_that_says_nothing_usable_is_not_kept(cache: Cache, message: AIMessage) -> None:
-    model, asked = scripted(message)
-    for _ in range(2):
-        cached(model, cache).invoke("hi")
-    assert len(asked) == 2
-
-
-class Fixed(BaseRetriever):
-    """Finds one document with that among its metadata, and counts."""
-
-    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
-        searches.append(query)
-        return [Document("x", id="x", metadata={"at": metadata[0]})]
-
-
-class LlamaFixed(LlamaRetriever):
-    """The same for LlamaIndex."""
-
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        searches.append(query_bundle.query_str)
-        return [NodeWithScore(node=TextNode(id_="x", text="x", metadata={"at": metadata[0]}), score=0.5)]
-
-
-searches: list[str] = []
-metadata: list[Any] = []
-
-
-def langchain_finds(cache: Cache) -> Any:
-    return CachedRetriever(Fixed(), cache, name="fixed").invoke("when?")[0].metadata["at"]
-
-
-def llama_index_finds(cache: Cache) -> Any:
-    return CachedLlamaRetriever(LlamaFixed(), cache, name="fixed").retrieve("when?")[0].node.metadata["at"]
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="what is found with dates, UUIDs or exact numbers among its metadata is not kept",
-)
-@pytest.mark.parametrize("find", [langchain_finds, llama_index_finds], ids=["langchain", "llama_index"])
-@pytest.mark.parametrize(
-    "value",
-    [datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC), uuid.UUID(int=7), Decimal("1.10")],
-    ids=["datetime", "UUID", "Decimal"],
-)
-def test_documents_with_everyday_metadata_are_kept(cache: Cache, find: Callable[[Cache], Any], value: Any) -> None:
-    searches.clear()
-    metadata[:] = [value]
-    assert [find(cache), find(cache)] == [value, value]
-    assert len(searches) == 1
+from tests.support.provider import Provider
 
 
 @pytest.mark.xfail(
@@ -352,43 +97,16 @@ class Letters:
     ids=lambda changed: next(iter(changed)),
 )
 def test_what_is_sent_tells_embeddings_apart(
-    cache: Cache, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+    cache: Cache, provider: Provider, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(tiktoken, "encoding_for_model", lambda name: Letters())
     usual = {"check_embedding_ctx_length": False, "default_headers": {"x-portkey-config": "one"}}
     for fields in (usual, usual | changed):
-        embeddings = OpenAIEmbeddings(model="e", base_url=server.url, api_key="sk-none", max_retries=0, **fields)
+        embeddings = OpenAIEmbeddings(
+            model="e", base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields
+        )
         CachedEmbeddings(embeddings, cache).embed_documents(["a text"])
-    assert server.calls == 2
-
-
-class Unwell(Embeddings):
-    """Embeds a text as no number at first, and rightly from then on."""
-
-    model = "unwell"
-
-    def __init__(self) -> None:
-        self.model = "unwell"
-        self._vectors = [[math.nan] * 2, [1.0] * 2]
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [self._vectors.pop(0) for _ in texts]
-
-    def embed_query(self, text: str) -> list[float]:
-        return self._vectors.pop(0)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a vector that holds no numbers is kept for ever",
-)
-@pytest.mark.parametrize("kind", ["document", "query"])
-def test_a_vector_that_is_no_number_is_not_kept(cache: Cache, kind: str) -> None:
-    embeddings = CachedEmbeddings(Unwell(), cache)
-    embed = embeddings.embed_query if kind == "query" else lambda text: embeddings.embed_documents([text])[0]
-    assert math.isnan(embed("x")[0])
-    assert embed("x") == [1.0, 1.0]
+    assert provider.count == 2
 
 
 class Distant(MemoryStore):
@@ -473,115 +191,4 @@ async def test_a_put_that_is_cut_off_leaves_the_account_right(monkeypatch: pytes
 # -- what a hit tells --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an answer that was streamed without its usage serves calls that would have been told theirs",
-)
-@pytest.mark.parametrize("streamed", [False, True], ids=["invoke", "stream"])
-def test_a_hit_tells_the_usage_that_a_call_would_tell(provider: Provider, cache: Cache, streamed: bool) -> None:
-    model = cached(chat(provider), cache)
-    assert summed(model.stream("hi")).content == Answer().text
-    told = summed(model.stream("hi", stream_usage=True)) if streamed else model.invoke("hi")
-    assert told.usage_metadata is not None
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an answer that was kept without the headers of the response serves a model that is to tell them",
-)
-def test_a_hit_tells_the_headers_that_were_asked_for(provider: Provider, cache: Cache) -> None:
-    cached(chat(provider), cache).invoke("hi")
-    told = cached(chat(provider, include_response_headers=True), cache).invoke("hi")
-    assert "headers" in told.response_metadata
-
-
-class Thinking(Scripted):
-    """Streams what it thinks before what it says."""
-
-    def _stream(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
-        yield ChatGenerationChunk(
-            message=AIMessageChunk("", additional_kwargs={"reasoning_content": "Let me think."})
-        )
-        yield ChatGenerationChunk(message=AIMessageChunk("Yes, "))
-        yield ChatGenerationChunk(message=AIMessageChunk("it is."))
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a replayed stream tells the reasoning after the text",
-)
-def test_a_replayed_stream_tells_its_reasoning_first(cache: Cache) -> None:
-    model = cached(Thinking(), cache)
-
-    def order() -> list[str]:
-        told = []
-        for chunk in model.stream("is it?"):
-            told += ["reasoning"] if "reasoning_content" in chunk.additional_kwargs else []
-            told += ["text"] if chunk.text else []
-        return list(dict.fromkeys(told))
-
-    assert order() == ["reasoning", "text"]
-    assert cache.stats().hits == 0
-    assert order() == ["reasoning", "text"]
-    assert cache.stats().hits == 1
-
-
 # -- parts of applications ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an ingestion cache names nodes by their texts alone: they come back as another document's",
-)
-def test_nodes_from_the_ingestion_cache_are_of_their_own_document(cache: Cache) -> None:
-    def nodes(name: str) -> list[Any]:
-        kept = IngestionCache(cache=AskOnceKVStore(cache))
-        pipeline = IngestionPipeline(transformations=[SentenceSplitter()], cache=kept)
-        return list(pipeline.run(documents=[LlamaDocument(text="The same text.", id_=name)]))
-
-    assert [nodes(name)[0].ref_doc_id for name in ("a", "b")] == ["a", "b"]
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an ingestion cache joins the texts of documents: others that join to the same get their nodes",
-)
-def test_texts_with_other_borders_have_other_nodes(cache: Cache) -> None:
-    def texts(*given: str) -> list[str]:
-        kept = IngestionCache(cache=AskOnceKVStore(cache))
-        pipeline = IngestionPipeline(transformations=[SentenceSplitter()], cache=kept)
-        documents = [LlamaDocument(text=text, id_=str(at)) for at, text in enumerate(given)]
-        return [node.get_content() for node in pipeline.run(documents=documents)]
-
-    assert [texts("ab", "c"), texts("a", "bc")] == [["ab", "c"], ["a", "bc"]]
-
-
-def a_cache(url: str) -> Any:
-    return AskOnceCache(url)
-
-
-def a_model_with_a_cache(url: str) -> Any:
-    return FakeListChatModel(responses=["yes"], cache=AskOnceCache(url))
-
-
-def embeddings_with_a_cache(url: str) -> Any:
-    return CachedEmbeddings(Counting(), url)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=TypeError,
-    reason="caches and embeddings that were given a store's URL can be neither copied nor pickled",
-)
-@pytest.mark.parametrize(
-    "way", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))], ids=["copy", "pickle"]
-)
-@pytest.mark.parametrize("make", [a_cache, a_model_with_a_cache, embeddings_with_a_cache])
-def test_what_was_given_a_url_is_copied(url: str, make: Callable[[str], Any], way: Callable[[Any], Any]) -> None:
-    made = make(url)
-    assert type(way(made)) is type(made)

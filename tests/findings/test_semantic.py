@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from askonce.semantic import Comparison, EmbeddingJudge
-from askonce.semantic.decision.rule import Rule
+from askonce.semantic.decision.deltas import RuleSnapshot
+from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.embedding import Embedder
 from askonce.semantic.types import IndexedQuery, Neighbour
 from examples.minilm import MiniLM
@@ -109,24 +110,23 @@ def near(known: str, answer: int = 1) -> list[Neighbour]:
 
 
 @pytest.fixture(scope="module")
-def learned() -> bytes:
+def learned() -> RuleSnapshot:
     """What a rule has learned that has seen only candidates that are right."""
-    rule = Rule(0.05)
+    rule = DecisionRule(0.05)
     for number in range(1500):
         text = f"how do I see thing{number % 40}"
         rule.learn(rule.decide(text, near(text, answer=number % 40), 0.0), True)
-    rule.share()
-    return rule.snapshot()
+    return rule.snapshot()[1]
 
 
 @pytest.fixture
-def trusting(learned: bytes) -> Rule:
-    rule = Rule(0.05)
+def trusting(learned: RuleSnapshot) -> DecisionRule:
+    rule = DecisionRule(0.05)
     rule.restore(learned)
     return rule
 
 
-def served(rule: Rule, asked: str, known: str) -> bool:
+def served(rule: DecisionRule, asked: str, known: str) -> bool:
     return rule.decide(asked, near(known), 0.999).action == "serve"
 
 
@@ -176,7 +176,7 @@ OTHER_LANGUAGES = {
     reason="no guard knows direction words, prefixes, or words that change places: the opposite's answer is served",
 )
 @pytest.mark.parametrize(("known", "asked"), ENGLISH.values(), ids=ENGLISH)
-def test_a_question_of_the_opposite_is_never_served(known: str, asked: str, trusting: Rule) -> None:
+def test_a_question_of_the_opposite_is_never_served(known: str, asked: str, trusting: DecisionRule) -> None:
     assert (served(trusting, known, known), served(trusting, asked, known)) == (True, False)
 
 
@@ -186,5 +186,5 @@ def test_a_question_of_the_opposite_is_never_served(known: str, asked: str, trus
     reason="the guards know English alone: negations, numbers, days and opposites of other languages are served",
 )
 @pytest.mark.parametrize(("known", "asked"), OTHER_LANGUAGES.values(), ids=OTHER_LANGUAGES)
-def test_guards_know_other_languages(known: str, asked: str, trusting: Rule) -> None:
+def test_guards_know_other_languages(known: str, asked: str, trusting: DecisionRule) -> None:
     assert (served(trusting, known, known), served(trusting, asked, known)) == (True, False)

@@ -13,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_openai import OpenAIEmbeddings
 from pydantic import BaseModel
 
-from askonce import AskOnceError, ConfigError, cache_options
+from askonce import AskOnceError, Cache, ConfigError, cache_options
 from askonce.langchain import CachedEmbeddings
 
 
@@ -152,3 +152,28 @@ def test_openai_shows_its_model_but_not_its_key(url: str) -> None:
     assert one._model == other._model != short._model
     assert one.dimensions is None
     assert "sk-1" not in str(one._model)
+
+
+class Unwell(Embeddings):
+    """Embeds a text as no number, or too short, at first, and rightly from then on."""
+
+    def __init__(self, *vectors: list[float]) -> None:
+        self.model = "unwell"
+        self._vectors = list(vectors)
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self._vectors.pop(0) for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self._vectors.pop(0)
+
+
+def test_a_vector_that_is_none_is_not_stored() -> None:
+    nan = float("nan")
+    with Cache("memory://") as cache:
+        query = CachedEmbeddings(Unwell([nan, 1.0], [1.0, 1.0]), cache)
+        assert [query.embed_query("x")[1], query.embed_query("x")] == [1.0, [1.0, 1.0]]
+        batch = CachedEmbeddings(Unwell([1.0, 1.0], [2.0], [1.0, 1.0], [2.0, 2.0]), cache)
+        batch.embed_documents(["a", "b"])
+        assert batch.embed_documents(["a", "b"]) == [[1.0, 1.0], [2.0, 2.0]]
+        assert cache.stats().not_stored_reasons == {"invalid": 3}

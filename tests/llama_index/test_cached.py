@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from llama_index.core import MockEmbedding, VectorStoreIndex
 from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.llms import MockLLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
+from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.schema import TextNode
 from llama_index.core.tools import FunctionTool
 
@@ -55,6 +57,10 @@ def test_a_retriever_needs_a_corpus(cache: Cache) -> None:
         cached(index().as_retriever(), cache)  # type: ignore[call-overload]
 
 
+def chat_engine() -> SimpleChatEngine:
+    return SimpleChatEngine(llm=MockLLM(), memory=ChatMemoryBuffer.from_defaults(), prefix_messages=[])
+
+
 def look_up(question: str) -> str:
     """Look something up."""
     return question
@@ -66,7 +72,7 @@ def look_up(question: str) -> str:
         (index, r"cached\(index\.as_retriever\(\), corpus=…\)"),
         (lambda: index().vector_store, r"cached\(index\.as_retriever\(\), corpus=…\)"),
         (lambda: index().as_query_engine(llm=MockLLM()), r"cached\(llm\), cached\(retriever, corpus=…\)"),
-        (lambda: index().as_chat_engine(llm=MockLLM()), r"cached\(llm\), cached\(retriever, corpus=…\)"),
+        (chat_engine, r"cached\(llm\), cached\(retriever, corpus=…\)"),
         (lambda: FunctionTool.from_defaults(look_up), "tools are not cached"),
         (lambda: MockLLM, r"cached\(MockLLM\(…\)\)"),
         (lambda: "sqlite:///cache.db", "not a str"),

@@ -77,7 +77,7 @@ async def test_queries_and_texts_and_models_are_kept_apart(
         await same.aget_query_embedding("hi")
         same.get_text_embedding("hi")
         other.get_text_embedding("hi")
-    assert provider.count == 3
+    assert provider.count == 2  # OpenAI is sent the same for a query and a text
 
 
 class Counting(BaseEmbedding):

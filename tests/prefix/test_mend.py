@@ -7,6 +7,7 @@ import json
 import random
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -16,6 +17,7 @@ import boto3
 import openai
 import pytest
 
+from askonce.entries.entry import Usage
 from askonce.errors import ConfigError
 from askonce.prefix import BreakpointPlan, PrefixOptimizer, optimize_prefix
 from askonce.prefix.optimize.statistics import LAST_BLOCK, LAST_TOOL, TAIL, Mark, Slot
@@ -29,7 +31,7 @@ HANDBOOK = "People of group 7 go first. " * 400
 def plan_for(provider: str, model: str, *marks: Mark, **more: Any) -> BreakpointPlan:
     rule = rule_for(provider, model)
     assert rule is not None
-    return BreakpointPlan(rule, model, marks, **more)
+    return BreakpointPlan(rule, model, marks, **{"tools_sorted": True} | more)
 
 
 CLAUDE = plan_for("anthropic", "claude-opus-4-8", Mark(LAST_TOOL, "1h"), Mark(LAST_BLOCK, "1h"), Mark(TAIL, "5m"))
@@ -57,14 +59,28 @@ def test_marks_are_written_where_the_plan_has_them_and_the_body_stays_as_it_is()
     assert "cache_control" not in json.dumps(sent["messages"][:-1])
 
 
-def test_marks_of_others_are_replaced() -> None:
+def test_breakpoints_of_the_application_stay_and_a_plan_adds_no_more_than_fit() -> None:
     marked = [{"type": "text", "text": "Who?", "cache_control": MINUTES}]
-    body = claude(
+    body = claude(marked, "You.", marked, "You.", [*marked, {"type": "text", "text": "Why?"}])
+    sent = PrefixOptimizer(CLAUDE).sending(body, "anthropic")
+    assert sent["messages"][0]["content"] == sent["messages"][2]["content"] == marked
+    assert sent["messages"][-1]["content"][0] == marked[0]
+    assert sent["system"][0]["cache_control"] == HOUR
+    assert json.dumps(sent).count("cache_control") == 4
+    full = claude(
         marked, "You.", marked, "You.", [*marked, {"type": "text", "text": "Why?"}], cache_control=MINUTES
     )
-    sent = PrefixOptimizer(CLAUDE).sending(body, "anthropic")
-    assert json.dumps(sent).count("cache_control") == 2
-    assert sent["messages"][-1]["content"][-1]["cache_control"] == MINUTES
+    assert PrefixOptimizer(CLAUDE).sending(full, "anthropic") == full
+
+
+def test_a_breakpoint_is_never_shorter_than_one_behind_it_nor_longer_than_one_before_it() -> None:
+    hour = [{"type": "text", "text": "Who?", "cache_control": HOUR}]
+    minutes = [{"type": "text", "text": HANDBOOK, "cache_control": MINUTES}]
+    short = plan_for("anthropic", "claude-opus-4-8", Mark(LAST_BLOCK, "5m"))
+    assert PrefixOptimizer(short).sending(claude(hour), "anthropic")["system"][0]["cache_control"] == HOUR
+    long = plan_for("anthropic", "claude-opus-4-8", Mark(TAIL, "1h"))
+    sent = PrefixOptimizer(long).sending(claude("Who?", system=minutes), "anthropic")
+    assert sent["messages"][0]["content"][0]["cache_control"] == MINUTES
 
 
 def test_thinking_and_empty_texts_are_not_marked() -> None:
@@ -75,7 +91,7 @@ def test_thinking_and_empty_texts_are_not_marked() -> None:
 
 
 def test_tools_and_their_json_have_one_order_and_properties_that_of_their_first_time() -> None:
-    mend, turned = PrefixOptimizer(), tool("look")
+    mend, turned = PrefixOptimizer(CLAUDE), tool("look")
     turned = dict(reversed(turned.items()))
     schema = turned["input_schema"] = dict(reversed(turned["input_schema"].items()))
     schema["properties"] = dict(reversed(schema["properties"].items()))
@@ -87,9 +103,9 @@ def test_tools_and_their_json_have_one_order_and_properties_that_of_their_first_
     assert first.index("place") < first.index("day")
 
 
-def test_before_there_is_a_plan_the_same_tools_stand_before_marks_of_others() -> None:
+def test_the_same_tools_stand_before_the_breakpoints_of_the_application() -> None:
     marked, deferred = {**tool("look"), "cache_control": MINUTES}, {**tool("zip"), "defer_loading": True}
-    sent = PrefixOptimizer().sending(
+    sent = PrefixOptimizer(plan_for("anthropic", "claude-opus-4-8")).sending(
         claude("Who?", tools=[deferred, tool("write"), marked, tool("call"), tool("bill")]), "anthropic"
     )
     assert [(one["name"], one.get("cache_control")) for one in sent["tools"]] == [
@@ -105,13 +121,14 @@ def test_values_in_the_schema_of_a_tool_keep_their_order() -> None:
     value = {"required": ["b", "a"], "also": 1}
     schema = {"type": "object", "properties": {"x": {"enum": [value], "default": value, "examples": [value]}}}
     before = {"name": "look", "input_schema": schema, "input_examples": [{"x": value}]}
-    [after] = PrefixOptimizer().sending(claude("Who?", tools=[before]), "anthropic")["tools"]
+    plan = plan_for("anthropic", "claude-opus-4-8")
+    [after] = PrefixOptimizer(plan).sending(claude("Who?", tools=[before]), "anthropic")["tools"]
     for place in (lambda one: one["input_schema"]["properties"]["x"].values(), lambda one: one["input_examples"]):
         assert sorted(map(json.dumps, place(after))) == sorted(map(json.dumps, place(before)))
 
 
-def test_a_deferred_tool_is_not_marked_and_marks_inside_a_result_count_too() -> None:
-    parts = [{"type": "text", "text": "Group 7.", "cache_control": MINUTES}] * 4
+def test_a_deferred_tool_is_not_marked_and_breakpoints_inside_a_result_count_too() -> None:
+    parts = [{"type": "text", "text": "Group 7.", "cache_control": MINUTES}] * 2
     result = {"type": "tool_result", "tool_use_id": "1", "content": parts}
     call = {"type": "tool_use", "id": "1", "name": "look", "input": {}}
     deferred = {**tool("write"), "defer_loading": True}
@@ -119,8 +136,8 @@ def test_a_deferred_tool_is_not_marked_and_marks_inside_a_result_count_too() -> 
         claude("Who?", [call], [result], tools=[tool("look"), deferred]), "anthropic"
     )
     assert [one.get("cache_control") for one in sent["tools"]] == [None, HOUR]
-    assert json.dumps(sent).count("cache_control") == 3
-    assert sent["messages"][-1]["content"][-1]["cache_control"] == MINUTES
+    assert json.dumps(sent).count("cache_control") == 4
+    assert "cache_control" not in sent["messages"][-1]["content"][-1]
 
 
 def test_what_cannot_be_mended_is_sent_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,9 +157,8 @@ def test_the_requests_that_are_kept_for_plans_are_bounded(monkeypatch: pytest.Mo
     monkeypatch.setattr("askonce.prefix.optimize.optimizer._MOST_KEPT", 10)
     mend = PrefixOptimizer()
     for number in range(30):
-        mend.sending(claude("Who?", tools=[tool(f"tool{number % 15 % 8}")]), "anthropic")
-    assert sum(map(len, mend._sent.values())) == 10
-    assert all(mend._sent.values())
+        mend.start(claude("Who?", tools=[tool(f"tool{number % 15 % 8}")]), "anthropic").answered(None)
+    assert sum(len(one.watched) for one in mend._families.values()) == 10
 
 
 def test_a_key_and_a_retention_of_the_application_stay() -> None:
@@ -160,12 +176,14 @@ def test_a_longer_retention_is_only_proposed_unless_it_is_allowed(allowed: bool)
     told: list[str] = []
     now = 0.0
     mend = PrefixOptimizer(longer_retention=allowed, tell=told.append, clock=lambda: now)
-    for number in range(30):
+    for number in range(60):
         said = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": f"Who is {number}?"}]
-        sent = mend.sending({"model": "gpt-5", "messages": said}, "openai")
+        request = mend.start({"model": "gpt-5", "messages": said}, "openai")
+        request.answered(Usage(2800, 5))
         now += 2400
-        mend.replan()
-    assert sent.get("prompt_cache_retention") == ("24h" if allowed else None)
+        if number % 10 == 0 and not mend.plans():
+            mend.replan()
+    assert request.body.get("prompt_cache_retention") == ("24h" if allowed and mend.plans() else None)
     assert any("longer_retention=True" in line for line in told) is not allowed
 
 
@@ -175,7 +193,7 @@ def test_breakpoints_of_gpt_5_6_stand_on_parts_of_messages(kind: str) -> None:
     sent = PrefixOptimizer(plan_for("openai", "gpt-5.6", Mark(Slot("system", -1), "30m"))).sending(
         {"model": "gpt-5.6", kind: said}, "openai"
     )
-    assert sent["prompt_cache_options"] == {"mode": "explicit"}
+    assert "prompt_cache_options" not in sent  # the provider's own breakpoint stays
     [part] = sent[kind][0]["content"]
     assert part["prompt_cache_breakpoint"] == {"mode": "explicit"}
     assert part["type"] == ("text" if kind == "messages" else "input_text")
@@ -245,7 +263,19 @@ def seen(value: Any) -> Any:
     return kept
 
 
-def test_no_plan_changes_what_a_model_sees_or_is_refused_for_its_marks() -> None:
+def breakpoints(value: Any) -> list[str]:
+    """What is marked in a body, each as JSON without its breakpoint."""
+    found = []
+    if isinstance(value, list):
+        found = [one for item in value for one in breakpoints(item)]
+    elif isinstance(value, dict):
+        if "cache_control" in value:
+            found = [json.dumps({name: seen(item) for name, item in value.items() if name != "cache_control"})]
+        found += [one for item in value.values() for one in breakpoints(item)]
+    return found
+
+
+def test_no_plan_changes_what_a_model_sees_or_takes_a_breakpoint_away_or_is_refused_for_its_own() -> None:
     chance = random.Random(7)
     slots = [LAST_TOOL, Slot("system", -1), LAST_BLOCK, Slot("messages", 0), Slot("messages", 2), TAIL]
     for _ in range(400):
@@ -260,12 +290,22 @@ def test_no_plan_changes_what_a_model_sees_or_is_refused_for_its_marks() -> None
         before = copy.deepcopy(body)
         sent = PrefixOptimizer(plan).sending(body, provider)
         assert body == before
-        assert seen(sent) == seen(before) == seen(PrefixOptimizer().sending(body, provider))
-        levels = [json.dumps(sent.get(name)) for name in ("tools", "system", "messages")]
-        ttls = re.findall(r'"cache_control": \{(.*?)\}', "".join(levels))
-        assert len(ttls) <= 4
+        assert seen(sent) == seen(before)
+        assert PrefixOptimizer().sending(body, provider) is body
+        places = ("system", "messages") if any("cache_control" in one for one in body["tools"]) else tuple(body)
+        stay = Counter(one for name in places for one in breakpoints(body[name]))
+        assert stay <= Counter(one for name in places for one in breakpoints(sent[name]))
+        own, ttls = (
+            re.findall(r'"cache_control": \{(.*?)\}', "".join(json.dumps(one.get(name)) for name in LEVELS))
+            for one in (body, sent)
+        )
+        assert len(ttls) <= max(4, len(own))
         assert ttls == sorted(ttls, key=lambda one: "1h" not in one)  # those of an hour must come first
-        assert not any("cache_control" in one and "defer_loading" in one for one in sent["tools"])
+        if not any("cache_control" in one and "defer_loading" in one for one in body["tools"]):
+            assert not any("cache_control" in one and "defer_loading" in one for one in sent["tools"])
+
+
+LEVELS = ("tools", "system", "messages")
 
 
 # -- clients ---------------------------------------------------------------------------------------------------

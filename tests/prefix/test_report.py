@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from askonce.entries.entry import Usage
 from askonce.prefix import PrefixReport, PrefixTracker
 from askonce.prefix.report.advice import paying_lifetime
 from askonce.prefix.report.page import page_of
@@ -39,27 +40,33 @@ def gpt(system: str, question: str, **more: Any) -> dict[str, Any]:
     return {"model": "gpt-4.1", "messages": messages, **more}
 
 
+def observe(tracker: PrefixTracker, payload: dict[str, Any], provider: str, application: str = "") -> None:
+    """The provider reports what its rule says."""
+    call = tracker.start(payload, provider, application=application)
+    done = call.prediction
+    usage = Usage(call.chain.tokens, 0, done.read_tokens, sum(done.written_tokens.values()))
+    assert call.finish(usage) is not None
+
+
 def traffic(tracker: PrefixTracker, clock: FakeClock) -> None:
     """Twelve requests of each kind of mistake; the provider reads what its rule says."""
     for number in range(12):
         question = f"question {number}"
         clock.advance(60)
         stamped = f"You are polite. It is 2026-11-21T05:{number:02}. {words(1500, 'clock')}"
-        tracker.observe(claude(stamped, question, tools=TOOLS[:1]), "anthropic", None, application="clock")
-        tracker.observe(claude(words(1500, "m"), question, marked=False), "anthropic", None, application="unmarked")
+        observe(tracker, claude(stamped, question, tools=TOOLS[:1]), "anthropic", application="clock")
+        observe(tracker, claude(words(1500, "m"), question, marked=False), "anthropic", application="unmarked")
         shuffled = TOOLS[:: -1 if number % 2 and number < 4 else 1]
-        tracker.observe(
-            claude(words(1500, "t"), question, tools=shuffled), "anthropic", None, application="shuffled"
-        )
-        tracker.observe(claude(words(300, "s"), question), "anthropic", None, application="short")
+        observe(tracker, claude(words(1500, "t"), question, tools=shuffled), "anthropic", application="shuffled")
+        observe(tracker, claude(words(300, "s"), question), "anthropic", application="short")
         key = {"prompt_cache_key": f"user {number}"}
-        tracker.observe(gpt(words(1500, "k"), question, **key), "openai", None, application="keys")
+        observe(tracker, gpt(words(1500, "k"), question, **key), "openai", application="keys")
     for number in range(12):
         clock.advance(900)
-        tracker.observe(claude(words(1500, "e"), f"{number}"), "anthropic", None, application="expired")
+        observe(tracker, claude(words(1500, "e"), f"{number}"), "anthropic", application="expired")
     for number in range(40):
         clock.advance(1)
-        tracker.observe(gpt(words(1500, "o"), f"{number}"), "openai", None, application="overflowed")
+        observe(tracker, gpt(words(1500, "o"), f"{number}"), "openai", application="overflowed")
 
 
 @pytest.fixture(scope="module")
@@ -145,13 +152,32 @@ def test_a_longer_lifetime_is_advised_only_if_it_pays() -> None:
     assert paying(100, 0, 10) == "5m"
 
 
+def test_requests_without_usage_are_neither_reads_nor_losses() -> None:
+    clock = FakeClock()
+    with PrefixTracker("memory://", clock=clock) as tracker:
+        for _ in range(4):
+            observe(tracker, claude(words(1500, "d"), "hello"), "anthropic")
+            before = tracker.report()
+            clock.advance(1)
+        for _ in range(3):
+            tracker.observe(claude(words(1500, "d"), "hello"), "anthropic", None)
+        after = tracker.report()
+    assert before is not None and after is not None
+    assert (after.total.requests, after.total.unknown) == (7, 3)
+    for name in ("input_tokens", "read_tokens", "lost_tokens", "predicted_tokens", "disagreed", "read_share"):
+        assert getattr(after.total, name) == getattr(before.total, name)
+    assert not after.culprits
+    assert after.total.unknown_warning.startswith("3 of 7 requests are unknown")
+    assert after.total.unknown_warning.split(":")[0] in page_of(after)
+
+
 def test_days_limit_what_is_reported_and_nothing_is_no_report(report: PrefixReport) -> None:
     assert report_of([]) is None
     assert report_of([Day("2026-11-21")]) is None
     clock = FakeClock()
     with PrefixTracker("memory://", clock=clock) as tracker:
         for _ in range(3):
-            tracker.observe(claude(words(1500, "d"), "hello"), "anthropic", None)
+            observe(tracker, claude(words(1500, "d"), "hello"), "anthropic")
             clock.advance(2 * 86_400)
         whole, last = tracker.report(), tracker.report(days=3)
     assert whole is not None

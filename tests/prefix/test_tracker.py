@@ -178,7 +178,8 @@ def test_no_cache_key_is_stored_since_it_may_name_a_user(url: str, clock: FakeCl
     with PrefixTracker(url, count_tokens=count, clock=clock) as tracker:
         for key in ("bob@example.com", "bob@example.com", "eve@example.com"):
             sent = {**payload, "prompt_cache_key": key, "user": key}
-            diagnoses.append(tracker.observe(sent, "openai", None))
+            call = tracker.start(sent, "openai")
+            diagnoses.append(call.finish(Usage(call.chain.tokens, 0, call.prediction.read_tokens)))
             clock.advance(1)
         tracker.sync()
         data = stored(url)

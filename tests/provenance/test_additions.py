@@ -1,4 +1,4 @@
-"""Of additions told by their vectors, only those that are near a question concern what was found for it."""
+"""Additions with vectors concern only the retrievals of near questions."""
 
 import numpy as np
 import pytest
@@ -21,43 +21,43 @@ several = st.lists(vector, min_size=1, max_size=5)
 
 
 def cosines(question: list[float], rows: list[list[float]]) -> np.ndarray:
-    asked, matrix = np.asarray(question, np.float64), np.asarray(rows, np.float64)
-    found: np.ndarray = matrix @ asked / np.linalg.norm(matrix, axis=1) / np.linalg.norm(asked)
+    target, matrix = np.asarray(question, np.float64), np.asarray(rows, np.float64)
+    found: np.ndarray = matrix @ target / np.linalg.norm(matrix, axis=1) / np.linalg.norm(target)
     return found
 
 
 @given(
     vector, st.lists(vector, min_size=1, max_size=5), st.lists(vector, min_size=1, max_size=5), st.floats(0, 0.5)
 )
-def test_whatever_would_be_found_concerns_and_what_is_clearly_further_away_does_not(
+def test_an_addition_concerns_exactly_the_retrievals_that_would_find_it(
     question: list[float], found: list[list[float]], added: list[list[float]], margin: float
 ) -> None:
     least = similarity(question, found, cosine=True)
-    kept = near(question, least, margin)
+    nearness = near(question, least, margin)
     changes = Changes()
     changes.learn(0, LogPage([(1, event([found[0]])), (2, event(added))], 2))
-    concerned = changes.concern(Source("c", 1, ("a",), whole=True, near=kept))
+    concerned = changes.concern(Source("c", 1, ("a",), whole=True, near=nearness))
     excess = cosines(question, added).max() - cosines(question, found).min() + margin
     assert concerned or excess < 1e-6
     assert not concerned or excess > -0.002
-    assert not changes.concern(Source("c", 2, ("a",), whole=True, near=kept))
+    assert not changes.concern(Source("c", 2, ("a",), whole=True, near=nearness))
     assert not changes.concern(Source("c", 1, ("a",)))  # an answer
 
 
-def test_what_is_not_known_counts_as_near() -> None:
+def test_unknown_vectors_count_as_near() -> None:
     changes = Changes()
     changes.learn(0, LogPage([(1, event([[1.0, 0.0]])), (2, event([[0.0, 1.0]]))], 2))
-    kept = near([1.0, 0.0], 0.5, 0.0)
-    assert not changes.concern(Source("c", 1, (), whole=True, near=kept))
+    nearness = near([1.0, 0.0], 0.5, 0.0)
+    assert not changes.concern(Source("c", 1, (), whole=True, near=nearness))
     assert changes.concern(Source("c", 1, (), whole=True))
     assert changes.concern(Source("c", 1, (), whole=True, near=near([1.0, 0.0, 0.0], 0.5, 0.0)))
-    assert changes.concern(Source("c", 1, (), whole=True, any_change=True, near=kept))
-    assert changes.concern(Source("c", 0, (), whole=True, near=kept))
+    assert changes.concern(Source("c", 1, (), whole=True, any_change=True, near=nearness))
+    assert changes.concern(Source("c", 0, (), whole=True, near=nearness))
     changes.learn(2, LogPage([(3, ADDED)], 3))
-    assert changes.concern(Source("c", 2, (), whole=True, near=kept))
+    assert changes.concern(Source("c", 2, (), whole=True, near=nearness))
     changes.learn(3, LogPage([(4, event([[0.0, 1.0, 0.0]])), (5, b"~garbage")], 5))
-    assert changes.concern(Source("c", 3, (), whole=True, near=kept))
-    assert changes.concern(Source("c", 4, (), whole=True, near=kept))
+    assert changes.concern(Source("c", 3, (), whole=True, near=nearness))
+    assert changes.concern(Source("c", 4, (), whole=True, near=nearness))
 
 
 @pytest.mark.parametrize("score", [None, float("nan"), float("inf")])
@@ -66,14 +66,14 @@ def test_a_question_without_a_last_score_is_near_to_everything(score: float | No
     assert near([0.0, 0.0], 0.5, 0.0) is None
 
 
-def test_only_vectors_of_length_one_tell_what_another_measure_than_the_cosine_finds() -> None:
+def test_other_measures_than_the_cosine_need_vectors_of_length_one() -> None:
     assert similarity([1.0, 0.0], [[0.6, 0.8], [0.8, 0.6]], cosine=False) == pytest.approx(0.6)
     assert similarity([1.0, 0.0], [[0.6, 0.8], [8.0, 6.0]], cosine=False) is None
     assert similarity([2.0, 0.0], [[0.6, 0.8]], cosine=False) is None
     assert similarity([1.0, 0.0], [], cosine=True) is None
 
 
-def test_what_cannot_be_told_by_vectors_is_told_without() -> None:
+def test_unusable_vectors_are_left_out_of_the_event() -> None:
     assert event([]) == event([[]]) == ADDED
     assert event([[0.0, 0.0]]) == event([[float("nan"), 1.0]]) == ADDED
     assert event(np.ones((300, 1000))) == ADDED
@@ -83,7 +83,7 @@ def test_what_cannot_be_told_by_vectors_is_told_without() -> None:
             event(wrong)  # type: ignore[arg-type]
 
 
-def test_the_oldest_vectors_are_forgotten_and_what_is_as_old_is_outdated() -> None:
+def test_the_oldest_vectors_are_dropped_and_entries_as_old_are_outdated() -> None:
     additions = Additions()
     far = near([1.0] + [0.0] * 999, 0.5, 0.0)
     rows = np.zeros((100, 1000), np.float32)
@@ -97,7 +97,7 @@ def test_the_oldest_vectors_are_forgotten_and_what_is_as_old_is_outdated() -> No
     assert additions.concern(Near(b"", 0.5), 99)
 
 
-async def test_a_corpus_tells_of_additions_by_their_embeddings() -> None:
+async def test_a_corpus_publishes_additions_with_their_embeddings() -> None:
     corpus = Corpus(Cache(MemoryStore()), near_margin=0.1)
     corpus.added([[1.0, 0.0]])
     await corpus.aadded(np.eye(2))  # type: ignore[arg-type]

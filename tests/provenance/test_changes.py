@@ -16,14 +16,14 @@ def after(*events: bytes) -> Changes:
     return changes
 
 
-def test_an_addition_concerns_retrievals_before_it_and_no_answer() -> None:
+def test_an_addition_concerns_earlier_retrievals_and_no_answer() -> None:
     changes = after(changed(["x"]), ADDED)
     assert changes.concern(whole(1, "a"))
     assert not changes.concern(whole(2, "a"))
     assert not changes.concern(part(1, "a"))
 
 
-def test_a_changed_document_concerns_what_was_made_from_it_before() -> None:
+def test_a_changed_document_concerns_what_was_made_from_it() -> None:
     changes = after(changed(["x", "y"]), changed(["z"]))
     assert changes.concern(whole(0, "y", "b"))
     assert changes.concern(part(1, "z"))
@@ -31,14 +31,14 @@ def test_a_changed_document_concerns_what_was_made_from_it_before() -> None:
     assert not changes.concern(whole(0, "b"))
 
 
-def test_what_is_older_than_the_log_is_outdated() -> None:
+def test_entries_older_than_the_log_are_outdated() -> None:
     changes = Changes()
     changes.learn(0, LogPage([(11, ADDED)], 11, truncated=True))
     assert changes.concern(part(9, "a"))
     assert not changes.concern(part(10, "a"))
 
 
-def test_what_cannot_be_read_yet_may_concern_everything() -> None:
+def test_an_unreadable_event_concerns_everything() -> None:
     changes = after(ADDED)
     changes.learn(1, LogPage([], 3))  # the event at 2 is still being written
     assert changes.concern(part(1, "a"))
@@ -46,7 +46,7 @@ def test_what_cannot_be_read_yet_may_concern_everything() -> None:
     assert not changes.concern(part(1, "a"))
 
 
-def test_a_log_that_was_lost_outdates_what_it_left_behind() -> None:
+def test_a_lost_log_outdates_all_earlier_entries() -> None:
     changes = after(ADDED, ADDED, ADDED)
     assert changes.learn(3, LogPage([], 1))
     changes.learn(0, LogPage([(1, changed(["x"]))], 1))
@@ -60,20 +60,18 @@ def test_any_change_concerns_a_retrieval_that_weighs_more_than_it_returns() -> N
     assert not changes.concern(Source("c", 2, ("a",), whole=True, any_change=True))
 
 
-def test_a_change_of_unknown_documents_concerns_everything_before() -> None:
+def test_a_change_of_unknown_documents_concerns_all_earlier_entries() -> None:
     assert after(ANYTHING).concern(part(0, "a"))
     assert not after(ANYTHING).concern(whole(1, "a"))
 
 
-def test_an_event_of_a_newer_kind_concerns_everything_before() -> None:
+def test_an_event_of_a_newer_kind_concerns_all_earlier_entries() -> None:
     assert after(b"?new").concern(part(0, "a"))
     assert after(b"-garbage").concern(part(0, "a"))
 
 
 @given(st.lists(st.sampled_from(["+", "a", "b", "ab"]), max_size=12), st.data())
-def test_pages_read_by_several_threads_at_once_give_the_same_as_one_after_the_other(
-    kinds: list[str], data: st.DataObject
-) -> None:
+def test_pages_can_be_read_by_several_threads(kinds: list[str], data: st.DataObject) -> None:
     events = [(n, ADDED if kind == "+" else changed(list(kind))) for n, kind in enumerate(kinds, 1)]
     changes, simple = Changes(), Changes()
     simple.learn(0, LogPage(events, len(events)))

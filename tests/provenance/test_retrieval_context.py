@@ -23,7 +23,7 @@ def fresh(test):  # type: ignore[no-untyped-def]
 
 
 @fresh
-def test_documents_reach_the_answer_that_comes_next() -> None:
+def test_documents_are_sources_of_the_next_answer() -> None:
     record_retrieval(part(1, "a", "b"), "s")
     record_retrieval(part(2, "b", "c"), "s")
     record_retrieval(part(1, "d"), "s")
@@ -32,7 +32,7 @@ def test_documents_reach_the_answer_that_comes_next() -> None:
 
 
 @fresh
-def test_outside_a_run_a_retrieval_after_an_answer_begins_anew() -> None:
+def test_outside_a_run_a_retrieval_after_an_answer_starts_over() -> None:
     record_retrieval(part(1, "a"), "s")
     assert ids() == ["a"] == ids()
     record_retrieval(part(1, "b"), "s")
@@ -69,7 +69,7 @@ def test_an_answer_in_a_run_is_made_from_what_was_retrieved_before_it() -> None:
 
 
 @fresh
-def test_what_a_run_only_retrieved_reaches_the_answer_after_it() -> None:
+def test_documents_that_a_run_only_retrieved_are_sources_of_a_later_answer() -> None:
     for question in ("a", "b"):
         for one in (question, question.upper()):
             begin_retrieval_context()
@@ -80,9 +80,9 @@ def test_what_a_run_only_retrieved_reaches_the_answer_after_it() -> None:
 
 @fresh
 def test_a_run_that_ends_in_another_context_has_ended() -> None:
-    trail = begin_retrieval_context()
+    run = begin_retrieval_context()
     record_retrieval(part(1, "a"), "s")
-    contextvars.Context().run(end_retrieval_context, trail)
+    contextvars.Context().run(end_retrieval_context, run)
     assert ids() == ["a"]
     assert begin_retrieval_context() is not None
     record_retrieval(part(1, "b"), "s")
@@ -90,25 +90,25 @@ def test_a_run_that_ends_in_another_context_has_ended() -> None:
 
 
 @fresh
-def test_what_a_run_found_is_there_for_an_answer_that_is_still_being_made() -> None:
-    trail = begin_retrieval_context()
+def test_documents_of_a_run_are_sources_of_its_unfinished_answer() -> None:
+    run = begin_retrieval_context()
     record_retrieval(part(1, "a"), "s")
     assert ids() == ["a"]
-    end_retrieval_context(trail, answering=True)
+    end_retrieval_context(run, answering=True)
     assert ids() == ["a"]
     record_retrieval(part(1, "b"), "s")
     assert ids() == ["b"]
 
 
 @fresh
-def test_answers_in_another_store_know_nothing_of_a_corpus_that_it_cannot_follow() -> None:
+def test_answers_in_another_store_have_no_sources_of_the_corpus() -> None:
     record_retrieval(part(1, "a"), "s")
     assert current_sources("another") == ()
     assert ids() == ["a"]
 
 
 @fresh
-def test_a_trail_does_not_grow_for_ever() -> None:
+def test_a_retrieval_context_does_not_grow_without_limit() -> None:
     begin_retrieval_context()
     for number in range(50):
         record_retrieval(part(number, *(f"{number}-{n}" for n in range(100))), "s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import multiprocessing
 import random
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def ask(router: Router, question: str, *answers: Any, embedding: Any = None) -> 
             raise answers[index]
         return ModelResponse(answers[index], cost_usd=10.0 ** (index - 5), response=answers[index])
 
-    following = Following(router.course(RoutingRequest(question, len(question)), embedding))
+    following = Following(router.steps(RoutingRequest(question, len(question)), embedding))
     follow(following, model)
     assert following.mark is not None
     return following.mark
@@ -236,8 +237,8 @@ from askonce.routing.router import Router
 judged = Learned(judge=lambda *texts: True, name=sys.argv[2])
 one = Router(["m0", "m1"], judged, state=str, store=sys.argv[1], costs=(1, 10))
 for number in range(25):
-    course = one.course(RoutingRequest(f"question {number}"), (1.0, 0.0))
-    follow(Following(course), lambda index: ModelResponse("a"))
+    steps = one.steps(RoutingRequest(f"question {number}"), (1.0, 0.0))
+    follow(Following(steps), lambda index: ModelResponse("a"))
     if number % 5 == 0:
         one.sync()
 one.close()
@@ -282,7 +283,7 @@ def test_a_store_that_is_down_stops_nothing_and_gets_it_later(caplog: pytest.Log
     one.sync()
     one.sync()
     one.sync()
-    assert one.stats().store == "down" and caplog.text.count("the store memory:// fails") == 1
+    assert one.stats().store == "down" and caplog.text.count("store memory:// is failing") == 1
     store.down = False
     one._cache.engine.breaker.health.succeeded()  # and not within a second
     one.sync()
@@ -327,6 +328,30 @@ def test_one_that_is_collected_while_it_publishes_ends_its_thread() -> None:
     store.collects.set()
     thread.join(timeout=10)
     assert not thread.is_alive() and router(Learned(judge=same), store).stats().requests == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_counts_each_request_once_and_waits_for_no_lock(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    one = Router(["a", "b"], Learned(judge=same), state=lambda: "s", store=url, costs=COSTS)
+    ask(one, "word", "a", "a")  # not published yet
+    with one._shared.state.lock:
+        child = multiprocessing.get_context("fork").Process(target=_ask_in_child, args=(one,))
+        held = threading.Thread(target=child.start)  # so that the lock is another thread's
+        held.start()
+        held.join()
+        child.join(20)
+    code = child.exitcode
+    child.kill()
+    one.close()
+    again = Router(["a", "b"], Learned(judge=same), state=lambda: "s", store=url, costs=COSTS)
+    assert code == 0 and again.stats().requests == 3
+
+
+def _ask_in_child(one: Router) -> None:
+    for _ in range(2):
+        ask(one, "word", "a", "a")
+    one.close()
 
 
 class _Collecting(MemoryStore):

@@ -50,7 +50,7 @@ def form_of(question: str, system: str = "You answer customers.") -> NormalForm:
 
 
 class Desk:
-    """Asks a cache, sync or async, and counts what the model was asked and what was answered wrongly."""
+    """Sends questions to a cache, sync or async, and counts model calls and wrong answers."""
 
     def __init__(self, cache: Cache, system: str = "You answer customers.") -> None:
         self.cache, self.system = cache, system
@@ -64,8 +64,8 @@ class Desk:
         return f"About your {topic_of(question)}: {'see the page about it. ' * 10}"
 
     def _seen(self, question: str, found: str | Hit) -> str | Hit:
-        said = found.entry.payload.decode() if isinstance(found, Hit) else found
-        self.wrong += topic_of(question) not in said
+        answer_text = found.entry.payload.decode() if isinstance(found, Hit) else found
+        self.wrong += topic_of(question) not in answer_text
         return found
 
     def ask(self, question: str) -> str | Hit:
@@ -95,8 +95,8 @@ def semantic_hit(desk: Desk) -> Hit | None:
     return next(iter(semantic_hits(found)), None)
 
 
-def pack(said: str) -> Answer:
-    return Answer(said.encode(), Usage(20, 50), answer_text=said)
+def pack(answer_text: str) -> Answer:
+    return Answer(answer_text.encode(), Usage(20, 50), answer_text=answer_text)
 
 
 def semantic_hits(found: list[str | Hit]) -> list[Hit]:

@@ -63,7 +63,7 @@ def key(number: int) -> bytes:
 
 @dataclass
 class Player:
-    """Asks a rule one question after the other, as a cache does whose judge is right.
+    """Gives a rule one question after the other, like a cache whose judge is always right.
 
     Attributes:
         rule: what decides.
@@ -80,16 +80,16 @@ class Player:
 
     def __post_init__(self) -> None:
         self._coins = random.Random(self.seed)
-        self._known: list[IndexedQuery] = []
+        self._indexed: list[IndexedQuery] = []
         self._vectors = np.empty((5000, 128))
         self._labels: dict[bytes, int] = {}
         self._aliases: dict[bytes, int] = {}
 
     def neighbours(self, text: str) -> list[Neighbour]:
-        similarities = self._vectors[: len(self._known)] @ embed(text)
+        similarities = self._vectors[: len(self._indexed)] @ embed(text)
         best = np.argsort(-similarities, kind="stable")[:10]
         return [
-            Neighbour(self._known[place], float(similarities[place]), self._aliases[self._known[place].answer])
+            Neighbour(self._indexed[place], float(similarities[place]), self._aliases[self._indexed[place].answer])
             for place in best
         ]
 
@@ -102,16 +102,16 @@ class Player:
             self.hits += 1
             self.wrong += not right
             return decision
-        if decision.known is not None:
+        if decision.query is not None:
             self.rule.learn(decision, right)
-        self.keep(text, label, answer if right else None)
+        self.store(text, label, answer if right else None)
         return decision
 
-    def keep(self, text: str, label: int, answer: bytes | None = None) -> IndexedQuery:
-        number = len(self._known)
-        known = IndexedQuery(key(number), answer or key(number), "", bytes(16), text)
-        self._labels.setdefault(known.answer, label)
-        self._aliases[known.answer] = self._aliases.get(known.answer, 0) + 1
+    def store(self, text: str, label: int, answer: bytes | None = None) -> IndexedQuery:
+        number = len(self._indexed)
+        query = IndexedQuery(key(number), answer or key(number), "", bytes(16), text)
+        self._labels.setdefault(query.answer, label)
+        self._aliases[query.answer] = self._aliases.get(query.answer, 0) + 1
         self._vectors[number] = embed(text)
-        self._known.append(known)
-        return known
+        self._indexed.append(query)
+        return query

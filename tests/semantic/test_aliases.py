@@ -1,4 +1,4 @@
-"""Aliases, and other ways to a kept answer, never lead to another answer than was judged."""
+"""Aliases, and other references to a stored answer, never serve another answer than was judged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPEN, SHUT = "Yes, of course, all year round.", "No, only on Mondays, and not in
 
 
 def cache_of(**settings: Any) -> Cache:
-    judge = settings.pop("judge", lambda one: one.fresh_answer == one.known_answer)
+    judge = settings.pop("judge", lambda one: one.fresh_answer == one.cached_answer)
     return Cache("memory://", semantic=Semantic(embed, model="words", judge=judge, max_error=0.5), **settings)
 
 
@@ -28,7 +28,9 @@ def ask(cache: Cache, question: str, answer: str, system: str = "You answer cust
     request = cache.engine.request("answer", lambda: form_of(question, system), semantic=True)
     assert request is not None
     found = cache.engine.answer(
-        request, lambda: answer, lambda said: Answer(f"{system}{said}".encode(), answer_text=said)
+        request,
+        lambda: answer,
+        lambda answer_text: Answer(f"{system}{answer_text}".encode(), answer_text=answer_text),
     )
     text = found.entry.payload.decode() if isinstance(found, Hit) else system + found
     return text.removeprefix(system), found.kind if isinstance(found, Hit) else "none"
@@ -50,7 +52,7 @@ def sure(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     rule._threshold = 1.0
 
 
-def test_an_alias_does_not_follow_an_answer_that_is_made_anew() -> None:
+def test_an_alias_does_not_follow_a_replaced_answer() -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
         assert ask(cache, DOG, "never") == (OPEN, "exact")
@@ -59,7 +61,7 @@ def test_an_alias_does_not_follow_an_answer_that_is_made_anew() -> None:
         assert ask(cache, DOG, OPEN) == (OPEN, "none")
 
 
-def test_an_alias_holds_when_its_answer_is_made_anew_and_says_the_same() -> None:
+def test_an_alias_stays_valid_when_its_answer_is_replaced_by_an_equal_one() -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
         with cache_options(refresh=True):
@@ -67,7 +69,7 @@ def test_an_alias_holds_when_its_answer_is_made_anew_and_says_the_same() -> None
         assert ask(cache, DOG, "never") == (OPEN, "exact")
 
 
-def test_a_question_near_an_alias_does_not_get_the_answer_that_came_in_its_place(
+def test_a_question_near_an_alias_does_not_get_the_replacement_of_its_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with cache_of() as cache:
@@ -79,7 +81,7 @@ def test_a_question_near_an_alias_does_not_get_the_answer_that_came_in_its_place
         assert ask(cache, near, OPEN)[0] == OPEN
 
 
-def test_a_question_near_an_alias_that_was_invalidated_asks_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_near_an_invalidated_alias_calls_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN))
         with cache_options(tags=["dogs"]):
@@ -90,24 +92,24 @@ def test_a_question_near_an_alias_that_was_invalidated_asks_the_model(monkeypatc
         assert ask(cache, f"{DOG[:-1]} now?", SHUT) == (SHUT, "none")
 
 
-def test_equal_answers_to_requests_of_other_kinds_are_kept_apart() -> None:
+def test_equal_answers_to_requests_of_other_kinds_are_stored_separately() -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN))
         request = cache.engine.request("answer", lambda: form_of(DOG, "Be short."), semantic=True)
         assert request is not None
-        cache.engine.answer(request, lambda: OPEN, lambda said: Answer(b"in another format", answer_text=said))
+        cache.engine.answer(request, lambda: OPEN, lambda text: Answer(b"in another format", answer_text=text))
         assert cache.flush()
         found = cache.engine.lookup(request)
         assert isinstance(found, Hit) and found.entry.payload == b"in another format"
 
 
-def test_a_judgement_that_comes_late_does_not_undo_a_refresh() -> None:
+def test_a_late_judgement_does_not_undo_a_refresh() -> None:
     at_work, go_on = threading.Event(), threading.Event()
 
     def slow(comparison: Comparison) -> bool:
         at_work.set()
         go_on.wait(30)
-        return comparison.fresh_answer == comparison.known_answer
+        return comparison.fresh_answer == comparison.cached_answer
 
     with cache_of(judge=slow) as cache:
         go_on.set()
@@ -123,7 +125,7 @@ def test_a_judgement_that_comes_late_does_not_undo_a_refresh() -> None:
 
 
 @pytest.mark.parametrize("seen_by", ["the process that served it", "another process"])
-def test_a_wrong_answer_is_dropped_though_an_alias_led_to_it(seen_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feedback_through_an_alias_deletes_the_wrong_answer(seen_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
         sure(cache, monkeypatch)
@@ -139,7 +141,7 @@ def test_a_wrong_answer_is_dropped_though_an_alias_led_to_it(seen_by: str, monke
         assert list(cache.entries()) == []
 
 
-def test_vectors_of_another_length_are_told_and_the_model_is_asked(caplog: pytest.LogCaptureFixture) -> None:
+def test_vectors_of_another_length_are_logged_and_the_model_is_called(caplog: pytest.LogCaptureFixture) -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN))
         shorter = Semantic(lambda text: embed(text)[:8], model="words", judge=lambda _: None)
@@ -153,11 +155,11 @@ def _fill(cache: Cache, count: int) -> None:
         ask(cache, f"what does article number {number} cost?", f"It costs {number * 7919} euros in all shops.")
 
 
-@pytest.mark.parametrize("settle_after", [1000, 100])
-def test_questions_that_were_evicted_leave_however_quickly_new_ones_come(settle_after: int) -> None:
+@pytest.mark.parametrize("flush_after", [1000, 100])
+def test_evicted_questions_leave_the_index_however_fast_new_ones_are_added(flush_after: int) -> None:
     with cache_of(max_entries=50) as cache:
-        for _ in range(1000 // settle_after):
-            _fill(cache, settle_after)
+        for _ in range(1000 // flush_after):
+            _fill(cache, flush_after)
             assert cache.flush()
         assert cache.flush()
         stats = cache.stats()
@@ -165,7 +167,7 @@ def test_questions_that_were_evicted_leave_however_quickly_new_ones_come(settle_
         assert stats.semantic.questions <= 150
 
 
-def test_what_is_only_refreshed_is_known_to_others(tmp_path: Any) -> None:
+def test_a_refreshed_answer_is_shared_with_other_processes(tmp_path: Any) -> None:
     url = f"sqlite:///{tmp_path}/cache.db"
 
     def opened() -> Cache:
@@ -180,7 +182,7 @@ def test_what_is_only_refreshed_is_known_to_others(tmp_path: Any) -> None:
         assert stats is not None and stats.questions == 2
 
 
-def test_a_closed_cache_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_cache_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     cache = cache_of()
     cache.close()
@@ -194,7 +196,7 @@ def test_a_closed_cache_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert not waited
 
 
-def test_a_new_process_tells_what_was_learned_before_it_is_asked_anything(tmp_path: Any) -> None:
+def test_stats_of_a_new_process_include_what_was_learned_before(tmp_path: Any) -> None:
     url = f"sqlite:///{tmp_path}/cache.db"
     with Cache(url, semantic=Semantic(embed, model="words", judge=lambda _: False)) as cache:
         learn(cache, (SUNDAY, SHUT), (DOG, OPEN))
@@ -203,7 +205,7 @@ def test_a_new_process_tells_what_was_learned_before_it_is_asked_anything(tmp_pa
     assert stats is not None and stats.requests == 2 and stats.questions == 2
 
 
-def test_nothing_is_decided_while_the_store_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_decision_while_the_store_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
         sure(cache, monkeypatch)
@@ -218,7 +220,7 @@ def _fail(*_: object) -> bytes:
     raise StoreUnavailable("down")
 
 
-def test_what_was_told_wrong_counts_in_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reported_wrong_answers_count_in_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
         sure(cache, monkeypatch)

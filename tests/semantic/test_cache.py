@@ -21,7 +21,7 @@ from tests.support import servers
 
 
 def equal(comparison: Comparison) -> bool:
-    return comparison.fresh_answer == comparison.known_answer
+    return comparison.fresh_answer == comparison.cached_answer
 
 
 def semantic(**settings: object) -> Semantic:
@@ -43,7 +43,7 @@ def url(learned_file: Path, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_after_some_hundred_requests_a_question_in_other_words_is_answered(asynchronous: bool) -> None:
+def test_a_reworded_question_hits_after_some_hundred_requests(asynchronous: bool) -> None:
     with Cache("memory://", semantic=semantic()) as cache:
         desk = Desk(cache)
         found = desk.work(500, asynchronous=asynchronous)
@@ -60,7 +60,7 @@ def test_after_some_hundred_requests_a_question_in_other_words_is_answered(async
 
 
 @pytest.mark.parametrize("server", ["redis-7.0", "redis-8.2", "redis-cluster", "mongodb"])
-def test_servers_keep_what_is_learned(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_learned_is_stored_on_servers(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if reason := servers.available(server):
         pytest.skip(reason)
     monkeypatch.setattr("askonce.semantic.decision.rule.WARM_LABELS", 60)
@@ -78,7 +78,7 @@ def test_servers_keep_what_is_learned(server: str, monkeypatch: pytest.MonkeyPat
         assert semantic_hit(Desk(cache)) is None
 
 
-def test_searching_on_the_server_needs_one_that_can(tmp_path: Path) -> None:
+def test_server_search_needs_a_server_with_vector_search(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="search='process'"):
         Cache(f"sqlite:///{tmp_path}/cache.db", semantic=semantic(search="server"))
 
@@ -98,7 +98,7 @@ def test_all_but_the_question_must_be_equal(url: str) -> None:
             assert semantic_hit(Desk(cache)) is None
 
 
-def test_what_the_application_keeps_out_is_not_served(url: str) -> None:
+def test_skipped_questions_are_not_served(url: str) -> None:
     with Cache(url, semantic=semantic(skip=lambda question: "please" in question)) as cache:
         assert semantic_hit(Desk(cache)) is None
     with Cache(url, semantic=semantic()) as cache, cache_options(semantic=False):
@@ -107,30 +107,30 @@ def test_what_the_application_keeps_out_is_not_served(url: str) -> None:
         assert semantic_hit(Desk(cache)) is None
 
 
-def test_equal_answers_are_kept_once_and_their_questions_are_answered_exactly(url: str) -> None:
+def test_equal_answers_are_stored_once_and_their_questions_hit_exactly(url: str) -> None:
     with Cache(url, semantic=semantic()) as cache:
         entries = list(cache.entries())
-        aliases = [entry for entry in entries if entry.meaning is not None and entry.meaning.answer]
+        aliases = [entry for entry in entries if entry.semantic is not None and entry.semantic.answer]
         assert len(entries) - len(aliases) == len(TOPICS)
         assert len(aliases) > 200 and not any(alias.payload for alias in aliases)
-        again = aliases[0].meaning
+        again = aliases[0].semantic
         assert again is not None
         hit = Desk(cache).ask(again.text)
         assert isinstance(hit, Hit) and hit.kind == "exact" and hit.entry.payload.startswith(b"About your")
 
 
-def test_what_was_called_wrong_is_dropped_and_outweighs_the_judge(url: str) -> None:
+def test_feedback_deletes_a_wrong_answer_and_outweighs_the_judge(url: str) -> None:
     with Cache(url, semantic=semantic()) as cache:
         hit = semantic_hit(Desk(cache))
         assert hit is not None and hit.match is not None
         assert cache.feedback(hit.mark(), wrong=True)
-        assert cache.stats().semantic.told_wrong == 1  # type: ignore[union-attr]
+        assert cache.stats().semantic.reported_wrong == 1  # type: ignore[union-attr]
         exact = cache.engine.lookup(cache.engine.request("answer", lambda: form_of(hit.match.question)))  # type: ignore[arg-type]
         assert not isinstance(exact, Hit)
         assert not cache.feedback({}, wrong=True)
 
 
-def test_a_fresh_answer_can_be_called_wrong(tmp_path: Path) -> None:
+def test_feedback_on_a_fresh_answer_deletes_it(tmp_path: Path) -> None:
     with Cache(f"sqlite:///{tmp_path}/cache.db", semantic=semantic()) as cache:
         desk = Desk(cache)
         desk.ask("where is my refund?")
@@ -148,7 +148,7 @@ def test_invalidated_and_cleared_answers_are_not_served_to_other_questions(url: 
         assert semantic_hit(desk) is None
 
 
-def test_an_answer_that_was_invalidated_falls_with_all_that_point_to_it(tmp_path: Path) -> None:
+def test_invalidating_an_answer_invalidates_its_aliases(tmp_path: Path) -> None:
     with Cache(f"sqlite:///{tmp_path}/cache.db", semantic=semantic()) as cache:
         desk = Desk(cache)
         with cache_options(tags=["vouchers"]):
@@ -169,7 +169,7 @@ def test_expired_answers_are_not_served_to_other_questions(tmp_path: Path, clock
         assert semantic_hit(desk) is None
 
 
-def test_a_judge_that_fails_or_takes_long_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_request_waits_for_a_judge_that_fails_or_is_slow(caplog: pytest.LogCaptureFixture) -> None:
     released = threading.Event()
 
     def slow(comparison: Comparison) -> bool:
@@ -178,14 +178,14 @@ def test_a_judge_that_fails_or_takes_long_keeps_nobody_waiting(caplog: pytest.Lo
 
     cache = Cache("memory://", semantic=semantic(judge=slow))
     desk = Desk(cache)
-    asked = [desk.ask(question) for question, _ in zip(questions(3), range(20), strict=False)]
-    assert len(asked) == 20
+    answers = [desk.ask(question) for question, _ in zip(questions(3), range(20), strict=False)]
+    assert len(answers) == 20
     released.set()
     with caplog.at_level(logging.CRITICAL):
         cache.close()
 
 
-def test_without_an_embedding_the_model_is_asked(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_an_embedding_the_model_is_called(caplog: pytest.LogCaptureFixture) -> None:
     def fails(text: str) -> list[float]:
         raise RuntimeError("the embedding model is down")
 
@@ -196,7 +196,7 @@ def test_without_an_embedding_the_model_is_asked(caplog: pytest.LogCaptureFixtur
     assert "the embedding model is down" in caplog.text
 
 
-def test_without_a_store_the_model_is_asked() -> None:
+def test_without_a_store_the_model_is_called() -> None:
     def fail(*_: object) -> object:
         raise StoreUnavailable("down")
 
@@ -208,7 +208,7 @@ def test_without_a_store_the_model_is_asked() -> None:
     cache.close()
 
 
-def test_the_store_holds_no_question_in_clear_if_it_is_encrypted(tmp_path: Path) -> None:
+def test_an_encrypted_store_holds_no_question_in_clear(tmp_path: Path) -> None:
     path = tmp_path / "sealed.db"
     with Cache(f"sqlite:///{path}", semantic=semantic(), encryption_keys=[b"k" * 32]) as cache:
         Desk(cache).work(20)
@@ -216,7 +216,7 @@ def test_the_store_holds_no_question_in_clear_if_it_is_encrypted(tmp_path: Path)
     assert b"voucher" not in content and b"customers" not in content
 
 
-def _ask_many(url: str, seed: int, start: threading.Barrier) -> None:
+def _request_many(url: str, seed: int, start: threading.Barrier) -> None:
     with Cache(url, semantic=semantic()) as cache:
         desk = Desk(cache)
         start.wait()
@@ -229,7 +229,7 @@ def test_processes_that_learn_at_once_count_each_request_once(tmp_path: Path) ->
     Cache(url).close()
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(4)
-    processes = [context.Process(target=_ask_many, args=(url, seed, start)) for seed in range(4)]
+    processes = [context.Process(target=_request_many, args=(url, seed, start)) for seed in range(4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -260,25 +260,25 @@ def test_a_second_process_learns_of_questions_through_the_log(url: str) -> None:
     "settings",
     [{"max_error": 0}, {"max_error": 1}, {"judge": 3}, {"confidence": 2}, {"search": "cloud"}, {"skip": "all"}],
 )
-def test_wrong_settings_are_told_at_construction(settings: dict[str, object]) -> None:
+def test_invalid_settings_are_refused_at_construction(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         semantic(**settings)
 
 
-def test_embeddings_that_cannot_embed_are_told_at_construction() -> None:
+def test_unusable_embeddings_are_refused_at_construction() -> None:
     with pytest.raises(ConfigError):
         Cache("memory://", semantic=Semantic(object()))
 
 
 def test_the_whole_answer_is_what_a_stream_replays(url: str) -> None:
     with Cache(url, semantic=semantic()) as cache:
-        desk, said = Desk(cache), []
+        desk, chunks = Desk(cache), []
         for question in NEW:
             fresh = f"{desk._model(question)}!"
-            said += cache.engine.stream(
+            chunks += cache.engine.stream(
                 desk._request(question),
                 lambda fresh=fresh: iter([fresh]),
                 lambda fresh=fresh: pack(fresh),
                 lambda hit: iter(hit.entry.payload.decode().partition(":")),
             )
-    assert any(chunk == ":" for chunk in said)
+    assert any(chunk == ":" for chunk in chunks)

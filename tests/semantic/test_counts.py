@@ -10,7 +10,7 @@ from askonce.semantic.decision.counts import DecisionCounts, affordable, at_leas
 
 numbers = st.integers(-(2**40), 2**40)
 vectors = st.lists(numbers, min_size=10, max_size=10).map(tuple)
-tallies = st.builds(
+several = st.builds(
     DecisionCounts,
     requests=numbers,
     served=numbers,
@@ -21,28 +21,28 @@ tallies = st.builds(
 )
 
 
-def total(*tallies: DecisionCounts) -> DecisionCounts:
+def total(*several: DecisionCounts) -> DecisionCounts:
     sum_ = DecisionCounts()
-    for tally in tallies:
-        sum_.add(tally)
+    for counts in several:
+        sum_.add(counts)
     return sum_
 
 
-@given(tallies, tallies, tallies)
-def test_tallies_add_up_in_any_order_and_grouping(a: DecisionCounts, b: DecisionCounts, c: DecisionCounts) -> None:
+@given(several, several, several)
+def test_counts_add_up_in_any_order_and_grouping(a: DecisionCounts, b: DecisionCounts, c: DecisionCounts) -> None:
     assert total(total(a, b), c) == total(a, total(b, c)) == total(c, b, a)
 
 
 @settings(max_examples=50)
 @given(st.floats(0.02, 1.0), st.floats(0.01, 500.0), st.floats(0.5, 0.99))
-def test_what_is_affordable_stays_below_the_line_when_it_turns_out_wrong(
+def test_an_affordable_audit_stays_below_the_line_when_it_is_wrong(
     probability: float, line: float, confidence: float
 ) -> None:
-    tally = DecisionCounts(served=10**6)
-    while affordable(tally, probability, line, confidence) and tally.audits < 50:
+    counts = DecisionCounts(served=10**6)
+    while affordable(counts, probability, line, confidence) and counts.audits < 50:
         above, _, ended = evidence(probability)
-        tally.add(DecisionCounts(audits=1, above=above, ended=ended))
-        assert at_most(tally, confidence) <= line * 1.0001 + 1e-3
+        counts.add(DecisionCounts(audits=1, above=above, ended=ended))
+        assert at_most(counts, confidence) <= line * 1.0001 + 1e-3
 
 
 @pytest.mark.parametrize("probability", [0.05, 0.2, 0.6])
@@ -52,22 +52,22 @@ def test_the_bounds_hold_at_every_moment_as_often_as_stated(probability: float) 
     outside = 0
     charged = served = 0.0
     for _ in range(runs):
-        tally, wrong, left = DecisionCounts(), 0, False
+        counts, wrong, left = DecisionCounts(), 0, False
         for _ in range(400):
             if luck.random() < probability:
-                tally.add(
+                counts.add(
                     DecisionCounts(audits=1, charge=charge(probability), above=above, below=below, ended=ended)
                 )
             else:
                 wrong += 1
-                tally.add(DecisionCounts(served=1, ended=ended))
+                counts.add(DecisionCounts(served=1, ended=ended))
             left = (
-                left or not (at_least(tally, 0.9) <= wrong <= at_most(tally, 0.9) + 1e-6)
+                left or not (at_least(counts, 0.9) <= wrong <= at_most(counts, 0.9) + 1e-6)
                 if wrong % 20 == 0
                 else left
             )
         outside += left
-        charged += tally.charge / 2**32
+        charged += counts.charge / 2**32
         served += wrong
     assert outside <= 0.2 * runs  # each side one in ten
     assert charged == pytest.approx(served, rel=0.1)

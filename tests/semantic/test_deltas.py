@@ -56,7 +56,7 @@ def test_any_grouping_gives_the_same_model(cut: int) -> None:
     assert rule.snapshot() == merged(*DELTAS).snapshot()
 
 
-def test_a_snapshot_holds_what_is_new_and_gives_it_out() -> None:
+def test_a_snapshot_contains_what_is_new_and_returns_it() -> None:
     player, other = Player(DecisionRule(0.05), 1), DecisionRule(0.05)
     stream = questions(1)
     for text, intent in stream[:400]:
@@ -71,7 +71,7 @@ def test_a_snapshot_holds_what_is_new_and_gives_it_out() -> None:
     assert other._state._records == player.rule._state._records
 
 
-def test_what_is_not_deltad_yet_survives_a_restore() -> None:
+def test_what_is_not_published_yet_survives_a_restore() -> None:
     rule = DecisionRule(0.05)
     player = Player(rule, 3)
     for text, intent in questions(3)[:100]:
@@ -105,7 +105,7 @@ def test_a_restart_loses_nothing() -> None:
         )
 
 
-def test_eight_processes_keep_one_budget() -> None:
+def test_eight_processes_share_one_budget() -> None:
     players = [Player(DecisionRule(0.05), seed) for seed in range(8)]
     streams = [questions(seed)[:240] for seed in range(8)]
     for turn in range(0, 240, 12):
@@ -116,16 +116,16 @@ def test_eight_processes_keep_one_budget() -> None:
         for (at, player), (source, delta) in itertools.product(enumerate(players), enumerate(deltas)):
             if delta is not None and source != at:
                 player.rule.merge(delta)
-    told = [player.rule.stats() for player in players]
-    assert all(one == told[0] for one in told)
-    assert told[0].requests == 8 * 240
-    assert told[0].hits == sum(player.hits for player in players) > 0.5 * told[0].requests
-    assert sum(player.wrong for player in players) <= 0.05 * told[0].requests
+    stats = [player.rule.stats() for player in players]
+    assert all(one == stats[0] for one in stats)
+    assert stats[0].requests == 8 * 240
+    assert stats[0].hits == sum(player.hits for player in players) > 0.5 * stats[0].requests
+    assert sum(player.wrong for player in players) <= 0.05 * stats[0].requests
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 2000))
-def test_what_is_not_valid_is_refused(noise: bytes, cut: int) -> None:
+def test_invalid_deltas_are_refused(noise: bytes, cut: int) -> None:
     _, snapshot = merged(DELTAS[0]).snapshot()
     delta, whole = msgspec.msgpack.encode(DELTAS[1]), msgspec.msgpack.encode(snapshot)
     for bad, kind in itertools.product((noise, delta[:cut], whole[:cut]), (RuleDelta, RuleSnapshot)):

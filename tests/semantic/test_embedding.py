@@ -77,7 +77,7 @@ async def test_a_synchronous_function_does_not_stop_the_event_loop() -> None:
         ({"embedding": [1.0]}, "dict"),
     ],
 )
-def test_what_is_no_vector_is_an_error(given: Any, why: str) -> None:
+def test_an_invalid_vector_is_an_error(given: Any, why: str) -> None:
     with pytest.raises(AskOnceError, match=why):
         Embedder(lambda text: given, model="m").embed("a text")
 
@@ -94,7 +94,7 @@ def test_vectors_of_different_lengths_are_an_error() -> None:
         embedder.embed("fiver")
 
 
-def test_errors_of_the_embeddings_come_through() -> None:
+def test_errors_of_the_embeddings_propagate() -> None:
     def fails(text: str) -> list[float]:
         raise ConnectionError("no route")
 
@@ -105,7 +105,7 @@ def test_errors_of_the_embeddings_come_through() -> None:
 @pytest.mark.parametrize(
     "embeddings", [None, "text-embedding-3-small", [0.1], DeterministicFakeEmbedding, object()]
 )
-def test_what_are_no_embeddings_is_refused_at_once(embeddings: Any) -> None:
+def test_invalid_embeddings_are_refused_at_construction(embeddings: Any) -> None:
     with pytest.raises(ConfigError, match="embeddings are"):
         Embedder(embeddings)
 
@@ -113,7 +113,7 @@ def test_what_are_no_embeddings_is_refused_at_once(embeddings: Any) -> None:
 # -- identity --------------------------------------------------------------------------------------------------
 
 
-def test_identity_is_that_of_the_model_and_of_what_changes_its_vectors() -> None:
+def test_the_identity_depends_on_the_model_and_on_what_changes_its_vectors() -> None:
     def identity(embeddings: Embeddings | BaseEmbedding) -> str:
         return Embedder(embeddings).identity
 
@@ -156,7 +156,7 @@ class Opaque(Embeddings):
 @pytest.mark.parametrize(
     "embeddings", [Opaque(), lambda text: [1.0], functools.partial(lengths)], ids=["object", "lambda", "partial"]
 )
-def test_embeddings_that_do_not_show_their_model_are_known_by_their_name_or_the_one_given(embeddings: Any) -> None:
+def test_opaque_embeddings_are_identified_by_their_name_or_the_one_given(embeddings: Any) -> None:
     assert Embedder(embeddings).identity != Embedder(lengths).identity
     assert Embedder(embeddings, model="mine").identity != Embedder(embeddings).identity
     assert Embedder(embeddings, model="mine").identity == Embedder(embeddings, model="mine").identity

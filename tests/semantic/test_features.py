@@ -8,7 +8,7 @@ from askonce.semantic.decision.words import opposed, read
 from askonce.semantic.types import IndexedQuery, Neighbour
 from tests.semantic.questions import key
 
-# What is known, and what is asked: no embedding can be trusted to see the difference.
+# The indexed question and the new one: no embedding can be trusted to see the difference.
 DIFFERENT = [
     ("are there flights on 3 May?", "are there flights on 4 May?"),
     ("send 100.50 to my sister", "send 1000.50 to my sister"),
@@ -50,19 +50,17 @@ def trusting() -> DecisionRule:
     return rule
 
 
-@pytest.mark.parametrize(("known", "asked"), DIFFERENT)
-def test_a_difference_that_embeddings_do_not_see_is_never_served(
-    known: str, asked: str, trusting: DecisionRule
-) -> None:
-    assert candidate(asked, near(*[known] * 10), unknown).guarded
-    decision = trusting.decide(asked, near(*[known] * 10, answer=1), 0.999)
+@pytest.mark.parametrize(("indexed", "new"), DIFFERENT)
+def test_a_difference_that_embeddings_miss_is_never_served(indexed: str, new: str, trusting: DecisionRule) -> None:
+    assert candidate(new, near(*[indexed] * 10), unknown).guarded
+    decision = trusting.decide(new, near(*[indexed] * 10, answer=1), 0.999)
     assert (decision.action, decision.reason) == ("miss", "guard")
 
 
-@pytest.mark.parametrize(("known", "asked"), ALIKE)
-def test_another_wording_is_not_guarded(known: str, asked: str, trusting: DecisionRule) -> None:
-    assert not candidate(asked, near(*[known] * 10), unknown).guarded
-    assert trusting.decide(known, near(*[known] * 10, answer=1), 0.999).action == "serve"
+@pytest.mark.parametrize(("indexed", "new"), ALIKE)
+def test_another_wording_is_not_guarded(indexed: str, new: str, trusting: DecisionRule) -> None:
+    assert not candidate(new, near(*[indexed] * 10), unknown).guarded
+    assert trusting.decide(indexed, near(*[indexed] * 10, answer=1), 0.999).action == "serve"
 
 
 def test_numbers_that_differ_among_the_phrasings_of_an_answer_seem_not_to_matter() -> None:
@@ -81,24 +79,24 @@ def test_opposites_count_only_if_the_other_word_is_missing() -> None:
     assert not opposed(read("turn it on and off"), read("turn it off and on"))
 
 
-def test_the_candidate_is_what_most_neighbours_say() -> None:
+def test_the_candidate_is_the_answer_of_most_neighbours() -> None:
     lonely, common = (
         near("a thing", answer=1, similarity=0.9),
         near("one", "two", "three", answer=2, similarity=0.89),
     )
-    assert candidate("a thing", lonely + common, unknown).known.answer == key(2)
-    assert candidate("a thing", lonely + common, unknown).second == lonely[0].known
+    assert candidate("a thing", lonely + common, unknown).query.answer == key(2)
+    assert candidate("a thing", lonely + common, unknown).second == lonely[0].query
 
 
 @given(
     st.text(max_size=60), st.lists(st.tuples(st.text(max_size=60), st.floats(-1, 1), st.integers(0, 3)), min_size=1)
 )
-def test_any_text_has_finite_features(asked: str, known: list[tuple[str, float, int]]) -> None:
+def test_any_text_has_finite_features(new: str, indexed: list[tuple[str, float, int]]) -> None:
     neighbours = [
         Neighbour(IndexedQuery(key(number), key(answer), "", bytes(16), text), similarity, 1)
-        for number, (text, similarity, answer) in enumerate(sorted(known, key=lambda one: -one[1]))
+        for number, (text, similarity, answer) in enumerate(sorted(indexed, key=lambda one: -one[1]))
     ]
-    features = candidate(asked, neighbours, unknown).features
+    features = candidate(new, neighbours, unknown).features
     assert len(features) == SIZE == len(FEATURES)
     assert abs(features).max() < 100
     assert set(GUARDS) < set(range(SIZE))

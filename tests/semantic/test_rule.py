@@ -48,17 +48,17 @@ def taught(max_error: float = 0.05, requests: int = 400) -> DecisionRule:
     return rule
 
 
-def test_it_serves_what_is_right_and_keeps_the_bound() -> None:
+def test_it_serves_right_answers_within_the_bound() -> None:
     player = Player(DecisionRule(0.02), seed=1)
     for text, intent in questions(seed=1):
         player.ask(text, intent)
         assert_budgets_hold(player.rule)
-    told = player.rule.stats()
-    assert player.hits > 0.5 * told.requests
-    assert player.wrong <= 0.02 * told.requests
-    assert (told.hits, told.requests, told.unjudged) == (player.hits, len(player.decisions), 0)
-    assert told.error_low <= player.wrong / told.requests <= told.error_high
-    assert told.certified_error <= told.error_high
+    stats = player.rule.stats()
+    assert player.hits > 0.5 * stats.requests
+    assert player.wrong <= 0.02 * stats.requests
+    assert (stats.hits, stats.requests, stats.unjudged) == (player.hits, len(player.decisions), 0)
+    assert stats.error_low <= player.wrong / stats.requests <= stats.error_high
+    assert stats.certified_error <= stats.error_high
 
 
 def test_the_cache_closes_when_answers_stop_being_right() -> None:
@@ -90,7 +90,7 @@ ADVERSARIES = [always(0.02), always(0.2), once_trusted, when_there_is_room]
 
 
 @pytest.mark.parametrize("adversary", ADVERSARIES, ids=["seldom", "often", "late", "adaptive"])
-def test_both_bounds_hold_whoever_writes_the_stream(
+def test_both_bounds_hold_on_adversarial_streams(
     adversary: Callable[[DecisionRule, random.Random, int], bool],
 ) -> None:
     """The line is passed in at most a tenth of the runs, and the mean stays below the bound: the two theorems."""
@@ -116,7 +116,7 @@ def test_both_bounds_hold_whoever_writes_the_stream(
 
 
 @pytest.mark.skipif(not streams.available(), reason=f"banking77.npz and qqp.npz are not in {streams.DATA}")
-def test_it_keeps_the_bound_on_questions_to_a_bank() -> None:
+def test_the_bound_holds_on_questions_to_a_bank() -> None:
     texts, vectors, labels = streams.load("banking77")
     some = np.random.default_rng(6).permutation(len(texts))[:3000]
     pool = streams.Pool([texts[place] for place in some], vectors[some], labels[some])
@@ -137,16 +137,16 @@ def test_audits_that_are_never_judged_count_as_wrong() -> None:
         decision = rule.decide(f"ask for thing{number % ANSWERS}", close(number % ANSWERS), coins.random())
         late.append(decision)
         assert_budgets_hold(rule)
-    told = rule.stats()
-    assert told.unjudged == told.audits - before.audits > 0
-    assert told.certified_error > before.certified_error / 2
-    assert told.estimated_error == 0.0
+    stats = rule.stats()
+    assert stats.unjudged == stats.audits - before.audits > 0
+    assert stats.certified_error > before.certified_error / 2
+    assert stats.estimated_error == 0.0
 
     for decision in late:
         if decision.action == "audit":
             rule.learn(decision, True)
     assert charged(rule) == 0.0
-    assert rule.stats().certified_error < told.certified_error
+    assert rule.stats().certified_error < stats.certified_error
 
 
 def test_a_verdict_counts_once() -> None:
@@ -161,7 +161,7 @@ def test_a_verdict_counts_once() -> None:
     assert once.wrong_found == 1
 
 
-def test_fifty_threads_cannot_spend_more_than_there_is() -> None:
+def test_fifty_threads_cannot_exceed_the_budget() -> None:
     rule = taught()
     start = threading.Barrier(50)
 
@@ -180,7 +180,7 @@ def test_fifty_threads_cannot_spend_more_than_there_is() -> None:
     assert_budgets_hold(rule)
 
 
-def test_what_the_application_calls_wrong_is_taken_off_the_budgets() -> None:
+def test_reported_wrong_answers_are_taken_off_the_budgets() -> None:
     rule = taught(requests=1500)
     served = []
     while len(served) < 60:
@@ -188,24 +188,24 @@ def test_what_the_application_calls_wrong_is_taken_off_the_budgets() -> None:
         if decision.action == "serve":
             served.append(decision)
     hit = served[0]
-    rule.tell(hit, False)
+    rule.feedback(hit, False)
     once = rule.stats()
-    rule.tell(hit, False)
+    rule.feedback(hit, False)
     assert rule.stats() == once
-    assert once.told_wrong == 1
+    assert once.reported_wrong == 1
     assert rule._state.record(key(1))[1] == 3
     for decision in served:
-        rule.tell(decision, False)
+        rule.feedback(decision, False)
     again = rule.decide("ask for thing1", close(1), 0.999)
     assert again.action == "miss"
     assert again.p_wrong > 3 * hit.p_wrong
 
 
-def test_what_the_application_says_of_a_fresh_answer_says_nothing() -> None:
+def test_feedback_on_a_fresh_answer_is_ignored() -> None:
     rule = taught()
     decision = rule.decide("ask for thing1", close(1), 0.0)
     before = rule.stats()
-    rule.tell(decision, False)
+    rule.feedback(decision, False)
     assert rule.stats() == before
 
 
@@ -219,7 +219,7 @@ def test_a_served_answer_cannot_be_judged() -> None:
 
 def test_nothing_is_served_before_it_has_learned() -> None:
     rule = DecisionRule(0.1)
-    assert rule.decide("a", [], 0.5).reason == "nothing known"
+    assert rule.decide("a", [], 0.5).reason == "no candidate"
     for number in range(199):
         decision = rule.decide(f"ask for thing{number % ANSWERS}", close(number % ANSWERS), 0.999)
         assert (decision.action, decision.reason) == ("miss", "learning")
@@ -237,17 +237,17 @@ def test_the_second_best_is_the_nearest_question_with_another_answer() -> None:
     player = Player(DecisionRule(0.02))
     for intent, phrasings in enumerate(INTENTS[:3]):
         for text in phrasings:
-            player.keep(text, intent, key(3 * intent))
+            player.store(text, intent, key(3 * intent))
     decision = player.rule.decide(INTENTS[1][0], player.neighbours(INTENTS[1][0]), 0.5)
-    assert decision.known is not None
+    assert decision.query is not None
     assert decision.second is not None
-    assert decision.known.answer == decision.answer == key(3)
+    assert decision.query.answer == decision.answer == key(3)
     assert decision.second.answer != key(3)
-    others = [one for one in player.neighbours(INTENTS[1][0]) if one.known.answer != key(3)]
-    assert decision.second == others[0].known
+    others = [one for one in player.neighbours(INTENTS[1][0]) if one.query.answer != key(3)]
+    assert decision.second == others[0].query
 
 
 @pytest.mark.parametrize(("max_error", "confidence"), [(0, 0.9), (0.6, 0.9), (0.01, 1.0), (0.01, 0.3)])
-def test_a_bound_that_makes_no_sense_is_refused(max_error: float, confidence: float) -> None:
+def test_an_invalid_bound_is_refused(max_error: float, confidence: float) -> None:
     with pytest.raises(ConfigError):
         DecisionRule(max_error, confidence)

@@ -79,7 +79,7 @@ def test_the_nearest_of_a_partition_are_found_with_their_cosines(store: RedisSto
     assert store.vector_search(namespace, PARTITION, data(1000), 5) == []
 
 
-def test_asynchronously_too(store: RedisStore, namespace: str) -> None:
+def test_asynchronous_search_finds_the_same(store: RedisStore, namespace: str) -> None:
     async def use() -> None:
         await store.avector_check()
         await asyncio.gather(
@@ -116,7 +116,7 @@ def keys(store: RedisStore, namespace: str) -> set[bytes]:
     return found
 
 
-def test_what_expires_goes_with_the_last_of_its_partition(store: RedisStore, namespace: str) -> None:
+def test_expired_vectors_are_deleted_with_the_last_of_their_partition(store: RedisStore, namespace: str) -> None:
     now = time.time()
     store.vector_put(namespace, PARTITION, b"a", data(0), now + 1000)
     store.vector_put(namespace, PARTITION, b"b", data(1), now + 10)
@@ -137,7 +137,7 @@ def test_what_expires_goes_with_the_last_of_its_partition(store: RedisStore, nam
 
 
 @pytest.mark.parametrize("server", ["redis-7.0", "valkey-9.1"])
-def test_a_server_without_vector_sets_says_so(server: servers.Name) -> None:
+def test_a_server_without_vector_sets_is_refused(server: servers.Name) -> None:
     if reason := servers.available(server):
         pytest.skip(reason)
     store = RedisStore(servers.start(server).url, timeout_seconds=PATIENT)
@@ -156,7 +156,7 @@ async def _check(store: RedisStore) -> None:
         await store.aclose()
 
 
-def test_a_server_that_is_down_is_no_server_without_vectors() -> None:
+def test_a_server_that_is_down_is_not_mistaken_for_one_without_vector_sets() -> None:
     with pytest.raises(StoreUnavailable):
         open_store("redis://127.0.0.1:1").vector_check()  # type: ignore[attr-defined]
 
@@ -173,20 +173,20 @@ ENTRIES: Any = _Entries()
 
 
 def add(index: ServerIndex, store: Store, namespace: str, number: int, answer: int | None = None) -> IndexedQuery:
-    """A question whose entry is kept."""
+    """A question whose entry is stored."""
     key = b"%d" % number
     pointer = b"" if answer is None else b"%d" % answer
-    meaning = SemanticEntry(
+    semantic = SemanticEntry(
         f"secret question {number}", PARTITION, to_bytes(unit(number)), "minilm", "yes", pointer
     )
-    store.put(namespace, [Record(key, SEALED.encode(Entry(b"", 0.0, meaning=meaning), bound_to=key))])
-    known = IndexedQuery(key, pointer or key, namespace, PARTITION, meaning.text)
-    index.add(known, unit(number))
-    return known
+    store.put(namespace, [Record(key, SEALED.encode(Entry(b"", 0.0, semantic=semantic), bound_to=key))])
+    query = IndexedQuery(key, pointer or key, namespace, PARTITION, semantic.text)
+    index.add(query, unit(number))
+    return query
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_questions_are_found_until_their_entries_are_gone(
+def test_questions_are_found_while_their_entries_exist(
     store: RedisStore, namespace: str, asynchronous: bool
 ) -> None:
     guard = CircuitBreaker(store, PATIENT)
@@ -204,20 +204,20 @@ def test_questions_are_found_until_their_entries_are_gone(
             return asyncio.run(awaiting())
         return run(index.search(SyncDriver(guard), namespace, PARTITION, unit(seed), 10))
 
-    asked = [add(index, store, namespace, number, answer=0 if number in (1, 2) else None) for number in range(8)]
+    queries = [add(index, store, namespace, number, answer=0 if number in (1, 2) else None) for number in range(8)]
     found = search(index, 1)
-    assert {one.known for one in found} == set(asked) and found[0].known == asked[1]
+    assert {one.query for one in found} == set(queries) and found[0].query == queries[1]
     assert [one.similarity for one in found] == pytest.approx(
         sorted((float(unit(1) @ unit(number)) for number in range(8)), reverse=True), abs=1e-3
     )
-    assert {one.known.key: one.aliases for one in found} == {
-        one.key: 3 if one.answer == b"0" else 1 for one in asked
+    assert {one.query.key: one.aliases for one in found} == {
+        one.key: 3 if one.answer == b"0" else 1 for one in queries
     }
     assert search(other, 1) == []
     store.delete(namespace, [b"1", b"5"])
-    assert {one.known.key for one in search(index, 1)} == {b"0", b"2", b"3", b"4", b"6", b"7"}
-    index.remove([asked[2]])
-    assert {one.known.key for one in search(index, 1)} == {b"0", b"3", b"4", b"6", b"7"}
+    assert {one.query.key for one in search(index, 1)} == {b"0", b"2", b"3", b"4", b"6", b"7"}
+    index.remove([queries[2]])
+    assert {one.query.key for one in search(index, 1)} == {b"0", b"3", b"4", b"6", b"7"}
     place = index._place(PARTITION)
     assert len(store.vector_search(namespace, place, data(1), 100)) == 5  # the vectors are gone as well
     client = store._server.connect()
@@ -225,6 +225,6 @@ def test_questions_are_found_until_their_entries_are_gone(
     client.close()
 
 
-def test_a_store_that_cannot_search_is_refused() -> None:
-    with pytest.raises(ConfigError, match="memory:// cannot search among vectors: take Redis 8"):
+def test_a_store_without_vector_search_is_refused() -> None:
+    with pytest.raises(ConfigError, match="memory:// has no vector search; use Redis 8"):
         ServerIndex(CircuitBreaker(MemoryStore(), PATIENT), "minilm", ENTRIES)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ def saved_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
 
 
-def test_a_process_begins_with_the_saved_index_and_what_came_after(
+def test_a_process_begins_with_the_saved_index_and_later_deltas(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/cache.db"
@@ -46,7 +48,7 @@ def test_a_process_begins_with_the_saved_index_and_what_came_after(
         assert any("nobody asked for" in one.text for one in known.patrol(10_000) + known.patrol(10_000))
 
 
-def test_a_saved_index_that_cannot_be_read_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_saved_index_is_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     url = f"sqlite:///{tmp_path}/cache.db"
     with Cache(url, semantic=semantic()) as cache:
         Desk(cache).work(400)
@@ -60,7 +62,7 @@ def test_a_saved_index_that_cannot_be_read_is_made_anew(tmp_path: Path, caplog: 
     assert "is not used" in caplog.text
 
 
-def test_who_missed_deltas_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_missed_deltas_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path}/cache.db"
     with (
         Cache(url, semantic=semantic()) as one,
@@ -86,3 +88,30 @@ def test_the_saved_index_of_a_store_that_was_lost_is_not_used(tmp_path: Path) ->
         Desk(cache).ask("where is my refund?")
         assert cache.flush()
         assert cache.stats().semantic.questions == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_shares_what_it_learns_and_waits_for_no_lock(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    with Cache(url, semantic=semantic()) as cache:
+        Desk(cache).ask("where is my refund?")
+        assert cache.flush()
+        with cache.engine.flow.semantic._rule._lock:  # type: ignore[union-attr]
+            child = multiprocessing.get_context("fork").Process(target=_request_in_child, args=(cache,))
+            held = threading.Thread(target=child.start)  # so that the lock is another thread's
+            held.start()
+            held.join()
+            child.join(20)
+        code = child.exitcode
+        child.kill()
+        assert code == 0
+        assert cache.flush()
+        stats = cache.stats().semantic
+    assert stats is not None and (stats.requests, stats.questions) == (2, 2)
+
+
+def _request_in_child(cache: Cache) -> None:
+    Desk(cache).ask("how do I get my voucher?")
+    assert cache.flush()
+    stats = cache.stats().semantic
+    assert stats is not None and stats.requests == 2

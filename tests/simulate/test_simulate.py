@@ -26,9 +26,9 @@ from askonce.testing import FakeClock
 def zipf(requests: int, keys: int, seed: int, alpha: float = 0.9) -> Trace:
     dice = np.random.default_rng(seed)
     chances = 1 / np.arange(1, keys + 1) ** alpha
-    asked = dice.choice(keys, requests, p=chances / chances.sum())
+    chosen = dice.choice(keys, requests, p=chances / chances.sum())
     sizes, costs = dice.integers(1, 60, keys), np.round(dice.lognormal(0, 1, keys), 2)
-    return Trace.of(dice.permutation(keys)[asked], sizes[asked], costs[asked], np.arange(requests, dtype=float))
+    return Trace.of(dice.permutation(keys)[chosen], sizes[chosen], costs[chosen], np.arange(requests, dtype=float))
 
 
 @pytest.mark.parametrize("ttl", [None, 300.0])
@@ -36,7 +36,7 @@ def zipf(requests: int, keys: int, seed: int, alpha: float = 0.9) -> Trace:
     ("policy", "admission"),
     [*((policy, "always") for policy in Policy), (Policy.GDSF, "cost"), (Policy.LEC, "cost")],
 )
-def test_a_replay_is_what_the_store_does(policy: Policy, admission: AdmissionName, ttl: float | None) -> None:
+def test_a_replay_matches_the_store(policy: Policy, admission: AdmissionName, ttl: float | None) -> None:
     trace = zipf(6000, 800, 5)
     for budget in (Budget(2000, None, policy, admission), Budget(None, 60, policy, admission)):
         clock = FakeClock(0.0)
@@ -50,25 +50,25 @@ def test_a_replay_is_what_the_store_does(policy: Policy, admission: AdmissionNam
                 store.touch("", {name: 1}, policy)
                 continue
             weight = policy.weight(cost=float(cost), size_bytes=int(size))
-            known = seen[key] if budget.selects else 1
+            requests = seen[key] if budget.selects else 1
             expires_at = None if ttl is None else clock.now + ttl
-            evicted += store.put("", [Record(name, bytes(size), expires_at, weight, (), known)], budget)
+            evicted += store.put("", [Record(name, bytes(size), expires_at, weight, (), requests)], budget)
         outcome = replay(trace, budget, ttl)
         assert (outcome.hits, outcome.evicted) == (hits, evicted)
 
 
 def optimum(keys: list[int], savings: list[float], room: int) -> float:
-    """The best that can be saved with equal sizes: every choice of what to keep is tried."""
-    kept_to_saved = {frozenset[int](): 0.0}
+    """The best that can be saved with equal sizes: every choice of what to hold is tried."""
+    held_to_saved = {frozenset[int](): 0.0}
     for key, saving in zip(keys, savings, strict=True):
         after: dict[frozenset[int], float] = {}
-        for kept, saved in kept_to_saved.items():
-            total = saved + (saving if key in kept else 0.0)
+        for held, saved in held_to_saved.items():
+            total = saved + (saving if key in held else 0.0)
             for size in range(room + 1):
-                for choice in itertools.combinations(kept | {key}, size):
+                for choice in itertools.combinations(held | {key}, size):
                     after[frozenset(choice)] = max(after.get(frozenset(choice), 0.0), total)
-        kept_to_saved = after
-    return max(kept_to_saved.values())
+        held_to_saved = after
+    return max(held_to_saved.values())
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -84,7 +84,7 @@ def test_the_bound_is_the_optimum_where_sizes_are_equal(seed: int) -> None:
         assert bound <= best * 1.02
 
 
-def test_no_setting_exceeds_the_bound_and_the_best_is_named() -> None:
+def test_no_setting_exceeds_the_bound_and_the_best_is_reported() -> None:
     report = simulate(zipf(4000, 500, 2), policies=["gdsf", "gdsf+cost", "lec", "lfu", "lru"], ttls=[None, 900.0])
     bounds = {bound.size: bound for bound in report.bounds}
     assert len(bounds) == 9
@@ -100,7 +100,7 @@ def test_no_setting_exceeds_the_bound_and_the_best_is_named() -> None:
     assert report.best.policy in ("gdsf", "gdsf+cost", "lec")
 
 
-def test_a_sample_tells_what_the_whole_would() -> None:
+def test_a_sample_approximates_the_whole() -> None:
     trace = zipf(40_000, 8_000, 4)
     sizes = [10_000, 60_000]
     whole = simulate(trace, sizes, ["gdsf", "lru"], sample=1.0)
@@ -140,7 +140,7 @@ def test_a_cache_logs_what_a_replay_needs(tmp_path: Path) -> None:
         read_log(log, namespace="other")
 
 
-def test_a_log_is_turned_over_when_it_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_log_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("askonce.storage.access_log.ROTATE_BYTES", 480)
     log = tmp_path / "accesses.log"
     with Cache("memory://", access_log=log) as cache:
@@ -153,7 +153,7 @@ def test_a_log_is_turned_over_when_it_is_large(tmp_path: Path, monkeypatch: pyte
     assert len(read_log(log)) == 15  # 10 and 5; the 20 before are gone
 
 
-def test_a_log_that_cannot_be_written_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_that_cannot_be_written_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     with Cache("memory://", access_log=tmp_path / "file" / "accesses.log") as cache:
         for number in range(3):
@@ -164,11 +164,11 @@ def test_a_log_that_cannot_be_written_is_told_of_once(tmp_path: Path, caplog: py
     assert caplog.text.count("cannot be written") == 1
 
 
-def test_what_is_no_log_is_said_so(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_access_log_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no access log"):
         simulate(tmp_path / "none.log")
     (tmp_path / "text.log").write_text("GET / HTTP/1.1 200\n" * 10)
-    with pytest.raises(ConfigError, match="is no access log"):
+    with pytest.raises(ConfigError, match="is not an access log"):
         simulate(tmp_path / "text.log")
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         simulate(tmp_path)
@@ -188,7 +188,7 @@ def test_what_is_no_log_is_said_so(tmp_path: Path) -> None:
             simulate(trace, **wrong)  # type: ignore[arg-type]
 
 
-def test_a_picture_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     report = simulate(zipf(100, 10, 1), sizes=[100], policies=["gdsf"])
     for path in (tmp_path / "none" / "curves.png", tmp_path / "curves.txt"):
         with pytest.raises(ConfigError, match="cannot be drawn"):

@@ -6,7 +6,7 @@ from askonce.testing import FakeClock
 from tests.support.application import Asker
 
 
-async def test_answers_can_be_listed_and_forgotten_one_by_one(store: MemoryStore, clock: FakeClock) -> None:
+async def test_answers_can_be_listed_and_deleted_one_by_one(store: MemoryStore, clock: FakeClock) -> None:
     asker = Asker(Cache(store, clock=clock, ttl=60, stale_if_error=60, local_ttl=60))
     asker.ask("old")
     clock.advance(61)

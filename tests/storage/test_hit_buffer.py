@@ -1,4 +1,4 @@
-"""Hits are counted in the store, and nobody waits for it."""
+"""Hits are counted in the store, without waiting for it."""
 
 import threading
 from typing import Any
@@ -38,7 +38,7 @@ def test_a_hit_does_not_wait_for_the_write_of_its_count(store: MemoryStore) -> N
     assert held.hits == 1002
 
 
-def test_hits_reach_the_store_by_themselves(store: MemoryStore) -> None:
+def test_hits_are_written_in_the_background(store: MemoryStore) -> None:
     asker = Asker(Cache(store))
     for _ in range(3):
         asker.ask("why?")

@@ -6,15 +6,15 @@ from tests.support.application import Asker
 from tests.support.stores import FailingStore
 
 
-def test_the_near_tier_spares_the_store_for_a_while(clock: FakeClock) -> None:
+def test_the_local_cache_saves_reads_for_a_while(clock: FakeClock) -> None:
     store = FailingStore(clock=clock)
     asker = Asker(Cache(store, clock=clock, local_ttl=5))
     asker.ask("why?")
-    asked = store.asked
+    calls = store.calls
     assert asker.ask("why?") == "exact: why?!"
-    assert store.asked == asked
+    assert store.calls == calls
     clock.advance(5)
     asker.ask("why?")
-    assert store.asked == asked + 1
+    assert store.calls == calls + 1
     asker.cache.clear()
     assert asker.ask("why?") == "why?!"

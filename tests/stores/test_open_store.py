@@ -10,7 +10,7 @@ from askonce.stores import open_store
 
 
 @pytest.mark.parametrize("url", ["", "cache.db", "mysql://host/db", "http://host", "redis:/host"])
-def test_a_bad_url_is_refused_and_the_message_names_good_ones(url: str) -> None:
+def test_an_invalid_url_is_refused_with_valid_examples(url: str) -> None:
     from askonce import open_store
 
     with pytest.raises(ConfigError, match=r"sqlite:///cache\.db"):
@@ -31,6 +31,6 @@ def test_a_message_about_a_url_never_shows_a_password(url: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "advice"), [(Path("a.db"), "sqlite:///path"), (7, "sqlite:///path"), ("memory://a", "takes no name")]
 )
-def test_what_is_no_url_of_a_store_is_refused(wrong: Any, advice: str) -> None:
+def test_an_argument_that_is_not_a_store_url_is_refused(wrong: Any, advice: str) -> None:
     with pytest.raises(ConfigError, match=advice):
         open_store(wrong)

@@ -67,11 +67,11 @@ class Both:
         return asyncio.run(self.asker.aask(question)) if self.asynchronous else self.asker.ask(question)
 
 
-def look(asker: Asker, question: str, group: str | None = None) -> Hit | Miss:
+def lookup(asker: Asker, question: str, group: str | None = None) -> Hit | Miss:
     return asker.cache.engine.lookup(asker.request(question), group)
 
 
-def tell(asker: Asker, question: str) -> None:
+def update(asker: Asker, question: str) -> None:
     asker.cache.engine.update(asker.request(question), lambda: pack(f"{question}!"))
 
 

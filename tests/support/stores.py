@@ -13,15 +13,15 @@ from askonce.stores.memory import MemoryStore
 
 
 class FailingStore(MemoryStore):
-    """A store whose every operation fails while it is told to; an awaited look-up may hang."""
+    """A store whose operations fail while `failing`; an awaited lookup may hang."""
 
     def __init__(self, *, failing: bool = False, hanging_seconds: float = 0.0, clock: Clock = time.time) -> None:
         super().__init__(clock=clock)
         self.failing, self.hanging_seconds = failing, hanging_seconds
-        self.asked = 0
+        self.calls = 0
 
     def _meet(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self.asked += 1
+        self.calls += 1
         if self.failing:
             raise StoreUnavailable("down for a test")
         return operation(*args, **kwargs)

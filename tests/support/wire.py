@@ -90,7 +90,7 @@ def captured() -> Iterator[list[Wire]]:
     with contextlib.ExitStack() as stack:
         for name in ("load_verify_locations", "load_default_certs", "set_default_verify_paths"):
             # Each client reads the certificates anew, which takes longer than all else here.
-            stack.enter_context(mock.patch.object(ssl.SSLContext, name, lambda *_, **__: None))
+            stack.enter_context(mock.patch.object(ssl.SSLContext, name, return_value=None))
         for module, name, replacement in _replacements(note):
             with contextlib.suppress(ImportError):
                 owner = importlib.import_module(module)

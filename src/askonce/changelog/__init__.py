@@ -1,1 +1,1 @@
-"""How processes that use one store share what they learn: deltas in its change log, and snapshots beside it."""
+"""Shared state of processes that use one store: deltas in its change log, and snapshots beside it."""

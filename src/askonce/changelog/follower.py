@@ -1,8 +1,8 @@
-"""Keeps what one process knows in step with what the others learn.
+"""Synchronizes the state of one process with that of the others.
 
 Each process appends what it learns to a change log, as deltas, and applies those of the others. Now and then one of
-them puts a snapshot beside the log, from which a new process begins, or one that was away for so long that the log
-no longer has what it missed. All calls go through the store's circuit breaker.
+them stores a snapshot beside the log. A new process begins from it, and so does one that has missed deltas which
+the log no longer has. All calls pass the store's circuit breaker.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ S = TypeVar("S", bound=msgspec.Struct)
 _SNAPSHOT_KEY = b"snapshot"
 _LEASE_SECONDS = 30.0
 _PAGE, _RECORDS_AT_ONCE = 500, 100
-_MOST_HEARD = 1000
+_MOST_SOURCES = 1000
 _RECORDS = Budget(max_bytes=256 * 2**20)
 
 
 class SharedState(Protocol[D, S]):
-    """What processes share. Thread-safe; `Follower` calls it from one thread at a time.
+    """State that processes share. Thread-safe; `Follower` calls it from one thread at a time.
 
     Attributes:
         delta_type: of its deltas.
@@ -56,20 +56,20 @@ class SharedState(Protocol[D, S]):
     def merge(self, delta: D, *, is_new: bool) -> None:
         """Add what another process learned.
 
-        Where ``is_new`` is False a snapshot held it, and it comes again since `restart` gave an earlier position:
-        then only what may be done twice is to be done.
+        Where ``is_new`` is False a snapshot contained it, and it is read again since `restart` returned an earlier
+        position: then only idempotent changes may be made.
 
         Raises:
             CodecError: it is not valid.
         """
 
     def snapshot(self) -> tuple[D | None, S]:
-        """`take`, and all that is known, as of one moment."""
+        """`take`, and the whole state, as of one moment."""
 
     def restart(self, snapshot: S | None) -> int | None:
         """Begin, or begin again after deltas were missed.
 
-        All but what `take` has not given out is replaced by the snapshot; without one, all stays.
+        The snapshot replaces all but what `take` has not returned yet; without one, all stays.
 
         Returns:
             the position from which the log must be read, if that is before the snapshot's; ``None`` otherwise.
@@ -89,9 +89,9 @@ class Follower(Generic[D, S]):
         codec: seals what is shared.
         log: the namespace of the change log.
         state: what is shared.
-        snapshot_after: how many deltas come between two snapshots; ``None`` for no snapshots.
-        expires_at: from when on a delta is of no use, in seconds since the epoch. If it is given, deltas are put
-            into records that expire, and the log holds their keys.
+        snapshot_after: how many deltas there are between two snapshots; ``None`` for no snapshots.
+        expires_at: when a delta becomes useless, in seconds since the epoch. If it is given, deltas are stored in
+            records that expire, and the log holds their keys.
 
     Attributes:
         position: of the last delta that was read; -1 before anything was.
@@ -114,24 +114,24 @@ class Follower(Generic[D, S]):
         self._source, self._number = os.urandom(8), 0
         self._seen = Seen()
         self._unsent: tuple[Delta, D] | None = None
-        self._heard: dict[bytes, float] = {}
+        self._last_active: dict[bytes, float] = {}
         self._since_snapshot = 0
         self._turn = threading.Lock()
-        self._told_invalid = False
+        self._logged_invalid = False
         self.position = -1
         self.is_current = True
 
-    # -- in step -----------------------------------------------------------------------------------------------
+    # -- synchronizing -----------------------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """Publish what is new and apply what others published; returns whether the store did its part."""
+        """Publish what is new and apply what others published; returns whether the store did not fail."""
         with self._turn:
             return self._tried(self._step)
 
     def save(self) -> bool:
-        """`step`, and leave a snapshot if there was a delta since the last one; returns as `step` does."""
+        """`step`, and store a snapshot if there was a delta since the last one; returns as `step` does."""
         with self._turn:
-            self._cut()
+            self._take()
             if self.position < 0 and self._unsent is None:
                 return True  # nothing was shared
             return self._tried(self._step) and (not self._since_snapshot or self._tried(self._save))
@@ -146,15 +146,15 @@ class Follower(Generic[D, S]):
         return not page.truncated and page.head >= position
 
     def active_sources(self, seconds: float) -> int:
-        """How many other processes were heard of lately."""
+        """How many other processes published within the last ``seconds``."""
         since = time.monotonic() - seconds
-        return sum(at > since for at in list(self._heard.values()))
+        return sum(at > since for at in list(self._last_active.values()))
 
     def _tried(self, step: Callable[[], None]) -> bool:
         try:
             step()
             self.is_current = True
-        except StoreDown:  # it was counted and logged; what is not published yet is kept for the next step
+        except StoreDown:  # it was counted and logged; what is not published yet stays for the next step
             self.is_current = False
         return self.is_current
 
@@ -168,11 +168,11 @@ class Follower(Generic[D, S]):
 
     # -- to the log --------------------------------------------------------------------------------------------
 
-    def _cut(self) -> None:
+    def _take(self) -> None:
         if self._unsent is None:
-            self._keep(self._state.take())
+            self._enqueue(self._state.take())
 
-    def _keep(self, value: D | None) -> None:
+    def _enqueue(self, value: D | None) -> None:
         if value is not None:
             self._number += 1
             self._seen.add(self._source, self._number)
@@ -180,7 +180,7 @@ class Follower(Generic[D, S]):
 
     def _publish(self) -> None:
         for _ in range(2):  # what could not be published before, and what is new
-            self._cut()
+            self._take()
             if self._unsent is None:
                 return
             self._append(*self._unsent)
@@ -199,13 +199,13 @@ class Follower(Generic[D, S]):
         owner = self._source.hex()
         if self._breaker.call(self._store.lease, self._log, _SNAPSHOT_KEY, owner, _LEASE_SECONDS):
             new, value = self._state.snapshot()
-            self._keep(new)
+            self._enqueue(new)
             snapshot = Snapshot(self.position, self._seen.stored(), packed(value))
             self._publish()  # a snapshot holds nothing that the log does not
             record = Record(_SNAPSHOT_KEY, self._journal.write(snapshot))
             self._breaker.call(self._store.put, self._log, [record])
             self._breaker.call(self._store.release, self._log, _SNAPSHOT_KEY, owner)
-        self._since_snapshot = 0  # else another process does it
+        self._since_snapshot = 0  # or another process stores it
 
     # -- from the log ------------------------------------------------------------------------------------------
 
@@ -218,14 +218,14 @@ class Follower(Generic[D, S]):
             self.position = max(self.position, 0)
 
     def _restore(self, data: bytes) -> bool:
-        """Begin from a snapshot, if it is valid and ahead of what is known."""
+        """Begin from a snapshot, if it is valid and ahead of this process."""
         try:
             found = self._journal.read(data, Snapshot)
             if found.position <= self.position:
                 return False
             complete = self._state.restart(unpacked(found.value, self._state.snapshot_type))
         except CodecError as error:
-            self._tell_invalid(error)
+            self._log_invalid(error)
             return False
         self._seen = Seen(found.seen)
         if self._unsent is not None:
@@ -257,7 +257,7 @@ class Follower(Generic[D, S]):
             self.position = oldest
 
     def _deltas(self, events: list[bytes]) -> list[bytes]:
-        """The deltas that these events are; or those that they name, without this process's."""
+        """The deltas in these events, or in the records of their keys, without those of this process."""
         if self._expires_at is None:
             return events
         keys = [key for key in events if key[:8] != self._source]
@@ -276,15 +276,15 @@ class Follower(Generic[D, S]):
             if is_new or delta.source != self._source:
                 self._state.merge(value, is_new=is_new)
         except CodecError as error:
-            self._tell_invalid(error)
+            self._log_invalid(error)
             return
         if delta.source != self._source:
-            self._heard.pop(delta.source, None)
-            self._heard[delta.source] = time.monotonic()
-            if len(self._heard) > _MOST_HEARD:
-                del self._heard[next(iter(self._heard))]
+            self._last_active.pop(delta.source, None)
+            self._last_active[delta.source] = time.monotonic()
+            if len(self._last_active) > _MOST_SOURCES:
+                del self._last_active[next(iter(self._last_active))]
 
-    def _tell_invalid(self, error: CodecError) -> None:
-        level = logging.DEBUG if self._told_invalid else logging.WARNING
-        self._told_invalid = True
+    def _log_invalid(self, error: CodecError) -> None:
+        level = logging.DEBUG if self._logged_invalid else logging.WARNING
+        self._logged_invalid = True
         logger.log(level, "askonce: invalid shared state from another process in %s; ignored: %s", self._log, error)

@@ -1,7 +1,7 @@
-"""What processes share, as bytes: sealed by the cache's codec, and bound to its log.
+"""Shared state as bytes: sealed by the cache's codec, and bound to its log.
 
-A `Delta` is what one process adds at once. A `Snapshot` is all of it up to a position in the log, so that a new
-process need not read what came before. What either holds is a `msgspec.Struct` of whoever shares it.
+A `Delta` is what one process adds at once. A `Snapshot` is the whole state up to a position in the log, so that a
+new process need not read earlier deltas. The value of either is a `msgspec.Struct`, defined by the sharing module.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """All that was shared.
 
     Attributes:
-        position: it holds at least the deltas up to this one in the log.
-        seen: and these, as `askonce.changelog.seen.Seen` stores them.
+        position: it includes at least the deltas up to this one in the log.
+        seen: all deltas that it includes, as `askonce.changelog.seen.Seen` stores them.
         value: in MessagePack.
     """
 
@@ -54,7 +54,7 @@ def packed(value: msgspec.Struct) -> msgspec.Raw:
 
 
 def unpacked(value: msgspec.Raw, kind: type[T]) -> T:
-    """What `packed` was given.
+    """The value that `packed` was called with.
 
     Raises:
         CodecError: it cannot be read, or is not valid.
@@ -77,14 +77,14 @@ class Journal:
         self._codec, self._log = codec, log.encode()
 
     def write(self, value: msgspec.Struct, key: bytes = b"") -> bytes:
-        """The bytes of a struct; ``key`` is that of its record, if it must be found under no other."""
+        """The bytes of a struct; ``key`` is that of its record, if it must be valid under no other."""
         return self._codec.encode(Entry(_encode(value), 0.0), bound_to=self._place(type(value), key))
 
     def read(self, data: bytes, kind: type[T], key: bytes = b"") -> T:
         """The struct in ``data``.
 
         Raises:
-            CodecError: it is none of that kind, of this log and key, or it does not open.
+            CodecError: it is not of that kind, log and key, or cannot be unsealed.
         """
         return unpacked(msgspec.Raw(self._codec.decode(data, bound_to=self._place(kind, key)).payload), kind)
 

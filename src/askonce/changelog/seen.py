@@ -1,4 +1,4 @@
-"""Which deltas were counted."""
+"""The deltas that were counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Seen:
     A delta from before the window counts as seen (the anti-replay window of RFC 4303, section 3.4.3).
 
     Args:
-        stored: as `stored` gave it.
+        stored: as returned by `stored`.
     """
 
     def __init__(self, stored: dict[bytes, tuple[int, bytes]] | None = None) -> None:
@@ -28,14 +28,14 @@ class Seen:
             bits = bits << -behind & (1 << _WINDOW) - 1 | 1 if -behind < _WINDOW else 1
         else:
             bits |= 1 << behind
-        self._seen.pop(source, None)  # the last in the dictionary is the one heard last
+        self._seen.pop(source, None)  # the dictionary is in order of activity
         self._seen[source] = (max(highest, number), bits)
         if len(self._seen) > _SOURCES:
             del self._seen[next(iter(self._seen))]
         return True
 
     def stored(self) -> dict[bytes, tuple[int, bytes]]:
-        """As it stands in a snapshot."""
+        """As in a snapshot."""
         return {
             source: (highest, bits.to_bytes((bits.bit_length() + 7) // 8))
             for source, (highest, bits) in self._seen.items()

@@ -1,4 +1,4 @@
-"""The command ``askonce``. One file for each group of commands; they translate, and decide nothing."""
+"""The command ``askonce``. One file for each group of commands, without logic of their own."""
 
 from __future__ import annotations
 

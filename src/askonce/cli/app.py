@@ -8,7 +8,7 @@ from askonce.cli import prefix, simulate
 
 app = typer.Typer(
     name="askonce",
-    help="Look after the cache of LLM answers, retrievals and embeddings.",
+    help="Inspect the cache of LLM answers, retrievals and embeddings.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -17,7 +17,7 @@ app = typer.Typer(
 
 @app.callback()
 def _group() -> None:
-    """Look after the cache of LLM answers, retrievals and embeddings."""
+    """Inspect the cache of LLM answers, retrievals and embeddings."""
 
 
 app.command("simulate")(simulate.simulate)

@@ -1,4 +1,4 @@
-"""The store that a command looks into."""
+"""The store that a command reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIMEOUT_SECONDS = 5.0
 
 @contextmanager
 def opened(url: str | None) -> Iterator[Store]:
-    """Open a store that exists already; ``None`` for the one that is used when none is named.
+    """Open a store that exists already; ``None`` for the default one.
 
     Raises:
         ConfigError: there is no such file, or the URL is wrong.
@@ -22,7 +22,7 @@ def opened(url: str | None) -> Iterator[Store]:
     url = default_url() if url is None else url
     scheme, _, path = url.partition(":///")
     if scheme.lower() == "sqlite" and path and not Path(path).is_file():
-        raise ConfigError(f"there is no store in {path}: name the one that the application uses with --store URL")
+        raise ConfigError(f"there is no store in {path}: give the store of the application with --store URL")
     store = open_store(url, timeout_seconds=_TIMEOUT_SECONDS)
     try:
         yield store

@@ -29,11 +29,11 @@ def _group() -> None:
 def report(
     store: Annotated[str | None, typer.Option(help="The tracker's store. Default: the user's cache.db.")] = None,
     namespace: Annotated[str, typer.Option(help="The tracker's namespace.")] = "default",
-    days: Annotated[int | None, typer.Option(min=1, help="The last so many. Default: all that are kept.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="The last so many. Default: all that are stored.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots into this file.")] = None,
 ) -> None:
-    """What was read and what was lost, to what, and the remedy."""
+    """Tokens read from the cache, tokens lost, causes and remedies."""
     from askonce.prefix.report.report import stored_report
     from askonce.stores import redact
 
@@ -67,6 +67,8 @@ def _show(made: PrefixReport) -> None:
         f"{percent(total.lost_share)} more could have been: "
         f"[bold]{usd(total.lost_usd / days)}[/bold] and {span(total.lost_seconds / days)} a day"
     )
+    if total.unknown:
+        console.print(f"[bold]{escape(total.unknown_warning)}.[/bold]")
     families = Table("application", "prompts", "requests", "read", "lost")
     for application in made.applications:
         for family in application.families:

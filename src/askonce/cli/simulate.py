@@ -1,4 +1,4 @@
-"""``askonce simulate``: which size and policy would have saved how much."""
+"""``askonce simulate``: what each size and policy would have saved."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def _show(report: Report) -> None:
     console.print("Share of the money saved, and in brackets of the requests that hit. No cache exceeds the bound.")
     limit = "max_entries" if report.unit == "entries" else "max_bytes"
     arguments = {limit: report.best.size, **report.best.arguments}
-    said = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    setting = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
     saves = f"saves {report.best.saved_share:.1%}, ${report.best.saved_usd:,.2f}"
-    console.print(f"Best: {said}: {saves}", highlight=False)
+    console.print(f"Best: {setting}: {saves}", highlight=False)
 
 
 def _name(point: Point) -> str:

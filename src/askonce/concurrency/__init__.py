@@ -1,1 +1,1 @@
-"""Who makes an answer, in this process and among several; and how work runs."""
+"""Single flight in a process, leases among processes, drivers and background work."""

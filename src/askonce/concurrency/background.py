@@ -1,8 +1,8 @@
-"""Background work, and what becomes of it in a forked process: one worker, one fork rule.
+"""Background work, and how it survives a fork.
 
-A fork copies the memory of all threads but only the thread that forked. So in the child the other threads are gone,
-and a lock that one of them held would never be released. Whoever owns a thread or a lock registers with
-`reset_after_fork` and makes it anew.
+A fork copies the memory of all threads but only the thread that forked. So in the child the other threads do not
+exist, and a lock that one of them held would never be released. The owner of a thread or a lock registers with
+`reset_after_fork` and creates it again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ForkAware(Protocol):
     """Owns a thread, a lock or a connection."""
 
     def after_fork(self) -> None:
-        """Make it anew in the child, waiting for nothing."""
+        """Create it again in the child, without waiting."""
 
 
 _fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
@@ -53,7 +53,7 @@ class BackgroundWorker:
         delay_seconds: how long a step waits after `wake` for more to do; `wake(now=True)` cuts that short.
 
     Attributes:
-        pending: a step is wanted and has not begun: `wake` would change nothing.
+        pending: a step is requested and has not begun: `wake` would change nothing.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class BackgroundWorker:
 
     def after_fork(self) -> None:
         self._lock = threading.Condition()
-        self._wanted = self._done = 0
+        self._requested = self._done = 0
         self._urgent = self.pending = False
         self._thread: threading.Thread | None = None
 
@@ -75,7 +75,7 @@ class BackgroundWorker:
         """Run the step soon, or ``now``."""
         self.begin()
         with self._lock:
-            self._wanted += 1
+            self._requested += 1
             self.pending = True
             self._urgent = self._urgent or now
             self._lock.notify_all()
@@ -88,13 +88,13 @@ class BackgroundWorker:
                 self._thread.start()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all that was wanted before this call is done; returns whether it is."""
+        """Wait until all steps requested before this call are done; returns whether they are."""
         if self._thread is threading.current_thread():
             return False  # the garbage collector may end the worker's owner within a step
         with self._lock:
-            wanted, self._urgent = self._wanted, True
+            requested, self._urgent = self._requested, True
             self._lock.notify_all()
-            return self._lock.wait_for(lambda: self._done >= wanted or self._closed, seconds)
+            return self._lock.wait_for(lambda: self._done >= requested or self._closed, seconds)
 
     def close(self, seconds: float) -> None:
         """End the thread; a step that is running may take so long."""
@@ -108,16 +108,16 @@ class BackgroundWorker:
     def _run(self) -> None:
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: self._closed or self._wanted > self._done, self._every_seconds)
-                if self._wanted > self._done and self._delay_seconds:
+                self._lock.wait_for(lambda: self._closed or self._requested > self._done, self._every_seconds)
+                if self._requested > self._done and self._delay_seconds:
                     self._lock.wait_for(lambda: self._closed or self._urgent, self._delay_seconds)
                 if self._closed:
                     return
-                wanted, self._urgent, self.pending = self._wanted, False, False
+                requested, self._urgent, self.pending = self._requested, False, False
             try:
                 self._step()
             except Exception:
                 logger.warning("askonce: %s failed", self._name, exc_info=True)
             with self._lock:
-                self._done = wanted
+                self._done = requested
                 self._lock.notify_all()

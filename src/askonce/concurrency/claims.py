@@ -1,4 +1,4 @@
-"""Who makes an answer: single flight in this process, a lease among processes.
+"""Which caller makes an answer: single flight in this process, a lease among processes.
 
 A caller joins the flight of a place. The first one leads it: it takes the lease, makes the answer and resolves the
 flight with it. The others wait.
@@ -21,7 +21,7 @@ class Claims:
     """The claims of one cache on the answers that are being made.
 
     Args:
-        breaker: the way to the store, for leases.
+        breaker: the store's, for leases.
         lease_seconds: for how long others wait for a request of which only the lookup was seen; 0 for no leases.
 
     Attributes:
@@ -30,7 +30,7 @@ class Claims:
 
     def __init__(self, breaker: CircuitBreaker, lease_seconds: float) -> None:
         self._flights = SingleFlight(lease_seconds or _DEFAULT_LOOKUP_SECONDS)
-        self.watched = self._flights.led
+        self.watched = self._flights.watched
         self._leases = Leases(breaker, self._flights.is_gone, min(lease_seconds, LEASE_SECONDS))
 
     def join(self, place: Place) -> tuple[Flight, bool]:
@@ -42,30 +42,30 @@ class Claims:
         return await self._leases.take(driver, flight)
 
     async def wait(self, driver: SyncDriver, flight: Flight) -> Entry | None:
-        """Wait for the answer of a flight; ``None`` if its leader failed or is gone."""
+        """Wait for the answer of a flight; ``None`` if its leader failed or disappeared."""
         return await driver.wait_for(self._flights, flight)
 
     async def resolve(self, driver: SyncDriver, flight: Flight, entry: Entry | None) -> None:
-        """End a flight: give its answer, or ``None``, to those who wait, and give the lease back."""
+        """End a flight: give its answer, or ``None``, to those who wait, and release the lease."""
         self._flights.resolve(flight, entry)
-        await self._leases.give_back(driver, flight)
+        await self._leases.release(driver, flight)
 
     def resolve_here(self, flight: Flight, entry: Entry | None) -> None:
         """End a flight for which no lease was taken."""
         self._flights.resolve(flight, entry)
 
     def is_gone(self, flight: Flight) -> bool:
-        """Whether the leader of a flight is gone; then the flight is resolved."""
+        """Whether the leader of a flight has disappeared; then the flight is resolved."""
         return self._flights.is_gone(flight)
 
     def drop(self, flight: Flight) -> None:
-        """The reader of a stream has closed it. Takes no lock: the garbage collector closes streams, too."""
+        """The reader of a stream has closed it. Takes no lock: the garbage collector closes streams too."""
         self._flights.drop(flight)
 
     # -- leaders of which only the lookup is seen, and then the update --------------------------------------
 
     def watch(self, flight: Flight, group: str | None, call: FrameType | None) -> None:
-        """Notice when the leader is gone: it will not say so."""
+        """Watch a flight whose leader does not report failures."""
         self._flights.watch(flight, group, call)
 
     def owned(self, place: Place) -> Flight | None:
@@ -73,15 +73,15 @@ class Claims:
         return self._flights.owned(place)
 
     async def release_others(self, driver: SyncDriver, group: str | None) -> bool:
-        """Release what the running thread or task was to make before and evidently will not, as it looks up anew.
+        """Release what the running thread or task led and has evidently abandoned, since it looks up again.
 
         Returns:
             whether it may wait for others: not while it leads flights that they may be waiting for.
         """
         for flight in self._flights.abandoned(group):
-            await self._leases.give_back(driver, flight)
+            await self._leases.release(driver, flight)
         return not self._flights.leading()
 
     def close(self) -> None:
-        """Give all leases back."""
+        """Release all leases."""
         self._leases.close()

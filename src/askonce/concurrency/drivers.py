@@ -1,4 +1,4 @@
-"""How a flow runs: synchronously, without an event loop, or asynchronously on one.
+"""Drivers of a flow: synchronous, without an event loop, or asynchronous on one.
 
 The flow of a request (``askonce.engine.flow``) is written once, with ``await``. Driven by `run` over `SyncDriver`
 it never suspends; over `AsyncDriver` it runs on an event loop.
@@ -40,7 +40,7 @@ class SyncDriver:
         """Call the store's method of that name.
 
         Raises:
-            StoreDown: the store failed, or is left alone after failures.
+            StoreDown: the store failed, or the breaker is open.
         """
         return self._breaker.call(getattr(self._breaker.store, operation), *args)
 

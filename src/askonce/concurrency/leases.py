@@ -1,7 +1,7 @@
 """Leases: of several processes that miss the same answer, one makes it.
 
-A lease in the store is short, so that nobody waits long for a process that was killed. While the flight that it is
-for is under way, a thread renews it; when the flight has landed, or its leader is gone, the lease is given back.
+A lease in the store is short, so that no process waits long for one that was killed. A thread renews it while its
+flight is in progress; when the flight is resolved, or its leader has disappeared, the lease is released.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Leases:
     """The leases that this process holds through one cache.
 
     Args:
-        guard: the way to the store.
-        is_gone: whether the leader of a flight will not land it any more; called by the thread.
+        breaker: the store's.
+        is_gone: whether the leader of a flight has disappeared; called by the thread.
         seconds: how long a lease lasts without being renewed; 0 to need none.
     """
 
@@ -40,11 +40,11 @@ class Leases:
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._owner = uuid.uuid4().hex  # what was held is the parent's
+        self._owner = uuid.uuid4().hex  # those held before belong to the parent
         self._held: dict[Place, Flight] = {}
 
     async def take(self, driver: SyncDriver, flight: Flight) -> bool:
-        """Try to become the one process that makes an answer; also True if the store cannot be asked."""
+        """Try to become the one process that makes an answer; also True if the store is down."""
         if not self._seconds:
             return True
         try:
@@ -57,15 +57,15 @@ class Leases:
         self._renewing.wake()
         return True
 
-    async def give_back(self, driver: SyncDriver, flight: Flight) -> None:
-        """Let other processes lead. If the store fails now, the thread tries again."""
+    async def release(self, driver: SyncDriver, flight: Flight) -> None:
+        """Release the lease of a flight. If the store fails now, the thread tries again."""
         if self._held.get(flight.place) is flight:
             with contextlib.suppress(StoreDown):
                 await driver.call("release", *flight.place, self._owner)
                 self._forget(flight)
 
     def close(self) -> None:
-        """Give all back, and end the thread."""
+        """Release all, and end the thread."""
         self._renewing.close(0.0)
         with self._lock:
             held, self._held = list(self._held.values()), {}
@@ -93,4 +93,4 @@ class Leases:
                 self._breaker.call(store.release, *flight.place, self._owner)
                 self._forget(flight)
             elif not self._breaker.call(store.lease, *flight.place, self._owner, self._seconds):
-                self._forget(flight)  # it ran out, and another process leads now
+                self._forget(flight)  # it expired, and another process leads now

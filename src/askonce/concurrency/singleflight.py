@@ -1,11 +1,11 @@
-"""Single flight within a process: of many identical requests one is made, the others wait for its answer.
+"""Single flight within a process: identical concurrent requests cause one call, and share its answer.
 
-The leader of a flight is whoever boards first. Waiters may be threads and tasks of any event loop. A flight
-lands with an entry, which all waiters take, or with nothing when its leader failed; then the waiters board anew
-and one of them leads.
+The first caller that joins a flight leads it. Waiters may be threads and tasks of any event loop. A flight is
+resolved with an entry, which all waiters take, or with ``None`` when its leader failed; then the waiters join
+again and one of them leads.
 
-Through LangChain's ``BaseCache`` the call itself is not seen, only the look-up before it and the update after it;
-`SingleFlight` says how such a leader is known to be gone.
+LangChain's ``BaseCache`` does not show the call itself, only the lookup before it and the update after it;
+`SingleFlight` describes how it detects that such a leader has disappeared.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from askonce.concurrency.background import reset_after_fork
 from askonce.entries.entry import Entry, Place
@@ -27,16 +28,16 @@ if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twi
     import asyncio
 
 _LOOK_EVERY_SECONDS = 0.5
-"""How often a waiter looks whether the leader is still there."""
+"""How often a waiter checks whether the leader still exists."""
 _IDLE_SECONDS = 5.0
-"""Others wait no longer for a stream whose reader has not asked for more for so long."""
+"""How long others wait for a stream whose reader reads nothing."""
 _LONGEST_CALL_SECONDS = 600.0
-"""Nobody waits longer than this for one call."""
+"""The longest wait for one call."""
 
 
 def current_owner() -> threading.Thread | asyncio.Task[Any]:
     """The running task, or else the running thread."""
-    if "asyncio" in sys.modules:  # else no task runs
+    if "asyncio" in sys.modules:  # else no task is running
         import asyncio
 
         with contextlib.suppress(RuntimeError):
@@ -45,27 +46,26 @@ def current_owner() -> threading.Thread | asyncio.Task[Any]:
     return threading.current_thread()
 
 
-@dataclass(slots=True, eq=False)
-class Flight:
-    """One request under way.
+class Flight(msgspec.Struct, eq=False):
+    """One request in progress.
 
     Attributes:
         place: where the answer will be stored.
         owner: the leader.
         started: when, on the monotonic clock.
-        kind: how its leader is known to be gone; see `SingleFlight`.
-        idle_since: since when the reader of a stream has not asked for more, on the monotonic clock.
+        kind: how it is detected that its leader has disappeared; see `SingleFlight`.
+        idle_since: since when the reader of a stream has read nothing, on the monotonic clock.
         dropped: its reader has closed the stream.
-        call: the call on the leader's thread that is to bring the answer: its frame's id, and its code.
-        group: the leader's look-ups with an equal group belong to one batch; see `SingleFlight.abandoned`.
-        entry: what it landed with.
-        attempt: what is known of the meaning of the question, for whoever brings the answer.
+        call: the call on the leader's thread that will produce the answer: its frame's id, and its code.
+        group: the leader's lookups with an equal group belong to one batch; see `SingleFlight.abandoned`.
+        entry: the result.
+        attempt: the semantic lookup of the question, for the caller that updates.
     """
 
     place: Place
     owner: threading.Thread | asyncio.Task[Any]
     started: float
-    kind: Literal["call", "stream", "look-up"] = "call"
+    kind: Literal["call", "stream", "lookup"] = "call"
     idle_since: float | None = None
     dropped: bool = False
     call: tuple[int, CodeType] | None = None
@@ -73,19 +73,19 @@ class Flight:
     entry: Entry | None = None
     resolved: bool = False
     attempt: Any = None
-    wake: list[Callable[[], object]] = field(default_factory=list)
+    wake: list[Callable[[], object]] = msgspec.field(default_factory=list)
 
     def elapsed_seconds(self) -> float:
-        """How long it has been under way."""
+        """How long it has been in progress."""
         return time.monotonic() - self.started
 
-    def leader_is_gone(self, look_up_seconds: float) -> bool:
-        """Whether nobody will land it any more."""
+    def leader_is_gone(self, lookup_seconds: float) -> bool:
+        """Whether its leader has disappeared and will not resolve it."""
         if self.dropped:
             return True
-        if self.elapsed_seconds() >= (look_up_seconds if self.kind == "look-up" else _LONGEST_CALL_SECONDS):
+        if self.elapsed_seconds() >= (lookup_seconds if self.kind == "lookup" else _LONGEST_CALL_SECONDS):
             return True
-        if self.kind == "stream":  # it may go from thread to thread
+        if self.kind == "stream":  # it may move from thread to thread
             return self.idle_since is not None and time.monotonic() - self.idle_since >= _IDLE_SECONDS
         owner = self.owner
         if isinstance(owner, threading.Thread):
@@ -94,91 +94,93 @@ class Flight:
 
 
 class SingleFlight:
-    """The requests under way in this process.
+    """The requests in progress in this process.
 
-    A leader is known to be gone when its task or thread has ended, or its stream was closed. A *stream*'s is
-    taken to be gone when its reader has not asked for more for a while; a *look-up*'s (whose call is not seen)
+    A leader has disappeared when its task or thread has ended, or its stream was closed. The leader of a *stream*
+    is considered gone when its reader has read nothing for a while; that of a *lookup* (whose call is not visible)
     when its thread has left the call, its task or thread looks up something else, or after a time.
 
     Args:
-        look_up_seconds: that time.
+        lookup_seconds: that time.
     """
 
-    def __init__(self, look_up_seconds: float) -> None:
-        self._look_up_seconds = look_up_seconds
-        self.led: dict[int, list[Flight]] = {}
+    def __init__(self, lookup_seconds: float) -> None:
+        self._lookup_seconds = lookup_seconds
+        self.watched: dict[int, list[Flight]] = {}
         self.after_fork()
         reset_after_fork(self)
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[Place, Flight] = {}  # the parent's flights are made in the parent
+        self._in_progress: dict[Place, Flight] = {}  # the parent's flights stay in the parent
         self._dropped: deque[Flight] = deque()
-        self.led.clear()  # by the owner's id: flights that are led through look-ups
+        self.watched.clear()  # by the owner's id: flights whose leaders are watched
 
     def join(self, place: Place) -> tuple[Flight, bool]:
-        """Join the flight of that name; returns it, and whether the caller now leads it."""
+        """Join the flight of a place; returns it, and whether the caller now leads it."""
         owner = current_owner()
         with self._lock:
             while self._dropped:
                 self._resolve(self._dropped.popleft(), None)
-            flight = self._under_way.get(place)
+            flight = self._in_progress.get(place)
             if flight is not None:
-                if flight.owner is not owner and not flight.leader_is_gone(self._look_up_seconds):
+                if flight.owner is not owner and not flight.leader_is_gone(self._lookup_seconds):
                     return flight, False
-                self._resolve(flight, None)  # by its own leader too: those who wait are to wait for the new one
-            flight = self._under_way[place] = Flight(place, owner, time.monotonic())
+                self._resolve(
+                    flight, None
+                )  # also if its own leader joins again: waiters then wait for the new flight
+            flight = self._in_progress[place] = Flight(place, owner, time.monotonic())
             return flight, True
 
     def watch(self, flight: Flight, group: str | None, call: FrameType | None = None) -> None:
-        """Remember a flight whose leader will say nothing if its call fails."""
-        flight.kind, flight.group = "look-up", group
+        """Watch a flight whose leader does not report failures."""
+        flight.kind, flight.group = "lookup", group
         if call is not None:
-            flight.call = id(call), call.f_code  # not the frame, which would keep all its variables
+            flight.call = id(call), call.f_code  # not the frame, which would hold all its variables
         with self._lock:
-            self.led.setdefault(id(flight.owner), []).append(flight)
+            self.watched.setdefault(id(flight.owner), []).append(flight)
         if not isinstance(flight.owner, threading.Thread):
             flight.owner.add_done_callback(lambda _: self.resolve(flight, None))
 
     def drop(self, flight: Flight) -> None:
-        """Note that the reader of a stream has closed it: whoever looks next lands it.
+        """Record that the reader of a stream has closed it: the next check resolves it.
 
-        Takes no lock. The garbage collector closes streams too, at any moment of any thread, which may be one when
-        that thread holds the locks of this module or of a store.
+        Takes no lock. The garbage collector closes streams too, at any moment of any thread, also while that thread
+        holds the locks of this module or of a store.
         """
         flight.dropped = True
         self._dropped.append(flight)
 
     def is_gone(self, flight: Flight) -> bool:
-        """Whether a flight's leader is gone; then it has landed with nothing."""
-        if flight.leader_is_gone(self._look_up_seconds):
+        """Whether a flight's leader has disappeared; then it is resolved with ``None``."""
+        if flight.leader_is_gone(self._lookup_seconds):
             self.resolve(flight, None)
         return flight.resolved
 
     def leading(self) -> bool:
-        """Whether the running one does."""
-        return id(current_owner()) in self.led
+        """Whether the running task or thread leads a watched flight."""
+        return id(current_owner()) in self.watched
 
     def abandoned(self, group: str | None) -> list[Flight]:
-        """Land what the running task or thread led and has evidently given up, since it looks up anew.
+        """Resolve the flights that the running task or thread has evidently abandoned, since it looks up again.
 
-        SingleFlight of the same ``group`` stay: a completion model looks up a whole batch before it calls.
+        Flights of the same ``group`` stay: a completion model looks up a whole batch before it calls.
         """
         owner = current_owner()
         with self._lock:
-            led = self.led.get(id(owner), ())
-            gone = [flight for flight in led if group is None or flight.group != group]
-            for flight in gone:
+            watched = self.watched.get(id(owner), ())
+            abandoned = [flight for flight in watched if group is None or flight.group != group]
+            for flight in abandoned:
                 self._resolve(flight, None)
-        return gone
+        return abandoned
 
     def owned(self, place: Place) -> Flight | None:
-        """The flight of that name, if the running task or thread leads it."""
-        flight = self._under_way.get(place)
+        """The flight of a place, if the running task or thread leads it."""
+        flight = self._in_progress.get(place)
         return flight if flight is not None and flight.owner is current_owner() else None
 
     def resolve(self, flight: Flight, entry: Entry | None) -> None:
-        """End a flight and wake those who wait for it. Landing twice does nothing."""
+        """End a flight and wake its waiters. Resolving twice does nothing."""
         with self._lock:
             self._resolve(flight, entry)
 
@@ -186,21 +188,21 @@ class SingleFlight:
         if flight.resolved:
             return
         flight.resolved, flight.entry = True, entry
-        if self._under_way.get(flight.place) is flight:
-            del self._under_way[flight.place]
-        led = self.led.get(id(flight.owner))
-        if led is not None and flight in led:
-            led.remove(flight)
-            if not led:
-                del self.led[id(flight.owner)]
+        if self._in_progress.get(flight.place) is flight:
+            del self._in_progress[flight.place]
+        watched = self.watched.get(id(flight.owner))
+        if watched is not None and flight in watched:
+            watched.remove(flight)
+            if not watched:
+                del self.watched[id(flight.owner)]
         for wake in flight.wake:
             wake()
         flight.wake.clear()
 
     def wait(self, flight: Flight) -> Entry | None:
-        """Block this thread until the flight lands or its leader is gone."""
+        """Block this thread until the flight is resolved or its leader has disappeared."""
         if _runs_here(flight.owner):
-            return None  # a task of the loop that this very thread runs: waiting would stop it
+            return None  # a task of the loop of this very thread: waiting would block it
         resolved = threading.Event()
         if self._call_when_resolved(flight, resolved.set):
             while not resolved.wait(_LOOK_EVERY_SECONDS):
@@ -239,7 +241,7 @@ def _is_in(thread: threading.Thread, call: tuple[int, CodeType]) -> bool:
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    with contextlib.suppress(RuntimeError):  # the waiter's loop is closed: nobody waits any more
+    with contextlib.suppress(RuntimeError):  # the waiter's loop is closed
         loop.call_soon_threadsafe(function)
 
 

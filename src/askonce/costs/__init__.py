@@ -1,1 +1,1 @@
-"""What an answer cost."""
+"""Costs of answers."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any, Literal
 
 from askonce.engine.events import CacheEvent
 from askonce.entries.entry import RequestKind
 from askonce.stats import Counts, SemanticStats, Stats
 
-_NAMES = tuple(one.name for one in fields(Counts))
+_NAMES = tuple(name for name in Counts.__struct_fields__ if name != "not_stored_reasons")
 
 
 class Counters:
@@ -24,7 +24,7 @@ class Counters:
         for event in events:
             counts = self._kinds.get(event.kind)
             if counts is None:
-                counts = self._kinds[event.kind] = dict.fromkeys(_NAMES, 0)
+                counts = self._kinds[event.kind] = {**dict.fromkeys(_NAMES, 0), "not_stored_reasons": Counter()}
             _count(counts, event)
 
     def stats(
@@ -37,8 +37,13 @@ class Counters:
         semantic: SemanticStats | None,
     ) -> Stats:
         """The counts until now, with what is known beside them."""
-        kinds = {kind: Counts(**counts) for kind, counts in self._kinds.copy().items()}
-        total = {name: sum(getattr(one, name) for one in kinds.values()) for name in _NAMES}
+        kinds = {
+            kind: Counts(**{**counts, "not_stored_reasons": dict(counts["not_stored_reasons"])})
+            for kind, counts in self._kinds.copy().items()
+        }
+        total: dict[str, Any] = {name: sum(getattr(one, name) for one in kinds.values()) for name in _NAMES}
+        reasons = sum((Counter(one.not_stored_reasons) for one in kinds.values()), Counter())
+        total["not_stored_reasons"] = dict(reasons)
         return Stats(
             **total,
             kinds=kinds,
@@ -74,3 +79,4 @@ def _count(counts: dict[str, Any], event: CacheEvent) -> None:
         counts["spent_usd"] += entry.cost_usd or 0.0
     elif event.type == "not_stored" and event.reason != "store down":  # that is an error of the store
         counts["not_stored"] += 1
+        counts["not_stored_reasons"][event.reason] += 1

@@ -29,7 +29,7 @@ from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Hit, Miss, Place, RequestKind, Source, place_of
-from askonce.eviction.frequency import FrequencySketch
+from askonce.keys.ignore import without
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
 from askonce.provenance.corpora import Corpora
@@ -40,7 +40,6 @@ from askonce.provenance.retrieval_context import (
     retrieval_in_effect,
 )
 from askonce.stats import Stats
-from askonce.storage.access_log import Access, AccessLog
 from askonce.storage.entries import EntryStorage, cost_of
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
@@ -85,6 +84,7 @@ class CacheEngine:
             opened = open_default_store(seconds) if store is None else open_store(store, timeout_seconds=seconds)
             self.store = opened
         self.settings = settings
+        self._ignored = settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
         # Stores of equal URLs are one store; those in memory are each their own.
         self._store_name = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
@@ -93,7 +93,11 @@ class CacheEngine:
         self.counters = Counters()
         self._corpora = Corpora()
         self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
-        frequencies = FrequencySketch() if budget.selects else None
+        frequencies = None
+        if budget.selects:
+            from askonce.eviction.frequency import FrequencySketch
+
+            frequencies = FrequencySketch()
         freshness = settings.freshness
         lookup = Lookup(codec, freshness, self._corpora, self._local, clock)
         storage = EntryStorage(breaker, codec, freshness, budget, self._local, frequencies, clock)
@@ -112,6 +116,7 @@ class CacheEngine:
             freshness=freshness,
             cache_empty=settings.cache_empty,
             cache_truncated=settings.cache_truncated,
+            cache_if=settings.cache_if,
             slow_seconds=settings.timeout_seconds / 3,
             clock=clock,
         )
@@ -153,8 +158,10 @@ class CacheEngine:
             self._bypassed(kind)
             return None
         try:
-            if digest is None:
+            if digest is None or self._ignored or options.ignore:
                 made = form()
+                if self._ignored or options.ignore:
+                    made = self.without_ignored(made)
                 form, name, model = lambda: made, made.digest(), made.model
             else:
                 name, model = digest()
@@ -165,6 +172,15 @@ class CacheEngine:
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
         sources = current_sources(self._store_name) if from_sources and retrieval_in_effect.get() else ()
         return Request(place_of(namespace, name), kind, options, form, model, sources, semantic, unpack)
+
+    def without_ignored(self, form: NormalForm) -> NormalForm:
+        """A form without what the settings and the options in effect declare volatile.
+
+        Raises:
+            Uncacheable: a function that was declared failed.
+        """
+        ignored = (*self._ignored, *options_in_effect.get().ignore)
+        return without(form, ignored) if ignored else form
 
     def _bypassed(self, kind: RequestKind) -> None:
         self.flow.events.emit(CacheEvent("bypassed", kind, None, self.settings.clock()))
@@ -340,11 +356,13 @@ class CacheEngine:
                 self.flow.miss(request, one)
         return found
 
-    def store_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
+    def store_many(self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float) -> None:
         """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
         run(self.flow.store_many(self._sync, requests, answers, seconds))
 
-    async def astore_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
+    async def astore_many(
+        self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
+    ) -> None:
         """Asynchronous `store_many`."""
         await self.flow.store_many(self._async, requests, answers, seconds)
 
@@ -393,6 +411,26 @@ class CacheEngine:
         """Asynchronous `delete`."""
         self.forget(request.place)
         return await self.store.adelete(request.place.namespace, [request.place.key]) > 0
+
+    def reject(self, request: Request, place: Place | None = None) -> None:
+        """Delete the answer to a request, since its caller could not parse it; a failure of the store is ignored.
+
+        Args:
+            request: from `request`.
+            place: where the answer was found, if that is another place.
+        """
+        run(self._reject(self._sync, request, place))
+
+    async def areject(self, request: Request, place: Place | None = None) -> None:
+        """Asynchronous `reject`."""
+        await self._reject(self._async, request, place)
+
+    async def _reject(self, driver: SyncDriver, request: Request, place: Place | None) -> None:
+        for one in {request.place, place or request.place}:
+            self.forget(one)
+            with contextlib.suppress(StoreDown):
+                await driver.call("delete", one.namespace, [one.key])
+        self.flow.not_stored(request, "not parsed")
 
     def forget(self, *places: Place) -> None:
         """Forget what this process holds of some entries, or of all if none is named."""
@@ -465,11 +503,13 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
         for event in events:
             if event.type == "hit" and event.place is not None and event.entry is not None:
                 hits.add([event.place])
-                if event.entry.meaning is not None and event.entry.meaning.answer:
-                    hits.add([Place(event.place.namespace, event.entry.meaning.answer)])
+                if event.entry.semantic is not None and event.entry.semantic.answer:
+                    hits.add([Place(event.place.namespace, event.entry.semantic.answer)])
 
     consumers, flushes = [counters.count, touch], [hits.flush]
     if settings.access_log is not None:
+        from askonce.storage.access_log import Access, AccessLog
+
         log = AccessLog(settings.access_log, codec)
 
         def record(events: Sequence[CacheEvent]) -> None:

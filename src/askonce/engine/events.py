@@ -16,13 +16,12 @@ from typing import Literal
 import msgspec
 
 from askonce.concurrency.background import BackgroundWorker, reset_after_fork
-from askonce.entries.entry import Entry, HitKind, MissReason, Place, RequestKind
+from askonce.entries.entry import Entry, HitKind, MissReason, NotStoredReason, Place, RequestKind
 from askonce.keys.normal_form import NormalForm
 
 logger = logging.getLogger("askonce")
 
 EventType = Literal["hit", "miss", "bypassed", "stored", "not_stored"]
-NotStoredReason = Literal["empty", "truncated", "not storable", "store down"]
 
 _FLUSH_AT = 512
 _FLUSH_SECONDS = 1.0

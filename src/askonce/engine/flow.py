@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import SyncDriver
@@ -18,7 +18,7 @@ from askonce.concurrency.singleflight import Flight
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
-from askonce.entries.entry import Answer, Entry, Hit, Miss, Place
+from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Place
 from askonce.storage.entries import EntryStorage
 from askonce.storage.freshness import Freshness
 from askonce.stores.base import Clock
@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _FAILED_LEADERS_TO_OUTLIVE, _TAKE_OVER_SECONDS = 2, 2.0
 """Waiting callers take over from failed leaders one by one, until they have seen so many and for so long."""
+_MOST_TOLD = 1000
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.25
 
 
@@ -47,6 +48,7 @@ class RequestFlow:
         freshness: when a stale answer may be served.
         cache_empty: empty answers are stored, too.
         cache_truncated: truncated answers, too.
+        cache_if: the application's predicate on answers; ``None`` for none.
         slow_seconds: a request whose lookup took longer asks the store nothing more before the model is called.
         clock: seconds since the epoch.
     """
@@ -62,6 +64,7 @@ class RequestFlow:
         freshness: Freshness,
         cache_empty: bool,
         cache_truncated: bool,
+        cache_if: Callable[[Any], object] | None,
         slow_seconds: float,
         clock: Clock,
     ) -> None:
@@ -73,7 +76,8 @@ class RequestFlow:
             semantic,
         )
         self._freshness = freshness
-        self._cache_empty, self._cache_truncated = cache_empty, cache_truncated
+        self._cache_empty, self._cache_truncated, self._cache_if = cache_empty, cache_truncated, cache_if
+        self._told: set[tuple[str | None, NotStoredReason]] = set()
         self._slow_seconds, self._clock = slow_seconds, clock
 
     # -- the whole flow ----------------------------------------------------------------------------------------
@@ -178,8 +182,8 @@ class RequestFlow:
                 if isinstance(coalesced, Hit):
                     return coalesced
             failed, first_failure = failed + 1, min(first_failure, time.monotonic())
-        meant = await self._look_up_meaning(driver, request, miss)
-        return meant if isinstance(meant, Hit) else Leader(miss, attempt=meant)
+        semantic = await self._look_up_semantic(driver, request, miss)
+        return semantic if isinstance(semantic, Hit) else Leader(miss, attempt=semantic)
 
     async def _lead(
         self, driver: SyncDriver, request: Request, miss: Miss, flight: Flight, *, alone: bool
@@ -187,10 +191,10 @@ class RequestFlow:
         """Lead, unless a question of the same meaning was answered; or another process leads: then wait for it."""
         found: Hit | Miss = miss
         try:
-            meant = await self._look_up_meaning(driver, request, miss)
-            if isinstance(meant, Hit):
-                self.claims.resolve_here(flight, meant.entry)
-                return meant
+            semantic = await self._look_up_semantic(driver, request, miss)
+            if isinstance(semantic, Hit):
+                self.claims.resolve_here(flight, semantic.entry)
+                return semantic
             if not alone:
                 pause = _FIRST_LOOK_SECONDS
                 while not (leads := await self.claims.take_lease(driver, flight)) and not self.claims.is_gone(
@@ -208,8 +212,8 @@ class RequestFlow:
         if isinstance(found, Hit):
             await self.claims.resolve(driver, flight, found.entry)
             return found
-        flight.started, flight.attempt = time.monotonic(), meant
-        return Leader(miss, flight, flight.started, meant)
+        flight.started, flight.attempt = time.monotonic(), semantic
+        return Leader(miss, flight, flight.started, semantic)
 
     async def lead_revalidation(self, driver: SyncDriver, request: Request, miss: Miss) -> Leader | None:
         """Become the one who makes a stale answer anew; ``None`` if somebody does already."""
@@ -219,11 +223,11 @@ class RequestFlow:
         if not await self.claims.take_lease(driver, flight):
             self.claims.resolve_here(flight, None)
             return None
-        meant = await self._look_up_meaning(driver, request, miss, decide=False)
-        assert not isinstance(meant, Hit)
-        return Leader(miss, flight, attempt=meant)
+        semantic = await self._look_up_semantic(driver, request, miss, decide=False)
+        assert not isinstance(semantic, Hit)
+        return Leader(miss, flight, attempt=semantic)
 
-    async def _look_up_meaning(
+    async def _look_up_semantic(
         self, driver: SyncDriver, request: Request, miss: Miss, *, decide: bool = True
     ) -> Hit | Attempt | None:
         """The answer to a question of the same meaning, if ``decide`` and it may be served; or what was tried."""
@@ -236,7 +240,7 @@ class RequestFlow:
         )
         if attempt is None or attempt.decision is None or attempt.decision.action != "serve":
             return attempt
-        known = attempt.decision.known
+        known = attempt.decision.query
         assert known is not None
         hit = await self.lookup.find_in_store(driver, Place(namespace, known.key), request)
         if isinstance(hit, Hit) and known.is_in(hit.entry):
@@ -256,15 +260,19 @@ class RequestFlow:
             answer = self._packed(request, pack)
             if answer is not None:
                 seconds, attempt = time.monotonic() - leader.started, leader.attempt
-                meaning = None
+                semantic = None
                 if self.semantic is not None and attempt is not None and answer.answer_text is not None:
-                    meaning = self.semantic.meaning(attempt, answer.answer_text)
-                entry = self.storage.entry(answer, request.kind, request.options, request.sources, seconds, meaning)
+                    semantic = self.semantic.semantic_entry(attempt, answer.answer_text)
+                entry = self.storage.entry(
+                    answer, request.kind, request.options, request.sources, seconds, semantic
+                )
                 cacheable = self._is_cacheable(request, answer)
                 if cacheable:
                     await self._store(driver, [request], [entry])
-                if self.semantic is not None and attempt is not None and meaning is not None:
-                    self.semantic.learn(*request.place, attempt, meaning.answer_text, entry if cacheable else None)
+                if self.semantic is not None and attempt is not None and semantic is not None:
+                    self.semantic.learn(*request.place, attempt, semantic.answer_text, entry if cacheable else None)
+                if not cacheable and not (answer.empty or answer.truncated):
+                    entry = None  # who waits for it asks the model, too
         finally:
             if leader.flight is not None:
                 await self.claims.resolve(driver, leader.flight, entry)
@@ -279,10 +287,15 @@ class RequestFlow:
         return self.hit(request, leader.miss.stale, instead_of_miss=True)
 
     async def store_many(
-        self, driver: SyncDriver, requests: Sequence[Request], answers: Sequence[Answer], seconds: float
+        self, driver: SyncDriver, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
     ) -> None:
         """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
-        pairs = [pair for pair in zip(requests, answers, strict=True) if self._is_cacheable(*pair)]
+        pairs = []
+        for request, one in zip(requests, answers, strict=True):
+            if one is None:
+                self.not_stored(request, "not storable")
+            elif self._is_cacheable(request, one):
+                pairs.append((request, one))
         if pairs:
             each = seconds / len(requests)
             entries = [
@@ -314,23 +327,37 @@ class RequestFlow:
             self.events.emit(event)
 
     def _packed(self, request: Request, pack: Callable[[], Answer | None]) -> Answer | None:
+        answer, detail = None, ""
         try:
             answer = pack()
-        except Exception:
-            logger.warning("askonce: an answer cannot be stored", exc_info=True)
-            answer = None
+        except Exception as error:
+            detail = f"{type(error).__name__}: {error}"
+            logger.debug("askonce: an answer cannot be stored", exc_info=True)
         if answer is None:
-            self._not_stored(request, "not storable")
+            self.not_stored(request, "not storable", detail)
         return answer
 
     def _is_cacheable(self, request: Request, answer: Answer) -> bool:
+        reason: NotStoredReason | None = None
         if answer.empty and not self._cache_empty:
-            self._not_stored(request, "empty")
+            reason = "empty"
+        elif answer.truncated and not self._cache_truncated:
+            reason = "truncated"
+        elif answer.invalid:
+            reason = "invalid"
+        elif self._cache_if is not None and not self._passes(self._cache_if, answer):
+            reason = "cache_if"
+        if reason is not None:
+            self.not_stored(request, reason, answer.detail)
+        return reason is None
+
+    @staticmethod
+    def _passes(cache_if: Callable[[Any], object], answer: Answer) -> bool:
+        try:
+            return all(cache_if(value) for value in answer.values)
+        except Exception:
+            logger.exception("askonce: cache_if raised an error, so that the answer is not stored")
             return False
-        if answer.truncated and not self._cache_truncated:
-            self._not_stored(request, "truncated")
-            return False
-        return True
 
     # -- what happened -----------------------------------------------------------------------------------------
 
@@ -354,9 +381,20 @@ class RequestFlow:
             )
         )
 
-    def _not_stored(self, request: Request, reason: Literal["empty", "truncated", "not storable"]) -> None:
+    def not_stored(self, request: Request, reason: NotStoredReason, detail: str = "") -> None:
+        """Tell of an answer that is not stored; of each model and reason once in the log."""
         self.events.emit(
             CacheEvent(
                 "not_stored", request.kind, request.model, self._clock(), request.place, reason, form=request.form
             )
         )
+        told = request.model, reason
+        is_news = told not in self._told and request.kind in ("answer", "embedding")
+        level = logging.WARNING if is_news else logging.DEBUG
+        if len(self._told) < _MOST_TOLD:
+            self._told.add(told)
+        logger.log(
+            level,
+            "askonce: an %s of %s is not stored (%s)%s; stats().not_stored_reasons counts further ones",
+            request.kind, request.model or "a model", reason, detail and f": {detail}",
+        )  # fmt: skip

@@ -10,7 +10,7 @@ import msgspec
 from askonce.concurrency.drivers import SyncDriver
 from askonce.engine.request import Request
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Entry, Hit, Miss, Place, digest_of
+from askonce.entries.entry import Entry, Hit, Incomplete, Miss, Place, digest_of
 from askonce.errors import CodecError
 from askonce.provenance.corpora import Corpora
 from askonce.storage.freshness import Freshness
@@ -106,8 +106,8 @@ class Lookup:
         """Whether an entry may be used: its documents are unchanged, its alias holds, it is fresh and readable."""
         if entry.sources and await self._corpora.is_outdated(driver, entry):
             return Miss("outdated")
-        if entry.meaning is not None and entry.meaning.answer:
-            whole = await self._through_alias(driver, entry, Place(request.place.namespace, entry.meaning.answer))
+        if entry.semantic is not None and entry.semantic.answer:
+            whole = await self._through_alias(driver, entry, Place(request.place.namespace, entry.semantic.answer))
             if isinstance(whole, Miss):
                 return whole
             entry = whole
@@ -120,6 +120,8 @@ class Lookup:
             return found
         try:
             value = request.unpack(hit.entry.payload)
+        except Incomplete:
+            return Miss("incomplete")
         except Exception as error:
             logger.warning("askonce: a cached %s cannot be read, it is made anew: %s", request.kind, error)
             return Miss("corrupt")
@@ -137,7 +139,7 @@ class Lookup:
         stored = self._decoded(place, data)
         if stored is None:
             return Miss("corrupt")
-        whole, pointer = stored.meaning, alias.meaning
+        whole, pointer = stored.semantic, alias.semantic
         if whole is None or pointer is None or whole.answer or digest_of(whole.answer_text) != pointer.digest:
             return Miss("absent")  # it is another answer by now
         if stored.sources and await self._corpora.is_outdated(driver, stored):

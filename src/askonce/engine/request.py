@@ -29,7 +29,8 @@ class Request(msgspec.Struct, frozen=True):
         model: the model that it asks, if known.
         sources: the documents that its answer will be made from.
         is_semantic: the answer to a question of the same meaning may be used.
-        unpack: turns a stored payload into what the adapter returns; what it raises makes the entry a miss.
+        unpack: turns a stored payload into what the adapter returns; what it raises makes the entry a miss
+            (`Incomplete`: one that is not counted as an error).
     """
 
     place: Place

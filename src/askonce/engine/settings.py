@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from askonce.errors import ConfigError
 from askonce.eviction.policy import AdmissionName, Budget, Policy, PolicyName, parse_bytes
+from askonce.keys.ignore import Ignored, checked
 from askonce.options import check_name, positive_seconds
 from askonce.storage.freshness import Freshness
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock
@@ -36,7 +37,10 @@ class Settings(TypedDict, total=False):
         access_log: a file to which requests are appended for ``askonce simulate``: digests, sizes, costs and times,
             no text.
         cache_empty: store empty answers, too.
-        cache_truncated: store answers, too, that were cut off by a length limit or a content filter.
+        cache_truncated: store answers, too, that did not come to their proper end: cut off by a length limit or a
+            content filter, refused, or ended for a reason that is not known.
+        cache_if: called with each fresh answer that could be stored (a message, a response, a vector, a list of
+            documents); it is stored if that returns true.
         local_ttl: seconds for which entries found in the store are held in this process as well and served without
             asking the store; invalidations by other processes are seen that much later. 0 for never.
         local_max_entries: how many of them are held.
@@ -47,6 +51,9 @@ class Settings(TypedDict, total=False):
         clock: seconds since the epoch.
         semantic: answer questions, too, that mean the same as an answered one; see `Semantic`.
         on_event: called with each `CacheEvent` (hit, miss, stored, …) on a background thread, in order.
+        ignore: what is no part of the key, since the application declares it volatile: a regular expression (its
+            matches in the messages or the prompt), a `FormField`, a function of a `NormalForm` that returns another
+            one, or a list of these.
     """
 
     namespace: str
@@ -60,6 +67,7 @@ class Settings(TypedDict, total=False):
     access_log: str | os.PathLike[str] | None
     cache_empty: bool
     cache_truncated: bool
+    cache_if: Callable[[Any], object] | None
     local_ttl: float
     local_max_entries: int
     lease_seconds: float
@@ -68,6 +76,7 @@ class Settings(TypedDict, total=False):
     clock: Clock
     semantic: Semantic | None
     on_event: Callable[[CacheEvent], object] | None
+    ignore: Ignored | Sequence[Ignored]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,7 @@ class CheckedSettings:
     access_log: str | os.PathLike[str] | None = None
     cache_empty: bool = False
     cache_truncated: bool = False
+    cache_if: Callable[[Any], object] | None = None
     local_ttl: float = 0.0
     local_max_entries: int = 1000
     lease_seconds: float = 30.0
@@ -97,6 +107,7 @@ class CheckedSettings:
     clock: Clock = time.time
     semantic: Semantic | None = None
     on_event: Callable[[CacheEvent], object] | None = None
+    ignore: Ignored | Sequence[Ignored] = ()
 
     def __post_init__(self) -> None:
         check_name("namespace", self.namespace)
@@ -105,7 +116,9 @@ class CheckedSettings:
             raise ConfigError("local_ttl and lease_seconds are at least 0, local_max_entries at least 1")
         if self.on_event is not None and not callable(self.on_event):
             raise ConfigError(f"on_event is a function that takes a CacheEvent, got {self.on_event!r}")
-        _ = self.freshness, self.budget  # raise what is wrong with them
+        if self.cache_if is not None and not callable(self.cache_if):
+            raise ConfigError(f"cache_if is a function that takes an answer, got {self.cache_if!r}")
+        _ = self.freshness, self.budget, self.ignored  # raise what is wrong with them
 
     @classmethod
     def of(cls, settings: Settings) -> CheckedSettings:
@@ -124,6 +137,11 @@ class CheckedSettings:
     def freshness(self) -> Freshness:
         """How long entries live."""
         return Freshness(self.ttl, self.stale_while_revalidate, self.stale_if_error)
+
+    @property
+    def ignored(self) -> tuple[Ignored, ...]:
+        """What is no part of the key."""
+        return checked(self.ignore)
 
     @property
     def budget(self) -> Budget:

@@ -4,12 +4,12 @@
     byte 1       flags: 1 = compressed with zstandard, 2 = sealed with AES-GCM
     bytes 2–17   the first bytes of the key under which it is stored
     [unsealed]   4 bytes: CRC-32 of the place (key and namespace), the flags and all that follows
-    [sealed]     4 bytes that name the encryption key, 12 bytes nonce
+    [sealed]     4 bytes that identify the encryption key, 12 bytes nonce
     the rest     the entry in MessagePack, compressed and then sealed as the flags say
 
-An entry is bound to its place: one that comes back for another key, as when a client mixes up its answers, or that
-was moved to another namespace, is not accepted; nor is one in which a bit has flipped. Nothing here builds an
-object that stored data names: an entry is numbers, strings and bytes.
+An entry is bound to its place: one returned for another key, as when a client mixes up its replies, or moved to
+another namespace, is not accepted; nor is one with a flipped bit. Stored data cannot choose which objects are
+built: an entry is numbers, strings and bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHECKSUM = 4
 _COMPRESSED, _SEALED = 1, 2
 _COMPRESS_FROM_BYTES = 1024
 _LARGEST_BYTES = 256 * 2**20
-"""No entry is larger than this when decompressed: a few stored bytes cannot ask for all memory."""
+"""No entry is larger than this when decompressed: a few stored bytes cannot use up all memory."""
 
 
 class Codec:
@@ -80,7 +80,7 @@ class Codec:
         Raises:
             CodecError: it is corrupt, of a newer format, sealed with an unknown key, or from another place.
         """
-        if len(data) < _HEADER or data[0] != VERSION:
+        if not isinstance(data, bytes) or len(data) < _HEADER or data[0] != VERSION:
             raise CodecError("not an entry of this format")
         if data[2:_HEADER] != bound_to[:_PLACE].ljust(_PLACE, b"\0"):
             raise CodecError("the entry of another key")
@@ -97,7 +97,7 @@ class Codec:
             if data[1] & _COMPRESSED:
                 body = _decompress(bytes(body))
             return self._decoder.decode(body)
-        except Exception as error:  # also what no decoder promises: deep nesting, no memory
+        except Exception as error:  # also undocumented errors: deep nesting, no memory
             raise CodecError(f"corrupt entry: {error}") from error
 
     def _unseal(self, data: bytes, bound_to: bytes) -> bytes:

@@ -1,24 +1,30 @@
-"""What is kept, and what a look-up finds: plain values."""
+"""Stored answers, and the results of a lookup: plain values."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 HitKind = Literal["exact", "coalesced", "stale", "semantic"]
-"""``exact``: the same request was answered before. ``coalesced``: it was being answered just now, and this
+"""``exact``: the same request was answered before. ``coalesced``: an identical request was in progress, and this
 caller waited for it. ``stale``: past its time to live, but allowed by ``stale_while_revalidate`` or
-``stale_if_error``. ``semantic``: a question that means the same was answered before."""
+``stale_if_error``. ``semantic``: a question of the same meaning was answered before."""
 
-MissReason = Literal["absent", "expired", "outdated", "corrupt", "refresh", "store down"]
-"""``outdated``: documents that it was made from were changed."""
+MissReason = Literal["absent", "expired", "outdated", "corrupt", "incomplete", "refresh", "store down"]
+"""``outdated``: documents that it was made from were changed. ``incomplete``: a fresh answer would tell more than
+the stored one, such as the usage."""
+
+NotStoredReason = Literal["empty", "truncated", "invalid", "not parsed", "cache_if", "not storable", "store down"]
+"""``truncated``: it did not come to its proper end. ``invalid``: it is not what the request asks for: tool calls
+that cannot be read, JSON that does not fit the schema, vectors that hold no numbers. ``not parsed``: its caller
+could not parse it. ``cache_if``: the application's predicate refused it. ``not storable``: it holds what is no
+plain data."""
 
 
 RequestKind = Literal["answer", "embedding", "retrieval", "tool", "node", "routing", "prefix"]
-"""What a request asks for."""
+"""The kind of a request."""
 
 
 class Place(NamedTuple):
@@ -34,7 +40,7 @@ class Place(NamedTuple):
 
     @property
     def bound_to(self) -> bytes:
-        """What the entry's bytes are bound to, so that they count nowhere else."""
+        """What the entry's bytes are bound to, so that they are valid nowhere else."""
         return self.key + self.namespace.encode()
 
 
@@ -68,11 +74,11 @@ NO_USAGE = Usage()
 
 
 class Near(msgspec.Struct, frozen=True, array_like=True):
-    """What tells whether an added document would have been found, too.
+    """Decides whether a retrieval would have found an added document too.
 
     Attributes:
         vector: the question's, of length one: 32-bit floats, little-endian.
-        least: the cosine similarity from which on a document counts.
+        least: the least cosine similarity of a document that counts.
     """
 
     vector: bytes
@@ -84,7 +90,7 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         corpus: the namespace of the corpus's change log.
-        position: the position in that log as of which it is true.
+        position: the position in that log up to which it is valid.
         ids: the documents.
         whole: it depends on the whole corpus, so that an addition may change it: a retrieval. Otherwise only on
             these documents: an answer.
@@ -102,25 +108,28 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The tags by which what was made from the documents is found."""
+        """The tags of what was made from the documents."""
         return tuple(f"doc:{one}" for one in self.ids)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A fresh answer as an adapter hands it over to be kept.
+class Answer(msgspec.Struct, frozen=True):
+    """A fresh answer, as an adapter passes it to be stored.
 
     Attributes:
         payload: the answer as bytes that the adapter can read back.
-        usage: what it took.
+        usage: the tokens that it took.
         model: the name under which its provider sells the model, if known; for the price.
-        truncated: it was cut off (length limit, content filter).
-        empty: it says nothing.
-        ttl_seconds: a time to live of its own, if shorter than that in force.
+        truncated: it did not come to its proper end (length limit, content filter, refusal, an end that is not
+            known).
+        empty: it has no content.
+        invalid: it is not what the request asks for.
+        detail: what is wrong with it, for the log.
+        values: the framework's answers, for ``cache_if``.
+        ttl_seconds: a time to live of its own, if shorter than the one in effect.
         sources: the documents that it was found in; `RequestFlow` adds those that it was made from.
-        cost_usd: what it cost in dollars, where that is known better than by usage and price: several models
-            were asked for it.
-        said: all that it says, if that is one text; what a judge of two answers is shown.
+        cost_usd: what it cost in dollars, where usage and price do not give it: several models were called
+            for it.
+        answer_text: all of it, if that is one text; given to judges.
     """
 
     payload: bytes
@@ -132,19 +141,22 @@ class Answer:
     sources: tuple[Source, ...] = ()
     cost_usd: float | None = None
     answer_text: str | None = None
+    invalid: bool = False
+    detail: str = ""
+    values: tuple[Any, ...] = ()
 
 
 class SemanticEntry(msgspec.Struct, frozen=True, array_like=True):
-    """What an answered question is found by when it is asked in other words.
+    """The part of an entry by which a differently worded question finds it.
 
     Attributes:
         text: the question.
-        partition: names all else about the request; see ``askonce.semantic.types.Question``.
+        partition: digest of the rest of the request; see ``askonce.semantic.types.Question``.
         vector: the question's embedding, of unit length: float16, little-endian.
-        embedder: names the model that made the vector.
-        said: the answer, as a judge is shown it; empty if the entry is an alias.
+        embedder: identity of the model that made the vector.
+        answer_text: the answer, as given to judges; empty if the entry is an alias.
         answer: the key of the entry that holds the answer, if this one is an alias of its question.
-        digest: of what that answer said: an alias holds for no other one that may come in its place.
+        digest: of that answer's text: the alias is not valid for one that replaces it.
     """
 
     text: str
@@ -157,7 +169,7 @@ class SemanticEntry(msgspec.Struct, frozen=True, array_like=True):
 
 
 def digest_of(answer_text: str) -> bytes:
-    """16 bytes that tell answers apart by what they say."""
+    """16 bytes that distinguish answers by their text."""
     return hashlib.blake2b(answer_text.encode(errors="replace"), digest_size=16).digest()
 
 
@@ -173,7 +185,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         usage: the tokens that it took.
         tags: names by which it can be invalidated.
         sources: the documents that it was found in or made from.
-        meaning: what it is found by when it is asked in other words.
+        semantic: how a differently worded question finds it.
         kind: what was requested.
         model: the name of the model that made it, if known.
     """
@@ -186,20 +198,19 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     usage: Usage = Usage()
     tags: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
-    meaning: SemanticEntry | None = None
+    semantic: SemanticEntry | None = None
     kind: RequestKind = "answer"
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """Why an answer to another question was served.
 
     Attributes:
         question: the other question.
         similarity: the cosine of the questions' embeddings.
         probability: of the answer being right, by estimate.
-        id: 8 bytes by which the application can tell what it thinks of it.
+        id: 8 bytes by which the application can give feedback.
     """
 
     question: str
@@ -215,9 +226,9 @@ class Hit(msgspec.Struct, frozen=True):
         entry: the answer.
         kind: how it was found.
         age_seconds: how old it is.
-        key: the entry under which the question that it answers is kept.
+        key: of the entry of the question that it answers.
         match: of a semantic hit, why.
-        value: what the request's ``unpack`` made of the payload.
+        value: the payload, unpacked by the request's ``unpack``.
     """
 
     entry: Entry
@@ -228,7 +239,7 @@ class Hit(msgspec.Struct, frozen=True):
     value: Any = None
 
     def mark(self) -> dict[str, Any]:
-        """What a response shows of the hit, under the name ``askonce``."""
+        """The hit as a response shows it, under the name ``askonce``."""
         mark: dict[str, Any] = {
             "hit": self.kind,
             "age_seconds": round(self.age_seconds, 3),
@@ -247,12 +258,16 @@ class Hit(msgspec.Struct, frozen=True):
         return mark
 
 
+class Incomplete(Exception):
+    """A stored answer lacks what a fresh one would tell this caller; raised by a request's ``unpack``."""
+
+
 class Miss(msgspec.Struct, frozen=True):
     """A lookup that found no fresh answer.
 
     Attributes:
         reason: why.
-        stale: an answer past its time to live that may stand in.
+        stale: an answer past its time to live that may be served instead.
         late_seconds: by how much it is past.
     """
 

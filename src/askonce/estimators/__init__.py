@@ -1,1 +1,1 @@
-"""Estimators that know nothing of caches: bounds that hold at all times, regressions, 16-bit vectors."""
+"""Estimators, independent of caches: bounds that hold at all times, regressions, 16-bit vectors."""

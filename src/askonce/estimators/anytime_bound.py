@@ -12,7 +12,7 @@ most ``1 - confidence``: with that confidence, at all times at once, ``W`` is be
 same with ``-t`` bounds ``W`` from below. A rate whose ``f`` is not positive for some ``p`` ends when that coin is
 thrown: its evidence is infinite from then on. (Ville 1939; Howard et al., Time-uniform Chernoff bounds, 2020.)
 
-Evidence is one number for each rate. An audit that is under way can be counted as if it had found an error; that
+Evidence is one number for each rate. An audit in progress can be counted as if it had found an error; that
 only makes the bounds stricter.
 """
 
@@ -22,7 +22,7 @@ import math
 from collections.abc import Sequence
 
 _LEAST_FACTOR = 0.02
-"""A rate whose ``f`` is smaller ends, since one error would say too little about it."""
+"""A rate whose ``f`` is smaller ends, since one error would be too little evidence."""
 
 
 def factor(probability: float, rate: float) -> float:
@@ -51,7 +51,7 @@ def at_most(evidence: Sequence[float], rates: Sequence[float], confidence: float
         confidence: a probability.
     """
     goal = _log_goal(rates, confidence)
-    live = [(rate, known) for rate, known in zip(rates, evidence, strict=True) if known < math.inf]
+    live = [(rate, so_far) for rate, so_far in zip(rates, evidence, strict=True) if so_far < math.inf]
     if not live:
         return math.inf
     return max(_crossing(live, goal), 0.0)
@@ -70,7 +70,7 @@ def at_least(evidence: Sequence[float], rates: Sequence[float], confidence: floa
 
 def fits(evidence: Sequence[float], rates: Sequence[float], room: float, confidence: float) -> bool:
     """Whether `at_most` is no more than ``room``."""
-    terms = (math.exp(min(60.0, rate * room - known)) for rate, known in zip(rates, evidence, strict=True))
+    terms = (math.exp(min(60.0, rate * room - so_far)) for rate, so_far in zip(rates, evidence, strict=True))
     return sum(terms) >= len(rates) / (1 - confidence)
 
 
@@ -79,11 +79,11 @@ def _log_goal(rates: Sequence[float], confidence: float) -> float:
 
 
 def _crossing(live: Sequence[tuple[float, float]], goal: float) -> float:
-    """Where the sum of ``exp(rate x - known)`` reaches ``exp(goal)``."""
+    """Where the sum of ``exp(rate x - evidence)`` reaches ``exp(goal)``."""
     # Newton's method from the right, where one component alone is at the goal: the logarithm is convex.
-    most = min((goal + known) / rate for rate, known in live)
+    most = min((goal + so_far) / rate for rate, so_far in live)
     for _ in range(20):
-        terms = [math.exp(rate * most - known - goal) for rate, known in live]
+        terms = [math.exp(rate * most - so_far - goal) for rate, so_far in live]
         over = sum(terms)
         step = math.log(over) * over / sum(rate * term for (rate, _), term in zip(live, terms, strict=True))
         most -= step

@@ -1,4 +1,4 @@
-"""Vectors as they are kept: 16-bit floating point, little-endian."""
+"""Vectors as they are stored: 16-bit floating point, little-endian."""
 
 from __future__ import annotations
 

@@ -1,48 +1,50 @@
-"""Which entry goes when a namespace is full.
+"""Which entry is evicted when a namespace is full.
 
 Every policy is one formula with two settings. An entry's priority is
 
     priority = base + hits x weight
 
 and the entry with the lowest priority is evicted first (equal priorities: the smallest key first). ``hits``
-is 1 when an entry is put, unless more is known of how often it was asked for, and grows with each hit. The base
-is read when an entry is put or touched, and so is the weight's formula:
+is 1 when an entry is put, unless earlier requests for it were counted, and grows with each hit. The base is
+computed when an entry is put or touched, the weight when it is put:
 
 ========  ==================  =============  ==========================================================
 policy    base                weight         meaning
 ========  ==================  =============  ==========================================================
 gdsf      inflation ``L``     cost / size    Greedy-Dual-Size-Frequency (Cherkasova, HPL-98-69R1, 1998):
-                                             keep what is dear to make again, small and asked often
+                                             favours what is expensive to recompute, small and
+                                             frequently requested
 lec       0                   cost           least expected cost (Zhu et al., NeurIPS 2023)
 lfu       now / 2^33          1              least frequently used; of equals the least recently used, since
                                              the base stays below 1 until the year 2242
 lru       now                 0              least recently used
-ttl       expiry              0              nearest to its expiry; what never expires goes last
+ttl       expiry              0              nearest to its expiry; what never expires is evicted last
 ========  ==================  =============  ==========================================================
 
-``L`` is kept per namespace. It starts at 0, never falls, and becomes the priority of each victim, so that entries
-which are no longer asked for sink below newcomers.
+``L`` belongs to a namespace. It starts at 0, never decreases, and becomes the priority of each victim, so entries
+that are no longer requested sink below newcomers.
 
-With the admission ``worth``, a newcomer to a full namespace is stored only if its priority is higher than that of
-every entry which would have to go (the rule of LEC). One that is refused raises ``L`` by ``hits x weight /
-entries``: when as many newcomers were refused as there are entries, what is held has lost what one newcomer is
-worth, so that it cannot stay for ever unasked.
+With the admission ``cost``, a newcomer to a full namespace is stored only if its priority is higher than that of
+every entry that it would evict (the rule of LEC). A refused one raises ``L`` by ``hits x weight / entries``: when
+as many newcomers were refused as there are entries, those entries have aged by the gain of one newcomer, so none
+stays for ever without a request.
 
 Stores execute these rules in Python, SQL, Lua and MongoDB's update language; ``askonce.testing`` checks each
 against one model.
 
-A 64-bit float holds ``L`` for good. What an eviction adds to it is at most the worth of the least worthy entry, so
-after n evictions ``L`` is below n average weights; at a thousand evictions in every second of ten years, n is
-below 2^39, and a weight a thousand times smaller than the average is still seen to one part in 2^4. What is too
-cheap to be seen goes first, as it should. `Policy.weight` keeps costs finite, so that ``L`` stays so.
+A 64-bit float is enough for ``L``. An eviction adds at most the gain of the lowest entry, so after n evictions
+``L`` is below n average weights; at a thousand evictions in every second of ten years, n is below 2^39, and a
+weight a thousand times smaller than the average still counts to one part in 2^4. A weight too small to count makes
+an entry the first victim, as it should. `Policy.weight` limits costs, so that ``L`` stays finite.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
+
+import msgspec
 
 from askonce.errors import ConfigError
 
@@ -52,9 +54,9 @@ AdmissionName = Literal["always", "cost"]
 NEVER = 1e15
 """The priority base of an entry without expiry under ``ttl``: later than any date in seconds."""
 RECENCY = 2.0**-33
-"""What a second weighs under ``lfu``, where it only decides between entries of equal hits."""
-DEAREST = 1e12
-"""What costs more than this is weighed as if it cost so much."""
+"""The weight of a second under ``lfu``, where it only decides between entries of equal hits."""
+MAX_COST = 1e12
+"""A higher cost counts as this one."""
 
 
 class Policy(Enum):
@@ -84,7 +86,7 @@ class Policy(Enum):
         return 0.0
 
     def judged_base(self, *, inflation: float, expires_at: float | None) -> float:
-        """The first term of a newcomer's priority when its worth is judged: being new is worth nothing."""
+        """The first term of a newcomer's priority for admission: being new does not count."""
         return self.base(inflation=inflation, now=0.0, expires_at=expires_at)
 
     def weight(self, *, cost: float, size_bytes: int) -> float:
@@ -92,10 +94,10 @@ class Policy(Enum):
 
         Args:
             cost: what making the entry again would cost, in any one unit (dollars or seconds). Taken as 0 if
-                negative or not a number, and as `DEAREST` if larger.
+                negative or not a number, and as `MAX_COST` if larger.
             size_bytes: length of the stored value.
         """
-        cost = min(max(0.0, cost), DEAREST)
+        cost = min(max(0.0, cost), MAX_COST)
         if self is Policy.GDSF:
             return cost / max(size_bytes, 1)
         if self is Policy.LEC:
@@ -103,16 +105,15 @@ class Policy(Enum):
         return 1.0 if self is Policy.LFU else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How much a namespace may hold, and what goes first.
+class Budget(msgspec.Struct, frozen=True):
+    """How much a namespace may hold, and what is evicted first.
 
     Attributes:
         max_bytes: limit on the sum of the lengths of all stored values; ``None`` for no limit.
         max_entries: limit on their number; ``None`` for no limit.
         policy: which entry is evicted first.
-        admission: whether a newcomer is stored ``always``, or only when it is ``worth`` more than what would have
-            to go for it.
+        admission: whether a newcomer is stored ``always``, or by ``cost``: only if its priority is higher than that
+            of what it would evict.
     """
 
     max_bytes: int | None = None
@@ -122,9 +123,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.admission not in ("always", "cost"):
-            raise ConfigError(f"admission is 'always' or 'worth'; got {self.admission!r}")
+            raise ConfigError(f"admission is 'always' or 'cost'; got {self.admission!r}")
         if self.admission == "cost" and self.policy is Policy.LRU:
-            raise ConfigError("admission='worth' means nothing under lru, to which the newest is worth most")
+            raise ConfigError("admission='cost' has no effect under lru, which ranks the newest entry highest")
         for name, limit in (("max_bytes", self.max_bytes), ("max_entries", self.max_entries)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit <= 0):
                 raise ConfigError(f"{name} is a positive whole number, or None for no limit; got {limit!r}")
@@ -141,7 +142,7 @@ class Budget:
 
     @property
     def selects(self) -> bool:
-        """Whether a newcomer must be worth more than what it would push out."""
+        """Whether a newcomer must have a higher priority than what it would evict."""
         return self.admission == "cost"
 
     def share(self, parts: int) -> Budget:
@@ -180,5 +181,5 @@ def parse_bytes(size: int | str | None) -> int | None:
         return size
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?\s*", size.upper())
     if match is None:
-        raise ConfigError(f"{size!r} is no size; write for example '500MB' or '2GiB'")
+        raise ConfigError(f"invalid size {size!r}; use for example '500MB' or '2GiB'")
     return int(float(match[1]) * _UNITS[match[2] or ""])

@@ -1,7 +1,7 @@
 """All that an object of a framework's holds, as plain data: its fields, its private attributes, its clients.
 
 What cannot be read is not left out, since two objects that differ in it would be one: `Uncacheable` is raised.
-Clients are no fields: where they send their requests is read by ``askonce.keys.clients``.
+Clients are no fields: where they send their requests is read by ``askonce.keys.endpoints``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import datetime
 import decimal
 import enum
 import functools
+import inspect
 import re
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from askonce.keys.clients import endpoint_of, is_asynchronous, is_client, is_inert
+from askonce.keys.endpoints import endpoint_of, importable_name, is_asynchronous, is_client
 from askonce.keys.normal_form import Uncacheable, is_credential, is_neutral
 
 NOTHING: Any = object()
@@ -25,6 +26,10 @@ NOTHING: Any = object()
 
 _SCALARS = (str, int, float, bool, bytes, bytearray, enum.Enum, type(None))
 _SHOWN = (PurePath, decimal.Decimal, uuid.UUID, datetime.date, datetime.time, datetime.timedelta)
+# Parts of the running program, which say nothing of a model.
+_INERT = frozenset(
+    "_thread threading logging asyncio concurrent weakref _weakref _weakrefset _asyncio queue".split()
+)
 # A text in one of these fields is a setting of the application's own.
 _HOLDERS = frozenset(
     "client async_client root_client root_async_client http_client http_async_client profile metadata tags".split()
@@ -99,7 +104,7 @@ class FieldReader:
         if isinstance(value, (list, tuple, set, frozenset)):
             read = [item for one in value if (item := self.value(one, owner, name)) is not NOTHING]
             return set(map(_hashable, read)) if isinstance(value, (set, frozenset)) else read
-        if hasattr(value, "get_secret_value") or is_inert(value):
+        if hasattr(value, "get_secret_value") or type(value).__module__.partition(".")[0] in _INERT:
             return NOTHING
         if is_client(value):
             self.clients.setdefault(name, value)
@@ -116,12 +121,18 @@ class FieldReader:
             return {"pattern": value.pattern, "flags": value.flags}
         if isinstance(value, type) and callable(getattr(value, "model_json_schema", None)):
             return value  # its schema is what it says
-        if _has_a_name(value):
-            return {"named": f"{value.__module__}.{value.__qualname__}"}
+        if inspect.isroutine(value) or isinstance(value, type):
+            return {"named": self._name(value, owner, name)}
         kind = type(value)
         if hasattr(kind, "__pydantic_fields__") or dataclasses.is_dataclass(kind):
             return {"class": f"{kind.__module__}.{kind.__qualname__}", **self.fields(value)}
         raise self._unread(owner, name, value)
+
+    def _name(self, value: Any, owner: Any, name: str) -> str:
+        try:
+            return importable_name(value)
+        except Uncacheable as error:
+            raise self._unread(owner, name, value) from error
 
     def _unread(self, owner: Any, name: str, value: Any) -> Uncacheable:
         kind = type(value)
@@ -141,16 +152,9 @@ class FieldReader:
         fitting = [name for name, mode in modes.items() if mode in (None, asynchronous)] or list(modes)
         for name in fitting:
             endpoint = endpoint_of(self.clients[name])
-            if "hooks" in endpoint:
-                endpoint["hooks"] = [self._hook(hook, name) for hook in endpoint["hooks"]]
             if endpoint and endpoint not in told:
                 told.append(endpoint)
         return told
-
-    def _hook(self, hook: Any, name: str) -> Any:
-        if _has_a_name(hook):
-            return f"{hook.__module__}.{hook.__qualname__}"
-        raise self._unread(self.clients[name], "event_hooks", hook)
 
 
 def members_of(owner: Any) -> dict[str, Any]:
@@ -174,19 +178,6 @@ def _is_false_by_default(field: Any, value: Any) -> bool:
     if isinstance(value, (dict, list, tuple, set, str)) and not value:
         return not isinstance(value, str) or getattr(field, "default", NOTHING) == value
     return isinstance(value, (bool, int, float)) and not value and getattr(field, "default", NOTHING) is value
-
-
-def _has_a_name(value: Any) -> bool:
-    """Whether a function or class is found under its name, so that the name says which it is."""
-    name = getattr(value, "__qualname__", "<")
-    return (
-        isinstance(name, str)
-        and "<" not in name
-        and hasattr(value, "__module__")
-        and callable(value)
-        and (isinstance(value, type) or getattr(value, "__self__", None) is None)
-        and not hasattr(value, "__wrapped__")
-    )
 
 
 def _hashable(value: Any) -> Any:

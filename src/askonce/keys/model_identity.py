@@ -2,23 +2,27 @@
 
 To walk all fields of a model costs more than to look an answer up. So what was derived is remembered beside a
 fingerprint of the model: the values of its fields, the contents of dicts, lists, sets and models in them, and the
-identity of every other object. A field assigned anew, a change inside such a container, a replaced client, and
-a client that is sent elsewhere change the fingerprint. A change inside another object does not.
+identity of every other object. A field assigned anew, a change inside such a container or a known client
+(`show_inside`), and a replaced object change the fingerprint. A change inside another object does not.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, Generic, TypeVar
-
-from askonce.keys.clients import plan_of, plans, state_of
 
 T = TypeVar("T")
 
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 _SEQUENCES = (list, tuple, set, frozenset)
+_shown: dict[type, Callable[[Any], list[Any]]] = {}
+_CHANGES = 10
+
+
+def show_inside(cls: type, what: Callable[[Any], list[Any]]) -> None:
+    """From now on, this of what objects of that class hold is part of the fingerprints: they can be set up anew."""
+    _shown[cls] = what
 
 
 class RememberedIdentity(Generic[T]):
@@ -26,10 +30,14 @@ class RememberedIdentity(Generic[T]):
 
     Args:
         derive: derives the value from a model. If it raises, nothing is remembered.
+        restless: told once of a model whose value has changed ten times without having been of use: the model,
+            the last value but one, and the last.
     """
 
-    def __init__(self, derive: Callable[[Any], T]) -> None:
+    def __init__(self, derive: Callable[[Any], T], restless: Callable[[Any, T, T], None] | None = None) -> None:
         self._derive = derive
+        self._restless = restless
+        self._changes: dict[int, int] = {}
         # By the model's id: the model, its fingerprint, the objects whose ids that contains, and the value.
         self._known: dict[int, tuple[weakref.ref[Any], object, list[object], T]] = {}
 
@@ -37,16 +45,30 @@ class RememberedIdentity(Generic[T]):
         """The value derived from a model as it is now."""
         fingerprint, held = _fingerprint(model)
         known = self._known.get(id(model))
+        at = id(model)
         if known is not None and known[1] == fingerprint and known[0]() is model:
+            if at in self._changes:
+                self._changes[at] = 0
             return known[3]
         value = self._derive(model)
-        at = id(model)
         try:
-            reference = weakref.ref(model, lambda _: self._known.pop(at, None))
+            reference = weakref.ref(model, lambda _: self.forget(at))
         except TypeError:  # a class with slots: derived each time
             return value
         self._known[at] = reference, fingerprint, held, value
+        if known is not None and known[0]() is model and known[3] != value:
+            self._changed(model, known[3], value)
         return value
+
+    def forget(self, at: int) -> None:
+        """Forget what was derived of the model of this id."""
+        self._known.pop(at, None)
+        self._changes.pop(at, None)
+
+    def _changed(self, model: Any, before: T, now: T) -> None:
+        self._changes[id(model)] = changes = self._changes.get(id(model), 0) + 1
+        if changes == _CHANGES and self._restless is not None:
+            self._restless(model, before, now)
 
 
 def _fingerprint(model: Any) -> tuple[object, list[object]]:
@@ -56,7 +78,6 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
     """
     contents: list[object] = [type(model)]
     held: list[object] = []
-    clients: list[object] = []
     pending, seen = [model], {id(model)}
     while pending:
         value = pending.pop()
@@ -64,6 +85,8 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
             items = [*value.keys(), *value.values()]
         elif isinstance(value, _SEQUENCES):
             items = list(value)
+        elif type(value) in _shown:
+            items = _shown[type(value)](value)
         else:
             private, extra = (
                 getattr(value, "__pydantic_private__", None),
@@ -78,17 +101,10 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
                 shown.append((type(item), item))  # 1 is not True
                 continue
             shown.append((type(item), id(item)))
-            kind = type(item)
-            if kind is ModuleType or (plans[kind] if kind in plans else plan_of(kind)) is not None:
-                if id(item) not in seen:
-                    seen.add(id(item))
-                    clients.append(item)
-                continue
             is_container = isinstance(item, (dict, *_SEQUENCES)) and item
-            if (is_container or hasattr(type(item), "__pydantic_fields__")) and id(item) not in seen:
+            is_open = is_container or type(item) in _shown or hasattr(type(item), "__pydantic_fields__")
+            if is_open and id(item) not in seen:
                 seen.add(id(item))
                 pending.append(item)
         contents.append(frozenset(shown) if isinstance(value, (set, frozenset)) else shown)
-    if clients:
-        contents.append(state_of(clients))
     return contents, held

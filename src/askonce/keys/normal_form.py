@@ -25,13 +25,14 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
-from askonce.options import options_in_effect
+actor_is_named: ContextVar[bool] = ContextVar("askonce_actor_is_named", default=False)
+"""A namespace of the running context says for whom requests are made: see `askonce.cache_options`."""
 
 VERSION = 2
 """Of the normal form; part of every key, so that a change of the rules starts afresh."""
@@ -103,8 +104,7 @@ class Uncacheable(Exception):
     """The request holds something whose meaning cannot be told; it is not cached."""
 
 
-@dataclass(frozen=True, slots=True)
-class NormalForm:
+class NormalForm(msgspec.Struct, frozen=True):
     """A request in normal form.
 
     Attributes:
@@ -333,7 +333,7 @@ def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _R
 
 def _actor(name: str, value: Any) -> dict[str, str] | None:
     """For whom a hosted tool acts, by a digest of the credential; ``None`` if that is said elsewhere, or nobody."""
-    if options_in_effect.get().tenants or not value or _TRACE_HEADERS.fullmatch(_folded(name)):
+    if actor_is_named.get() or not value or _TRACE_HEADERS.fullmatch(_folded(name)):
         return None
     try:
         return {"credential": hashlib.sha256(b"askonce actor " + encode(plain(value))).hexdigest()}

@@ -68,7 +68,8 @@ def cached(x: Any = None, store: str | Store | Cache | None = None, **settings: 
     limiter is asked only for calls that go to the provider. Answers are shared with an `AskOnceCache` over the same
     store and namespace, as far as LangChain describes the model to it in the same way. A hit carries
     ``response_metadata["askonce"]``. A model that is cached already comes back as it is, unless a store or settings
-    are given.
+    are given. What ``init_chat_model`` gives where fields are configurable comes back as such, and the models that
+    it makes are cached.
 
     *Embeddings* come back as `CachedEmbeddings`, a *retriever* as `CachedRetriever`; see these for their options.
 
@@ -94,6 +95,10 @@ def cached(x: Any = None, store: str | Store | Cache | None = None, **settings: 
 
         name = settings.pop("name", None)
         return cached_model(x, store, settings, name)  # type: ignore[arg-type]
+    from askonce.langchain.models.cached import cached_choice, is_chosen_at_run_time
+
+    if is_chosen_at_run_time(x):
+        return cached_choice(x, store, settings)  # type: ignore[arg-type]
     if isinstance(x, BaseRetriever):
         from askonce.langchain.retrieval.retriever import CachedRetriever
 
@@ -124,8 +129,6 @@ def _instead(x: Any) -> str:
         return "it is no decorator: wrap the model that the function calls, model = cached(ChatOpenAI(…))"
     if isinstance(x, VectorStore):
         return "wrap its retriever, cached(store.as_retriever(), corpus=…), and its embeddings, cached(embeddings)"
-    if type(x).__name__ == "_ConfigurableModel":  # of the package langchain
-        return "name the model, so that it is made now: cached(init_chat_model('openai:…'))"
     if isinstance(x, BaseTool):
         return "tools are not cached; wrap the model that calls it, cached(model)"
     if isinstance(x, RunnableBinding):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, Unpack, cast
 
 from langchain_core.embeddings import Embeddings
@@ -162,12 +163,13 @@ class _Batch:
                 f"the embeddings gave {len(vectors)} vectors for {len(self.missing)} texts; nothing was stored"
             )
         requests, answers = [], []
+        lengths = {len(vector) for vector in (*self._vectors.values(), *vectors)}
         for one, vector in zip(self.missing, vectors, strict=True):
             self._vectors[one] = _rounded(vector)
-            request, answer = self._requests[one], _packed(vector)
-            if request is not None and answer is not None:
+            request = self._requests[one]
+            if request is not None:
                 requests.append(request)
-                answers.append(answer)
+                answers.append(_packed(vector, lengths))
         return requests, answers
 
     def vectors(self) -> list[Vector]:
@@ -175,9 +177,13 @@ class _Batch:
         return [list(self._vectors[one]) for one in self._texts]
 
 
-def _packed(vector: Sequence[float]) -> Answer | None:
+def _packed(vector: Sequence[float], lengths: Collection[int] = ()) -> Answer:
+    """What is stored of a vector; not what holds no numbers, or has not the one length of all in its batch."""
     packed = _floats(vector)
-    return Answer(packed.tobytes(), empty=not packed)
+    odd = "" if len(lengths) < 2 else "the vectors of one batch differ in length"
+    if not all(map(math.isfinite, packed)):
+        odd = "the vector holds what is no number"
+    return Answer(packed.tobytes(), empty=not packed, invalid=bool(odd), detail=odd, values=(packed.tolist(),))
 
 
 def _floats(vector: Sequence[float]) -> array[float]:

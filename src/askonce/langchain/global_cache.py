@@ -15,19 +15,24 @@ from langchain_core.outputs import Generation
 from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
-from askonce.entries.entry import Hit, Miss
+from askonce.entries.entry import Answer, Hit
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
-from askonce.langchain.keys.caller import asking_model, parameters_of_call
-from askonce.langchain.keys.llm_string import parameters_of
+from askonce.langchain.keys.caller import Caller, find_caller
+from askonce.langchain.keys.llm_string import given_in, parameters_of
 from askonce.langchain.keys.model import Parameters, parameters_of_model
 from askonce.langchain.keys.requests import Digests, form_of
-from askonce.langchain.models.answers import mark, marked, pack, unpack
+from askonce.langchain.models.acceptance import requested_in, requested_of
+from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
+from askonce.langchain.models.calls import asks_for_usage, model_name
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
 from askonce.stats import Stats
 from askonce.stores import Store
 
 logger = logging.getLogger("askonce")
+
+_CHAT = '[{"lc":'
+_REPORTS_HEADERS = '"include_response_headers": true'
 
 
 class AskOnceCache(BaseCache):
@@ -55,37 +60,55 @@ class AskOnceCache(BaseCache):
         if self.cache.engine.is_semantic:
             follow_prompts()
         self._digests = Digests()
-        self._told = _ToldByTheApplication()
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.cache,)
 
     # -- LangChain's side --------------------------------------------------------------------------------------
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """The answer to a prompt, or ``None``; then the caller makes it and calls `update`."""
-        request = self._request(prompt, llm_string)
+        call = _Call(prompt, llm_string, sys._getframe(1))
+        request = self._request(call)
         if request is None:
             return None
-        group = llm_string if _is_completion(prompt) else None
-        return _found(self.cache.engine.lookup(request, group, _caller(sys._getframe(1))))
+        # A completion model looks up all prompts of a batch before it calls, a chat model one before each call.
+        group = None if prompt.startswith(_CHAT) else llm_string
+        found = self.cache.engine.lookup(request, group, call.frame)
+        call.frame = None  # what it holds would live as long as the request
+        return marked(found) if isinstance(found, Hit) else None
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Asynchronous `lookup`."""
-        request = self._request(prompt, llm_string, asynchronous=True)
+        call = _Call(prompt, llm_string, sys._getframe(1))
+        request = self._request(call)
         if request is None:
             return None
-        return _found(await self.cache.engine.alookup(request, llm_string if _is_completion(prompt) else None))
+        group = None if prompt.startswith(_CHAT) else llm_string
+        found = await self.cache.engine.alookup(request, group)
+        call.frame = None
+        return marked(found) if isinstance(found, Hit) else None
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        """Store the answer to a prompt."""
-        request = self._request(prompt, llm_string, updating=True)
+        """Store the answer to a prompt.
+
+        What an application stores itself is found by its own lookups and by no model: the ``llm_string`` does not
+        say all that a model's answers depend on.
+        """
+        call = _Call(prompt, llm_string, sys._getframe(1))
+        request = self._request(call)
         if request is not None:
-            self.cache.engine.update(request, lambda: pack(return_val, request.model))
+            self.cache.engine.update(request, lambda: call.pack(return_val))
+            call.frame = None
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Asynchronous `update`."""
-        request = self._request(prompt, llm_string, updating=True, asynchronous=True)
+        call = _Call(prompt, llm_string, sys._getframe(1))
+        request = self._request(call)
         if request is not None:
-            await self.cache.engine.aupdate(request, lambda: pack(return_val, request.model))
+            await self.cache.engine.aupdate(request, lambda: call.pack(return_val))
+            call.frame = None
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     def clear(self, **kwargs: Any) -> None:
@@ -100,33 +123,20 @@ class AskOnceCache(BaseCache):
         """Asynchronous `clear`."""
         await self.cache.aclear()
 
-    def _request(
-        self, prompt: str, llm_string: str, *, updating: bool = False, asynchronous: bool = False
-    ) -> Request | None:
+    def _request(self, call: _Call) -> Request | None:
         engine = self.cache.engine
-        if engine.is_semantic and _is_completion(prompt):
+        if engine.is_semantic and not call.prompt.startswith(_CHAT):
             record_prompt_parts_of_completion()
-        frame: FrameType | None = sys._getframe(2)
-        parameters: Parameters | None = None
-
-        def parameters_now() -> Parameters:
-            nonlocal parameters, frame
-            if parameters is None:
-                asked = asking_model(frame)
-                frame = None  # or it would live as long as the request
-                if asked is None and updating:
-                    self._told.add(prompt, llm_string)
-                told = asked is None or self._told.has(prompt, llm_string)
-                parameters = parameters_of(llm_string) if told else parameters_of_call(asked, asynchronous)
-            return parameters
-
         return engine.request(
             "answer",
-            lambda: form_of(prompt, parameters_now()),
-            digest=lambda: self._digests.of(prompt, parameters_now()),
-            unpack=partial(unpack, name_runs=True),
+            lambda: form_of(call.prompt, call.parameters()),
+            digest=partial(self._digest, call),
+            unpack=partial(unpack, name_runs=True, asked=call.asked, headers=_REPORTS_HEADERS in call.llm_string),
             semantic=True,
         )
+
+    def _digest(self, call: _Call) -> tuple[bytes, str | None]:
+        return self._digests.of(call.prompt, call.parameters())
 
     # -- the application's side --------------------------------------------------------------------------------
 
@@ -134,15 +144,15 @@ class AskOnceCache(BaseCache):
         """The normal form of a request, and what was left out of it.
 
         Args:
-            prompt: as LangChain hands it to a cache: a text, or ``langchain_core.load.dumps(messages)``.
-            model: the model that is asked, or the ``llm_string`` by which an application asks without one.
+            prompt: as LangChain gives it to a cache: a text, or ``langchain_core.load.dumps(messages)``.
+            model: the model, or the ``llm_string`` where an application uses the cache without one.
 
         Raises:
             ConfigError: it has none, so that it is not cached; the message says why.
         """
         try:
-            told = parameters_of(model) if isinstance(model, str) else parameters_of_model(model, None, {})
-            return form_of(prompt, told)
+            given = parameters_of(model) if isinstance(model, str) else parameters_of_model(model, None, {})
+            return self.cache.engine.without_ignored(form_of(prompt, given))
         except Uncacheable as error:
             raise ConfigError(f"not cached: {error}") from error
 
@@ -191,30 +201,52 @@ class AskOnceCache(BaseCache):
         await self.cache.aclose()
 
 
-class _ToldByTheApplication:
-    """Requests whose answers the application stored itself, by LangChain's texts: models are answered by them."""
+class _Call:
+    """One use of the cache, by a model that looks up or updates, or by the application.
 
-    def __init__(self, most: int = 1000) -> None:
-        self._most = most
-        self._known: dict[tuple[str, str], None] = {}
+    Attributes:
+        prompt: as LangChain writes it.
+        llm_string: as LangChain writes the model and the call.
+        frame: of the model's call, as soon as it is found; until then of the call to the cache.
+        caller: the model's call; ``None`` for the application's own, and before `parameters`.
+    """
 
-    def add(self, prompt: str, llm_string: str) -> None:
-        if len(self._known) < self._most:
-            self._known[prompt, llm_string] = None
+    __slots__ = ("_parameters", "caller", "frame", "llm_string", "prompt")
 
-    def has(self, prompt: str, llm_string: str) -> bool:
-        return bool(self._known) and (prompt, llm_string) in self._known
+    def __init__(self, prompt: str, llm_string: str, frame: FrameType) -> None:
+        self.prompt, self.llm_string = prompt, llm_string
+        self.frame: FrameType | None = frame
+        self.caller: Caller | None = None
+        self._parameters: Parameters | None = None
 
+    def parameters(self) -> Parameters:
+        """What the answer depends on besides the prompt.
 
-def _caller(frame: FrameType) -> FrameType:
-    """The call that looks up and then updates; a completion model's looks up through a function of its own."""
-    return frame.f_back or frame if frame.f_code.co_name == "get_prompts" else frame
+        Raises:
+            Uncacheable: something that it depends on cannot be read.
+        """
+        if self._parameters is None:
+            found = find_caller(self.frame)
+            if found is None:
+                self._parameters = parameters_of(self.llm_string)
+            else:
+                self.caller, self.frame = found
+                self._parameters = self.caller.parameters()
+        return self._parameters
 
+    def asked(self) -> int:
+        """How the answer is requested: LangChain streams for callbacks, too, and does not say so to its cache."""
+        if self.caller is None:
+            return WHOLE
+        model, kwargs = self.caller.model, self.caller.kwargs
+        if self.caller.streams():
+            return STREAM_WITH_USAGE if asks_for_usage(model, kwargs) else STREAM
+        return WHOLE if hasattr(model, "stream_usage") else STREAM
 
-def _is_completion(prompt: str) -> bool:
-    """A completion model looks up all prompts of a batch before it calls; a chat model one before each call."""
-    return not prompt.startswith('[{"lc":')
-
-
-def _found(found: Hit | Miss) -> list[Generation] | None:
-    return marked(found) if isinstance(found, Hit) else None
+    def pack(self, generations: Sequence[Generation]) -> Answer | None:
+        if self.caller is None:
+            name, requested = parameters_of(self.llm_string).name, requested_in(*given_in(self.llm_string))
+        else:
+            model = self.caller.model
+            name, requested = model_name(model), requested_of(model, self.caller.kwargs)
+        return pack(generations, name, asked=self.asked(), requested=requested)

@@ -5,8 +5,8 @@
     askonce.llama_index.install("sqlite:///cache.db")   # Settings.llm and Settings.embed_model, now and later
 
 or piece by piece: ``cached(llm)``, ``cached(embed_model)``, ``cached(retriever, corpus=corpus)`` with
-``watch(index, corpus)``, and ``AskOnceKVStore`` where LlamaIndex takes a key-value store. Importing this changes
-nothing in the framework.
+``watch(index, corpus)``, ``IngestionCache`` for an ingestion pipeline, and ``AskOnceKVStore`` where LlamaIndex
+takes a key-value store. Importing this changes nothing in the framework.
 """
 
 from askonce.errors import MissingExtraError
@@ -20,6 +20,7 @@ except ModuleNotFoundError as error:
 
 from askonce.llama_index.dispatch import cached
 from askonce.llama_index.global_cache import Installation, install
+from askonce.llama_index.ingestion import IngestionCache
 from askonce.llama_index.kvstore import AskOnceKVStore
 from askonce.llama_index.prefix.optimizer import optimize_prefix
 from askonce.llama_index.prefix.tracker import PrefixTracker
@@ -30,6 +31,7 @@ from askonce.llama_index.routing.multiplexer import Multiplexer
 __all__ = [
     "AskOnceKVStore",
     "CachedRetriever",
+    "IngestionCache",
     "Installation",
     "Multiplexer",
     "PrefixTracker",

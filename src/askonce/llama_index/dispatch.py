@@ -28,7 +28,9 @@ Model = TypeVar("Model", bound=LLM | BaseEmbedding)
 
 
 @overload
-def cached(x: Model, store: str | Store | Cache | None = None, **settings: Unpack[Settings]) -> Model: ...
+def cached(
+    x: Model, store: str | Store | Cache | None = None, *, name: str | None = None, **settings: Unpack[Settings]
+) -> Model: ...
 
 
 @overload
@@ -45,7 +47,9 @@ def cached(
 ) -> CachedRetriever: ...
 
 
-def cached(x: Any = None, store: str | Store | Cache | None = None, **settings: Any) -> Any:
+def cached(
+    x: Any = None, store: str | Store | Cache | None = None, *, name: str | None = None, **settings: Any
+) -> Any:
     """An LLM, an embedding model or a retriever that computes only what is not in the cache.
 
         llm = cached(OpenAI(model="…"))
@@ -68,6 +72,9 @@ def cached(x: Any = None, store: str | Store | Cache | None = None, **settings: 
     Args:
         x: an LLM, an embedding model or a retriever; it stays as it is.
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
+        name: which model or retriever it is, where that cannot be read from it, such as a model that was loaded
+            from a file (``HuggingFaceLLM``). In keys it stands for all private attributes of a model, and for
+            fields that are objects; other fields count as ever.
         settings: of `askonce.Cache`, such as ``ttl`` (seconds) and ``namespace``. For a retriever also ``corpus``,
             which it needs, and the other options of `CachedRetriever`.
 
@@ -76,15 +83,15 @@ def cached(x: Any = None, store: str | Store | Cache | None = None, **settings: 
             store cannot be used.
     """
     if isinstance(x, LLM):
-        return cached_llm(x, store, settings)  # type: ignore[arg-type]
+        return cached_llm(x, store, settings, name)  # type: ignore[arg-type]
     if isinstance(x, BaseEmbedding):
-        return cached_embed_model(x, store, settings)  # type: ignore[arg-type]
+        return cached_embed_model(x, store, settings, name)  # type: ignore[arg-type]
     if isinstance(x, BaseRetriever):
         if settings.get("corpus") is None:
             raise ConfigError(
                 "a retriever needs the documents that it searches: cached(retriever, corpus=Corpus(name='…'))"
             )
-        return CachedRetriever(x, store, **settings)
+        return CachedRetriever(x, store, name=name, **settings)
     what = f"the class {x.__name__}" if isinstance(x, type) else f"a {type(x).__name__}"
     raise ConfigError(f"cached() takes an LLM, an embedding model or a retriever, not {what}; {_instead(x)}")
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 
 from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
-from askonce.keys.normal_form import request_form, text
-from askonce.llama_index.keys.model import component_form
+from askonce.keys.normal_form import NormalForm, request_form, text
+from askonce.llama_index.keys.model import component_form, known_of
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
 from askonce.stores import Store
 
@@ -24,7 +26,9 @@ E = TypeVar("E", bound=BaseEmbedding)
 Vector = list[float]
 
 
-def cached_embed_model(embed_model: E, store: str | Store | Cache | None, settings: Settings) -> E:
+def cached_embed_model(
+    embed_model: E, store: str | Store | Cache | None, settings: Settings, name: str | None = None
+) -> E:
     """`askonce.llama_index.cached` for an embedding model.
 
     It is of the model's own class (of a generated subclass), and its ``to_dict()`` is the model's, so that the
@@ -37,14 +41,18 @@ def cached_embed_model(embed_model: E, store: str | Store | Cache | None, settin
             is named.
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
         settings: of `askonce.Cache`.
+        name: names the model in keys, in place of its private attributes and of what cannot be read.
 
     Raises:
         ConfigError: a setting is wrong, or the store cannot be used.
     """
-    if isinstance(embed_model, Twin) and store is None and not settings:
+    known = embed_model._askonce if isinstance(embed_model, Twin) else None
+    if known is not None and name not in (None, known.name):
+        known = None
+    if known is not None and store is None and not settings:
         return embed_model
-    link = link_to(store, settings, cached_embed_model)
-    if isinstance(embed_model, Twin) and embed_model._askonce.cache is link.cache:
+    link = link_to(store, settings, cached_embed_model, name)
+    if known is not None and known.cache is link.cache:
         return embed_model
     plain = original(embed_model)
     link = dataclasses.replace(link, rate_limiter=getattr(plain, "rate_limiter", None))
@@ -59,14 +67,16 @@ def _cached_class(base: type) -> type:
 
     def one(name: str, meant_as: str) -> Callable[..., Vector]:
         def method(self: Any, asked: str) -> Vector:
-            request, compute = _request(self, meant_as, asked), functools.partial(_ask, self, name, asked)
+            request = _requests(self, meant_as, [asked])[asked]
+            compute = functools.partial(_ask, self, name, asked)
             return compute() if request is None else _vector(_cache(self).engine.answer(request, compute, _pack))
 
         return method
 
     def aone(name: str, meant_as: str) -> Callable[..., Awaitable[Vector]]:
         async def method(self: Any, asked: str) -> Vector:
-            request, compute = _request(self, meant_as, asked), functools.partial(_aask, self, name, asked)
+            request = _requests(self, meant_as, [asked], asynchronous=True)[asked]
+            compute = functools.partial(_aask, self, name, asked)
             if request is None:
                 return await compute()  # type: ignore[no-any-return]
             return _vector(await _cache(self).engine.aanswer(request, compute, _pack))
@@ -82,7 +92,7 @@ def _cached_class(base: type) -> type:
         return batch.vectors()
 
     async def amany(self: Any, texts: list[str]) -> list[Vector]:
-        batch = _Batch(self, texts)
+        batch = _Batch(self, texts, asynchronous=True)
         batch.found(await _cache(self).engine.alookup_many(batch.requests))
         if batch.missing:
             vectors = await _aask(self, "_aget_text_embeddings", batch.missing)
@@ -97,7 +107,86 @@ def _cached_class(base: type) -> type:
         "_get_text_embeddings": many,
         "_aget_text_embeddings": amany,
     }
-    return twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
+    for name in _PUBLIC:
+        methods[name] = _public(getattr(base, name))
+    cls = twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
+    # After the class is made, since pydantic would take it for a change of the field.
+    type.__setattr__(cls, "callback_manager", property(_uncounted, _set_callbacks))
+    return cls
+
+
+_PUBLIC = (
+    "get_query_embedding",
+    "aget_query_embedding",
+    "get_text_embedding",
+    "aget_text_embedding",
+    "get_text_embedding_batch",
+    "aget_text_embedding_batch",
+)
+
+
+class _StoredVector(list[float]):
+    """A vector from the cache, on its way to the public method that hands it on as a list."""
+
+
+def _public(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A public method of the model's own class, whose result is a list like any other."""
+    if inspect.iscoroutinefunction(method):
+
+        async def acall(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return _handed_on(await method(self, *args, **kwargs))
+
+        return acall
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return _handed_on(method(self, *args, **kwargs))
+
+    return call
+
+
+def _handed_on(result: Any) -> Any:
+    if isinstance(result, _StoredVector):
+        return list(result)
+    if isinstance(result, list) and any(isinstance(one, _StoredVector) for one in result):
+        return [list(one) if isinstance(one, _StoredVector) else one for one in result]
+    return result
+
+
+class _Uncounted:
+    """A callback manager that is not called for cached vectors: its handlers would count their tokens again."""
+
+    event = CallbackManager.event
+
+    def __init__(self, manager: CallbackManager) -> None:
+        self._manager = manager
+
+    def on_event_end(self, event_type: Any, payload: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if payload and event_type == CBEventType.EMBEDDING:
+            chunks, vectors = payload.get(EventPayload.CHUNKS), payload.get(EventPayload.EMBEDDINGS)
+            if chunks and vectors and len(chunks) == len(vectors):
+                fresh = [
+                    pair for pair in zip(chunks, vectors, strict=True) if not isinstance(pair[1], _StoredVector)
+                ]
+                made: dict[str, Any] = {
+                    EventPayload.CHUNKS: [chunk for chunk, _ in fresh],
+                    EventPayload.EMBEDDINGS: [vector for _, vector in fresh],
+                }
+                payload = {**payload, **made}
+        self._manager.on_event_end(event_type, payload, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._manager, name)
+
+
+def _uncounted(twin: Any) -> Any:
+    """The twin's callback manager; one without handlers as it is."""
+    manager = twin.__dict__["callback_manager"]
+    is_told = isinstance(manager, CallbackManager) and manager.handlers
+    return _Uncounted(manager) if is_told else manager
+
+
+def _set_callbacks(twin: Any, manager: Any) -> None:
+    twin.__dict__["callback_manager"] = manager
 
 
 def _ask(twin: Any, name: str, asked: Any) -> Any:
@@ -122,11 +211,11 @@ class _Batch:
         missing: the texts without a stored vector, each once, in their order.
     """
 
-    def __init__(self, model: Any, texts: Sequence[str]) -> None:
+    def __init__(self, model: Any, texts: Sequence[str], *, asynchronous: bool = False) -> None:
         self._texts = list(texts)
         self._known: dict[str, Vector] = {}
-        distinct = dict.fromkeys(self._texts)
-        self._requests = {asked: _request(model, "text", asked) for asked in distinct}
+        distinct = list(dict.fromkeys(self._texts))
+        self._requests = _requests(model, "text", distinct, asynchronous=asynchronous)
         self.missing: list[str] = []
         self._started = 0.0
 
@@ -138,22 +227,24 @@ class _Batch:
         named = [asked for asked, request in self._requests.items() if request is not None]
         for asked, result in zip(named, results, strict=True):
             if isinstance(result, Hit):
-                self._known[asked] = _vector(result)
+                self._known[asked] = _StoredVector(result.value)
         self.missing = [asked for asked in self._requests if asked not in self._known]
         self._started = time.monotonic()
 
-    def made(self, vectors: Sequence[Vector]) -> tuple[list[Request], list[Answer], float]:
+    def made(self, vectors: Sequence[Vector]) -> tuple[list[Request], list[Answer | None], float]:
         """Take the model's vectors; returns what is to be stored of them."""
         if len(vectors) != len(self.missing):
             raise ValueError(f"the model gave {len(vectors)} vectors for {len(self.missing)} texts")
         seconds = time.monotonic() - self._started
-        requests, answers = [], []
+        requests: list[Request] = []
+        answers: list[Answer | None] = []
+        lengths = {len(vector) for vector in (*self._known.values(), *vectors)}
         for asked, vector in zip(self.missing, vectors, strict=True):
             self._known[asked] = vector
-            request, answer = self._requests[asked], _pack(vector)
-            if request is not None and answer is not None:
+            request = self._requests[asked]
+            if request is not None:
                 requests.append(request)
-                answers.append(answer)
+                answers.append(_pack(vector, lengths))
         return requests, answers, seconds
 
     def vectors(self) -> list[Vector]:
@@ -161,7 +252,7 @@ class _Batch:
         vectors = []
         for asked in self._texts:
             vector = self._known[asked]
-            vectors.append(vector if asked in first_uses else list(vector))
+            vectors.append(vector if asked in first_uses else type(vector)(vector))
             first_uses.discard(asked)
         return vectors
 
@@ -170,33 +261,56 @@ def _cache(model: Any) -> Cache:
     return model._askonce.cache  # type: ignore[no-any-return]
 
 
-def _request(model: Any, meant_as: str, asked: str) -> Request | None:
+def _requests(
+    model: Any, meant_as: str, texts: Sequence[str], *, asynchronous: bool = False
+) -> dict[str, Request | None]:
+    """The requests for texts; the model is read once for all, and not at all where the cache is bypassed."""
     left_out: list[str] = []
-    return _cache(model).engine.request(
-        "embedding",
-        lambda: request_form(
-            "embedding", component_form(model, left_out), left_out, meant_as=meant_as, text=text(asked)
-        ),
-        unpack=_unpack,
-        from_sources=False,
-    )
+    as_sent = known_of(model).as_sent
+
+    @functools.cache
+    def named() -> dict[str, Any]:
+        return component_form(model, left_out, asynchronous=asynchronous)
+
+    def form(asked: str) -> NormalForm:
+        meant = text(asked)
+        return request_form(
+            "embedding",
+            named(),
+            left_out,
+            meant_as=meant_as,
+            text=meant if as_sent is None else as_sent(meant),
+        )
+
+    return {
+        asked: _cache(model).engine.request(
+            "embedding", functools.partial(form, asked), unpack=_unpack, from_sources=False
+        )
+        for asked in texts
+    }
 
 
-def _pack(vector: Any) -> Answer | None:
-    """32-bit floats, least significant byte first; ``None`` for what they cannot hold."""
+def _pack(vector: Any, lengths: Collection[int] = ()) -> Answer | None:
+    """32-bit floats, least significant byte first.
+
+    A vector that holds what is no number, or has not the one length of all in its batch, is not stored.
+    """
     if not isinstance(vector, (list, tuple, np.ndarray)):
         return None
     with np.errstate(all="ignore"):
         packed = np.asarray(vector, dtype="<f4")
-    if packed.ndim != 1 or not np.isfinite(packed).all():
+    if packed.ndim != 1:
         return None
-    return Answer(packed.tobytes(), empty=not packed.size)
+    odd = "" if len(lengths) < 2 else "the vectors of one batch differ in length"
+    if not np.isfinite(packed).all():
+        odd = "the vector holds what is no number"
+    return Answer(packed.tobytes(), empty=not packed.size, invalid=bool(odd), detail=odd, values=(vector,))
 
 
 def _vector(result: Any) -> Vector:
     if not isinstance(result, Hit):
         return result  # type: ignore[no-any-return]
-    return result.value  # type: ignore[no-any-return]
+    return _StoredVector(result.value)
 
 
 def _unpack(payload: bytes) -> Vector:

@@ -149,10 +149,7 @@ class Installation:
             self._prefix.install()
 
     def _twin(self, attribute: str, model: Any, make: Any) -> Any:
-        store, settings = self._given
-        # By the store's name where it has one, so that the model can be pickled into other processes.
-        by_name = store is None or isinstance(store, str)
-        twin = make(model, store, settings) if by_name else make(model, self.cache, {})
+        twin = make(model, self.cache, {})
         if twin is model:
             return model  # a StructuredLLM whose inside is cached already
         self._twins[attribute] = (twin, model)

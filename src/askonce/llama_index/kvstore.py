@@ -29,13 +29,14 @@ _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(_StoredV
 
 
 class AskOnceKVStore(BaseKVStore):
-    """A key-value store for ``IngestionCache(cache=…)`` and an embedding model's ``embeddings_cache=…``.
+    """A key-value store for an embedding model's ``embeddings_cache=…`` and wherever else LlamaIndex takes one.
 
     Values expire and are evicted as the cache's settings say, and while the store is down there are none. So do not
     use it for a docstore or an index store. Threads, tasks and processes may share it.
 
     In ``embeddings_cache`` LlamaIndex uses the text alone as the key, without the model and without whether it is a
-    query; ``cached(embed_model)`` stores these apart.
+    query; ``cached(embed_model)`` stores these apart. In LlamaIndex's own ``IngestionCache`` documents of one text
+    get each other's nodes; in `askonce.llama_index.IngestionCache` they do not.
 
     Args:
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
@@ -47,12 +48,9 @@ class AskOnceKVStore(BaseKVStore):
 
     def __init__(self, store: str | Store | Cache | None = None, **settings: Unpack[Settings]) -> None:
         self.cache = shared_cache(store, settings)
-        self._source = (store, settings) if store is None or isinstance(store, str) else None
 
     def __reduce__(self) -> Any:
-        if self._source is None:
-            raise TypeError("an AskOnceKVStore can be pickled only if its store was given as a URL")
-        return _open, self._source
+        return type(self), (self.cache,)
 
     # -- one value ---------------------------------------------------------------------------------------------
 
@@ -160,12 +158,8 @@ class AskOnceKVStore(BaseKVStore):
             request = self._request(key, collection)
             if request is not None:
                 requests.append(request)
-                answers.append(Answer(payload))
+                answers.append(Answer(payload, values=(value,)))
         return requests, answers, 0.0  # how long the making took is not known here
-
-
-def _open(store: str | None, settings: Settings) -> AskOnceKVStore:
-    return AskOnceKVStore(store, **settings)
 
 
 def _stored(entry: Entry) -> _StoredValue | None:

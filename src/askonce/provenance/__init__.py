@@ -1,1 +1,1 @@
-"""Which documents an answer came from, and what has changed since."""
+"""The documents that an answer came from, and their changes since."""

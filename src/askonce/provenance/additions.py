@@ -1,9 +1,9 @@
-"""Documents that were added, as vectors: which of the kept retrievals they may belong to.
+"""Added documents, as vectors: which cached retrievals they may affect.
 
 A document belongs among the ``k`` nearest to a question if its cosine similarity to the question is at least that
-of the last one found. So a retrieval is kept with the question's vector and that similarity (`Near`), an addition
-is announced with the vectors of its documents, and a retrieval stays if none of them comes so near. This is exact
-for an exact search; where the index is an approximate one, a margin makes up for what it misses.
+of the last one found. So a retrieval is cached with the question's vector and that similarity (`Near`), an addition
+is published with the vectors of its documents, and a retrieval stays valid if none of them is so near. This is
+exact for an exact search; for an approximate index a margin compensates what it misses.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from askonce.entries.entry import Near
 from askonce.errors import ConfigError, MissingExtraError
 
 ADDED = b"+"
-"""Documents came, and nothing is known of them."""
+"""Documents were added, without their vectors."""
 
 _NEAR = b"~"
 _EVENT_BYTES = 512_000
 _HELD_BYTES = 8_000_000
 _ROUNDING = 2**-11 + 2**-12
-"""By how much a similarity may be wrong: of numbers of 16 bits, and of lengths that are not quite one."""
+"""The error of a similarity: from numbers of 16 bits, and from lengths that are not quite one."""
 _UNIT = 1e-4
 
 Vectors = Sequence[Sequence[float]]
@@ -34,15 +34,15 @@ def _numpy() -> ModuleType:
     try:
         import numpy
     except ImportError as error:
-        raise MissingExtraError("telling additions by their embeddings", "semantic") from error
+        raise MissingExtraError("Matching additions by their embeddings", "semantic") from error
     return numpy
 
 
 def event(embeddings: Vectors) -> bytes:
-    """The event that tells of documents with these embeddings, or just that documents came if it would be too long.
+    """The event for added documents with these embeddings; without the vectors if it would be too long.
 
     Raises:
-        ConfigError: these are no vectors of one length.
+        ConfigError: they are not vectors of one length.
         MissingExtraError: numpy is not installed.
     """
     np = _numpy()
@@ -75,42 +75,42 @@ def similarity(question: Sequence[float], found: Vectors, *, cosine: bool) -> fl
     Args:
         question: its vector.
         found: a vector for each document.
-        cosine: it is by this that was searched; otherwise all vectors must be of length one, where all ways to
-            search by nearness agree.
+        cosine: the search was by cosine; otherwise all vectors must be of length one, where all measures
+            agree.
 
     Returns:
-        ``None`` if it says nothing of what else would be found.
+        ``None`` if it does not limit what else would be found.
     """
     np = _numpy()
-    asked, rows = np.asarray(question, np.float32), np.asarray(found, np.float32)
-    lengths = np.linalg.norm(rows, axis=-1) * np.linalg.norm(asked)
-    unit = abs(np.linalg.norm(asked) - 1) < _UNIT and (abs(lengths - 1) < _UNIT).all()
+    target, rows = np.asarray(question, np.float32), np.asarray(found, np.float32)
+    lengths = np.linalg.norm(rows, axis=-1) * np.linalg.norm(target)
+    unit = abs(np.linalg.norm(target) - 1) < _UNIT and (abs(lengths - 1) < _UNIT).all()
     if rows.ndim != 2 or not rows.size or not (cosine or unit):
         return None
-    return float((rows @ asked / lengths).min())
+    return float((rows @ target / lengths).min())
 
 
 def near(question: Sequence[float], least: float | None, margin: float) -> Near | None:
-    """What is kept with a retrieval, so that it need not fall with every addition.
+    """What is cached with a retrieval, so that not every addition invalidates it.
 
     Args:
         question: its vector.
         least: the cosine similarity of the last document that was found; ``None`` if that is not known.
-        margin: how much less similar an added document may be that counts all the same.
+        margin: how much less similar an added document may be and still count.
     """
     np = _numpy()
-    asked = np.asarray(question, np.float32)
-    length = np.linalg.norm(asked)
+    target = np.asarray(question, np.float32)
+    length = np.linalg.norm(target)
     if least is None or not np.isfinite(least) or not np.isfinite(length) or not length:
         return None
-    return Near((asked / length).astype("<f4").tobytes(), least - margin)
+    return Near((target / length).astype("<f4").tobytes(), least - margin)
 
 
 class Additions:
     """The vectors of documents that were added, in the order of the log. Not thread-safe.
 
     Attributes:
-        known_from: what was added up to this sequence is not known any more.
+        known_from: what was added up to this sequence was dropped.
     """
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Additions:
         self._rows: Any = None
 
     def add(self, sequence: int, rows: Any) -> None:
-        """Take in vectors; those of another length are forgotten, and the older half when there are too many."""
+        """Add vectors; those of another length are dropped, and the older half when there are too many."""
         np = _numpy()
         count, length = rows.shape
         if self._rows is None or self._rows.shape[1] != length:
@@ -130,12 +130,12 @@ class Additions:
             self._count, self._sequences = 0, np.empty(most, np.int64)
             self._rows = np.empty((most, length), np.float32)
         if self._count + count > len(self._rows):
-            self._forget(self._count + count - len(self._rows) // 2)
+            self._drop_first(self._count + count - len(self._rows) // 2)
         self._rows[self._count : self._count + count] = rows
         self._sequences[self._count : self._count + count] = sequence
         self._count += count
 
-    def _forget(self, count: int) -> None:
+    def _drop_first(self, count: int) -> None:
         self.known_from = int(self._sequences[min(count, self._count) - 1])
         first = self._after(self.known_from)
         left = self._count - first
@@ -155,5 +155,5 @@ class Additions:
             return False
         if near is None or len(near.vector) != 4 * self._rows.shape[1]:
             return True
-        asked = _numpy().frombuffer(near.vector, "<f4")
-        return not (self._rows[first : self._count] @ asked).max() < near.least - _ROUNDING
+        target = _numpy().frombuffer(near.vector, "<f4")
+        return not (self._rows[first : self._count] @ target).max() < near.least - _ROUNDING

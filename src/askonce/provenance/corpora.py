@@ -10,7 +10,7 @@ from askonce.stores.circuit_breaker import StoreDown
 
 
 class Corpora:
-    """What is known of the changes of each corpus, read on as far as its log goes when it is asked for."""
+    """The changes of each corpus; each call reads its log to the end."""
 
     def __init__(self) -> None:
         self._changes: dict[str, Changes] = {}
@@ -36,7 +36,7 @@ class Corpora:
             return None
 
     async def position(self, driver: SyncDriver, corpus: str) -> int | None:
-        """How far the log of a corpus goes; it is begun if there is none. ``None`` if the store is down."""
+        """The last position in the log of a corpus; begins a missing log. ``None`` if the store is down."""
         changes = await self.changes(driver, corpus)
         if changes is not None and not changes.position:
             try:

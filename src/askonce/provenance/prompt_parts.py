@@ -1,8 +1,8 @@
-"""What the template of a prompt tells of it: where in the prompt the user's question stands, and the context.
+"""The parts of a prompt that its template declares: the user's question, and the context.
 
-An adapter that sees a prompt made from a template notes it in the running context for the call of the model; what
-the application names itself (`askonce.options`) counts before it. Neither can do harm where it does not apply: what
-is noted counts only as far as it stands in the prompt, and all of the prompt around it must be equal.
+An adapter records the parts of a prompt made from a template in the running context, for the call of the model. The
+parts that the application declares itself (`askonce.options`) have precedence. Neither can do harm where it does
+not apply: a part counts only if the prompt contains it, and all of the prompt around it must be equal.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from askonce.provenance.retrieval_context import current_texts
 
 QUESTIONS = ("question", "query", "query_str", "input", "user_input", "user_question", "user_query", "user_message")
-"""Names that variables of a template have whose text is the user's question."""
+"""Names of template variables whose text is the user's question."""
 CONTEXTS = ("context", "context_str", "context_msg")
-"""Names of those whose text was retrieved for it."""
+"""Names of template variables whose text was retrieved for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class PromptParts:
     """Parts of a prompt.
 
     Attributes:
-        question: what the user asks.
-        context: what was retrieved for it.
+        question: the user's question.
+        context: the text that was retrieved for it.
     """
 
     question: str = field(repr=False)
@@ -34,10 +34,10 @@ class PromptParts:
 
 
 def prompt_parts_in(variables: Mapping[str, Any]) -> PromptParts | None:
-    """What the variables of a template tell, by their usual names; ``None`` if none is a question.
+    """The parts in the variables of a template, by their usual names; ``None`` if none is a question.
 
     A context counts if it is nothing but the texts of documents that cached retrievers found in the running
-    context: what else stands in it (a customer's data, a source's title) is to be equal.
+    context: a context with other text (a customer's data, a source's title) must be equal.
     """
     question = _first(variables, QUESTIONS)
     if question is None:
@@ -52,22 +52,22 @@ def _first(variables: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def _consists_of(context: str, texts: Iterable[str]) -> bool:
-    """Whether there is no word or number in the context but those in the texts."""
+    """Whether all words and numbers in the context are in the texts."""
     rest = context
     for text in sorted(filter(str.strip, map(str.strip, texts)), key=len, reverse=True):
         rest = rest.replace(text, "\n")
     return not any(map(str.isalnum, rest))
 
 
-_asked: ContextVar[PromptParts | None] = ContextVar("askonce_asked", default=None)
+_prompt_parts: ContextVar[PromptParts | None] = ContextVar("askonce_prompt_parts", default=None)
 
 
-def record_prompt_parts(asked: PromptParts | None) -> None:
-    """Note what the prompt of the next call of a model in the running context is made of; ``None``: not known."""
-    if _asked.get() is not asked:
-        _asked.set(asked)
+def record_prompt_parts(parts: PromptParts | None) -> None:
+    """Record the parts of the next prompt in the running context; ``None``: not known."""
+    if _prompt_parts.get() is not parts:
+        _prompt_parts.set(parts)
 
 
 def current_prompt_parts() -> PromptParts | None:
-    """What is known of the prompt of the call of a model in the running context."""
-    return _asked.get()
+    """The recorded parts of the prompt in the running context."""
+    return _prompt_parts.get()

@@ -180,7 +180,8 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
             any_change=self.depends_on_others(documents),
             near=self.near,
         )
-        return Answer(payload, ttl_seconds=None if documents else self._empty_ttl, sources=(source,))
+        ttl_seconds = None if documents else self._empty_ttl
+        return Answer(payload, ttl_seconds=ttl_seconds, sources=(source,), values=(list(documents),))
 
     def _of_hit(self, hit: Hit) -> Sequence[Document]:
         self.position = min((source.position for source in hit.entry.sources), default=None)
@@ -199,8 +200,8 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         if why not in self._warned:
             self._warned.add(why)
             logger.warning(
-                "askonce: what %s finds is not cached, since it would not come back equal: %s; make metadata plain"
-                " data (texts, numbers, lists, maps)",
+                "askonce: what %s finds is not cached, since it would not come back as it is: %s; make metadata"
+                " of texts, numbers, times and other common types",
                 type(self.retriever).__name__,
                 why,
             )

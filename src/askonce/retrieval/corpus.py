@@ -1,4 +1,4 @@
-"""`Corpus`: a set of documents that changes, and how all processes learn of its changes."""
+"""`Corpus`: a changing set of documents, whose changes are shared by all processes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from askonce.stores import Store
 class Corpus:
     """A set of documents that retrievers search, shared by all processes that use the store.
 
-    Retrievals that are cached with it are dropped when documents change, and so are answers made from those
+    Retrievals that are cached with it are invalidated when documents change, and so are answers made from those
     documents. `watch` of the adapters reports changes made through a vector store or an index. If you write
     documents in another way, call these methods afterwards, *when the documents can be found*.
 
     Args:
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
         name: distinguishes this set of documents from others.
-        near_margin: with a number, an addition drops only retrievals whose question it is near: as near as the
+        near_margin: with a number, an addition invalidates only retrievals with a question near it: as near as the
             last document that was found, less this much of the cosine similarity, from 0 (enough where the search
-            is exact) to 2. Every retriever of the corpus and whoever adds documents must use one embedding model.
-            ``None``: an addition drops all.
+            is exact) to 2. All retrievers of the corpus, and the code that adds documents, must use one embedding
+            model. ``None``: an addition invalidates all.
         settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
 
     Attributes:
@@ -60,15 +60,15 @@ class Corpus:
         self.log = f"{CacheOptions().namespace(self.cache.namespace)}:corpus:{quote(name, safe='')}"
 
     def added(self, embeddings: Sequence[Sequence[float]] | None = None) -> None:
-        """Report that documents were added: any retrieval may have another result now, so all are made anew.
+        """Report that documents were added: any retrieval may have another result now, so all are invalidated.
 
         Args:
-            embeddings: the vector of each document. With them retrievals stay whose question none of them is near,
-                if the retriever shows it and ``near_margin`` was given; they are for additions of some
-                hundred documents (of 0.5 MB, at 2 bytes a number): more documents than that are near to anything.
+            embeddings: the vector of each document. With them, retrievals without a near document stay, if the
+                retriever shows its question's vector and ``near_margin`` was given. For additions of some hundred
+                documents (0.5 MB, at 2 bytes a number): a larger one invalidates all.
 
         Raises:
-            ConfigError: ``embeddings`` are no vectors of one length.
+            ConfigError: ``embeddings`` are not vectors of one length.
             MissingExtraError: ``embeddings`` were given, and numpy is not installed.
             StoreError: the store failed, so that outdated retrievals may still be served.
         """
@@ -81,8 +81,8 @@ class Corpus:
     def changed(self, ids: Iterable[str]) -> None:
         """Report documents that were deleted, or whose content changed without making them relevant to others.
 
-        Retrievals that returned one of them, and answers made from one, are made anew; others stay. If a document's
-        new content may be found by other questions than its old one, call `added` too.
+        Retrievals that returned one of them, and answers made from one, are invalidated; others stay. If the new
+        content may be found by other questions than its old one, call `added` too.
 
         Raises:
             StoreError: the store failed, so that outdated retrievals may still be served.
@@ -90,7 +90,7 @@ class Corpus:
         ids = _listed(ids)
         if ids:
             self.cache.store.log_append(self.log, changed(ids))
-            for one in ids:  # they are not served any more; this frees their space
+            for one in ids:  # they are no longer served; this frees their space
                 self.cache.invalidate(f"doc:{one}")
 
     async def achanged(self, ids: Iterable[str]) -> None:

@@ -1,11 +1,11 @@
-"""Which model answers: strategies, what they learn, and the floor under quality. No framework is known here.
+"""Which model answers: strategies, what they learn, and the floor under quality. Independent of any framework.
 
     Always(0)                      one model for everything
     Cascade(verifier)              the cheapest first, the next if the verifier says no
     Learned(judge=…, min_quality=0.95)   the cheapest that is expected to do, learned while it runs
 
 The models themselves are asked by ``askonce.langchain.Multiplexer`` and ``askonce.llama_index.Multiplexer``, which
-follow the steps of a `Router`'s course.
+follow the steps of a `Router`.
 """
 
 from askonce.routing.strategies import Always, Cascade, Learned, Strategy

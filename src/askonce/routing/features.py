@@ -38,11 +38,11 @@ def numpy() -> Any:
     return numpy
 
 
-def features(asked: RoutingRequest, tags: Sequence[str], embedding: Sequence[float] | None) -> Vector:
+def features(request: RoutingRequest, tags: Sequence[str], embedding: Sequence[float] | None) -> Vector:
     """The vector of a request.
 
     Args:
-        asked: the request.
+        request: the request.
         tags: of the task, as in ``with cache_options(tags=[…])``.
         embedding: of the question; ``None`` to hash its words, pairs of words and runs of three letters. A longer
             one is folded into 512 numbers, which nearly keeps the angles (Weinberger et al. 2009).
@@ -50,7 +50,7 @@ def features(asked: RoutingRequest, tags: Sequence[str], embedding: Sequence[flo
     np = numpy()
     content = np.zeros(HASHED, np.float32)
     if embedding is None:
-        for gram in _grams(asked.question):
+        for gram in _grams(request.question):
             place = zlib.crc32(gram.encode())
             content[place % HASHED] += 1 if place >> 31 else -1
     else:
@@ -61,11 +61,11 @@ def features(asked: RoutingRequest, tags: Sequence[str], embedding: Sequence[flo
     length = float(np.linalg.norm(content))
     if length:
         content = content * (_CONTENT_WEIGHT / length)
-    told = np.zeros(CIRCUMSTANCES, np.float32)
-    told[:4] = 1.0, math.log1p(asked.characters) / 10, math.log1p(asked.messages) / 2, asked.tools
+    circumstances = np.zeros(CIRCUMSTANCES, np.float32)
+    circumstances[:4] = 1.0, math.log1p(request.characters) / 10, math.log1p(request.messages) / 2, request.tools
     for tag in tags:
-        told[4 + zlib.crc32(tag.encode()) % (CIRCUMSTANCES - 5)] = 1.0
-    found: Vector = np.concatenate([content, told])
+        circumstances[4 + zlib.crc32(tag.encode()) % (CIRCUMSTANCES - 5)] = 1.0
+    found: Vector = np.concatenate([content, circumstances])
     return found
 
 

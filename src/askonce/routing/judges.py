@@ -6,6 +6,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from askonce.routing.types import ModelResponse, Opinion
+
 _COMPARE = (
     "Two answers to the same request. Would the first one serve whoever asked as well as the second: nothing in it "
     "wrong that is right in the second, and nothing missing that matters? Reply with one word, yes or no.\n\n"
@@ -22,25 +24,35 @@ class Judged:
     """Asks a chat model about answers.
 
     Args:
-        say: sends a prompt, and returns the reply's text.
+        say: sends a prompt, and returns the reply as the models of a multiplexer give theirs.
         asay: the same, asynchronously.
+        name: of the model.
         form: the model in normal form.
     """
 
-    def __init__(self, say: Callable[[str], str], asay: Callable[[str], Awaitable[str]], form: Any) -> None:
-        self._say, self._asay, self._form = say, asay, form
+    def __init__(
+        self,
+        say: Callable[[str], ModelResponse],
+        asay: Callable[[str], Awaitable[ModelResponse]],
+        form: Any,
+        name: str,
+    ) -> None:
+        self._say, self._asay, self._form, self._name = say, asay, form, name
 
     def form(self) -> Any:
         """The normal form of the model."""
         return self._form() if callable(self._form) else self._form
 
-    def __call__(self, question: str, answer: str, reference: str | None = None) -> bool | None:
-        """Whether an answer does, beside the reference if there is one; ``None`` if the model says neither."""
-        return _read(self._say(_prompt(question, answer, reference)))
+    def __call__(self, question: str, answer: str, reference: str | None = None) -> Opinion:
+        """Whether an answer does, beside the reference if there is one."""
+        return self._opinion(self._say(_prompt(question, answer, reference)))
 
-    async def acall(self, question: str, answer: str, reference: str | None = None) -> bool | None:
+    async def acall(self, question: str, answer: str, reference: str | None = None) -> Opinion:
         """Asynchronous call."""
-        return _read(await self._asay(_prompt(question, answer, reference)))
+        return self._opinion(await self._asay(_prompt(question, answer, reference)))
+
+    def _opinion(self, reply: ModelResponse) -> Opinion:
+        return Opinion(_read(reply.text), self._name, reply.cost_usd, reply.seconds)
 
 
 def _prompt(question: str, answer: str, reference: str | None) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from askonce.estimators.anytime_bound import at_most, endings, evidence, fits
 from askonce.estimators.regression import probability, sigmoid
+from askonce.routing.judges import Judged
 from askonce.routing.replica import SharedRouting
 from askonce.routing.state import AnswerOutcome, outcome
 from askonce.routing.strategies import Learned
@@ -23,8 +24,13 @@ RATES = tuple(0.02 * 1.7**step for step in range(9))
 _WINDOW, _ADJUST_EVERY = 512, 16
 _AUDIT_SCALE, _LEAST_AUDITS, _MORE = 0.6, 0.08, 1.5
 _PRIOR_FAILURES = 4.0
+_ADVANCE_SHARE, _FIRST_ADVANCE, _MOST_ADVANCE = 0.05, 3.0, 20.0
+"""What learning may cost before it has saved: a share of what the last model alone would have cost, but at first a
+few and never more than so many of its calls."""
+_GAINED_SHARE = 0.2
+"""And of what it has saved, a share."""
 _SPEND = 0.8
-"""How much of what is allowed the threshold aims at; the floor itself is kept by the bound."""
+"""Share of the allowed failures that the threshold aims at; the bound guarantees the floor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,12 @@ class Coin:
 
 
 class RoutingPolicy:
-    """Decides from what is known, and notes what came of it.
+    """Decides by the shared state, and adds the outcomes to it.
 
     Args:
         strategy: the settings.
         models: how many there are.
-        shared: what is known.
+        shared: the state.
         costs: dollars for a call of each model, where they were given.
     """
 
@@ -68,7 +74,7 @@ class RoutingPolicy:
 
     @property
     def has_floor(self) -> bool:
-        """Whether something tells of answers that were served that they were wrong."""
+        """Whether wrong answers that were served are found out."""
         return self._strategy.measure != "verifier"
 
     def _allowed(self, requests: float) -> float:
@@ -81,7 +87,7 @@ class RoutingPolicy:
     # -- costs -------------------------------------------------------------------------------------------------
 
     def cost(self, index: int, characters: int) -> float:
-        """What a call is expected to cost; of a model that was never asked, by the order of the models."""
+        """The expected cost of a call; for a model that was never called, by the order of the models."""
         if self._costs is not None:
             return self._costs[index]
         for other in [index, *range(self._last, -1, -1)]:
@@ -95,7 +101,7 @@ class RoutingPolicy:
     def start(self, x: Vector, characters: int, first: int = 0) -> int:
         """The model to begin with, of those from ``first`` on: the least expected cost, with optimism.
 
-        A model that is not the last costs its call, and with the probability of a rejection what comes after it.
+        A model before the last costs its call and, with the probability of a rejection, the calls after it.
         """
         with self._shared.state.lock:
             best, least = self._last, self.cost(self._last, characters)
@@ -107,7 +113,7 @@ class RoutingPolicy:
             return best
 
     def verified(self, index: int, x: Vector, accepted: bool) -> None:
-        """Learn what the verifier said."""
+        """Learn the verdict of the verifier."""
         self._shared.add({}, [outcome(f"rejected.{index}", x, not accepted)])
 
     # -- with a judge or feedback: whether a cheap answer may be served ----------------------------------------
@@ -126,12 +132,36 @@ class RoutingPolicy:
             self._adjust(best)
             wanted = best.ratio <= self._threshold
             if wanted and best.saved > 0:
-                coin = self._with_room(best)
+                coin = self._with_room(best, last)
                 if coin is not None:
                     return coin
-            curious = self._strategy.judge is not None and best.hopeful <= self._threshold
+            curious = best.hopeful <= self._threshold and self._can_afford_to_learn(best, last)
             kind: Literal["shadow", "pass"] = "shadow" if curious else "pass"
             return Coin(best.index, kind, best.fails, tight=wanted)
+
+    def _judge_cost(self, last: float) -> float:
+        """What the judge costs, as a share of the last model's call: as measured; a model at first as much."""
+        if self._strategy.judge is None or not last:
+            return 0.0
+        sums = self._shared.state.sums
+        if sums["judge.n"]:
+            return sums["judge.weight"] / sums["judge.n"] / last
+        return 1.0 if isinstance(self._strategy.judge, Judged) else 0.0
+
+    def _can_afford_to_learn(self, rated: _Rated, last: float) -> bool:
+        """Whether a cheap answer may be paid for only to be compared.
+
+        It may if what is learned can pay, that is, if an answer that is served saves more than the rarest audits
+        cost; and only for so much in all: an advance, and a share of what serving cheap answers has saved.
+        """
+        judge = self._judge_cost(last)
+        if self._strategy.judge is None or rated.saved <= _LEAST_AUDITS * (1 + judge):
+            return False
+        sums = self._shared.state.sums
+        always, learned, cost = sums["always.weight"], sums["learning.weight"], (1 - rated.saved + judge) * last
+        advance = min(max(_ADVANCE_SHARE * always, _FIRST_ADVANCE * last), _MOST_ADVANCE * last)
+        gained = max(0.0, always - sums["weight"] + learned)
+        return learned + cost <= advance + _GAINED_SHARE * gained
 
     def _rate(self, index: int, x: Vector, characters: int, last: float) -> _Rated:
         mean, sd = self._shared.state.learner(f"wrong.{index}", len(x)).predict(x)
@@ -159,12 +189,13 @@ class RoutingPolicy:
         self._threshold = threshold
 
     def passed(self) -> None:
-        """Note a request for which no cheap answer was there to be served."""
+        """Count a request without a cheap answer that could be served."""
         with self._shared.state.lock:
             self._adjust(_Rated(self._last, 0.0, 1.0, 0.0))
 
-    def _with_room(self, rated: _Rated) -> Coin | None:
+    def _with_room(self, rated: _Rated, last: float) -> Coin | None:
         sums = self._shared.state.sums
+        judge = self._judge_cost(last)
         room = self._allowed(sums["requests"] + 1) - sums["unresolved"]
         if self._strategy.judge is None:
             failing = sums["open"] + sums["wrong"]
@@ -182,7 +213,7 @@ class RoutingPolicy:
         )  # a part for each process, since they see each other late
         planned = _AUDIT_SCALE / math.sqrt(1 + self._allowed(sums["requests"]))
         p = max(planned * math.sqrt(rated.fails / (1 - self._strategy.min_quality)), _LEAST_AUDITS)
-        while p < rated.saved:
+        while p * (1 + judge) < rated.saved / (1 + judge):  # the dearer the judge, the rarer
             if fits(_sum(known, evidence(p, RATES)), RATES, room, confidence):  # even if an audit finds it failing
                 self._shared.add(_floor_sums(endings(p, RATES)))
                 return self._toss(rated, p)
@@ -196,18 +227,18 @@ class RoutingPolicy:
         return Coin(rated.index, "audit", rated.fails, p)
 
     def _reserve(self, p: float, sign: int) -> None:
-        """Until an audit is settled it counts as failed."""
+        """Until an audit is judged it counts as failed."""
         for at, more in enumerate(evidence(p, RATES)):
             if more < math.inf:
                 self._reserved[at] += sign * more
 
     def judged(self, coin: Coin, x: Vector, failed: bool | None) -> None:
-        """Note what the judge said of an answer; ``None`` if it could not tell, which counts as failed."""
+        """Add the judge's verdict on an answer; ``None`` if it has none, which counts as failed."""
         sums: dict[str, float] = {}
         with self._shared.state.lock:
+            sums["audits"] = 1.0
             if coin.kind == "audit":
                 self._reserve(coin.p, -1)
-                sums = {"audits": 1.0}
                 if failed is not False:
                     sums |= _floor_sums(evidence(coin.p, RATES))
                     sums["missed"] = (1 - coin.p) / coin.p
@@ -226,7 +257,7 @@ class RoutingPolicy:
         return coin.fails / ratio
 
     def undo(self, coin: Coin) -> None:
-        """Take a coin back, since the cheap model gave no answer that could be served."""
+        """Undo a decision, since the cheap model gave no answer that could be served."""
         with self._shared.state.lock:
             if coin.kind == "audit":
                 self._reserve(coin.p, -1)
@@ -234,12 +265,12 @@ class RoutingPolicy:
                 self._shared.add({"open": -1.0})
 
     def unresolved(self, coin: Coin) -> None:
-        """Note that a cheap answer was served of which nothing will be known: it counts as failing."""
+        """Count a cheap answer that was served and will never be judged as failing."""
         self.undo(coin)
         self._shared.add({"unresolved": 1.0})
 
     def answered(self, learner: str, x: bytes, wrong: bool) -> None:
-        """Learn what the application said of an answer."""
+        """Learn the feedback of the application on an answer."""
         sums = {"wrong" if wrong else "right": 1.0}
         if self._strategy.judge is None:
             sums["open"] = -1.0
@@ -278,7 +309,7 @@ class _Rated:
     Attributes:
         index: the model.
         fails: the probability that its answer fails.
-        hopeful: the same, where little is known taken for little.
+        hopeful: the same, optimistic where little is known.
         saved: the share of the last model's cost that it saves.
     """
 

@@ -1,4 +1,4 @@
-"""What routing knows, shared by all processes through a cache's store, and durable. No request waits for that."""
+"""The routing state, shared by all processes through a cache's store, and durable. No request waits for that."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ACTIVE_SECONDS = 60.0
 
 
 class OpenAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """An answer whose outcome the application may tell: the regression that learns it, and the features."""
+    """An answer on which the application may give feedback: the regression that learns it, and the features."""
 
     learner: str
     x: bytes
@@ -35,12 +35,12 @@ class SharedRouting:
     """The state of a router, with what this process adds to it on its way to the store. Thread-safe.
 
     Args:
-        breaker: the store's; ``None`` to keep the state in this process.
+        breaker: the store's; ``None`` for a state of this process alone.
         codec: seals what is shared.
         namespace: its log and its snapshot.
 
     Attributes:
-        state: what is known.
+        state: sums and regressions.
     """
 
     def __init__(self, breaker: CircuitBreaker | None, codec: Codec, namespace: str) -> None:
@@ -69,7 +69,7 @@ class SharedRouting:
         self._start()  # what the parent has not published will come from there
 
     def begin(self) -> None:
-        """Know what was learned before, in a process that begins or was forked."""
+        """Read what was learned before, in a process that begins or was forked."""
         if not self._has_begun:
             self.sync()
 
@@ -80,7 +80,7 @@ class SharedRouting:
 
     @property
     def is_current(self) -> bool:
-        """Whether the store did what it was last asked."""
+        """Whether the last call to the store succeeded."""
         return self._follower is None or self._follower.is_current
 
     # -- adding ------------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ class SharedRouting:
             self._worker.wake()
 
     def open(self, key: bytes, learner: str, x: bytes) -> None:
-        """Store for 30 days that the outcome of an answer may be told."""
+        """Store for 30 days what feedback on an answer needs."""
         with self.state.lock:
             self._opened[key] = OpenAnswer(learner, x)
         self._worker.wake()

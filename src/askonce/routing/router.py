@@ -1,6 +1,6 @@
 """`Router`: which models, by which strategy, with what was learned and counted.
 
-Its *courses* are generators: each yields what is to be done next, a model to `Ask` or a function to call
+Its *steps* are a generator: it yields what is to be done next, a model to `Ask` or a function to call
 (`Decide`), is sent what came of it, and ends with the mark that the answer carries. So the ways to ask
 (synchronous, asynchronous, streaming, of either framework) share every decision.
 """
@@ -23,14 +23,13 @@ from askonce.routing.replica import SharedRouting
 from askonce.routing.state import cost_sums
 from askonce.routing.steps import RoutingRun
 from askonce.routing.strategies import Learned, Strategy, check_strategy
-from askonce.routing.types import Bill, ModelResponse, RoutingRequest, Step
+from askonce.routing.types import Bill, ModelResponse, Opinion, RoutingRequest, Step, weight_of
 from askonce.stats import RoutingStats
-from askonce.storage.entries import USD_PER_SECOND
 from askonce.stores.base import Store
 
 logger = logging.getLogger("askonce")
 
-Course = Generator[Step, Any, dict[str, Any]]
+Steps = Generator[Step, Any, dict[str, Any]]
 
 
 class Router:
@@ -39,7 +38,7 @@ class Router:
     Args:
         names: of the models, the cheapest first.
         strategy: how to choose.
-        state: the name under which what is learned is kept, where the strategy gives none.
+        state: the name of the shared state, where the strategy gives none.
         store: where it is shared, as `askonce.cache.shared_cache` takes it; opened only if the strategy learns.
         costs: dollars for a call of each model, where they are not to be read off the answers.
 
@@ -64,37 +63,39 @@ class Router:
         self._costs = None if costs is None else tuple(float(cost) for cost in costs)
         self._policy: RoutingPolicy | None = None
         if isinstance(strategy, Learned):
-            numpy()  # if it is missing, that is said here
-            self._cache = shared_cache(store, {})  # which closes its store when nobody has it
+            numpy()  # raises here if it is missing
+            self._cache = shared_cache(store, {})  # closes its store when it is no longer used
             namespace = f"multiplexer/{strategy.name or state()}/{strategy.measure}"
             self._shared = SharedRouting(self._cache.engine.breaker, self._cache.engine.codec, namespace)
             self._policy = RoutingPolicy(strategy, len(names), self._shared, self._costs)
         else:
             self._shared = SharedRouting(None, Codec(), "")
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         weakref.finalize(self, self._shared.close)
         self._shared.begin()
 
     # -- one request -------------------------------------------------------------------------------------------
 
-    def course(self, asked: RoutingRequest, embedding: Sequence[float] | None = None) -> Course:
+    def steps(self, request: RoutingRequest, embedding: Sequence[float] | None = None) -> Steps:
         """The steps to the answer of a request; see the module's text.
 
         Args:
-            asked: the request.
+            request: the request.
             embedding: of its question, from `embed`.
 
         Raises:
             Exception: what the last model that could be asked raised.
         """
         self._shared.begin()
-        run = RoutingRun(self.strategy, len(self.names), asked, self._weight, self._tell_once)
+        run = RoutingRun(
+            self.strategy, len(self.names), request, self._price, self._price_of_opinion, self._warn_once
+        )
         try:
             index, why = yield from run.choose(self._policy, embedding)
         except BaseException:
-            self._count(asked, run.bill, None)
+            self._count(request, run.bill, None)
             raise
-        self._count(asked, run.bill, index)
+        self._count(request, run.bill, index)
         mark = {
             "model": self.names[index],
             "why": why,
@@ -117,7 +118,7 @@ class Router:
                 return embedding
             raise ValueError("it is not finite")
         except Exception as error:
-            self._tell_once("a question could not be embedded, and the last model is asked", error)
+            self._warn_once("a question could not be embedded, and the last model is asked", error)
             return None
 
     async def aembed(self, question: str) -> Sequence[float] | None:
@@ -128,51 +129,79 @@ class Router:
 
         return await asyncio.to_thread(self.embed, question)
 
-    def _weight(self, index: int, told: ModelResponse) -> float:
-        """What a call weighs: dollars, given or as priced; else its seconds."""
-        if self._costs is not None:
-            return self._costs[index]
-        return told.seconds * USD_PER_SECOND if told.cost_usd is None else told.cost_usd
+    def _price(self, index: int, response: ModelResponse) -> float | None:
+        """Dollars for a call, given or as priced."""
+        return response.cost_usd if self._costs is None else self._costs[index]
 
-    def _count(self, asked: RoutingRequest, bill: Bill, index: int | None) -> None:
-        sums: dict[str, float] = {"spent": bill.weight}
+    def _price_of_opinion(self, opinion: Opinion) -> float | None:
+        """Dollars for the call of a verifier or a judge: as priced, or as given if it is one of the models."""
+        if opinion.cost_usd is None and self._costs is not None and opinion.model in self.names:
+            return self._costs[self.names.index(opinion.model)]
+        return opinion.cost_usd
+
+    def _weight(self, index: int, response: ModelResponse) -> float:
+        return weight_of(self._price(index, response), response.seconds)
+
+    def _count(self, request: RoutingRequest, bill: Bill, index: int | None) -> None:
+        sums: dict[str, float] = {
+            "spent": bill.spent_usd,
+            "seconds": bill.unpriced_seconds,
+            "weight": bill.weight,
+        }
+        for opinion in bill.opinions:
+            sums[f"opinions.{opinion.model}"] = sums.get(f"opinions.{opinion.model}", 0.0) + 1
+        if bill.judge_weight is not None:
+            sums |= {"judge.n": 1.0, "judge.weight": bill.judge_weight}
+        if bill.learning:
+            answers = bill.answers.items()
+            sums["learning.weight"] = bill.weight - sum(
+                self._weight(one, answer) for one, answer in answers if one == self._last
+            )
         for one in bill.calls:
             sums[f"asked.{one}"] = sums.get(f"asked.{one}", 0.0) + 1
         for one in bill.failed:
             sums[f"failed.{one}"] = 1.0
-        for one, told in bill.answers.items():
-            sums |= cost_sums(one, asked.characters, self._weight(one, told))
+        for one, response in bill.answers.items():
+            sums |= cost_sums(one, request.characters, self._weight(one, response))
+            sums[f"priced.{one}"] = float(self._price(one, response) is not None)
         if index is not None:
-            sums |= {"requests": 1.0, f"answered.{index}": 1.0, "always": self._always(asked, bill)}
+            always = self._always(request, bill)
+            sums |= {"requests": 1.0, f"answered.{index}": 1.0, "always.weight": always}
+            sums["always"] = always if self._is_last_priced(bill) else bill.spent_usd
             sums["escalated"] = float(bill.unused > 0 or (bool(bill.failed) and index not in bill.failed))
         self._shared.add(sums)
 
-    def _always(self, asked: RoutingRequest, bill: Bill) -> float:
-        """What the last model would have cost: its call, or what one is expected to cost."""
+    def _is_last_priced(self, bill: Bill) -> bool:
+        if self._last in bill.answers:
+            return self._price(self._last, bill.answers[self._last]) is not None
+        return self._costs is not None or self._shared.state.sums[f"priced.{self._last}"] > 0
+
+    def _always(self, request: RoutingRequest, bill: Bill) -> float:
+        """The weight of what the last model would have cost: its call, or what one is expected to cost."""
         if self._last in bill.answers:
             return self._weight(self._last, bill.answers[self._last])
         if self._costs is not None:
             return self._costs[self._last]
         with self._shared.state.lock:
-            known = self._shared.state.cost(self._last, asked.characters)
+            known = self._shared.state.cost(self._last, request.characters)
         return bill.weight if known is None else known
 
-    def _tell_once(self, what: str, why: Exception) -> None:
+    def _warn_once(self, what: str, why: Exception) -> None:
         """Warn of something, of each kind once."""
-        logger.log(logging.DEBUG if what in self._told else logging.WARNING, "askonce: %s: %s", what, why)
-        self._told.add(what)
+        logger.log(logging.DEBUG if what in self._warned else logging.WARNING, "askonce: %s: %s", what, why)
+        self._warned.add(what)
 
     # -- for applications --------------------------------------------------------------------------------------
 
     def feedback(self, mark: Any, *, wrong: bool) -> bool:
-        """Take in what the application says of an answer.
+        """Learn whether an answer was wrong.
 
         Args:
-            mark: what the answer carries under ``askonce``.
-            wrong: whether it was.
+            mark: the metadata of the answer under ``askonce``.
+            wrong: whether the answer was wrong.
 
         Returns:
-            whether something was learned: not of the last model's answers, nor twice of one.
+            whether something was learned: nothing is from the last model's answers, nor from one answer twice.
 
         Raises:
             ConfigError: the strategy learns nothing from that.
@@ -189,7 +218,7 @@ class Router:
         return found is not None
 
     def stats(self) -> RoutingStats:
-        """What was asked, paid and saved."""
+        """Calls, costs and savings."""
         quality, at_least = (None, None) if self._policy is None else self._policy.quality()
         with self._shared.state.lock:
             sums = self._shared.state.sums
@@ -197,14 +226,20 @@ class Router:
             def by_name(kind: str) -> dict[str, int]:
                 return {name: round(sums[f"{kind}.{at}"]) for at, name in enumerate(self.names)}
 
+            calls = by_name("asked")
+            for name, times in list(sums.items()):
+                if name.startswith("opinions."):
+                    model = name.removeprefix("opinions.")
+                    calls[model] = calls.get(model, 0) + round(times)
             return RoutingStats(
                 requests=round(sums["requests"]),
-                calls=by_name("asked"),
+                calls=calls,
                 answers=by_name("answered"),
                 failures=by_name("failed"),
                 escalated=round(sums["escalated"]),
                 audits=round(sums["audits"]),
                 spent_usd=sums["spent"],
+                unpriced_seconds=sums["seconds"],
                 always_last_usd=sums["always"],
                 quality=quality,
                 quality_at_least=at_least,
@@ -215,7 +250,7 @@ class Router:
         return self  # copies of a multiplexer learn together
 
     def sync(self) -> None:
-        """Publish what was learned and take in what others learned, now and not within a second."""
+        """Publish what was learned and read what others learned now; otherwise done within a second."""
         self._shared.sync()
 
     def close(self) -> None:

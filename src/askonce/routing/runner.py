@@ -1,4 +1,4 @@
-"""How an adapter follows a course: over functions that ask, synchronously or asynchronously."""
+"""How an adapter follows the steps of a request: over functions that ask, synchronously or asynchronously."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from askonce.errors import ConfigError
-from askonce.routing.router import Course
+from askonce.routing.router import Steps
 from askonce.routing.types import Ask, Decide, ModelResponse, Step
 
 Mark = dict[str, Any]
@@ -35,25 +35,25 @@ async def adecide(step: Decide) -> Any:
 
 
 class Following:
-    """A course that is under way.
+    """The steps of a request, under way.
 
     Args:
-        course: the course.
+        steps: the steps.
 
     Attributes:
         step: what is to be done next; ``None`` at the end.
         mark: of the answer, at the end.
     """
 
-    def __init__(self, course: Course) -> None:
-        self._course = course
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
         self.mark: Mark | None = None
         self.step: Step | None = None
-        self._go(lambda: next(course))
+        self._go(lambda: next(steps))
 
     def came(self, result: Any) -> None:
         """Go on with what came of the step."""
-        self._go(lambda: self._course.send(result))
+        self._go(lambda: self._steps.send(result))
 
     def failed(self, error: Exception) -> None:
         """Go on with what the step raised.
@@ -61,11 +61,11 @@ class Following:
         Raises:
             Exception: that, if there is nothing else to do.
         """
-        self._go(lambda: self._course.throw(error))
+        self._go(lambda: self._steps.throw(error))
 
     def close(self) -> None:
-        """Leave the course where it is."""
-        self._course.close()
+        """Leave the steps where they are."""
+        self._steps.close()
 
     def _go(self, advance: Callable[[], Step]) -> None:
         try:
@@ -75,7 +75,7 @@ class Following:
 
 
 def follow(following: Following, ask: Callable[[int], ModelResponse], *, until_final: bool = False) -> None:
-    """Do the steps of a course, to its end or until the model whose answer is to be streamed.
+    """Do the steps, to their end or until the model whose answer is to be streamed.
 
     Raises:
         Exception: what the last model that could be asked raised.

@@ -174,5 +174,5 @@ def outcome(learner: str, x: Vector, failed: bool) -> AnswerOutcome:
 
 def cost_sums(model: int, characters: int, weight: float) -> dict[str, float]:
     """What a call adds to the sums behind `RoutingState.cost`."""
-    told = {"n": 1.0, "x": characters, "xx": characters**2, "y": weight, "xy": characters * weight}
-    return {f"cost.{model}.{name}": float(amount) for name, amount in told.items() if math.isfinite(amount)}
+    sums = {"n": 1.0, "x": characters, "xx": characters**2, "y": weight, "xy": characters * weight}
+    return {f"cost.{model}.{name}": float(amount) for name, amount in sums.items() if math.isfinite(amount)}

@@ -1,4 +1,4 @@
-"""The way of one request through the models, as steps: what the strategies have in common, and each of them."""
+"""The steps of one request through the models, for each strategy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from askonce.options import current_options
 from askonce.routing.features import features, with_score
 from askonce.routing.policy import Coin, RoutingPolicy
 from askonce.routing.strategies import Always, Cascade, Learned, Strategy
-from askonce.routing.types import Ask, Bill, Decide, ModelResponse, RoutingRequest, Step
+from askonce.routing.types import Ask, Bill, Decide, ModelResponse, Opinion, RoutingRequest, Step
 from askonce.routing.verifiers import Verdict, Verify, verdict_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Chosen = Generator[Step, Any, tuple[int, str]]
 """Ends with the model whose answer is given, and why."""
-Tell = Callable[[str, Exception], None]
+Warn = Callable[[str, Exception], None]
 
 
 class RoutingRun:
@@ -26,12 +26,13 @@ class RoutingRun:
     Args:
         strategy: how to choose.
         models: how many there are.
-        asked: the request.
-        paid: takes the model and its answer, and gives what the call weighs.
-        tell: warns of something, once.
+        request: the request.
+        price: dollars for a call, from the model and its response; ``None`` where no price is known.
+        price_of_opinion: the same of a verifier or a judge that is a chat model.
+        warn: warns of something, once.
 
     Attributes:
-        bill: what the request has come to.
+        bill: what the request cost so far.
         open: if the application may tell the outcome: the regression that learns it, and the features.
     """
 
@@ -39,12 +40,13 @@ class RoutingRun:
         self,
         strategy: Strategy,
         models: int,
-        asked: RoutingRequest,
-        paid: Callable[[int, ModelResponse], float],
-        tell: Tell,
+        request: RoutingRequest,
+        price: Callable[[int, ModelResponse], float | None],
+        price_of_opinion: Callable[[Opinion], float | None],
+        warn: Warn,
     ) -> None:
-        self._strategy, self._last, self._asked = strategy, models - 1, asked
-        self._paid, self._tell = paid, tell
+        self._strategy, self._last, self._request = strategy, models - 1, request
+        self._price, self._price_of_opinion, self._warn = price, price_of_opinion, warn
         self.bill = Bill()
         self.open: tuple[str, bytes] | None = None
 
@@ -62,7 +64,7 @@ class RoutingRun:
         assert policy is not None
         if embedding is None and self._strategy.embed is not None:
             return (yield from self._first_that_answers(self._last, "the question could not be embedded"))
-        x = features(self._asked, current_options().tags, embedding)
+        x = features(self._request, current_options().tags, embedding)
         if self._strategy.verifier is not None:
             return (yield from self._verified(self._strategy, policy, x))
         return (yield from self._unverified(policy, x))
@@ -70,21 +72,19 @@ class RoutingRun:
     # -- steps -------------------------------------------------------------------------------------------------
 
     def _ask(self, index: int, *, final: bool) -> Generator[Step, Any, ModelResponse | None]:
-        """Ask a model; ``None`` if it failed and a dearer one is left to ask."""
+        """Ask a model; ``None`` if it failed and a more expensive one is left to ask."""
         self.bill.calls.append(index)
         try:
-            told: ModelResponse = yield Ask(index, final)
+            response: ModelResponse = yield Ask(index, final)
         except Exception as error:
             self.bill.failed.append(index)
             if index == self._last:
                 raise
-            self._tell(f"the model {index + 1} of a multiplexer failed, and the next one is asked", error)
+            self._warn(f"the model {index + 1} of a multiplexer failed, and the next one is asked", error)
             return None
-        bill = self.bill
-        bill.answers[index] = told
-        bill.weight += self._paid(index, told)
-        bill.cost_usd = None if told.cost_usd is None or bill.cost_usd is None else bill.cost_usd + told.cost_usd
-        return told
+        self.bill.answers[index] = response
+        self.bill.add(self._price(index, response), response.seconds)
+        return response
 
     def _first_that_answers(self, first: int, why: str) -> Chosen:
         for index in range(first, self._last + 1):
@@ -92,21 +92,30 @@ class RoutingRun:
                 return index, why if index == first else "a cheaper one failed"
         raise AssertionError("the last model answers or raises")
 
-    def _verify(self, verifier: Any, told: ModelResponse) -> Generator[Step, Any, Verdict]:
+    def _verify(self, verifier: Any, response: ModelResponse) -> Generator[Step, Any, Verdict]:
         try:
-            return verdict_of((yield Decide(Verify(verifier), (self._asked, told))))
+            result = yield Decide(Verify(verifier), (self._request, response))
+            self._add_opinion(result)
+            return verdict_of(result)
         except Exception as error:
-            self._tell("a verifier failed, and the answer is not accepted", error)
+            self._warn("a verifier failed, and the answer is not accepted", error)
             return Verdict(False)
+
+    def _add_opinion(self, result: Any) -> float:
+        """Add the call of a chat model that verified or judged, and return its weight; 0 for a function."""
+        if not isinstance(result, Opinion):
+            return 0.0
+        self.bill.opinions.append(result)
+        return self.bill.add(self._price_of_opinion(result), result.seconds)
 
     # -- cascade -----------------------------------------------------------------------------------------------
 
     def _cascade(self) -> Chosen:
         assert isinstance(self._strategy, Cascade)
         for index in range(self._last):
-            told = yield from self._ask(index, final=False)
-            if told is not None:
-                if (yield from self._verify(self._strategy.verifier, told)).accepted:
+            response = yield from self._ask(index, final=False)
+            if response is not None:
+                if (yield from self._verify(self._strategy.verifier, response)).accepted:
                     return index, "accepted by the verifier"
                 self.bill.unused += 1
         return (yield from self._first_that_answers(self._last, self._why_last()))
@@ -118,16 +127,16 @@ class RoutingRun:
 
     def _verified(self, strategy: Learned, policy: RoutingPolicy, x: Vector) -> Chosen:
         """Begin where the expected cost is least; with a judge or feedback, what is accepted is under the floor."""
-        size = self._asked.characters
+        size = self._request.characters
         coin: Coin | None = None
         why = "the cheaper ones are expected to be rejected"
         index = policy.start(x, size)
         while index < self._last:
-            told = yield from self._ask(index, final=False)
-            if told is None:
+            response = yield from self._ask(index, final=False)
+            if response is None:
                 why = "a cheaper one failed"
             else:
-                verdict = yield from self._verify(strategy.verifier, told)
+                verdict = yield from self._verify(strategy.verifier, response)
                 seen = with_score(x, verdict.score)
                 coin = policy.throw({index: seen}, size) if verdict.accepted and policy.has_floor else None
                 kept = verdict.accepted and (coin is None or coin.kind in ("serve", "audit") or coin.tight)
@@ -147,15 +156,15 @@ class RoutingRun:
     # -- learned, without --------------------------------------------------------------------------------------
 
     def _unverified(self, policy: RoutingPolicy, x: Vector) -> Chosen:
-        coin = policy.throw(dict.fromkeys(range(self._last), x), self._asked.characters)
+        coin = policy.throw(dict.fromkeys(range(self._last), x), self._request.characters)
         if coin.kind == "pass":
             return (yield from self._first_that_answers(self._last, _why_not(coin)))
         try:
-            told = yield from self._ask(coin.index, final=coin.kind == "serve")
+            response = yield from self._ask(coin.index, final=coin.kind == "serve")
         except BaseException:
             policy.undo(coin)  # a stream that is abandoned, too
             raise
-        if told is None:
+        if response is None:
             policy.undo(coin)
             return (yield from self._first_that_answers(self._last, "a cheaper one failed"))
         if coin.kind == "serve":
@@ -167,22 +176,25 @@ class RoutingRun:
     def _compare(self, strategy: Learned, policy: RoutingPolicy, coin: Coin, x: Vector) -> Chosen:
         """Ask the last model too, whose answer is given, and let the judge compare."""
         cheap = self.bill.answers[coin.index]
+        self.bill.learning = coin.kind == "shadow"
         try:
-            told = yield from self._ask(self._last, final=True)
+            response = yield from self._ask(self._last, final=True)
         except Exception as error:
-            self._tell("the last model failed in an audit, and the cheap answer is given", error)
+            self._warn("the last model failed in an audit, and the cheap answer is given", error)
             policy.unresolved(coin)
             return coin.index, "the last model failed"
         except BaseException:
             policy.undo(coin)
             raise
-        assert told is not None
+        assert response is not None
         failed: bool | None = None
         try:
-            passes = yield Decide(strategy.judge, (self._asked.question, cheap.text, told.text))
+            result = yield Decide(strategy.judge, (self._request.question, cheap.text, response.text))
+            self.bill.judge_weight = self._add_opinion(result)
+            passes = result.accepted if isinstance(result, Opinion) else result
             failed = None if passes is None else not passes
         except Exception as error:
-            self._tell("a judge failed", error)
+            self._warn("a judge failed", error)
         finally:
             policy.judged(coin, x, failed)
         return self._last, "audited" if coin.kind == "audit" else "asked beside a cheaper one, to learn"

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import Uncacheable, plain
-from askonce.routing.types import ModelResponse, RoutingRequest
+from askonce.routing.types import ModelResponse, Opinion, RoutingRequest
 
 logger = logging.getLogger("askonce")
 
@@ -41,14 +41,14 @@ class Confidence:
         if not 0 <= self.at_least <= 1:
             raise ConfigError(f"Confidence takes a score from 0 to 1, got {self.at_least!r}")
 
-    def of(self, told: ModelResponse) -> float | None:
+    def of(self, response: ModelResponse) -> float | None:
         """The score of an answer; ``None`` if it has none."""
         if self.score is not None:
-            return float(self.score(told.response))
-        if not told.logprobs:
+            return float(self.score(response.response))
+        if not response.logprobs:
             logger.warning("askonce: a model tells no logprobs, so that its answers are not accepted")
             return None
-        return math.exp(sum(told.logprobs) / len(told.logprobs))
+        return math.exp(sum(response.logprobs) / len(response.logprobs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,32 +87,34 @@ class Verify:
 
     verifier: Any
 
-    def __call__(self, asked: RoutingRequest, told: ModelResponse) -> Any:
+    def __call__(self, request: RoutingRequest, response: ModelResponse) -> Any:
         if isinstance(self.verifier, Confidence):
-            score = self.verifier.of(told)
+            score = self.verifier.of(response)
             return Verdict(score is not None and score >= self.verifier.at_least, score)
         if is_schema(self.verifier):
-            return Verdict(_validates(self.verifier, told))
+            return Verdict(_validates(self.verifier, response))
         if hasattr(self.verifier, "acall"):
-            return self.verifier(asked.question, told.text)
-        return self.verifier(told.response)
+            return self.verifier(request.question, response.text)
+        return self.verifier(response.response)
 
-    async def acall(self, asked: RoutingRequest, told: ModelResponse) -> Any:
+    async def acall(self, request: RoutingRequest, response: ModelResponse) -> Any:
         """Asynchronous call."""
         if hasattr(self.verifier, "acall"):
-            return await self.verifier.acall(asked.question, told.text)
-        result = self(asked, told)
+            return await self.verifier.acall(request.question, response.text)
+        result = self(request, response)
         return await result if hasattr(result, "__await__") else result
 
 
 def verdict_of(result: Any) -> Verdict:
     """What a verifier returned, as a verdict."""
+    if isinstance(result, Opinion):
+        return Verdict(bool(result.accepted))
     return result if isinstance(result, Verdict) else Verdict(bool(result))
 
 
-def _validates(schema: Schema, told: ModelResponse) -> bool:
+def _validates(schema: Schema, response: ModelResponse) -> bool:
     """Whether the arguments of a tool call, or the text as JSON, are as the schema says."""
-    candidates: list[Mapping[str, Any] | str] = [*told.arguments, told.text]
+    candidates: list[Mapping[str, Any] | str] = [*response.arguments, response.text]
     for candidate in candidates:
         try:
             schema.model_validate(json.loads(_unfenced(candidate)) if isinstance(candidate, str) else candidate)

@@ -1,10 +1,10 @@
-"""Answers to questions that mean the same, with a bound on the share of wrong ones.
+"""Semantic caching: answers to questions of the same meaning, with a bound on the share of wrong ones.
 
     AskOnceCache(semantic=Semantic(embeddings, max_error=0.01))
 
-``settings`` is what the application says. A request meets the ``tier``, which finds its ``question``, embeds it
-(``embedding``), searches the ``index`` and asks the ``rule``. With a fresh answer ``learning`` asks a judge
-(``judges``) and teaches the rule; ``sharing`` tells other processes.
+``config`` holds the settings. ``semantic_cache`` extracts a request's question (``query``), embeds it
+(``embedding``), searches the ``index`` and applies the rule (``decision``). For each fresh answer ``learning``
+calls a judge and trains the rule; ``index.shared`` publishes the result to other processes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,6 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:  # on first use: numpy is not for those who compare nothing
+    if name not in _WHERE:  # on first use: importing numpy takes time
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

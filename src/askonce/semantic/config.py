@@ -1,4 +1,4 @@
-"""What an application says of semantic hits."""
+"""Settings of semantic hits."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Semantic:
-    """Serve answers to questions that mean the same, and be wrong in at most a stated share of requests.
+    """Serve answers to questions of the same meaning, wrong in at most a stated share of requests.
 
         Cache(semantic=Semantic(OpenAIEmbeddings(), max_error=0.01))
 
-    What is compared is the last user message; all else of a request must be equal. See the documentation for what
-    the bound promises, and for what is never served to another question.
+    The last user message is compared; everything else in a request must be equal. See the documentation for what
+    the bound guarantees, and for what is never served to another question.
 
     Args:
         embeddings: a LangChain ``Embeddings``, a LlamaIndex ``BaseEmbedding``, or a function of a text.
         max_error: the share of requests that may be answered wrongly, greater than 0 and at most 0.5.
-        judge: says whether two answers are the same, from a `Comparison`; ``None`` for `EmbeddingJudge` with these
-            embeddings. It runs in the background.
+        judge: decides from a `Comparison` whether two answers are the same; ``None`` for `EmbeddingJudge` with
+            these embeddings. It runs in the background.
         confidence: of the bound at every moment, at least 0.5 and less than 1.
         skip: a question for which it is true is neither served from nor to another one.
-        model: names the embedding model, where ``embeddings`` does not show it: vectors of different models never
-            meet.
+        model: the embedding model's name, where ``embeddings`` does not show it: vectors of different models are
+            never compared.
         search: ``process`` to search in this process, ``server`` to let Redis 8 search.
 
     Raises:
@@ -50,7 +50,7 @@ class Semantic:
             import numpy  # noqa: F401
             import usearch  # noqa: F401
         except ModuleNotFoundError:
-            raise MissingExtraError("Comparing questions by their meaning", "semantic") from None
+            raise MissingExtraError("Semantic caching", "semantic") from None
         if isinstance(self.max_error, bool) or not isinstance(self.max_error, (int, float)):
             raise ConfigError(f"max_error is a share of requests such as 0.01, got {self.max_error!r}")
         if not 0 < self.max_error <= 0.5:

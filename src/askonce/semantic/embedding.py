@@ -1,4 +1,4 @@
-"""Texts as vectors, by whatever embeddings the application has."""
+"""Texts as vectors, by the application's embeddings."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# How a text's vector is asked for: of LangChain's `Embeddings`, and of LlamaIndex's `BaseEmbedding`.
+# The methods that embed a text: LangChain's `Embeddings`, and LlamaIndex's `BaseEmbedding`.
 _METHODS = (("embed_query", "aembed_query"), ("get_query_embedding", "aget_query_embedding"))
 _MODEL_NAMES = "model model_name model_id repo_id deployment azure_deployment engine model_path".split()
-# How texts are sent, and not what their vectors are.
+# Fields that change how texts are sent, not their vectors.
 _NEUTRAL = frozenset(
     """
     chunk_size batch_size max_batch_size embed_batch_size skip_empty show_progress_bar check_embedding_ctx_length
@@ -39,12 +39,12 @@ class Embedder:
         model: a name for the model, where ``embeddings`` does not show which it is.
 
     Attributes:
-        identity: names the model and all that its vectors depend on, without credentials. Vectors of different
+        identity: the model and all that its vectors depend on, without credentials. Vectors of different
             identities must never be compared. Embeddings that show neither a model's name nor plain fields, such
-            as a lambda, are known by the name of their class or function alone.
+            as a lambda, are identified by the name of their class or function alone.
 
     Raises:
-        ConfigError: ``embeddings`` is none of these, or ``model`` no name.
+        ConfigError: ``embeddings`` is none of these, or ``model`` is not a name.
         MissingExtraError: numpy is not installed.
     """
 
@@ -52,7 +52,7 @@ class Embedder:
         try:
             import numpy  # noqa: F401
         except ModuleNotFoundError:
-            raise MissingExtraError("comparing questions by their meaning", "semantic") from None
+            raise MissingExtraError("Semantic caching", "semantic") from None
         if model is not None and not (isinstance(model, str) and model):
             raise ConfigError(f"model is the name of an embedding model, got {model!r}")
         self._call, self._acall = _callables(embeddings)
@@ -145,17 +145,17 @@ def _identity(embeddings: Any) -> str:
     if shown is None:
         shown = {"name": _name_of(inner)}
         logger.info(
-            "askonce: a %s does not show which embedding model it is, so it is known by that name", shown["name"]
+            "askonce: a %s does not show which embedding model it is, so this name is its identity", shown["name"]
         )
     return NormalForm({"embeddings": shown}).digest().hex()
 
 
 def _within_cache(embeddings: Any) -> Any:
-    """What a cache around embeddings asks, or the form of the model that it was told."""
+    """The embeddings inside a cache around them, or the form of the model that was given to it."""
     while True:
-        told = getattr(embeddings, "_model", None)
-        if isinstance(told, Mapping) and set(told) == {"name"}:
-            return told
+        given = getattr(embeddings, "_model", None)
+        if isinstance(given, Mapping) and set(given) == {"name"}:
+            return given
         inner = vars(embeddings).get("embeddings") if hasattr(embeddings, "__dict__") else None
         inner = getattr(embeddings, "underlying_embeddings", inner)
         if not callable(getattr(inner, "embed_query", None)):
@@ -164,7 +164,7 @@ def _within_cache(embeddings: Any) -> Any:
 
 
 def _shown(embeddings: Any) -> dict[str, Any] | None:
-    """What of the embeddings' fields their vectors depend on; ``None`` if they do not tell."""
+    """The fields that the vectors depend on; ``None`` if the embeddings do not show them."""
     if inspect.isroutine(embeddings) or isinstance(embeddings, partial):
         return {"function": _name_of(embeddings)}
     form: dict[str, Any] = {}
@@ -183,6 +183,6 @@ def _shown(embeddings: Any) -> dict[str, Any] | None:
     return {"class": _name_of(type(embeddings)), **form}
 
 
-def _name_of(thing: Any) -> str:
-    named = thing if hasattr(thing, "__qualname__") else type(thing)
+def _name_of(value: Any) -> str:
+    named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}.{named.__qualname__}"

@@ -13,7 +13,7 @@ _AT_ONCE = 100
 
 
 class UsableEntries(Protocol):
-    """Says which entries can be used: `askonce.engine.lookup.Lookup`."""
+    """Finds which entries can be used: `askonce.engine.lookup.Lookup`."""
 
     def usable(self, place: Place, data: bytes) -> Entry | None:
         """The entry in the bytes at a place, if it can be read and is fresh."""
@@ -27,11 +27,11 @@ class ReplaceableEntries(Protocol):
 
 
 class QuestionEntries:
-    """Entries whose questions were embedded by the cache's own embeddings; all others are passed over.
+    """Entries whose questions were embedded by the cache's own embeddings; all others are skipped.
 
     Args:
         breaker: the store's.
-        lookup: says which entries can be used.
+        lookup: finds which entries can be used.
         storage: replaces entries.
         embedder: the identity of the embeddings.
 
@@ -47,7 +47,7 @@ class QuestionEntries:
     def usable(self, namespace: str, key: bytes, data: bytes) -> Entry | None:
         """The entry in the bytes under a key, if it can be used now."""
         entry = self._lookup.usable(Place(namespace, key), data)
-        if entry is None or entry.meaning is None or entry.meaning.embedder != self._embedder:
+        if entry is None or entry.semantic is None or entry.semantic.embedder != self._embedder:
             return None
         return entry
 

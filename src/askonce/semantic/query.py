@@ -1,17 +1,17 @@
-"""What of a request is compared by its meaning: the question, and the partition that all else makes.
+"""What semantic caching compares: the question of a request, and the partition of everything else.
 
-The question is the last message, if the user sent it and it is text alone; or what the application, or the
-template that made the prompt, says is the question. All else of the request (system prompt, earlier messages,
-tools, model and parameters, namespace) must be equal for another answer to do, and is digested into the partition.
-No answer is looked for by meaning where that is not the whole story:
+The question is the last message, if the user sent it and it is text alone; or the part that the application, or
+the prompt's template, declares to be the question. The rest of the request (system prompt, earlier messages, tools,
+model and parameters, namespace) must be equal for another answer to be used, and is digested into the partition.
+There is no semantic lookup where more than the text of the question matters:
 
 * the last message is not the user's (a tool's result, the assistant's own words), or holds tool results, images or
   files, or several texts;
-* several answers are asked for at once (``n``);
+* several answers are requested at once (``n``);
 * the question is empty, or longer than `LONGEST`, of which embeddings see only the beginning;
-* nobody says what the question is, and the text shows itself to be a filled-in template, by a line that begins with
-  ``Question:``, ``Context:`` and the like;
-* the conversation has begun before, and the question cannot be understood without it; see `is_elliptical`.
+* no question is declared, and a line that begins with ``Question:``, ``Context:`` and the like shows that the text
+  is a filled-in template;
+* there are earlier messages, and the question cannot be understood without them; see `is_elliptical`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from askonce.semantic.types import Question
 
 LONGEST = 2000
 """Characters of a question."""
-_LONGEST_UNNAMED = 1000
-"""Characters of a message that nobody says is a question: beyond, it is likely a task with its material."""
+_LONGEST_UNDECLARED = 1000
+"""Characters of a message that is not declared a question: a longer one is likely a task with its material."""
 
 _SEVERAL = frozenset(
     "n candidate_count num_generations num_return_sequences number_of_results num_completions".split()
@@ -47,58 +47,58 @@ def question_of(
     body: Mapping[str, Any],
     namespace: str,
     *,
-    asked: str | None = None,
+    question: str | None = None,
     context: str | None = None,
-    found: PromptParts | None = None,
+    prompt_parts: PromptParts | None = None,
     scope: bytes | None = None,
 ) -> Question | None:
-    """The question of a request, or ``None`` if no answer is to be looked for by meaning.
+    """The question of a request, or ``None`` if there is to be no semantic lookup.
 
     Args:
-        body: a request's normal form (`askonce.keys.normal_form.Form.body`), of kind ``chat`` or ``completion``.
-        namespace: where its answer is kept.
-        asked: the question as the application names it; if it does not stand in the last message, there is none.
-        context: retrieved text that the application names.
-        found: what the prompt's template says of both; counts for what the application does not name, and as far
-            as it stands in the prompt.
-        scope: names how the documents were looked for that the context came from, if all of them are known, so that
-            a change of them drops the answer. Then the context need not be equal, but the scope must.
+        body: a request's `askonce.keys.normal_form.NormalForm.body`, of kind ``chat`` or ``completion``.
+        namespace: where its answer is stored.
+        question: the question that the application declares; there is none if the last message does not contain it.
+        context: the retrieved text that the application declares.
+        prompt_parts: both as the prompt's template declares them; used for what the application does not declare,
+            where the prompt contains it.
+        scope: identifies the retrieval that found the context's documents, if all of them are known, so that a
+            change of them invalidates the answer. Then the context need not be equal, but the scope must.
 
     Raises:
         Uncacheable: the form is not plain data.
     """
     messages = _messages(body)
-    if not messages or _asks_for_several(body):
+    if not messages or _requests_several(body):
         return None
     *earlier, last = messages
     content = last.get("content")
     if last.get("role") != "user" or last.get("tool_calls") or last.get("answers") or not _is_text(content):
         return None
-    background = _normal(context) or _normal(found.context if found else None)
+    background = _normal(context) or _normal(prompt_parts.context if prompt_parts else None)
     around_it = [part.split(background) if background else [part] for part in _texts(content)]
-    named = _named(asked, found, around_it)
-    question = _whole(around_it) if named is None else named
-    if not question or len(question) > LONGEST or (_has_begun(earlier) and is_elliptical(question)):
+    declared = _declared(question, prompt_parts, around_it)
+    found = _whole(around_it) if declared is None else declared
+    if not found or len(found) > LONGEST or (_has_begun(earlier) and is_elliptical(found)):
         return None
     hidden = background if scope is not None else None
-    rest = [[[""] * 2]]  # spaces around a whole message mean nothing
-    if named is not None:
+    rest = [[[""] * 2]]  # spaces around a whole message do not matter
+    if declared is not None:
         parts = around_it if hidden else [[part] for part in _texts(content)]
-        rest = [[piece.split(named) for piece in pieces] for pieces in parts]
+        rest = [[piece.split(declared) for piece in pieces] for pieces in parts]
     conversation = [*(_without(message, hidden) for message in earlier), {**last, "content": {"around": rest}}]
     outside = {**body, "prompt": None, "messages": conversation, "namespace": namespace}
     if hidden is not None and scope is not None:
         outside["scope"] = scope.hex()
-    return Question(question, hashlib.sha256(encode(outside)).digest()[:16])
+    return Question(found, hashlib.sha256(encode(outside)).digest()[:16])
 
 
-def _named(asked: str | None, found: PromptParts | None, parts: list[list[str]]) -> str | None:
-    """The question that somebody names; empty if the application does and it is not there."""
-    if asked is not None:
-        named = _normal(asked)
-        return named if named and _stands_in(parts, named) else ""
-    named = _normal(found.question if found else None)
-    return named if named and _stands_in(parts, named) else None
+def _declared(question: str | None, prompt_parts: PromptParts | None, parts: list[list[str]]) -> str | None:
+    """The declared question; empty if the application declares one that is not there."""
+    if question is not None:
+        declared = _normal(question)
+        return declared if declared and _contain(parts, declared) else ""
+    declared = _normal(prompt_parts.question if prompt_parts else None)
+    return declared if declared and _contain(parts, declared) else None
 
 
 def _messages(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -108,11 +108,11 @@ def _messages(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(messages) if isinstance(messages, list) else []
 
 
-def _asks_for_several(parameters: Mapping[str, Any]) -> bool:
+def _requests_several(parameters: Mapping[str, Any]) -> bool:
     for name, value in parameters.items():
         if name in _SEVERAL and value not in (None, 0, 1):
             return True
-        if isinstance(value, Mapping) and (name in _PARAMETERS or name == "model") and _asks_for_several(value):
+        if isinstance(value, Mapping) and (name in _PARAMETERS or name == "model") and _requests_several(value):
             return True
     return False
 
@@ -133,7 +133,7 @@ def _texts(content: Any) -> list[str]:
     return [content] if isinstance(content, str) else [part["text"] for part in content]
 
 
-def _stands_in(parts: list[list[str]], question: str) -> bool:
+def _contain(parts: list[list[str]], question: str) -> bool:
     return any(question in piece for part in parts for piece in part)
 
 
@@ -142,11 +142,11 @@ def _whole(parts: list[list[str]]) -> str | None:
     if len(parts) != 1 or len(parts[0]) != 1:
         return None
     whole = parts[0][0].strip()
-    return None if len(whole) > _LONGEST_UNNAMED or _TEMPLATE_LINE.search(whole) else whole
+    return None if len(whole) > _LONGEST_UNDECLARED or _TEMPLATE_LINE.search(whole) else whole
 
 
 def _without(value: Any, hidden: str | None) -> Any:
-    """An earlier message without the hidden text, wherever it stands."""
+    """An earlier message without the hidden text."""
     if hidden is None:
         return value
     if isinstance(value, str):
@@ -187,7 +187,7 @@ def is_elliptical(question: str) -> bool:
     So are texts of less than four words; those that begin as only an answer or an addition does ('and', 'but',
     'why', 'what about', 'ok', …); and those with a word that refers to something (pronouns, 'there', 'the other',
     'above', 'again', …), save in phrases where it refers to nothing ('is there', 'is it possible to', 'does it take
-    to'). The lists are English; of a text in another language only the length is seen.
+    to'). The lists are English; of a text in another language only the length counts.
     """
     words = question.split()
     if len(words) < _FEWEST_WORDS or _BEGINNINGS.match(question.lstrip(" \"'([{-–—.…¿¡")):

@@ -1,4 +1,4 @@
-"""`SemanticCache`: where the way of a request asks for answers to questions that mean the same."""
+"""`SemanticCache`: finds answers to questions of the same meaning."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import os
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from askonce.concurrency.background import BackgroundWorker, reset_after_fork
 from askonce.concurrency.drivers import SyncDriver
@@ -43,22 +45,22 @@ from askonce.stores.circuit_breaker import CircuitBreaker
 logger = logging.getLogger("askonce")
 
 _coin = random.SystemRandom().random
-"""Which would-be hits are audited is nobody's to foresee, and no application's to seed."""
+"""Unpredictable, and not seeded by the application: which would-be hits are audited cannot be foreseen."""
 _SHARE_EVERY_SECONDS = 1.0
 _LOADING_SECONDS, _LOOK_EVERY_SECONDS = 1.0, 0.005
 _CLOSING_SECONDS = 5.0
 _MOST_MATCHES = 10_000
-"""So many semantic hits of this process can be told right or wrong."""
+"""How many semantic hits of this process can receive feedback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A question on its way.
+    """A lookup of a question.
 
     Attributes:
-        question: what is asked.
+        question: the question and its partition.
         vector: its embedding.
-        decision: what the rule says; ``None`` if it was not asked.
+        decision: of the rule; ``None`` if another question's answer was not allowed.
     """
 
     question: Question
@@ -67,15 +69,15 @@ class Attempt:
 
 
 class SemanticCache:
-    """Everything of one cache that concerns meanings.
+    """The semantic part of one cache.
 
     Args:
-        settings: what the application said.
+        settings: of the application.
         breaker: the store's.
         codec: seals what is shared with other processes.
         namespace: the cache's own.
         clock: seconds since the epoch.
-        lookup: says which entries can be used.
+        lookup: finds which entries can be used.
         storage: replaces entries.
 
     Raises:
@@ -99,11 +101,11 @@ class SemanticCache:
         self._codec, self._file = codec, _index_file(breaker.store.url, self._log)
         self._entries = QuestionEntries(breaker, lookup, storage, self._embedder.identity)
         self._judge = settings.judge or EmbeddingJudge(self._embedder)
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._server: ServerIndex | None = None
         if settings.search == "server":
             self._server = ServerIndex(breaker, self._embedder.identity, self._entries)
-            with contextlib.suppress(StoreUnavailable):  # it may be there when it is needed
+            with contextlib.suppress(StoreUnavailable):  # it may be up when it is needed
                 self._server.check()
         self._start()
         reset_after_fork(self)
@@ -138,13 +140,13 @@ class SemanticCache:
         sources_known: bool,
         decide: bool,
     ) -> Attempt | None:
-        """Look for a question that means the same; ``None`` for requests that are not compared.
+        """Look for a question of the same meaning; ``None`` for requests that are not compared.
 
         Args:
             driver: of the caller.
-            namespace: where answers are kept.
+            namespace: of the answers.
             form: makes the request's normal form.
-            sources_known: the documents that the answer is made from are known, so that it falls with them.
+            sources_known: the documents that the answer is made from are known: it is invalidated with them.
             decide: another question's answer may be served.
         """
         try:
@@ -157,7 +159,7 @@ class SemanticCache:
             await self._begun(driver, namespace)
             neighbours = await self._questions.nearest(driver, namespace, question, vector)
         except Exception as error:
-            self._tell_once(error)
+            self._warn_once(error)
             return None
         return Attempt(question, vector, self._rule.decide(question.text, neighbours, _coin()))
 
@@ -168,9 +170,9 @@ class SemanticCache:
         question = question_of(
             form().body,
             namespace,
-            asked=options.question,
+            question=options.question,
             context=options.context,
-            found=current_prompt_parts(),
+            prompt_parts=current_prompt_parts(),
             scope=current_scope() if sources_known else None,
         )
         if question is None or (self._settings.skip is not None and self._settings.skip(question.text)):
@@ -186,60 +188,60 @@ class SemanticCache:
             await driver.pause(_LOOK_EVERY_SECONDS)
             waited += _LOOK_EVERY_SECONDS
 
-    def _tell_once(self, error: Exception) -> None:
+    def _warn_once(self, error: Exception) -> None:
         kind = type(error).__name__
-        level = logging.DEBUG if kind in self._told else logging.WARNING
-        self._told.add(kind)
-        logger.log(level, "askonce: a question cannot be compared by its meaning: %s", error)
+        level = logging.DEBUG if kind in self._warned else logging.WARNING
+        self._warned.add(kind)
+        logger.log(level, "askonce: no semantic lookup for a question: %s", error)
 
-    def match(self, trial: Attempt) -> Match:
-        """What a semantic hit shows; and it can be told right or wrong from now on."""
-        decision = trial.decision
-        assert decision is not None and decision.known is not None
+    def match(self, attempt: Attempt) -> Match:
+        """The match that a semantic hit shows; from now on `feedback` accepts it."""
+        decision = attempt.decision
+        assert decision is not None and decision.query is not None
         name = os.urandom(8)
         self._matches[name] = decision
         if len(self._matches) > _MOST_MATCHES:
             self._matches.popitem(last=False)
-        return Match(decision.known.text, decision.similarity, decision.p_right, name)
+        return Match(decision.query.text, decision.similarity, decision.p_right, name)
 
-    def discard(self, trial: Attempt) -> None:
-        """The question whose answer was to be served is not what it was."""
-        assert trial.decision is not None and trial.decision.known is not None
-        self._questions.discard(trial.decision.known)
+    def discard(self, attempt: Attempt) -> None:
+        """Forget the question of an answer that was to be served, and has changed."""
+        assert attempt.decision is not None and attempt.decision.query is not None
+        self._questions.discard(attempt.decision.query)
 
     # -- a fresh answer ----------------------------------------------------------------------------------------
 
-    def meaning(self, trial: Attempt, answer_text: str) -> SemanticEntry:
-        """What the entry of a fresh answer is found by."""
-        question = trial.question
+    def semantic_entry(self, attempt: Attempt, answer_text: str) -> SemanticEntry:
+        """The semantic part of the entry of a fresh answer."""
+        question = attempt.question
         return SemanticEntry(
-            question.text, question.partition, to_bytes(trial.vector), self._embedder.identity, answer_text
+            question.text, question.partition, to_bytes(attempt.vector), self._embedder.identity, answer_text
         )
 
-    def learn(self, namespace: str, key: bytes, trial: Attempt, answer_text: str, entry: Entry | None) -> None:
-        """Learn from a fresh answer, in the background; ``entry`` is ``None`` if it was not kept."""
+    def learn(self, namespace: str, key: bytes, attempt: Attempt, answer_text: str, entry: Entry | None) -> None:
+        """Learn from a fresh answer, in the background; ``entry`` is ``None`` if it was not stored."""
         self._learning.add(
-            TrainingExample(namespace, key, trial.question, trial.vector, trial.decision, entry, answer_text)
+            TrainingExample(namespace, key, attempt.question, attempt.vector, attempt.decision, entry, answer_text)
         )
         self._learner.wake()
         self._sharer.begin()
 
     # -- what becomes of entries -------------------------------------------------------------------------------
 
-    def tell(self, match: bytes, *, wrong: bool) -> str | None:
-        """Take in what the application says of a semantic hit.
+    def feedback(self, match: bytes, *, wrong: bool) -> str | None:
+        """Learn whether a semantic hit was wrong.
 
         Returns:
-            where the answer is kept; ``None`` if the hit is not known here.
+            the namespace of the answer; ``None`` if the hit was not served by this process.
         """
         decision = self._matches.pop(match, None)
-        if decision is None or decision.known is None:
+        if decision is None or decision.query is None:
             return None
-        self._rule.tell(decision, not wrong)
-        return decision.known.namespace
+        self._rule.feedback(decision, not wrong)
+        return decision.query.namespace
 
     def forget(self, namespace: str, key: bytes) -> None:
-        """An entry was deleted: questions that it answered are not known any more."""
+        """Forget the questions that a deleted entry answered."""
         self._questions.forget(namespace, key)
 
     def clear(self, namespace: str) -> None:
@@ -249,9 +251,9 @@ class SemanticCache:
     # -- life --------------------------------------------------------------------------------------------------
 
     async def stats(self, driver: SyncDriver, namespace: str) -> SemanticStats:
-        """What was served and learned, by all processes as far as that is known within a second."""
+        """What was served and learned by all processes, up to about a second ago."""
         await self._begun(driver, namespace)
-        return replace(
+        return msgspec.structs.replace(
             self._rule.stats(),
             questions=self._questions.count(),
             aliases=self._learning.aliases,
@@ -262,7 +264,7 @@ class SemanticCache:
         )
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all fresh answers are learned from and told to other processes; returns whether they are."""
+        """Wait until all fresh answers are learned from and published; returns whether they are."""
         learned = self._learner.flush(seconds)
         self._sharer.wake()
         return self._sharer.flush(seconds) and learned

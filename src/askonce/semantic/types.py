@@ -1,4 +1,4 @@
-"""The plain values that the parts of the semantic cache hand to one another."""
+"""The plain values that the parts of the semantic cache exchange."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from askonce.entries.entry import Entry
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and all that must be equal for another answer to do.
+    """The question of a request, and all that must be equal for another answer to be used.
 
     Attributes:
-        text: what is compared by its meaning.
-        partition: 16 bytes that name everything else about the request, its namespace included.
+        text: the question.
+        partition: a 16-byte digest of everything else in the request, its namespace included.
     """
 
     text: str
@@ -25,12 +25,12 @@ class IndexedQuery:
     """A question that was answered.
 
     Attributes:
-        key: the entry under which it is kept.
+        key: the entry under which it is stored.
         answer: the entry that holds its answer: its own, or of an alias that of another question.
-        namespace: where both are kept.
+        namespace: where both are stored.
         partition: as in `Question`.
         text: as in `Question`.
-        expires_at: from when on it is not kept any more, seconds since the epoch; ``None`` for never.
+        expires_at: from when on it is no longer stored, seconds since the epoch; ``None`` for never.
     """
 
     key: bytes
@@ -41,9 +41,9 @@ class IndexedQuery:
     expires_at: float | None = None
 
     def is_in(self, entry: Entry) -> bool:
-        """Whether the entry under its key still is what is known of it."""
-        meaning = entry.meaning
-        return meaning is not None and (meaning.partition, meaning.answer or self.key) == (
+        """Whether the entry under its key still holds this question."""
+        semantic = entry.semantic
+        return semantic is not None and (semantic.partition, semantic.answer or self.key) == (
             self.partition,
             self.answer,
         )
@@ -51,31 +51,31 @@ class IndexedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A known question near one that is asked.
+    """An indexed question near the one that is looked up.
 
     Attributes:
-        known: which.
+        query: which.
         similarity: the cosine of the two vectors.
-        aliases: how many known questions have its answer.
+        aliases: how many indexed questions have its answer.
     """
 
-    known: IndexedQuery
+    query: IndexedQuery
     similarity: float
     aliases: int
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a judge is asked: may one answer stand for the other?
+    """What a judge compares: may one answer be used for the other?
 
     Attributes:
-        question: the question that was asked now.
-        known_question: the known question whose answer might have been served.
-        fresh_answer: what the model answered now.
-        known_answer: the kept answer.
+        question: the question of this request.
+        cached_question: the indexed question whose answer might have been served.
+        fresh_answer: what the model answered to it.
+        cached_answer: the cached answer.
     """
 
     question: str
-    known_question: str
+    cached_question: str
     fresh_answer: str
-    known_answer: str
+    cached_answer: str

@@ -1,12 +1,12 @@
-"""What if the cache were larger, or evicted otherwise? Replays the access log of a cache against settings.
+"""Replays the access log of a cache against sizes, eviction policies and times to live.
 
     from askonce.simulate import simulate
 
     report = simulate("accesses.log", sizes=["10MB", "100MB"], policies=["gdsf", "lru"])
     print(report.best)
 
-``log`` reads what ``Cache(access_log=…)`` wrote, ``replay`` follows one setting request by request, ``bound`` says
-what no setting can exceed, ``sweep`` joins them and ``plot`` draws. The extra ``cli`` brings numpy.
+``log`` reads what ``Cache(access_log=…)`` wrote, ``replay`` follows one setting request by request, ``bound``
+computes what no setting can exceed, ``sweep`` joins them and ``plot`` draws. The extra ``cli`` brings numpy.
 """
 
 from askonce.errors import MissingExtraError

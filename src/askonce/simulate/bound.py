@@ -1,15 +1,15 @@
-"""What no eviction can exceed, not even one that knows the future.
+"""A bound on every eviction policy, even one that knows the future.
 
-Keeping an answer from one request for it until the next saves what the next would cost, and takes its size for all
-requests in between. Which of these intervals to keep, so that at no time more is held than there is room, is a
-linear program; its optimum is that of Belady (1966) when all sizes and costs are equal, of offline caching with
+Holding an answer from one request for it until the next saves the cost of the next, and takes its size for all
+requests in between. The choice of these intervals, so that at no time more is held than there is room, is a linear
+program; its optimum is that of Belady (1966) when all sizes and costs are equal, of offline caching with
 costs when all sizes are equal, and an upper bound to it else (Berger, Beckmann and Harchol-Balter, SIGMETRICS 2018,
 who call it FOO). Its dual gives each moment a rent λ per byte: for any rents,
 
     room x sum of all λ  +  sum over the intervals of  max(0, saving - size x rent of the interval)
 
-is no less than the optimum, so that what comes out here is always a true bound. Rents that are equal at all times
-and best chosen are a sort away; from there they follow what is overbooked.
+is no less than the optimum, so the result is always a true bound. The search begins with the best rents that are
+equal at all times, found by sorting, and then raises those of overbooked moments.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def upper_bound(
     """An upper bound to what any cache of that size can save on a trace.
 
     Args:
-        keys: what was asked for, in order.
-        sizes: what keeping the answer to each request takes.
+        keys: the requests, in order.
+        sizes: what holding the answer to each request takes.
         savings: what a hit at each request saves: 1 to count hits.
         room: how much can be held, in the unit of ``sizes``.
         times: seconds since the epoch, with ``ttl_seconds``.
         ttl_seconds: no answer may be used for longer.
-        steps: how often the rents are bettered.
+        steps: how often the rents are improved.
 
     Returns:
         the largest sum of ``savings`` that cannot be ruled out.
@@ -88,9 +88,9 @@ def _dual(
         paid = np.concatenate([[0.0], np.cumsum(rents * spans)])
         surplus = saving - size * (at(end, paid) - at(begin, paid))
         best = min(best, room * paid[-1] + surplus[surplus > 0].sum())
-        kept = surplus > 0
+        chosen = surplus > 0
         # What is held in each segment: an interval begins to count where it begins, and ends where it ends.
-        held = _held(begin[kept], size[kept], segments) - _held(end[kept], size[kept], segments)
+        held = _held(begin[chosen], size[chosen], segments) - _held(end[chosen], size[chosen], segments)
         rents = rents * np.exp((held / room - 1.0) * 0.5 / np.sqrt(1.0 + step))
     return float(min(best, saving.sum()))
 
@@ -104,7 +104,7 @@ def _equal_rent(areas: Floats, saving: Floats, whole: float) -> float:
 
 
 def _held(places: Floats, size: Floats, segments: int) -> Floats:
-    """How much of what starts at some places is there in each segment, on its average."""
+    """How much of what starts at some places is held in each segment, on average."""
     whole = np.minimum(places.astype(np.intp), segments - 1)
     part = size * (1.0 - (places - whole))
     starts: Floats = np.bincount(whole, size, segments).astype(np.float64)

@@ -33,13 +33,13 @@ class Trace:
     """Requests in the order in which they came; all arrays are of one length.
 
     Attributes:
-        keys: what was asked for; numbers that are as good as random.
+        keys: the requests; numbers that are as good as random.
         sizes: bytes of the answer when it is stored.
-        costs: dollars that making it costs.
+        costs: of making it, in dollars.
         times: seconds since the epoch.
         rate: the share of all keys that are in here.
         all_requests: how many requests there were with all keys.
-        all_cost: and what they cost together without a cache.
+        all_cost: what they cost together without a cache.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -104,8 +104,8 @@ def read_log(path: str | os.PathLike[str], *, namespace: str | None = None) -> T
         namespace: only the requests of this one.
 
     Raises:
-        ConfigError: there is no such file, it is no access log or cannot be read, or nothing of that namespace
-            is in it.
+        ConfigError: there is no such file, it is not an access log or cannot be read, or has no requests of that
+            namespace.
     """
     parts = [part for part in (Path(f"{path}.1"), Path(path)) if part.exists()]
     if not parts:
@@ -126,5 +126,5 @@ def _rows(path: Path) -> npt.NDArray[np.void]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     if (not whole and path.stat().st_size) or bool((rows["format"] != FORMAT).any()):
-        raise ConfigError(f"{path} is no access log of this version of askonce")
+        raise ConfigError(f"{path} is not an access log of this version of askonce")
     return rows

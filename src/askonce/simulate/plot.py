@@ -15,8 +15,8 @@ def draw(report: Report, path: str | os.PathLike[str]) -> None:
     """Draw hit ratio and money saved against cache size, a line for each policy and time to live.
 
     Args:
-        report: what `simulate` found.
-        path: the picture; its ending says of which kind: ``.svg``, ``.png``, ``.pdf``.
+        report: from `simulate`.
+        path: the picture; its ending gives the format: ``.svg``, ``.png``, ``.pdf``.
 
     Raises:
         ConfigError: the picture cannot be written there, or not in this format.
@@ -47,6 +47,6 @@ def _curves(axes: Any, report: Report, value: str, title: str) -> None:
     for name, line in series.items():
         axes.plot(*zip(*line, strict=True), marker=".", label=name)
     bounds = [(bound.size, getattr(bound, value)) for bound in report.bounds]
-    axes.plot(*zip(*bounds, strict=True), color="grey", linestyle="--", label="no cache can do better")
+    axes.plot(*zip(*bounds, strict=True), color="grey", linestyle="--", label="upper bound")
     axes.set(xscale="log", xlabel=f"cache size ({report.unit})", title=title, ylim=(0, 1))
     axes.spines[["top", "right"]].set_visible(False)

@@ -13,12 +13,12 @@ from askonce.simulate.log import Trace
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a replay came to.
+    """The result of a replay.
 
     Attributes:
         hits: requests that found an answer.
         saved: what they would have cost, in the trace's unit.
-        evicted: entries that were pushed out, or refused.
+        evicted: entries that were evicted, or not admitted.
     """
 
     hits: int
@@ -39,8 +39,8 @@ class _Held:
 class _Space:
     """A namespace that holds no bytes: ``askonce.stores.memory`` without the values, and quicker.
 
-    An entry's row in the heap may be older than its priority, but never above it: a priority never falls while
-    its entry is held. So rows are put right only when they come up.
+    An entry's row in the heap may be older than its priority, but never above it: a priority never decreases
+    while its entry is held. So rows are corrected only when they reach the top.
     """
 
     budget: Budget
@@ -62,7 +62,7 @@ class _Space:
                 self.remove(key)
 
     def victims(self, size: int) -> list[tuple[float, int]]:
-        """Which would have to go for an entry of that size, taken out of the heap."""
+        """What must be evicted for an entry of that size, taken out of the heap."""
         rows: list[tuple[float, int]] = []
         entries, size_bytes = len(self.held) + 1, self.size_bytes + size
         while len(rows) < len(self.held) and self.budget.exceeded_by(entries=entries, size_bytes=size_bytes):
@@ -81,17 +81,17 @@ class _Space:
         return rows
 
     def put(self, key: int, size: int, weight: float, hits: int, now: float, expires_at: float | None) -> bool:
-        """Store an entry if it is to be; returns whether it was."""
+        """Store an entry if it is admitted; returns whether it was."""
         if not self.budget.admits(size):
             return False
         policy = self.budget.policy
         judged = policy.judged_base(inflation=self.inflation, expires_at=expires_at)
-        rows, worth = self.victims(size), hits * weight
-        if rows and self.budget.selects and judged + worth <= rows[-1][0]:
+        rows, gain = self.victims(size), hits * weight
+        if rows and self.budget.selects and judged + gain <= rows[-1][0]:
             for row in rows:
                 heapq.heappush(self.heap, row)
             if policy.inflates:
-                self.inflation += worth / len(self.held)
+                self.inflation += gain / len(self.held)
             self.evicted += 1
             return False
         for priority, victim in rows:
@@ -99,7 +99,7 @@ class _Space:
             if policy.inflates:
                 self.inflation = max(self.inflation, priority)
         self.evicted += len(rows)
-        priority = policy.base(inflation=self.inflation, now=now, expires_at=expires_at) + worth
+        priority = policy.base(inflation=self.inflation, now=now, expires_at=expires_at) + gain
         self.held[key] = _Held(size, math.inf if expires_at is None else expires_at, weight, hits, priority)
         if expires_at is not None:
             self.expiries.append((expires_at, key))
@@ -109,7 +109,7 @@ class _Space:
 
 
 def replay(trace: Trace, budget: Budget, ttl_seconds: float | None = None) -> Outcome:
-    """Follow a trace through a cache that begins empty, and keeps every answer that it may.
+    """Replay a trace through a cache that begins empty and stores every answer that it can.
 
     The cache is that of ``askonce.stores``, with hits that count at once; so the outcome is the store's.
 
@@ -120,7 +120,7 @@ def replay(trace: Trace, budget: Budget, ttl_seconds: float | None = None) -> Ou
     """
     policy = budget.policy
     space = _Space(_scaled(budget, trace.rate))
-    seen: dict[int, int] = {}
+    requests: dict[int, int] = {}
     hits, saved = 0, 0.0
     rows = zip(
         *(trace.keys.tolist(), trace.sizes.tolist(), trace.costs.tolist(), trace.times.tolist()), strict=True
@@ -130,7 +130,7 @@ def replay(trace: Trace, budget: Budget, ttl_seconds: float | None = None) -> Ou
             space.expire(now)
         expires_at = None if ttl_seconds is None else now + ttl_seconds
         held = space.held.get(key)
-        seen[key] = seen.get(key, 0) + 1
+        requests[key] = requests.get(key, 0) + 1
         if held is not None:
             hits += 1
             saved += cost
@@ -140,7 +140,7 @@ def replay(trace: Trace, budget: Budget, ttl_seconds: float | None = None) -> Ou
                 held.priority = base + held.hits * held.weight
             continue
         weight = policy.weight(cost=cost, size_bytes=size)
-        space.put(key, size, weight, seen[key] if budget.selects else 1, now, expires_at)
+        space.put(key, size, weight, requests[key] if budget.selects else 1, now, expires_at)
     return Outcome(hits, saved, space.evicted)
 
 

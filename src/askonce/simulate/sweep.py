@@ -1,4 +1,4 @@
-"""Many settings over one trace, and which of them is best."""
+"""Many settings over one trace, and the best of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ENOUGH = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One setting and what it came to.
+    """One setting and its result.
 
     Attributes:
         size: how much the cache may hold, in bytes or entries.
@@ -55,7 +55,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What no cache of a size can exceed, whatever it knows of the future."""
+    """What no cache of a size can exceed, even one that knows the future."""
 
     size: int
     hit_ratio: float
@@ -65,10 +65,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a simulation found.
+    """The result of a simulation.
 
     Attributes:
-        unit: ``bytes`` or ``entries``: what sizes mean.
+        unit: of the sizes: ``bytes`` or ``entries``.
         requests: how many the log holds.
         simulated_requests: how many of them were replayed.
         keys: how many different requests there are (estimated, when not all were replayed).
@@ -76,8 +76,8 @@ class Report:
         cost_usd: what all requests would have cost without a cache.
         points: every setting.
         bounds: by size.
-        best: the setting to take: of the smallest size at which 95 % is saved of what the largest saves, the one
-            that saves most.
+        best: the recommended setting: of the smallest size at which 95 % is saved of what the largest saves, the
+            one that saves most.
     """
 
     unit: str
@@ -119,7 +119,7 @@ def simulate(
         namespace: only the requests of this one; each namespace has a budget of its own.
 
     Raises:
-        ConfigError: the log cannot be read, or a setting makes no sense.
+        ConfigError: the log cannot be read, or a setting is invalid.
     """
     trace = log if isinstance(log, Trace) else read_log(log, namespace=namespace)
     if sample is not None and not 0 < sample <= 1:
@@ -167,7 +167,7 @@ def _limits(sizes: Sequence[int | str] | None, entries: bool, everything: int) -
 
 def _budget_of(name: str) -> Budget:
     policy, _, admission = name.partition("+")
-    if policy not in [known.value for known in Policy]:
+    if policy not in [one.value for one in Policy]:
         raise ConfigError(f"a policy is one of gdsf, lec, lru, lfu, ttl, perhaps with +cost; got {name!r}")
     default: AdmissionName = "cost" if policy == "lec" else "always"
     return Budget(policy=Policy(policy), admission=admission or default)  # type: ignore[arg-type]
@@ -194,8 +194,8 @@ def _bound(trace: Trace, limit: int, entries: bool) -> Bound:
 def _scaled_up(trace: Trace, hits: float, saved: float) -> tuple[float, float, float]:
     """Hit ratio, money saved and its share, for all keys.
 
-    A sample has some popular keys too many or too few. What it is off the expected number of requests by is taken
-    for hits, as those of popular keys are (SHARDS-adj).
+    A sample has some popular keys too many or too few. The difference from the expected number of requests counts
+    as hits, as requests of popular keys are (SHARDS-adj).
     """
     requests, cost = trace.all_requests * trace.rate, trace.all_cost * trace.rate
     hit_ratio = (hits + requests - len(trace)) / requests

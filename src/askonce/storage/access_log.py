@@ -1,7 +1,7 @@
 """A log of requests: no text, only digests, sizes, costs and times. ``askonce simulate`` replays it.
 
 A record has 48 bytes, little-endian: format (1 byte), hit (1), 2 unused, size of the stored value in bytes (4),
-seconds since the epoch (8, a double), cost in dollars as eviction weighs it (8, a double), a digest of the
+seconds since the epoch (8, a double), cost in dollars as used by eviction (8, a double), a digest of the
 namespace (8), and the beginning of the request's key (16), which is a digest too.
 """
 
@@ -24,11 +24,11 @@ RECORD = struct.Struct("<BBxxIdd8s16s")
 ROTATE_BYTES = 256_000_000
 """A log that has grown so large is renamed to ``….1``, in place of the one before: 5 million requests each."""
 
-_REMEMBERED_SIZES = 100_000
+_CACHED_SIZES = 100_000
 
 
 def namespace_digest(namespace: str) -> bytes:
-    """What stands for a namespace in a log."""
+    """The digest of a namespace in a log."""
     return blake2b(namespace.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
@@ -53,17 +53,17 @@ class Access(NamedTuple):
 class AccessLog:
     """Collects accesses in memory, and appends them to a file that only its owner can read.
 
-    Several processes may append to one file. A file that cannot be written is logged once; the cache goes on.
+    Several processes may append to one file. A file that cannot be written is logged once; the cache continues.
 
     Args:
         path: the file; its folder is created.
-        codec: how large an answer is when it is stored.
+        codec: gives the stored size of an answer.
     """
 
     def __init__(self, path: str | os.PathLike[str], codec: Codec) -> None:
         self._path = Path(path)
         self._codec = codec
-        self._told = False
+        self._logged = False
         self._waiting: list[Access] = []
         self._sizes: dict[bytes, int] = {}
 
@@ -84,21 +84,21 @@ class AccessLog:
         if records:
             try:
                 self._append(b"".join(records))
-                self._told = False
+                self._logged = False
             except OSError as error:
-                if not self._told:
+                if not self._logged:
                     logger.warning("askonce: the access log %s cannot be written: %s", self._path, error)
-                self._told = True
+                self._logged = True
 
     def _size(self, access: Access) -> int:
         key = access.place.key
         if access.size_bytes is not None:
             size_bytes = access.size_bytes
-        elif (known := self._sizes.get(key)) is not None:
-            return known
+        elif (cached := self._sizes.get(key)) is not None:
+            return cached
         else:
             size_bytes = len(self._codec.encode(access.entry, bound_to=access.place.bound_to))
-        if len(self._sizes) >= _REMEMBERED_SIZES:
+        if len(self._sizes) >= _CACHED_SIZES:
             self._sizes.clear()
         self._sizes[key] = size_bytes
         return size_bytes

@@ -1,19 +1,19 @@
 """From a fresh answer to the record in the store.
 
-What an entry costs, how long it lives, and how it is weighed against others when the store is full, is decided here
-and in the modules that this one calls; the engine decides when.
+An entry's cost, lifetime and eviction weight are decided here and in the modules that this one calls; the engine
+decides when.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from askonce.concurrency.drivers import SyncDriver
 from askonce.costs import pricing
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Place, RequestKind, SemanticEntry, Source
-from askonce.eviction.frequency import FrequencySketch
 from askonce.eviction.policy import Budget
 from askonce.options import CacheOptions
 from askonce.storage.freshness import Freshness
@@ -21,15 +21,18 @@ from askonce.storage.local_cache import LocalCache
 from askonce.stores.base import Clock, Record
 from askonce.stores.circuit_breaker import CircuitBreaker
 
+if TYPE_CHECKING:
+    from askonce.eviction.frequency import FrequencySketch
+
 USD_PER_SECOND = 0.001
-"""What a second of waiting weighs against money when entries are compared and no price is known."""
+"""The cost of a second, for comparing entries whose price is not known."""
 
 
 class EntryStorage:
     """Stores the entries of one cache.
 
     Args:
-        breaker: the way to the store.
+        breaker: the store's.
         codec: encodes entries.
         freshness: how long they live.
         budget: what a namespace may hold.
@@ -58,7 +61,7 @@ class EntryStorage:
         options: CacheOptions,
         sources: tuple[Source, ...],
         seconds: float,
-        meaning: SemanticEntry | None = None,
+        semantic: SemanticEntry | None = None,
     ) -> Entry:
         """The entry of an answer that took so long, to a request of this kind with these options and sources."""
         now = self._clock()
@@ -77,13 +80,13 @@ class EntryStorage:
             usage=answer.usage,
             tags=(*options.tags, *tags),
             sources=sources,
-            meaning=meaning,
+            semantic=semantic,
             kind=kind,
             model=answer.model,
         )
 
     def record(self, place: Place, entry: Entry) -> Record:
-        """What the store is given of an entry."""
+        """The record of an entry."""
         value = self._codec.encode(entry, bound_to=place.bound_to)
         return Record(
             key=place.key,
@@ -126,5 +129,5 @@ class EntryStorage:
 
 
 def cost_of(entry: Entry) -> float:
-    """What making an entry again would cost, in dollars, as far as it is known."""
+    """The cost of making an entry again, in dollars; estimated by its time where no price is known."""
     return entry.cost_seconds * USD_PER_SECOND if entry.cost_usd is None else entry.cost_usd

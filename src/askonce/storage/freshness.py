@@ -1,15 +1,14 @@
-"""Whether a kept answer may still be used, and for how long a new one may: functions of values only."""
+"""Whether a stored answer may still be used, and for how long a new one may: functions of values only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from askonce.entries.entry import Entry, Hit, Miss
 from askonce.options import positive_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Freshness:
+class Freshness(msgspec.Struct, frozen=True):
     """The rules of one cache.
 
     Attributes:
@@ -29,25 +28,25 @@ class Freshness:
             if getattr(self, f"{name}_seconds") != 0:
                 positive_seconds(name, getattr(self, f"{name}_seconds"))
 
-    def fresh_until(self, now: float, wished_ttl_seconds: float | None) -> float | None:
+    def fresh_until(self, now: float, requested_ttl_seconds: float | None) -> float | None:
         """Until when an answer made now is fresh."""
-        ttl = self.ttl_seconds if wished_ttl_seconds is None else wished_ttl_seconds
+        ttl = self.ttl_seconds if requested_ttl_seconds is None else requested_ttl_seconds
         return None if ttl is None else now + ttl
 
     def expires_at(self, fresh_until: float | None) -> float | None:
-        """From when on the store need not keep it."""
+        """When the store may delete it."""
         if fresh_until is None:
             return None
         return fresh_until + max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds)
 
-    def judge(self, entry: Entry, now: float, wished_ttl_seconds: float | None) -> Hit | Miss:
+    def judge(self, entry: Entry, now: float, requested_ttl_seconds: float | None) -> Hit | Miss:
         """Whether an entry answers a request made now.
 
-        It does until ``fresh_until``, and not beyond the time to live in force now: who asks for prices of the
-        last minute is not given yesterday's, whatever was promised yesterday.
+        It does until ``fresh_until``, and not beyond the time to live in effect now: a request with a TTL of a
+        minute is not answered with yesterday's answer, whatever its own TTL was.
         """
         until = entry.fresh_until
-        ttl = self.ttl_seconds if wished_ttl_seconds is None else wished_ttl_seconds
+        ttl = self.ttl_seconds if requested_ttl_seconds is None else requested_ttl_seconds
         if ttl is not None and (until is None or entry.created_at + ttl < until):
             until = entry.created_at + ttl
         age = max(now - entry.created_at, 0.0)

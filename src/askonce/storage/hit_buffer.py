@@ -1,21 +1,24 @@
-"""Hits on their way to the store: collected, and written together, so that a hit never waits for a write."""
+"""Hits to be written to the store: collected, and written together, so that a hit never waits for a write."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from askonce.entries.entry import Place
-from askonce.eviction.frequency import FrequencySketch
 from askonce.eviction.policy import Policy
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+
+if TYPE_CHECKING:
+    from askonce.eviction.frequency import FrequencySketch
 
 
 class HitBuffer:
     """Counts hits by place, and raises the priorities of their entries in the store.
 
     Args:
-        breaker: the way to the store.
+        breaker: the store's.
         policy: how a hit changes a priority.
         frequencies: counts requests, where the admission of new entries depends on them.
     """

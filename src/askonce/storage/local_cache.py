@@ -1,4 +1,4 @@
-"""Entries found a moment ago, held in this process so that the store need not be asked again."""
+"""Entries found a moment ago, held in this process to save a read from the store."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class LocalCache:
 
     Args:
         seconds: for how long an entry is held after it was read from the store.
-        entries: how many are held; the least recently used go first.
+        entries: how many are held; the least recently used are evicted first.
     """
 
     def __init__(self, seconds: float, entries: int) -> None:
-        import cachebox  # here: only those who use it pay for its import
+        import cachebox  # here: imported only where it is used
 
         self._seconds = seconds
         self._held: cachebox.LRUCache[Place, tuple[Entry, float]] = cachebox.LRUCache(entries)

@@ -1,4 +1,4 @@
-"""Stores: where bytes live. `open_store` turns a URL into one."""
+"""Stores of bytes. `open_store` opens one by its URL."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _EXTRA_MODULES = {"redis": {"redis"}, "mongodb": {"pymongo", "bson"}}
 
 
 def cache_directory() -> Path:
-    """Where files of askonce lie that nobody named: the user's cache directory."""
-    import platformdirs  # here: it costs a millisecond that few need
+    """The folder of files without a configured path: the user's cache directory."""
+    import platformdirs  # here: importing it takes a millisecond
 
     return Path(platformdirs.user_cache_dir("askonce"))
 
 
 def default_url() -> str:
-    """The URL of the store that is used when none is named: a SQLite file in the user's cache directory."""
+    """The URL of the default store: a SQLite file in the user's cache directory."""
     return f"sqlite:///{cache_directory() / 'cache.db'}"
 
 
 def open_default_store(timeout_seconds: float) -> Store:
-    """Open the store that is used when none is named.
+    """Open the default store.
 
     Raises:
         ConfigError: it cannot be used.
@@ -63,7 +63,7 @@ def redact(url: str) -> str:
 
 
 def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Store:
-    """Open the store that a URL names, and see that it can be used.
+    """Open the store at a URL, and check that it can be used.
 
     ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``redis://host:6379/0``,
     ``rediss://``, ``unix:///path/to/redis.sock``, ``redis+cluster://h1:p,h2:p``,
@@ -79,22 +79,22 @@ def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) ->
         ConfigError: the URL, the password or the file is wrong, or a package is missing.
     """
     if not isinstance(url, str):  # a path, most likely
-        raise ConfigError(f"a store is named by a URL, got {url!r}: a file is 'sqlite:///path'")
+        raise ConfigError(f"a store is given by its URL, got {url!r}; for a file use 'sqlite:///path'")
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme not in _SCHEMES:
         raise ConfigError(
-            f"{redact(url)!r} is no store URL; known are {', '.join(f'{name}://' for name in _SCHEMES)}, "
+            f"invalid store URL {redact(url)!r}; use {', '.join(f'{name}://' for name in _SCHEMES)}, "
             f"for example 'sqlite:///cache.db' or 'redis://localhost:6379/0'"
         )
     if scheme == "memory" and url.partition("://")[2]:
-        raise ConfigError(f"{redact(url)!r}: memory:// takes no name; each store in memory is one of its own")
+        raise ConfigError(f"{redact(url)!r}: memory:// takes no name; each memory store is separate")
     if timeout_seconds <= 0:
         raise ConfigError(f"timeout_seconds must be positive, got {timeout_seconds}")
     store = _factory(scheme)(url, timeout_seconds)
     try:
         store.check()
     except StoreUnavailable as error:
-        logger.warning("askonce: %s; going on without it until it is up", error)
+        logger.warning("askonce: %s; bypassing the cache until it is up", error)
     except BaseException:
         store.close()
         raise

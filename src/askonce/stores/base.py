@@ -1,55 +1,55 @@
-"""What a store is: the one contract that SQLite, Redis, MongoDB and memory keep.
+"""The contract of stores, which SQLite, Redis, MongoDB and memory implement.
 
-A store keeps bytes under a key in a namespace, with the few numbers it needs to expire, evict and find them by
-tag. It knows nothing of models, prompts or policy beyond the formula in ``askonce.eviction.policy``. Every method
-has an asynchronous twin with an ``a`` in front. ``askonce.testing.StoreConformance`` states the contract as tests;
-a store that passes it can be given to ``Cache``.
+A store holds bytes under a key in a namespace, with the few numbers needed to expire, evict and find them by tag.
+It does not depend on models, prompts or policy beyond the formula in ``askonce.eviction.policy``. Every method has
+an asynchronous twin with the prefix ``a``. ``askonce.testing.StoreConformance`` states the contract as tests; a
+store that passes it can be given to ``Cache``.
 
 Rules for all methods:
 
 * An expired record does not exist: no method returns or counts it, whether or not it was swept.
 * Errors of the client library are raised as ``StoreError`` (``StoreUnavailable`` when it is down or too slow).
 * Threads, tasks and processes may call at the same time. A store survives ``fork``.
-* A call comes back within the store's timeout, or raises.
+* A call returns within the store's timeout, or raises.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
+
+import msgspec
 
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 
 Clock = Callable[[], float]
-"""Seconds since the epoch; tests hand in one that they can move."""
+"""Seconds since the epoch; tests pass one that they can move."""
 
 DEFAULT_TIMEOUT_SECONDS = 0.25
 LOG_LENGTH = 10_000
-"""How many events of a namespace's change log are kept at least."""
+"""How many events of a namespace's change log are retained at least."""
 
 
 def log_begins(now: float) -> int:
     """The sequence of a new log's first event: milliseconds since the epoch.
 
-    A log that was lost begins anew beyond what it had reached, as long as no log grew by more than a thousand
-    events a second all its life. So no position from before is taken for one in the new log.
+    A log that was lost begins again beyond its last sequence, as long as it grew by at most a thousand events a
+    second on average. So no old position is mistaken for one in the new log.
     """
     return int(now * 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """What ``put`` takes.
 
     Attributes:
         key: 1 to 64 bytes.
         value: 0 bytes to 10 MB.
-        expires_at: seconds since the epoch from which on the record does not exist; ``None`` for never.
+        expires_at: when the record ceases to exist, seconds since the epoch; ``None`` for never.
         weight: the factor of ``hits`` in the record's priority (see ``askonce.eviction.policy``).
         tags: names by which ``delete_tag`` finds the record.
-        hits: how often it is known to have been asked for, this time included; at least 1.
+        hits: how often it was requested as far as is known, this time included; at least 1.
     """
 
     key: bytes
@@ -60,36 +60,34 @@ class Record:
     hits: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(msgspec.Struct, frozen=True):
     """What a namespace holds: records, and the sum of the lengths of their values."""
 
     entries: int = 0
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LogPage:
+class LogPage(msgspec.Struct, frozen=True):
     """A piece of a namespace's change log.
 
     ``head`` may exceed the last event of the newest page while another event is being appended, so a reader
-    goes on from the last event that it was given, not from the head.
+    continues from the last event that it received, not from the head.
 
     Attributes:
         events: ``(sequence, event)``, oldest first.
         head: the sequence of the newest event in the log; 0 when there is no log: nothing was ever appended, or
             the log was lost.
-        truncated: events after the asked-for position are gone: the reader has missed some. A reader from the
-            beginning of a log that is just full may be told so too.
+        truncated: events after the requested position were deleted: the reader has missed some. It may also be
+            True for a reader from the beginning of a log that is just full.
     """
 
-    events: list[tuple[int, bytes]] = field(default_factory=list)
+    events: list[tuple[int, bytes]] = msgspec.field(default_factory=list)
     head: int = 0
     truncated: bool = False
 
 
 class Store(abc.ABC):
-    """Where bytes live. See the module's docstring for the rules that hold for every method."""
+    """A store of bytes. See the module's docstring for the rules that hold for every method."""
 
     url: str
     """The store's URL without credentials, for messages."""
@@ -119,21 +117,21 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
-        """Store records, each replacing what is under its key, and keep the namespace within its budget.
+        """Store records, each replacing what is under its key, and hold the namespace within its budget.
 
         For each record in turn: if the value alone is larger than the budget, nothing is stored and what was
         under the key is deleted; otherwise what was under the key is deleted, records with the lowest priority
         are evicted until the newcomer fits (each raises the inflation), and it is stored. Where the budget
-        ``selects``, a newcomer that would push out a record of no lower priority pushes out none and is not
+        ``selects``, a newcomer that would evict a record of no lower priority evicts none and is not
         stored (see ``askonce.eviction.policy``); its priority is taken with the inflation as it stands before.
 
         Returns:
-            how many records were evicted; a newcomer that was not stored for its worth counts as one.
+            how many records were evicted; a newcomer that was not admitted counts as one.
         """
 
     @abc.abstractmethod
     def touch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
-        """Add hits to records and set their priorities anew. Keys that are gone are passed over."""
+        """Add hits to records and set their priorities anew. Keys without a record are skipped."""
 
     @abc.abstractmethod
     def evict(self, namespace: str, budget: Budget) -> int:
@@ -155,7 +153,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
-        """Try to become the one who makes the record under ``key``.
+        """Try to become the owner that makes the record under ``key``.
 
         Returns:
             True if ``owner`` now holds the lease for ``seconds`` (also when it held it before), False if
@@ -183,10 +181,10 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def check(self) -> None:
-        """See that the store can be used, and create what it needs.
+        """Check that the store can be used, and create what it needs.
 
         Raises:
-            ConfigError: it never will be (wrong password, foreign file, unsupported version).
+            ConfigError: it cannot be used (wrong password, foreign file, unsupported version).
             StoreUnavailable: it is down now.
         """
 
@@ -259,15 +257,15 @@ class Store(abc.ABC):
 
 @runtime_checkable
 class VectorSearch(Protocol):
-    """What a store has beside `Store` if its server can search among vectors.
+    """Methods of a store in addition to `Store` if its server has vector search.
 
-    A vector is float32, little-endian, of unit length. It belongs to a record only by name: deleting the record,
-    its expiry and its eviction leave it, so whoever finds that a record is gone deletes its vector; ``clear``
-    deletes the vectors too, and when all vectors of a partition have passed their ``expires_at`` they are gone.
+    A vector is float32, little-endian, of unit length. It belongs to a record only by its key: it is not deleted
+    with the record, nor when that expires or is evicted, so the caller that finds no record deletes the vector.
+    ``clear`` deletes the vectors too, and those of a partition are deleted when all have passed ``expires_at``.
     """
 
     def vector_check(self) -> None:
-        """See that the server can.
+        """Check that the server can.
 
         Raises:
             ConfigError: it is of a kind or version that cannot.
@@ -277,7 +275,7 @@ class VectorSearch(Protocol):
     def vector_put(
         self, namespace: str, partition: bytes, key: bytes, vector: bytes, expires_at: float | None = None
     ) -> None:
-        """Keep a vector under ``key``, in the place of one that is there.
+        """Store a vector under ``key``, replacing one that is there.
 
         Args:
             namespace: where the record is.

@@ -26,7 +26,7 @@ class _Space:
 
     held: dict[bytes, _Held] = field(default_factory=dict)
     tagged: dict[str, set[bytes]] = field(default_factory=dict)
-    # Both heaps may hold rows that are no longer true; a row counts only if `held` agrees with it.
+    # Both heaps may hold outdated rows; a row counts only if `held` agrees with it.
     by_priority: list[tuple[float, bytes]] = field(default_factory=list)
     by_expiry: list[tuple[float, bytes]] = field(default_factory=list)
     size_bytes: int = 0
@@ -62,7 +62,7 @@ class _Space:
                 self.remove(key)
 
     def lowest(self, budget: Budget, entries: int, size_bytes: int) -> dict[bytes, float]:
-        """Which would have to go for so much more to fit, with their priorities, the lowest first."""
+        """What must be evicted for so much more to fit, with the priorities, lowest first."""
         rows: dict[bytes, float] = {}
         held, held_bytes = len(self.held) + entries, self.size_bytes + size_bytes
         while len(rows) < len(self.held) and budget.exceeded_by(entries=held, size_bytes=held_bytes):
@@ -75,7 +75,7 @@ class _Space:
 
 
 class MemoryStore(Store):
-    """Keeps records in dictionaries. Thread-safe; nothing is shared between processes.
+    """Holds records in dictionaries. Thread-safe; nothing is shared between processes.
 
     Args:
         clock: seconds since the epoch.
@@ -141,15 +141,15 @@ class MemoryStore(Store):
 
     @staticmethod
     def _refuse(space: _Space, newcomer: Record, victims: Mapping[bytes, float], policy: Policy) -> bool:
-        """Whether a newcomer is worth no more than one that would have to go; then all stay."""
+        """Whether a newcomer has no higher priority than one that it would evict; then all stay."""
         base = policy.judged_base(inflation=space.inflation, expires_at=newcomer.expires_at)
-        worth = newcomer.hits * newcomer.weight
-        if base + worth > max(victims.values()):
+        gain = newcomer.hits * newcomer.weight
+        if base + gain > max(victims.values()):
             return False
         for key, priority in victims.items():
             heapq.heappush(space.by_priority, (priority, key))
         if policy.inflates:
-            space.inflation += worth / len(space.held)
+            space.inflation += gain / len(space.held)
         return True
 
     @staticmethod
@@ -248,7 +248,7 @@ class MemoryStore(Store):
     def close(self) -> None:
         pass
 
-    # -- asynchronous twins: nothing here waits, so they call straight through ------------------------------
+    # -- asynchronous twins: nothing here waits, so they call the synchronous methods ------------------------------
 
     async def aget(self, namespace: str, key: bytes) -> bytes | None:
         return self.get(namespace, key)

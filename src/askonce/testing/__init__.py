@@ -1,6 +1,6 @@
 """For tests: a clock to move, and the suite of tests that every store passes.
 
-``StoreConformance`` needs ``pytest`` and ``hypothesis``; it is loaded when it is first asked for.
+``StoreConformance`` needs ``pytest`` and ``hypothesis``; it is loaded at first use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> object:
         try:
             import pytest
 
-            # Before they are imported, so that their assertions tell what was compared.
+            # Before they are imported, so that their assertions show what was compared.
             parts = ("_fixtures", "_records", "_budgets", "_sharing")
             if f"{__name__}.conformance" not in sys.modules:
                 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in parts))

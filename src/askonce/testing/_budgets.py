@@ -49,7 +49,7 @@ def steps() -> st.SearchStrategy[list[Step]]:
 
 
 class BudgetTests(StoreFixtures):
-    """Limits hold, and the right ones go."""
+    """Limits hold, and the right entries are evicted."""
 
     # -- budgets ---------------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class BudgetTests(StoreFixtures):
         put(b"e", 1, 250)
         assert b"".join(sorted(key for key, _ in store.scan(space))) == left
 
-    def test_a_newcomer_is_stored_only_if_it_is_worth_it(self, store: StoreDriver, space: str) -> None:
+    def test_a_newcomer_is_admitted_by_cost(self, store: StoreDriver, space: str) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
         budget = Budget(max_bytes=4, policy=Policy.LEC, admission="cost")
@@ -144,7 +144,7 @@ class BudgetTests(StoreFixtures):
         assert store.put(space, [Record(b"c", b"ccc", weight=0)], budget) == 1
         assert store.scan(space) == [(b"often", b"vv")]
 
-    def test_newcomers_that_are_refused_age_what_is_held(self, store: StoreDriver, space: str) -> None:
+    def test_refused_newcomers_raise_the_inflation(self, store: StoreDriver, space: str) -> None:
         if not self.exact_eviction:
             pytest.skip("this store chooses its victims within shards")
         budget = Budget(max_entries=2, admission="cost")
@@ -171,7 +171,7 @@ class BudgetTests(StoreFixtures):
         assert {key for key, _ in other.scan(space)} == {b"newer", b"newest"}
         other.close()
 
-    def test_the_inflation_of_a_thousand_evictions_a_second_for_ten_years_hides_nothing(
+    def test_inflation_after_ten_years_of_evictions_is_still_exact_enough(
         self, store: StoreDriver, space: str
     ) -> None:
         if not self.exact_eviction:
@@ -191,7 +191,7 @@ class BudgetTests(StoreFixtures):
         ("policy", "admission"),
         [*((policy, "always") for policy in Policy), (Policy.GDSF, "cost"), (Policy.LEC, "cost")],
     )
-    def test_random_traces_leave_what_the_model_says(
+    def test_random_traces_match_the_model(
         self, store: StoreDriver, clock: FakeClock, policy: Policy, admission: AdmissionName
     ) -> None:
         if not self.exact_eviction:

@@ -1,4 +1,4 @@
-"""What a tested store gives to the suite, and what its tests use."""
+"""The fixtures that a tested store defines, and those that the tests use."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class StoreFixtures:
     trace_examples = 40
     """How many random traces each policy is given; each is some 25 calls, and as many scans."""
     work_rounds = 60
-    """How many calls each of those makes that work on the same records at once."""
+    """How many calls each concurrent worker makes on the same records."""
     scan_records = 2_500
     """How many records are read and cleared page by page: more than the store's page has."""
 
-    # -- what a subclass gives -------------------------------------------------------------------------------
+    # -- what a subclass defines -------------------------------------------------------------------------------
 
     @pytest.fixture
     def open(self) -> Callable[..., Store]:
-        """A function of ``clock`` that gives a store over the same data each time it is called."""
+        """A function of ``clock`` that returns a store over the same data each time it is called."""
         raise NotImplementedError("a subclass of StoreConformance defines the fixture `open`")
 
     @pytest.fixture
@@ -43,7 +43,7 @@ class StoreFixtures:
 
     @pytest.fixture
     def log_length(self) -> int:
-        """How many events are kept at least; a slow store patches its constant and gives a smaller one."""
+        """How many events are retained at least; a slow store patches its constant and returns a smaller one."""
         return LOG_LENGTH
 
     # -- what the tests use ----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class RecordTests(StoreFixtures):
 
     # -- reading and writing ---------------------------------------------------------------------------------
 
-    def test_get_gives_what_was_put_last(self, store: StoreDriver, space: str) -> None:
+    def test_get_returns_what_was_put_last(self, store: StoreDriver, space: str) -> None:
         assert store.get(space, b"k") is None
         assert store.put(space, [Record(b"k", b"one"), Record(b"other", b"x")]) == 0
         assert store.get(space, b"k") == b"one"
@@ -33,7 +33,7 @@ class RecordTests(StoreFixtures):
         assert store.get(space, b"k") == b"three"
         assert store.size(space) == Size(2, 6)
 
-    def test_get_many_keeps_order_duplicates_and_gaps(self, store: StoreDriver, space: str) -> None:
+    def test_get_many_preserves_order_duplicates_and_gaps(self, store: StoreDriver, space: str) -> None:
         store.put(space, [Record(b"a", b"1"), Record(b"b", b"2")])
         assert store.get_many(space, [b"b", b"none", b"a", b"b"]) == [b"2", None, b"1", b"2"]
         assert store.get_many(space, []) == []
@@ -55,7 +55,7 @@ class RecordTests(StoreFixtures):
             assert store.scan(space) == [(key, value)]
             assert store.size(space) == Size(1, len(value))
 
-    def test_a_value_has_up_to_ten_megabytes(self, store: StoreDriver, space: str) -> None:
+    def test_a_value_can_have_ten_megabytes(self, store: StoreDriver, space: str) -> None:
         value = random.Random(1).randbytes(10_000_000)
         store.put(space, [Record(b"large", value)], Budget(max_bytes=1_000_000_000))
         assert store.get(space, b"large") == value
@@ -67,7 +67,7 @@ class RecordTests(StoreFixtures):
         assert store.get(space, b"a") is None
         assert store.size(space) == Size(1, 2)
 
-    def test_scan_gives_each_record_once_over_many_pages(self, store: StoreDriver, space: str) -> None:
+    def test_scan_returns_each_record_once_over_many_pages(self, store: StoreDriver, space: str) -> None:
         content = {b"key %d" % number: b"value %d" % number for number in range(self.scan_records)}
         records = [Record(key, value) for key, value in content.items()]
         for start in range(0, len(records), 500):
@@ -90,9 +90,7 @@ class RecordTests(StoreFixtures):
 
     # -- expiry ----------------------------------------------------------------------------------------------
 
-    def test_a_record_is_there_until_its_second_of_expiry(
-        self, store: StoreDriver, space: str, clock: FakeClock
-    ) -> None:
+    def test_a_record_exists_until_it_expires(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
         store.put(space, [Record(b"k", b"v", clock() + 10), Record(b"ever", b"v")])
         clock.advance(9)
         assert store.get_many(space, [b"k", b"ever"]) == [b"v", b"v"]
@@ -104,7 +102,7 @@ class RecordTests(StoreFixtures):
         assert store.get(space, b"ever") == b"v"
 
     @pytest.mark.parametrize("seen_first_by", ["scan", "size", "delete", "delete_tag", "touch", "evict", "put"])
-    def test_no_method_sees_an_expired_record(
+    def test_no_method_returns_an_expired_record(
         self, store: StoreDriver, space: str, clock: FakeClock, seen_first_by: str
     ) -> None:
         store.put(space, [Record(b"k%d" % n, b"vv", clock() + 5, 9.0, ("t",)) for n in range(3)])
@@ -126,7 +124,7 @@ class RecordTests(StoreFixtures):
         assert store.scan(space) == [(b"live", b"v")]
         assert store.get(space, b"k0") is None
 
-    def test_an_overwrite_brings_its_own_expiry(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
+    def test_an_overwrite_sets_its_own_expiry(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
         store.put(space, [Record(b"a", b"1", clock() + 5), Record(b"b", b"1"), Record(b"c", b"1", clock() + 5)])
         store.put(space, [Record(b"a", b"2"), Record(b"b", b"2", clock() + 5), Record(b"c", b"2", clock() + 9)])
         clock.advance(5)
@@ -135,7 +133,7 @@ class RecordTests(StoreFixtures):
         store.put(space, [Record(b"b", b"3")])
         assert store.get(space, b"b") == b"3"
 
-    def test_a_record_that_is_put_too_late_is_not_there(
+    def test_a_record_put_after_its_expiry_does_not_exist(
         self, store: StoreDriver, space: str, clock: FakeClock
     ) -> None:
         store.put(space, [Record(b"k", b"old")])
@@ -172,17 +170,19 @@ class RecordTests(StoreFixtures):
         assert store.scan(space) == [(b"untagged", b"v")]
         assert store.size(space) == Size(1, 1)
 
-    @pytest.mark.parametrize("way", ["overwrite", "delete", "evict", "clear", "expire", "delete_tag"])
-    def test_tags_go_with_their_record(self, store: StoreDriver, space: str, clock: FakeClock, way: str) -> None:
+    @pytest.mark.parametrize("change", ["overwrite", "delete", "evict", "clear", "expire", "delete_tag"])
+    def test_tags_are_deleted_with_their_record(
+        self, store: StoreDriver, space: str, clock: FakeClock, change: str
+    ) -> None:
         store.put(space, [Record(b"k", b"v", clock() + 5, tags=("old", "both"))])
-        if way == "evict":
+        if change == "evict":
             store.put(space, [Record(b"x" * 8, b"x" * 64_000)], Budget(max_bytes=64_000))
             store.evict(space, Budget(max_bytes=1))
-        elif way == "expire":
+        elif change == "expire":
             clock.advance(5)
-        elif way != "overwrite":
+        elif change != "overwrite":
             args: dict[str, tuple[Any, ...]] = {"delete": ([b"k"],), "clear": (), "delete_tag": ("both",)}
-            getattr(store, way)(space, *args[way])
+            getattr(store, change)(space, *args[change])
         store.put(space, [Record(b"k", b"v", tags=("new", "both"))])
         assert store.delete_tag(space, "old") == 0
         assert store.get(space, b"k") == b"v"
@@ -191,7 +191,7 @@ class RecordTests(StoreFixtures):
 
     # -- namespaces ------------------------------------------------------------------------------------------
 
-    def test_namespaces_are_apart(self, store: StoreDriver, space: str) -> None:
+    def test_namespaces_are_separate(self, store: StoreDriver, space: str) -> None:
         names = [space + odd for odd in ODD_NAMESPACES]
         for number, name in enumerate(names):
             store.put(name, [Record(b"k", b"%d" % number, tags=("t",)), Record(b"k2", b"more")])

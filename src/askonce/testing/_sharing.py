@@ -73,14 +73,14 @@ class SharingTests(StoreFixtures):
         store.release(space, b"k", "anna")
         assert store.lease(space, b"k", "bert", 10)
 
-    def test_a_lease_ends_by_itself(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
+    def test_a_lease_expires(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
         assert store.lease(space, b"k", "anna", 10)
         clock.advance(10)
         assert store.lease(space, b"k", "bert", 10)
         store.release(space, b"k", "anna")
         assert not store.lease(space, b"k", "anna", 10)
 
-    def test_of_eight_who_race_for_a_lease_one_wins(self, store: StoreDriver, space: str) -> None:
+    def test_one_of_eight_concurrent_owners_gets_a_lease(self, store: StoreDriver, space: str) -> None:
         for number in range(10):
             key = b"%d" % number
 
@@ -91,7 +91,7 @@ class SharingTests(StoreFixtures):
 
     # -- the change log --------------------------------------------------------------------------------------
 
-    def test_a_log_begins_at_the_time_and_counts_by_one(
+    def test_a_log_begins_at_the_time_and_increases_by_one(
         self, store: StoreDriver, space: str, clock: FakeClock
     ) -> None:
         page = store.log_read(space, 0)
@@ -105,7 +105,7 @@ class SharingTests(StoreFixtures):
         assert store.log_append(space + "2", b"elsewhere") == first + 60_000
         assert store.log_append(space, b"five") == first + 4
 
-    def test_the_log_is_read_from_the_beginning_and_on(self, store: StoreDriver, space: str) -> None:
+    def test_the_log_is_read_from_any_position(self, store: StoreDriver, space: str) -> None:
         events = [b"one", b"two", b"three", b"four"]
         first, *_, last = [store.log_append(space, event) for event in events]
         page = store.log_read(space, 0)
@@ -121,13 +121,13 @@ class SharingTests(StoreFixtures):
         page = store.log_read(space, last)
         assert (page.events, page.head, page.truncated) == ([], last, False)
 
-    def test_a_reader_of_a_log_that_was_lost_missed_events(self, store: StoreDriver, space: str) -> None:
+    def test_a_reader_of_a_lost_log_missed_events(self, store: StoreDriver, space: str) -> None:
         first = store.log_append(space, b"one")
         assert not store.log_read(space, first - 1).truncated
         page = store.log_read(space, first - 2)
         assert (page.events, page.truncated) == ([(first, b"one")], True)
 
-    def test_eight_append_to_the_log_without_gaps(self, store: StoreDriver, space: str) -> None:
+    def test_eight_concurrent_appends_leave_no_gaps(self, store: StoreDriver, space: str) -> None:
         async def append(call: Call, writer: int) -> list[tuple[int, bytes]]:
             events = [b"%d %d" % (writer, number) for number in range(20)]
             return [(await call("log_append", space, event), event) for event in events]
@@ -138,7 +138,7 @@ class SharingTests(StoreFixtures):
         first = written[0][0]
         assert [sequence for sequence, _ in written] == list(range(first, first + 160))
 
-    def test_a_reader_learns_that_it_missed_events(
+    def test_missed_events_are_reported_to_the_reader(
         self, open: Callable[..., Store], space: str, log_length: int
     ) -> None:
         store = open()
@@ -168,20 +168,18 @@ class SharingTests(StoreFixtures):
         assert store.delete_tag(space, "t") == len(rows)
         assert store.size(space) == Size()
 
-    def test_eight_at_once_keep_the_accounts(self, store: StoreDriver, space: str) -> None:
+    def test_accounts_are_exact_under_eight_threads(self, store: StoreDriver, space: str) -> None:
         store.at_once(lambda call, number: mixed_work(call, space, number, self.work_rounds))
         self.assert_accounts_agree(store, space)
 
-    def test_four_processes_at_once_keep_the_accounts(
-        self, store: StoreDriver, space: str, url: str | None
-    ) -> None:
+    def test_accounts_are_exact_under_four_processes(self, store: StoreDriver, space: str, url: str | None) -> None:
         if url is None:
             pytest.skip("this store is not shared between processes")
         if sys.platform == "win32":
             context = multiprocessing.get_context("spawn")
         else:
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload([__name__])  # imported once, not by each process anew
+            context.set_forkserver_preload([__name__])  # imported once, not by each process
         args = [(url, space, seed, self.work_rounds) for seed in range(4)]
         workers = [context.Process(target=work_in_process, args=row) for row in args]
         for worker in workers:
@@ -191,7 +189,7 @@ class SharingTests(StoreFixtures):
         assert [worker.exitcode for worker in workers] == [0] * 4
         self.assert_accounts_agree(store, space)
 
-    def test_an_event_loop_may_follow_another(
+    def test_several_event_loops_one_after_the_other(
         self, open: Callable[..., Store], clock: FakeClock, space: str
     ) -> None:
         store = open(clock=clock)
@@ -227,7 +225,7 @@ class SharingTests(StoreFixtures):
         expected = [b"1", b"3", None if url is None else b"2"]
         assert store.get_many(space, [b"parent", b"later", b"child"]) == expected
 
-    def test_a_store_closes_twice(
+    def test_a_store_can_be_closed_twice(
         self, open: Callable[..., Store], loop: asyncio.Runner | None, space: str
     ) -> None:
         store = StoreDriver(open(), loop)

@@ -6,11 +6,11 @@ import time
 
 
 class FakeClock:
-    """Seconds since the epoch that pass only when told to; give it as ``clock=`` to a store or a cache.
+    """Seconds since the epoch that pass only when moved; give it as ``clock=`` to a store or a cache.
 
     Args:
         now: where it starts; by default at the present whole second, so that servers with clocks of their own
-            do not think everything long expired.
+            do not treat everything as expired.
     """
 
     def __init__(self, now: float | None = None) -> None:

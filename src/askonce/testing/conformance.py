@@ -1,4 +1,4 @@
-"""What every store must do, as tests.
+"""The contract of stores, as tests.
 
 Subclass ``StoreConformance`` to test a store::
 
@@ -25,7 +25,7 @@ from askonce.testing._sharing import SharingTests
 class StoreConformance(RecordTests, BudgetTests, SharingTests):
     """The contract of ``askonce.stores.base.Store``.
 
-    A subclass gives the fixture ``open``, and ``url`` if processes share the data. Where eviction is not exact
+    A subclass defines the fixture ``open``, and ``url`` if processes share the data. Where eviction is not exact
     (a sharded store), it sets ``exact_eviction = False``. A slow store makes ``trace_examples``, ``work_rounds``
-    and ``scan_records`` smaller, and gives ``log_length``.
+    and ``scan_records`` smaller, and defines ``log_length``.
     """

@@ -1,4 +1,4 @@
-"""What one namespace of a store must hold, computed the obvious way.
+"""What one namespace of a store must hold, computed in the simplest way.
 
 Written from the docstrings of ``askonce.stores.base`` and ``askonce.eviction.policy`` and from nothing else: every
 operation looks at every record. ``StoreConformance`` compares stores with it.
@@ -53,7 +53,7 @@ class StoreModel:
         for record in records:
             self.delete([record.key])
             if budget.max_bytes is None or len(record.value) <= budget.max_bytes:
-                if budget.admission == "cost" and not self._worth_it(record, budget):
+                if budget.admission == "cost" and not self._is_admitted(record, budget):
                     evicted += 1
                     continue
                 evicted += self._evict(budget, entries=1, size_bytes=len(record.value))
@@ -74,10 +74,10 @@ class StoreModel:
 
     def delete(self, keys: Iterable[bytes]) -> int:
         """As ``Store.delete``."""
-        gone = self.content().keys() & set(keys)
-        for key in gone:
+        found = self.content().keys() & set(keys)
+        for key in found:
             del self.rows[key]
-        return len(gone)
+        return len(found)
 
     def delete_tag(self, tag: str) -> int:
         """As ``Store.delete_tag``."""
@@ -89,19 +89,19 @@ class StoreModel:
         bases = {"gdsf": self.inflation, "lec": 0.0, "lfu": self.clock() / 2**33, "lru": self.clock(), "ttl": never}
         return bases[policy.value]
 
-    def _worth_it(self, newcomer: Record, budget: Budget) -> bool:
-        """Whether a newcomer is worth more than each that would have to go; if not, that raises the inflation."""
-        worth = newcomer.hits * newcomer.weight
+    def _is_admitted(self, newcomer: Record, budget: Budget) -> bool:
+        """Whether a newcomer has a higher priority than each that it would evict; if not, the inflation rises."""
+        gain = newcomer.hits * newcomer.weight
         held = len(self.content())
-        trial = StoreModel(self.clock)
-        trial.rows, trial.inflation = dict(self.rows), self.inflation
-        trial._evict(budget, entries=1, size_bytes=len(newcomer.value))
-        pushed_out = [self.rows[key].priority for key in self.rows.keys() - trial.rows.keys()]
+        attempt = StoreModel(self.clock)
+        attempt.rows, attempt.inflation = dict(self.rows), self.inflation
+        attempt._evict(budget, entries=1, size_bytes=len(newcomer.value))
+        victims = [self.rows[key].priority for key in self.rows.keys() - attempt.rows.keys()]
         base = 0.0 if budget.policy is Policy.LFU else self._base(newcomer, budget.policy)
-        if all(priority < base + worth for priority in pushed_out):
+        if all(priority < base + gain for priority in victims):
             return True
         if budget.policy is Policy.GDSF:
-            self.inflation += worth / held
+            self.inflation += gain / held
         return False
 
     def _evict(self, budget: Budget, *, entries: int, size_bytes: int) -> int:

@@ -292,7 +292,8 @@ def test_headers_of_a_client_of_ones_own_count(keep: Keep, provider: Provider) -
     newest = sys.modules.get("httpx2")
     assert isinstance(newest, ModuleType)
     for tenant in ("a", "a", "b"):
-        keep(chat(provider, http_client=newest.Client(headers={"X-Tenant": tenant}))).invoke("hi")
+        with newest.Client(headers={"X-Tenant": tenant}) as client:
+            keep(chat(provider, http_client=client)).invoke("hi")
     assert provider.count == 2
 
 
@@ -323,18 +324,6 @@ def test_in_a_namespace_the_credential_of_a_hosted_tool_may_change(keep: Keep, p
             for token in ("1", "2"):
                 ask(token)
     assert provider.count == 2
-
-
-def test_what_an_application_stores_itself_answers_its_models(cache: Cache) -> None:
-    ours = AskOnceCache(cache)
-    model = Actor(persona="Hamlet", prop={"hand": "a skull"})
-    text = model._get_llm_string(stop=None)
-    from langchain_core.load import dumps
-
-    ours.update(dumps([HumanMessage("hi")]), text, [ChatGeneration(message=AIMessage("told"))])
-    set_llm_cache(ours)
-    assert model.invoke("hi").content == "told"
-    set_llm_cache(None)
 
 
 def test_embeddings_that_cannot_be_read_must_be_named(cache: Cache) -> None:

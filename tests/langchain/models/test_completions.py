@@ -18,6 +18,7 @@ from langchain_core.outputs import (
 )
 
 from askonce.langchain import AskOnceCache, cached
+from askonce.stores.memory import MemoryStore
 from tests.langchain.samples import CALLS
 
 
@@ -108,9 +109,9 @@ def test_a_model_can_be_pickled_if_it_was_given_a_url_whatever_came_before(url: 
     by_object = cached(Simple(), by_url.cache)
     by_name = cached(Simple(), url)
     assert type(by_name)._askonce_cache is type(by_object)._askonce_cache
-    for one in (by_name, cached(by_object, url)):
+    for one in (by_name, by_object, cached(by_object, url)):
         assert pickle.loads(pickle.dumps(one)).invoke("a") == "a!"
     with pytest.raises(TypeError, match="URL"):
-        pickle.dumps(by_object)
+        pickle.dumps(cached(Simple(), MemoryStore()))
     assert cached(by_name, url) is by_name
     assert CALLS == ["a"]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import http
 import logging
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnablePassthrough
@@ -58,8 +62,8 @@ async def test_what_is_asked_at_once_is_looked_for_once(words: list[str]) -> Non
 @pytest.mark.parametrize(
     "document",
     [
-        Document("x", metadata={"at": datetime.date(2026, 1, 1)}),
-        Document("x", metadata={"pair": (1, 2)}),
+        Document("x", metadata={"thing": object}),
+        Document("x", metadata={"zone": datetime.UTC}),
         type("Own", (Document,), {})(page_content="x"),
     ],
 )
@@ -71,8 +75,33 @@ def test_what_cannot_be_given_back_equal_is_passed_through_with_one_warning(
     with caplog.at_level(logging.WARNING, "askonce"):
         assert retriever.invoke("a") == retriever.invoke("a") == retriever.invoke("b") == [document]
     assert inner._asked == 3
-    assert [record.message for record in caplog.records if "plain data" in record.message] != []
+    assert [record.message for record in caplog.records if "common types" in record.message] != []
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC),
+        datetime.date(2026, 1, 1),
+        uuid.UUID(int=7),
+        Decimal("1.10"),
+        (1, {2, 3}),
+        {4: {"deep": (None, b"5")}},
+        http.HTTPStatus.OK,
+        np.float32(0.5),
+        np.datetime64("2026-01-02"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_metadata_of_everyday_types_comes_back_with_them(value: object) -> None:
+    metadata = {"value": value, 7: value}
+    inner = Fixed(documents=[Document("x", id="x", metadata=metadata)])
+    retriever = CachedRetriever(inner, Cache(MemoryStore()), name="fixed")
+    fresh, hit = retriever.invoke("a"), retriever.invoke("a")
+    assert hit == fresh == [Document("x", id="x", metadata=metadata)]
+    assert [type(one) for one in hit[0].metadata.values()] == [type(value)] * 2
+    assert inner._asked == 1
 
 
 def test_empty_results_are_kept_for_a_time_of_their_own(clock: FakeClock) -> None:

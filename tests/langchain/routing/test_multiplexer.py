@@ -95,7 +95,7 @@ def test_an_abandoned_stream_leaves_nothing_open(pair: list[ChatOpenAI]) -> None
         stream = model.stream("hi")
         next(stream)
         stream.close()
-    assert model._router._shared.known.sums["open"] == 0
+    assert model._router._shared.state.sums["open"] == 0
 
 
 def test_tools_and_structured_output_reach_whichever_model_answers(

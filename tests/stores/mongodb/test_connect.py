@@ -24,7 +24,7 @@ from tests.support import servers
 @pytest.mark.parametrize(
     ("code", "advice"), [(18, "user name and password"), (13, "role readWrite"), (40324, "lacks what is needed")]
 )
-def test_what_the_server_will_never_allow_is_an_error_of_configuration(code: int, advice: str) -> None:
+def test_a_persistent_refusal_is_a_config_error(code: int, advice: str) -> None:
     clients = Clients("mongodb://user:secret@localhost/db", "mongodb://localhost/db")
     with pytest.raises(StoreError) as caught, clients.bounded(1):
         raise pymongo.errors.OperationFailure("refused", code)
@@ -43,14 +43,14 @@ def test_what_the_server_will_never_allow_is_an_error_of_configuration(code: int
         "mongodb://user:secret@host/bad name",
     ],
 )
-def test_a_url_that_cannot_work_is_refused_without_its_password(url: str) -> None:
+def test_the_error_for_an_invalid_url_does_not_show_the_password(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         MongoDBStore(url)
     assert not any(part in str(caught.value) for part in ("sec", "ret"))
 
 
 @pytest.mark.parametrize("option", ["foo=bar", "maxPoolSize=many"])
-def test_an_option_that_cannot_be_used_is_refused(option: str) -> None:
+def test_an_invalid_option_is_refused(option: str) -> None:
     with pytest.raises(ConfigError, match=f"(?i){option.partition('=')[0]}"):
         MongoDBStore(f"mongodb://host/db?w=majority&retryWrites=true&{option}")
     with pytest.raises(ConfigError, match="options") as caught:
@@ -97,9 +97,7 @@ def test_a_server_that_is_down_is_unavailable() -> None:
 
 
 @pytest.mark.usefixtures("sockets_forgotten")
-def test_calls_come_back_from_a_server_that_hangs_and_go_on_after_it(
-    own_server: servers.Server, space: str
-) -> None:
+def test_calls_to_a_hanging_server_time_out_and_later_ones_succeed(own_server: servers.Server, space: str) -> None:
     store = open_store(own_server.url, timeout_seconds=0.5)
     with asyncio.Runner() as runner:
         calls: list[Callable[[], object]] = [
@@ -124,7 +122,7 @@ def test_calls_come_back_from_a_server_that_hangs_and_go_on_after_it(
         runner.run(store.aclose())
 
 
-def test_a_store_uses_a_server_that_comes_up_later_and_again(own_server: servers.Server, space: str) -> None:
+def test_a_store_uses_a_server_that_starts_later_or_restarts(own_server: servers.Server, space: str) -> None:
     own_server.stop()
     store = open_store(own_server.url, timeout_seconds=PATIENT_SECONDS)  # a warning, no error
     own_server.restart()

@@ -1,4 +1,4 @@
-"""The store in MongoDB keeps the contract of all stores, its accounts, and its time."""
+"""The MongoDB store satisfies the contract of all stores; its accounts, and its timeouts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TestMongoDB(StoreConformance):
         return 100
 
 
-def test_a_reader_of_the_log_waits_for_an_event_under_way(
+def test_a_reader_of_the_log_waits_for_an_event_in_progress(
     stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock
 ) -> None:
     store, other = stores
@@ -63,14 +63,14 @@ def test_a_reader_of_the_log_waits_for_an_event_under_way(
     page = other.log_read(space, first + 2)
     assert (page.events, page.truncated) == ([(first + 4, b"five")], True)
     log.append(database, space, b"six", clock).send(None)
-    assert other.log_read(space, first + 4).head == first + 4  # nobody was told of it yet
+    assert other.log_read(space, first + 4).head == first + 4  # not yet visible to readers
     clock.advance(3)
     page = other.log_read(space, first + 4)
     assert (page.events, page.head, page.truncated) == ([], first + 5, True)
 
 
 @pytest.mark.parametrize("collection", ["askonce.log", "askonce.spaces"])
-def test_a_log_that_was_lost_begins_beyond_what_it_had_reached(
+def test_a_lost_log_begins_beyond_its_last_sequence(
     stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock, collection: str
 ) -> None:
     store, other = stores
@@ -87,7 +87,7 @@ def test_a_log_that_was_lost_begins_beyond_what_it_had_reached(
     assert other.log_read(space, last - 1).truncated
 
 
-def test_a_record_that_no_document_can_hold_is_refused(stores: list[MongoDBStore], space: str) -> None:
+def test_a_record_too_large_for_a_document_is_refused(stores: list[MongoDBStore], space: str) -> None:
     with pytest.raises(StoreError, match="more than a MongoDB document can hold"):
         stores[0].put(space, [Record(b"k", b"v"), Record(b"large", bytes(16_000_001))])
     assert stores[0].size(space) == Size()
@@ -135,12 +135,12 @@ def test_a_call_costs_few_commands_however_many_records_it_has(
     store.close()
 
 
-def test_indexes_are_there_and_used(stores: list[MongoDBStore], database: Any, space: str) -> None:
+def test_indexes_exist_and_are_used(stores: list[MongoDBStore], database: Any, space: str) -> None:
     stores[0].put(space, [Record(b"k", b"v", tags=("t",))])
     stores[0].check()
     entries = database["askonce.entries"]
     assert entries.index_information()["gone"]["expireAfterSeconds"] == 86_400
-    assert "gone" in database["askonce.concurrency.leases"].index_information()
+    assert "gone" in database["askonce.leases"].index_information()
     by_priority = entries.find({"ns": space}).sort([("p", 1), ("_id", 1)]).hint("ns_p_id_s")
     for cursor, index in [
         (by_priority.limit(9), "ns_p_id_s"),
@@ -150,7 +150,7 @@ def test_indexes_are_there_and_used(stores: list[MongoDBStore], database: Any, s
         assert f"'indexName': '{index}'" in str(cursor.explain()["queryPlanner"]["winningPlan"])
 
 
-def test_a_newer_format_is_not_touched(server: servers.Server, space: str) -> None:
+def test_a_newer_format_is_not_changed(server: servers.Server, space: str) -> None:
     url = server.url.replace("/askonce", f"/{space}")
     with pymongo.MongoClient[dict[str, Any]](url) as client:
         client[space]["askonce.spaces"].insert_one({"_id": 0, "format": 99})

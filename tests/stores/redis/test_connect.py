@@ -1,4 +1,4 @@
-"""URLs, passwords, TLS and servers that are not what a URL says."""
+"""URLs, passwords, TLS and servers that do not match their URL."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.support import servers
 
 @pytest.mark.parametrize("credentials", ["", ":wrong-secret@", "nobody:wrong-secret@"])
 @pytest.mark.parametrize("kind", ["redis", "redis+cluster"])
-def test_a_wrong_password_is_told_without_it(credentials: str, kind: str) -> None:
+def test_the_error_for_a_wrong_password_does_not_show_it(credentials: str, kind: str) -> None:
     server = servers.start("redis-8.2", password="right")
     fault = "is wrong$" if credentials else "is missing in the URL"
     with pytest.raises(ConfigError, match=f"password .*{fault}") as caught:
         open_store(f"{kind}://{credentials}127.0.0.1:{server.nodes[0].port}")
-    told: BaseException | None = caught.value
-    while told is not None:
-        assert "wrong-secret" not in str(told)
-        told = told.__cause__ or told.__context__
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "wrong-secret" not in str(error)
+        error = error.__cause__ or error.__context__
 
 
 def test_the_right_password_opens(space: str) -> None:
@@ -67,14 +67,14 @@ def test_a_user_who_may_only_use_our_keys_is_enough(server: servers.Server, admi
         "redis+sentinel://a:1,b:x/service",
     ],
 )
-def test_a_url_that_cannot_be_read_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         RedisStore(url)
     assert "pa:ss" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_the_wrong_scheme_is_told_with_the_right_one(server: servers.Server) -> None:
+def test_the_error_for_a_wrong_scheme_gives_the_right_one(server: servers.Server) -> None:
     node = servers.start("redis-cluster").nodes[0]
     with pytest.raises(ConfigError, match=r"redis\+cluster://"):
         open_store(f"redis://127.0.0.1:{node.port}", timeout_seconds=PATIENT)
@@ -86,22 +86,20 @@ def test_the_wrong_scheme_is_told_with_the_right_one(server: servers.Server) -> 
     ("url", "advice"),
     [
         ("redis://127.0.0.1:{port}/99", "database number: 0–15"),
-        ("redis+sentinel://127.0.0.1:{port}/main", "is no Sentinel: use redis://"),
+        ("redis+sentinel://127.0.0.1:{port}/main", "is not a Sentinel: use redis://"),
         ("rediss://127.0.0.1:{port}", "port speaks TLS"),
         ("rediss+cluster://127.0.0.1:{port}", "port speaks TLS"),
         ("redis://:secret@127.0.0.1:{port}", "has no password"),
         ("redis://user:secret@127.0.0.1:{port}", "password in the URL is wrong$"),
     ],
 )
-def test_what_waiting_does_not_mend_is_an_error_of_configuration(
-    server: servers.Server, url: str, advice: str
-) -> None:
+def test_a_persistent_error_is_a_config_error(server: servers.Server, url: str, advice: str) -> None:
     with pytest.raises(ConfigError, match=advice) as caught:
         open_store(url.format(port=server.nodes[0].port), timeout_seconds=1)
     assert "secret" not in str(caught.value)
 
 
-def test_a_port_of_another_protocol_is_told() -> None:
+def test_a_port_of_another_protocol_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -120,7 +118,7 @@ def test_a_port_of_another_protocol_is_told() -> None:
     thread.join()
 
 
-def test_a_port_that_is_silent_about_tls_is_only_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_silent_tls_port_is_only_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         open_store(f"rediss://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=0.2).close()
     assert "is this a TLS port?" in caplog.text
@@ -135,7 +133,7 @@ def test_options_of_the_url_reach_the_connection(server: servers.Server, space: 
     store.close()
 
 
-def test_a_socket_is_an_address_too(space: str) -> None:
+def test_a_socket_can_be_an_address(space: str) -> None:
     node = servers.Node(servers._redis_command("redis-8.2", "--unixsocket", "redis.sock"))
     try:
         servers._start_redis(node)
@@ -147,7 +145,7 @@ def test_a_socket_is_an_address_too(space: str) -> None:
         node.close()
 
 
-def test_a_server_that_evicts_by_itself_is_warned_of(
+def test_a_server_that_evicts_by_itself_logs_a_warning(
     private: servers.Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis.Redis.from_url(private.url) as admin:

@@ -33,7 +33,7 @@ def test_a_server_that_is_down_is_unavailable_until_it_is_up(private: servers.Se
 
 @pytest.mark.parametrize("name", ["redis-8.2", "redis-cluster", "redis-sentinel"])
 @pytest.mark.parametrize("warm", [True, False])
-def test_a_server_that_stands_still_is_given_up(name: servers.Name, warm: bool, space: str) -> None:
+def test_a_server_that_hangs_times_out(name: servers.Name, warm: bool, space: str) -> None:
     server = servers.start(name)
     store = RedisStore(server.url)
     if warm:
@@ -135,7 +135,7 @@ def test_a_call_while_the_interpreter_ends_is_refused(server: servers.Server) ->
     assert done.stdout.count("shutting down") == 2
 
 
-def test_writes_go_on_after_a_failover(space: str) -> None:
+def test_writes_continue_after_a_failover(space: str) -> None:
     with servers.start("redis-sentinel", private=True) as server:
         store = RedisStore(server.url)
         store.put(space, [Record(b"k", b"v")])
@@ -158,7 +158,9 @@ def test_writes_go_on_after_a_failover(space: str) -> None:
         store.close()
 
 
-def test_a_server_without_memory_is_unavailable_and_keeps_its_accounts(private: servers.Server, space: str) -> None:
+def test_a_server_without_memory_is_unavailable_and_its_accounts_stay_exact(
+    private: servers.Server, space: str
+) -> None:
     store = RedisStore(private.url, timeout_seconds=PATIENT)
     with redis.Redis.from_url(private.url) as admin:
         admin.config_set("maxmemory", "1mb")

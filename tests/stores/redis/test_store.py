@@ -142,7 +142,7 @@ def test_a_script_that_the_server_forgot_is_sent_again(store: RedisStore, admin:
     assert asyncio.run(store.asize(space)) == Size()
 
 
-def test_more_than_one_call_may_remove_is_removed_by_several(store: RedisStore, space: str) -> None:
+def test_large_removals_take_several_calls(store: RedisStore, space: str) -> None:
     store.put(space, [Record(b"%d" % i, b"v", None, 1.0, ("t",)) for i in range(1000)])
     assert store.put(space, [Record(b"large", b"x" * 900)], Budget(max_bytes=1000)) == 900
     assert store.put(space, [Record(b"%d" % i, b"v", None, 1.0, ("t",)) for i in range(1000)]) == 0
@@ -150,7 +150,7 @@ def test_more_than_one_call_may_remove_is_removed_by_several(store: RedisStore, 
     assert store.size(space) == Size(1, 900)
 
 
-def test_a_shard_that_the_server_cut_is_begun_anew(store: RedisStore, admin: redis.Redis, space: str) -> None:
+def test_a_damaged_shard_is_started_over(store: RedisStore, admin: redis.Redis, space: str) -> None:
     for suffix in "vmps":
         store.put(space, [Record(b"k", b"v")])
         admin.delete(f"askonce:{{{space}.0}}:{suffix}")
@@ -171,7 +171,7 @@ def test_a_namespace_is_spread_over_the_nodes_of_a_cluster(space: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["redis-8.2", "redis-cluster"])
-async def test_two_hundred_tasks_look_up_at_once(name: servers.Name, space: str) -> None:
+async def test_two_hundred_concurrent_lookups(name: servers.Name, space: str) -> None:
     store = RedisStore(servers.start(name).url, timeout_seconds=PATIENT)
     await store.aput(space, [Record(b"%d" % i, b"v%d" % i) for i in range(100)])
 
@@ -191,7 +191,7 @@ async def test_two_hundred_tasks_look_up_at_once(name: servers.Name, space: str)
     await store.aclose()
 
 
-async def test_an_error_reaches_all_who_look_up_together(private: servers.Server, space: str) -> None:
+async def test_an_error_reaches_all_lookups_of_a_batch(private: servers.Server, space: str) -> None:
     store = RedisStore(private.url)
     private.stop()
     found = await asyncio.gather(*(store.aget(space, b"k") for _ in range(50)), return_exceptions=True)
@@ -216,7 +216,7 @@ def test_sixty_four_threads_call_at_once(name: servers.Name, space: str) -> None
 
 
 @pytest.mark.parametrize("lost", [["log"], ["head"], ["log", "head"]])
-def test_a_log_of_which_the_server_dropped_a_key_begins_beyond_what_it_had_reached(
+def test_a_log_that_lost_a_key_begins_beyond_its_last_sequence(
     server: servers.Server, admin: redis.Redis, space: str, lost: list[str]
 ) -> None:
     clock = FakeClock()

@@ -33,7 +33,7 @@ def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_of_somebody_else_is_left_alone(path: Path) -> None:
+def test_a_file_of_another_program_is_not_changed(path: Path) -> None:
     path.write_bytes(b"Dear diary, " * 100)
     with pytest.raises(ForeignStoreError, match="not a SQLite database"):
         open_store(f"sqlite:///{path}")
@@ -47,7 +47,7 @@ def test_a_file_of_somebody_else_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_file_of_a_newer_format_is_left_alone(store: SQLiteStore, path: Path) -> None:
+def test_a_file_of_a_newer_format_is_not_changed(store: SQLiteStore, path: Path) -> None:
     store.check()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {sql.FORMAT + 1}")
@@ -55,7 +55,7 @@ def test_a_file_of_a_newer_format_is_left_alone(store: SQLiteStore, path: Path) 
         open_store(f"sqlite:///{path}")
 
 
-def test_a_damaged_file_is_named(store: SQLiteStore, path: Path) -> None:
+def test_the_error_for_a_damaged_file_has_its_path(store: SQLiteStore, path: Path) -> None:
     store.put("n", [Record(b"%d" % number, b"v" * 200) for number in range(500)])
     store.close()
     with path.open("r+b") as file:
@@ -68,12 +68,12 @@ def test_a_damaged_file_is_named(store: SQLiteStore, path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:a.db", "/tmp/a.db"])
-def test_a_url_names_a_file(url: str) -> None:
-    with pytest.raises(ConfigError, match="names no file"):
+def test_a_url_needs_a_file(url: str) -> None:
+    with pytest.raises(ConfigError, match="does not name a file"):
         SQLiteStore(url)
 
 
-def test_a_place_where_no_file_can_be_is_refused(tmp_path: Path) -> None:
+def test_an_unusable_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for place in ("file/cache.db", "."):
         with pytest.raises(ConfigError, match="writable folder"):
@@ -108,7 +108,7 @@ input()
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
 @pytest.mark.parametrize("deleted", [["cache.db"], ["cache.db", "cache.db-wal", "cache.db-shm"]], ids=len)
 @pytest.mark.parametrize("began_with", ["write", "read"])
-def test_a_file_that_somebody_deletes_is_begun_anew_together(
+def test_all_connections_move_to_a_new_file_after_a_deletion(
     store: SQLiteStore, path: Path, deleted: list[str], began_with: str
 ) -> None:
     store.put("n", [Record(b"k", b"old")])
@@ -144,7 +144,7 @@ def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_a_relative_path_stays_where_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with closing(SQLiteStore("sqlite:///here.db")) as store:
         monkeypatch.chdir("/")

@@ -1,4 +1,4 @@
-"""The store in a SQLite file keeps the contract of all stores, and what is promised of its file."""
+"""The SQLite store satisfies the contract of all stores, and the guarantees for its file."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ input()
 """
 
 
-def test_while_another_process_writes_reads_go_on_and_writes_give_up(store: SQLiteStore, path: Path) -> None:
+def test_while_another_process_writes_reads_succeed_and_writes_time_out(store: SQLiteStore, path: Path) -> None:
     store.put("n", [Record(b"k", b"v")])
     with other_process(HOLD_THE_LOCK, path):
         with ThreadPoolExecutor(4) as threads:
@@ -121,7 +121,7 @@ def test_while_another_process_writes_reads_go_on_and_writes_give_up(store: SQLi
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files in /proc")
-def test_threads_that_end_leave_no_connection(store: SQLiteStore, path: Path) -> None:
+def test_ended_threads_leave_no_connection(store: SQLiteStore, path: Path) -> None:
     def open_files() -> int:
         links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
         return sum(os.readlink(link).startswith(str(path)) for link in links)
@@ -133,7 +133,7 @@ def test_threads_that_end_leave_no_connection(store: SQLiteStore, path: Path) ->
         thread = threading.Thread(target=store.get, args=("n", b"k"))
         thread.start()
         thread.join()
-    assert open_files() <= before + 2  # SQLite itself keeps a closed file for the next connection
+    assert open_files() <= before + 2  # SQLite itself holds a closed file open for the next connection
     store.close()
     assert open_files() == 0
 

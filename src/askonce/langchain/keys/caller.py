@@ -1,67 +1,96 @@
-"""Which model asks the cache: LangChain tells a cache of it by a text, which says less than the model itself.
+"""Which model calls LangChain's cache. LangChain describes it by a text, which says less than the model itself.
 
-The call in which LangChain asks is still running: the model, and what it was called with, stand in its frame.
+The call in which LangChain uses its cache is still running: the model, and the arguments of the call, stand in its
+frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
-from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.language_models.llms import BaseLLM
+import msgspec
 
 from askonce.keys.normal_form import Uncacheable
 from askonce.langchain.keys.model import Parameters, parameters_of_model
 
+_MODELS = frozenset({"langchain_core.language_models.chat_models", "langchain_core.language_models.llms"})
+_CALLS = frozenset({"_generate_with_cache", "generate"})
+_ASYNC_CALLS = frozenset({"_agenerate_with_cache", "agenerate"})
+_THREADS = "langchain_core.runnables.config"
+"""Where a call begins that LangChain moved to another thread, in which its caller cannot be seen."""
 _DEPTH = 12
 """So many calls may lie between LangChain's and ours: those of a cache of the application's own around this one."""
-_ASKING: frozenset[CodeType] = frozenset(
-    method.__code__
-    for cls, names in (
-        (BaseChatModel, ("_generate_with_cache", "_agenerate_with_cache")),
-        (BaseLLM, ("generate", "agenerate")),
-    )
-    for name in names
-    if hasattr(method := getattr(cls, name, None), "__code__")
-)
-_ELSEWHERE = "langchain_core/runnables/config.py"
-"""Where a call begins that LangChain moved to another thread: its caller is not to be seen."""
 
 
-def asking_model(frame: FrameType | None) -> tuple[Any, list[str] | None, Mapping[str, Any]] | None:
-    """The model that asks a cache, with the stop words and arguments of its call.
+class Caller(msgspec.Struct, frozen=True):
+    """A model's call, which looks up and then updates.
+
+    Attributes:
+        model: the model.
+        stop: its stop words.
+        kwargs: its other arguments.
+        run_manager: its callbacks.
+        asynchronous: it runs on the event loop.
+    """
+
+    model: Any
+    stop: list[str] | None
+    kwargs: dict[str, Any]
+    run_manager: Any
+    asynchronous: bool
+
+    def parameters(self) -> Parameters:
+        """What the answer depends on besides the prompt.
+
+        Raises:
+            Uncacheable: something that the answer depends on cannot be read.
+        """
+        uses_async_client = self.asynchronous and _has_async_call(type(self.model))
+        return parameters_of_model(self.model, self.stop, self.kwargs, asynchronous=uses_async_client)
+
+    def streams(self) -> bool:
+        """Whether LangChain streams the answer, as it does for callbacks too."""
+        try:
+            arguments = {"run_manager": self.run_manager, **self.kwargs}
+            return any(self.model._should_stream(async_api=api, **arguments) for api in (False, True))
+        except Exception:  # a model that is not built on LangChain's classes
+            return False
+
+
+def find_caller(frame: FrameType | None) -> tuple[Caller, FrameType] | None:
+    """The call of a model that uses the cache, and its frame.
 
     Args:
         frame: of the call to the cache.
 
     Returns:
-        ``None`` if the application itself asks.
+        ``None`` if the application itself uses the cache.
 
     Raises:
-        Uncacheable: a model asks that is not to be seen.
+        Uncacheable: a model uses it that cannot be seen.
     """
+    is_model = False
     for _ in range(_DEPTH):
         if frame is None:
-            return None
-        if frame.f_code in _ASKING:
-            told = frame.f_locals
-            return told["self"], told.get("stop"), told.get("kwargs") or {}
-        if frame.f_code.co_filename.endswith(_ELSEWHERE):
-            raise Uncacheable("the model that asks is not to be seen from another thread; wrap it: cached(model)")
+            break
+        module = frame.f_globals.get("__name__")
+        if module in _MODELS:
+            is_model, called = True, frame.f_code.co_name
+            if called in _CALLS or called in _ASYNC_CALLS:
+                local = frame.f_locals
+                kwargs, manager = local.get("kwargs") or {}, local.get("run_manager")
+                return Caller(local["self"], local.get("stop"), kwargs, manager, called in _ASYNC_CALLS), frame
+        elif module == _THREADS:
+            is_model = True
+            break
         frame = frame.f_back
+    if is_model:
+        raise Uncacheable("the model that uses the cache cannot be seen from here; wrap it: cached(model)")
     return None
 
 
-def parameters_of_call(
-    asked: tuple[Any, list[str] | None, Mapping[str, Any]] | None, asynchronous: bool
-) -> Parameters:
-    """What the answer to a model's call depends on besides the prompt.
-
-    Raises:
-        Uncacheable: something that the answer depends on cannot be read.
-    """
-    assert asked is not None
-    model, stop, kwargs = asked
-    return parameters_of_model(model, stop, dict(kwargs), asynchronous=asynchronous)
+def _has_async_call(cls: type[Any]) -> bool:
+    """Whether a class calls its provider on the event loop; others do in a thread, by their synchronous client."""
+    own = getattr(cls, "_agenerate", None)
+    return getattr(own, "__module__", None) not in _MODELS

@@ -15,9 +15,8 @@ from typing import Any
 
 import msgspec
 
-from askonce.keys.normal_form import Uncacheable
+from askonce.keys.normal_form import Uncacheable, actor_is_named
 from askonce.langchain.keys.model import Parameters, parameters_from
-from askonce.options import options_in_effect
 
 _LONGEST_REMEMBERED = 65_536
 _TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
@@ -36,7 +35,18 @@ def parameters_of(llm_string: str) -> Parameters:
     """
     if len(llm_string) > _LONGEST_REMEMBERED or "<class " in llm_string:
         return _read(llm_string)
-    return _remembered(llm_string, bool(options_in_effect.get().tenants))
+    return _remembered(llm_string, actor_is_named.get())
+
+
+def given_in(llm_string: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The arguments of the model's constructor and of the call, as far as an ``llm_string`` shows them.
+
+    Raises:
+        Uncacheable: as `parameters_of`.
+    """
+    constructor, call = _split(llm_string)
+    given, arguments = constructor.get("kwargs"), _call_parameters(call)
+    return given if isinstance(given, Mapping) else {}, arguments if isinstance(arguments, Mapping) else {}
 
 
 @lru_cache(maxsize=256)
@@ -109,7 +119,7 @@ def schema_named(path: str) -> Any:
     """The JSON schema of the class of the running program that shows itself by that path.
 
     Raises:
-        Uncacheable: there is none, it has no schema, or another class of that name lives too.
+        Uncacheable: there is none, it has no schema, or another class of that name with another schema lives too.
     """
     module, names = _module_of(path)
     found: Any = module
@@ -119,8 +129,8 @@ def schema_named(path: str) -> Any:
         bases: tuple[type[Any], ...] = found.__bases__
         twins = [one for base in bases for one in base.__subclasses__() if repr(one) == repr(found)]
         schema = getattr(found, "model_json_schema", None)
-        if callable(schema) and len(twins) == 1:
-            return schema()
+        if callable(schema) and len({str(one.model_json_schema()) for one in twins}) == 1:
+            return schema()  # of one class, or of several in the same words: a cell of a notebook that ran again
         if module is sys.modules["builtins"]:
             return path
     raise Uncacheable(

@@ -7,6 +7,7 @@ a model.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +15,10 @@ from typing import Any
 
 from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity
-from askonce.keys.normal_form import Uncacheable, encode, is_credential, is_neutral, model_form
-from askonce.options import options_in_effect
+from askonce.keys.normal_form import Uncacheable, actor_is_named, encode, is_credential, is_neutral, model_form
+from askonce.langchain.keys.providers import provider_of
+
+logger = logging.getLogger("askonce")
 
 # Shown to people and to tracing only (`with_structured_output`); the model is sent neither.
 _FOR_PEOPLE = frozenset({"name", "ls_structured_output_format", "structured_output_format"})
@@ -25,35 +28,9 @@ _OF_EVERY_MODEL = frozenset(
     "name cache verbose callbacks callback_manager custom_get_token_ids rate_limiter disable_streaming"
     " http_socket_options tiktoken_model_name validate_model_on_init max_concurrent_requests".split()
 )
-_PROXIES = frozenset({"openai_proxy", "anthropic_proxy", "groq_proxy", "http_client", "http_async_client"})
-_HEADERS = frozenset({"default_headers", "default_query"})
-# By the first part of a module's name: the fields that are told by the client, which was made of them.
-_TOLD_BY_THE_CLIENT: Mapping[str, frozenset[str]] = {
-    "langchain_openai": _PROXIES | _HEADERS | {"openai_api_base", "openai_organization", "azure_endpoint"},
-    "langchain_deepseek": frozenset({"api_base"}),
-    "langchain_xai": frozenset({"xai_api_base"}),
-    "langchain_anthropic": _PROXIES | _HEADERS | {"anthropic_api_url"},
-    "langchain_groq": _PROXIES | _HEADERS | {"groq_api_base"},
-    "langchain_fireworks": frozenset({"fireworks_api_base"}),
-    "langchain_mistralai": frozenset({"endpoint"}),
-    "langchain_ollama": frozenset("base_url client_kwargs async_client_kwargs sync_client_kwargs".split()),
-    "langchain_google_genai": frozenset(
-        "base_url additional_headers client_args api_version _client_cleanup".split()
-    ),
-    "langchain_aws": frozenset("endpoint_url region_name config credentials_profile_name bedrock_client".split()),
-    "langchain_openrouter": _HEADERS | frozenset("openrouter_api_base app_url app_title app_categories".split()),
-    "langchain_cohere": frozenset({"base_url"}),
-}
-# Made when they are first used.
-_LATE_CLIENTS: Mapping[str, tuple[str, str]] = {"langchain_anthropic": ("_client", "_async_client")}
-# What a call gives replaces what the constructor gave, in the request that is sent.
-_REPLACED_BY_THE_CALL = frozenset(
+_OVERRIDDEN = frozenset(
     "temperature max_tokens max_completion_tokens stop top_p n seed logprobs top_logprobs presence_penalty"
     " frequency_penalty reasoning_effort".split()
-)
-_REPLACING = frozenset(
-    "langchain_openai langchain_deepseek langchain_xai langchain_anthropic langchain_groq langchain_fireworks"
-    " langchain_mistralai langchain_openrouter langchain_perplexity langchain_google_genai langchain_ollama".split()
 )
 _ONE_NAME = {"model_name": "model", "model_id": "model", "stop_sequences": "stop"}
 _CONTINUING = ("use_previous_response_id", "reuse_last_container")
@@ -88,15 +65,15 @@ class _Constructor:
     Attributes:
         form: the class, and what was given to its constructor; empty if neither is known.
         left_out: the paths of what was left out.
-        name: the name of the model, if told.
-        replaced: what a call gives replaces what the constructor gave.
+        name: the name of the model, if known.
+        overridden: what a call gives replaces what the constructor gave.
         continues: of `Parameters`.
     """
 
     form: Mapping[str, Any]
     left_out: tuple[str, ...]
     name: str | None
-    replaced: bool = False
+    overridden: bool = False
     continues: bool = False
 
 
@@ -115,7 +92,7 @@ def parameters_of_model(
         Uncacheable: it holds something that cannot be read, or has no stable representation.
     """
     call = {**kwargs, "stop": stop} if stop is not None else kwargs
-    constructor, without_call = _constructors[asynchronous, bool(options_in_effect.get().tenants)].of(model)
+    constructor, without_call = _constructors[asynchronous, actor_is_named.get()].of(model)
     return _with_call(constructor, call) if call else without_call
 
 
@@ -134,8 +111,8 @@ def _with_call(constructor: _Constructor, call: Mapping[str, Any] | str, *, last
     left_out: list[str] = []
     form = dict(constructor.form)
     called = call if isinstance(call, str) else model_form(_own(call, left_out, "call"), left_out, "call")
-    if constructor.replaced and isinstance(called, dict):
-        form["constructor"], called = _replaced(form["constructor"], called)
+    if constructor.overridden and isinstance(called, dict):
+        form["constructor"], called = _sent(form["constructor"], called)
     if called or not constructor.form:
         form["call"] = called
     name = None if isinstance(call, str) else _name_in(call)
@@ -143,7 +120,7 @@ def _with_call(constructor: _Constructor, call: Mapping[str, Any] | str, *, last
     return Parameters(form, encode(form), left, name or constructor.name, lasting, constructor.continues)
 
 
-def _replaced(constructor: dict[str, Any], call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sent(constructor: dict[str, Any], call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is sent: a call's parameter in place of the constructor's, and no default that is spelt out."""
     constructor = {_ONE_NAME.get(name, name): value for name, value in constructor.items()}
     call = {_ONE_NAME.get(name, name): value for name, value in call.items()}
@@ -151,7 +128,7 @@ def _replaced(constructor: dict[str, Any], call: dict[str, Any]) -> tuple[dict[s
         call.pop("model", None)
     if "max_completion_tokens" in call and "max_tokens" in constructor:
         constructor.pop("max_tokens")
-    sent = constructor | {name: call.pop(name) for name in list(call) if name in _REPLACED_BY_THE_CALL}
+    sent = constructor | {name: call.pop(name) for name in list(call) if name in _OVERRIDDEN}
     if "max_completion_tokens" in sent:
         sent["max_tokens"] = sent.pop("max_completion_tokens")
     for name, default in (("n", 1), ("logprobs", False)):
@@ -174,17 +151,15 @@ def _constructor_from(written: Mapping[str, Any]) -> _Constructor:
 
 
 def _constructor_of(model: Any, *, asynchronous: bool) -> tuple[_Constructor, Parameters]:
-    base = getattr(type(model), "_askonce_base", type(model))
-    given = getattr(type(model), "_askonce_name", None)
-    name = _name_in(model.__dict__)
+    base: type = getattr(type(model), "_askonce_base", type(model))
+    given, name = getattr(type(model), "_askonce_name", None), _name_in(model.__dict__)
     if given is not None:
         constructor = _Constructor({"named": given}, (), name)
         return constructor, _with_call(constructor, {})
     left_out: list[str] = []
-    packages = {one.__module__.partition(".")[0] for one in base.__mro__}
-    form = _form_of(model, base, packages, asynchronous=asynchronous, left_out=left_out)
+    form = _form_of(model, base, asynchronous=asynchronous, left_out=left_out)
     continues = any(getattr(model, flag, None) is True for flag in _CONTINUING)
-    constructor = _Constructor(form, tuple(left_out), name, bool(packages & _REPLACING), continues)
+    constructor = _Constructor(form, tuple(left_out), name, provider_of(base).overrides, continues)
     return constructor, _with_call(constructor, {})
 
 
@@ -202,46 +177,70 @@ def described(owner: Any, neutral: frozenset[str], way_out: str) -> tuple[dict[s
     Raises:
         Uncacheable: one of its fields cannot be read.
     """
-    cls = type(owner)
-    told = [_TOLD_BY_THE_CLIENT.get(one.__module__.partition(".")[0], frozenset()) for one in cls.__mro__]
-    reader = FieldReader(f"name the model: {way_out}", _special, private=False)
-    fields = model_form(reader.fields(owner, neutral.union(*told)), [])
-    endpoints = [model_form(one, [], "endpoint") for one in reader.endpoints(asynchronous=False)]
-    return {"class": f"{cls.__module__}.{cls.__qualname__}", "fields": fields, "endpoints": endpoints}, fields
+    cls: type = type(owner)
+    reader = FieldReader(f"name the model: {way_out}", _tool_form, private=False)
+    read, endpoints = _read_with(reader, owner, cls, neutral, asynchronous=False)
+    fields = model_form(read, [])
+    forms = [model_form(one, [], "endpoint") for one in endpoints]
+    return {"class": f"{cls.__module__}.{cls.__qualname__}", "fields": fields, "endpoints": forms}, fields
 
 
-def _form_of(
-    model: Any, base: type[Any], packages: set[str], *, asynchronous: bool, left_out: list[str]
-) -> dict[str, Any]:
-    for package in packages & _LATE_CLIENTS.keys():
-        getattr(model, _LATE_CLIENTS[package][asynchronous], None)
-    told = [_TOLD_BY_THE_CLIENT[package] for package in packages & _TOLD_BY_THE_CLIENT.keys()]
-    fakes = any(
+def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str]) -> dict[str, Any]:
+    late = provider_of(base).late_clients
+    if late is not None:
+        getattr(model, late[asynchronous], None)
+    is_fake = any(
         one.__name__.lstrip("_").startswith(_FAKES) for one in base.__mro__ if "langchain" in one.__module__
     )
-    reader = FieldReader(_WAY_OUT, _special)
-    kept = reader.fields(model, _OF_EVERY_MODEL.union(*told, _STATE_OF_FAKES if fakes else ()))
+    neutral = _OF_EVERY_MODEL | (_STATE_OF_FAKES if is_fake else frozenset())
+    fields, endpoints = _read_with(
+        FieldReader(_WAY_OUT, _tool_form), model, base, neutral, asynchronous=asynchronous
+    )
     form: dict[str, Any] = {
         "class": f"{base.__module__}.{base.__qualname__}",
-        "constructor": model_form(_own(kept, left_out, "model"), left_out),
+        "constructor": model_form(_own(fields, left_out, "model"), left_out),
     }
-    endpoints = [
-        model_form(endpoint, left_out, "endpoint") for endpoint in reader.endpoints(asynchronous=asynchronous)
-    ]
-    return form | ({"endpoints": endpoints} if endpoints else {})
+    forms = [model_form(endpoint, left_out, "endpoint") for endpoint in endpoints]
+    return form | ({"endpoints": forms} if forms else {})
+
+
+def _read_with(
+    reader: FieldReader, owner: Any, cls: type, neutral: frozenset[str], *, asynchronous: bool
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The fields of an object, and the endpoints of its clients."""
+    fields = reader.fields(owner, neutral | provider_of(cls).through_client)
+    endpoints = reader.endpoints(asynchronous=asynchronous)
+    if not endpoints:  # no client that could be read was made of them
+        fields = reader.fields(owner, neutral)
+    return fields, endpoints
 
 
 _FAKES = ("Fake", "GenericFake")
+
+
+def _warn_of_changes(model: Any, before: tuple[_Constructor, Any], now: tuple[_Constructor, Any]) -> None:
+    old, new = ({**one[0].form, **one[0].form.get("constructor", {})} for one in (before, now))
+    changed = {name for name in old | new if name != "constructor" and old.get(name) != new.get(name)}
+    logger.warning(
+        "askonce: the key of a %s changes at every call, so that nothing is found again: it has another %s each"
+        " time; cached(model, name='…') names the model instead",
+        type(model).__name__,
+        ", ".join(sorted(changed)),
+    )
+
+
 _constructors = {
-    (asynchronous, within): RememberedIdentity(partial(_constructor_of, asynchronous=asynchronous))
+    (asynchronous, within): RememberedIdentity(
+        partial(_constructor_of, asynchronous=asynchronous), _warn_of_changes
+    )
     for asynchronous in (False, True)
     for within in (False, True)
 }
 """Each model's constructor, and the parameters of a call that gives none: with which client, and in a namespace."""
 
 
-def _special(value: Any) -> Any:
-    """A tool as the provider is sent it; a message by its fields, but the name of its run."""
+def _tool_form(value: Any) -> Any:
+    """A tool as the provider is sent it; ``None`` for anything else."""
     return _tool(value) if hasattr(value, "tool_call_schema") else None
 
 

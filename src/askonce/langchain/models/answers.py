@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,30 +17,22 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
 from askonce.costs.pricing import cost_usd
-from askonce.entries.entry import Answer, Hit, Usage
+from askonce.entries.entry import Answer, Hit, Incomplete, Usage
+from askonce.entries.requested import Requested
+from askonce.langchain.models.acceptance import breaks_off, is_empty, metadata_of, misfit_of
 
 logger = logging.getLogger("askonce")
 
-_RUN_IDS = ("lc_run-", "run-")  # ids that LangChain made of the run, not the provider of the answer
-_ENDS = (
-    "finish_reason",
-    "finishReason",
-    "stop_reason",
-    "stopReason",
-    "done_reason",
-    "status",
-    "completionReason",
-)
 _MODEL_NAMES = ("model_name", "model", "model_id", "modelId")
+_PROVIDER_NAMES = ("model_provider",)
 _WORDS = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
-_SAY_WHY_THEY_END = ("openai", "anthropic")
-_CUT_OFF = frozenset(
-    """
-    length max_tokens max_output_tokens max_tokens_reached model_length model_context_window_exceeded incomplete
-    content_filter content_filtered guardrail_intervened safety image_safety recitation blocklist
-    prohibited_content spii malformed_function_call error error_toxic failed cancelled
-    """.split()
-)
+# By these a client would go on with what the provider keeps of the first call: a conversation, a container.
+_STATE = frozenset("container conversation previous_response_id interaction_id previous_interaction_id".split())
+_STATELESS_IDS = ("chatcmpl", "cmpl")
+_PRIVATE_HEADERS = frozenset("set-cookie cookie authorization x-request-id openai-organization cf-ray".split())
+
+STREAM, STREAM_WITH_USAGE, WHOLE = 0, 1, 2
+"""How an answer is asked for; what a provider tells of the usage may grow in this order."""
 
 
 class _Message(msgspec.Struct, omit_defaults=True):
@@ -51,17 +43,25 @@ class _Message(msgspec.Struct, omit_defaults=True):
     invalid_tool_calls: list[Any] = []
     usage_metadata: Any = None
     name: str | None = None
-    id: str | None = None
     extra: dict[str, Any] = {}
 
 
 class _Generation(msgspec.Struct, omit_defaults=True):
-    """A message or a text; ``info`` without what stands in the message's metadata too, and the names of that."""
+    """A message or a text.
+
+    Attributes:
+        text: of a completion.
+        message: of a chat.
+        info: without what stands in the message's metadata too.
+        info_in_metadata: the names of that.
+        asked: how it was asked for: `STREAM`, `STREAM_WITH_USAGE` or `WHOLE`.
+    """
 
     text: str | None = None
     message: _Message | None = None
     info: dict[str, Any] | None = None
     info_in_metadata: list[str] = []
+    asked: int = WHOLE
 
 
 def _plain(value: Any) -> Any:
@@ -81,7 +81,12 @@ _decode = msgspec.msgpack.Decoder(list[_Generation]).decode
 
 
 def pack(
-    generations: Sequence[Generation], model: str | None = None, llm_output: Mapping[str, Any] | None = None
+    generations: Sequence[Generation],
+    model: str | None = None,
+    llm_output: Mapping[str, Any] | None = None,
+    *,
+    asked: int = WHOLE,
+    requested: Requested | None = None,
 ) -> Answer | None:
     """What is stored of an answer, or ``None`` if it holds something that cannot be stored.
 
@@ -89,23 +94,34 @@ def pack(
         generations: the answer; of several when more than one was asked for.
         model: the model's name, where the answer does not give it.
         llm_output: what the provider reported of the whole call.
+        asked: `STREAM`, `STREAM_WITH_USAGE` or `WHOLE`.
+        requested: the form that was asked for.
     """
     try:
-        payload = _encode([_written(generation) for generation in generations])
+        payload = _encode([_written(generation, asked) for generation in generations])
     except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
         logger.info("askonce: an answer is not stored, since it holds what is no plain data: %s", error)
         return None
-    metadata = [reported for generation in generations for reported in _metadata(generation)]
+    metadata = [reported for generation in generations for reported in metadata_of(generation)]
     if llm_output:
         metadata.append(llm_output)
+    broken = breaks_off(generations, metadata)
+    misfit = misfit_of(generations, requested or Requested())
+    usage, name = _usage(generations, llm_output or {}), _told(metadata, _MODEL_NAMES) or model
+    seller = _told(metadata, _PROVIDER_NAMES)
+    priced = cost_usd(name, usage, seller) if seller else None
+    routed = (reported["askonce"].get("cost_usd") for reported in metadata if _is_routed(reported))
     return Answer(
         payload,
-        usage=_usage(generations, llm_output or {}),
-        model=_told(metadata, _MODEL_NAMES) or model,
-        truncated=any(_cut_off(reported) for reported in metadata),
-        empty=all(map(_is_empty, generations)),
+        usage=usage,
+        model=name,
+        truncated=bool(broken),
+        empty=all(map(is_empty, generations)),
+        invalid=bool(misfit),
+        detail=broken or misfit,
         answer_text=_answer_text(generations[0]) if len(generations) == 1 else None,
-        cost_usd=next((reported["askonce"].get("cost_usd") for reported in metadata if _is_routed(reported)), None),
+        cost_usd=next(routed, priced),
+        values=tuple(one.message if isinstance(one, ChatGeneration) else one for one in generations),
     )
 
 
@@ -129,20 +145,22 @@ def cost_of(message: AIMessage, model: str | None) -> float | None:
         cost: float | None = mark.get("cost_usd")
         return cost
     name = _told([message.response_metadata], _MODEL_NAMES) or model
-    return cost_usd(name, _usage([ChatGeneration(message=message)], {}))
+    seller = _told([message.response_metadata], _PROVIDER_NAMES)
+    return cost_usd(name, _usage([ChatGeneration(message=message)], {}), seller)
 
 
-def _written(generation: Generation) -> _Generation:
+def _written(generation: Generation, asked: int) -> _Generation:
     info: dict[str, Any] | None = generation.generation_info
     if not isinstance(generation, ChatGeneration):
         return _Generation(text=generation.text, info=info)
     message = generation.message
     if not isinstance(message, AIMessage):
         raise TypeError(f"a {type(message).__name__} as an answer")
-    metadata = {name: value for name, value in message.response_metadata.items() if name != "askonce"}
+    metadata = _lasting(message.response_metadata)
     if _is_routed(message.response_metadata):
         mark = message.response_metadata["askonce"]
         metadata["askonce"] = {name: mark[name] for name in ("model", "why", "calls", "id") if name in mark}
+    info = None if info is None else _lasting(info)
     repeated = [name for name, value in (info or {}).items() if name in metadata and metadata[name] == value]
     written = _Message(
         content=message.content,
@@ -152,18 +170,22 @@ def _written(generation: Generation) -> _Generation:
         invalid_tool_calls=message.invalid_tool_calls,
         usage_metadata=message.usage_metadata,
         name=message.name,
-        id=None if message.id is None or message.id.startswith(_RUN_IDS) else message.id,
         extra=message.__pydantic_extra__ or {},
     )
     rest = None if info is None else {name: value for name, value in info.items() if name not in repeated}
-    return _Generation(message=written, info=rest, info_in_metadata=repeated)
+    return _Generation(message=written, info=rest, info_in_metadata=repeated, asked=asked)
 
 
-def _metadata(generation: Generation) -> Iterator[Mapping[str, Any]]:
-    if generation.generation_info:
-        yield generation.generation_info
-    if isinstance(generation, ChatGeneration):
-        yield generation.message.response_metadata
+def _lasting(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a provider reported, without what is true of the first call alone."""
+    lasting = {name: value for name, value in metadata.items() if name not in _STATE and name != "askonce"}
+    if not str(lasting.get("id", "chatcmpl")).startswith(_STATELESS_IDS):
+        del lasting["id"]
+    if isinstance(lasting.get("headers"), Mapping):
+        lasting["headers"] = {
+            name: value for name, value in lasting["headers"].items() if name.lower() not in _PRIVATE_HEADERS
+        }
+    return lasting
 
 
 def _told(metadata: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
@@ -172,35 +194,6 @@ def _told(metadata: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | 
             if isinstance(reported.get(name), str) and reported[name]:
                 return str(reported[name])
     return None
-
-
-def _cut_off(metadata: Mapping[str, Any]) -> bool:
-    for name in _ENDS:
-        ended = metadata.get(name)
-        ended = getattr(ended, "name", ended)
-        if isinstance(ended, str) and ended.lower().rpartition(".")[2] in _CUT_OFF:
-            return True
-    return bool(metadata.get("incomplete_details"))
-
-
-def breaks_off(generation: ChatGeneration) -> bool:
-    """Whether a stream ended without the reason that its provider always gives at the end."""
-    metadata = generation.message.response_metadata
-    return metadata.get("model_provider") in _SAY_WHY_THEY_END and not any(metadata.get(name) for name in _ENDS)
-
-
-def _is_empty(generation: Generation) -> bool:
-    if not isinstance(generation, ChatGeneration):
-        return not generation.text
-    message = generation.message
-    assert isinstance(message, AIMessage)
-    answer_text = message.content if isinstance(message.content, list) else message.content.strip()
-    return not (
-        any(block not in ("", {"type": "text", "text": ""}) for block in answer_text)
-        or message.tool_calls
-        or message.invalid_tool_calls
-        or any(message.additional_kwargs.values())
-    )
 
 
 def _answer_text(generation: Generation) -> str | None:
@@ -253,26 +246,57 @@ def mark(generations: Sequence[Generation], mark: dict[str, Any] | None) -> None
 # -- out -------------------------------------------------------------------------------------------------------
 
 
-def unpack(payload: bytes, *, name_runs: bool = False) -> list[Generation]:
+def unpack(
+    payload: bytes,
+    *,
+    name_runs: bool = False,
+    asked: int | Callable[[], int] = STREAM,
+    headers: bool = False,
+) -> list[Generation]:
     """A stored answer as new objects.
 
     Args:
         payload: from `pack`.
-        name_runs: give messages whose id was LangChain's own a new one of the kind.
+        name_runs: give messages a new id, which LangChain does itself where it calls the model.
+        asked: how the caller asks, as in `pack`, or what tells it.
+        headers: a fresh answer would tell the headers of the provider's response.
 
     Raises:
+        Incomplete: a fresh answer would tell this caller more.
         msgspec.DecodeError: the payload is none of `pack`.
     """
-    return [_read(written, name_runs) for written in _decode(payload)]
+    generations = []
+    for written in _decode(payload):
+        message = written.message
+        if message is not None:
+            metadata = message.response_metadata
+            if headers and "headers" not in metadata:
+                raise Incomplete
+            without_usage = message.usage_metadata is None and written.asked < WHOLE
+            if without_usage and written.asked < (asked if isinstance(asked, int) else asked()):
+                raise Incomplete
+            if not headers and "headers" in metadata:
+                del metadata["headers"]
+                written.info_in_metadata = [name for name in written.info_in_metadata if name != "headers"]
+        generations.append(_read(written, name_runs))
+    return generations
 
 
-def marked(hit: Hit) -> list[Generation]:
-    """The generations of a hit; chat messages show it in their metadata."""
+def marked(hit: Hit, *, free: bool = False) -> list[Generation]:
+    """The generations of a hit; chat messages show it in their metadata.
+
+    Args:
+        hit: what was found.
+        free: chat messages show that they cost nothing, as LangChain has it for hits of its own caches.
+    """
     generations: list[Generation] = hit.value
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            metadata = generation.message.response_metadata
+            message: Any = generation.message
+            metadata = message.response_metadata
             metadata["askonce"] = {**metadata.get("askonce", {}), **hit.mark()}
+            if free and message.usage_metadata is not None:
+                message.__dict__["usage_metadata"] = {**message.usage_metadata, "total_cost": 0}
     return generations
 
 
@@ -288,19 +312,15 @@ def _read(written: _Generation, name_runs: bool) -> Generation:
     metadata = stored.response_metadata
     if info is not None and written.info_in_metadata:
         info |= {name: metadata[name] for name in written.info_in_metadata}
-    # Copies of a blank message and generation with other fields: LangChain validated them when they were made, and
-    # to do it again would take longer than all else here.
-    message = _BLANK_MESSAGE.model_copy(
-        update={
-            "content": stored.content,
-            "additional_kwargs": stored.additional_kwargs,
-            "response_metadata": metadata,
-            "tool_calls": stored.tool_calls,
-            "invalid_tool_calls": stored.invalid_tool_calls,
-            "usage_metadata": stored.usage_metadata,
-            "name": stored.name,
-            "id": f"lc_run--{os.urandom(16).hex()}" if stored.id is None and name_runs else stored.id,
-        }
+    message = _answered(
+        content=stored.content,
+        additional_kwargs=stored.additional_kwargs,
+        response_metadata=metadata,
+        tool_calls=stored.tool_calls,
+        invalid_tool_calls=stored.invalid_tool_calls,
+        usage_metadata=stored.usage_metadata,
+        name=stored.name,
+        id=f"lc_run--{os.urandom(16).hex()}" if name_runs else None,
     )
     if stored.extra or not isinstance(stored.content, str):
         message = AIMessage(**{**message.__dict__, **stored.extra})
@@ -308,3 +328,16 @@ def _read(written: _Generation, name_runs: bool) -> Generation:
     return _BLANK_GENERATION.model_copy(
         update={"message": message, "text": stored.content, "generation_info": info}
     )
+
+
+def _answered(**fields: Any) -> AIMessage:
+    """A message with these fields, which LangChain validated when it was made.
+
+    To do it again would take longer than all else here, and ``model_copy`` takes three times as long as this.
+    """
+    message = object.__new__(AIMessage)
+    object.__setattr__(message, "__dict__", {**_BLANK_MESSAGE.__dict__, **fields})
+    object.__setattr__(message, "__pydantic_fields_set__", set(fields))
+    object.__setattr__(message, "__pydantic_extra__", {})
+    object.__setattr__(message, "__pydantic_private__", None)
+    return message

@@ -49,8 +49,7 @@ def cached_model(
     cache = shared_cache(store, settings)
     if cache.engine.is_semantic:
         follow_prompts()
-    recipe = None if isinstance(store, (Cache, Store)) else (store, settings, name)
-    cls = _class(base, cache, recipe, name)
+    cls = _class(base, cache, name)
     return model if own is cls else _copy(model, cls)
 
 
@@ -67,15 +66,12 @@ def _copy(model: Any, cls: type[Any]) -> Any:
     return copy
 
 
-# By base class, cache, whether that was given by name, for only then can models be pickled, and the model's name. A
-# class holds its cache, and lives as long as a model of it.
-_classes: weakref.WeakValueDictionary[tuple[type[Any], int, bool, str | None], type[Any]] = (
-    weakref.WeakValueDictionary()
-)
+# By base class, cache and the model's name. A class holds its cache, and lives as long as a model of it.
+_classes: weakref.WeakValueDictionary[tuple[type[Any], int, str | None], type[Any]] = weakref.WeakValueDictionary()
 
 
-def _class(base: type[Any], cache: Cache, recipe: Any, name: str | None) -> type[Any]:
-    key = base, id(cache), recipe is not None, name
+def _class(base: type[Any], cache: Cache, name: str | None) -> type[Any]:
+    key = base, id(cache), name
     cls = _classes.get(key)
     if cls is None:
         kind = chat if issubclass(base, BaseChatModel) else completions
@@ -84,7 +80,7 @@ def _class(base: type[Any], cache: Cache, recipe: Any, name: str | None) -> type
             "__module__": base.__module__,
             "__qualname__": base.__qualname__,
             "__doc__": base.__doc__,
-            "__reduce__": lambda self: _reduce(self, recipe),
+            "__reduce__": _reduce,
         }
         metaclass: Any = type(base)
         cls = metaclass(base.__name__, (base,), body)
@@ -96,18 +92,62 @@ def _class(base: type[Any], cache: Cache, recipe: Any, name: str | None) -> type
     return cls
 
 
-def _reduce(model: Any, recipe: Any) -> Any:
-    if recipe is None:
-        raise TypeError(
-            "a model cached over a Cache or a Store object cannot be pickled; give cached() a store's URL"
-        )
+def _reduce(model: Any) -> Any:
     base = type(model)._askonce_base
     original = _copy(model, base)
     limiter = original.__dict__.get("rate_limiter")
     if isinstance(limiter, LimitMisses):
         original.__dict__["rate_limiter"] = limiter.limiter
-    return _revive, (original, *recipe)
+    return cached_model, (original, type(model)._askonce_cache, {}, type(model)._askonce_name)
 
 
-def _revive(original: Any, store: str | None, settings: Settings, name: str | None = None) -> Any:
-    return cached_model(original, store, settings, name)
+# -- models that are chosen at run time ------------------------------------------------------------------------
+
+
+def is_chosen_at_run_time(x: Any) -> bool:
+    """Whether it is what ``init_chat_model`` gives where fields are configurable: of the package langchain."""
+    return any(cls.__name__ == "_ConfigurableModel" for cls in type(x).__mro__)
+
+
+def cached_choice(choice: Any, store: str | Store | Cache | None, settings: Settings) -> Any:
+    """`askonce.langchain.cached` for what `is_chosen_at_run_time`: each model that it makes is cached."""
+    base: type[Any] = getattr(type(choice), "_askonce_base", type(choice))
+    if base is not type(choice) and store is None and not settings:
+        return choice
+    cache = shared_cache(store, settings)
+    if cache.engine.is_semantic:
+        follow_prompts()
+    return _of_class(choice, _choice_class(base, cache))
+
+
+def _choice_class(base: type[Any], cache: Cache) -> type[Any]:
+    held: set[type[Any]] = set()  # classes of cached models, which live as long as something holds them
+
+    def _model(self: Any, config: Any = None) -> Any:
+        bare = _of_class(self, base)
+        bare._queued_declarative_operations = []
+        made = cached_model(base._model(bare, config), cache, {})
+        held.add(type(made))
+        for name, args, kwargs in self._queued_declarative_operations:
+            made = getattr(made, name)(*args, **kwargs)
+        return made
+
+    def __getattr__(self: Any, name: str) -> Any:
+        found = base.__getattr__(self, name)
+        if not getattr(found, "__qualname__", "").startswith(f"{base.__qualname__}.__getattr__."):
+            return found
+        # It notes an operation, such as `bind_tools`, for the models to come, on a new object of the plain class.
+        return lambda *args, **kwargs: _of_class(found(*args, **kwargs), cls)
+
+    def with_config(self: Any, config: Any = None, **kwargs: Any) -> Any:
+        return _of_class(base.with_config(self, config, **kwargs), cls)
+
+    methods = {"_model": _model, "__getattr__": __getattr__, "with_config": with_config, "_askonce_base": base}
+    cls = type(base.__name__, (base,), {**methods, "__module__": base.__module__, "__doc__": base.__doc__})
+    return cls
+
+
+def _of_class(choice: Any, cls: type[Any]) -> Any:
+    copy = object.__new__(cls)
+    copy.__dict__.update(choice.__dict__)
+    return copy

@@ -100,12 +100,23 @@ async def awithin(model: Any, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
             await close()
 
 
-def takes_run_manager(method: Callable[..., Any]) -> bool:
+def accepts_callbacks(method: Callable[..., Any]) -> bool:
     """Whether a method of an older kind of model takes a run manager."""
     parameters = inspect.signature(method).parameters
     return "run_manager" in parameters or any(
         one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()
     )
+
+
+def asks_for_usage(model: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a stream of the model tells the usage, as far as its settings say."""
+    wanted = kwargs.get("stream_usage", getattr(model, "stream_usage", None))
+    extra = getattr(model, "model_kwargs", None)
+    for given in (kwargs, extra if isinstance(extra, dict) else {}):
+        options = given.get("stream_options")
+        if isinstance(options, dict) and options.get("include_usage"):
+            wanted = True
+    return bool(wanted)
 
 
 def streams_several(model: Any, kwargs: dict[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -13,24 +14,27 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from askonce.cache import Cache
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
-from askonce.entries.entry import Answer, Hit
+from askonce.entries.entry import Answer, Hit, Place
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
-from askonce.langchain.models.answers import breaks_off, mark, marked, pack, unpack
+from askonce.langchain.models.acceptance import requested_of
+from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
 from askonce.langchain.models.calls import (
+    accepts_callbacks,
     alimit,
     asking,
+    asks_for_usage,
     awithin,
     is_asking,
     limit,
     model_name,
     streams_several,
-    takes_run_manager,
     within,
 )
 from askonce.langchain.models.events import event_overrides
 from askonce.langchain.models.streams import Recording, replay
+from askonce.langchain.models.structured import given_answers, structured_overrides
 
 Messages = list[BaseMessage]
 
@@ -42,7 +46,7 @@ def overrides(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         methods |= _streaming(base, cache)
         if base._stream is BaseChatModel._stream:
             del methods["_stream"]
-    return methods | event_overrides(base, cache)
+    return methods | event_overrides(base, cache) | structured_overrides(base)
 
 
 def _request(
@@ -51,6 +55,7 @@ def _request(
     messages: Messages,
     stop: list[str] | None,
     kwargs: dict[str, Any],
+    asked: int | None = None,
     *,
     asynchronous: bool = False,
 ) -> Request | None:
@@ -58,15 +63,15 @@ def _request(
         parameters = parameters_of_model(model, stop, kwargs, asynchronous=asynchronous)
         return form_of_messages(messages, parameters)
 
-    return cache.engine.request("answer", form, unpack=unpack, semantic=True)
+    headers = bool(getattr(model, "include_response_headers", False))
+    if asked is None:
+        asked = WHOLE if hasattr(model, "stream_usage") else STREAM  # others' streams tell what they tell
+    read = partial(unpack, asked=asked, headers=headers)
+    return cache.engine.request("answer", form, unpack=read, semantic=True)
 
 
-def _pack_result(result: ChatResult, model: Any) -> Answer | None:
-    return _pack(_whole(result), model, result.llm_output)
-
-
-def _pack(generations: list[ChatGeneration], model: Any, llm_output: Any = None) -> Answer | None:
-    return pack(generations, model_name(model), llm_output)
+def _pack_result(result: ChatResult, model: Any, kwargs: dict[str, Any]) -> Answer | None:
+    return pack(_whole(result), model_name(model), result.llm_output, requested=requested_of(model, kwargs))
 
 
 # -- whole answers ---------------------------------------------------------------------------------------------
@@ -74,7 +79,7 @@ def _pack(generations: list[ChatGeneration], model: Any, llm_output: Any = None)
 
 def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
     goes_async = base._agenerate is not BaseChatModel._agenerate
-    sync_takes_manager, async_takes_manager = takes_run_manager(base._generate), takes_run_manager(base._agenerate)
+    sync_takes_manager, async_takes_manager = accepts_callbacks(base._generate), accepts_callbacks(base._agenerate)
 
     def _generate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -90,7 +95,7 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         request = _request(cache, self, messages, stop, kwargs)
         if request is None:
             return ask()
-        found = cache.engine.answer(request, ask, lambda result: _pack_result(result, self))
+        found = cache.engine.answer(request, ask, lambda result: _pack_result(result, self, kwargs))
         return _result(found, cache.engine, request)
 
     async def _agenerate(
@@ -107,7 +112,7 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         request = _request(cache, self, messages, stop, kwargs, asynchronous=goes_async)
         if request is None:
             return await ask()
-        found = await cache.engine.aanswer(request, ask, lambda result: _pack_result(result, self))
+        found = await cache.engine.aanswer(request, ask, lambda result: _pack_result(result, self, kwargs))
         return _result(found, cache.engine, request)
 
     return {"_generate": _generate, "_agenerate": _agenerate}
@@ -126,17 +131,25 @@ def _whole(result: ChatResult) -> list[ChatGeneration]:
 
 
 def _result(answer: ChatResult | Hit, engine: CacheEngine, request: Request) -> ChatResult:
+    given = given_answers.get()
+    if given is not None:
+        given.append((engine, request, _place(answer, request)))
     if isinstance(answer, Hit):
-        return ChatResult(generations=cast("list[ChatGeneration]", marked(answer)))
+        return ChatResult(generations=cast("list[ChatGeneration]", marked(answer, free=True)))
     mark(answer.generations, engine.mark_of_fresh(request))
     return answer
+
+
+def _place(answer: Any, request: Request) -> Place | None:
+    """Where an answer was found, if that is not the request's own place."""
+    return Place(request.place.namespace, answer.key) if isinstance(answer, Hit) and answer.key else None
 
 
 # -- streams ---------------------------------------------------------------------------------------------------
 
 
 def _replayed(hit: Hit) -> Iterator[ChatGenerationChunk]:
-    return replay(cast("ChatGeneration", marked(hit)[0]))
+    return replay(cast("ChatGeneration", marked(hit, free=True)[0]))
 
 
 def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
@@ -145,7 +158,8 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
     def _stream(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        recording = Recording()
+        recording, given = Recording(), given_answers.get()
+        asked = STREAM_WITH_USAGE if asks_for_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
 
         def ask() -> Iterator[ChatGenerationChunk]:
@@ -155,6 +169,8 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
                 yield recording.add(chunk)
 
         def again(hit: Hit) -> Iterator[ChatGenerationChunk]:
+            if given is not None and request is not None:
+                given.append((cache.engine, request, _place(hit, request)))
             for chunk in _replayed(hit):
                 if run_manager is not None:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -165,16 +181,21 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
             return
         request = None
         if not streams_several(self, kwargs):
-            request = _request(cache, self, messages, stop, kwargs)
+            request = _request(cache, self, messages, stop, kwargs, asked)
         if request is None:
             yield from ask()
         else:
-            yield from cache.engine.stream(request, ask, lambda: _pack_stream(recording, self), again)
+            yield from cache.engine.stream(
+                request, ask, lambda: _pack_stream(recording, self, kwargs, asked), again
+            )
+            if given is not None and (not given or given[-1][1] is not request):
+                given.append((cache.engine, request, None))
 
     async def _astream(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        recording = Recording()
+        recording, given = Recording(), given_answers.get()
+        asked = STREAM_WITH_USAGE if asks_for_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
         replaying = False
 
@@ -187,6 +208,8 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         def again(hit: Hit) -> Iterator[ChatGenerationChunk]:
             nonlocal replaying
             replaying = True
+            if given is not None and request is not None:
+                given.append((cache.engine, request, _place(hit, request)))
             return _replayed(hit)
 
         if is_asking(self):
@@ -195,22 +218,24 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
             return
         request = None
         if not streams_several(self, kwargs):
-            request = _request(cache, self, messages, stop, kwargs, asynchronous=goes_async)
+            request = _request(cache, self, messages, stop, kwargs, asked, asynchronous=goes_async)
         if request is None:
             chunks = ask()
         else:
-            chunks = cache.engine.astream(request, ask, lambda: _pack_stream(recording, self), again)
+            chunks = cache.engine.astream(request, ask, lambda: _pack_stream(recording, self, kwargs, asked), again)
         async with aclosing(cast("AsyncGenerator[ChatGenerationChunk, None]", chunks)):
             async for chunk in chunks:
                 if replaying and run_manager is not None:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
+        if given is not None and request is not None and not replaying:
+            given.append((cache.engine, request, None))
 
     return {"_stream": _stream, "_astream": _astream}
 
 
-def _pack_stream(recording: Recording, model: Any) -> Answer | None:
+def _pack_stream(recording: Recording, model: Any, kwargs: dict[str, Any], asked: int) -> Answer | None:
     generations = recording.generations()
-    if not generations or breaks_off(generations[0]):
+    if not generations:
         return None
-    return _pack(generations, model)
+    return pack(generations, model_name(model), asked=asked, requested=requested_of(model, kwargs))

@@ -19,12 +19,12 @@ from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_prompt
 from askonce.langchain.models.answers import marked, pack, unpack
 from askonce.langchain.models.calls import (
+    accepts_callbacks,
     asking,
     awithin,
     is_asking,
     model_name,
     streams_several,
-    takes_run_manager,
     within,
 )
 from askonce.langchain.models.prompts import record_prompt_parts_of_completion
@@ -67,7 +67,7 @@ def _pack(result: LLMResult, model: Any, position: int = 0) -> Answer | None:
 
 def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
     goes_async = base._agenerate is not BaseLLM._agenerate
-    sync_takes_manager, async_takes_manager = takes_run_manager(base._generate), takes_run_manager(base._agenerate)
+    sync_takes_manager, async_takes_manager = accepts_callbacks(base._generate), accepts_callbacks(base._agenerate)
 
     def _generate(
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -144,16 +144,16 @@ class _Batch:
             else:
                 self.missing.append(position)
 
-    def made(self, result: LLMResult) -> tuple[list[Request], list[Answer]]:
+    def made(self, result: LLMResult) -> tuple[list[Request], list[Answer | None]]:
         """Note what the provider gave for ``missing``; returns what of it to store."""
-        requests, answers = [], []
+        requests: list[Request] = []
+        answers: list[Answer | None] = []
         for at, position in enumerate(self.missing):
             self.result.generations[position] = result.generations[at]
             request = self._requests[position]
-            answer = None if request is None else _pack(result, self._model, at)
-            if request is not None and answer is not None:
+            if request is not None:
                 requests.append(request)
-                answers.append(answer)
+                answers.append(_pack(result, self._model, at))
         self.result.llm_output = result.llm_output
         return requests, answers
 

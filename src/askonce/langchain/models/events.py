@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.language_models._compat_bridge import message_to_events
@@ -21,8 +22,17 @@ from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
-from askonce.langchain.models.answers import marked, pack, unpack
-from askonce.langchain.models.calls import alimit, awithin, is_asking, limit, within
+from askonce.langchain.models.acceptance import requested_of
+from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, marked, pack, unpack
+from askonce.langchain.models.calls import (
+    alimit,
+    asks_for_usage,
+    awithin,
+    is_asking,
+    limit,
+    model_name,
+    within,
+)
 
 Messages = list[BaseMessage]
 Stop = list[str] | None
@@ -38,7 +48,13 @@ def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: d
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, unpack=unpack, semantic=True)
+    headers = bool(getattr(model, "include_response_headers", False))
+    read = partial(unpack, asked=_asked(model, kwargs), headers=headers)
+    return cache.engine.request("answer", form, unpack=read, semantic=True)
+
+
+def _asked(model: Any, kwargs: dict[str, Any]) -> int:
+    return STREAM_WITH_USAGE if asks_for_usage(model, kwargs) else STREAM
 
 
 def _is_last(event: Any) -> bool:
@@ -71,7 +87,7 @@ def _stream_of(base: Any, cache: Cache) -> Any:
             yield from ask()
             return
         last = []
-        for event in cache.engine.stream(request, ask, lambda: _packed(whole), _replayed):
+        for event in cache.engine.stream(request, ask, lambda: _packed(whole, self, kwargs), _replayed):
             if _is_last(event):
                 last.append(event)
             else:
@@ -103,7 +119,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
         elif (request := _request(cache, self, messages, stop, kwargs)) is None:
             events = ask()
         else:
-            events = cache.engine.astream(request, ask, lambda: _packed(whole), _replayed)
+            events = cache.engine.astream(request, ask, lambda: _packed(whole, self, kwargs), _replayed)
         last = []
         async with aclosing(cast("AsyncGenerator[Any, None]", events)):
             async for event in events:
@@ -118,9 +134,16 @@ def _astream_of(base: Any, cache: Cache) -> Any:
 
 
 def _replayed(hit: Hit) -> Iterator[Any]:
-    return message_to_events(cast("ChatGeneration", marked(hit)[0]).message)
+    return message_to_events(cast("ChatGeneration", marked(hit, free=True)[0]).message)
 
 
-def _packed(whole: ChatModelStream) -> Answer | None:
+def _packed(whole: ChatModelStream, model: Any, kwargs: dict[str, Any]) -> Answer | None:
     message = whole.output_message
-    return None if message is None else pack([ChatGeneration(message=message)])
+    if message is None:
+        return None
+    return pack(
+        [ChatGeneration(message=message)],
+        model_name(model),
+        asked=_asked(model, kwargs),
+        requested=requested_of(model, kwargs),
+    )

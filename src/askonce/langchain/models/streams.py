@@ -15,6 +15,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 _WORDS = re.compile(r"\S+\s*|\s+")
 # By these LangChain recognizes which provider's blocks a chunk holds, so they are in every chunk.
 _IN_EVERY_CHUNK = ("model_provider", "output_version")
+_THOUGHT = re.compile("reason|think|thought")
+_CALLS = frozenset({"tool_call", "tool_use", "function_call"})
 
 
 class Recording:
@@ -46,26 +48,41 @@ class Recording:
 
 
 def replay(generation: ChatGeneration) -> Iterator[ChatGenerationChunk]:
-    """A stored answer as a stream: about a word at a time, then the tool calls, then its metadata."""
+    """A stored answer as a stream, about a word at a time: thoughts, what is said, tool calls, its metadata.
+
+    The chunks add up to the stored message; blocks get an ``index``, as in all streams.
+    """
     message = generation.message
     assert isinstance(message, AIMessage)
     metadata = message.response_metadata
     everywhere = {name: metadata[name] for name in _IN_EVERY_CHUNK if name in metadata}
+    content = message.content
+    nothing: str | list[Any] = "" if isinstance(content, str) else []
 
     def chunk(content: str | list[Any], **fields: Any) -> ChatGenerationChunk:
-        fields.setdefault("response_metadata", dict(everywhere))
-        return ChatGenerationChunk(message=AIMessageChunk(content=content, id=message.id, name=None, **fields))
+        whole = AIMessageChunk(content=content, id=message.id, response_metadata=dict(everywhere), **fields)
+        return ChatGenerationChunk(message=whole)
 
-    nothing: str | list[Any] = "" if isinstance(message.content, str) else []
-    for piece in _pieces(message.content):
-        yield chunk(piece)
-    for call in _tool_call_chunks(message):
-        yield chunk(nothing, tool_call_chunks=[call])
+    thoughts = {name: value for name, value in message.additional_kwargs.items() if _THOUGHT.search(name)}
+    for thought in _thoughts(thoughts):
+        yield chunk(nothing, additional_kwargs=thought)
+    calls = {position: call for position, call in enumerate(message.tool_calls)}
+    piece: str | list[Any]
+    for piece in _WORDS.findall(content) if isinstance(content, str) else _pieces(content):
+        position = None if isinstance(piece, str) else _call_in(piece[0], calls)
+        if position is None:
+            yield chunk(piece)
+        else:  # in one chunk, or LangChain would not know that they are one
+            yield chunk(piece, tool_call_chunks=[_as_chunk(calls.pop(position), position)])
+    for position, call in calls.items():
+        yield chunk(nothing, tool_call_chunks=[_as_chunk(call, position)])
     last = AIMessageChunk(
         content=nothing,
         id=message.id,
         name=message.name,
-        additional_kwargs=message.additional_kwargs,
+        additional_kwargs={
+            name: value for name, value in message.additional_kwargs.items() if name not in thoughts
+        },
         response_metadata=metadata,
         usage_metadata=message.usage_metadata,
         chunk_position="last",
@@ -73,32 +90,40 @@ def replay(generation: ChatGeneration) -> Iterator[ChatGenerationChunk]:
     yield ChatGenerationChunk(message=last, generation_info=generation.generation_info)
 
 
-def _pieces(content: str | Sequence[Any]) -> Iterator[str | list[Any]]:
-    if isinstance(content, str):
-        yield from _WORDS.findall(content)
-        return
+def _thoughts(thoughts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, thought in thoughts.items():
+        if isinstance(thought, str):
+            yield from ({name: word} for word in _WORDS.findall(thought))
+        else:
+            yield {name: thought}
+
+
+def _pieces(content: Sequence[Any]) -> Iterator[list[Any]]:
+    given = [block["index"] for block in content if isinstance(block, dict) and "index" in block]
+    blocks = [block for block in content if isinstance(block, dict)]
+    numbered = len(set(map(repr, given))) == len(blocks)  # each has its own
     for position, block in enumerate(content):
         if not isinstance(block, dict):
             yield [block]
             continue
-        numbered = {**block, "index": block.get("index", position)}
+        index = block["index"] if numbered else position
         if block.get("type") == "text" and isinstance(block.get("text"), str):
             first, *others = _WORDS.findall(block["text"]) or [""]
-            yield [{**numbered, "text": first}]
+            yield [{**block, "text": first, "index": index}]
             for word in others:
-                yield [{"type": "text", "text": word, "index": numbered["index"]}]
+                yield [{"type": "text", "text": word, "index": index}]
         else:
-            yield [numbered]
+            yield [{**block, "index": index}]
 
 
-def _tool_call_chunks(message: AIMessage) -> Iterator[Any]:
-    if message.response_metadata.get("output_version") == "v1" and isinstance(message.content, list):
-        return  # the calls are among the blocks
-    position = 0
-    for call in message.tool_calls:
-        args = json.dumps(call["args"], ensure_ascii=False)
-        yield tool_call_chunk(name=call["name"], args=args, id=call["id"], index=position)
-        position += 1
-    for broken in message.invalid_tool_calls:
-        yield tool_call_chunk(name=broken["name"], args=broken["args"], id=broken["id"], index=position)
-        position += 1
+def _call_in(block: Any, calls: dict[int, Any]) -> int | None:
+    """The position of the tool call that a block of content shows."""
+    if not isinstance(block, dict) or block.get("type") not in _CALLS:
+        return None
+    names = [block.get(name) for name in ("call_id", "id") if block.get(name)]
+    return next((position for position, call in calls.items() if call["id"] in names), None)
+
+
+def _as_chunk(call: Any, position: int) -> Any:
+    args = json.dumps(call["args"], ensure_ascii=False)
+    return tool_call_chunk(name=call["name"], args=args, id=call["id"], index=position)

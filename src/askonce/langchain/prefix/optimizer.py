@@ -8,15 +8,20 @@ order, and changes no cache keys: breakpoints are not part of them.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
 from askonce.errors import ConfigError
 from askonce.prefix.optimize import clients
-from askonce.prefix.optimize.optimizer import PrefixOptimizer
+from askonce.prefix.optimize.optimizer import OptimizedRequest, PrefixOptimizer
+from askonce.prefix.requests.usage import usage_of
 
 T = TypeVar("T")
 _PACKAGES = {"langchain_openai": "openai", "langchain_anthropic": "anthropic"}
@@ -78,12 +83,16 @@ def _class(base: type[Any], optimizer: PrefixOptimizer) -> type[Any]:
         def _get_request_payload(self: Any, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
             body = base._get_request_payload(self, *args, **kwargs)
             deepseek = "deepseek" in str(body.get("model", "")).lower()
-            return optimizer.sending(body, "deepseek" if deepseek else package)
+            request = optimizer.start(body, "deepseek" if deepseek else package)
+            if (call := _calls.get()) is not None:
+                call.append(request)
+            return request.body
 
         def _get_invocation_params(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
             return {**base._get_invocation_params(self, *args, **kwargs), PARAMETER: optimizer.name}
 
         body = {
+            **_reporting(base),
             "_get_request_payload": _get_request_payload,
             "_get_invocation_params": _get_invocation_params,
             "__module__": base.__module__,
@@ -95,3 +104,84 @@ def _class(base: type[Any], optimizer: PrefixOptimizer) -> type[Any]:
         type.__setattr__(cls, "_askonce_not_optimized", base)
         _classes[base, optimizer.name] = cls
     return cls
+
+
+# -- what was reported -----------------------------------------------------------------------------------------
+
+# The requests that the call in this context makes; one, or none if a cache answers.
+_calls: ContextVar[list[OptimizedRequest] | None] = ContextVar("askonce_optimized", default=None)
+
+
+def _reporting(base: type[Any]) -> dict[str, Any]:
+    """The methods that ask a model, each of which passes on the usage that the provider reported."""
+
+    def _generate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
+        with _Reported() as reported:
+            result: ChatResult = reported.within(lambda: base._generate(self, *args, **kwargs))
+            reported.add(result.generations)
+        return result
+
+    async def _agenerate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
+        with _Reported() as reported:
+            token = _calls.set(reported.requests)
+            try:
+                result: ChatResult = await base._agenerate(self, *args, **kwargs)
+            finally:
+                _calls.reset(token)
+            reported.add(result.generations)
+        return result
+
+    def _stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        chunks = base._stream(self, *args, **kwargs)
+        with _Reported() as reported, closing(chunks):
+            while (chunk := reported.within(lambda: next(chunks, None))) is not None:
+                reported.add([chunk])
+                yield chunk
+
+    async def _astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        chunks = base._astream(self, *args, **kwargs)
+        with _Reported() as reported:
+            async with aclosing(chunks):
+                while True:
+                    token = _calls.set(reported.requests)
+                    try:
+                        chunk = await anext(chunks, None)
+                    finally:
+                        _calls.reset(token)
+                    if chunk is None:
+                        break
+                    reported.add([chunk])
+                    yield chunk
+
+    return {"_generate": _generate, "_agenerate": _agenerate, "_stream": _stream, "_astream": _astream}
+
+
+class _Reported:
+    """The usage of one call: told to its request at the end."""
+
+    def __init__(self) -> None:
+        self.requests: list[OptimizedRequest] = []
+        self._usage: UsageMetadata | None = None
+
+    def __enter__(self) -> _Reported:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, GeneratorExit):
+            for request in self.requests[-1:]:
+                request.answered(usage_of(self._usage))
+
+    def within(self, call: Callable[[], Any]) -> Any:
+        """Call where the requests that are made are noted."""
+        token = _calls.set(self.requests)
+        try:
+            return call()
+        finally:
+            _calls.reset(token)
+
+    def add(self, generations: Sequence[ChatGeneration | ChatGenerationChunk]) -> None:
+        """Take in an answer, or a part of it."""
+        for one in generations[:1]:
+            told = getattr(one.message, "usage_metadata", None)
+            if told is not None:
+                self._usage = add_usage(self._usage, told)

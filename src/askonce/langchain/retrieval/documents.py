@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from langchain_core.documents import Document
 
+from askonce.entries.values import revived, tagged
 from askonce.retrieval.cached_retrieval import NotPlain
 
 _ID_KEYS = ("id", "doc_id")
@@ -15,20 +16,20 @@ _ID_KEYS = ("id", "doc_id")
 
 class _StoredDocument(msgspec.Struct, array_like=True, frozen=True):
     page_content: str
-    metadata: dict[str, Any]
+    metadata: Any
     id: str | None = None
-    state: dict[str, Any] | None = None  # what LangChain's filters by embeddings leave with a document
+    state: Any = None  # what LangChain's filters by embeddings leave with a document
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[_StoredDocument]).decode
+_decode = msgspec.msgpack.Decoder(list[_StoredDocument], ext_hook=revived).decode
 
 
 def pack(documents: Sequence[Document]) -> bytes:
     """Documents as bytes.
 
     Raises:
-        NotPlain: one is of another class, or its metadata is no plain data.
+        NotPlain: one is of another class, or its metadata holds what would not come back as it is.
     """
     try:
         return _encode([_stored(one) for one in documents])
@@ -40,7 +41,7 @@ def unpack(payload: bytes) -> list[Document]:
     """New documents, equal to those packed.
 
     Raises:
-        msgspec.DecodeError: the payload is none of `pack`.
+        Exception: the payload is none of `pack`.
     """
     return [_document(one) for one in _decode(payload)]
 
@@ -60,8 +61,8 @@ def _stored(document: Document) -> _StoredDocument:
     if type(document) is not Document:
         if type(document).__name__ != "_DocumentWithState" or type(document) is not _stateful():
             raise TypeError(f"a {type(document).__qualname__} is no plain Document")
-        state = _plain(vars(document)["state"], "state")
-    return _StoredDocument(document.page_content, _plain(document.metadata, "metadata"), document.id, state)
+        state = tagged(vars(document)["state"], "state")
+    return _StoredDocument(document.page_content, tagged(document.metadata, "metadata"), document.id, state)
 
 
 def _document(stored: _StoredDocument) -> Document:
@@ -79,21 +80,3 @@ def _stateful() -> Any:
     )
 
     return _DocumentWithState
-
-
-def _plain(value: Any, path: str) -> Any:
-    """A value that msgpack gives back equal.
-
-    Raises:
-        TypeError: there is none.
-    """
-    kind = type(value)
-    if value is None or kind in (str, int, float, bool, bytes):
-        return value
-    if kind is list:
-        return [_plain(item, path) for item in value]
-    if kind is dict and all(type(key) is str for key in value):
-        return {key: _plain(item, f"{path}[{key!r}]") for key, item in value.items()}
-    if kind.__module__ == "numpy" and getattr(value, "shape", None) == ():  # a score, as re-rankers leave it
-        return _plain(value.item(), path)
-    raise TypeError(f"{path} holds a {kind.__qualname__}")

@@ -21,13 +21,13 @@ from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.model import parameters_of_model
-from askonce.langchain.routing.runner import UNSEEN, Routed, name_of
+from askonce.langchain.routing.runner import UNSEEN, Routed, name_of, response_of
 from askonce.routing import RoutingStats, Strategy
 from askonce.routing.judges import Judged
 from askonce.routing.router import Router
 from askonce.routing.runner import Following, afollow, follow
 from askonce.routing.strategies import replaced, strategy_form
-from askonce.routing.types import Ask, RoutingRequest
+from askonce.routing.types import Ask, ModelResponse, RoutingRequest
 from askonce.stores import Store
 
 
@@ -156,7 +156,7 @@ class Multiplexer(BaseChatModel):
     ) -> ChatResult:
         run = Routed(self.models, self._router, stop, kwargs)
         asked = _routing_request(messages, kwargs)
-        following = Following(self._router.course(asked, self._router.embed(asked.question)))
+        following = Following(self._router.steps(asked, self._router.embed(asked.question)))
         follow(following, lambda index: run.ask(index, messages))
         return ChatResult(generations=[ChatGeneration(message=run.answer(following))])
 
@@ -165,7 +165,7 @@ class Multiplexer(BaseChatModel):
     ) -> ChatResult:
         run = Routed(self.models, self._router, stop, kwargs)
         asked = _routing_request(messages, kwargs)
-        following = Following(self._router.course(asked, await self._router.aembed(asked.question)))
+        following = Following(self._router.steps(asked, await self._router.aembed(asked.question)))
         await afollow(following, lambda index: run.aask(index, messages))
         return ChatResult(generations=[ChatGeneration(message=run.answer(following))])
 
@@ -174,7 +174,7 @@ class Multiplexer(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         run = Routed(self.models, self._router, stop, kwargs)
         asked = _routing_request(messages, kwargs)
-        following = Following(self._router.course(asked, self._router.embed(asked.question)))
+        following = Following(self._router.steps(asked, self._router.embed(asked.question)))
         with closing(following):
             follow(following, lambda index: run.ask(index, messages), until_final=True)
             while isinstance(step := following.step, Ask):
@@ -198,7 +198,7 @@ class Multiplexer(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = Routed(self.models, self._router, stop, kwargs)
         asked = _routing_request(messages, kwargs)
-        following = Following(self._router.course(asked, await self._router.aembed(asked.question)))
+        following = Following(self._router.steps(asked, await self._router.aembed(asked.question)))
         with closing(following):
             await afollow(following, lambda index: run.aask(index, messages), until_final=True)
             while isinstance(step := following.step, Ask):
@@ -236,14 +236,21 @@ def _judged(given: Any, role: str) -> Any:
     if not isinstance(given, BaseChatModel):
         return given
     return Judged(
-        lambda prompt: str(given.invoke(prompt, UNSEEN).text),
+        lambda prompt: _reply(given, prompt),
         lambda prompt: _areply(given, prompt),
         lambda: {"model": parameters_of_model(given, None, {}).form},
+        name_of(given),
     )
 
 
-async def _areply(model: BaseChatModel, prompt: str) -> str:
-    return str((await model.ainvoke(prompt, UNSEEN)).text)
+def _reply(model: BaseChatModel, prompt: str) -> ModelResponse:
+    begun = time.monotonic()
+    return response_of(model, model.invoke(prompt, UNSEEN), begun)
+
+
+async def _areply(model: BaseChatModel, prompt: str) -> ModelResponse:
+    begun = time.monotonic()
+    return response_of(model, await model.ainvoke(prompt, UNSEEN), begun)
 
 
 def _state(models: Sequence[BaseChatModel], strategy: Strategy) -> str:

@@ -87,14 +87,7 @@ class Routed:
 
     def _response(self, index: int, message: AIMessage, begun: float) -> ModelResponse:
         self._messages[index] = message
-        return ModelResponse(
-            text=message.text,
-            cost_usd=cost_of(message, name_of(self._models[index])),
-            seconds=time.monotonic() - begun,
-            arguments=[call["args"] for call in message.tool_calls],
-            logprobs=_logprobs(message),
-            response=message,
-        )
+        return response_of(self._models[index], message, begun)
 
     def answer(self, following: Following) -> AIMessage:
         """The answer that was chosen, with its mark."""
@@ -114,6 +107,18 @@ class Routed:
             content=nothing, id=answer.id, response_metadata={"askonce": mark}, chunk_position="last"
         )
         yield ChatGenerationChunk(message=message)
+
+
+def response_of(model: BaseChatModel, message: AIMessage, begun: float) -> ModelResponse:
+    """A model's answer as it is verified and paid for; ``begun`` by `time.monotonic`."""
+    return ModelResponse(
+        text=message.text,
+        cost_usd=cost_of(message, name_of(model)),
+        seconds=time.monotonic() - begun,
+        arguments=[call["args"] for call in message.tool_calls],
+        logprobs=_logprobs(message),
+        response=message,
+    )
 
 
 def _logprobs(message: AIMessage) -> list[float] | None:

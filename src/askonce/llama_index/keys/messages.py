@@ -104,7 +104,7 @@ def _call(data: Mapping[str, Any]) -> dict[str, Any]:
 def _part(block: Any, conversation: Conversation) -> dict[str, Any] | None:
     kind = type(block)
     if kind is TextBlock:
-        return {"type": "text", "text": block.text}
+        return {"type": "text", "text": block.text} if block.text else None
     if kind is CachePoint:
         conversation.leave_out("blocks.cache")
         return None

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import functools
 import inspect
-import re
-import sys
-from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from pathlib import PurePath
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from llama_index.core.bridge.pydantic import BaseModel
+from llama_index.core.bridge.pydantic import BaseModel, SecretStr
 from llama_index.core.schema import BaseComponent
 from llama_index.core.tools.types import BaseTool
 
+from askonce.keys.endpoints import endpoint_of, importable_name
 from askonce.keys.model_identity import RememberedIdentity
-from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form
+from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form, plain
+from askonce.llama_index.keys.providers import Provider, environment, makes_client_later, provider_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
+logger = logging.getLogger("askonce")
 
-# Fields that LlamaIndex leaves out of `to_dict()` and that an endpoint may still use.
-_EXCLUDED_BUT_MEANT = frozenset({"messages_to_prompt", "completion_to_prompt", "query_wrapper_prompt"})
-# Applied around the endpoints, or of no consequence for the answer.
-_LEFT_OUT = frozenset({"output_parser", "embed_batch_size", "embeddings_cache"})
-# Private attributes that cannot change a model's answers, and those that, where they are objects
-# (a loaded model, a client's settings), say nothing which the declared fields do not say.
-_MACHINERY = re.compile(r"client|session|boto|lock|semaphore|executor|logger|warned|askonce")
-_OBJECTS = re.compile(r"http|tokenizer|model$|config$")
+# Applied around the endpoints, or of no consequence for the answer; `_askonce` is a twin's link to its cache.
+_LEFT_OUT = frozenset({"output_parser", "embed_batch_size", "embeddings_cache", "_askonce"})
+# Neutral where LangChain's models have them; in a model of LlamaIndex's they are names like any other.
+_NOT_NEUTRAL_HERE = frozenset(
+    "cache profile tags metadata client async_client root_client root_async_client http_client http_async_client"
+    " http_socket_options custom_get_token_ids ls_structured_output_format ls_provider ls_model_name".split()
+)
+_CLIENTS = frozenset("client async_client root_client root_async_client http_client http_async_client".split())
+_MACHINERY = (type(threading.Lock()), type(threading.RLock()), logging.Logger, Executor)
 _SIMPLE = (str, int, float, bytes, type(None))
+_AS_TEXT = (PurePath, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)
 
 
 def guarded(build: Callable[P, T]) -> Callable[P, T]:
@@ -45,50 +55,152 @@ def guarded(build: Callable[P, T]) -> Callable[P, T]:
     return guard
 
 
-def component_form(component: BaseModel, left_out: list[str]) -> dict[str, Any]:
+class _Derived(NamedTuple):
+    """What is remembered of a model.
+
+    Attributes:
+        form: in normal form.
+        left_out: the paths of what was left out.
+        environment: the variables that a client which is not made yet would read; ``None`` if they do not count.
+    """
+
+    form: dict[str, Any]
+    left_out: list[str]
+    environment: tuple[str | None, ...] | None
+
+
+def component_form(component: BaseModel, left_out: list[str], *, asynchronous: bool = False) -> dict[str, Any]:
     """The normal form of an LLM, an embedding model or a prompt: its class and what its settings say.
+
+    Args:
+        component: the LLM, embedding model or prompt.
+        left_out: the paths of what is left out are appended to it.
+        asynchronous: its asynchronous client will be asked, which may ask somebody else.
 
     Raises:
         Uncacheable: a setting cannot be named, or the model remembers earlier calls.
     """
-    form, left = _components.of(component)
-    left_out.extend(left)
-    return form
+    components = _async_components if asynchronous else _components
+    derived = components.of(component)
+    if derived.environment is not None and derived.environment != environment():
+        components.forget(id(component))
+        derived = components.of(component)
+    left_out.extend(derived.left_out)
+    return derived.form
 
 
 @guarded
-def _derived(component: BaseModel) -> tuple[dict[str, Any], list[str]]:
+def _derived(component: BaseModel, asynchronous: bool) -> _Derived:
     if getattr(component, "track_previous_responses", False):
         raise Uncacheable("the model keeps the conversation on its provider's server")
     left_out: list[str] = []
-    return model_form(_settings(component, component), left_out), left_out
+    link = (component.__pydantic_private__ or {}).get("_askonce")
+    if link is not None and link.name is not None:
+        return _Derived(model_form(_named(component, link.name), left_out), left_out, None)
+    later = makes_client_later(component, asynchronous)
+    read = environment() if later else None
+    return _Derived(model_form(_settings(component, component, asynchronous), left_out), left_out, read)
 
 
-_components = RememberedIdentity(_derived)
+def _warn_of_changes(component: Any, before: _Derived, now: _Derived) -> None:
+    changed = {name for name in before.form | now.form if before.form.get(name) != now.form.get(name)}
+    logger.warning(
+        "askonce: the key of a %s changes at every call, so that nothing is found again: its %s %s another value"
+        " each time; cached(…, name='…') leaves private attributes out",
+        type(component).__name__,
+        ", ".join(sorted(changed)),
+        "has" if len(changed) == 1 else "have",
+    )
 
 
-def _settings(value: BaseModel, owner: Any = None) -> dict[str, Any]:
-    """The class and fields of a pydantic object, its private attributes too if it is one of LlamaIndex's."""
-    cls = type(value)
+_components = RememberedIdentity(functools.partial(_derived, asynchronous=False), _warn_of_changes)
+_async_components = RememberedIdentity(functools.partial(_derived, asynchronous=True), _warn_of_changes)
+
+
+def _settings(value: BaseModel, owner: Any = None, asynchronous: bool = False) -> dict[str, Any]:
+    """The class of a pydantic object, and all that it holds but what cannot change an answer."""
+    cls = _own_class(value)
     found: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
     if hasattr(value, "askonce_form"):  # a model of askonce's own
         return {**found, **value.askonce_form()}
-    for name, field in cls.model_fields.items():
-        if (not field.exclude or name in _EXCLUDED_BUT_MEANT) and name not in _LEFT_OUT:
-            found[name] = getattr(value, name, None)
-    found |= value.__pydantic_extra__ or {}
-    if isinstance(value, BaseComponent):
-        for name, item in (value.__pydantic_private__ or {}).items():
-            if _counts(name, item):
-                found[name] = item
-    return fields_of({name: item for name, item in found.items() if item != {}}, owner)
+    provider = provider_of(cls)
+    for name, item in _held(value, provider):
+        named, data = _setting(name, item, value, owner)
+        if data is not None and data != {}:
+            found[named] = data
+    if provider.endpoint is not None:
+        found["endpoint"] = provider.endpoint(value, asynchronous)
+    return found
 
 
-def _counts(name: str, private: Any) -> bool:
-    """Whether a private attribute can change a model's answers."""
-    if _OBJECTS.search(name.lower()):
-        return isinstance(private, (*_SIMPLE, Mapping, list, tuple, BaseModel))
-    return _MACHINERY.search(name.lower()) is None
+def known_of(component: BaseModel) -> Provider:
+    """What is known of the class of a model."""
+    return provider_of(_own_class(component))
+
+
+def _own_class(value: BaseModel) -> type:
+    """The class of a model; of a twin, that of what it is a twin of."""
+    cls = type(value)
+    return cls.__mro__[2] if "_askonce" in (value.__pydantic_private__ or {}) else cls
+
+
+def _held(value: BaseModel, provider: Provider) -> Iterator[tuple[str, Any]]:
+    """What an object holds that may change an answer: fields, private attributes and what else was set on it."""
+    fields = {**dict.fromkeys(type(value).model_fields), **vars(value)}
+    for name, item in {**fields, **(value.__pydantic_extra__ or {}), **(value.__pydantic_private__ or {})}.items():
+        if name not in _LEFT_OUT and not provider.leaves_out(name, fields):
+            yield name, item
+
+
+def _setting(name: str, item: Any, value: Any, owner: Any) -> tuple[str, Any]:
+    """Under which name an attribute stands in the form, and what stands there; ``None`` for nothing.
+
+    Raises:
+        Uncacheable: it is an object that cannot be read.
+    """
+    if item is None or isinstance(item, (*_MACHINERY, SecretStr)):
+        return name, None
+    in_llama_index = isinstance(value, BaseComponent)
+    meant = name in _CLIENTS or (in_llama_index and name in _NOT_NEUTRAL_HERE)
+    is_model = in_llama_index or hasattr(value, "is_lc_serializable")
+    if not meant and (is_credential(name) or (is_model and name in NEUTRAL)):
+        return name, item if value is owner else None
+    endpoint = endpoint_of(item)
+    if endpoint is not None:
+        return f"endpoint of {name}", endpoint
+    try:
+        data = _data(item, owner)
+        if not isinstance(data, _SIMPLE):
+            plain(_without_credentials(data))
+    except Uncacheable as error:
+        reason = f"{type(value).__name__}.{name} cannot be read ({error})"
+        if value is owner and not str(error).endswith(_WAY_OUT):
+            reason += _WAY_OUT
+        raise Uncacheable(reason) from error
+    return f"own {name}" if meant else name, data
+
+
+_WAY_OUT = "; cached(…, name='…') names the model instead"
+
+
+def _without_credentials(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {name: _without_credentials(item) for name, item in data.items() if not is_credential(str(name))}
+    return [_without_credentials(item) for item in data] if isinstance(data, (list, tuple)) else data
+
+
+def _named(component: BaseModel, name: str) -> dict[str, Any]:
+    """Of a model with a name of its own, which stands for private attributes and for what cannot be read."""
+    cls = _own_class(component)
+    found: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}", "named": name}
+    for field in cls.model_fields:  # type: ignore[attr-defined]
+        item = getattr(component, field, None)
+        try:
+            if field not in _LEFT_OUT and endpoint_of(item) is None:
+                named, found[named] = _setting(field, item, component, component)
+        except Uncacheable:
+            continue
+    return {field: data for field, data in found.items() if data is not None and data != {}}
 
 
 def fields_of(values: Mapping[str, Any], owner: Any = None) -> dict[str, Any]:
@@ -108,6 +220,8 @@ def _data(value: Any, owner: Any = None) -> Any:
     """A setting or argument as data that ``askonce.keys.normal_form`` knows."""
     if isinstance(value, _SIMPLE):
         return value
+    if isinstance(value, _AS_TEXT):
+        return {type(value).__name__: str(value)}
     if isinstance(value, Mapping):
         return fields_of(value, owner)
     if isinstance(value, (list, tuple)):
@@ -125,7 +239,8 @@ def _data(value: Any, owner: Any = None) -> Any:
         return _method_name(value, owner)
     if inspect.isroutine(value) or (isinstance(value, type) and not issubclass(value, BaseModel)):
         return importable_name(value)
-    return value
+    endpoint = endpoint_of(value)
+    return value if endpoint is None else {"endpoint": endpoint}
 
 
 def _method_name(method: Any, owner: Any) -> str:
@@ -133,18 +248,3 @@ def _method_name(method: Any, owner: Any) -> str:
     if owner is None or not isinstance(owner, type(method.__self__)):
         raise Uncacheable(f"a bound method, {method.__qualname__}")
     return f"{method.__module__}.{method.__qualname__}"
-
-
-def importable_name(value: Any) -> str:
-    """The name of a function or class that stands in a module.
-
-    Raises:
-        Uncacheable: it does not.
-    """
-    module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
-    found: Any = sys.modules.get(module or "")
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    if found is not value:
-        raise Uncacheable(f"{qualname or value!r} is not a function at the top of a module")
-    return f"{module}.{qualname}"

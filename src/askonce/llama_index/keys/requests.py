@@ -10,29 +10,60 @@ from llama_index.core.schema import BaseComponent
 
 from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, request_form, text
 from askonce.llama_index.keys.messages import conversation_of
-from askonce.llama_index.keys.model import component_form, fields_of, guarded
+from askonce.llama_index.keys.model import component_form, fields_of, guarded, known_of
 
 
 @guarded
-def chat_form(llm: BaseComponent, messages: Sequence[ChatMessage], options: Mapping[str, Any]) -> NormalForm:
+def chat_form(
+    llm: BaseComponent,
+    messages: Sequence[ChatMessage],
+    options: Mapping[str, Any],
+    *,
+    asynchronous: bool = False,
+) -> NormalForm:
     """The normal form of a chat.
+
+    Args:
+        llm: the model.
+        messages: the conversation.
+        options: further arguments of the call.
+        asynchronous: the call is.
 
     Raises:
         Uncacheable: it has none.
     """
     conversation = conversation_of(messages)
     left_out = conversation.left_out
-    model = component_form(llm, left_out)
-    call = model_form(fields_of(options), left_out, "call") if options else {}
+    model, call = _model_and_call(llm, options, left_out, asynchronous)
     return request_form("chat", model, left_out, messages=conversation.messages, call=call)
 
 
 @guarded
-def completion_form(llm: BaseComponent, prompt: str, formatted: bool, options: Mapping[str, Any]) -> NormalForm:
+def completion_form(
+    llm: BaseComponent,
+    prompt: str,
+    formatted: bool,
+    options: Mapping[str, Any],
+    *,
+    asynchronous: bool = False,
+) -> NormalForm:
     """The normal form of a completion; `Uncacheable` as in `chat_form`."""
     if not isinstance(prompt, str):
         raise Uncacheable(f"a prompt of type {type(prompt).__name__}")
     left_out: list[str] = []
-    model = component_form(llm, left_out)
-    call = model_form(fields_of(options), left_out, "call") if options else {}
-    return request_form("completion", model, left_out, prompt=text(prompt), formatted=bool(formatted), call=call)
+    model, call = _model_and_call(llm, options, left_out, asynchronous)
+    counts = bool(formatted) and "formatted" not in known_of(llm).unsent
+    return request_form("completion", model, left_out, prompt=text(prompt), formatted=counts, call=call)
+
+
+def _model_and_call(
+    llm: BaseComponent, options: Mapping[str, Any], left_out: list[str], asynchronous: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model's form and the call's; what the call says in place of the model stands in the model's alone."""
+    model = component_form(llm, left_out, asynchronous=asynchronous)
+    if not options:
+        return model, {}
+    call = model_form(fields_of(options), left_out, "call")
+    for name in known_of(llm).overridden & options.keys():
+        model = {**model, name: call.pop(name, None)}  # None is sent as it is
+    return model, call

@@ -6,6 +6,7 @@ are built, by pydantic's validation.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import enum
 import re
@@ -25,12 +26,21 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.bridge.pydantic import AnyUrl, BaseModel
 
-from askonce.entries.entry import Answer, Hit
-from askonce.llama_index.models.usage import cost_of, finish_reason, is_cut_off, is_routed, model_name, usage_of
+from askonce.entries.entry import Answer, Hit, Incomplete
+from askonce.entries.requested import Requested
+from askonce.llama_index.models.acceptance import breaks_off, is_empty, legacy_calls, misfit_of
+from askonce.llama_index.models.raw import as_asked, classes_in, records
+from askonce.llama_index.models.usage import cost_of, finish_reason, is_routed, model_name, usage_of
 
 Response = ChatResponse | CompletionResponse
 
 _BLOCKS = frozenset(get_args(get_args(ContentBlock)[0]))
+
+
+STREAM, STREAM_WITH_USAGE, WHOLE = 0, 1, 2
+"""How an answer is asked for; what a provider tells of the usage may grow in this order."""
+# By these a client would go on with what the provider keeps of the first call.
+_STATE = ("container", "conversation", "previous_response_id", "interaction_id", "previous_interaction_id")
 
 
 class StoredAnswer(msgspec.Struct, omit_defaults=True):
@@ -44,6 +54,10 @@ class StoredAnswer(msgspec.Struct, omit_defaults=True):
         logprobs: log probabilities of the tokens.
         more: the response's additional_kwargs, and what a response of a provider's own class has beyond the
             plain class.
+        classes: the SDK's classes of the objects in ``raw``, the message's additional_kwargs, and ``more``.
+        ended: why it ended.
+        told: for callers who ask like this, or for less, it tells the usage as a fresh answer would: `STREAM`,
+            `STREAM_WITH_USAGE` or `WHOLE`.
     """
 
     message: dict[str, Any] | None = None
@@ -52,16 +66,9 @@ class StoredAnswer(msgspec.Struct, omit_defaults=True):
     delta: str | None = None
     logprobs: list[Any] | None = None
     more: dict[str, Any] = {}
-
-
-class Record(dict[str, Any]):
-    """A map whose items can be read as attributes, so that ``raw`` reads as the SDK's object did."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    classes: dict[str, str] = {}
+    ended: str | None = None
+    told: int = WHOLE
 
 
 class NotPlain(Exception):
@@ -75,47 +82,94 @@ _decoder = msgspec.msgpack.Decoder(StoredAnswer)
 # -- to bytes --------------------------------------------------------------------------------------------------
 
 
-def pack(response: Any, model: str | None) -> Answer | None:
+def pack(response: Any, model: str | None, requested: Requested | None = None) -> Answer | None:
     """What is stored of a response; ``None`` if it would not come back as it is.
 
     Args:
         response: from the endpoint.
         model: the model's name, should the response not say it.
+        requested: the form that was asked for.
     """
     if not isinstance(response, Response):
         return None
-    return _pack(response, model, [response], delta=response.delta)
+    return _pack(response, model, [response], requested, WHOLE, delta=response.delta)
 
 
-def pack_stream(chunks: Sequence[Response], model: str | None) -> Answer | None:
-    """What is stored of a stream that ran to its end."""
+def pack_stream(
+    chunks: Sequence[Response], model: str | None, requested: Requested | None = None, asked: int = STREAM
+) -> Answer | None:
+    """What is stored of a stream that ran to its end; ``asked`` is `STREAM` or `STREAM_WITH_USAGE`."""
     final = _final(chunks) if chunks else None
-    return None if final is None else _pack(final, model, chunks, delta=None)
+    return None if final is None else _pack(final, model, chunks, requested, asked, delta=None)
 
 
-def _pack(response: Response, model: str | None, chunks: Sequence[Response], delta: str | None) -> Answer | None:
+def _pack(
+    response: Response,
+    model: str | None,
+    chunks: Sequence[Response],
+    requested: Requested | None,
+    asked: int,
+    delta: str | None,
+) -> Answer | None:
+    reported = [chunk for chunk in chunks if usage_of(chunk).total_tokens]
+    usage = usage_of(reported[-1]) if reported else usage_of(response)
+    ends = [ended for chunk in chunks if (ended := finish_reason(chunk))]
     try:
         message = _message(response.message) if isinstance(response, ChatResponse) else None
+        more = _more(response)
+        kwargs = response.message.additional_kwargs if isinstance(response, ChatResponse) else {}
         stored = StoredAnswer(
             message=message,
             text=response.text if isinstance(response, CompletionResponse) else None,
-            raw=plain_data(response.raw),
+            raw=_lasting(_plain_part(response.raw)),
             delta=delta,
             logprobs=plain_data(response.logprobs),
-            more=_more(response),
+            more=plain_data(more),
+            classes=classes_in({"raw": response.raw, "message": kwargs, "more": more}),
+            ended=ends[-1] if ends else None,
+            told=WHOLE if usage.total_tokens else asked,
         )
     except NotPlain:
         return None
-    reported = [chunk for chunk in chunks if usage_of(chunk).total_tokens]
+    broken, misfit = breaks_off(response, ends), misfit_of(response, requested or Requested())
     return Answer(
         payload=_encoder.encode(stored),
-        usage=usage_of(reported[-1]) if reported else usage_of(response),
+        usage=usage,
         model=model_name(response) or model,
-        truncated=any(is_cut_off(finish_reason(chunk)) for chunk in chunks),
-        empty=_is_empty(response),
+        truncated=bool(broken),
+        empty=is_empty(response),
+        invalid=bool(misfit),
+        detail=broken or misfit,
         cost_usd=cost_of(response, (), None) if is_routed(response) else None,
         answer_text=_answer_text(response),
+        values=(response,),
     )
+
+
+def _lasting(raw: Any) -> Any:
+    """The provider's answer without what is true of the first call alone: the names are there, the values not."""
+    if not isinstance(raw, dict):
+        return raw
+    lasting = {name: None if name in _STATE else value for name, value in raw.items()}
+    if str(raw.get("id", "")).startswith(("resp", "interaction")) or raw.get("object") == "response":
+        lasting["id"] = None
+    if isinstance(raw.get("response"), dict):  # of the last event of a stream
+        lasting["response"] = _lasting(raw["response"])
+    return lasting
+
+
+def _plain_part(raw: Any) -> Any:
+    """The provider's answer, or what is plain of a map that holds other things, such as tensors."""
+    try:
+        return plain_data(raw)
+    except NotPlain:
+        if not isinstance(raw, Mapping):
+            return None
+    kept = {}
+    for name, item in raw.items():
+        with contextlib.suppress(NotPlain):
+            kept[str(name)] = plain_data(item)
+    return kept
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:
@@ -136,8 +190,7 @@ def _more(response: Response) -> dict[str, Any]:
     mark = more.pop("askonce", None)
     if is_routed(response):
         more["askonce"] = {name: mark[name] for name in ("model", "why", "calls", "id") if name in mark}
-    plain: dict[str, Any] = plain_data(more)
-    return plain
+    return more
 
 
 def plain_data(value: Any) -> Any:
@@ -169,25 +222,14 @@ def plain_data(value: Any) -> Any:
     raise NotPlain
 
 
-def _is_empty(response: Response) -> bool:
-    if isinstance(response, CompletionResponse):
-        return not response.text.strip()
-    answer_text = [block for block in response.message.blocks if not isinstance(block, (TextBlock, ThinkingBlock))]
-    return not answer_text and not (response.message.content or "").strip() and not _legacy_calls(response.message)
-
-
 def _answer_text(response: Response) -> str | None:
     """The text of an answer, if it is text alone."""
     if isinstance(response, CompletionResponse):
         return response.text
     message = response.message
-    if _legacy_calls(message) or not all(isinstance(block, (TextBlock, ThinkingBlock)) for block in message.blocks):
+    if legacy_calls(message) or not all(isinstance(block, (TextBlock, ThinkingBlock)) for block in message.blocks):
         return None
     return message.content or ""
-
-
-def _legacy_calls(message: ChatMessage) -> Any:
-    return message.additional_kwargs.get("tool_calls") or message.additional_kwargs.get("function_call")
 
 
 # -- streams ---------------------------------------------------------------------------------------------------
@@ -258,23 +300,43 @@ def _words(text: str) -> list[str]:
 # -- back from bytes -------------------------------------------------------------------------------------------
 
 
-def unpack(payload: bytes) -> Response:
+def unpack(payload: bytes, *, asked: int = STREAM, streamed: bool = False) -> Response:
     """The response that was stored, new each time.
 
+    Args:
+        payload: from `pack`.
+        asked: how the caller asks.
+        streamed: the caller streams.
+
     Raises:
+        Incomplete: a fresh answer would tell this caller the usage.
         ValueError: the bytes cannot be read.
     """
     stored = _decoder.decode(payload)
+    if asked > stored.told:
+        raise Incomplete
+    message = None if stored.message is None else dict(stored.message)
+    kwargs = {} if message is None else message.get("additional_kwargs", {})
+    words = {} if message is None else {"role": message["role"], "content": _text_in(message), **kwargs}
+    classes = stored.classes
+    raw, path = as_asked(stored.raw, streamed=streamed, message=words, ended=stored.ended)
+    if path is not None:
+        classes = {"/raw": path, **{at: one for at, one in classes.items() if at.startswith("/raw/usage")}}
     fields: dict[str, Any] = {
-        "raw": _records(stored.raw),
+        "raw": records(raw, classes, "/raw"),
         "delta": stored.delta,
         "logprobs": stored.logprobs,
-        "additional_kwargs": _records(stored.more),
+        "additional_kwargs": records(stored.more, stored.classes, "/more"),
     }
-    if stored.message is None:
+    if message is None:
         return CompletionResponse.model_validate({"text": stored.text, **fields})
-    message = {**stored.message, "additional_kwargs": _records(stored.message.get("additional_kwargs", {}))}
+    message["additional_kwargs"] = records(kwargs, stored.classes, "/message")
     return ChatResponse.model_validate({"message": message, **fields})
+
+
+def _text_in(message: dict[str, Any]) -> str | None:
+    texts = [block["text"] for block in message["blocks"] if block.get("block_type") == "text"]
+    return "\n".join(texts) if texts else None
 
 
 def marked(hit: Hit) -> Response:
@@ -283,9 +345,3 @@ def marked(hit: Hit) -> Response:
     mark = response.additional_kwargs.get("askonce", {})
     response.additional_kwargs = {**response.additional_kwargs, "askonce": {**mark, **hit.mark()}}
     return response
-
-
-def _records(value: Any) -> Any:
-    if isinstance(value, dict):
-        return Record((key, _records(item)) for key, item in value.items())
-    return [_records(item) for item in value] if isinstance(value, list) else value

@@ -7,6 +7,7 @@ import functools
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from llama_index.core.llms import LLM
@@ -15,12 +16,14 @@ from llama_index.core.llms.structured_llm import StructuredLLM
 from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
-from askonce.entries.entry import Answer, Hit
+from askonce.entries.entry import Answer, Hit, Place
 from askonce.keys.normal_form import NormalForm
 from askonce.llama_index.keys.requests import chat_form, completion_form
 from askonce.llama_index.models import answers, events
+from askonce.llama_index.models.acceptance import requested_of
 from askonce.llama_index.models.answers import Response
 from askonce.llama_index.models.prompts import follow_prompts
+from askonce.llama_index.models.structured import given_answers, structured_methods
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
 from askonce.stores import Store
 
@@ -29,16 +32,16 @@ L = TypeVar("L", bound=LLM)
 Kind = Literal["chat", "complete"]
 
 
-def cached_llm(llm: L, store: str | Store | Cache | None, settings: Settings) -> L:
+def cached_llm(llm: L, store: str | Store | Cache | None, settings: Settings, name: str | None = None) -> L:
     """`askonce.llama_index.cached` for an LLM.
 
     An LLM that is cached already comes back as it is, unless another store is named. Of a ``StructuredLLM`` the LLM
     inside is cached.
 
     A hit shows LlamaIndex's observers the usual span and events, with tags ``askonce.…``. It shows the legacy
-    ``CallbackManager`` nothing, whose token counters would count the answer again. ``raw`` is then a map whose
-    items can be read as attributes too. An answer that was first streamed comes back with the ``raw`` of the
-    stream's last chunk, also where it is not streamed, and the other way round.
+    ``CallbackManager`` nothing, whose token counters would count the answer again. ``raw`` has the methods and
+    attributes of the SDK's object, and its items can be read as of a map. OpenAI's chat completions come as a whole
+    or as a stream's last chunk, as they are asked for; others as they were stored.
 
     A ``LangChainLLM`` whose LangChain model is cached by askonce too is stored in both caches; the outer one
     answers first.
@@ -47,19 +50,20 @@ def cached_llm(llm: L, store: str | Store | Cache | None, settings: Settings) ->
         llm: any LLM; it stays as it is.
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
         settings: of `askonce.Cache`.
+        name: names the model in keys, in place of its private attributes and of what cannot be read.
 
     Raises:
         ConfigError: a setting is wrong, or the store cannot be used.
     """
     if isinstance(llm, StructuredLLM):
-        inner = cached_llm(llm.llm, store, settings)
+        inner = cached_llm(llm.llm, store, settings, name)
         return llm if inner is llm.llm else llm.model_copy(update={"llm": inner})
-    if isinstance(llm, Twin) and store is None and not settings:
+    if isinstance(llm, Twin) and store is None and not settings and name in (None, llm._askonce.name):
         return llm
-    link = link_to(store, settings, cached_llm)
+    link = link_to(store, settings, cached_llm, name)
     if link.cache.engine.is_semantic:
         follow_prompts()
-    if isinstance(llm, Twin) and llm._askonce.cache is link.cache:
+    if isinstance(llm, Twin) and llm._askonce.cache is link.cache and name in (None, llm._askonce.name):
         return llm
     plain = original(llm)
     return make_twin(plain, _cached_class(type(plain)), link)
@@ -77,7 +81,7 @@ def _cached_class(base: type) -> type:
             (f"astream_{kind}", _async_stream_endpoint),
         ):
             methods[name] = functools.wraps(getattr(base, name))(make(name, kind))
-    return twin_class(base, methods)
+    return twin_class(base, {**methods, **structured_methods(base)})
 
 
 # -- one call --------------------------------------------------------------------------------------------------
@@ -93,6 +97,7 @@ class _Call:
         kind: what it asks for.
         args: the arguments.
         kwargs: those by keyword.
+        model: the model's name, once the request has a key.
     """
 
     llm: Any
@@ -100,6 +105,7 @@ class _Call:
     kind: Kind
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    model: str | None = None
 
     @property
     def cache(self) -> Cache:
@@ -107,13 +113,35 @@ class _Call:
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
-        return self.cache.engine.request("answer", self._form, unpack=answers.unpack, semantic=True)
+        if not self.args and self._subject not in self.kwargs:
+            return None  # the LLM says what is missing
+        streams = "stream" in self.name
+        read = partial(answers.unpack, asked=self._asks_for(), streamed=streams)
+        request = self.cache.engine.request("answer", self._form, unpack=read, semantic=True)
+        self.model = None if request is None else request.model
+        return request
+
+    def _asks_for(self) -> int:
+        """How it asks. OpenAI's streams tell the usage only if they are to; those of others tell what they tell."""
+        if not hasattr(self.llm, "_use_chat_completions"):  # it is none of OpenAI's
+            return answers.STREAM
+        if "stream" not in self.name:
+            return answers.WHOLE
+        for given in (self.kwargs, self.llm.additional_kwargs):
+            options = given.get("stream_options")
+            if isinstance(options, dict) and options.get("include_usage"):
+                return answers.STREAM_WITH_USAGE
+        return answers.STREAM
+
+    @property
+    def _subject(self) -> str:
+        """The name of the argument that says what is asked."""
+        return "messages" if self.kind == "chat" else "prompt"
 
     def _asked(self) -> tuple[Any, bool, dict[str, Any]]:
         """The messages or the prompt, whether it is formatted, and the options."""
         options = dict(self.kwargs)
-        name = "messages" if self.kind == "chat" else "prompt"
-        about = self.args[0] if self.args else options.pop(name)
+        about = self.args[0] if self.args else options.pop(self._subject)
         if self.kind == "chat":
             return about, False, options
         given = options.pop("formatted", False)
@@ -121,9 +149,10 @@ class _Call:
 
     def _form(self) -> NormalForm:
         about, formatted, options = self._asked()
+        asynchronous = self.name.startswith("a")
         if self.kind == "chat":
-            return chat_form(self.llm, about, options)
-        return completion_form(self.llm, about, formatted, options)
+            return chat_form(self.llm, about, options, asynchronous=asynchronous)
+        return completion_form(self.llm, about, formatted, options, asynchronous=asynchronous)
 
     def ask(self) -> Any:
         """Call the LLM. Of an asynchronous endpoint the result is to be awaited."""
@@ -138,15 +167,24 @@ class _Call:
 
     def pack(self, response: Any) -> Answer | None:
         """What is stored of an answer."""
-        return answers.pack(response, self._model())
+        return answers.pack(response, self._model(), requested_of(self.llm, self.kwargs))
 
     def pack_stream(self, chunks: list[Any]) -> Answer | None:
         """What is stored of a stream."""
-        return answers.pack_stream(chunks, self._model())
+        return answers.pack_stream(chunks, self._model(), requested_of(self.llm, self.kwargs), self._asks_for())
 
     def _model(self) -> str | None:
+        if self.model is not None:
+            return self.model  # a provider's metadata may ask its server
         name: str = self.llm.metadata.model_name
         return None if name == "unknown" else name
+
+    def given(self, request: Request, hit: Hit | None = None) -> None:
+        """Tell a structured prediction that waits for it which answer was given."""
+        given = given_answers.get()
+        if given is not None:
+            place = Place(request.place.namespace, hit.key) if hit is not None and hit.key else None
+            given.append((self.cache.engine, request, place))
 
     def answer(self, hit: Hit) -> Response:
         """A hit as the endpoint's answer, shown to LlamaIndex's observers."""
@@ -163,10 +201,9 @@ class _Call:
 
     def _show(self, hit: Hit, show: Callable[[events.Shown], Any]) -> Any:
         about, _, options = self._asked()
-        name = "messages" if self.kind == "chat" else "prompt"
         return events.in_span(
             self.llm, self.name, self.args, self.kwargs,
-            lambda: show(events.Shown(self.llm, {name: about}, options, hit)),
+            lambda: show(events.Shown(self.llm, {self._subject: about}, options, hit)),
         )  # fmt: skip
 
 
@@ -181,7 +218,9 @@ def _endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             return call.ask()
         result = call.cache.engine.answer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
+            call.given(request)
             return call.marked(result, request)
+        call.given(request, result)
         return call.answer(result)
 
     return endpoint
@@ -195,7 +234,9 @@ def _async_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             return await call.ask()
         result = await call.cache.engine.aanswer(request, call.ask, call.pack)
         if not isinstance(result, Hit):
+            call.given(request)
             return call.marked(result, request)
+        call.given(request, result)
         return call.answer(result)
 
     return endpoint
@@ -214,6 +255,7 @@ def _stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             lambda: call.pack_stream(chunks),
             call.replay,
         )
+        call.given(request)
         next(stream)  # the LLM is asked now, as without a cache, and not when the stream is first read
         return _rest(stream)
 
@@ -233,6 +275,7 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             lambda: call.pack_stream(chunks),
             call.replay,
         )
+        call.given(request)
         await anext(stream)
         return _arest(stream)
 

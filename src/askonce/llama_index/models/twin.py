@@ -18,6 +18,7 @@ from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATT
 
 from askonce.cache import Cache, shared_cache
 from askonce.engine.settings import Settings
+from askonce.errors import ConfigError
 from askonce.stores import Store
 
 logger = logging.getLogger("askonce")
@@ -34,12 +35,14 @@ class Link:
         make: makes a twin, in another process after pickling.
         source: the store and the settings as they were given, where another process can use them.
         rate_limiter: the original's, where the twin asks for it later than the original would.
+        name: what the application calls the model, in place of what cannot be read of it.
     """
 
     cache: Cache
     make: Rebuild
     source: tuple[str | None, Settings] | None
     rate_limiter: Any = None
+    name: str | None = None
 
     def __copy__(self) -> Link:
         return self
@@ -55,22 +58,28 @@ class Twin:
 
     def __reduce__(self) -> Any:
         twin: Any = self
-        return _rebuild, (self._askonce.make, original(twin), self._askonce.source)
+        return _rebuild, (self._askonce.make, original(twin), self._askonce.source, self._askonce.name)
 
 
-def _rebuild(make: Rebuild, model: Any, source: tuple[str | None, Settings] | None) -> Any:
+def _rebuild(make: Rebuild, model: Any, source: tuple[str | None, Settings] | None, name: str | None = None) -> Any:
     if source is None:
         logger.warning("askonce: a copy of %s in another process is not cached: its cache was given as an object,"
                        " give a store's URL", type(model).__name__)  # fmt: skip
         return model
     store, settings = source
-    return make(model, store, settings)
+    return make(model, store, settings, name)
 
 
-def link_to(store: str | Store | Cache | None, settings: Settings, make: Rebuild) -> Link:
-    """A link to the cache that a store and settings stand for."""
-    source = (store, settings) if store is None or isinstance(store, str) else None
-    return Link(shared_cache(store, settings), make, source)
+def link_to(store: str | Store | Cache | None, settings: Settings, make: Rebuild, name: str | None = None) -> Link:
+    """A link to the cache that a store and settings stand for.
+
+    Raises:
+        ConfigError: a setting is wrong, the store cannot be used, or the name is none.
+    """
+    if name is not None and (not isinstance(name, str) or not name.strip()):
+        raise ConfigError(f"the name of a model is a text that is not empty, not {name!r}")
+    cache = shared_cache(store, settings)
+    return Link(cache, make, cache.source, name=name)
 
 
 def twin_class(base: type, methods: Mapping[str, Any]) -> type:

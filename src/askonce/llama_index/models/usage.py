@@ -8,13 +8,6 @@ from typing import Any
 from askonce.costs.pricing import cost_usd
 from askonce.entries.entry import Usage
 
-_CUT_OFF = frozenset(
-    """
-    length max_tokens max_output_tokens model_length model_context_window_exceeded incomplete
-    content_filter content_filtered guardrail_intervened safety recitation blocklist prohibited_content spii
-    """.split()
-)
-
 
 def usage_of(response: Any) -> Usage:
     """The tokens that a response or chunk says it took; all 0 if it does not say."""
@@ -23,6 +16,7 @@ def usage_of(response: Any) -> Usage:
     for source in (
         _get(raw, "usage"),
         _get(raw, "usage_metadata"),
+        _get(_get(raw, "response"), "usage"),
         _get(_get(message, "additional_kwargs"), "usage"),
         response.additional_kwargs.get("usage"),
         response.additional_kwargs,
@@ -91,7 +85,9 @@ def model_name(response: Any) -> str | None:
 def finish_reason(response: Any) -> str | None:
     """Why the answer ended, in the provider's words."""
     raw = response.raw
-    places = [raw, _get(raw, "delta"), _get(_get(raw, "incomplete_details"), "reason")]
+    whole = _get(raw, "response")  # of the last event of a stream
+    places = [raw, _get(raw, "delta"), whole]
+    places += [_get(_get(one, "incomplete_details"), "reason") for one in (raw, whole)]
     for listed in ("choices", "candidates"):
         several = _get(raw, listed)
         places += several[:1] if isinstance(several, (list, tuple)) else []
@@ -99,17 +95,12 @@ def finish_reason(response: Any) -> str | None:
     for place in places:
         if isinstance(place, str):
             return place
-        for name in ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason"):
+        for name in ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason", "status"):
             reported = _get(place, name)
-            reported = getattr(reported, "value", reported)
+            reported = getattr(reported, "name", getattr(reported, "value", reported))
             if isinstance(reported, str) and reported:
                 return reported
     return None
-
-
-def is_cut_off(reason: str | None) -> bool:
-    """Whether a finish reason is a length limit or a content filter."""
-    return reason is not None and reason.rpartition(".")[2].lower() in _CUT_OFF
 
 
 def _get(place: Any, name: str) -> Any:

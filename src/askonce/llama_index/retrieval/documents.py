@@ -1,7 +1,7 @@
-"""Documents as bytes, and back: MessagePack of plain data.
+"""Documents as bytes, and back.
 
-Nodes are rebuilt by pydantic's validation, only of LlamaIndex's own classes. They are only stored if they come back
-equal.
+Nodes are rebuilt by pydantic's validation, only of LlamaIndex's own classes. Metadata comes back with its own
+types; all else must come back equal from plain data, or is not stored.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from typing import Any
 
 import msgspec
 from llama_index.core.schema import (
+    BaseNode,
     Document,
     ImageDocument,
     ImageNode,
     IndexNode,
     Node,
     NodeWithScore,
+    RelatedNodeInfo,
     TextNode,
 )
 
+from askonce.entries.values import revived, tagged
 from askonce.llama_index.models import answers
 from askonce.retrieval.cached_retrieval import NotPlain
 
@@ -27,7 +30,7 @@ _TYPES: dict[str, Any] = {
     cls.__name__: cls for cls in (TextNode, Node, ImageNode, IndexNode, Document, ImageDocument)
 }
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[tuple[str, dict[str, Any], float | None]])
+_decoder = msgspec.msgpack.Decoder(list[tuple[str, dict[str, Any], float | None]], ext_hook=revived)
 
 
 def pack(nodes: Sequence[NodeWithScore]) -> bytes:
@@ -38,7 +41,7 @@ def pack(nodes: Sequence[NodeWithScore]) -> bytes:
     """
     payload = _encoder.encode([_plain(one) for one in nodes])
     for before, after in zip(nodes, unpack(payload), strict=True):
-        if before != after:
+        if before.score != after.score or _bare(before.node) != _bare(after.node):
             raise NotPlain(f"a {type(before.node).__name__} that does not come back equal from plain data")
     return payload
 
@@ -61,14 +64,46 @@ def ids_of(nodes: Sequence[NodeWithScore]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for one in ids if one))
 
 
+def content_of(node: BaseNode) -> bytes:
+    """All that a node holds, as bytes.
+
+    Raises:
+        NotPlain: it is of another class than LlamaIndex's, or holds what cannot be written.
+    """
+    return _encoder.encode((type(node).__name__, _data(node)))
+
+
 def _plain(found: NodeWithScore) -> tuple[str, dict[str, Any], float | None]:
-    node = found.node
-    if type(found) is not NodeWithScore or _TYPES.get(type(node).__name__) is not type(node):
+    if type(found) is not NodeWithScore:
+        raise NotPlain(f"a {type(found).__qualname__}")
+    return type(found.node).__name__, _data(found.node), None if found.score is None else float(found.score)
+
+
+def _data(node: BaseNode) -> dict[str, Any]:
+    if _TYPES.get(type(node).__name__) is not type(node):
         raise NotPlain(f"a node of class {type(node).__qualname__}")
     try:
-        data = answers.plain_data(node.to_dict())
+        return {
+            **answers.plain_data(_bare(node).to_dict()),
+            "metadata": tagged(node.metadata, "metadata"),
+            "relationships": {
+                kind.value: [_related(one) for one in infos] if isinstance(infos, list) else _related(infos)
+                for kind, infos in node.relationships.items()
+            },
+        }
     except answers.NotPlain:
         raise NotPlain(f"a {type(node).__name__} that holds more than plain data") from None
     except ValueError as error:  # an IndexNode whose object LlamaIndex cannot write
         raise NotPlain(f"an {type(node).__name__}: {error}") from error
-    return type(node).__name__, data, None if found.score is None else float(found.score)
+    except (TypeError, RecursionError) as error:
+        raise NotPlain(str(error)) from error
+
+
+def _related(info: RelatedNodeInfo) -> dict[str, Any]:
+    plain: dict[str, Any] = answers.plain_data(info.model_copy(update={"metadata": {}}).to_dict())
+    return {**plain, "metadata": tagged(info.metadata, "metadata")}
+
+
+def _bare(node: BaseNode) -> BaseNode:
+    """A node without what is written, and so comes back, with its own types."""
+    return node.model_copy(update={"metadata": {}, "relationships": {}})

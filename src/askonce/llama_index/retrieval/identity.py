@@ -20,8 +20,9 @@ from llama_index.core.schema import BaseComponent, BaseNode
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
 
 from askonce.errors import ConfigError
+from askonce.keys.endpoints import importable_name
 from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, model_form, plain
-from askonce.llama_index.keys.model import component_form, importable_name
+from askonce.llama_index.keys.model import component_form
 
 # What observes, or holds the documents, whose changes are reported to the corpus.
 _ASIDE = frozenset(

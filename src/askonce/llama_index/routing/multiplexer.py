@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from typing import Any
 
@@ -18,11 +19,13 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.models.answers import Response
+from askonce.llama_index.models.usage import cost_of
 from askonce.llama_index.routing.runner import OWN_TOOLS, Routed, name_of
 from askonce.routing import RoutingStats, Strategy
 from askonce.routing.judges import Judged
 from askonce.routing.router import Router
 from askonce.routing.strategies import replaced, strategy_form
+from askonce.routing.types import ModelResponse
 from askonce.stores import Store
 
 
@@ -217,14 +220,23 @@ def _judged(given: Any, role: str) -> Any:
     if not isinstance(given, LLM):
         return given
     return Judged(
-        lambda prompt: given.complete(prompt).text,
+        lambda prompt: _reply(given, prompt),
         lambda prompt: _areply(given, prompt),
         lambda: {"model": component_form(given, [])},
+        name_of(given),
     )
 
 
-async def _areply(llm: LLM, prompt: str) -> str:
-    return (await llm.acomplete(prompt)).text
+def _reply(llm: LLM, prompt: str) -> ModelResponse:
+    begun = time.monotonic()
+    reply = llm.complete(prompt)
+    return ModelResponse(reply.text, cost_of(reply, (), name_of(llm)), time.monotonic() - begun)
+
+
+async def _areply(llm: LLM, prompt: str) -> ModelResponse:
+    begun = time.monotonic()
+    reply = await llm.acomplete(prompt)
+    return ModelResponse(reply.text, cost_of(reply, (), name_of(llm)), time.monotonic() - begun)
 
 
 def _state(models: Sequence[LLM], strategy: Strategy) -> str:

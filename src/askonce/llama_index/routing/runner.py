@@ -85,14 +85,14 @@ class Routed:
 
     def whole(self) -> Any:
         """The answer."""
-        following = Following(self._router.course(self._request, self._router.embed(self._request.question)))
+        following = Following(self._router.steps(self._request, self._router.embed(self._request.question)))
         follow(following, self._ask)
         return self._answer(following)
 
     async def awhole(self) -> Any:
         """Asynchronous `whole`."""
         embedding = await self._router.aembed(self._request.question)
-        following = Following(self._router.course(self._request, embedding))
+        following = Following(self._router.steps(self._request, embedding))
         await afollow(following, self._aask)
         return self._answer(following)
 
@@ -107,7 +107,7 @@ class Routed:
 
     def stream(self) -> Generator[Any, None, None]:
         """The answer as it comes, or replayed."""
-        following = Following(self._router.course(self._request, self._router.embed(self._request.question)))
+        following = Following(self._router.steps(self._request, self._router.embed(self._request.question)))
         with contextlib.closing(following):
             follow(following, self._ask, until_final=True)
             while isinstance(step := following.step, Ask):
@@ -128,7 +128,7 @@ class Routed:
     async def astream(self) -> AsyncGenerator[Any, None]:
         """Asynchronous `stream`."""
         embedding = await self._router.aembed(self._request.question)
-        following = Following(self._router.course(self._request, embedding))
+        following = Following(self._router.steps(self._request, embedding))
         with contextlib.closing(following):
             await afollow(following, self._aask, until_final=True)
             while isinstance(step := following.step, Ask):

@@ -1,6 +1,6 @@
 """A plan written into the body of a request: breakpoints, cache key, retention; and tools in one order.
 
-The body that comes in is not changed. Breakpoints that it has are replaced by the plan's.
+The body that comes in is not changed. Breakpoints that it has stay where they are.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from askonce.prefix.optimize.plan import BreakpointPlan
-from askonce.prefix.optimize.replay import key_of
-from askonce.prefix.optimize.statistics import places_of
+from askonce.prefix.optimize.replay import added_marks, key_of
 from askonce.prefix.requests.chain import Chain
+from askonce.prefix.requests.rules import ProviderRule
 
 Body = dict[str, Any]
 Setter = Callable[[str], None]
@@ -19,35 +19,20 @@ _MARKS = ("cache_control", "prompt_cache_breakpoint")
 _UNMARKABLE = ("thinking", "redacted_thinking")
 
 
-def with_marks(body: Mapping[str, Any], chain: Chain, plan: BreakpointPlan) -> Body:
-    """The body with the plan's breakpoints, key and retention.
+def with_plan(body: Mapping[str, Any], chain: Chain, plan: BreakpointPlan) -> Body:
+    """The body with the plan's breakpoints beside its own, and with the plan's key and retention where it has none.
 
     Args:
-        body: of a request.
+        body: of a request, its tools in the plan's order.
         chain: what `askonce.prefix.requests.chain.chain_of` made of it.
         plan: for requests of its kind.
     """
     rule = plan.rule
-    changed = _without_marks(body) if rule.marking != "automatic" else dict(body)
-    places = places_of((mark.slot for mark in plan.marks), chain, rule)
-    if rule.marking == "marks":
-        write: Callable[[Body], list[Setter | None]] = _bedrock if "modelId" in body else _anthropic
-    else:
-        write = _openai
-    if rule.marking != "automatic":
-        setters, last = write(changed), -1
-        implicit = False
-        for mark in plan.marks:
-            at = places[mark.slot]
-            if rule.marking == "both" and mark.slot.tail:
-                implicit = at is not None
-            elif at is not None and last < at < len(setters):
-                marked = next((one for one in range(at, last, -1) if setters[one] is not None), None)
-                if marked is not None and chain.segments[marked].level == chain.segments[at].level:
-                    _set(setters[marked], mark.lifetime)
-                    last = marked
-        if rule.marking == "both" and not implicit:
-            changed["prompt_cache_options"] = {**(body.get("prompt_cache_options") or {}), "mode": "explicit"}
+    added = added_marks(chain, plan.marks, rule) if rule.marking != "automatic" else {}
+    added = dict(list(added.items())[: max(0, (rule.most_marks or 0) - _marks_in(body))])
+    changed = _copied(body) if added else dict(body)
+    if added:
+        _write(changed, chain, added, rule)
     if rule.provider == "openai":
         if plan.keys > 1 and not chain.cache_key:
             changed["prompt_cache_key"] = key_of(chain, plan.keys)
@@ -56,33 +41,49 @@ def with_marks(body: Mapping[str, Any], chain: Chain, plan: BreakpointPlan) -> B
     return changed
 
 
-def _set(setter: Setter | None, lifetime: str) -> None:
-    assert setter is not None
-    setter(lifetime)
+def _write(body: Body, chain: Chain, added: Mapping[int, str], rule: ProviderRule) -> None:
+    bedrock = "modelId" in body
+    setters = _openai(body) if rule.marking == "both" else _bedrock(body) if bedrock else _anthropic(body)
+    last = -1
+    for at, lifetime in added.items():
+        places = range(min(at, len(setters) - 1), last, -1)
+        place = next((one for one in places if setters[one] is not None), None)
+        if place is None or chain.segments[place].level != chain.segments[at].level:
+            continue
+        last = place
+        setter = setters[place]
+        if setter is not None and chain.segments[place].mark is None:
+            setter(lifetime)
 
 
-def _without_marks(body: Mapping[str, Any]) -> Body:
-    """A copy, as deep as marks stand, without any."""
-    kept = {name: value for name, value in body.items() if name != "cache_control"}
+def _marks_in(value: Any) -> int:
+    """How many breakpoints a body has, wherever they stand."""
+    if isinstance(value, Mapping):
+        return sum(name in _MARKS or name == "cachePoint" or _marks_in(item) for name, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return sum(map(_marks_in, value))
+    return 0
+
+
+def _copied(body: Mapping[str, Any]) -> Body:
+    """A copy, as deep as breakpoints stand."""
+    copy = dict(body)
     for name in ("tools", "system", "messages", "input"):
-        if isinstance(kept.get(name), Sequence) and not isinstance(kept[name], str):
-            kept[name] = _unmarked(kept[name])
-    if isinstance(kept.get("toolConfig"), Mapping):
-        kept["toolConfig"] = {**kept["toolConfig"], "tools": _unmarked(kept["toolConfig"].get("tools") or ())}
-    return kept
+        if isinstance(copy.get(name), Sequence) and not isinstance(copy[name], str):
+            copy[name] = _copied_items(copy[name])
+    if isinstance(copy.get("toolConfig"), Mapping):
+        copy["toolConfig"] = {**copy["toolConfig"], "tools": _copied_items(copy["toolConfig"].get("tools") or ())}
+    return copy
 
 
-def _unmarked(items: Sequence[Any]) -> list[Any]:
+def _copied_items(items: Sequence[Any]) -> list[Any]:
     found: list[Any] = []
     for one in items:
-        if not isinstance(one, Mapping):
-            found.append(one)
-        elif "cachePoint" not in one:
-            item = {name: value for name, value in one.items() if name not in _MARKS}
-            content = item.get("content") if "role" in item or item.get("type") == "tool_result" else None
-            if isinstance(content, Sequence) and not isinstance(content, str):
-                item["content"] = _unmarked(content)
-            found.append(item)
+        item = dict(one) if isinstance(one, Mapping) else one
+        content = item.get("content") if isinstance(item, dict) and "role" in item else None
+        if isinstance(content, Sequence) and not isinstance(content, str):
+            item["content"] = _copied_items(content)
+        found.append(item)
     return found
 
 
@@ -148,7 +149,7 @@ def _bedrock(body: Body) -> list[Setter | None]:
     setters: list[Setter | None] = []
     lists = [(body.get("toolConfig") or {}).get("tools") or [], body.get("system") or []]
     for items in (*lists, *(message["content"] for message in body.get("messages") or ())):
-        parts = list(items)
+        parts = [one for one in items if "cachePoint" not in one]
         setters += [_cache_point(items, part) for part in parts]
     return setters
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from askonce.entries.entry import Usage
 from askonce.errors import ConfigError
-from askonce.prefix.optimize.optimizer import PrefixOptimizer
+from askonce.prefix.optimize.optimizer import OptimizedRequest, PrefixOptimizer
+from askonce.prefix.requests.usage import usage_of
 
 Client = TypeVar("Client")
 
@@ -99,9 +102,57 @@ def _optimized_resource(resource: Any, optimizer: PrefixOptimizer, provider: str
 def _optimized_method(method: Callable[..., Any], optimizer: PrefixOptimizer, provider: str) -> Callable[..., Any]:
     @functools.wraps(method)
     def send(*args: Any, **kwargs: Any) -> Any:
-        return method(*args, **optimizer.sending(_as_sent(kwargs), provider))
+        request = optimizer.start(_as_sent(kwargs), provider)
+        answer = method(*args, **request.body)
+        if inspect.isawaitable(answer):
+            return _awaited(answer, request)
+        return _reported(answer, request)
 
     return send
+
+
+async def _awaited(answer: Awaitable[Any], request: OptimizedRequest) -> Any:
+    return _reported(await answer, request)
+
+
+def _reported(answer: Any, request: OptimizedRequest) -> Any:
+    """Take the usage out of an answer, or out of a stream when it has ended."""
+    events = getattr(answer, "_iterator", None)
+    if isinstance(events, Iterator):
+        answer._iterator = _watched(events, request)
+    elif isinstance(events, AsyncIterator):
+        answer._iterator = _awatched(events, request)
+    else:
+        request.answered(usage_of(getattr(answer, "usage", None)))
+    return answer
+
+
+def _watched(events: Iterator[Any], request: OptimizedRequest) -> Iterator[Any]:
+    usage: Usage | None = None
+    try:
+        for event in events:
+            usage = _usage_in(event) or usage
+            yield event
+    finally:
+        request.answered(usage)
+
+
+async def _awatched(events: AsyncIterator[Any], request: OptimizedRequest) -> AsyncIterator[Any]:
+    usage: Usage | None = None
+    try:
+        async for event in events:
+            usage = _usage_in(event) or usage
+            yield event
+    finally:
+        request.answered(usage)
+
+
+def _usage_in(event: Any) -> Usage | None:
+    """The usage of a stream's event: of itself, of its message or of its response."""
+    places = (event, getattr(event, "message", None), getattr(event, "response", None))
+    if getattr(event, "type", "") == "message_delta":  # Anthropic's: of the answer alone
+        return None
+    return next((found for one in places if (found := usage_of(getattr(one, "usage", None))) is not None), None)
 
 
 _PROMPT = ("messages", "input", "system", "tools")
@@ -133,9 +184,18 @@ def _optimized_bedrock(client: Any, optimizer: PrefixOptimizer) -> Any:
     optimized.__dict__.update(client.__dict__, meta=copy.copy(client.meta))
     events = optimized.meta.events = copy.copy(client.meta.events)
 
-    def change(params: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return dict(optimizer.sending(params, "bedrock"))
+    def change(params: dict[str, Any], context: dict[str, Any] | None = None, **_: Any) -> dict[str, Any]:
+        request = optimizer.start(params, "bedrock")
+        if context is not None:
+            context["askonce"] = request
+        return dict(request.body)
+
+    def answered(parsed: Any, context: dict[str, Any] | None = None, **_: Any) -> None:
+        request = (context or {}).get("askonce")
+        if isinstance(request, OptimizedRequest):
+            request.answered(usage_of((parsed or {}).get("usage")))
 
     for operation in _BEDROCK:
         events.register(f"provide-client-params.bedrock-runtime.{operation}", change)
+        events.register(f"after-call.bedrock-runtime.{operation}", answered)
     return optimized

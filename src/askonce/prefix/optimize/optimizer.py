@@ -11,16 +11,25 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.entries.entry import Usage
 from askonce.errors import ConfigError
-from askonce.prefix.optimize.breakpoints import Body, ToolOrder, name_of, with_marks
+from askonce.prefix.optimize.breakpoints import ToolOrder, name_of, with_plan
 from askonce.prefix.optimize.plan import BreakpointPlan, plan
+from askonce.prefix.optimize.proof import (
+    Account,
+    Proof,
+    WatchedRequest,
+    best_proof,
+    cost_of_usage,
+    planned_chain,
+)
 from askonce.prefix.optimize.statistics import statistics_of
 from askonce.prefix.requests.chain import Chain, chain_of
 from askonce.prefix.requests.rules import ProviderRule, rule_for
@@ -30,23 +39,67 @@ from askonce.prefix.tracking.history import Recent, Sent
 
 logger = logging.getLogger("askonce")
 
-_MOST_FAMILIES, _MOST_REQUESTS, _MOST_KEPT = 200, 1_000, 4_000
+_MOST_FAMILIES, _MOST_REQUESTS, _MOST_KEPT = 200, 500, 4_000
 """Plans are made from requests kept in memory, some 20 kB each: so many of one family, so many in all."""
-_PLANNED_AT = (20, 50, 100, 200)
-"""After so many requests of a family there is a new plan, and then after each `_PLANNED_EVERY`."""
-_PLANNED_EVERY = 500
+_LEAST_REQUESTS = 20
+"""A plan is proven on no fewer. It is looked for after 20, 50, 100 and 200 requests, and then after each 250."""
+_REVIEWED_AT, _REVIEWED_EVERY = (20, 50, 100, 200), 250
 _NOT_GIVEN = ("NotGiven", "Omit")
 
 optimizers: weakref.WeakValueDictionary[str, PrefixOptimizer] = weakref.WeakValueDictionary()
 """All that there are, by `PrefixOptimizer.name`: so that a tracker finds the one that changes what it sees."""
 
 
+@dataclass(frozen=True, slots=True)
+class OptimizedRequest:
+    """A request on its way.
+
+    Attributes:
+        body: what to send.
+        answered: to be called once with what the provider reported (`askonce.prefix.requests.usage.usage_of`), or
+            with ``None`` if it reported nothing.
+    """
+
+    body: Mapping[str, Any]
+    answered: Callable[[Usage | None], None]
+
+
+@dataclass(slots=True)
+class _Change:
+    """A request as it was made, and as it is sent."""
+
+    body: Mapping[str, Any]
+    sent: Sent
+    in_order: Chain
+    rule: ProviderRule
+    plan: BreakpointPlan | None
+    chain: Chain
+
+
+class _Family:
+    """What is known of the requests of one family."""
+
+    def __init__(self) -> None:
+        self.watched: deque[WatchedRequest] = deque(maxlen=_MOST_REQUESTS)
+        self.seen = 0
+        self.least = _LEAST_REQUESTS
+        self.proof: Proof | None = None
+        self.account: Account | None = None
+
+    @property
+    def plan(self) -> BreakpointPlan | None:
+        return None if self.proof is None else self.proof.plan
+
+
 class PrefixOptimizer:
-    """Changes the bodies of requests as a plan says. Thread-safe.
+    """Changes the bodies of requests as a plan says, once it is proven that this saves. Thread-safe.
+
+    A request is sent as it is until the provider's reports on the requests of its family prove that a plan saves. A
+    plan that no longer saves is withdrawn. Breakpoints of the application, and those that the provider sets itself,
+    always stay.
 
     Args:
-        plan: for all requests to its provider; ``None`` to learn one for each prompt family from the requests that
-            pass. Until there is one, only tools are sorted.
+        plan: for all requests to its provider, at once and unproven; ``None`` to learn one for each prompt family.
         longer_retention: a plan that is learned may ask the provider to keep prompts for longer than it does by
             itself (``prompt_cache_retention``), which agreements with it may forbid. Otherwise that is proposed.
         dry_run: change nothing, and tell what would be changed.
@@ -84,76 +137,95 @@ class PrefixOptimizer:
         self._worker = BackgroundWorker("askonce-plan", partial(_replan_due, weakref.ref(self)))
         weakref.finalize(self, self._worker.close, 0.0)
         self._counters: dict[tuple[str, str], Counter] = {}
-        self._sent: Recent[str, deque[Sent]] = Recent(_MOST_FAMILIES)
-        self._seen: Recent[str, int] = Recent(_MOST_FAMILIES)
-        self._plans: dict[str, BreakpointPlan] = {}
+        self._families: Recent[str, _Family] = Recent(_MOST_FAMILIES)
         self._told: Recent[str, None] = Recent(1_000)
         optimizers[self.name] = self
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
         self._due: dict[str, None] = {}
 
     def applied(self, body: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
         """The body as it is to be sent: changed, or in a dry run as it is."""
-        return self._guarded(body, provider, learn=False)
+        change = self._guarded(body, provider)
+        return body if change is None else change.body
 
     def sending(self, body: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
-        """The same, and learn from the request, which is sent now. What cannot be changed is sent as it is."""
-        return self._guarded(body, provider, learn=self._given is None)
+        """The body as it is to be sent, where nobody will tell what the provider reports: so nothing is proven."""
+        return self.start(body, provider).body
 
-    def _guarded(self, body: Mapping[str, Any], provider: str, *, learn: bool) -> Mapping[str, Any]:
+    def start(self, body: Mapping[str, Any], provider: str) -> OptimizedRequest:
+        """A request that is sent now. What cannot be changed is sent as it is."""
+        change = self._guarded(body, provider)
+        if change is None:
+            return OptimizedRequest(body, lambda usage: None)
+        return OptimizedRequest(change.body, partial(self._answered, change))
+
+    def _guarded(self, body: Mapping[str, Any], provider: str) -> _Change | None:
         try:
-            changed, chain, rule = self._changed(body, provider)
-            if learn and chain is not None and rule is not None:
-                self._learn(chain, rule)
+            return self._changed(body, provider)
         except Exception as error:
             if provider not in self._told:
                 self._told[provider] = None
                 # No more of the error: its text might hold some of the prompt.
                 what = error if isinstance(error, ConfigError) else type(error).__name__
                 logger.warning("askonce: a request to %s is sent as it is: %s", provider, what)
-            return body
-        return changed
+            return None
 
     def plans(self) -> dict[str, BreakpointPlan]:
-        """The plans that hold at the moment, by prompt family."""
+        """The plans that are in force at the moment, by prompt family."""
         if self._given is not None:
             return {self._given.model: self._given}
         with self._lock:
-            return dict(self._plans)
+            return {name: one.plan for name, one in self._families.items() if one.plan is not None}
 
     def replan(self) -> None:
-        """Make a plan for each family from what was seen of it till now; else done after 20 requests, 50, 100 ….
+        """Look now whether a plan is proven for a family; else done after 20 requests, 50, 100 ….
 
         It is done in a thread of its own then, since it takes some milliseconds for each request.
         """
         with self._lock:
-            families = list(self._sent)
+            families = list(self._families)
         for family in families:
             self._replan(family)
 
-    def _changed(
-        self, body: Mapping[str, Any], provider: str
-    ) -> tuple[Mapping[str, Any], Chain | None, ProviderRule | None]:
+    def _changed(self, body: Mapping[str, Any], provider: str) -> _Change | None:
         given = {name: value for name, value in body.items() if type(value).__name__ not in _NOT_GIVEN}
         if "extra_body" in given:
-            return body, None, None  # who writes past the client knows best
-        changed: Body = self._tools.applied(given)
-        request = request_of(changed, provider)
+            return None  # who writes past the client knows best
+        request = request_of(given, provider)
         rule = rule_for(provider, request.model)
-        chain = chain_of(request, provider, counter=self._counter_of(provider, request.model), rule=rule)
-        chosen = self._given or self._plans.get(chain.family)
-        if chosen is not None and rule is not None and chosen.rule.name == rule.name:
-            changed = with_marks(changed, chain, chosen)
-        for line in changes(given, changed, provider):
+        if rule is None:
+            return None
+        counter = self._counter_of(provider, request.model)
+        plain = in_order = chain_of(request, provider, counter=counter, rule=rule)
+        turned = self._tools.applied(given)
+        if list(map(compact, _tools(given))) != list(map(compact, _tools(turned))):
+            in_order = chain_of(request_of(turned, provider), provider, counter=counter, rule=rule)
+        chosen = self._given or self._plan_of(plain.family)
+        chain, changed = plain, dict(body)
+        if chosen is not None and chosen.rule.name == rule.name:
+            base, chain = (turned, in_order) if chosen.tools_sorted else (given, plain)
+            written = with_plan(base, chain, chosen)
+            chain = planned_chain(WatchedRequest(Sent(plain, 0.0), in_order, None), chosen)
+            self._say_changes(given, written, provider)
+            if not self.dry_run:
+                changed = {**{name: body[name] for name in body if name not in given}, **written}
+        sent = Sent(plain, self._clock())
+        same = chosen is None or self.dry_run
+        return _Change(body if same else changed, sent, in_order, rule, chosen, plain if same else chain)
+
+    def _plan_of(self, family: str) -> BreakpointPlan | None:
+        with self._lock:
+            known = self._families.get(family)
+            return None if known is None else known.plan
+
+    def _say_changes(self, before: Mapping[str, Any], after: Mapping[str, Any], provider: str) -> None:
+        for line in changes(before, after, provider):
             if line not in self._told:
                 self._told[line] = None
                 self._tell(f"askonce: {'would be changed' if self.dry_run else 'changed'}: {line}")
-        if self.dry_run:
-            return body, chain, rule
-        return {**{name: body[name] for name in body if name not in given}, **changed}, chain, rule
 
     def _counter_of(self, provider: str, model: str) -> Counter:
         name = provider, model
@@ -163,48 +235,101 @@ class PrefixOptimizer:
             counter = self._counters.setdefault(name, counted or LearnedCounter())
         return counter
 
-    def _learn(self, chain: Chain, rule: ProviderRule) -> None:
-        family = chain.family
+    # -- what was reported -------------------------------------------------------------------------------------
+
+    def _answered(self, change: _Change, usage: Usage | None) -> None:
+        if self._given is not None:
+            return
+        reported = usage is not None and usage.input_tokens > 0
+        paid, plain, in_order = None, change.sent.chain, change.in_order
+        if usage is not None and reported:
+            same = in_order is plain
+            paid = cost_of_usage(usage, change.chain, change.rule, dearest=change.plan is not None)
+            plain = plain.scaled(usage.input_tokens)
+            in_order = plain if same else in_order.scaled(usage.input_tokens)
+            counter = self._counter_of(plain.provider, plain.model)
+            if isinstance(counter, LearnedCounter) and plain.features:
+                counter.learn(plain.features, usage.input_tokens)
+        one = WatchedRequest(replace(change.sent, chain=plain), in_order, paid)
         with self._lock:
-            kept = self._sent[family] = self._sent.get(family) or deque(maxlen=_MOST_REQUESTS)
-            kept.append(Sent(chain, self._clock()))
-            if sum(map(len, self._sent.values())) > _MOST_KEPT:
-                oldest = next(iter(self._sent))
-                self._sent[oldest].popleft()
-                if not self._sent[oldest]:
-                    del self._sent[oldest]
-            seen = self._seen[family] = self._seen.get(family, 0) + 1
-        if seen in _PLANNED_AT or seen % _PLANNED_EVERY == 0:
-            self._due[family] = None
+            self._note(plain.family, change, one)
+
+    def _note(self, name: str, change: _Change, one: WatchedRequest) -> None:
+        family = self._families[name] = self._families.get(name) or _Family()
+        in_force = None if self.dry_run else family.plan
+        if change.plan is not family.plan and not self.dry_run:
+            return  # sent before the plan changed
+        family.watched.append(one)
+        family.seen += 1
+        if sum(len(each.watched) for each in self._families.values()) > _MOST_KEPT:
+            next(each for each in self._families.values() if each.watched).watched.popleft()
+        if in_force is not None and family.account is not None and not family.account.still_pays(one):
+            self._withdraw(name, family)
+            return
+        if family.seen >= family.least and (family.seen in _REVIEWED_AT or family.seen % _REVIEWED_EVERY == 0):
+            self._due[name] = None
             self._worker.wake()
+
+    def _withdraw(self, name: str, family: _Family) -> None:
+        """A plan costs more than it saves: the requests are sent as they are, and the next proof must be longer."""
+        self._tell(f"askonce: the plan for {name} saves no longer, and is withdrawn")
+        family.proof = family.account = None
+        family.least *= 4
+        family.seen = 0
+        family.watched.clear()
+
+    # -- plans -------------------------------------------------------------------------------------------------
 
     def _replan_due(self) -> None:
         while self._due:
             self._replan(self._due.popitem()[0])
 
-    def _replan(self, family: str) -> None:
+    def _replan(self, name: str) -> None:
         with self._lock:
-            sent = list(self._sent.get(family, ()))
-        rule = rule_for(sent[-1].chain.provider, sent[-1].chain.model) if sent else None
+            family = self._families.get(name)
+            watched = [] if family is None else sorted(family.watched, key=lambda one: one.sent.at)
+        if family is None or sum(one.paid is not None for one in watched) < family.least:
+            return
+        chain, now = watched[-1].sent.chain, None if self.dry_run else family.plan
+        rule = rule_for(chain.provider, chain.model)
         if rule is None:
             return
         try:
-            made = plan(statistics_of(sent, rule), sent=sent)
+            proof = best_proof(watched, rule, now, longer_retention=self._longer_retention)
+            self._propose(name, watched, rule)
         except Exception:
-            logger.exception("askonce: no plan can be made for %s", family)
+            logger.exception("askonce: no plan can be made for %s", name)
             return
+        if proof is not None:
+            self._put_in_force(name, family, watched, proof)
+
+    def _put_in_force(self, name: str, family: _Family, watched: Sequence[WatchedRequest], proof: Proof) -> None:
+        before = family.account
+        account = before or Account(proof.plan.rule, watched, proof.drawdown)
+        with self._lock:
+            if family.account is not before:
+                return  # withdrawn meanwhile
+            if before is not None:
+                before.allow(proof.drawdown)
+            family.proof, family.account = proof, account
+            if not self.dry_run:
+                family.seen = 0
+                family.watched.clear()
+        self._tell(
+            f"askonce: a plan for {name} saves {proof.saved:.0%} of what {proof.requests} prompts cost"
+            f"{'' if self.dry_run else ', and is in force'}"
+        )
+
+    def _propose(self, name: str, watched: Sequence[WatchedRequest], rule: ProviderRule) -> None:
+        sent = [one.sent for one in watched]
+        made = plan(statistics_of(sent, rule), sent=sent)
         proposals = list(made.proposals)
         if made.retention is not None and not self._longer_retention:
             proposals.append(
                 f'prompt_cache_retention="{made.retention}" (PrefixOptimizer(longer_retention=True) sets it)'
             )
-            made = replace(made, retention=None)
-        with self._lock:
-            self._plans[family] = made
-            for gone in set(self._plans) - set(self._sent):
-                del self._plans[gone]
         for proposal in proposals:
-            self._tell(f"askonce: proposed for {family}: {proposal}")
+            self._tell(f"askonce: proposed for {name}: {proposal}")
 
 
 def _replan_due(optimizer: weakref.ref[PrefixOptimizer]) -> None:

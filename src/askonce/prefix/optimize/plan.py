@@ -54,6 +54,7 @@ class BreakpointPlan:
         marks: the breakpoints, in the order of the prompt.
         retention: the lifetime that the request as a whole asks for; ``None`` for the provider's default.
         keys: over how many values of ``prompt_cache_key`` conversations are spread; 1 for none.
+        tools_sorted: tools and the keys of their JSON are brought into one order.
         cost_tokens: what a request's prompt costs, in input tokens; see the module.
         other_costs: the same for other rules of marking, by name.
         prompt_tokens: its length on average.
@@ -66,6 +67,7 @@ class BreakpointPlan:
     marks: tuple[Mark, ...] = ()
     retention: str | None = None
     keys: int = 1
+    tools_sorted: bool = False
     cost_tokens: float = 0.0
     other_costs: dict[str, float] = field(default_factory=dict)
     prompt_tokens: float = 0.0
@@ -89,6 +91,7 @@ class BreakpointPlan:
         lines = [f"{self.model} ({self.rule.name}), prompts of {self.prompt_tokens:,.0f} tokens"]
         lines += [f"  mark {mark}" for mark in self.marks]
         lines += [f"  prompt_cache_retention {self.retention}"] if self.retention else []
+        lines += ["  tools in one order"] if self.tools_sorted else []
         lines += [f"  conversations spread over {self.keys} values of prompt_cache_key"] if self.keys > 1 else []
         if len(lines) == 1:
             lines.append("  nothing to change")
@@ -124,10 +127,6 @@ def plan(statistics: ChainStatistics, *, sent: Iterable[Sent] = ()) -> Breakpoin
         keys, retention, played = _keys_and_retention(sent, rule, marks)
         expected = played[keys, retention]
         costs = {"automatic": _paid(sent, rule, others.get("automatic"))}
-        if rule.marking == "both":
-            costs["no marks"] = statistics.tokens / number
-            if expected >= costs["no marks"]:
-                keys, marks, expected = 1, (), costs["no marks"]
     return BreakpointPlan(
         rule=rule,
         model=statistics.model,
@@ -143,12 +142,15 @@ def plan(statistics: ChainStatistics, *, sent: Iterable[Sent] = ()) -> Breakpoin
 
 
 def rules_of_others(rule: ProviderRule) -> dict[str, tuple[Mark, ...]]:
-    """How others mark: not at all, the last segment, as LangChain's ``AnthropicPromptCachingMiddleware`` does."""
+    """How others mark: not at all, the last segment, as LangChain's ``AnthropicPromptCachingMiddleware`` does.
+
+    Where the provider sets a breakpoint of its own it stays, in these as in all plans.
+    """
     if rule.marking == "automatic":
         return {}
     first = rule.lifetimes[0].name
     if rule.marking == "both":
-        return {"no marks": (), "automatic": (Mark(TAIL, first),)}
+        return {"automatic": (Mark(TAIL, first),)}
     rules: dict[str, tuple[Mark, ...]] = {"no marks": (), "the last segment marked": (Mark(TAIL, first),)}
     if rule.marking == "marks":
         slots = [one for one in (LAST_TOOL, LAST_BLOCK, TAIL) if one.level in rule.order]
@@ -182,6 +184,8 @@ def _best_marks(statistics: ChainStatistics) -> tuple[Mark, ...]:
     longest_first = sorted(rule.lifetimes, key=lambda one: -one.idle_seconds)
     rank = {one.name: number for number, one in enumerate(longest_first)}
     best: tuple[float, tuple[Mark, ...]] = (float(statistics.tokens), ())
+    if rule.marking == "both":  # the provider's own breakpoint stays
+        best = math.inf, ()
     ways: dict[tuple[Mark, int], tuple[float, tuple[Mark, ...]]] = {}
     for slot in statistics.slots:
         for lifetime in longest_first:
@@ -199,6 +203,8 @@ def _best_marks(statistics: ChainStatistics) -> tuple[Mark, ...]:
     for number in range(1, (rule.most_marks or 0) + 1):
         for (last, count), (cost, marks) in ways.items():
             whole = cost if last.slot.tail else cost + statistics.rests.get(last.slot, 0)
+            if rule.marking == "both" and last.slot != TAIL:
+                continue
             if count == number and whole < best[0] - 1e-6:
                 best = whole, marks
     return best[1]

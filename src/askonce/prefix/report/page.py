@@ -50,6 +50,7 @@ def page_of(report: PrefixReport) -> str:
 <h1>What the provider’s prompt cache read, and what it missed</h1>
 <p class="soft">{period} (UTC) · {_several(report.total.requests, "request")} ·
 {_several(len(report.applications), "application")}</p>
+{_unknown(report.total)}
 {_tiles(report)}
 <h2>What costs most</h2>
 {_culprits(report)}
@@ -227,7 +228,11 @@ def _family(family: Family, numbers: dict[int, int]) -> str:
 
 
 def _length(family: Family) -> float:
-    return family.total.input_tokens / max(family.total.requests, 1)
+    return family.total.input_tokens / max(family.total.requests - family.total.unknown, 1)
+
+
+def _unknown(total: Total) -> str:
+    return f'<p class="warning">{escape(total.unknown_warning)}.</p>' if total.unknown else ""
 
 
 def _strip(parts: Sequence[Part], badges: dict[str, int]) -> str:

@@ -25,7 +25,7 @@ from askonce.prefix.tracking.aggregates import Day, SegmentSums, Sums, added_up,
 from askonce.prefix.tracking.losses import Cause
 from askonce.stores.base import Store
 
-_NO_LOSS = (Cause.HIT, Cause.FIRST_SEEN)
+_NO_LOSS = (Cause.HIT, Cause.FIRST_SEEN, Cause.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Total:
 
     Attributes:
         requests: how many.
+        unknown: how many of them the provider reported no usage for. All that follows is of the others.
         input_tokens: of their prompts.
         readable_tokens: that could have been read if nothing had gone wrong.
         predicted_tokens: that should have been read by the provider's rule, as the requests were sent.
@@ -47,6 +48,7 @@ class Total:
     """
 
     requests: int = 0
+    unknown: int = 0
     input_tokens: int = 0
     readable_tokens: int = 0
     predicted_tokens: int = 0
@@ -57,6 +59,16 @@ class Total:
     lost_seconds: float = 0.0
     unpriced: int = 0
     disagreed: int = 0
+
+    @property
+    def unknown_warning(self) -> str:
+        """What to say of the requests without usage; empty if there are none."""
+        if not self.unknown:
+            return ""
+        return (
+            f"{self.unknown:,} of {self.requests:,} requests are unknown: the provider reported no usage. Streams"
+            " report it if asked: stream_usage=True in LangChain, stream_options={'include_usage': True} of OpenAI"
+        )
 
     @property
     def read_share(self) -> float:

@@ -11,25 +11,33 @@ from askonce.entries.entry import Usage
 def usage_of(told: Any) -> Usage | None:
     """The tokens that a provider reported, from the ``usage`` of its answer (a mapping or an object).
 
-    Known are OpenAI's chat completions and responses, DeepSeek's and others' that speak like them, Anthropic's
-    messages, Bedrock's Converse, Gemini's ``usage_metadata``, and LangChain's ``usage_metadata``.
+    Known are OpenAI's chat completions and responses, DeepSeek's, Moonshot's, LiteLLM's and others' that speak like
+    them, Anthropic's messages, Bedrock's Converse, Gemini's ``usage_metadata`` and Interactions, and LangChain's
+    ``usage_metadata``.
 
     Returns:
         ``None`` if there is nothing that is known.
     """
-    if _get(told, "input_token_details") is not None or _is_langchain(told):
-        details = _get(told, "input_token_details") or {}
+    details = _get(told, "input_token_details")
+    if details is not None or _is_langchain(told):
+        details = details or {}
         read, written = _sum(details, "cache_read"), _sum(details, "cache_creation")
         written += _sum(details, "ephemeral_5m_input_tokens") + _sum(details, "ephemeral_1h_input_tokens")
         return _checked(_number(told, "input_tokens"), told, read, written)
-    if _get(told, "prompt_tokens") is not None:
+    if _get(told, "prompt_tokens") is not None:  # the whole, also where names of Anthropic's stand beside it
         details = _get(told, "prompt_tokens_details")
-        read = _number(details, "cached_tokens") or _number(told, "prompt_cache_hit_tokens")
-        written = _number(details, "cache_write_tokens", "cache_creation_tokens")
+        read = _number(details, "cached_tokens") or _number(
+            told, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"
+        )
+        written = _number(details, "cache_write_tokens", "cache_creation_tokens") or _number(
+            told, "cache_creation_input_tokens"
+        )
         return _checked(_number(told, "prompt_tokens"), told, read, written)
     if _get(told, "prompt_token_count") is not None or _get(told, "promptTokenCount") is not None:
         whole = _number(told, "prompt_token_count", "promptTokenCount")
         return _checked(whole, told, _number(told, "cached_content_token_count", "cachedContentTokenCount"), 0)
+    if _get(told, "total_input_tokens") is not None:  # Gemini's Interactions
+        return _checked(_number(told, "total_input_tokens"), told, _number(told, "total_cached_tokens"), 0)
     if _get(told, "inputTokens") is not None:  # Bedrock: without what its cache read or wrote
         read, written = _number(told, "cacheReadInputTokens"), _number(told, "cacheWriteInputTokens")
         return _checked(_number(told, "inputTokens") + read + written, told, read, written)
@@ -49,13 +57,18 @@ def _sum(details: Mapping[str, Any], name: str) -> int:
 
 
 def _is_langchain(told: Any) -> bool:
-    return isinstance(told, Mapping) and "total_tokens" in told and "input_tokens" in told
+    """Whether it is LangChain's form, without details: OpenAI's responses have ``input_tokens_details``."""
+    if not isinstance(told, Mapping) or not {"total_tokens", "input_tokens"} <= told.keys():
+        return False
+    return not {"input_tokens_details", "cache_read_input_tokens", "cache_creation_input_tokens"} & told.keys()
 
 
 def _checked(whole: int, told: Any, read: int, written: int) -> Usage | None:
     if not whole:
         return None
-    output = _number(told, "output_tokens", "completion_tokens", "outputTokens", "candidates_token_count")
+    output = _number(
+        told, "output_tokens", "completion_tokens", "outputTokens", "candidates_token_count", "total_output_tokens"
+    )
     return Usage(whole, output, min(read, whole), min(written, whole - min(read, whole)))
 
 

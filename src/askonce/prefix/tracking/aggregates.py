@@ -40,6 +40,7 @@ class Sums(msgspec.Struct):
         cause: a value of `askonce.prefix.tracking.diagnosis.Cause`.
         segment: which segment broke the prefix, or what changed; else empty.
         requests: how many.
+        unknown: how many of them the provider reported no usage for. All that follows is of the others.
         input_tokens: of their prompts.
         readable_tokens: that could have been read without the cause.
         predicted_tokens: that should have been read by the rule.
@@ -64,6 +65,7 @@ class Sums(msgspec.Struct):
     cause: str
     segment: str
     requests: int = 0
+    unknown: int = 0
     input_tokens: int = 0
     readable_tokens: int = 0
     predicted_tokens: int = 0

@@ -23,6 +23,7 @@ from askonce.prefix.tracking.losses import Loss, loss_of, tolerance
 from askonce.prefix.tracking.prediction import Prediction, predict
 
 _MEND = {
+    Cause.UNKNOWN: "let the provider report usage: streams do so only if they are asked to",
     Cause.TOO_SHORT: "nothing below {minimum} tokens is cached: bring what stays the same to the front",
     Cause.EXPIRED: "ask for a longer lifetime, or keep the prefix warm",
     Cause.NOT_MARKED: "put a breakpoint behind the last part that stays the same",
@@ -47,14 +48,14 @@ class Diagnosis:
         predicted_written_tokens: what it should have written, by lifetime.
         read_tokens: what it read, as the provider reported.
         written_tokens: what it wrote, as the provider reported.
-        input_tokens: its length, as the provider reported.
+        input_tokens: its length, as the provider reported, or else as estimated.
         segment: which segment broke the prefix; the label of `askonce.prefix.requests.chain.Segment`, or ``""``.
         level: where that stands, or ``""``.
         changed: what changed, for ``model or parameter changed``: ``model``, ``cache key`` or a parameter's name.
         difference: the smallest difference in the segment, when texts are kept.
         looks_like: what the difference looks like, also ``reordered tools`` and ``a changed image``, which show
             without a text.
-        reported: the provider reported its usage.
+        reported: the provider reported its usage; if not, nothing was read or lost as far as is known.
     """
 
     cause: Cause
@@ -127,9 +128,16 @@ def diagnose(
             prediction = here
         reported = usage is not None and usage.input_tokens > 0
         told = usage if usage is not None and reported else NO_USAGE
-        read = told.cache_read_tokens if reported else prediction.read_tokens
+        if not reported:
+            return Diagnosis(
+                Cause.UNKNOWN,
+                predicted_read_tokens=prediction.read_tokens,
+                predicted_written_tokens=prediction.written_tokens,
+                input_tokens=chain.tokens,
+                reported=False,
+            )
+        read = told.cache_read_tokens
         loss = loss_of(chain, history, rule, prediction, read, machine, now)
-    written = told.cache_write_tokens if reported else sum(prediction.written_tokens.values())
     shown = _shown_difference(loss)
     return Diagnosis(
         cause=loss.cause,
@@ -137,14 +145,13 @@ def diagnose(
         predicted_read_tokens=prediction.read_tokens,
         predicted_written_tokens=prediction.written_tokens,
         read_tokens=read,
-        written_tokens=written,
-        input_tokens=told.input_tokens or chain.tokens,
+        written_tokens=told.cache_write_tokens,
+        input_tokens=told.input_tokens,
         segment=loss.segment.label if loss.segment else "",
         level=loss.segment.level if loss.segment else "",
         changed=loss.changed,
         difference=shown,
         looks_like=loss.looks_like or (shown.looks_like if shown else ""),
-        reported=reported,
     )
 
 

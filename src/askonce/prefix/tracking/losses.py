@@ -22,6 +22,8 @@ class Cause(enum.StrEnum):
     """It read all that it could."""
     FIRST_SEEN = "first seen"
     """Nothing like it was sent lately."""
+    UNKNOWN = "unknown"
+    """The provider reported no usage, so that nobody knows what was read."""
     TOO_SHORT = "too short"
     EXPIRED = "expired"
     NOT_MARKED = "not marked"

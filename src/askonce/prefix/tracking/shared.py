@@ -17,8 +17,8 @@ import msgspec
 from askonce.changelog.follower import Follower
 from askonce.concurrency.background import BackgroundWorker, reset_after_fork
 from askonce.entries.codec import Codec
-from askonce.prefix.requests.chain import STEP_BYTES, Chain, Segment, scope_of
-from askonce.prefix.requests.rules import Level, rule_for
+from askonce.prefix.requests.chain import Chain
+from askonce.prefix.requests.rules import rule_for
 from askonce.prefix.tracking.aggregates import KEPT_DAYS, Aggregates, days_namespace
 from askonce.prefix.tracking.history import History, Recent, Sent
 from askonce.stores.base import Record
@@ -28,101 +28,78 @@ _EVERY_SECONDS, _TOTALS_EVERY_SECONDS, _CLOSE_SECONDS = 0.25, 2.0, 5.0
 _MOST_WAITING = 5_000
 _BASE_SECONDS = 60.0
 
-_Row = tuple[Level, str, str, bytes, bytes, bytes, int, int, bytes]
 
-
-class Sighting(msgspec.Struct, array_like=True):
+class Sighting(msgspec.Struct, frozen=True, array_like=True):
     """A request that was sent.
 
-    Segments and steps that a request before had are not repeated: ``base`` is the running digest of the last of
-    them, ``shared`` their number and ``shared_steps`` that of the steps.
+    Segments and steps that a request before had are not repeated.
+
+    Attributes:
+        chain: the request, without the repeated segments and steps, and without texts.
+        base: the running digest of the last repeated segment.
+        shared: how many segments are repeated.
+        shared_steps: how many steps are repeated.
+        marks: the lifetimes that breakpoints at repeated segments ask for.
+        endings: the repeated segments where the provider may place a breakpoint.
+        application: see `askonce.prefix.tracking.history.Sent`.
+        at: likewise.
+        available_at: see `askonce.prefix.tracking.history.History.note`.
+        machine: likewise.
     """
 
-    provider: str
-    model: str
-    cache_key: str
-    retention: str | None
-    implicit: bool
-    parameters: dict[str, dict[str, bytes]]
+    chain: Chain
+    base: bytes
+    shared: int
+    shared_steps: int
+    marks: dict[int, str]
+    endings: list[int]
     application: str
     at: float
     available_at: float
     machine: int
-    route: bytes
-    exact: bool
-    base: bytes
-    shared: int
-    shared_steps: int
-    segments: list[_Row]
-    marks: dict[int, str]
-    endings: list[int]
-    steps: bytes
-    step_tokens: list[int]
 
 
 def sighting_of(sent: Sent, machine: int, available_at: float, published: Recent[bytes, float]) -> Sighting:
-    """What is told of a request; ``published`` remembers what was told before."""
+    """The sighting of a request; ``published`` holds which prefixes were published, and when."""
     chain, base, shared = sent.chain, b"", 0
     for number, segment in enumerate(chain.segments, 1):
         if published.get(chain.scope + segment.running, 0.0) > sent.at - _BASE_SECONDS:
             base, shared = segment.running, number
-    tokens = sum(segment.tokens for segment in chain.segments[:shared])
+    repeated, new = chain.segments[:shared], chain.segments[shared:]
+    tokens = sum(segment.tokens for segment in repeated)
     steps = sum(at <= tokens for at in chain.step_tokens) if chain.exact else 0
-    for segment in chain.segments[shared:]:
+    for segment in new:
         published[chain.scope + segment.running] = sent.at
-    return Sighting(
-        provider=chain.provider,
-        model=chain.model,
-        cache_key=chain.cache_key,
-        retention=chain.retention,
-        implicit=chain.implicit,
-        parameters={level: dict(named) for level, named in chain.parameters.items()},
-        application=sent.application,
-        at=sent.at,
-        available_at=available_at,
-        machine=machine,
-        route=chain.route,
-        exact=chain.exact,
-        base=base,
-        shared=shared,
-        shared_steps=steps,
-        segments=[
-            (s.level, s.label, s.kind, s.digest, s.running, s.content, s.characters, s.tokens, s.pieces)
-            for s in chain.segments[shared:]
-        ],
-        marks={at: segment.mark for at, segment in enumerate(chain.segments) if segment.mark is not None},
-        endings=[at for at, segment in enumerate(chain.segments) if segment.ending],
-        steps=b"".join(chain.steps[steps:]),
-        step_tokens=list(chain.step_tokens[steps:]),
+    short = replace(
+        chain,
+        segments=tuple(replace(segment, text=None) for segment in new),
+        steps=chain.steps[steps:],
+        step_tokens=chain.step_tokens[steps:],
+        features=(),
     )
+    marks = {at: segment.mark for at, segment in enumerate(repeated) if segment.mark is not None}
+    endings = [at for at, segment in enumerate(repeated) if segment.ending]
+    return Sighting(short, base, shared, steps, marks, endings, sent.application, sent.at, available_at, machine)
 
 
-def sent_of(told: Sighting, history: History) -> Sent | None:
-    """The request, or ``None`` if what it shares with one before is not known here."""
-    base = history.with_prefix(scope_of(told.provider, told.model, told.cache_key), told.base)
-    shared, steps, step_tokens = base.segments[: told.shared], base.steps, base.step_tokens
-    if len(shared) < told.shared or len(steps) < told.shared_steps:
+def sent_of(sighting: Sighting, history: History) -> Sent | None:
+    """The request; ``None`` if the one whose segments it repeats is not in the history."""
+    short, shared, steps = sighting.chain, sighting.shared, sighting.shared_steps
+    base = history.with_prefix(short.scope, sighting.base)
+    if len(base.segments) < shared or len(base.steps) < steps:
         return None
-    endings = set(told.endings)
-    segments = [replace(s, mark=told.marks.get(at), ending=at in endings) for at, s in enumerate(shared)] + [
-        Segment(*row[:8], mark=told.marks.get(at), ending=at in endings, pieces=row[8])
-        for at, row in enumerate(told.segments, told.shared)
+    marks, endings = sighting.marks, sighting.endings
+    repeated = [
+        replace(segment, mark=marks.get(at), ending=at in endings)
+        for at, segment in enumerate(base.segments[:shared])
     ]
-    more = (told.steps[at : at + STEP_BYTES] for at in range(0, len(told.steps), STEP_BYTES))
-    chain = Chain(
-        provider=told.provider,
-        model=told.model,
-        cache_key=told.cache_key,
-        retention=told.retention,
-        implicit=told.implicit,
-        parameters=told.parameters,
-        segments=tuple(segments),
-        route=told.route,
-        steps=(*steps[: told.shared_steps], *more),
-        step_tokens=(*step_tokens[: told.shared_steps], *told.step_tokens),
-        exact=told.exact,
+    chain = replace(
+        short,
+        segments=(*repeated, *short.segments),
+        steps=(*base.steps[:steps], *short.steps),
+        step_tokens=(*base.step_tokens[:steps], *short.step_tokens),
     )
-    return Sent(chain, told.at, told.application)
+    return Sent(chain, sighting.at, sighting.application)
 
 
 class PrefixDelta(msgspec.Struct, frozen=True, array_like=True):
@@ -236,11 +213,11 @@ class SharedHistory:
 
     def merge(self, delta: PrefixDelta, *, is_new: bool) -> None:
         """Take in what another process sent."""
-        for told in delta.sightings if is_new else ():
-            rule, sent = rule_for(told.provider, told.model), sent_of(told, self._history)
+        for one in delta.sightings if is_new else ():
+            rule, sent = rule_for(one.chain.provider, one.chain.model), sent_of(one, self._history)
             if rule is not None and sent is not None:
                 self._history.note_route(sent, rule)
-                self._history.note(sent, rule, told.machine, told.available_at)
+                self._history.note(sent, rule, one.machine, one.available_at)
 
     def snapshot(self) -> tuple[PrefixDelta | None, PrefixDelta]:
         """There is none: what was sent long ago is of no use."""
@@ -251,8 +228,8 @@ class SharedHistory:
 
     def _expires_at(self, delta: PrefixDelta) -> float:
         lifetimes = [
-            rule.lifetime(told.retention).idle_seconds
-            for told in delta.sightings
-            if (rule := rule_for(told.provider, told.model)) is not None
+            rule.lifetime(one.chain.retention).idle_seconds
+            for one in delta.sightings
+            if (rule := rule_for(one.chain.provider, one.chain.model)) is not None
         ]
         return self._clock() + max(lifetimes, default=0.0) + _BASE_SECONDS

@@ -2,10 +2,10 @@
 
 A would-be hit is *audited*, that is sent to the model all the same, with a probability ``p`` that is fixed before a
 coin is thrown. The *charge* ``V = sum of (1 - p) / p`` over the audits found wrong estimates the wrong answers
-served without bias; `askonce.estimators.anytime_bound` says what follows from them with certainty.
+served without bias; `askonce.estimators.anytime_bound` derives the bounds.
 
 An audit is charged as if it had been found wrong when the coin is thrown, and the charge is given back when it is
-judged right: audits that are under way or never judged can only make the bounds stricter.
+judged right: audits that are in progress or never judged can only make the bounds stricter.
 
 Fractions are whole numbers of 2^-32, so that adding up the deltas of several processes gives the same in any order.
 """
@@ -28,11 +28,11 @@ class DecisionCounts(msgspec.Struct, array_like=True):
 
     Attributes:
         requests: all of them.
-        served: those answered with a known answer.
+        served: those answered with a cached answer.
         audits: would-be hits sent to the model.
         judged: audits that were judged.
         wrong: audits that were judged wrong.
-        told: served answers that the application called wrong.
+        reported_wrong: served answers that the application reported as wrong.
         labels: judged candidates, audits or not.
         served_doubt: the model's probability of being wrong, summed over what was served (in `UNIT` s).
         audited_doubt: the same over judged candidates near the threshold, each weighted by its chance to be
@@ -51,7 +51,7 @@ class DecisionCounts(msgspec.Struct, array_like=True):
     audits: int = 0
     judged: int = 0
     wrong: int = 0
-    told: int = 0
+    reported_wrong: int = 0
     labels: int = 0
     served_doubt: int = 0
     audited_doubt: int = 0
@@ -126,7 +126,7 @@ def at_least(counts: DecisionCounts, confidence: float) -> float:
     """With ``confidence``, at no time fewer wrong answers had been served."""
     # The evidence below is that at the negative rates: there the mean of exp(-rate W - G) is a martingale.
     least = anytime_bound.at_least([one / UNIT for one in counts.below], RATES, confidence)
-    return max(min(least, float(counts.served)), float(min(counts.told, counts.served)))
+    return max(min(least, float(counts.served)), float(min(counts.reported_wrong, counts.served)))
 
 
 def affordable(counts: DecisionCounts, probability: float, line: float, confidence: float) -> bool:
@@ -141,5 +141,5 @@ def affordable(counts: DecisionCounts, probability: float, line: float, confiden
         confidence: that of the bound.
     """
     more = anytime_bound.evidence(probability, RATES)
-    evidence = [known + one for known, one in zip(_above(counts), more, strict=True)]
+    evidence = [so_far + one for so_far, one in zip(_above(counts), more, strict=True)]
     return anytime_bound.fits(evidence, RATES, line, confidence)

@@ -1,4 +1,4 @@
-"""What the rule says of one question."""
+"""The decision on one question."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class Decision:
 
     Attributes:
         action: see `askonce.semantic.decision.rule`.
-        reason: why, in a word: nothing known, learning, guard, doubtful, budget, audit or trusted.
-        known: the candidate's nearest question.
-        second: the nearest question of the next best answer: worth comparing when the candidate was wrong.
-        similarity: the cosine to ``known``.
+        reason: why: no candidate, learning, guard, doubtful, budget, audit or trusted.
+        query: the candidate's nearest question.
+        second: the nearest question of the next best answer, compared when the candidate was wrong.
+        similarity: the cosine to ``query``.
         p_right: the probability that the candidate is right.
-        p_wrong: that it is wrong, on the safe side; by this it is decided.
+        p_wrong: the pessimistic probability that it is wrong; the decision depends on this one.
         audit_probability: with which probability this question is sent to the model though it could be served.
         features: see `askonce.semantic.decision.features.FEATURES`.
         judged: whether it was learned from.
-        told: whether the application has said whether it was right.
+        has_feedback: whether the application gave feedback.
     """
 
     action: Literal["serve", "audit", "miss"]
     reason: str
-    known: IndexedQuery | None = None
+    query: IndexedQuery | None = None
     second: IndexedQuery | None = None
     similarity: float = 0.0
     p_right: float = 0.0
@@ -37,9 +37,9 @@ class Decision:
     audit_probability: float = 1.0
     features: Vector | None = None
     judged: bool = False
-    told: bool = False
+    has_feedback: bool = False
 
     @property
     def answer(self) -> bytes | None:
         """The key of the candidate's answer."""
-        return None if self.known is None else self.known.answer
+        return None if self.query is None else self.query.answer

@@ -1,4 +1,4 @@
-"""What processes share of what they learned: no text, and an answer is named by the first 16 bytes of its key."""
+"""What processes share of what they learned: no text; an answer is identified by the first 16 bytes of its key."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What speaks for and against answering a question with a neighbour's answer, as 23 numbers.
+"""The evidence for and against answering a question with a neighbour's answer, as 23 numbers.
 
-The candidate is the answer with the most weight among the nearest known questions, not simply that of the nearest
-one. Similarity alone says little: how far away the next *other* answer is, how many of the neighbours agree, and
-how often the candidate was right before say more. What embeddings do not see - numbers, negations, names, opposite
-words - is read from the texts (`askonce.semantic.decision.words`).
+The candidate is the answer with the most weight among the nearest indexed questions, not simply that of the nearest
+one. Similarity alone is weak evidence: how far away the next *other* answer is, how many of the neighbours agree,
+and how often the candidate was right before are stronger. What embeddings miss - numbers, negations, names,
+opposite words - is read from the texts (`askonce.semantic.decision.words`).
 
 All features are of the order of one, so that one penalty fits them all.
 """
@@ -23,7 +23,7 @@ from askonce.semantic.types import IndexedQuery, Neighbour
 Vector = NDArray[np.float64]
 
 NEIGHBOURS = 10
-"""How many of the nearest known questions are looked at."""
+"""How many of the nearest indexed questions are looked at."""
 
 FEATURES = (
     "one",  # the constant
@@ -32,7 +32,7 @@ FEATURES = (
     "margin",  # over the nearest question with another answer
     "soft share",  # the candidate's weight among the neighbours, log-odds
     "share",  # how many of the neighbours have its answer
-    "aliases",  # how many known questions have its answer, logarithm
+    "aliases",  # how many indexed questions have its answer, logarithm
     "record",  # how often that answer was judged right and wrong
     "words",  # overlap of all words with the nearest question
     "best words",  # overlap of content words with the best of its three nearest
@@ -45,14 +45,14 @@ FEATURES = (
     "length",
     "unheard",  # share of words that no near question of the candidate has
     "foreign words",  # overlap with the best neighbour that has another answer
-    "missing",  # words of the known question that are not asked for
+    "missing",  # words of the indexed question that the new one lacks
     "alone",  # the answer has no alias
     "answers",  # how many different ones are near
     "opposite",
 )
 SIZE = len(FEATURES)
 GUARDS = tuple(FEATURES.index(name) for name in ("number", "negation", "opposite"))
-"""Where one of these is 1, the candidate is not served, whatever else speaks for it."""
+"""Where one of these is 1, the candidate is not served, whatever the others are."""
 
 _PRIOR = {  # mean and precision of a coefficient before anything was learned; the others: 0 and 1
     "similarity": (1.0, 1.0),
@@ -73,13 +73,13 @@ class Candidate:
     """The answer that may be served.
 
     Attributes:
-        known: the nearest known question that has it.
+        query: the nearest indexed question that has it.
         similarity: the cosine to that question.
         second: the nearest question of the next best answer, if there is one.
         features: in the order of `FEATURES`.
     """
 
-    known: IndexedQuery
+    query: IndexedQuery
     similarity: float
     second: IndexedQuery | None
     features: Vector
@@ -87,15 +87,15 @@ class Candidate:
     @property
     def guarded(self) -> bool:
         """Whether a number, a negation or an opposite word forbids serving it."""
-        return any(self.features[breaker] >= 1.0 for breaker in GUARDS)
+        return any(self.features[guard] >= 1.0 for guard in GUARDS)
 
 
 def candidate(text: str, neighbours: Sequence[Neighbour], record: Callable[[bytes], tuple[int, int]]) -> Candidate:
     """The most likely answer among the neighbours.
 
     Args:
-        text: what is asked.
-        neighbours: the nearest known questions, at least one, nearest first.
+        text: of the question.
+        neighbours: the nearest indexed questions, at least one, nearest first.
         record: how often an answer was judged right and wrong, by its key.
     """
     neighbours = neighbours[:NEIGHBOURS]
@@ -103,24 +103,24 @@ def candidate(text: str, neighbours: Sequence[Neighbour], record: Callable[[byte
     weights: dict[bytes, float] = {}
     near: dict[bytes, list[Neighbour]] = {}
     for neighbour in neighbours:
-        answer = neighbour.known.answer
+        answer = neighbour.query.answer
         weights[answer] = weights.get(answer, 0.0) + math.exp((neighbour.similarity - nearest) / _TEMPERATURE)
         near.setdefault(answer, []).append(neighbour)
     best = max(weights, key=weights.__getitem__)
     mine = near[best]
-    others = [neighbour for neighbour in neighbours if neighbour.known.answer != best]
+    others = [neighbour for neighbour in neighbours if neighbour.query.answer != best]
     around = _Around(mine, others, weights[best] / sum(weights.values()), neighbours[-1].similarity, len(near))
     return Candidate(
-        mine[0].known,
+        mine[0].query,
         mine[0].similarity,
-        others[0].known if others else None,
+        others[0].query if others else None,
         np.array(_features(read(text), around, record(best))),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """The neighbours, as the candidate sees them."""
+    """The neighbours of a question, by whether they have the candidate's answer."""
 
     mine: list[Neighbour]
     others: list[Neighbour]
@@ -129,16 +129,16 @@ class _Around:
     answers: int
 
 
-def _features(asked: Words, around: _Around, record: tuple[int, int]) -> tuple[float, ...]:
+def _features(new: Words, around: _Around, record: tuple[int, int]) -> tuple[float, ...]:
     mine, others, last = around.mine, around.others, around.last
     similarity, aliases = mine[0].similarity, mine[0].aliases
     other = others[0].similarity if others else last - 0.05
     right, wrong = record
-    answer_text = [read(neighbour.known.text) for neighbour in mine]
-    known = answer_text[0]
-    content = max(1, len(asked.content))
-    heard = frozenset().union(*(words.content for words in answer_text))
-    foreign = (overlap(asked.content, read(neighbour.known.text).content) for neighbour in others)
+    indexed = [read(neighbour.query.text) for neighbour in mine]
+    nearest = indexed[0]
+    content = max(1, len(new.content))
+    heard = frozenset().union(*(words.content for words in indexed))
+    foreign = (overlap(new.content, read(neighbour.query.text).content) for neighbour in others)
     return (
         1.0,
         (similarity - 0.85) * 10,
@@ -148,29 +148,29 @@ def _features(asked: Words, around: _Around, record: tuple[int, int]) -> tuple[f
         len(mine) / (len(mine) + len(others)) * 2 - 1,
         0.5 * math.log(max(1, aliases)),
         math.log((right + 1.5) / (wrong + 1.0)),
-        2 * overlap(asked.all, known.all),
-        2 * max(overlap(asked.content, words.content) for words in answer_text[:3]),
-        _differs(asked.numbers, [words.numbers for words in answer_text]),
-        float(asked.negated not in [words.negated for words in answer_text]),
-        _differs(asked.names, [words.names for words in answer_text]),
-        float(asked.question != known.question),
+        2 * overlap(new.all, nearest.all),
+        2 * max(overlap(new.content, words.content) for words in indexed[:3]),
+        _differs(new.numbers, [words.numbers for words in indexed]),
+        float(new.negated not in [words.negated for words in indexed]),
+        _differs(new.names, [words.names for words in indexed]),
+        float(new.question != nearest.question),
         (last - 0.7) * 5,
         _three_nearest(mine),
-        abs(math.log((asked.length + 1) / (known.length + 1))),
-        2 * len(asked.content - heard) / content,
+        abs(math.log((new.length + 1) / (nearest.length + 1))),
+        2 * len(new.content - heard) / content,
         2 * max(foreign, default=0.0),
-        min(len(known.content - asked.content), 4) / 2,
+        min(len(nearest.content - new.content), 4) / 2,
         float(aliases <= 1),
         around.answers / 5,
-        float(opposed(asked, known)),
+        float(opposed(new, nearest)),
     )
 
 
-def _differs(asked: frozenset[str], known: list[frozenset[str]]) -> float:
-    """1 when no near question of the candidate says the same; less when these differ, so that it hardly matters."""
-    if asked in known:
+def _differs(new: frozenset[str], indexed: list[frozenset[str]]) -> float:
+    """1 when no near question of the candidate has the same; less when these differ, so that it hardly matters."""
+    if new in indexed:
         return 0.0
-    return 0.4 if len({words for words in known if words}) > 1 else 1.0
+    return 0.4 if len({words for words in indexed if words}) > 1 else 1.0
 
 
 def _three_nearest(mine: list[Neighbour]) -> float:

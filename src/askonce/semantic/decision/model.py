@@ -1,12 +1,12 @@
 """How likely a candidate is right, learned from every judged answer.
 
 One logistic regression over all answers and partitions, with a Gaussian prior (a ridge), on the newest `WINDOW`
-labels. Two things stand around it, since a regression is slow to see that the world has changed and blind to what
-no feature explains:
+labels. Two corrections are added, since a regression is slow to notice a change and blind to what no feature
+explains:
 
 - the *regime*: a filter (Bayes' rule on each fresh label) over three states - the model's log-odds hold, are worse
-  by 1.5, or are worth nothing (worse by 4) - that closes the cache a handful of labels after a break;
-- the *floor*: how much more often the candidates of which the model was nearly certain were wrong than it had said.
+  by 1.5, or are useless (worse by 4) - that closes the cache a handful of labels after a break;
+- the *floor*: how much more often than predicted the candidates of which the model was nearly certain were wrong.
 
 The model is a fold over the sequence of labels and nothing else: the same labels in the same order give the same
 model, in one process or in many, however they were cut into deltas.
@@ -80,11 +80,11 @@ class Model:
         )
 
     def expected(self, features: Vector) -> float:
-        """What the regression alone says: the probability of being right."""
+        """The probability of being right, by the regression alone."""
         return sigmoid(float(features @ self.coefficients))
 
     def learn(self, label: Label) -> None:
-        """Folds a label in."""
+        """Fold a label in."""
         features = np.frombuffer(label.features, _STORED).astype(np.float64)
         for _ in range(label.weight):
             self._watch(features, label.right)
@@ -96,11 +96,11 @@ class Model:
 
     def _watch(self, features: Vector, right: bool) -> None:
         log_odds = float(features @ self.coefficients)
-        seen = []
+        likelihoods = []
         for weight, shift in zip(self.regime, _SHIFTS, strict=True):
             chance = min(0.98, max(0.02, sigmoid(log_odds + shift)))
-            seen.append(weight * (chance if right else 1 - chance))
-        normal, worse, broken = (weight / sum(seen) for weight in seen)
+            likelihoods.append(weight * (chance if right else 1 - chance))
+        normal, worse, broken = (weight / sum(likelihoods) for weight in likelihoods)
         self.regime = (
             normal * (1 - 2 * _TO_WORSE) + (worse + broken) * _BACK,
             worse * (1 - _BACK) + normal * _TO_WORSE,

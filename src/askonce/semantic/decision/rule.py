@@ -1,10 +1,10 @@
-"""Whether a question is answered with a known answer, and the bound on wrong answers that this keeps.
+"""Whether a question is answered with a cached answer, and the bound on wrong answers that this guarantees.
 
-For every question with a known neighbour the rule says one of three things:
+For every question with a neighbour the rule decides on one of three actions:
 
-- *miss*: ask the model. The candidate's answer is compared with the fresh one afterwards: a free label.
+- *miss*: call the model. The candidate's answer is compared with the fresh one afterwards: a free label.
 - *serve*: answer with the candidate.
-- *audit*: it would have been served, and the model is asked all the same, with a probability that a coin decides.
+- *audit*: a would-be hit for which the model is called all the same, as a coin with a set probability decides.
 
 A candidate is served while the model's pessimistic probability of being wrong is below a threshold, which is set so
 that the expected wrong answers spend what is left of the budget, and while two budgets allow it for either side of
@@ -46,16 +46,16 @@ from askonce.stats import SemanticStats
 
 WARM_LABELS = 200
 """How many labels are learned before the first hit."""
-TOLD_WEIGHT = 3
-"""As how many of a judge's labels the application's word counts."""
+FEEDBACK_WEIGHT = 3
+"""How many of a judge's labels the application's feedback counts for."""
 
 _EARLY = 1500  # requests until the slack has its full size: when few are allowed, one wrong answer is a large share
 _LEAST_AUDITED = 0.02
 _WEIGHED = (0.7, 3.0)  # how much rarer and more often than usual the surest and the most doubtful are audited
 _PLANNED = 1.05  # share of the budget that the model's estimate may plan to use
 _PESSIMISM = 1.0  # standard deviations of the model's own uncertainty taken off the log-odds
-_FAITH = 3.0  # pseudo wrong answers behind the model's own estimate of what is served wrong
-_KEPT_FREE = 1.6  # standard deviations of the number of wrong answers kept free in the plan
+_PRIOR_WRONG = 3.0  # pseudo wrong answers behind the model's own estimate of what is served wrong
+_RESERVE = 1.6  # standard deviations of the number of wrong answers held in reserve
 _NEAR = 0.1  # weight of a label just below the threshold in the correction of the model's estimate
 _PACE = 0.9  # share of the certified head-room spent per horizon
 _HORIZON = 0.2  # of the requests so far
@@ -101,13 +101,13 @@ class DecisionRule:
         """What to do about a question; the request is counted in the same step.
 
         Args:
-            text: what is asked.
-            neighbours: the nearest known questions of its partition, nearest first.
-            coin: a fresh random number, uniform in [0, 1), that nobody who writes questions can foresee.
+            text: of the question.
+            neighbours: the nearest indexed questions of its partition, nearest first.
+            coin: a fresh random number, uniform in [0, 1), that whoever writes questions cannot foresee.
         """
         found = candidate(text, neighbours, self._state.record) if neighbours else None
         with self._lock:
-            decision = Decision("miss", "nothing known") if found is None else self._decide(found, coin)
+            decision = Decision("miss", "no candidate") if found is None else self._decide(found, coin)
             self._account(decision)
         return decision
 
@@ -117,7 +117,7 @@ class DecisionRule:
         decision = Decision(
             "miss",
             "doubtful",
-            found.known,
+            found.query,
             found.second,
             found.similarity,
             self._state.model.right(log_odds),
@@ -146,17 +146,17 @@ class DecisionRule:
         if total.served_doubt / UNIT * self._correction + p_wrong > _PLANNED * budget:
             return 1.0
         line = self.line(total.requests + 1)
-        # Where candidates are wrong with probabilities p, audits in proportion to sqrt(p) tell the number of wrong
-        # ones with the least variance for what they cost.
+        # Where candidates are wrong with probabilities p, audits in proportion to sqrt(p) estimate the number of
+        # wrong ones with the least variance for what they cost.
         usual = (total.served_doubt / UNIT + 0.5) / (total.served + 10)
         low, high = _WEIGHED
         weight = min(high, max(low, math.sqrt(p_wrong / usual)))
         probability = max(_LEAST_AUDITED, weight * self._auditing / math.sqrt(1 + line))
-        probability = max(
-            probability, 1 / (1 + max(0.0, budget - (total.charge + total.open_charge) / UNIT - total.told))
-        )
-        probability = min(1.0, math.ceil(1000 * probability) / 1000)  # so that their evidence can be remembered
-        while probability < 1.0 and not affordable(total, probability, line - total.told, self.confidence):
+        left = budget - (total.charge + total.open_charge) / UNIT - total.reported_wrong
+        probability = max(probability, 1 / (1 + max(0.0, left)))
+        probability = min(1.0, math.ceil(1000 * probability) / 1000)  # so that their evidence can be cached
+        line -= total.reported_wrong
+        while probability < 1.0 and not affordable(total, probability, line, self.confidence):
             probability = min(1.0, probability * 1.3)
         return probability
 
@@ -181,15 +181,15 @@ class DecisionRule:
         What it spends are the expected wrong answers per request, over the newest requests.
         """
         total, requests, share = self._state.total, self._state.total.requests, self.max_error
-        doubt = _FAITH + total.audited_doubt / UNIT
-        ratio = (_FAITH + total.audited_wrong / UNIT) / doubt
-        deviation = math.sqrt(_FAITH + total.audited_wrong / UNIT) / doubt
+        doubt = _PRIOR_WRONG + total.audited_doubt / UNIT
+        ratio = (_PRIOR_WRONG + total.audited_wrong / UNIT) / doubt
+        deviation = math.sqrt(_PRIOR_WRONG + total.audited_wrong / UNIT) / doubt
         self._correction = ratio + deviation
         served = total.served_doubt / UNIT
         spent = ratio * served
-        spent += _KEPT_FREE * math.sqrt(spent * max(1.0, ratio) + (deviation * served) ** 2)
+        spent += _RESERVE * math.sqrt(spent * max(1.0, ratio) + (deviation * served) ** 2)
         horizon = max(150.0, _HORIZON * requests)
-        certified = at_most(total, self.confidence, judged=True) + total.told
+        certified = at_most(total, self.confidence, judged=True) + total.reported_wrong
         rate = min(
             (_PLANNED * share * (requests + horizon) - spent) / horizon,
             1.6 * share,
@@ -205,14 +205,14 @@ class DecisionRule:
     # ------------------------------------------------------------ learning
 
     def learn(self, decision: Decision, right: bool) -> None:
-        """Notes what the judge said of a miss or an audit: was the candidate's answer the same as the fresh one?
+        """Learn the judge's verdict on a miss or an audit: was the candidate's answer the same as the fresh one?
 
         A second judgement of one decision is ignored. An audit that is never judged stays charged as a wrong one.
 
         Raises:
             ValueError: the decision has no candidate, or it was served.
         """
-        if decision.features is None or decision.known is None or decision.action == "serve":
+        if decision.features is None or decision.query is None or decision.action == "serve":
             raise ValueError("only a miss or an audit with a candidate can be judged")
         with self._lock:
             if decision.judged:
@@ -236,33 +236,33 @@ class DecisionRule:
                     change.wrong, change.charge, change.above, change.below = 1, charge(probability), above, below
             self._learn(decision, right, 1, change)
 
-    def tell(self, decision: Decision, right: bool) -> None:
-        """Notes what the application said of a served answer; of any other decision it says nothing.
+    def feedback(self, decision: Decision, right: bool) -> None:
+        """Learn the application's feedback on a served answer; nothing is learned for any other decision.
 
-        It counts as `TOLD_WEIGHT` of a judge's labels. A wrong one is also taken off both budgets, beside the wrong
-        ones that the audits stand for.
+        It counts as `FEEDBACK_WEIGHT` of a judge's labels. A wrong answer is also taken off both budgets, like
+        those that the audits account for.
         """
-        if decision.action != "serve" or decision.features is None or decision.known is None:
+        if decision.action != "serve" or decision.features is None or decision.query is None:
             return
         with self._lock:
-            if decision.told:
+            if decision.has_feedback:
                 return
-            decision.told = True
+            decision.has_feedback = True
             change = DecisionCounts()
             if not right:
-                change.told = 1
+                change.reported_wrong = 1
                 change.audited_doubt, change.audited_wrong = units(decision.p_wrong), UNIT
-            self._learn(decision, right, TOLD_WEIGHT, change)
+            self._learn(decision, right, FEEDBACK_WEIGHT, change)
 
     def _learn(self, decision: Decision, right: bool, weight: int, change: DecisionCounts) -> None:
-        assert decision.known is not None
+        assert decision.query is not None
         assert decision.features is not None
         change.labels = 1
         self._state.count(change)
-        self._state.learn(decision.known.answer, right, weight, decision.features)
+        self._state.learn(decision.query.answer, right, weight, decision.features)
 
     def forget(self, answers: Iterable[bytes]) -> None:
-        """Drops what is known of answers that are no longer kept; what was learned from them in general stays."""
+        """Drop the records of answers that are no longer stored; what was learned from them in general stays."""
         with self._lock:
             self._state.forget(answers)
 
@@ -280,7 +280,7 @@ class DecisionRule:
             self._aim()
 
     def snapshot(self) -> tuple[RuleDelta | None, RuleSnapshot]:
-        """`take`, and all that is known, for `restore`."""
+        """`take`, and the whole state, for `restore`."""
         with self._lock:
             new = self._state.take()
             return new, self._state.snapshot(list(self._recent), self._threshold, self._correction)
@@ -306,8 +306,8 @@ class DecisionRule:
             unjudged=total.audits - total.judged,
             judged=total.labels,
             wrong_found=total.wrong,
-            told_wrong=total.told,
-            estimated_error=max(total.charge / UNIT, total.told) / requests,
+            reported_wrong=total.reported_wrong,
+            estimated_error=max(total.charge / UNIT, total.reported_wrong) / requests,
             error_low=at_least(total, either) / requests,
             error_high=at_most(total, either) / requests,
             certified_error=at_most(total, self.confidence) / requests,

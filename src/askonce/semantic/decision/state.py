@@ -1,4 +1,4 @@
-"""All that is counted and learned, and which part of it other processes do not know yet."""
+"""All that is counted and learned, and the part of it that is not published yet."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from askonce.semantic.decision.features import SIZE, Vector
 from askonce.semantic.decision.model import Label, Model, label
 
 RECORDS = 100_000
-"""Of how many answers, those judged last, it is known how often they were right."""
+"""The number of answers, those judged last, with a record of how often they were right."""
 
 
 class RuleState:
     """Sums, the model and the records of answers. Not thread-safe.
 
     Attributes:
-        total: the sums over all processes, as far as they are known here.
+        total: the sums over all processes, as far as this process has read them.
         model: learned from the labels of all processes.
     """
 

@@ -1,7 +1,7 @@
-"""What two questions say besides their meaning as a whole: words, numbers, names, negations.
+"""The words, numbers, names and negations of a question.
 
-An embedding hardly sees the difference between 3 May and 4 May; these sets do. They are read for English; of a text
-in another language the words, the digits and the quoted strings are seen.
+An embedding hardly differs between 3 May and 4 May; these sets do. The rules are for English; of a text in another
+language the words, the digits and the quoted strings are found.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Words:
 
     Attributes:
         all: every word and number.
-        content: those that carry meaning.
+        content: all but stop words.
         numbers: numbers, in digits or words, and the names of days and months.
         names: words written with a capital letter inside the text, quoted strings, code.
-        negated: whether an odd number of negations stands in it.
+        negated: whether it has an odd number of negations.
         question: its question word, or the empty string.
         length: how many words it has.
     """
@@ -66,7 +66,7 @@ class Words:
 
 @lru_cache(maxsize=10_000)
 def read(text: str) -> Words:
-    """The words of ``text``; those of the texts read last are kept, since a known question is compared often."""
+    """The words of ``text``; cached for the latest texts, since an indexed question is compared often."""
     written = _WORD.findall(text)
     lower = [word.lower() for word in written]
     names = {
@@ -92,10 +92,10 @@ def overlap(some: frozenset[str], others: frozenset[str]) -> float:
     return len(some & others) / either if either else 1.0
 
 
-def opposed(asked: Words, known: Words) -> bool:
+def opposed(new: Words, indexed: Words) -> bool:
     """Whether one has a word where the other has its opposite ('enable' and 'disable')."""
     return any(
-        other in known.all and other not in asked.all
-        for other in (_OPPOSITES.get(word) for word in asked.all - known.all)
+        other in indexed.all and other not in new.all
+        for other in (_OPPOSITES.get(word) for word in new.all - indexed.all)
         if other is not None
     )

@@ -1,6 +1,6 @@
-"""An index in a file, so that a process begins with what was known and need not build its graphs anew.
+"""An index in a file, so that a process begins with it and need not build its graphs anew.
 
-    16 bytes    what it is, and the format's version
+    16 bytes    the format and its version
     16 bytes    random, so that no piece of another file fits
     pieces      4 bytes length, 4 bytes CRC-32, then an entry's bytes (see ``askonce.entries.codec``) whose payload
                 is first the head and then what `Index.dump` gives; bound to the random bytes and their number
@@ -32,10 +32,10 @@ from askonce.semantic.index.index import Index
 
 logger = logging.getLogger("askonce")
 
-_MAGIC = b"askonce index 1\n"
+_MAGIC = b"askonce index 2\n"
 _FRAME = struct.Struct(">II")
 _ABANDONED_SECONDS = 3600.0
-"""Nobody writes a file for so long: its process was killed."""
+"""No write takes so long: its process was killed."""
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -44,12 +44,12 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
 
 
 def save(index: Index, path: Path, *, name: str, position: int, codec: Codec) -> bool:
-    """Put an index into a file, in the place of what was there; one that is being read stays whole.
+    """Save an index to a file, replacing what was there; a reader of the old file is not disturbed.
 
     Args:
         index: the index; it can be used meanwhile.
         path: the file; its directory exists.
-        name: what must be the same when it is loaded: which embeddings, which store.
+        name: must be the same when it is loaded: it identifies embeddings and store.
         position: up to where in the change log it is complete.
         codec: seals what is written.
 
@@ -89,7 +89,7 @@ def _write(file: BinaryIO, index: Index, head: _Head, codec: Codec) -> None:
 
 
 def load(index: Index, path: Path, *, name: str, codec: Codec) -> int | None:
-    """Take the place of all that an index knows by what `save` put into a file.
+    """Replace all questions of an index by those that `save` put into a file.
 
     Args:
         index: the index; nothing changes when the file cannot be used.
@@ -98,15 +98,15 @@ def load(index: Index, path: Path, *, name: str, codec: Codec) -> int | None:
         codec: opens what it sealed.
 
     Returns:
-        The position up to which it is complete, or ``None`` when there is no such file, or none that can be used:
-        one of another name, cut short, changed, or sealed with another key. That is logged.
+        The position up to which it is complete, or ``None`` when there is no such file, or it cannot be used: one
+        of another name, cut short, changed, or sealed with another key. That is logged.
     """
     try:
         with open(path, "rb") as file:
             pieces = _read(file, codec)
             head = msgspec.msgpack.decode(next(pieces, b""), type=_Head)
             if head.name != name:
-                raise ValueError("it was made with other embeddings or for another store")
+                raise ValueError("saved with other embeddings or for another store")
             index.restore(pieces)
     except FileNotFoundError:
         return None
@@ -119,18 +119,18 @@ def load(index: Index, path: Path, *, name: str, codec: Codec) -> int | None:
 def _read(file: BinaryIO, codec: Codec) -> Iterator[bytes]:
     start = file.read(32)
     if len(start) < 32 or start[:16] != _MAGIC:
-        raise ValueError("it is no file of this format")
+        raise ValueError("not a file of this format")
     size = os.fstat(file.fileno()).st_size
     for number in itertools.count():
         frame = file.read(_FRAME.size)
         if len(frame) < _FRAME.size:
-            raise ValueError("it is cut short")
+            raise ValueError("truncated")
         length, checksum = _FRAME.unpack(frame)
         if not length:
             return
         data = file.read(length) if length <= size else b""
         if len(data) < length or zlib.crc32(data) != checksum:
-            raise ValueError("it is cut short or was changed")
+            raise ValueError("truncated or modified")
         yield codec.decode(data, bound_to=_place(start[16:], number)).payload
 
 

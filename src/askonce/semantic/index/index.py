@@ -1,4 +1,4 @@
-"""All known questions of a cache, and which of them are nearest to one that is asked."""
+"""All indexed questions of a cache, and the search for the nearest ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROWS = 4_000
 
 
 class _QuestionRow(msgspec.Struct, frozen=True, array_like=True):
-    """A known question in a dump; the vector (float16) is empty if a graph has it."""
+    """An indexed question in a dump; the vector (float16) is empty if a graph has it."""
 
     key: bytes
     answer: bytes
@@ -54,7 +54,7 @@ _decoder = msgspec.msgpack.Decoder(_Rows | _Graph)
 
 
 class Index:
-    """Known questions of many namespaces and partitions, by their vectors. Thread-safe.
+    """Indexed questions of many namespaces and partitions, by their vectors. Thread-safe.
 
     With vectors of 384 dimensions, a question takes about 1.3 kB in a partition of many and 1.9 kB in one of two,
     text and keys included.
@@ -70,39 +70,39 @@ class Index:
         self._exact = exact
         self._lock = threading.Lock()
         self._dimensions: int | None = None
-        self._known: dict[int, IndexedQuery] = {}
+        self._queries: dict[int, IndexedQuery] = {}
         self._answers: dict[bytes, list[int]] = {}
         self._partitions: dict[bytes, Vectors] = {}
         self._round: list[int] = []
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._queries)
 
     # -- changing --------------------------------------------------------------------------------------------
 
-    def add(self, known: IndexedQuery, vector: NDArray[np.float32]) -> None:
+    def add(self, query: IndexedQuery, vector: NDArray[np.float32]) -> None:
         """Add a question, in the place of one with the same key.
 
         Args:
-            known: the question.
+            query: the question.
             vector: float32, of the shape (dimensions,) and of unit length.
 
         Raises:
             ConfigError: the vector has another shape than those before it, or is not of unit length.
         """
         if vector.ndim != 1 or not 0.98 < float(vector @ vector) < 1.02:
-            raise ConfigError("A question's vector is one of unit length, of the shape (dimensions,)")
-        label = _label(known.key)
+            raise ConfigError("a question's vector has unit length and the shape (dimensions,)")
+        label = _label(query.key)
         with self._lock:
             self._check(vector)
-            if label in self._known:
+            if label in self._queries:
                 self._drop(label)
-            vectors = self._partitions.get(known.partition)
+            vectors = self._partitions.get(query.partition)
             if vectors is None:
-                vectors = self._partitions[known.partition] = Vectors(len(vector), self._exact)
+                vectors = self._partitions[query.partition] = Vectors(len(vector), self._exact)
             vectors.put(label, vector)
-            self._enter(label, known)
-            vectors.tidy(lambda other: self._is_in(other, known.partition))
+            self._enter(label, query)
+            vectors.tidy(lambda other: self._is_in(other, query.partition))
 
     def remove(self, keys: Iterable[bytes]) -> int:
         """Remove questions by their keys; returns how many there were."""
@@ -111,13 +111,13 @@ class Index:
     def remove_answer(self, answer: bytes) -> list[IndexedQuery]:
         """Remove all questions that have an answer, and return them."""
         with self._lock:
-            keys = [self._known[label].key for label in self._answers.get(answer, ())]
-        return [known for key in keys if (known := self._remove(key)) is not None]
+            keys = [self._queries[label].key for label in self._answers.get(answer, ())]
+        return [query for key in keys if (query := self._remove(key)) is not None]
 
     def remove_namespace(self, namespace: str) -> int:
         """Remove all questions of a namespace; returns how many there were."""
         with self._lock:
-            labels = [label for label, known in self._known.items() if known.namespace == namespace]
+            labels = [label for label, query in self._queries.items() if query.namespace == namespace]
             for label in labels:
                 self._drop(label)
         return len(labels)
@@ -125,41 +125,41 @@ class Index:
     def _remove(self, key: bytes) -> IndexedQuery | None:
         label = _label(key)
         with self._lock:
-            known = self._known.get(label)
-            if known is None or known.key != key:
+            query = self._queries.get(label)
+            if query is None or query.key != key:
                 return None
             self._drop(label)
-            vectors = self._partitions.get(known.partition)
+            vectors = self._partitions.get(query.partition)
             if vectors is not None:
-                vectors.tidy(lambda other: self._is_in(other, known.partition))
-        return known
+                vectors.tidy(lambda other: self._is_in(other, query.partition))
+        return query
 
-    def _enter(self, label: int, known: IndexedQuery) -> None:
-        self._known[label] = known
-        self._answers.setdefault(known.answer, []).append(label)
+    def _enter(self, label: int, query: IndexedQuery) -> None:
+        self._queries[label] = query
+        self._answers.setdefault(query.answer, []).append(label)
 
     def _drop(self, label: int) -> None:
-        known = self._known.pop(label)
-        labels = self._answers[known.answer]
+        query = self._queries.pop(label)
+        labels = self._answers[query.answer]
         labels.remove(label)
         if not labels:
-            del self._answers[known.answer]
-        vectors = self._partitions[known.partition]
+            del self._answers[query.answer]
+        vectors = self._partitions[query.partition]
         vectors.discard(label)
         if not vectors.living:
-            del self._partitions[known.partition]
+            del self._partitions[query.partition]
 
     def _is_in(self, label: int, partition: bytes) -> bool:
-        known = self._known.get(label)
-        return known is not None and known.partition == partition
+        query = self._queries.get(label)
+        return query is not None and query.partition == partition
 
     def _check(self, vector: NDArray[np.floating[Any]]) -> None:
-        if not self._known:
+        if not self._queries:
             self._dimensions = len(vector)
         elif vector.shape != (self._dimensions,):
             raise ConfigError(
-                f"The known questions have vectors of {self._dimensions} dimensions, this one has "
-                f"{vector.shape}: the embeddings are others than before. Give them a namespace of their own"
+                f"the indexed questions have vectors of {self._dimensions} dimensions, this one has "
+                f"the shape {vector.shape}: the embeddings have changed. Give them a namespace of their own"
             )
 
     # -- searching -------------------------------------------------------------------------------------------
@@ -178,16 +178,16 @@ class Index:
             now: seconds since the epoch; ``None`` for this moment.
 
         Raises:
-            ConfigError: the vector has another shape than those of the known questions.
+            ConfigError: the vector has another shape than those of the indexed questions.
         """
         now = time.time() if now is None else now
         expired: set[int] = set()
 
         def usable(label: int) -> bool:
-            known = self._known.get(label)
-            if known is None or known.partition != partition:
+            query = self._queries.get(label)
+            if query is None or query.partition != partition:
                 return False
-            if known.expires_at is not None and known.expires_at <= now:
+            if query.expires_at is not None and query.expires_at <= now:
                 expired.add(label)
                 return False
             return True
@@ -203,33 +203,33 @@ class Index:
             return [self._neighbour(label, similarity) for label, similarity in found]
 
     def _neighbour(self, label: int, similarity: float) -> Neighbour:
-        known = self._known[label]
-        return Neighbour(known, max(-1.0, min(1.0, similarity)), len(self._answers[known.answer]))
+        query = self._queries[label]
+        return Neighbour(query, max(-1.0, min(1.0, similarity)), len(self._answers[query.answer]))
 
     def aliases(self, answer: bytes) -> int:
-        """How many known questions have an answer."""
+        """How many indexed questions have an answer."""
         return len(self._answers.get(answer, ()))
 
     def get(self, key: bytes) -> IndexedQuery | None:
-        """The known question with a key."""
-        known = self._known.get(_label(key))
-        return known if known is not None and known.key == key else None
+        """The indexed question with a key."""
+        query = self._queries.get(_label(key))
+        return query if query is not None and query.key == key else None
 
     def namespaces(self) -> set[str]:
-        """Where the known questions are kept."""
+        """The namespaces of the indexed questions."""
         with self._lock:
-            return {known.namespace for known in self._known.values()}
+            return {query.namespace for query in self._queries.values()}
 
     def patrol(self, limit: int) -> list[IndexedQuery]:
-        """The next ``limit`` questions in turn, so that somebody sees whether their entries still exist.
+        """The next ``limit`` questions in turn, to check whether their entries still exist.
 
-        After the last one comes the first one again; fewer are given at the end of a round.
+        After the last one comes the first one again; fewer are returned at the end of a round.
         """
         with self._lock:
             if not self._round:
-                self._round = list(self._known)
+                self._round = list(self._queries)
             labels, self._round = self._round[-limit:], self._round[:-limit]
-            return [known for label in labels if (known := self._known.get(label)) is not None]
+            return [query for label in labels if (query := self._queries.get(label)) is not None]
 
     # -- saving ----------------------------------------------------------------------------------------------
 
@@ -247,14 +247,14 @@ class Index:
                 vectors = self._partitions.get(partition)
                 if vectors is None:
                     continue
-                few = [_row(self._known[label], vector) for label, vector in vectors.few()]
+                few = [_row(self._queries[label], vector) for label, vector in vectors.few()]
                 labels, graphs = vectors.graphs()
             rows += few
             yield from _graph_pieces(partition, self._dimensions or 0, graphs)
             for label in labels:
-                known = self._known.get(label)
-                if known is not None and known.partition == partition:
-                    rows.append(_row(known))
+                query = self._queries.get(label)
+                if query is not None and query.partition == partition:
+                    rows.append(_row(query))
                     if len(rows) >= _ROWS:
                         yield _encoder.encode(_Rows(rows))
                         rows = []
@@ -264,10 +264,10 @@ class Index:
         yield _encoder.encode(_Rows(rows))
 
     def restore(self, pieces: Iterable[bytes]) -> None:
-        """Take the place of all questions by those of a dump.
+        """Replace all questions by those of a dump.
 
         Raises:
-            ValueError: the pieces are not a dump. Nothing was changed then.
+            ValueError: the pieces are not a dump. Nothing is changed then.
         """
         other = Index(exact=self._exact)
         try:
@@ -275,7 +275,7 @@ class Index:
         except (msgspec.MsgspecError, ConfigError, IndexError) as error:
             raise ValueError(f"not a dump of an index: {error}") from error
         with self._lock:
-            self._dimensions, self._known, self._answers = other._dimensions, other._known, other._answers
+            self._dimensions, self._queries, self._answers = other._dimensions, other._queries, other._answers
             self._partitions, self._round = other._partitions, []
 
     def _read(self, pieces: Iterable[bytes]) -> None:
@@ -287,8 +287,8 @@ class Index:
                 for row in piece.rows:
                     namespace = shared.setdefault(row.namespace, row.namespace)
                     partition = shared.setdefault(row.partition, row.partition)
-                    known = IndexedQuery(row.key, row.answer, namespace, partition, row.text, row.expires_at)
-                    self._read_row(known, row.vector, in_graphs.get(partition, ()))
+                    query = IndexedQuery(row.key, row.answer, namespace, partition, row.text, row.expires_at)
+                    self._read_row(query, row.vector, in_graphs.get(partition, ()))
                 continue
             if piece.number == len(graphs):
                 graphs.append(bytearray())
@@ -300,22 +300,22 @@ class Index:
                 graphs = []
         self._partitions = {name: vectors for name, vectors in self._partitions.items() if vectors.living}
 
-    def _read_row(self, known: IndexedQuery, data: bytes, in_graph: Container[int]) -> None:
-        label = _label(known.key)
-        if label in self._known:
+    def _read_row(self, query: IndexedQuery, data: bytes, in_graph: Container[int]) -> None:
+        label = _label(query.key)
+        if label in self._queries:
             return
         if data:
             vector = np.frombuffer(data, np.float16)
             self._check(vector)
-            vectors = self._partitions.get(known.partition)
+            vectors = self._partitions.get(query.partition)
             if vectors is None:
-                vectors = self._partitions[known.partition] = Vectors(len(vector), self._exact)
+                vectors = self._partitions[query.partition] = Vectors(len(vector), self._exact)
             vectors.put(label, vector)
         elif label in in_graph:
-            self._partitions[known.partition].living += 1
+            self._partitions[query.partition].living += 1
         else:
             return
-        self._enter(label, known)
+        self._enter(label, query)
 
 
 def _label(key: bytes) -> int:
@@ -323,9 +323,9 @@ def _label(key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
 
 
-def _row(known: IndexedQuery, vector: bytes = b"") -> _QuestionRow:
+def _row(query: IndexedQuery, vector: bytes = b"") -> _QuestionRow:
     return _QuestionRow(
-        known.key, known.answer, known.namespace, known.partition, known.text, known.expires_at, vector
+        query.key, query.answer, query.namespace, query.partition, query.text, query.expires_at, vector
     )
 
 

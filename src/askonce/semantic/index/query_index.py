@@ -1,4 +1,4 @@
-"""The known questions, in an index of this process or on the server."""
+"""The indexed questions, in an index of this process or on the server."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ _NEIGHBOURS = 10
 
 
 class QueryIndex(abc.ABC):
-    """What a request, and what is learned from it, ask of the known questions."""
+    """The operations on indexed questions."""
 
     @abc.abstractmethod
     async def nearest(
         self, driver: SyncDriver, namespace: str, question: Question, vector: Vector
     ) -> list[Neighbour]:
-        """The known questions of the same partition that are nearest, best first."""
+        """The indexed questions of the same partition that are nearest, best first."""
 
     @abc.abstractmethod
-    def add(self, known: IndexedQuery, vector: Vector) -> None:
-        """Add a question whose entry is in the store, in the place of one with the same key."""
+    def add(self, query: IndexedQuery, vector: Vector) -> None:
+        """Add a question whose entry is in the store; it replaces one with the same key."""
 
     @abc.abstractmethod
-    def discard(self, known: IndexedQuery) -> None:
-        """Forget a question that its entry answers no more."""
+    def discard(self, query: IndexedQuery) -> None:
+        """Remove a question that its entry no longer answers."""
 
     @abc.abstractmethod
     def forget(self, namespace: str, key: bytes) -> None:
-        """Forget what an entry that is gone answered."""
+        """Remove what an entry that no longer exists answered."""
 
     @abc.abstractmethod
     def clear(self, namespace: str) -> None:
-        """Forget all questions of a namespace."""
+        """Remove all questions of a namespace."""
 
     @abc.abstractmethod
     def count(self) -> int | None:
-        """How many are known; ``None`` if that is not known here."""
+        """How many are indexed; ``None`` if the server counts them."""
 
 
 class LocalQueryIndex(QueryIndex):
-    """Those in this process's index, of which other processes are told.
+    """Those in the index of this process; changes are published to other processes.
 
     Args:
         index: this process's.
@@ -65,12 +65,12 @@ class LocalQueryIndex(QueryIndex):
     ) -> list[Neighbour]:
         return self._index.search(question.partition, vector, _NEIGHBOURS, now=self._clock())
 
-    def add(self, known: IndexedQuery, vector: Vector) -> None:
-        self._index.add(known, vector)
-        self._shared.announce(known.namespace, known.key)
+    def add(self, query: IndexedQuery, vector: Vector) -> None:
+        self._index.add(query, vector)
+        self._shared.announce(query.namespace, query.key)
 
-    def discard(self, known: IndexedQuery) -> None:
-        self._shared.discard(known.namespace, [known.key])
+    def discard(self, query: IndexedQuery) -> None:
+        self._shared.discard(query.namespace, [query.key])
 
     def forget(self, namespace: str, key: bytes) -> None:
         self._shared.discard(namespace, [key])
@@ -84,7 +84,7 @@ class LocalQueryIndex(QueryIndex):
 
 
 class ServerQueryIndex(QueryIndex):
-    """Those on the server, which all processes see at once.
+    """Those on the server, shared by all processes.
 
     Args:
         server: searches.
@@ -101,15 +101,15 @@ class ServerQueryIndex(QueryIndex):
         except StoreDown:
             return []
 
-    def add(self, known: IndexedQuery, vector: Vector) -> None:
-        self._server.add(known, vector)
+    def add(self, query: IndexedQuery, vector: Vector) -> None:
+        self._server.add(query, vector)
 
-    def discard(self, known: IndexedQuery) -> None:
+    def discard(self, query: IndexedQuery) -> None:
         with contextlib.suppress(StoreDown):
-            self._server.remove([known])
+            self._server.remove([query])
 
     def forget(self, *_: Any) -> None:
-        """The vector of an entry that is gone is deleted when a search meets it."""
+        """A search deletes the vector of an entry that no longer exists."""
 
     def clear(self, *_: Any) -> None:
         """The store's ``clear`` has deleted the vectors too."""

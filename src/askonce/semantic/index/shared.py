@@ -1,8 +1,8 @@
-"""One view of questions and of what was learned, for all processes that use a store.
+"""Shares questions and what was learned among all processes that use a store.
 
 Each process has its own index and its own rule. It publishes what it adds through a change log, about once a
 second, and applies what the others published. A process that begins, or that was away for too long, starts from the
-snapshot of the rule and from the entries themselves, or from the index that a process before left in a file.
+snapshot of the rule and from the entries themselves, or from the index that an earlier process saved to a file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SemanticDelta(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
 
     Attributes:
         added: namespace and key of entries whose questions were added, or whose answer another entry holds now.
-        removed: namespace and key of entries that are gone.
+        removed: namespace and key of entries that were deleted.
         cleared: namespaces that are empty.
         learned: by the rule.
     """
@@ -51,7 +51,7 @@ class SemanticDelta(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
 
 
 class Loading:
-    """The questions of one namespace on their way into the index."""
+    """The progress of loading the questions of one namespace into the index."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
@@ -60,7 +60,7 @@ class Loading:
 
 
 class SharedQuestions:
-    """Keeps an index and a rule in step with those of other processes. `step` is called by one thread at a time.
+    """Synchronizes an index and a rule with those of other processes. `step` is called by one thread at a time.
 
     Args:
         breaker: the store's.
@@ -107,7 +107,7 @@ class SharedQuestions:
             self._came += 1
 
     def discard(self, namespace: str, keys: Sequence[bytes]) -> None:
-        """Remove questions whose entries are gone, with all that these answered, and publish it."""
+        """Remove questions whose entries no longer exist, with all that these answered, and publish it."""
         if keys:
             self._drop(keys)
             with self._lock:
@@ -136,7 +136,7 @@ class SharedQuestions:
     # -- in step -----------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Publish what is new, apply what others published, and load what is wanted."""
+        """Publish what is new, apply what others published, and load what was requested."""
         try:
             if self._follower.step():
                 with contextlib.suppress(StoreDown):  # it was counted, and the next step tries again
@@ -148,7 +148,7 @@ class SharedQuestions:
             self._stop_waiting()
 
     def save(self) -> bool:
-        """Publish what is new, and leave a snapshot and the index; returns whether the store did its part."""
+        """Publish what is new, and save a snapshot and the index; returns whether the store did not fail."""
         saved = self._follower.save()
         if saved and self._follower.position >= 0:
             self._save_index()
@@ -161,7 +161,7 @@ class SharedQuestions:
         return self.save()
 
     def _stop_waiting(self) -> None:
-        """Those who wait go on without what is not loaded; a later step tries again."""
+        """Waiting requests go on without what is not loaded; a later step tries again."""
         for loading in list(self._loading.values()):
             loading.over.set()
 
@@ -219,15 +219,15 @@ class SharedQuestions:
 
     def _add(self, namespace: str, key: bytes, data: bytes) -> None:
         entry = self._entries.usable(namespace, key, data)
-        if self._index is not None and entry is not None and entry.meaning is not None:
-            meaning = entry.meaning
+        if self._index is not None and entry is not None and entry.semantic is not None:
+            semantic = entry.semantic
             query = IndexedQuery(
-                key, meaning.answer or key, namespace, meaning.partition, meaning.text, entry.fresh_until
+                key, semantic.answer or key, namespace, semantic.partition, semantic.text, entry.fresh_until
             )
-            self._index.add(query, from_bytes(meaning.vector))
+            self._index.add(query, from_bytes(semantic.vector))
 
     def _check(self) -> None:
-        """See whether some of the indexed questions, and their answers, are still stored: the others leave."""
+        """Check whether some of the indexed questions, and their answers, are still stored; remove the others."""
         if self._index is None:
             return
         many, self._came = _CHECKED_EACH_TIME + _CHECKED_PER_NEW * self._came, 0
@@ -239,7 +239,7 @@ class SharedQuestions:
     # -- the file of the index ---------------------------------------------------------------------------------
 
     def _load_index(self) -> int | None:
-        """Begin with the index that a process before left; returns up to where in the log it is complete."""
+        """Begin with the index that an earlier process saved; returns up to where in the log it is complete."""
         if self._file is None or self._index is None or len(self._index):
             return None
         complete = index_file.load(self._index, self._file, name=self._log, codec=self._codec)
@@ -254,7 +254,7 @@ class SharedQuestions:
         return complete if len(self._index) else None
 
     def _save_index(self) -> None:
-        """Leave the index in a file, if it is large and has all questions of its namespaces."""
+        """Save the index to a file, if it is large and has all questions of its namespaces."""
         self._save_index_after = time.monotonic() + _SAVE_INDEX_SECONDS
         if self._file is None or self._index is None or len(self._index) < _SAVE_INDEX_FROM:
             return

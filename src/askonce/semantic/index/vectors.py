@@ -1,7 +1,7 @@
 """The vectors of one partition, and which of them are nearest.
 
 A few vectors are compared one by one. More are a graph (HNSW, Malkov and Yashunin, arXiv:1603.09320), in which
-`EXACT` of them are still compared one by one. All are kept once, as float16.
+`EXACT` of them are still compared one by one. Each is stored once, as float16.
 
 A vector that is discarded stays in the graph as a signpost that is passed over, and comes back to life if it is
 put again, as when an answer expired and was made anew. (Usearch would give its place to another vector, whose
@@ -21,7 +21,7 @@ try:
     import numpy as np
     from usearch.index import Index as Graph
 except ModuleNotFoundError as error:
-    raise MissingExtraError("comparing questions by their meaning", "semantic") from error
+    raise MissingExtraError("Semantic caching", "semantic") from error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ class Vectors:
         self._moving: Iterator[int] = iter(())
 
     def put(self, label: int, vector: NDArray[np.floating[Any]]) -> None:
-        """Keep a vector under a label that has none, or none that is living."""
+        """Store a vector under a label that has none, or none that is living."""
         self.living += 1
         row = vector.astype(np.float16)
         if self._graph is None:
@@ -127,7 +127,7 @@ class Vectors:
         slots = len(graph)
         if not slots:
             return []
-        # Signposts take places among the candidates: so many more are asked for.
+        # Signposts take places among the candidates: so many more are requested.
         count = int(_SEARCH_CANDIDATES * min(4.0, max(1.0, slots / max(self.living, 1))))
         while True:
             matches = graph.search(query, min(count, slots), threads=1, exact=slots <= self._exact)

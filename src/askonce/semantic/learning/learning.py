@@ -1,4 +1,4 @@
-"""What is done with each fresh answer, in the background: judge, learn, and keep equal answers once."""
+"""The work on each fresh answer in the background: judge, learn, and store equal answers once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from askonce.stores.circuit_breaker import StoreDown
 logger = logging.getLogger("askonce")
 
 _MOST_WAITING = 10_000
-"""More fresh answers than this do not wait for the judge; those beyond, save audits, teach nothing."""
+"""More fresh answers than this do not wait for the judge; those beyond, except audits, are not judged."""
 _MOST_CONTENTS = 100_000
 
 
@@ -30,13 +30,13 @@ class TrainingExample:
     """A fresh answer.
 
     Attributes:
-        namespace: where it is kept.
+        namespace: where it is stored.
         key: under which key.
-        question: what was asked.
+        question: the question and its partition.
         vector: its embedding.
-        decision: what the rule said when it was asked; ``None`` if it was not.
-        entry: the answer as it is kept, with its meaning; ``None`` if it was not kept.
-        said: what it says.
+        decision: of the rule; ``None`` if it was not called.
+        entry: the answer as it is stored, with its semantic entry; ``None`` if it was not stored.
+        answer_text: its text.
     """
 
     namespace: str
@@ -51,18 +51,18 @@ class TrainingExample:
 class Learning:
     """Takes examples one after the other, audits first. `step` is called by one thread at a time.
 
-    A judge may take long: questions are known before any that came earlier is judged.
+    A judge may take long: questions are indexed before any that came earlier is judged.
 
     Args:
         rule: learns from the judge's verdicts.
         questions: gets the questions.
-        judge: says whether two answers are the same.
+        judge: decides whether two answers are the same.
         entries: of the questions.
 
     Attributes:
         dropped: fresh answers that were not judged, since they came too fast.
-        aliases: questions that were found to have the answer of another one.
-        saved_bytes: what was not kept twice.
+        aliases: questions found to have the answer of another one.
+        saved_bytes: bytes that were not stored twice.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Learning:
         self.dropped = self.aliases = self.saved_bytes = 0
 
     def add(self, example: TrainingExample) -> None:
-        """Take a example in; does not wait."""
+        """Add an example; does not wait."""
         self._fresh.append(example)
 
     def step(self) -> None:
@@ -97,7 +97,7 @@ class Learning:
 
     def _begin(self, example: TrainingExample) -> None:
         if example.decision is not None and example.decision.action == "audit":
-            self._waiting.appendleft(example)  # until it is judged, it is taken for a wrong answer
+            self._waiting.appendleft(example)  # until it is judged, it counts as a wrong answer
         elif len(self._waiting) < _MOST_WAITING:
             self._waiting.append(example)
         else:
@@ -120,49 +120,49 @@ class Learning:
             del self._contents[next(iter(self._contents))]
 
     def _same_answer(self, example: TrainingExample) -> tuple[bytes, bytes] | None:
-        """Which of the two answers that might have been served the judge takes for the same: its key and digest."""
+        """The key and digest of the answer that the judge finds the same, of the two candidates."""
         decision = example.decision
-        if decision is None or decision.known is None:
+        if decision is None or decision.query is None:
             return None
-        verdict, digest = self._compare(example, decision.known)
+        verdict, digest = self._compare(example, decision.query)
         if verdict is not None and decision.action != "serve":  # it was to be served, and the store failed
             self._rule.learn(decision, verdict)
         if verdict:
-            return decision.known.answer, digest
+            return decision.query.answer, digest
         if decision.second is not None:
             verdict, digest = self._compare(example, decision.second)
             if verdict:
                 return decision.second.answer, digest
         return None
 
-    def _compare(self, example: TrainingExample, known: IndexedQuery) -> tuple[bool | None, bytes]:
-        """What the judge says of a known question's answer, and the digest of that answer."""
-        entry = self._entries.get(known.namespace, known.answer)
-        if entry is None or entry.meaning is None or entry.meaning.answer:
-            self._questions.discard(known)
-            self._questions.forget(known.namespace, known.answer)
+    def _compare(self, example: TrainingExample, query: IndexedQuery) -> tuple[bool | None, bytes]:
+        """The judge's verdict on an indexed question's answer, and the digest of that answer."""
+        entry = self._entries.get(query.namespace, query.answer)
+        if entry is None or entry.semantic is None or entry.semantic.answer:
+            self._questions.discard(query)
+            self._questions.forget(query.namespace, query.answer)
             return None, b""
-        answer_text = entry.meaning.answer_text
+        answer_text = entry.semantic.answer_text
         return judged(
-            self._judge, Comparison(example.question.text, known.text, example.answer_text, answer_text)
+            self._judge, Comparison(example.question.text, query.text, example.answer_text, answer_text)
         ), digest_of(answer_text)
 
     def _make_alias(self, example: TrainingExample, answer: bytes, digest: bytes) -> bool:
         """Have the example's entry point to the one that holds the same answer, if both are as they were."""
         entry = example.entry
-        assert entry is not None and entry.meaning is not None
+        assert entry is not None and entry.semantic is not None
         target = self._entries.get(example.namespace, answer)
-        if target is None or target.meaning is None or target.meaning.answer:
+        if target is None or target.semantic is None or target.semantic.answer:
             return False
-        if digest_of(target.meaning.answer_text) != digest:
+        if digest_of(target.semantic.answer_text) != digest:
             return False
-        meaning: SemanticEntry = msgspec.structs.replace(
-            entry.meaning, answer_text="", answer=answer, digest=digest
+        semantic: SemanticEntry = msgspec.structs.replace(
+            entry.semantic, answer_text="", answer=answer, digest=digest
         )
-        alias: Entry = msgspec.structs.replace(entry, payload=b"", meaning=meaning)
+        alias: Entry = msgspec.structs.replace(entry, payload=b"", semantic=semantic)
         now = self._entries.get(example.namespace, example.key)
         if now is None or now.created_at != entry.created_at:
-            return False  # it was deleted, or asked for anew
+            return False  # it was deleted or replaced
         self.saved_bytes += self._entries.replace(example.namespace, example.key, alias)
         self.aliases += 1
         self._add(replace(example, entry=alias), answer)
@@ -171,5 +171,5 @@ class Learning:
     def _add(self, example: TrainingExample, answer: bytes) -> None:
         assert example.entry is not None
         question, until = example.question, example.entry.fresh_until
-        known = IndexedQuery(example.key, answer, example.namespace, question.partition, question.text, until)
-        self._questions.add(known, example.vector)
+        query = IndexedQuery(example.key, answer, example.namespace, question.partition, question.text, until)
+        self._questions.add(query, example.vector)

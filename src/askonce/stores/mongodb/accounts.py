@@ -1,16 +1,16 @@
-"""What a namespace holds, kept exact under any number of processes without transactions.
+"""Accounts of a namespace: exact under any number of processes, without transactions.
 
-A call that writes first charges its namespace for what it brings, then writes, then gives back what it replaced,
-evicted or could not write. Every write of a batch is an upsert that names the document which it was planned for
-(``_id`` and ``g``), or an insert; so the reply tells for each whether it replaced exactly that one, found nothing,
-or collided with another, and two calls never account for the same document. A removal replaces the document by
-one without a namespace, which is then deleted; a newcomer that collides with such a one takes its place. So a
-batch costs a few round trips whatever its length. Of two calls that write the same key at the same instant one
-wins, as if the other had come just before it.
+A call that writes first charges its namespace for what it adds, then writes, then refunds what it replaced,
+evicted or could not write. Every write of a batch is an insert, or an upsert of the document that it was planned
+for (``_id`` and ``g``); so the reply shows for each whether it replaced exactly that one, found nothing, or
+collided with another, and two calls never account for the same document. A removal replaces the document by one
+without a namespace, which is then deleted; a newcomer that collides with such a tombstone replaces it. So a batch
+costs a few round trips whatever its length. Of two calls that write the same key at the same instant one wins, as
+if the other had been just before it.
 
 A process that dies between its writes leaves sums that are too large, never too small: the namespace then
-evicts early. ``check`` counts anew what was not counted for an hour, and so does an eviction that finds nothing
-to evict; both only while nobody writes (``busy`` has passed, ``writes`` has not moved).
+evicts early. ``check`` recounts what was not counted for an hour, and so does an eviction that finds nothing to
+evict; both only while no other call writes (``busy`` has passed, ``writes`` has not moved).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DUPLICATE_KEY = 11_000
 _RECOUNT_EVERY_SECONDS = 3_600.0
 _WRITER_SECONDS = 5.0  # beyond its timeout: by then a call has ended, whatever the machines' clocks
 
-_TOMBSTONE = {"gone": DatetimeMS(0)}  # stands for a removed record until it is deleted
+_TOMBSTONE = {"gone": DatetimeMS(0)}  # replaces a removed record until it is deleted
 _REMOVED = {"ns": {"$exists": False}}
 
 
@@ -45,11 +45,11 @@ class Visit:
     Attributes:
         db: the database.
         namespace: which one.
-        charged: what the account holds already for documents that are not stored yet.
-        space: the rest of the account, as of when it was last written.
-        writes: how many calls have come so far.
-        quiet: no other call was changing the namespace when this one came.
-        mark: what the call's documents are known by.
+        charged: what the account already includes for documents that are not stored yet.
+        space: the rest of the account, as last written.
+        writes: how many calls there were so far.
+        quiet: no other call was changing the namespace when this one began.
+        mark: identifies the documents that the call wrote.
     """
 
     db: Any
@@ -61,50 +61,50 @@ class Visit:
     mark: bytes = field(default_factory=lambda: secrets.token_bytes(8))
 
     def swap(
-        self, gone: Mapping[str, Seen], come: Mapping[str, Document] | None = None, inflation: float = 0.0
+        self, removed: Mapping[str, Seen], added: Mapping[str, Document] | None = None, inflation: float = 0.0
     ) -> Steps[tuple[set[str], bool]]:
-        """Remove some documents, store others, and settle the account.
+        """Remove some documents, store others, and update the account.
 
         Args:
-            gone: documents to remove or replace, by ``_id``; one that is another by now stays.
-            come: documents to store, by ``_id``: all that will come of what was charged.
+            removed: documents to remove or replace, by ``_id``; one that was replaced meanwhile stays.
+            added: documents to store, by ``_id``: all that remain of what was charged.
             inflation: the namespace's, if higher than it is.
 
         Returns:
-            the ``_id`` of those of ``gone`` that are, and whether the account was written.
+            the ``_id`` of those of ``removed`` that were, and whether the account was written.
         """
         back = NOTHING
-        if come is not None:
-            sizes = [document["s"] for document in come.values()]
+        if added is not None:
+            sizes = [document["s"] for document in added.values()]
             back = Size(self.charged.entries - len(sizes), self.charged.size_bytes - sum(sizes))
             self.charged = NOTHING
-        come = come or {}
-        missed, failed, refused = yield from self._write(gone, come)
-        taken = gone.keys() - missed
-        sizes = [gone[name]["s"] for name in taken] + [come[name]["s"] for name in come.keys() & failed]
-        settles = bool(gone or failed or back.entries or inflation)
-        if settles:
-            yield from self._settle(len(sizes) + back.entries, sum(sizes) + back.size_bytes, inflation)
-        if removed := [name for name in gone if name not in come]:
-            # Nobody waits for it: the server sweeps them too. The mark could be that of a newcomer by now.
+        added = added or {}
+        missed, failed, refused = yield from self._write(removed, added)
+        taken = removed.keys() - missed
+        sizes = [removed[name]["s"] for name in taken] + [added[name]["s"] for name in added.keys() & failed]
+        changes = bool(removed or failed or back.entries or inflation)
+        if changes:
+            yield from self._update(len(sizes) + back.entries, sum(sizes) + back.size_bytes, inflation)
+        if tombstones := [name for name in removed if name not in added]:
+            # Not awaited: the server sweeps them too. The mark could be that of a newcomer by now.
             entries = self.db[ENTRIES].with_options(write_concern=WriteConcern(w=0))
-            yield entries.delete_many({"_id": {"$in": removed}, **_REMOVED})
+            yield entries.delete_many({"_id": {"$in": tombstones}, **_REMOVED})
         if refused is not None:
             raise refused
-        return taken, settles
+        return taken, changes
 
     def _write(
-        self, gone: Mapping[str, Seen], come: Mapping[str, Document]
+        self, removed: Mapping[str, Seen], added: Mapping[str, Document]
     ) -> Steps[tuple[set[str], set[str], BulkWriteError | None]]:
-        """Returns whose planned document was missing, which writes failed, and the error if it is no rival."""
+        """Returns whose planned document was missing, which writes failed, and an error other than a collision."""
         writes: dict[str, Any] = {
-            name: ReplaceOne({"_id": name, "g": row["g"]}, come.get(name, _TOMBSTONE), upsert=True)
-            for name, row in gone.items()
+            name: ReplaceOne({"_id": name, "g": row["g"]}, added.get(name, _TOMBSTONE), upsert=True)
+            for name, row in removed.items()
         }
-        new = come.keys() - gone.keys()
-        missed, failed, refused = yield from self._bulk(writes | {name: InsertOne(come[name]) for name in new})
+        new = added.keys() - removed.keys()
+        missed, failed, refused = yield from self._bulk(writes | {name: InsertOne(added[name]) for name in new})
         if collided := new & failed:
-            over = {name: ReplaceOne({"_id": name, **_REMOVED}, come[name], upsert=True) for name in collided}
+            over = {name: ReplaceOne({"_id": name, **_REMOVED}, added[name], upsert=True) for name in collided}
             _, failed_again, refused_again = yield from self._bulk(over)
             failed = failed - collided | failed_again
             refused = refused or refused_again
@@ -125,7 +125,7 @@ class Visit:
                 refused = error
         return {names[index] for index in upserted | failed}, {names[index] for index in failed}, refused
 
-    def _settle(self, entries: int, size_bytes: int, inflation: float) -> Steps[None]:
+    def _update(self, entries: int, size_bytes: int, inflation: float) -> Steps[None]:
         after = yield self.db[SPACES].find_one_and_update(
             {"_id": self.namespace},
             {"$inc": {"entries": -entries, "size": -size_bytes}, "$max": {"inflation": inflation}},
@@ -137,7 +137,7 @@ class Visit:
         )
 
     def recount(self, now: float) -> Steps[None]:
-        """Count the records anew, if nobody else is changing the namespace."""
+        """Count the records again, if no other call is changing the namespace."""
         if not self.quiet:
             return
         counted = yield from count(self.db, {"ns": self.namespace}, hint=BY_PRIORITY)
@@ -169,7 +169,7 @@ def enter(db: Any, namespace: str, charged: Size, now: float, timeout_seconds: f
 
 
 def count(db: Any, where: Mapping[str, Any], **options: Any) -> Steps[Size]:
-    """How much the records are that have such fields."""
+    """The number and size of the records with such fields."""
     group = {"_id": None, "entries": {"$sum": 1}, "size": {"$sum": "$s"}}
     cursor = yield db[ENTRIES].aggregate([{"$match": where}, {"$group": group}], **options)
     rows = yield cursor.to_list()

@@ -1,4 +1,4 @@
-"""How the server is reached: clients for threads, event loops and forked processes, their time and errors."""
+"""Clients for threads, event loops and forked processes, with their timeouts and errors."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from askonce.stores.shutdown import refuse_at_exit
 P = ParamSpec("P")
 
 CONNECT_SECONDS = 3.0
-"""How long a connection may take to be made. It is made in the background, so that no call waits longer."""
+"""How long a connection may take to be made. It is made in the background, so no call waits longer."""
 
 _AUTHENTICATION_FAILED, _UNAUTHORIZED, _ATLAS_ERROR = 18, 13, 8000
-# What pymongo appends to why it could not connect: its timeouts, and all that it knows of the servers.
+# What pymongo appends to the reason why it could not connect: timeouts, and descriptions of the servers.
 _TOPOLOGY = re.compile(r"\s*\(|, Timeout: |, Topology Description: ")
 # Clients of the parent process. They cannot be closed in the child, and must not be collected unclosed.
 _abandoned: list[object] = []
@@ -65,15 +65,21 @@ class Clients:
         )
         if url.startswith("mongodb+srv") and importlib.util.find_spec("dns") is None:
             raise ConfigError("a mongodb+srv:// store needs dnspython: pip install 'pymongo[srv]'")
-        if not url.startswith("mongodb+srv"):  # whose name would be looked up here and now
+        if not url.startswith("mongodb+srv"):  # whose name would be resolved at once
             self._client = self._open(MongoClient)
 
     def _check_options(self) -> None:
-        """Refuse options that pymongo does not know or cannot read; it would warn, and go on without them."""
+        """Refuse options that pymongo does not support or cannot read; it would warn and ignore them."""
         with self._usable_url():
             query = urlsplit(self._url).query
-            if query:
-                split_options(query, warn=False)
+        for option in filter(None, query.split("&")):
+            try:
+                split_options(option, warn=False)
+            except (ConfigurationError, ValueError, TypeError) as error:
+                name = option.partition("=")[0]  # not the value, which may be a credential
+                raise ConfigError(
+                    f"invalid option {name!r} in the MongoDB URL; see pymongo's options ({type(error).__name__})"
+                ) from None
 
     def _open(self, kind: Any) -> Any:
         with self._usable_url():
@@ -93,10 +99,10 @@ class Clients:
         except (ConfigurationError, ValueError, TypeError, OSError) as error:
             if "@" in self._url:  # the message may quote a part of the password
                 raise ConfigError(
-                    "the MongoDB URL cannot be used; user name and password must be percent-encoded "
-                    f"(urllib.parse.quote_plus), and its options be known ({type(error).__name__})"
+                    "invalid MongoDB URL; user name and password must be percent-encoded "
+                    f"(urllib.parse.quote_plus), and its options valid ({type(error).__name__})"
                 ) from None
-            raise ConfigError(f"the MongoDB URL {self._name} cannot be used: {error}") from error
+            raise ConfigError(f"invalid MongoDB URL {self._name}: {error}") from error
 
     def run(
         self,
@@ -105,13 +111,13 @@ class Clients:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Do the steps of an operation, whose first argument is the database, in so long at most."""
+        """Run an operation, whose first argument is the database, within that time."""
         with self.bounded(seconds):
-            under_way = steps(self._of_threads(), *args, **kwargs)
+            running = steps(self._of_threads(), *args, **kwargs)
             result = None
             while True:
                 try:
-                    result = under_way.send(result)
+                    result = running.send(result)
                 except StopIteration as end:
                     value: T = end.value
                     return value
@@ -125,11 +131,11 @@ class Clients:
     ) -> T:
         """As `run`, on the running event loop."""
         with self.bounded(seconds):
-            under_way = steps(await self._of_this_loop(), *args, **kwargs)
+            running = steps(await self._of_this_loop(), *args, **kwargs)
             result, error = None, None
             while True:
                 try:
-                    call = under_way.send(result) if error is None else under_way.throw(error)
+                    call = running.send(result) if error is None else running.throw(error)
                 except StopIteration as end:
                     value: T = end.value
                     return value
@@ -182,7 +188,7 @@ class Clients:
 
     @contextmanager
     def bounded(self, seconds: float) -> Iterator[None]:
-        """Let what is done inside take so long in all, and raise its errors as the store's."""
+        """Limit the time of what is done inside, and raise its errors as the store's."""
         refuse_at_exit(self._name)
         try:
             with pymongo.timeout(seconds):
@@ -190,22 +196,22 @@ class Clients:
         except BulkWriteError as error:  # its text is a whole page
             raise StoreError(f"{self._name}: {first_write_error(error)}") from error
         except (PyMongoError, BSONError) as error:
-            said = _TOPOLOGY.split(str(error))[0] if isinstance(error, ConnectionFailure) else str(error)
-            text = f"{self._name}: {type(error).__name__}: {said[:200]}"
+            message = _TOPOLOGY.split(str(error))[0] if isinstance(error, ConnectionFailure) else str(error)
+            text = f"{self._name}: {type(error).__name__}: {message[:200]}"
             down = isinstance(error, ConnectionFailure | ExecutionTimeout) or getattr(error, "timeout", False)
             raise (StoreUnavailable(text) if down else StoreError(text)) from error
 
     def refuse(self, error: StoreError) -> NoReturn:
-        """Say what to do about an error that will not pass by itself; others are raised as they are.
+        """Raise an error that persists with advice; others are raised as they are.
 
         Raises:
-            ConfigError: password, privileges, or server are not what is needed.
+            ConfigError: password, privileges or server are unsuitable.
         """
         cause = error.__cause__
         if isinstance(error, StoreUnavailable):
             raise error
         if isinstance(cause, OperationFailure) and cause.code in (_AUTHENTICATION_FAILED, _ATLAS_ERROR):
-            advice = "it does not accept the user name and password; is authSource in the URL right?"
+            advice = "user name and password were refused; check also authSource in the URL"
         elif isinstance(cause, OperationFailure) and cause.code == _UNAUTHORIZED:
             advice = f"the user needs the role readWrite on the database {self._database!r}"
         elif isinstance(cause, ConfigurationError):
@@ -240,7 +246,7 @@ class _LoopClient:
 
 
 def first_write_error(error: BulkWriteError) -> str:
-    """What the server said of the first write of a batch that it refused."""
+    """The server's message on the first refused write of a batch."""
     details = error.details or {}
     errors = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
     return str(errors[0].get("errmsg", error))[:200] if errors else str(error)[:200]
@@ -250,7 +256,7 @@ def _database_in(url: str) -> str:
     name = unquote(urlsplit(url).path).strip("/") or "askonce"
     if len(name) > 63 or any(sign in ' ."$/\\\0' for sign in name):
         raise ConfigError(
-            "the path of a MongoDB URL must be the name of a database, as in mongodb://host/askonce "
+            "the path of a MongoDB URL must be a database name, as in mongodb://host/askonce "
             '(at most 63 letters, none of them a space or one of ."$/\\), and a user name or password before it '
             "must be percent-encoded"
         )

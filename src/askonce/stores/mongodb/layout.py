@@ -1,4 +1,4 @@
-"""What stands where in the database that the URL's path names (``askonce`` if none).
+"""The collections in the database of the URL's path (``askonce`` if none).
 
 ====================  =====================================================================================
 ``askonce.entries``   one document per record. ``_id`` is the namespace's hash and the key, in hexadecimal, so
@@ -7,12 +7,12 @@
                       expiry as a date, for the server's sweeper
 ``askonce.spaces``    one per namespace: entries, size, inflation; writes, busy and counted serve the accounts;
                       start, head and logged (when the head was drawn) the log
-``askonce.concurrency.leases``    who makes which record
+``askonce.leases``    which process makes which record
 ``askonce.log``       the change log; ``_id`` is the namespace's hash and the sequence
 ====================  =====================================================================================
 
-The server's own sweeper (TTL index) takes only what is a day past its expiry, in namespaces that nobody writes
-to; it knows nothing of the accounts, which are then too large until ``check``.
+The server's own sweeper (TTL index) takes only what is a day past its expiry, in namespaces that are not
+written to; it does not update the accounts, which are then too large until ``check``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from askonce.errors import ForeignStoreError
 
 T = TypeVar("T")
 Steps = Generator[Any, Any, T]
-"""An operation, written once for both faces: it yields calls of the driver and is sent their results. Those of
+"""An operation, written once for both drivers: it yields calls of the driver and receives their results. Those of
 the synchronous driver are results already; those of the asynchronous one are awaited first."""
 
-ENTRIES, SPACES, LEASES, LOG = "askonce.entries", "askonce.spaces", "askonce.concurrency.leases", "askonce.log"
+ENTRIES, SPACES, LEASES, LOG = "askonce.entries", "askonce.spaces", "askonce.leases", "askonce.log"
 BY_PRIORITY = "ns_p_id_s"
 FORMAT = 1
 
@@ -61,7 +61,7 @@ def key_of(id_: str) -> bytes:
 
 
 def date(seconds_from_now: float) -> DatetimeMS:
-    """A date for the server's sweeper, which goes by the real clock."""
+    """A date for the server's sweeper, which uses the real clock."""
     return DatetimeMS(int((time.time() + seconds_from_now) * 1000))
 
 

@@ -1,4 +1,4 @@
-"""Who makes which record."""
+"""Leases: which process makes which record."""
 
 from __future__ import annotations
 

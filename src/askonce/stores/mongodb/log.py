@@ -1,7 +1,7 @@
 """The change log.
 
-A sequence is drawn before its event is written. A reader stops before a missing event until two seconds have
-passed, by when its writer has written it or died; then a reader that comes to it has missed something. Clocks of
+A sequence is drawn before its event is written. A reader stops before a missing event for two seconds; by then its
+writer has written it or died, and a reader that reaches it has missed something. Clocks of
 the machines that share a server should agree to about a second.
 """
 
@@ -26,7 +26,7 @@ def _name(namespace: str, sequence: int) -> str:
 
 
 def _trimmed(head: int) -> int:
-    """Up to which sequence a log with that head is deleted; before its beginning while it is whole."""
+    """The last deleted sequence of a log with that head; before its beginning while it is whole."""
     return head - head % TRIM_EVERY - LOG_LENGTH
 
 
@@ -38,18 +38,18 @@ def append(db: Any, namespace: str, event: bytes, clock: Clock) -> Steps[int]:
             {"$set": {"start": {"$ifNull": ["$start", log_begins(clock())]}}},
             {"$set": {"head": {"$ifNull": ["$head", before]}}},
         ]
-        with suppress(DuplicateKeyError):  # another has just begun it
+        with suppress(DuplicateKeyError):  # another process has just begun it
             yield db[SPACES].update_one({"_id": namespace}, begun, upsert=True)
-    head = int(space["head"])  # not BSON's own kind of it
+    head = int(space["head"])  # not a BSON integer
     record = {"_id": _name(namespace, head), "n": head, "e": event, "at": clock()}
     try:
         yield db[LOG].insert_one(record)
     except DuplicateKeyError:  # the driver tried twice, since the first answer was lost
         if (yield db[LOG].find_one({"_id": record["_id"]})) != record:
             raise
-    gone = head - 1 if head == space["start"] else _trimmed(head) if head % TRIM_EVERY == 0 else 0
-    if gone > 0:
-        yield db[LOG].delete_many({"_id": {"$gt": _name(namespace, 0), "$lte": _name(namespace, gone)}})
+    last_deleted = head - 1 if head == space["start"] else _trimmed(head) if head % TRIM_EVERY == 0 else 0
+    if last_deleted > 0:
+        yield db[LOG].delete_many({"_id": {"$gt": _name(namespace, 0), "$lte": _name(namespace, last_deleted)}})
     return head
 
 
@@ -63,7 +63,7 @@ def _draw(db: Any, namespace: str, now: float) -> Any:
 
 
 def read(db: Any, namespace: str, after: int, limit: int, clock: Clock) -> Steps[LogPage]:
-    """As ``Store.log_read``: one look at one small document if nothing happened since."""
+    """As ``Store.log_read``: reads one small document if there is nothing new."""
     space = (yield db[SPACES].find_one({"_id": namespace}, {"start": 1, "head": 1, "logged": 1})) or {}
     if "head" not in space or space["head"] < space["start"]:  # begun a moment ago, and nothing is in it yet
         return LogPage()
@@ -76,15 +76,15 @@ def read(db: Any, namespace: str, after: int, limit: int, clock: Clock) -> Steps
     names = [_name(namespace, sequence) for sequence in range(first, head + 1)] if head - first < _FEW else []
     within = {"$in": names} if names else {"$gte": _name(namespace, first), "$lte": _name(namespace, head)}
     rows = yield db[LOG].find({"_id": within}, batch_size=limit + 1).sort("_id", 1).limit(limit).to_list()
-    settled = clock() - _GAP_SECONDS
-    if not rows and space["logged"] <= settled:  # nobody is writing them any more
+    complete_until = clock() - _GAP_SECONDS
+    if not rows and space["logged"] <= complete_until:  # their writers have died
         return LogPage(head=head, truncated=True)
     events: list[tuple[int, bytes]] = []
     newest = after
     for row in rows:
         newest = int(row["n"])
-        if newest > first and (events or row["at"] > settled):
-            break  # an event before this one may still be under way; else the next page begins with the gap
+        if newest > first and (events or row["at"] > complete_until):
+            break  # an earlier event may still be written; else the next page begins with the gap
         events.append((newest, row["e"]))
         first = newest + 1
     missed = wanted < oldest or (bool(events) and wanted < events[0][0])

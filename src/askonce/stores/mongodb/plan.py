@@ -1,4 +1,4 @@
-"""What a put or an eviction over MongoDB will change, worked out before anything is written."""
+"""The changes of a put or an eviction over MongoDB, computed before anything is written."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from askonce.eviction.policy import Budget
 
 Document = dict[str, Any]
 Seen = Mapping[str, Any]
-"""Some fields of a stored document: ``_id`` and mark, by which it is known again, size, priority, expiry."""
+"""Some fields of a stored document: ``_id`` and mark, which identify it, size, priority, expiry."""
 
 
 @dataclass(slots=True)
 class Space:
-    """What is accounted for in a namespace: records, the lengths of their values, and ``L`` of GDSF."""
+    """The account of a namespace: records, the lengths of their values, and ``L`` of GDSF."""
 
     entries: int
     size_bytes: int
@@ -24,7 +24,7 @@ class Space:
 
 
 class MoreNeeded(Exception):
-    """More records of low priority must be read before the next victim is known."""
+    """More records of low priority must be read to find the next victim."""
 
 
 class Plan:
@@ -39,8 +39,8 @@ class Plan:
         complete: whether ``lowest`` is all there is.
 
     Attributes:
-        gone: stored documents to remove or replace, by ``_id``.
-        come: documents to store, by ``_id``.
+        removed: stored documents to remove or replace, by ``_id``.
+        added: documents to store, by ``_id``.
         inflation: the namespace's after all this.
         evicted: how many records were evicted.
         starved: nothing was left to evict although the account was over the budget, so it is too large.
@@ -64,8 +64,8 @@ class Plan:
         heapq.heapify(self._heap)
         self._candidates = {row["_id"] for row in lowest}
         self._complete = complete
-        self.gone: dict[str, Seen] = {}
-        self.come: dict[str, Document] = {}
+        self.removed: dict[str, Seen] = {}
+        self.added: dict[str, Document] = {}
         self.evicted = 0
         self.starved = False
 
@@ -81,32 +81,32 @@ class Plan:
         self.make_room(1, size)
         base = self._budget.policy.base(inflation=self.inflation, now=self._now, expires_at=document["x"])
         document["p"] = base + document["h"] * document["w"]
-        self.come[name] = document
+        self.added[name] = document
         self._entries += 1
         self._size_bytes += size
         heapq.heappush(self._heap, (document["p"], name))
 
     def _refuses(self, newcomer: Document) -> bool:
-        """Whether a newcomer is worth no more than one that would have to go; that raises the inflation."""
-        worth, victims = newcomer["h"] * newcomer["w"], set[tuple[float, str]]()
+        """Whether a newcomer has no higher priority than one that it would evict; that raises the inflation."""
+        gain, victims = newcomer["h"] * newcomer["w"], set[tuple[float, str]]()
         base = self._budget.policy.judged_base(inflation=self.inflation, expires_at=newcomer["x"])
         refused, entries, size_bytes = False, self._entries + 1, self._size_bytes + newcomer["s"]
         while self._heap and self._budget.exceeded_by(entries=entries, size_bytes=size_bytes):
             if not self._complete and not self._candidates - {name for _, name in victims}:
                 raise MoreNeeded
             row = heapq.heappop(self._heap)
-            held = self.come.get(row[1]) or self._stored.get(row[1])
+            held = self.added.get(row[1]) or self._stored.get(row[1])
             if held is None or held["p"] != row[0] or row in victims:
                 self._candidates.discard(row[1])
                 continue
             victims.add(row)
-            if refused := row[0] >= base + worth:
+            if refused := row[0] >= base + gain:
                 break
             entries, size_bytes = entries - 1, size_bytes - held["s"]
         for row in victims:
             heapq.heappush(self._heap, row)
         if refused and self._budget.policy.inflates:
-            self.inflation += worth / self._entries
+            self.inflation += gain / self._entries
         return refused
 
     def make_room(self, entries: int, size_bytes: int) -> None:
@@ -123,7 +123,7 @@ class Plan:
                 return
             priority, name = heapq.heappop(self._heap)
             self._candidates.discard(name)
-            held = self.come.get(name) or self._stored.get(name)
+            held = self.added.get(name) or self._stored.get(name)
             if held is not None and held["p"] == priority:
                 if self._budget.policy.inflates:
                     self.inflation = max(self.inflation, priority)
@@ -131,11 +131,11 @@ class Plan:
                 self.evicted += 1
 
     def _remove(self, name: str) -> None:
-        held: Seen | None = self.come.pop(name, None)
+        held: Seen | None = self.added.pop(name, None)
         if held is None:
             held = self._stored.pop(name, None)
             if held is None:
                 return
-            self.gone[name] = held
+            self.removed[name] = held
         self._entries -= 1
         self._size_bytes -= held["s"]

@@ -67,7 +67,7 @@ class Records:
         return [values.get(name) for name in names]
 
     def page(self, db: Any, namespace: str, after: bytes) -> Steps[list[tuple[bytes, bytes]]]:
-        """Some records whose keys come after that one: at most 16 MB, however long the values are."""
+        """Some records with greater keys: at most 16 MB, however long the values are."""
         within = {"$gt": id_of(namespace, after), "$lt": prefix(namespace) + "g"}
         reply = yield db.command(
             "find",
@@ -107,10 +107,10 @@ class Records:
         if abs(self._clock() - self._reaped.get(namespace, 0.0)) >= _REAP_EVERY_SECONDS:
             yield from self._reap(visit, under)
         plan = yield from self._plan(visit, documents, budget, under)
-        for document in plan.come.values():
+        for document in plan.added.values():
             document["g"] = visit.mark
-        _, settled = yield from visit.swap(plan.gone, plan.come, plan.inflation if plan.evicted else 0.0)
-        if settled:  # others may have come in between
+        _, changed = yield from visit.swap(plan.removed, plan.added, plan.inflation if plan.evicted else 0.0)
+        if changed:  # other calls may have written in between
             yield from self._shrink(visit, budget)
         return plan.evicted
 
@@ -130,14 +130,14 @@ class Records:
         return document
 
     def _enter(self, db: Any, namespace: str, charged: Size = NOTHING) -> Steps[Visit]:
-        if not self._prepared:  # the server was down when `check` was called, or nobody called it
+        if not self._prepared:  # the server was down when `check` was called, or never called
             yield from self._prepare(db)
         return (yield from accounts.enter(db, namespace, charged, self._clock(), self._timeout_seconds))
 
     def _plan(
         self, visit: Visit, documents: Sequence[Document], budget: Budget, under: dict[str, Seen]
     ) -> Steps[Plan]:
-        """What a put will change. Reads records of low priority only if something must be evicted."""
+        """The changes of a put. Reads records of low priority only if something must be evicted."""
         now, limit = self._clock(), 0
         lowest: list[Seen] = []
         complete = recounted = False
@@ -166,7 +166,7 @@ class Records:
             space = yield db[SPACES].find_one({"_id": namespace}, {"inflation": 1})
             inflation = (space or {}).get("inflation", 0.0)
         now = self._clock()
-        # What is the same for all is worked out by the formula itself; only the expiry stands in the document.
+        # What is the same for all is computed by the formula itself; only the expiry is in the document.
         base: Any = "$x" if policy is Policy.TTL else policy.base(inflation=inflation, now=now, expires_at=None)
         updates = [
             UpdateOne(
@@ -198,12 +198,12 @@ class Records:
                 break
             plan = Plan(visit.space, budget, self._clock(), {}, lowest, complete=True)
             plan.make_room(0, 0)
-            removed, _ = yield from visit.swap(plan.gone, inflation=plan.inflation)
+            removed, _ = yield from visit.swap(plan.removed, inflation=plan.inflation)
             evicted += len(removed)
         return evicted
 
     def _reap(self, visit: Visit, under: dict[str, Seen]) -> Steps[None]:
-        """Remove expired records, also from what was seen ``under`` some keys."""
+        """Remove expired records, also from those found ``under`` some keys."""
         now = self._clock()
         self._reaped[visit.namespace] = now
         found = PAGE
@@ -221,7 +221,7 @@ class Records:
         return deleted
 
     def delete_where(self, db: Any, namespace: str, where: Mapping[str, Any]) -> Steps[tuple[int, bool]]:
-        """Delete a page of what has such fields; returns how many, and whether there may be more."""
+        """Delete a page of records with such fields; returns how many, and whether there may be more."""
         found, deleted = yield from self._remove(db, namespace, where, PAGE)
         return deleted, found == PAGE
 
@@ -256,13 +256,13 @@ class Records:
         self._prepared = True
 
     def count_anew(self, db: Any, namespace: str) -> Steps[None]:
-        """Correct the account of a namespace, if nobody is changing it."""
+        """Correct the account of a namespace, if no other call is changing it."""
         visit = yield from self._enter(db, namespace)
         yield from visit.recount(self._clock())
 
 
 def _find(db: Any, where: Mapping[str, Any], fields: Mapping[str, int], limit: int) -> Any:
-    # A limit as batch size: all comes with the first reply.
+    # The limit as batch size: the first reply has all.
     return db[ENTRIES].find(where, fields, limit=limit, batch_size=limit + 1)
 
 

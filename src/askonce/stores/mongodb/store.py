@@ -20,14 +20,14 @@ P = ParamSpec("P")
 
 
 class MongoDBStore(Store):
-    """Keeps records in MongoDB, with pymongo.
+    """Stores records in MongoDB, with pymongo.
 
     One call takes at most the timeout, or raises; ``clear``, ``delete_tag`` and ``scan`` take it for each
     page of at most a thousand records, and ``check`` takes up to three seconds and the timeout for each
-    namespace that it counts anew. Connections are opened at the first call.
+    namespace that it recounts. Connections are opened at the first call.
 
     Accounts are exact under any number of processes. One that dies in the middle of a write leaves them too
-    large, and the namespace evicts early, until they are counted anew: by ``check`` if the last count is an
+    large, and the namespace evicts early, until they are recounted: by ``check`` if the last count is an
     hour old, or when an eviction finds nothing more to evict.
 
     Args:

@@ -1,7 +1,7 @@
-"""Redis and what speaks like it: a single server, Sentinel or Cluster, from Redis 6.2 on and Valkey.
+"""Redis 6.2 or newer and Valkey: a single server, Sentinel or Cluster.
 
-``plans`` says which commands each operation sends, ``connect`` how the server is reached, and ``store`` joins
-them. The scripts beside them change one shard each and declare all the keys that they use.
+``plans`` defines the commands of each operation, ``connect`` opens clients, and ``store`` joins them. Each Lua
+script changes one shard and declares all the keys that it uses.
 """
 
 from askonce.stores.redis.store import RedisStore

@@ -1,4 +1,4 @@
-"""How a Redis server is reached: URLs and clients."""
+"""Redis URLs and clients."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _CLUSTER_TAKES_RETRY = int(redis.__version__.partition(".")[0]) >= 6
 
 @dataclass(frozen=True, repr=False)  # no repr: it would show the password
 class Server:
-    """Where a URL points, and how to open clients for it.
+    """The server at a URL; opens clients for it.
 
     Attributes:
         url: without credentials.
         kind: ``single``, ``cluster`` or ``sentinel``.
-        hosts: host and port of each node named; empty for a socket.
+        hosts: host and port of each node; empty for a socket.
         service: name of the master that Sentinels watch.
         options: of every connection, as redis-py names them.
     """
@@ -67,7 +67,7 @@ class Server:
             return False
 
     def connect(self) -> Any:
-        """A synchronous client. For a cluster this asks the nodes for their slots."""
+        """A synchronous client. For a cluster this queries the nodes for their slots."""
         options = self.options | {"retry": Retry(NoBackoff(), 0)}
         if self.kind == "cluster":
             nodes = [redis.cluster.ClusterNode(*host) for host in self.hosts]  # type: ignore[no-untyped-call]
@@ -101,10 +101,10 @@ class Server:
         return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))
 
     def _of_sentinels(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Options for asking the Sentinels, one after the other in no more time than one call may take."""
-        kept = {name: value for name, value in options.items() if name.startswith(("ssl", "retry", "protocol"))}
+        """Options for querying the Sentinels one after the other, in no more time than one call may take."""
+        shared = {name: value for name, value in options.items() if name.startswith(("ssl", "retry", "protocol"))}
         patience = options["socket_timeout"] / len(self.hosts)
-        return kept | {"socket_timeout": patience, "socket_connect_timeout": patience}
+        return shared | {"socket_timeout": patience, "socket_connect_timeout": patience}
 
 
 def _cluster_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -123,9 +123,9 @@ def server_at(url: str, timeout_seconds: float) -> Server:
     except ConfigError:
         raise
     except (TypeError, ValueError, RedisError) as error:
-        # The error's text may quote a part of the password: only its kind is told.
+        # The error's text may quote a part of the password: only its kind is reported.
         raise ConfigError(
-            f"{where} cannot be read ({type(error).__name__}): check host:port, the database number, that "
+            f"invalid URL {where} ({type(error).__name__}): check host:port, the database number, that "
             f"odd characters in user and password are percent-encoded, and the options after '?'"
         ) from None
     return server
@@ -135,32 +135,32 @@ def _read(parts: SplitResult, where: str, timeout_seconds: float) -> Server:
     scheme, _, kind = parts.scheme.partition("+")
     kind = kind or "single"
     if scheme != "unix" and "@" in parts.path + parts.query + parts.fragment and not parts.username:
-        # Not shown: what stands there is a part of the password.
-        raise ConfigError("The store's URL has '/', '?' or '#' in user or password: percent-encode them")
+        # Not shown: it is a part of the password.
+        raise ConfigError("the store's URL has '/', '?' or '#' in user or password: percent-encode them")
     credentials, at, netloc = parts.netloc.rpartition("@")
     first, _, rest = parts.path.strip("/").partition("/")
     service, database = (unquote(first), rest) if kind == "sentinel" else ("", parts.path.strip("/"))
     if kind == "sentinel" and not service:
-        raise ConfigError(f"{where} names no service: redis+sentinel://host:26379,host:26379/service")
+        raise ConfigError(f"{where} has no service name; use redis+sentinel://host:26379,host:26379/service")
     hosts: list[tuple[str, int]] = []
     if scheme == "unix":
         options = parse_url(f"unix://{credentials}{at}/?{parts.query}")  # type: ignore[no-untyped-call]
         options["path"] = unquote(netloc + parts.path)
     else:
         if (database and not database.isdecimal()) or (kind == "cluster" and int(database or 0)):
-            raise ConfigError(f"{where}: {database!r} is no database" + " of a cluster" * (kind == "cluster"))
+            raise ConfigError(f"{where}: invalid database {database!r}" + " of a cluster" * (kind == "cluster"))
         hosts = [_host(host, 26379 if kind == "sentinel" else 6379) for host in netloc.split(",")]
         options = parse_url(f"{scheme}://{credentials}{at}/{database}?{parts.query}")  # type: ignore[no-untyped-call]
         if kind == "single":
             options["host"], options["port"] = hosts[0]
             if len(hosts) > 1:
-                raise ConfigError(f"{where} names several hosts: use redis+cluster:// or redis+sentinel://")
+                raise ConfigError(f"{where} has several hosts: use redis+cluster:// or redis+sentinel://")
         elif options.pop("connection_class", None) is not None:
             options["ssl"] = True
         if kind == "cluster":
             options.pop("db", None)
     defaults = {
-        "protocol": 2,  # no HELLO, no pushes: one thing less for a connection to do
+        "protocol": 2,  # no HELLO, no pushes: faster to connect
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
         "health_check_interval": 0,
@@ -179,7 +179,7 @@ def _host(host: str, default_port: int) -> tuple[str, int]:
 
 
 def _try_options(options: dict[str, Any]) -> None:
-    """Make a connection object that never connects, so that unknown options show now and not in the first call."""
+    """Make a connection object that never connects, so that unknown options raise now, not in the first call."""
     tried = {name: value for name, value in options.items() if name not in ("max_connections", "ssl")}
     default = redis.SSLConnection if "ssl" in options else redis.Connection
     connection_class: Any = tried.pop("connection_class", default)
@@ -206,8 +206,8 @@ class Readers:
         Raises:
             RedisError: as redis-py raises it.
         """
-        # Taken while it is in use, and put back by a read that came to its end: after an interrupt at any point,
-        # and for a signal's handler that reads too, what it still has to receive is no answer to the next read.
+        # Taken while it is in use, and put back by a completed read: so after an interrupt at any point, or in a
+        # signal's handler that reads too, a reply still to be received is never the answer to the next read.
         opened = self._here.__dict__.pop("opened", None)
         if opened is None or opened[0] != os.getpid():
             opened = os.getpid(), self._server.connection()
@@ -229,7 +229,7 @@ class Readers:
 
 
 def close(client: Any) -> None:
-    """Close a client and the connections to Sentinels that it asked."""
+    """Close a client and its connections to Sentinels."""
     client.close()
     for sentinel in _sentinels(client):
         sentinel.close()
@@ -241,7 +241,7 @@ async def close_async(client: Any) -> None:
     for sentinel in _sentinels(client):
         await sentinel.aclose()
     if isinstance(client, redis.asyncio.cluster.RedisCluster):
-        # After an error it holds itself for not yet opened, and closes nothing.
+        # After an error it considers itself not yet opened, and closes nothing.
         nodes = client.nodes_manager
         for node in (*nodes.nodes_cache.values(), *nodes.startup_nodes.values()):
             await node.disconnect()
@@ -253,7 +253,7 @@ def _sentinels(client: Any) -> list[Any]:
 
 
 def exchange(client: Any, commands: Sequence[Command]) -> list[Any]:
-    """Send commands together and give their replies; a server that does not know a script is sent it."""
+    """Send commands together and return their replies; a script that the server lacks is sent to it."""
     if len(commands) == 1:
         try:
             return [client.execute_command(*commands[0])]

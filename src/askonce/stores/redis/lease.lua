@@ -1,4 +1,4 @@
--- KEYS: the lease. ARGV: now, owner, seconds. The end stands in the value, so that the client's clock decides;
+-- KEYS: the lease. ARGV: now, owner, seconds. The value holds the end, so that the client's clock decides;
 -- the server drops the key a second later.
 local now, owner, seconds = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local held = redis.call('GET', KEYS[1])

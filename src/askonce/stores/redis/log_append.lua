@@ -1,4 +1,4 @@
--- KEYS: events, head. ARGV: event, how many to keep, where a new log begins. Returns the event's sequence.
+-- KEYS: events, head. ARGV: event, how many to retain, where a new log begins. Returns the event's sequence.
 -- A server that is short of memory may have dropped one of the keys: then the log is a new one.
 local head = tonumber(redis.call('GET', KEYS[2]) or '0')
 if head == 0 or redis.call('EXISTS', KEYS[1]) == 0 then

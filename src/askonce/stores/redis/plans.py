@@ -1,4 +1,4 @@
-"""Which commands each operation sends, without sending them.
+"""The commands of each operation, without sending them.
 
 A namespace is spread over shards, each a hash tag of its own and so in one slot of a cluster. A shard's keys:
 
@@ -13,8 +13,8 @@ A namespace is spread over shards, each a hash tag of its own and so in one slot
 ``askonce:{name.0}:q:…``  vectors   a partition's vector set: vector by key (Redis 8 only)
 =======================  =========  =================================================================
 
-A plan is a generator: it yields commands that may be sent together, is sent their replies, and returns the
-operation's result. So the synchronous and the asynchronous store share it.
+A plan is a generator: it yields commands that may be sent together, receives their replies, and returns the
+operation's result. The synchronous and the asynchronous store share it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Plan = Generator[list[Command], list[Any], T]
 
 CLUSTER_SHARDS = 64
 BATCH = 64
-"""How many records one call of a script works on: 64 take about 0.6 ms, in which the server does nothing else."""
+"""How many records one call of a script handles: 64 take about 0.6 ms, in which the server does nothing else."""
 BATCH_BYTES = 1_000_000
 SCAN_COUNT = 100
 CLEARED = 1000
@@ -49,7 +49,7 @@ _EXPIRY = struct.Struct(">d")
 
 
 class Script(NamedTuple):
-    """A Lua script and the name that the server gives it."""
+    """A Lua script and its SHA-1, by which the server knows it."""
 
     source: str
     sha: str
@@ -73,7 +73,7 @@ SOURCES = {
         *(_LEASE, _RELEASE, _LOG_APPEND, _LOG_READ, _VECTOR_PUT, _VECTOR_DELETE),
     )
 }
-"""Source of each script by its digest, for a server that does not know it yet."""
+"""Source of each script by its digest, for a server that lacks it."""
 
 
 class Shard(NamedTuple):
@@ -88,7 +88,7 @@ class Shard(NamedTuple):
 
 
 def _name(namespace: str, shard: int, suffix: str) -> bytes:
-    # Quoted, a namespace has no braces, so the first pair around the tag is the one that Redis looks for.
+    # Quoted, a namespace has no braces, so Redis takes the first pair, around the tag.
     return f"askonce:{{{quote(namespace, safe='', errors='surrogatepass')}.{shard}}}:{suffix}".encode()
 
 
@@ -99,7 +99,7 @@ def shard(namespace: str, number: int) -> Shard:
 
 
 def shard_of(key: bytes, shards: int) -> int:
-    """In which of a namespace's shards a key is."""
+    """The shard of a namespace that holds a key."""
     return zlib.crc32(key) % shards if shards > 1 else 0
 
 
@@ -120,7 +120,7 @@ def _call(script: Script, keys: Sequence[bytes], *arguments: Argument) -> Comman
 
 
 def with_source(command: Command) -> Command:
-    """The same call for a server that does not know the script yet; other commands as they are."""
+    """The same call with the script's source; other commands unchanged."""
     return ("EVAL", SOURCES[str(command[1])], *command[2:]) if command[0] == "EVALSHA" else command
 
 
@@ -129,7 +129,7 @@ def _tag_digest(tag: str) -> bytes:
 
 
 def _base(policy: Policy, now: float) -> str | float:
-    """The base of a priority, or where a script finds it."""
+    """The base of a priority, or the name of what a script takes for it."""
     if policy.inflates:
         return "inflation"
     return "expiry" if policy is Policy.TTL else policy.base(inflation=0.0, now=now, expires_at=None)
@@ -198,7 +198,7 @@ class Plans:
         return _call(script, shard(namespace, number), self.clock(), *arguments)
 
     def _on_all(self, script: Script, namespace: str, *arguments: Argument) -> Plan[int]:
-        """Call a script on every shard until it is done there; gives the sum of what it counts."""
+        """Call a script on every shard until it is done there; returns the sum of what it counts."""
         count = 0
         todo = list(range(self.shards))
         while todo:
@@ -231,7 +231,7 @@ class Plans:
         todo = list(range(self.shards))
         while todo:
             replies = yield [self._on(_SIZE, namespace, number) for number in todo]
-            # What still holds expired records is asked again; only the last answer of a shard counts.
+            # A shard that still holds expired records is queried again; only its last reply counts.
             entries += sum(held for held, _, swept in replies if swept)
             size_bytes += sum(held for _, held, swept in replies if swept)
             todo = [number for number, (_, _, swept) in zip(todo, replies, strict=True) if not swept]
@@ -249,8 +249,8 @@ class Plans:
                 self._on(_PUT, namespace, number, base, *limits, budget.admission, *_put_arguments(waiting))
                 for number, waiting in todo.items()
             ]
-            for (number, waiting), (gone, done) in zip(list(todo.items()), replies, strict=True):
-                evicted += gone
+            for (number, waiting), (removed, done) in zip(list(todo.items()), replies, strict=True):
+                evicted += removed
                 if done < len(waiting):
                     todo[number] = waiting[done:]
                 else:
@@ -292,7 +292,7 @@ class Plans:
                 yield commands
             todo = [number for number, reply in zip(todo, replies, strict=True) if len(reply) == CLEARED]
 
-    # -- searching among vectors -----------------------------------------------------------------------------
+    # -- vector search ---------------------------------------------------------------------------------------
 
     def _vector_names(self, namespace: str, partition: bytes) -> tuple[bytes, bytes]:
         names = _name(namespace, shard_of(partition, self.shards), "q")
@@ -339,7 +339,7 @@ class Plans:
         return int(sequence)
 
     def log_read(self, namespace: str, after: int, limit: int) -> Plan[LogPage]:
-        [(head, kept, events)] = yield [_call(_LOG_READ, _log_names(namespace), after, limit)]
-        first = max(after, head - kept) + 1
-        missed = after < head - kept if after else kept >= LOG_LENGTH
+        [(head, retained, events)] = yield [_call(_LOG_READ, _log_names(namespace), after, limit)]
+        first = max(after, head - retained) + 1
+        missed = after < head - retained if after else retained >= LOG_LENGTH
         return LogPage(list(enumerate(events, first)), head, truncated=missed)

@@ -3,13 +3,13 @@
 -- Returns how many were evicted, and how many of the records are done; the client sends the others again.
 local max_entries, max_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local evicted, done = 0, 0
-local inflates, selects = ARGV[2] == 'inflation', ARGV[5] == 'worth'
+local inflates, selects = ARGV[2] == 'inflation', ARGV[5] == 'cost'
 
--- Whether a newcomer is worth no more than one that would have to go; that raises the inflation.
--- Also whether this is known: if not, too much has expired to sweep in one call, and the client calls again.
-local function refuses(worth, expiry, size)
-  local judged = worth -- being new is worth nothing
-  if inflates or ARGV[2] == 'expiry' then judged = base(ARGV[2], expiry) + worth end
+-- Whether a newcomer has no higher priority than one that it would evict; that raises the inflation.
+-- Also whether this is certain: if not, too much has expired to sweep in one call, and the client calls again.
+local function refuses(gain, expiry, size)
+  local judged = gain -- being new does not count
+  if inflates or ARGV[2] == 'expiry' then judged = base(ARGV[2], expiry) + gain end
   local held, bytes = redis.call('HLEN', records) + 1, held_bytes() + size
   while held > max_entries or bytes > max_bytes do
     if removals <= 0 then return false, false end
@@ -22,7 +22,7 @@ local function refuses(worth, expiry, size)
     local lowest = redis.call('ZRANGE', priorities, rank, rank + 15, 'WITHSCORES')
     for at = 1, #lowest, 2 do
       if tonumber(lowest[at + 1]) >= judged then
-        if inflates then redis.call('HSET', totals, 'inflation', exact(inflation() + worth / before)) end
+        if inflates then redis.call('HSET', totals, 'inflation', exact(inflation() + gain / before)) end
         return true, true
       end
       local _, _, _, freed = struct.unpack(RECORD, redis.call('HGET', records, lowest[at]))
@@ -39,15 +39,15 @@ for at = 6, #ARGV, 6 do
   local key, value, digests = ARGV[at], ARGV[at + 1], ARGV[at + 5]
   local expiry, weight, hits = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   local size = #value - 8
-  local refused, known = false, true
+  local refused, certain = false, true
   remove(key)
-  if selects and size <= max_bytes then refused, known = refuses(hits * weight, expiry, size) end
-  if not known then break end
+  if selects and size <= max_bytes then refused, certain = refuses(hits * weight, expiry, size) end
+  if not certain then break end
   if refused then
     evicted = evicted + 1
   elseif size <= max_bytes then
-    local gone, fits = make_room(1, size, max_entries, max_bytes, inflates)
-    evicted = evicted + gone
+    local removed, fits = make_room(1, size, max_entries, max_bytes, inflates)
+    evicted = evicted + removed
     if not fits then break end
     if expiry == 0 or expiry > now then
       redis.call('HSET', values, key, value)

@@ -55,16 +55,16 @@ local function make_room(entries, size, max_entries, max_bytes, inflates)
   local held, bytes = redis.call('HLEN', records), held_bytes()
   while held > 0 and (held + entries > max_entries or bytes + size > max_bytes) do
     if removals <= 0 then return evicted, false end
-    local gone = remove_expired(1)
-    if gone == 0 then
+    local removed = remove_expired(1)
+    if removed == 0 then
       local lowest = redis.call('ZRANGE', priorities, 0, 0, 'WITHSCORES')
       if inflates and tonumber(lowest[2]) > inflation() then
         redis.call('HSET', totals, 'inflation', exact(tonumber(lowest[2])))
       end
       remove(lowest[1])
-      evicted, gone = evicted + 1, 1
+      evicted, removed = evicted + 1, 1
     end
-    removals = removals - gone
+    removals = removals - removed
     held, bytes = redis.call('HLEN', records), held_bytes()
   end
   return evicted, true

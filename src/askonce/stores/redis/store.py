@@ -39,7 +39,7 @@ _Lookup = tuple[bytes, asyncio.Future[bytes | None]]
 
 @dataclass(eq=False)
 class _Loop:
-    """What belongs to one event loop: a client, and the lookups that wait for the end of this turn."""
+    """The state of one event loop: a client, and the lookups that wait for the end of this turn."""
 
     client: Any
     ending: AsyncGenerator[None, None] = field(init=False)
@@ -47,29 +47,29 @@ class _Loop:
     reads: set[asyncio.Task[None]] = field(default_factory=set)
     retired: list[Any] = field(default_factory=list)  # clients that failed; other tasks may still use them
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    ready: bool = False  # the client of a cluster knows its nodes
-    busy: bool = False  # a lookup is under way on its own; others that come meanwhile are sent together
+    ready: bool = False  # the client of a cluster has its nodes
+    busy: bool = False  # a single lookup is in progress; others that arrive meanwhile are sent together
     room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
 
 
 class RedisStore(VectorSets, Store):
-    """Keeps records on a Redis or Valkey server, from version 6.2 on; no server modules are needed.
+    """Stores records on a Redis or Valkey server, version 6.2 or newer; no server modules are needed.
 
-    On a cluster a namespace has 64 shards with an equal part of the budget each, so which record is evicted is
-    not exactly the lowest of all. Connections are opened when they are first needed.
+    On a cluster a namespace has 64 shards with an equal part of the budget each, so the evicted
+    record is not always the lowest of all. Connections are opened when they are first needed.
 
-    A command whose connection broke is sent once more on a new one. So an event may stand twice in the change
-    log if the connection breaks while it is appended.
+    A command whose connection broke is sent once more on a new one. So an event may be twice in the change log
+    if the connection breaks while it is appended.
 
     Args:
         url: ``redis://user:password@host:6379/0``, ``rediss://`` (TLS), ``unix:///path/to/redis.sock?db=0``,
             ``redis+cluster://host:port,host:port``, ``redis+sentinel://host:port,host:port/service/0``; also
-            ``rediss+cluster://`` and ``rediss+sentinel://``. What stands after ``?`` goes to redis-py.
+            ``rediss+cluster://`` and ``rediss+sentinel://``. Options after ``?`` are passed to redis-py.
         timeout_seconds: how long to wait for a connection, and for each answer.
-        clock: seconds since the epoch. Processes that share a server should have theirs in step.
+        clock: seconds since the epoch. Processes that share a server should have synchronized clocks.
 
     Raises:
-        ConfigError: the URL cannot be read.
+        ConfigError: the URL is invalid.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class RedisStore(VectorSets, Store):
         self._shards = plans.CLUSTER_SHARDS if self._server.kind == "cluster" else 1
         self._plans = plans.Plans(self._shards, clock)
         self._readers = connect.Readers(self._server) if self._server.kind == "single" else None
-        self._opened: tuple[int, Any] = (0, None)  # the client, and the process whose it is: none survives a fork
+        self._opened: tuple[int, Any] = (0, None)  # the client, and its process: none survives a fork
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
 
     # -- sending ---------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class RedisStore(VectorSets, Store):
                 here.ready = True
 
     async def _renew(self, here: _Loop, failed: Any) -> None:
-        # Nor does it look whether an idle connection is still open, as redis-py's pools do, so the next one that
+        # Nor does it check whether an idle connection is still open, as redis-py's pools do, so the next one that
         # it takes may be closed too.
         if self._server.kind == "cluster" and here.client is failed:
             here.client, here.ready = self._server.connect_async(), False
@@ -172,7 +172,7 @@ class RedisStore(VectorSets, Store):
         return client
 
     async def _here(self) -> _Loop:
-        """What belongs to the running event loop."""
+        """The state of the running event loop."""
         refuse_at_exit(self.url)
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
@@ -188,7 +188,7 @@ class RedisStore(VectorSets, Store):
 
     async def _until_the_end(self, here: _Loop) -> AsyncGenerator[None, None]:
         # A loop closes its asynchronous generators before it ends: so connections are closed in time also
-        # where nobody called `aclose`, as with several `asyncio.run` in a row.
+        # without a call of `aclose`, as with several `asyncio.run` in a row.
         try:
             yield
         finally:
@@ -205,7 +205,7 @@ class RedisStore(VectorSets, Store):
             try:
                 return plans.unpacked(self._readers.hget(name, key), self._clock())
             except errors.CLOSED:
-                pass  # perhaps for having been idle: the ordinary way tries once more
+                pass  # perhaps idle for too long: `_send` tries once more
             except errors.REDIS_ERRORS as error:
                 raise errors.store_error(error, self.url) from error
         return plans.unpacked(self._send([("HGET", name, key)])[0], self._clock())
@@ -222,7 +222,7 @@ class RedisStore(VectorSets, Store):
             here.busy = False
 
     async def _lookup(self, here: _Loop, name: bytes, key: bytes) -> bytes | None:
-        """One lookup of many: all that are asked for in one turn of the event loop are sent together."""
+        """One lookup of many: all of one turn of the event loop are sent together."""
         loop = asyncio.get_running_loop()
         if not here.lookups:
             loop.call_soon(self._send_lookups, here)
@@ -361,13 +361,13 @@ class RedisStore(VectorSets, Store):
             self._check_server()
             self.size("")  # whether we may use our keys and run scripts
         except StoreError as error:
-            raise self._what_to_do(error) from None
+            raise self._advised(error) from None
 
-    def _what_to_do(self, error: StoreError) -> Exception:
-        """The error that says so, where waiting does not help."""
-        told = errors.config_error(error, self.url)
-        if told or not self._server.tls or not isinstance(error, StoreUnavailable):
-            return told or error
+    def _advised(self, error: StoreError) -> Exception:
+        """The error with advice, where waiting does not help."""
+        advised = errors.config_error(error, self.url)
+        if advised or not self._server.tls or not isinstance(error, StoreUnavailable):
+            return advised or error
         if self._server.answers_unencrypted():
             return ConfigError(f"{self.url} answers without TLS: check that the port speaks TLS, or use redis://")
         return StoreUnavailable(f"{error}; is this a TLS port?") if "imeout" in str(error) else error
@@ -377,13 +377,13 @@ class RedisStore(VectorSets, Store):
             [info] = self._send([("INFO",)])
         except StoreError as error:
             if isinstance(error.__cause__, NoPermissionError):
-                return  # a user without the right to ask; the store works nevertheless
+                return  # a user without the right to call INFO; the store works nevertheless
             raise
         version = str(info.get("redis_version", "0"))
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise ConfigError(f"{self.url} is Redis {version}; askonce needs 6.2 or newer, or Valkey")
         if info.get("cluster_enabled") and self._server.kind != "cluster":
-            raise ConfigError(f"{self.url} is a node of a cluster: use redis+cluster:// in place of redis://")
+            raise ConfigError(f"{self.url} is a node of a cluster: use redis+cluster:// instead of redis://")
         policy = str(info.get("maxmemory_policy", ""))
         if policy.startswith("allkeys"):
             logger.warning(

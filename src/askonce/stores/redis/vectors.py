@@ -1,4 +1,4 @@
-"""Search among vectors on the server: the vector sets of Redis 8.0 and newer, which need no module."""
+"""Vector search on the server: the vector sets of Redis 8.0 and newer, which need no module."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from askonce.stores.redis.plans import Plan, Plans, T
 class VectorSets(abc.ABC):
     """The part of the store that is `askonce.stores.base.VectorSearch`.
 
-    A partition is one vector set, and so on one shard of a cluster. Its vectors are kept with 8 bits a number:
-    384 numbers take about 1.1 kB, and a cosine is true to 0.002.
+    A partition is one vector set, and so on one shard of a cluster. Its vectors are stored with 8 bits a number:
+    384 numbers take about 1.1 kB, and a cosine is exact to 0.002.
     """
 
     url: str

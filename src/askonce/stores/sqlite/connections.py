@@ -20,8 +20,8 @@ from askonce.stores.sqlite.file import connect, create_file, identity, translate
 class Connections:
     """A store's connections to one file: one that writes, and one for each thread that reads.
 
-    SQLite must not be carried over a fork, not even unused: before one, all connections are closed, and kept
-    so until it is done. They open again by themselves.
+    SQLite connections must not be carried over a fork, not even unused: before one, all are closed, and stay
+    closed until it is done. They open again when needed.
 
     Args:
         path: the database's file.
@@ -84,7 +84,7 @@ class Connections:
             writer.lock.release()
 
     def _notice_another_file(self) -> None:
-        """See to it that a file that was deleted or replaced while it was open is not used any longer."""
+        """Stop using a file that was deleted or replaced while it was open."""
         file = identity(self.path)
         if file != self._file:
             self._file = file
@@ -92,13 +92,13 @@ class Connections:
                 handle.stale = handle.file != file
 
     def close(self) -> None:
-        """Close all, those of other threads too; what is used again opens again."""
+        """Close all, those of other threads too; each opens again at its next use."""
         for handle in self._all():
             with handle.lock:
                 handle.close()
 
     def hold(self) -> list[threading.Lock]:
-        """Close all and keep them from opening; returns the locks to release."""
+        """Close all and prevent them from opening; returns the locks to release."""
         held = []
         for handle in self._all():
             if handle.lock.acquire(timeout=2 * self.timeout_seconds):
@@ -126,7 +126,7 @@ class Connections:
 class Handle:
     """One connection: opened when it is first needed, and again after it was closed.
 
-    Whoever uses the connection holds ``lock``, so that another thread can close it at any time.
+    A user of the connection holds ``lock``, so that another thread can close it at any time.
 
     Args:
         path: the database's file.
@@ -135,7 +135,7 @@ class Handle:
 
     Attributes:
         file: which file was opened last.
-        stale: another file has taken the place of the one that is open; the next use opens that one.
+        stale: another file has replaced the one that is open; the next use opens that one.
     """
 
     def __init__(self, path: Path, timeout_seconds: float, *, writes: bool = False) -> None:

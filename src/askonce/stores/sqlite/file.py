@@ -1,4 +1,4 @@
-"""The file of a SQLite store: how it is made and opened, and what its errors mean."""
+"""The file of a SQLite store: creating and opening it, and translating its errors."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ _UNAVAILABLE = {
 
 
 def translate(error: sqlite3.Error, path: Path) -> AskOnceError:
-    """What an error of SQLite means to a caller of a store."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the code tells details
+    """The store's error for an error of SQLite."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits are details
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"{path}: {error}")
     if code == sqlite3.SQLITE_NOTADB:
-        return ForeignStoreError(f"{path} is not a SQLite database; name another file, or move this one away")
+        return ForeignStoreError(f"{path} is not a SQLite database; use another file, or move this one")
     if code == sqlite3.SQLITE_CORRUPT:
-        return StoreError(f"{path} is damaged ({error}); delete it, a cache fills again")
+        return StoreError(f"{path} is damaged ({error}); delete it; the cache fills again")
     return StoreError(f"{path}: {error}")
 
 
 def connect(path: Path, timeout_seconds: float, *, writes: bool = False) -> sqlite3.Connection:
-    """Open the database in a file; make it if the file is empty.
+    """Open the database in a file; create it if the file is empty.
 
-    One that writes does without the map: each page that it changes has to be copied out of it first.
+    A writing connection has no memory map: each page that it changes would be copied out of it first.
 
     Raises:
-        ForeignStoreError: it is not ours.
+        ForeignStoreError: another program wrote it.
         StoreUnavailable: it is locked, or the disk is full.
     """
     connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
@@ -67,11 +67,11 @@ def connect(path: Path, timeout_seconds: float, *, writes: bool = False) -> sqli
 
 
 def create_file(path: Path) -> None:
-    """Make the file and its folders, for their owner only, if they do not exist.
+    """Create the file and its folders, for their owner only, if they do not exist.
 
     Raises:
-        ConfigError: there can be no file.
-        StoreUnavailable: there can be none now.
+        ConfigError: the file cannot be created.
+        StoreUnavailable: it cannot be created now.
     """
     try:
         missing = [folder for folder in path.parents if not folder.exists()]
@@ -81,16 +81,14 @@ def create_file(path: Path) -> None:
             _create_empty(path)
     except OSError as error:
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
-            raise ConfigError(
-                f"cannot create {path}: {error.strerror}; name a file in a writable folder"
-            ) from error
+            raise ConfigError(f"cannot create {path}: {error.strerror}; use a file in a writable folder") from error
         raise StoreUnavailable(f"cannot create {path}: {error.strerror}") from error
     if not path.is_file() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{path} is no file in a writable folder (SQLite writes next to it); name another")
+        raise ConfigError(f"{path} is not a file in a writable folder (SQLite writes next to it); use another")
 
 
 def _create_empty(path: Path) -> None:
-    """Make the file, and first remove what a file deleted while it was open left beside it: it is in use still."""
+    """Create the file; first remove what an earlier file that was deleted while open left beside it."""
     if sys.platform == "win32":  # where an open file cannot be deleted
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         return
@@ -106,7 +104,7 @@ def _create_empty(path: Path) -> None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another one that takes its name while it is open; ``None`` if there is no file."""
+    """Distinguishes a file from another one that replaces it while it is open; ``None`` if there is no file."""
     try:
         found = os.stat(path)
     except OSError:
@@ -116,16 +114,16 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the tables are there; False for an empty database."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    # One statement, so that tables which another process creates meanwhile are seen as a whole or not at all.
+    application, version, has_tables = connection.execute(sql.WHOSE).fetchone()
     if application == sql.APPLICATION_ID and version == sql.FORMAT:
         return True
     if application == sql.APPLICATION_ID:
         raise ForeignStoreError(
-            f"{path} has format {version}, this askonce reads {sql.FORMAT}: update askonce, or name another file"
+            f"{path} has format {version}, this askonce reads {sql.FORMAT}: update askonce, or use another file"
         )
-    if application or version or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-        raise ForeignStoreError(f"{path} is a SQLite database of another program; name another file")
+    if application or version or has_tables:
+        raise ForeignStoreError(f"{path} is a SQLite database of another program; use another file")
     return False
 
 

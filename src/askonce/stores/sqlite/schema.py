@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from askonce.eviction.policy import NEVER, RECENCY, Policy
 
-APPLICATION_ID = 0x61736B31  # "ask1": `file cache.db` and we tell our files by it
+APPLICATION_ID = 0x61736B31  # "ask1": identifies our files, also to `file cache.db`
 FORMAT = 1
 
-# The small columns stand before the value, so that they are read without it. Namespaces are numbers in the
+# The small columns come before the value, so that they are read without it. Namespaces are numbers in the
 # rows and indexes. `tagged` says whether a row has rows in `tag`; most have none.
 SCHEMA = """
 CREATE TABLE space (
@@ -72,11 +72,11 @@ INSERT = """INSERT INTO entry (space, key, expires_at, priority, weight, hits, s
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 OVERWRITE = """UPDATE entry SET key = ?, expires_at = ?, priority = ?, weight = ?, hits = ?, size_bytes = ?,
     tagged = ?, value = ? WHERE id = ?"""
-_GONE = "RETURNING id, size_bytes, tagged, priority, expires_at"
-DELETE = f"DELETE FROM entry WHERE space = ? AND key = ? {_GONE}"
-DELETE_TAGGED = f"DELETE FROM entry WHERE id IN (SELECT entry FROM tag WHERE space = ? AND name = ?) {_GONE}"
+_DELETED = "RETURNING id, size_bytes, tagged, priority, expires_at"
+DELETE = f"DELETE FROM entry WHERE space = ? AND key = ? {_DELETED}"
+DELETE_TAGGED = f"DELETE FROM entry WHERE id IN (SELECT entry FROM tag WHERE space = ? AND name = ?) {_DELETED}"
 DELETE_EXPIRED = f"""DELETE FROM entry WHERE id IN
-    (SELECT id FROM entry WHERE space = ? AND expires_at <= ? ORDER BY expires_at LIMIT ?) {_GONE}"""
+    (SELECT id FROM entry WHERE space = ? AND expires_at <= ? ORDER BY expires_at LIMIT ?) {_DELETED}"""
 FIND_LOWEST = "SELECT id, size_bytes, tagged, priority FROM entry WHERE space = ? ORDER BY priority, key LIMIT 1"
 DELETE_ENTRY = "DELETE FROM entry WHERE id = ?"
 LOWEST = "SELECT priority, size_bytes FROM entry WHERE space = ? ORDER BY priority, key"
@@ -109,3 +109,8 @@ APPEND = "INSERT INTO log (space, sequence, event) VALUES (?, ?, ?)"
 TRIM = "DELETE FROM log WHERE space = ? AND sequence <= ?"
 LOG_STATE = "SELECT log_head, (SELECT min(sequence) FROM log WHERE space = ?1) FROM space WHERE id = ?1"
 LOG_READ = "SELECT sequence, event FROM log WHERE space = ? AND sequence > ? ORDER BY sequence LIMIT ?"
+
+WHOSE = """
+SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
+       EXISTS (SELECT 1 FROM sqlite_schema)
+"""

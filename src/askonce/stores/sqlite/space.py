@@ -18,14 +18,14 @@ class Space:
 
     Args:
         connection: in a transaction.
-        namespace: its name; it comes to be if it was not there.
+        namespace: its name; it is created if it does not exist.
         now: seconds since the epoch; what expires until then does not count.
     """
 
     def __init__(self, connection: sqlite3.Connection, namespace: str, now: float) -> None:
         self._execute = connection.execute
         self._now = now
-        self._swept = False  # whether nothing expired is left
+        self._swept = False  # whether no expired row is left
         row = self._execute(sql.LOAD_SPACE, (namespace,)).fetchone()
         if row is None:
             self._execute(sql.CREATE_SPACE, (namespace,))
@@ -65,34 +65,34 @@ class Space:
         return evicted
 
     def refuses(self, newcomer: Record, budget: Budget) -> bool:
-        """Whether a newcomer is worth no more than one that would have to go; that raises the inflation."""
+        """Whether a newcomer has no higher priority than one that it would evict; that raises the inflation."""
         entries, size_bytes = 1, len(newcomer.value)
         if not self._lacks_room(budget, entries, size_bytes):
             return False
-        worth = newcomer.hits * newcomer.weight
+        gain = newcomer.hits * newcomer.weight
         base = budget.policy.judged_base(inflation=self.inflation, expires_at=newcomer.expires_at)
         lowest = self._execute(sql.LOWEST, (self.id,))
         refused = False
         while not refused and self._exceeds(budget, entries, size_bytes) and (row := lowest.fetchone()):
-            refused = row[0] >= base + worth
+            refused = row[0] >= base + gain
             entries, size_bytes = entries - 1, size_bytes - row[1]
         lowest.close()
         if refused and budget.policy.inflates:
-            self.inflation += worth / self.entries
+            self.inflation += gain / self.entries
         return refused
 
     def _exceeds(self, budget: Budget, entries: int, size_bytes: int) -> bool:
         return budget.exceeded_by(entries=self.entries + entries, size_bytes=self.size_bytes + size_bytes)
 
     def _lacks_room(self, budget: Budget, entries: int, size_bytes: int) -> bool:
-        """Whether something live must go for that much more; what is expired goes now and does not count."""
+        """Whether a live row must be evicted for that much more; expired ones are deleted now and do not count."""
         while self.entries and self._exceeds(budget, entries, size_bytes):
             if not self.reap(REAPED_AT_ONCE):
                 return True
         return False
 
     def _evict(self, policy: Policy) -> int:
-        """Take the lowest row out of the accounts and indexes of tags; returns which row is to go."""
+        """Take the lowest row out of the accounts and the index of tags; returns the row to delete."""
         entry: int
         entry, size_bytes, tagged, priority = self._execute(sql.FIND_LOWEST, (self.id,)).fetchone()
         if tagged:
@@ -104,7 +104,7 @@ class Space:
         return entry
 
     def make_room(self, budget: Budget, entries: int, size_bytes: int) -> int:
-        """Evict until that much more fits; what is expired goes first and does not count."""
+        """Evict until that much more fits; expired rows are deleted first and do not count."""
         evicted = 0
         while self._lacks_room(budget, entries, size_bytes):
             self._execute(sql.DELETE_ENTRY, (self._evict(budget.policy),))

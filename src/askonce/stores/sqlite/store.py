@@ -7,15 +7,13 @@ go over one connection, each as one transaction; asynchronous ones are done by o
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from askonce.errors import ConfigError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
@@ -34,6 +32,9 @@ from askonce.stores.sqlite.connections import Connections
 from askonce.stores.sqlite.file import OLDEST_SQLITE, translate
 from askonce.stores.sqlite.space import REAPED_AT_ONCE, Space
 
+if TYPE_CHECKING:  # in the functions that need it: it takes longer than to open the file
+    from concurrent.futures import ThreadPoolExecutor
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ PAGE_BYTES = 4_000_000
 
 
 class SQLiteStore(Store):
-    """Keeps records in a SQLite file, readable by its owner only. Nothing is opened before it is needed.
+    """Stores records in a SQLite file, readable by its owner only. Opened when first needed.
 
     Args:
         url: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; folders are created.
@@ -50,7 +51,7 @@ class SQLiteStore(Store):
         clock: seconds since the epoch.
 
     Raises:
-        ConfigError: the URL names no file, or SQLite is older than 3.35.
+        ConfigError: the URL does not name a file, or SQLite is older than 3.35.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class SQLiteStore(Store):
         scheme, _, path = url.partition(":///")
         if scheme.lower() != "sqlite" or not path or path == ":memory:":
             raise ConfigError(
-                f"{url!r} names no file; use 'sqlite:///relative.db', 'sqlite:////absolute.db' or 'memory://'"
+                f"{url!r} does not name a file; use 'sqlite:///relative.db', 'sqlite:////absolute.db' or 'memory://'"
             )
         self.url = url
         self._connections = Connections(Path(path).absolute(), timeout_seconds)
@@ -109,7 +110,7 @@ class SQLiteStore(Store):
                 size_bytes += len(value)
                 if size_bytes >= PAGE_BYTES:
                     break
-            cursor.close()  # ends the read: an open one keeps the WAL from being reset
+            cursor.close()  # ends the read: an open one prevents the WAL from being reset
         return rows
 
     # -- writing ---------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ class SQLiteStore(Store):
         self, connection: sqlite3.Connection, namespace: str, records: Sequence[Record], budget: Budget
     ) -> int:
         space = Space(connection, namespace, self._clock())
-        space.reap(REAPED_AT_ONCE + 2 * len(records))  # more than come, so that what is expired runs out
+        space.reap(REAPED_AT_ONCE + 2 * len(records))  # more than are added, so that none expired remains
         evicted = 0
         for record in records:
             space.delete(record.key)
@@ -141,8 +142,8 @@ class SQLiteStore(Store):
     ) -> None:
         now = self._clock()
         space = Space(connection, namespace, now)
-        known = {"space": space.id, "inflation": space.inflation, "now": now}
-        rows = [{**known, "key": key, "hits": count} for key, count in hits.items()]
+        common = {"space": space.id, "inflation": space.inflation, "now": now}
+        rows = [{**common, "key": key, "hits": count} for key, count in hits.items()]
         connection.executemany(sql.TOUCH[policy], rows)
 
     def evict(self, namespace: str, budget: Budget) -> int:
@@ -183,6 +184,9 @@ class SQLiteStore(Store):
         self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
         """`_write` in the one thread that does all asynchronous writes, so that the event loop never waits."""
+        import asyncio
+        from concurrent.futures import ThreadPoolExecutor
+
         if self._thread is None or self._thread_pid != os.getpid():  # after a fork it is in the parent
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="askonce-sqlite")
             self._thread_pid = os.getpid()
@@ -232,8 +236,8 @@ class SQLiteStore(Store):
                 connection.execute("COMMIT")
         if state is None:
             return LogPage()
-        head, kept = state[0], state[0] + 1 - (state[1] or 1)
-        return LogPage(events, head, truncated=after < head - kept if after else kept >= LOG_LENGTH)
+        head, retained = state[0], state[0] + 1 - (state[1] or 1)
+        return LogPage(events, head, truncated=after < head - retained if after else retained >= LOG_LENGTH)
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -293,4 +297,6 @@ class SQLiteStore(Store):
         return self.log_read(namespace, after, limit)
 
     async def aclose(self) -> None:
+        import asyncio
+
         await asyncio.to_thread(self.close)

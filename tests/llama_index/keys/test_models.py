@@ -1,30 +1,29 @@
-"""What a cache for LlamaIndex has to do and does not do yet."""
+"""Which model is asked: all that it holds counts, or it is refused."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Union, get_origin
 
 import httpx
 import openai
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, CompletionResponse, LLMMetadata
-from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
-from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import CustomLLM
-from llama_index.core.prompts import PromptTemplate
-from llama_index.core.types import PydanticProgramMode
 from llama_index.llms.anthropic import Anthropic
 from llama_index.llms.anthropic import utils as anthropic_messages
 from llama_index.llms.openai import OpenAI
 
-from askonce import Cache
+from askonce import Cache, ConfigError
+from askonce.keys.normal_form import Uncacheable
 from askonce.llama_index import cached
-from tests.support.provider import Answer, Provider
+from askonce.llama_index.keys.requests import chat_form, completion_form
+from tests.support.provider import Provider
 
 HELLO = [ChatMessage(role="user", content="hello")]
 
@@ -104,11 +103,6 @@ TENANTS: dict[str, Make] = {
 }
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="what is set only in the SDK's client is not in the key, so that one tenant is given another's answer",
-)
 @pytest.mark.parametrize("make", TENANTS.values(), ids=TENANTS)
 def test_models_whose_sdk_clients_are_set_otherwise_are_apart(
     make: Make, provider: Provider, cache: Cache, monkeypatch: pytest.MonkeyPatch
@@ -159,50 +153,12 @@ class Blocks(Local):
         return CompletionResponse(text=f"{self._block_style}: {prompt}")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="private attributes are left out of the key by their names, so that another model's answer is a hit",
-)
 @pytest.mark.parametrize("kind", [Loaded, Blocks])
 def test_models_that_differ_in_a_private_attribute_are_apart(kind: Callable[[str], Local], cache: Cache) -> None:
     said = [cached(kind(one), cache).complete("hi").text for one in ("llama", "mistral")]
     assert said == ["llama: hi", "mistral: hi"]
 
 
-# -- what a hit looks like -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AttributeError,
-    reason="the raw of a hit is a map, so that the methods of the SDK's object fail on hits only",
-)
-def test_raw_of_a_hit_has_the_methods_of_the_fresh_one(
-    provider: Provider, http: httpx.Client, cache: Cache
-) -> None:
-    llm = cached(OpenAI(model="gpt-4o", api_base=provider.openai_url, api_key="sk-x", http_client=http), cache)
-    fresh, hit = llm.chat(HELLO), llm.chat(HELLO)
-    assert hit.additional_kwargs["askonce"]["hit"] == "exact"
-    assert hit.raw.model_dump() == fresh.raw.model_dump()
-    assert json.loads(hit.raw.model_dump_json()) == json.loads(fresh.raw.model_dump_json())
-
-
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a token counter is told of kept embeddings as if they were new"
-)
-def test_kept_embeddings_are_not_counted_as_tokens_again(cache: Cache) -> None:
-    counter = TokenCountingHandler(tokenizer=str.split)
-    model = cached(MockEmbedding(2, callback_manager=CallbackManager([counter])), cache)
-    for _ in range(3):
-        model.get_text_embedding("three words here")
-    assert cache.stats().hits == 2
-    assert counter.total_embedding_token_count == 3
-
-
-@pytest.mark.xfail(
-    strict=True, raises=KeyError, reason="a call without its prompt or messages fails with an error of the cache's"
-)
 @pytest.mark.parametrize("endpoint", ["complete", "stream_complete", "chat", "stream_chat"])
 def test_a_call_without_its_argument_fails_as_without_a_cache(endpoint: str, cache: Cache) -> None:
     llm = OpenAI(model="gpt-4o", api_key="sk-x")
@@ -212,7 +168,7 @@ def test_a_call_without_its_argument_fails_as_without_a_cache(endpoint: str, cac
         getattr(cached(llm, cache), endpoint)()
 
 
-# -- what never becomes a hit, or never ends -----------------------------------------------------------------------
+# -- what cannot be read, or changes
 
 
 class Tensor:
@@ -242,16 +198,127 @@ class HuggingFaceLLM(Local):
 HuggingFaceLLM.__module__ = "llama_index.llms.huggingface.base"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="HuggingFaceLLM is never cached: it holds an object of a class made in its constructor, and so does raw",
-)
-def test_a_hugging_face_model_is_cached(cache: Cache) -> None:
+def test_a_model_that_cannot_be_read_is_refused_with_the_way_out(
+    cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    llm = cached(HuggingFaceLLM(stopping_ids=[2]), cache)
+    for _ in range(3):
+        llm.complete("hi")
+    assert cache.stats().bypassed == 3
+    assert [one for one in caplog.messages if "HuggingFaceLLM._model" in one and "name=" in one] == caplog.messages
+
+
+def test_a_hugging_face_model_with_a_name_is_cached(cache: Cache) -> None:
     model = HuggingFaceLLM(stopping_ids=[2])
-    llm = cached(model, cache)
+    llm = cached(model, cache, name="zephyr on the left")
     assert [llm.complete("hi").text for _ in range(3)] == ["zephyr: hi"] * 3
     assert (cache.stats().hits, cache.stats().bypassed) == (2, 0)
+    others = [
+        cached(model, cache, name="on the right"),
+        cached(llm, cache, name="on the right"),
+        cached(HuggingFaceLLM(stopping_ids=[3]), cache, name="zephyr on the left"),
+    ]
+    for other in others:
+        other.complete("hi")
+    assert cache.stats().misses == 3 and cached(llm, cache) is llm
+
+
+@pytest.mark.parametrize("name", ["", " ", 3])
+def test_a_name_is_a_text(name: Any, cache: Cache) -> None:
+    with pytest.raises(ConfigError):
+        cached(HuggingFaceLLM(), cache, name=name)
+
+
+class Held(Local):
+    """Holds what it is set up with in one place or another."""
+
+    client: Any = None
+    profile: Any = None
+    hidden: Any = Field(default=None, exclude=True)
+    _kept: Any = PrivateAttr(default=None)
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return CompletionResponse(text=prompt)
+
+
+def held(place: str, value: Any) -> Held:
+    model = Held()
+    setattr(model, place, value)
+    return model
+
+
+@pytest.mark.parametrize("place", ["client", "profile", "hidden", "_kept"])
+def test_what_a_model_holds_counts_wherever_it_is(place: str) -> None:
+    def key(value: Any) -> bytes:
+        return completion_form(held(place, value), "hi", False, {}).digest()
+
+    def sdk(tenant: str) -> openai.OpenAI:
+        return openai.OpenAI(api_key="k", default_headers={"x-tenant": tenant})
+
+    for make in (str, sdk, lambda name: {"a": [sdk(name)]}, lambda name: httpx.Client(headers={"x": name})):
+        assert key(make("one")) == key(make("one")) != key(make("other"))
+    assert key(Path("one")) != key(Path("other"))
+    assert key(threading.Lock()) == key(None)
+    for unknown in (Weights("one"), [Weights("one")], {"a": Weights("one")}):
+        with pytest.raises(Uncacheable, match="name="):
+            key(unknown)
+
+
+def test_a_client_that_is_set_up_anew_counts_anew(provider: Provider, cache: Cache) -> None:
+    with httpx.Client() as http:
+        llm = cached(over_http_client(provider, http, "one"), cache)
+        for tenant in ("one", "other", "one"):
+            http.headers["x-tenant"] = tenant
+            llm.chat(HELLO)
+    assert len(provider.ledger) == 2
+
+
+@pytest.mark.parametrize("hook", [lambda request: None, Weights("one")])
+def test_an_http_client_that_changes_requests_is_refused(hook: Any) -> None:
+    with httpx.Client(event_hooks={"request": [hook]}) as http, pytest.raises(Uncacheable):
+        chat_form(OpenAI(model="gpt-4o", api_key="k", http_client=http), HELLO, {})
+
+
+@pytest.mark.parametrize("reuse_client", [True, False])
+def test_the_environment_counts_until_the_client_is_made(
+    reuse_client: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = cached(OpenAI(model="gpt-4o", api_key="k", reuse_client=reuse_client), "memory://")
+    keys = []
+    for organization in ("one", "other"):
+        monkeypatch.setenv("OPENAI_ORG_ID", organization)
+        keys.append(chat_form(llm, HELLO, {}).digest())
+    assert keys[0] != keys[1]
+    llm._get_client()
+    monkeypatch.setenv("OPENAI_ORG_ID", "one")
+    assert chat_form(llm, HELLO, {}).digest() == keys[1 if reuse_client else 0]
+
+
+def test_each_kind_of_call_counts_by_the_client_that_it_uses() -> None:
+    other = openai.AsyncOpenAI(api_key="k", base_url="http://other.invalid/v1")
+    llm = OpenAI(model="gpt-4o", api_key="k", async_openai_client=other)
+    plain = OpenAI(model="gpt-4o", api_key="k")
+    assert chat_form(llm, HELLO, {}).digest() == chat_form(plain, HELLO, {}).digest()
+    asynchronous = [chat_form(one, HELLO, {}, asynchronous=True).digest() for one in (llm, plain)]
+    assert asynchronous[0] != asynchronous[1] == chat_form(plain, HELLO, {}).digest()
+
+
+class Remote(Local):
+    """Its metadata is its server's."""
+
+    model: str = "remote"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        raise AssertionError("the server was asked")
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return CompletionResponse(text=prompt)
+
+
+def test_no_metadata_is_asked_for_to_store_an_answer(cache: Cache) -> None:
+    assert cached(Remote(), cache).complete("hi").text == "hi"
+    assert cache.stats().stored == 1
 
 
 class Opaque(Local):
@@ -271,50 +338,22 @@ class Counts(Local):
         return CompletionResponse(text=prompt)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a model whose answers are never kept, or whose key changes with each call, misses for ever in silence",
-)
-@pytest.mark.parametrize("kind", [Opaque, Counts])
-def test_a_model_that_can_never_hit_is_told_of_in_the_log(
-    kind: Callable[[], Local], cache: Cache, caplog: pytest.LogCaptureFixture
-) -> None:
-    llm = cached(kind(), cache)
-    with caplog.at_level(logging.WARNING, "askonce"):
-        for _ in range(30):
-            llm.complete("hi")
-    assert cache.stats().hits > 0 or caplog.records
+def test_a_raw_that_is_not_plain_is_left_out(cache: Cache) -> None:
+    llm = cached(Opaque(), cache)
+    assert [llm.complete("hi").text for _ in range(2)] == ["hi"] * 2
+    assert cache.stats().hits == 1
 
 
-class Album(BaseModel):
-    title: str
-    tracks: int
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an answer that structured output cannot read is kept, so that every retry fails with it again",
-)
-def test_a_structured_answer_that_cannot_be_read_is_not_kept(http: httpx.Client, cache: Cache) -> None:
-    says = iter([Answer("Sorry, which album?"), *[Answer('{"title": "Blue", "tracks": 10}')] * 2])
-    with Provider(answer=lambda request: next(says)) as provider:
-        llm = cached(
-            OpenAI(
-                model="gpt-4o",
-                api_base=provider.openai_url,
-                api_key="sk-x",
-                http_client=http,
-                pydantic_program_mode=PydanticProgramMode.LLM,
-            ),
-            cache,
-        )
-        albums: list[Album] = []
-        for _ in range(3):
-            with contextlib.suppress(ValueError):
-                albums.append(llm.structured_predict(Album, PromptTemplate("An album of {name}?"), name="Joni"))
-    assert albums == [Album(title="Blue", tracks=10)] * 2
+def test_a_model_whose_key_always_changes_is_told_of_once(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    llm = cached(Counts(), cache)
+    for _ in range(30):
+        llm.complete("hi")
+    assert [one for one in caplog.messages if "changes at every call" in one and "_calls" in one] == caplog.messages
+    assert len(caplog.messages) == 1
+    named = cached(Counts(), cache, name="counts")
+    for _ in range(3):
+        named.complete("hi")
+    assert cache.stats().hits == 2
 
 
 # -- what it costs -------------------------------------------------------------------------------------------------
@@ -336,11 +375,6 @@ class Configured(MockEmbedding):
     _settings: Read = PrivateAttr(default_factory=lambda: Read(dimensions=2))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an embedding model's settings are read anew for each text of a batch, which is half of a warm batch",
-)
 def test_an_embedding_models_settings_are_read_once_for_a_batch(cache: Cache) -> None:
     model = Configured(2)
     llm = cached(model, cache)

@@ -1,0 +1,272 @@
+"""Where an SDK's client sends requests, and what it adds to them: what no field of a model says of who is asked.
+
+A client is known by its class. What it holds is read, whether it came by an argument, an environment variable or
+another client; nobody is asked. A client of an unknown class is not read, so that its model has no key.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from askonce.keys.model_identity import show_inside
+from askonce.keys.normal_form import Uncacheable
+
+Endpoint = dict[str, Any]
+"""``url``, ``headers``, ``default_query`` and what else says who is asked; headers may hold credentials still."""
+
+# SDKs that are generated alike.
+_GENERATED = frozenset("openai anthropic groq fireworks perplexity together cerebras writerai".split())
+_HTTP_PACKAGES = _GENERATED | {"httpx", "httpx2", "google", "ollama"}
+_HTTP = frozenset(f"{package}.{name}" for package in ("httpx", "httpx2") for name in ("Client", "AsyncClient"))
+_PLAIN_TRANSPORT = re.compile(r"httpx2?\.(Async)?HTTPTransport")
+# Of one attempt, or of the SDK's version.
+_TELEMETRY = re.compile(
+    r"accept|accept-encoding|connection|content-length|host|x-stainless-.*|x-fern-.*|x-goog-api-client|x-client-name"
+)
+_OWN_AGENT = re.compile(
+    r"\w+/Python |(python-httpx2?|ollama-python|llama-index|langchain|google-genai-sdk|cohere|Boto3|Botocore"
+    r"|speakeasy-sdk|huggingface|unknown)[/;\-_]?",
+    re.IGNORECASE,
+)
+_LITELLM = (
+    "api_base api_version organization headers drop_params modify_params model_alias_map vertex_project"
+    " vertex_location use_litellm_proxy add_function_to_prompt"
+).split()
+_ENDPOINT_VARIABLE = re.compile(
+    r"[A-Z0-9_]*(API_BASE|BASE_URL|API_URL|ENDPOINT|ENDPOINT_URL|API_VERSION|_HOST|_REGION|REGION_NAME|_PROJECT"
+    r"|PROJECT_ID|_LOCATION|VERTEXAI_[A-Z]+|ORGANIZATION|ORG_ID|USE_LITELLM_PROXY)(_[A-Z0-9_]*RUNTIME)?"
+)
+
+
+def endpoint_of(client: Any) -> Endpoint | None:
+    """What a client adds to the requests of a model; ``None`` if it is no client of a known class.
+
+    Raises:
+        Uncacheable: a client of a known class is set up with something that cannot be read.
+    """
+    read = _reader(client)
+    return None if read is None else {name: one for name, one in read(client).items() if one not in (None, {}, [])}
+
+
+def is_client(value: Any) -> bool:
+    """Whether a value is a client of a known class."""
+    return _reader(value) is not None
+
+
+def is_asynchronous(client: Any) -> bool | None:
+    """Whether a client serves asynchronous calls alone; ``None`` if it serves both."""
+    names = [one.__name__ for one in type(client).__mro__]
+    if any(name.startswith("Async") for name in names):
+        return True
+    package = type(client).__module__.partition(".")[0]
+    return None if package in _SERVE_BOTH else False
+
+
+_SERVE_BOTH = frozenset({"google", "openrouter", "botocore", "builtins"})
+
+
+def _reader(value: Any) -> Callable[[Any], Endpoint] | None:
+    cls: type = type(value)
+    return None if cls is ModuleType and value.__name__ != "litellm" else _reader_of(cls)
+
+
+@functools.lru_cache(maxsize=512)
+def _reader_of(cls: type) -> Callable[[Any], Endpoint] | None:
+    if cls is ModuleType:
+        return _of_litellm
+    names = [f"{one.__module__}.{one.__qualname__}" for one in cls.__mro__]
+    package = cls.__module__.partition(".")[0]
+    if package in _HTTP_PACKAGES and not _HTTP.isdisjoint(names):
+        return _of_http
+    if package in _GENERATED:
+        if f"{package}._base_client.BaseClient" in names:
+            return _of_generated
+        if f"{package}._resource.SyncAPIResource" in names or f"{package}._resource.AsyncAPIResource" in names:
+            return lambda resource: _of_generated(resource._client)
+    if names[0] in ("ollama._client.Client", "ollama._client.AsyncClient"):
+        return _of_ollama
+    if names[0] == "google.genai.client.Client":
+        return _of_google
+    if package == "cohere" and not {"BaseCohere", "AsyncBaseCohere"}.isdisjoint(
+        one.__name__ for one in cls.__mro__
+    ):
+        return _of_cohere
+    if package == "openrouter" and cls.__name__ in ("OpenRouter", "Chat"):
+        return _of_openrouter
+    if package == "huggingface_hub" and cls.__name__ in ("InferenceClient", "AsyncInferenceClient"):
+        return _of_hugging_face
+    if "botocore.client.BaseClient" in names:
+        return _of_boto
+    if names[0] in ("boto3.session.Session", "aioboto3.session.Session"):
+        return lambda session: {"region": session.region_name}
+    return None
+
+
+def _of_http(client: Any) -> Endpoint:
+    """Of a client of httpx: what it adds to each request, and what may change requests on their way."""
+    show_inside(
+        type(client),
+        lambda one: [str(one.headers.raw), one.params, one.base_url, one._event_hooks, one._transport, one._mounts],
+    )
+    transports = [client._transport, *client._mounts.values()]
+    return {
+        "url": str(client.base_url).rstrip("/"),
+        "headers": _headers(client.headers),
+        "default_query": _query(client.params),
+        "hooks": [importable_name(hook) for hook in client.event_hooks.get("request", ())],
+        "transports": [
+            _transport(one) for one in transports if one is not None and not _PLAIN_TRANSPORT.fullmatch(_name(one))
+        ],
+    }
+
+
+def _transport(transport: Any) -> Any:
+    """A transport of the application's: its class, if it holds nothing."""
+    if getattr(transport, "__dict__", None):
+        raise Uncacheable(f"a {_name(transport)} may change requests on their way")
+    return importable_name(type(transport))
+
+
+def _of_generated(client: Any) -> Endpoint:
+    """Of an SDK's client: its own additions win over those of its HTTP client."""
+    show_inside(
+        type(client),
+        lambda one: [
+            one._client,
+            one.base_url,
+            one._custom_headers,
+            one._custom_query,
+            getattr(one, "organization", None),
+            getattr(one, "project", None),
+        ],
+    )
+    http = _of_http(client._client)
+    middleware = [importable_name(one) for one in getattr(client, "_middleware", None) or ()]
+    return {
+        **http,
+        "url": str(client.base_url).rstrip("/"),
+        "headers": {**http["headers"], **_headers(client.default_headers)},
+        "default_query": {**http["default_query"], **_query(client.default_query)},
+        "middleware": middleware,
+        "project": getattr(client, "project_id", None),  # of Vertex AI; OpenAI's is a header
+    }
+
+
+def _of_ollama(client: Any) -> Endpoint:
+    show_inside(type(client), lambda one: [one._client])
+    return _of_http(client._client)
+
+
+def _of_google(client: Any) -> Endpoint:
+    api = client._api_client
+    if _name(api) != "google.genai._api_client.BaseApiClient":
+        raise Uncacheable(f"a {_name(api)} may answer from elsewhere")
+    show_inside(type(client), lambda one: [one._api_client._http_options, one._api_client._httpx_client])
+    options = api._http_options
+    http: list[Endpoint] = []
+    for one in (api._httpx_client, api._async_httpx_client):
+        if one is not None:
+            http.append(_of_http(one))
+    return {
+        "url": options.base_url and options.base_url.rstrip("/"),
+        "api_version": options.api_version,
+        "scope": options.base_url_resource_scope and str(options.base_url_resource_scope),
+        "extra_body": options.extra_body,
+        "vertexai": bool(api.vertexai) or None,
+        "project": api.project if api.vertexai else None,
+        "location": api.location if api.vertexai else None,
+        "headers": {**(http[0]["headers"] if http else {}), **_headers(options.headers or {})},
+        "http": [one for one in http if one["hooks"] or one["transports"] or one["default_query"]],
+    }
+
+
+def _of_boto(client: Any) -> Endpoint:
+    meta = client.meta
+    return {
+        "url": meta.endpoint_url and meta.endpoint_url.rstrip("/"),
+        "region": meta.region_name,
+        "service": meta.service_model.service_name,
+        "api_version": meta.service_model.api_version,
+    }
+
+
+def _of_cohere(client: Any) -> Endpoint:
+    wrapper = client._client_wrapper
+    show_inside(type(client), lambda one: [str(one._client_wrapper._base_url), one._client_wrapper.get_headers()])
+    http = _of_http(wrapper.httpx_client.httpx_client)
+    return {
+        **http,
+        "url": str(wrapper.get_base_url()).rstrip("/"),
+        "headers": {**http["headers"], **_headers(wrapper.get_headers())},
+    }
+
+
+def _of_openrouter(client: Any) -> Endpoint:
+    setup = client.sdk_configuration
+    show_inside(type(client), lambda one: [_of_openrouter(one)])
+    http = _of_http(setup.client) if setup.client is not None else {}
+    named = {name: value for name, value in vars(setup.globals).items() if isinstance(value, str)}
+    return {**http, "url": (setup.server_url or "").rstrip("/"), "server": setup.server, "globals": named}
+
+
+def _of_hugging_face(client: Any) -> Endpoint:
+    show_inside(type(client), lambda one: [_of_hugging_face(one)])
+    return {
+        "model": client.model,
+        "provider": getattr(client, "provider", None),
+        "url": getattr(client, "base_url", None),
+        "headers": _headers(client.headers or {}),
+    }
+
+
+def _of_litellm(module: ModuleType) -> Endpoint:
+    """LiteLLM is a module, and reads the environment at each call."""
+    show_inside(ModuleType, lambda one: [_of_litellm(one)] if is_client(one) else [])
+    variables = {name: value for name, value in os.environ.items() if _ENDPOINT_VARIABLE.fullmatch(name)}
+    settings = {name: getattr(module, name, None) for name in _LITELLM}
+    return {**{name: value for name, value in settings.items() if value}, "environment": variables}
+
+
+def _headers(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Headers by their names in small letters, less what says nothing but which version of an SDK sends them."""
+    kept = {}
+    for name, value in headers.items():
+        name = name.lower()
+        if not isinstance(value, str) or _TELEMETRY.fullmatch(name):
+            continue  # SDKs mark a header that is not sent by an object
+        is_own_agent = name == "user-agent" and _OWN_AGENT.match(value)
+        if is_own_agent or (name, value) == ("content-type", "application/json"):
+            continue
+        kept[name] = value
+    return kept
+
+
+def _query(query: Any) -> dict[str, Any]:
+    if hasattr(query, "multi_items"):
+        return {name: query.get_list(name) if len(query.get_list(name)) > 1 else query[name] for name in query}
+    return dict(query)
+
+
+def _name(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def importable_name(value: Any) -> str:
+    """The name of a function or class that stands in a module.
+
+    Raises:
+        Uncacheable: it does not.
+    """
+    module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+    found: Any = sys.modules.get(module or "")
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if found is not value:
+        raise Uncacheable(f"{qualname or value!r} is not a function at the top of a module")
+    return f"{module}.{qualname}"

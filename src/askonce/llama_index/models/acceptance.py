@@ -1,0 +1,101 @@
+"""Which of LlamaIndex's answers are good enough to be stored."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+
+from askonce.entries.end_reasons import is_proper
+from askonce.entries.requested import Requested, requested_by
+
+_THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL)
+_ALWAYS_TELL_THEIR_END = frozenset({"chat.completion", "chat.completion.chunk", "response", "message"})
+
+
+def requested_of(llm: Any, options: Mapping[str, Any]) -> Requested:
+    """The form of answer that a call of an LLM asks for."""
+    extra = getattr(llm, "additional_kwargs", None)
+    return requested_by(extra if isinstance(extra, Mapping) else {}, options)
+
+
+def breaks_off(response: ChatResponse | CompletionResponse, ends: Sequence[str]) -> str:
+    """Why an answer is not whole, as far as its provider says; empty if it is.
+
+    Args:
+        response: the answer.
+        ends: the reasons for its end that it, or the chunks of its stream, gave.
+    """
+    reason = next((ended for ended in ends if not is_proper(ended) and ended != "in_progress"), None)
+    if reason is not None or (ends and not is_proper(ends[-1])):
+        return f"it ended with {reason or ends[-1]!r}"
+    choices = _get(response.raw, "choices")
+    first = choices[0] if isinstance(choices, (list, tuple)) and choices else None
+    if _get(_get(first, "message"), "refusal") or _get(_get(first, "delta"), "refusal"):
+        return "the model refused"
+    if isinstance(response, ChatResponse) and response.message.additional_kwargs.get("refusal"):
+        return "the model refused"
+    if not ends and _get(response.raw, "object") in _ALWAYS_TELL_THEIR_END:
+        return "it ended without an end reason"
+    return ""
+
+
+def is_empty(response: ChatResponse | CompletionResponse) -> bool:
+    """Whether an answer says nothing: no text, no call of a tool, no medium; thoughts alone are nothing."""
+    if isinstance(response, CompletionResponse):
+        return not _said(response.text)
+    message = response.message
+    others = [block for block in message.blocks if not isinstance(block, (TextBlock, ThinkingBlock))]
+    return not others and not _said(message.content or "") and not legacy_calls(message)
+
+
+def _said(text: str) -> str:
+    return (_THOUGHT.sub("", text) if text.lstrip().startswith("<") else text).strip()
+
+
+def legacy_calls(message: ChatMessage) -> Any:
+    """Calls of tools that stand beside the blocks."""
+    return message.additional_kwargs.get("tool_calls") or message.additional_kwargs.get("function_call")
+
+
+def misfit_of(response: ChatResponse | CompletionResponse, requested: Requested) -> str:
+    """In what an answer is not what was asked for; empty if nothing is known."""
+    calls = list(_calls(response.message)) if isinstance(response, ChatResponse) else []
+    for name, arguments in calls:
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments or "{}", strict=False)
+            except (ValueError, RecursionError):
+                return "the arguments of a tool call cannot be read"
+        if found := requested.misfit_of_call(name, arguments):
+            return found
+    text = response.text if isinstance(response, CompletionResponse) else response.message.content
+    return "" if calls else requested.misfit_of_text(_said(text or "")) or ""
+
+
+def _calls(message: ChatMessage) -> Iterator[tuple[str, Any]]:
+    blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    for block in blocks:
+        yield block.tool_name, block.tool_kwargs
+    for call in (message.additional_kwargs.get("tool_calls") or ()) if not blocks else ():
+        function = _get(call, "function") or call
+        name = _get(function, "name")
+        arguments: Any = next(
+            (one for key in ("arguments", "input") if (one := _get(function, key)) is not None), {}
+        )
+        if isinstance(name, str):
+            yield name, arguments
+
+
+def _get(place: Any, name: str) -> Any:
+    return place.get(name) if isinstance(place, Mapping) else getattr(place, name, None)

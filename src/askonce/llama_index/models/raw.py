@@ -1,0 +1,158 @@
+"""What the provider answered, as it comes back from the cache: with the face of the SDK's object that it was.
+
+A program that works on a fresh answer works on a hit: methods and attributes are those of the SDK's object, which
+is built anew where its class is loaded; and items can be read, as of a map.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from llama_index.core.bridge.pydantic import BaseModel
+
+_SDKS = frozenset("openai anthropic google mistralai groq cohere ollama together fireworks".split())
+"""Packages of whose classes objects are built; what a store says is no reason to make any other."""
+
+
+class Record(dict[str, Any]):
+    """A map that reads as the SDK's object did: by items, by attributes, and by the object's own methods."""
+
+    _askonce_class: str = ""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        built = None if name.startswith("__") else self._built()
+        if built is None:
+            raise AttributeError(name)
+        return getattr(built, name)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """For `isinstance`: the SDK's class, where it is loaded; it is a map all the same."""
+        return _class_at(self._askonce_class) or Record
+
+    def __reduce__(self) -> Any:
+        return _record, (dict(self), self._askonce_class)
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        """The plain data; options as of pydantic's method."""
+        built = self._built()
+        if built is not None:
+            dumped: dict[str, Any] = built.model_dump(**options)
+            return dumped
+        return {
+            name: _plain(value)
+            for name, value in self.items()
+            if not (options.get("exclude_none") and value is None)
+            and name not in (options.get("exclude") or ())
+            and name in (options.get("include") or self)
+        }
+
+    def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
+        """The plain data as JSON; options as of pydantic's method."""
+        built = self._built()
+        if built is not None:
+            return str(built.model_dump_json(indent=indent, **options))
+        separators = None if indent else (",", ":")
+        return json.dumps(
+            self.model_dump(**options), indent=indent, separators=separators, ensure_ascii=False, default=str
+        )
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Any:
+        """A copy, as pydantic's method makes it."""
+        return _record({**_plain(self), **(update or {})}, self._askonce_class)
+
+    def _built(self) -> Any:
+        cls = _class_at(self._askonce_class)
+        if cls is None:
+            return None
+        data = _plain(self)
+        try:
+            is_lenient = hasattr(cls, "to_dict")  # as OpenAI's and Anthropic's are: it takes what servers say
+            return cls.construct(**data) if is_lenient else cls.model_validate(data)
+        except Exception:
+            return None
+
+
+def _record(data: dict[str, Any], path: str) -> Record:
+    return records(data, {"": path} if path else {})  # type: ignore[no-any-return]
+
+
+def _class_at(path: str) -> Any:
+    module, _, name = path.partition(":")
+    found: Any = sys.modules.get(module) if module.partition(".")[0] in _SDKS else None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def classes_in(value: Any, place: str = "") -> dict[str, str]:
+    """By place, the classes of the SDK's objects in a value."""
+    found = {}
+    if isinstance(value, Record):
+        found = {place: value._askonce_class} if value._askonce_class else {}
+    elif isinstance(value, BaseModel):
+        cls = type(value)
+        if cls.__module__.partition(".")[0] in _SDKS and "[" not in cls.__qualname__:
+            found = {place: f"{cls.__module__}:{cls.__qualname__}"}
+        value = {**value.__dict__, **(value.__pydantic_extra__ or {})}
+    if isinstance(value, Mapping):
+        parts: Any = value.items()
+    else:
+        parts = enumerate(value) if isinstance(value, (list, tuple)) else ()
+    for name, item in parts:
+        if isinstance(item, (Mapping, BaseModel, list, tuple)):
+            found |= classes_in(item, f"{place}/{name}")
+    return found
+
+
+def records(value: Any, classes: Mapping[str, str], place: str = "") -> Any:
+    """Plain data as `Record` objects and lists of them."""
+    if isinstance(value, dict):
+        record = Record((name, records(item, classes, f"{place}/{name}")) for name, item in value.items())
+        if place in classes:
+            record._askonce_class = classes[place]
+        return record
+    if isinstance(value, list):
+        return [records(item, classes, f"{place}/{at}") for at, item in enumerate(value)]
+    return value
+
+
+# -- of a stream, and not of one -----------------------------------------------------------------------------------
+
+_WHOLE, _CHUNK = "chat.completion", "chat.completion.chunk"
+_CLASSES = {
+    _WHOLE: "openai.types.chat.chat_completion:ChatCompletion",
+    _CHUNK: "openai.types.chat.chat_completion_chunk:ChatCompletionChunk",
+}
+
+
+def as_asked(raw: Any, *, streamed: bool, message: Mapping[str, Any], ended: str | None) -> tuple[Any, str | None]:
+    """OpenAI's chat completion as a stream's last chunk, or the other way round; all else as it is.
+
+    Args:
+        raw: what was stored.
+        streamed: the caller streams.
+        message: role, content and tool calls of the answer, in OpenAI's words.
+        ended: why it ended, if known.
+
+    Returns:
+        it, and the path of its class where that is another one than before.
+    """
+    kind = raw.get("object") if isinstance(raw, dict) else None
+    wanted = _CHUNK if streamed else _WHOLE
+    if kind not in _CLASSES or kind == wanted or (streamed and "choices" not in raw):
+        return raw, None
+    choice: dict[str, Any] = {"index": 0, "finish_reason": ended, "logprobs": None}
+    choice["delta" if streamed else "message"] = {} if streamed else dict(message)
+    return {**raw, "object": wanted, "choices": [choice]}, _CLASSES[wanted]

@@ -1,0 +1,319 @@
+"""A hit is a new answer: it names nothing of the first call, and tells what a fresh one would."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import wrap_model_call
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.memory import InMemorySaver
+
+from askonce import Cache
+from askonce.langchain import AskOnceCache, cached
+from askonce.langchain.models.streams import replay
+from tests.support.provider import Answer, Call, Provider
+
+Store = Callable[[Any], Any]
+
+
+@pytest.fixture
+def cache() -> Iterator[Cache]:
+    with Cache("memory://") as cache:
+        yield cache
+
+
+@pytest.fixture(params=["cached", "set_llm_cache"])
+def store(request: pytest.FixtureRequest, cache: Cache) -> Store:
+    """Has a model's answers stored, by each of the two ways."""
+    if request.param == "cached":
+        return lambda model: cached(model, cache)
+    set_llm_cache(AskOnceCache(cache))
+    return lambda model: model
+
+
+def chat(provider: Provider, **fields: Any) -> ChatOpenAI:
+    fields = {"model": "gpt-4.1"} | fields
+    return ChatOpenAI(base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields)
+
+
+def summed(chunks: Any) -> AIMessageChunk:
+    first, *others = chunks
+    for chunk in others:
+        first += chunk
+    return first
+
+
+# -- nothing of the first call -------------------------------------------------------------------------------------
+
+
+@wrap_model_call
+def last_message_alone(request: Any, handler: Any) -> Any:
+    return handler(request.override(messages=request.messages[-1:]))
+
+
+@pytest.mark.parametrize("responses", [False, True])
+def test_a_hit_is_a_new_message_in_its_thread(store: Store, provider: Provider, responses: bool) -> None:
+    provider.answer = lambda request: Answer()
+    agent: Any = create_agent(
+        store(chat(provider, use_responses_api=responses)),
+        [],
+        middleware=[last_message_alone],
+        checkpointer=InMemorySaver(),
+    )
+    for _ in range(3):
+        asked = {"messages": [HumanMessage("opening hours?")]}
+        said = agent.invoke(asked, {"configurable": {"thread_id": "1"}})["messages"]
+    assert len(provider.ledger) == 1
+    assert [message.type for message in said] == ["human", "ai"] * 3
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_no_conversation_goes_on_from_a_response_of_another_user(
+    store: Store, provider: Provider, streamed: bool
+) -> None:
+    requests: list[dict[str, Any]] = []
+
+    def answer(request: dict[str, Any]) -> Answer:
+        requests.append(request)
+        return Answer()
+
+    provider.answer = answer
+    continued = []
+    for user in ("Ann", "Bob"):
+        model = store(chat(provider, use_responses_api=True, use_previous_response_id=True))
+        said: list[BaseMessage] = [HumanMessage("hello")]
+        first = summed(model.stream(said)) if streamed else model.invoke(said)
+        said += [first, HumanMessage(f"I am {user}")]
+        model.invoke(said)
+        continued.append(requests[-1].get("previous_response_id"))
+    assert continued[0] != continued[1]
+
+
+class Says(BaseChatModel):
+    """Says one message."""
+
+    message: Any = None
+
+    @property
+    def _llm_type(self) -> str:
+        return "says"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=copy.deepcopy(self.message))])
+
+    def _stream(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        raise NotImplementedError
+
+
+def test_a_hit_names_no_container_and_no_conversation_of_the_first_call(cache: Cache) -> None:
+    state = {"container": {"id": "c_1"}, "conversation": {"id": "conv_1"}, "id": "msg_1", "model_name": "m"}
+    model = cached(Says(message=AIMessage("x", id="msg_1", response_metadata=state)), cache)
+    model.invoke("hi")
+    hit = model.invoke("hi")
+    assert hit.id != "msg_1"
+    assert hit.response_metadata.keys() == {"model_name", "askonce"}
+
+
+# -- what a fresh answer would tell --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["invoke", "stream"])
+def test_a_hit_says_that_it_cost_nothing(provider: Provider, cache: Cache, streamed: bool) -> None:
+    model = cached(chat(provider, stream_usage=True), cache)
+    model.invoke("hi")
+    hit = summed(model.stream("hi")) if streamed else model.invoke("hi")
+    assert hit.response_metadata["askonce"]["hit"] == "exact"
+    assert hit.usage_metadata is not None
+    assert dict(hit.usage_metadata).get("total_cost") == 0
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["invoke", "stream"])
+def test_a_hit_tells_the_usage_that_a_call_would_tell(provider: Provider, cache: Cache, streamed: bool) -> None:
+    model = cached(chat(provider), cache)
+    for _ in range(2):
+        summed(model.stream("hi"))
+    assert len(provider.ledger) == 1
+    for _ in range(2):
+        told = summed(model.stream("hi", stream_usage=True)) if streamed else model.invoke("hi")
+        assert told.usage_metadata is not None
+    summed(model.stream("hi"))
+    assert len(provider.ledger) == 2
+    assert (cache.stats().hits, cache.stats().corrupt) == (3, 0)
+
+
+async def test_what_a_global_cache_saw_streamed_serves_streams_alone(provider: Provider, cache: Cache) -> None:
+    set_llm_cache(AskOnceCache(cache))
+    for _ in range(2):
+        streaming = await chat(provider, streaming=True, stream_usage=False).ainvoke("hi")
+        assert streaming.content
+    assert len(provider.ledger) == 1
+    for _ in range(2):
+        assert chat(provider).invoke("hi").usage_metadata["input_tokens"] > 0
+    assert len(provider.ledger) == 2
+
+
+def test_a_hit_tells_the_headers_that_were_asked_for(provider: Provider, store: Store) -> None:
+    store(chat(provider)).invoke("hi")
+    for _ in range(2):
+        told = store(chat(provider, include_response_headers=True)).invoke("hi")
+        assert "headers" in told.response_metadata
+    assert "headers" not in store(chat(provider)).invoke("hi").response_metadata
+    assert len(provider.ledger) == 2
+
+
+# -- streams -------------------------------------------------------------------------------------------------------
+
+
+@tool
+def weather(city: str) -> str:
+    """Tell the weather."""
+    return "sunny"
+
+
+def call_and_tell(request: dict[str, Any]) -> Answer:
+    told = any(item.get("type") == "function_call_output" for item in request["input"])
+    return Answer("It is sunny.") if told else Answer("I look.", (Call("weather", {"city": "Paris"}),))
+
+
+@pytest.mark.parametrize("version", ["v0", "responses/v1", "v1"])
+def test_a_replayed_stream_adds_up_to_the_stored_message(provider: Provider, cache: Cache, version: str) -> None:
+    provider.answer = call_and_tell
+    model = cached(chat(provider, use_responses_api=True, output_version=version), cache).bind_tools([weather])
+    model.invoke("weather?")
+    stored, streamed = model.invoke("weather?"), summed(model.stream("weather?"))
+    assert len(provider.ledger) == 1
+    assert plain(streamed) == plain(stored)
+    assert streamed.tool_calls and streamed.content_blocks == streamed.content_blocks
+
+
+def plain(message: AIMessage) -> dict[str, Any]:
+    """What a message says; blocks of a stream have an index, which whole messages have not."""
+    content = message.content
+    if isinstance(content, list):
+        content = [
+            {name: value for name, value in block.items() if name != "index"} if isinstance(block, dict) else block
+            for block in content
+        ]
+    metadata = {name: value for name, value in message.response_metadata.items() if name != "askonce"}
+    return {
+        "content": content,
+        "tool_calls": message.tool_calls,
+        "invalid": message.invalid_tool_calls,
+        "usage": message.usage_metadata,
+        "kwargs": message.additional_kwargs,
+        "metadata": metadata,
+    }
+
+
+CALLS = [
+    {"name": "add", "args": {"a": [1, 2.5, None, "é"]}, "id": "call_1", "type": "tool_call"},
+    {"name": "add", "args": {}, "id": "call_2", "type": "tool_call"},
+]
+USAGE = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7, "input_token_details": {"cache_read": 2}}
+TEXT = {"type": "text", "text": "  Two words\n\nand  more "}
+CITED = {**TEXT, "annotations": [{"type": "citation", "url": "https://a", "start_index": 0, "end_index": 3}]}
+ANTHROPIC = {"type": "text", "text": "Said there.", "citations": [{"type": "char_location", "cited_text": "there"}]}
+THINKING = {"type": "thinking", "thinking": "Let me think.", "signature": "sig"}
+REASONING = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Well"}]}
+CONTENTS: list[Any] = [
+    "",
+    " one text\n of  words ",
+    [TEXT],
+    [CITED, TEXT],
+    [THINKING, ANTHROPIC],
+    [{"type": "redacted_thinking", "data": "x"}, TEXT, "a text", "another"],
+    [REASONING, CITED],
+    [{**TEXT, "index": 0}, {**TEXT, "index": 0}],
+    [{**REASONING, "index": 1}, TEXT],
+    [{**REASONING, "index": "lc_rs_0"}, {**TEXT, "index": "lc_txt_1"}],
+]
+
+
+def blocks_of(kind: str) -> list[Any]:
+    """The blocks by which content shows the calls."""
+    shapes: dict[str, Callable[[Any], Any]] = {
+        "v1": lambda call: dict(call),
+        "anthropic": lambda call: {
+            "type": "tool_use", "id": call["id"], "name": call["name"], "input": call["args"],
+        },
+        "responses": lambda call: {
+            "type": "function_call", "id": f"fc_{call['id']}", "call_id": call["id"],
+            "name": call["name"], "arguments": "{}",
+        },
+    }  # fmt: skip
+    return [shapes[kind](call) for call in CALLS] if kind in shapes else []
+
+
+@pytest.mark.parametrize("shown", ["", "v1", "anthropic", "responses"])
+@pytest.mark.parametrize("calls", [[], CALLS[:1], CALLS], ids=len)
+@pytest.mark.parametrize("content", CONTENTS, ids=str)
+@pytest.mark.parametrize("usage", [None, USAGE], ids=["no usage", "usage"])
+def test_the_chunks_of_a_replay_add_up(content: Any, calls: Any, shown: str, usage: Any) -> None:
+    if isinstance(content, list):
+        content = [*content, *blocks_of(shown)[: len(calls)]]
+    elif shown:
+        return
+    message = AIMessage(
+        content,
+        tool_calls=calls,
+        usage_metadata=usage,
+        additional_kwargs={"reasoning_content": "Let me think.", "function_call": {"name": "f", "arguments": "{}"}},
+        response_metadata={
+            "model_provider": "openai",
+            "finish_reason": "stop",
+            **({"output_version": "v1"} if shown == "v1" else {}),
+        },
+    )
+    whole = summed(
+        [
+            chunk.message
+            for chunk in replay(ChatGeneration(message=copy.deepcopy(message), generation_info={"seed": 1}))
+        ]
+    )
+    assert plain(whole) == plain(message)
+
+
+@pytest.mark.parametrize("first", ["invoke", "stream"])
+def test_an_agent_is_streamed_without_a_call_after_it_was_asked(
+    provider: Provider, cache: Cache, first: str
+) -> None:
+    provider.answer = call_and_tell
+    agent: Any = create_agent(
+        cached(chat(provider, use_responses_api=True, output_version="responses/v1"), cache), [weather]
+    )
+    asked = {"messages": [HumanMessage("weather?")]}
+    agent.invoke(asked) if first == "invoke" else list(agent.stream(asked, stream_mode="messages"))
+    assert len(provider.ledger) == 2
+
+
+class Thinking(Says):
+    """Streams what it thinks before what it says."""
+
+    def _stream(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        thought = AIMessageChunk("", additional_kwargs={"reasoning_content": "Let me think."})
+        yield ChatGenerationChunk(message=thought)
+        yield ChatGenerationChunk(message=AIMessageChunk("Yes, "))
+        yield ChatGenerationChunk(message=AIMessageChunk("it is."))
+
+
+def test_a_replayed_stream_tells_its_reasoning_first(cache: Cache) -> None:
+    model = cached(Thinking(), cache)
+
+    def order() -> list[str]:
+        told = []
+        for chunk in model.stream("is it?"):
+            told += ["reasoning"] if "reasoning_content" in chunk.additional_kwargs else []
+            told += ["text"] if chunk.text else []
+        return list(dict.fromkeys(told))
+
+    assert [order(), order()] == [["reasoning", "text"]] * 2
+    assert cache.stats().hits == 1
