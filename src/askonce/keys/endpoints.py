@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
@@ -111,8 +112,7 @@ def _reader_of(cls: type) -> Callable[[Any], Endpoint] | None:
 def _of_http(client: Any) -> Endpoint:
     """Of a client of httpx: what it adds to each request, and what may change requests on their way."""
     show_inside(
-        type(client),
-        lambda one: [str(one.headers.raw), one.params, one.base_url, one._event_hooks, one._transport, one._mounts],
+        type(client), attrgetter("headers.raw", "params", "base_url", "_event_hooks", "_transport", "_mounts")
     )
     transports = [client._transport, *client._mounts.values()]
     return {
@@ -135,17 +135,8 @@ def _transport(transport: Any) -> Any:
 
 def _of_generated(client: Any) -> Endpoint:
     """Of an SDK's client: its own additions win over those of its HTTP client."""
-    show_inside(
-        type(client),
-        lambda one: [
-            one._client,
-            one.base_url,
-            one._custom_headers,
-            one._custom_query,
-            getattr(one, "organization", None),
-            getattr(one, "project", None),
-        ],
-    )
+    settings = [name for name in ("organization", "project") if hasattr(client, name)]
+    show_inside(type(client), attrgetter("_client", "base_url", "_custom_headers", "_custom_query", *settings))
     http = _of_http(client._client)
     middleware = [importable_name(one) for one in getattr(client, "_middleware", None) or ()]
     return {
@@ -167,7 +158,7 @@ def _of_google(client: Any) -> Endpoint:
     api = client._api_client
     if _name(api) != "google.genai._api_client.BaseApiClient":
         raise Uncacheable(f"a {_name(api)} may answer from elsewhere")
-    show_inside(type(client), lambda one: [one._api_client._http_options, one._api_client._httpx_client])
+    show_inside(type(client), attrgetter("_api_client._http_options", "_api_client._httpx_client"))
     options = api._http_options
     http: list[Endpoint] = []
     for one in (api._httpx_client, api._async_httpx_client):

@@ -9,6 +9,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, Unpack
 
+import msgspec
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
@@ -130,13 +131,10 @@ class AskOnceCache(BaseCache):
         return engine.request(
             "answer",
             lambda: form_of(call.prompt, call.parameters()),
-            digest=partial(self._digest, call),
+            digest=partial(self._digests.of, call.prompt, call.parameters),
             unpack=partial(unpack, name_runs=True, asked=call.asked, headers=_REPORTS_HEADERS in call.llm_string),
             semantic=True,
         )
-
-    def _digest(self, call: _Call) -> tuple[bytes, str | None]:
-        return self._digests.of(call.prompt, call.parameters())
 
     # -- the application's side --------------------------------------------------------------------------------
 
@@ -201,7 +199,7 @@ class AskOnceCache(BaseCache):
         await self.cache.aclose()
 
 
-class _Call:
+class _Call(msgspec.Struct):
     """One use of the cache, by a model that looks up or updates, or by the application.
 
     Attributes:
@@ -211,13 +209,11 @@ class _Call:
         caller: the model's call; ``None`` for the application's own, and before `parameters`.
     """
 
-    __slots__ = ("_parameters", "caller", "frame", "llm_string", "prompt")
-
-    def __init__(self, prompt: str, llm_string: str, frame: FrameType) -> None:
-        self.prompt, self.llm_string = prompt, llm_string
-        self.frame: FrameType | None = frame
-        self.caller: Caller | None = None
-        self._parameters: Parameters | None = None
+    prompt: str
+    llm_string: str
+    frame: FrameType | None
+    caller: Caller | None = None
+    _parameters: Parameters | None = None
 
     def parameters(self) -> Parameters:
         """What the answer depends on besides the prompt.
@@ -231,7 +227,8 @@ class _Call:
                 self._parameters = parameters_of(self.llm_string)
             else:
                 self.caller, self.frame = found
-                self._parameters = self.caller.parameters()
+                model, stop, kwargs = self.caller.model, self.caller.stop, self.caller.kwargs
+                self._parameters = parameters_of_model(model, stop, kwargs, asynchronous=self.caller.asynchronous)
         return self._parameters
 
     def asked(self) -> int:

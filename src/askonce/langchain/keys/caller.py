@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from askonce.keys.normal_form import Uncacheable
-from askonce.langchain.keys.model import Parameters, parameters_of_model
 
 _MODELS = frozenset({"langchain_core.language_models.chat_models", "langchain_core.language_models.llms"})
 _CALLS = frozenset({"_generate_with_cache", "generate"})
@@ -31,7 +30,7 @@ class Caller(msgspec.Struct, frozen=True):
         stop: its stop words.
         kwargs: its other arguments.
         run_manager: its callbacks.
-        asynchronous: it runs on the event loop.
+        asynchronous: its asynchronous client sends the request.
     """
 
     model: Any
@@ -39,15 +38,6 @@ class Caller(msgspec.Struct, frozen=True):
     kwargs: dict[str, Any]
     run_manager: Any
     asynchronous: bool
-
-    def parameters(self) -> Parameters:
-        """What the answer depends on besides the prompt.
-
-        Raises:
-            Uncacheable: something that the answer depends on cannot be read.
-        """
-        uses_async_client = self.asynchronous and _has_async_call(type(self.model))
-        return parameters_of_model(self.model, self.stop, self.kwargs, asynchronous=uses_async_client)
 
     def streams(self) -> bool:
         """Whether LangChain streams the answer, as it does for callbacks too."""
@@ -79,8 +69,9 @@ def find_caller(frame: FrameType | None) -> tuple[Caller, FrameType] | None:
             is_model, called = True, frame.f_code.co_name
             if called in _CALLS or called in _ASYNC_CALLS:
                 local = frame.f_locals
-                kwargs, manager = local.get("kwargs") or {}, local.get("run_manager")
-                return Caller(local["self"], local.get("stop"), kwargs, manager, called in _ASYNC_CALLS), frame
+                model, kwargs, manager = local["self"], local.get("kwargs") or {}, local.get("run_manager")
+                is_async = called in _ASYNC_CALLS and _has_async_call(type(model))
+                return Caller(model, local.get("stop"), kwargs, manager, is_async), frame
         elif module == _THREADS:
             is_model = True
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -78,12 +78,13 @@ class Digests:
         self._known: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
         self._models: dict[bytes, tuple[bytes, int]] = {}  # each model: the object kept, and for how many prompts
 
-    def of(self, prompt: str, parameters: Parameters) -> tuple[bytes, str | None]:
-        """The digest of the form of a request, and the model's name if it is told.
+    def of(self, prompt: str, read_parameters: Callable[[], Parameters]) -> tuple[bytes, str | None]:
+        """The digest of the form of a request, and the model's name if it is known.
 
         Raises:
             Uncacheable: it holds something without a stable representation.
         """
+        parameters = read_parameters()
         digest = self._known.get((prompt, parameters.encoded))
         if digest is None:
             conversation = conversation_of(prompt)
