@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from langchain_core.messages import AIMessage
@@ -44,12 +44,12 @@ _CUT_OFF = frozenset(
 
 
 class _Message(msgspec.Struct, omit_defaults=True):
-    content: Any
+    content: str | list[str | dict[str, Any]]
     additional_kwargs: dict[str, Any] = {}
     response_metadata: dict[str, Any] = {}
-    tool_calls: list[Any] = []
-    invalid_tool_calls: list[Any] = []
-    usage_metadata: Any = None
+    tool_calls: list[dict[str, Any]] = []
+    invalid_tool_calls: list[dict[str, Any]] = []
+    usage_metadata: dict[str, Any] | None = None
     name: str | None = None
     id: str | None = None
     extra: dict[str, Any] = {}
@@ -148,9 +148,9 @@ def _written(generation: Generation) -> _Generation:
         content=message.content,
         additional_kwargs=message.additional_kwargs,
         response_metadata=metadata,
-        tool_calls=message.tool_calls,
-        invalid_tool_calls=message.invalid_tool_calls,
-        usage_metadata=message.usage_metadata,
+        tool_calls=cast("list[dict[str, Any]]", message.tool_calls),
+        invalid_tool_calls=cast("list[dict[str, Any]]", message.invalid_tool_calls),
+        usage_metadata=cast("dict[str, Any] | None", message.usage_metadata),
         name=message.name,
         id=None if message.id is None or message.id.startswith(_RUN_IDS) else message.id,
         extra=message.__pydantic_extra__ or {},
@@ -253,17 +253,21 @@ def mark(generations: Sequence[Generation], mark: dict[str, Any] | None) -> None
 # -- out -------------------------------------------------------------------------------------------------------
 
 
-def unpack(payload: bytes, *, name_runs: bool = False) -> list[Generation]:
+def unpack(payload: bytes, *, name_runs: bool = False, of_chat: bool = False) -> list[Generation]:
     """A stored answer as new objects.
 
     Args:
         payload: from `pack`.
         name_runs: give messages whose id was LangChain's own a new one of the kind.
+        of_chat: it is to be the answer of a chat model.
 
     Raises:
-        msgspec.DecodeError: the payload is none of `pack`.
+        Exception: the payload is none of `pack`.
     """
-    return [_read(written, name_runs) for written in _decode(payload)]
+    stored = _decode(payload)
+    if not stored or (of_chat and any(one.message is None for one in stored)):
+        raise ValueError("no answer of this kind of model")
+    return [_read(written, name_runs) for written in stored]
 
 
 def marked(hit: Hit) -> list[Generation]:
@@ -276,6 +280,38 @@ def marked(hit: Hit) -> list[Generation]:
     return generations
 
 
+def _check(stored: _Message) -> None:
+    """See that the parts of a message are what its replay takes them for.
+
+    Raises:
+        Exception: they are not.
+    """
+    msgspec.convert(stored.tool_calls, list[_ToolCall])
+    msgspec.convert(stored.invalid_tool_calls, list[_InvalidToolCall])
+    msgspec.convert(stored.usage_metadata or None, _Tokens | None)
+    msgspec.convert(stored.response_metadata.get("askonce", {}), dict[str, Any])
+
+
+class _ToolCall(msgspec.Struct):
+    name: str
+    args: dict[str, Any]
+    id: str | None
+
+
+class _InvalidToolCall(msgspec.Struct):
+    name: str | None
+    args: str | None
+    id: str | None
+
+
+class _Tokens(msgspec.Struct):
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    input_token_details: dict[str, Any] = {}
+    output_token_details: dict[str, Any] = {}
+
+
 _BLANK_MESSAGE = AIMessage(content="")
 _BLANK_GENERATION = ChatGeneration(message=_BLANK_MESSAGE)
 
@@ -286,6 +322,8 @@ def _read(written: _Generation, name_runs: bool) -> Generation:
     if stored is None:
         return Generation(text=written.text or "", generation_info=info)
     metadata = stored.response_metadata
+    if stored.tool_calls or stored.invalid_tool_calls or stored.usage_metadata or "askonce" in metadata:
+        _check(stored)
     if info is not None and written.info_in_metadata:
         info |= {name: metadata[name] for name in written.info_in_metadata}
     # Copies of a blank message and generation with other fields: LangChain validated them when they were made, and

@@ -17,7 +17,7 @@ from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
-from askonce.langchain.models.answers import breaks_off, mark, marked, pack, unpack
+from askonce.langchain.models.answers import breaks_off, mark, marked, pack
 from askonce.langchain.models.calls import (
     alimit,
     asking,
@@ -30,7 +30,7 @@ from askonce.langchain.models.calls import (
     within,
 )
 from askonce.langchain.models.events import event_overrides
-from askonce.langchain.models.streams import Recording, replay
+from askonce.langchain.models.streams import Recording, replay, unpack_replayable
 
 Messages = list[BaseMessage]
 
@@ -51,7 +51,7 @@ def _request(
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, unpack=unpack, semantic=True)
+    return cache.engine.request("answer", form, unpack=unpack_replayable, semantic=True)
 
 
 def _pack_result(result: ChatResult, model: Any) -> Answer | None:

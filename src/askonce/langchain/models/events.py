@@ -21,8 +21,9 @@ from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
-from askonce.langchain.models.answers import marked, pack, unpack
+from askonce.langchain.models.answers import marked, pack
 from askonce.langchain.models.calls import alimit, awithin, is_asking, limit, within
+from askonce.langchain.models.streams import unpack_replayable
 
 Messages = list[BaseMessage]
 Stop = list[str] | None
@@ -38,7 +39,7 @@ def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: d
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, unpack=unpack, semantic=True)
+    return cache.engine.request("answer", form, unpack=unpack_replayable, semantic=True)
 
 
 def _is_last(event: Any) -> bool:

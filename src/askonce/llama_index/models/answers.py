@@ -258,13 +258,19 @@ def _words(text: str) -> list[str]:
 # -- back from bytes -------------------------------------------------------------------------------------------
 
 
-def unpack(payload: bytes) -> Response:
+def unpack(payload: bytes, *, of_chat: bool) -> Response:
     """The response that was stored, new each time.
 
+    Args:
+        payload: from `pack`.
+        of_chat: it is to be the answer to a chat.
+
     Raises:
-        ValueError: the bytes cannot be read.
+        ValueError: the bytes cannot be read, or are another kind of answer.
     """
     stored = _decoder.decode(payload)
+    if (stored.message is not None) != of_chat:
+        raise ValueError("another kind of answer")
     fields: dict[str, Any] = {
         "raw": _records(stored.raw),
         "delta": stored.delta,

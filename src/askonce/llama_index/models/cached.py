@@ -27,6 +27,7 @@ from askonce.stores import Store
 logger = logging.getLogger("askonce")
 L = TypeVar("L", bound=LLM)
 Kind = Literal["chat", "complete"]
+_UNPACK = {kind: functools.partial(answers.unpack, of_chat=kind == "chat") for kind in ("chat", "complete")}
 
 
 def cached_llm(llm: L, store: str | Store | Cache | None, settings: Settings) -> L:
@@ -107,7 +108,7 @@ class _Call:
 
     def request(self) -> Request | None:
         """Its name; ``None`` if it is not to be looked up."""
-        return self.cache.engine.request("answer", self._form, unpack=answers.unpack, semantic=True)
+        return self.cache.engine.request("answer", self._form, unpack=_UNPACK[self.kind], semantic=True)
 
     def _asked(self) -> tuple[Any, bool, dict[str, Any]]:
         """The messages or the prompt, whether it is formatted, and the options."""
