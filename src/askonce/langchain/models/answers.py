@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -253,21 +253,32 @@ def mark(generations: Sequence[Generation], mark: dict[str, Any] | None) -> None
 # -- out -------------------------------------------------------------------------------------------------------
 
 
-def unpack(payload: bytes, *, name_runs: bool = False, of_chat: bool = False) -> list[Generation]:
+def unpack(
+    payload: bytes, *, name_runs: bool = False, check: Callable[[ChatGeneration], None] | None = None
+) -> list[Generation]:
     """A stored answer as new objects.
 
     Args:
         payload: from `pack`.
         name_runs: give messages whose id was LangChain's own a new one of the kind.
-        of_chat: it is to be the answer of a chat model.
+        check: it is to be the answer of a chat model; raises if one that is more than a text cannot be used.
 
     Raises:
         Exception: the payload is none of `pack`.
     """
     stored = _decode(payload)
-    if not stored or (of_chat and any(one.message is None for one in stored)):
-        raise ValueError("no answer of this kind of model")
-    return [_read(written, name_runs) for written in stored]
+    if not stored:
+        raise ValueError("no answer")
+    generations = [_read(written, name_runs) for written in stored]
+    if check is not None:
+        for written, generation in zip(stored, generations, strict=True):
+            message = written.message
+            if message is None or not isinstance(generation, ChatGeneration):
+                raise ValueError("no answer of a chat model")
+            provider = message.response_metadata.get("model_provider", "")
+            if message.tool_calls or not isinstance(message.content, str) or not isinstance(provider, str):
+                check(generation)
+    return generations
 
 
 def marked(hit: Hit) -> list[Generation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -17,7 +18,7 @@ from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
-from askonce.langchain.models.answers import breaks_off, mark, marked, pack
+from askonce.langchain.models.answers import breaks_off, mark, marked, pack, unpack
 from askonce.langchain.models.calls import (
     alimit,
     asking,
@@ -30,9 +31,10 @@ from askonce.langchain.models.calls import (
     within,
 )
 from askonce.langchain.models.events import event_overrides
-from askonce.langchain.models.streams import Recording, replay, unpack_replayable
+from askonce.langchain.models.streams import Recording, check_replay, replay
 
 Messages = list[BaseMessage]
+_unpack = partial(unpack, check=check_replay)
 
 
 def overrides(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def _request(
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, unpack=unpack_replayable, semantic=True)
+    return cache.engine.request("answer", form, unpack=_unpack, semantic=True)
 
 
 def _pack_result(result: ChatResult, model: Any) -> Answer | None:

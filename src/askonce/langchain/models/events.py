@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.language_models._compat_bridge import message_to_events
@@ -21,11 +22,12 @@ from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
-from askonce.langchain.models.answers import marked, pack
+from askonce.langchain.models.answers import marked, pack, unpack
 from askonce.langchain.models.calls import alimit, awithin, is_asking, limit, within
-from askonce.langchain.models.streams import unpack_replayable
+from askonce.langchain.models.streams import check_replay
 
 Messages = list[BaseMessage]
+_unpack = partial(unpack, check=check_replay)
 Stop = list[str] | None
 
 
@@ -39,7 +41,7 @@ def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: d
     def form() -> NormalForm:
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
-    return cache.engine.request("answer", form, unpack=unpack_replayable, semantic=True)
+    return cache.engine.request("answer", form, unpack=_unpack, semantic=True)
 
 
 def _is_last(event: Any) -> bool:

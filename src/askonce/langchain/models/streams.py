@@ -6,13 +6,11 @@ import copy
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation
-
-from askonce.langchain.models.answers import unpack
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 _WORDS = re.compile(r"\S+\s*|\s+")
 # By these LangChain recognizes which provider's blocks a chunk holds, so they are in every chunk.
@@ -77,28 +75,20 @@ def replay(generation: ChatGeneration) -> Iterator[ChatGenerationChunk]:
     yield ChatGenerationChunk(message=last, generation_info=generation.generation_info)
 
 
-def unpack_replayable(payload: bytes) -> list[Generation]:
-    """A stored answer of a chat model that can be replayed as a stream.
+def check_replay(generation: ChatGeneration) -> None:
+    """See that a stored answer can be replayed as a stream and read.
 
     Raises:
-        Exception: the payload is none of ``pack``, or holds something that a replay trips over.
+        Exception: it cannot.
     """
-    generations = unpack(payload, of_chat=True)
-    for generation in generations:
-        message: AIMessage = generation.message  # type: ignore[attr-defined]
-        if not all(isinstance(message.response_metadata.get(name, ""), str) for name in _IN_EVERY_CHUNK):
-            raise ValueError("metadata of another type")
-        if message.tool_calls or not isinstance(message.content, str):
-            _check_replay(cast("ChatGeneration", generation))
-    return generations
-
-
-def _check_replay(generation: ChatGeneration) -> None:
-    for block in generation.message.content:
+    message = generation.message
+    if not all(isinstance(message.response_metadata.get(name, ""), str) for name in _IN_EVERY_CHUNK):
+        raise ValueError("metadata of another type")
+    for block in message.content:
         if isinstance(block, dict) and not all(isinstance(block.get(name, ""), str) for name in _TEXTS):
             raise ValueError("a block of another type")
     first, *others = replay(generation)
-    _ = (first + others if others else first).message.content_blocks, generation.message.content_blocks
+    _ = (first + others if others else first).message.content_blocks, message.content_blocks
 
 
 def _pieces(content: str | Sequence[Any]) -> Iterator[str | list[Any]]:
