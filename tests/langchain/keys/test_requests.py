@@ -224,7 +224,8 @@ def test_names_are_remembered_without_a_same_the_parameters_for_each() -> None:
 
     for number in range(1_000):  # more than there is room for
         other = parameters.encoded.replace(b"t", b"u", number % 3)
-        digests.of(str(number), lambda copy=replace(parameters, encoded=other): copy)
+        changed = replace(parameters, encoded=other)
+        digests.of(str(number), lambda copy=changed: copy)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken < 1_000_000

@@ -33,7 +33,7 @@ from askonce.langchain.models.calls import (
     within,
 )
 from askonce.langchain.models.events import event_overrides
-from askonce.langchain.models.streams import Recording, replay
+from askonce.langchain.models.streams import Recording, check_replay, replay
 from askonce.langchain.models.structured import given_answers, structured_overrides
 
 Messages = list[BaseMessage]
@@ -66,7 +66,7 @@ def _request(
     headers = bool(getattr(model, "include_response_headers", False))
     if asked is None:
         asked = WHOLE if hasattr(model, "stream_usage") else STREAM  # others' streams tell what they tell
-    read = partial(unpack, asked=asked, headers=headers)
+    read = partial(unpack, asked=asked, headers=headers, check=check_replay)
     return cache.engine.request("answer", form, unpack=read, semantic=True)
 
 

@@ -300,19 +300,22 @@ def _words(text: str) -> list[str]:
 # -- back from bytes -------------------------------------------------------------------------------------------
 
 
-def unpack(payload: bytes, *, asked: int = STREAM, streamed: bool = False) -> Response:
+def unpack(payload: bytes, *, of_chat: bool, asked: int = STREAM, streamed: bool = False) -> Response:
     """The response that was stored, new each time.
 
     Args:
         payload: from `pack`.
         asked: how the caller asks.
         streamed: the caller streams.
+        of_chat: it is to be the answer to a chat.
 
     Raises:
         Incomplete: a fresh answer would tell this caller the usage.
-        ValueError: the bytes cannot be read.
+        ValueError: the bytes cannot be read, or are another kind of answer.
     """
     stored = _decoder.decode(payload)
+    if (stored.message is not None) != of_chat:
+        raise ValueError("another kind of answer")
     if asked > stored.told:
         raise Incomplete
     message = None if stored.message is None else dict(stored.message)

@@ -16,6 +16,7 @@ from llama_index.core.schema import (
     ImageDocument,
     ImageNode,
     IndexNode,
+    MetadataMode,
     Node,
     NodeWithScore,
     RelatedNodeInfo,
@@ -54,7 +55,9 @@ def unpack(payload: bytes) -> list[NodeWithScore]:
     """
     found = []
     for name, data, score in _decoder.decode(payload):
-        found.append(NodeWithScore(node=_TYPES[name].from_dict(data), score=score))
+        node = _TYPES[name].from_dict(data)
+        node.get_content(MetadataMode.ALL)  # what cannot be shown cannot be used
+        found.append(NodeWithScore(node=node, score=score))
     return found
 
 
