@@ -186,6 +186,8 @@ def described(owner: Any, neutral: frozenset[str], way_out: str) -> tuple[dict[s
 
 
 def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str]) -> dict[str, Any]:
+    if hasattr(model, "askonce_form"):  # a model of askonce's own
+        return {"class": f"{base.__module__}.{base.__qualname__}", "constructor": model.askonce_form()}
     late = provider_of(base).late_clients
     if late is not None:
         getattr(model, late[asynchronous], None)
