@@ -314,6 +314,14 @@ def test_a_rotated_credential_loses_nothing(
     assert provider.count == 1
 
 
+def test_a_signature_in_the_url_of_a_model_is_no_part_of_its_key(cache: Cache) -> None:
+    models = [
+        ChatOpenAI(model="gpt-4.1", base_url=f"http://127.0.0.1:1/v1?sig={sig}", api_key="sk-none") for sig in "ab"
+    ]
+    one, other = (AskOnceCache(cache).explain("hi", model) for model in models)
+    assert one.digest() == other.digest()
+
+
 def test_in_a_namespace_the_credential_of_a_hosted_tool_may_change(keep: Keep, provider: Provider) -> None:
     def ask(token: str) -> None:
         mail = {"type": "mcp", "server_label": "mail", "server_url": "https://m/", "authorization": token}
