@@ -100,10 +100,10 @@ def captured() -> Iterator[list[Wire]]:
         yield wires
 
 
-Note = Callable[[str, str, Iterable[tuple[Any, Any]], Any], None]
+NoteRequest = Callable[[str, str, Iterable[tuple[Any, Any]], Any], None]
 
 
-def _replacements(note: Note) -> list[tuple[str, str, Any]]:
+def _replacements(note: NoteRequest) -> list[tuple[str, str, Any]]:
     def httpx(self: Any, request: Any) -> Any:
         body = request.read() if not request.headers.get("content-type", "").startswith("multipart") else b""
         note(request.method, str(request.url), request.headers.multi_items(), body)

@@ -69,7 +69,7 @@ class AskOnceCache(BaseCache):
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """The answer to a prompt, or ``None``; then the caller makes it and calls `update`."""
-        call = _Call(prompt, llm_string, sys._getframe(1))
+        call = _CacheUse(prompt, llm_string, sys._getframe(1))
         request = self._request(call)
         if request is None:
             return None
@@ -81,7 +81,7 @@ class AskOnceCache(BaseCache):
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Asynchronous `lookup`."""
-        call = _Call(prompt, llm_string, sys._getframe(1))
+        call = _CacheUse(prompt, llm_string, sys._getframe(1))
         request = self._request(call)
         if request is None:
             return None
@@ -96,7 +96,7 @@ class AskOnceCache(BaseCache):
         What an application stores itself is found by its own lookups and by no model: the ``llm_string`` does not
         say all that a model's answers depend on.
         """
-        call = _Call(prompt, llm_string, sys._getframe(1))
+        call = _CacheUse(prompt, llm_string, sys._getframe(1))
         request = self._request(call)
         if request is not None:
             self.cache.engine.update(request, lambda: call.pack(return_val))
@@ -105,7 +105,7 @@ class AskOnceCache(BaseCache):
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Asynchronous `update`."""
-        call = _Call(prompt, llm_string, sys._getframe(1))
+        call = _CacheUse(prompt, llm_string, sys._getframe(1))
         request = self._request(call)
         if request is not None:
             await self.cache.engine.aupdate(request, lambda: call.pack(return_val))
@@ -124,7 +124,7 @@ class AskOnceCache(BaseCache):
         """Asynchronous `clear`."""
         await self.cache.aclear()
 
-    def _request(self, call: _Call) -> Request | None:
+    def _request(self, call: _CacheUse) -> Request | None:
         engine = self.cache.engine
         if engine.is_semantic and not call.prompt.startswith(_CHAT):
             record_prompt_parts_of_completion()
@@ -199,7 +199,7 @@ class AskOnceCache(BaseCache):
         await self.cache.aclose()
 
 
-class _Call(msgspec.Struct):
+class _CacheUse(msgspec.Struct):
     """One use of the cache, by a model that looks up or updates, or by the application.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
 from typing import Any, cast
@@ -42,10 +42,10 @@ Messages = list[BaseMessage]
 def overrides(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
     """The methods of the cached subclass of a chat model's class."""
     methods: dict[str, Any] = {**_generating(base, cache)}
+    if base._stream is not BaseChatModel._stream:
+        methods["_stream"] = _stream_of(base, cache)
     if base._stream is not BaseChatModel._stream or base._astream is not BaseChatModel._astream:
-        methods |= _streaming(base, cache)
-        if base._stream is BaseChatModel._stream:
-            del methods["_stream"]
+        methods["_astream"] = _astream_of(base, cache)
     return methods | event_overrides(base, cache) | structured_overrides(base)
 
 
@@ -152,9 +152,7 @@ def _replayed(hit: Hit) -> Iterator[ChatGenerationChunk]:
     return replay(cast("ChatGeneration", marked(hit, free=True)[0]))
 
 
-def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
-    goes_async = base._astream is not BaseChatModel._astream
-
+def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterator[ChatGenerationChunk]]:
     def _stream(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
@@ -190,6 +188,12 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
             )
             if given is not None and (not given or given[-1][1] is not request):
                 given.append((cache.engine, request, None))
+
+    return _stream
+
+
+def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncIterator[ChatGenerationChunk]]:
+    goes_async = base._astream is not BaseChatModel._astream
 
     async def _astream(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -231,7 +235,7 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         if given is not None and request is not None and not replaying:
             given.append((cache.engine, request, None))
 
-    return {"_stream": _stream, "_astream": _astream}
+    return _astream
 
 
 def _pack_stream(recording: Recording, model: Any, kwargs: dict[str, Any], asked: int) -> Answer | None:

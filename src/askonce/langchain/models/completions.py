@@ -83,7 +83,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         if len(prompts) == 1 and requests[0] is not None:
             found = cache.engine.answer(requests[0], lambda: ask(prompts), lambda result: _pack(result, self))
             return LLMResult(generations=[marked(found)]) if isinstance(found, Hit) else found
-        batch = _Batch(self, prompts, requests)
+        batch = _PromptBatch(self, prompts, requests)
         batch.found(cache.engine.lookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
@@ -108,7 +108,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
                 requests[0], lambda: ask(prompts), lambda result: _pack(result, self)
             )
             return LLMResult(generations=[marked(found)]) if isinstance(found, Hit) else found
-        batch = _Batch(self, prompts, requests)
+        batch = _PromptBatch(self, prompts, requests)
         batch.found(await cache.engine.alookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
@@ -119,7 +119,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
     return {"_generate": _generate, "_agenerate": _agenerate}
 
 
-class _Batch:
+class _PromptBatch:
     """Several prompts of one call: what is found is left out of the call to the provider, which stays one.
 
     Attributes:

@@ -94,7 +94,7 @@ def _data(node: BaseNode) -> dict[str, Any]:
                 for kind, infos in node.relationships.items()
             },
         }
-    except answers.NotPlain:
+    except answers.NotStorable:
         raise NotPlain(f"a {type(node).__name__} that holds more than plain data") from None
     except ValueError as error:  # an IndexNode whose object LlamaIndex cannot write
         raise NotPlain(f"an {type(node).__name__}: {error}") from error
