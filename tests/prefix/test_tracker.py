@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import random
 import re
@@ -19,6 +20,7 @@ from askonce.errors import CodecError, ConfigError, StoreUnavailable
 from askonce.prefix import PrefixOptimizer, PrefixTracker
 from askonce.prefix.requests.rules import ProviderRule, all_rules, rule_for
 from askonce.prefix.requests.tokens import tiktoken_counter
+from askonce.prefix.tracker import TrackerOptions
 from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.stores import open_store
 from askonce.stores.memory import MemoryStore
@@ -387,19 +389,19 @@ def test_a_model_without_a_rule_is_told_once(caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) -> None:
-    mend = PrefixOptimizer()
+    optimizer = PrefixOptimizer()
     with PrefixTracker(url, count_tokens=count) as tracker:
         taken, done = threading.Event(), threading.Event()
 
         def take() -> None:
-            with tracker.history.lock, mend._lock:
+            with tracker.history.lock, optimizer._lock:
                 taken.set()
                 done.wait(10)
 
         thread = threading.Thread(target=take)
         thread.start()
         taken.wait(10)
-        process = multiprocessing.get_context("fork").Process(target=ask_in_child, args=(tracker, mend))
+        process = multiprocessing.get_context("fork").Process(target=ask_in_child, args=(tracker, optimizer))
         process.start()
         process.join(5)
         done.set()
@@ -410,8 +412,8 @@ def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) 
         assert code == 0
 
 
-def ask_in_child(tracker: PrefixTracker, mend: PrefixOptimizer) -> None:
-    body = mend.sending(request("child"), "anthropic")
+def ask_in_child(tracker: PrefixTracker, optimizer: PrefixOptimizer) -> None:
+    body = optimizer.sending(request("child"), "anthropic")
     assert tracker.observe(body, "anthropic", Usage(1504, 9, 0, 1500), 0.5) is not None
 
 
@@ -454,3 +456,8 @@ def test_wrong_arguments_are_told_at_once() -> None:
         PrefixTracker(count_tokens=128)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="namespace"):
         PrefixTracker(namespace="")
+
+
+def test_the_options_that_adapters_pass_on_are_those_of_the_tracker() -> None:
+    named = inspect.signature(PrefixTracker).parameters.keys() - {"store"}
+    assert named == TrackerOptions.__annotations__.keys()
