@@ -43,7 +43,7 @@ from askonce.stats import Stats
 from askonce.storage.entries import EntryStorage, cost_of
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
-from askonce.stores import Store, open_default_store, open_store
+from askonce.stores import Client, Store, open_default_store, open_store
 from askonce.stores.base import Size
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
@@ -75,7 +75,7 @@ class CacheEngine:
         ConfigError: the store cannot be used, or an encryption key has the wrong length.
     """
 
-    def __init__(self, store: str | Store | None, settings: CheckedSettings) -> None:
+    def __init__(self, store: str | Store | Client | None, settings: CheckedSettings) -> None:
         codec, clock, budget = Codec(settings.encryption_keys), settings.clock, settings.budget
         opened: Store | None = None
         if isinstance(store, Store):

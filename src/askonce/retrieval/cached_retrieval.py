@@ -14,7 +14,7 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm
 from askonce.provenance.retrieval_context import RetrievedDocuments
 from askonce.retrieval.corpus import Corpus
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
 Retriever = TypeVar("Retriever")
@@ -29,7 +29,7 @@ class NotPlain(Exception):
 
 
 def cache_and_corpus(
-    store: str | Store | Cache | None, corpus: Corpus | str | None, settings: Settings
+    store: str | Store | Client | Cache | None, corpus: Corpus | str | None, settings: Settings
 ) -> tuple[Cache, Corpus]:
     """The cache in which a retriever's results are stored, and the corpus that it searches.
 

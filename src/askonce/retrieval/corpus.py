@@ -13,7 +13,7 @@ from askonce.options import CacheOptions
 from askonce.provenance import additions
 from askonce.provenance.additions import ADDED
 from askonce.provenance.changes import changed
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 
 class Corpus:
@@ -44,7 +44,7 @@ class Corpus:
 
     def __init__(
         self,
-        store: str | Store | Cache | None = None,
+        store: str | Store | Client | Cache | None = None,
         *,
         name: str = "default",
         near_margin: float | None = None,

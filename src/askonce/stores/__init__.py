@@ -7,12 +7,22 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from askonce.errors import AskOnceError, ConfigError, MissingExtraError, StoreUnavailable
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, LogPage, Record, Size, Store
 from askonce.stores.blocking import is_forbidden
 
-__all__ = ["LogPage", "Record", "Size", "Store", "open_store"]
+if TYPE_CHECKING:
+    from askonce.stores.mongodb.given import MongoDBClient
+    from askonce.stores.redis.given import RedisClient
+
+    Client: TypeAlias = RedisClient | MongoDBClient
+else:
+    Client = object
+    """A ready client of a server."""
+
+__all__ = ["Client", "LogPage", "Record", "Size", "Store", "open_store"]
 
 logger = logging.getLogger("askonce")
 
@@ -85,8 +95,8 @@ def redact(url: str) -> str:
     return scheme + separator + rest.rpartition("@")[2].partition("?")[0]
 
 
-def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Store:
-    """Open the store at a URL, and check that it can be used.
+def open_store(url: str | Client, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Store:
+    """Open the store at a URL, or over a ready client, and check that it can be used.
 
     ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``redis://host:6379/0``,
     ``rediss://``, ``unix:///path/to/redis.sock``, ``redis+cluster://h1:p,h2:p``,
@@ -96,14 +106,19 @@ def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) ->
     any other one where blocking calls are forbidden (in a coroutine, under ``langgraph dev``): it is logged.
 
     Args:
-        url: which store.
+        url: which store: a URL; or a client of Redis (synchronous or not, of a cluster or not) or a
+            ``MongoClient``, which is never closed. So credentials may come from a provider, as for Entra ID or IAM.
         timeout_seconds: how long one call to it may take.
 
     Raises:
         ConfigError: the URL, the password or the file is wrong, or a package is missing.
     """
-    if not isinstance(url, str):  # a path, most likely
-        raise ConfigError(f"a store is given by its URL, got {url!r}; for a file use 'sqlite:///path'")
+    if timeout_seconds <= 0:
+        raise ConfigError(f"timeout_seconds must be positive, got {timeout_seconds}")
+    if not isinstance(url, str):
+        if not is_client(url):  # a path, most likely
+            raise ConfigError(f"a store is given by its URL, got {url!r}; for a file use 'sqlite:///path'")
+        return _checked(_factory(_library(url))(url, timeout_seconds))
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme not in _SCHEMES:
         raise ConfigError(
@@ -112,9 +127,18 @@ def open_store(url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) ->
         )
     if scheme == "memory" and url.partition("://")[2]:
         raise ConfigError(f"{redact(url)!r}: memory:// takes no name; each memory store is separate")
-    if timeout_seconds <= 0:
-        raise ConfigError(f"timeout_seconds must be positive, got {timeout_seconds}")
     return _checked(_factory(scheme)(url, timeout_seconds))
+
+
+def is_client(given: object) -> bool:
+    """Whether it is a client of Redis or MongoDB."""
+    return bool(_library(given))
+
+
+def _library(given: object) -> str:
+    """The scheme of the store that such a client can be, by the package of one of its classes; empty if none."""
+    packages = {kind.__module__.partition(".")[0] for kind in type(given).__mro__}
+    return "redis" if "redis" in packages else "mongodb" if "pymongo" in packages else ""
 
 
 def _checked(store: Store) -> Store:
@@ -138,7 +162,7 @@ def _check_later(store: Store) -> None:
         logger.warning("askonce: %s; bypassing the cache", error)
 
 
-def _factory(scheme: str) -> Callable[[str, float], Store]:
+def _factory(scheme: str) -> Callable[[Any, float], Store]:
     module, name, extra = _SCHEMES[scheme]
     try:
         factory = getattr(import_module(module), name)

@@ -22,7 +22,7 @@ from askonce.langchain.retrieval.nearness import Nearness
 from askonce.provenance.retrieval_context import begin_retrieval_context, end_retrieval_context
 from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 
 class CachedRetriever(BaseRetriever):
@@ -74,7 +74,7 @@ class CachedRetriever(BaseRetriever):
     def __init__(
         self,
         retriever: BaseRetriever,
-        store: str | Store | Cache | None = None,
+        store: str | Store | Client | Cache | None = None,
         *,
         corpus: Corpus | str | None = None,
         name: str | None = None,

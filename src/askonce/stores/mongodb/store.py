@@ -6,12 +6,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec
 
+from pymongo import MongoClient
+
 from askonce.errors import ConfigError, StoreError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores import redact
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
 from askonce.stores.mongodb import leases, log
 from askonce.stores.mongodb.connect import CONNECT_SECONDS, Clients
+from askonce.stores.mongodb.given import GivenClient
 from askonce.stores.mongodb.layout import Steps, T
 from askonce.stores.mongodb.records import Records
 
@@ -30,7 +33,9 @@ class MongoDBStore(Store):
     seconds later. More than 100,000 records are not counted: there the sums stay off by what such a write changed.
 
     Args:
-        url: ``mongodb://user:password@host1,host2/database?options`` or ``mongodb+srv://``.
+        store: ``mongodb://user:password@host1,host2/database?options``, ``mongodb+srv://``, or a ready client,
+            which event loops use in threads, and which is never closed. Its database is its default one, or
+            ``askonce``.
         timeout_seconds: how long one call may take.
         clock: seconds since the epoch. Machines that share a server should agree to about a second.
 
@@ -39,10 +44,14 @@ class MongoDBStore(Store):
     """
 
     def __init__(
-        self, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, clock: Clock = time.time
+        self,
+        store: str | MongoClient[Any],
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        clock: Clock = time.time,
     ) -> None:
-        self.url = redact(url)
-        self._clients = Clients(url, self.url)
+        self._clients = Clients(store, redact(store)) if isinstance(store, str) else GivenClient(store)
+        self.url = self._clients.name
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._records = Records(self.url, timeout_seconds, clock)

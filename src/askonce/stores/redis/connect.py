@@ -29,7 +29,7 @@ from askonce.stores.redis import plans
 from askonce.stores.redis.plans import Command
 
 # Connections to each node: as many threads can be in a call at the same time.
-_POOL = 512
+POOL = 512
 # redis-py 6 took the count of a cluster's retries into its `retry` object.
 _CLUSTER_TAKES_RETRY = int(redis.__version__.partition(".")[0]) >= 6
 
@@ -164,7 +164,7 @@ def _read(parts: SplitResult, where: str, timeout_seconds: float) -> Server:
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
         "health_check_interval": 0,
-        "max_connections": _POOL,
+        "max_connections": POOL,
     }
     options = defaults | options | {"decode_responses": False}
     _try_options(options)
