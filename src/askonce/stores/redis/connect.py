@@ -144,6 +144,8 @@ def _read(parts: SplitResult, where: str, timeout_seconds: float) -> Server:
         raise ConfigError(f"{where} has no service name; use redis+sentinel://host:26379,host:26379/service")
     hosts: list[tuple[str, int]] = []
     if scheme == "unix":
+        if not hasattr(socket, "AF_UNIX"):
+            raise ConfigError(f"{where}: this system has no Unix sockets; use redis://")
         options = parse_url(f"unix://{credentials}{at}/?{parts.query}")  # type: ignore[no-untyped-call]
         options["path"] = unquote(netloc + parts.path)
     else:
