@@ -12,8 +12,7 @@ import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from askonce.concurrency.singleflight import Flight, SingleFlight
-from askonce.entries.entry import Entry
+from askonce.concurrency.singleflight import Flight, Outcome, SingleFlight
 from askonce.stores.circuit_breaker import CircuitBreaker
 
 if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
@@ -31,7 +30,13 @@ class Embeds(Protocol):
 
 
 class SyncDriver:
-    """Every step is done before it returns."""
+    """Every step is done before it returns.
+
+    Attributes:
+        blocks: while a step waits, its whole thread does.
+    """
+
+    blocks = True
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
@@ -44,9 +49,9 @@ class SyncDriver:
         """
         return self._breaker.call(getattr(self._breaker.store, operation), *args)
 
-    async def wait_for(self, flights: SingleFlight, flight: Flight) -> Entry | None:
+    async def wait_for(self, flights: SingleFlight, flight: Flight, began: float) -> Outcome:
         """Wait for the result of a flight."""
-        return flights.wait(flight)
+        return flights.wait(flight, began)
 
     async def embed(self, embedder: Embeds, text: str) -> Any:
         """The vector of a text."""
@@ -65,6 +70,8 @@ class SyncDriver:
 class AsyncDriver(SyncDriver):
     """Every step is awaited on the running event loop."""
 
+    blocks = False
+
     def __init__(self, breaker: CircuitBreaker) -> None:
         super().__init__(breaker)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,8 +79,8 @@ class AsyncDriver(SyncDriver):
     async def call(self, operation: str, *args: Any) -> Any:
         return await self._breaker.acall(getattr(self._breaker.store, "a" + operation), *args)
 
-    async def wait_for(self, flights: SingleFlight, flight: Flight) -> Entry | None:
-        return await flights.await_result(flight)
+    async def wait_for(self, flights: SingleFlight, flight: Flight, began: float) -> Outcome:
+        return await flights.await_result(flight, began)
 
     async def embed(self, embedder: Embeds, text: str) -> Any:
         return await embedder.aembed(text)

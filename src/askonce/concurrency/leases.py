@@ -11,11 +11,12 @@ import threading
 import uuid
 from collections.abc import Callable
 
-from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.concurrency.background import BackgroundWorker
 from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.singleflight import Flight
 from askonce.entries.entry import Place
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+from askonce.stores.fork import reset_after_fork
 
 LEASE_SECONDS = 5.0
 _ROUNDS_PER_LEASE = 4

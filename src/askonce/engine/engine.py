@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
+from askonce.concurrency.waits import lead
 from askonce.engine.counters import Counters
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.flow import RequestFlow
@@ -109,7 +110,7 @@ class CacheEngine:
             semantic = SemanticCache(settings.semantic, breaker, codec, self.namespace, clock, lookup, storage)
         self.flow = RequestFlow(
             lookup,
-            Claims(breaker, settings.lease_seconds),
+            Claims(breaker, settings.lease_seconds, settings.max_wait),
             storage,
             events,
             semantic,
@@ -246,7 +247,7 @@ class CacheEngine:
             return
         begun = False
         try:
-            for chunk in call_model():
+            for chunk in leader.chunks_of(call_model()):
                 begun = begun or chunk is not None
                 with leader.reading():
                     yield chunk
@@ -278,8 +279,8 @@ class CacheEngine:
             return
         begun = False
         try:
-            async with _closing(call_model()) as chunks:
-                async for chunk in chunks:
+            async with _closing(call_model()) as stream:
+                async for chunk in leader.achunks_of(stream):
                     begun = begun or chunk is not None
                     with leader.reading():
                         yield chunk
@@ -320,6 +321,7 @@ class CacheEngine:
             return found
         if found.flight is not None:
             claims.watch(found.flight, group, call)
+            lead(found.flight)
         return found.miss
 
     def update(self, request: Request, pack: Callable[[], Answer | None]) -> None:
@@ -465,6 +467,8 @@ class CacheEngine:
         health = self.breaker.health
         return self.counters.stats(
             errors=health.errors,
+            not_awaited=self.flow.claims.not_awaited,
+            max_wait=self.settings.max_wait,
             entries=None if size is None else size.entries,
             size_bytes=None if size is None else size.size_bytes,
             store="down" if size is None or health.state == "open" else "up",

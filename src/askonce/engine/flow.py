@@ -33,7 +33,6 @@ T = TypeVar("T")
 _FAILED_LEADERS_TO_OUTLIVE, _TAKE_OVER_SECONDS = 2, 2.0
 """Waiting callers take over from failed leaders one by one, until they have seen so many and for so long."""
 _MOST_TOLD = 1000
-_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.25
 
 
 class RequestFlow:
@@ -114,7 +113,8 @@ class RequestFlow:
         pack: Callable[[T], Answer | None],
     ) -> T | Hit:
         try:
-            response = await call_model()
+            with leader.asking():
+                response = await call_model()
         except BaseException as error:
             stale = await self.fail(driver, request, leader, error)
             if stale is None:
@@ -167,7 +167,7 @@ class RequestFlow:
     ) -> Hit | Leader:
         """Wait for whoever is making the answer, if ``waits``; or become the one who makes it."""
         slow = time.monotonic() - began > self._slow_seconds
-        failed, first_failure = 0, math.inf
+        failed, first_failure, joined = 0, math.inf, time.monotonic()
         while miss.reason != "refresh" and (
             failed < _FAILED_LEADERS_TO_OUTLIVE or time.monotonic() - first_failure < _TAKE_OVER_SECONDS
         ):
@@ -176,7 +176,12 @@ class RequestFlow:
                 return await self._lead(driver, request, miss, flight, alone=slow)
             if not waits:
                 break
-            entry = await self.claims.wait(driver, flight)
+            outcome = await self.claims.wait(driver, flight, joined)
+            if outcome == "lead":
+                return await self._lead(driver, request, miss, flight, alone=True)
+            if outcome == "alone":
+                break
+            entry = flight.entry
             if entry is not None and not await self.lookup.is_outdated(driver, entry):
                 coalesced = self.lookup.unpacked(Hit(entry, "coalesced", 0.0), request)
                 if isinstance(coalesced, Hit):
@@ -190,22 +195,19 @@ class RequestFlow:
     ) -> Hit | Leader:
         """Lead, unless a question of the same meaning was answered; or another process leads: then wait for it."""
         found: Hit | Miss = miss
+
+        async def look() -> bool:
+            nonlocal found
+            found = await self.lookup.find(driver, request)
+            return isinstance(found, Hit)
+
         try:
             semantic = await self._look_up_semantic(driver, request, miss)
             if isinstance(semantic, Hit):
                 self.claims.resolve_here(flight, semantic.entry)
                 return semantic
-            if not alone:
-                pause = _FIRST_LOOK_SECONDS
-                while not (leads := await self.claims.take_lease(driver, flight)) and not self.claims.is_gone(
-                    flight
-                ):
-                    await driver.pause(pause)
-                    pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
-                    if isinstance(found := await self.lookup.find(driver, request), Hit):
-                        break
-                if leads:
-                    found = await self.lookup.find(driver, request)  # it may have come since the first look
+            if not alone and await self.claims.wait_for_lease(driver, flight, look):
+                await look()  # it may have come since the first one
         except BaseException:
             self.claims.resolve_here(flight, None)
             raise

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +87,7 @@ class MemoryStore(Store):
         self.url = "memory://"
         self._clock = clock
         self._lock = threading.RLock()
+        _alive.add(self)
         self._spaces: dict[str, _Space] = {}
 
     def _space(self, namespace: str) -> _Space:
@@ -295,3 +298,28 @@ class MemoryStore(Store):
 
     async def aclose(self) -> None:
         self.close()
+
+
+_alive: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    """No thread is in the middle of a change, which its copy in the child would never end."""
+    _forking.held = [store._lock for store in list(_alive)]
+    for lock in _forking.held:
+        lock.acquire()
+
+
+def _after_fork() -> None:
+    for lock in _forking.held:
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
+    for lock in _forking.held:
+        lock._at_fork_reinit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
