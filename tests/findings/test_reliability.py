@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
-from askonce import Cache, ConfigError, Corpus, StoreError, StoreUnavailable
+from askonce import Cache, ConfigError, Corpus, StoreError
 from askonce.engine.request import Request
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Hit
@@ -59,50 +59,6 @@ def program(code: str, *arguments: object, seconds: float = 20.0) -> subprocess.
 
 
 # -- threads, tasks and processes ----------------------------------------------------------------------------------
-
-
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a forked child inherits locks that threads of its parent held"
-)
-def test_a_forked_child_asks_while_threads_of_its_parent_are_in_look_ups() -> None:
-    done = program(
-        """
-        import os, random, signal, sys, threading, time
-        from askonce import Cache
-        from askonce.entries.entry import Answer
-        from askonce.keys.normal_form import NormalForm
-
-        cache = Cache("memory://", lease_seconds=0, max_entries=100)
-
-        def ask(question):
-            cache.engine.answer(cache.engine.request("answer", lambda: NormalForm({"q": question})), lambda: b"because",
-            Answer)
-
-        def busy():
-            while True:
-                ask(random.random())
-
-        for _ in range(8):
-            threading.Thread(target=busy, daemon=True).start()
-        hung = 0
-        for number in range(6):
-            child = os.fork()
-            if not child:
-                ask(number)
-                os._exit(0)
-            deadline = time.monotonic() + 1.5
-            while not (ended := os.waitpid(child, os.WNOHANG)[0]) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if not ended:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                hung += 1
-                break
-        print(hung, flush=True)
-        os._exit(0)
-        """
-    )
-    assert done.stdout == "0\n"
 
 
 @pytest.mark.xfail(
@@ -253,59 +209,6 @@ def test_damaged_documents_do_not_take_the_store_for_down() -> None:
         client["askonce"]["askonce.entries"].update_many({"ns": namespace}, {"$unset": {"v": 1}})
         assert [ask(cache, number)[0] for number in range(6)] == ["fresh"] * 6
         assert (cache.stats().errors, cache.stats().store) == (0, "up")
-
-
-# -- a store that fails --------------------------------------------------------------------------------------------
-
-
-class Full(MemoryStore):
-    """Reads well, and cannot write once it is full."""
-
-    full = False
-
-    def put(self, *rest: Any, **more: Any) -> int:
-        if self.full:
-            raise StoreUnavailable("the disk is full")
-        return super().put(*rest, **more)
-
-
-def keep(cache: Cache, questions: Iterable[object]) -> None:
-    """Keep answers to several questions, each by itself, as threads do whose models answer at the same time."""
-    for question in questions:
-        cache.engine.store_many([named(cache, question)], [Answer(PAYLOAD)], 1.0)
-
-
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="failed writes open the circuit breaker for reads too"
-)
-def test_a_store_that_cannot_write_still_serves_what_it_holds() -> None:
-    store = Full()
-    with Cache(store) as cache:
-        keep(cache, ["kept"])
-        store.full = True
-        keep(cache, range(5))
-        assert ask(cache, "kept")[0] == "exact"
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="each read that succeeds closes the circuit breaker, and further writes open it again",
-)
-def test_a_store_that_cannot_write_is_told_of_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [1000.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    store = Full()
-    with Cache(store) as cache:
-        keep(cache, ["kept"])
-        store.full = True
-        for _ in range(10):
-            keep(cache, range(5))
-            now[0] += 2
-            ask(cache, "kept")
-    assert len([record for record in caplog.records if record.levelname == "WARNING"]) <= 2
 
 
 # -- what applications ask for -------------------------------------------------------------------------------------

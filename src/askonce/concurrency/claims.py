@@ -34,7 +34,8 @@ class Claims:
     """
 
     def __init__(self, breaker: CircuitBreaker, lease_seconds: float, max_wait: float) -> None:
-        self._flights = SingleFlight(lease_seconds or _DEFAULT_LOOKUP_SECONDS, max_wait)
+        url = breaker.store.url if breaker.store.url != "memory://" else f"memory {id(breaker.store)}"
+        self._flights = SingleFlight(lease_seconds or _DEFAULT_LOOKUP_SECONDS, max_wait, url)
         self._max_wait = max_wait
         self.watched = self._flights.watched
         self._leases = Leases(breaker, self._flights.is_gone, min(lease_seconds, LEASE_SECONDS))
@@ -68,7 +69,7 @@ class Claims:
             whether this process may make it; also where waiting would not end, or took ``max_wait``.
         """
         began, pause = time.monotonic(), _FIRST_LOOK_SECONDS
-        if any(one.place == flight.place for one in leading.get() if not one.resolved):
+        if any((one.store, one.place) == (flight.store, flight.place) for one in leading.get() if not one.resolved):
             return True  # the lease is held for this very call, by another cache of this store
         while not await self._leases.take(driver, flight):
             if self.is_gone(flight):
@@ -79,6 +80,7 @@ class Claims:
                 if waited >= self._max_wait or (waited >= _POOL_SECONDS and WAITS.leave_full_pool(flight)):
                     self._flights.not_awaited += 1
                     return True
+            driver.renew()
             pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
             if await look():
                 return False

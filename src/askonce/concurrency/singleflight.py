@@ -51,6 +51,7 @@ class Flight(msgspec.Struct, eq=False):
     Attributes:
         place: where the answer will be stored.
         owner: the leader.
+        store: the name of the store.
         thread: the one in which it runs.
         awaited: flights that are waited for within the leader's call.
         started: when, on the monotonic clock.
@@ -66,6 +67,7 @@ class Flight(msgspec.Struct, eq=False):
     place: Place
     owner: threading.Thread | asyncio.Task[Any]
     started: float
+    store: str
     thread: threading.Thread = msgspec.field(default_factory=threading.current_thread)
     awaited: list[Flight] = msgspec.field(default_factory=list)
     kind: Literal["call", "stream", "lookup"] = "call"
@@ -106,13 +108,14 @@ class SingleFlight:
     Args:
         lookup_seconds: that time.
         max_wait: how long others wait for a leader's call; then one of them leads.
+        store: the name of the store in which the answers are.
 
     Attributes:
         not_awaited: how many callers did not wait to the end, since it was too far or would not have come.
     """
 
-    def __init__(self, lookup_seconds: float, max_wait: float) -> None:
-        self._lookup_seconds, self._max_wait = lookup_seconds, max_wait
+    def __init__(self, lookup_seconds: float, max_wait: float, store: str) -> None:
+        self._lookup_seconds, self._max_wait, self._store = lookup_seconds, max_wait, store
         self.not_awaited = 0
         self.watched: dict[int, list[Flight]] = {}
         self.after_fork()
@@ -137,7 +140,7 @@ class SingleFlight:
                 self._resolve(
                     flight, None
                 )  # also if its own leader joins again: waiters then wait for the new flight
-            flight = self._in_progress[place] = Flight(place, owner, time.monotonic())
+            flight = self._in_progress[place] = Flight(place, owner, time.monotonic(), self._store)
             return flight, True
 
     def watch(self, flight: Flight, group: str | None, call: FrameType | None = None) -> None:

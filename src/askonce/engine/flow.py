@@ -22,7 +22,6 @@ from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Pla
 from askonce.storage.entries import EntryStorage
 from askonce.storage.freshness import Freshness
 from askonce.stores.base import Clock
-from askonce.stores.circuit_breaker import StoreDown
 
 if TYPE_CHECKING:  # it loads numpy
     from askonce.semantic.semantic_cache import Attempt, SemanticCache
@@ -166,7 +165,9 @@ class RequestFlow:
         self, driver: SyncDriver, request: Request, miss: Miss, began: float, *, waits: bool = True
     ) -> Hit | Leader:
         """Wait for whoever is making the answer, if ``waits``; or become the one who makes it."""
-        slow = time.monotonic() - began > self._slow_seconds
+        spent = time.monotonic() - began
+        slow = spent > self._slow_seconds
+        driver = driver.for_request(spent, spent if miss.reason == "store down" else 0.0)
         failed, first_failure, joined = 0, math.inf, time.monotonic()
         while miss.reason != "refresh" and (
             failed < _FAILED_LEADERS_TO_OUTLIVE or time.monotonic() - first_failure < _TAKE_OVER_SECONDS
@@ -177,6 +178,7 @@ class RequestFlow:
             if not waits:
                 break
             outcome = await self.claims.wait(driver, flight, joined)
+            driver.renew()
             if outcome == "lead":
                 return await self._lead(driver, request, miss, flight, alone=True)
             if outcome == "alone":
@@ -188,7 +190,7 @@ class RequestFlow:
                     return coalesced
             failed, first_failure = failed + 1, min(first_failure, time.monotonic())
         semantic = await self._look_up_semantic(driver, request, miss)
-        return semantic if isinstance(semantic, Hit) else Leader(miss, attempt=semantic)
+        return semantic if isinstance(semantic, Hit) else Leader(miss, attempt=semantic, driver=driver)
 
     async def _lead(
         self, driver: SyncDriver, request: Request, miss: Miss, flight: Flight, *, alone: bool
@@ -215,19 +217,20 @@ class RequestFlow:
             await self.claims.resolve(driver, flight, found.entry)
             return found
         flight.started, flight.attempt = time.monotonic(), semantic
-        return Leader(miss, flight, flight.started, semantic)
+        return Leader(miss, flight, flight.started, semantic, driver)
 
     async def lead_revalidation(self, driver: SyncDriver, request: Request, miss: Miss) -> Leader | None:
         """Become the one who makes a stale answer anew; ``None`` if somebody does already."""
         flight, leads = self.claims.join(request.place)
         if not leads:
             return None
+        driver = driver.for_request()
         if not await self.claims.take_lease(driver, flight):
             self.claims.resolve_here(flight, None)
             return None
         semantic = await self._look_up_semantic(driver, request, miss, decide=False)
         assert not isinstance(semantic, Hit)
-        return Leader(miss, flight, attempt=semantic)
+        return Leader(miss, flight, attempt=semantic, driver=driver)
 
     async def _look_up_semantic(
         self, driver: SyncDriver, request: Request, miss: Miss, *, decide: bool = True
@@ -258,6 +261,8 @@ class RequestFlow:
     ) -> None:
         """Store a fresh answer if it is cacheable, and resolve waiting callers."""
         entry = None
+        driver = leader.driver or driver.for_request()
+        driver.renew()
         try:
             answer = self._packed(request, pack)
             if answer is not None:
@@ -282,7 +287,7 @@ class RequestFlow:
     async def fail(self, driver: SyncDriver, request: Request, leader: Leader, error: BaseException) -> Hit | None:
         """Let others try, since the model failed; returns what may be served in its place."""
         if leader.flight is not None:
-            await self.claims.resolve(driver, leader.flight, None)
+            await self.claims.resolve(leader.driver or driver, leader.flight, None)
         if not isinstance(error, Exception) or not self._freshness.serves_on_error(leader.miss):
             return None
         assert leader.miss.stale is not None
@@ -308,22 +313,18 @@ class RequestFlow:
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         places = [request.place for request in requests]
         records = [self.storage.record(place, entry) for place, entry in zip(places, entries, strict=True)]
-        try:
-            evicted = await self.storage.put(driver, places, entries, records)
-            stored = True
-        except StoreDown:
-            stored, evicted = False, 0
-        for at, (request, entry, record) in enumerate(zip(requests, entries, records, strict=True)):
+        evicted = await self.storage.put(driver, places, entries, records)
+        for request, entry, record, others in zip(requests, entries, records, evicted, strict=True):
             event = CacheEvent(
-                "stored" if stored else "not_stored",
+                "not_stored" if others is None else "stored",
                 request.kind,
                 request.model,
                 entry.created_at,
                 request.place,
-                None if stored else "store down",
+                "store down" if others is None else None,
                 entry,
                 size_bytes=len(record.value),
-                evicted=evicted if at == 0 else 0,  # by all together, told once
+                evicted=others or 0,
                 form=request.form,
             )
             self.events.emit(event)

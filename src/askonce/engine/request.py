@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.singleflight import Flight
 from askonce.concurrency.waits import lead, leading
 from askonce.entries.entry import Miss, Place, RequestKind, Source
@@ -56,12 +57,14 @@ class Leader(msgspec.Struct, frozen=True):
         flight: what others wait for; ``None`` if nobody can.
         started: when the making began, on the monotonic clock.
         attempt: what is known of the meaning of the question.
+        driver: with what is left of the request's time for the store.
     """
 
     miss: Miss
     flight: Flight | None = None
     started: float = msgspec.field(default_factory=time.monotonic)
     attempt: Attempt | None = None
+    driver: SyncDriver | None = None
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:

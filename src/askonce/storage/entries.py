@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from askonce.concurrency.drivers import SyncDriver
@@ -18,8 +19,9 @@ from askonce.eviction.policy import Budget
 from askonce.options import CacheOptions
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
+from askonce.storage.pieces import by_bytes, by_part
 from askonce.stores.base import Clock, Record
-from askonce.stores.circuit_breaker import CircuitBreaker
+from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:
     from askonce.eviction.frequency import FrequencySketch
@@ -99,19 +101,30 @@ class EntryStorage:
 
     async def put(
         self, driver: SyncDriver, places: Sequence[Place], entries: Sequence[Entry], records: Sequence[Record]
-    ) -> int:
-        """Store entries of one namespace in one round trip; returns how many others were evicted for them.
+    ) -> list[int | None]:
+        """Store entries of one namespace in few round trips.
 
-        Raises:
-            StoreDown: they were not stored.
+        Returns:
+            of each entry, how many others were evicted (those of a whole piece with its first one); ``None`` if it
+            was not stored, since the store failed.
         """
+        namespace = places[0].namespace
+        evicted: list[int | None] = [None] * len(places)
+        sizes = [len(record.value) for record in records]
+        parts = by_part([place.key for place in places], partial(driver.part, namespace))
+        for positions in parts.values():
+            for piece in by_bytes(positions, sizes):
+                try:
+                    first = await driver.call("put", namespace, [records[one] for one in piece], self._budget)
+                except StoreDown:
+                    break  # and the rest of this part, too
+                for one in piece:
+                    evicted[one], first = first, 0
+                    if self._local is not None:
+                        self._local.put(places[one], entries[one], entries[one].created_at)
         if self._frequencies is not None:
             for place in places:
                 self._frequencies.add(place.key)
-        evicted: int = await driver.call("put", places[0].namespace, records, self._budget)
-        if self._local is not None:
-            for place, entry in zip(places, entries, strict=True):
-                self._local.put(place, entry, entry.created_at)
         return evicted
 
     def replace(self, place: Place, entry: Entry) -> int:

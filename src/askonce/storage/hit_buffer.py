@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from askonce.entries.entry import Place
 from askonce.eviction.policy import Policy
+from askonce.storage.pieces import by_part
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:
@@ -40,5 +42,8 @@ class HitBuffer:
             if self._frequencies is not None:
                 for key, count in counts.items():
                     self._frequencies.add(key, count)
-            with contextlib.suppress(StoreDown):
-                self._breaker.call(self._breaker.store.touch, namespace, counts, self._policy)
+            keys = list(counts)
+            for positions in by_part(keys, partial(self._breaker.store.part, namespace)).values():
+                some = {keys[position]: counts[keys[position]] for position in positions}
+                with contextlib.suppress(StoreDown):
+                    self._breaker.call(self._breaker.store.touch, namespace, some, self._policy)

@@ -10,7 +10,7 @@ Rules for all methods:
 * An expired record does not exist: no method returns or counts it, whether or not it was swept.
 * Errors of the client library are raised as ``StoreError`` (``StoreUnavailable`` when it is down or too slow).
 * Threads, tasks and processes may call at the same time. A store survives ``fork``.
-* A call returns within the store's timeout, or raises.
+* A call returns within the store's timeout, and `time_limit` for many bytes, or raises.
 """
 
 from __future__ import annotations
@@ -27,6 +27,15 @@ Clock = Callable[[], float]
 """Seconds since the epoch; tests pass one that they can move."""
 
 DEFAULT_TIMEOUT_SECONDS = 0.25
+LEAST_BYTES_PER_SECOND = 4_000_000
+"""A store that moves fewer bytes a second is too slow."""
+
+
+def time_limit(timeout_seconds: float, size_bytes: int) -> float:
+    """How long a call may take that moves so many bytes."""
+    return timeout_seconds + size_bytes / LEAST_BYTES_PER_SECOND
+
+
 LOG_LENGTH = 10_000
 """How many events of a namespace's change log are retained at least."""
 
@@ -178,6 +187,10 @@ class Store(abc.ABC):
         """Read at most ``limit`` events whose sequence is greater than ``after``; 0 reads from the beginning."""
 
     # -- life ------------------------------------------------------------------------------------------------
+
+    def part(self, namespace: str, key: bytes) -> str:
+        """The part of the store that holds a key, where parts fail by themselves: a node of a cluster. No I/O."""
+        return ""
 
     @abc.abstractmethod
     def check(self) -> None:
