@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -68,14 +69,15 @@ class Lookup:
         for positions in by_part(keys, partial(driver.part, namespace)).values():
             start, length = 0, FIRST_ENTRIES
             while piece := positions[start : start + length]:
+                began = time.monotonic()
                 try:
                     rows = await driver.call("get_many", namespace, [keys[position] for position in piece])
                 except StoreDown:
                     break  # and the rest of this part, too
+                start += len(piece)
+                length = next_length(len(piece), sum(map(len, filter(None, rows))), time.monotonic() - began)
                 for position, data in zip(piece, rows, strict=True):
                     found[position] = await self._found(driver, requests[position], data)
-                start += len(piece)
-                length = next_length(len(piece), sum(map(len, filter(None, rows))))
         return found
 
     async def _found(self, driver: SyncDriver, request: Request, data: bytes | None) -> Hit | Miss:

@@ -7,6 +7,7 @@ decides when.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from askonce.eviction.policy import Budget
 from askonce.options import CacheOptions
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
-from askonce.storage.pieces import by_bytes, by_part
+from askonce.storage.pieces import FIRST_ENTRIES, by_part, fitting, next_length
 from askonce.stores.base import Clock, Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
@@ -113,11 +114,16 @@ class EntryStorage:
         sizes = [len(record.value) for record in records]
         parts = by_part([place.key for place in places], partial(driver.part, namespace))
         for positions in parts.values():
-            for piece in by_bytes(positions, sizes):
+            start, length = 0, FIRST_ENTRIES
+            while piece := positions[start : start + length]:
+                piece = piece[: fitting([sizes[one] for one in piece], length)]
+                began = time.monotonic()
                 try:
                     first = await driver.call("put", namespace, [records[one] for one in piece], self._budget)
                 except StoreDown:
                     break  # and the rest of this part, too
+                start += len(piece)
+                length = next_length(len(piece), sum(sizes[one] for one in piece), time.monotonic() - began)
                 for one in piece:
                     evicted[one], first = first, 0
                     if self._local is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from askonce.entries.entry import Place
 from askonce.eviction.policy import Policy
-from askonce.storage.pieces import by_part
+from askonce.storage.pieces import MOST_ENTRIES, by_part
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class HitBuffer:
                     self._frequencies.add(key, count)
             keys = list(counts)
             for positions in by_part(keys, partial(self._breaker.store.part, namespace)).values():
-                some = {keys[position]: counts[keys[position]] for position in positions}
-                with contextlib.suppress(StoreDown):
-                    self._breaker.call(self._breaker.store.touch, namespace, some, self._policy)
+                for start in range(0, len(positions), MOST_ENTRIES):
+                    piece = [keys[position] for position in positions[start : start + MOST_ENTRIES]]
+                    some = {key: counts[key] for key in piece}
+                    with contextlib.suppress(StoreDown):
+                        self._breaker.call(self._breaker.store.touch, namespace, some, self._policy)

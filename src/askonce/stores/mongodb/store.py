@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec
 from askonce.errors import StoreError, StoreUnavailable
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores import redact
-from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store, time_limit
 from askonce.stores.mongodb import leases, log
 from askonce.stores.mongodb.connect import CONNECT_SECONDS, Clients
 from askonce.stores.mongodb.layout import Steps, T
@@ -90,10 +90,12 @@ class MongoDBStore(Store):
     # -- writing ------------------------------------------------------------------------------------------
 
     def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
-        return self._run(self._records.put, namespace, records, budget)
+        seconds = time_limit(self._timeout_seconds, sum(len(record.value) for record in records))
+        return self._clients.run(seconds, self._records.put, namespace, records, budget)
 
     async def aput(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
-        return await self._arun(self._records.put, namespace, records, budget)
+        seconds = time_limit(self._timeout_seconds, sum(len(record.value) for record in records))
+        return await self._clients.arun(seconds, self._records.put, namespace, records, budget)
 
     def touch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
         self._run(self._records.touch, namespace, hits, policy)
