@@ -33,8 +33,6 @@ from askonce.langchain import Multiplexer, cached
 from askonce.routing import Learned
 from askonce.stores import Record
 from askonce.stores.memory import MemoryStore
-from askonce.stores.sqlite.store import SQLiteStore
-from askonce.testing import FakeClock
 from tests.support import servers
 
 KEY = bytes(range(32))
@@ -59,18 +57,6 @@ def program(code: str, *arguments: object, seconds: float = 20.0) -> subprocess.
 
 
 # -- threads, tasks and processes ----------------------------------------------------------------------------------
-
-
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a lease ends by the clock of the process that took it"
-)
-def test_a_lease_lasts_no_longer_where_the_clock_of_its_owner_is_ahead(tmp_path: Path) -> None:
-    ahead, right = FakeClock(1_000_060.0), FakeClock(1_000_000.0)
-    url = f"sqlite:///{tmp_path / 'cache.db'}"
-    with closing(SQLiteStore(url, clock=ahead)) as one, closing(SQLiteStore(url, clock=right)) as other:
-        assert one.lease("n", b"key", "one", 5.0)
-        right.advance(6)
-        assert other.lease("n", b"key", "other", 5.0)
 
 
 # -- damaged data --------------------------------------------------------------------------------------------------

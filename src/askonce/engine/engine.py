@@ -166,7 +166,9 @@ class CacheEngine:
                 form, name, model = lambda: made, made.digest(), made.model
             else:
                 name, model = digest()
-        except Uncacheable as error:
+        except (
+            Exception
+        ) as error:  # Uncacheable, or what an object in it raises; a RecursionError if it is too deep
             self._bypassed(kind)
             self._warn_once("a request is not cached, since it has no key", error)
             return None
@@ -188,7 +190,7 @@ class CacheEngine:
 
     def _warn_once(self, what: str, why: Exception) -> None:
         """Warn of something that will happen with each request of a kind, but not each time."""
-        text = str(why)
+        text = str(why) if isinstance(why, Uncacheable) else type(why).__name__
         level = logging.DEBUG if text in self._warned else logging.WARNING
         logger.log(level, "askonce: %s: %s", what, text)
         if len(self._warned) < _MOST_WARNINGS:

@@ -36,6 +36,9 @@ def time_limit(timeout_seconds: float, size_bytes: int) -> float:
     return timeout_seconds + size_bytes / LEAST_BYTES_PER_SECOND
 
 
+LEASE_SLACK = 1.25
+"""A lease counts until its end, if that is at most so many of its lengths ahead. One that ends later was taken by a
+process whose clock is ahead, and nobody waits for it."""
 LOG_LENGTH = 10_000
 """How many events of a namespace's change log are retained at least."""
 
@@ -166,7 +169,8 @@ class Store(abc.ABC):
 
         Returns:
             True if ``owner`` now holds the lease for ``seconds`` (also when it held it before), False if
-            another owner does.
+            another owner does. No other owner is waited for longer than `LEASE_SLACK` times ``seconds`` by the
+            clock of the caller, whatever the clock of that owner showed.
         """
 
     @abc.abstractmethod

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
-from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size, Store, log_begins
+from askonce.stores.base import LEASE_SLACK, LOG_LENGTH, Clock, LogPage, Record, Size, Store, log_begins
 
 
 @dataclass(slots=True)
@@ -218,7 +218,7 @@ class MemoryStore(Store):
             leases = self._space(namespace).leases
             now = self._clock()
             holder, until = leases.get(key, (owner, now))
-            if holder != owner and until > now:
+            if holder != owner and now < until <= now + LEASE_SLACK * seconds:
                 return False
             leases[key] = (owner, now + seconds)
             return True

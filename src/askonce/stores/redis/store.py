@@ -164,6 +164,13 @@ class RedisStore(VectorSets, Store):
             result: T = done.value
             return result
 
+    def part(self, namespace: str, key: bytes) -> str:
+        if self._server.kind != "cluster":
+            return ""
+        clients = (self._opened[1], *(here.client for here in list(self._loops.values())))
+        name = plans.shard(namespace, plans.shard_of(key, self._shards)).values
+        return next(filter(None, (connect.node_of(client, name) for client in clients)), "")
+
     def _connect(self) -> Any:
         # No lock: with a cluster that is down, threads would wait for each other's time-outs. Of two clients
         # that are opened at the same time, one is dropped.

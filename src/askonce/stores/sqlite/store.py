@@ -19,6 +19,7 @@ from askonce.errors import ConfigError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores.base import (
     DEFAULT_TIMEOUT_SECONDS,
+    LEASE_SLACK,
     LOG_LENGTH,
     Clock,
     LogPage,
@@ -195,6 +196,7 @@ class SQLiteStore(Store):
         now = self._clock()
         connection.execute(sql.END_LEASES, (now,))
         space = Space(connection, namespace, now)
+        connection.execute(sql.END_LEASE_FROM_AHEAD, (space.id, key, now + LEASE_SLACK * seconds))
         return bool(connection.execute(sql.LEASE, (space.id, key, owner, now + seconds)).fetchall())
 
     def release(self, namespace: str, key: bytes, owner: str) -> None:
