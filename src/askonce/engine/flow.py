@@ -313,18 +313,22 @@ class RequestFlow:
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         places = [request.place for request in requests]
         records = [self.storage.record(place, entry) for place, entry in zip(places, entries, strict=True)]
-        evicted = await self.storage.put(driver, places, entries, records)
-        for request, entry, record, others in zip(requests, entries, records, evicted, strict=True):
+        results = await self.storage.put(driver, places, entries, records)
+        for request, entry, record, result in zip(requests, entries, records, results, strict=True):
+            if result == "too large":
+                self.not_stored(request, result, f"{len(record.value):,} bytes")
+                continue
+            stored = isinstance(result, int)
             event = CacheEvent(
-                "not_stored" if others is None else "stored",
+                "stored" if stored else "not_stored",
                 request.kind,
                 request.model,
                 entry.created_at,
                 request.place,
-                "store down" if others is None else None,
+                None if stored else "store down",
                 entry,
                 size_bytes=len(record.value),
-                evicted=others or 0,
+                evicted=result if isinstance(result, int) else 0,
                 form=request.form,
             )
             self.events.emit(event)
@@ -392,12 +396,12 @@ class RequestFlow:
             )
         )
         told = request.model, reason
-        is_news = told not in self._told and request.kind in ("answer", "embedding")
+        is_news = told not in self._told and (request.kind in ("answer", "embedding") or reason == "too large")
         level = logging.WARNING if is_news else logging.DEBUG
         if len(self._told) < _MOST_TOLD:
             self._told.add(told)
         logger.log(
             level,
-            "askonce: an %s of %s is not stored (%s)%s; stats().not_stored_reasons counts further ones",
-            request.kind, request.model or "a model", reason, detail and f": {detail}",
+            "askonce: %s %s of %s is not stored (%s)%s; stats().not_stored_reasons counts further ones",
+            "an" if request.kind[0] in "ae" else "a", request.kind, request.model or "a model", reason, detail and f": {detail}",
         )  # fmt: skip

@@ -36,6 +36,8 @@ def time_limit(timeout_seconds: float, size_bytes: int) -> float:
     return timeout_seconds + size_bytes / LEAST_BYTES_PER_SECOND
 
 
+LARGEST_VALUE_BYTES = 16_000_000
+"""What every store takes: a document of MongoDB holds as much."""
 LEASE_SLACK = 1.25
 """A lease counts until its end, if that is at most so many of its lengths ahead. One that ends later was taken by a
 process whose clock is ahead, and nobody waits for it."""
@@ -57,7 +59,7 @@ class Record(msgspec.Struct, frozen=True):
 
     Attributes:
         key: 1 to 64 bytes.
-        value: 0 bytes to 10 MB.
+        value: up to `LARGEST_VALUE_BYTES`.
         expires_at: when the record ceases to exist, seconds since the epoch; ``None`` for never.
         weight: the factor of ``hits`` in the record's priority (see ``askonce.eviction.policy``).
         tags: names by which ``delete_tag`` finds the record.

@@ -16,7 +16,7 @@ _RELAPSE_SECONDS = 60.0
 _CALM_SECONDS = 10.0
 
 
-_FAILING = "askonce: store %s is failing (%s); bypassing the cache until it recovers"
+_FAILING = "askonce: store %s is failing (%s); what fails is bypassed until it recovers"
 _NOT_STORED = "askonce: store %s does not store answers (%s)"
 _RECOVERED = "askonce: store %s has recovered"
 

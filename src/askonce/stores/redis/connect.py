@@ -231,7 +231,8 @@ class Readers:
 
 def node_of(client: Any, name: bytes) -> str:
     """The node of a cluster that holds a key, as far as a client knows; empty if it does not."""
-    nodes = getattr(getattr(client, "nodes_manager", None), "slots_cache", {}).get(key_slot(name))
+    slots = getattr(getattr(client, "nodes_manager", None), "slots_cache", None)
+    nodes = slots.get(key_slot(name)) if slots else None
     return str(nodes[0].name) if nodes else ""
 
 
