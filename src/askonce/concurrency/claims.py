@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 
 from askonce.concurrency.drivers import SyncDriver
+from askonce.concurrency.flight import Flight
 from askonce.concurrency.leases import LEASE_SECONDS, Leases
-from askonce.concurrency.singleflight import Flight, Outcome, SingleFlight
+from askonce.concurrency.singleflight import Outcome, SingleFlight
 from askonce.concurrency.waits import WAITS, leading
 from askonce.entries.entry import Entry, Place
 from askonce.stores.circuit_breaker import CircuitBreaker

@@ -14,7 +14,8 @@ import time
 from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from askonce.concurrency.singleflight import Flight, Outcome, SingleFlight
+from askonce.concurrency.flight import Flight
+from askonce.concurrency.singleflight import Outcome, SingleFlight
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long

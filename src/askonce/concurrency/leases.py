@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from askonce.concurrency.background import BackgroundWorker
 from askonce.concurrency.drivers import SyncDriver
-from askonce.concurrency.singleflight import Flight
+from askonce.concurrency.flight import Flight
 from askonce.entries.entry import Place
 from askonce.stores.base import LEASE_SLACK
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown

@@ -11,16 +11,14 @@ LangChain's ``BaseCache`` does not show the call itself, only the lookup before 
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from types import CodeType, FrameType
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
-
+from askonce.concurrency.flight import Flight
 from askonce.concurrency.waits import WAITS, running_task
 from askonce.entries.entry import Entry, Place
 from askonce.stores.fork import reset_after_fork
@@ -30,11 +28,6 @@ if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twi
 
 _FIRST_LOOK_SECONDS, _LOOK_EVERY_SECONDS = 0.05, 0.5
 """How soon, and then how often, a waiter checks whether the leader still exists and can go on."""
-_IDLE_SECONDS = 5.0
-"""How long others wait for a stream whose reader reads nothing."""
-_LONGEST_CALL_SECONDS = 600.0
-"""For how long the lease of one call is renewed."""
-
 Outcome = Literal["resolved", "lead", "alone"]
 """How a wait ended. ``resolved``: the flight has its result. ``lead``: the caller leads the flight now. ``alone``:
 the caller calls the model for itself, and others go on waiting."""
@@ -43,59 +36,6 @@ the caller calls the model for itself, and others go on waiting."""
 def current_owner() -> threading.Thread | asyncio.Task[Any]:
     """The running task, or else the running thread."""
     return running_task() or threading.current_thread()
-
-
-class Flight(msgspec.Struct, eq=False):
-    """One request in progress.
-
-    Attributes:
-        place: where the answer will be stored.
-        owner: the leader.
-        store: the name of the store.
-        thread: the one in which it runs.
-        awaited: flights that are waited for within the leader's call.
-        started: when, on the monotonic clock.
-        kind: how it is detected that its leader has disappeared; see `SingleFlight`.
-        idle_since: since when the reader of a stream has read nothing, on the monotonic clock.
-        dropped: its reader has closed the stream.
-        call: the call on the leader's thread that will produce the answer: its frame's id, and its code.
-        group: the leader's lookups with an equal group belong to one batch; see `SingleFlight.abandoned`.
-        entry: the result.
-        attempt: the semantic lookup of the question, for the caller that updates.
-    """
-
-    place: Place
-    owner: threading.Thread | asyncio.Task[Any]
-    started: float
-    store: str
-    thread: threading.Thread = msgspec.field(default_factory=threading.current_thread)
-    awaited: list[Flight] = msgspec.field(default_factory=list)
-    kind: Literal["call", "stream", "lookup"] = "call"
-    idle_since: float | None = None
-    dropped: bool = False
-    call: tuple[int, CodeType] | None = None
-    group: str | None = None
-    entry: Entry | None = None
-    resolved: bool = False
-    attempt: Any = None
-    wake: list[Callable[[], object]] = msgspec.field(default_factory=list)
-
-    def elapsed_seconds(self) -> float:
-        """How long it has been in progress."""
-        return time.monotonic() - self.started
-
-    def leader_is_gone(self, lookup_seconds: float) -> bool:
-        """Whether its leader has disappeared and will not resolve it."""
-        if self.dropped:
-            return True
-        if self.elapsed_seconds() >= (lookup_seconds if self.kind == "lookup" else _LONGEST_CALL_SECONDS):
-            return True
-        if self.kind == "stream":  # it may move from thread to thread
-            return self.idle_since is not None and time.monotonic() - self.idle_since >= _IDLE_SECONDS
-        owner = self.owner
-        if isinstance(owner, threading.Thread):
-            return not owner.is_alive() or (self.call is not None and not _is_in(owner, self.call))
-        return owner.done()
 
 
 class SingleFlight:
@@ -302,15 +242,6 @@ class SingleFlight:
         finally:
             with self._lock, contextlib.suppress(ValueError):
                 flight.wake.remove(wake)
-
-
-def _is_in(thread: threading.Thread, call: tuple[int, CodeType]) -> bool:
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None:
-        if (id(frame), frame.f_code) == call:
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _pauses() -> Iterator[float]:

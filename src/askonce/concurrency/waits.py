@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from askonce.stores.fork import reset_after_fork
 
 if TYPE_CHECKING:
-    from askonce.concurrency.singleflight import Flight
+    from askonce.concurrency.flight import Flight
 
 leading: ContextVar[tuple[Flight, ...]] = ContextVar("askonce_leading", default=())
 """The flights that the running code makes the answers of."""

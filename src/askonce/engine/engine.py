@@ -322,6 +322,7 @@ class CacheEngine:
         if isinstance(found, Hit):
             return found
         if found.flight is not None:
+            found.flight.driver = found.driver
             claims.watch(found.flight, group, call)
             lead(found.flight)
         return found.miss
@@ -338,7 +339,7 @@ class CacheEngine:
         flight = self.flow.claims.owned(request.place)
         leader = Leader(Miss("absent"))
         if flight is not None:
-            leader = Leader(leader.miss, flight, flight.started, flight.attempt)
+            leader = Leader(leader.miss, flight, flight.started, flight.attempt, flight.driver)
         await self.flow.complete(driver, request, leader, pack)
 
     # -- for many at once --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import SyncDriver
-from askonce.concurrency.singleflight import Flight
+from askonce.concurrency.flight import Flight
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
@@ -400,8 +400,6 @@ class RequestFlow:
         level = logging.WARNING if is_news else logging.DEBUG
         if len(self._told) < _MOST_TOLD:
             self._told.add(told)
-        logger.log(
-            level,
-            "askonce: %s %s of %s is not stored (%s)%s; stats().not_stored_reasons counts further ones",
-            "an" if request.kind[0] in "ae" else "a", request.kind, request.model or "a model", reason, detail and f": {detail}",
-        )  # fmt: skip
+        what = f"{'an' if request.kind[0] in 'ae' else 'a'} {request.kind} of {request.model or 'a model'}"
+        line = "askonce: %s is not stored (%s)%s; stats().not_stored_reasons counts further ones"
+        logger.log(level, line, what, reason, detail and f": {detail}")

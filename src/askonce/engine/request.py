@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from askonce.concurrency.drivers import SyncDriver
-from askonce.concurrency.singleflight import Flight
+from askonce.concurrency.flight import Flight
 from askonce.concurrency.waits import lead, leading
 from askonce.entries.entry import Miss, Place, RequestKind, Source
 from askonce.keys.normal_form import NormalForm
