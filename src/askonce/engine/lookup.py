@@ -17,7 +17,7 @@ from askonce.errors import CodecError
 from askonce.provenance.corpora import Corpora
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
-from askonce.storage.pieces import FIRST_ENTRIES, by_part, next_length
+from askonce.storage.pieces import FIRST_ENTRIES, by_part, length_after_failure, next_length
 from askonce.stores.base import Clock
 from askonce.stores.circuit_breaker import StoreDown
 
@@ -67,14 +67,16 @@ class Lookup:
         found: list[Hit | Miss] = [Miss("store down")] * len(requests)
         keys = [request.place.key for request in requests]
         for positions in by_part(keys, partial(driver.part, namespace)).values():
-            start, length = 0, FIRST_ENTRIES
+            start, length, failures = 0, FIRST_ENTRIES, 0
             while piece := positions[start : start + length]:
                 began = time.monotonic()
                 try:
                     rows = await driver.call("get_many", namespace, [keys[position] for position in piece])
                 except StoreDown:
-                    break  # and the rest of this part, too
-                start += len(piece)
+                    failures += 1
+                    length = length_after_failure(start, length, failures)
+                    continue
+                start, failures = start + len(piece), 0
                 length = next_length(len(piece), sum(map(len, filter(None, rows))), time.monotonic() - began)
                 for position, data in zip(piece, rows, strict=True):
                     found[position] = await self._found(driver, requests[position], data)

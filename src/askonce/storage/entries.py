@@ -20,7 +20,7 @@ from askonce.eviction.policy import Budget
 from askonce.options import CacheOptions
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
-from askonce.storage.pieces import FIRST_ENTRIES, by_part, fitting, next_length
+from askonce.storage.pieces import FIRST_ENTRIES, by_part, fitting, length_after_failure, next_length
 from askonce.stores.base import LARGEST_VALUE_BYTES, Clock, Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
@@ -114,7 +114,7 @@ class EntryStorage:
         sizes = [len(record.value) for record in records]
         parts = by_part([place.key for place in places], partial(driver.part, namespace))
         for positions in parts.values():
-            start, length = 0, FIRST_ENTRIES
+            start, length, failures = 0, FIRST_ENTRIES, 0
             while piece := positions[start : start + length]:
                 piece = piece[: fitting([sizes[one] for one in piece], length)]
                 taken = [records[one] for one in piece if sizes[one] <= LARGEST_VALUE_BYTES]
@@ -122,8 +122,10 @@ class EntryStorage:
                 try:
                     evicted = await driver.call("put", namespace, taken, self._budget) if taken else 0
                 except StoreDown:
-                    break  # and the rest of this part, too
-                start += len(piece)
+                    failures += 1
+                    length = length_after_failure(start, length, failures)
+                    continue
+                start, failures = start + len(piece), 0
                 length = next_length(len(piece), sum(sizes[one] for one in piece), time.monotonic() - began)
                 for one in piece:
                     fits = sizes[one] <= LARGEST_VALUE_BYTES and self._budget.admits(sizes[one])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from askonce.entries.entry import Place
 from askonce.eviction.policy import Policy
-from askonce.storage.pieces import MOST_ENTRIES, by_part
+from askonce.storage.pieces import FIRST_ENTRIES, by_part, next_length
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:
@@ -44,8 +45,12 @@ class HitBuffer:
                     self._frequencies.add(key, count)
             keys = list(counts)
             for positions in by_part(keys, partial(self._breaker.store.part, namespace)).values():
-                for start in range(0, len(positions), MOST_ENTRIES):
-                    piece = [keys[position] for position in positions[start : start + MOST_ENTRIES]]
-                    some = {key: counts[key] for key in piece}
-                    with contextlib.suppress(StoreDown):
-                        self._breaker.call(self._breaker.store.touch, namespace, some, self._policy)
+                with contextlib.suppress(StoreDown):
+                    self._touch(namespace, {keys[position]: counts[keys[position]] for position in positions})
+
+    def _touch(self, namespace: str, counts: dict[bytes, int]) -> None:
+        rows, start, length = list(counts.items()), 0, FIRST_ENTRIES
+        while piece := rows[start : start + length]:
+            began = time.monotonic()
+            self._breaker.call(self._breaker.store.touch, namespace, dict(piece), self._policy)
+            start, length = start + length, next_length(length, 0, time.monotonic() - began)

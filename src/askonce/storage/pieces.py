@@ -35,3 +35,11 @@ def next_length(length: int, size_bytes: int, seconds: float) -> int:
     by_bytes = PIECE_BYTES * length // max(size_bytes, 1)
     by_time = int(length * PIECE_SECONDS / max(seconds, 1e-6))
     return max(1, min(MOST_ENTRIES, 4 * length, by_bytes, by_time))
+
+
+def length_after_failure(start: int, length: int, failures: int) -> int:
+    """How many entries to try again with, after so many failures in a row at ``start``; 0: give the rest up.
+
+    A store that took pieces before may have been slow for once; one that failed with the first is down.
+    """
+    return max(1, length // 4) if start and failures == 1 else 0

@@ -10,7 +10,7 @@ Rules for all methods:
 * An expired record does not exist: no method returns or counts it, whether or not it was swept.
 * Errors of the client library are raised as ``StoreError`` (``StoreUnavailable`` when it is down or too slow).
 * Threads, tasks and processes may call at the same time. A store survives ``fork``.
-* A call returns within the store's timeout, and `time_limit` for many bytes, or raises.
+* A call returns within the store's timeout, and `time_limit` for many entries or bytes, or raises.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Clock = Callable[[], float]
 """Seconds since the epoch; tests pass one that they can move."""
 
 DEFAULT_TIMEOUT_SECONDS = 0.25
-LEAST_BYTES_PER_SECOND = 4_000_000
-"""A store that moves fewer bytes a second is too slow."""
+LEAST_BYTES_PER_SECOND, LEAST_ENTRIES_PER_SECOND = 4_000_000, 100
+"""A store that moves fewer is too slow."""
 
 
-def time_limit(timeout_seconds: float, size_bytes: int) -> float:
-    """How long a call may take that moves so many bytes."""
-    return timeout_seconds + size_bytes / LEAST_BYTES_PER_SECOND
+def time_limit(timeout_seconds: float, entries: int, size_bytes: int) -> float:
+    """How long a call may take for so many entries of so many bytes."""
+    return timeout_seconds + size_bytes / LEAST_BYTES_PER_SECOND + (entries - 1) / LEAST_ENTRIES_PER_SECOND
 
 
 LARGEST_VALUE_BYTES = 16_000_000

@@ -90,7 +90,7 @@ class CircuitBreaker:
             self._admit(operation, args)
         began = time.monotonic()
         allowed = self.timeout_seconds if seconds is None else min(seconds, self.timeout_seconds)
-        limit = time_limit(allowed, _bytes_in(operation, args))
+        limit = time_limit(allowed, *_amount(operation, args))
         try:
             async with asyncio.timeout(None) as cut:
                 timer = _Timer(cut, limit)
@@ -140,12 +140,12 @@ def _first_key(of: Any) -> bytes | None:
     return first.key if isinstance(first, Record) else first if isinstance(first, bytes) else None
 
 
-def _bytes_in(operation: Callable[..., Any], args: Sequence[Any]) -> int:
-    """About how many bytes a call moves; 0 for what moves few."""
+def _amount(operation: Callable[..., Any], args: Sequence[Any]) -> tuple[int, int]:
+    """How many entries a call moves, and about how many bytes; 0 for what moves few."""
     name = operation.__name__
     if name == "aput":
-        return sum(len(record.value) for record in args[1])
-    return _READ_BYTES * len(args[1]) if name == "aget_many" else 0
+        return len(args[1]), sum(len(record.value) for record in args[1])
+    return (len(args[1]), _READ_BYTES * len(args[1])) if name == "aget_many" else (1, 0)
 
 
 class _Timer:
