@@ -19,13 +19,12 @@ import numpy as np
 import pymongo
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
-from langchain_core.messages import HumanMessage
 
 from askonce import Cache, ConfigError, Corpus, StoreError
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
-from askonce.langchain import Multiplexer, cached
+from askonce.langchain import Multiplexer
 from askonce.routing import Learned
 from askonce.stores import Record
 from askonce.stores.memory import MemoryStore
@@ -189,23 +188,6 @@ def test_a_tag_that_is_no_text_is_refused(name: str, tmp_path: Path) -> None:
         pytest.raises(ConfigError, match="tag"),
     ):
         cache.invalidate(tag)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=RecursionError,
-    reason="a request that is nested too deeply to be named raises, and is not passed on",
-)
-def test_a_request_that_is_nested_too_deeply_goes_to_the_model() -> None:
-    deep: dict[str, Any] = {}
-    for _ in range(5000):
-        deep = {"deeper": deep}
-    with Cache("memory://") as cache:
-        model = cached(FakeListChatModel(responses=["so"]), cache)
-        message = HumanMessage("why?")
-        message.additional_kwargs["deep"] = deep
-        assert model._generate([message]).generations[0].text == "so"
-        assert cache.stats().bypassed == 1
 
 
 # -- what a key leaves unsealed ------------------------------------------------------------------------------------
