@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -15,6 +14,7 @@ from askonce.errors import ConfigError
 from askonce.options import check_name
 from askonce.stats import Stats
 from askonce.stores import Client, Store, is_client
+from askonce.stores.fork import fork_lock
 
 
 class Cache:
@@ -214,7 +214,7 @@ def _is_in_memory(url: object) -> bool:
 
 
 _shared: weakref.WeakValueDictionary[Any, Cache] = weakref.WeakValueDictionary()
-_sharing = threading.Lock()
+_sharing = fork_lock()
 
 
 def shared_cache(store: str | Store | Client | Cache | None, settings: Settings) -> Cache:

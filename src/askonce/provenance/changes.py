@@ -9,7 +9,6 @@ an ``*``, before anything is cached: so a missing log means that it was lost.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import msgspec
@@ -18,6 +17,7 @@ from askonce.entries.entry import Source
 from askonce.provenance import additions
 from askonce.provenance.additions import ADDED, Additions
 from askonce.stores.base import LogPage
+from askonce.stores.fork import fork_lock
 
 _MOST_IDS = 50_000
 """Beyond so many changed documents the oldest changes are dropped, and entries as old count as outdated."""
@@ -40,7 +40,7 @@ class Changes:
 
     def __init__(self) -> None:
         self.position = 0
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
         self._head = 0
         self._known_from = 0  # earlier changes are not known
         self._added_at = 0

@@ -7,13 +7,18 @@ from askonce.entries.entry import Entry
 from askonce.provenance.changes import ANYTHING, Changes
 from askonce.stores.base import LogPage
 from askonce.stores.circuit_breaker import StoreDown
+from askonce.stores.fork import reset_after_fork
 
 
 class Corpora:
     """The changes of each corpus; each call reads its log to the end."""
 
     def __init__(self) -> None:
-        self._changes: dict[str, Changes] = {}
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._changes: dict[str, Changes] = {}  # a thread of the parent may have been in the middle of a page
 
     async def is_outdated(self, driver: SyncDriver, entry: Entry) -> bool:
         """Whether documents that an entry was found in, or made from, have changed; also if the store is down."""

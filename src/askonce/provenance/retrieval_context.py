@@ -10,12 +10,12 @@ retrieved before the run, and documents that a run only retrieved are available 
 from __future__ import annotations
 
 import hashlib
-import threading
 from contextvars import ContextVar
 
 import msgspec
 
 from askonce.entries.entry import Source
+from askonce.stores.fork import fork_rlock
 
 _MOST_DOCUMENTS = 1000
 """The most documents that a context holds, from the latest retrievals."""
@@ -44,7 +44,7 @@ class RetrievalContext:
     def __init__(self, *, lasting: bool, outer: RetrievalContext | None = None) -> None:
         self._lasting = lasting
         self._outer = outer
-        self._lock = threading.RLock()  # the garbage collector ends streams at any moment of this thread
+        self._lock = fork_rlock()  # the garbage collector ends streams at any moment of this thread
         self._sources: list[tuple[str, Source, RetrievedDocuments | None]] = []  # with the store of its corpus
         self._answered = False
         self._starts_over = outer is not None and outer._answered

@@ -201,6 +201,9 @@ class SealedStore(Store):
 
     # -- life ------------------------------------------------------------------------------------------------
 
+    def part(self, namespace: str, key: bytes) -> str:
+        return self._store.part(self._first(namespace), key)
+
     def check(self) -> None:
         self._store.check()
 

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from askonce.errors import ConfigError, StoreError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores import redact
-from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store, time_limit
 from askonce.stores.mongodb import leases, log
 from askonce.stores.mongodb.connect import CONNECT_SECONDS, Clients
 from askonce.stores.mongodb.given import GivenClient
@@ -24,9 +24,9 @@ P = ParamSpec("P")
 class MongoDBStore(Store):
     """Stores records in MongoDB, with pymongo.
 
-    One call takes at most the timeout, or raises; ``clear``, ``delete_tag`` and ``scan`` take it for each
-    page of at most a thousand records, and ``check`` takes up to three seconds. Connections are opened at the
-    first call.
+    One call takes at most the timeout, and `time_limit` for many records, or raises; ``clear``, ``delete_tag`` and
+    ``scan`` take it for each page of at most a thousand records, and ``check`` takes up to three seconds.
+    Connections are opened at the first call.
 
     Accounts are exact under any number of processes. After a write that failed or was cancelled half-way, the next
     one of that process counts the records; after a process that died, the next one of any process does, some
@@ -73,10 +73,12 @@ class MongoDBStore(Store):
         return await self._arun(self._records.get, namespace, key)
 
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self._run(self._records.get_many, namespace, keys)
+        seconds = time_limit(self._timeout_seconds, len(keys), 0)
+        return self._clients.run(seconds, self._records.get_many, namespace, keys)
 
     async def aget_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        return await self._arun(self._records.get_many, namespace, keys)
+        seconds = time_limit(self._timeout_seconds, len(keys), 0)
+        return await self._clients.arun(seconds, self._records.get_many, namespace, keys)
 
     def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
         after = b""
@@ -100,16 +102,20 @@ class MongoDBStore(Store):
     # -- writing ------------------------------------------------------------------------------------------
 
     def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
-        return self._run(self._records.put, namespace, records, budget)
+        seconds = time_limit(self._timeout_seconds, len(records), sum(len(record.value) for record in records))
+        return self._clients.run(seconds, self._records.put, namespace, records, budget)
 
     async def aput(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
-        return await self._arun(self._records.put, namespace, records, budget)
+        seconds = time_limit(self._timeout_seconds, len(records), sum(len(record.value) for record in records))
+        return await self._clients.arun(seconds, self._records.put, namespace, records, budget)
 
     def touch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
-        self._run(self._records.touch, namespace, hits, policy)
+        seconds = time_limit(self._timeout_seconds, len(hits), 0)
+        self._clients.run(seconds, self._records.touch, namespace, hits, policy)
 
     async def atouch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
-        await self._arun(self._records.touch, namespace, hits, policy)
+        seconds = time_limit(self._timeout_seconds, len(hits), 0)
+        await self._clients.arun(seconds, self._records.touch, namespace, hits, policy)
 
     def evict(self, namespace: str, budget: Budget) -> int:
         return self._run(self._records.evict, namespace, budget)

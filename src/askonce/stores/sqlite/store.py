@@ -20,6 +20,7 @@ from askonce.errors import ConfigError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores.base import (
     DEFAULT_TIMEOUT_SECONDS,
+    LEASE_SLACK,
     LOG_LENGTH,
     Clock,
     LogPage,
@@ -190,25 +191,16 @@ class SQLiteStore(Store):
     def _write(
         self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
-        return self._write_by(time.monotonic() + self._connections.timeout_seconds, operation, *args, **kw)
-
-    def _write_by(
-        self,
-        deadline: float,
-        operation: Callable[Concatenate[sqlite3.Connection, P], T],
-        *args: P.args,
-        **kw: P.kwargs,
-    ) -> T:
-        """Do an operation as one transaction; waiting for other threads and processes ends at the deadline."""
-        with self._connections.transaction(deadline) as connection:
+        """Do an operation as one transaction, waiting no longer than the timeout for threads and processes."""
+        with self._connections.transaction(time.monotonic() + self._connections.timeout_seconds) as connection:
             return operation(connection, *args, **kw)
 
     async def _awrite(
         self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
         """`_write` in the one thread that does all asynchronous writes, so that the event loop never waits."""
-        deadline = time.monotonic() + self._connections.timeout_seconds
-        return await self._in_thread("write", partial(self._write_by, deadline, operation, *args, **kw))
+        # Its time begins when its turn comes.
+        return await self._in_thread("write", partial(self._write, operation, *args, **kw))
 
     async def _aread(self, read: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
         """A read, done at once; from the first time that this is forbidden, in a thread."""
@@ -242,6 +234,7 @@ class SQLiteStore(Store):
         now = self._clock()
         connection.execute(sql.END_LEASES, (now,))
         space = Space(connection, namespace, now)
+        connection.execute(sql.END_LEASE_FROM_AHEAD, (space.id, key, now + LEASE_SLACK * seconds))
         return bool(connection.execute(sql.LEASE, (space.id, key, owner, now + seconds)).fetchall())
 
     def release(self, namespace: str, key: bytes, owner: str) -> None:
