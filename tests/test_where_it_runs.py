@@ -288,9 +288,6 @@ def test_calls_that_fail_in_one_tick_of_the_clock_leave_the_store_out_for_one_pa
         assert store.looked_up > looked_up
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the time that an event loop is busy is taken for the store's"
-)
 def test_a_busy_event_loop_is_no_failure_of_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
 
