@@ -262,11 +262,6 @@ class Failing(MemoryStore):
         return super().get_many(namespace, keys)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="calls that begin in one tick of a coarse clock each double the pause",
-)
 def test_calls_that_fail_in_one_tick_of_the_clock_leave_the_store_out_for_one_pause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -161,7 +161,7 @@ class StoreHealth:
                 self._reads_work = False
             elif one.failures >= _FAILURES_TO_LOG:
                 self._not_stored = text
-            if (not one.pause and one.failures < _FAILURES_TO_OPEN) or began < one.opened_at:
+            if (not one.pause and one.failures < _FAILURES_TO_OPEN) or began <= one.opened_at:
                 return  # or the call began before the breaker opened, and adds nothing
             one.open(now)
             self._story.begin(now, _FAILING if _reads(lane) or not self._reads_work else _NOT_STORED, text)
