@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextvars
-import multiprocessing
-import os
 import random
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict
 from uuid import uuid4
 
@@ -24,17 +20,15 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnablePassthrough, ensure_config
 from langchain_core.stores import InMemoryStore
 from langchain_core.tools import create_retriever_tool
-from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_text_splitters import CharacterTextSplitter
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import get_runtime
 from langgraph.types import Command, interrupt
 from llama_index.core import VectorStoreIndex
-from llama_index.core.base.base_retriever import BaseRetriever as NodeRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
-from llama_index.core.vector_stores import SimpleVectorStore
+from llama_index.core.schema import TextNode
 
 import askonce.llama_index
 from askonce import Cache, ConfigError, Corpus
@@ -169,152 +163,6 @@ def test_an_index_in_memory_that_has_more_is_asked_itself(cache: Cache) -> None:
         store.add_documents([Document("apple", id=one) for one in ids])
         retrievers.append(CachedRetriever(store.as_retriever(), corpus=corpus))
     assert [len(one.invoke("apple")) for one in retrievers] == [1, 2]
-
-
-# -- documents that change -----------------------------------------------------------------------------------------
-
-
-class OnDisk(BaseRetriever):
-    """Finds the files of a directory."""
-
-    directory: str
-
-    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
-        return [Document(one.read_text(), id=one.name) for one in sorted(Path(self.directory).iterdir())]
-
-
-class NodesOnDisk(NodeRetriever):
-    """Finds the files of a directory."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
-        self._directory = directory
-
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        files = sorted(self._directory.iterdir())
-        return [NodeWithScore(node=TextNode(text=one.read_text(), id_=one.name), score=1.0) for one in files]
-
-
-def _killed(path: Path) -> None:
-    path.unlink()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-class DocumentsOfTheKilled(VectorStore):
-    """A process that deletes a document through it dies when that is done."""
-
-    def __init__(self, directory: Path) -> None:
-        self.collection_name, self._directory = str(directory), directory
-
-    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool | None:
-        _killed(self._directory / (ids or [""])[0])
-        return True
-
-    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
-        return []
-
-    @classmethod
-    def from_texts(cls, texts: list[str], embedding: Embeddings, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
-
-
-class NodesOfTheKilled(SimpleVectorStore):
-    """A process that deletes a document through it dies when that is done."""
-
-    directory: str = ""
-
-    def delete(self, ref_doc_id: str, **kwargs: Any) -> None:
-        _killed(Path(self.directory) / ref_doc_id)
-
-
-def delete_documents(url: str, directory: Path) -> None:
-    with Cache(url) as cache:
-        watch(DocumentsOfTheKilled(directory), Corpus(cache, name="files")).delete(["secret"])
-
-
-def delete_nodes(url: str, directory: Path) -> None:
-    with Cache(url) as cache:
-        store = NodesOfTheKilled()
-        store.directory = str(directory)
-        askonce.llama_index.watch(store, Corpus(cache, name="files"))
-        store.delete("secret")
-
-
-def find_documents(cache: Cache, directory: Path) -> list[str]:
-    inner = OnDisk(directory=str(directory))
-    return texts(CachedRetriever(inner, corpus=Corpus(cache, name="files"), name="files").invoke("secret"))
-
-
-def find_nodes(cache: Cache, directory: Path) -> list[str]:
-    inner, corpus = NodesOnDisk(directory), Corpus(cache, name="files")
-    retriever = askonce.llama_index.CachedRetriever(inner, corpus=corpus, name="files")
-    return [one.text for one in retriever.retrieve("secret")]
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the corpus is told after the write alone: a process that dies between leaves deleted documents served",
-)
-@pytest.mark.parametrize(
-    ("find", "delete"),
-    [(find_documents, delete_documents), (find_nodes, delete_nodes)],
-    ids=["LangChain", "LlamaIndex"],
-)
-def test_a_document_is_gone_also_if_the_process_that_deleted_it_was_killed(
-    find: Callable[[Cache, Path], list[str]], delete: Callable[[str, Path], None], tmp_path: Path
-) -> None:
-    url, directory = f"sqlite:///{tmp_path}/cache.db", tmp_path / "files"
-    directory.mkdir()
-    for name in ("other", "secret"):
-        (directory / name).write_text(f"the {name} text")
-    with Cache(url) as cache:
-        assert find(cache, directory) == find(cache, directory) == ["the other text", "the secret text"]
-        assert cache.stats().hits == 1
-    child = multiprocessing.get_context("fork").Process(target=delete, args=(url, directory))
-    child.start()
-    child.join(60)
-    if (child.exitcode, os.listdir(directory)) != (-signal.SIGKILL, ["other"]):
-        child.kill()
-        pytest.fail("the process did not do its part")
-    with Cache(url) as cache:
-        assert find(cache, directory) == ["the other text"]
-
-
-class Interrupted(InMemoryStore):
-    """Somebody asks a question just before documents are written."""
-
-    ask: Callable[[], Any] | None = None
-
-    def mset(self, pairs: Any) -> None:
-        if self.ask is not None:
-            self.ask()
-        super().mset(pairs)
-
-
-def parents(corpus: Corpus, parents: InMemoryStore) -> ParentDocumentRetriever:
-    return ParentDocumentRetriever(
-        vectorstore=watch(InMemoryVectorStore(Words()), corpus),
-        docstore=parents,
-        child_splitter=CharacterTextSplitter(),
-    )
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="what is found between the writes of children and of their parents is kept as if it were complete",
-)
-def test_a_document_whose_parts_are_written_one_after_the_other_is_found(cache: Cache) -> None:
-    corpus, store = Corpus(cache, name="fruit"), Interrupted()
-    plain = parents(corpus, store)
-    plain.add_documents([Document("pear")])
-    retriever = CachedRetriever(plain, corpus=corpus, name="parents")
-    store.ask = lambda: retriever.invoke("apple")
-    plain.add_documents([Document("apple")])
-    assert sorted(texts(plain.invoke("apple"))) == ["apple", "pear"]
-    assert texts(retriever.invoke("apple")) == texts(plain.invoke("apple"))
 
 
 # -- answers and their sources -------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ class Library:
 
         def look() -> tuple[str, ...]:
             nonlocal position
-            position = self.cache.engine.position(self.corpus.log) or 0
+            found = self.cache.engine.position(self.corpus.log)
+            position = 0 if found is None else found.sequence
             return tuple(sorted(one for one, text in self.documents.items() if text in question))
 
         def pack(ids: tuple[str, ...]) -> Answer:

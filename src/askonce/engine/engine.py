@@ -32,13 +32,14 @@ from askonce.entries.entry import Answer, Hit, Miss, Place, RequestKind, Source,
 from askonce.keys.ignore import without
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
-from askonce.provenance.corpora import Corpora
+from askonce.provenance.corpora import Corpora, Position
 from askonce.provenance.retrieval_context import (
     RetrievedDocuments,
     current_sources,
     record_retrieval,
     retrieval_in_effect,
 )
+from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
 from askonce.stats import Stats
 from askonce.storage.entries import EntryStorage, cost_of
 from askonce.storage.hit_buffer import HitBuffer
@@ -69,6 +70,8 @@ class CacheEngine:
         breaker: the way to the store.
         is_semantic: answers are also found for questions of the same meaning.
         codec: from entries to bytes and back.
+        corpora: the change logs of documents.
+        writes: of documents, that are under way.
 
     Raises:
         ConfigError: the store cannot be used, or an encryption key has the wrong length.
@@ -91,7 +94,9 @@ class CacheEngine:
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.counters = Counters()
-        self._corpora = Corpora()
+        lease_seconds = min(settings.lease_seconds or WRITE_LEASE_SECONDS, WRITE_LEASE_SECONDS)
+        self.corpora = Corpora(codec, lease_seconds)
+        self.writes = Writes(self.store, self.corpora, lease_seconds)
         self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
         frequencies = None
         if budget.selects:
@@ -99,7 +104,7 @@ class CacheEngine:
 
             frequencies = FrequencySketch()
         freshness = settings.freshness
-        lookup = Lookup(codec, freshness, self._corpora, self._local, clock)
+        lookup = Lookup(codec, freshness, self.corpora, self._local, clock)
         storage = EntryStorage(breaker, codec, freshness, budget, self._local, frequencies, clock)
         events = _event_queue(settings, self.counters, HitBuffer(breaker, budget.policy, frequencies), codec)
         semantic = None
@@ -125,7 +130,7 @@ class CacheEngine:
         self._warned: set[str] = set()
         self._opened = opened
         # Runs at the latest when the interpreter ends, so that no hit is lost.
-        self._finalizer = weakref.finalize(self, _close, self.flow, breaker, opened)
+        self._finalizer = weakref.finalize(self, _close, self.flow, self.writes, breaker, opened)
 
     # -- the key of a request ----------------------------------------------------------------------------------
 
@@ -368,7 +373,7 @@ class CacheEngine:
 
     # -- for retrievers ----------------------------------------------------------------------------------------
 
-    def position(self, corpus: str) -> int | None:
+    def position(self, corpus: str) -> Position | None:
         """How far the change log of a corpus goes, before documents are searched in it.
 
         Args:
@@ -377,11 +382,11 @@ class CacheEngine:
         Returns:
             ``None`` if the store is down; then the result is not to be stored.
         """
-        return run(self._corpora.position(self._sync, corpus))
+        return run(self.corpora.position(self._sync, corpus))
 
-    async def aposition(self, corpus: str) -> int | None:
+    async def aposition(self, corpus: str) -> Position | None:
         """Asynchronous `position`."""
-        return await self._corpora.position(self._async, corpus)
+        return await self.corpora.position(self._async, corpus)
 
     def record_retrieval(self, source: Source, found: RetrievedDocuments | None = None) -> None:
         """Record that documents of a corpus in this store were retrieved in the running context.
@@ -491,6 +496,7 @@ class CacheEngine:
 
         self._async.cancel()
         await asyncio.to_thread(_end_background, self.flow)
+        self.writes.close()
         if self._finalizer.detach() is not None and self._opened is not None:
             self.breaker.close()
             await self._opened.aclose()
@@ -530,8 +536,9 @@ def _end_background(flow: RequestFlow) -> None:
     flow.claims.close()
 
 
-def _close(flow: RequestFlow, breaker: CircuitBreaker, opened: Store | None) -> None:
+def _close(flow: RequestFlow, writes: Writes, breaker: CircuitBreaker, opened: Store | None) -> None:
     _end_background(flow)
+    writes.close()
     if opened is not None:
         breaker.close()  # first, or a call that is still in progress would open the store again
         opened.close()

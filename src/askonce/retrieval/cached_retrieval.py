@@ -12,6 +12,7 @@ from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Near, Source
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm
+from askonce.provenance.corpora import Position
 from askonce.provenance.retrieval_context import RetrievedDocuments
 from askonce.retrieval.corpus import Corpus
 from askonce.stores import Store
@@ -90,6 +91,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         self.retriever, self.cache, self.corpus = retriever, cache, corpus
         self._empty_ttl, self._warned = empty_ttl, warned
         self.position: int | None = None
+        self._is_settled = True
         self.near: Near | None = None
         self.scope: bytes | None = None
 
@@ -154,18 +156,20 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         return self._recorded(self._of_hit(found) if isinstance(found, Hit) else found)
 
     def _searched(self) -> Sequence[Document]:
-        self.position = self.cache.engine.position(
-            self.corpus.log
-        )  # before the search, or a change might be missed
+        self._begin_at(self.cache.engine.position(self.corpus.log))  # before the search, or a change is missed
         return self.search()
 
     async def _asearched(self) -> Sequence[Document]:
-        self.position = await self.cache.engine.aposition(self.corpus.log)
+        self._begin_at(await self.cache.engine.aposition(self.corpus.log))
         return await self.asearch()
+
+    def _begin_at(self, position: Position | None) -> None:
+        if position is not None:
+            self.position, self._is_settled = position.sequence, position.is_settled
 
     def _packed(self, documents: Sequence[Document]) -> Answer | None:
         """What is stored of a result; ``None`` for nothing."""
-        if self.position is None or not (documents or self._empty_ttl):
+        if self.position is None or not self._is_settled or not (documents or self._empty_ttl):
             return None
         try:
             payload = self.encode(documents)
