@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import random
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 from uuid import uuid4
@@ -14,25 +13,20 @@ import pytest
 from langchain_classic.retrievers import ParentDocumentRetriever
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.language_models import FakeListChatModel
-from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnablePassthrough, ensure_config
 from langchain_core.stores import InMemoryStore
-from langchain_core.tools import create_retriever_tool
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_text_splitters import CharacterTextSplitter
-from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import START, StateGraph
 from langgraph.runtime import get_runtime
-from langgraph.types import Command, interrupt
 from llama_index.core import VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import TextNode
 
 import askonce.llama_index
 from askonce import Cache, ConfigError, Corpus
-from askonce.langchain import CachedRetriever, cached, watch
+from askonce.langchain import CachedRetriever, watch
 
 WORDS = "salary leave price apple pear plum secret ann bob".split()
 
@@ -163,93 +157,6 @@ def test_an_index_in_memory_that_has_more_is_asked_itself(cache: Cache) -> None:
         store.add_documents([Document("apple", id=one) for one in ids])
         retrievers.append(CachedRetriever(store.as_retriever(), corpus=corpus))
     assert [len(one.invoke("apple")) for one in retrievers] == [1, 2]
-
-
-# -- answers and their sources -------------------------------------------------------------------------------------
-
-
-class Desk:
-    """A model and a retriever over one cache, of which each call is a request of somebody."""
-
-    def __init__(self, cache: Cache) -> None:
-        self.corpus = Corpus(cache, name="hr")
-        store = watch(InMemoryVectorStore(Words()), self.corpus)
-        store.add_documents([Document(f"{one} of all", id=one) for one in ("salary", "leave")])
-        inner = store.as_retriever(search_kwargs={"k": 1})
-        self.retriever = CachedRetriever(inner, corpus=self.corpus)
-        self.model = cached(FakeListChatModel(responses=["That is so."]), cache)
-        self.prompt = ChatPromptTemplate.from_template("{found}? Answer.")
-
-    def answer(self, found: Any) -> Any:
-        return self.model.invoke(self.prompt.invoke({"found": found}))
-
-    def by_tool(self) -> Any:
-        """A loop over tools that is written by hand."""
-        tool = create_retriever_tool(self.retriever, "search", "Finds.")
-        return self.answer(tool.invoke({"query": "leave"}))
-
-    def by_hand_over(self) -> Any:
-        """A graph that asks a human before it answers, who says yes in another request."""
-
-        class State(TypedDict, total=False):
-            found: str
-            answer: Any
-
-        def find(state: State) -> State:
-            return {"found": self.retriever.invoke("leave")[0].page_content}
-
-        def answer(state: State) -> State:
-            interrupt("Answer from this?")
-            return {"answer": self.answer(state["found"])}
-
-        graph = StateGraph(State)
-        graph.add_node("find", find)
-        graph.add_node("say", answer)
-        graph.add_edge(START, "find")
-        graph.add_edge("find", "say")
-        graph.add_edge("say", END)
-        run = graph.compile(checkpointer=InMemorySaver())
-        config = {"configurable": {"thread_id": "1"}}
-        apart(run.invoke, {}, config)
-        return apart(run.invoke, Command(resume=True), config)["answer"]
-
-    def by_chain(self) -> Any:
-        found = self.retriever | (lambda documents: documents[0].page_content)
-        return ({"found": found} | self.prompt | self.model).invoke("leave")
-
-
-def sources(answer: Any) -> list[str]:
-    return list(answer.response_metadata["askonce"].get("sources", []))
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="what a tool or an earlier step of a run found is no source of the answer, which outlives its documents",
-)
-@pytest.mark.parametrize("ask", [Desk.by_tool, Desk.by_hand_over], ids=["tool", "interrupt"])
-def test_an_answer_falls_with_documents_that_a_tool_or_an_earlier_request_found(
-    ask: Callable[[Desk], Any], cache: Cache
-) -> None:
-    desk = Desk(cache)
-    first, again = apart(ask, desk), apart(ask, desk)
-    assert (first.content, again.response_metadata["askonce"]["hit"]) == ("That is so.", "exact")
-    desk.corpus.changed(["leave"])
-    assert apart(ask, desk).response_metadata.get("askonce", {}).get("hit") != "exact"
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a thread that serves one request after the other hands what one found to the next one's answer",
-)
-def test_an_answers_sources_are_those_of_its_own_request(cache: Cache) -> None:
-    desk = Desk(cache)
-    with ThreadPoolExecutor(1) as worker:
-        worker.submit(desk.retriever.invoke, "salary").result()
-        worker.submit(desk.by_chain).result()
-        hit = worker.submit(desk.by_chain).result()
-    assert sources(hit) == ["leave"]
 
 
 # -- what comes back, and what it takes ----------------------------------------------------------------------------

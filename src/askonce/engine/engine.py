@@ -13,6 +13,7 @@ turns what it gets back into the framework's answer. To write an adapter:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -28,17 +29,18 @@ from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Answer, Hit, Miss, Place, RequestKind, Source, place_of
+from askonce.entries.entry import Answer, Hit, Miss, Place, RequestKind, place_of
 from askonce.keys.ignore import without
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
 from askonce.provenance.corpora import Corpora, Position
+from askonce.provenance.made_from import MadeFrom
 from askonce.provenance.retrieval_context import (
-    RetrievedDocuments,
-    current_sources,
+    current_retrieval_context,
     record_retrieval,
     retrieval_in_effect,
 )
+from askonce.provenance.retrieved import RetrievedDocument, retrieved
 from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
 from askonce.stats import Stats
 from askonce.storage.entries import EntryStorage, cost_of
@@ -90,7 +92,7 @@ class CacheEngine:
         self._ignored = settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
         # Stores of equal URLs are one store; those in memory are each their own.
-        self._store_name = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
+        self._store_name = self.store.url if self.store.url != "memory://" else _name_in_memory(self.store)
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.counters = Counters()
@@ -175,8 +177,15 @@ class CacheEngine:
             self._warn_once("a request is not cached, since it has no key", error)
             return None
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
-        sources = current_sources(self._store_name) if from_sources and retrieval_in_effect.get() else ()
-        return Request(place_of(namespace, name), kind, options, form, model, sources, semantic, unpack)
+        made_from = None
+        if from_sources and (retrieved or retrieval_in_effect.get() is not None):
+            made_from = self._made_from(options, form)
+        return Request(place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack)
+
+    def _made_from(self, options: CacheOptions, form: Callable[[], NormalForm]) -> MadeFrom | None:
+        """What an answer will be made from that is requested now; ``None``: nothing was retrieved lately."""
+        texts, context = retrieved.get((self._store_name, options.tenants)), current_retrieval_context()
+        return MadeFrom(context, texts, self._store_name, form) if texts or context is not None else None
 
     def without_ignored(self, form: NormalForm) -> NormalForm:
         """A form without what the settings and the options in effect declare volatile.
@@ -388,14 +397,9 @@ class CacheEngine:
         """Asynchronous `position`."""
         return await self.corpora.position(self._async, corpus)
 
-    def record_retrieval(self, source: Source, found: RetrievedDocuments | None = None) -> None:
-        """Record that documents of a corpus in this store were retrieved in the running context.
-
-        Args:
-            source: which.
-            found: what they give to prompts, if it is known.
-        """
-        record_retrieval(source, self._store_name, found)
+    def record_retrieval(self, documents: Sequence[RetrievedDocument]) -> None:
+        """Record that documents of a corpus in this store were retrieved in the running context."""
+        record_retrieval(documents, self._store_name, options_in_effect.get().tenants)
 
     # -- one entry ---------------------------------------------------------------------------------------------
 
@@ -500,6 +504,14 @@ class CacheEngine:
         if self._finalizer.detach() is not None and self._opened is not None:
             self.breaker.close()
             await self._opened.aclose()
+
+
+_in_memory: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
+_numbers = itertools.count()
+
+
+def _name_in_memory(store: Store) -> str:
+    return f"memory {_in_memory.setdefault(store, next(_numbers))}"
 
 
 def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer, codec: Codec) -> EventQueue:

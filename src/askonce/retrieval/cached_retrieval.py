@@ -13,7 +13,7 @@ from askonce.entries.entry import Answer, Hit, Near, Source
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm
 from askonce.provenance.corpora import Position
-from askonce.provenance.retrieval_context import RetrievedDocuments
+from askonce.provenance.retrieved import RetrievedDocument
 from askonce.retrieval.corpus import Corpus
 from askonce.stores import Store
 
@@ -130,8 +130,8 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         """Every id by which a change of one of the documents may be announced."""
 
     @abstractmethod
-    def texts(self, documents: Sequence[Document]) -> tuple[str, ...]:
-        """What each document gives to a prompt."""
+    def texts(self, documents: Sequence[Document]) -> list[tuple[str, str]]:
+        """What each document gives to a prompt, and its own text alone."""
 
     @abstractmethod
     def depends_on_others(self, documents: Sequence[Document]) -> bool:
@@ -195,9 +195,12 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
     def _recorded(self, documents: Sequence[Document]) -> list[Document]:
         """A result, recorded as a source of the answers that are made from now on in this run."""
         position = _UNKNOWN_POSITION if self.position is None else self.position
-        source = Source(self.corpus.log, position, self.ids(documents))
-        retrieved = None if self.scope is None else RetrievedDocuments(self.texts(documents), self.scope)
-        self.corpus.cache.engine.record_retrieval(source, retrieved)
+        self.corpus.cache.engine.record_retrieval(
+            [
+                RetrievedDocument(self.corpus.log, position, self.ids([one]), text, body, self.scope)
+                for one, (text, body) in zip(documents, self.texts(documents), strict=True)
+            ]
+        )
         return list(documents)
 
     def _warn_once(self, why: str) -> None:

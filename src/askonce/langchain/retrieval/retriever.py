@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -19,7 +18,6 @@ from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, r
 from askonce.langchain.retrieval.documents import ids_of, pack, unpack
 from askonce.langchain.retrieval.identity import Identity, returns_all_it_weighs
 from askonce.langchain.retrieval.nearness import Nearness
-from askonce.provenance.retrieval_context import begin_retrieval_context, end_retrieval_context
 from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
 from askonce.stores import Store
@@ -107,16 +105,6 @@ class CachedRetriever(BaseRetriever):
         """The `Cache` that is asked."""
         return self._cache
 
-    def batch(self, inputs: list[str], *args: Any, **kwargs: Any) -> list[list[Document]]:
-        """Look for the documents of several questions at once, in threads."""
-        with _together():
-            return super().batch(inputs, *args, **kwargs)
-
-    async def abatch(self, inputs: list[str], *args: Any, **kwargs: Any) -> list[list[Document]]:
-        """Asynchronous `batch`, in tasks."""
-        with _together():
-            return await super().abatch(inputs, *args, **kwargs)
-
     def _identity(self, identity: Identity) -> dict[str, Any]:
         known_as = self._known_as
         return {
@@ -134,17 +122,6 @@ class CachedRetriever(BaseRetriever):
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
         return await _Retrieval(self, query, kwargs, run_manager.get_child()).arun()
-
-
-@contextmanager
-def _together() -> Iterator[None]:
-    """Let what is retrieved in threads and tasks reach the code that began them, also outside of any run."""
-    retrieval_context = begin_retrieval_context()
-    try:
-        yield
-    finally:
-        if retrieval_context is not None:
-            end_retrieval_context(retrieval_context)
 
 
 class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
@@ -192,8 +169,8 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
     def ids(self, documents: Sequence[Document]) -> tuple[str, ...]:
         return ids_of(documents)
 
-    def texts(self, documents: Sequence[Document]) -> tuple[str, ...]:
-        return tuple(one.page_content for one in documents)
+    def texts(self, documents: Sequence[Document]) -> list[tuple[str, str]]:
+        return [(one.page_content, one.page_content) for one in documents]
 
     def depends_on_others(self, documents: Sequence[Document]) -> bool:
         nearest = self._owner.nearest

@@ -191,8 +191,8 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
     def ids(self, documents: Sequence[NodeWithScore]) -> tuple[str, ...]:
         return ids_of(documents)
 
-    def texts(self, documents: Sequence[NodeWithScore]) -> tuple[str, ...]:
-        return tuple(one.node.get_content(MetadataMode.LLM) for one in documents)
+    def texts(self, documents: Sequence[NodeWithScore]) -> list[tuple[str, str]]:
+        return [(one.node.get_content(MetadataMode.LLM), one.node.get_content()) for one in documents]
 
     def depends_on_others(self, documents: Sequence[NodeWithScore]) -> bool:
         return not finds_by_nearness(self.retriever)
