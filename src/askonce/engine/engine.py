@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
+from askonce.engine.audit import Audits
 from askonce.engine.counters import Counters
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.flow import RequestFlow
@@ -29,7 +30,7 @@ from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Answer, Hit, Miss, Place, RequestKind, place_of
+from askonce.entries.entry import Answer, Entry, Hit, Miss, Place, RequestKind, place_of
 from askonce.keys.ignore import without
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
@@ -127,6 +128,7 @@ class CacheEngine:
             slow_seconds=settings.timeout_seconds / 3,
             clock=clock,
         )
+        self._audits = Audits(self.corpora, events, self.forget, clock)
         self.is_semantic = semantic is not None
         self._sync, self._async = SyncDriver(breaker), AsyncDriver(breaker)
         self._warned: set[str] = set()
@@ -400,6 +402,14 @@ class CacheEngine:
     def record_retrieval(self, documents: Sequence[RetrievedDocument]) -> None:
         """Record that documents of a corpus in this store were retrieved in the running context."""
         record_retrieval(documents, self._store_name, options_in_effect.get().tenants)
+
+    def audit(self, request: Request, corpus: str, entry: Entry, is_same: Callable[[], bool]) -> None:
+        """Compare an entry that was served with a new search, in the background; see `Audits.compare`."""
+        self._sync.spawn(self._audits.compare(self._sync, request, corpus, entry, _awaitable(is_same)))
+
+    def aaudit(self, request: Request, corpus: str, entry: Entry, is_same: Callable[[], Awaitable[bool]]) -> None:
+        """`audit` on the running event loop."""
+        self._async.spawn(self._audits.compare(self._async, request, corpus, entry, is_same))
 
     # -- one entry ---------------------------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from askonce.cache import Cache, shared_cache
@@ -66,6 +67,16 @@ def check_empty_ttl(empty_ttl: float) -> None:
         raise ConfigError(f"empty_ttl is a number of seconds, 0 to not store empty results; got {empty_ttl}")
 
 
+def check_audit(audit: float) -> None:
+    """Check which share of hits is audited.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not 0 <= audit <= 1:
+        raise ConfigError(f"audit is the share of hits that are compared with a new search, 0 to 1; got {audit}")
+
+
 class CachedRetrieval(ABC, Generic[Retriever, Document]):
     """One question to a cached retriever: looked up, else searched for and stored. An adapter makes a subclass.
 
@@ -74,6 +85,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         cache: where results are stored.
         corpus: the documents that are searched.
         empty_ttl: seconds for which an empty result is stored; 0 for never.
+        audit: the share of hits that are compared with a new search.
         warned: why results of this retriever were not stored, as far as they were logged; shared by all retrievals.
 
     Attributes:
@@ -86,10 +98,10 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
     """
 
     def __init__(
-        self, retriever: Retriever, cache: Cache, corpus: Corpus, empty_ttl: float, warned: set[str]
+        self, retriever: Retriever, cache: Cache, corpus: Corpus, empty_ttl: float, audit: float, warned: set[str]
     ) -> None:
         self.retriever, self.cache, self.corpus = retriever, cache, corpus
-        self._empty_ttl, self._warned = empty_ttl, warned
+        self._empty_ttl, self._audit, self._warned = empty_ttl, audit, warned
         self.position: int | None = None
         self._is_settled = True
         self.near: Near | None = None
@@ -122,6 +134,10 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         """
 
     @abstractmethod
+    def content(self, document: Document) -> bytes:
+        """All that a document holds, without its score; raises as `encode` does."""
+
+    @abstractmethod
     def decode(self, payload: bytes) -> Sequence[Document]:
         """New documents, equal to those encoded."""
 
@@ -145,6 +161,8 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         if request is None:
             return self._recorded(self._searched())
         found = self.cache.engine.answer(request, self._searched, self._packed)
+        if isinstance(found, Hit) and self._is_audited():
+            self.cache.engine.audit(request, self.corpus.log, found.entry, self._same_as(found))
         return self._recorded(self._of_hit(found) if isinstance(found, Hit) else found)
 
     async def arun(self) -> list[Document]:
@@ -153,6 +171,8 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         if request is None:
             return self._recorded(await self._asearched())
         found = await self.cache.engine.aanswer(request, self._asearched, self._packed)
+        if isinstance(found, Hit) and self._is_audited():
+            self.cache.engine.aaudit(request, self.corpus.log, found.entry, self._asame_as(found))
         return self._recorded(self._of_hit(found) if isinstance(found, Hit) else found)
 
     def _searched(self) -> Sequence[Document]:
@@ -186,6 +206,25 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         )
         ttl_seconds = None if documents else self._empty_ttl
         return Answer(payload, ttl_seconds=ttl_seconds, sources=(source,), values=(list(documents),))
+
+    def _is_audited(self) -> bool:
+        return self._audit > 0 and random.random() < self._audit
+
+    def _same_as(self, hit: Hit) -> Callable[[], bool]:
+        stored = self._compared(self.decode(hit.entry.payload))
+        return lambda: self._compared(self.search()) == stored
+
+    def _asame_as(self, hit: Hit) -> Callable[[], Awaitable[bool]]:
+        stored = self._compared(self.decode(hit.entry.payload))
+
+        async def is_same() -> bool:
+            return self._compared(await self.asearch()) == stored
+
+        return is_same
+
+    def _compared(self, documents: Sequence[Document]) -> list[bytes]:
+        """Documents in no order: those of equal scores may change places."""
+        return sorted(map(self.content, documents))
 
     def _of_hit(self, hit: Hit) -> Sequence[Document]:
         self.position = min((source.position for source in hit.entry.sources), default=None)

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import http
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -16,9 +17,7 @@ from llama_index.core import (
     Document,
     VectorStoreIndex,
 )
-from llama_index.core.retrievers import (
-    BaseRetriever,
-)
+from llama_index.core.retrievers import BaseRetriever, VectorIndexRetriever
 from llama_index.core.schema import ImageNode, IndexNode, Node, NodeRelationship, NodeWithScore, TextNode
 
 from askonce import Cache, Corpus
@@ -31,6 +30,7 @@ from tests.llama_index.retrieval.colours import (
     Given,
     asked_anew,
     auto_merging,
+    doc_ids,
     fusion,
     router,
     summary,
@@ -200,3 +200,21 @@ async def test_a_store_that_is_down_or_corrupt_leaves_plain_retrieval(
     store.close()
     with caplog.at_level(logging.CRITICAL):
         assert retriever.retrieve("red") == await retriever.aretrieve("red") == plain
+
+
+def test_an_audit_finds_what_was_changed_past_the_corpus(index: VectorStoreIndex, corpus: Corpus) -> None:
+    retriever = CachedRetriever(VectorIndexRetriever(index, similarity_top_k=1), corpus=corpus, audit=1)
+
+    def audits(count: int) -> tuple[int, int]:
+        deadline = time.monotonic() + 10
+        while (stats := corpus.cache.stats()).audited < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return stats.audited, stats.audited_wrong
+
+    retriever.retrieve("red")
+    retriever.retrieve("red")
+    assert audits(1) == (1, 0)
+    index.delete_ref_doc("1", delete_from_docstore=True)  # it is not watched
+    assert doc_ids(retriever.retrieve("red")) == ["1"]
+    assert audits(2) == (2, 1)
+    assert doc_ids(retriever.retrieve("red")) == ["3"]

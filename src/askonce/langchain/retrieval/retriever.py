@@ -18,7 +18,7 @@ from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, r
 from askonce.langchain.retrieval.documents import ids_of, pack, unpack
 from askonce.langchain.retrieval.identity import Identity, returns_all_it_weighs
 from askonce.langchain.retrieval.nearness import Nearness
-from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_empty_ttl
+from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
 from askonce.stores import Store
 
@@ -45,6 +45,8 @@ class CachedRetriever(BaseRetriever):
             influence; then the deletion of a document drops only results that held it, and otherwise all results.
             ``None``: as far as the retriever shows it.
         empty_ttl: seconds for which an empty result is stored; 0 for never.
+        audit: the share of hits that are compared with a new search, in the background; what differs is deleted,
+            logged and counted (``stats().audited_wrong``).
         ignore_case: questions that differ in capitals only are one.
         ignore_punctuation: questions that differ in quotes and closing punctuation only are one.
         settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
@@ -62,6 +64,7 @@ class CachedRetriever(BaseRetriever):
     corpus: Corpus
     nearest: bool | None
     empty_ttl: float
+    audit: float
     ignore_case: bool
     ignore_punctuation: bool
     _known_as: str | None = PrivateAttr()
@@ -78,6 +81,7 @@ class CachedRetriever(BaseRetriever):
         name: str | None = None,
         nearest: bool | None = None,
         empty_ttl: float = 60,
+        audit: float = 0,
         ignore_case: bool = True,
         ignore_punctuation: bool = True,
         **settings: Unpack[Settings],
@@ -85,6 +89,7 @@ class CachedRetriever(BaseRetriever):
         if not isinstance(retriever, BaseRetriever):
             raise ConfigError(f"CachedRetriever takes a retriever, not a {type(retriever).__name__}")
         check_empty_ttl(empty_ttl)
+        check_audit(audit)
         embeddings: dict[int, Any] = {}
         if name is None:
             _check_identity(Identity(embeddings), retriever, has_corpus=corpus is not None)
@@ -94,6 +99,7 @@ class CachedRetriever(BaseRetriever):
             "corpus": own_corpus,
             "nearest": nearest,
             "empty_ttl": empty_ttl,
+            "audit": audit,
             "ignore_case": ignore_case,
             "ignore_punctuation": ignore_punctuation,
         }
@@ -135,7 +141,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
     """
 
     def __init__(self, owner: CachedRetriever, query: str, arguments: dict[str, Any], callbacks: Any) -> None:
-        super().__init__(owner.retriever, owner.cache, owner.corpus, owner.empty_ttl, owner._warned)
+        super().__init__(owner.retriever, owner.cache, owner.corpus, owner.empty_ttl, owner.audit, owner._warned)
         self._owner, self._query, self._arguments, self._callbacks = owner, query, arguments, callbacks
 
     def form(self) -> NormalForm:
@@ -162,6 +168,9 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
 
     def encode(self, documents: Sequence[Document]) -> bytes:
         return pack(documents)
+
+    def content(self, document: Document) -> bytes:
+        return pack([document])
 
     def decode(self, payload: bytes) -> list[Document]:
         return unpack(payload)
