@@ -399,9 +399,14 @@ class CacheEngine:
         """Asynchronous `position`."""
         return await self.corpora.position(self._async, corpus)
 
-    def record_retrieval(self, documents: Sequence[RetrievedDocument]) -> None:
-        """Record that documents of a corpus in this store were retrieved in the running context."""
-        record_retrieval(documents, self._store_name, options_in_effect.get().tenants)
+    def record_retrieval(self, documents: Sequence[RetrievedDocument], result: object = None) -> None:
+        """Record that documents of a corpus in this store were retrieved in the running context.
+
+        Args:
+            documents: which.
+            result: identifies the stored result that they are from; ``None``: a new one.
+        """
+        record_retrieval(documents, self._store_name, options_in_effect.get().tenants, result)
 
     def audit(self, request: Request, corpus: str, entry: Entry, is_same: Callable[[], bool]) -> None:
         """Compare an entry that was served with a new search, in the background; see `Audits.compare`."""

@@ -156,20 +156,23 @@ def enter_retrieval_context(retrieval_context: RetrievalContext | None) -> None:
     retrieval_in_effect.set(retrieval_context)
 
 
-def record_retrieval(documents: Sequence[RetrievedDocument], store: str, tenants: tuple[str, ...]) -> None:
+def record_retrieval(
+    documents: Sequence[RetrievedDocument], store: str, tenants: tuple[str, ...], result: object = None
+) -> None:
     """Record that documents were retrieved in the running context.
 
     Args:
         documents: which.
         store: the name of their corpus's store: changes can invalidate only answers that are stored there.
         tenants: for whom.
+        result: identifies the stored result that they are from; ``None``: a new one.
     """
     one = current_retrieval_context()
     if one is None:
         one = RetrievalContext(is_run=False)
         retrieval_in_effect.set(one)
     one.add(documents, store)
-    remember(documents, store, tenants)
+    remember(documents, store, tenants, result)
 
 
 def current_texts() -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class RetrievedTexts:
 
     def __init__(self) -> None:
         self._index = TextIndex()
+        self._results: set[object] = set()
         self._documents: OrderedDict[int, dict[str, tuple[RetrievedDocument, ...]]] = OrderedDict()
         self.after_fork()
         reset_after_fork(self)
@@ -59,8 +60,16 @@ class RetrievedTexts:
     def __len__(self) -> int:
         return len(self._documents)
 
-    def add(self, documents: Sequence[RetrievedDocument]) -> None:
-        """Add what one retrieval found. Of documents of one text and corpus the latest count."""
+    def add(self, documents: Sequence[RetrievedDocument], result: object) -> None:
+        """Add what one retrieval found. Of documents of one text and corpus the latest count.
+
+        Args:
+            documents: what was found.
+            result: identifies the stored result that they are from, which need not be added twice; ``None``: a new
+                one.
+        """
+        if result is not None and result in self._results:
+            return
         by_text: dict[str, list[RetrievedDocument]] = {}
         for one in documents:
             bare = msgspec.structs.replace(one, text="", body="")
@@ -78,6 +87,11 @@ class RetrievedTexts:
                 held[some[0].corpus] = tuple(some)
             while len(self._documents) > _MOST_TEXTS:
                 self._index.remove(self._documents.popitem(last=False)[0])
+                self._results.clear()
+            if len(self._results) >= _MOST_TEXTS:
+                self._results.clear()
+            if result is not None:
+                self._results.add(result)
 
     def standing_in(
         self, prompt: str, own: Collection[RetrievedDocument]
@@ -104,14 +118,19 @@ retrieved: OrderedDict[tuple[str, tuple[str, ...]], RetrievedTexts] = OrderedDic
 _lock = threading.Lock()
 
 
-def remember(documents: Sequence[RetrievedDocument], store: str, tenants: tuple[str, ...]) -> None:
-    """Add what one retrieval found in a store for some tenants."""
+def remember(
+    documents: Sequence[RetrievedDocument], store: str, tenants: tuple[str, ...], result: object = None
+) -> None:
+    """Add what one retrieval found in a store for some tenants; ``result`` as in `RetrievedTexts.add`."""
     with _lock:
         texts = retrieved.setdefault((store, tenants), RetrievedTexts())
         retrieved.move_to_end((store, tenants))
-        while len(retrieved) > 1 and sum(map(len, retrieved.values())) > _MOST_TEXTS_OF_ALL:
-            retrieved.popitem(last=False)
-    texts.add(documents)
+    before = len(texts)
+    texts.add(documents, result)
+    if len(texts) > before and len(retrieved) > 1:
+        with _lock:
+            while len(retrieved) > 1 and sum(len(one) for one in retrieved.values()) > _MOST_TEXTS_OF_ALL:
+                retrieved.popitem(last=False)
 
 
 class _Remembering:

@@ -104,6 +104,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         self._empty_ttl, self._audit, self._warned = empty_ttl, audit, warned
         self.position: int | None = None
         self._is_settled = True
+        self._result: object = None
         self.near: Near | None = None
         self.scope: bytes | None = None
 
@@ -228,6 +229,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
 
     def _of_hit(self, hit: Hit) -> Sequence[Document]:
         self.position = min((source.position for source in hit.entry.sources), default=None)
+        self._result = hit.key, hit.entry.created_at
         documents: Sequence[Document] = hit.value
         return documents
 
@@ -238,7 +240,8 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
             [
                 RetrievedDocument(self.corpus.log, position, self.ids([one]), text, body, self.scope)
                 for one, (text, body) in zip(documents, self.texts(documents), strict=True)
-            ]
+            ],
+            self._result,
         )
         return list(documents)
 
