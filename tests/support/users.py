@@ -29,9 +29,8 @@ from askonce import Cache, Corpus
 from askonce.langchain import CachedRetriever, cached
 
 USERS, DOCUMENTS = 20, 30
-WORDS = [
-    f"{one}{two}" for one in ("ba", "ce", "di", "fo", "gu", "ka", "le") for two in ("mon", "ras", "tel", "vin")
-]
+FORGETTING = 0.1
+WORDS = [one + two for one in "ba ce di fo gu ka le".split() for two in "mon ras tel vin".split()]
 _NAME = re.compile(r"\bu\d+d\d+\b")
 SPAWN = multiprocessing.get_context("spawn")
 
