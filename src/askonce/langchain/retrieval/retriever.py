@@ -22,6 +22,7 @@ from askonce.langchain.retrieval.nearness import Nearness
 from askonce.provenance.retrieval_context import begin_retrieval_context, end_retrieval_context
 from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Store
 
 
@@ -119,11 +120,13 @@ class CachedRetriever(BaseRetriever):
 
     def _identity(self, identity: Identity) -> dict[str, Any]:
         known_as = self._known_as
-        return {
+        form = {
             "retriever": identity.of(self.retriever) if known_as is None else {"name": known_as},
             "corpus": self.corpus.name,
             "folded": [self.ignore_case, self.ignore_punctuation],
         }
+        machine = machine_of(self._cache.store.url, is_local=identity.is_local)
+        return form if machine is None else {**form, "machine": machine}
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
@@ -211,7 +214,4 @@ def _check_identity(identity: Identity, retriever: BaseRetriever, *, has_corpus:
             "CachedRetriever(retriever, name='…'), with another name whenever its configuration is another"
         ) from error
     if identity.nameless and not has_corpus:
-        raise ConfigError(
-            f"{identity.nameless[0]} does not show where its documents are; name them: "
-            "CachedRetriever(retriever, corpus='…'), or name the retriever: name='…'"
-        )
+        raise ConfigError(unplaced(identity.nameless[0]))

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from langchain_core.vectorstores import VectorStore
 
 from askonce.errors import ConfigError
+from askonce.langchain.retrieval.indexes import memory_written
 from askonce.langchain.retrieval.nearness import aaddition, addition
 from askonce.provenance.additions import ADDED
 from askonce.provenance.changes import ANYTHING, changed
@@ -106,6 +107,7 @@ def _reporting(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
             return result
         finally:
             _under_way.reset(token)
+            memory_written(self)
             if only_deletes and ids:
                 corpus.changed(ids)
             else:
@@ -125,6 +127,7 @@ def _reporting(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
             return result
         finally:
             _under_way.reset(token)
+            memory_written(self)
             if only_deletes and ids:
                 await corpus.achanged(ids)
             else:

@@ -17,6 +17,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
 from askonce.errors import ConfigError
+from askonce.llama_index.retrieval.indexes import memory_written
 from askonce.provenance import additions, changes
 from askonce.provenance.additions import ADDED
 from askonce.retrieval.corpus import Corpus
@@ -118,8 +119,10 @@ class Watching:
                 try:
                     result = await method(changing, *args, **kwargs)
                 except BaseException:
+                    memory_written(changing)
                     self._report_failure(report, args, kwargs)
                     raise
+                memory_written(changing)
                 came = self._addition(changing, report, args, kwargs, result)
                 await self._asend(report, args, kwargs, result, came)
                 return result
@@ -130,8 +133,10 @@ class Watching:
                 try:
                     result = method(changing, *args, **kwargs)
                 except BaseException:
+                    memory_written(changing)
                     self._report_failure(report, args, kwargs)
                     raise
+                memory_written(changing)
                 self._send(report, args, kwargs, result, self._addition(changing, report, args, kwargs, result))
                 return result
 
