@@ -47,6 +47,7 @@ HOMES = {
 EVERYWHERE = {"cachebox", "msgspec", "numpy", "platformdirs", "usearch"}
 
 ONE_ADAPTER_ONLY = {
+    "langchain/instead.py": "LangChain wraps models and retrievers in runnables of many kinds",
     "langchain/keys/llm_string.py": "the cache hook is handed the text that LangChain writes of a model",
     "langchain/models/calls.py": "chat and completion models are two classes, whose calls have this in common",
     "langchain/models/chat.py": "chat and completion models are two classes",
@@ -54,6 +55,7 @@ ONE_ADAPTER_ONLY = {
     "langchain/models/streams.py": "chunks are added up; LlamaIndex's each hold the whole text so far",
     "langchain/prefix/middleware.py": "agents take their tools through a middleware",
     "langchain/retrieval/nearness.py": "LlamaIndex's results carry the scores that are computed here",
+    "langchain/retrieval/run_config.py": "LlamaIndex's runs give a retriever nothing but the question",
     "llama_index/ingestion.py": "LlamaIndex has an interface of caches for ingestion pipelines",
     "llama_index/keys/providers.py": "LangChain's models are read alike; here fields are known that are never sent",
     "llama_index/kvstore.py": "LlamaIndex has an interface of key-value stores",

@@ -46,6 +46,7 @@ _DERIVED = {
     "KNNRetriever": frozenset({"index"}),
     "SVMRetriever": frozenset({"index"}),
 }
+_WITHOUT_RUNS = frozenset(("askonce", "lark", "numpy", "pydantic", *sys.stdlib_module_names))
 _OF_TIME = frozenset({"TimeWeightedVectorStoreRetriever"})
 _MOST_PARTS = 1000
 _MANY = 32
@@ -62,11 +63,14 @@ class Identity:
     Attributes:
         nameless: stores that do not show where their documents are: only the corpus distinguishes them from others.
         is_local: a store is on this machine.
+        has_foreign: a class or function that is not LangChain's is among the parts, which may read what the run
+            gives; embeddings do not count.
     """
 
     def __init__(self, known: dict[int, tuple[Any, Any]]) -> None:
         self.nameless: list[str] = []
         self.is_local = False
+        self.has_foreign = False
         self._known = known
         self._within: list[int] = []
         self._parts = 0
@@ -84,6 +88,7 @@ class Identity:
             raise Uncacheable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
         if id(part) in self._within:
             raise Uncacheable(f"a {_name(type(part))} that holds itself")
+        self.has_foreign = self.has_foreign or _is_foreign(part)
         self._within.append(id(part))
         try:
             return self._composed(part)
@@ -99,6 +104,9 @@ class Identity:
             return self._documents(part) or [self.of(item) for item in part]
         if isinstance(part, (set, frozenset)):
             return sorted((self.of(item) for item in part), key=encode)
+        if isinstance(part, FunctionType) and part.__closure__ and part.__module__.startswith("langchain_"):
+            cells = [self.of(cell.cell_contents) for cell in part.__closure__]  # of SelfQueryRetriever's parser
+            return {"function": f"{part.__module__}.{part.__qualname__}", "with": cells}
         if isinstance(part, (type, FunctionType)):
             return _by_name(part)
         if isinstance(part, MethodType):
@@ -143,7 +151,9 @@ class Identity:
         form: dict[str, Any] = {"class": _name(type(part))}
         kinds = {cls.__name__ for cls in type(part).__mro__ if cls.__module__.startswith("langchain_")}
         if kinds & _OF_TIME:
-            raise Uncacheable("what it finds depends on the time, and on what was found before")
+            raise Uncacheable(
+                "what it finds depends on the time, and on what was found before: with a name, use a ttl"
+            )
         for derived in frozenset().union(*(_DERIVED[kind] for kind in kinds & _DERIVED.keys())):
             form[derived] = _settings_of(fields.pop(derived, None))
         for name, value in sorted(fields.items()):
@@ -211,6 +221,14 @@ def returns_all_it_weighs(retriever: BaseRetriever, arguments: Mapping[str, Any]
     cls = _own(type(retriever.vectorstore))
     known = (cls.__module__.partition(".")[0], cls.__name__) in _NEAREST_STORES
     return known and {*retriever.search_kwargs, *arguments} <= {"k", "score_threshold"}
+
+
+def _is_foreign(part: Any) -> bool:
+    if isinstance(part, Embeddings):
+        return False
+    module = getattr(part if isinstance(part, (type, FunctionType)) else _own(type(part)), "__module__", "")
+    package = str(module).partition(".")[0]
+    return package not in _WITHOUT_RUNS and not package.startswith("langchain")
 
 
 def _own(cls: type[Any]) -> type[Any]:
