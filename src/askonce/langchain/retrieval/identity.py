@@ -34,10 +34,20 @@ from askonce.retrieval.places import read
 
 _UNTELLING = frozenset("tags metadata callbacks verbose client async_client timeout max_retries".split())
 _SETTINGS = re.compile(r"(params|kwargs|config|filter|fn)$")
-_NEAREST_STORES = frozenset(
-    {("langchain_core", "InMemoryVectorStore"), ("langchain_community", "FAISS"), ("langchain_chroma", "Chroma"),
-     ("langchain_postgres", "PGVector")}
-)  # fmt: skip
+# Those that return the nearest documents; with a filter too, if it is applied before the search.
+_NEAREST = {
+    "langchain_core": "InMemoryVectorStore",
+    "langchain_chroma": "Chroma",
+    "langchain_community": "FAISS LanceDB PGVector SQLiteVec",
+    "langchain_milvus": "Milvus",
+    "langchain_mongodb": "MongoDBAtlasVectorSearch",
+    "langchain_pinecone": "PineconeVectorStore",
+    "langchain_postgres": "PGVector PGVectorStore AsyncPGVectorStore",
+    "langchain_qdrant": "QdrantVectorStore",
+    "langchain_redis": "RedisVectorStore",
+}
+_FILTER_FIRST = frozenset({"InMemoryVectorStore", "Chroma", "QdrantVectorStore"})
+_BESIDE_VECTORS = ("builtin_func", "hybrid_search_config", "_reranker")
 
 # What a retriever's own documents determine: of these only the class and the numbers that set it are read.
 _DERIVED = {
@@ -214,13 +224,24 @@ def returns_all_it_weighs(retriever: BaseRetriever, arguments: Mapping[str, Any]
 
     That is so for the nearest documents to a question. It is not so where more are weighed than returned (MMR,
     re-rankers, compressors), where documents that are passed over count (filters after the search, as in FAISS),
-    or where ranks depend on the whole (fusion, BM25); nor is it known of retrievers of other classes.
+    or where ranks depend on the whole (fusion, BM25, hybrid search); nor is it known of other classes.
     """
     if type(retriever) is not VectorStoreRetriever or retriever.search_type == "mmr":
         return False
-    cls = _own(type(retriever.vectorstore))
-    known = (cls.__module__.partition(".")[0], cls.__name__) in _NEAREST_STORES
-    return known and {*retriever.search_kwargs, *arguments} <= {"k", "score_threshold"}
+    name = _own(type(retriever.vectorstore)).__name__
+    settings = {"k", "score_threshold", "filter"} if name in _FILTER_FIRST else {"k", "score_threshold"}
+    return _finds_nearest(retriever.vectorstore) and {*retriever.search_kwargs, *arguments} <= settings
+
+
+def _finds_nearest(store: VectorStore) -> bool:
+    cls = _own(type(store))
+    mode = getattr(store, "retrieval_mode", None)  # of Qdrant
+    return (
+        cls.__name__ in _NEAREST.get(cls.__module__.partition(".")[0], "").split()
+        and getattr(mode, "value", "dense") == "dense"
+        and all(getattr(store, name, None) is None for name in _BESIDE_VECTORS)
+        and all(_finds_nearest(inner) for inner in vars(store).values() if isinstance(inner, VectorStore))
+    )
 
 
 def _is_foreign(part: Any) -> bool:
