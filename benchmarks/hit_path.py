@@ -64,27 +64,20 @@ def counted(hit: Callable[[], object]) -> Count:
 
 
 def langchain_cache(store: str) -> Callable[[], object]:
-    from langchain_core.load import dumps
-    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-    from langchain_core.outputs import ChatGeneration
-    from langchain_openai import ChatOpenAI
+    from langchain_core.messages import HumanMessage, SystemMessage
 
     from askonce.langchain import AskOnceCache
 
-    cache = AskOnceCache(store)
-    prompt = dumps([SystemMessage("You are a helpful assistant."), HumanMessage("Why is the sky blue?")])
-    llm_string = ChatOpenAI(model="gpt-4.1", api_key="none")._get_llm_string()
-    cache.lookup(prompt, llm_string)
-    cache.update(prompt, llm_string, [ChatGeneration(message=AIMessage("Scattering."))])
-    return lambda: cache.lookup(prompt, llm_string)
+    model = langchain_model()
+    model.cache = AskOnceCache(store)
+    messages = [SystemMessage("You are a helpful assistant."), HumanMessage("Why is the sky blue?")]
+    return lambda: model.invoke(messages)
 
 
-def langchain_chat(store: str) -> Callable[[], object]:
+def langchain_model() -> Any:
     from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+    from langchain_core.messages import AIMessage
     from langchain_openai import ChatOpenAI
-
-    from askonce.langchain import cached
 
     def answered(*_: Any, **__: Any) -> Any:
         return GenericFakeChatModel(messages=iter([AIMessage("Scattering.")]))._generate([])
@@ -92,7 +85,15 @@ def langchain_chat(store: str) -> Callable[[], object]:
     class Model(ChatOpenAI):
         _generate = answered  # type: ignore[assignment]
 
-    model = cached(Model(model="gpt-4.1", api_key="none"), store)  # type: ignore[arg-type]
+    return Model(model="gpt-4.1", api_key="none")  # type: ignore[arg-type]
+
+
+def langchain_chat(store: str) -> Callable[[], object]:
+    from langchain_core.messages import HumanMessage, SystemMessage
+
+    from askonce.langchain import cached
+
+    model = cached(langchain_model(), store)
     messages = [SystemMessage("You are a helpful assistant."), HumanMessage("Why is the sky blue?")]
     return lambda: model.invoke(messages)
 

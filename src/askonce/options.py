@@ -13,6 +13,7 @@ import msgspec
 
 from askonce.errors import ConfigError
 from askonce.keys.ignore import Ignored, checked
+from askonce.keys.normal_form import actor_is_named
 
 logger = logging.getLogger("askonce")
 
@@ -122,7 +123,7 @@ class cache_options:
         self._tags, self._namespace = tuple(tags), namespace
         self._question, self._context, self._semantic = question, context, semantic
         self._ignore = checked(ignore)
-        self._tokens: list[Token[CacheOptions]] = []
+        self._tokens: list[tuple[Token[CacheOptions], Token[bool]]] = []
 
     def __enter__(self) -> CacheOptions:
         outer = options_in_effect.get()
@@ -137,15 +138,16 @@ class cache_options:
             semantic=outer.semantic if self._semantic is None else self._semantic,
             ignore=(*outer.ignore, *self._ignore),
         )
-        self._tokens.append(options_in_effect.set(options))
+        self._tokens.append((options_in_effect.set(options), actor_is_named.set(bool(options.tenants))))
         return options
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        token = self._tokens.pop()
+        options, named = self._tokens.pop()
         try:
-            options_in_effect.reset(token)
+            options_in_effect.reset(options)
+            actor_is_named.reset(named)
         except ValueError:  # a generator that is closed in another context than it ran in
             logger.warning(
                 "askonce: a `with cache_options(…)` block was left in another context than it was entered in"

@@ -6,31 +6,24 @@ import asyncio
 import os
 import sqlite3
 import sys
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 from zlib import crc32
 
-import httpx
 import pytest
 from langchain.agents import create_agent
-from langchain_anthropic import ChatAnthropic
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.globals import set_llm_cache
-from langchain_core.language_models import BaseChatModel, FakeListChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnablePassthrough
-from langchain_core.tools import BaseTool, tool
+from langchain_core.tools import tool
 from langchain_core.vectorstores import InMemoryVectorStore
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings
-from pydantic import BaseModel, create_model
+from langchain_openai import ChatOpenAI
 
 from askonce import Cache, Corpus
-from askonce.langchain import AskOnceCache, CachedEmbeddings, CachedRetriever, cached, watch
-from tests.findings.conftest import Keep
+from askonce.langchain import CachedRetriever, cached, watch
 from tests.support.provider import Answer, Call, Provider
 
 
@@ -41,153 +34,6 @@ def chat(provider: Provider, **fields: Any) -> ChatOpenAI:
 
 def responses(provider: Provider, **fields: Any) -> ChatOpenAI:
     return chat(provider, use_responses_api=True, **fields)
-
-
-class Actor(BaseChatModel):
-    """A model of one's own, which LangChain cannot serialize."""
-
-    persona: str
-    prop: dict[str, str]
-
-    @property
-    def _llm_type(self) -> str:
-        return "actor"
-
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        said = AIMessage(f"{self.persona} with {self.prop['hand']} says hello")
-        return ChatResult(generations=[ChatGeneration(message=said)])
-
-
-# -- wrong hits ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a model that LangChain cannot serialize is named by few of its fields: another one gets its answer",
-)
-def test_a_model_is_named_by_all_its_fields(keep: Keep) -> None:
-    roles = [("Hamlet", "a skull"), ("Ophelia", "a skull"), ("Ophelia", "rosemary")]
-    said = [keep(Actor(persona=who, prop={"hand": what})).invoke("hi").content for who, what in roles]
-    assert said == [f"{who} with {what} says hello" for who, what in roles]
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an endpoint that the client reads from the environment is not in the key: another server's answer",
-)
-def test_the_endpoint_from_the_environment_tells_models_apart(
-    keep: Keep, provider: Provider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Provider() as other:
-        for each in (provider, other):
-            monkeypatch.setenv("OPENAI_BASE_URL", each.openai_url)
-            keep(ChatOpenAI(model="gpt-4.1", api_key="sk-none", max_retries=0)).invoke("who are you?")
-        assert (len(provider.ledger), len(other.ledger)) == (1, 1)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an endpoint that the client reads from the environment is not in the key: another server's vectors",
-)
-def test_the_endpoint_from_the_environment_tells_embeddings_apart(
-    cache: Cache, provider: Provider, other_provider: Provider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for each in (provider, other_provider):
-        monkeypatch.setenv("OPENAI_BASE_URL", each.openai_url)
-        embeddings = OpenAIEmbeddings(model="e", api_key="sk-none", check_embedding_ctx_length=False)
-        CachedEmbeddings(embeddings, cache).embed_query("who are you?")
-    assert (provider.count, other_provider.count) == (1, 1)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the credential by which a hosted tool acts is not in the key: a user gets another user's answer",
-)
-def test_users_whose_tokens_a_hosted_tool_acts_with_share_no_answer(keep: Keep, provider: Provider) -> None:
-    provider.answer = lambda request: Answer(f"mail of {request['tools'][0]['authorization']}")
-    answers = []
-    for user in ("alice", "bob"):
-        mail = {
-            "type": "mcp",
-            "server_label": "mail",
-            "connector_id": "connector_gmail",
-            "authorization": user,
-            "require_approval": "never",
-        }
-        answers.append(keep(responses(provider)).bind_tools([mail]).invoke("my last mail?").text)
-    assert answers == ["mail of alice", "mail of bob"]
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the tool servers of ChatAnthropic are a secret to LangChain, so that they are not in the key",
-)
-def test_models_with_other_tool_servers_share_no_answer(keep: Keep, provider: Provider) -> None:
-    provider.answer = lambda request: Answer(str([one["url"] for one in request.get("mcp_servers", ())]))
-    answers = []
-    for urls in ([], ["https://a/mcp"], ["https://b/mcp"]):
-        servers = [{"type": "url", "url": url, "name": "tools"} for url in urls]
-        fields: dict[str, Any] = {"mcp_servers": servers} if servers else {}
-        model = ChatAnthropic(
-            model="claude-opus-4-8", base_url=provider.anthropic_url, api_key="sk-none", max_retries=0, **fields
-        )
-        answers.append(keep(model).invoke("hi").content)
-    assert answers == ["[]", "['https://a/mcp']", "['https://b/mcp']"]
-
-
-def answer_class(*fields: str) -> type[BaseModel]:
-    """A schema whose properties stand in that order."""
-    types: dict[str, Any] = dict.fromkeys(fields, (str, ""))
-    return create_model("Solution", **types)
-
-
-def asking(method: str) -> Callable[[Any, tuple[str, str]], Any]:
-    return lambda model, order: model.with_structured_output(answer_class(*order), method=method)
-
-
-def with_tool(model: Any, order: tuple[str, str]) -> Any:
-    named: BaseTool = tool("solve", args_schema=answer_class(*order), description="Solve it.")(lambda **_: "")
-    return model.bind_tools([named])
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="schemas are sorted in the key, though models write in their order: reasoning first is not answer first",
-)
-@pytest.mark.parametrize(
-    "bind", [asking("function_calling"), asking("json_schema"), with_tool], ids=["function", "schema", "tool"]
-)
-def test_the_order_of_properties_in_a_schema_is_part_of_the_question(
-    provider: Provider, cache: Cache, bind: Callable[[Any, tuple[str, str]], Any]
-) -> None:
-    provider.answer = lambda request: (
-        Answer("", (Call(request["tools"][0]["function"]["name"]),)) if request.get("tools") else Answer("{}")
-    )
-    for order in (("reasoning", "answer"), ("answer", "reasoning")):
-        bind(cached(chat(provider), cache), order).invoke("2+2")
-    assert len(provider.ledger) == 2
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the id of the response that a request continues is not in the key: another conversation's answer",
-)
-def test_conversations_that_the_provider_keeps_are_told_apart(keep: Keep, provider: Provider) -> None:
-    provider.answer = lambda request: Answer(f"as in {request['previous_response_id']}")
-    answers = [
-        keep(responses(provider, use_previous_response_id=True))
-        .invoke([AIMessage("ok", response_metadata={"id": before}), HumanMessage("what did I tell you?")])
-        .text
-        for before in ("resp_a", "resp_b")
-    ]
-    assert answers == ["as in resp_a", "as in resp_b"]
 
 
 # -- the same answer, in the same form ---------------------------------------------------------------------------
@@ -222,63 +68,6 @@ def test_an_agent_that_was_invoked_is_streamed_without_a_call(provider: Provider
 
 
 # -- misses where there could be hits ----------------------------------------------------------------------------
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a timeout that is an object keeps all calls from being cached, though timeouts are not in the key",
-)
-def test_a_timeout_that_is_an_object_does_not_count(provider: Provider, cache: Cache) -> None:
-    set_llm_cache(AskOnceCache(cache))
-    for seconds in (2, 3):
-        chat(provider, timeout=httpx.Timeout(10, connect=seconds)).invoke("hi")
-    assert len(provider.ledger) == 1
-
-
-PERSON = """
-class Person(BaseModel):
-    name: str
-"""
-
-
-Make = Callable[[Provider, Cache], Any]
-
-
-def made_with(**fields: Any) -> Make:
-    return lambda provider, cache: cached(chat(provider, **fields), cache)
-
-
-def bound_to(**kwargs: Any) -> Make:
-    return lambda provider, cache: cached(chat(provider), cache).bind(**kwargs)
-
-
-def with_a_closing_slash(provider: Provider, cache: Cache) -> Any:
-    url = f"{provider.openai_url}/"
-    return cached(ChatOpenAI(model="gpt-4.1", base_url=url, api_key="sk-none", max_retries=0), cache)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="parameters that say the same in two ways make two keys",
-)
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        pytest.param(made_with(temperature=0.5), bound_to(temperature=0.5), id="temperature bound"),
-        pytest.param(made_with(), bound_to(model="gpt-4.1"), id="model bound"),
-        pytest.param(made_with(), with_a_closing_slash, id="closing slash"),
-        pytest.param(made_with(), made_with(n=1), id="one answer"),
-        pytest.param(made_with(), made_with(default_headers={}), id="no headers"),
-    ],
-)
-def test_parameters_that_say_the_same_make_one_key(
-    provider: Provider, cache: Cache, one: Make, other: Make
-) -> None:
-    one(provider, cache).invoke("hi")
-    other(provider, cache).invoke("hi")
-    assert len(provider.ledger) == 1
 
 
 class Words(Embeddings):

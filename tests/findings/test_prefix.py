@@ -1,4 +1,4 @@
-"""What is told of prompt prefixes, and what a mend does to a bill, where that is not yet right."""
+"""What is told of prompt prefixes, and what an optimizer does to a bill, where that is not yet right."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def observed(
     return tracker, diagnoses
 
 
-# -- mends ---------------------------------------------------------------------------------------------------------
+# -- optimized requests --------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -96,11 +96,11 @@ def test_a_mend_does_not_make_well_marked_chats_dearer(clock: FakeClock) -> None
 
 
 def test_a_mend_does_not_switch_the_cache_of_a_provider_off(clock: FakeClock) -> None:
-    mend = PrefixOptimizer(clock=clock)
+    optimizer = PrefixOptimizer(clock=clock)
     for number in range(60):
         body = gpt(words(200, number), words(1500, ("question", number)), model="gpt-5.6")
         with planned():
-            sent = mend.sending(body, "openai")
+            sent = optimizer.sending(body, "openai")
         clock.advance(2)
         if sent.get("prompt_cache_options", {}).get("mode") == "explicit":
             assert "prompt_cache_breakpoint" in json.dumps(sent)

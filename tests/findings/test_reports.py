@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiktoken
 from langchain_core.embeddings import Embeddings
 from langchain_core.outputs import Generation
-from langchain_openai import OpenAIEmbeddings
 
-from askonce import Cache, ConfigError
+from askonce import Cache
 from askonce.langchain import AskOnceCache, CachedEmbeddings
 from askonce.stores import open_store
 from askonce.stores.base import Record, Size
 from askonce.stores.memory import MemoryStore
 from tests.support import servers
-from tests.support.provider import Provider
 
 
 @pytest.mark.xfail(
@@ -43,70 +40,6 @@ def test_cleared_answers_are_gone_from_the_file(cache: Cache, tmp_path: Path) ->
 
 
 # -- embeddings --------------------------------------------------------------------------------------------------
-
-
-class OnDevice(Embeddings):
-    """Of the shape of embeddings that run a model on this machine; one of their settings is an object."""
-
-    def __init__(self, truncate_dim: int) -> None:
-        self.model_name = "bge"
-        self.model_kwargs = {"truncate_dim": truncate_dim, "torch_dtype": object()}
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [self.embed_query(text) for text in texts]
-
-    def embed_query(self, text: str) -> list[float]:
-        return [0.5] * self.model_kwargs["truncate_dim"]
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a map of settings that holds one object is left out of the key as a whole: another model's vectors",
-)
-def test_settings_beside_an_object_tell_embeddings_apart(cache: Cache) -> None:
-    for dimensions in (2, 3):
-        try:
-            embeddings = CachedEmbeddings(OnDevice(dimensions), cache)
-        except ConfigError:
-            return  # it wants a name for them, which is right too
-        assert [len(vector) for vector in embeddings.embed_documents(["x"])] == [dimensions]
-
-
-class Letters:
-    """A tokenizer that needs no download."""
-
-    def encode_ordinary(self, text: str) -> list[int]:
-        return list(map(ord, text[::2]))
-
-    def encode(self, text: str, **kwargs: Any) -> list[int]:
-        return self.encode_ordinary(text)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="what is sent in the place of a text, and to which configuration, is not in the key: others' vectors",
-)
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"check_embedding_ctx_length": True},  # sends tokens, which not all servers read as OpenAI does
-        {"default_headers": {"x-portkey-config": "another"}},
-    ],
-    ids=lambda changed: next(iter(changed)),
-)
-def test_what_is_sent_tells_embeddings_apart(
-    cache: Cache, provider: Provider, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
-) -> None:
-    monkeypatch.setattr(tiktoken, "encoding_for_model", lambda name: Letters())
-    usual = {"check_embedding_ctx_length": False, "default_headers": {"x-portkey-config": "one"}}
-    for fields in (usual, usual | changed):
-        embeddings = OpenAIEmbeddings(
-            model="e", base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields
-        )
-        CachedEmbeddings(embeddings, cache).embed_documents(["a text"])
-    assert provider.count == 2
 
 
 class Distant(MemoryStore):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_serializer
 
+from askonce import cache_options
 from askonce.entries.entry import place_of
 from askonce.keys.normal_form import (
     NormalForm,
@@ -110,7 +111,7 @@ class Answer(BaseModel):
 
 
 def test_schemas_models_and_enumerations_count_by_what_they_say() -> None:
-    assert plain(Answer)["properties"].keys() == {"text"}
+    assert [name for name, _ in plain(Answer)["properties"]] == ["text"]  # in their order
     assert plain(Answer(text="x")) == {"text": "x"}
     assert plain([Colour.RED]) == ["red"]
 
@@ -232,7 +233,7 @@ def test_names_that_only_resemble_a_credential_are_meaning_in_depth(name: str) -
     assert form_of(extra_body={name: "a"}) != form_of(extra_body={name: "b"})
 
 
-def test_servers_of_tools_count_without_the_credentials_that_reach_them() -> None:
+def test_servers_of_tools_count_and_a_namespace_says_for_whom_they_act() -> None:
     def servers(user: str, secret: str, scope: str = "all") -> bytes:
         url = f"https://{user}host/?{secret and f'api_key={secret}&'}v=1"
         given = {"type": "mcp", "server_url": url, "headers": {"Authorization": secret, "X-Scope": scope}}
@@ -240,9 +241,12 @@ def test_servers_of_tools_count_without_the_credentials_that_reach_them() -> Non
         form = form_of(tools=[given | {"authorization": secret}], extra_body=asked | {"tools": [given]})
         return encode(form)
 
-    assert servers("u:SECRET@", "SECRET") == servers("", "")
+    for users in ((("u:SECRET@", ""), ("", "")), (("", "SECRET"), ("", "OTHER"))):
+        assert len({servers(*user) for user in users}) == 2
+    with cache_options(namespace="alice"):
+        assert servers("u:SECRET@", "SECRET") == servers("", "")
+        assert servers("", "") != servers("", "", scope="some")
     assert b"SECRET" not in servers("u:SECRET@", "SECRET")
-    assert servers("", "") != servers("", "", scope="some")
 
 
 @pytest.mark.parametrize(

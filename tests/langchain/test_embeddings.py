@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiktoken
 from langchain_core.embeddings import Embeddings
 from langchain_openai import OpenAIEmbeddings
 from pydantic import BaseModel
 
 from askonce import AskOnceError, Cache, ConfigError, cache_options
 from askonce.langchain import CachedEmbeddings
+from tests.support.provider import Provider
 
 
 class Hashing(BaseModel, Embeddings):
@@ -177,3 +179,57 @@ def test_a_vector_that_is_none_is_not_stored() -> None:
         batch.embed_documents(["a", "b"])
         assert batch.embed_documents(["a", "b"]) == [[1.0, 1.0], [2.0, 2.0]]
         assert cache.stats().not_stored_reasons == {"invalid": 3}
+
+
+class OnDevice(Embeddings):
+    """Of the shape of embeddings that run a model on this machine; one of their settings is an object."""
+
+    def __init__(self, truncate_dim: int) -> None:
+        self.model_name = "bge"
+        self.model_kwargs = {"truncate_dim": truncate_dim, "torch_dtype": object()}
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return [0.5] * self.model_kwargs["truncate_dim"]
+
+
+def test_settings_beside_an_object_tell_embeddings_apart(url: str) -> None:
+    for dimensions in (2, 3):
+        try:
+            embeddings = CachedEmbeddings(OnDevice(dimensions), url)
+        except ConfigError:
+            return  # it wants a name for them, which is right too
+        assert [len(vector) for vector in embeddings.embed_documents(["x"])] == [dimensions]
+
+
+class Letters:
+    """A tokenizer that needs no download."""
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        return list(map(ord, text[::2]))
+
+    def encode(self, text: str, **kwargs: Any) -> list[int]:
+        return self.encode_ordinary(text)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"check_embedding_ctx_length": True},  # sends tokens, which not all servers read as OpenAI does
+        {"default_headers": {"x-portkey-config": "another"}},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_what_is_sent_tells_embeddings_apart(
+    url: str, provider: Provider, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(tiktoken, "encoding_for_model", lambda name: Letters())
+    usual = {"check_embedding_ctx_length": False, "default_headers": {"x-portkey-config": "one"}}
+    for fields in (usual, usual | changed):
+        embeddings = OpenAIEmbeddings(
+            model="e", base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields
+        )
+        CachedEmbeddings(embeddings, url).embed_documents(["a text"])
+    assert provider.count == 2

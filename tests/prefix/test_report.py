@@ -1,4 +1,4 @@
-"""Reports of what a tracker saw: every cause has its row and its mend, and the page shows it to people."""
+"""Reports of what a tracker saw: every cause has its row and its fix, and the page shows it to people."""
 
 from __future__ import annotations
 

@@ -387,19 +387,19 @@ def test_a_model_without_a_rule_is_told_once(caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) -> None:
-    mend = PrefixOptimizer()
+    optimizer = PrefixOptimizer()
     with PrefixTracker(url, count_tokens=count) as tracker:
         taken, done = threading.Event(), threading.Event()
 
         def take() -> None:
-            with tracker.history.lock, mend._lock:
+            with tracker.history.lock, optimizer._lock:
                 taken.set()
                 done.wait(10)
 
         thread = threading.Thread(target=take)
         thread.start()
         taken.wait(10)
-        process = multiprocessing.get_context("fork").Process(target=ask_in_child, args=(tracker, mend))
+        process = multiprocessing.get_context("fork").Process(target=ask_in_child, args=(tracker, optimizer))
         process.start()
         process.join(5)
         done.set()
@@ -410,8 +410,8 @@ def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) 
         assert code == 0
 
 
-def ask_in_child(tracker: PrefixTracker, mend: PrefixOptimizer) -> None:
-    body = mend.sending(request("child"), "anthropic")
+def ask_in_child(tracker: PrefixTracker, optimizer: PrefixOptimizer) -> None:
+    body = optimizer.sending(request("child"), "anthropic")
     assert tracker.observe(body, "anthropic", Usage(1504, 9, 0, 1500), 0.5) is not None
 
 

@@ -16,6 +16,7 @@ import contextlib
 import importlib
 import json
 import re
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,9 @@ def captured() -> Iterator[list[Wire]]:
         raise Sent
 
     with contextlib.ExitStack() as stack:
+        for name in ("load_verify_locations", "load_default_certs", "set_default_verify_paths"):
+            # Each client reads the certificates anew, which takes longer than all else here.
+            stack.enter_context(mock.patch.object(ssl.SSLContext, name, return_value=None))
         for module, name, replacement in _replacements(note):
             with contextlib.suppress(ImportError):
                 owner = importlib.import_module(module)
@@ -96,10 +100,10 @@ def captured() -> Iterator[list[Wire]]:
         yield wires
 
 
-Note = Callable[[str, str, Iterable[tuple[Any, Any]], Any], None]
+NoteRequest = Callable[[str, str, Iterable[tuple[Any, Any]], Any], None]
 
 
-def _replacements(note: Note) -> list[tuple[str, str, Any]]:
+def _replacements(note: NoteRequest) -> list[tuple[str, str, Any]]:
     def httpx(self: Any, request: Any) -> Any:
         body = request.read() if not request.headers.get("content-type", "").startswith("multipart") else b""
         note(request.method, str(request.url), request.headers.multi_items(), body)

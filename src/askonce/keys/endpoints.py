@@ -6,9 +6,13 @@ another client; nobody is asked. A client of an unknown class is not read, so th
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
 from askonce.keys.model_identity import show_inside
@@ -17,13 +21,28 @@ from askonce.keys.normal_form import Uncacheable
 Endpoint = dict[str, Any]
 """``url``, ``headers``, ``default_query`` and what else says who is asked; headers may hold credentials still."""
 
-_GENERATED = frozenset({"openai", "anthropic"})  # SDKs that are generated alike
+# SDKs that are generated alike.
+_GENERATED = frozenset("openai anthropic groq fireworks perplexity together cerebras writerai".split())
 _HTTP_PACKAGES = _GENERATED | {"httpx", "httpx2", "google", "ollama"}
 _HTTP = frozenset(f"{package}.{name}" for package in ("httpx", "httpx2") for name in ("Client", "AsyncClient"))
 _PLAIN_TRANSPORT = re.compile(r"httpx2?\.(Async)?HTTPTransport")
 # Of one attempt, or of the SDK's version.
-_TELEMETRY = re.compile(r"accept|accept-encoding|connection|content-length|host|x-stainless-.*|x-goog-api-client")
-_OWN_AGENT = re.compile(r"\w+/Python |(python-httpx2?|ollama-python|llama-index|google-genai-sdk|Boto3|Botocore)/")
+_TELEMETRY = re.compile(
+    r"accept|accept-encoding|connection|content-length|host|x-stainless-.*|x-fern-.*|x-goog-api-client|x-client-name"
+)
+_OWN_AGENT = re.compile(
+    r"\w+/Python |(python-httpx2?|ollama-python|llama-index|langchain|google-genai-sdk|cohere|Boto3|Botocore"
+    r"|speakeasy-sdk|huggingface|unknown)[/;\-_]?",
+    re.IGNORECASE,
+)
+_LITELLM = (
+    "api_base api_version organization headers drop_params modify_params model_alias_map vertex_project"
+    " vertex_location use_litellm_proxy add_function_to_prompt"
+).split()
+_ENDPOINT_VARIABLE = re.compile(
+    r"[A-Z0-9_]*(API_BASE|BASE_URL|API_URL|ENDPOINT|ENDPOINT_URL|API_VERSION|_HOST|_REGION|REGION_NAME|_PROJECT"
+    r"|PROJECT_ID|_LOCATION|VERTEXAI_[A-Z]+|ORGANIZATION|ORG_ID|USE_LITELLM_PROXY)(_[A-Z0-9_]*RUNTIME)?"
+)
 
 
 def endpoint_of(client: Any) -> Endpoint | None:
@@ -32,13 +51,36 @@ def endpoint_of(client: Any) -> Endpoint | None:
     Raises:
         Uncacheable: a client of a known class is set up with something that cannot be read.
     """
-    read = _reader_of(type(client))
-    if read is None:
-        return None
-    return {name: value for name, value in read(client).items() if value not in (None, {}, [])}
+    read = _reader(client)
+    return None if read is None else {name: one for name, one in read(client).items() if one not in (None, {}, [])}
 
 
+def is_client(value: Any) -> bool:
+    """Whether a value is a client of a known class."""
+    return _reader(value) is not None
+
+
+def is_asynchronous(client: Any) -> bool | None:
+    """Whether a client serves asynchronous calls alone; ``None`` if it serves both."""
+    names = [one.__name__ for one in type(client).__mro__]
+    if any(name.startswith("Async") for name in names):
+        return True
+    package = type(client).__module__.partition(".")[0]
+    return None if package in _SERVE_BOTH else False
+
+
+_SERVE_BOTH = frozenset({"google", "openrouter", "botocore", "builtins"})
+
+
+def _reader(value: Any) -> Callable[[Any], Endpoint] | None:
+    cls: type = type(value)
+    return None if cls is ModuleType and value.__name__ != "litellm" else _reader_of(cls)
+
+
+@functools.lru_cache(maxsize=512)
 def _reader_of(cls: type) -> Callable[[Any], Endpoint] | None:
+    if cls is ModuleType:
+        return _of_litellm
     names = [f"{one.__module__}.{one.__qualname__}" for one in cls.__mro__]
     package = cls.__module__.partition(".")[0]
     if package in _HTTP_PACKAGES and not _HTTP.isdisjoint(names):
@@ -52,6 +94,14 @@ def _reader_of(cls: type) -> Callable[[Any], Endpoint] | None:
         return _of_ollama
     if names[0] == "google.genai.client.Client":
         return _of_google
+    if package == "cohere" and not {"BaseCohere", "AsyncBaseCohere"}.isdisjoint(
+        one.__name__ for one in cls.__mro__
+    ):
+        return _of_cohere
+    if package == "openrouter" and cls.__name__ in ("OpenRouter", "Chat"):
+        return _of_openrouter
+    if package == "huggingface_hub" and cls.__name__ in ("InferenceClient", "AsyncInferenceClient"):
+        return _of_hugging_face
     if "botocore.client.BaseClient" in names:
         return _of_boto
     if names[0] in ("boto3.session.Session", "aioboto3.session.Session"):
@@ -62,12 +112,11 @@ def _reader_of(cls: type) -> Callable[[Any], Endpoint] | None:
 def _of_http(client: Any) -> Endpoint:
     """Of a client of httpx: what it adds to each request, and what may change requests on their way."""
     show_inside(
-        type(client),
-        lambda one: [str(one.headers.raw), one.params, one.base_url, one._event_hooks, one._transport, one._mounts],
+        type(client), attrgetter("headers.raw", "params", "base_url", "_event_hooks", "_transport", "_mounts")
     )
     transports = [client._transport, *client._mounts.values()]
     return {
-        "url": str(client.base_url),
+        "url": str(client.base_url).rstrip("/"),
         "headers": _headers(client.headers),
         "default_query": _query(client.params),
         "hooks": [importable_name(hook) for hook in client.event_hooks.get("request", ())],
@@ -86,17 +135,8 @@ def _transport(transport: Any) -> Any:
 
 def _of_generated(client: Any) -> Endpoint:
     """Of an SDK's client: its own additions win over those of its HTTP client."""
-    show_inside(
-        type(client),
-        lambda one: [
-            one._client,
-            one.base_url,
-            one._custom_headers,
-            one._custom_query,
-            getattr(one, "organization", None),
-            getattr(one, "project", None),
-        ],
-    )
+    settings = [name for name in ("organization", "project") if hasattr(client, name)]
+    show_inside(type(client), attrgetter("_client", "base_url", "_custom_headers", "_custom_query", *settings))
     http = _of_http(client._client)
     middleware = [importable_name(one) for one in getattr(client, "_middleware", None) or ()]
     return {
@@ -118,7 +158,7 @@ def _of_google(client: Any) -> Endpoint:
     api = client._api_client
     if _name(api) != "google.genai._api_client.BaseApiClient":
         raise Uncacheable(f"a {_name(api)} may answer from elsewhere")
-    show_inside(type(client), lambda one: [one._api_client._http_options, one._api_client._httpx_client])
+    show_inside(type(client), attrgetter("_api_client._http_options", "_api_client._httpx_client"))
     options = api._http_options
     http: list[Endpoint] = []
     for one in (api._httpx_client, api._async_httpx_client):
@@ -145,6 +185,43 @@ def _of_boto(client: Any) -> Endpoint:
         "service": meta.service_model.service_name,
         "api_version": meta.service_model.api_version,
     }
+
+
+def _of_cohere(client: Any) -> Endpoint:
+    wrapper = client._client_wrapper
+    show_inside(type(client), lambda one: [str(one._client_wrapper._base_url), one._client_wrapper.get_headers()])
+    http = _of_http(wrapper.httpx_client.httpx_client)
+    return {
+        **http,
+        "url": str(wrapper.get_base_url()).rstrip("/"),
+        "headers": {**http["headers"], **_headers(wrapper.get_headers())},
+    }
+
+
+def _of_openrouter(client: Any) -> Endpoint:
+    setup = client.sdk_configuration
+    show_inside(type(client), lambda one: [_of_openrouter(one)])
+    http = _of_http(setup.client) if setup.client is not None else {}
+    named = {name: value for name, value in vars(setup.globals).items() if isinstance(value, str)}
+    return {**http, "url": (setup.server_url or "").rstrip("/"), "server": setup.server, "globals": named}
+
+
+def _of_hugging_face(client: Any) -> Endpoint:
+    show_inside(type(client), lambda one: [_of_hugging_face(one)])
+    return {
+        "model": client.model,
+        "provider": getattr(client, "provider", None),
+        "url": getattr(client, "base_url", None),
+        "headers": _headers(client.headers or {}),
+    }
+
+
+def _of_litellm(module: ModuleType) -> Endpoint:
+    """LiteLLM is a module, and reads the environment at each call."""
+    show_inside(ModuleType, lambda one: [_of_litellm(one)] if is_client(one) else [])
+    variables = {name: value for name, value in os.environ.items() if _ENDPOINT_VARIABLE.fullmatch(name)}
+    settings = {name: getattr(module, name, None) for name in _LITELLM}
+    return {**{name: value for name, value in settings.items() if value}, "environment": variables}
 
 
 def _headers(headers: Mapping[str, Any]) -> dict[str, str]:

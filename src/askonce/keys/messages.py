@@ -14,7 +14,8 @@ and a part is one of ::
     any other block (reasoning and the like) as it stands
 
 What is empty is left out. A list of one bare text is that text. Images and files count by the SHA-256 of their
-bytes, however they are wrapped, and a file given as text by that text. Ids of tool calls link a call to its result
+bytes, however they are wrapped, a file given as text by that text, and one given by its URL by that without a
+signature. Ids of tool calls link a call to its result
 and mean nothing else: they are renamed in the order of their appearance. Left out, for they cannot change the next
 answer: ids of messages and of text blocks, what a provider reported about an earlier answer
 (``response_metadata``, usage), marks for its prompt cache, and the stream positions of blocks.
@@ -30,7 +31,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from askonce.keys.normal_form import Uncacheable, plain, text
+from askonce.keys.normal_form import Uncacheable, media_url, plain, text
 
 _MARKS = frozenset({"cache_control", "cachePoint", "cache_point", "prompt_cache_breakpoint", "index"})
 _MEDIA = {
@@ -53,10 +54,12 @@ class Conversation:
     Attributes:
         messages: the form so far.
         left_out: the paths of what was left out.
+        continues: the provider's ids of the answer that the next request may stand on; see `note_answer`.
     """
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
+        self.continues: dict[str, Any] = {}
         self.left_out: list[str] = []
         self._tool_ids: dict[str, str] = {}
 
@@ -98,6 +101,12 @@ class Conversation:
         if extra and (kept := {key: value for key, value in extra.items() if value not in (None, "", [], {})}):
             form["extra"] = plain(kept)
         self.messages.append(form)
+
+    def note_answer(self, response: Mapping[str, Any]) -> None:
+        """Note what a provider reported about an answer: a request that names it may mean all that was before."""
+        told = {name: response[name] for name in ("id", "container") if response.get(name)}
+        if told:
+            self.continues |= plain(told)
 
     def leave_out(self, what: str) -> None:
         """Note that ``what`` of the message about to be added is left out."""
@@ -198,7 +207,9 @@ def _media_part(kind: str, block: Mapping[str, Any]) -> dict[str, Any]:
         elif key in _BYTES:
             form["sha256"] = _sha256_of_base64(str(value))
         else:
-            form["file_id" if key in _FILE_IDS else "url"] = plain(value)
+            form["file_id" if key in _FILE_IDS else "url"] = (
+                media_url(value) if isinstance(value, str) else plain(value)
+            )
     if mime:
         form["mime"] = str(mime).lower()
     form |= {key: plain(value) for key, value in fields.items() if value not in (None, "", [], {})}

@@ -9,19 +9,22 @@ identity of every other object. A field assigned anew, a change inside such a co
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 _SEQUENCES = (list, tuple, set, frozenset)
-_shown: dict[type, Callable[[Any], list[Any]]] = {}
+_shown: dict[type, Callable[[Any], Iterable[Any]]] = {}
 _CHANGES = 10
 
 
-def show_inside(cls: type, what: Callable[[Any], list[Any]]) -> None:
-    """From now on, this of what objects of that class hold is part of the fingerprints: they can be set up anew."""
+def show_inside(cls: type, what: Callable[[Any], Iterable[Any]]) -> None:
+    """From now on, this of what objects of that class hold is part of the fingerprints: they can be set up anew.
+
+    A list among it is a copy of plain data, and compared as it is.
+    """
     _shown[cls] = what
 
 
@@ -80,13 +83,14 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
     held: list[object] = []
     pending, seen = [model], {id(model)}
     while pending:
-        value = pending.pop()
+        value, copies = pending.pop(), False
         if isinstance(value, dict):
             items = [*value.keys(), *value.values()]
         elif isinstance(value, _SEQUENCES):
             items = list(value)
         elif type(value) in _shown:
-            items = _shown[type(value)](value)
+            items = list(_shown[type(value)](value))
+            copies = True
         else:
             private, extra = (
                 getattr(value, "__pydantic_private__", None),
@@ -97,7 +101,7 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
         held.extend(items)
         shown: list[object] = []
         for item in items:
-            if type(item) in _SCALARS:
+            if type(item) in _SCALARS or (copies and type(item) is list):
                 shown.append((type(item), item))  # 1 is not True
                 continue
             shown.append((type(item), id(item)))

@@ -5,11 +5,13 @@ out and in which the same meaning is written in one way. Its key is the SHA-256 
 The rules, for both frameworks:
 
 * Text: Unicode NFC, line ends as ``\n``. Nothing else of a text is changed: case and spaces matter.
-* Numbers: ``1`` for ``1.0``. Maps: sorted. Bytes: by their SHA-256.
+* Numbers: ``1`` for ``1.0``. Bytes: by their SHA-256. Maps: sorted, but for the properties of a schema, in whose
+  order models write: they are a list of names and values.
 * Of a model's parameters: `NEUTRAL` ones are left out (timeouts, retries, callbacks, streaming, tracing, marks
   for the provider's prompt cache), credentials, and those that are ``None``. Within a parameter's value only
   credentials are left out; a schema and the variables of a prompt are kept whole.
-* Tools: sorted by name.
+* Tools: sorted by name. The credential by which a hosted tool acts is left out where a namespace says for whom
+  (`askonce.cache_options`); elsewhere it counts, by a digest.
 * Messages: see ``askonce.keys.messages``.
 
 What a form cannot tell apart must not be cached: `Uncacheable` is raised for values that have no stable meaning,
@@ -23,12 +25,16 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
-VERSION = 1
+actor_is_named: ContextVar[bool] = ContextVar("askonce_actor_is_named", default=False)
+"""A namespace of the running context says for whom requests are made: see `askonce.cache_options`."""
+
+VERSION = 2
 """Of the normal form; part of every key, so that a change of the rules starts afresh."""
 
 NEUTRAL = frozenset(
@@ -56,7 +62,25 @@ _CREDENTIAL_IN_DATA = re.compile(
     r"|^((proxy|x)_)?authorization$"
 )
 _A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
-_TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage", "x_request_id", "idempotency_key"})
+_TIMEOUT = re.compile(r"(^|_)timeouts?(_|$)")
+_TRACE_HEADERS = re.compile(
+    r"traceparent|tracestate|baggage|b3|idempotency_key|sentry_trace|x_amzn_trace_id|x_cloud_trace_context"
+    r"|(x_)?(client_)?(request|correlation|trace)_id|x_(b3|datadog|stainless)_.*|helicone_request_id|date"
+    r"|accept(_encoding)?|connection|content_(length|type)"
+)
+"""Of one attempt, or of the transport."""
+# Credentials by their usual places in headers and queries: Google's key, the signatures of S3, Azure and others.
+_CREDENTIAL_IN_REQUEST = re.compile(
+    r"(^|_)(auth|signature|sig|hmac|jwt|credential|nonce|secret|password|pwd|pass|token|authorization|functions_key"
+    r"|litellm_key|auth_key|client_secret)$|^key$|^x_(amz|goog)_(date|expires|signed_?headers|algorithm|content_sha256)$"
+    r"|^cf_access_client_id$"
+)
+_SIGNATURES = frozenset({"sig", "signature", "x_amz_signature", "x_goog_signature"})
+_OF_A_SIGNATURE = re.compile(
+    r"s[evprst]|sip|spr|ss|srt|ske?|skoid|sktid|skt|sks|skv|expires|policy|key_pair_id|googleaccessid|awsaccesskeyid"
+    r"|ossaccesskeyid|x_amz_.*|x_goog_.*"
+)
+"""What a query holds beside a signature: until when and for what it is good."""
 _DOUBLE_QUOTES, _SINGLE_QUOTES = (
     "\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02",
     "\u2018\u2019\u201a\u201b\u2039\u203a\u02bc\uff07",
@@ -66,12 +90,13 @@ _QUOTED = (re.compile(r'(?<!\w)"([^"]*)"(?!\w)'), re.compile(r"(?<!\w)'([^']*)'(
 _CLOSING = re.compile(r"(?:[\s.?\u2026\u3002\uff1f\uff61\u061f]|(?<!\d)[!\uff01])+$")  # no factorial: 5!
 _PARAMETERS = frozenset({"model_kwargs", "additional_kwargs"})  # hold further parameters, sent beside the others
 _QUERIES = frozenset({"default_query", "extra_query"})
-_TOOLS = frozenset({"tools", "functions"})
+_TOOLS = frozenset({"tools", "functions", "mcp_servers", "connectors"})
 # What the application wrote itself: a field called "api_key" in a schema is meaning, not a credential.
 _WRITTEN = _TOOLS | frozenset(
     "tool_choice response_format text_format stop variables schema json_schema input_schema output_schema "
-    "response_schema guided_json properties $defs definitions".split()
+    "response_schema response_json_schema guided_json properties $defs definitions parameters function".split()
 )
+_PROPERTIES = "properties"
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -164,7 +189,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, Mapping):
-        return {_name(key): plain(item) for key, item in value.items()}
+        return {_name(key): _properties(item) if key == _PROPERTIES else plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -172,6 +197,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted((plain(item) for item in value), key=encode)
     return _object(value)
+
+
+def _properties(value: Any) -> Any:
+    """The properties of a schema, in their order."""
+    if not isinstance(value, Mapping):
+        return plain(value)
+    return [[_name(key), plain(item)] for key, item in value.items()]
 
 
 def _number(value: float) -> int | float | str:
@@ -230,12 +262,22 @@ _Rule = Callable[[str, Any], bool]
 """Whether a member of a map, of that name and value, is left out: what a name means depends on where it stands."""
 
 
+def is_neutral(name: str) -> bool:
+    """Whether a parameter of that name cannot change the answer."""
+    return name in NEUTRAL or _TIMEOUT.search(name) is not None
+
+
 def _of_parameters(name: str, value: Any) -> bool:
-    return name in NEUTRAL or is_credential(name)
+    return is_neutral(name) or is_credential(name)
 
 
 def _of_headers(name: str, value: Any) -> bool:
-    return is_credential(name) or _folded(name) in _TRACE_HEADERS
+    return is_credential_in_request(name) or _TRACE_HEADERS.fullmatch(_folded(name)) is not None
+
+
+def is_credential_in_request(name: str) -> bool:
+    """Whether a header or a member of a query of that name holds a credential."""
+    return is_credential(name) or _CREDENTIAL_IN_REQUEST.search(_folded(name)) is not None
 
 
 def _of_data(name: str, value: Any) -> bool:
@@ -243,11 +285,15 @@ def _of_data(name: str, value: Any) -> bool:
         return False
     if _is_credential_in_data(name):
         return True
-    return (name in NEUTRAL or is_credential(name)) and _is_no_data(value)  # a client, callbacks, a hidden secret
+    return (is_neutral(name) or is_credential(name)) and _is_no_data(value)  # a client, callbacks, a hidden secret
 
 
 def _of_tool(name: str, value: Any) -> bool:
     return _folded(name).startswith("authorization") or _of_data(name, value)
+
+
+def _of_tool_headers(name: str, value: Any) -> bool:
+    return _of_headers(name, value)
 
 
 def _is_credential_in_data(name: str) -> bool:
@@ -274,7 +320,10 @@ def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _R
         if rule is _of_parameters and (value is None or (name in _TOOLS and value in ([], ()))):
             continue
         if rule(name, value):
-            left_out.append(where)
+            if rule in (_of_tool, _of_tool_headers) and (actor := _actor(name, value)):
+                form[name] = actor
+            else:
+                left_out.append(where)
             continue
         kept = _member(name, value, left_out, where, rule)
         if kept or not (isinstance(value, Mapping) and value):  # headers that held only a credential are no headers
@@ -282,16 +331,36 @@ def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _R
     return form
 
 
+def _actor(name: str, value: Any) -> dict[str, str] | None:
+    """For whom a hosted tool acts, by a digest of the credential; ``None`` if that is said elsewhere, or nobody."""
+    if actor_is_named.get() or not value or _TRACE_HEADERS.fullmatch(_folded(name)):
+        return None
+    try:
+        return {"credential": hashlib.sha256(b"askonce actor " + encode(plain(value))).hexdigest()}
+    except Uncacheable as error:
+        raise Uncacheable(f"a credential of a hosted tool cannot be told apart: {error}") from error
+
+
 def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule) -> Any:
+    if name == _PROPERTIES:
+        return _properties(value)
     if isinstance(value, str):
         if name in _WRITTEN or not _A_URL.fullmatch(value):
             return plain(value)
-        return _url(text(value), path, left_out, _is_credential_in_data if rule is _of_data else is_credential)
+        url = _url(text(value), path, left_out, in_data=rule is _of_data)
+        actor = _actor_in_url(value) if rule is _of_tool else None
+        return {"url": url, **actor} if actor else url
     if isinstance(value, Mapping):
+        if name in _QUERIES:
+            secret = _secrets([(str(one), "") for one in value], in_data=False)
+            left_out.extend(f"{path}.{one}" for one in sorted(secret))
+            value = {one: item for one, item in value.items() if str(one) not in secret}
         if name in _QUERIES or f"_{_folded(name)}".endswith("_headers"):
-            return _members(value, left_out, path, _of_headers)
-        if name in _WRITTEN or rule is _of_tool:
+            return _members(value, left_out, path, _of_tool_headers if rule is _of_tool else _of_headers)
+        if name in _WRITTEN:
             return plain(value)
+        if rule is _of_tool:
+            return _members(value, left_out, path, _of_tool)
         further = rule is _of_parameters and name in _PARAMETERS
         return _members(value, left_out, path, _of_parameters if further else _of_data)
     if isinstance(value, (list, tuple)):
@@ -317,16 +386,45 @@ def _tool_order(tool: Any) -> tuple[str, bytes]:
     return str(name), encode(tool)
 
 
-def _url(value: str, path: str, left_out: list[str], is_secret: Callable[[str], bool]) -> str:
+def media_url(value: str) -> str:
+    """The URL of a picture or file in normal form: without a signature, which may be another in each request."""
+    return _url(text(value), "", [], in_data=True) if _A_URL.fullmatch(value) else text(value)
+
+
+def _url(value: str, path: str, left_out: list[str], *, in_data: bool) -> str:
     """A URL without the credentials in it."""
     try:
         parts = urlsplit(value)
     except ValueError:
         return value
-    query = [(name, item) for name, item in parse_qsl(parts.query, keep_blank_values=True)]
-    kept = [(name, item) for name, item in query if not is_secret(name)]
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    secret = _secrets(query, in_data=in_data)
     host = parts.netloc.rpartition("@")[2]
-    if host == parts.netloc and len(kept) == len(query):
+    if host == parts.netloc and not secret:
         return value
     left_out.append(f"{path} (credentials)")
-    return urlunsplit((parts.scheme, host, parts.path, urlencode(kept), parts.fragment))
+    kept = urlencode([(name, item) for name, item in query if name not in secret])
+    return urlunsplit((parts.scheme, host, parts.path, kept, parts.fragment))
+
+
+def _secrets(query: Sequence[tuple[str, str]], *, in_data: bool) -> set[str]:
+    """The names in a query that hold a credential, or belong to a signature; in data, a "key" may be a word."""
+    is_secret = _is_credential_in_data if in_data else is_credential_in_request
+    signed = any(_folded(name) in _SIGNATURES for name, _ in query)
+    return {
+        name
+        for name, _ in query
+        if is_secret(name)
+        or (signed and (_folded(name) in _SIGNATURES or _OF_A_SIGNATURE.fullmatch(_folded(name))))
+    }
+
+
+def _actor_in_url(value: str) -> dict[str, str] | None:
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    secret = _secrets(query, in_data=False)
+    credentials = [parts.netloc.rpartition("@")[0], *(item for name, item in query if name in secret)]
+    return _actor("", credentials) if any(credentials) else None

@@ -26,7 +26,9 @@ Model = TypeVar("Model", bound="BaseChatModel | BaseLLM")
 
 
 @overload
-def cached(x: Model, store: str | Store | Cache | None = None, **settings: Unpack[Settings]) -> Model: ...
+def cached(
+    x: Model, store: str | Store | Cache | None = None, *, name: str | None = None, **settings: Unpack[Settings]
+) -> Model: ...
 
 
 @overload
@@ -76,8 +78,9 @@ def cached(x: Any = None, store: str | Store | Cache | None = None, **settings: 
     Args:
         x: a chat model, a completion model, embeddings or a retriever; it stays as it is.
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
-        settings: of `askonce.Cache`, such as ``ttl`` (seconds) and ``namespace``. For embeddings also ``model``;
-            for a retriever also ``corpus``, which it needs, and the other options of `CachedRetriever`.
+        settings: of `askonce.Cache`, such as ``ttl`` (seconds) and ``namespace``. For a model also ``name``, which
+            stands for it and all its settings where these cannot be read; for embeddings also ``model``; for a
+            retriever also ``corpus``, which it needs, and the other options of `CachedRetriever`.
 
     Raises:
         ConfigError: ``x`` is something else (the message says what to wrap instead), an argument is wrong, or the
@@ -92,7 +95,8 @@ def cached(x: Any = None, store: str | Store | Cache | None = None, **settings: 
     if isinstance(x, (BaseChatModel, BaseLLM)):
         from askonce.langchain.models.cached import cached_model
 
-        return cached_model(x, store, settings)  # type: ignore[arg-type]
+        name = settings.pop("name", None)
+        return cached_model(x, store, settings, name)  # type: ignore[arg-type]
     from askonce.langchain.models.cached import cached_choice, is_chosen_at_run_time
 
     if is_chosen_at_run_time(x):

@@ -15,27 +15,22 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import AskOnceError, ConfigError
-from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, model_form, text
+from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, text
+from askonce.langchain.keys.model import described
 from askonce.stores import Store
 
 Vector = list[float]
 Kind = Literal["document", "query"]
 
-_MODEL_NAMES = (
-    "model",
-    "model_name",
-    "model_id",
-    "repo_id",
-    "deployment",
-    "azure_deployment",
-    "engine",
-    "model_path",
+_MODEL_NAMES = tuple(
+    "model model_name model_id repo_id deployment azure_deployment engine model_path model_ base_model url".split()
 )
 # How texts are sent, and not what their vectors are.
 _NEUTRAL = frozenset(
     """
-    chunk_size batch_size max_batch_size skip_empty show_progress_bar check_embedding_ctx_length tiktoken_enabled
-    max_concurrency cache_folder region_name n_jobs threads parallel num_thread keep_alive default_headers
+    chunk_size batch_size max_batch_size skip_empty show_progress_bar show_progress embedding_ctx_length_warned
+    max_concurrency max_concurrent_requests max_workers cache_folder n_jobs threads parallel num_thread num_gpu
+    keep_alive http_socket_options openai_proxy retry_min_seconds retry_max_seconds
     """.split()
 )
 
@@ -208,16 +203,14 @@ def _unpacked(payload: bytes) -> Vector:
 
 def _shown(embeddings: Embeddings) -> dict[str, Any]:
     """What of the embeddings' fields their vectors depend on."""
-    cls = type(embeddings)
-    fields = {name: value for name, value in vars(embeddings).items() if not name.startswith("_")}
-    form: dict[str, Any] = {}
-    for name, value in fields.items():
-        if name in _NEUTRAL:
-            continue
-        try:
-            form |= model_form({name: value}, [])
-        except Uncacheable:
-            continue  # a client and the like: the name of the model is what counts, and is required below
-    if not any(isinstance(form.get(name), str) and form[name] for name in _MODEL_NAMES):
-        raise ConfigError(f"{cls.__name__} does not show which model it is; name it: cached(embeddings, model='…')")
-    return {"class": f"{cls.__module__}.{cls.__qualname__}", **form}
+    try:
+        form, told = described(embeddings, _NEUTRAL, _WAY_OUT)
+    except Uncacheable as error:
+        raise ConfigError(str(error)) from None
+    if not any(isinstance(told.get(name), str) and told[name] for name in _MODEL_NAMES):
+        cls = type(embeddings)
+        raise ConfigError(f"{cls.__name__} does not show which model it is; name it: {_WAY_OUT}")
+    return form
+
+
+_WAY_OUT = "cached(embeddings, model='…')"

@@ -9,27 +9,31 @@ from functools import partial
 from types import FrameType
 from typing import Any, Unpack
 
+import msgspec
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
 from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
-from askonce.entries.entry import Answer, Hit, Miss
+from askonce.entries.entry import Answer, Hit
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable
-from askonce.langchain.keys.llm_string import parameters_of
+from askonce.langchain.keys.caller import Caller, find_caller
+from askonce.langchain.keys.llm_string import given_in, parameters_of
+from askonce.langchain.keys.model import Parameters, parameters_of_model
 from askonce.langchain.keys.requests import Digests, form_of
-from askonce.langchain.models.acceptance import requested_in
+from askonce.langchain.models.acceptance import requested_in, requested_of
 from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
-from askonce.langchain.models.calls import asks_for_usage
+from askonce.langchain.models.calls import asks_for_usage, model_name
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
 from askonce.stats import Stats
 from askonce.stores import Store
 
 logger = logging.getLogger("askonce")
 
-_TELLS_HEADERS = '"include_response_headers": true'
+_CHAT = '[{"lc":'
+_REPORTS_HEADERS = '"include_response_headers": true'
 
 
 class AskOnceCache(BaseCache):
@@ -65,33 +69,47 @@ class AskOnceCache(BaseCache):
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """The answer to a prompt, or ``None``; then the caller makes it and calls `update`."""
-        request = self._request(prompt, llm_string, sys._getframe(1))
+        call = _CacheUse(prompt, llm_string, sys._getframe(1))
+        request = self._request(call)
         if request is None:
             return None
-        group = llm_string if _is_completion(prompt) else None
-        return _found(self.cache.engine.lookup(request, group, _caller(sys._getframe(1))))
+        # A completion model looks up all prompts of a batch before it calls, a chat model one before each call.
+        group = None if prompt.startswith(_CHAT) else llm_string
+        found = self.cache.engine.lookup(request, group, call.frame)
+        call.frame = None  # what it holds would live as long as the request
+        return marked(found) if isinstance(found, Hit) else None
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Asynchronous `lookup`."""
-        request = self._request(prompt, llm_string, sys._getframe(1))
+        call = _CacheUse(prompt, llm_string, sys._getframe(1))
+        request = self._request(call)
         if request is None:
             return None
-        return _found(await self.cache.engine.alookup(request, llm_string if _is_completion(prompt) else None))
+        group = None if prompt.startswith(_CHAT) else llm_string
+        found = await self.cache.engine.alookup(request, group)
+        call.frame = None
+        return marked(found) if isinstance(found, Hit) else None
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        """Store the answer to a prompt."""
-        request = self._request(prompt, llm_string)
+        """Store the answer to a prompt.
+
+        What an application stores itself is found by its own lookups and by no model: the ``llm_string`` does not
+        say all that a model's answers depend on.
+        """
+        call = _CacheUse(prompt, llm_string, sys._getframe(1))
+        request = self._request(call)
         if request is not None:
-            asked = _asked_by(sys._getframe(1))
-            self.cache.engine.update(request, lambda: _packed(llm_string, return_val, asked))
+            self.cache.engine.update(request, lambda: call.pack(return_val))
+            call.frame = None
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Asynchronous `update`."""
-        request = self._request(prompt, llm_string)
+        call = _CacheUse(prompt, llm_string, sys._getframe(1))
+        request = self._request(call)
         if request is not None:
-            asked = _asked_by(sys._getframe(1))
-            await self.cache.engine.aupdate(request, lambda: _packed(llm_string, return_val, asked))
+            await self.cache.engine.aupdate(request, lambda: call.pack(return_val))
+            call.frame = None
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     def clear(self, **kwargs: Any) -> None:
@@ -106,33 +124,33 @@ class AskOnceCache(BaseCache):
         """Asynchronous `clear`."""
         await self.cache.aclear()
 
-    def _request(self, prompt: str, llm_string: str, caller: FrameType | None = None) -> Request | None:
+    def _request(self, call: _CacheUse) -> Request | None:
         engine = self.cache.engine
-        if engine.is_semantic and _is_completion(prompt):
+        if engine.is_semantic and not call.prompt.startswith(_CHAT):
             record_prompt_parts_of_completion()
         return engine.request(
             "answer",
-            partial(form_of, prompt, llm_string),
-            digest=partial(self._digests.of, prompt, llm_string),
-            unpack=partial(
-                unpack,
-                name_runs=True,
-                asked=partial(_asked_by, caller),
-                headers=_TELLS_HEADERS in llm_string,
-            ),
+            lambda: form_of(call.prompt, call.parameters()),
+            digest=partial(self._digests.of, call.prompt, call.parameters),
+            unpack=partial(unpack, name_runs=True, asked=call.asked, headers=_REPORTS_HEADERS in call.llm_string),
             semantic=True,
         )
 
     # -- the application's side --------------------------------------------------------------------------------
 
-    def explain(self, prompt: str, llm_string: str) -> NormalForm:
+    def explain(self, prompt: str, model: Any) -> NormalForm:
         """The normal form of a request, and what was left out of it.
+
+        Args:
+            prompt: as LangChain gives it to a cache: a text, or ``langchain_core.load.dumps(messages)``.
+            model: the model, or the ``llm_string`` where an application uses the cache without one.
 
         Raises:
             ConfigError: it has none, so that it is not cached; the message says why.
         """
         try:
-            return self.cache.engine.without_ignored(form_of(prompt, llm_string))
+            given = parameters_of(model) if isinstance(model, str) else parameters_of_model(model, None, {})
+            return self.cache.engine.without_ignored(form_of(prompt, given))
         except Uncacheable as error:
             raise ConfigError(f"not cached: {error}") from error
 
@@ -181,34 +199,51 @@ class AskOnceCache(BaseCache):
         await self.cache.aclose()
 
 
-def _caller(frame: FrameType) -> FrameType:
-    """The call that looks up and then updates; a completion model's looks up through a function of its own."""
-    return frame.f_back or frame if frame.f_code.co_name == "get_prompts" else frame
+class _CacheUse(msgspec.Struct):
+    """One use of the cache, by a model that looks up or updates, or by the application.
 
+    Attributes:
+        prompt: as LangChain writes it.
+        llm_string: as LangChain writes the model and the call.
+        frame: of the model's call, as soon as it is found; until then of the call to the cache.
+        caller: the model's call; ``None`` for the application's own, and before `parameters`.
+    """
 
-def _is_completion(prompt: str) -> bool:
-    """A completion model looks up all prompts of a batch before it calls; a chat model one before each call."""
-    return not prompt.startswith('[{"lc":')
+    prompt: str
+    llm_string: str
+    frame: FrameType | None
+    caller: Caller | None = None
+    _parameters: Parameters | None = None
 
+    def parameters(self) -> Parameters:
+        """What the answer depends on besides the prompt.
 
-def _asked_by(caller: FrameType | None) -> int:
-    """How the model is asked that calls: LangChain streams for callbacks, too, and does not tell its cache."""
-    known: dict[str, Any] = {} if caller is None else caller.f_locals
-    model, kwargs = known.get("self"), known.get("kwargs") or {}
-    try:
-        streaming = partial(model._should_stream, run_manager=known.get("run_manager"), **kwargs)  # type: ignore[union-attr]
-        streams = streaming(async_api=False) or streaming(async_api=True)
-    except Exception:  # it is none of LangChain's
-        return WHOLE if model is None else STREAM
-    if streams:
-        return STREAM_WITH_USAGE if asks_for_usage(model, kwargs) else STREAM
-    return WHOLE if hasattr(model, "stream_usage") else STREAM
+        Raises:
+            Uncacheable: something that it depends on cannot be read.
+        """
+        if self._parameters is None:
+            found = find_caller(self.frame)
+            if found is None:
+                self._parameters = parameters_of(self.llm_string)
+            else:
+                self.caller, self.frame = found
+                model, stop, kwargs = self.caller.model, self.caller.stop, self.caller.kwargs
+                self._parameters = parameters_of_model(model, stop, kwargs, asynchronous=self.caller.asynchronous)
+        return self._parameters
 
+    def asked(self) -> int:
+        """How the answer is requested: LangChain streams for callbacks, too, and does not say so to its cache."""
+        if self.caller is None:
+            return WHOLE
+        model, kwargs = self.caller.model, self.caller.kwargs
+        if self.caller.streams():
+            return STREAM_WITH_USAGE if asks_for_usage(model, kwargs) else STREAM
+        return WHOLE if hasattr(model, "stream_usage") else STREAM
 
-def _packed(llm_string: str, generations: Sequence[Generation], asked: int) -> Answer | None:
-    parameters = parameters_of(llm_string)
-    return pack(generations, parameters.name, asked=asked, requested=requested_in(parameters.form))
-
-
-def _found(found: Hit | Miss) -> list[Generation] | None:
-    return marked(found) if isinstance(found, Hit) else None
+    def pack(self, generations: Sequence[Generation]) -> Answer | None:
+        if self.caller is None:
+            name, requested = parameters_of(self.llm_string).name, requested_in(*given_in(self.llm_string))
+        else:
+            model = self.caller.model
+            name, requested = model_name(model), requested_of(model, self.caller.kwargs)
+        return pack(generations, name, asked=self.asked(), requested=requested)

@@ -170,7 +170,9 @@ def _stored(entry: Entry) -> _StoredValue | None:
 
 
 def _unpack(payload: bytes) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(_decoder.decode(payload).value)
+    value = json.loads(_decoder.decode(payload).value)
+    if not isinstance(value, dict):
+        raise ValueError("no map")
     return value
 
 

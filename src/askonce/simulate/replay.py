@@ -27,7 +27,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Held:
+class _Stored:
     size: int
     expires_at: float
     weight: float
@@ -36,7 +36,7 @@ class _Held:
 
 
 @dataclass(slots=True)
-class _Space:
+class _Partition:
     """A namespace that holds no bytes: ``askonce.stores.memory`` without the values, and quicker.
 
     An entry's row in the heap may be older than its priority, but never above it: a priority never decreases
@@ -44,7 +44,7 @@ class _Space:
     """
 
     budget: Budget
-    held: dict[int, _Held] = field(default_factory=dict)
+    held: dict[int, _Stored] = field(default_factory=dict)
     heap: list[tuple[float, int]] = field(default_factory=list)
     expiries: deque[tuple[float, int]] = field(default_factory=deque)
     size_bytes: int = 0
@@ -100,7 +100,7 @@ class _Space:
                 self.inflation = max(self.inflation, priority)
         self.evicted += len(rows)
         priority = policy.base(inflation=self.inflation, now=now, expires_at=expires_at) + gain
-        self.held[key] = _Held(size, math.inf if expires_at is None else expires_at, weight, hits, priority)
+        self.held[key] = _Stored(size, math.inf if expires_at is None else expires_at, weight, hits, priority)
         if expires_at is not None:
             self.expiries.append((expires_at, key))
         self.size_bytes += size
@@ -119,7 +119,7 @@ def replay(trace: Trace, budget: Budget, ttl_seconds: float | None = None) -> Ou
         ttl_seconds: how long an answer may be used.
     """
     policy = budget.policy
-    space = _Space(_scaled(budget, trace.rate))
+    space = _Partition(_scaled(budget, trace.rate))
     requests: dict[int, int] = {}
     hits, saved = 0, 0.0
     rows = zip(

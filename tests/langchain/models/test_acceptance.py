@@ -6,7 +6,7 @@ import copy
 import json
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 from langchain_core.globals import set_llm_cache
@@ -47,22 +47,23 @@ class Scripted(BaseChatModel):
     """A model that says one message, and counts."""
 
     says: Any = None
-    asked: Any = None
+    prompts: ClassVar[list[Any]] = []
 
     @property
     def _llm_type(self) -> str:
         return "scripted"
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        self.asked.append(messages)
+        self.prompts.append(messages)
         return ChatResult(generations=[ChatGeneration(message=copy.deepcopy(self.says))])
 
 
 def calls_for(message: AIMessage, cache: Cache, **kwargs: Any) -> int:
-    model = Scripted(says=message, asked=[])
+    model = Scripted(says=message)
+    Scripted.prompts.clear()
     for _ in range(2):
         cached(model, cache).invoke("hi", **kwargs)
-    return len(model.asked)
+    return len(Scripted.prompts)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from langchain_core.documents import Document
@@ -18,7 +18,6 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnablePassthrough
-from pydantic import PrivateAttr
 
 from askonce import Cache, Corpus, Semantic
 from askonce.langchain import AskOnceCache, CachedRetriever, cached
@@ -39,7 +38,7 @@ class FaqEmbeddings(Embeddings):
 class FaqModel(BaseChatModel):
     """Answers by the topic of the last message."""
 
-    _calls: list[str] = PrivateAttr(default_factory=list)
+    questions: ClassVar[list[str]] = []
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -51,7 +50,7 @@ class FaqModel(BaseChatModel):
 
     def _say(self, messages: list[BaseMessage]) -> str:
         asked = str(messages[-1].content)
-        self._calls.append(asked)
+        self.questions.append(asked)
         return f"About your {topic_of(asked.rpartition('Question')[2])}: see the page."
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
@@ -110,6 +109,7 @@ ASK: dict[str, Ask] = {
 
 @pytest.mark.parametrize("way", [*ASK, "set_llm_cache"])
 def test_a_question_in_other_words_is_answered(cache: Cache, way: str) -> None:
+    FaqModel.questions.clear()
     model = cached(FaqModel(), cache) if way != "set_llm_cache" else FaqModel(cache=AskOnceCache(cache))
     ask = ASK.get(way, ASK["invoke"])
     answers = [ask(model, [SYSTEM, HumanMessage(question)]) for question in NEW]
@@ -118,7 +118,7 @@ def test_a_question_in_other_words_is_answered(cache: Cache, way: str) -> None:
     assert hits and all(
         topic_of(question) in str(answer.content) for question, answer in zip(NEW, answers, strict=True)
     )
-    assert len(model._calls) == len(NEW) - len(hits)
+    assert len(FaqModel.questions) == len(NEW) - len(hits)
     assert 0 < hits[0]["similarity"] < 1 and topic_of(hits[0]["question"]) != "something else"
 
 
@@ -180,8 +180,8 @@ def test_in_a_chain_the_question_is_found_and_answers_fall_with_their_documents(
             cache.flush()
         stats = cache.stats()
         assert stats.semantic_hits > 20
-        before = len(model._calls)
+        before = len(FaqModel.questions)
         corpus.changed(TOPICS)
         for question in NEW:
             chain.invoke(question)
-        assert len(model._calls) == before + len(NEW)
+        assert len(FaqModel.questions) == before + len(NEW)

@@ -53,12 +53,13 @@ def test_what_is_learned_saves_money(
     asked(plain, clock, 8, seed=1)
     before = sum(row.usd for row in provider.ledger)
     llm = optimize_prefix(plain, optimizer)
-    asked(llm, clock, 30, seed=2)
+    asked(llm, clock, 120, seed=2)  # a plan is tried on half of them: fewer prove nothing of a saving by half
     optimizer.replan()
+    assert optimizer.plans()
     learned = len(provider.ledger)
     asked(llm, clock, 8, seed=3)
-    assert sum(row.usd for row in provider.ledger[learned:]) < (0.8 if kind != "claude" else 0.4) * before
-    assert sum(row.read < 1024 for row in provider.ledger[learned + 1 :]) <= 2  # two: cause not known
+    assert sum(row.usd for row in provider.ledger[learned:]) < (0.7 if kind != "claude" else 0.4) * before
+    assert all(row.read >= 1024 for row in provider.ledger[learned:])
     asked(plain, clock, 1, seed=4)
     if kind == "claude":
         assert not provider.ledger[-1].read

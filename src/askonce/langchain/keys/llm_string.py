@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from askonce.keys.normal_form import Uncacheable
+from askonce.keys.normal_form import Uncacheable, actor_is_named
 from askonce.langchain.keys.model import Parameters, parameters_from
 
 _LONGEST_REMEMBERED = 65_536
@@ -35,11 +35,22 @@ def parameters_of(llm_string: str) -> Parameters:
     """
     if len(llm_string) > _LONGEST_REMEMBERED or "<class " in llm_string:
         return _read(llm_string)
-    return _remembered(llm_string)
+    return _remembered(llm_string, actor_is_named.get())
+
+
+def given_in(llm_string: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The arguments of the model's constructor and of the call, as far as an ``llm_string`` shows them.
+
+    Raises:
+        Uncacheable: as `parameters_of`.
+    """
+    constructor, call = _split(llm_string)
+    given, arguments = constructor.get("kwargs"), _call_parameters(call)
+    return given if isinstance(given, Mapping) else {}, arguments if isinstance(arguments, Mapping) else {}
 
 
 @lru_cache(maxsize=256)
-def _remembered(llm_string: str) -> Parameters:
+def _remembered(llm_string: str, in_a_namespace: bool) -> Parameters:
     return _read(llm_string)
 
 

@@ -1,27 +1,40 @@
 """Which model with which parameters, in normal form: what an answer depends on besides the prompt.
 
-`parameters_of_model` reads a model object, as `askonce.langchain.cached` has it. ``llm_string.py`` beside this file
-reads the text by which LangChain describes a model to a cache. Both give the same form.
+`parameters_of_model` reads a model object, with all its fields and with what its client adds. ``llm_string.py``
+beside this file reads the text by which LangChain describes a model to a cache, for those who ask a cache without
+a model.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import msgspec
-
+from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity
-from askonce.keys.normal_form import Uncacheable, encode, is_credential, model_form
+from askonce.keys.normal_form import Uncacheable, actor_is_named, encode, is_credential, is_neutral, model_form
+from askonce.langchain.keys.providers import provider_of
+
+logger = logging.getLogger("askonce")
 
 # Shown to people and to tracing only (`with_structured_output`); the model is sent neither.
 _FOR_PEOPLE = frozenset({"name", "ls_structured_output_format", "structured_output_format"})
-# Of a model that LangChain cannot serialize, these fields decide whether it answers alike.
-_DECIDING = (
-    "model model_name model_id deployment_name temperature top_p top_k max_tokens seed n base_url endpoint"
-    " endpoint_url system system_prompt model_kwargs"
-).split()
+_WAY_OUT = "name the model: cached(model, name='…')"
+# Of every model of LangChain's: the running program's, and not the provider's.
+_OF_EVERY_MODEL = frozenset(
+    "name cache verbose callbacks callback_manager custom_get_token_ids rate_limiter disable_streaming"
+    " http_socket_options tiktoken_model_name validate_model_on_init max_concurrent_requests".split()
+)
+_OVERRIDDEN = frozenset(
+    "temperature max_tokens max_completion_tokens stop top_p n seed logprobs top_logprobs presence_penalty"
+    " frequency_penalty reasoning_effort".split()
+)
+_ONE_NAME = {"model_name": "model", "model_id": "model", "stop_sequences": "stop"}
+_CONTINUING = ("use_previous_response_id", "reuse_last_container")
+_STATE_OF_FAKES = frozenset({"i", "messages", "response_index"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +47,15 @@ class Parameters:
         left_out: the paths of what was left out.
         name: the name of the model, if known.
         lasting: the same text always means the same form: it names no class of the running program.
+        continues: the model is sent the id of the last answer, which stands for the conversation so far.
     """
 
     form: Mapping[str, Any]
-    encoded: msgspec.Raw
+    encoded: bytes
     left_out: tuple[str, ...]
     name: str | None
     lasting: bool = True
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +65,34 @@ class _Constructor:
     Attributes:
         form: the class, and what was given to its constructor; empty if neither is known.
         left_out: the paths of what was left out.
-        name: the name of the model, if told.
+        name: the name of the model, if known.
+        overridden: what a call gives replaces what the constructor gave.
+        continues: of `Parameters`.
     """
 
     form: Mapping[str, Any]
     left_out: tuple[str, ...]
     name: str | None
+    overridden: bool = False
+    continues: bool = False
 
 
-def parameters_of_model(model: Any, stop: list[str] | None, kwargs: dict[str, Any]) -> Parameters:
+def parameters_of_model(
+    model: Any, stop: list[str] | None, kwargs: dict[str, Any], *, asynchronous: bool = False
+) -> Parameters:
     """What a model's answer depends on besides the prompt.
 
+    Args:
+        model: the model.
+        stop: of the call.
+        kwargs: all else that the call gives.
+        asynchronous: the call is sent by the asynchronous client.
+
     Raises:
-        Uncacheable: it holds something without a stable representation.
+        Uncacheable: it holds something that cannot be read, or has no stable representation.
     """
     call = {**kwargs, "stop": stop} if stop is not None else kwargs
-    if not model.is_lc_serializable():
-        is_chat_model = hasattr(model, "_get_invocation_params")
-        known = model._get_invocation_params(stop=stop, **kwargs) if is_chat_model else model._identifying_params
-        call = {**known, **call}
-    constructor, without_call = _constructors.of(model)
+    constructor, without_call = _constructors[asynchronous, actor_is_named.get()].of(model)
     return _with_call(constructor, call) if call else without_call
 
 
@@ -86,11 +109,34 @@ def parameters_from(
 
 def _with_call(constructor: _Constructor, call: Mapping[str, Any] | str, *, lasting: bool = True) -> Parameters:
     left_out: list[str] = []
+    form = dict(constructor.form)
     called = call if isinstance(call, str) else model_form(_own(call, left_out, "call"), left_out, "call")
-    form = {**constructor.form, "call": called}
+    if constructor.overridden and isinstance(called, dict):
+        form["constructor"], called = _sent(form["constructor"], called)
+    if called or not constructor.form:
+        form["call"] = called
     name = None if isinstance(call, str) else _name_in(call)
     left = (*constructor.left_out, *left_out)
-    return Parameters(form, msgspec.Raw(encode(form)), left, name or constructor.name, lasting)
+    return Parameters(form, encode(form), left, name or constructor.name, lasting, constructor.continues)
+
+
+def _sent(constructor: dict[str, Any], call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is sent: a call's parameter in place of the constructor's, and no default that is spelt out."""
+    constructor = {_ONE_NAME.get(name, name): value for name, value in constructor.items()}
+    call = {_ONE_NAME.get(name, name): value for name, value in call.items()}
+    if call.get("model") == constructor.get("model"):
+        call.pop("model", None)
+    if "max_completion_tokens" in call and "max_tokens" in constructor:
+        constructor.pop("max_tokens")
+    sent = constructor | {name: call.pop(name) for name in list(call) if name in _OVERRIDDEN}
+    if "max_completion_tokens" in sent:
+        sent["max_tokens"] = sent.pop("max_completion_tokens")
+    for name, default in (("n", 1), ("logprobs", False)):
+        if name in sent and sent[name] == default:
+            del sent[name]
+    if isinstance(sent.get("stop"), str):
+        sent["stop"] = [sent["stop"]]
+    return sent, call
 
 
 def _constructor_from(written: Mapping[str, Any]) -> _Constructor:
@@ -100,34 +146,110 @@ def _constructor_from(written: Mapping[str, Any]) -> _Constructor:
     given = written.get("kwargs", {})
     kept = _own(given, left_out, "model")
     form = {"class": ".".join(map(str, written.get("id", ()))), "constructor": model_form(kept, left_out)}
-    return _Constructor(form, tuple(left_out), _name_in(given))
+    continues = any(given.get(flag) is True for flag in _CONTINUING)
+    return _Constructor(form, tuple(left_out), _name_in(given), continues=continues)
 
 
-def _constructor_of(model: Any) -> tuple[_Constructor, Parameters]:
-    constructor = _constructor_from(_written(model))
+def _constructor_of(model: Any, *, asynchronous: bool) -> tuple[_Constructor, Parameters]:
+    base: type = getattr(type(model), "_askonce_base", type(model))
+    given, name = getattr(type(model), "_askonce_name", None), _name_in(model.__dict__)
+    if given is not None:
+        constructor = _Constructor({"named": given}, (), name)
+        return constructor, _with_call(constructor, {})
+    left_out: list[str] = []
+    form = _form_of(model, base, asynchronous=asynchronous, left_out=left_out)
+    continues = any(getattr(model, flag, None) is True for flag in _CONTINUING)
+    constructor = _Constructor(form, tuple(left_out), name, provider_of(base).overrides, continues)
     return constructor, _with_call(constructor, {})
 
 
-def _written(model: Any) -> Mapping[str, Any]:
-    """A model's constructor as LangChain writes it."""
-    if model.is_lc_serializable():
-        from langchain_core.load import dumpd  # here: a cache of LangChain's own is told it as text
+def described(owner: Any, neutral: frozenset[str], way_out: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An object that is no language model, such as embeddings, in normal form: its class, its fields, its endpoint.
 
-        written: dict[str, Any] = dumpd(model)
-        return written
-    base = getattr(type(model), "_askonce_base", type(model))
-    telling = {name: getattr(model, name) for name in _DECIDING if name in type(model).model_fields}
-    return {"id": [base.__module__, base.__qualname__], "kwargs": telling}
+    Args:
+        owner: the object.
+        neutral: the fields that do not count.
+        way_out: what to do about one that cannot be read, for people.
+
+    Returns:
+        The form, and of it the fields.
+
+    Raises:
+        Uncacheable: one of its fields cannot be read.
+    """
+    cls: type = type(owner)
+    reader = FieldReader(f"name the model: {way_out}", _tool_form, private=False)
+    read, endpoints = _read_with(reader, owner, cls, neutral, asynchronous=False)
+    fields = model_form(read, [])
+    forms = [model_form(one, [], "endpoint") for one in endpoints]
+    return {"class": f"{cls.__module__}.{cls.__qualname__}", "fields": fields, "endpoints": forms}, fields
 
 
-_constructors = RememberedIdentity(_constructor_of)
-"""Each model's constructor, and the parameters of a call that gives none."""
+def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str]) -> dict[str, Any]:
+    if hasattr(model, "askonce_form"):  # a model of askonce's own
+        return {"class": f"{base.__module__}.{base.__qualname__}", "constructor": model.askonce_form()}
+    late = provider_of(base).late_clients
+    if late is not None:
+        getattr(model, late[asynchronous], None)
+    is_fake = any(
+        one.__name__.lstrip("_").startswith(_FAKES) for one in base.__mro__ if "langchain" in one.__module__
+    )
+    neutral = _OF_EVERY_MODEL | (_STATE_OF_FAKES if is_fake else frozenset())
+    fields, endpoints = _read_with(
+        FieldReader(_WAY_OUT, _tool_form), model, base, neutral, asynchronous=asynchronous
+    )
+    form: dict[str, Any] = {
+        "class": f"{base.__module__}.{base.__qualname__}",
+        "constructor": model_form(_own(fields, left_out, "model"), left_out),
+    }
+    forms = [model_form(endpoint, left_out, "endpoint") for endpoint in endpoints]
+    return form | ({"endpoints": forms} if forms else {})
+
+
+def _read_with(
+    reader: FieldReader, owner: Any, cls: type, neutral: frozenset[str], *, asynchronous: bool
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The fields of an object, and the endpoints of its clients."""
+    fields = reader.fields(owner, neutral | provider_of(cls).through_client)
+    endpoints = reader.endpoints(asynchronous=asynchronous)
+    if not endpoints:  # no client that could be read was made of them
+        fields = reader.fields(owner, neutral)
+    return fields, endpoints
+
+
+_FAKES = ("Fake", "GenericFake")
+
+
+def _warn_of_changes(model: Any, before: tuple[_Constructor, Any], now: tuple[_Constructor, Any]) -> None:
+    old, new = ({**one[0].form, **one[0].form.get("constructor", {})} for one in (before, now))
+    changed = {name for name in old | new if name != "constructor" and old.get(name) != new.get(name)}
+    logger.warning(
+        "askonce: the key of a %s changes at every call, so that nothing is found again: it has another %s each"
+        " time; cached(model, name='…') names the model instead",
+        type(model).__name__,
+        ", ".join(sorted(changed)),
+    )
+
+
+_constructors = {
+    (asynchronous, within): RememberedIdentity(
+        partial(_constructor_of, asynchronous=asynchronous), _warn_of_changes
+    )
+    for asynchronous in (False, True)
+    for within in (False, True)
+}
+"""Each model's constructor, and the parameters of a call that gives none: with which client, and in a namespace."""
+
+
+def _tool_form(value: Any) -> Any:
+    """A tool as the provider is sent it; ``None`` for anything else."""
+    return _tool(value) if hasattr(value, "tool_call_schema") else None
 
 
 def _own(parameters: Mapping[str, Any], left_out: list[str], path: str) -> dict[str, Any]:
     own = {}
     for name, value in parameters.items():
-        if name in _FOR_PEOPLE:
+        if name in _FOR_PEOPLE or (is_neutral(str(name)) and not isinstance(value, str)):
             left_out.append(f"{path}.{name}")
         elif isinstance(value, (dict, list)) and not is_credential(str(name)):
             value = _plain(value)

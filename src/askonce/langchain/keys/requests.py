@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from askonce.keys.messages import Conversation
 from askonce.keys.normal_form import VERSION, NormalForm, request_form, text
-from askonce.langchain.keys.llm_string import parameters_of
 from askonce.langchain.keys.messages import conversation_of, conversation_of_messages
 from askonce.langchain.keys.model import Parameters
 
@@ -18,23 +20,25 @@ if TYPE_CHECKING:
 CHAT, COMPLETION = "chat", "completion"
 
 
-def form_of(prompt: str, llm_string: str) -> NormalForm:
+def form_of(prompt: str, parameters: Parameters) -> NormalForm:
     """The normal form of a request.
 
     Raises:
         Uncacheable: it holds something without a stable representation.
     """
-    parameters = parameters_of(llm_string)
     conversation = conversation_of(prompt)
     if conversation is None:
         return request_form(COMPLETION, parameters.form, parameters.left_out, prompt=text(prompt))
     left_out = (*parameters.left_out, *conversation.left_out)
-    return request_form(CHAT, parameters.form, left_out, messages=conversation.messages)
+    return request_form(CHAT, parameters.form, left_out, **_parts(conversation, parameters))
 
 
 def form_of_messages(messages: Iterable[BaseMessage], parameters: Parameters) -> NormalForm:
     """The form of a request to a chat model."""
-    return _form(CHAT, parameters, messages=conversation_of_messages(messages).messages)
+    conversation = conversation_of_messages(messages)
+    if parameters.continues:
+        return _form(CHAT, parameters, **_parts(conversation, parameters))
+    return _form(CHAT, parameters, messages=conversation.messages)
 
 
 def form_of_prompt(prompt: str, parameters: Parameters) -> NormalForm:
@@ -42,10 +46,17 @@ def form_of_prompt(prompt: str, parameters: Parameters) -> NormalForm:
     return _form(COMPLETION, parameters, prompt=text(prompt))
 
 
+def _parts(conversation: Conversation, parameters: Parameters) -> dict[str, object]:
+    parts: dict[str, object] = {"messages": conversation.messages}
+    if parameters.continues and conversation.continues:
+        parts["continues"] = conversation.continues
+    return parts
+
+
 def _form(kind: str, parameters: Parameters, **parts: object) -> NormalForm:
     # The parameters are written out already; the bytes are the same as those of the whole form.
     return NormalForm(
-        {"version": VERSION, "kind": kind, "model": parameters.encoded, **parts}, model=parameters.name
+        {"version": VERSION, "kind": kind, "model": msgspec.Raw(parameters.encoded), **parts}, model=parameters.name
     )
 
 
@@ -54,44 +65,42 @@ _ENTRY_CHARACTERS = 300
 
 
 class Digests:
-    """Digests of the forms of (prompt, llm_string), those named lately remembered. Thread-safe.
+    """Digests of the forms of prompts to models, those named lately remembered. Thread-safe.
 
     Args:
-        characters: how long the remembered prompts and llm_strings may be together. Prompts are many and
-            llm_strings few, so that of these one object is held, and counted, for all prompts.
+        characters: how long the remembered prompts and descriptions of models may be together. Prompts are many
+            and models few, so that of these one object is held, and counted, for all prompts.
     """
 
     def __init__(self, characters: int = 4_000_000) -> None:
         self._room = characters
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[str, str], tuple[bytes, str | None]] = OrderedDict()
-        self._models: dict[str, tuple[str, int]] = {}  # each llm_string: the object kept, and for how many prompts
+        self._known: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
+        self._models: dict[bytes, tuple[bytes, int]] = {}  # each model: the object kept, and for how many prompts
 
-    def of(self, prompt: str, llm_string: str) -> tuple[bytes, str | None]:
-        """The digest of the form of a request, and the model's name if it is told.
+    def of(self, prompt: str, read_parameters: Callable[[], Parameters]) -> tuple[bytes, str | None]:
+        """The digest of the form of a request, and the model's name if it is known.
 
         Raises:
             Uncacheable: it holds something without a stable representation.
         """
-        known = self._known.get((prompt, llm_string))
-        if known is None:
-            parameters = parameters_of(llm_string)
+        parameters = read_parameters()
+        digest = self._known.get((prompt, parameters.encoded))
+        if digest is None:
             conversation = conversation_of(prompt)
             if conversation is None:
                 digest = form_of_prompt(prompt, parameters).digest()
             else:
-                digest = _form(CHAT, parameters, messages=conversation.messages).digest()
-            known = digest, parameters.name
-            if parameters.lasting:
-                self._remember(prompt, llm_string, known)
-        return known
+                digest = _form(CHAT, parameters, **_parts(conversation, parameters)).digest()
+            self._remember(prompt, parameters.encoded, digest)
+        return digest, parameters.name
 
-    def _remember(self, prompt: str, llm_string: str, known: tuple[bytes, str | None]) -> None:
+    def _remember(self, prompt: str, encoded: bytes, digest: bytes) -> None:
         with self._lock:
-            model, prompts = self._models.get(llm_string, (llm_string, 0))
+            model, prompts = self._models.get(encoded, (encoded, 0))
             if (prompt, model) in self._known:
                 return
-            self._known[prompt, model] = known
+            self._known[prompt, model] = digest
             self._models[model] = model, prompts + 1
             self._room -= len(prompt) + _ENTRY_CHARACTERS + (0 if prompts else len(model))
             while self._room < 0:

@@ -38,14 +38,10 @@ def requested_of(model: Any, kwargs: Mapping[str, Any]) -> Requested:
     return requested_by(extra if isinstance(extra, Mapping) else {}, fields, kwargs)
 
 
-def requested_in(form: Mapping[str, Any]) -> Requested:
-    """The form of answer that the normal form of a model and a call asks for."""
-    constructor, call = form.get("constructor"), form.get("call")
-    constructor = constructor if isinstance(constructor, Mapping) else {}
+def requested_in(constructor: Mapping[str, Any], call: Mapping[str, Any]) -> Requested:
+    """The form of answer that the arguments of a constructor and of a call ask for."""
     extra = constructor.get("model_kwargs")
-    return requested_by(
-        extra if isinstance(extra, Mapping) else {}, constructor, call if isinstance(call, Mapping) else {}
-    )
+    return requested_by(extra if isinstance(extra, Mapping) else {}, constructor, call)
 
 
 def metadata_of(generation: Generation) -> Iterator[Mapping[str, Any]]:

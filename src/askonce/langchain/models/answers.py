@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from langchain_core.messages import AIMessage
@@ -36,12 +36,12 @@ STREAM, STREAM_WITH_USAGE, WHOLE = 0, 1, 2
 
 
 class _Message(msgspec.Struct, omit_defaults=True):
-    content: Any
+    content: str | list[str | dict[str, Any]]
     additional_kwargs: dict[str, Any] = {}
     response_metadata: dict[str, Any] = {}
-    tool_calls: list[Any] = []
-    invalid_tool_calls: list[Any] = []
-    usage_metadata: Any = None
+    tool_calls: list[dict[str, Any]] = []
+    invalid_tool_calls: list[dict[str, Any]] = []
+    usage_metadata: dict[str, Any] | None = None
     name: str | None = None
     extra: dict[str, Any] = {}
 
@@ -166,9 +166,9 @@ def _written(generation: Generation, asked: int) -> _Generation:
         content=message.content,
         additional_kwargs=message.additional_kwargs,
         response_metadata=metadata,
-        tool_calls=message.tool_calls,
-        invalid_tool_calls=message.invalid_tool_calls,
-        usage_metadata=message.usage_metadata,
+        tool_calls=cast("list[dict[str, Any]]", message.tool_calls),
+        invalid_tool_calls=cast("list[dict[str, Any]]", message.invalid_tool_calls),
+        usage_metadata=cast("dict[str, Any] | None", message.usage_metadata),
         name=message.name,
         extra=message.__pydantic_extra__ or {},
     )
@@ -252,6 +252,7 @@ def unpack(
     name_runs: bool = False,
     asked: int | Callable[[], int] = STREAM,
     headers: bool = False,
+    check: Callable[[ChatGeneration], None] | None = None,
 ) -> list[Generation]:
     """A stored answer as new objects.
 
@@ -260,24 +261,36 @@ def unpack(
         name_runs: give messages a new id, which LangChain does itself where it calls the model.
         asked: how the caller asks, as in `pack`, or what tells it.
         headers: a fresh answer would tell the headers of the provider's response.
+        check: it is to be the answer of a chat model; raises if one that is more than a text cannot be used.
 
     Raises:
         Incomplete: a fresh answer would tell this caller more.
-        msgspec.DecodeError: the payload is none of `pack`.
+        Exception: the payload is none of `pack`.
     """
+    stored = _decode(payload)
+    if not stored:
+        raise ValueError("no answer")
     generations = []
-    for written in _decode(payload):
+    for written in stored:
         message = written.message
         if message is not None:
             metadata = message.response_metadata
             if headers and "headers" not in metadata:
                 raise Incomplete
-            if message.usage_metadata is None and written.asked < (asked if isinstance(asked, int) else asked()):
+            without_usage = message.usage_metadata is None and written.asked < WHOLE
+            if without_usage and written.asked < (asked if isinstance(asked, int) else asked()):
                 raise Incomplete
             if not headers and "headers" in metadata:
                 del metadata["headers"]
                 written.info_in_metadata = [name for name in written.info_in_metadata if name != "headers"]
-        generations.append(_read(written, name_runs))
+        generation = _read(written, name_runs)
+        if check is not None:
+            if message is None or not isinstance(generation, ChatGeneration):
+                raise ValueError("no answer of a chat model")
+            provider = message.response_metadata.get("model_provider", "")
+            if message.tool_calls or not isinstance(message.content, str) or not isinstance(provider, str):
+                check(generation)
+        generations.append(generation)
     return generations
 
 
@@ -299,6 +312,38 @@ def marked(hit: Hit, *, free: bool = False) -> list[Generation]:
     return generations
 
 
+def _check(stored: _Message) -> None:
+    """See that the parts of a message are what its replay takes them for.
+
+    Raises:
+        Exception: they are not.
+    """
+    msgspec.convert(stored.tool_calls, list[_ToolCall])
+    msgspec.convert(stored.invalid_tool_calls, list[_InvalidToolCall])
+    msgspec.convert(stored.usage_metadata or None, _Tokens | None)
+    msgspec.convert(stored.response_metadata.get("askonce", {}), dict[str, Any])
+
+
+class _ToolCall(msgspec.Struct):
+    name: str
+    args: dict[str, Any]
+    id: str | None
+
+
+class _InvalidToolCall(msgspec.Struct):
+    name: str | None
+    args: str | None
+    id: str | None
+
+
+class _Tokens(msgspec.Struct):
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    input_token_details: dict[str, Any] = {}
+    output_token_details: dict[str, Any] = {}
+
+
 _BLANK_MESSAGE = AIMessage(content="")
 _BLANK_GENERATION = ChatGeneration(message=_BLANK_MESSAGE)
 
@@ -309,6 +354,8 @@ def _read(written: _Generation, name_runs: bool) -> Generation:
     if stored is None:
         return Generation(text=written.text or "", generation_info=info)
     metadata = stored.response_metadata
+    if stored.tool_calls or stored.invalid_tool_calls or stored.usage_metadata or "askonce" in metadata:
+        _check(stored)
     if info is not None and written.info_in_metadata:
         info |= {name: metadata[name] for name in written.info_in_metadata}
     message = _answered(

@@ -18,12 +18,15 @@ from askonce.engine.settings import Settings
 from askonce.langchain.models import chat, completions
 from askonce.langchain.models.calls import LimitMisses
 from askonce.langchain.models.prompts import follow_prompts
+from askonce.options import check_name
 from askonce.stores import Store
 
 Model = TypeVar("Model", bound=BaseChatModel | BaseLLM)
 
 
-def cached_model(model: Model, store: str | Store | Cache | None, settings: Settings) -> Model:
+def cached_model(
+    model: Model, store: str | Store | Cache | None, settings: Settings, name: str | None = None
+) -> Model:
     """`askonce.langchain.cached` for a model.
 
     A model that is cached already comes back as it is, unless a store or settings are given.
@@ -32,18 +35,21 @@ def cached_model(model: Model, store: str | Store | Cache | None, settings: Sett
         model: any chat model or completion model; it stays as it is.
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
         settings: of `askonce.Cache`.
+        name: stands for the model and all its settings, instead of what it shows of itself.
 
     Raises:
         ConfigError: an argument is wrong, or the store cannot be used.
     """
     own = type(model)
     base: type[Any] = getattr(own, "_askonce_base", own)
-    if base is not own and store is None and not settings:
+    if name is not None:
+        check_name("the name of a model", name)
+    if base is not own and store is None and not settings and name is None:
         return model
     cache = shared_cache(store, settings)
     if cache.engine.is_semantic:
         follow_prompts()
-    cls = _class(base, cache)
+    cls = _class(base, cache, name)
     return model if own is cls else _copy(model, cls)
 
 
@@ -60,12 +66,12 @@ def _copy(model: Any, cls: type[Any]) -> Any:
     return copy
 
 
-# By base class and cache. A class holds its cache, and lives as long as a model of it.
-_classes: weakref.WeakValueDictionary[tuple[type[Any], int], type[Any]] = weakref.WeakValueDictionary()
+# By base class, cache and the model's name. A class holds its cache, and lives as long as a model of it.
+_classes: weakref.WeakValueDictionary[tuple[type[Any], int, str | None], type[Any]] = weakref.WeakValueDictionary()
 
 
-def _class(base: type[Any], cache: Cache) -> type[Any]:
-    key = base, id(cache)
+def _class(base: type[Any], cache: Cache, name: str | None) -> type[Any]:
+    key = base, id(cache), name
     cls = _classes.get(key)
     if cls is None:
         kind = chat if issubclass(base, BaseChatModel) else completions
@@ -81,6 +87,7 @@ def _class(base: type[Any], cache: Cache) -> type[Any]:
         # After the class is made, since pydantic would take them for private fields of the model.
         type.__setattr__(cls, "_askonce_base", base)
         type.__setattr__(cls, "_askonce_cache", cache)
+        type.__setattr__(cls, "_askonce_name", name)
         _classes[key] = cls
     return cls
 
@@ -91,7 +98,7 @@ def _reduce(model: Any) -> Any:
     limiter = original.__dict__.get("rate_limiter")
     if isinstance(limiter, LimitMisses):
         original.__dict__["rate_limiter"] = limiter.limiter
-    return cached_model, (original, type(model)._askonce_cache, {})
+    return cached_model, (original, type(model)._askonce_cache, {}, type(model)._askonce_name)
 
 
 # -- models that are chosen at run time ------------------------------------------------------------------------

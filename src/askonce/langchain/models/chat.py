@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
 from typing import Any, cast
@@ -33,7 +33,7 @@ from askonce.langchain.models.calls import (
     within,
 )
 from askonce.langchain.models.events import event_overrides
-from askonce.langchain.models.streams import Recording, replay
+from askonce.langchain.models.streams import Recording, check_replay, replay
 from askonce.langchain.models.structured import given_answers, structured_overrides
 
 Messages = list[BaseMessage]
@@ -42,10 +42,10 @@ Messages = list[BaseMessage]
 def overrides(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
     """The methods of the cached subclass of a chat model's class."""
     methods: dict[str, Any] = {**_generating(base, cache)}
+    if base._stream is not BaseChatModel._stream:
+        methods["_stream"] = _stream_of(base, cache)
     if base._stream is not BaseChatModel._stream or base._astream is not BaseChatModel._astream:
-        methods |= _streaming(base, cache)
-        if base._stream is BaseChatModel._stream:
-            del methods["_stream"]
+        methods["_astream"] = _astream_of(base, cache)
     return methods | event_overrides(base, cache) | structured_overrides(base)
 
 
@@ -56,14 +56,17 @@ def _request(
     stop: list[str] | None,
     kwargs: dict[str, Any],
     asked: int | None = None,
+    *,
+    asynchronous: bool = False,
 ) -> Request | None:
     def form() -> NormalForm:
-        return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
+        parameters = parameters_of_model(model, stop, kwargs, asynchronous=asynchronous)
+        return form_of_messages(messages, parameters)
 
     headers = bool(getattr(model, "include_response_headers", False))
     if asked is None:
         asked = WHOLE if hasattr(model, "stream_usage") else STREAM  # others' streams tell what they tell
-    read = partial(unpack, asked=asked, headers=headers)
+    read = partial(unpack, asked=asked, headers=headers, check=check_replay)
     return cache.engine.request("answer", form, unpack=read, semantic=True)
 
 
@@ -75,6 +78,7 @@ def _pack_result(result: ChatResult, model: Any, kwargs: dict[str, Any]) -> Answ
 
 
 def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
+    goes_async = base._agenerate is not BaseChatModel._agenerate
     sync_takes_manager, async_takes_manager = accepts_callbacks(base._generate), accepts_callbacks(base._agenerate)
 
     def _generate(
@@ -105,7 +109,7 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         manager_argument = {"run_manager": run_manager} if async_takes_manager else {}
         if is_asking(self):
             return await base._agenerate(self, messages, stop=stop, **manager_argument, **kwargs)
-        request = _request(cache, self, messages, stop, kwargs)
+        request = _request(cache, self, messages, stop, kwargs, asynchronous=goes_async)
         if request is None:
             return await ask()
         found = await cache.engine.aanswer(request, ask, lambda result: _pack_result(result, self, kwargs))
@@ -148,7 +152,7 @@ def _replayed(hit: Hit) -> Iterator[ChatGenerationChunk]:
     return replay(cast("ChatGeneration", marked(hit, free=True)[0]))
 
 
-def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
+def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterator[ChatGenerationChunk]]:
     def _stream(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
@@ -185,6 +189,12 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
             if given is not None and (not given or given[-1][1] is not request):
                 given.append((cache.engine, request, None))
 
+    return _stream
+
+
+def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncIterator[ChatGenerationChunk]]:
+    goes_async = base._astream is not BaseChatModel._astream
+
     async def _astream(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
@@ -212,7 +222,7 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
             return
         request = None
         if not streams_several(self, kwargs):
-            request = _request(cache, self, messages, stop, kwargs, asked)
+            request = _request(cache, self, messages, stop, kwargs, asked, asynchronous=goes_async)
         if request is None:
             chunks = ask()
         else:
@@ -225,7 +235,7 @@ def _streaming(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         if given is not None and request is not None and not replaying:
             given.append((cache.engine, request, None))
 
-    return {"_stream": _stream, "_astream": _astream}
+    return _astream
 
 
 def _pack_stream(recording: Recording, model: Any, kwargs: dict[str, Any], asked: int) -> Answer | None:

@@ -43,10 +43,16 @@ def overrides(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
 
 
 def _request(
-    cache: Cache, model: Any, prompt: str, stop: list[str] | None, kwargs: dict[str, Any]
+    cache: Cache,
+    model: Any,
+    prompt: str,
+    stop: list[str] | None,
+    kwargs: dict[str, Any],
+    *,
+    asynchronous: bool = False,
 ) -> Request | None:
     def form() -> NormalForm:
-        return form_of_prompt(prompt, parameters_of_model(model, stop, kwargs))
+        return form_of_prompt(prompt, parameters_of_model(model, stop, kwargs, asynchronous=asynchronous))
 
     return cache.engine.request("answer", form, unpack=unpack, semantic=True)
 
@@ -60,6 +66,7 @@ def _pack(result: LLMResult, model: Any, position: int = 0) -> Answer | None:
 
 
 def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
+    goes_async = base._agenerate is not BaseLLM._agenerate
     sync_takes_manager, async_takes_manager = accepts_callbacks(base._generate), accepts_callbacks(base._agenerate)
 
     def _generate(
@@ -76,7 +83,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         if len(prompts) == 1 and requests[0] is not None:
             found = cache.engine.answer(requests[0], lambda: ask(prompts), lambda result: _pack(result, self))
             return LLMResult(generations=[marked(found)]) if isinstance(found, Hit) else found
-        batch = _Batch(self, prompts, requests)
+        batch = _PromptBatch(self, prompts, requests)
         batch.found(cache.engine.lookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
@@ -95,13 +102,13 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         if is_asking(self):
             return await ask(prompts)
         record_prompt_parts_of_completion()
-        requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
+        requests = [_request(cache, self, prompt, stop, kwargs, asynchronous=goes_async) for prompt in prompts]
         if len(prompts) == 1 and requests[0] is not None:
             found = await cache.engine.aanswer(
                 requests[0], lambda: ask(prompts), lambda result: _pack(result, self)
             )
             return LLMResult(generations=[marked(found)]) if isinstance(found, Hit) else found
-        batch = _Batch(self, prompts, requests)
+        batch = _PromptBatch(self, prompts, requests)
         batch.found(await cache.engine.alookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
@@ -112,7 +119,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
     return {"_generate": _generate, "_agenerate": _agenerate}
 
 
-class _Batch:
+class _PromptBatch:
     """Several prompts of one call: what is found is left out of the call to the provider, which stays one.
 
     Attributes:
@@ -200,6 +207,8 @@ def _stream_of(base: Any, cache: Cache) -> Any:
 
 
 def _astream_of(base: Any, cache: Cache) -> Any:
+    goes_async = base._astream is not BaseLLM._astream
+
     async def _astream(
         self: Any, prompt: str, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[GenerationChunk]:
@@ -218,7 +227,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
             return _replayed(hit)
 
         plain = is_asking(self) or streams_several(self, kwargs)
-        request = None if plain else _request(cache, self, prompt, stop, kwargs)
+        request = None if plain else _request(cache, self, prompt, stop, kwargs, asynchronous=goes_async)
         if request is None:
             stream = ask()
         else:

@@ -33,6 +33,7 @@ from askonce.langchain.models.calls import (
     model_name,
     within,
 )
+from askonce.langchain.models.streams import check_replay
 
 Messages = list[BaseMessage]
 Stop = list[str] | None
@@ -49,7 +50,7 @@ def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: d
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
     headers = bool(getattr(model, "include_response_headers", False))
-    read = partial(unpack, asked=_asked(model, kwargs), headers=headers)
+    read = partial(unpack, asked=_asked(model, kwargs), headers=headers, check=check_replay)
     return cache.engine.request("answer", form, unpack=read, semantic=True)
 
 

@@ -17,6 +17,8 @@ _WORDS = re.compile(r"\S+\s*|\s+")
 _IN_EVERY_CHUNK = ("model_provider", "output_version")
 _THOUGHT = re.compile("reason|think|thought")
 _CALLS = frozenset({"tool_call", "tool_use", "function_call"})
+_TEXTS = ("type", "text", "reasoning", "thinking", "arguments")
+"""What of a block is text, in any provider's form."""
 
 
 class Recording:
@@ -88,6 +90,22 @@ def replay(generation: ChatGeneration) -> Iterator[ChatGenerationChunk]:
         chunk_position="last",
     )
     yield ChatGenerationChunk(message=last, generation_info=generation.generation_info)
+
+
+def check_replay(generation: ChatGeneration) -> None:
+    """See that a stored answer can be replayed as a stream and read.
+
+    Raises:
+        Exception: it cannot.
+    """
+    message = generation.message
+    if not all(isinstance(message.response_metadata.get(name, ""), str) for name in _IN_EVERY_CHUNK):
+        raise ValueError("metadata of another type")
+    for block in message.content:
+        if isinstance(block, dict) and not all(isinstance(block.get(name, ""), str) for name in _TEXTS):
+            raise ValueError("a block of another type")
+    first, *others = replay(generation)
+    _ = (first + others if others else first).message.content_blocks, message.content_blocks
 
 
 def _thoughts(thoughts: dict[str, Any]) -> Iterator[dict[str, Any]]:

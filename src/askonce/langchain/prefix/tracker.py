@@ -111,7 +111,7 @@ class PrefixTracker(BaseCallbackHandler):
         return self.core.days()
 
     def report(self, days: int | None = None) -> PrefixReport | None:
-        """What was read and lost, to what, and how to mend it; see `askonce.prefix.PrefixTracker.report`."""
+        """What was read and lost, to what, and how to fix it; see `askonce.prefix.PrefixTracker.report`."""
         return self.core.report(days)
 
     def close(self) -> None:

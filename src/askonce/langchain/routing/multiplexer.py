@@ -88,14 +88,20 @@ class Multiplexer(BaseChatModel):
     def _llm_type(self) -> str:
         return "askonce-multiplexer"
 
+    def askonce_form(self) -> dict[str, Any]:
+        """Which models may answer, and what that depends on: part of the cache key of its answers.
+
+        Raises:
+            Uncacheable: a model or the verifier cannot be named.
+        """
+        models = [parameters_of_model(model, None, {}).form for model in self.models]
+        return {"models": models, **strategy_form(self._router.strategy)}
+
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """Which models may answer, and what that depends on: part of the cache key of its answers."""
+        """The same, as LangChain writes it for caches and traces."""
         try:
-            return {
-                "models": [parameters_of_model(model, None, {}).form for model in self.models],
-                **strategy_form(self._router.strategy),
-            }
+            return self.askonce_form()
         except Uncacheable as error:
             return {"unnamed": _Unnamed(str(error))}
 

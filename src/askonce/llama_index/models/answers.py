@@ -71,7 +71,7 @@ class StoredAnswer(msgspec.Struct, omit_defaults=True):
     told: int = WHOLE
 
 
-class NotPlain(Exception):
+class NotStorable(Exception):
     """Something in an answer cannot be turned into plain data."""
 
 
@@ -129,7 +129,7 @@ def _pack(
             ended=ends[-1] if ends else None,
             told=WHOLE if usage.total_tokens else asked,
         )
-    except NotPlain:
+    except NotStorable:
         return None
     broken, misfit = breaks_off(response, ends), misfit_of(response, requested or Requested())
     return Answer(
@@ -162,19 +162,19 @@ def _plain_part(raw: Any) -> Any:
     """The provider's answer, or what is plain of a map that holds other things, such as tensors."""
     try:
         return plain_data(raw)
-    except NotPlain:
+    except NotStorable:
         if not isinstance(raw, Mapping):
             return None
     kept = {}
     for name, item in raw.items():
-        with contextlib.suppress(NotPlain):
+        with contextlib.suppress(NotStorable):
             kept[str(name)] = plain_data(item)
     return kept
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:
     if type(message) is not ChatMessage or not {type(block) for block in message.blocks} <= _BLOCKS:
-        raise NotPlain
+        raise NotStorable
     return {
         "role": message.role.value,
         "blocks": [plain_data(block) for block in message.blocks],
@@ -197,7 +197,7 @@ def plain_data(value: Any) -> Any:
     """Plain data for MessagePack: maps with text keys, lists, texts, numbers, bytes.
 
     Raises:
-        NotPlain: there is something else in it.
+        NotStorable: there is something else in it.
     """
     if value is None or isinstance(value, (bool, float, bytes)):
         return value
@@ -205,13 +205,13 @@ def plain_data(value: Any) -> Any:
         return plain_data(value.value)
     if isinstance(value, int):
         if not -(2**63) <= value < 2**64:
-            raise NotPlain
+            raise NotStorable
         return int(value)
     if isinstance(value, (str, AnyUrl, PurePath)):
         return str(value)
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
-            raise NotPlain
+            raise NotStorable
         return {str(key): plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain_data(item) for item in value]
@@ -219,7 +219,7 @@ def plain_data(value: Any) -> Any:
         return plain_data(value.model_dump(warnings=False))
     if isinstance(value, (datetime.datetime, datetime.date)):
         return value.isoformat()
-    raise NotPlain
+    raise NotStorable
 
 
 def _answer_text(response: Response) -> str | None:
@@ -300,19 +300,22 @@ def _words(text: str) -> list[str]:
 # -- back from bytes -------------------------------------------------------------------------------------------
 
 
-def unpack(payload: bytes, *, asked: int = STREAM, streamed: bool = False) -> Response:
+def unpack(payload: bytes, *, of_chat: bool, asked: int = STREAM, streamed: bool = False) -> Response:
     """The response that was stored, new each time.
 
     Args:
         payload: from `pack`.
         asked: how the caller asks.
         streamed: the caller streams.
+        of_chat: it is to be the answer to a chat.
 
     Raises:
         Incomplete: a fresh answer would tell this caller the usage.
-        ValueError: the bytes cannot be read.
+        ValueError: the bytes cannot be read, or are another kind of answer.
     """
     stored = _decoder.decode(payload)
+    if (stored.message is not None) != of_chat:
+        raise ValueError("another kind of answer")
     if asked > stored.told:
         raise Incomplete
     message = None if stored.message is None else dict(stored.message)

@@ -116,7 +116,8 @@ class _Call:
         if not self.args and self._subject not in self.kwargs:
             return None  # the LLM says what is missing
         streams = "stream" in self.name
-        read = partial(answers.unpack, asked=self._asks_for(), streamed=streams)
+        of_chat = self.kind == "chat"
+        read = partial(answers.unpack, of_chat=of_chat, asked=self._asks_for(), streamed=streams)
         request = self.cache.engine.request("answer", self._form, unpack=read, semantic=True)
         self.model = None if request is None else request.model
         return request

@@ -17,7 +17,7 @@ _SDKS = frozenset("openai anthropic google mistralai groq cohere ollama together
 """Packages of whose classes objects are built; what a store says is no reason to make any other."""
 
 
-class Record(dict[str, Any]):
+class RawObject(dict[str, Any]):
     """A map that reads as the SDK's object did: by items, by attributes, and by the object's own methods."""
 
     _askonce_class: str = ""
@@ -33,7 +33,7 @@ class Record(dict[str, Any]):
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         """For `isinstance`: the SDK's class, where it is loaded; it is a map all the same."""
-        return _class_at(self._askonce_class) or Record
+        return _class_at(self._askonce_class) or RawObject
 
     def __reduce__(self) -> Any:
         return _record, (dict(self), self._askonce_class)
@@ -78,7 +78,7 @@ class Record(dict[str, Any]):
             return None
 
 
-def _record(data: dict[str, Any], path: str) -> Record:
+def _record(data: dict[str, Any], path: str) -> RawObject:
     return records(data, {"": path} if path else {})  # type: ignore[no-any-return]
 
 
@@ -99,7 +99,7 @@ def _plain(value: Any) -> Any:
 def classes_in(value: Any, place: str = "") -> dict[str, str]:
     """By place, the classes of the SDK's objects in a value."""
     found = {}
-    if isinstance(value, Record):
+    if isinstance(value, RawObject):
         found = {place: value._askonce_class} if value._askonce_class else {}
     elif isinstance(value, BaseModel):
         cls = type(value)
@@ -117,9 +117,9 @@ def classes_in(value: Any, place: str = "") -> dict[str, str]:
 
 
 def records(value: Any, classes: Mapping[str, str], place: str = "") -> Any:
-    """Plain data as `Record` objects and lists of them."""
+    """Plain data as `RawObject` objects and lists of them."""
     if isinstance(value, dict):
-        record = Record((name, records(item, classes, f"{place}/{name}")) for name, item in value.items())
+        record = RawObject((name, records(item, classes, f"{place}/{name}")) for name, item in value.items())
         if place in classes:
             record._askonce_class = classes[place]
         return record

@@ -16,6 +16,7 @@ from llama_index.core.schema import (
     ImageDocument,
     ImageNode,
     IndexNode,
+    MetadataMode,
     Node,
     NodeWithScore,
     RelatedNodeInfo,
@@ -54,7 +55,9 @@ def unpack(payload: bytes) -> list[NodeWithScore]:
     """
     found = []
     for name, data, score in _decoder.decode(payload):
-        found.append(NodeWithScore(node=_TYPES[name].from_dict(data), score=score))
+        node = _TYPES[name].from_dict(data)
+        node.get_content(MetadataMode.ALL)  # what cannot be shown cannot be used
+        found.append(NodeWithScore(node=node, score=score))
     return found
 
 
@@ -91,7 +94,7 @@ def _data(node: BaseNode) -> dict[str, Any]:
                 for kind, infos in node.relationships.items()
             },
         }
-    except answers.NotPlain:
+    except answers.NotStorable:
         raise NotPlain(f"a {type(node).__name__} that holds more than plain data") from None
     except ValueError as error:  # an IndexNode whose object LlamaIndex cannot write
         raise NotPlain(f"an {type(node).__name__}: {error}") from error

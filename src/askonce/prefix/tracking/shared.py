@@ -29,7 +29,7 @@ _MOST_WAITING = 5_000
 _BASE_SECONDS = 60.0
 
 
-class Sighting(msgspec.Struct, frozen=True, array_like=True):
+class PublishedRequest(msgspec.Struct, frozen=True, array_like=True):
     """A request that was sent.
 
     Segments and steps that a request before had are not repeated.
@@ -59,8 +59,8 @@ class Sighting(msgspec.Struct, frozen=True, array_like=True):
     machine: int
 
 
-def sighting_of(sent: Sent, machine: int, available_at: float, published: Recent[bytes, float]) -> Sighting:
-    """The sighting of a request; ``published`` holds which prefixes were published, and when."""
+def to_publish(sent: Sent, machine: int, available_at: float, published: Recent[bytes, float]) -> PublishedRequest:
+    """A request as it is published; ``published`` holds which prefixes were published, and when."""
     chain, base, shared = sent.chain, b"", 0
     for number, segment in enumerate(chain.segments, 1):
         if published.get(chain.scope + segment.running, 0.0) > sent.at - _BASE_SECONDS:
@@ -79,16 +79,18 @@ def sighting_of(sent: Sent, machine: int, available_at: float, published: Recent
     )
     marks = {at: segment.mark for at, segment in enumerate(repeated) if segment.mark is not None}
     endings = [at for at, segment in enumerate(repeated) if segment.ending]
-    return Sighting(short, base, shared, steps, marks, endings, sent.application, sent.at, available_at, machine)
+    return PublishedRequest(
+        short, base, shared, steps, marks, endings, sent.application, sent.at, available_at, machine
+    )
 
 
-def sent_of(sighting: Sighting, history: History) -> Sent | None:
+def sent_of(request: PublishedRequest, history: History) -> Sent | None:
     """The request; ``None`` if the one whose segments it repeats is not in the history."""
-    short, shared, steps = sighting.chain, sighting.shared, sighting.shared_steps
-    base = history.with_prefix(short.scope, sighting.base)
+    short, shared, steps = request.chain, request.shared, request.shared_steps
+    base = history.with_prefix(short.scope, request.base)
     if len(base.segments) < shared or len(base.steps) < steps:
         return None
-    marks, endings = sighting.marks, sighting.endings
+    marks, endings = request.marks, request.endings
     repeated = [
         replace(segment, mark=marks.get(at), ending=at in endings)
         for at, segment in enumerate(base.segments[:shared])
@@ -99,13 +101,13 @@ def sent_of(sighting: Sighting, history: History) -> Sent | None:
         steps=(*base.steps[:steps], *short.steps),
         step_tokens=(*base.step_tokens[:steps], *short.step_tokens),
     )
-    return Sent(chain, sighting.at, sighting.application)
+    return Sent(chain, request.at, request.application)
 
 
 class PrefixDelta(msgspec.Struct, frozen=True, array_like=True):
     """What one process sent."""
 
-    sightings: list[Sighting]
+    requests: list[PublishedRequest]
 
 
 class SharedHistory:
@@ -209,11 +211,11 @@ class SharedHistory:
         """The requests that were not published yet."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        return PrefixDelta([sighting_of(*one, self._published) for one in waiting]) if waiting else None
+        return PrefixDelta([to_publish(*one, self._published) for one in waiting]) if waiting else None
 
     def merge(self, delta: PrefixDelta, *, is_new: bool) -> None:
         """Take in what another process sent."""
-        for one in delta.sightings if is_new else ():
+        for one in delta.requests if is_new else ():
             rule, sent = rule_for(one.chain.provider, one.chain.model), sent_of(one, self._history)
             if rule is not None and sent is not None:
                 self._history.note_route(sent, rule)
@@ -229,7 +231,7 @@ class SharedHistory:
     def _expires_at(self, delta: PrefixDelta) -> float:
         lifetimes = [
             rule.lifetime(one.chain.retention).idle_seconds
-            for one in delta.sightings
+            for one in delta.requests
             if (rule := rule_for(one.chain.provider, one.chain.model)) is not None
         ]
         return self._clock() + max(lifetimes, default=0.0) + _BASE_SECONDS

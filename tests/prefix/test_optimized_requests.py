@@ -1,4 +1,4 @@
-"""What a mend writes into the bodies of requests, and into what real SDK clients send."""
+"""What an optimizer writes into the bodies of requests, and into what real SDK clients send."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def test_thinking_and_empty_texts_are_not_marked() -> None:
 
 
 def test_tools_and_their_json_have_one_order_and_properties_that_of_their_first_time() -> None:
-    mend, turned = PrefixOptimizer(CLAUDE), tool("look")
+    optimizer, turned = PrefixOptimizer(CLAUDE), tool("look")
     turned = dict(reversed(turned.items()))
     schema = turned["input_schema"] = dict(reversed(turned["input_schema"].items()))
     schema["properties"] = dict(reversed(schema["properties"].items()))
     first, second = (
-        json.dumps(mend.sending(claude("Who?", tools=tools), "anthropic")["tools"])
+        json.dumps(optimizer.sending(claude("Who?", tools=tools), "anthropic")["tools"])
         for tools in ([tool("write"), tool("look")], [turned, tool("write")])
     )
     assert first == second
@@ -140,13 +140,13 @@ def test_a_deferred_tool_is_not_marked_and_breakpoints_inside_a_result_count_too
     assert "cache_control" not in sent["messages"][-1]["content"][-1]
 
 
-def test_what_cannot_be_mended_is_sent_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_changed_is_sent_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     def broken(text: str) -> int:
         raise RuntimeError(f"no tokenizer for {text}")
 
     body = claude("Who?")
-    mend = PrefixOptimizer(count_tokens=broken)
-    assert mend.sending(body, "anthropic") is mend.sending(body, "anthropic") is body
+    optimizer = PrefixOptimizer(count_tokens=broken)
+    assert optimizer.sending(body, "anthropic") is optimizer.sending(body, "anthropic") is body
     stored = {"model": "gpt-5", "prompt": {"id": "pmpt_1"}}  # what is sent then stands at the provider
     assert PrefixOptimizer().sending(stored, "openai") == stored
     assert len(caplog.records) == 2
@@ -155,10 +155,10 @@ def test_what_cannot_be_mended_is_sent_as_it_is(caplog: pytest.LogCaptureFixture
 
 def test_the_requests_that_are_kept_for_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("askonce.prefix.optimize.optimizer._MOST_KEPT", 10)
-    mend = PrefixOptimizer()
+    optimizer = PrefixOptimizer()
     for number in range(30):
-        mend.start(claude("Who?", tools=[tool(f"tool{number % 15 % 8}")]), "anthropic").answered(None)
-    assert sum(len(one.watched) for one in mend._families.values()) == 10
+        optimizer.start(claude("Who?", tools=[tool(f"tool{number % 15 % 8}")]), "anthropic").answered(None)
+    assert sum(len(one.watched) for one in optimizer._families.values()) == 10
 
 
 def test_a_key_and_a_retention_of_the_application_stay() -> None:
@@ -175,15 +175,15 @@ def test_a_key_and_a_retention_of_the_application_stay() -> None:
 def test_a_longer_retention_is_only_proposed_unless_it_is_allowed(allowed: bool) -> None:
     told: list[str] = []
     now = 0.0
-    mend = PrefixOptimizer(longer_retention=allowed, tell=told.append, clock=lambda: now)
+    optimizer = PrefixOptimizer(longer_retention=allowed, tell=told.append, clock=lambda: now)
     for number in range(60):
         said = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": f"Who is {number}?"}]
-        request = mend.start({"model": "gpt-5", "messages": said}, "openai")
+        request = optimizer.start({"model": "gpt-5", "messages": said}, "openai")
         request.answered(Usage(2800, 5))
         now += 2400
-        if number % 10 == 0 and not mend.plans():
-            mend.replan()
-    assert request.body.get("prompt_cache_retention") == ("24h" if allowed and mend.plans() else None)
+        if number % 10 == 0 and not optimizer.plans():
+            optimizer.replan()
+    assert request.body.get("prompt_cache_retention") == ("24h" if allowed and optimizer.plans() else None)
     assert any("longer_retention=True" in line for line in told) is not allowed
 
 

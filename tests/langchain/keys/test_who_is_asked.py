@@ -1,0 +1,351 @@
+"""Who is asked, in both ways to cache a model: all its fields, the endpoint of its client, who acts through it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+from langchain_anthropic import ChatAnthropic
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.tools import BaseTool, tool
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from pydantic import BaseModel, PrivateAttr, create_model
+
+from askonce import Cache, ConfigError, cache_options
+from askonce.langchain import AskOnceCache, CachedEmbeddings, cached
+from tests.support.provider import Answer, Call, Provider
+
+Keep = Callable[[Any], Any]
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with Provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def cache() -> Iterator[Cache]:
+    with Cache("memory://") as cache:
+        yield cache
+
+
+@pytest.fixture(params=["cached", "set_llm_cache"])
+def keep(request: pytest.FixtureRequest, cache: Cache) -> Iterator[Keep]:
+    """Has a model's answers kept, by each of the two ways."""
+    if request.param == "cached":
+        yield lambda model: cached(model, cache)
+    else:
+        set_llm_cache(AskOnceCache(cache))
+        yield lambda model: model
+        set_llm_cache(None)
+
+
+def chat(provider: Provider, **fields: Any) -> ChatOpenAI:
+    fields = {"model": "gpt-4.1"} | fields
+    return ChatOpenAI(base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields)
+
+
+def responses(provider: Provider, **fields: Any) -> ChatOpenAI:
+    return chat(provider, use_responses_api=True, **fields)
+
+
+class Actor(BaseChatModel):
+    """A model of one's own, which LangChain cannot serialize."""
+
+    persona: str
+    prop: dict[str, str]
+
+    @property
+    def _llm_type(self) -> str:
+        return "actor"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        said = AIMessage(f"{self.persona} with {self.prop['hand']} says hello")
+        return ChatResult(generations=[ChatGeneration(message=said)])
+
+
+def test_a_model_is_named_by_all_its_fields(keep: Keep) -> None:
+    roles = [("Hamlet", "a skull"), ("Ophelia", "a skull"), ("Ophelia", "rosemary")]
+    said = [keep(Actor(persona=who, prop={"hand": what})).invoke("hi").content for who, what in roles]
+    assert said == [f"{who} with {what} says hello" for who, what in roles]
+
+
+def test_the_endpoint_from_the_environment_tells_models_apart(
+    keep: Keep, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Provider() as other:
+        for each in (provider, other):
+            monkeypatch.setenv("OPENAI_BASE_URL", each.openai_url)
+            keep(ChatOpenAI(model="gpt-4.1", api_key="sk-none", max_retries=0)).invoke("who are you?")
+        assert (len(provider.ledger), len(other.ledger)) == (1, 1)
+
+
+def test_the_endpoint_from_the_environment_tells_embeddings_apart(
+    cache: Cache, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Provider() as other:
+        for each in (provider, other):
+            monkeypatch.setenv("OPENAI_BASE_URL", each.openai_url)
+            embeddings = OpenAIEmbeddings(model="e", api_key="sk-none", check_embedding_ctx_length=False)
+            CachedEmbeddings(embeddings, cache).embed_query("who are you?")
+        assert (provider.count, other.count) == (1, 1)
+
+
+def test_users_whose_tokens_a_hosted_tool_acts_with_share_no_answer(keep: Keep, provider: Provider) -> None:
+    provider.answer = lambda request: Answer(f"mail of {request['tools'][0]['authorization']}")
+    answers = []
+    for user in ("alice", "bob"):
+        mail = {
+            "type": "mcp",
+            "server_label": "mail",
+            "connector_id": "connector_gmail",
+            "authorization": user,
+            "require_approval": "never",
+        }
+        answers.append(keep(responses(provider)).bind_tools([mail]).invoke("my last mail?").text)
+    assert answers == ["mail of alice", "mail of bob"]
+
+
+def test_models_with_other_tool_servers_share_no_answer(keep: Keep, provider: Provider) -> None:
+    provider.answer = lambda request: Answer(str([one["url"] for one in request.get("mcp_servers", ())]))
+    answers = []
+    for urls in ([], ["https://a/mcp"], ["https://b/mcp"]):
+        servers = [{"type": "url", "url": url, "name": "tools"} for url in urls]
+        fields: dict[str, Any] = {"mcp_servers": servers} if servers else {}
+        model = ChatAnthropic(
+            model="claude-opus-4-8", base_url=provider.anthropic_url, api_key="sk-none", max_retries=0, **fields
+        )
+        answers.append(keep(model).invoke("hi").content)
+    assert answers == ["[]", "['https://a/mcp']", "['https://b/mcp']"]
+
+
+def answer_class(*fields: str) -> type[BaseModel]:
+    """A schema whose properties stand in that order."""
+    types: dict[str, Any] = dict.fromkeys(fields, (str, ""))
+    return create_model("Solution", **types)
+
+
+def asking(method: str) -> Callable[[Any, tuple[str, str]], Any]:
+    return lambda model, order: model.with_structured_output(answer_class(*order), method=method)
+
+
+def with_tool(model: Any, order: tuple[str, str]) -> Any:
+    named: BaseTool = tool("solve", args_schema=answer_class(*order), description="Solve it.")(lambda **_: "")
+    return model.bind_tools([named])
+
+
+@pytest.mark.parametrize(
+    "bind", [asking("function_calling"), asking("json_schema"), with_tool], ids=["function", "schema", "tool"]
+)
+def test_the_order_of_properties_in_a_schema_is_part_of_the_question(
+    provider: Provider, cache: Cache, bind: Callable[[Any, tuple[str, str]], Any]
+) -> None:
+    provider.answer = lambda request: (
+        Answer("", (Call(request["tools"][0]["function"]["name"]),)) if request.get("tools") else Answer("{}")
+    )
+    for order in (("reasoning", "answer"), ("answer", "reasoning")):
+        bind(cached(chat(provider), cache), order).invoke("2+2")
+    assert len(provider.ledger) == 2
+
+
+def test_conversations_that_the_provider_keeps_are_told_apart(keep: Keep, provider: Provider) -> None:
+    provider.answer = lambda request: Answer(f"as in {request['previous_response_id']}")
+    answers = [
+        keep(responses(provider, use_previous_response_id=True))
+        .invoke([AIMessage("ok", response_metadata={"id": before}), HumanMessage("what did I tell you?")])
+        .text
+        for before in ("resp_a", "resp_b")
+    ]
+    assert answers == ["as in resp_a", "as in resp_b"]
+
+
+def test_a_timeout_that_is_an_object_does_not_count(provider: Provider, cache: Cache) -> None:
+    set_llm_cache(AskOnceCache(cache))
+    for seconds in (2, 3):
+        chat(provider, timeout=httpx.Timeout(10, connect=seconds)).invoke("hi")
+    assert len(provider.ledger) == 1
+
+
+PERSON = """
+class Person(BaseModel):
+    name: str
+"""
+
+
+def test_a_schema_defined_again_in_the_same_words_is_the_same(
+    provider: Provider, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = ModuleType("notebook")
+    notebook.__dict__["BaseModel"] = BaseModel
+    monkeypatch.setitem(sys.modules, "notebook", notebook)
+    set_llm_cache(AskOnceCache(cache))
+    provider.answer = lambda request: Answer('{"name": "Ada"}')
+    people = []
+    for _ in range(2):
+        exec(PERSON, notebook.__dict__)
+        people.append(chat(provider).with_structured_output(notebook.__dict__["Person"]).invoke("who?"))
+    assert [person.name for person in people] == ["Ada", "Ada"]
+    assert len(provider.ledger) == 1
+
+
+Make = Callable[[Provider, Cache], Any]
+
+
+def made_with(**fields: Any) -> Make:
+    return lambda provider, cache: cached(chat(provider, **fields), cache)
+
+
+def bound_to(**kwargs: Any) -> Make:
+    return lambda provider, cache: cached(chat(provider), cache).bind(**kwargs)
+
+
+def with_a_closing_slash(provider: Provider, cache: Cache) -> Any:
+    url = f"{provider.openai_url}/"
+    return cached(ChatOpenAI(model="gpt-4.1", base_url=url, api_key="sk-none", max_retries=0), cache)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(made_with(temperature=0.5), bound_to(temperature=0.5), id="temperature bound"),
+        pytest.param(made_with(), bound_to(model="gpt-4.1"), id="model bound"),
+        pytest.param(made_with(), with_a_closing_slash, id="closing slash"),
+        pytest.param(made_with(), made_with(n=1), id="one answer"),
+        pytest.param(made_with(), made_with(default_headers={}), id="no headers"),
+    ],
+)
+def test_parameters_that_say_the_same_make_one_key(
+    provider: Provider, cache: Cache, one: Make, other: Make
+) -> None:
+    one(provider, cache).invoke("hi")
+    other(provider, cache).invoke("hi")
+    assert len(provider.ledger) == 1
+
+
+# -- what else names a model -------------------------------------------------------------------------------------
+
+
+class Machine:
+    """Of which nothing is to be seen."""
+
+
+class Secretive(Actor):
+    _mood: str = PrivateAttr("merry")
+    _machine: Any = PrivateAttr(None)
+
+
+def secretive(mood: str = "merry", machine: Any = None) -> Secretive:
+    model = Secretive(persona="Puck", prop={"hand": "a flower"})
+    model._mood, model._machine = mood, machine
+    return model
+
+
+def exact_hits(cache: Cache) -> int:
+    return cache.stats().hits
+
+
+def test_private_attributes_count(keep: Keep, cache: Cache) -> None:
+    for mood in ("merry", "merry", "sad"):
+        keep(secretive(mood)).invoke("hi")
+    assert exact_hits(cache) == 1
+
+
+def test_a_model_that_cannot_be_read_is_not_cached_unless_it_is_named(
+    keep: Keep, cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        keep(secretive(machine=Machine())).invoke("hi")
+    assert exact_hits(cache) == 0
+    told = [record.message for record in caplog.records if "cached(model, name='…')" in record.message]
+    assert len([line for line in told if "Secretive._machine" in line]) >= 1
+    for name in ("one", "one", "other"):
+        cached(secretive(machine=Machine()), cache, name=name).invoke("hi")
+    assert exact_hits(cache) == 1
+
+
+async def test_an_asynchronous_call_is_named_as_a_synchronous_one(keep: Keep, provider: Provider) -> None:
+    keep(chat(provider)).invoke("hi")
+    await keep(chat(provider)).ainvoke("hi")
+    await keep(chat(provider, temperature=0.5)).ainvoke("hi")
+    assert provider.count == 2
+
+
+def test_a_client_that_is_sent_elsewhere_is_another_endpoint(keep: Keep, provider: Provider) -> None:
+    with Provider() as other:
+        model = keep(chat(provider))
+        model.invoke("hi")
+        model.root_client.base_url = other.openai_url
+        model.invoke("hi")
+        model.invoke("hi")
+        assert (provider.count, other.count) == (1, 1)
+
+
+def test_headers_of_a_client_of_ones_own_count(keep: Keep, provider: Provider) -> None:
+    newest = sys.modules.get("httpx2")
+    assert isinstance(newest, ModuleType)
+    for tenant in ("a", "a", "b"):
+        with newest.Client(headers={"X-Tenant": tenant}) as client:
+            keep(chat(provider, http_client=client)).invoke("hi")
+    assert provider.count == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"default_headers": {"Helicone-Auth": "Bearer 1"}}, {"default_headers": {"Helicone-Auth": "Bearer 2"}}),
+        ({"default_query": {"key": "1"}}, {"default_query": {"key": "2"}}),
+        ({"default_query": {"sig": "1", "se": "1"}}, {"default_query": {"sig": "2", "se": "2"}}),
+        ({"default_headers": {"Ocp-Apim-Subscription-Key": "1"}}, {}),
+    ],
+)
+def test_a_rotated_credential_loses_nothing(
+    keep: Keep, provider: Provider, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    for given in (one, other):
+        keep(chat(provider, **given)).invoke("hi")
+    assert provider.count == 1
+
+
+def test_a_signature_in_the_url_of_a_model_is_no_part_of_its_key(cache: Cache) -> None:
+    models = [
+        ChatOpenAI(model="gpt-4.1", base_url=f"http://127.0.0.1:1/v1?sig={sig}", api_key="sk-none") for sig in "ab"
+    ]
+    one, other = (AskOnceCache(cache).explain("hi", model) for model in models)
+    assert one.digest() == other.digest()
+
+
+def test_in_a_namespace_the_credential_of_a_hosted_tool_may_change(keep: Keep, provider: Provider) -> None:
+    def ask(token: str) -> None:
+        mail = {"type": "mcp", "server_label": "mail", "server_url": "https://m/", "authorization": token}
+        keep(responses(provider)).bind_tools([mail]).invoke("my last mail?")
+
+    for user in ("alice", "bob"):
+        with cache_options(namespace=user):
+            for token in ("1", "2"):
+                ask(token)
+    assert provider.count == 2
+
+
+def test_embeddings_that_cannot_be_read_must_be_named(cache: Cache) -> None:
+    embeddings = OpenAIEmbeddings(model="e", api_key="sk-none")
+    object.__setattr__(embeddings, "headers", Machine())
+    with pytest.raises(ConfigError, match="model="):
+        CachedEmbeddings(embeddings, cache)
+
+
+@pytest.mark.parametrize("field", ["check_embedding_ctx_length", "tiktoken_enabled", "default_headers"])
+def test_what_changes_the_texts_or_the_way_of_embeddings_counts(cache: Cache, field: str) -> None:
+    given: Any = {"X-Tenant": "a"} if field == "default_headers" else False
+    models = [OpenAIEmbeddings(model="e", api_key="sk-none", **fields) for fields in ({}, {field: given})]
+    one, other = (CachedEmbeddings(model, cache)._request("query", "a") for model in models)
+    assert one is not None
+    assert other is not None
+    assert one.place != other.place
