@@ -8,9 +8,8 @@ the log of its corpus says what each of its changes concerns.
 from __future__ import annotations
 
 import contextlib
-import operator
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from askonce.keys.normal_form import Uncacheable
@@ -23,13 +22,13 @@ class _Version:
 
     Attributes:
         name: of the version.
-        items: the documents that were there under that name, compared by their identity.
+        items: the documents that were there under that name.
         is_own: the name is random.
     """
 
     def __init__(self) -> None:
         self.name = secrets.token_hex(8)
-        self.items: Sequence[Any] | None = None
+        self.items: list[Any] | None = None
         self.is_own = True
 
     def __reduce__(self) -> tuple[type[_Version], tuple[()]]:
@@ -47,10 +46,10 @@ def version_of(index: Any, items: Iterable[Any], digest: Callable[[], str]) -> s
     Raises:
         Uncacheable: the index takes no mark.
     """
-    version, items = _marked(index), list(items)
-    if version.items is None or not _same(version.items, items):
+    version, there = _marked(index), list(items)
+    if version.items is None or not _same(version.items, there):
         fresh = _Version()
-        fresh.items = items
+        fresh.items = there
         with contextlib.suppress(Uncacheable):
             fresh.name, fresh.is_own = digest(), False
         vars(index)[_AT] = version = fresh
@@ -88,5 +87,8 @@ def _marked(part: Any) -> _Version:
     return version
 
 
-def _same(before: Sequence[Any], now: Sequence[Any]) -> bool:
-    return len(before) == len(now) and all(map(operator.is_, before, now))
+def _same(before: list[Any], now: list[Any]) -> bool:
+    try:
+        return before == now  # of items that are identical, nothing is compared
+    except Exception:  # arrays
+        return False

@@ -147,30 +147,31 @@ class Chroma(InMemoryVectorStore):
         self._collection_name, self._chroma_collection = "langchain", Collection(number)
 
 
-@pytest.mark.parametrize("corpus", [None, "prices"])
-def test_collections_of_one_name_are_apart(corpus: str | None) -> None:
+@pytest.mark.parametrize("how", [{}, {"corpus": "prices"}, {"name": "prices"}])
+def test_collections_of_one_name_are_apart(how: dict[str, str]) -> None:
     cache = Cache("memory://")
     for number in (1, 2):
-        CachedRetriever(Chroma(number).as_retriever(), cache, corpus=corpus).invoke("owl")
+        CachedRetriever(Chroma(number).as_retriever(), cache, **how).invoke("owl")  # type: ignore[arg-type]
     assert cache.stats().misses == 2
-    CachedRetriever(Chroma(1).as_retriever(), cache, corpus=corpus).invoke("owl")
+    CachedRetriever(Chroma(1).as_retriever(), cache, **how).invoke("owl")  # type: ignore[arg-type]
     assert cache.stats().hits == 1
 
 
 # -- in memory -----------------------------------------------------------------------------------------------------
 
 
-def index(corpus: Corpus, *ids: str) -> tuple[InMemoryVectorStore, CachedRetriever]:
+def index(corpus: Corpus, *ids: str, name: str | None = None) -> tuple[InMemoryVectorStore, CachedRetriever]:
     """As each worker of a server loads it."""
     store = InMemoryVectorStore(Words())
     store.add_documents([one for one in animals() if one.id in ids])
     store = watch(store, corpus)
-    return store, CachedRetriever(store.as_retriever(), corpus=corpus)
+    return store, CachedRetriever(store.as_retriever(), corpus=corpus, name=name)
 
 
-def test_processes_that_loaded_the_same_share_until_one_writes() -> None:
+@pytest.mark.parametrize("name", [None, "animals"])
+def test_processes_that_loaded_the_same_share_until_one_writes(name: str | None) -> None:
     corpus = Corpus("memory://", name="animals")
-    (one, first), (_, second) = index(corpus, "cat"), index(corpus, "cat")
+    (one, first), (_, second) = index(corpus, "cat", name=name), index(corpus, "cat", name=name)
     first.invoke("who?")
     second.invoke("who?")
     assert corpus.cache.stats().hits == 1
@@ -238,10 +239,11 @@ def test_a_retriever_of_parents_needs_no_name(in_memory: bool, tmp_path: Path) -
 
 
 @pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
-def test_a_large_bm25_needs_no_name_and_is_what_it_holds() -> None:
+@pytest.mark.parametrize("name", [None, "words"])
+def test_a_large_bm25_needs_no_name_and_is_what_it_holds(name: str | None) -> None:
     cache = Cache("memory://")
     for number, last in ((500, "apple 499"), (501, "apple 500"), (500, "apple 499")):
-        retriever = CachedRetriever(by_words(number), cache, corpus="fruit")
+        retriever = CachedRetriever(by_words(number), cache, corpus="fruit", name=name)
         assert retriever.invoke("apple")[-1].page_content == last
     assert cache.stats().hits == 1
 

@@ -8,6 +8,7 @@ where their documents are (``askonce.retrieval.places``) or, for documents in me
 from __future__ import annotations
 
 import enum
+import functools
 import operator
 import re
 import sys
@@ -105,6 +106,20 @@ class Identity:
         finally:
             self._within.pop()
 
+    def stores_in(self, part: Any) -> list[Any]:
+        """The stores and documents in a retriever, as far as they can be read: a name says nothing of these."""
+        if isinstance(part, (VectorStore, BaseStore)):
+            try:
+                return [self.of(part)]
+            except Uncacheable:
+                return []
+        if isinstance(part, BaseRetriever):
+            return [form for one in part.__dict__.values() for form in self.stores_in(one)]
+        if isinstance(part, list):
+            documents = self._documents(part)
+            return [form for one in part for form in self.stores_in(one)] if documents is None else [documents]
+        return []
+
     def _composed(self, part: Any) -> Any:
         if isinstance(part, Mapping):
             return [
@@ -159,7 +174,7 @@ class Identity:
         untelling = NEUTRAL if isinstance(part, BaseLanguageModel) else _UNTELLING
         fields = {**part.__dict__, **(part.__pydantic_extra__ or {})}
         form: dict[str, Any] = {"class": _name(type(part))}
-        kinds = {cls.__name__ for cls in type(part).__mro__ if cls.__module__.startswith("langchain_")}
+        kinds = _langchain_names(type(part))
         if kinds & _OF_TIME:
             raise Uncacheable(
                 "what it finds depends on the time, and on what was found before: with a name, use a ttl"
@@ -261,6 +276,12 @@ def _own(cls: type[Any]) -> type[Any]:
 def _name(cls: type[Any]) -> str:
     own = _own(cls)
     return f"{own.__module__}.{own.__qualname__}"
+
+
+@functools.lru_cache(maxsize=256)
+def _langchain_names(cls: type[Any]) -> frozenset[str]:
+    """The names of LangChain's classes that a class is of."""
+    return frozenset(one.__name__ for one in cls.__mro__ if one.__module__.startswith("langchain_"))
 
 
 def _settings_of(part: Any) -> Any:

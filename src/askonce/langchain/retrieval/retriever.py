@@ -46,7 +46,8 @@ class CachedRetriever(BaseRetriever):
             user's cache directory.
         corpus: the documents that it searches: a `Corpus`, or the name of one in ``store``. Different sets of
             documents need different names.
-        name: a name for the retriever and everything else that its results depend on, in place of its fields.
+        name: a name for the retriever and everything else that its results depend on, in place of its fields. Where
+            its documents are, and which, is read all the same, as far as its stores show it.
         depends_on: names of what a run gives, in ``configurable``, metadata or LangGraph's context, that results
             depend on, such as ``["user_id"]``. ``None``: all but the ids of runs, threads and checkpoints, if the
             retriever or a part of it is of a class that is not LangChain's, else nothing.
@@ -137,12 +138,16 @@ class CachedRetriever(BaseRetriever):
         known_as = self._known_as
         identity.has_foreign = identity.has_foreign or self._is_foreign or self.depends_on is not None
         form = {
-            "retriever": identity.of(self.retriever) if known_as is None else {"name": known_as},
+            "retriever": identity.of(self.retriever) if known_as is None else self._named(identity),
             "corpus": self.corpus.name,
             "folded": [self.ignore_case, self.ignore_punctuation],
         }
         machine = machine_of(self._cache.store.url, is_local=identity.is_local)
         return form if machine is None else {**form, "machine": machine}
+
+    def _named(self, identity: Identity) -> dict[str, Any]:
+        stores = identity.stores_in(self.retriever)
+        return {"name": self._known_as, "stores": stores} if stores else {"name": self._known_as}
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
