@@ -130,7 +130,8 @@ def stayed(retriever: CachedRetriever, questions: list[str]) -> list[bool]:
         (2.0, {}, 40, "none"),
         (None, {}, 40, "none"),
         (0.0, {}, 2, "none"),  # fewer than asked for: whatever comes is found
-        (0.0, {"filter": anything}, 40, "none"),
+        (0.0, {"filter": anything}, 40, "most"),
+        (0.0, {"fetch_k": 9}, 40, "none"),  # it may weigh more than it returns
     ],
 )
 def test_when_it_cannot_be_told_what_is_near_all_are_made_anew(

@@ -17,6 +17,7 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import BaseModel
 
 from askonce.errors import ConfigError
+from askonce.langchain.retrieval.indexes import memory_written
 from askonce.langchain.retrieval.nearness import aaddition, addition
 from askonce.langchain.retrieval.stored_documents import StoreWrite
 from askonce.retrieval.corpus import Corpus
@@ -174,7 +175,7 @@ def _reporting(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
         with _under_way(self, corpus, written) as is_new:
             if not is_new:
                 return method(self, *args, **kwargs)
-            with corpus.writing(written.ids, added=written.added) as done:
+            with corpus.writing(written.ids, added=written.added) as done, _in_memory(self):
                 result = method(self, *args, **kwargs)
                 done.vectors = addition(corpus, self, kind.texts(given))
                 return result
@@ -188,11 +189,21 @@ def _reporting(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
             if not is_new:
                 return await method(self, *args, **kwargs)
             async with corpus.awriting(written.ids, added=written.added) as done:
-                result = await method(self, *args, **kwargs)
-                done.vectors = await aaddition(corpus, self, kind.texts(given))
-                return result
+                with _in_memory(self):
+                    result = await method(self, *args, **kwargs)
+                    done.vectors = await aaddition(corpus, self, kind.texts(given))
+                    return result
 
     return functools.wraps(method)(awrite if inspect.iscoroutinefunction(method) else write)
+
+
+@contextmanager
+def _in_memory(store: Any) -> Iterator[None]:
+    """A write of a store, which may hold its documents in memory."""
+    try:
+        yield
+    finally:
+        memory_written(store)
 
 
 _writes: ContextVar[dict[tuple[int, int], Written] | None] = ContextVar("askonce_writes", default=None)

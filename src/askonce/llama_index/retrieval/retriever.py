@@ -26,6 +26,7 @@ from askonce.llama_index.retrieval.runs import follow_runs
 from askonce.provenance import additions
 from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Store
 
 
@@ -98,12 +99,19 @@ class CachedRetriever(BaseRetriever):
                 f"{error}: give the CachedRetriever a name= that stands for it, and another one for each"
                 " configuration that finds other documents"
             ) from error
+        if self._identity.nameless and corpus is None and name is None:
+            raise ConfigError(unplaced(self._identity.nameless[0]))
         follow_runs()
 
     @property
     def retriever(self) -> BaseRetriever:
         """The retriever inside."""
         return self._cached_retriever
+
+    def _form(self) -> Any:
+        form = self._identity.of(self.retriever)
+        machine = machine_of(self.cache.store.url, is_local=self._identity.is_local)
+        return form if machine is None else {**form, "machine": machine}
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return _Retrieval(self, query_bundle).run()
@@ -138,7 +146,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
         self._owner, self._question = owner, query
 
     def form(self) -> NormalForm:
-        identity, query = self._owner._identity.of(self.retriever), self._question
+        identity, query = self._owner._form(), self._question
         self.scope = request_form("retrieval", identity, corpus=self.corpus.log).digest()
         asked: dict[str, Any] = {"question": question(query.query_str, **self._owner._ignoring)}
         if query.custom_embedding_strs is not None:

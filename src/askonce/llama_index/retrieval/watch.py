@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType, TracebackType
 from typing import Any
@@ -21,6 +22,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
 from askonce.errors import ConfigError
+from askonce.llama_index.retrieval.indexes import memory_written
 from askonce.provenance.additions import added_vectors
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.written import WRITING, Written
@@ -129,7 +131,8 @@ class Watching:
                 if not self._active:
                     return await method(changing, *args, **kwargs)
                 async with corpus.awriting(report.ids(args, kwargs), added=not report.only_gone) as written:
-                    result = await method(changing, *args, **kwargs)
+                    with _in_memory(changing):
+                        result = await method(changing, *args, **kwargs)
                     self._complete(written, changing, report, args, kwargs, result)
                     return result
 
@@ -139,7 +142,8 @@ class Watching:
                 if not self._active:
                     return method(changing, *args, **kwargs)
                 with corpus.writing(report.ids(args, kwargs), added=not report.only_gone) as written:
-                    result = method(changing, *args, **kwargs)
+                    with _in_memory(changing):
+                        result = method(changing, *args, **kwargs)
                     self._complete(written, changing, report, args, kwargs, result)
                     return result
 
@@ -161,6 +165,15 @@ class Watching:
             written.vectors = added_vectors(vectors) if all(vectors) else None
         except ConfigError as error:
             logger.info("askonce: no vectors of added nodes are known: %s", error)
+
+
+@contextmanager
+def _in_memory(changing: Any) -> Iterator[None]:
+    """A write of a store or an index, which may hold its documents in memory."""
+    try:
+        yield
+    finally:
+        memory_written(changing)
 
 
 def _vector(node: Any, store: Any) -> list[float]:
