@@ -14,6 +14,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.chat_engine.types import BaseChatEngine
 from llama_index.core.instrumentation.span import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
+from llama_index.core.tools import BaseTool
 from llama_index.core.workflow import Workflow
 from llama_index_instrumentation import get_dispatcher
 
@@ -23,7 +24,7 @@ from askonce.provenance.retrieval_context import (
     current_retrieval_context,
 )
 
-_RUNS = (BaseQueryEngine, BaseChatEngine, Workflow)
+_RUNS = (BaseQueryEngine, BaseChatEngine, Workflow, BaseTool)
 
 
 def follow_runs() -> None:
@@ -46,7 +47,8 @@ class Runs(BaseSpanHandler[BaseSpan]):
         self, id_: str, bound_args: inspect.BoundArguments, instance: Any = None, *args: Any, **kwargs: Any
     ) -> None:
         if isinstance(instance, _RUNS):
-            self._open[id_] = begin_retrieval_context(current_retrieval_context())
+            is_tool = isinstance(instance, BaseTool)
+            self._open[id_] = begin_retrieval_context(current_retrieval_context(), is_tool=is_tool)
 
     def prepare_to_exit_span(self, id_: str, *args: Any, **kwargs: Any) -> None:
         if (retrieval_context := self._open.pop(id_, None)) is not None:
