@@ -72,7 +72,6 @@ def test_other_wires_have_other_keys_and_equal_wires_one(provider: Provider) -> 
     cache.close()
     FOUND[provider.name] = row
     assert not row.wrong_hits, "\n".join(row.wrong_hits)
-    assert len(row.misses) <= 0.05 * row.pairs, "\n".join(row.misses)
     assert not differently, "`cached` and the global cache have different keys, or send something else"
 
 
@@ -85,3 +84,5 @@ def test_the_table_is_written() -> None:
         pytest.skip("not all classes were tried in this run")
     write_table(PAGE, "LangChain", FOUND)
     assert sum(row.pairs for row in FOUND.values()) >= 300
+    misses = [one for row in FOUND.values() for one in row.misses]
+    assert len(misses) < 0.05 * sum(row.equal for row in FOUND.values()), "\n".join(misses)

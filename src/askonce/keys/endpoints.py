@@ -203,7 +203,8 @@ def _of_openrouter(client: Any) -> Endpoint:
     show_inside(type(client), lambda one: [_of_openrouter(one)])
     http = _of_http(setup.client) if setup.client is not None else {}
     named = {name: value for name, value in vars(setup.globals).items() if isinstance(value, str)}
-    return {**http, "url": (setup.server_url or "").rstrip("/"), "server": setup.server, "globals": named}
+    url = setup.server_url or setup.server or "production"  # the name of a server, which the first request sets
+    return {**http, "url": url.rstrip("/"), "globals": named}
 
 
 def _of_hugging_face(client: Any) -> Endpoint:

@@ -51,6 +51,7 @@ def cached(
     depends_on: Sequence[str] | None = None,
     nearest: bool | None = None,
     empty_ttl: float = 60,
+    audit: float = 0,
     ignore_case: bool = True,
     ignore_punctuation: bool = True,
     **settings: Unpack[Settings],

@@ -32,6 +32,7 @@ from askonce.stores import Store
 
 logger = logging.getLogger("askonce")
 
+_MOST_GIVEN = 1_000
 _CHAT = '[{"lc":'
 _REPORTS_HEADERS = '"include_response_headers": true'
 
@@ -61,6 +62,7 @@ class AskOnceCache(BaseCache):
         if self.cache.engine.is_semantic:
             follow_prompts()
         self._digests = Digests()
+        self._given: dict[tuple[str, str], None] = {}  # what the application stored itself
 
     def __reduce__(self) -> Any:
         return type(self), (self.cache,)
@@ -69,7 +71,7 @@ class AskOnceCache(BaseCache):
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """The answer to a prompt, or ``None``; then the caller makes it and calls `update`."""
-        call = _CacheUse(prompt, llm_string, sys._getframe(1))
+        call = _CacheUse(prompt, llm_string, sys._getframe(1), (prompt, llm_string) in self._given)
         request = self._request(call)
         if request is None:
             return None
@@ -81,7 +83,7 @@ class AskOnceCache(BaseCache):
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Asynchronous `lookup`."""
-        call = _CacheUse(prompt, llm_string, sys._getframe(1))
+        call = _CacheUse(prompt, llm_string, sys._getframe(1), (prompt, llm_string) in self._given)
         request = self._request(call)
         if request is None:
             return None
@@ -93,23 +95,23 @@ class AskOnceCache(BaseCache):
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Store the answer to a prompt.
 
-        What an application stores itself is found by its own lookups and by no model: the ``llm_string`` does not
-        say all that a model's answers depend on.
+        What an application stores itself answers its own lookups, and in this process the models whose
+        ``llm_string`` that is: it does not say all that a model's own answers depend on.
         """
-        call = _CacheUse(prompt, llm_string, sys._getframe(1))
+        call = _CacheUse(prompt, llm_string, sys._getframe(1), (prompt, llm_string) in self._given)
         request = self._request(call)
         if request is not None:
             self.cache.engine.update(request, lambda: call.pack(return_val))
-            call.frame = None
+            self._done(call)
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Asynchronous `update`."""
-        call = _CacheUse(prompt, llm_string, sys._getframe(1))
+        call = _CacheUse(prompt, llm_string, sys._getframe(1), (prompt, llm_string) in self._given)
         request = self._request(call)
         if request is not None:
             await self.cache.engine.aupdate(request, lambda: call.pack(return_val))
-            call.frame = None
+            self._done(call)
             mark(return_val, self.cache.engine.mark_of_fresh(request))
 
     def clear(self, **kwargs: Any) -> None:
@@ -123,6 +125,11 @@ class AskOnceCache(BaseCache):
     async def aclear(self, **kwargs: Any) -> None:
         """Asynchronous `clear`."""
         await self.cache.aclear()
+
+    def _done(self, call: _CacheUse) -> None:
+        call.frame = None
+        if call.caller is None and len(self._given) < _MOST_GIVEN:
+            self._given[call.prompt, call.llm_string] = None
 
     def _request(self, call: _CacheUse) -> Request | None:
         engine = self.cache.engine
@@ -206,12 +213,14 @@ class _CacheUse(msgspec.Struct):
         prompt: as LangChain writes it.
         llm_string: as LangChain writes the model and the call.
         frame: of the model's call, as soon as it is found; until then of the call to the cache.
+        is_given: the application stored the answer itself, by these texts.
         caller: the model's call; ``None`` for the application's own, and before `parameters`.
     """
 
     prompt: str
     llm_string: str
     frame: FrameType | None
+    is_given: bool
     caller: Caller | None = None
     _parameters: Parameters | None = None
 
@@ -223,10 +232,11 @@ class _CacheUse(msgspec.Struct):
         """
         if self._parameters is None:
             found = find_caller(self.frame)
-            if found is None:
+            if found is not None:
+                self.caller, self.frame = found
+            if self.caller is None or self.is_given:
                 self._parameters = parameters_of(self.llm_string)
             else:
-                self.caller, self.frame = found
                 model, stop, kwargs = self.caller.model, self.caller.stop, self.caller.kwargs
                 self._parameters = parameters_of_model(model, stop, kwargs, asynchronous=self.caller.asynchronous)
         return self._parameters

@@ -12,6 +12,7 @@ import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
+from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import BaseTool, tool
@@ -332,6 +333,14 @@ def test_in_a_namespace_the_credential_of_a_hosted_tool_may_change(keep: Keep, p
             for token in ("1", "2"):
                 ask(token)
     assert provider.count == 2
+
+
+def test_what_an_application_stores_itself_answers_its_models(cache: Cache) -> None:
+    ours, model = AskOnceCache(cache), Actor(persona="Hamlet", prop={"hand": "a skull"})
+    answer = [ChatGeneration(message=AIMessage("given"))]
+    ours.update(dumps([HumanMessage("hi")]), model._get_llm_string(stop=None), answer)
+    set_llm_cache(ours)
+    assert model.invoke("hi").content == "given"
 
 
 def test_embeddings_that_cannot_be_read_must_be_named(cache: Cache) -> None:

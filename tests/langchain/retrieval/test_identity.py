@@ -136,5 +136,5 @@ def test_wrong_arguments_are_said_at_once() -> None:
         CachedRetriever(retriever, corpus=corpus, empty_ttl=-1)
     with pytest.raises(ConfigError, match="a corpus has a store"):
         CachedRetriever(retriever, "sqlite:///x.db", corpus=corpus)
-    with pytest.raises(ConfigError, match="vector store"):
-        watch(retriever, corpus)
+    with pytest.raises(ConfigError, match="no method that writes"):
+        watch(object(), corpus)

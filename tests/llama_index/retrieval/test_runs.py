@@ -24,7 +24,7 @@ from llama_index.core.workflow import Event, StartEvent, StopEvent, Workflow, st
 from askonce import Corpus
 from askonce.llama_index import CachedRetriever, cached
 from askonce.llama_index.retrieval.runs import Runs
-from askonce.provenance.retrieval_context import current_sources
+from askonce.provenance.retrieval_context import current_retrieval_context
 from tests.llama_index.conftest import LLAMA_INDEX_WARNINGS, Events
 from tests.llama_index.retrieval.colours import TOPICS, Topics, apart
 
@@ -186,7 +186,7 @@ async def test_runs_are_apart(retriever: CachedRetriever, corpus: Corpus, events
         await asyncio.gather(*(engine.aquery(topic) for topic in TOPICS))
         engine.query("red")
         engine.query("blue")
-        assert current_sources(corpus.cache.engine._store_name) == ()
+        assert current_retrieval_context() is None
 
     await apart(ask())
     assert sources_of(events) == {"2"}

@@ -210,7 +210,9 @@ def _read_with(
     reader: FieldReader, owner: Any, cls: type, neutral: frozenset[str], *, asynchronous: bool
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The fields of an object, and the endpoints of its clients."""
-    fields = reader.fields(owner, neutral | provider_of(cls).through_client)
+    provider = provider_of(cls)
+    neutral |= provider.unsent
+    fields = reader.fields(owner, neutral | provider.through_client)
     endpoints = reader.endpoints(asynchronous=asynchronous)
     if not endpoints:  # no client that could be read was made of them
         fields = reader.fields(owner, neutral)

@@ -20,11 +20,13 @@ class Provider(msgspec.Struct, frozen=True):
     Attributes:
         through_client: fields that reach a request only through the client, which was made of them.
         late_clients: properties that make the synchronous and the asynchronous client when they are first read.
+        unsent: fields that LangChain applies before it calls, or that are not used. Not of others' subclasses.
         overrides: what a call gives replaces what the constructor gave, in the request that is sent.
     """
 
     through_client: frozenset[str] = _NOTHING
     late_clients: tuple[str, str] | None = None
+    unsent: frozenset[str] = _NOTHING
     overrides: bool = True
 
 
@@ -36,18 +38,21 @@ def provider_of(cls: type) -> Provider:
     return Provider(
         _NOTHING.union(*(one.through_client for one in known)),
         next((one.late_clients for one in known if one.late_clients), None),
+        _NOTHING.union(*(one.unsent for one in known if packages[0] in _PROVIDERS)),
         any(one.overrides for one in known),
     )
 
 
-def _through(names: str, more: frozenset[str] = _NOTHING, *, overrides: bool = True) -> Provider:
-    return Provider(frozenset(names.split()) | more, overrides=overrides)
+def _through(names: str, more: frozenset[str] = _NOTHING, *, unsent: str = "") -> Provider:
+    return Provider(frozenset(names.split()) | more, unsent=frozenset(unsent.split()))
 
 
 _PROVIDERS = {
-    "langchain_openai": _through("openai_api_base openai_organization azure_endpoint", _ADDED),
+    "langchain_openai": _through(
+        "openai_api_base openai_organization azure_endpoint", _ADDED, unsent="disabled_params"
+    ),
     "langchain_deepseek": _through("api_base"),
-    "langchain_xai": _through("xai_api_base"),
+    "langchain_xai": _through("xai_api_base", unsent="search_parameters"),
     "langchain_anthropic": Provider(_ADDED | {"anthropic_api_url"}, ("_client", "_async_client")),
     "langchain_groq": _through("groq_api_base", _ADDED),
     "langchain_fireworks": _through("fireworks_api_base"),
@@ -55,11 +60,13 @@ _PROVIDERS = {
     "langchain_ollama": _through("base_url client_kwargs async_client_kwargs sync_client_kwargs"),
     "langchain_google_genai": _through("base_url additional_headers client_args api_version _client_cleanup"),
     "langchain_aws": _through(
-        "endpoint_url region_name config credentials_profile_name bedrock_client", overrides=False
+        "endpoint_url region_name config credentials_profile_name bedrock_client",
+        unsent="supports_tool_choice_values",
     ),
     "langchain_openrouter": _through(
         "openrouter_api_base app_url app_title app_categories default_headers default_query"
     ),
-    "langchain_cohere": _through("base_url", overrides=False),
+    "langchain_cohere": _through("base_url"),
     "langchain_perplexity": Provider(),
+    "langchain_litellm": Provider(),
 }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -22,8 +21,7 @@ from askonce.langchain.retrieval.documents import ids_of, pack, unpack
 from askonce.langchain.retrieval.identity import Identity, returns_all_it_weighs
 from askonce.langchain.retrieval.nearness import Nearness
 from askonce.langchain.retrieval.run_config import RunManager, given_by_run
-from askonce.provenance.retrieval_context import begin_retrieval_context, end_retrieval_context
-from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_empty_ttl
+from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Store
@@ -55,6 +53,8 @@ class CachedRetriever(BaseRetriever):
             influence; then the deletion of a document drops only results that held it, and otherwise all results.
             ``None``: as far as the retriever shows it.
         empty_ttl: seconds for which an empty result is stored; 0 for never.
+        audit: the share of hits that are compared with a new search, in the background; what differs is deleted,
+            logged and counted (``stats().audited_wrong``).
         ignore_case: questions that differ in capitals only are one.
         ignore_punctuation: questions that differ in quotes and closing punctuation only are one.
         settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
@@ -73,6 +73,7 @@ class CachedRetriever(BaseRetriever):
     depends_on: Sequence[str] | None
     nearest: bool | None
     empty_ttl: float
+    audit: float
     ignore_case: bool
     ignore_punctuation: bool
     _known_as: str | None = PrivateAttr()
@@ -91,6 +92,7 @@ class CachedRetriever(BaseRetriever):
         depends_on: Sequence[str] | None = None,
         nearest: bool | None = None,
         empty_ttl: float = 60,
+        audit: float = 0,
         ignore_case: bool = True,
         ignore_punctuation: bool = True,
         **settings: Unpack[Settings],
@@ -100,6 +102,7 @@ class CachedRetriever(BaseRetriever):
                 f"CachedRetriever takes a retriever, not a {type(retriever).__name__}; {instead_of(retriever)}"
             )
         check_empty_ttl(empty_ttl)
+        check_audit(audit)
         if isinstance(depends_on, str):
             raise ConfigError(f"depends_on is a list of names: depends_on=[{depends_on!r}]")
         known: dict[int, Any] = {}
@@ -112,6 +115,7 @@ class CachedRetriever(BaseRetriever):
             "depends_on": depends_on,
             "nearest": nearest,
             "empty_ttl": empty_ttl,
+            "audit": audit,
             "ignore_case": ignore_case,
             "ignore_punctuation": ignore_punctuation,
         }
@@ -123,16 +127,6 @@ class CachedRetriever(BaseRetriever):
     def cache(self) -> Cache:
         """The `Cache` that is asked."""
         return self._cache
-
-    def batch(self, inputs: list[str], *args: Any, **kwargs: Any) -> list[list[Document]]:
-        """Look for the documents of several questions at once, in threads."""
-        with _together():
-            return super().batch(inputs, *args, **kwargs)
-
-    async def abatch(self, inputs: list[str], *args: Any, **kwargs: Any) -> list[list[Document]]:
-        """Asynchronous `batch`, in tasks."""
-        with _together():
-            return await super().abatch(inputs, *args, **kwargs)
 
     def _identity(self, identity: Identity) -> dict[str, Any]:
         known_as = self._known_as
@@ -160,17 +154,6 @@ class CachedRetriever(BaseRetriever):
         return await _Retrieval(self, query, kwargs, run_manager).arun()
 
 
-@contextmanager
-def _together() -> Iterator[None]:
-    """Let what is retrieved in threads and tasks reach the code that began them, also outside of any run."""
-    retrieval_context = begin_retrieval_context()
-    try:
-        yield
-    finally:
-        if retrieval_context is not None:
-            end_retrieval_context(retrieval_context)
-
-
 class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
     """One question to a `CachedRetriever`.
 
@@ -182,7 +165,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
     """
 
     def __init__(self, owner: CachedRetriever, query: str, arguments: dict[str, Any], run: RunManager) -> None:
-        super().__init__(owner.retriever, owner.cache, owner.corpus, owner.empty_ttl, owner._warned)
+        super().__init__(owner.retriever, owner.cache, owner.corpus, owner.empty_ttl, owner.audit, owner._warned)
         self._owner, self._query, self._arguments, self._run = owner, query, arguments, run
 
     def form(self) -> NormalForm:
@@ -218,14 +201,17 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
     def encode(self, documents: Sequence[Document]) -> bytes:
         return pack(documents)
 
+    def content(self, document: Document) -> bytes:
+        return pack([document])
+
     def decode(self, payload: bytes) -> list[Document]:
         return unpack(payload)
 
     def ids(self, documents: Sequence[Document]) -> tuple[str, ...]:
         return ids_of(documents)
 
-    def texts(self, documents: Sequence[Document]) -> tuple[str, ...]:
-        return tuple(one.page_content for one in documents)
+    def texts(self, documents: Sequence[Document]) -> list[tuple[str, str]]:
+        return [(one.page_content, one.page_content) for one in documents]
 
     def depends_on_others(self, documents: Sequence[Document]) -> bool:
         nearest = self._owner.nearest
