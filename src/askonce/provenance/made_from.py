@@ -8,6 +8,7 @@ summary. What an earlier answer of the run was made from counts where that answe
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from askonce.keys.normal_form import NormalForm
 from askonce.provenance.retrieval_context import Answered, RetrievalContext, around
 from askonce.provenance.retrieved import RetrievedDocument, RetrievedTexts
 from askonce.provenance.texts import TextIndex
+
+logger = logging.getLogger("askonce")
 
 _FEWEST_WORDS = 3
 """A shorter text of an answer may stand in any prompt."""
@@ -78,7 +81,11 @@ class MadeFrom:
         return self._stands
 
     def _prompt(self) -> str:
-        body = self._form().body
+        try:
+            body = self._form().body
+        except Exception:  # whatever it is, the answer is there and must reach its caller
+            logger.warning("askonce: a prompt cannot be read, so its documents are not known", exc_info=True)
+            return ""
         return "\n".join(_strings({name: part for name, part in body.items() if name not in _NO_PROMPT}))
 
     def _find(self) -> tuple[tuple[Source, ...], bytes | None]:

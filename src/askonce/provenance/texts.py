@@ -21,7 +21,7 @@ _ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|[nrt])")
 _WORD = re.compile(r"[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\U0010ffff]+|[^\W_]")
 
 
-class Words:
+class WordSequence:
     """A text as words. How JSON escapes it does not matter, nor do capitals."""
 
     def __init__(self, text: str) -> None:
@@ -91,7 +91,7 @@ class TextIndex:
 
     def add(self, number: int, text: str) -> None:
         """Add a text."""
-        words = Words(text)
+        words = WordSequence(text)
         length = min(len(words), _RUN)
         begins = [*range(0, max(len(words) - _RUN, 1), _DISTANCE), max(len(words) - _RUN, 0)]
         indexed = _Indexed(len(words), tuple(words.run(begin, length) for begin in begins) if length else ())
@@ -124,7 +124,7 @@ class TextIndex:
             prompt: the prompt.
             own: texts that were found for it; others count only where none of these accounts for the words.
         """
-        words = Words(prompt)
+        words = WordSequence(prompt)
         found = sorted(self._found(words).items(), key=lambda one: (one[0] not in own, -one[1].share))
         standing: list[int] = []
         accounted = bytearray(len(words))
@@ -136,7 +136,7 @@ class TextIndex:
                 accounted[begin:end] = b"\1" * (end - begin)
         return standing
 
-    def _found(self, words: Words) -> dict[int, _Found]:
+    def _found(self, words: WordSequence) -> dict[int, _Found]:
         found: dict[int, _Found] = {}
         for length in [one for one, count in self._lengths.items() if count]:
             for begin in range(len(words) - length + 1):
@@ -150,7 +150,7 @@ class TextIndex:
                         found.setdefault(number, _Found(text)).at.setdefault(run, []).append(begin)
         return found
 
-    def _counts(self, found: _Found, words: Words, accounted: bytearray) -> bool:
+    def _counts(self, found: _Found, words: WordSequence, accounted: bytearray) -> bool:
         """Whether a text that was not found for a prompt stands in it all the same."""
         length = found.text.run_length
         for run, begins in found.at.items():
