@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 _RUN, _DISTANCE = 8, 40
 _SHORT = 2
@@ -18,6 +19,7 @@ _MOST_SHARING = 8
 """A run of words that more texts than this have in common says nothing of one of them."""
 _ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|[nrt])")
 # Scripts without spaces between words count by characters.
+_ASCII_WORD = re.compile(r"[a-z0-9]+")  # the same for such texts, in half the time
 _WORD = re.compile(r"[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\U0010ffff]+|[^\W_]")
 
 
@@ -28,8 +30,8 @@ class WordSequence:
         self._text = text.casefold()
         if "\\" in self._text:
             self._text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", self._text)
-        self._spans = [found.span() for found in _WORD.finditer(self._text)]
-        self._words = [self._text[begin:end] for begin, end in self._spans]
+        self._pattern = _ASCII_WORD if self._text.isascii() else _WORD
+        self._words: list[str] = self._pattern.findall(self._text)
 
     def __len__(self) -> int:
         return len(self._words)
@@ -37,6 +39,10 @@ class WordSequence:
     def run(self, begin: int, length: int) -> int:
         """A number for some of the words."""
         return hash(tuple(self._words[begin : begin + length]))
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int]]:
+        return [found.span() for found in self._pattern.finditer(self._text)]
 
     def stand_alone(self, begin: int, end: int) -> bool:
         """Whether more than a space separates some words from those around them."""
