@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import types
 import typing
 from collections.abc import Iterator
@@ -9,8 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
+from langchain_core.globals import set_llm_cache
 
-from tests.support.wire import Case, Exempt
+from askonce import Cache
+from askonce.langchain import AskOnceCache, cached
+from tests.support.wire import Case, Exempt, Row, Seen, captured, observe
 
 NOWHERE, ELSEWHERE = "http://127.0.0.1:1/one", "http://127.0.0.1:1/two"
 
@@ -379,3 +384,45 @@ def _schema(*names: str) -> dict[str, Any]:
 def _tool(*names: str, name: str = "look") -> list[dict[str, Any]]:
     parameters = {"type": "object", "properties": {one: {"type": "string"} for one in names}}
     return [{"type": "function", "function": {"name": name, "description": "Looks.", "parameters": parameters}}]
+
+
+def row_of(provider: Provider, cache: Cache) -> tuple[Row, list[str]]:
+    """What is found of a class, and the cases in which `cached` and the global cache differ."""
+    cls, row = class_of(provider), Row()
+    known: dict[str, tuple[Seen, Seen]] = {}
+
+    def both(case: Case) -> tuple[Seen, Seen]:
+        at = f"{case.fields}{case.call}{case.env}"
+        if at not in known:
+            known[at] = seen(provider, cls, case, cache)
+        return known[at]
+
+    for what, one, other in cases(provider, cls):
+        row.compare(f"{provider.name}: {what}", both(one)[0], both(other)[0], EXEMPT)
+    differently = [
+        at
+        for at, (ours, theirs) in known.items()
+        if not ours.error and (ours.key, ours.wire) != (theirs.key, theirs.wire)
+    ]
+    return row, differently
+
+
+def class_of(provider: Provider) -> Any:
+    return getattr(importlib.import_module(provider.package.replace("-", "_")), provider.name)
+
+
+def seen(provider: Provider, cls: Any, case: Case, cache: Cache) -> tuple[Seen, Seen]:
+    """What a case sends, and its key: through `cached`, and through LangChain's global cache."""
+    with pytest.MonkeyPatch.context() as patch, captured() as wires:
+        for name, value in case.env.items():
+            patch.setenv(name, value)
+        try:
+            model = cls(**{**provider.base, **case.fields, **case.prepare()})
+        except Exception as refused:
+            return (Seen((), None, f"{type(refused).__name__}: {refused}"[:200]),) * 2
+        ours = observe(cache, wires, lambda: cached(model, cache).invoke("hi", **case.call))
+        set_llm_cache(AskOnceCache(cache))
+        try:
+            return ours, observe(cache, wires, lambda: model.invoke("hi", **case.call))
+        finally:
+            set_llm_cache(None)

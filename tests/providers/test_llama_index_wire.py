@@ -15,7 +15,7 @@ from askonce import Cache
 from tests.providers import llama_index_cases as cases
 from tests.support.wire import Row, write_table
 
-TABLE = Path(__file__).parents[2] / "docs" / "research" / "wire-llama-index.md"
+TABLE = Path(__file__).parents[2] / "docs" / "research" / "wire.md"
 
 
 @functools.cache
