@@ -153,6 +153,6 @@ def test_a_self_query_retriever_is_read() -> None:
         )
         return Identity({}).of(retriever)
 
-    mended = {"chain_kwargs": {"fix_invalid": True}}
+    lenient = {"chain_kwargs": {"fix_invalid": True}}
     assert of("legs") == of("legs") != of("eyes")
-    assert of("legs", **mended) == of("legs", **mended) != of("eyes", **mended)
+    assert of("legs", **lenient) == of("legs", **lenient) != of("eyes", **lenient)

@@ -55,7 +55,8 @@ def mongodb(place: Place) -> Any:
     from pymongo import AsyncMongoClient, MongoClient
 
     url = f"mongodb://ann:{SECRET}@{place.host}"
-    clients: Any = MongoClient(url, connect=False), AsyncMongoClient(url, connect=False)
+    silent: dict[str, Any] = {"connect": False, "serverSelectionTimeoutMS": 1}
+    clients: Any = MongoClient(url, **silent), AsyncMongoClient(url, **silent)
     return MongoDBAtlasVectorSearch(clients[0], async_mongodb_client=clients[1], db_name=place.database)
 
 
