@@ -240,9 +240,7 @@ class RequestFlow:
             return None
         decide = decide and miss.reason != "refresh"
         namespace = request.place.namespace
-        attempt = await self.semantic.lookup(
-            driver, namespace, request.form, sources_known=bool(request.sources), decide=decide
-        )
+        attempt = await self.semantic.lookup(driver, namespace, request.form, scope=request.scope, decide=decide)
         if attempt is None or attempt.decision is None or attempt.decision.action != "serve":
             return attempt
         known = attempt.decision.query
@@ -266,13 +264,13 @@ class RequestFlow:
         try:
             answer = self._packed(request, pack)
             if answer is not None:
+                sources = request.sources
                 seconds, attempt = time.monotonic() - leader.started, leader.attempt
                 semantic = None
                 if self.semantic is not None and attempt is not None and answer.answer_text is not None:
                     semantic = self.semantic.semantic_entry(attempt, answer.answer_text)
-                entry = self.storage.entry(
-                    answer, request.kind, request.options, request.sources, seconds, semantic
-                )
+                entry = self.storage.entry(answer, request.kind, request.options, sources, seconds, semantic)
+                request.answered(entry)
                 cacheable = self._is_cacheable(request, answer)
                 if cacheable:
                     await self._store(driver, [request], [entry])
@@ -371,6 +369,8 @@ class RequestFlow:
     def hit(self, request: Request, hit: Hit | None, *, instead_of_miss: bool = False) -> Hit:
         """Tell of a hit, and give it the key of the entry that answered."""
         assert hit is not None
+        if request.made_from is not None:
+            request.answered(hit.entry)
         place = Place(request.place.namespace, hit.key) if hit.key else request.place
         self.events.emit(
             CacheEvent(
