@@ -9,7 +9,7 @@ BENCH_STAMP := .venv/.bench-up-to-date
 MAIN := .venv --group llama-index --group demo
 LOCKED := pyproject.toml uv.lock scripts/setup
 
-.PHONY: help setup test test-providers test-peers lint format demo bench figures docs clean
+.PHONY: help setup test test-providers test-peers test-lowest test-newest test-pythons lint format demo bench figures docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,15 @@ test-providers: .venv-providers-llama-index/.up-to-date ## models and vector sto
 
 test-peers: $(STAMP) ## LangChain's own cache tests with askonce in place of their caches (downloads them)
 	@scripts/test-peers $(PYTEST_ARGS)
+
+test-lowest test-newest: setup ## run the tests on the lowest allowed versions, or on the newest of all packages
+	@scripts/install-redis
+	@scripts/test-versions $(patsubst test-%,%,$@) $(PYTEST_ARGS)
+
+test-pythons: setup ## run the tests on Python 3.12 and 3.13
+	@scripts/install-redis
+	@scripts/test-versions 3.12 $(PYTEST_ARGS)
+	@scripts/test-versions 3.13 $(PYTEST_ARGS)
 
 lint: $(STAMP) ## check style, format and types
 	$(BIN)/ruff check

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from askonce import Semantic, cache_options
 from askonce.engine.settings import CheckedSettings, Settings
@@ -42,7 +43,7 @@ def rows(page: str, heading: str | None = None) -> list[list[str]]:
 
 
 def shown(default: Any) -> str:
-    if default is inspect.Parameter.empty or default is MISSING:
+    if default in (inspect.Parameter.empty, MISSING, UNSET):
         return "–"
     if default is time.time:
         return "`time.time`"

@@ -11,8 +11,9 @@ from askonce.engine.engine import CacheEngine
 from askonce.engine.settings import CheckedSettings, Settings
 from askonce.entries.entry import Entry, Place, mark_of
 from askonce.errors import ConfigError
+from askonce.options import check_name
 from askonce.stats import Stats
-from askonce.stores import Store
+from askonce.stores import Client, Store, is_client
 from askonce.stores.fork import fork_lock
 
 
@@ -28,7 +29,8 @@ class Cache:
     in memory. What is pickled holds the URL and the settings, keys and passwords included.
 
     Args:
-        store: a URL (see `open_store`), a store, or ``None`` for a SQLite file in the user's cache directory.
+        store: a URL, a store, a ready client (see `open_store`), or ``None`` for a SQLite file in the user's cache
+            directory.
         settings: see `askonce.engine.settings.Settings`.
 
     Attributes:
@@ -42,13 +44,13 @@ class Cache:
         ConfigError: an argument is wrong, or the store cannot be used. The message says what to do.
     """
 
-    def __init__(self, store: str | Store | None = None, **settings: Unpack[Settings]) -> None:
-        if not (store is None or isinstance(store, (str, Store))):
+    def __init__(self, store: str | Store | Client | None = None, **settings: Unpack[Settings]) -> None:
+        if not (store is None or isinstance(store, (str, Store)) or is_client(store)):
             raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got {store!r}")
         self.engine = CacheEngine(store, CheckedSettings.of(settings))
         self.store, self.namespace = self.engine.store, self.engine.settings.namespace
         self.source: tuple[str | None, Settings] | None = None
-        if not isinstance(store, Store) and not _is_in_memory(store):
+        if (store is None or isinstance(store, str)) and not _is_in_memory(store):
             self.source = store, settings
 
     def __copy__(self) -> Cache:
@@ -99,13 +101,16 @@ class Cache:
         """Delete all answers with a tag from the namespace in effect; returns how many there were.
 
         Raises:
+            ConfigError: the tag is not a text.
             StoreError: the store failed, so the answers may still be there.
         """
+        check_name("a tag", tag)
         self.engine.forget()
         return self.store.delete_tag(self.engine.namespace_in_effect(), tag)
 
     async def ainvalidate(self, tag: str) -> int:
         """Asynchronous `invalidate`."""
+        check_name("a tag", tag)
         self.engine.forget()
         return await self.store.adelete_tag(self.engine.namespace_in_effect(), tag)
 
@@ -204,7 +209,7 @@ class Cache:
         await self.aclose()
 
 
-def _is_in_memory(url: str | None) -> bool:
+def _is_in_memory(url: object) -> bool:
     return isinstance(url, str) and url.lower() == "memory://"
 
 
@@ -212,7 +217,7 @@ _shared: weakref.WeakValueDictionary[Any, Cache] = weakref.WeakValueDictionary()
 _sharing = fork_lock()
 
 
-def shared_cache(store: str | Store | Cache | None, settings: Settings) -> Cache:
+def shared_cache(store: str | Store | Client | Cache | None, settings: Settings) -> Cache:
     """The cache that an adapter is to use.
 
     Args:
@@ -230,7 +235,8 @@ def shared_cache(store: str | Store | Cache | None, settings: Settings) -> Cache
         return store
     if isinstance(store, Store) or _is_in_memory(store):
         return Cache(store, **settings)
-    name = (store, tuple(sorted((key, repr(value)) for key, value in settings.items())))
+    place = store if store is None or isinstance(store, str) else id(store)  # a client
+    name = (place, tuple(sorted((key, repr(value)) for key, value in settings.items())))
     with _sharing:
         cache = _shared.get(name)
         if cache is None or not cache.engine.is_open:

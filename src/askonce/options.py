@@ -10,6 +10,7 @@ from types import TracebackType
 from urllib.parse import quote
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from askonce.errors import ConfigError
 from askonce.keys.ignore import Ignored, checked
@@ -82,7 +83,8 @@ class cache_options:
         refresh: call the model even if an answer is cached, and store the new one.
         bypass: neither look up nor store.
         tags: names by which answers made here can be invalidated.
-        namespace: separates these requests from all others, for example a tenant's.
+        namespace: separates these requests from all others, for example a tenant's. ``None`` is refused: a tenant
+            that is not known must not share.
         question: the part of the last message that is the user's question, as written there: answers to questions
             of the same meaning may be used if all else is equal. A request that does not contain it is answered by
             equal requests alone.
@@ -103,7 +105,7 @@ class cache_options:
         refresh: bool | None = None,
         bypass: bool | None = None,
         tags: Sequence[str] = (),
-        namespace: str | None = None,
+        namespace: str | UnsetType = UNSET,
         question: str | None = None,
         context: str | None = None,
         semantic: bool | None = None,
@@ -111,8 +113,14 @@ class cache_options:
     ) -> None:
         if isinstance(tags, str):
             raise ConfigError(f"tags is a list of names: tags=[{tags!r}]")
-        for name in (*tags, *([] if namespace is None else [namespace])):
-            check_name("a tag or namespace", name)
+        for tag in tags:
+            check_name("a tag", tag)
+        if namespace is None:
+            raise ConfigError(
+                "namespace=None: the name of a tenant is missing; leave namespace out for requests of no tenant"
+            )
+        if namespace is not UNSET:
+            check_name("namespace", namespace)
         for what, given in (("question", question), ("context", context)):
             if given is not None and not (isinstance(given, str) and given.strip()):
                 raise ConfigError(f"{what} is the text of a part of the prompt, got {given!r}")
@@ -132,7 +140,7 @@ class cache_options:
             refresh=outer.refresh if self._refresh is None else self._refresh,
             bypass=outer.bypass if self._bypass is None else self._bypass,
             tags=tuple(dict.fromkeys((*outer.tags, *self._tags))),
-            tenants=outer.tenants if self._namespace is None else (*outer.tenants, self._namespace),
+            tenants=outer.tenants if self._namespace is UNSET else (*outer.tenants, self._namespace),
             question=outer.question if self._question is None else self._question,
             context=outer.context if self._context is None else self._context,
             semantic=outer.semantic if self._semantic is None else self._semantic,

@@ -8,28 +8,22 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pymongo.collection
-import pymongo.errors
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from llama_index.core.llms import ChatMessage, MockLLM
 
-from askonce import Cache, ConfigError, StoreError, open_store
+from askonce import Cache, ConfigError, open_store
 from askonce.entries.entry import Answer, Hit, Usage
-from askonce.eviction.policy import Budget
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain import Multiplexer, cached
 from askonce.llama_index import Multiplexer as LlamaIndexMultiplexer
 from askonce.routing import Always, Cascade, Learned
 from askonce.simulate import simulate
-from askonce.stores import Record
-from tests.support import servers
 
 USAGE = {"input_tokens": 1000, "output_tokens": 200, "total_tokens": 1200}
 DOLLARS = {"gpt-4.1-nano": 1000 * 0.1e-6 + 200 * 0.4e-6, "gpt-4.1": 1000 * 2e-6 + 200 * 8e-6}
@@ -213,46 +207,6 @@ def test_a_wrong_size_is_told_with_how_a_size_is_written(tmp_path: Path) -> None
 
 
 # -- limits --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="what a put that fails was charged for is never given back"
-)
-def test_puts_that_fail_take_no_room_away_from_a_mongodb_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    if why := servers.available("mongodb"):
-        pytest.skip(why)
-    store, rng = open_store(servers.start("mongodb").url, timeout_seconds=5), random.Random(1)
-    namespace, budget = f"failing puts {rng.random()}", Budget(max_bytes=15_000)
-
-    def put() -> None:
-        store.put(namespace, [Record(rng.randbytes(32), rng.randbytes(1500), None, 1e-6)], budget)
-
-    def fails(*_: Any, **__: Any) -> None:
-        raise pymongo.errors.NetworkTimeout("timed out")
-
-    with closing(store):
-        for _ in range(10):
-            put()
-        with monkeypatch.context() as patch:
-            patch.setattr(pymongo.collection.Collection, "bulk_write", fails)
-            for _ in range(8):
-                with pytest.raises(StoreError):
-                    put()
-        for _ in range(10):
-            put()
-        held = len(list(store.scan(namespace)))
-        store.clear(namespace)
-    assert held == 10
-
-
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the file of a SQLite store never becomes smaller")
-def test_a_sqlite_file_shrinks_with_its_limit(tmp_path: Path) -> None:
-    file, rng = tmp_path / "cache.db", random.Random(1)
-    for limit, number in ((None, 400), (200_000, 5)):
-        with Cache(f"sqlite:///{file}", max_bytes=limit, timeout_seconds=5) as cache:
-            for _ in range(number):
-                ask(cache, rng.random(), rng.randbytes(10_000))
-    assert sum(part.stat().st_size for part in tmp_path.iterdir()) < 1_000_000
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="the clock does not reach a store that a URL names")

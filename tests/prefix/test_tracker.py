@@ -199,7 +199,7 @@ def test_only_the_difference_is_stored_when_texts_are_kept_and_sealed_if_there_a
     with told_two(url, provider, clock, keep_text=True, encryption_keys=(key,)) as tracker:
         [row] = [row for row in tracker.days()[0].sums if row.cause == Cause.BROKEN]
         assert row.looks_like == "a clock"
-        assert "'05:14.' ↔ '05:15.'" in tracker.example_of(row)
+        assert "'05:14.', now '05:15.'" in tracker.example_of(row)
         data = stored(url)
         assert b"05:1" not in data
         assert b"swordfish" not in data

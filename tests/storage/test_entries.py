@@ -41,8 +41,10 @@ def test_a_budget_holds_and_hits_decide_what_stays(store: MemoryStore) -> None:
 
 def test_entries_are_sealed_on_request(store: MemoryStore) -> None:
     key = bytes(range(32))
-    Asker(Cache(store, encryption_keys=[key])).ask("why?")
-    (row,) = [value for _, value in store.scan("default")]
+    cache = Cache(store, encryption_keys=[key])
+    Asker(cache).ask("why?")
+    (row,) = [value for _, value in cache.store.scan("default")]
+    assert store.size("default").entries == 0  # the name is sealed, too
     assert b"why" not in row
     assert Asker(Cache(store, encryption_keys=[key])).ask("why?") == "exact: why?!"
     assert Asker(Cache(store)).ask("why?") == "why?!"

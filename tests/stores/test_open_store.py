@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from askonce import ConfigError
+from askonce import Cache, ConfigError
 from askonce.stores import open_store
 
 
@@ -34,3 +34,17 @@ def test_a_message_about_a_url_never_shows_a_password(url: str) -> None:
 def test_an_argument_that_is_not_a_store_url_is_refused(wrong: Any, advice: str) -> None:
     with pytest.raises(ConfigError, match=advice):
         open_store(wrong)
+
+
+@pytest.mark.parametrize("version", ["notices", "does not notice"])
+def test_without_a_home_directory_the_default_store_is_refused_with_a_way_out(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folder(*_: object) -> str:
+        if version == "notices":
+            raise RuntimeError("Could not determine home directory.")
+        return "~/.cache/askonce"
+
+    monkeypatch.setattr("platformdirs.user_cache_dir", folder)
+    with pytest.raises(ConfigError, match="sqlite:///"):
+        Cache()

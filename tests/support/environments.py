@@ -1,10 +1,12 @@
 """Which tests run where: LlamaIndex's clients need openai < 3, LangChain's are tested with the newest.
 
 ``make test`` runs pytest in both environments, with the same arguments; each passes over what the other runs.
+``make test-lowest`` has one environment, which runs all.
 """
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +20,7 @@ _CLIENTS = [TESTS / "prefix" / f"test_{name}.py" for name in ("against_providers
 
 def runs_here(path: Path) -> bool:
     """Whether the tests of a file, or some tests of a folder, are to be run in this environment."""
-    if path.is_relative_to(TESTS / "providers"):
+    if path.is_relative_to(TESTS / "providers") or os.environ.get("ASKONCE_TEST_EVERYTHING"):
         return True  # each file of it has an environment of its own; `make test-providers` names them
     if not NEWEST_OPENAI:
         return not path.is_relative_to(_LANGCHAIN)

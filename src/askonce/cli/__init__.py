@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from askonce.errors import AskOnceError, MissingExtraError
@@ -9,6 +10,9 @@ from askonce.errors import AskOnceError, MissingExtraError
 
 def main() -> None:
     """Run the command line. Errors of askonce are one line on stderr, and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):  # a pipe may have an encoding that lacks letters, as on Windows
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         try:
             from askonce.cli.app import app

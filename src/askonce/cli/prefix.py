@@ -27,7 +27,7 @@ def _group() -> None:
 
 @prefix.command()
 def report(
-    store: Annotated[str | None, typer.Option(help="The tracker's store. Default: the user's cache.db.")] = None,
+    store: Annotated[str | None, typer.Option(help="The tracker's store. Default: the user's own.")] = None,
     namespace: Annotated[str, typer.Option(help="The tracker's namespace.")] = "default",
     days: Annotated[int | None, typer.Option(min=1, help="The last so many. Default: all that are stored.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,

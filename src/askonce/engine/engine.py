@@ -48,7 +48,7 @@ from askonce.stats import Stats
 from askonce.storage.entries import EntryStorage, cost_of
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
-from askonce.stores import Store, open_default_store, open_store
+from askonce.stores import Client, Store, open_default_store, open_store
 from askonce.stores.base import Size
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
@@ -66,7 +66,8 @@ class CacheEngine:
         settings: how it caches.
 
     Attributes:
-        store: the store.
+        store: the store; one that sees no names, if there are encryption keys.
+        store_name: identifies it in this process.
         settings: the settings.
         namespace: the namespace of requests that no ``cache_options(namespace=…)`` puts into another.
         flow: what requests pass through.
@@ -81,7 +82,7 @@ class CacheEngine:
         ConfigError: the store cannot be used, or an encryption key has the wrong length.
     """
 
-    def __init__(self, store: str | Store | None, settings: CheckedSettings) -> None:
+    def __init__(self, store: str | Store | Client | None, settings: CheckedSettings) -> None:
         codec, clock, budget = Codec(settings.encryption_keys), settings.clock, settings.budget
         opened: Store | None = None
         if isinstance(store, Store):
@@ -94,7 +95,12 @@ class CacheEngine:
         self._ignored = settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
         # Stores of equal URLs are one store; those in memory are each their own.
-        self._store_name = self.store.url if self.store.url != "memory://" else _name_in_memory(self.store)
+        self.store_name = self.store.url if self.store.url != "memory://" else _name_in_memory(self.store)
+        if settings.encryption_keys:
+            from askonce.storage.sealed_store import SealedStore
+
+            self.store = SealedStore(self.store, settings.encryption_keys)
+            self.store_name += " sealed"  # nothing is found there without the keys
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.counters = Counters()
@@ -189,8 +195,8 @@ class CacheEngine:
 
     def _made_from(self, options: CacheOptions, form: Callable[[], NormalForm]) -> MadeFrom | None:
         """What an answer will be made from that is requested now; ``None``: nothing was retrieved lately."""
-        texts, context = retrieved.get((self._store_name, options.tenants)), current_retrieval_context()
-        return MadeFrom(context, texts, self._store_name, form) if texts or context is not None else None
+        texts, context = retrieved.get((self.store_name, options.tenants)), current_retrieval_context()
+        return MadeFrom(context, texts, self.store_name, form) if texts or context is not None else None
 
     def without_ignored(self, form: NormalForm) -> NormalForm:
         """A form without what the settings and the options in effect declare volatile.
@@ -411,7 +417,7 @@ class CacheEngine:
             documents: which.
             result: identifies the stored result that they are from; ``None``: a new one.
         """
-        record_retrieval(documents, self._store_name, options_in_effect.get().tenants, result)
+        record_retrieval(documents, self.store_name, options_in_effect.get().tenants, result)
 
     def audit(self, request: Request, corpus: str, entry: Entry, is_same: Callable[[], bool]) -> None:
         """Compare an entry that was served with a new search, in the background; see `Audits.compare`."""

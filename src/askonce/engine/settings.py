@@ -49,7 +49,8 @@ class Settings(TypedDict, total=False):
             how long the lease of a write to a corpus lasts.
         max_wait: seconds for which a request waits for an identical one in progress. Then one of those that wait
             calls the model too, for all of them; those that have waited twice as long call it for themselves.
-        encryption_keys: AES keys of 16, 24 or 32 bytes; the first encrypts new entries, all of them decrypt.
+        encryption_keys: AES keys of 16, 24 or 32 bytes; the first encrypts what is new, all of them decrypt. Names
+            (namespaces, tenants, corpora, tags) are stored as keyed digests.
         timeout_seconds: how long the store may take for one call before it is left out.
         clock: seconds since the epoch.
         semantic: answer questions, too, that mean the same as an answered one; see `Semantic`.
@@ -124,6 +125,11 @@ class CheckedSettings:
             raise ConfigError(f"on_event is a function that takes a CacheEvent, got {self.on_event!r}")
         if self.cache_if is not None and not callable(self.cache_if):
             raise ConfigError(f"cache_if is a function that takes an answer, got {self.cache_if!r}")
+        if self.encryption_keys and self.semantic is not None and self.semantic.search == "server":
+            raise ConfigError(
+                "Semantic(search='server') stores vectors that the server reads, so they cannot be sealed: use "
+                "search='process', or leave out encryption_keys"
+            )
         _ = self.freshness, self.budget, self.ignored  # raise what is wrong with them
 
     @classmethod

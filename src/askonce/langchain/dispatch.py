@@ -13,7 +13,7 @@ from askonce.errors import ConfigError
 from askonce.langchain.embeddings import CachedEmbeddings
 from askonce.langchain.instead import instead_of
 from askonce.retrieval.corpus import Corpus
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 if TYPE_CHECKING:  # where they are needed: they take half a second to import, and embeddings need none of them
     from langchain_core.language_models.chat_models import BaseChatModel
@@ -27,14 +27,18 @@ Model = TypeVar("Model", bound="BaseChatModel | BaseLLM")
 
 @overload
 def cached(
-    x: Model, store: str | Store | Cache | None = None, *, name: str | None = None, **settings: Unpack[Settings]
+    x: Model,
+    store: str | Store | Client | Cache | None = None,
+    *,
+    name: str | None = None,
+    **settings: Unpack[Settings],
 ) -> Model: ...
 
 
 @overload
 def cached(
     x: Embeddings,
-    store: str | Store | Cache | None = None,
+    store: str | Store | Client | Cache | None = None,
     *,
     model: str | None = None,
     **settings: Unpack[Settings],
@@ -44,7 +48,7 @@ def cached(
 @overload
 def cached(
     x: BaseRetriever,
-    store: str | Store | Cache | None = None,
+    store: str | Store | Client | Cache | None = None,
     *,
     corpus: Corpus | str,
     name: str | None = None,
@@ -58,7 +62,7 @@ def cached(
 ) -> CachedRetriever: ...
 
 
-def cached(x: Any = None, store: str | Store | Cache | None = None, **settings: Any) -> Any:
+def cached(x: Any = None, store: str | Store | Client | Cache | None = None, **settings: Any) -> Any:
     """A model, embeddings or a retriever that asks its provider only for what is not in the cache.
 
         model = cached(ChatOpenAI(model="…"))

@@ -17,7 +17,7 @@ from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import AskOnceError, ConfigError
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, text
 from askonce.langchain.keys.model import described
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 Vector = list[float]
 Kind = Literal["document", "query"]
@@ -62,7 +62,7 @@ class CachedEmbeddings(Embeddings):
     def __init__(
         self,
         embeddings: Embeddings,
-        store: str | Store | Cache | None = None,
+        store: str | Store | Client | Cache | None = None,
         *,
         model: str | None = None,
         **settings: Unpack[Settings],

@@ -28,7 +28,7 @@ from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, m
 from askonce.langchain.models.calls import asks_for_usage, model_name
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
 from askonce.stats import Stats
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
 
@@ -57,7 +57,7 @@ class AskOnceCache(BaseCache):
         ConfigError: an argument is wrong, or the store cannot be used.
     """
 
-    def __init__(self, store: str | Store | Cache | None = None, **settings: Unpack[Settings]) -> None:
+    def __init__(self, store: str | Store | Client | Cache | None = None, **settings: Unpack[Settings]) -> None:
         self.cache = shared_cache(store, settings)
         if self.cache.engine.is_semantic:
             follow_prompts()

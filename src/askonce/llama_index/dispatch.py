@@ -22,21 +22,25 @@ from askonce.llama_index.embeddings import cached_embed_model
 from askonce.llama_index.models.cached import cached_llm
 from askonce.llama_index.retrieval.retriever import CachedRetriever
 from askonce.retrieval.corpus import Corpus
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 Model = TypeVar("Model", bound=LLM | BaseEmbedding)
 
 
 @overload
 def cached(
-    x: Model, store: str | Store | Cache | None = None, *, name: str | None = None, **settings: Unpack[Settings]
+    x: Model,
+    store: str | Store | Client | Cache | None = None,
+    *,
+    name: str | None = None,
+    **settings: Unpack[Settings],
 ) -> Model: ...
 
 
 @overload
 def cached(
     x: BaseRetriever,
-    store: str | Store | Cache | None = None,
+    store: str | Store | Client | Cache | None = None,
     *,
     corpus: Corpus | str,
     name: str | None = None,
@@ -49,7 +53,7 @@ def cached(
 
 
 def cached(
-    x: Any = None, store: str | Store | Cache | None = None, *, name: str | None = None, **settings: Any
+    x: Any = None, store: str | Store | Client | Cache | None = None, *, name: str | None = None, **settings: Any
 ) -> Any:
     """An LLM, an embedding model or a retriever that computes only what is not in the cache.
 

@@ -20,14 +20,14 @@ from askonce.entries.entry import Answer, Hit, Miss
 from askonce.keys.normal_form import NormalForm, request_form, text
 from askonce.llama_index.keys.model import component_form, known_of
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 E = TypeVar("E", bound=BaseEmbedding)
 Vector = list[float]
 
 
 def cached_embed_model(
-    embed_model: E, store: str | Store | Cache | None, settings: Settings, name: str | None = None
+    embed_model: E, store: str | Store | Client | Cache | None, settings: Settings, name: str | None = None
 ) -> E:
     """`askonce.llama_index.cached` for an embedding model.
 

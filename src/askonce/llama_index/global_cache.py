@@ -19,14 +19,14 @@ from askonce.llama_index.models.cached import cached_llm
 from askonce.llama_index.models.twin import Link, Twin, original
 from askonce.llama_index.prefix.tracker import PrefixTracker
 from askonce.stats import Stats
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 _installing = threading.Lock()
 _installed: Installation | None = None
 
 
 def install(
-    store: str | Store | Cache | None = None,
+    store: str | Store | Client | Cache | None = None,
     *,
     llm: bool = True,
     embed_model: bool = True,
@@ -75,7 +75,7 @@ class Installation:
 
     def __init__(
         self,
-        store: str | Store | Cache | None,
+        store: str | Store | Client | Cache | None,
         settings: CacheSettings,
         *,
         llm: bool,
@@ -115,7 +115,7 @@ class Installation:
     ) -> None:
         self.uninstall()
 
-    def _is_for(self, store: str | Store | Cache | None, settings: CacheSettings) -> bool:
+    def _is_for(self, store: str | Store | Client | Cache | None, settings: CacheSettings) -> bool:
         if isinstance(store, Cache):
             return store is self.cache
         return (store, settings) == self._given

@@ -31,7 +31,7 @@ from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.kvstore import AskOnceKVStore
 from askonce.llama_index.retrieval.documents import content_of, pack, unpack
 from askonce.retrieval.cached_retrieval import NotPlain
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
 
@@ -75,7 +75,7 @@ class IngestionCache(LlamaIngestionCache):
 
     def __init__(
         self,
-        store: str | Store | Cache | None = None,
+        store: str | Store | Client | Cache | None = None,
         *,
         cache: AskOnceKVStore | None = None,
         collection: str = DEFAULT_CACHE_NAME,

@@ -14,7 +14,7 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Entry, Hit, Miss
 from askonce.keys.normal_form import NormalForm
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 
 class _StoredValue(msgspec.Struct, array_like=True, tag="askonce kv"):
@@ -46,7 +46,7 @@ class AskOnceKVStore(BaseKVStore):
         ConfigError: as `Cache` does.
     """
 
-    def __init__(self, store: str | Store | Cache | None = None, **settings: Unpack[Settings]) -> None:
+    def __init__(self, store: str | Store | Client | Cache | None = None, **settings: Unpack[Settings]) -> None:
         self.cache = shared_cache(store, settings)
 
     def __reduce__(self) -> Any:

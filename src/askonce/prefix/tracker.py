@@ -46,7 +46,7 @@ from askonce.prefix.tracking.history import MOST_KNOWN, History, Recent, Sent
 from askonce.prefix.tracking.losses import Cause, too_many_marks
 from askonce.prefix.tracking.prediction import NOTHING, Prediction, predict
 from askonce.prefix.tracking.shared import SharedHistory
-from askonce.stores import Store, open_store
+from askonce.stores import Client, Store, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS
 from askonce.stores.circuit_breaker import CircuitBreaker
 
@@ -155,7 +155,7 @@ class PrefixTracker:
 
     def __init__(
         self,
-        store: str | Store | None = None,
+        store: str | Store | Client | None = None,
         *,
         namespace: str = "default",
         application: str = "",
@@ -183,10 +183,10 @@ class PrefixTracker:
         self._store: Store | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
         if store is not None:
-            opened = open_store(store, timeout_seconds=timeout_seconds) if isinstance(store, str) else store
+            opened = store if isinstance(store, Store) else open_store(store, timeout_seconds=timeout_seconds)
             self._store, breaker = opened, CircuitBreaker(opened, timeout_seconds)
             self._shared = SharedHistory(breaker, self._codec, namespace, self.history, self.aggregates, clock)
-            owned = opened if isinstance(store, str) else None
+            owned = None if isinstance(store, Store) else opened
             self._finalizer = weakref.finalize(self, _close, self._shared, owned)
 
     # -- requests --------------------------------------------------------------------------------------------
@@ -387,7 +387,7 @@ class PrefixTracker:
         self.close()
 
 
-def tracker_of(store: str | Store | PrefixTracker | None, options: TrackerOptions) -> PrefixTracker:
+def tracker_of(store: str | Store | Client | PrefixTracker | None, options: TrackerOptions) -> PrefixTracker:
     """The tracker that an adapter is to use.
 
     Args:

@@ -16,7 +16,7 @@ from askonce.keys.normal_form import NormalForm
 from askonce.provenance.corpora import Position
 from askonce.provenance.retrieved import RetrievedDocument
 from askonce.retrieval.corpus import Corpus
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
 Retriever = TypeVar("Retriever")
@@ -31,7 +31,7 @@ class NotPlain(Exception):
 
 
 def cache_and_corpus(
-    store: str | Store | Cache | None, corpus: Corpus | str | None, settings: Settings
+    store: str | Store | Client | Cache | None, corpus: Corpus | str | None, settings: Settings
 ) -> tuple[Cache, Corpus]:
     """The cache in which a retriever's results are stored, and the corpus that it searches.
 
@@ -49,10 +49,10 @@ def cache_and_corpus(
     if store is None and not settings:
         return corpus.cache, corpus
     cache = shared_cache(store, settings)
-    one, other = cache.store, corpus.cache.store
-    if one is not other and (one.url != other.url or one.url.startswith("memory:")):
+    if cache.engine.store_name != corpus.cache.engine.store_name:
         raise ConfigError(
-            "a corpus has a store, and this is another store, where its changes would not be seen: leave out store"
+            "a corpus has a store, and this is another store (or only one of them has encryption_keys), where its "
+            "changes would not be seen: leave out store"
         )
     return cache, corpus
 

@@ -17,7 +17,7 @@ from askonce.provenance.additions import added_vectors
 from askonce.provenance.changes import Change, batches
 from askonce.provenance.writes import Call, Write, Writes
 from askonce.retrieval.written import Written
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
 
@@ -51,7 +51,7 @@ class Corpus:
 
     def __init__(
         self,
-        store: str | Store | Cache | None = None,
+        store: str | Store | Client | Cache | None = None,
         *,
         name: str = "default",
         near_margin: float | None = None,

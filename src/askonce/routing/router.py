@@ -25,7 +25,7 @@ from askonce.routing.steps import RoutingRun
 from askonce.routing.strategies import Learned, Strategy, check_strategy
 from askonce.routing.types import Bill, ModelResponse, Opinion, RoutingRequest, Step, weight_of
 from askonce.stats import RoutingStats
-from askonce.stores.base import Store
+from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
 
@@ -53,7 +53,7 @@ class Router:
         strategy: Strategy,
         *,
         state: Callable[[], str],
-        store: str | Store | Cache | None,
+        store: str | Store | Client | Cache | None,
         costs: Sequence[float] | None = None,
     ) -> None:
         check_strategy(strategy, len(names))

@@ -18,7 +18,7 @@ from askonce.concurrency.background import BackgroundWorker
 from askonce.concurrency.drivers import SyncDriver
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Match, SemanticEntry
-from askonce.errors import StoreUnavailable
+from askonce.errors import ConfigError, StoreUnavailable
 from askonce.estimators.float16 import Vector, to_bytes
 from askonce.keys.normal_form import NormalForm
 from askonce.options import current_options
@@ -284,4 +284,7 @@ def _index_file(url: str, log: str) -> Path | None:
     if url == "memory://":
         return None  # it ends with the process
     name = hashlib.blake2b(f"{url} {log}".encode(), digest_size=16).hexdigest()
-    return cache_directory() / "questions" / f"{name}.index"
+    try:
+        return cache_directory() / "questions" / f"{name}.index"
+    except ConfigError:  # no home directory: the index is made anew from the store at each start
+        return None

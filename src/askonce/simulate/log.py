@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ _RECORD = np.dtype(
     [
         ("format", "u1"),
         ("hit", "u1"),
-        ("unused", "V2"),
+        ("unused", "<u2"),
         ("size", "<u4"),
         ("time", "<f8"),
         ("cost", "<f8"),
@@ -26,6 +27,8 @@ _RECORD = np.dtype(
     ]
 )
 assert _RECORD.itemsize == RECORD.size
+_BEGINNING = re.compile(rb"\x01[\x00\x01]\x00\x00(?=.{44}(?:\x01[\x00\x01]\x00\x00|\Z))", re.DOTALL)
+"""Of a record before another one or the end."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +123,20 @@ def read_log(path: str | os.PathLike[str], *, namespace: str | None = None) -> T
 
 
 def _rows(path: Path) -> npt.NDArray[np.void]:
-    whole = path.stat().st_size // _RECORD.itemsize  # a process that died may have left a part of a record
+    """The records of a file. Damaged ones, and parts that a process left when it died, are passed over."""
     try:
-        rows: npt.NDArray[np.void] = np.fromfile(path, _RECORD, whole)
+        data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    if (not whole and path.stat().st_size) or bool((rows["format"] != FORMAT).any()):
+    pieces, at = [np.empty(0, _RECORD)], 0
+    while len(data) - at >= _RECORD.itemsize:
+        rows = np.frombuffer(data, _RECORD, (len(data) - at) // _RECORD.itemsize, at)
+        bad = np.flatnonzero((rows["format"] != FORMAT) | (rows["hit"] > 1) | (rows["unused"] != 0))
+        pieces.append(rows[: bad[0]] if len(bad) else rows)
+        after = at + len(pieces[-1]) * _RECORD.itemsize
+        found = _BEGINNING.search(data, after + 1) if len(bad) else None
+        at = found.start() if found else len(data)
+    found_rows: npt.NDArray[np.void] = np.concatenate(pieces)
+    if 2 * len(found_rows) * _RECORD.itemsize < len(data):
         raise ConfigError(f"{path} is not an access log of this version of askonce")
-    return rows
+    return found_rows

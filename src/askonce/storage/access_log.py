@@ -7,6 +7,7 @@ namespace (8), and the beginning of the request's key (16), which is a digest to
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import struct
@@ -106,12 +107,12 @@ class AccessLog:
     def _append(self, data: bytes) -> None:
         # Opened anew each time: another process may have renamed it.
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            if os.fstat(file).st_size >= ROTATE_BYTES:
+        with contextlib.suppress(OSError):  # not there, or held open by a reader on Windows: it grows on
+            if os.stat(self._path).st_size >= ROTATE_BYTES:
                 os.replace(self._path, f"{self._path}.1")
-                os.close(file)
-                file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        binary = getattr(os, "O_BINARY", 0)  # Windows has a text mode
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | binary, 0o600)
+        try:
             os.write(file, data)
         finally:
             os.close(file)

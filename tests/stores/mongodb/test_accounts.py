@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import random
+import threading
+import time
 import uuid
 from collections.abc import Callable, Generator
 from typing import Any
 
+import pymongo.errors
 import pytest
 
+from askonce.errors import ConfigError, StoreError
 from askonce.eviction.policy import Budget
 from askonce.stores.base import Record, Size, Store
 from askonce.stores.mongodb import MongoDBStore
+from askonce.stores.mongodb.connect import Clients
 from askonce.testing import FakeClock
 
 
@@ -114,3 +122,133 @@ def test_an_eviction_that_finds_nothing_recounts(
     budget = Budget(max_entries=5)
     store.put(space, [Record(b"b", b"22")], budget)
     assert store.size(space) == _exact(store, space) == Size(2, 3)
+
+
+def _cut_off(after: int) -> Any:
+    """Makes every put end with a time-out after so many of its calls, which are done."""
+
+    def bounded(original: Any) -> Any:
+        def run(self: Any, seconds: float, steps: Any, *args: Any, **kwargs: Any) -> Any:
+            def shortened(*given: Any) -> Any:
+                running, result = steps(*given), None
+                for _ in range(after):
+                    result = yield running.send(result)
+                running.close()
+                raise pymongo.errors.NetworkTimeout("timed out")
+
+            return original(self, seconds, shortened, *args, **kwargs)
+
+        return run
+
+    return bounded(Clients.run)
+
+
+@pytest.mark.parametrize("after", range(1, 5))
+def test_puts_that_fail_take_no_room_away(
+    stores: list[MongoDBStore], space: str, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    rng, (store, other), budget = random.Random(after), stores, Budget(max_bytes=15_000)
+
+    def put(one: MongoDBStore) -> None:
+        one.put(space, [Record(rng.randbytes(32), rng.randbytes(1500), None, 1e-6)], budget)
+
+    for _ in range(10):
+        put(store)
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(Clients, "run", _cut_off(after))
+            for _ in range(20):
+                with pytest.raises(StoreError):
+                    put(store)
+        assert store.size(space) == other.size(space) == _exact(other, space)
+        for _ in range(15):
+            put(store)
+        assert store.size(space) == _exact(other, space) == Size(10, 15_000)
+
+
+async def test_puts_that_are_cancelled_take_no_room_away(database_url: str, space: str) -> None:
+    rng, budget = random.Random(1), Budget(max_bytes=15_000)
+    store = MongoDBStore(database_url, timeout_seconds=20)
+
+    async def put() -> None:
+        await store.aput(space, [Record(rng.randbytes(32), rng.randbytes(1500), None, 1e-6)], budget)
+
+    await put()
+    for number in range(60):
+        task = asyncio.create_task(put())
+        await asyncio.sleep(0.001 * (number % 12))
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    await asyncio.sleep(0.2)  # what the server was still doing
+    for _ in range(12):
+        await put()
+    assert await store.asize(space) == Size(10, 15_000)
+    await store.aclose()
+
+
+def test_what_a_process_leaves_that_died_is_counted_by_another_one(
+    stores: list[MongoDBStore], database: Any, space: str, clock: FakeClock
+) -> None:
+    mine, other = stores
+    other.put(space, [Record(b"%d" % number, b"v" * 100, None, 1.0) for number in range(5)])
+    budget = Budget(max_bytes=500)
+    for number in range(20):  # after what it finds, its charge, the victims and its writes
+        steps, result = mine._records.put(database, space, [Record(b"new %d" % number, b"v" * 100)], budget), None
+        for _ in range(number % 6 + 1):
+            result = steps.send(result)
+        mine._records._ended.clear()  # as if it had died
+        steps.close()
+        mine._records._ended.clear()
+    clock.advance(30 + mine._timeout_seconds)
+    for number in range(8):
+        other.put(space, [Record(b"next %d" % number, b"v" * 100, None, 2.0)], budget)
+    assert other.size(space) == _exact(other, space) == Size(5, 500)
+    clock.advance(60)
+    other.put(space, [Record(b"last", b"v" * 100, None, 2.0)], budget)
+    assert database["askonce.spaces"].find_one({"_id": space}).get("calls", {}) == {}
+
+
+def test_writes_that_fail_among_writes_of_others_leave_the_full_room(database_url: str, space: str) -> None:
+    budget, barrier = Budget(max_bytes=30_000), threading.Barrier(4)
+
+    def work(seed: int) -> None:
+        rng, store = random.Random(seed), MongoDBStore(database_url, timeout_seconds=0.03 if seed % 2 else 20)
+        barrier.wait()
+        for _ in range(40):
+            with contextlib.suppress(StoreError):
+                store.put(space, [Record(rng.randbytes(32), rng.randbytes(1000), None, 1e-6)], budget)
+        store.close()
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    clock = FakeClock(time.time() + 60)
+    store = MongoDBStore(database_url, timeout_seconds=20, clock=clock)
+    for number in range(40):
+        store.put(space, [Record(b"%d" % number, b"v" * 1000, None, 1.0)], budget)
+    assert store.size(space) == _exact(store, space) == Size(30, 30_000)
+    store.close()
+
+
+@pytest.mark.parametrize("name", [{"$gt": ""}, {"$ne": None}, ["a"], None, 5])
+def test_what_is_no_text_is_refused_as_a_tag_and_as_a_namespace(
+    stores: list[MongoDBStore], space: str, name: Any
+) -> None:
+    store, _ = stores
+    store.put(space, [Record(b"k", b"v", tags=("a",))])
+    calls: list[Callable[[], Any]] = [
+        lambda: store.delete_tag(space, name),
+        lambda: store.delete_tag(name, "a"),
+        lambda: store.clear(name),
+        lambda: store.size(name),
+        lambda: store.evict(name, Budget(max_entries=1)),
+        lambda: list(store.scan(name)),
+        lambda: store.put(name, [Record(b"k", b"v")]),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError, match="text"):
+            call()
+    assert store.get(space, b"k") == b"v"

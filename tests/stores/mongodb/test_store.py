@@ -129,7 +129,7 @@ def test_a_call_costs_few_commands_however_many_records_it_has(
     assert len(sent(store.touch, space, dict.fromkeys(keys, 1))) == 2
     assert len(sent(store.put, space, records, Budget(max_entries=500))) <= 5
     fresh = [Record(b"new " + key, b"v") for key in keys[:100]]
-    assert len(sent(store.put, space, fresh, Budget(max_entries=500))) <= 8
+    assert len(sent(store.put, space, fresh, Budget(max_entries=500))) <= 9
     assert len(sent(store.lease, space, b"7", "anna", 60)) == 1
     assert len(sent(store.delete, space, keys)) <= 5
     store.close()

@@ -150,3 +150,29 @@ def test_a_relative_path_is_resolved_once(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.chdir("/")
         store.put("n", [Record(b"k", b"v")])
     assert (tmp_path / "here.db").is_file()
+
+
+def test_a_tilde_in_a_url_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with closing(open_store("sqlite:///~/cache.db")) as store:
+        store.put("n", [Record(b"k", b"v")])
+    assert (tmp_path / "home" / "cache.db").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_file_system_that_locks_no_folders_is_good_enough(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        store.put("n", [Record(b"k", b"v")])
+        assert store.get("n", b"k") == b"v"
+
+
+def test_an_old_sqlite_is_refused_with_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
+    with pytest.raises(ConfigError, match=r"3\.34\.1.*redis://.*memory://"):
+        open_store("sqlite:///cache.db")

@@ -173,7 +173,7 @@ def test_an_error_in_the_middle_of_a_put_undoes_it(store: SQLiteStore, path: Pat
 def test_statements_find_their_rows_by_an_index(store: SQLiteStore, path: Path, statement: str, index: str) -> None:
     store.check()
     with closing(sqlite3.connect(path)) as connection:
-        count = 2 if "?1" in statement else statement.count("?")
-        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", (1,) * count)]
+        values = {"space": 1, "now": 1.0} if ":space" in statement else (1,) * statement.count("?")
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert any(index in step for step in plan), plan
     assert not any("TEMP B-TREE" in step or step.startswith("SCAN entry") for step in plan), plan

@@ -19,13 +19,13 @@ from askonce.langchain.models import chat, completions
 from askonce.langchain.models.calls import LimitMisses
 from askonce.langchain.models.prompts import follow_prompts
 from askonce.options import check_name
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 Model = TypeVar("Model", bound=BaseChatModel | BaseLLM)
 
 
 def cached_model(
-    model: Model, store: str | Store | Cache | None, settings: Settings, name: str | None = None
+    model: Model, store: str | Store | Client | Cache | None, settings: Settings, name: str | None = None
 ) -> Model:
     """`askonce.langchain.cached` for a model.
 
@@ -109,7 +109,7 @@ def is_chosen_at_run_time(x: Any) -> bool:
     return any(cls.__name__ == "_ConfigurableModel" for cls in type(x).__mro__)
 
 
-def cached_choice(choice: Any, store: str | Store | Cache | None, settings: Settings) -> Any:
+def cached_choice(choice: Any, store: str | Store | Client | Cache | None, settings: Settings) -> Any:
     """`askonce.langchain.cached` for what `is_chosen_at_run_time`: each model that it makes is cached."""
     base: type[Any] = getattr(type(choice), "_askonce_base", type(choice))
     if base is not type(choice) and store is None and not settings:

@@ -11,7 +11,6 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, cast
 
-from langchain_core.language_models._compat_bridge import message_to_events
 from langchain_core.language_models.chat_model_stream import ChatModelStream
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration
@@ -35,12 +34,19 @@ from askonce.langchain.models.calls import (
 )
 from askonce.langchain.models.streams import check_replay
 
+try:
+    from langchain_core.language_models._compat_bridge import message_to_events
+except ImportError:  # private, so it may be missing in any version: then such models' events are not cached
+    message_to_events = None  # type: ignore[assignment]
+
 Messages = list[BaseMessage]
 Stop = list[str] | None
 
 
 def event_overrides(base: Any, cache: Cache) -> dict[str, Any]:
     """The methods of the cached subclass, of those that the model's class has."""
+    if message_to_events is None:
+        return {}
     makers = {"_stream_chat_model_events": _stream_of, "_astream_chat_model_events": _astream_of}
     return {name: make(base, cache) for name, make in makers.items() if getattr(base, name, None) is not None}
 

@@ -32,7 +32,7 @@ from askonce.prefix.tracker import PrefixTracker as Tracker
 from askonce.prefix.tracker import TrackedCall, TrackerOptions, tracker_of
 from askonce.prefix.tracking.aggregates import Day
 from askonce.prefix.tracking.history import Recent
-from askonce.stores import Store
+from askonce.stores import Client, Store
 from askonce.stores.fork import fork_rlock
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class PrefixTracker(BaseCallbackHandler):
 
     def __init__(
         self,
-        store: str | Store | Tracker | None = None,
+        store: str | Store | Client | Tracker | None = None,
         *,
         provider: str | None = None,
         **options: Unpack[TrackerOptions],

@@ -28,7 +28,7 @@ from askonce.routing.router import Router
 from askonce.routing.runner import Following, afollow, follow
 from askonce.routing.strategies import replaced, strategy_form
 from askonce.routing.types import Ask, ModelResponse, RoutingRequest
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 
 class Multiplexer(BaseChatModel):
@@ -63,7 +63,7 @@ class Multiplexer(BaseChatModel):
         *,
         strategy: Strategy,
         costs: Sequence[float] | None = None,
-        store: str | Store | Cache | None = None,
+        store: str | Store | Client | Cache | None = None,
         **fields: Any,
     ) -> None:
         for model in models:

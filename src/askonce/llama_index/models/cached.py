@@ -25,14 +25,16 @@ from askonce.llama_index.models.answers import Response
 from askonce.llama_index.models.prompts import follow_prompts
 from askonce.llama_index.models.structured import given_answers, structured_methods
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
 L = TypeVar("L", bound=LLM)
 Kind = Literal["chat", "complete"]
 
 
-def cached_llm(llm: L, store: str | Store | Cache | None, settings: Settings, name: str | None = None) -> L:
+def cached_llm(
+    llm: L, store: str | Store | Client | Cache | None, settings: Settings, name: str | None = None
+) -> L:
     """`askonce.llama_index.cached` for an LLM.
 
     An LLM that is cached already comes back as it is, unless another store is named. Of a ``StructuredLLM`` the LLM

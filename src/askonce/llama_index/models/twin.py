@@ -19,7 +19,7 @@ from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATT
 from askonce.cache import Cache, shared_cache
 from askonce.engine.settings import Settings
 from askonce.errors import ConfigError
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
 M = TypeVar("M", bound=BaseComponent)
@@ -70,7 +70,9 @@ def _rebuild(make: Rebuild, model: Any, source: tuple[str | None, Settings] | No
     return make(model, store, settings, name)
 
 
-def link_to(store: str | Store | Cache | None, settings: Settings, make: Rebuild, name: str | None = None) -> Link:
+def link_to(
+    store: str | Store | Client | Cache | None, settings: Settings, make: Rebuild, name: str | None = None
+) -> Link:
     """A link to the cache that a store and settings stand for.
 
     Raises:

@@ -27,7 +27,7 @@ from askonce.provenance import additions
 from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.places import machine_of, unplaced
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 
 class CachedRetriever(BaseRetriever):
@@ -71,7 +71,7 @@ class CachedRetriever(BaseRetriever):
     def __init__(
         self,
         retriever: BaseRetriever,
-        store: str | Store | Cache | None = None,
+        store: str | Store | Client | Cache | None = None,
         *,
         corpus: Corpus | str | None = None,
         name: str | None = None,

@@ -26,7 +26,7 @@ from askonce.routing.judges import Judged
 from askonce.routing.router import Router
 from askonce.routing.strategies import replaced, strategy_form
 from askonce.routing.types import ModelResponse
-from askonce.stores import Store
+from askonce.stores import Client, Store
 
 
 class Multiplexer(LLM):
@@ -67,7 +67,7 @@ class Multiplexer(LLM):
         *,
         strategy: Strategy,
         costs: Sequence[float] | None = None,
-        store: str | Store | Cache | None = None,
+        store: str | Store | Client | Cache | None = None,
         **fields: Any,
     ) -> None:
         for model in models:

@@ -204,7 +204,7 @@ class PrefixReport:
         )
 
     def to_json(self) -> str:
-        """All of it as JSON, shares included."""
+        """All of it as JSON, shares included; in ASCII, so that it can be written anywhere."""
         values = asdict(self)
         values["days"] = [{"day": day, **_with_shares(total)} for day, total in self.days]
         values["total"] = _with_shares(self.total)
@@ -213,7 +213,7 @@ class PrefixReport:
             written["total"] = _with_shares(application.total)
             for family, told in zip(application.families, written["families"], strict=True):
                 told["total"] = _with_shares(family.total)
-        return json.dumps(values, ensure_ascii=False, indent=2)
+        return json.dumps(values, indent=2)
 
 
 def report_of(

@@ -233,6 +233,10 @@ def tiktoken_counter(model: str) -> TokenizerCounter | None:
 def _is_at_hand(encoding: str) -> bool:
     """Whether tiktoken's cache holds the encoding: it names files by the SHA-1 of their address."""
     address = f"https://openaipublic.blob.core.windows.net/encodings/{encoding}.tiktoken"
-    default = os.path.join(tempfile.gettempdir(), "data-gym-cache")
-    directory = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR", default))
+    directory = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
+    if directory is None:
+        try:
+            directory = os.path.join(tempfile.gettempdir(), "data-gym-cache")
+        except FileNotFoundError:  # there is no folder for temporary files
+            return False
     return bool(directory) and (Path(directory) / hashlib.sha1(address.encode()).hexdigest()).is_file()

@@ -46,7 +46,7 @@ class Difference:
 
     def __str__(self) -> str:
         looks = f"; looks like {self.looks_like}" if self.looks_like else ""
-        return f"characters {self.first}–{self.last}: {self.before!r} ↔ {self.now!r}{looks}"
+        return f"characters {self.first}–{self.last}: {self.before!r}, now {self.now!r}{looks}"
 
 
 def difference(before: str, now: str) -> Difference:

@@ -48,7 +48,7 @@ def save(index: Index, path: Path, *, name: str, position: int, codec: Codec) ->
 
     Args:
         index: the index; it can be used meanwhile.
-        path: the file; its directory exists.
+        path: the file; its folder is created.
         name: must be the same when it is loaded: it identifies embeddings and store.
         position: up to where in the change log it is complete.
         codec: seals what is written.
@@ -58,6 +58,7 @@ def save(index: Index, path: Path, *, name: str, position: int, codec: Codec) ->
     """
     temporary: str | None = None
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(number, "wb") as file:
             _write(file, index, _Head(name, position), codec)

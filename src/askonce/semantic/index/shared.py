@@ -259,7 +259,6 @@ class SharedQuestions:
         if self._file is None or self._index is None or len(self._index) < _SAVE_INDEX_FROM:
             return
         if all(loading.done for loading in list(self._loading.values())):
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             position = self._follower.position
             index_file.save(self._index, self._file, name=self._log, position=position, codec=self._codec)
 

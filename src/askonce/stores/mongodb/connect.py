@@ -50,11 +50,14 @@ class Clients:
     Args:
         url: a MongoDB connection string.
         name: the store's URL without credentials, for messages.
+
+    Attributes:
+        name: that name.
     """
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
-        self._name = name
+        self.name = name
         self._database = _database_in(url)
         self._check_options()
         self._lock = threading.Lock()
@@ -102,7 +105,7 @@ class Clients:
                     "invalid MongoDB URL; user name and password must be percent-encoded "
                     f"(urllib.parse.quote_plus), and its options valid ({type(error).__name__})"
                 ) from None
-            raise ConfigError(f"invalid MongoDB URL {self._name}: {error}") from error
+            raise ConfigError(f"invalid MongoDB URL {self.name}: {error}") from error
 
     def run(
         self,
@@ -189,15 +192,15 @@ class Clients:
     @contextmanager
     def bounded(self, seconds: float) -> Iterator[None]:
         """Limit the time of what is done inside, and raise its errors as the store's."""
-        refuse_at_exit(self._name)
+        refuse_at_exit(self.name)
         try:
             with pymongo.timeout(seconds):
                 yield
         except BulkWriteError as error:  # its text is a whole page
-            raise StoreError(f"{self._name}: {first_write_error(error)}") from error
+            raise StoreError(f"{self.name}: {first_write_error(error)}") from error
         except (PyMongoError, BSONError) as error:
             message = _TOPOLOGY.split(str(error))[0] if isinstance(error, ConnectionFailure) else str(error)
-            text = f"{self._name}: {type(error).__name__}: {message[:200]}"
+            text = f"{self.name}: {type(error).__name__}: {message[:200]}"
             down = isinstance(error, ConnectionFailure | ExecutionTimeout) or getattr(error, "timeout", False)
             raise (StoreUnavailable(text) if down else StoreError(text)) from error
 
@@ -218,7 +221,7 @@ class Clients:
             advice = f"the client cannot use it: {cause}"
         else:
             advice = f"it lacks what is needed (MongoDB 4.2 or newer): {str(cause)[:200]}"
-        raise ConfigError(f"{self._name}: {advice}") from cause
+        raise ConfigError(f"{self.name}: {advice}") from cause
 
 
 class _LoopClient:

@@ -5,14 +5,14 @@
                       that it sorts as keys do; ns; v value; s its length; w weight; h hits; p priority;
                       x expiry in seconds (1e15: never); t tags; g a mark of the call that wrote it; gone, the
                       expiry as a date, for the server's sweeper
-``askonce.spaces``    one per namespace: entries, size, inflation; writes, busy and counted serve the accounts;
+``askonce.spaces``    one per namespace: entries, size, inflation; calls and counted serve the accounts;
                       start, head and logged (when the head was drawn) the log
 ``askonce.leases``    which process makes which record
 ``askonce.log``       the change log; ``_id`` is the namespace's hash and the sequence
 ====================  =====================================================================================
 
 The server's own sweeper (TTL index) takes only what is a day past its expiry, in namespaces that are not
-written to; it does not update the accounts, which are then too large until ``check``.
+written to; it does not update the accounts, which are then too large until the next write counts them.
 """
 
 from __future__ import annotations

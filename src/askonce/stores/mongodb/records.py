@@ -5,7 +5,8 @@ Reads test the expiry by this machine's clock. Puts remove expired records now a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pymongo import UpdateOne
@@ -20,6 +21,7 @@ from askonce.stores.mongodb.layout import (
     ENTRIES,
     SPACES,
     Steps,
+    T,
     date,
     id_of,
     key_of,
@@ -32,6 +34,7 @@ LARGEST_RECORD_BYTES = 16_000_000  # a document holds 16 MiB, its other fields i
 PAGE = 1_000
 
 _REAP_EVERY_SECONDS = 10.0
+_RECOUNT_AGAIN_SECONDS = 5.0
 _SEEN = {"g": 1, "s": 1, "p": 1, "x": 1}
 
 
@@ -50,6 +53,8 @@ class Records:
         self._clock = clock
         self._prepared = False
         self._reaped: dict[str, float] = {}  # by namespace: when this process last looked for expired records
+        self._ended: dict[str, set[str]] = {}  # by namespace: marks of calls here that failed or were cancelled
+        self._recounted: dict[str, float] = {}  # by namespace: when this process last tried to
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -85,6 +90,9 @@ class Records:
         space = yield db[SPACES].find_one({"_id": namespace})
         if space is None:
             return NOTHING
+        unsure = space.get("calls") or accounts.is_old(space, self._clock())
+        if unsure and space.get("entries", 0) <= accounts.LARGEST_COUNT:
+            return (yield from accounts.count(db, {"ns": namespace, "x": {"$gt": self._clock()}}))
         expired = yield from accounts.count(db, {"ns": namespace, "x": {"$lte": self._clock()}})
         return Size(
             max(space.get("entries", 0) - expired.entries, 0),
@@ -103,16 +111,20 @@ class Records:
         rows = yield _find(db, where, _SEEN, len(last)).to_list()
         under: dict[str, Seen] = {row["_id"]: row for row in rows}
         sizes = [document["s"] for document in last.values() if budget.admits(document["s"])]
-        visit = yield from self._enter(db, namespace, Size(len(sizes), sum(sizes)))
-        if abs(self._clock() - self._reaped.get(namespace, 0.0)) >= _REAP_EVERY_SECONDS:
-            yield from self._reap(visit, under)
-        plan = yield from self._plan(visit, documents, budget, under)
-        for document in plan.added.values():
-            document["g"] = visit.mark
-        _, changed = yield from visit.swap(plan.removed, plan.added, plan.inflation if plan.evicted else 0.0)
-        if changed:  # other calls may have written in between
-            yield from self._shrink(visit, budget)
-        return plan.evicted
+
+        def change(visit: Visit) -> Steps[int]:
+            if abs(self._clock() - self._reaped.get(namespace, 0.0)) >= _REAP_EVERY_SECONDS:
+                yield from self._reap(visit, under)
+            plan = yield from self._plan(visit, documents, budget, under)
+            for document in plan.added.values():
+                document["g"] = visit.mark
+            inflation = plan.inflation if plan.evicted else 0.0
+            yield from visit.swap(plan.removed, plan.added, inflation, is_last=True)
+            if budget.exceeded_by(entries=visit.space.entries, size_bytes=visit.space.size_bytes):
+                yield from self.evict(db, namespace, budget)  # other calls have written in between
+            return plan.evicted
+
+        return (yield from self._visit(db, namespace, change, Size(len(sizes), sum(sizes))))
 
     def _document(self, namespace: str, record: Record) -> Document:
         tags = list(dict.fromkeys(record.tags))
@@ -129,10 +141,37 @@ class Records:
             document["t"] = tags
         return document
 
-    def _enter(self, db: Any, namespace: str, charged: Size = NOTHING) -> Steps[Visit]:
+    def _visit(
+        self, db: Any, namespace: str, change: Callable[[Visit], Steps[T]], charged: Size = NOTHING
+    ) -> Steps[T]:
+        """Change a namespace. A change that does not come to its end is remembered, and the next one recounts."""
         if not self._prepared:  # the server was down when `check` was called, or never called
             yield from self._prepare(db)
-        return (yield from accounts.enter(db, namespace, charged, self._clock(), self._timeout_seconds))
+        mark, left = accounts.new_mark(), False
+        try:
+            dead = set(self._ended.get(namespace, ()))
+            visit = yield from accounts.enter(
+                db, namespace, mark, charged, self._clock(), self._timeout_seconds, dead
+            )
+            if visit.doubtful:
+                yield from self._recount(visit)
+            result = yield from change(visit)
+            yield from visit.leave()
+            left = True
+            return result
+        finally:
+            if not left:
+                self._ended.setdefault(namespace, set()).add(mark)
+
+    def _recount(self, visit: Visit) -> Steps[None]:
+        """Correct the account, unless that has just been tried in vain."""
+        now, namespace = self._clock(), visit.namespace
+        if abs(now - self._recounted.get(namespace, -math.inf)) < _RECOUNT_AGAIN_SECONDS:
+            return
+        self._recounted[namespace] = now
+        if (yield from visit.recount(now)):
+            del self._recounted[namespace]
+            self._ended.get(namespace, set()).difference_update(visit.dead)
 
     def _plan(
         self, visit: Visit, documents: Sequence[Document], budget: Budget, under: dict[str, Seen]
@@ -148,7 +187,7 @@ class Records:
                     plan.put(document)
                 if not plan.starved or recounted:
                     return plan
-                yield from visit.recount(now)
+                yield from self._recount(visit)
                 recounted = True
             except MoreNeeded:
                 if not limit:
@@ -184,9 +223,12 @@ class Records:
 
     def evict(self, db: Any, namespace: str, budget: Budget) -> Steps[int]:
         """As ``Store.evict``."""
-        visit = yield from self._enter(db, namespace)
-        yield from self._reap(visit, {})
-        return (yield from self._shrink(visit, budget))
+
+        def change(visit: Visit) -> Steps[int]:
+            yield from self._reap(visit, {})
+            return (yield from self._shrink(visit, budget))
+
+        return (yield from self._visit(db, namespace, change))
 
     def _shrink(self, visit: Visit, budget: Budget) -> Steps[int]:
         """Evict, a page of victims at a time, until the account is within the budget."""
@@ -194,11 +236,11 @@ class Records:
         while budget.exceeded_by(entries=visit.space.entries, size_bytes=visit.space.size_bytes):
             lowest = yield from _lowest(visit, PAGE)
             if not lowest:
-                yield from visit.recount(self._clock())
+                yield from self._recount(visit)
                 break
             plan = Plan(visit.space, budget, self._clock(), {}, lowest, complete=True)
             plan.make_room(0, 0)
-            removed, _ = yield from visit.swap(plan.removed, inflation=plan.inflation)
+            removed = yield from visit.swap(plan.removed, inflation=plan.inflation)
             evicted += len(removed)
         return evicted
 
@@ -210,7 +252,7 @@ class Records:
         while found == PAGE:
             rows = yield _find(visit.db, {"ns": visit.namespace, "x": {"$lte": now}}, _SEEN, PAGE).to_list()
             found = len(rows)
-            removed, _ = yield from visit.swap({row["_id"]: row for row in rows})
+            removed = yield from visit.swap({row["_id"]: row for row in rows})
             for name in removed:
                 under.pop(name, None)
 
@@ -239,26 +281,19 @@ class Records:
             rows = yield _find(db, {**where, "ns": namespace}, _SEEN, limit).to_list()
         if not rows:
             return 0, 0
-        now = self._clock()
-        visit = yield from self._enter(db, namespace)
-        removed, _ = yield from visit.swap({row["_id"]: row for row in rows})
+        now, found = self._clock(), {row["_id"]: row for row in rows}
+        removed = yield from self._visit(db, namespace, lambda visit: visit.swap(found, is_last=True))
         return len(rows), sum(row["_id"] in removed and row["x"] > now for row in rows)
 
     # -- life ------------------------------------------------------------------------------------------------
 
-    def check(self, db: Any) -> Steps[list[str]]:
-        """Create what is missing; returns some namespaces that have not been counted for long."""
+    def check(self, db: Any) -> Steps[None]:
+        """Create what is missing."""
         yield from self._prepare(db)
-        return (yield from accounts.not_counted_for_long(db, self._clock()))
 
     def _prepare(self, db: Any) -> Steps[None]:
         yield from prepare(db, self._url)
         self._prepared = True
-
-    def count_anew(self, db: Any, namespace: str) -> Steps[None]:
-        """Correct the account of a namespace, if no other call is changing it."""
-        visit = yield from self._enter(db, namespace)
-        yield from visit.recount(self._clock())
 
 
 def _find(db: Any, where: Mapping[str, Any], fields: Mapping[str, int], limit: int) -> Any:

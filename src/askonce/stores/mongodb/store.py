@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec
 
-from askonce.errors import StoreError, StoreUnavailable
+from pymongo import MongoClient
+
+from askonce.errors import ConfigError, StoreError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores import redact
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store, time_limit
 from askonce.stores.mongodb import leases, log
 from askonce.stores.mongodb.connect import CONNECT_SECONDS, Clients
+from askonce.stores.mongodb.given import GivenClient
 from askonce.stores.mongodb.layout import Steps, T
 from askonce.stores.mongodb.records import Records
 
@@ -23,15 +25,17 @@ class MongoDBStore(Store):
     """Stores records in MongoDB, with pymongo.
 
     One call takes at most the timeout, and `time_limit` for many records, or raises; ``clear``, ``delete_tag`` and
-    ``scan`` take it for each page of at most a thousand records, and ``check`` takes up to three seconds and the
-    timeout for each namespace that it recounts. Connections are opened at the first call.
+    ``scan`` take it for each page of at most a thousand records, and ``check`` takes up to three seconds.
+    Connections are opened at the first call.
 
-    Accounts are exact under any number of processes. One that dies in the middle of a write leaves them too
-    large, and the namespace evicts early, until they are recounted: by ``check`` if the last count is an
-    hour old, or when an eviction finds nothing more to evict.
+    Accounts are exact under any number of processes. After a write that failed or was cancelled half-way, the next
+    one of that process counts the records; after a process that died, the next one of any process does, some
+    seconds later. More than 100,000 records are not counted: there the sums stay off by what such a write changed.
 
     Args:
-        url: ``mongodb://user:password@host1,host2/database?options`` or ``mongodb+srv://``.
+        store: ``mongodb://user:password@host1,host2/database?options``, ``mongodb+srv://``, or a ready client,
+            which event loops use in threads, and which is never closed. Its database is its default one, or
+            ``askonce``.
         timeout_seconds: how long one call may take.
         clock: seconds since the epoch. Machines that share a server should agree to about a second.
 
@@ -40,18 +44,24 @@ class MongoDBStore(Store):
     """
 
     def __init__(
-        self, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, clock: Clock = time.time
+        self,
+        store: str | MongoClient[Any],
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        clock: Clock = time.time,
     ) -> None:
-        self.url = redact(url)
-        self._clients = Clients(url, self.url)
+        self._clients = Clients(store, redact(store)) if isinstance(store, str) else GivenClient(store)
+        self.url = self._clients.name
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._records = Records(self.url, timeout_seconds, clock)
 
     def _run(self, steps: Callable[Concatenate[Any, P], Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        _text(args[0])
         return self._clients.run(self._timeout_seconds, steps, *args, **kwargs)
 
     async def _arun(self, steps: Callable[Concatenate[Any, P], Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        _text(args[0])
         return await self._clients.arun(self._timeout_seconds, steps, *args, **kwargs)
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -122,14 +132,14 @@ class MongoDBStore(Store):
     def delete_tag(self, namespace: str, tag: str) -> int:
         deleted, more = 0, True
         while more:
-            of_page, more = self._run(self._records.delete_where, namespace, {"t": tag})
+            of_page, more = self._run(self._records.delete_where, namespace, {"t": _text(tag)})
             deleted += of_page
         return deleted
 
     async def adelete_tag(self, namespace: str, tag: str) -> int:
         deleted, more = 0, True
         while more:
-            of_page, more = await self._arun(self._records.delete_where, namespace, {"t": tag})
+            of_page, more = await self._arun(self._records.delete_where, namespace, {"t": _text(tag)})
             deleted += of_page
         return deleted
 
@@ -171,15 +181,19 @@ class MongoDBStore(Store):
 
     def check(self) -> None:
         try:
-            stale = self._clients.run(CONNECT_SECONDS, self._records.check)
+            self._clients.run(CONNECT_SECONDS, self._records.check)
         except StoreError as error:
             self._clients.refuse(error)
-        with suppress(StoreUnavailable):  # too large to be counted in time
-            for namespace in stale:
-                self._run(self._records.count_anew, namespace)
 
     def close(self) -> None:
         self._clients.close()
 
     async def aclose(self) -> None:
         await self._clients.aclose()
+
+
+def _text(name: object) -> str:
+    """A namespace or a tag: a text, since MongoDB takes a mapping for a query."""
+    if not isinstance(name, str):
+        raise ConfigError(f"a namespace and a tag are texts, got a {type(name).__name__}")
+    return name

@@ -30,7 +30,7 @@ from askonce.stores.redis import plans
 from askonce.stores.redis.plans import Command
 
 # Connections to each node: as many threads can be in a call at the same time.
-_POOL = 512
+POOL = 512
 # redis-py 6 took the count of a cluster's retries into its `retry` object.
 _CLUSTER_TAKES_RETRY = int(redis.__version__.partition(".")[0]) >= 6
 
@@ -145,6 +145,8 @@ def _read(parts: SplitResult, where: str, timeout_seconds: float) -> Server:
         raise ConfigError(f"{where} has no service name; use redis+sentinel://host:26379,host:26379/service")
     hosts: list[tuple[str, int]] = []
     if scheme == "unix":
+        if not hasattr(socket, "AF_UNIX"):
+            raise ConfigError(f"{where}: this system has no Unix sockets; use redis://")
         options = parse_url(f"unix://{credentials}{at}/?{parts.query}")  # type: ignore[no-untyped-call]
         options["path"] = unquote(netloc + parts.path)
     else:
@@ -165,7 +167,7 @@ def _read(parts: SplitResult, where: str, timeout_seconds: float) -> Server:
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
         "health_check_interval": 0,
-        "max_connections": _POOL,
+        "max_connections": POOL,
     }
     options = defaults | options | {"decode_responses": False}
     _try_options(options)

@@ -20,12 +20,12 @@ operation's result. The synchronous and the asynchronous store share it.
 from __future__ import annotations
 
 import hashlib
+import pkgutil
 import struct
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -55,12 +55,18 @@ class Script(NamedTuple):
     sha: str
 
 
+def _text(name: str) -> str:
+    data = pkgutil.get_data(__package__, f"{name}.lua")  # as modules are read, which is never forbidden
+    assert data is not None
+    return data.decode()
+
+
 def _load(name: str, prelude: str = "") -> Script:
-    source = prelude + Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")
+    source = prelude + _text(name)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-_SHARD = Path(__file__).with_name("shard.lua").read_text(encoding="utf-8")
+_SHARD = _text("shard")
 _PUT, _TOUCH, _EVICT, _DELETE, _DELETE_TAG, _SIZE = (
     _load(name, _SHARD) for name in ("put", "touch", "evict", "delete", "delete_tag", "size")
 )

@@ -18,7 +18,7 @@ from redis.exceptions import NoPermissionError
 from askonce.errors import ConfigError, StoreError, StoreUnavailable
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
-from askonce.stores.redis import connect, errors, plans
+from askonce.stores.redis import connect, errors, given, plans
 from askonce.stores.redis.plans import Command, Plan, T
 from askonce.stores.redis.vectors import VectorSets
 from askonce.stores.shutdown import refuse_at_exit
@@ -42,6 +42,7 @@ class _Loop:
     """The state of one event loop: a client, and the lookups that wait for the end of this turn."""
 
     client: Any
+    given: Any = None  # the client if the application opened it
     ending: AsyncGenerator[None, None] = field(init=False)
     lookups: dict[bytes, list[_Lookup]] = field(default_factory=dict)
     reads: set[asyncio.Task[None]] = field(default_factory=set)
@@ -62,9 +63,12 @@ class RedisStore(VectorSets, Store):
     if the connection breaks while it is appended.
 
     Args:
-        url: ``redis://user:password@host:6379/0``, ``rediss://`` (TLS), ``unix:///path/to/redis.sock?db=0``,
-            ``redis+cluster://host:port,host:port``, ``redis+sentinel://host:port,host:port/service/0``; also
-            ``rediss+cluster://`` and ``rediss+sentinel://``. Options after ``?`` are passed to redis-py.
+        store: a URL: ``redis://user:password@host:6379/0``, ``rediss://`` (TLS),
+            ``unix:///path/to/redis.sock?db=0``, ``redis+cluster://host:port,host:port``,
+            ``redis+sentinel://host:port,host:port/service/0``; also ``rediss+cluster://`` and
+            ``rediss+sentinel://``. Options after ``?`` are passed to redis-py. Or a ready client, which is used
+            with its own time limits and never closed: a synchronous one by threads, an asynchronous one on the
+            first event loop that calls. For the others, clients with the same options and credentials are opened.
         timeout_seconds: how long to wait for a connection, and for each answer.
         clock: seconds since the epoch. Processes that share a server should have synchronized clocks.
 
@@ -73,15 +77,23 @@ class RedisStore(VectorSets, Store):
     """
 
     def __init__(
-        self, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, clock: Clock = time.time
+        self, store: Any, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, clock: Clock = time.time
     ) -> None:
-        self._server = connect.server_at(url, timeout_seconds)
+        given_client = None if isinstance(store, str) else store
+        if given_client is None:
+            self._server = connect.server_at(store, timeout_seconds)
+        else:
+            self._server = given.server_of(given_client, timeout_seconds)
+        is_async = given_client is not None and given.is_asynchronous(given_client)
+        self._given = None if is_async else given_client
+        self._given_async = given_client if is_async else None
         self.url = self._server.url
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._shards = plans.CLUSTER_SHARDS if self._server.kind == "cluster" else 1
         self._plans = plans.Plans(self._shards, clock)
-        self._readers = connect.Readers(self._server) if self._server.kind == "single" else None
+        direct = self._server.kind == "single" and self._given is None
+        self._readers = connect.Readers(self._server) if direct else None
         self._opened: tuple[int, Any] = (0, None)  # the client, and its process: none survives a fork
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
 
@@ -139,7 +151,9 @@ class RedisStore(VectorSets, Store):
             here.client, here.ready = self._server.connect_async(), False
             here.retired.append(failed)
             if len(here.retired) > RETIRED_CLIENTS:
-                await connect.close_async(here.retired.pop(0))
+                oldest = here.retired.pop(0)
+                if oldest is not here.given:
+                    await connect.close_async(oldest)
 
     def _may_be_stale(self, error: BaseException, started: float) -> bool:
         """Whether the server may have closed an idle connection, so that one more try on a new one is due."""
@@ -177,7 +191,7 @@ class RedisStore(VectorSets, Store):
     def _connect(self) -> Any:
         # No lock: with a cluster that is down, threads would wait for each other's time-outs. Of two clients
         # that are opened at the same time, one is dropped.
-        client = self._server.connect()
+        client = self._server.connect() if self._given is None else self._given
         self._opened = (os.getpid(), client)
         return client
 
@@ -187,7 +201,8 @@ class RedisStore(VectorSets, Store):
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
         if here is None:
-            here = _Loop(self._server.connect_async())
+            ready, self._given_async = self._given_async, None  # it belongs to one loop, the first
+            here = _Loop(self._server.connect_async() if ready is None else ready, given=ready)
             here.ending = self._until_the_end(here)
             self._loops[loop] = here
             for other in [reference() for reference in self._loops.keyrefs()]:
@@ -204,7 +219,8 @@ class RedisStore(VectorSets, Store):
         finally:
             self._loops.pop(asyncio.get_running_loop(), None)
             for client in (here.client, *here.retired):
-                await connect.close_async(client)
+                if client is not here.given:
+                    await connect.close_async(client)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -411,7 +427,7 @@ class RedisStore(VectorSets, Store):
         (pid, client), self._opened = self._opened, (0, None)
         if self._readers is not None:
             self._readers.close()
-        if pid == os.getpid():
+        if pid == os.getpid() and client is not self._given:
             connect.close(client)
 
     async def aclose(self) -> None:

@@ -8,13 +8,31 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from askonce.errors import StoreUnavailable
+from askonce.errors import StoreError, StoreUnavailable
 from askonce.stores.shutdown import refuse_at_exit
 from askonce.stores.sqlite import schema as sql
-from askonce.stores.sqlite.file import connect, create_file, identity, translate
+from askonce.stores.sqlite.file import (
+    SQLITE_ERRORS,
+    UnusableFile,
+    connect,
+    create_file,
+    identity,
+    set_aside,
+    translate,
+)
+
+SMALLEST_WAL_BYTES, LARGEST_WAL_BYTES = 4 * 2**20, 32 * 2**20
+"""Keys are random: the longer the WAL, the more writes share a page of the file."""
+_WAIT_FOR_READERS_MS = 50
+_PAGE_BYTES = 4096
+_FREE_PAGES, _FREE_SHARE = 64, 0.25
+"""With more free pages than these, the file is made smaller."""
+_PAGES_AT_ONCE = 1000
+_REWRITTEN_BYTES = 8 * 2**20
+"""A file up to this size is written anew after a deletion that was asked for: it takes about 0.1 s."""
 
 
 class Connections:
@@ -26,15 +44,21 @@ class Connections:
     Args:
         path: the database's file.
         timeout_seconds: how long to wait for other writers.
+        replaceable: a damaged file is set aside, and a new one begun.
+
+    Attributes:
+        traces: what was deleted may still be in free pages or in the WAL; removed after the next transaction.
     """
 
-    def __init__(self, path: Path, timeout_seconds: float) -> None:
+    def __init__(self, path: Path, timeout_seconds: float, *, replaceable: bool = False) -> None:
         self.path = path
         self.timeout_seconds = timeout_seconds
+        self._replaceable = replaceable
+        self.traces = False
         self._local = threading.local()
         self._adding = threading.Lock()
         self._handles: weakref.WeakSet[Handle] = weakref.WeakSet()
-        self._writer = self._new_handle(writes=True)
+        self._writer = self._new_handle()
         self._file: tuple[int, int] | None = None
         _alive.add(self)
 
@@ -53,8 +77,15 @@ class Connections:
         try:
             with handle.lock:
                 yield handle
-        except sqlite3.Error as error:
-            raise translate(error, self.path) from error
+        except (*SQLITE_ERRORS, UnusableFile) as error:
+            raise self.failed(error, handle) from error
+
+    def failed(self, error: sqlite3.Error | UnicodeDecodeError | UnusableFile, handle: Handle) -> StoreError:
+        """The store's error for that of a handle; a damaged file makes place for a new one, where that may be."""
+        failure = error if isinstance(error, UnusableFile) else translate(error, self.path)
+        if self._replaceable and isinstance(failure, UnusableFile):
+            handle.stale = set_aside(self.path, handle.file)
+        return failure
 
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[sqlite3.Connection]:
@@ -78,8 +109,11 @@ class Connections:
             except BaseException:
                 writer.roll_back()
                 raise
-        except sqlite3.Error as error:
-            raise translate(error, self.path) from error
+            _bound_files(connection, self.path)
+            if self.traces:
+                self.traces = not _remove_traces(connection, deadline)
+        except (*SQLITE_ERRORS, UnusableFile) as error:
+            raise self.failed(error, writer) from error
         finally:
             writer.lock.release()
 
@@ -112,8 +146,8 @@ class Connections:
         for handle in list(self._handles):
             handle.lock = threading.Lock()
 
-    def _new_handle(self, *, writes: bool = False) -> Handle:
-        handle = Handle(self.path, self.timeout_seconds, writes=writes)
+    def _new_handle(self) -> Handle:
+        handle = Handle(self.path, self.timeout_seconds)
         with self._adding:
             self._handles.add(handle)
         return handle
@@ -131,16 +165,14 @@ class Handle:
     Args:
         path: the database's file.
         timeout_seconds: how long to wait for locks of other processes.
-        writes: it is for writing.
 
     Attributes:
         file: which file was opened last.
         stale: another file has replaced the one that is open; the next use opens that one.
     """
 
-    def __init__(self, path: Path, timeout_seconds: float, *, writes: bool = False) -> None:
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
         self.lock = threading.Lock()
-        self._writes = writes
         self._path = path
         self._timeout_seconds = timeout_seconds
         self._open: sqlite3.Connection | None = None
@@ -157,7 +189,7 @@ class Handle:
             refuse_at_exit(str(self._path))
             create_file(self._path)
             self.file = identity(self._path)
-            self._open = connect(self._path, self._timeout_seconds, writes=self._writes)
+            self._open = connect(self._path, self._timeout_seconds)
         return self._open
 
     def space(self, namespace: str) -> tuple[sqlite3.Connection, int]:
@@ -191,6 +223,44 @@ class Handle:
 
     def __del__(self) -> None:  # the thread that the handle belonged to has ended
         self.close()
+
+
+def _bound_files(connection: sqlite3.Connection, path: Path) -> None:
+    """Give free pages back, and begin the WAL anew when it is long. What cannot be done now is done later."""
+    with suppress(sqlite3.OperationalError, OSError):
+        pages, free = _pages(connection)
+        if free > _FREE_PAGES and free > _FREE_SHARE * pages:
+            connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+        longest = min(max(pages * _PAGE_BYTES, SMALLEST_WAL_BYTES), LARGEST_WAL_BYTES)
+        if os.stat(f"{path}-wal").st_size > longest:
+            connection.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_MS}")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _remove_traces(connection: sqlite3.Connection, deadline: float) -> bool:
+    """Remove what was deleted from free pages and the WAL; returns whether that could be done in time.
+
+    SQLite overwrites what it deletes from a page, but a row that it moved before may remain in the gap of another
+    page. So a small file is written anew.
+    """
+    wait_ms = max(int(1000 * (deadline - time.monotonic())), _WAIT_FOR_READERS_MS)
+    connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
+    try:
+        pages, free = _pages(connection)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        small = (pages - free) * _PAGE_BYTES <= _REWRITTEN_BYTES
+        connection.executescript("VACUUM" if small else "PRAGMA incremental_vacuum")
+        ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError:  # a reader or another writer is in the way
+        return False
+    return not busy
+
+
+def _pages(connection: sqlite3.Connection) -> tuple[int, int]:
+    """How many pages the file has, and how many of them are free."""
+    ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
+    ((free,),) = connection.execute("PRAGMA freelist_count").fetchall()
+    return pages, free
 
 
 _alive: weakref.WeakSet[Connections] = weakref.WeakSet()

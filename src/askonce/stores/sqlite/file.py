@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from askonce.errors import AskOnceError, ConfigError, ForeignStoreError, StoreError, StoreUnavailable
+from askonce.errors import ConfigError, ForeignStoreError, StoreError, StoreUnavailable
 from askonce.stores.sqlite import schema as sql
 
 if sys.platform != "win32":
     import fcntl
 
+logger = logging.getLogger("askonce")
+
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-MMAP_BYTES = 1024 * 1024 * 1024
-CACHE_KIB = 32 * 1024  # filled by what is written; reads go through the map
-WAL_BYTES = 64 * 1024 * 1024
-CHECKPOINT_PAGES = 8000  # keys are random: the longer the WAL, the more writes share a page of the file
+CACHE_KIB = 32 * 1024
+
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # it cannot decode its own text about a damaged file
+_BESIDE = ("-wal", "-shm")
+_AT_ODDS_WITH_ITS_INDEX = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_ROWID}
+_NOTHING_SUCH = ("no such table", "no such column", "has no column", "no such index")
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
@@ -28,25 +35,45 @@ _UNAVAILABLE = {
 }  # fmt: skip
 
 
-def translate(error: sqlite3.Error, path: Path) -> AskOnceError:
+class UnusableFile(StoreError):
+    """The file is damaged, or not one of this format.
+
+    Args:
+        foreign: another program or a newer askonce may have written it.
+    """
+
+    def __init__(self, message: str, *, foreign: bool = False) -> None:
+        super().__init__(message)
+        self.foreign = foreign
+
+    def as_config_error(self) -> ConfigError:
+        """The error that refuses the file when a store is opened."""
+        return ForeignStoreError(str(self)) if self.foreign else ConfigError(str(self))
+
+
+def translate(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError:
     """The store's error for an error of SQLite."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits are details
+    details = getattr(error, "sqlite_errorcode", 0)
+    code = details & 0xFF
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"{path}: {error}")
     if code == sqlite3.SQLITE_NOTADB:
-        return ForeignStoreError(f"{path} is not a SQLite database; use another file, or move this one")
-    if code == sqlite3.SQLITE_CORRUPT:
-        return StoreError(f"{path} is damaged ({error}); delete it; the cache fills again")
+        return UnusableFile(f"{path} is not a SQLite database; use another file, or move this one", foreign=True)
+    if isinstance(error, UnicodeDecodeError):
+        return UnusableFile(f"{path} is damaged; delete it; the cache fills again")
+    lacks_its_tables = code == sqlite3.SQLITE_ERROR and any(text in str(error) for text in _NOTHING_SUCH)
+    if lacks_its_tables or code == sqlite3.SQLITE_CORRUPT or details in _AT_ODDS_WITH_ITS_INDEX:
+        return UnusableFile(f"{path} is damaged ({error}); delete it; the cache fills again")
     return StoreError(f"{path}: {error}")
 
 
-def connect(path: Path, timeout_seconds: float, *, writes: bool = False) -> sqlite3.Connection:
+def connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
     """Open the database in a file; create it if the file is empty.
 
-    A writing connection has no memory map: each page that it changes would be copied out of it first.
+    The file is not mapped into memory: if another program cut it short, a read would end this process (SIGBUS).
 
     Raises:
-        ForeignStoreError: another program wrote it.
+        UnusableFile: it is damaged, or another program wrote it.
         StoreUnavailable: it is locked, or the disk is full.
     """
     connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
@@ -54,13 +81,13 @@ def connect(path: Path, timeout_seconds: float, *, writes: bool = False) -> sqli
         if not _is_ours(connection, path):
             _create_tables(connection, path, time.monotonic() + timeout_seconds)
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # `Connections.transaction` does it
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute(f"PRAGMA mmap_size = {0 if writes else MMAP_BYTES}")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        connection.execute("PRAGMA mmap_size = 0")  # some builds have another default
+        connection.execute("PRAGMA secure_delete = FAST")  # what is deleted from a page is overwritten
     except BaseException as error:
         connection.close()
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, SQLITE_ERRORS):
             raise translate(error, path) from error
         raise
     return connection
@@ -89,18 +116,49 @@ def create_file(path: Path) -> None:
 
 def _create_empty(path: Path) -> None:
     """Create the file; first remove what an earlier file that was deleted while open left beside it."""
-    if sys.platform == "win32":  # where an open file cannot be deleted
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        return
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # or another process's new files could be removed
+    with _locked(path.parent):  # or another process's new files could be removed
         if not path.exists():
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            if sys.platform != "win32":  # where an open file cannot be deleted
+                for suffix in _BESIDE:
+                    path.with_name(path.name + suffix).unlink(missing_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives -wal and -shm the same mode
+
+
+def set_aside(path: Path, file: tuple[int, int] | None) -> bool:
+    """Rename a damaged file, so that a new one begins; returns whether it is no longer in the way.
+
+    Args:
+        path: its path.
+        file: which file it is; another one that has replaced it stays.
+    """
+    aside = path.with_name(path.name + ".damaged")  # one is enough, so that they do not fill the disk
+    try:
+        with _locked(path.parent):
+            if identity(path) != file:
+                return True
+            for suffix in (*_BESIDE, ""):
+                with suppress(FileNotFoundError):
+                    path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
+    except OSError as error:
+        logger.warning("askonce: %s is damaged and cannot be renamed: %s", path, error.strerror)
+        return False
+    logger.warning("askonce: %s is damaged; it is now %s, and a new cache begins", path, aside.name)
+    return True
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone among the processes that create or rename files in a folder, where the file system can do that."""
+    if sys.platform == "win32":
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network and container file systems do not lock folders
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -119,15 +177,17 @@ def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     if application == sql.APPLICATION_ID and version == sql.FORMAT:
         return True
     if application == sql.APPLICATION_ID:
-        raise ForeignStoreError(
-            f"{path} has format {version}, this askonce reads {sql.FORMAT}: update askonce, or use another file"
+        raise UnusableFile(
+            f"{path} has format {version}, this askonce reads {sql.FORMAT}: update askonce, or use another file",
+            foreign=True,
         )
     if application or version or has_tables:
-        raise ForeignStoreError(f"{path} is a SQLite database of another program; use another file")
+        raise UnusableFile(f"{path} is a SQLite database of another program; use another file", foreign=True)
     return False
 
 
 def _create_tables(connection: sqlite3.Connection, path: Path, deadline: float) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # the file can become smaller; only before it has tables
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

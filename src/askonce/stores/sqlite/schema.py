@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from askonce.eviction.policy import NEVER, RECENCY, Policy
 
-APPLICATION_ID = 0x61736B31  # "ask1": identifies our files, also to `file cache.db`
+APPLICATION_ID = 0x61736B31  # "ask1": identifies our files, also to `file`
 FORMAT = 1
 
 # The small columns come before the value, so that they are read without it. Namespaces are numbers in the
@@ -61,8 +61,8 @@ SCAN = """SELECT key, value FROM entry WHERE space = ? AND key > ? AND (expires_
     ORDER BY key LIMIT ?"""
 SIZE = """SELECT entries - expired, size_bytes - expired_bytes FROM space,
     (SELECT count(*) AS expired, coalesce(sum(size_bytes), 0) AS expired_bytes
-     FROM entry WHERE space = ?1 AND expires_at <= ?2)
-    WHERE id = ?1"""
+     FROM entry WHERE space = :space AND expires_at <= :now)
+    WHERE id = :space"""
 
 CREATE_SPACE = "INSERT INTO space (name) VALUES (?) ON CONFLICT DO NOTHING"
 LOAD_SPACE = "SELECT id, inflation, entries, size_bytes FROM space WHERE name = ?"
@@ -108,7 +108,7 @@ NEXT_SEQUENCE = """UPDATE space SET log_head = CASE log_head WHEN 0 THEN ? ELSE 
     WHERE id = ? RETURNING log_head"""
 APPEND = "INSERT INTO log (space, sequence, event) VALUES (?, ?, ?)"
 TRIM = "DELETE FROM log WHERE space = ? AND sequence <= ?"
-LOG_STATE = "SELECT log_head, (SELECT min(sequence) FROM log WHERE space = ?1) FROM space WHERE id = ?1"
+LOG_STATE = "SELECT log_head, (SELECT min(sequence) FROM log WHERE space = :space) FROM space WHERE id = :space"
 LOG_READ = "SELECT sequence, event FROM log WHERE space = ? AND sequence > ? ORDER BY sequence LIMIT ?"
 
 WHOSE = """

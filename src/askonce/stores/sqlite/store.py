@@ -1,8 +1,9 @@
 """The store in a SQLite file: no server, safe under many threads and processes.
 
 The file is in WAL mode: a reader never waits for a writer, so that reads are done at once, in asynchronous code
-too (a hop to another thread costs ten times the read). Each thread reads over a connection of its own. Writes
-go over one connection, each as one transaction; asynchronous ones are done by one thread.
+too (a hop to another thread costs ten times the read), unless blocking calls are forbidden there. Each thread reads
+over a connection of its own. Writes go over one connection, each as one transaction; asynchronous ones are done by
+one thread.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from askonce.stores.base import (
     Store,
     log_begins,
 )
+from askonce.stores.blocking import is_forbidden
 from askonce.stores.sqlite import schema as sql
 from askonce.stores.sqlite.connections import Connections
-from askonce.stores.sqlite.file import OLDEST_SQLITE, translate
+from askonce.stores.sqlite.file import OLDEST_SQLITE, SQLITE_ERRORS, UnusableFile
 from askonce.stores.sqlite.space import REAPED_AT_ONCE, Space
 
 if TYPE_CHECKING:  # in the functions that need it: it takes longer than to open the file
@@ -50,26 +52,37 @@ class SQLiteStore(Store):
         url: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; folders are created.
         timeout_seconds: how long one call may wait for other writers.
         clock: seconds since the epoch.
+        replaceable: a file that is damaged is renamed, and a new one begun; otherwise it is refused.
 
     Raises:
         ConfigError: the URL does not name a file, or SQLite is older than 3.35.
     """
 
     def __init__(
-        self, url: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, clock: Clock = time.time
+        self,
+        url: str,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        clock: Clock = time.time,
+        replaceable: bool = False,
     ) -> None:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-            raise ConfigError(f"askonce needs SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}")
+            raise ConfigError(
+                f"a SQLite store needs SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}: use a "
+                "Python that was built with a newer one, or another store, such as 'redis://localhost:6379/0' or 'memory://'"
+            )
         scheme, _, path = url.partition(":///")
         if scheme.lower() != "sqlite" or not path or path == ":memory:":
             raise ConfigError(
                 f"{url!r} does not name a file; use 'sqlite:///relative.db', 'sqlite:////absolute.db' or 'memory://'"
             )
         self.url = url
-        self._connections = Connections(Path(path).absolute(), timeout_seconds)
+        self._connections = Connections(_file_of(path), timeout_seconds, replaceable=replaceable)
         self._clock = clock
-        self._thread: ThreadPoolExecutor | None = None
-        self._thread_pid = 0
+        self._replaceable = replaceable
+        self._threads: dict[str, ThreadPoolExecutor] = {}
+        self._threads_pid = 0
+        self._reads_in_thread = False
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -79,10 +92,10 @@ class SQLiteStore(Store):
             with handle.lock:
                 connection, space = handle.space(namespace)
                 row = connection.execute(sql.GET, (space, key)).fetchone()
-        except sqlite3.Error as error:
-            raise translate(error, self._connections.path) from error
-        if row is None or (row[1] is not None and row[1] <= self._clock()):
-            return None
+            if row is None or (row[1] is not None and row[1] <= self._clock()):
+                return None
+        except (*SQLITE_ERRORS, UnusableFile) as error:
+            raise self._connections.failed(error, handle) from error
         value: bytes = row[0]
         return value
 
@@ -98,7 +111,7 @@ class SQLiteStore(Store):
     def size(self, namespace: str) -> Size:
         with self._connections.reading() as handle:
             connection, space = handle.space(namespace)
-            row = connection.execute(sql.SIZE, (space, self._clock())).fetchone()
+            row = connection.execute(sql.SIZE, {"space": space, "now": self._clock()}).fetchone()
         return Size(*row) if row else Size()
 
     def _page(self, namespace: str, after: bytes) -> list[tuple[bytes, bytes]]:
@@ -154,15 +167,25 @@ class SQLiteStore(Store):
         return self._write(self._change, namespace, lambda space: sum(map(space.delete, keys)))
 
     def delete_tag(self, namespace: str, tag: str) -> int:
-        return self._write(self._change, namespace, lambda space: space.delete_tag(tag))
+        return self._write(self._wipe, namespace, lambda space: space.delete_tag(tag))
 
     def clear(self, namespace: str) -> None:
-        self._write(self._change, namespace, Space.clear)
+        self._write(self._wipe, namespace, Space.clear)
 
     def _change(self, connection: sqlite3.Connection, namespace: str, change: Callable[[Space], int]) -> int:
         space = Space(connection, namespace, self._clock())
         result = change(space)
         space.save()
+        return result
+
+    def _wipe(self, connection: sqlite3.Connection, namespace: str, change: Callable[[Space], int]) -> int:
+        """`_change`; what it deletes does not remain readable in the file."""
+        space = Space(connection, namespace, self._clock())
+        before = space.entries
+        result = change(space)
+        space.save()
+        if space.entries < before:
+            self._connections.traces = True
         return result
 
     def _write(
@@ -176,14 +199,29 @@ class SQLiteStore(Store):
         self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
         """`_write` in the one thread that does all asynchronous writes, so that the event loop never waits."""
+        # Its time begins when its turn comes.
+        return await self._in_thread("write", partial(self._write, operation, *args, **kw))
+
+    async def _aread(self, read: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
+        """A read, done at once; from the first time that this is forbidden, in a thread."""
+        if not self._reads_in_thread:
+            try:
+                return read(*args, **kw)
+            except Exception as error:
+                if not is_forbidden(error):
+                    raise
+                self._reads_in_thread = True
+        return await self._in_thread("read", partial(read, *args, **kw))
+
+    async def _in_thread(self, name: str, work: Callable[[], T]) -> T:
         import asyncio
         from concurrent.futures import ThreadPoolExecutor
 
-        if self._thread is None or self._thread_pid != os.getpid():  # after a fork it is in the parent
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="askonce-sqlite")
-            self._thread_pid = os.getpid()
-        work = partial(self._write, operation, *args, **kw)  # its time begins when its turn comes
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        if self._threads_pid != os.getpid():  # after a fork they are in the parent
+            self._threads, self._threads_pid = {}, os.getpid()
+        if name not in self._threads:
+            self._threads[name] = ThreadPoolExecutor(1, thread_name_prefix=f"askonce-sqlite-{name}")
+        return await asyncio.get_running_loop().run_in_executor(self._threads[name], work)
 
     # -- between processes -----------------------------------------------------------------------------------
 
@@ -222,7 +260,7 @@ class SQLiteStore(Store):
             connection, space = handle.space(namespace)
             connection.execute("BEGIN")  # both reads see one state
             try:
-                state = connection.execute(sql.LOG_STATE, (space,)).fetchone()
+                state = connection.execute(sql.LOG_STATE, {"space": space}).fetchone()
                 events = connection.execute(sql.LOG_READ, (space, after, limit)).fetchall()
             finally:
                 connection.execute("COMMIT")
@@ -234,29 +272,38 @@ class SQLiteStore(Store):
     # -- life ------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        with self._connections.reading() as handle:
-            handle.space("")  # opens the file, and reads
+        for may_be_replaced in (self._replaceable, False):
+            try:
+                self.size("")  # opens the file, and reads
+                return
+            except UnusableFile as error:
+                if not may_be_replaced:
+                    raise error.as_config_error() from error
 
     def close(self) -> None:
-        thread, self._thread = self._thread, None
-        if thread is not None and self._thread_pid == os.getpid():
-            thread.shutdown()
+        threads, self._threads = self._threads, {}
+        if self._threads_pid == os.getpid():
+            for thread in threads.values():
+                thread.shutdown()
         self._connections.close()
 
     # -- asynchronous twins: reads are done at once, writes by the writing thread -----------------------------
 
     async def aget(self, namespace: str, key: bytes) -> bytes | None:
-        return self.get(namespace, key)
+        return await self._aread(self.get, namespace, key)
 
     async def aget_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self.get_many(namespace, keys)
+        return await self._aread(self.get_many, namespace, keys)
 
     async def ascan(self, namespace: str) -> AsyncIterator[tuple[bytes, bytes]]:
-        for row in self.scan(namespace):
-            yield row
+        last = b""
+        while page := await self._aread(self._page, namespace, last):
+            for row in page:
+                yield row
+            last = page[-1][0]
 
     async def asize(self, namespace: str) -> Size:
-        return self.size(namespace)
+        return await self._aread(self.size, namespace)
 
     async def aput(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
         return await self._awrite(self._put, namespace, records, budget)
@@ -271,10 +318,10 @@ class SQLiteStore(Store):
         return await self._awrite(self._change, namespace, lambda space: sum(map(space.delete, keys)))
 
     async def adelete_tag(self, namespace: str, tag: str) -> int:
-        return await self._awrite(self._change, namespace, lambda space: space.delete_tag(tag))
+        return await self._awrite(self._wipe, namespace, lambda space: space.delete_tag(tag))
 
     async def aclear(self, namespace: str) -> None:
-        await self._awrite(self._change, namespace, Space.clear)
+        await self._awrite(self._wipe, namespace, Space.clear)
 
     async def alease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
         return await self._awrite(self._lease, namespace, key, owner, seconds)
@@ -286,9 +333,25 @@ class SQLiteStore(Store):
         return await self._awrite(self._log_append, namespace, event)
 
     async def alog_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
-        return self.log_read(namespace, after, limit)
+        return await self._aread(self.log_read, namespace, after, limit)
 
     async def aclose(self) -> None:
         import asyncio
 
         await asyncio.to_thread(self.close)
+
+
+def _file_of(path: str) -> Path:
+    """The file that a URL names after ``sqlite:///``."""
+    named = (
+        path[1:] if path[2:3] == ":" and path[0] == "/" and os.name == "nt" else path
+    )  # as in sqlite:////C:/x.db
+    file = Path(named)
+    try:
+        return (file.expanduser() if named.startswith("~") else file).absolute()
+    except RuntimeError as error:
+        raise ConfigError(f"'sqlite:///{path}': there is no home directory; give the path of a file") from error
+    except Exception as error:
+        if not is_forbidden(error):
+            raise
+        return file  # it is resolved where it is opened
