@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import random
 import re
@@ -19,6 +20,7 @@ from askonce.errors import CodecError, ConfigError, StoreUnavailable
 from askonce.prefix import PrefixOptimizer, PrefixTracker
 from askonce.prefix.requests.rules import ProviderRule, all_rules, rule_for
 from askonce.prefix.requests.tokens import tiktoken_counter
+from askonce.prefix.tracker import TrackerOptions
 from askonce.prefix.tracking.diagnosis import Cause, Diagnosis
 from askonce.stores import open_store
 from askonce.stores.memory import MemoryStore
@@ -454,3 +456,8 @@ def test_wrong_arguments_are_told_at_once() -> None:
         PrefixTracker(count_tokens=128)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="namespace"):
         PrefixTracker(namespace="")
+
+
+def test_the_options_that_adapters_pass_on_are_those_of_the_tracker() -> None:
+    named = inspect.signature(PrefixTracker).parameters.keys() - {"store"}
+    assert named == TrackerOptions.__annotations__.keys()

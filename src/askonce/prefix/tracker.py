@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict
 
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Usage
@@ -108,6 +108,20 @@ class TrackedCall:
             return None
         self._done = True
         return self._tracker._refused(self) if too_many_marks(self.chain, self.rule) else None
+
+
+class TrackerOptions(TypedDict, total=False):
+    """The options of `PrefixTracker`, for adapters that pass them on; see there."""
+
+    namespace: str
+    application: str
+    keep_text: bool
+    encryption_keys: tuple[bytes, ...]
+    count_tokens: Count | None
+    on_diagnosis: Callable[[Diagnosis, Chain], None] | None
+    most: int
+    timeout_seconds: float
+    clock: Callable[[], float]
 
 
 class PrefixTracker:
@@ -373,7 +387,7 @@ class PrefixTracker:
         self.close()
 
 
-def tracker_of(store: str | Store | PrefixTracker | None, options: dict[str, Any]) -> PrefixTracker:
+def tracker_of(store: str | Store | PrefixTracker | None, options: TrackerOptions) -> PrefixTracker:
     """The tracker that an adapter is to use.
 
     Args:

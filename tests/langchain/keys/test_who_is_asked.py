@@ -158,14 +158,14 @@ def test_the_order_of_properties_in_a_schema_is_part_of_the_question(
 
 
 def test_conversations_that_the_provider_keeps_are_told_apart(keep: Keep, provider: Provider) -> None:
-    provider.answer = lambda request: Answer(f"as in {request['previous_response_id']}")
+    provider.answer = lambda request: Answer(f"as in {request.get('previous_response_id')}")
     answers = [
-        keep(responses(provider, use_previous_response_id=True))
+        keep(responses(provider, use_previous_response_id=continues))
         .invoke([AIMessage("ok", response_metadata={"id": before}), HumanMessage("what did I tell you?")])
         .text
-        for before in ("resp_a", "resp_b")
+        for before, continues in (("resp_a", False), ("resp_a", True), ("resp_b", True))
     ]
-    assert answers == ["as in resp_a", "as in resp_b"]
+    assert answers == ["as in None", "as in resp_a", "as in resp_b"]
 
 
 def test_a_timeout_that_is_an_object_does_not_count(provider: Provider, cache: Cache) -> None:

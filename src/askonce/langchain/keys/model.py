@@ -33,7 +33,8 @@ _OVERRIDDEN = frozenset(
     " frequency_penalty reasoning_effort".split()
 )
 _ONE_NAME = {"model_name": "model", "model_id": "model", "stop_sequences": "stop"}
-_CONTINUING = ("use_previous_response_id", "reuse_last_container")
+# Of no effect until there is a conversation to continue, whose id counts then.
+_CONTINUING = frozenset({"use_previous_response_id", "reuse_last_container"})
 _STATE_OF_FAKES = frozenset({"i", "messages", "response_index"})
 
 
@@ -194,7 +195,7 @@ def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str])
     is_fake = any(
         one.__name__.lstrip("_").startswith(_FAKES) for one in base.__mro__ if "langchain" in one.__module__
     )
-    neutral = _OF_EVERY_MODEL | (_STATE_OF_FAKES if is_fake else frozenset())
+    neutral = _OF_EVERY_MODEL | _CONTINUING | (_STATE_OF_FAKES if is_fake else frozenset())
     fields, endpoints = _read_with(
         FieldReader(_WAY_OUT, _tool_form), model, base, neutral, asynchronous=asynchronous
     )

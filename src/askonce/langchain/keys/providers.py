@@ -66,7 +66,7 @@ _PROVIDERS = {
     "langchain_openrouter": _through(
         "openrouter_api_base app_url app_title app_categories default_headers default_query"
     ),
-    "langchain_cohere": Provider(frozenset({"base_url"}), overrides=False),
+    "langchain_cohere": Provider(frozenset({"base_url"}), unsent=frozenset({"stop"}), overrides=False),
     "langchain_perplexity": Provider(),
     "langchain_litellm": Provider(),
 }

@@ -85,14 +85,15 @@ class Digests:
             Uncacheable: it holds something without a stable representation.
         """
         parameters = read_parameters()
-        digest = self._known.get((prompt, parameters.encoded))
+        model = parameters.encoded + b"continues" if parameters.continues else parameters.encoded
+        digest = self._known.get((prompt, model))
         if digest is None:
             conversation = conversation_of(prompt)
             if conversation is None:
                 digest = form_of_prompt(prompt, parameters).digest()
             else:
                 digest = _form(CHAT, parameters, **_parts(conversation, parameters)).digest()
-            self._remember(prompt, parameters.encoded, digest)
+            self._remember(prompt, model, digest)
         return digest, parameters.name
 
     def _remember(self, prompt: str, encoded: bytes, digest: bytes) -> None:

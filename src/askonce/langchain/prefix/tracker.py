@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -29,7 +29,7 @@ from askonce.prefix.report.report import PrefixReport
 from askonce.prefix.requests.usage import usage_of
 from askonce.prefix.requests.wire import compact
 from askonce.prefix.tracker import PrefixTracker as Tracker
-from askonce.prefix.tracker import TrackedCall, tracker_of
+from askonce.prefix.tracker import TrackedCall, TrackerOptions, tracker_of
 from askonce.prefix.tracking.aggregates import Day
 from askonce.prefix.tracking.history import Recent
 from askonce.stores import Store
@@ -98,7 +98,11 @@ class PrefixTracker(BaseCallbackHandler):
     run_inline = True  # in async code, on the loop: its work takes a millisecond, and order matters
 
     def __init__(
-        self, store: str | Store | Tracker | None = None, *, provider: str | None = None, **options: Any
+        self,
+        store: str | Store | Tracker | None = None,
+        *,
+        provider: str | None = None,
+        **options: Unpack[TrackerOptions],
     ) -> None:
         self.core = tracker_of(store, options)
         self._provider = provider

@@ -159,12 +159,16 @@ class _Call:
         """Call the LLM. Of an asynchronous endpoint the result is to be awaited."""
         return getattr(plain_view(self.llm), self.name)(*self.args, **self.kwargs)
 
-    def marked(self, response: Any, request: Request) -> Any:
-        """A fresh answer that shows under which key it is kept, if the cache wants that."""
+    def response(self, found: Any, request: Request) -> Any:
+        """What the endpoint returns: a hit as a response, or a fresh response with its mark."""
+        if isinstance(found, Hit):
+            self.given(request, found)
+            return self.answer(found)
+        self.given(request)
         mark = self.cache.engine.mark_of_fresh(request)
         if mark is not None:
-            response.additional_kwargs["askonce"] = mark
-        return response
+            found.additional_kwargs["askonce"] = mark
+        return found
 
     def pack(self, response: Any) -> Answer | None:
         """What is stored of an answer."""
@@ -217,12 +221,7 @@ def _endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         request = call.request()
         if request is None:
             return call.ask()
-        result = call.cache.engine.answer(request, call.ask, call.pack)
-        if not isinstance(result, Hit):
-            call.given(request)
-            return call.marked(result, request)
-        call.given(request, result)
-        return call.answer(result)
+        return call.response(call.cache.engine.answer(request, call.ask, call.pack), request)
 
     return endpoint
 
@@ -233,12 +232,7 @@ def _async_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         request = call.request()
         if request is None:
             return await call.ask()
-        result = await call.cache.engine.aanswer(request, call.ask, call.pack)
-        if not isinstance(result, Hit):
-            call.given(request)
-            return call.marked(result, request)
-        call.given(request, result)
-        return call.answer(result)
+        return call.response(await call.cache.engine.aanswer(request, call.ask, call.pack), request)
 
     return endpoint
 

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from inspect import BoundArguments as Bound
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.generic_utils import prompt_to_messages
@@ -41,7 +41,7 @@ from askonce.prefix.report.report import PrefixReport
 from askonce.prefix.requests.usage import usage_of
 from askonce.prefix.requests.wire import compact
 from askonce.prefix.tracker import PrefixTracker as Tracker
-from askonce.prefix.tracker import TrackedCall, tracker_of
+from askonce.prefix.tracker import TrackedCall, TrackerOptions, tracker_of
 from askonce.prefix.tracking.aggregates import Day
 from askonce.prefix.tracking.history import Recent
 from askonce.stores import Store
@@ -73,7 +73,11 @@ class PrefixTracker:
     """
 
     def __init__(
-        self, store: str | Store | Tracker | None = None, *, provider: str | None = None, **options: Any
+        self,
+        store: str | Store | Tracker | None = None,
+        *,
+        provider: str | None = None,
+        **options: Unpack[TrackerOptions],
     ) -> None:
         self.core = tracker_of(store, options)
         self._provider = provider
