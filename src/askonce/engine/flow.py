@@ -32,6 +32,7 @@ T = TypeVar("T")
 _FAILED_LEADERS_TO_OUTLIVE, _TAKE_OVER_SECONDS = 2, 2.0
 """Waiting callers take over from failed leaders one by one, until they have seen so many and for so long."""
 _MOST_TOLD = 1000
+_ENCODED_AT_ONCE = 512
 
 
 class RequestFlow:
@@ -309,6 +310,13 @@ class RequestFlow:
             await self._store(driver, [one for one, _ in pairs], entries)
 
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
+        for start in range(0, len(requests), _ENCODED_AT_ONCE):
+            if start:
+                await driver.pause(0)  # others have their turn
+            some = slice(start, start + _ENCODED_AT_ONCE)
+            await self._store_some(driver, requests[some], entries[some])
+
+    async def _store_some(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         places = [request.place for request in requests]
         records = [self.storage.record(place, entry) for place, entry in zip(places, entries, strict=True)]
         results = await self.storage.put(driver, places, entries, records)
