@@ -61,7 +61,9 @@ class Shown:
         self._start, self._progress, self._end = _EVENTS[next(iter(about))]
         self._common = {"span_id": active_span_id.get(), **about}
         self._tags = {f"askonce.{name}": value for name, value in hit.mark().items()}
-        self._show(self._start, model_dict=llm.to_payload(), additional_kwargs=options)
+        shown = dict(getattr(llm, "to_payload", llm.to_dict)())  # older versions have no such method
+        shown.pop("api_key", None)
+        self._show(self._start, model_dict=shown, additional_kwargs=options)
 
     def _show(self, event: Any, **fields: Any) -> None:
         _dispatcher.event(event(tags=dict(self._tags), **self._common, **fields))
