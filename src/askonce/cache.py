@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -14,6 +13,7 @@ from askonce.entries.entry import Entry, Place, mark_of
 from askonce.errors import ConfigError
 from askonce.stats import Stats
 from askonce.stores import Store
+from askonce.stores.fork import fork_lock
 
 
 class Cache:
@@ -209,7 +209,7 @@ def _is_in_memory(url: str | None) -> bool:
 
 
 _shared: weakref.WeakValueDictionary[Any, Cache] = weakref.WeakValueDictionary()
-_sharing = threading.Lock()
+_sharing = fork_lock()
 
 
 def shared_cache(store: str | Store | Cache | None, settings: Settings) -> Cache:

@@ -118,6 +118,9 @@ class Stats(Counts, frozen=True, kw_only=True):
     Attributes:
         kinds: the counts of each kind of request: ``answer``, ``embedding``, ``retrieval``, …
         errors: calls to the store that failed.
+        not_awaited: requests that went to the model beside an identical one in progress: it took longer than
+            ``max_wait``, or waiting for it would not have ended.
+        max_wait: the setting, in seconds.
         entries: how many entries the namespace holds; ``None`` when the store is down.
         size_bytes: the bytes of their values.
         store: ``up``, or ``down`` while the store is left alone after failures.
@@ -126,6 +129,8 @@ class Stats(Counts, frozen=True, kw_only=True):
 
     kinds: Mapping[RequestKind, Counts] = msgspec.field(default_factory=dict)
     errors: int = 0
+    not_awaited: int = 0
+    max_wait: float = 0.0
     entries: int | None = None
     size_bytes: int | None = None
     store: Literal["up", "down"] = "up"

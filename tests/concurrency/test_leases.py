@@ -17,10 +17,11 @@ def leased(store: MemoryStore) -> int:
 
 
 def test_a_lease_is_renewed_while_the_call_runs(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("askonce.concurrency.claims.LEASE_SECONDS", 0.2)
+    monkeypatch.setattr("askonce.concurrency.claims.LEASE_SECONDS", 0.6)
     store._clock = time.time
-    one, other = Asker(Cache(store)), Asker(Cache(store))
-    one.delay = 1.0
+    one, other = (Asker(Cache(store, timeout_seconds=5)) for _ in range(2))  # also on a busy machine
+    one.ask("first")  # the prices are loaded, for which all threads stand still
+    one.calls, one.delay = 0, 2.0
     with ThreadPoolExecutor(1) as threads:
         leader = threads.submit(one.ask, "why?")
         eventually(lambda: one.calls == 1)

@@ -7,6 +7,7 @@ import pytest
 
 from askonce import Cache
 from askonce.entries.entry import Answer, Hit, Miss
+from askonce.keys.normal_form import NormalForm
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.support.application import Asker, Both, lookup, update
@@ -88,3 +89,14 @@ def test_lookup_and_update_measure_the_call(store: MemoryStore) -> None:
     update(asker, "q")
     hit = lookup(asker, "q")
     assert isinstance(hit, Hit) and hit.entry.cost_seconds >= 0.02
+
+
+@pytest.mark.parametrize("error", [ValueError("from __eq__"), RecursionError("too deep"), TypeError("unhashable")])
+def test_a_request_that_cannot_be_read_is_not_cached(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    def form() -> NormalForm:
+        raise error
+
+    with Cache("memory://") as cache:
+        assert [cache.engine.request("answer", form) for _ in range(3)] == [None] * 3
+        assert cache.stats().bypassed == 3
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1

@@ -72,7 +72,7 @@ async def test_waiters_get_a_stream_when_it_is_complete(store: MemoryStore) -> N
 def test_no_request_waits_for_a_stream_without_a_reader(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("askonce.concurrency.singleflight._IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("askonce.concurrency.flight._IDLE_SECONDS", 0.2)
     streamer = Streamer(Cache(store))
     held = streamer.chunks("question")
     next(held)

@@ -18,7 +18,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import FakeListChatModel, FakeListLLM
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import Generation
 from langchain_core.tools import tool
@@ -250,3 +250,15 @@ def test_a_schema_defined_again_in_the_same_words_is_the_same(
         asked = ChatOpenAI(model="gpt-4.1", base_url=provider.openai_url, api_key="sk-none", max_retries=0)
         assert asked.with_structured_output(classes[-1]).invoke("who?").name == "Ada"
     assert len(provider.ledger) == 2
+
+
+def test_a_request_that_is_nested_too_deeply_goes_to_the_model() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"deeper": deep}
+    with Cache("memory://") as cache:
+        model = cached(FakeListChatModel(responses=["so"]), cache)
+        message = HumanMessage("why?")
+        message.additional_kwargs["deep"] = deep
+        assert model._generate([message]).generations[0].text == "so"
+        assert cache.stats().bypassed == 1

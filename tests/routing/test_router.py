@@ -25,6 +25,7 @@ from askonce.routing.state import RoutingState, outcome
 from askonce.routing.types import ModelResponse, RoutingRequest
 from askonce.stores import open_store
 from askonce.stores.base import Store
+from askonce.stores.health import Lane
 from askonce.stores.memory import MemoryStore
 from tests.support import servers
 
@@ -215,9 +216,10 @@ def test_a_store_that_is_down_is_not_asked() -> None:
     store = MemoryStore()
     one = router(Learned(judge=same), store)
     breaker = one._cache.engine.breaker
-    for _ in range(3):
-        breaker.health.failed(StoreUnavailable("down"), math.inf)
     asked: list[str] = []
+    for name in ("read", "put", "delete", "log_append", "lease", "release"):
+        for _ in range(3):
+            breaker.health.failed(Lane(name), StoreUnavailable("down"), math.inf)
     for name in ("get", "get_many", "put", "delete", "log_append", "log_read", "lease", "release"):
         setattr(store, name, lambda *_, name=name: asked.append(name))
     for _ in range(3):
@@ -285,7 +287,7 @@ def test_a_store_that_is_down_stops_nothing_and_gets_it_later(caplog: pytest.Log
     one.sync()
     assert one.stats().store == "down" and caplog.text.count("store memory:// is failing") == 1
     store.down = False
-    one._cache.engine.breaker.health.succeeded()  # and not within a second
+    one._cache.engine.breaker.after_fork()  # and not within a second
     one.sync()
     assert one.stats().store == "up" and router(Learned(judge=same), store).stats().requests == 1
 

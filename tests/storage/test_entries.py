@@ -1,6 +1,11 @@
 """What is stored: one by one, as a whole, within its budget, and sealed."""
 
+import os
+
+import pytest
+
 from askonce import Cache, cache_options
+from askonce.entries.entry import Answer, Hit
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.support.application import Asker
@@ -41,3 +46,28 @@ def test_entries_are_sealed_on_request(store: MemoryStore) -> None:
     assert b"why" not in row
     assert Asker(Cache(store, encryption_keys=[key])).ask("why?") == "exact: why?!"
     assert Asker(Cache(store)).ask("why?") == "why?!"
+
+
+def test_an_answer_larger_than_the_limit_counts_as_not_stored() -> None:
+    with Cache("memory://", max_bytes=1000) as cache:
+        request = Asker(cache).request("why?")
+        cache.engine.answer(request, lambda: os.urandom(5000), Answer)
+        stats = cache.stats()
+    assert (stats.stored, stats.entries, dict(stats.not_stored_reasons)) == (0, 0, {"too large": 1})
+
+
+def test_a_value_of_thirty_megabytes_is_refused_with_one_line_and_hinders_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Cache("memory://") as cache:
+        asker = Asker(cache)
+        requests = [asker.request(question) for question in ("large", "small", "large too")]
+        large = os.urandom(30_000_000)
+        for _ in range(2):
+            cache.engine.store_many(requests, [Answer(large), Answer(b"small"), Answer(large)], 1.0)
+        found = cache.engine.lookup_many(requests)
+        stats = cache.stats()
+    assert [isinstance(one, Hit) for one in found] == [False, True, False]
+    assert (stats.errors, stats.not_stored_reasons["too large"]) == (0, 4)
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "is not stored (too large): 30,0" in line

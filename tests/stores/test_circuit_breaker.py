@@ -3,20 +3,23 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from askonce import Cache, StoreUnavailable
+from askonce.entries.entry import Hit
+from askonce.stores.health import Lane, StoreHealth
 from askonce.stores.memory import MemoryStore
-from tests.support.application import Asker
+from tests.support.application import Asker, Both
 from tests.support.stores import FailingStore
 
 
 def test_a_failing_store_is_bypassed_and_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("askonce.stores.circuit_breaker._FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("askonce.stores.health._FIRST_PAUSE_SECONDS", 0.05)
     store = FailingStore()
     asker = Asker(Cache(store))
     store.failing = True
@@ -36,15 +39,13 @@ def test_a_failing_store_is_bypassed_and_logged_once(
 
 
 def test_calls_that_fail_together_open_the_breaker_once() -> None:
-    from askonce.stores.circuit_breaker import StoreHealth
-
-    breaker = StoreHealth("test")
+    health, lane = StoreHealth("test"), Lane("read")
     began = time.monotonic()
     for _ in range(50):
-        breaker.failed(StoreUnavailable("down"), began)
-    assert breaker._pause == 1.0
-    breaker.failed(StoreUnavailable("down"), time.monotonic())
-    assert breaker._pause == 2.0
+        health.failed(lane, StoreUnavailable("down"), began)
+    assert health._lanes[lane].pause == 1.0
+    health.failed(lane, StoreUnavailable("down"), time.monotonic())
+    assert health._lanes[lane].pause == 2.0
 
 
 @pytest.mark.parametrize("error", ["out of memory", "memory://: out of memory"])
@@ -63,16 +64,15 @@ def test_a_store_that_answers_but_stores_nothing_is_logged_once(
     ]
 
 
-def test_a_store_that_answers_much_too_late_is_bypassed() -> None:
+def test_a_slow_success_is_no_failure() -> None:
     class Late(MemoryStore):
         def get(self, namespace: str, key: bytes) -> bytes | None:
             time.sleep(0.05)
             return super().get(namespace, key)
 
     asker = Asker(Cache(Late(), timeout_seconds=0.01))
-    for _ in range(5):
-        asker.ask("why?")
-    assert asker.cache.stats().store == "down"
+    assert [asker.ask("why?") for _ in range(5)] == ["why?!"] + ["exact: why?!"] * 4
+    assert (asker.cache.stats().errors, asker.cache.stats().store) == (0, "up")
 
 
 async def test_an_asynchronous_call_does_not_wait_long_for_a_slow_store() -> None:
@@ -97,3 +97,120 @@ def test_an_unexpected_error_of_the_store_does_not_fail_a_call(
 def test_a_failed_invalidation_raises() -> None:
     with pytest.raises(StoreUnavailable):
         Cache(FailingStore(failing=True)).invalidate("prices")
+
+
+class Full(MemoryStore):
+    """Reads well, and cannot write once it is full."""
+
+    full = False
+
+    def put(self, *args: Any, **kwargs: Any) -> int:
+        if self.full:
+            raise StoreUnavailable("the disk is full")
+        return super().put(*args, **kwargs)
+
+
+def test_a_store_that_cannot_write_still_serves_what_it_holds_and_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    store = Full()
+    asker = Asker(Cache(store, lease_seconds=0))
+    asker.ask("stored")
+    store.full = True
+    for round_ in range(10):
+        for number in range(5):
+            asker.ask(f"{round_} {number}")
+        now[0] += 2
+        assert asker.ask("stored") == "exact: stored!"
+    assert asker.cache.stats().errors < 20
+    store.full = False
+    now[0] += 60
+    assert asker.ask("new") == "new!" and asker.ask("new") == "exact: new!"
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [
+        "askonce: store memory:// does not store answers (the disk is full)",
+        "askonce: store memory:// has recovered",
+    ]
+
+
+def test_a_store_that_fails_now_and_then_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    store = FailingStore()
+    asker = Asker(Cache(store, lease_seconds=0))
+    for second in range(120):
+        now[0] += 1
+        store.failing = second % 4 < 3
+        for number in range(5):
+            asker.ask(f"{second} {number}")
+    assert len(caplog.records) <= 6
+
+
+def test_a_part_that_fails_costs_the_other_parts_nothing() -> None:
+    class Cluster(MemoryStore):
+        def part(self, namespace: str, key: bytes) -> str:
+            return "dead" if key[0] % 2 else "alive"
+
+        def get(self, namespace: str, key: bytes) -> bytes | None:
+            if key[0] % 2:
+                raise StoreUnavailable("down")
+            return super().get(namespace, key)
+
+        def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
+            return [self.get(namespace, key) for key in keys]
+
+    asker = Asker(Cache(Cluster(), lease_seconds=0))
+    questions = [str(number) for number in range(60)]
+    alive = {one for one in questions if not asker.request(one).place.key[0] % 2}
+    for _ in range(2):
+        answers = {one: asker.ask(one) for one in questions}
+    assert {one for one in questions if answers[one].startswith("exact")} == alive
+    found = asker.cache.engine.lookup_many([asker.request(one) for one in questions])
+    assert {one for one, hit in zip(questions, found, strict=True) if isinstance(hit, Hit)} == alive
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_store_that_hangs_costs_a_request_one_time_out(asynchronous: bool) -> None:
+    calls: list[float] = []
+
+    class Hanging(MemoryStore):
+        def get(self, namespace: str, key: bytes) -> bytes | None:
+            calls.append(time.monotonic())
+            time.sleep(0.2)
+            raise StoreUnavailable("no answer in time")
+
+        lease = put = release = get  # type: ignore[assignment]
+
+        async def aget(self, namespace: str, key: bytes) -> bytes | None:
+            calls.append(time.monotonic())
+            await asyncio.sleep(60)
+            return None
+
+        alease = aput = arelease = aget  # type: ignore[assignment]
+
+    both = Both(Asker(Cache(Hanging(), timeout_seconds=0.2)), asynchronous)
+    assert both.ask() == "why?!"
+    assert len(calls) == 1
+
+
+async def test_a_busy_event_loop_is_no_failure_of_the_store() -> None:
+    class Prompt(MemoryStore):
+        async def aget(self, namespace: str, key: bytes) -> bytes | None:
+            await asyncio.sleep(0.01)
+            return self.get(namespace, key)
+
+    asker = Asker(Cache(Prompt(), timeout_seconds=0.05))
+    asker.ask("why?")
+
+    async def busy() -> None:
+        ends = time.thread_time() + 0.4
+        while time.thread_time() < ends:
+            pass
+
+    answers = await asyncio.gather(asker.aask("why?"), busy(), asker.aask("why?"))
+    assert answers[::2] == ["exact: why?!"] * 2
+    assert asker.cache.stats().errors == 0

@@ -1,44 +1,14 @@
-"""Background work, and how it survives a fork.
-
-A fork copies the memory of all threads but only the thread that forked. So in the child the other threads do not
-exist, and a lock that one of them held would never be released. The owner of a thread or a lock registers with
-`reset_after_fork` and creates it again.
-"""
+"""Background work."""
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable
-from typing import Protocol
+
+from askonce.stores.fork import reset_after_fork
 
 logger = logging.getLogger("askonce")
-
-
-class ForkAware(Protocol):
-    """Owns a thread, a lock or a connection."""
-
-    def after_fork(self) -> None:
-        """Create it again in the child, without waiting."""
-
-
-_fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
-
-
-def reset_after_fork(owner: ForkAware) -> None:
-    """Call ``owner.after_fork()`` in each forked process, as long as the owner lives."""
-    _fork_aware.add(owner)
-
-
-def _reset_all() -> None:
-    for owner in list(_fork_aware):
-        owner.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_all)
 
 
 class BackgroundWorker:

@@ -6,15 +6,20 @@ flight with it. The others wait.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Awaitable, Callable
 from types import FrameType
 
 from askonce.concurrency.drivers import SyncDriver
+from askonce.concurrency.flight import Flight
 from askonce.concurrency.leases import LEASE_SECONDS, Leases
-from askonce.concurrency.singleflight import Flight, SingleFlight
+from askonce.concurrency.singleflight import Outcome, SingleFlight
+from askonce.concurrency.waits import WAITS, leading
 from askonce.entries.entry import Entry, Place
 from askonce.stores.circuit_breaker import CircuitBreaker
 
 _DEFAULT_LOOKUP_SECONDS = 30.0
+_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS, _POOL_SECONDS = 0.02, 0.25, 0.5
 
 
 class Claims:
@@ -23,13 +28,16 @@ class Claims:
     Args:
         breaker: the store's, for leases.
         lease_seconds: for how long others wait for a request of which only the lookup was seen; 0 for no leases.
+        max_wait: how long others wait for a call.
 
     Attributes:
         watched: flights whose leaders are watched, by owner; empty if there are none.
     """
 
-    def __init__(self, breaker: CircuitBreaker, lease_seconds: float) -> None:
-        self._flights = SingleFlight(lease_seconds or _DEFAULT_LOOKUP_SECONDS)
+    def __init__(self, breaker: CircuitBreaker, lease_seconds: float, max_wait: float) -> None:
+        url = breaker.store.url if breaker.store.url != "memory://" else f"memory {id(breaker.store)}"
+        self._flights = SingleFlight(lease_seconds or _DEFAULT_LOOKUP_SECONDS, max_wait, url)
+        self._max_wait = max_wait
         self.watched = self._flights.watched
         self._leases = Leases(breaker, self._flights.is_gone, min(lease_seconds, LEASE_SECONDS))
 
@@ -38,12 +46,46 @@ class Claims:
         return self._flights.join(place)
 
     async def take_lease(self, driver: SyncDriver, flight: Flight) -> bool:
-        """Whether this process may make the answer; also if the store is down."""
+        """Whether this process may make the answer now; also if the store is down."""
         return await self._leases.take(driver, flight)
 
-    async def wait(self, driver: SyncDriver, flight: Flight) -> Entry | None:
-        """Wait for the answer of a flight; ``None`` if its leader failed or disappeared."""
-        return await driver.wait_for(self._flights, flight)
+    @property
+    def not_awaited(self) -> int:
+        """How many callers asked the model themselves, since the wait was too long or would not have ended."""
+        return self._flights.not_awaited
+
+    async def wait(self, driver: SyncDriver, flight: Flight, began: float) -> Outcome:
+        """Wait for the answer of a flight, or until the caller is to make it; see `SingleFlight.wait`."""
+        return await driver.wait_for(self._flights, flight, began)
+
+    async def wait_for_lease(self, driver: SyncDriver, flight: Flight, look: Callable[[], Awaitable[bool]]) -> bool:
+        """Wait until this process may make the answer of a flight, or another process has made it.
+
+        Args:
+            driver: of the caller.
+            flight: which this process leads.
+            look: looks for the answer; returns whether it is there.
+
+        Returns:
+            whether this process may make it; also where waiting would not end, or took ``max_wait``.
+        """
+        began, pause = time.monotonic(), _FIRST_LOOK_SECONDS
+        if any((one.store, one.place) == (flight.store, flight.place) for one in leading.get() if not one.resolved):
+            return True  # the lease is held for this very call, by another cache of this store
+        while not await self._leases.take(driver, flight):
+            if self.is_gone(flight):
+                return False
+            with WAITS.waiting(flight, blocks=driver.blocks):
+                await driver.pause(pause)
+                waited = time.monotonic() - began
+                if waited >= self._max_wait or (waited >= _POOL_SECONDS and WAITS.leave_full_pool(flight)):
+                    self._flights.not_awaited += 1
+                    return True
+            driver.renew()
+            pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+            if await look():
+                return False
+        return True
 
     async def resolve(self, driver: SyncDriver, flight: Flight, entry: Entry | None) -> None:
         """End a flight: give its answer, or ``None``, to those who wait, and release the lease."""

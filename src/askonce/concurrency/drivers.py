@@ -6,15 +6,17 @@ it never suspends; over `AsyncDriver` it runs on an event loop.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import copy
 import threading
 import time
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from askonce.concurrency.singleflight import Flight, SingleFlight
-from askonce.entries.entry import Entry
-from askonce.stores.circuit_breaker import CircuitBreaker
+from askonce.concurrency.flight import Flight
+from askonce.concurrency.singleflight import Outcome, SingleFlight
+from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
     import asyncio
@@ -30,23 +32,84 @@ class Embeds(Protocol):
     async def aembed(self, text: str) -> Any: ...
 
 
+class StoreBudget:
+    """How long one request may spend on the store.
+
+    Args:
+        seconds: how long, once before the model is called and once after it.
+        spent: what was spent before.
+        lost: what of that in a call that failed. If that is half of the time, nothing more is called.
+
+    Attributes:
+        spent: as above.
+    """
+
+    def __init__(self, seconds: float, spent: float, lost: float) -> None:
+        self._seconds, self.spent, self._lost = seconds, spent, lost
+
+    @contextlib.contextmanager
+    def spending(self) -> Iterator[float]:
+        """While a call is made; gives how long it may take.
+
+        Raises:
+            StoreDown: no time is left.
+        """
+        left = self._seconds - self.spent
+        if left <= 0 or self._lost >= self._seconds / 2:
+            raise StoreDown
+        began = time.monotonic()
+        try:
+            yield left
+        except StoreDown:
+            self._lost += time.monotonic() - began
+            raise
+        finally:
+            self.spent += time.monotonic() - began
+
+
 class SyncDriver:
-    """Every step is done before it returns."""
+    """Every step is done before it returns.
+
+    Attributes:
+        blocks: while a step waits, its whole thread does.
+    """
+
+    blocks = True
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
+        self._budget: StoreBudget | None = None
+
+    def for_request(self, spent: float = 0.0, lost: float = 0.0) -> Self:
+        """A driver whose calls of the store have one time budget together, of which so much was spent and lost."""
+        one = copy.copy(self)
+        one._budget = StoreBudget(self._breaker.timeout_seconds, spent, lost)
+        return one
+
+    def renew(self) -> None:
+        """Count the time of the calls anew, after something else took time; what was lost stays lost."""
+        if self._budget is not None:
+            self._budget.spent = 0.0
 
     async def call(self, operation: str, *args: Any) -> Any:
         """Call the store's method of that name.
 
         Raises:
-            StoreDown: the store failed, or the breaker is open.
+            StoreDown: the store failed, the breaker is open, or the request's time for the store is spent.
         """
-        return self._breaker.call(getattr(self._breaker.store, operation), *args)
+        function = getattr(self._breaker.store, operation)
+        if self._budget is None:
+            return self._breaker.call(function, *args)
+        with self._budget.spending():
+            return self._breaker.call(function, *args)
 
-    async def wait_for(self, flights: SingleFlight, flight: Flight) -> Entry | None:
+    def part(self, namespace: str, key: bytes) -> str:
+        """The part of the store that holds a key."""
+        return self._breaker.store.part(namespace, key)
+
+    async def wait_for(self, flights: SingleFlight, flight: Flight, began: float) -> Outcome:
         """Wait for the result of a flight."""
-        return flights.wait(flight)
+        return flights.wait(flight, began)
 
     async def embed(self, embedder: Embeds, text: str) -> Any:
         """The vector of a text."""
@@ -65,15 +128,21 @@ class SyncDriver:
 class AsyncDriver(SyncDriver):
     """Every step is awaited on the running event loop."""
 
+    blocks = False
+
     def __init__(self, breaker: CircuitBreaker) -> None:
         super().__init__(breaker)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def call(self, operation: str, *args: Any) -> Any:
-        return await self._breaker.acall(getattr(self._breaker.store, "a" + operation), *args)
+        function = getattr(self._breaker.store, "a" + operation)
+        if self._budget is None:
+            return await self._breaker.acall(function, *args)
+        with self._budget.spending() as seconds:
+            return await self._breaker.acall(function, *args, seconds=seconds)
 
-    async def wait_for(self, flights: SingleFlight, flight: Flight) -> Entry | None:
-        return await flights.await_result(flight)
+    async def wait_for(self, flights: SingleFlight, flight: Flight, began: float) -> Outcome:
+        return await flights.await_result(flight, began)
 
     async def embed(self, embedder: Embeds, text: str) -> Any:
         return await embedder.aembed(text)

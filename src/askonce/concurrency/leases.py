@@ -11,13 +11,16 @@ import threading
 import uuid
 from collections.abc import Callable
 
-from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.concurrency.background import BackgroundWorker
 from askonce.concurrency.drivers import SyncDriver
-from askonce.concurrency.singleflight import Flight
+from askonce.concurrency.flight import Flight
 from askonce.entries.entry import Place
+from askonce.stores.base import LEASE_SLACK
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+from askonce.stores.fork import reset_after_fork
 
 LEASE_SECONDS = 5.0
+"""The longest that anybody waits for a process that was killed, by his own clock."""
 _ROUNDS_PER_LEASE = 4
 
 
@@ -48,7 +51,7 @@ class Leases:
         if not self._seconds:
             return True
         try:
-            if not await driver.call("lease", *flight.place, self._owner, self._seconds):
+            if not await driver.call("lease", *flight.place, self._owner, self._seconds / LEASE_SLACK):
                 return False
         except StoreDown:
             return True
@@ -92,5 +95,5 @@ class Leases:
             if flight.resolved or self._is_gone(flight):
                 self._breaker.call(store.release, *flight.place, self._owner)
                 self._forget(flight)
-            elif not self._breaker.call(store.lease, *flight.place, self._owner, self._seconds):
+            elif not self._breaker.call(store.lease, *flight.place, self._owner, self._seconds / LEASE_SLACK):
                 self._forget(flight)  # it expired, and another process leads now

@@ -2,7 +2,7 @@
 
 The first caller that joins a flight leads it. Waiters may be threads and tasks of any event loop. A flight is
 resolved with an entry, which all waiters take, or with ``None`` when its leader failed; then the waiters join
-again and one of them leads.
+again and one of them leads. Nobody waits without bound, or for what cannot come: see `SingleFlight.wait`.
 
 LangChain's ``BaseCache`` does not show the call itself, only the lookup before it and the update after it;
 `SingleFlight` describes how it detects that such a leader has disappeared.
@@ -11,86 +11,31 @@ LangChain's ``BaseCache`` does not show the call itself, only the lookup before 
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from types import CodeType, FrameType
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
-
-from askonce.concurrency.background import reset_after_fork
+from askonce.concurrency.flight import Flight
+from askonce.concurrency.waits import WAITS, running_task
 from askonce.entries.entry import Entry, Place
+from askonce.stores.fork import reset_after_fork
 
 if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
     import asyncio
 
-_LOOK_EVERY_SECONDS = 0.5
-"""How often a waiter checks whether the leader still exists."""
-_IDLE_SECONDS = 5.0
-"""How long others wait for a stream whose reader reads nothing."""
-_LONGEST_CALL_SECONDS = 600.0
-"""The longest wait for one call."""
+_FIRST_LOOK_SECONDS, _LOOK_EVERY_SECONDS = 0.05, 0.5
+"""How soon, and then how often, a waiter checks whether the leader still exists and can go on."""
+Outcome = Literal["resolved", "lead", "alone"]
+"""How a wait ended. ``resolved``: the flight has its result. ``lead``: the caller leads the flight now. ``alone``:
+the caller calls the model for itself, and others go on waiting."""
 
 
 def current_owner() -> threading.Thread | asyncio.Task[Any]:
     """The running task, or else the running thread."""
-    if "asyncio" in sys.modules:  # else no task is running
-        import asyncio
-
-        with contextlib.suppress(RuntimeError):
-            if (task := asyncio.current_task()) is not None:
-                return task
-    return threading.current_thread()
-
-
-class Flight(msgspec.Struct, eq=False):
-    """One request in progress.
-
-    Attributes:
-        place: where the answer will be stored.
-        owner: the leader.
-        started: when, on the monotonic clock.
-        kind: how it is detected that its leader has disappeared; see `SingleFlight`.
-        idle_since: since when the reader of a stream has read nothing, on the monotonic clock.
-        dropped: its reader has closed the stream.
-        call: the call on the leader's thread that will produce the answer: its frame's id, and its code.
-        group: the leader's lookups with an equal group belong to one batch; see `SingleFlight.abandoned`.
-        entry: the result.
-        attempt: the semantic lookup of the question, for the caller that updates.
-    """
-
-    place: Place
-    owner: threading.Thread | asyncio.Task[Any]
-    started: float
-    kind: Literal["call", "stream", "lookup"] = "call"
-    idle_since: float | None = None
-    dropped: bool = False
-    call: tuple[int, CodeType] | None = None
-    group: str | None = None
-    entry: Entry | None = None
-    resolved: bool = False
-    attempt: Any = None
-    wake: list[Callable[[], object]] = msgspec.field(default_factory=list)
-
-    def elapsed_seconds(self) -> float:
-        """How long it has been in progress."""
-        return time.monotonic() - self.started
-
-    def leader_is_gone(self, lookup_seconds: float) -> bool:
-        """Whether its leader has disappeared and will not resolve it."""
-        if self.dropped:
-            return True
-        if self.elapsed_seconds() >= (lookup_seconds if self.kind == "lookup" else _LONGEST_CALL_SECONDS):
-            return True
-        if self.kind == "stream":  # it may move from thread to thread
-            return self.idle_since is not None and time.monotonic() - self.idle_since >= _IDLE_SECONDS
-        owner = self.owner
-        if isinstance(owner, threading.Thread):
-            return not owner.is_alive() or (self.call is not None and not _is_in(owner, self.call))
-        return owner.done()
+    return running_task() or threading.current_thread()
 
 
 class SingleFlight:
@@ -102,10 +47,16 @@ class SingleFlight:
 
     Args:
         lookup_seconds: that time.
+        max_wait: how long others wait for a leader's call; then one of them leads.
+        store: the name of the store in which the answers are.
+
+    Attributes:
+        not_awaited: how many callers did not wait to the end, since it was too far or would not have come.
     """
 
-    def __init__(self, lookup_seconds: float) -> None:
-        self._lookup_seconds = lookup_seconds
+    def __init__(self, lookup_seconds: float, max_wait: float, store: str) -> None:
+        self._lookup_seconds, self._max_wait, self._store = lookup_seconds, max_wait, store
+        self.not_awaited = 0
         self.watched: dict[int, list[Flight]] = {}
         self.after_fork()
         reset_after_fork(self)
@@ -129,7 +80,7 @@ class SingleFlight:
                 self._resolve(
                     flight, None
                 )  # also if its own leader joins again: waiters then wait for the new flight
-            flight = self._in_progress[place] = Flight(place, owner, time.monotonic())
+            flight = self._in_progress[place] = Flight(place, owner, time.monotonic(), self._store)
             return flight, True
 
     def watch(self, flight: Flight, group: str | None, call: FrameType | None = None) -> None:
@@ -140,7 +91,11 @@ class SingleFlight:
         with self._lock:
             self.watched.setdefault(id(flight.owner), []).append(flight)
         if not isinstance(flight.owner, threading.Thread):
-            flight.owner.add_done_callback(lambda _: self.resolve(flight, None))
+            flight.owner.add_done_callback(lambda task: self._ended(flight, task))
+
+    def _ended(self, flight: Flight, task: asyncio.Task[Any]) -> None:
+        if flight.owner is task:
+            self.resolve(flight, None)
 
     def drop(self, flight: Flight) -> None:
         """Record that the reader of a stream has closed it: the next check resolves it.
@@ -190,67 +145,107 @@ class SingleFlight:
         flight.resolved, flight.entry = True, entry
         if self._in_progress.get(flight.place) is flight:
             del self._in_progress[flight.place]
+        self._unwatch(flight)
+        for wake in flight.wake:
+            wake()
+        flight.wake.clear()
+
+    def _unwatch(self, flight: Flight) -> None:
         watched = self.watched.get(id(flight.owner))
         if watched is not None and flight in watched:
             watched.remove(flight)
             if not watched:
                 del self.watched[id(flight.owner)]
-        for wake in flight.wake:
-            wake()
-        flight.wake.clear()
 
-    def wait(self, flight: Flight) -> Entry | None:
-        """Block this thread until the flight is resolved or its leader has disappeared."""
-        if _runs_here(flight.owner):
-            return None  # a task of the loop of this very thread: waiting would block it
+    def wait(self, flight: Flight, began: float) -> Outcome:
+        """Block this thread until the flight is resolved, or the caller is to make the answer.
+
+        The caller leads the flight in its leader's place when that takes longer than ``max_wait``, or when this
+        pool's threads all wait while work is queued there. It asks for itself when the leader, over any number
+        of steps, waits for the caller (see `askonce.concurrency.waits`), or after twice ``max_wait``.
+
+        Args:
+            flight: from `join`.
+            began: when the caller began to wait for others, on the monotonic clock.
+        """
         resolved = threading.Event()
-        if self._call_when_resolved(flight, resolved.set):
-            while not resolved.wait(_LOOK_EVERY_SECONDS):
-                self.is_gone(flight)
-        return flight.entry
+        outcome = self._first_look(flight, resolved.set, blocks=True)
+        if outcome is None:
+            with WAITS.waiting(flight, blocks=True), self._waking(flight, resolved.set):
+                for pause in _pauses():
+                    if resolved.wait(pause) or (outcome := self._look(flight, began, blocks=True)) is not None:
+                        break
+        return outcome or "resolved"
 
-    async def await_result(self, flight: Flight) -> Entry | None:
+    async def await_result(self, flight: Flight, began: float) -> Outcome:
         """Asynchronous `wait`."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        resolved = asyncio.Event()
-        if self._call_when_resolved(flight, lambda: _call_on(loop, resolved.set)):
-            while not flight.resolved:
-                try:
-                    async with asyncio.timeout(_LOOK_EVERY_SECONDS):
-                        await resolved.wait()
-                except TimeoutError:
-                    self.is_gone(flight)
-        return flight.entry
+        loop, resolved = asyncio.get_running_loop(), asyncio.Event()
 
-    def _call_when_resolved(self, flight: Flight, wake: Callable[[], object]) -> bool:
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the waiter's loop is closed
+                loop.call_soon_threadsafe(resolved.set)
+
+        outcome = self._first_look(flight, wake, blocks=False)
+        if outcome is None:
+            with WAITS.waiting(flight, blocks=False), self._waking(flight, wake):
+                for pause in _pauses():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await resolved.wait()
+                    if flight.resolved or (outcome := self._look(flight, began, blocks=False)) is not None:
+                        break
+        return outcome or "resolved"
+
+    def _first_look(self, flight: Flight, wake: Callable[[], object], *, blocks: bool) -> Outcome | None:
+        """How a wait ends at once; ``None``: it does not, and ``wake`` is called when the flight is resolved."""
+        if WAITS.closes_a_circle(flight, blocks=blocks):
+            self.not_awaited += 1
+            return "alone"
         with self._lock:
-            if not flight.resolved:
-                flight.wake.append(wake)
-            return not flight.resolved
+            if flight.resolved:
+                return "resolved"
+            flight.wake.append(wake)
+        return None
 
+    def _look(self, flight: Flight, began: float, *, blocks: bool) -> Outcome | None:
+        """How a wait ends now; ``None``: it goes on."""
+        if self.is_gone(flight):
+            return "resolved"
+        now = time.monotonic()
+        outcome: Outcome | None = None
+        if now - began >= 2 * self._max_wait or WAITS.closes_a_circle(flight, blocks=blocks):
+            outcome = "alone"
+        elif now - flight.started >= self._max_wait or (
+            now - began >= _LOOK_EVERY_SECONDS and WAITS.leave_full_pool(flight)
+        ):
+            outcome = "lead" if self._take_over(flight) else "resolved"
+        self.not_awaited += outcome in ("lead", "alone")
+        return outcome
 
-def _is_in(thread: threading.Thread, call: tuple[int, CodeType]) -> bool:
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None:
-        if (id(frame), frame.f_code) == call:
+    def _take_over(self, flight: Flight) -> bool:
+        """Lead a flight in its leader's place; the first of both who has an answer resolves it."""
+        with self._lock:
+            if flight.resolved:
+                return False
+            self._unwatch(flight)
+            flight.owner, flight.thread = current_owner(), threading.current_thread()
+            flight.started = time.monotonic()
+            flight.kind, flight.idle_since, flight.call = "call", None, None
             return True
-        frame = frame.f_back
-    return False
+
+    @contextlib.contextmanager
+    def _waking(self, flight: Flight, wake: Callable[[], object]) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            with self._lock, contextlib.suppress(ValueError):
+                flight.wake.remove(wake)
 
 
-def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    with contextlib.suppress(RuntimeError):  # the waiter's loop is closed
-        loop.call_soon_threadsafe(function)
-
-
-def _runs_here(owner: threading.Thread | asyncio.Task[Any]) -> bool:
-    if isinstance(owner, threading.Thread):
-        return False
-    import asyncio
-
-    try:
-        return owner.get_loop() is asyncio.get_running_loop()
-    except RuntimeError:
-        return False
+def _pauses() -> Iterator[float]:
+    pause = _FIRST_LOOK_SECONDS
+    while True:
+        yield pause
+        pause = min(2 * pause, _LOOK_EVERY_SECONDS)

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
+from askonce.concurrency.waits import lead
 from askonce.engine.audit import Audits
 from askonce.engine.counters import Counters
 from askonce.engine.events import CacheEvent, EventQueue
@@ -117,7 +118,7 @@ class CacheEngine:
             semantic = SemanticCache(settings.semantic, breaker, codec, self.namespace, clock, lookup, storage)
         self.flow = RequestFlow(
             lookup,
-            Claims(breaker, settings.lease_seconds),
+            Claims(breaker, settings.lease_seconds, settings.max_wait),
             storage,
             events,
             semantic,
@@ -174,7 +175,9 @@ class CacheEngine:
                 form, name, model = lambda: made, made.digest(), made.model
             else:
                 name, model = digest()
-        except Uncacheable as error:
+        except (
+            Exception
+        ) as error:  # Uncacheable, or what an object in it raises; a RecursionError if it is too deep
             self._bypassed(kind)
             self._warn_once("a request is not cached, since it has no key", error)
             return None
@@ -203,7 +206,7 @@ class CacheEngine:
 
     def _warn_once(self, what: str, why: Exception) -> None:
         """Warn of something that will happen with each request of a kind, but not each time."""
-        text = str(why)
+        text = str(why) if isinstance(why, Uncacheable) else type(why).__name__
         level = logging.DEBUG if text in self._warned else logging.WARNING
         logger.log(level, "askonce: %s: %s", what, text)
         if len(self._warned) < _MOST_WARNINGS:
@@ -262,7 +265,7 @@ class CacheEngine:
             return
         begun = False
         try:
-            for chunk in call_model():
+            for chunk in leader.chunks_of(call_model()):
                 begun = begun or chunk is not None
                 with leader.reading():
                     yield chunk
@@ -294,8 +297,8 @@ class CacheEngine:
             return
         begun = False
         try:
-            async with _closing(call_model()) as chunks:
-                async for chunk in chunks:
+            async with _closing(call_model()) as stream:
+                async for chunk in leader.achunks_of(stream):
                     begun = begun or chunk is not None
                     with leader.reading():
                         yield chunk
@@ -335,7 +338,9 @@ class CacheEngine:
         if isinstance(found, Hit):
             return found
         if found.flight is not None:
+            found.flight.driver = found.driver
             claims.watch(found.flight, group, call)
+            lead(found.flight)
         return found.miss
 
     def update(self, request: Request, pack: Callable[[], Answer | None]) -> None:
@@ -350,7 +355,7 @@ class CacheEngine:
         flight = self.flow.claims.owned(request.place)
         leader = Leader(Miss("absent"))
         if flight is not None:
-            leader = Leader(leader.miss, flight, flight.started, flight.attempt)
+            leader = Leader(leader.miss, flight, flight.started, flight.attempt, flight.driver)
         await self.flow.complete(driver, request, leader, pack)
 
     # -- for many at once --------------------------------------------------------------------------------------
@@ -489,6 +494,8 @@ class CacheEngine:
         health = self.breaker.health
         return self.counters.stats(
             errors=health.errors,
+            not_awaited=self.flow.claims.not_awaited,
+            max_wait=self.settings.max_wait,
             entries=None if size is None else size.entries,
             size_bytes=None if size is None else size.size_bytes,
             store="down" if size is None or health.state == "open" else "up",

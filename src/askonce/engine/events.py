@@ -15,9 +15,10 @@ from typing import Literal
 
 import msgspec
 
-from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.concurrency.background import BackgroundWorker
 from askonce.entries.entry import Entry, HitKind, MissReason, NotStoredReason, Place, RequestKind
 from askonce.keys.normal_form import NormalForm
+from askonce.stores.fork import reset_after_fork
 
 logger = logging.getLogger("askonce")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import SyncDriver
-from askonce.concurrency.singleflight import Flight
+from askonce.concurrency.flight import Flight
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
@@ -22,7 +22,6 @@ from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Pla
 from askonce.storage.entries import EntryStorage
 from askonce.storage.freshness import Freshness
 from askonce.stores.base import Clock
-from askonce.stores.circuit_breaker import StoreDown
 
 if TYPE_CHECKING:  # it loads numpy
     from askonce.semantic.semantic_cache import Attempt, SemanticCache
@@ -33,7 +32,6 @@ T = TypeVar("T")
 _FAILED_LEADERS_TO_OUTLIVE, _TAKE_OVER_SECONDS = 2, 2.0
 """Waiting callers take over from failed leaders one by one, until they have seen so many and for so long."""
 _MOST_TOLD = 1000
-_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.25
 
 
 class RequestFlow:
@@ -114,7 +112,8 @@ class RequestFlow:
         pack: Callable[[T], Answer | None],
     ) -> T | Hit:
         try:
-            response = await call_model()
+            with leader.asking():
+                response = await call_model()
         except BaseException as error:
             stale = await self.fail(driver, request, leader, error)
             if stale is None:
@@ -166,8 +165,10 @@ class RequestFlow:
         self, driver: SyncDriver, request: Request, miss: Miss, began: float, *, waits: bool = True
     ) -> Hit | Leader:
         """Wait for whoever is making the answer, if ``waits``; or become the one who makes it."""
-        slow = time.monotonic() - began > self._slow_seconds
-        failed, first_failure = 0, math.inf
+        spent = time.monotonic() - began
+        slow = spent > self._slow_seconds
+        driver = driver.for_request(spent, spent if miss.reason == "store down" else 0.0)
+        failed, first_failure, joined = 0, math.inf, time.monotonic()
         while miss.reason != "refresh" and (
             failed < _FAILED_LEADERS_TO_OUTLIVE or time.monotonic() - first_failure < _TAKE_OVER_SECONDS
         ):
@@ -176,36 +177,39 @@ class RequestFlow:
                 return await self._lead(driver, request, miss, flight, alone=slow)
             if not waits:
                 break
-            entry = await self.claims.wait(driver, flight)
+            outcome = await self.claims.wait(driver, flight, joined)
+            driver.renew()
+            if outcome == "lead":
+                return await self._lead(driver, request, miss, flight, alone=True)
+            if outcome == "alone":
+                break
+            entry = flight.entry
             if entry is not None and not await self.lookup.is_outdated(driver, entry):
                 coalesced = self.lookup.unpacked(Hit(entry, "coalesced", 0.0), request)
                 if isinstance(coalesced, Hit):
                     return coalesced
             failed, first_failure = failed + 1, min(first_failure, time.monotonic())
         semantic = await self._look_up_semantic(driver, request, miss)
-        return semantic if isinstance(semantic, Hit) else Leader(miss, attempt=semantic)
+        return semantic if isinstance(semantic, Hit) else Leader(miss, attempt=semantic, driver=driver)
 
     async def _lead(
         self, driver: SyncDriver, request: Request, miss: Miss, flight: Flight, *, alone: bool
     ) -> Hit | Leader:
         """Lead, unless a question of the same meaning was answered; or another process leads: then wait for it."""
         found: Hit | Miss = miss
+
+        async def look() -> bool:
+            nonlocal found
+            found = await self.lookup.find(driver, request)
+            return isinstance(found, Hit)
+
         try:
             semantic = await self._look_up_semantic(driver, request, miss)
             if isinstance(semantic, Hit):
                 self.claims.resolve_here(flight, semantic.entry)
                 return semantic
-            if not alone:
-                pause = _FIRST_LOOK_SECONDS
-                while not (leads := await self.claims.take_lease(driver, flight)) and not self.claims.is_gone(
-                    flight
-                ):
-                    await driver.pause(pause)
-                    pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
-                    if isinstance(found := await self.lookup.find(driver, request), Hit):
-                        break
-                if leads:
-                    found = await self.lookup.find(driver, request)  # it may have come since the first look
+            if not alone and await self.claims.wait_for_lease(driver, flight, look):
+                await look()  # it may have come since the first one
         except BaseException:
             self.claims.resolve_here(flight, None)
             raise
@@ -213,19 +217,20 @@ class RequestFlow:
             await self.claims.resolve(driver, flight, found.entry)
             return found
         flight.started, flight.attempt = time.monotonic(), semantic
-        return Leader(miss, flight, flight.started, semantic)
+        return Leader(miss, flight, flight.started, semantic, driver)
 
     async def lead_revalidation(self, driver: SyncDriver, request: Request, miss: Miss) -> Leader | None:
         """Become the one who makes a stale answer anew; ``None`` if somebody does already."""
         flight, leads = self.claims.join(request.place)
         if not leads:
             return None
+        driver = driver.for_request()
         if not await self.claims.take_lease(driver, flight):
             self.claims.resolve_here(flight, None)
             return None
         semantic = await self._look_up_semantic(driver, request, miss, decide=False)
         assert not isinstance(semantic, Hit)
-        return Leader(miss, flight, attempt=semantic)
+        return Leader(miss, flight, attempt=semantic, driver=driver)
 
     async def _look_up_semantic(
         self, driver: SyncDriver, request: Request, miss: Miss, *, decide: bool = True
@@ -254,6 +259,8 @@ class RequestFlow:
     ) -> None:
         """Store a fresh answer if it is cacheable, and resolve waiting callers."""
         entry = None
+        driver = leader.driver or driver.for_request()
+        driver.renew()
         try:
             answer = self._packed(request, pack)
             if answer is not None:
@@ -278,7 +285,7 @@ class RequestFlow:
     async def fail(self, driver: SyncDriver, request: Request, leader: Leader, error: BaseException) -> Hit | None:
         """Let others try, since the model failed; returns what may be served in its place."""
         if leader.flight is not None:
-            await self.claims.resolve(driver, leader.flight, None)
+            await self.claims.resolve(leader.driver or driver, leader.flight, None)
         if not isinstance(error, Exception) or not self._freshness.serves_on_error(leader.miss):
             return None
         assert leader.miss.stale is not None
@@ -304,12 +311,12 @@ class RequestFlow:
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         places = [request.place for request in requests]
         records = [self.storage.record(place, entry) for place, entry in zip(places, entries, strict=True)]
-        try:
-            evicted = await self.storage.put(driver, places, entries, records)
-            stored = True
-        except StoreDown:
-            stored, evicted = False, 0
-        for at, (request, entry, record) in enumerate(zip(requests, entries, records, strict=True)):
+        results = await self.storage.put(driver, places, entries, records)
+        for request, entry, record, result in zip(requests, entries, records, results, strict=True):
+            if result == "too large":
+                self.not_stored(request, result, f"{len(record.value):,} bytes")
+                continue
+            stored = isinstance(result, int)
             event = CacheEvent(
                 "stored" if stored else "not_stored",
                 request.kind,
@@ -319,7 +326,7 @@ class RequestFlow:
                 None if stored else "store down",
                 entry,
                 size_bytes=len(record.value),
-                evicted=evicted if at == 0 else 0,  # by all together, told once
+                evicted=result if isinstance(result, int) else 0,
                 form=request.form,
             )
             self.events.emit(event)
@@ -389,12 +396,10 @@ class RequestFlow:
             )
         )
         told = request.model, reason
-        is_news = told not in self._told and request.kind in ("answer", "embedding")
+        is_news = told not in self._told and (request.kind in ("answer", "embedding") or reason == "too large")
         level = logging.WARNING if is_news else logging.DEBUG
         if len(self._told) < _MOST_TOLD:
             self._told.add(told)
-        logger.log(
-            level,
-            "askonce: an %s of %s is not stored (%s)%s; stats().not_stored_reasons counts further ones",
-            request.kind, request.model or "a model", reason, detail and f": {detail}",
-        )  # fmt: skip
+        what = f"{'an' if request.kind[0] in 'ae' else 'a'} {request.kind} of {request.model or 'a model'}"
+        line = "askonce: %s is not stored (%s)%s; stats().not_stored_reasons counts further ones"
+        logger.log(level, line, what, reason, detail and f": {detail}")

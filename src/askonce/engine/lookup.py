@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -15,6 +17,7 @@ from askonce.errors import CodecError
 from askonce.provenance.corpora import Corpora
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
+from askonce.storage.pieces import FIRST_ENTRIES, by_part, length_after_failure, next_length
 from askonce.stores.base import Clock
 from askonce.stores.circuit_breaker import StoreDown
 
@@ -59,20 +62,29 @@ class Lookup:
         return read if isinstance(read, Miss) else await self._checked(driver, read, request)
 
     async def find_many(self, driver: SyncDriver, requests: Sequence[Request]) -> list[Hit | Miss]:
-        """Look up requests of one namespace in one round trip."""
+        """Look up requests of one namespace in few round trips."""
         namespace = requests[0].place.namespace
-        try:
-            rows = await driver.call("get_many", namespace, [request.place.key for request in requests])
-        except StoreDown:
-            return [Miss("store down")] * len(requests)
-        found: list[Hit | Miss] = []
-        for request, data in zip(requests, rows, strict=True):
-            read = Miss("refresh") if request.options.refresh else self._read(request.place, data)
-            if not isinstance(read, Miss):
-                found.append(await self._checked(driver, read, request))
-            else:
-                found.append(read)
+        found: list[Hit | Miss] = [Miss("store down")] * len(requests)
+        keys = [request.place.key for request in requests]
+        for positions in by_part(keys, partial(driver.part, namespace)).values():
+            start, length, failures = 0, FIRST_ENTRIES, 0
+            while piece := positions[start : start + length]:
+                began = time.monotonic()
+                try:
+                    rows = await driver.call("get_many", namespace, [keys[position] for position in piece])
+                except StoreDown:
+                    failures += 1
+                    length = length_after_failure(start, length, failures)
+                    continue
+                start, failures = start + len(piece), 0
+                length = next_length(len(piece), sum(map(len, filter(None, rows))), time.monotonic() - began)
+                for position, data in zip(piece, rows, strict=True):
+                    found[position] = await self._found(driver, requests[position], data)
         return found
+
+    async def _found(self, driver: SyncDriver, request: Request, data: bytes | None) -> Hit | Miss:
+        read = Miss("refresh") if request.options.refresh else self._read(request.place, data)
+        return read if isinstance(read, Miss) else await self._checked(driver, read, request)
 
     async def is_outdated(self, driver: SyncDriver, entry: Entry) -> bool:
         """Whether documents that an entry was made from have changed; also if the store is down."""

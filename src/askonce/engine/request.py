@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from askonce.concurrency.singleflight import Flight
+from askonce.concurrency.drivers import SyncDriver
+from askonce.concurrency.flight import Flight
+from askonce.concurrency.waits import lead, leading
 from askonce.entries.entry import Entry, Miss, Place, RequestKind, Source
 from askonce.keys.normal_form import NormalForm
 from askonce.options import CacheOptions
@@ -17,6 +19,10 @@ from askonce.provenance.made_from import MadeFrom
 
 if TYPE_CHECKING:  # it loads numpy
     from askonce.semantic.semantic_cache import Attempt
+
+
+T = TypeVar("T")
+_END: Any = object()
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -67,12 +73,43 @@ class Leader(msgspec.Struct, frozen=True):
         flight: what others wait for; ``None`` if nobody can.
         started: when the making began, on the monotonic clock.
         attempt: what is known of the meaning of the question.
+        driver: with what is left of the request's time for the store.
     """
 
     miss: Miss
     flight: Flight | None = None
     started: float = msgspec.field(default_factory=time.monotonic)
     attempt: Attempt | None = None
+    driver: SyncDriver | None = None
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """While the model is called: what is called within it does not wait for this very call."""
+        before = leading.get() if self.flight is None else lead(self.flight)
+        try:
+            yield
+        finally:
+            leading.set(before)
+
+    def chunks_of(self, stream: Iterable[T]) -> Iterator[T]:
+        """The chunks of a model's stream, each made as in `asking`."""
+        chunks = iter(stream)
+        while True:
+            with self.asking():
+                chunk = next(chunks, _END)
+            if chunk is _END:
+                return
+            yield chunk
+
+    async def achunks_of(self, stream: AsyncIterable[T]) -> AsyncIterator[T]:
+        """Asynchronous `chunks_of`."""
+        chunks = aiter(stream)
+        while True:
+            with self.asking():
+                chunk = await anext(chunks, _END)
+            if chunk is _END:
+                return
+            yield chunk
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

@@ -47,6 +47,8 @@ class Settings(TypedDict, total=False):
         lease_seconds: for how long others wait for a request in progress of which only the lookup was seen (through
             LangChain's `set_llm_cache`) and nothing since; 0 to not wait for other processes at all. Below 10 also
             how long the lease of a write to a corpus lasts.
+        max_wait: seconds for which a request waits for an identical one in progress. Then one of those that wait
+            calls the model too, for all of them; those that have waited twice as long call it for themselves.
         encryption_keys: AES keys of 16, 24 or 32 bytes; the first encrypts new entries, all of them decrypt.
         timeout_seconds: how long the store may take for one call before it is left out.
         clock: seconds since the epoch.
@@ -72,6 +74,7 @@ class Settings(TypedDict, total=False):
     local_ttl: float
     local_max_entries: int
     lease_seconds: float
+    max_wait: float
     encryption_keys: Sequence[bytes]
     timeout_seconds: float
     clock: Clock
@@ -103,6 +106,7 @@ class CheckedSettings:
     local_ttl: float = 0.0
     local_max_entries: int = 1000
     lease_seconds: float = 30.0
+    max_wait: float = 60.0
     encryption_keys: Sequence[bytes] = ()
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     clock: Clock = time.time
@@ -113,6 +117,7 @@ class CheckedSettings:
     def __post_init__(self) -> None:
         check_name("namespace", self.namespace)
         positive_seconds("timeout_seconds", self.timeout_seconds)
+        positive_seconds("max_wait", self.max_wait)
         if self.local_ttl < 0 or self.local_max_entries < 1 or self.lease_seconds < 0:
             raise ConfigError("local_ttl and lease_seconds are at least 0, local_max_entries at least 1")
         if self.on_event is not None and not callable(self.on_event):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from askonce.concurrency.background import reset_after_fork
+from askonce.stores.fork import reset_after_fork
 
 if TYPE_CHECKING:
     import numpy as np

@@ -165,23 +165,29 @@ class _Batch:
         requests, answers = [], []
         lengths = {len(vector) for vector in (*self._vectors.values(), *vectors)}
         for one, vector in zip(self.missing, vectors, strict=True):
-            self._vectors[one] = _rounded(vector)
+            answer = _packed(vector, lengths)
+            (self._vectors[one],) = answer.values
             request = self._requests[one]
             if request is not None:
                 requests.append(request)
-                answers.append(_packed(vector, lengths))
+                answers.append(answer)
         return requests, answers
 
     def vectors(self) -> list[Vector]:
         """A list of its own for each text."""
-        return [list(self._vectors[one]) for one in self._texts]
+        first = set(self._vectors)
+        vectors = []
+        for one in self._texts:
+            vectors.append(self._vectors[one] if one in first else list(self._vectors[one]))
+            first.discard(one)
+        return vectors
 
 
 def _packed(vector: Sequence[float], lengths: Collection[int] = ()) -> Answer:
     """What is stored of a vector; not what holds no numbers, or has not the one length of all in its batch."""
     packed = _floats(vector)
     odd = "" if len(lengths) < 2 else "the vectors of one batch differ in length"
-    if not all(map(math.isfinite, packed)):
+    if not math.isfinite(sum(packed)):
         odd = "the vector holds what is no number"
     return Answer(packed.tobytes(), empty=not packed, invalid=bool(odd), detail=odd, values=(packed.tolist(),))
 

@@ -10,13 +10,13 @@ a reader, as a change of any document.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import msgspec
 
 from askonce.entries.entry import Source
 from askonce.provenance.additions import AddedVectors, Additions, rows_of
+from askonce.stores.fork import fork_lock
 
 _MOST_IDS = 50_000
 """Beyond so many changed documents the oldest changes are dropped, and entries as old count as outdated."""
@@ -66,7 +66,7 @@ class Changes:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
         self._begin_anew()
 
     def _begin_anew(self) -> None:

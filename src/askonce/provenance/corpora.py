@@ -15,6 +15,7 @@ from askonce.errors import CodecError
 from askonce.provenance.changes import ANYTHING, Change, Changes, ChangesPage
 from askonce.stores.base import LogPage
 from askonce.stores.circuit_breaker import StoreDown
+from askonce.stores.fork import reset_after_fork
 
 _CHECK_SECONDS = 0.2
 """While a write is open, every so often it is checked whether its lease ran out."""
@@ -42,8 +43,12 @@ class Corpora:
 
     def __init__(self, codec: Codec, lease_seconds: float) -> None:
         self._codec, self._lease_seconds = codec, lease_seconds
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
         self._owner = uuid.uuid4().hex
-        self._changes: dict[str, Changes] = {}
+        self._changes: dict[str, Changes] = {}  # a thread of the parent may have been in the middle of a page
         self._check_at: dict[bytes, float] = {}
 
     def event(self, corpus: str, change: Change) -> bytes:

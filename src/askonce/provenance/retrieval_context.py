@@ -8,7 +8,6 @@ after an answer another.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 
@@ -16,6 +15,7 @@ import msgspec
 
 from askonce.entries.entry import Source
 from askonce.provenance.retrieved import RetrievedDocument, remember
+from askonce.stores.fork import fork_rlock
 
 _MOST_DOCUMENTS = 1000
 """The most documents that a context holds, from the latest retrievals."""
@@ -55,7 +55,7 @@ class RetrievalContext:
     ) -> None:
         self.is_run, self.outer, self.caller = is_run, outer, caller
         self._is_tool = is_tool
-        self._lock = threading.RLock()  # the garbage collector ends streams at any moment of this thread
+        self._lock = fork_rlock()  # the garbage collector ends streams at any moment of this thread
         self._documents: dict[_Name, _Held] = {}
         self._answers: list[Answered] = []
         self._unread: list[tuple[str, Callable[[], Iterable[RetrievedDocument]]]] = []

@@ -12,11 +12,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.concurrency.background import BackgroundWorker
 from askonce.errors import StoreError
 from askonce.provenance.changes import Change, batches
 from askonce.provenance.corpora import Corpora
 from askonce.stores.base import Store
+from askonce.stores.fork import reset_after_fork
 
 WRITE_LEASE_SECONDS = 10.0
 _ROUNDS_PER_LEASE = 4

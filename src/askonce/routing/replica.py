@@ -10,12 +10,13 @@ import msgspec
 
 from askonce.changelog.follower import Follower
 from askonce.changelog.journal import Journal
-from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.concurrency.background import BackgroundWorker
 from askonce.entries.codec import Codec
 from askonce.errors import CodecError, StoreUnavailable
 from askonce.routing.state import AnswerOutcome, RoutingDelta, RoutingSnapshot, RoutingState
 from askonce.stores.base import Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+from askonce.stores.fork import reset_after_fork
 
 _SYNC_SECONDS, _IDLE_SECONDS = 1.0, 10.0
 _SNAPSHOT_AFTER = 256

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.concurrency.background import BackgroundWorker
 from askonce.concurrency.drivers import SyncDriver
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Match, SemanticEntry
@@ -40,6 +40,7 @@ from askonce.stats import SemanticStats
 from askonce.stores import cache_directory
 from askonce.stores.base import Clock
 from askonce.stores.circuit_breaker import CircuitBreaker
+from askonce.stores.fork import reset_after_fork
 
 logger = logging.getLogger("askonce")
 

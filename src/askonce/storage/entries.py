@@ -7,19 +7,22 @@ decides when.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from askonce.concurrency.drivers import SyncDriver
 from askonce.costs import pricing
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Answer, Entry, Place, RequestKind, SemanticEntry, Source
+from askonce.entries.entry import Answer, Entry, NotStoredReason, Place, RequestKind, SemanticEntry, Source
 from askonce.eviction.policy import Budget
 from askonce.options import CacheOptions
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
-from askonce.stores.base import Clock, Record
-from askonce.stores.circuit_breaker import CircuitBreaker
+from askonce.storage.pieces import FIRST_ENTRIES, by_part, fitting, length_after_failure, next_length
+from askonce.stores.base import LARGEST_VALUE_BYTES, Clock, Record
+from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:
     from askonce.eviction.frequency import FrequencySketch
@@ -99,20 +102,40 @@ class EntryStorage:
 
     async def put(
         self, driver: SyncDriver, places: Sequence[Place], entries: Sequence[Entry], records: Sequence[Record]
-    ) -> int:
-        """Store entries of one namespace in one round trip; returns how many others were evicted for them.
+    ) -> list[int | NotStoredReason]:
+        """Store entries of one namespace in few round trips.
 
-        Raises:
-            StoreDown: they were not stored.
+        Returns:
+            of each entry, how many others were evicted (those of a whole piece with its first one), or why it was
+            not stored.
         """
+        namespace = places[0].namespace
+        results: list[int | NotStoredReason] = ["store down"] * len(places)
+        sizes = [len(record.value) for record in records]
+        parts = by_part([place.key for place in places], partial(driver.part, namespace))
+        for positions in parts.values():
+            start, length, failures = 0, FIRST_ENTRIES, 0
+            while piece := positions[start : start + length]:
+                piece = piece[: fitting([sizes[one] for one in piece], length)]
+                taken = [records[one] for one in piece if sizes[one] <= LARGEST_VALUE_BYTES]
+                began = time.monotonic()
+                try:
+                    evicted = await driver.call("put", namespace, taken, self._budget) if taken else 0
+                except StoreDown:
+                    failures += 1
+                    length = length_after_failure(start, length, failures)
+                    continue
+                start, failures = start + len(piece), 0
+                length = next_length(len(piece), sum(sizes[one] for one in piece), time.monotonic() - began)
+                for one in piece:
+                    fits = sizes[one] <= LARGEST_VALUE_BYTES and self._budget.admits(sizes[one])
+                    results[one], evicted = (evicted, 0) if fits else ("too large", evicted)
+                    if fits and self._local is not None:
+                        self._local.put(places[one], entries[one], entries[one].created_at)
         if self._frequencies is not None:
             for place in places:
                 self._frequencies.add(place.key)
-        evicted: int = await driver.call("put", places[0].namespace, records, self._budget)
-        if self._local is not None:
-            for place, entry in zip(places, entries, strict=True):
-                self._local.put(place, entry, entry.created_at)
-        return evicted
+        return results
 
     def replace(self, place: Place, entry: Entry) -> int:
         """Store an entry in place of the one at its place; returns by how many bytes it is smaller.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from askonce.entries.entry import Place
 from askonce.eviction.policy import Policy
+from askonce.storage.pieces import FIRST_ENTRIES, by_part, next_length
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:
@@ -40,5 +43,14 @@ class HitBuffer:
             if self._frequencies is not None:
                 for key, count in counts.items():
                     self._frequencies.add(key, count)
-            with contextlib.suppress(StoreDown):
-                self._breaker.call(self._breaker.store.touch, namespace, counts, self._policy)
+            keys = list(counts)
+            for positions in by_part(keys, partial(self._breaker.store.part, namespace)).values():
+                with contextlib.suppress(StoreDown):
+                    self._touch(namespace, {keys[position]: counts[keys[position]] for position in positions})
+
+    def _touch(self, namespace: str, counts: dict[bytes, int]) -> None:
+        rows, start, length = list(counts.items()), 0, FIRST_ENTRIES
+        while piece := rows[start : start + length]:
+            began = time.monotonic()
+            self._breaker.call(self._breaker.store.touch, namespace, dict(piece), self._policy)
+            start, length = start + length, next_length(length, 0, time.monotonic() - began)

@@ -10,7 +10,7 @@ Rules for all methods:
 * An expired record does not exist: no method returns or counts it, whether or not it was swept.
 * Errors of the client library are raised as ``StoreError`` (``StoreUnavailable`` when it is down or too slow).
 * Threads, tasks and processes may call at the same time. A store survives ``fork``.
-* A call returns within the store's timeout, or raises.
+* A call returns within the store's timeout, and `time_limit` for many entries or bytes, or raises.
 """
 
 from __future__ import annotations
@@ -27,6 +27,20 @@ Clock = Callable[[], float]
 """Seconds since the epoch; tests pass one that they can move."""
 
 DEFAULT_TIMEOUT_SECONDS = 0.25
+LEAST_BYTES_PER_SECOND, LEAST_ENTRIES_PER_SECOND = 4_000_000, 100
+"""A store that moves fewer is too slow."""
+
+
+def time_limit(timeout_seconds: float, entries: int, size_bytes: int) -> float:
+    """How long a call may take for so many entries of so many bytes."""
+    return timeout_seconds + size_bytes / LEAST_BYTES_PER_SECOND + (entries - 1) / LEAST_ENTRIES_PER_SECOND
+
+
+LARGEST_VALUE_BYTES = 16_000_000
+"""What every store takes: a document of MongoDB holds as much."""
+LEASE_SLACK = 1.25
+"""A lease counts until its end, if that is at most so many of its lengths ahead. One that ends later was taken by a
+process whose clock is ahead, and nobody waits for it."""
 LOG_LENGTH = 10_000
 """How many events of a namespace's change log are retained at least."""
 
@@ -45,7 +59,7 @@ class Record(msgspec.Struct, frozen=True):
 
     Attributes:
         key: 1 to 64 bytes.
-        value: 0 bytes to 10 MB.
+        value: up to `LARGEST_VALUE_BYTES`.
         expires_at: when the record ceases to exist, seconds since the epoch; ``None`` for never.
         weight: the factor of ``hits`` in the record's priority (see ``askonce.eviction.policy``).
         tags: names by which ``delete_tag`` finds the record.
@@ -157,7 +171,8 @@ class Store(abc.ABC):
 
         Returns:
             True if ``owner`` now holds the lease for ``seconds`` (also when it held it before), False if
-            another owner does.
+            another owner does. No other owner is waited for longer than `LEASE_SLACK` times ``seconds`` by the
+            clock of the caller, whatever the clock of that owner showed.
         """
 
     @abc.abstractmethod
@@ -178,6 +193,10 @@ class Store(abc.ABC):
         """Read at most ``limit`` events whose sequence is greater than ``after``; 0 reads from the beginning."""
 
     # -- life ------------------------------------------------------------------------------------------------
+
+    def part(self, namespace: str, key: bytes) -> str:
+        """The part of the store that holds a key, where parts fail by themselves: a node of a cluster. No I/O."""
+        return ""
 
     @abc.abstractmethod
     def check(self) -> None:

@@ -1,118 +1,58 @@
 """The circuit breaker around a store: a failing store never fails the application.
 
-An operation that fails or takes too long is counted, and the caller continues as if the store were empty. After
-several failures in a row the breaker opens: for a while the store is not called at all, then one request tries it
-again. One line is logged when the breaker opens and one when it closes.
+An operation that fails or takes too long is counted, and the caller continues as if the store were empty. Reads,
+and each writing operation, are counted apart, and on a cluster by node: a full disk costs no hit. After several
+failures in a row the breaker opens: for a while the store is not called for that at all, then one request tries it
+again. One line is logged when trouble begins and one when it ends.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from askonce.errors import StoreError
-from askonce.stores.base import Store
+from askonce.errors import AskOnceError
+from askonce.stores.base import Record, Store, time_limit
+from askonce.stores.fork import reset_after_fork
+from askonce.stores.health import Lane, StoreHealth
 
-logger = logging.getLogger("askonce")
 T = TypeVar("T")
 
-_FAILURES_TO_OPEN = 3
-_TIMEOUTS_TO_FAIL = 2  # a synchronous call cannot be cut off: one that takes so much longer counts as failed
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
+_READ = "read"
+_WRITES = frozenset(
+    "put touch evict delete delete_tag clear lease release log_append vector_put vector_delete".split()
+)
+_KEYED = frozenset("get get_many put touch delete lease release".split())
+_READ_BYTES = 16_000
+"""What a record that is read is taken to have; its length is not known before."""
+_MOST_BUSY = 10
+"""A call may take so many times its limit while the event loop is busy with other things."""
+_TURN_SECONDS = 0.02
 
 
 class StoreDown(Exception):
     """A call to the store failed, or was not made; already counted."""
 
 
-class StoreHealth:
-    """Counts failures in a row, and decides whether the store may be called.
-
-    Args:
-        name: the store, for the log.
-
-    Attributes:
-        failures: how many calls failed since the last one that succeeded.
-        errors: how many calls failed in all.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._lock = threading.Lock()
-        self.failures = 0
-        self._pause = 0.0
-        self._closed_until = 0.0
-        self._opened_at = 0.0
-        self.errors = 0
-
-    @property
-    def state(self) -> Literal["closed", "open"]:
-        """``closed`` while the store is called, ``open`` while it is not."""
-        return "open" if self._pause else "closed"
-
-    def allows(self) -> bool:
-        """Whether the store may be called now. While open, one caller is let through after each pause."""
-        if not self._pause:
-            return True
-        with self._lock:
-            now = time.monotonic()
-            if now < self._closed_until:
-                return False
-            self._closed_until = now + self._pause  # the next caller waits for this one's outcome
-            return True
-
-    def succeeded(self) -> None:
-        """Record that the store answered."""
-        with self._lock:
-            was_open, self.failures, self._pause = bool(self._pause), 0, 0.0
-        if was_open:
-            logger.warning("askonce: store %s has recovered", self._name)
-
-    def failed(self, error: Exception, began: float) -> None:
-        """Record that it did not answer a call that began then (on the monotonic clock)."""
-        import random  # here: few stores fail
-
-        with self._lock:
-            self.errors += 1
-            self.failures += 1
-            opens = not self._pause
-            if (opens and self.failures < _FAILURES_TO_OPEN) or began < self._opened_at:
-                return  # or the call began before the breaker opened, and adds nothing
-            self._pause = min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
-            self._opened_at = time.monotonic()
-            self._closed_until = self._opened_at + self._pause * random.uniform(0.8, 1.2)
-        if opens:
-            logger.warning(
-                "askonce: store %s is failing (%s); bypassing the cache until it recovers",
-                self._name,
-                error_text(error, self._name),
-            )
-
-
-def error_text(error: Exception, store: str) -> str:
-    """The text of an error, without the store's name before it; its kind if it has none."""
-    return str(error).removeprefix(f"{store}: ") or (
-        "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-    )
-
-
 class CircuitBreaker:
-    """Lets calls through to a store as the breaker allows.
+    """Lets calls through to a store as its health allows.
 
     Args:
         store: the store.
-        timeout_seconds: how long an asynchronous call may take; synchronous ones are bounded by the store.
+        timeout_seconds: how long an asynchronous call may take, and longer by its bytes; synchronous ones are
+            bounded by the store.
     """
 
     def __init__(self, store: Store, timeout_seconds: float) -> None:
         self.store = store
         self.timeout_seconds = timeout_seconds
-        self.health = StoreHealth(store.url)
-        self._logged: set[str] = set()  # operations whose failure was logged, until they succeed
         self._closed = False
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self.health = StoreHealth(self.store.url)  # the parent's failures are the parent's
 
     def call(self, operation: Callable[..., T], *args: Any) -> T:
         """Call a method of the store.
@@ -121,57 +61,117 @@ class CircuitBreaker:
             StoreDown: it failed, or the breaker is open.
         """
         health = self.health
-        if (health.failures and not health.allows()) or self._closed:
-            raise StoreDown
+        if health.is_troubled or self._closed:
+            self._admit(operation, args)
         began = time.monotonic()
         try:
             result = operation(*args)
         except Exception as error:
-            raise self._down(operation, error, began) from error
-        if time.monotonic() - began > _TIMEOUTS_TO_FAIL * self.timeout_seconds:
-            health.failed(TimeoutError(f"an answer took {time.monotonic() - began:.1f} s"), began)
-        elif health.failures or self._logged:
-            self._succeeded(operation)
+            raise self._failed(operation, args, error, began) from error
+        if health.is_troubled:
+            health.succeeded(self._lane(operation, args), operation.__name__)
         return result
 
-    async def acall(self, operation: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Asynchronous `call`."""
+    async def acall(self, operation: Callable[..., Awaitable[T]], *args: Any, seconds: float | None = None) -> T:
+        """Asynchronous `call`.
+
+        Args:
+            operation: a method of the store.
+            args: its arguments.
+            seconds: how long it may take beside what its bytes take, if that is less than the store may.
+
+        Raises:
+            StoreDown: it failed or took too long, or the breaker is open.
+        """
         import asyncio
 
         health = self.health
-        if (health.failures and not health.allows()) or self._closed:
-            raise StoreDown
+        if health.is_troubled or self._closed:
+            self._admit(operation, args)
         began = time.monotonic()
+        allowed = self.timeout_seconds if seconds is None else min(seconds, self.timeout_seconds)
+        limit = time_limit(allowed, *_amount(operation, args))
         try:
-            async with asyncio.timeout(self.timeout_seconds):
-                result = await operation(*args)
+            async with asyncio.timeout(None) as cut:
+                timer = _Timer(cut, limit)
+                try:
+                    result = await operation(*args)
+                finally:
+                    timer.cancel()
         except Exception as error:
-            raise self._down(operation, error, began) from error
-        if health.failures or self._logged:
-            self._succeeded(operation)
+            if isinstance(error, TimeoutError) and allowed < self.timeout_seconds / 2:
+                raise StoreDown from error  # the request had no time left, which says nothing of the store
+            raise self._failed(operation, args, error, began) from error
+        if health.is_troubled:
+            health.succeeded(self._lane(operation, args), operation.__name__)
         return result
 
     def close(self) -> None:
         """Let nothing through any more."""
         self._closed = True
 
-    def _succeeded(self, operation: Callable[..., Any]) -> None:
-        self._logged.discard(operation.__name__)
-        if self.health.failures:
-            self.health.succeeded()
+    def _admit(self, operation: Callable[..., Any], args: Sequence[Any]) -> None:
+        if self._closed or not self.health.allows(self._lane(operation, args)):
+            raise StoreDown
 
-    def _down(self, operation: Callable[..., Any], error: Exception, began: float) -> StoreDown:
-        name = operation.__name__
-        if name not in self._logged:
-            self._logged.add(name)
-            if not isinstance(error, (StoreError, TimeoutError)):
-                logger.error("askonce: store %s raised an unexpected error", self.store.url, exc_info=error)
-            elif name in ("put", "aput") and self.health.state == "closed":
-                # A full store still answers, so the breaker does not open.
-                logger.warning(
-                    "askonce: store %s does not store answers (%s)",
-                    self.store.url,
-                    error_text(error, self.store.url),
-                )
-        self.health.failed(error, began)
+    def _lane(self, operation: Callable[..., Any], args: Sequence[Any]) -> Lane:
+        name = operation.__name__.removeprefix("a")
+        part = ""
+        if name in _KEYED and (key := _first_key(args[1])) is not None:
+            part = self.store.part(args[0], key)
+        return Lane(name if name in _WRITES else _READ, part)
+
+    def _failed(
+        self, operation: Callable[..., Any], args: Sequence[Any], error: Exception, began: float
+    ) -> StoreDown:
+        if not isinstance(error, (AskOnceError, TimeoutError)):
+            self.health.unexpected(operation.__name__, error)
+        self.health.failed(self._lane(operation, args), error, began)
         return StoreDown()
+
+
+def _first_key(of: Any) -> bytes | None:
+    """The key that an argument is, or the first of several."""
+    if isinstance(of, bytes):
+        return of
+    if isinstance(of, Mapping):
+        return next(iter(of), None)
+    first = of[0] if isinstance(of, Sequence) and of else None
+    return first.key if isinstance(first, Record) else first if isinstance(first, bytes) else None
+
+
+def _amount(operation: Callable[..., Any], args: Sequence[Any]) -> tuple[int, int]:
+    """How many entries a call moves, and about how many bytes; 0 for what moves few."""
+    name = operation.__name__
+    if name == "aput":
+        return len(args[1]), sum(len(record.value) for record in args[1])
+    return (len(args[1]), _READ_BYTES * len(args[1])) if name == "aget_many" else (1, 0)
+
+
+class _Timer:
+    """Cuts a call off that takes too long; time in which the event loop itself was busy does not count."""
+
+    def __init__(self, cut: Any, seconds: float) -> None:
+        import asyncio
+
+        self._cut, self._seconds = cut, seconds
+        self._loop = asyncio.get_running_loop()
+        self._began, self._worked = self._loop.time(), time.thread_time()
+        self._due = self._began + seconds
+        self._handle = self._loop.call_at(self._due, self._look)
+
+    def cancel(self) -> None:
+        """The call is over."""
+        self._handle.cancel()
+
+    def _look(self) -> None:
+        now, left = self._loop.time(), 0.0
+        if now - self._began < _MOST_BUSY * self._seconds:
+            left = self._seconds - (now - self._began - (time.thread_time() - self._worked))
+            if now - self._due > _TURN_SECONDS:  # late: the answer may be there, and not looked at yet
+                left = max(left, _TURN_SECONDS)
+        if left <= 0:
+            self._cut.reschedule(now)
+        else:
+            self._due = now + left
+            self._handle = self._loop.call_at(self._due, self._look)

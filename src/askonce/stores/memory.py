@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
-from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size, Store, log_begins
+from askonce.stores.base import LEASE_SLACK, LOG_LENGTH, Clock, LogPage, Record, Size, Store, log_begins
 
 
 @dataclass(slots=True)
@@ -85,6 +87,7 @@ class MemoryStore(Store):
         self.url = "memory://"
         self._clock = clock
         self._lock = threading.RLock()
+        _alive.add(self)
         self._spaces: dict[str, _Space] = {}
 
     def _space(self, namespace: str) -> _Space:
@@ -215,7 +218,7 @@ class MemoryStore(Store):
             leases = self._space(namespace).leases
             now = self._clock()
             holder, until = leases.get(key, (owner, now))
-            if holder != owner and until > now:
+            if holder != owner and now < until <= now + LEASE_SLACK * seconds:
                 return False
             leases[key] = (owner, now + seconds)
             return True
@@ -295,3 +298,28 @@ class MemoryStore(Store):
 
     async def aclose(self) -> None:
         self.close()
+
+
+_alive: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    """No thread is in the middle of a change, which its copy in the child would never end."""
+    _forking.held = [store._lock for store in list(_alive)]
+    for lock in _forking.held:
+        lock.acquire()
+
+
+def _after_fork() -> None:
+    for lock in _forking.held:
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
+    for lock in _forking.held:
+        lock._at_fork_reinit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

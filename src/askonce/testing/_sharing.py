@@ -80,6 +80,18 @@ class SharingTests(StoreFixtures):
         store.release(space, b"k", "anna")
         assert not store.lease(space, b"k", "anna", 10)
 
+    def test_a_lease_from_a_clock_that_is_ahead_is_not_waited_for(
+        self, store: StoreDriver, space: str, clock: FakeClock
+    ) -> None:
+        clock.advance(60)
+        assert store.lease(space, b"k", "anna", 10)
+        clock.advance(-60)
+        assert store.lease(space, b"k", "bert", 10)
+        clock.advance(2)  # as far as clocks that are set by the network may differ
+        assert store.lease(space, b"near", "anna", 10)
+        clock.advance(-2)
+        assert not store.lease(space, b"near", "bert", 10)
+
     def test_one_of_eight_concurrent_owners_gets_a_lease(self, store: StoreDriver, space: str) -> None:
         for number in range(10):
             key = b"%d" % number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from askonce.keys.messages import Conversation
 from askonce.keys.normal_form import VERSION, NormalForm, request_form, text
 from askonce.langchain.keys.messages import conversation_of, conversation_of_messages
 from askonce.langchain.keys.model import Parameters
+from askonce.stores.fork import fork_lock
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -74,7 +74,7 @@ class Digests:
 
     def __init__(self, characters: int = 4_000_000) -> None:
         self._room = characters
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
         self._known: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
         self._models: dict[bytes, tuple[bytes, int]] = {}  # each model: the object kept, and for how many prompts
 

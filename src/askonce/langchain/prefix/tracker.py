@@ -13,7 +13,6 @@ again, by the provider's own package where that is ``langchain-openai`` or ``lan
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Unpack
@@ -34,6 +33,7 @@ from askonce.prefix.tracker import TrackedCall, TrackerOptions, tracker_of
 from askonce.prefix.tracking.aggregates import Day
 from askonce.prefix.tracking.history import Recent
 from askonce.stores import Store
+from askonce.stores.fork import fork_rlock
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
@@ -107,7 +107,7 @@ class PrefixTracker(BaseCallbackHandler):
         self.core = tracker_of(store, options)
         self._provider = provider
         self._calls: Recent[UUID, TrackedCall] = Recent(_MOST_CALLS)
-        self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
+        self._lock = fork_rlock()  # the garbage collector ends streams, whatever this thread is at
         self._warned: set[str] = set()
 
     def days(self) -> list[Day]:

@@ -13,7 +13,6 @@ sent is built here again, by the model's own package where that is ``llama-index
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 from inspect import BoundArguments as Bound
 from types import TracebackType
@@ -46,6 +45,7 @@ from askonce.prefix.tracker import TrackedCall, TrackerOptions, tracker_of
 from askonce.prefix.tracking.aggregates import Day
 from askonce.prefix.tracking.history import Recent
 from askonce.stores import Store
+from askonce.stores.fork import fork_rlock
 
 logger = logging.getLogger("askonce")
 
@@ -81,7 +81,7 @@ class PrefixTracker:
     ) -> None:
         self.core = tracker_of(store, options)
         self._provider = provider
-        self._lock = threading.RLock()  # the garbage collector ends streams, whatever this thread is at
+        self._lock = fork_rlock()  # the garbage collector ends streams, whatever this thread is at
         self._models: Recent[str, Any] = Recent(_MOST_CALLS)  # by span
         self._calls: Recent[str, TrackedCall] = Recent(_MOST_CALLS)
         self._warned: set[str] = set()

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.concurrency.background import BackgroundWorker
 from askonce.entries.entry import Usage
 from askonce.errors import ConfigError
 from askonce.prefix.optimize.breakpoints import ToolOrder, name_of, with_plan
@@ -36,6 +36,7 @@ from askonce.prefix.requests.rules import ProviderRule, rule_for
 from askonce.prefix.requests.tokens import Count, Counter, GivenCounter, LearnedCounter, tiktoken_counter
 from askonce.prefix.requests.wire import compact, request_of
 from askonce.prefix.tracking.history import Recent, Sent
+from askonce.stores.fork import reset_after_fork
 
 logger = logging.getLogger("askonce")
 

@@ -18,8 +18,8 @@ from hashlib import blake2b
 
 import msgspec
 
-from askonce.concurrency.background import reset_after_fork
 from askonce.prefix.tracking.diagnosis import Diagnosis
+from askonce.stores.fork import reset_after_fork
 
 KEPT_DAYS = 90
 GAP_SECONDS = (60, 300, 600, 1_800, 3_600, 21_600, 86_400)

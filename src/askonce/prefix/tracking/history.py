@@ -11,10 +11,10 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from askonce.concurrency.background import reset_after_fork
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import ProviderRule
 from askonce.prefix.tracking.prediction import CachedPrefix, FindPrefix, Prediction, keep, predict
+from askonce.stores.fork import reset_after_fork
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")

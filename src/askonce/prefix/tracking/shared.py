@@ -15,7 +15,7 @@ from dataclasses import replace
 import msgspec
 
 from askonce.changelog.follower import Follower
-from askonce.concurrency.background import BackgroundWorker, reset_after_fork
+from askonce.concurrency.background import BackgroundWorker
 from askonce.entries.codec import Codec
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import rule_for
@@ -23,6 +23,7 @@ from askonce.prefix.tracking.aggregates import KEPT_DAYS, Aggregates, days_names
 from askonce.prefix.tracking.history import History, Recent, Sent
 from askonce.stores.base import Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+from askonce.stores.fork import reset_after_fork
 
 _EVERY_SECONDS, _TOTALS_EVERY_SECONDS, _CLOSE_SECONDS = 0.25, 2.0, 5.0
 _MOST_WAITING = 5_000

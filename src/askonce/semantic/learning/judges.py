@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import cachebox
 
-from askonce.concurrency.background import reset_after_fork
 from askonce.costs.pricing import cost_usd
 from askonce.entries.entry import NO_USAGE, Usage
 from askonce.errors import ConfigError
@@ -27,6 +26,7 @@ from askonce.options import cache_options
 from askonce.semantic.decision.words import read
 from askonce.semantic.embedding import Embedder
 from askonce.semantic.types import Comparison
+from askonce.stores.fork import reset_after_fork
 
 if TYPE_CHECKING:
     import numpy as np

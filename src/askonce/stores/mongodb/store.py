@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec
 from askonce.errors import StoreError, StoreUnavailable
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores import redact
-from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store, time_limit
 from askonce.stores.mongodb import leases, log
 from askonce.stores.mongodb.connect import CONNECT_SECONDS, Clients
 from askonce.stores.mongodb.layout import Steps, T
@@ -22,9 +22,9 @@ P = ParamSpec("P")
 class MongoDBStore(Store):
     """Stores records in MongoDB, with pymongo.
 
-    One call takes at most the timeout, or raises; ``clear``, ``delete_tag`` and ``scan`` take it for each
-    page of at most a thousand records, and ``check`` takes up to three seconds and the timeout for each
-    namespace that it recounts. Connections are opened at the first call.
+    One call takes at most the timeout, and `time_limit` for many records, or raises; ``clear``, ``delete_tag`` and
+    ``scan`` take it for each page of at most a thousand records, and ``check`` takes up to three seconds and the
+    timeout for each namespace that it recounts. Connections are opened at the first call.
 
     Accounts are exact under any number of processes. One that dies in the middle of a write leaves them too
     large, and the namespace evicts early, until they are recounted: by ``check`` if the last count is an
@@ -63,10 +63,12 @@ class MongoDBStore(Store):
         return await self._arun(self._records.get, namespace, key)
 
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self._run(self._records.get_many, namespace, keys)
+        seconds = time_limit(self._timeout_seconds, len(keys), 0)
+        return self._clients.run(seconds, self._records.get_many, namespace, keys)
 
     async def aget_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        return await self._arun(self._records.get_many, namespace, keys)
+        seconds = time_limit(self._timeout_seconds, len(keys), 0)
+        return await self._clients.arun(seconds, self._records.get_many, namespace, keys)
 
     def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
         after = b""
@@ -90,16 +92,20 @@ class MongoDBStore(Store):
     # -- writing ------------------------------------------------------------------------------------------
 
     def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
-        return self._run(self._records.put, namespace, records, budget)
+        seconds = time_limit(self._timeout_seconds, len(records), sum(len(record.value) for record in records))
+        return self._clients.run(seconds, self._records.put, namespace, records, budget)
 
     async def aput(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
-        return await self._arun(self._records.put, namespace, records, budget)
+        seconds = time_limit(self._timeout_seconds, len(records), sum(len(record.value) for record in records))
+        return await self._clients.arun(seconds, self._records.put, namespace, records, budget)
 
     def touch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
-        self._run(self._records.touch, namespace, hits, policy)
+        seconds = time_limit(self._timeout_seconds, len(hits), 0)
+        self._clients.run(seconds, self._records.touch, namespace, hits, policy)
 
     async def atouch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
-        await self._arun(self._records.touch, namespace, hits, policy)
+        seconds = time_limit(self._timeout_seconds, len(hits), 0)
+        await self._clients.arun(seconds, self._records.touch, namespace, hits, policy)
 
     def evict(self, namespace: str, budget: Budget) -> int:
         return self._run(self._records.evict, namespace, budget)

@@ -20,6 +20,7 @@ import redis.cluster
 import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
+from redis.crc import key_slot
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
@@ -226,6 +227,13 @@ class Readers:
         """Close all; a thread that reads again connects again."""
         for connection in list(self._all):
             connection.disconnect()
+
+
+def node_of(client: Any, name: bytes) -> str:
+    """The node of a cluster that holds a key, as far as a client knows; empty if it does not."""
+    slots = getattr(getattr(client, "nodes_manager", None), "slots_cache", None)
+    nodes = slots.get(key_slot(name)) if slots else None
+    return str(nodes[0].name) if nodes else ""
 
 
 def close(client: Any) -> None:

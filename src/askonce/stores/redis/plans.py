@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from askonce.eviction.policy import Budget, Policy
-from askonce.stores.base import LOG_LENGTH, Clock, LogPage, Record, Size, log_begins
+from askonce.stores.base import LEASE_SLACK, LOG_LENGTH, Clock, LogPage, Record, Size, log_begins
 
 T = TypeVar("T")
 Argument = bytes | str | int | float
@@ -327,7 +327,9 @@ class Plans:
         return _name(namespace, shard_of(key, self.shards), "lease:") + key
 
     def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> Plan[bool]:
-        [held] = yield [_call(_LEASE, [self._lease_name(namespace, key)], self.clock(), owner, seconds)]
+        [held] = yield [
+            _call(_LEASE, [self._lease_name(namespace, key)], self.clock(), owner, seconds, LEASE_SLACK)
+        ]
         return bool(held)
 
     def release(self, namespace: str, key: bytes, owner: str) -> Plan[None]:

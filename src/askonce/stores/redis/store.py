@@ -164,6 +164,16 @@ class RedisStore(VectorSets, Store):
             result: T = done.value
             return result
 
+    def part(self, namespace: str, key: bytes) -> str:
+        return self._node_of(plans.shard(namespace, plans.shard_of(key, self._shards)).values)
+
+    def _node_of(self, name: bytes) -> str:
+        """The node of a cluster that holds a key, as far as a client knows it."""
+        if self._server.kind != "cluster":
+            return ""
+        clients = [here.client for here in list(self._loops.values())] + [self._opened[1]]
+        return next(filter(None, (connect.node_of(client, name) for client in clients)), "")
+
     def _connect(self) -> Any:
         # No lock: with a cluster that is down, threads would wait for each other's time-outs. Of two clients
         # that are opened at the same time, one is dropped.
@@ -231,10 +241,14 @@ class RedisStore(VectorSets, Store):
         return await found
 
     def _send_lookups(self, here: _Loop) -> None:
-        lookups, here.lookups = here.lookups, {}
-        read = asyncio.get_running_loop().create_task(self._read(here, lookups))
-        here.reads.add(read)
-        read.add_done_callback(here.reads.discard)
+        nodes: dict[str, dict[bytes, list[_Lookup]]] = {}  # one that is down fails only what lies there
+        for name, waiting in here.lookups.items():
+            nodes.setdefault(self._node_of(name), {})[name] = waiting
+        here.lookups = {}
+        for lookups in nodes.values():
+            read = asyncio.get_running_loop().create_task(self._read(here, lookups))
+            here.reads.add(read)
+            read.add_done_callback(here.reads.discard)
 
     async def _read(self, here: _Loop, lookups: dict[bytes, list[_Lookup]]) -> None:
         batches = [

@@ -101,6 +101,7 @@ TOUCH = {
 LEASE = """INSERT INTO lease (space, key, owner, until) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET until = excluded.until WHERE owner = excluded.owner RETURNING 1"""
 END_LEASES = "DELETE FROM lease WHERE until <= ?"
+END_LEASE_FROM_AHEAD = "DELETE FROM lease WHERE space = ? AND key = ? AND until > ?"
 RELEASE = "DELETE FROM lease WHERE space = ? AND key = ? AND owner = ?"
 
 NEXT_SEQUENCE = """UPDATE space SET log_head = CASE log_head WHEN 0 THEN ? ELSE log_head + 1 END

@@ -19,6 +19,7 @@ from askonce.errors import ConfigError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores.base import (
     DEFAULT_TIMEOUT_SECONDS,
+    LEASE_SLACK,
     LOG_LENGTH,
     Clock,
     LogPage,
@@ -167,17 +168,8 @@ class SQLiteStore(Store):
     def _write(
         self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
-        return self._write_by(time.monotonic() + self._connections.timeout_seconds, operation, *args, **kw)
-
-    def _write_by(
-        self,
-        deadline: float,
-        operation: Callable[Concatenate[sqlite3.Connection, P], T],
-        *args: P.args,
-        **kw: P.kwargs,
-    ) -> T:
-        """Do an operation as one transaction; waiting for other threads and processes ends at the deadline."""
-        with self._connections.transaction(deadline) as connection:
+        """Do an operation as one transaction, waiting no longer than the timeout for threads and processes."""
+        with self._connections.transaction(time.monotonic() + self._connections.timeout_seconds) as connection:
             return operation(connection, *args, **kw)
 
     async def _awrite(
@@ -190,8 +182,7 @@ class SQLiteStore(Store):
         if self._thread is None or self._thread_pid != os.getpid():  # after a fork it is in the parent
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="askonce-sqlite")
             self._thread_pid = os.getpid()
-        deadline = time.monotonic() + self._connections.timeout_seconds
-        work = partial(self._write_by, deadline, operation, *args, **kw)
+        work = partial(self._write, operation, *args, **kw)  # its time begins when its turn comes
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     # -- between processes -----------------------------------------------------------------------------------
@@ -205,6 +196,7 @@ class SQLiteStore(Store):
         now = self._clock()
         connection.execute(sql.END_LEASES, (now,))
         space = Space(connection, namespace, now)
+        connection.execute(sql.END_LEASE_FROM_AHEAD, (space.id, key, now + LEASE_SLACK * seconds))
         return bool(connection.execute(sql.LEASE, (space.id, key, owner, now + seconds)).fetchall())
 
     def release(self, namespace: str, key: bytes, owner: str) -> None:

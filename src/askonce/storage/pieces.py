@@ -1,0 +1,45 @@
+"""Batches in pieces, so that no call of a store is a long one: functions of values only.
+
+A piece lies in one part of the store (a node of a cluster), so that one that fails costs the others nothing. Each
+is as long as the one before lets expect: about a twentieth of a second, whatever the store is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+PIECE_BYTES, PIECE_SECONDS = 1_000_000, 0.05
+FIRST_ENTRIES, MOST_ENTRIES = 16, 256
+
+
+def by_part(keys: Sequence[bytes], part: Callable[[bytes], str]) -> dict[str, list[int]]:
+    """Positions of keys, by the part of the store that holds them."""
+    parts: dict[str, list[int]] = {}
+    for position, key in enumerate(keys):
+        parts.setdefault(part(key), []).append(position)
+    return parts
+
+
+def fitting(sizes: Sequence[int], most: int) -> int:
+    """How many of the first entries of these sizes are a piece: one at least."""
+    size_bytes = 0
+    for count, one in enumerate(sizes[:most]):
+        size_bytes += one
+        if count and size_bytes > PIECE_BYTES:
+            return count
+    return min(len(sizes), most)
+
+
+def next_length(length: int, size_bytes: int, seconds: float) -> int:
+    """How many entries the next piece has, after so many of so many bytes took so long."""
+    by_bytes = PIECE_BYTES * length // max(size_bytes, 1)
+    by_time = int(length * PIECE_SECONDS / max(seconds, 1e-6))
+    return max(1, min(MOST_ENTRIES, 4 * length, by_bytes, by_time))
+
+
+def length_after_failure(start: int, length: int, failures: int) -> int:
+    """How many entries to try again with, after so many failures in a row at ``start``; 0: give the rest up.
+
+    A store that took pieces before may have been slow for once; one that failed with the first is down.
+    """
+    return max(1, length // 4) if start and failures == 1 else 0

@@ -1,0 +1,190 @@
+"""The health of a store: which of its operations fail, what is left alone for how long, and what the log says."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Literal, NamedTuple
+
+logger = logging.getLogger("askonce")
+
+_FAILURES_TO_OPEN, _FAILURES_TO_LOG = 3, 2
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
+_RELAPSE_SECONDS = 60.0
+"""Trouble that comes back within this time is the same trouble: pauses grow on, and its end is not told at once."""
+_CALM_SECONDS = 10.0
+
+
+_FAILING = "askonce: store %s is failing (%s); what fails is bypassed until it recovers"
+_NOT_STORED = "askonce: store %s does not store answers (%s)"
+_RECOVERED = "askonce: store %s has recovered"
+
+
+class Lane(NamedTuple):
+    """What fails or works by itself.
+
+    Attributes:
+        operation: ``read``, or the name of a writing operation.
+        part: the node of a cluster; empty for a store that is one.
+    """
+
+    operation: str
+    part: str = ""
+
+
+class _LaneHealth:
+    """The failures of one lane."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.pause = 0.0  # of the breaker, 0 while it is closed
+        self.next_try = 0.0
+        self.failed_at = self.opened_at = self.closed_at = float("-inf")
+        self.last_pause = 0.0
+
+    def open(self, now: float) -> None:
+        """Open the breaker, or leave it open for longer."""
+        import random  # here: few stores fail
+
+        before = self.pause or (self.last_pause if now - self.closed_at < _RELAPSE_SECONDS else 0.0)
+        self.pause = min(max(2 * before, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+        self.opened_at = now
+        self.next_try = now + self.pause * random.uniform(0.8, 1.2)
+
+    def close(self, now: float) -> None:
+        if self.pause:
+            self.last_pause, self.closed_at = self.pause, now
+        self.failures, self.pause = 0, 0.0
+
+
+class _Story:
+    """What the log says of a trouble: a line when it begins or gets worse, and one when it is over.
+
+    Args:
+        name: the store.
+
+    Attributes:
+        failed_at: when a call failed last.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.failed_at = self._ended_at = float("-inf")
+        self._calm_seconds = 0.0
+        self.line = ""  # the one that is told; empty while all is well
+
+    def begin(self, now: float, line: str, why: str) -> None:
+        if self.line in ("", _NOT_STORED) and line != self.line:
+            if not self.line:
+                self._calm_seconds = _CALM_SECONDS if now - self._ended_at < _RELAPSE_SECONDS else 0.0
+            self.line = line
+            logger.warning(line, self._name, why)
+
+    def end(self, now: float) -> None:
+        if self.line and now - self.failed_at >= self._calm_seconds:
+            self.line, self._ended_at = "", now
+            logger.warning(_RECOVERED, self._name)
+
+
+class StoreHealth:
+    """Counts failures in a row by lane, and decides whether the store may be called. Thread-safe.
+
+    Args:
+        name: the store, for the log.
+
+    Attributes:
+        errors: how many calls failed in all.
+        is_troubled: something fails, or did a moment ago: successes are of interest.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._lanes: dict[Lane, _LaneHealth] = {}
+        self._story = _Story(name)
+        self._not_stored = ""  # why writes fail, which the log tells when it is clear that reads do not
+        self._reads_work = False  # since something began to fail
+        self._unexpected: set[str] = set()
+        self.errors = 0
+        self.is_troubled = False
+
+    @property
+    def state(self) -> Literal["closed", "open"]:
+        """``open`` while the store, or a part of it, is not read."""
+        return "open" if any(one.pause for lane, one in self._lanes.copy().items() if _reads(lane)) else "closed"
+
+    def allows(self, lane: Lane) -> bool:
+        """Whether the store may be called now. While open, one caller is let through after each pause."""
+        with self._lock:
+            one = self._lanes.get(lane)
+            now = time.monotonic()
+            if one is None or not one.pause:
+                return True
+            if now < one.next_try:
+                return False
+            one.next_try = now + one.pause  # the next caller waits for this one's outcome
+            return True
+
+    def succeeded(self, lane: Lane, operation: str = "") -> None:
+        """Record that the store answered, while it `is_troubled`."""
+        with self._lock:
+            now = time.monotonic()
+            self._unexpected.discard(operation)
+            if (one := self._lanes.get(lane)) is not None and one.failures:
+                if _reads(lane) and one.pause:
+                    for other, health in self._lanes.items():
+                        if other.part == lane.part:  # what could not be written meanwhile may be, too
+                            health.close(now)
+                one.close(now)
+            self._forget_old(now)
+            self._reads_work = self._reads_work or _reads(lane)
+            failing = [lane for lane, health in self._lanes.items() if health.failures]
+            if self._not_stored and self._reads_work:
+                self._story.begin(now, _NOT_STORED, self._not_stored)
+            if not any(self._lanes[one].pause or not _reads(one) for one in failing):
+                self._not_stored = ""
+                self._story.end(now)
+            self.is_troubled = bool(failing or self._story.line or self._unexpected)
+
+    def failed(self, lane: Lane, error: Exception, began: float) -> None:
+        """Record that it did not answer a call that began then (on the monotonic clock)."""
+        with self._lock:
+            now = time.monotonic()
+            self.errors += 1
+            self.is_troubled = True
+            one = self._lanes.setdefault(lane, _LaneHealth())
+            one.failures, one.failed_at = one.failures + 1, now
+            text = error_text(error, self._name)
+            self._story.failed_at = now
+            if _reads(lane):
+                self._reads_work = False
+            elif one.failures >= _FAILURES_TO_LOG:
+                self._not_stored = text
+            if (not one.pause and one.failures < _FAILURES_TO_OPEN) or began < one.opened_at:
+                return  # or the call began before the breaker opened, and adds nothing
+            one.open(now)
+            self._story.begin(now, _FAILING if _reads(lane) or not self._reads_work else _NOT_STORED, text)
+
+    def unexpected(self, operation: str, error: Exception) -> None:
+        """Log an error that is none of a store's, once until the operation succeeds."""
+        if operation not in self._unexpected:
+            self._unexpected.add(operation)
+            logger.error("askonce: store %s raised an unexpected error", self._name, exc_info=error)
+
+    def _forget_old(self, now: float) -> None:
+        """Forget what nobody has tried for long, such as a node that is no more."""
+        for lane, one in list(self._lanes.items()):
+            if now - max(one.failed_at, one.closed_at, one.next_try) > _RELAPSE_SECONDS:
+                del self._lanes[lane]
+
+
+def _reads(lane: Lane) -> bool:
+    return lane.operation == "read"
+
+
+def error_text(error: Exception, store: str) -> str:
+    """The text of an error, without the store's name before it; its kind if it has none."""
+    return str(error).removeprefix(f"{store}: ") or (
+        "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    )
