@@ -6,14 +6,13 @@ code. Stores and tenants are apart.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 
 import msgspec
 
 from askonce.provenance.texts import TextIndex
-from askonce.stores.fork import reset_after_fork
+from askonce.stores.fork import fork_lock
 
 _MOST_TEXTS, _MOST_TEXTS_OF_ALL = 10_000, 50_000
 
@@ -51,11 +50,7 @@ class RetrievedTexts:
         self._index = TextIndex()
         self._results: set[object] = set()
         self._documents: OrderedDict[int, dict[str, tuple[RetrievedDocument, ...]]] = OrderedDict()
-        self.after_fork()
-        reset_after_fork(self)
-
-    def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -115,7 +110,7 @@ class RetrievedTexts:
 
 retrieved: OrderedDict[tuple[str, tuple[str, ...]], RetrievedTexts] = OrderedDict()
 """By store and tenants, in the order of their last retrievals."""
-_lock = threading.Lock()
+_lock = fork_lock()
 
 
 def remember(
@@ -131,15 +126,3 @@ def remember(
         with _lock:
             while len(retrieved) > 1 and sum(len(one) for one in retrieved.values()) > _MOST_TEXTS_OF_ALL:
                 retrieved.popitem(last=False)
-
-
-class _Remembering:
-    """The lock, made anew after a fork."""
-
-    def after_fork(self) -> None:
-        global _lock
-        _lock = threading.Lock()
-
-
-_remembering = _Remembering()
-reset_after_fork(_remembering)
