@@ -129,6 +129,9 @@ class SealedStore(Store):
     async def asize(self, namespace: str) -> Size:
         return _sum([await self._store.asize(name(namespace)) for name in self._names])
 
+    def part(self, namespace: str, key: bytes) -> str:
+        return self._store.part(self._first(namespace), key)
+
     # -- writing ---------------------------------------------------------------------------------------------
 
     def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
@@ -200,6 +203,9 @@ class SealedStore(Store):
         return self._opened(namespace, await self._store.alog_read(self._first(namespace), after, limit))
 
     # -- life ------------------------------------------------------------------------------------------------
+
+    def part(self, namespace: str, key: bytes) -> str:
+        return self._store.part(self._first(namespace), key)
 
     def check(self) -> None:
         self._store.check()

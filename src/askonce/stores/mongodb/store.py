@@ -74,11 +74,11 @@ class MongoDBStore(Store):
 
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
         seconds = time_limit(self._timeout_seconds, len(keys), 0)
-        return self._clients.run(seconds, self._records.get_many, namespace, keys)
+        return self._clients.run(seconds, self._records.get_many, _text(namespace), keys)
 
     async def aget_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
         seconds = time_limit(self._timeout_seconds, len(keys), 0)
-        return await self._clients.arun(seconds, self._records.get_many, namespace, keys)
+        return await self._clients.arun(seconds, self._records.get_many, _text(namespace), keys)
 
     def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
         after = b""
@@ -103,19 +103,19 @@ class MongoDBStore(Store):
 
     def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
         seconds = time_limit(self._timeout_seconds, len(records), sum(len(record.value) for record in records))
-        return self._clients.run(seconds, self._records.put, namespace, records, budget)
+        return self._clients.run(seconds, self._records.put, _text(namespace), records, budget)
 
     async def aput(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
         seconds = time_limit(self._timeout_seconds, len(records), sum(len(record.value) for record in records))
-        return await self._clients.arun(seconds, self._records.put, namespace, records, budget)
+        return await self._clients.arun(seconds, self._records.put, _text(namespace), records, budget)
 
     def touch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
         seconds = time_limit(self._timeout_seconds, len(hits), 0)
-        self._clients.run(seconds, self._records.touch, namespace, hits, policy)
+        self._clients.run(seconds, self._records.touch, _text(namespace), hits, policy)
 
     async def atouch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
         seconds = time_limit(self._timeout_seconds, len(hits), 0)
-        await self._clients.arun(seconds, self._records.touch, namespace, hits, policy)
+        await self._clients.arun(seconds, self._records.touch, _text(namespace), hits, policy)
 
     def evict(self, namespace: str, budget: Budget) -> int:
         return self._run(self._records.evict, namespace, budget)
