@@ -129,9 +129,6 @@ class SealedStore(Store):
     async def asize(self, namespace: str) -> Size:
         return _sum([await self._store.asize(name(namespace)) for name in self._names])
 
-    def part(self, namespace: str, key: bytes) -> str:
-        return self._store.part(self._first(namespace), key)
-
     # -- writing ---------------------------------------------------------------------------------------------
 
     def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
