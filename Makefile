@@ -30,9 +30,13 @@ test: setup ## run the tests against real servers (PYTEST_ARGS="tests/stores -x"
 	@scripts/test $(PYTEST_ARGS)
 
 test-providers: .venv-providers-langchain/.up-to-date
-test-providers: .venv-providers-llama-index/.up-to-date ## cache models of many providers' packages; no part of `make test`
+test-providers: .venv-vector-stores-langchain/.up-to-date
+test-providers: .venv-vector-stores-llama-index/.up-to-date
+test-providers: .venv-providers-llama-index/.up-to-date ## models and vector stores of many packages; no part of `make test`
 	.venv-providers-langchain/bin/python -m pytest tests/providers/test_langchain.py tests/providers/test_langchain_wire.py $(PYTEST_ARGS)
 	.venv-providers-llama-index/bin/python -m pytest tests/providers/test_llama_index.py tests/providers/test_llama_index_wire.py $(PYTEST_ARGS)
+	.venv-vector-stores-langchain/bin/python -m pytest tests/providers/test_langchain_vector_stores.py $(PYTEST_ARGS)
+	.venv-vector-stores-llama-index/bin/python -m pytest tests/providers/test_llama_index_vector_stores.py $(PYTEST_ARGS)
 
 test-peers: $(STAMP) ## LangChain's own cache tests with askonce in place of their caches (downloads them)
 	@scripts/test-peers $(PYTEST_ARGS)

@@ -30,14 +30,15 @@ from langchain_core.retrievers import BaseRetriever
 from threadpoolctl import threadpool_limits
 from usearch.index import Index
 
-from askonce import Cache, Corpus, additions
+from askonce import Cache, Corpus
 from askonce.entries.entry import Source
 from askonce.langchain import CachedRetriever
-from askonce.provenance.changes import Changes
-from askonce.stores.base import LogPage
+from askonce.provenance import additions
+from askonce.provenance.additions import added_vectors
+from askonce.provenance.changes import Change, Changes, ChangesPage
 from benchmarks.measure import Claim, Series, markdown, one_by_one
 from examples.minilm import MiniLM
-from tests.support import churn, servers
+from tests.support import churn, kills, nearest_churn, servers, users
 
 DATA = Path(os.environ.get("ASKONCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SETS = ("banking77.npz", "qqp.npz")
@@ -119,8 +120,11 @@ def staying(
 ) -> np.ndarray:
     """Of which questions what was found stays when documents are added, each told of on its own."""
     changes = Changes()
-    events = [(number, additions.event(one[None])) for number, one in enumerate(added, 2)]
-    changes.learn(0, LogPage([(1, additions.ADDED), *events], 1 + len(events)))
+    events = [
+        (number, Change(added=True, vectors=added_vectors(one[None])))  # type: ignore[arg-type]
+        for number, one in enumerate(added, 2)
+    ]
+    changes.learn(0, ChangesPage([(1, Change(added=True)), *events], 1 + len(events)))
     stays = []
     for question, keys in zip(questions, found, strict=True):
         least = additions.similarity(question, rows[keys], cosine=False)
@@ -174,11 +178,53 @@ def correctness(operations: int) -> list[tuple[str, ...]]:
     return rows
 
 
+def stores(directory: str) -> dict[str, str]:
+    """The URLs of the stores."""
+    names = ("redis-8.2", "mongodb")
+    return {"sqlite": f"sqlite:///{directory}/cache.db"} | {name: servers.start(name).url for name in names}
+
+
+def killed(rounds: int) -> list[tuple[str, ...]]:
+    """Processes that are killed at each step of a write, and what is served wrongly after its lease."""
+    rows = []
+    with tempfile.TemporaryDirectory() as directory:
+        for name, url in stores(directory).items():
+            print(f"killing on {name} …", flush=True)
+            count, wrong = kills.campaign(url, Path(directory, name), rounds, namespace="kills")
+            rows.append((name, f"{count:,}", f"{len(wrong):,}"))
+    return rows
+
+
+def sources(requests: int) -> list[tuple[str, ...]]:
+    """The sources of answers, where the requests of many users share threads, tasks and processes."""
+    rows = []
+    with tempfile.TemporaryDirectory() as directory:
+        for name, url in stores(directory).items():
+            print(f"{requests:,} requests of users on {name} …", flush=True)
+            seen = users.run(url, processes=4, requests=requests)
+            counts = (seen.answers, seen.hits, seen.foreign, seen.missing, seen.outlived)
+            rows.append((name, *(f"{one:,}" for one in counts)))
+    return rows
+
+
+def needless(operations: int) -> list[tuple[str, ...]]:
+    """Searches under mixed changes that find what was stored before."""
+    rows = []
+    for margin in (None, 0.0):
+        seen = nearest_churn.run(near_margin=margin, operations=operations)
+        shares = (f"{seen.searches / seen.reads:.0%}", f"{seen.needless / max(seen.searches, 1):.0%}")
+        rows.append((str(margin), f"{seen.reads:,}", *shares, f"{seen.stale:,}"))
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=5, help="of the additions; 0 leaves them out, as 0 the others")
     parser.add_argument("--operations", type=int, default=100_000)
+    parser.add_argument("--kills", type=int, default=5, help="rounds of 48 processes on each store; 0: none")
+    parser.add_argument("--requests", type=int, default=200_000, help="of many users, on each store; 0: none")
+    parser.add_argument("--changes", type=int, default=20_000, help="searches and changes by nearness; 0: none")
     parser.add_argument("--markdown", type=Path, help="write the tables there too")
     options = parser.parse_args()
     tables = []
@@ -198,6 +244,14 @@ def main() -> None:
     if options.operations:
         rows = correctness(options.operations)
         tables.append(markdown(("churn on", "operations", "searches", "hits", "stale"), rows))
+    if options.kills:
+        tables.append(markdown(("killed on", "processes", "served wrongly"), killed(options.kills)))
+    if options.requests:
+        heads = ("users on", "answers", "hits", "foreign sources", "missing sources", "served after invalidation")
+        tables.append(markdown(heads, sources(options.requests)))
+    if options.changes:
+        heads = ("near_margin", "reads", "searches", "of them needless", "stale")
+        tables.append(markdown(heads, needless(options.changes)))
     report = "\n\n".join(tables) + "\n"
     print("\n" + report)
     if options.markdown:

@@ -68,6 +68,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         stored: answers stored.
         not_stored: answers not stored: empty, truncated, refused, or not storable.
         not_stored_reasons: how many of them for which reason.
+        audited: hits of retrievers that were compared with a new search.
+        audited_wrong: those of them that differed, and were deleted.
         corrupt: stored answers that could not be read, and were made anew.
         evicted: entries evicted for this process's answers, and answers that were not admitted.
         saved_seconds: what the hits would have taken.
@@ -87,6 +89,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     stored: int = 0
     not_stored: int = 0
     not_stored_reasons: Mapping[NotStoredReason, int] = msgspec.field(default_factory=dict)
+    audited: int = 0
+    audited_wrong: int = 0
     corrupt: int = 0
     evicted: int = 0
     saved_seconds: float = 0.0

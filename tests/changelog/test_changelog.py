@@ -20,6 +20,7 @@ from askonce.errors import CodecError, StoreUnavailable
 from askonce.stores import open_store
 from askonce.stores.base import Store
 from askonce.stores.circuit_breaker import CircuitBreaker
+from askonce.stores.health import Lane
 from askonce.stores.memory import MemoryStore
 
 LOG = "n:log"
@@ -107,7 +108,7 @@ def play(what: list[tuple[int, str]], store: Fragile, **options: Any) -> tuple[l
             store.fails = "before" if step == "down" else "after"
             process.follower.step()
             store.fails = ""
-            process.breaker.health.succeeded()
+            process.breaker.after_fork()  # it is up again
         elif step == "save":
             process.follower.save()
         else:
@@ -238,7 +239,7 @@ def test_the_store_is_not_called_while_the_breaker_is_open() -> None:
     one = Process(store)
     one.words.say("later")
     for _ in range(3):
-        one.breaker.health.failed(StoreUnavailable("down"), math.inf)
+        one.breaker.health.failed(Lane("read"), StoreUnavailable("down"), math.inf)
     calls: list[str] = []
     for name in ("get", "get_many", "put", "log_append", "log_read", "lease", "release"):
         setattr(store, name, lambda *_, name=name: calls.append(name))

@@ -1,6 +1,7 @@
-"""Sources, written short."""
+"""Sources and documents, written short."""
 
 from askonce.entries.entry import Source
+from askonce.provenance.retrieved import RetrievedDocument
 
 
 def whole(position: int, *ids: str) -> Source:
@@ -9,3 +10,7 @@ def whole(position: int, *ids: str) -> Source:
 
 def part(position: int, *ids: str) -> Source:
     return Source("c", position, ids)
+
+
+def found(text: str, *ids: str, position: int = 1, scope: bytes | None = None) -> RetrievedDocument:
+    return RetrievedDocument("c", position, ids, text, text, scope)

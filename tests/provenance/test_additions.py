@@ -1,23 +1,30 @@
 """Additions with vectors concern only the retrievals of near questions."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from askonce import Cache, ConfigError
+from askonce.changelog.journal import Journal
 from askonce.entries.entry import Near, Source
-from askonce.provenance.additions import ADDED, Additions, event, near, similarity, vectors
-from askonce.provenance.changes import Changes
+from askonce.provenance.additions import AddedVectors, Additions, added_vectors, near, rows_of, similarity
+from askonce.provenance.changes import Change, Changes, ChangesPage
 from askonce.retrieval.corpus import Corpus
-from askonce.stores.base import LogPage
 from askonce.stores.memory import MemoryStore
 
 numbers = st.floats(-10, 10, width=32)
 vector = st.lists(numbers, min_size=3, max_size=3).filter(lambda one: float(np.linalg.norm(one)) > 1e-3)
 
 
+ADDED = Change(added=True)
 several = st.lists(vector, min_size=1, max_size=5)
+
+
+def event(rows: Any) -> Change:
+    return Change(added=True, vectors=added_vectors(rows))
 
 
 def cosines(question: list[float], rows: list[list[float]]) -> np.ndarray:
@@ -35,7 +42,7 @@ def test_an_addition_concerns_exactly_the_retrievals_that_would_find_it(
     least = similarity(question, found, cosine=True)
     nearness = near(question, least, margin)
     changes = Changes()
-    changes.learn(0, LogPage([(1, event([found[0]])), (2, event(added))], 2))
+    changes.learn(0, ChangesPage([(1, event([found[0]])), (2, event(added))], 2))
     concerned = changes.concern(Source("c", 1, ("a",), whole=True, near=nearness))
     excess = cosines(question, added).max() - cosines(question, found).min() + margin
     assert concerned or excess < 1e-6
@@ -46,16 +53,19 @@ def test_an_addition_concerns_exactly_the_retrievals_that_would_find_it(
 
 def test_unknown_vectors_count_as_near() -> None:
     changes = Changes()
-    changes.learn(0, LogPage([(1, event([[1.0, 0.0]])), (2, event([[0.0, 1.0]]))], 2))
+    changes.learn(0, ChangesPage([(1, event([[1.0, 0.0]])), (2, event([[0.0, 1.0]]))], 2))
     nearness = near([1.0, 0.0], 0.5, 0.0)
     assert not changes.concern(Source("c", 1, (), whole=True, near=nearness))
     assert changes.concern(Source("c", 1, (), whole=True))
     assert changes.concern(Source("c", 1, (), whole=True, near=near([1.0, 0.0, 0.0], 0.5, 0.0)))
     assert changes.concern(Source("c", 1, (), whole=True, any_change=True, near=nearness))
     assert changes.concern(Source("c", 0, (), whole=True, near=nearness))
-    changes.learn(2, LogPage([(3, ADDED)], 3))
+    changes.learn(2, ChangesPage([(3, ADDED)], 3))
     assert changes.concern(Source("c", 2, (), whole=True, near=nearness))
-    changes.learn(3, LogPage([(4, event([[0.0, 1.0, 0.0]])), (5, b"~garbage")], 5))
+    changes.learn(
+        3,
+        ChangesPage([(4, event([[0.0, 1.0, 0.0]])), (5, Change(added=True, vectors=AddedVectors(3, b"12345")))], 5),
+    )
     assert changes.concern(Source("c", 3, (), whole=True, near=nearness))
     assert changes.concern(Source("c", 4, (), whole=True, near=nearness))
 
@@ -77,10 +87,11 @@ def test_unusable_vectors_are_left_out_of_the_event() -> None:
     assert event([]) == event([[]]) == ADDED
     assert event([[0.0, 0.0]]) == event([[float("nan"), 1.0]]) == ADDED
     assert event(np.ones((300, 1000))) == ADDED
-    assert vectors(event(np.ones((200, 1000)))).shape == (200, 1000)
+    vectors = added_vectors(np.ones((200, 1000)))  # type: ignore[arg-type]
+    assert vectors is not None and rows_of(vectors).shape == (200, 1000)
     for wrong in ([1.0, 2.0], [[1.0], [1.0, 2.0]], [["x"]]):
         with pytest.raises(ConfigError, match="embeddings"):
-            event(wrong)  # type: ignore[arg-type]
+            event(wrong)
 
 
 def test_the_oldest_vectors_are_dropped_and_entries_as_old_are_outdated() -> None:
@@ -102,7 +113,8 @@ async def test_a_corpus_publishes_additions_with_their_embeddings() -> None:
     corpus.added([[1.0, 0.0]])
     await corpus.aadded(np.eye(2))  # type: ignore[arg-type]
     corpus.added()
-    events = [one for _, one in corpus.cache.store.log_read(corpus.log, 0).events]
-    assert [vectors(one) is None for one in events] == [False, False, True]
+    journal = Journal(corpus.cache.engine.codec, corpus.log)
+    changes = [journal.read(one, Change) for _, one in corpus.cache.store.log_read(corpus.log, 0).events]
+    assert [one.vectors is None for one in changes] == [False, False, True]
     with pytest.raises(ConfigError, match="near_margin"):
         Corpus(Cache(MemoryStore()), near_margin=-0.1)

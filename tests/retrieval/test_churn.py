@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from askonce import Cache
-from tests.support import churn, servers
+from tests.support import churn, nearest_churn, servers
 
 
 @pytest.mark.parametrize("name", ["sqlite", "redis-8.2", "mongodb"])
@@ -18,3 +18,10 @@ def test_no_stale_retrieval_is_served_while_documents_change(name: str, tmp_path
     assert outcome.operations == operations
     assert outcome.stale == 0
     assert outcome.hits > outcome.searches / 20  # otherwise nothing was tested
+
+
+def test_with_nearness_hardly_a_search_is_needless() -> None:
+    outcome = nearest_churn.run(near_margin=0.0, operations=1000)
+    assert outcome.stale == 0
+    assert outcome.searches < outcome.reads / 5
+    assert outcome.needless < outcome.searches / 5

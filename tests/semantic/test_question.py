@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.llms import MockLLM
 
+from askonce.langchain.keys.llm_string import parameters_of
 from askonce.langchain.keys.requests import form_of
 from askonce.llama_index.keys.requests import chat_form, completion_form
 from askonce.provenance.prompt_parts import PromptParts
@@ -25,7 +26,7 @@ QUESTION = "How do I reset my password?"
 
 
 def langchain(*messages: BaseMessage, parameters: str = LLM_STRING, **options: Any) -> Question | None:
-    body = form_of(dumps(list(messages)), parameters).body
+    body = form_of(dumps(list(messages)), parameters_of(parameters)).body
     return question_of(body, options.pop("namespace", "default"), **options)
 
 
@@ -96,7 +97,7 @@ def test_model_parameters_tools_and_namespace_change_the_partition() -> None:
         langchain(message, namespace="other"),
         langchain(SystemMessage("Be brief"), message),
         langchain(HumanMessage(QUESTION, name="Ann")),
-        question_of(form_of(QUESTION, LLM_STRING).body, "default"),
+        question_of(form_of(QUESTION, parameters_of(LLM_STRING)).body, "default"),
         question_of(completion_form(MockLLM(), QUESTION, False, {}).body, "default"),
         llama_index(ChatMessage(QUESTION)),
     ]

@@ -102,7 +102,9 @@ def use(cache: Cache) -> None:
     corpus.changed(["doc-vulture"])
     with cache_options(namespace="tenant-zebra", tags=["tag-walrus"]):
         request = named(cache, "question-tapir")
-        source = Source(corpus.log, cache.engine.position(corpus.log) or 0, ids=("doc-vulture",))
+        position = cache.engine.position(corpus.log)
+        assert position is not None
+        source = Source(corpus.log, position.sequence, ids=("doc-vulture",))
         answer = Answer(b"answer-skunk" * 200, sources=(source,), model="model-raven")
         cache.engine.answer(request, lambda: answer, lambda it: it)
         assert isinstance(cache.engine.answer(request, lambda: answer, lambda it: it), Hit)

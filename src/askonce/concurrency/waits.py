@@ -93,14 +93,15 @@ class Waits:
         thread, mine = threading.current_thread(), {threading.current_thread(), running_task(), *leading.get()}
         seen: set[Any] = {None}
         todo: list[Any] = [flight]
-        while todo:
-            one = todo.pop()
-            if one in seen:
-                continue
-            if one in mine or (blocks and getattr(one, "thread", None) is thread):
-                return True
-            seen.add(one)
-            todo.extend(self._needed_by(one))
+        with contextlib.suppress(Exception):  # what it sees of other threads changes meanwhile
+            while todo:
+                one = todo.pop()
+                if one in seen:
+                    continue
+                if one in mine or (blocks and getattr(one, "thread", None) is thread):
+                    return True
+                seen.add(one)
+                todo.extend(self._needed_by(one))
         return False
 
     def _needed_by(self, one: Any) -> Iterator[Any]:

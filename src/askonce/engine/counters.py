@@ -76,6 +76,9 @@ def _count(counts: dict[str, Any], event: CacheEvent) -> None:
         counts["corrupt"] += event.reason == "corrupt"
     elif event.type == "bypassed":
         counts["bypassed"] += 1
+    elif event.type == "audited":
+        counts["audited"] += 1
+        counts["audited_wrong"] += event.reason == "different"
     elif event.type == "stored" and entry is not None:
         counts["stored"] += 1
         counts["evicted"] += event.evicted

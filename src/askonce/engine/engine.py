@@ -13,6 +13,7 @@ turns what it gets back into the framework's answer. To write an adapter:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
 from askonce.concurrency.waits import lead
+from askonce.engine.audit import Audits
 from askonce.engine.counters import Counters
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.flow import RequestFlow
@@ -29,17 +31,19 @@ from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Answer, Hit, Miss, Place, RequestKind, Source, place_of
+from askonce.entries.entry import Answer, Entry, Hit, Miss, Place, RequestKind, place_of
 from askonce.keys.ignore import without
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
-from askonce.provenance.corpora import Corpora
+from askonce.provenance.corpora import Corpora, Position
+from askonce.provenance.made_from import MadeFrom
 from askonce.provenance.retrieval_context import (
-    RetrievedDocuments,
-    current_sources,
+    current_retrieval_context,
     record_retrieval,
     retrieval_in_effect,
 )
+from askonce.provenance.retrieved import RetrievedDocument, retrieved
+from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
 from askonce.stats import Stats
 from askonce.storage.entries import EntryStorage, cost_of
 from askonce.storage.hit_buffer import HitBuffer
@@ -71,6 +75,8 @@ class CacheEngine:
         breaker: the way to the store.
         is_semantic: answers are also found for questions of the same meaning.
         codec: from entries to bytes and back.
+        corpora: the change logs of documents.
+        writes: of documents, that are under way.
 
     Raises:
         ConfigError: the store cannot be used, or an encryption key has the wrong length.
@@ -89,7 +95,7 @@ class CacheEngine:
         self._ignored = settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
         # Stores of equal URLs are one store; those in memory are each their own.
-        self.store_name = self.store.url if self.store.url != "memory://" else f"memory {id(self.store)}"
+        self.store_name = self.store.url if self.store.url != "memory://" else _name_in_memory(self.store)
         if settings.encryption_keys:
             from askonce.storage.sealed_store import SealedStore
 
@@ -98,7 +104,9 @@ class CacheEngine:
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.counters = Counters()
-        self._corpora = Corpora()
+        lease_seconds = min(settings.lease_seconds or WRITE_LEASE_SECONDS, WRITE_LEASE_SECONDS)
+        self.corpora = Corpora(codec, lease_seconds)
+        self.writes = Writes(self.store, self.corpora, lease_seconds)
         self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
         frequencies = None
         if budget.selects:
@@ -106,7 +114,7 @@ class CacheEngine:
 
             frequencies = FrequencySketch()
         freshness = settings.freshness
-        lookup = Lookup(codec, freshness, self._corpora, self._local, clock)
+        lookup = Lookup(codec, freshness, self.corpora, self._local, clock)
         storage = EntryStorage(breaker, codec, freshness, budget, self._local, frequencies, clock)
         events = _event_queue(settings, self.counters, HitBuffer(breaker, budget.policy, frequencies), codec)
         semantic = None
@@ -127,12 +135,13 @@ class CacheEngine:
             slow_seconds=settings.timeout_seconds / 3,
             clock=clock,
         )
+        self._audits = Audits(self.corpora, events, self.forget, clock)
         self.is_semantic = semantic is not None
         self._sync, self._async = SyncDriver(breaker), AsyncDriver(breaker)
         self._warned: set[str] = set()
         self._opened = opened
         # Runs at the latest when the interpreter ends, so that no hit is lost.
-        self._finalizer = weakref.finalize(self, _close, self.flow, breaker, opened)
+        self._finalizer = weakref.finalize(self, _close, self.flow, self.writes, breaker, opened)
 
     # -- the key of a request ----------------------------------------------------------------------------------
 
@@ -179,8 +188,15 @@ class CacheEngine:
             self._warn_once("a request is not cached, since it has no key", error)
             return None
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
-        sources = current_sources(self.store_name) if from_sources and retrieval_in_effect.get() else ()
-        return Request(place_of(namespace, name), kind, options, form, model, sources, semantic, unpack)
+        made_from = None
+        if from_sources and (retrieved or retrieval_in_effect.get() is not None):
+            made_from = self._made_from(options, form)
+        return Request(place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack)
+
+    def _made_from(self, options: CacheOptions, form: Callable[[], NormalForm]) -> MadeFrom | None:
+        """What an answer will be made from that is requested now; ``None``: nothing was retrieved lately."""
+        texts, context = retrieved.get((self.store_name, options.tenants)), current_retrieval_context()
+        return MadeFrom(context, texts, self.store_name, form) if texts or context is not None else None
 
     def without_ignored(self, form: NormalForm) -> NormalForm:
         """A form without what the settings and the options in effect declare volatile.
@@ -379,7 +395,7 @@ class CacheEngine:
 
     # -- for retrievers ----------------------------------------------------------------------------------------
 
-    def position(self, corpus: str) -> int | None:
+    def position(self, corpus: str) -> Position | None:
         """How far the change log of a corpus goes, before documents are searched in it.
 
         Args:
@@ -388,20 +404,28 @@ class CacheEngine:
         Returns:
             ``None`` if the store is down; then the result is not to be stored.
         """
-        return run(self._corpora.position(self._sync, corpus))
+        return run(self.corpora.position(self._sync, corpus))
 
-    async def aposition(self, corpus: str) -> int | None:
+    async def aposition(self, corpus: str) -> Position | None:
         """Asynchronous `position`."""
-        return await self._corpora.position(self._async, corpus)
+        return await self.corpora.position(self._async, corpus)
 
-    def record_retrieval(self, source: Source, found: RetrievedDocuments | None = None) -> None:
+    def record_retrieval(self, documents: Sequence[RetrievedDocument], result: object = None) -> None:
         """Record that documents of a corpus in this store were retrieved in the running context.
 
         Args:
-            source: which.
-            found: what they give to prompts, if it is known.
+            documents: which.
+            result: identifies the stored result that they are from; ``None``: a new one.
         """
-        record_retrieval(source, self.store_name, found)
+        record_retrieval(documents, self.store_name, options_in_effect.get().tenants, result)
+
+    def audit(self, request: Request, corpus: str, entry: Entry, is_same: Callable[[], bool]) -> None:
+        """Compare an entry that was served with a new search, in the background; see `Audits.compare`."""
+        self._sync.spawn(self._audits.compare(self._sync, request, corpus, entry, _awaitable(is_same)))
+
+    def aaudit(self, request: Request, corpus: str, entry: Entry, is_same: Callable[[], Awaitable[bool]]) -> None:
+        """`audit` on the running event loop."""
+        self._async.spawn(self._audits.compare(self._async, request, corpus, entry, is_same))
 
     # -- one entry ---------------------------------------------------------------------------------------------
 
@@ -504,9 +528,18 @@ class CacheEngine:
 
         self._async.cancel()
         await asyncio.to_thread(_end_background, self.flow)
+        self.writes.close()
         if self._finalizer.detach() is not None and self._opened is not None:
             self.breaker.close()
             await self._opened.aclose()
+
+
+_in_memory: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
+_numbers = itertools.count()
+
+
+def _name_in_memory(store: Store) -> str:
+    return f"memory {_in_memory.setdefault(store, next(_numbers))}"
 
 
 def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer, codec: Codec) -> EventQueue:
@@ -543,8 +576,9 @@ def _end_background(flow: RequestFlow) -> None:
     flow.claims.close()
 
 
-def _close(flow: RequestFlow, breaker: CircuitBreaker, opened: Store | None) -> None:
+def _close(flow: RequestFlow, writes: Writes, breaker: CircuitBreaker, opened: Store | None) -> None:
     _end_background(flow)
+    writes.close()
     if opened is not None:
         breaker.close()  # first, or a call that is still in progress would open the store again
         opened.close()

@@ -22,7 +22,8 @@ from askonce.stores.fork import reset_after_fork
 
 logger = logging.getLogger("askonce")
 
-EventType = Literal["hit", "miss", "bypassed", "stored", "not_stored"]
+EventType = Literal["hit", "miss", "bypassed", "stored", "not_stored", "audited"]
+AuditOutcome = Literal["same", "different"]
 
 _FLUSH_AT = 512
 _FLUSH_SECONDS = 1.0
@@ -33,12 +34,14 @@ class CacheEvent(msgspec.Struct, frozen=True):
 
     Attributes:
         type: what happened: ``hit`` (answered from the cache), ``miss`` (the model is asked), ``bypassed`` (neither
-            looked up nor stored), ``stored`` or ``not_stored`` (what became of a fresh answer).
+            looked up nor stored), ``stored`` or ``not_stored`` (what became of a fresh answer), ``audited`` (a hit
+            was compared with a new search).
         kind: what was asked for.
         model: the model that was asked, if known.
         at: seconds since the epoch.
         place: where the answer is stored (of a semantic hit, the other question's); ``None`` if it cannot be.
-        reason: of a hit its kind, of a miss or an answer that was not stored the reason, else ``None``.
+        reason: of a hit its kind, of a miss or an answer that was not stored the reason, of an audit its outcome,
+            else ``None``.
         entry: the entry of the answer, where there is one.
         age_seconds: of a hit, how old the answer is.
         size_bytes: of an answer that was made, the size of its stored value.
@@ -53,7 +56,7 @@ class CacheEvent(msgspec.Struct, frozen=True):
     model: str | None
     at: float
     place: Place | None = None
-    reason: HitKind | MissReason | NotStoredReason | None = None
+    reason: HitKind | MissReason | NotStoredReason | AuditOutcome | None = None
     entry: Entry | None = None
     age_seconds: float = 0.0
     size_bytes: int | None = None

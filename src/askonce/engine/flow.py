@@ -32,6 +32,7 @@ T = TypeVar("T")
 _FAILED_LEADERS_TO_OUTLIVE, _TAKE_OVER_SECONDS = 2, 2.0
 """Waiting callers take over from failed leaders one by one, until they have seen so many and for so long."""
 _MOST_TOLD = 1000
+_ENCODED_AT_ONCE = 512
 
 
 class RequestFlow:
@@ -240,9 +241,7 @@ class RequestFlow:
             return None
         decide = decide and miss.reason != "refresh"
         namespace = request.place.namespace
-        attempt = await self.semantic.lookup(
-            driver, namespace, request.form, sources_known=bool(request.sources), decide=decide
-        )
+        attempt = await self.semantic.lookup(driver, namespace, request.form, scope=request.scope, decide=decide)
         if attempt is None or attempt.decision is None or attempt.decision.action != "serve":
             return attempt
         known = attempt.decision.query
@@ -266,13 +265,13 @@ class RequestFlow:
         try:
             answer = self._packed(request, pack)
             if answer is not None:
+                sources = request.sources
                 seconds, attempt = time.monotonic() - leader.started, leader.attempt
                 semantic = None
                 if self.semantic is not None and attempt is not None and answer.answer_text is not None:
                     semantic = self.semantic.semantic_entry(attempt, answer.answer_text)
-                entry = self.storage.entry(
-                    answer, request.kind, request.options, request.sources, seconds, semantic
-                )
+                entry = self.storage.entry(answer, request.kind, request.options, sources, seconds, semantic)
+                request.answered(entry)
                 cacheable = self._is_cacheable(request, answer)
                 if cacheable:
                     await self._store(driver, [request], [entry])
@@ -311,6 +310,13 @@ class RequestFlow:
             await self._store(driver, [one for one, _ in pairs], entries)
 
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
+        for start in range(0, len(requests), _ENCODED_AT_ONCE):
+            if start:
+                await driver.pause(0)  # others have their turn
+            some = slice(start, start + _ENCODED_AT_ONCE)
+            await self._store_some(driver, requests[some], entries[some])
+
+    async def _store_some(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         places = [request.place for request in requests]
         records = [self.storage.record(place, entry) for place, entry in zip(places, entries, strict=True)]
         results = await self.storage.put(driver, places, entries, records)
@@ -371,6 +377,8 @@ class RequestFlow:
     def hit(self, request: Request, hit: Hit | None, *, instead_of_miss: bool = False) -> Hit:
         """Tell of a hit, and give it the key of the entry that answered."""
         assert hit is not None
+        if request.made_from is not None:
+            request.answered(hit.entry)
         place = Place(request.place.namespace, hit.key) if hit.key else request.place
         self.events.emit(
             CacheEvent(

@@ -78,6 +78,7 @@ class Lookup:
                     continue
                 start, failures = start + len(piece), 0
                 length = next_length(len(piece), sum(map(len, filter(None, rows))), time.monotonic() - began)
+                await driver.pause(0)  # others have their turn
                 for position, data in zip(piece, rows, strict=True):
                     found[position] = await self._found(driver, requests[position], data)
         return found

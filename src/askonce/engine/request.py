@@ -12,9 +12,10 @@ import msgspec
 from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
 from askonce.concurrency.waits import lead, leading
-from askonce.entries.entry import Miss, Place, RequestKind, Source
+from askonce.entries.entry import Entry, Miss, Place, RequestKind, Source
 from askonce.keys.normal_form import NormalForm
 from askonce.options import CacheOptions
+from askonce.provenance.made_from import MadeFrom
 
 if TYPE_CHECKING:  # it loads numpy
     from askonce.semantic.semantic_cache import Attempt
@@ -33,7 +34,7 @@ class Request(msgspec.Struct, frozen=True):
         options: the options that were in effect when it was made.
         form: makes its normal form.
         model: the model that it asks, if known.
-        sources: the documents that its answer will be made from.
+        made_from: what its answer will be made from; ``None``: of nothing that was retrieved.
         is_semantic: the answer to a question of the same meaning may be used.
         unpack: turns a stored payload into what the adapter returns; what it raises makes the entry a miss
             (`Incomplete`: one that is not counted as an error).
@@ -44,9 +45,24 @@ class Request(msgspec.Struct, frozen=True):
     options: CacheOptions
     form: Callable[[], NormalForm]
     model: str | None = None
-    sources: tuple[Source, ...] = ()
+    made_from: MadeFrom | None = None
     is_semantic: bool = False
     unpack: Callable[[bytes], Any] | None = None
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The documents that its answer will be made from."""
+        return () if self.made_from is None else self.made_from.sources
+
+    @property
+    def scope(self) -> bytes | None:
+        """Identifies the retrievers of all these documents, if they are known."""
+        return None if self.made_from is None else self.made_from.scope
+
+    def answered(self, entry: Entry) -> None:
+        """Record for later answers of the same run that this one was given."""
+        if self.made_from is not None:
+            self.made_from.answered(entry.payload, entry.sources)
 
 
 class Leader(msgspec.Struct, frozen=True):

@@ -45,7 +45,8 @@ class Settings(TypedDict, total=False):
             asking the store; invalidations by other processes are seen that much later. 0 for never.
         local_max_entries: how many of them are held.
         lease_seconds: for how long others wait for a request in progress of which only the lookup was seen (through
-            LangChain's `set_llm_cache`) and nothing since; 0 to not wait for other processes at all.
+            LangChain's `set_llm_cache`) and nothing since; 0 to not wait for other processes at all. Below 10 also
+            how long the lease of a write to a corpus lasts.
         max_wait: seconds for which a request waits for an identical one in progress. Then one of those that wait
             calls the model too, for all of them; those that have waited twice as long call it for themselves.
         encryption_keys: AES keys of 16, 24 or 32 bytes; the first encrypts what is new, all of them decrypt. Names

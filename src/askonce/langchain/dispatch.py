@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from langchain_core.embeddings import Embeddings
@@ -11,6 +11,7 @@ from askonce.cache import Cache
 from askonce.engine.settings import Settings
 from askonce.errors import ConfigError
 from askonce.langchain.embeddings import CachedEmbeddings
+from askonce.langchain.instead import instead_of
 from askonce.retrieval.corpus import Corpus
 from askonce.stores import Client, Store
 
@@ -51,8 +52,10 @@ def cached(
     *,
     corpus: Corpus | str,
     name: str | None = None,
+    depends_on: Sequence[str] | None = None,
     nearest: bool | None = None,
     empty_ttl: float = 60,
+    audit: float = 0,
     ignore_case: bool = True,
     ignore_punctuation: bool = True,
     **settings: Unpack[Settings],
@@ -111,7 +114,7 @@ def cached(x: Any = None, store: str | Store | Client | Cache | None = None, **s
                 "a retriever needs the documents that it searches: cached(retriever, corpus=Corpus(name='…'))"
             )
         return CachedRetriever(x, store, **settings)
-    raise ConfigError(f"cached() takes {_TAKES}, not {_article(x)}; {_instead(x)}")
+    raise ConfigError(f"cached() takes {_TAKES}, not {_article(x)}; {instead_of(x)}")
 
 
 _TAKES = "a chat model, a completion model, embeddings or a retriever"
@@ -119,26 +122,3 @@ _TAKES = "a chat model, a completion model, embeddings or a retriever"
 
 def _article(x: Any) -> str:
     return f"the class {x.__name__}" if isinstance(x, type) else f"a {type(x).__name__}"
-
-
-def _instead(x: Any) -> str:
-    """What to write where `cached` cannot be used."""
-    from langchain_core.runnables import Runnable, RunnableBinding
-    from langchain_core.tools import BaseTool
-    from langchain_core.vectorstores import VectorStore
-
-    if isinstance(x, type):
-        return f"make one first: cached({x.__name__}(…))"
-    if x is None or isinstance(x, str) or inspect.isroutine(x):
-        return "it is no decorator: wrap the model that the function calls, model = cached(ChatOpenAI(…))"
-    if isinstance(x, VectorStore):
-        return "wrap its retriever, cached(store.as_retriever(), corpus=…), and its embeddings, cached(embeddings)"
-    if isinstance(x, BaseTool):
-        return "tools are not cached; wrap the model that calls it, cached(model)"
-    if isinstance(x, RunnableBinding):
-        return "wrap the model before its options are bound: cached(model).bind(…)"
-    if any(cls.__module__.partition(".")[0] == "langgraph" for cls in type(x).__mro__):
-        return "wrap the model in it: create_agent(cached(model), tools)"
-    if isinstance(x, Runnable):
-        return "wrap the model in it: prompt | cached(model)"
-    return "wrap the model, the embeddings or the retriever that it uses"

@@ -45,6 +45,7 @@ def cached(
     corpus: Corpus | str,
     name: str | None = None,
     empty_ttl: float = 60,
+    audit: float = 0,
     ignore_case: bool = True,
     ignore_punctuation: bool = True,
     **settings: Unpack[Settings],

@@ -17,10 +17,6 @@ import msgspec
 from askonce.entries.entry import Near
 from askonce.errors import ConfigError, MissingExtraError
 
-ADDED = b"+"
-"""Documents were added, without their vectors."""
-
-_NEAR = b"~"
 _EVENT_BYTES = 512_000
 _HELD_BYTES = 8_000_000
 _ROUNDING = 2**-11 + 2**-12
@@ -38,8 +34,20 @@ def _numpy() -> ModuleType:
     return numpy
 
 
-def event(embeddings: Vectors) -> bytes:
-    """The event for added documents with these embeddings; without the vectors if it would be too long.
+class AddedVectors(msgspec.Struct, frozen=True, array_like=True):
+    """The vectors of added documents, as a change log holds them.
+
+    Attributes:
+        length: of each.
+        data: 16-bit floats, little-endian, each vector of length one.
+    """
+
+    length: int
+    data: bytes
+
+
+def added_vectors(embeddings: Vectors) -> AddedVectors | None:
+    """Embeddings of added documents for a change log; ``None`` if they cannot or need not be compared: too many.
 
     Raises:
         ConfigError: they are not vectors of one length.
@@ -54,18 +62,15 @@ def event(embeddings: Vectors) -> bytes:
         raise ConfigError("embeddings is a list of vectors of one length, one for each document")
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     if not rows.size or 2 * rows.size > _EVENT_BYTES or not (np.isfinite(lengths).all() and lengths.all()):
-        return ADDED
-    return _NEAR + msgspec.msgpack.encode((rows.shape[1], (rows / lengths).astype("<f2").tobytes()))
-
-
-def vectors(event: bytes) -> Any:
-    """The vectors in an event, as an array; ``None`` if it has none, or they cannot be read here."""
-    if not event.startswith(_NEAR):
         return None
+    return AddedVectors(rows.shape[1], (rows / lengths).astype("<f2").tobytes())
+
+
+def rows_of(vectors: AddedVectors) -> Any:
+    """Vectors as an array; ``None`` if they cannot be read here."""
     try:
-        length, data = msgspec.msgpack.decode(event[1:], type=tuple[int, bytes])
-        return _numpy().frombuffer(data, "<f2").reshape(-1, length).astype("f4")
-    except (msgspec.MsgspecError, ValueError, MissingExtraError):
+        return _numpy().frombuffer(vectors.data, "<f2").reshape(-1, vectors.length).astype("f4")
+    except (ValueError, MissingExtraError):
         return None
 
 
@@ -111,10 +116,11 @@ class Additions:
 
     Attributes:
         known_from: what was added up to this sequence was dropped.
+        last: the sequence of the last addition.
     """
 
     def __init__(self) -> None:
-        self.known_from = 0
+        self.known_from = self.last = 0
         self._count = 0
         self._sequences: Any = None
         self._rows: Any = None
@@ -122,6 +128,7 @@ class Additions:
     def add(self, sequence: int, rows: Any) -> None:
         """Add vectors; those of another length are dropped, and the older half when there are too many."""
         np = _numpy()
+        self.last = sequence
         count, length = rows.shape
         if self._rows is None or self._rows.shape[1] != length:
             if self._count:

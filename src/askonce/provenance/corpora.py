@@ -1,24 +1,59 @@
-"""The corpora of one store, as far as this process has read their change logs."""
+"""The change logs of one store's corpora: how they are written, and how far this process has read them."""
 
 from __future__ import annotations
 
+import time
+import uuid
+
+import msgspec
+
+from askonce.changelog.journal import Journal
 from askonce.concurrency.drivers import SyncDriver
+from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry
-from askonce.provenance.changes import ANYTHING, Changes
+from askonce.errors import CodecError
+from askonce.provenance.changes import ANYTHING, Change, Changes, ChangesPage
 from askonce.stores.base import LogPage
 from askonce.stores.circuit_breaker import StoreDown
 from askonce.stores.fork import reset_after_fork
 
+_CHECK_SECONDS = 0.2
+"""While a write is open, every so often it is checked whether its lease ran out."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a change log goes.
+
+    Attributes:
+        sequence: of its last change.
+        is_settled: no write is open: what is found now may be stored.
+    """
+
+    sequence: int
+    is_settled: bool
+
 
 class Corpora:
-    """The changes of each corpus; each call reads its log to the end."""
+    """The changes of each corpus; each call reads its log to the end.
 
-    def __init__(self) -> None:
+    Args:
+        codec: seals the logs, if it has keys.
+        lease_seconds: how long a lease of a write lasts that this process takes.
+    """
+
+    def __init__(self, codec: Codec, lease_seconds: float) -> None:
+        self._codec, self._lease_seconds = codec, lease_seconds
         self.after_fork()
         reset_after_fork(self)
 
     def after_fork(self) -> None:
+        self._owner = uuid.uuid4().hex
         self._changes: dict[str, Changes] = {}  # a thread of the parent may have been in the middle of a page
+        self._check_at: dict[bytes, float] = {}
+
+    def event(self, corpus: str, change: Change) -> bytes:
+        """A change as an event of a corpus's log."""
+        return Journal(self._codec, corpus).write(change)
 
     async def is_outdated(self, driver: SyncDriver, entry: Entry) -> bool:
         """Whether documents that an entry was found in, or made from, have changed; also if the store is down."""
@@ -32,21 +67,55 @@ class Corpora:
         """All changes of a corpus until now; ``None`` if the store is down."""
         changes = self._changes.setdefault(corpus, Changes())
         try:
-            while True:
-                after = changes.position
-                page: LogPage = await driver.call("log_read", corpus, after)
-                if not changes.learn(after, page):
-                    return changes
+            await self._read(driver, corpus, changes)
+            if changes.open_writes and await self._end_lost_writes(driver, corpus, changes):
+                await self._read(driver, corpus, changes)
         except StoreDown:
             return None
+        return changes
 
-    async def position(self, driver: SyncDriver, corpus: str) -> int | None:
+    async def position(self, driver: SyncDriver, corpus: str) -> Position | None:
         """The last position in the log of a corpus; begins a missing log. ``None`` if the store is down."""
         changes = await self.changes(driver, corpus)
         if changes is not None and not changes.position:
             try:
-                await driver.call("log_append", corpus, ANYTHING)
+                await driver.call("log_append", corpus, self.event(corpus, ANYTHING))
             except StoreDown:
                 return None
             changes = await self.changes(driver, corpus)
-        return None if changes is None else changes.position
+        return None if changes is None else Position(changes.position, not changes.open_writes)
+
+    async def _read(self, driver: SyncDriver, corpus: str, changes: Changes) -> None:
+        journal = Journal(self._codec, corpus)
+        while True:
+            after = changes.position
+            page: LogPage = await driver.call("log_read", corpus, after)
+            read = [(sequence, _change(journal, event)) for sequence, event in page.events]
+            if not changes.learn(after, ChangesPage(read, page.head, page.truncated)):
+                return
+
+    async def _end_lost_writes(self, driver: SyncDriver, corpus: str, changes: Changes) -> bool:
+        """End the writes whose process was killed; returns whether there was one.
+
+        Only one reader gets the lease of a write after it ran out.
+        """
+        found, now = False, time.monotonic()
+        for write in changes.open_writes:
+            if now < self._check_at.get(write, 0.0):
+                continue
+            if await driver.call("lease", corpus, write, self._owner, self._lease_seconds):
+                lost = Change(ids=None, ends=write)
+                await driver.call("log_append", corpus, self.event(corpus, lost))
+                self._check_at.pop(write, None)
+                found = True
+            else:
+                self._check_at[write] = now + _CHECK_SECONDS
+        return found
+
+
+def _change(journal: Journal, event: bytes) -> Change | None:
+    """The change in an event; ``None`` if it cannot be read: of a newer kind, or sealed with another key."""
+    try:
+        return journal.read(event, Change)
+    except CodecError:
+        return None

@@ -1,175 +1,187 @@
 """The documents that were retrieved in the running context, for the answers made from them.
 
-A `RetrievalContext` is carried by a context variable. An adapter begins one where the framework begins a run (a
-chain, a query engine, an agent), before the run's threads and tasks copy the context: so a retriever deep inside
-and a model called later share it. Outside any framework's run, the first retrieval begins a context, and the first
-retrieval after an answer begins another one. The two combine: an answer made in a run is also made from what was
-retrieved before the run, and documents that a run only retrieved are available to later answers.
+An adapter begins a `RetrievalContext` for each run of its framework (a chain, a tool, a query engine, an agent),
+with that of the run around it as its outer one. It is carried by a context variable, so that a retriever deep
+inside and a model called later share it. Outside any run, the first retrieval begins a context, and the first one
+after an answer another.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 
 import msgspec
 
 from askonce.entries.entry import Source
+from askonce.provenance.retrieved import RetrievedDocument, remember
 from askonce.stores.fork import fork_rlock
 
 _MOST_DOCUMENTS = 1000
 """The most documents that a context holds, from the latest retrievals."""
+_MOST_ANSWERS = 100
 
 
-class RetrievedDocuments(msgspec.Struct, frozen=True):
-    """What a retrieval contributes to prompts.
+_Name = tuple[str, str, tuple[str, ...]]
+"""Of a document in a context: store, corpus, and its ids, or its text if it has none."""
+_Held = tuple[RetrievedDocument, bool]
+"""A document, and whether a prompt showed it."""
 
-    Attributes:
-        texts: the documents, as they are written into prompts.
-        scope: identifies the retriever with its filters: another one may return other documents.
-    """
 
-    texts: tuple[str, ...]
-    scope: bytes
+class Answered(msgspec.Struct, frozen=True):
+    """An answer of a run: its entry's payload, and what it was made from."""
+
+    payload: bytes
+    sources: tuple[Source, ...]
 
 
 class RetrievalContext:
-    """What was retrieved. Thread-safe.
+    """What was retrieved, and what was answered. Thread-safe.
 
     Args:
-        lasting: a framework's run begins and ends it; otherwise a retrieval after an answer clears it.
+        is_run: a framework's run begins and ends it; otherwise a retrieval after an answer clears it.
         outer: the context of the code that started the run.
+        is_tool: what it returns may show nothing of what it was made from.
+        caller: identifies the code that started the run: another run that it starts is not part of this one.
     """
 
-    def __init__(self, *, lasting: bool, outer: RetrievalContext | None = None) -> None:
-        self._lasting = lasting
-        self._outer = outer
+    def __init__(
+        self,
+        *,
+        is_run: bool = True,
+        outer: RetrievalContext | None = None,
+        is_tool: bool = False,
+        caller: object = None,
+    ) -> None:
+        self.is_run, self.outer, self.caller = is_run, outer, caller
+        self._is_tool = is_tool
         self._lock = fork_rlock()  # the garbage collector ends streams at any moment of this thread
-        self._sources: list[tuple[str, Source, RetrievedDocuments | None]] = []  # with the store of its corpus
+        self._documents: dict[_Name, _Held] = {}
+        self._answers: list[Answered] = []
+        self._unread: list[tuple[str, Callable[[], Iterable[RetrievedDocument]]]] = []
         self._answered = False
-        self._starts_over = outer is not None and outer._answered
-        self._ended = False
+        self.ended = False
 
-    def add(self, source: Source, store: str, found: RetrievedDocuments | None = None) -> None:
-        """Record that documents were retrieved."""
+    def add(self, documents: Iterable[RetrievedDocument], store: str) -> None:
+        """Record that documents of a corpus in a store were retrieved."""
         with self._lock:
-            if self._starts_over:
-                self._outer, self._starts_over = None, False
-            if self._answered and not self._lasting:
-                self._sources.clear()
+            if self._answered and not self.is_run:
+                self._documents.clear()
             self._answered = False
-            self._sources.append((store, source, found))
-            while sum(len(one.ids) for _, one, _ in self._sources) > _MOST_DOCUMENTS and len(self._sources) > 1:
-                del self._sources[0]
+            for one in documents:
+                name = store, one.corpus, one.ids or (one.text,)
+                self._documents.pop(name, None)  # of one document, what was found last counts
+                self._documents[name] = one, False
+            self._bound()
 
-    def sources(self, store: str) -> tuple[Source, ...]:
-        """The sources of an answer made now: for each corpus in a store and each position, all ids."""
-        outer = self._outer
-        before = () if outer is None else outer.sources(store)
+    def _bound(self) -> None:
+        while len(self._documents) > _MOST_DOCUMENTS:
+            del self._documents[next(iter(self._documents))]
+        del self._answers[:-_MOST_ANSWERS], self._unread[:-_MOST_ANSWERS]
+
+    def documents(self, store: str | None = None) -> list[_Held]:
+        """What was retrieved from a store, or from all; and whether a prompt showed it."""
+        with self._lock:
+            unread, self._unread = self._unread, []
+        for place, shown in unread:
+            documents = set(shown())
+            with self._lock:
+                for name, (one, _) in self._documents.items():
+                    if name[0] == place and one in documents:
+                        self._documents[name] = one, True
+        with self._lock:
+            return [held for name, held in self._documents.items() if store in (None, name[0])]
+
+    def answers(self) -> list[Answered]:
+        """The answers of the run."""
+        with self._lock:
+            return list(self._answers)
+
+    def answered(self, answer: Answered, store: str, shown: Callable[[], Iterable[RetrievedDocument]]) -> None:
+        """Record an answer, of which the prompt showed documents of a store; which they are, is found out later."""
         with self._lock:
             self._answered = True
-            ids: dict[tuple[str, int], dict[str, None]] = {}
-            for one in (*before, *(source for place, source, _ in self._sources if place == store)):
-                ids.setdefault((one.corpus, one.position), {}).update(dict.fromkeys(one.ids))
-            return tuple(Source(*place, tuple(its)) for place, its in ids.items())
+            if self.is_run and answer.sources:
+                self._answers.append(answer)
+        for one in around(self):
+            if not one.is_run:
+                return
+            with one._lock:
+                one._unread.append((store, shown))
+                one._bound()
+            if one._is_tool:  # around it, what it returns need not show what it was shown
+                return
 
-    def found(self) -> tuple[RetrievedDocuments | None, ...]:
-        """The documents of each retrieval; ``None`` where they are not known."""
-        outer = self._outer
-        before = () if outer is None else outer.found()
+    def end(self) -> None:
+        """End the run. What was retrieved and answered in it passes to the run around it, if there is one."""
         with self._lock:
-            return (*before, *(found for _, _, found in self._sources))
-
-    def end(self, *, answering: bool = False) -> None:
-        """End the run. Documents retrieved after its last answer pass to the code that started it.
-
-        Args:
-            answering: an answer is still being made: a stream, which may call the model only when it is read.
-        """
-        with self._lock:
-            left = [] if (self._answered and not answering) or self._ended else list(self._sources)
-            self._ended = True
-            if left and self._outer is None:
-                self._outer = RetrievalContext(lasting=False)
-            outer = self._outer
-        for store, source, found in left:
-            assert outer is not None
-            outer.add(source, store, found)
+            if self.ended:
+                return
+            self.ended = True
+            documents, answers = dict(self._documents), list(self._answers)
+        outer = self.outer
+        if outer is not None and outer.is_run:
+            with outer._lock:
+                for name, (one, shown) in documents.items():
+                    outer._documents[name] = one, shown and not self._is_tool
+                outer._answers += answers
+                outer._bound()
 
 
 retrieval_in_effect: ContextVar[RetrievalContext | None] = ContextVar("askonce_retrieval", default=None)
 """What was retrieved in the running context; ``None`` for nothing."""
 
 
-def _current() -> RetrievalContext | None:
+def current_retrieval_context() -> RetrievalContext | None:
     """The one in effect. A run may have ended elsewhere: an abandoned asynchronous stream."""
-    retrieval_context = retrieval_in_effect.get()
-    if retrieval_context is not None and retrieval_context._ended:
-        retrieval_context = retrieval_context._outer
-        retrieval_in_effect.set(retrieval_context)
-    return retrieval_context
+    one = retrieval_in_effect.get()
+    if one is not None and one.ended:
+        while one is not None and one.ended:
+            one = one.outer
+        retrieval_in_effect.set(one)
+    return one
 
 
-def begin_retrieval_context() -> RetrievalContext | None:
-    """Begin one for a framework's run; ``None`` if a run around it has begun one."""
-    outer = _current()
-    if outer is not None and outer._lasting:
-        return None
-    retrieval_context = RetrievalContext(lasting=True, outer=outer)
-    retrieval_in_effect.set(retrieval_context)
-    return retrieval_context
+def begin_retrieval_context(
+    outer: RetrievalContext | None, *, is_tool: bool = False, caller: object = None
+) -> RetrievalContext:
+    """Begin one for a framework's run, and use it in the running context."""
+    one = RetrievalContext(outer=outer, is_tool=is_tool, caller=caller)
+    retrieval_in_effect.set(one)
+    return one
 
 
-def enter_retrieval_context(retrieval_context: RetrievalContext) -> None:
+def enter_retrieval_context(retrieval_context: RetrievalContext | None) -> None:
     """Use a run's retrieval context in a context that was copied before it began."""
     retrieval_in_effect.set(retrieval_context)
 
 
-def end_retrieval_context(retrieval_context: RetrievalContext | None = None, *, answering: bool = False) -> None:
-    """End the retrieval context of a framework's run.
-
-    Args:
-        retrieval_context: which; ``None`` for the one in effect.
-        answering: an answer is still being made, as in `RetrievalContext.end`.
-    """
-    retrieval_context = retrieval_context or _current()
-    if retrieval_context is not None and retrieval_context._lasting:
-        retrieval_context.end(answering=answering)
-
-
-def record_retrieval(source: Source, store: str, found: RetrievedDocuments | None = None) -> None:
+def record_retrieval(
+    documents: Sequence[RetrievedDocument], store: str, tenants: tuple[str, ...], result: object = None
+) -> None:
     """Record that documents were retrieved in the running context.
 
     Args:
-        source: which.
+        documents: which.
         store: the name of their corpus's store: changes can invalidate only answers that are stored there.
-        found: what they contribute to prompts, if known.
+        tenants: for whom.
+        result: identifies the stored result that they are from; ``None``: a new one.
     """
-    retrieval_context = _current()
-    if retrieval_context is None:
-        retrieval_context = RetrievalContext(lasting=False)
-        retrieval_in_effect.set(retrieval_context)
-    retrieval_context.add(source, store, found)
-
-
-def current_sources(store: str) -> tuple[Source, ...]:
-    """The sources in a store of an answer made now in the running context."""
-    retrieval_context = _current()
-    return () if retrieval_context is None else retrieval_context.sources(store)
+    one = current_retrieval_context()
+    if one is None:
+        one = RetrievalContext(is_run=False)
+        retrieval_in_effect.set(one)
+    one.add(documents, store)
+    remember(documents, store, tenants, result)
 
 
 def current_texts() -> tuple[str, ...]:
     """The texts of the documents that an answer made now in the running context may be made from."""
-    retrieval_context = _current()
-    found = () if retrieval_context is None else retrieval_context.found()
-    return tuple(text for one in found if one is not None for text in one.texts)
+    return tuple(one.text for outer in around(current_retrieval_context()) for one, _ in outer.documents())
 
 
-def current_scope() -> bytes | None:
-    """Identifies the retrievers of all these documents; ``None`` if there is none, or one is not known."""
-    retrieval_context = _current()
-    found = () if retrieval_context is None else retrieval_context.found()
-    scopes = {None if one is None else one.scope for one in found}
-    if not scopes or None in scopes:
-        return None
-    return hashlib.sha256(b"".join(sorted(scope for scope in scopes if scope is not None))).digest()
+def around(one: RetrievalContext | None) -> Iterator[RetrievalContext]:
+    """A context, and all around it."""
+    while one is not None:
+        yield one
+        one = one.outer

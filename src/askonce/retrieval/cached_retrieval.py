@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from askonce.cache import Cache, shared_cache
@@ -12,7 +13,8 @@ from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Near, Source
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm
-from askonce.provenance.retrieval_context import RetrievedDocuments
+from askonce.provenance.corpora import Position
+from askonce.provenance.retrieved import RetrievedDocument
 from askonce.retrieval.corpus import Corpus
 from askonce.stores import Client, Store
 
@@ -65,6 +67,16 @@ def check_empty_ttl(empty_ttl: float) -> None:
         raise ConfigError(f"empty_ttl is a number of seconds, 0 to not store empty results; got {empty_ttl}")
 
 
+def check_audit(audit: float) -> None:
+    """Check which share of hits is audited.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not 0 <= audit <= 1:
+        raise ConfigError(f"audit is the share of hits that are compared with a new search, 0 to 1; got {audit}")
+
+
 class CachedRetrieval(ABC, Generic[Retriever, Document]):
     """One question to a cached retriever: looked up, else searched for and stored. An adapter makes a subclass.
 
@@ -73,6 +85,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         cache: where results are stored.
         corpus: the documents that are searched.
         empty_ttl: seconds for which an empty result is stored; 0 for never.
+        audit: the share of hits that are compared with a new search.
         warned: why results of this retriever were not stored, as far as they were logged; shared by all retrievals.
 
     Attributes:
@@ -85,11 +98,13 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
     """
 
     def __init__(
-        self, retriever: Retriever, cache: Cache, corpus: Corpus, empty_ttl: float, warned: set[str]
+        self, retriever: Retriever, cache: Cache, corpus: Corpus, empty_ttl: float, audit: float, warned: set[str]
     ) -> None:
         self.retriever, self.cache, self.corpus = retriever, cache, corpus
-        self._empty_ttl, self._warned = empty_ttl, warned
+        self._empty_ttl, self._audit, self._warned = empty_ttl, audit, warned
         self.position: int | None = None
+        self._is_settled = True
+        self._result: object = None
         self.near: Near | None = None
         self.scope: bytes | None = None
 
@@ -120,6 +135,10 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         """
 
     @abstractmethod
+    def content(self, document: Document) -> bytes:
+        """All that a document holds, without its score; raises as `encode` does."""
+
+    @abstractmethod
     def decode(self, payload: bytes) -> Sequence[Document]:
         """New documents, equal to those encoded."""
 
@@ -128,8 +147,8 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         """Every id by which a change of one of the documents may be announced."""
 
     @abstractmethod
-    def texts(self, documents: Sequence[Document]) -> tuple[str, ...]:
-        """What each document gives to a prompt."""
+    def texts(self, documents: Sequence[Document]) -> list[tuple[str, str]]:
+        """What each document gives to a prompt, and its own text alone."""
 
     @abstractmethod
     def depends_on_others(self, documents: Sequence[Document]) -> bool:
@@ -143,6 +162,8 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         if request is None:
             return self._recorded(self._searched())
         found = self.cache.engine.answer(request, self._searched, self._packed)
+        if isinstance(found, Hit) and self._is_audited():
+            self.cache.engine.audit(request, self.corpus.log, found.entry, self._same_as(found))
         return self._recorded(self._of_hit(found) if isinstance(found, Hit) else found)
 
     async def arun(self) -> list[Document]:
@@ -151,21 +172,25 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         if request is None:
             return self._recorded(await self._asearched())
         found = await self.cache.engine.aanswer(request, self._asearched, self._packed)
+        if isinstance(found, Hit) and self._is_audited():
+            self.cache.engine.aaudit(request, self.corpus.log, found.entry, self._asame_as(found))
         return self._recorded(self._of_hit(found) if isinstance(found, Hit) else found)
 
     def _searched(self) -> Sequence[Document]:
-        self.position = self.cache.engine.position(
-            self.corpus.log
-        )  # before the search, or a change might be missed
+        self._begin_at(self.cache.engine.position(self.corpus.log))  # before the search, or a change is missed
         return self.search()
 
     async def _asearched(self) -> Sequence[Document]:
-        self.position = await self.cache.engine.aposition(self.corpus.log)
+        self._begin_at(await self.cache.engine.aposition(self.corpus.log))
         return await self.asearch()
+
+    def _begin_at(self, position: Position | None) -> None:
+        if position is not None:
+            self.position, self._is_settled = position.sequence, position.is_settled
 
     def _packed(self, documents: Sequence[Document]) -> Answer | None:
         """What is stored of a result; ``None`` for nothing."""
-        if self.position is None or not (documents or self._empty_ttl):
+        if self.position is None or not self._is_settled or not (documents or self._empty_ttl):
             return None
         try:
             payload = self.encode(documents)
@@ -183,17 +208,41 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         ttl_seconds = None if documents else self._empty_ttl
         return Answer(payload, ttl_seconds=ttl_seconds, sources=(source,), values=(list(documents),))
 
+    def _is_audited(self) -> bool:
+        return self._audit > 0 and random.random() < self._audit
+
+    def _same_as(self, hit: Hit) -> Callable[[], bool]:
+        stored = self._compared(self.decode(hit.entry.payload))
+        return lambda: self._compared(self.search()) == stored
+
+    def _asame_as(self, hit: Hit) -> Callable[[], Awaitable[bool]]:
+        stored = self._compared(self.decode(hit.entry.payload))
+
+        async def is_same() -> bool:
+            return self._compared(await self.asearch()) == stored
+
+        return is_same
+
+    def _compared(self, documents: Sequence[Document]) -> list[bytes]:
+        """Documents in no order: those of equal scores may change places."""
+        return sorted(map(self.content, documents))
+
     def _of_hit(self, hit: Hit) -> Sequence[Document]:
         self.position = min((source.position for source in hit.entry.sources), default=None)
+        self._result = hit.key, hit.entry.created_at
         documents: Sequence[Document] = hit.value
         return documents
 
     def _recorded(self, documents: Sequence[Document]) -> list[Document]:
         """A result, recorded as a source of the answers that are made from now on in this run."""
         position = _UNKNOWN_POSITION if self.position is None else self.position
-        source = Source(self.corpus.log, position, self.ids(documents))
-        retrieved = None if self.scope is None else RetrievedDocuments(self.texts(documents), self.scope)
-        self.corpus.cache.engine.record_retrieval(source, retrieved)
+        self.corpus.cache.engine.record_retrieval(
+            [
+                RetrievedDocument(self.corpus.log, position, self.ids([one]), text, body, self.scope)
+                for one, (text, body) in zip(documents, self.texts(documents), strict=True)
+            ],
+            self._result,
+        )
         return list(documents)
 
     def _warn_once(self, why: str) -> None:

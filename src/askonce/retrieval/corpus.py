@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Unpack
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Unpack
 from urllib.parse import quote
 
 from askonce.cache import Cache, shared_cache
+from askonce.concurrency.drivers import run
 from askonce.engine.settings import Settings
-from askonce.errors import ConfigError
+from askonce.errors import ConfigError, StoreError
 from askonce.options import CacheOptions
-from askonce.provenance import additions
-from askonce.provenance.additions import ADDED
-from askonce.provenance.changes import changed
+from askonce.provenance.additions import added_vectors
+from askonce.provenance.changes import Change, batches
+from askonce.provenance.writes import Call, Write, Writes
+from askonce.retrieval.written import Written
 from askonce.stores import Client, Store
+
+logger = logging.getLogger("askonce")
 
 
 class Corpus:
@@ -21,7 +27,8 @@ class Corpus:
 
     Retrievals that are cached with it are invalidated when documents change, and so are answers made from those
     documents. `watch` of the adapters reports changes made through a vector store or an index. If you write
-    documents in another way, call these methods afterwards, *when the documents can be found*.
+    documents in another way, do that within `writing`, or call `changed` and `added` afterwards, *when the
+    documents can be found*.
 
     Args:
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
@@ -72,11 +79,11 @@ class Corpus:
             MissingExtraError: ``embeddings`` were given, and numpy is not installed.
             StoreError: the store failed, so that outdated retrievals may still be served.
         """
-        self.cache.store.log_append(self.log, _addition(embeddings))
+        run(self._report(self._call, _addition(embeddings)))
 
     async def aadded(self, embeddings: Sequence[Sequence[float]] | None = None) -> None:
         """Asynchronous `added`."""
-        await self.cache.store.alog_append(self.log, _addition(embeddings))
+        await self._report(self._acall, _addition(embeddings))
 
     def changed(self, ids: Iterable[str]) -> None:
         """Report documents that were deleted, or whose content changed without making them relevant to others.
@@ -87,23 +94,101 @@ class Corpus:
         Raises:
             StoreError: the store failed, so that outdated retrievals may still be served.
         """
-        ids = _listed(ids)
-        if ids:
-            self.cache.store.log_append(self.log, changed(ids))
-            for one in ids:  # they are no longer served; this frees their space
-                self.cache.invalidate(f"doc:{one}")
+        run(self._changed(self._call, _listed(ids)))
 
     async def achanged(self, ids: Iterable[str]) -> None:
         """Asynchronous `changed`."""
-        ids = _listed(ids)
+        await self._changed(self._acall, _listed(ids))
+
+    @contextmanager
+    def writing(self, ids: Iterable[str] | None = None, *, added: bool = True) -> Iterator[Written]:
+        """Announce a write of documents before it is done, and report it when it has ended.
+
+            with corpus.writing(["leave-2026"]):
+                database.execute("UPDATE …")
+
+        Retrievals that returned these documents, and answers made from them, are invalidated at once. What is
+        found during the block is not stored. If the process is killed in the block, everything found before
+        is invalidated when the write's lease has run out, after ten seconds at most.
+
+        Args:
+            ids: the documents that are changed or deleted; ``None``: any may be.
+            added: other documents are added, or the new content of these may be found by other questions.
+
+        Yields:
+            what is reported at the end; the block may change it.
+
+        Raises:
+            StoreError: the store failed: if at the begin of the block, it is not entered; if at its end, everything
+                found before is invalidated when the lease has run out.
+        """
+        written = Written(None if ids is None else _listed(ids), added)
+        write = run(self._writes.begin(self._call, self.log, written.ids))
+        try:
+            yield written
+        except BaseException:
+            with self._only_logged():
+                run(self._end(self._call, write, Written(written.ids, written.added)))
+            raise
+        run(self._end(self._call, write, written))
+
+    @asynccontextmanager
+    async def awriting(self, ids: Iterable[str] | None = None, *, added: bool = True) -> AsyncIterator[Written]:
+        """Asynchronous `writing`."""
+        written = Written(None if ids is None else _listed(ids), added)
+        write = await self._writes.begin(self._acall, self.log, written.ids)
+        try:
+            yield written
+        except BaseException:  # also if it was cancelled: then nothing more may be awaited
+            with self._only_logged():
+                run(self._end(self._call, write, Written(written.ids, written.added)))
+            raise
+        await self._end(self._acall, write, written)
+
+    # -- the store -------------------------------------------------------------------------------------------------
+
+    @property
+    def _writes(self) -> Writes:
+        return self.cache.engine.writes
+
+    async def _call(self, operation: str, *args: Any) -> Any:
+        return getattr(self.cache.store, operation)(*args)
+
+    async def _acall(self, operation: str, *args: Any) -> Any:
+        return await getattr(self.cache.store, f"a{operation}")(*args)
+
+    @contextmanager
+    def _only_logged(self) -> Iterator[None]:
+        """While the error of a write is raised, which is the one that counts."""
+        try:
+            yield
+        except StoreError as error:
+            logger.warning("askonce: a write that failed half way could not be reported to a corpus: %s", error)
+
+    async def _end(self, call: Call, write: Write, written: Written) -> None:
+        await self._writes.end(call, write, written.change)
+        if written.ids and not written.added:
+            await self._free(call, written.ids)
+
+    async def _free(self, call: Call, ids: list[str]) -> None:
+        """Delete what was made from documents, which is no longer served."""
+        namespace = self.cache.engine.namespace_in_effect()
+        self.cache.engine.forget()
+        for one in ids:
+            await call("delete_tag", namespace, f"doc:{one}")
+
+    async def _changed(self, call: Call, ids: list[str]) -> None:
+        for some in batches(ids) if ids else ():
+            await self._report(call, Change(some))
         if ids:
-            await self.cache.store.alog_append(self.log, changed(ids))
-            for one in ids:
-                await self.cache.ainvalidate(f"doc:{one}")
+            await self._free(call, ids)
+
+    async def _report(self, call: Call, change: Change) -> None:
+        await call("log_append", self.log, self.cache.engine.corpora.event(self.log, change))
 
 
-def _addition(embeddings: Sequence[Sequence[float]] | None) -> bytes:
-    return ADDED if embeddings is None else additions.event(embeddings)
+def _addition(embeddings: Sequence[Sequence[float]] | None) -> Change:
+    return Change(added=True, vectors=None if embeddings is None else added_vectors(embeddings))
 
 
 def _listed(ids: Iterable[str]) -> list[str]:

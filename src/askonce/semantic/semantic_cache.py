@@ -23,7 +23,6 @@ from askonce.estimators.float16 import Vector, to_bytes
 from askonce.keys.normal_form import NormalForm
 from askonce.options import current_options
 from askonce.provenance.prompt_parts import current_prompt_parts
-from askonce.provenance.retrieval_context import current_scope
 from askonce.semantic.config import Semantic
 from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.rule import DecisionRule
@@ -138,7 +137,7 @@ class SemanticCache:
         namespace: str,
         form: Callable[[], NormalForm],
         *,
-        sources_known: bool,
+        scope: bytes | None,
         decide: bool,
     ) -> Attempt | None:
         """Look for a question of the same meaning; ``None`` for requests that are not compared.
@@ -147,11 +146,11 @@ class SemanticCache:
             driver: of the caller.
             namespace: of the answers.
             form: makes the request's normal form.
-            sources_known: the documents that the answer is made from are known: it is invalidated with them.
+            scope: identifies the retrievers of the documents that the answer is made from, if all are known.
             decide: another question's answer may be served.
         """
         try:
-            question = self._question(namespace, form, sources_known)
+            question = self._question(namespace, form, scope)
             if question is None:
                 return None
             vector = await driver.embed(self._embedder, question.text)
@@ -164,7 +163,7 @@ class SemanticCache:
             return None
         return Attempt(question, vector, self._rule.decide(question.text, neighbours, _coin()))
 
-    def _question(self, namespace: str, form: Callable[[], NormalForm], sources_known: bool) -> Question | None:
+    def _question(self, namespace: str, form: Callable[[], NormalForm], scope: bytes | None) -> Question | None:
         options = current_options()
         if not options.semantic:
             return None
@@ -174,7 +173,7 @@ class SemanticCache:
             question=options.question,
             context=options.context,
             prompt_parts=current_prompt_parts(),
-            scope=current_scope() if sources_known else None,
+            scope=scope,
         )
         if question is None or (self._settings.skip is not None and self._settings.skip(question.text)):
             return None

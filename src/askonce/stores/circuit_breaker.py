@@ -69,7 +69,7 @@ class CircuitBreaker:
         except Exception as error:
             raise self._failed(operation, args, error, began) from error
         if health.is_troubled:
-            health.succeeded(self._lane(operation, args), operation.__name__)
+            health.succeeded(self._lane(operation, args), _name(operation))
         return result
 
     async def acall(self, operation: Callable[..., Awaitable[T]], *args: Any, seconds: float | None = None) -> T:
@@ -103,7 +103,7 @@ class CircuitBreaker:
                 raise StoreDown from error  # the request had no time left, which says nothing of the store
             raise self._failed(operation, args, error, began) from error
         if health.is_troubled:
-            health.succeeded(self._lane(operation, args), operation.__name__)
+            health.succeeded(self._lane(operation, args), _name(operation))
         return result
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class CircuitBreaker:
             raise StoreDown
 
     def _lane(self, operation: Callable[..., Any], args: Sequence[Any]) -> Lane:
-        name = operation.__name__.removeprefix("a")
+        name = _name(operation).removeprefix("a")
         part = ""
         if name in _KEYED and (key := _first_key(args[1])) is not None:
             part = self.store.part(args[0], key)
@@ -125,9 +125,13 @@ class CircuitBreaker:
         self, operation: Callable[..., Any], args: Sequence[Any], error: Exception, began: float
     ) -> StoreDown:
         if not isinstance(error, (AskOnceError, TimeoutError)):
-            self.health.unexpected(operation.__name__, error)
+            self.health.unexpected(_name(operation), error)
         self.health.failed(self._lane(operation, args), error, began)
         return StoreDown()
+
+
+def _name(operation: Callable[..., Any]) -> str:
+    return getattr(operation, "__name__", "")  # a custom store's method may be any callable
 
 
 def _first_key(of: Any) -> bytes | None:
@@ -142,7 +146,7 @@ def _first_key(of: Any) -> bytes | None:
 
 def _amount(operation: Callable[..., Any], args: Sequence[Any]) -> tuple[int, int]:
     """How many entries a call moves, and about how many bytes; 0 for what moves few."""
-    name = operation.__name__
+    name = _name(operation)
     if name == "aput":
         return len(args[1]), sum(len(record.value) for record in args[1])
     return (len(args[1]), _READ_BYTES * len(args[1])) if name == "aget_many" else (1, 0)

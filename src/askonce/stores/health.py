@@ -65,24 +65,25 @@ class _Story:
         name: the store.
 
     Attributes:
-        failed_at: when a call failed last.
+        troubled_at: when a call failed last, or one was allowed again after failures.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self.failed_at = self._ended_at = float("-inf")
+        self.troubled_at = self._ended_at = float("-inf")
         self._calm_seconds = 0.0
         self.line = ""  # the one that is told; empty while all is well
 
     def begin(self, now: float, line: str, why: str) -> None:
         if self.line in ("", _NOT_STORED) and line != self.line:
             if not self.line:
-                self._calm_seconds = _CALM_SECONDS if now - self._ended_at < _RELAPSE_SECONDS else 0.0
+                relapse = now - self._ended_at < _RELAPSE_SECONDS + self._calm_seconds
+                self._calm_seconds = max(2 * self._calm_seconds, _CALM_SECONDS) if relapse else 0.0
             self.line = line
             logger.warning(line, self._name, why)
 
     def end(self, now: float) -> None:
-        if self.line and now - self.failed_at >= self._calm_seconds:
+        if self.line and now - self.troubled_at >= self._calm_seconds:
             self.line, self._ended_at = "", now
             logger.warning(_RECOVERED, self._name)
 
@@ -117,8 +118,10 @@ class StoreHealth:
     def allows(self, lane: Lane) -> bool:
         """Whether the store may be called now. While open, one caller is let through after each pause."""
         with self._lock:
-            one = self._lanes.get(lane)
+            one, reads = self._lanes.get(lane), self._lanes.get(Lane("read", lane.part))
             now = time.monotonic()
+            if reads is not None and reads is not one and reads.pause and now < reads.next_try:
+                return False  # what cannot be read will not be written
             if one is None or not one.pause:
                 return True
             if now < one.next_try:
@@ -136,6 +139,8 @@ class StoreHealth:
                     for other, health in self._lanes.items():
                         if other.part == lane.part:  # what could not be written meanwhile may be, too
                             health.close(now)
+                if one.pause:
+                    self._story.troubled_at = now
                 one.close(now)
             self._forget_old(now)
             self._reads_work = self._reads_work or _reads(lane)
@@ -156,7 +161,7 @@ class StoreHealth:
             one = self._lanes.setdefault(lane, _LaneHealth())
             one.failures, one.failed_at = one.failures + 1, now
             text = error_text(error, self._name)
-            self._story.failed_at = now
+            self._story.troubled_at = now
             if _reads(lane):
                 self._reads_work = False
             elif one.failures >= _FAILURES_TO_LOG:

@@ -9,22 +9,27 @@ from typing import Any
 import pytest
 from langchain_classic.retrievers import (
     EnsembleRetriever,
+    TimeWeightedVectorStoreRetriever,
 )
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import ConfigurableField
-from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_core.runnables import ConfigurableField, chain
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
-from askonce import Cache, ConfigError
+from askonce import Cache, ConfigError, Corpus
 from askonce.langchain import CachedEmbeddings, CachedRetriever, watch
 from askonce.stores.memory import MemoryStore
-from tests.langchain.retrieval.library import Fixed, Words, at_night, library
+from tests.langchain.retrieval.library import Fixed, Words, animals, at_night, found, library
 
 
 def test_what_changes_results_changes_the_key_and_nothing_else_does() -> None:
-    store, corpus = library()
+    corpus = Corpus(Cache(MemoryStore()), name="animals")
+    store = InMemoryVectorStore(Words())
+    store.add_documents(animals())
     other, _ = library(corpus.cache, "plants")
+    same_documents = InMemoryVectorStore(CachedEmbeddings(Words(), corpus.cache))
+    same_documents.add_documents(animals())
 
     def is_asked(retriever: BaseRetriever, query: str = "flies at night", **kwargs: Any) -> bool:
         before = corpus.cache.stats().misses
@@ -35,7 +40,7 @@ def test_what_changes_results_changes_the_key_and_nothing_else_does() -> None:
     assert is_asked(retriever)
     for same in (
         CachedRetriever(store.as_retriever(tags=["other"], metadata={"run": 1}), corpus=corpus),
-        CachedRetriever(InMemoryVectorStore(CachedEmbeddings(Words(), corpus.cache)).as_retriever(), corpus=corpus),
+        CachedRetriever(same_documents.as_retriever(), corpus=corpus),
     ):
         assert not is_asked(same)
     for differs in (
@@ -88,7 +93,10 @@ class Filtered(BaseRetriever):
             "lambda.*name=",
         ),
         (lambda: InMemoryVectorStore(Nameless()).as_retriever(), "Nameless does not show which model"),
-        (lambda: InMemoryVectorStore(Words()).as_retriever(), "corpus='…'"),
+        (lambda: Placeless(Words()).as_retriever(), "Placeless does not show where.*corpus='…'"),
+        (lambda: TimeWeightedVectorStoreRetriever(vectorstore=InMemoryVectorStore(Words())), "the time.*name="),
+        (lambda: InMemoryVectorStore(Words()).as_retriever().with_retry(), r"corpus=…\).with_retry"),
+        (lambda: chain(found), "class Search"),
         (
             lambda: EnsembleRetriever(
                 retrievers=[Filtered(store="a").configurable_fields(store=ConfigurableField("s"))], weights=[1]
@@ -104,6 +112,18 @@ def test_what_cannot_be_told_is_said_at_once(make: Callable[[], Any], why: str) 
         CachedRetriever(make(), Cache(MemoryStore()))
 
 
+class Placeless(VectorStore):
+    """Holds a client that shows nothing."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self.collection_name, self._client, self._embeddings = "animals", object(), embeddings
+
+    @classmethod
+    def from_texts(cls, *args: Any, **kwargs: Any) -> Any: ...
+    def similarity_search(self, *args: Any, **kwargs: Any) -> list[Document]:
+        return []
+
+
 class Nameless(Embeddings):
     def embed_documents(self, texts: list[str]) -> list[list[float]]: ...
     def embed_query(self, text: str) -> list[float]: ...
@@ -116,5 +136,5 @@ def test_wrong_arguments_are_said_at_once() -> None:
         CachedRetriever(retriever, corpus=corpus, empty_ttl=-1)
     with pytest.raises(ConfigError, match="a corpus has a store"):
         CachedRetriever(retriever, "sqlite:///x.db", corpus=corpus)
-    with pytest.raises(ConfigError, match="vector store"):
-        watch(retriever, corpus)
+    with pytest.raises(ConfigError, match="no method that writes"):
+        watch(object(), corpus)

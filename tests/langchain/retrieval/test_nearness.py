@@ -28,14 +28,27 @@ class Points(Embeddings):
         return list(np.random.default_rng([*text.encode()]).normal(size=4))
 
 
+class Updating(InMemoryVectorStore):
+    """Replaces documents, as Chroma does."""
+
+    def update_document(self, document_id: str, document: Document) -> None:
+        self.update_documents([document_id], [document])
+
+    def update_documents(self, ids: list[str], documents: list[Document]) -> None:
+        super().add_documents(documents, ids=ids)
+
+
+Updating.__module__, Updating.__name__ = InMemoryVectorStore.__module__, InMemoryVectorStore.__name__
+
+
 def anything(document: Document) -> bool:
     return True
 
 
-def library(near_margin: float | None = 0.0, **search: Any) -> tuple[InMemoryVectorStore, CachedRetriever]:
+def library(near_margin: float | None = 0.0, **search: Any) -> tuple[Updating, CachedRetriever]:
     cache = Cache(MemoryStore())
     corpus = Corpus(cache, near_margin=near_margin)
-    store = watch(InMemoryVectorStore(CachedEmbeddings(Points(), cache, model="points")), corpus)
+    store = watch(Updating(CachedEmbeddings(Points(), cache, model="points")), corpus)
     return store, CachedRetriever(store.as_retriever(search_kwargs={"k": 3, **search}), corpus=corpus)
 
 
@@ -53,7 +66,9 @@ async def test_with_an_exact_search_no_retrieval_that_stays_differs(seed: int, a
         document = Document(f"text {step} of {seed}", id=one)  # no two alike
         if kind < 0.2:
             await store.aadd_documents([document]) if awaited else store.add_documents([document])
-        elif kind < 0.25:
+        elif kind < 0.3:
+            store.update_document(one, document)
+        elif kind < 0.35:
             await store.adelete([one]) if awaited else store.delete([one])
         else:
             query = f"question {chance.randrange(5)}"
@@ -75,6 +90,21 @@ async def test_of_the_retrievals_those_stay_to_which_nothing_near_was_added(awai
     assert 0 < sum(changed) < 15
     assert after == [found(retriever.retriever.invoke(one)) for one in questions]
     assert sum(stayed(retriever, questions)) == 30
+
+
+def test_an_update_drops_what_held_the_document_or_could_now_hold_it() -> None:
+    store, retriever = library()
+    store.add_documents([Document(f"text {number}", id=str(number)) for number in range(40)])
+    questions = [f"question {number}" for number in range(40)]
+    stayed(retriever, questions)
+    for step in range(5):
+        before = [found(retriever.retriever.invoke(one)) for one in questions]
+        store.update_document(str(step), Document(f"text {step} anew"))
+        after = [found(retriever.retriever.invoke(one)) for one in questions]
+        stays = stayed(retriever, questions)
+        assert [found(retriever.invoke(one)) for one in questions] == after
+        assert not any(stay and a != b for stay, a, b in zip(stays, before, after, strict=True))
+        assert sum(stays) > 25
 
 
 def stayed(retriever: CachedRetriever, questions: list[str]) -> list[bool]:
@@ -100,7 +130,8 @@ def stayed(retriever: CachedRetriever, questions: list[str]) -> list[bool]:
         (2.0, {}, 40, "none"),
         (None, {}, 40, "none"),
         (0.0, {}, 2, "none"),  # fewer than asked for: whatever comes is found
-        (0.0, {"filter": anything}, 40, "none"),
+        (0.0, {"filter": anything}, 40, "most"),
+        (0.0, {"fetch_k": 9}, 40, "none"),  # it may weigh more than it returns
     ],
 )
 def test_when_it_cannot_be_told_what_is_near_all_are_made_anew(

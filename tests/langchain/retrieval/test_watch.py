@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_classic.retrievers import ParentDocumentRetriever
 from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, aindex, index
+from langchain_core.stores import InMemoryStore
 from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_text_splitters import CharacterTextSplitter
 
 from askonce import Cache, Corpus
 from askonce.langchain import CachedRetriever, watch
 from askonce.stores.memory import MemoryStore
 from tests.langchain.retrieval.library import ANIMALS, KINDS, Fixed, Words, animals, found, library, text_of
+from tests.support.change_log import changes_of, shown
 
 
 def test_only_what_a_change_concerns_is_made_anew(words: list[str]) -> None:
@@ -130,17 +135,24 @@ def test_a_watched_store_is_the_store_and_each_write_is_told_once() -> None:
     assert isinstance(store, InMemoryVectorStore)
     assert store.__class__ is InMemoryVectorStore
     assert watch(store, corpus) is store
-    before = corpus.cache.engine.position(corpus.log) or 0
+    told = 0
+
+    def log() -> list[str]:
+        nonlocal told
+        new = [shown(one) for one in changes_of(corpus)[told:]]
+        told += len(new)
+        return new
+
     store.add_texts(["the cat"])
-    assert corpus.cache.engine.position(corpus.log) == before + 1
+    assert log() == ["[", "+]"]
     assert found(plain.similarity_search("cat")) == found(store.similarity_search("cat")) != []
     with pytest.raises(ValueError, match="same length"):
         store.add_documents(animals(), ids=["one"])
-    assert corpus.cache.engine.position(corpus.log) == before + 3  # some of them may be there
+    assert log() == ["[one", "one+]"]  # some of them may be there
     store.delete(["one", "two"])
-    assert corpus.cache.engine.position(corpus.log) == before + 4
+    assert log() == ["[one,two", "one,two]"]
     store.add_documents([Document("x", id=str(number)) for number in range(2500)])
-    assert corpus.cache.engine.position(corpus.log) == before + 8
+    assert [one[:1] + one[-1:] for one in log()] == ["[9", "19", "29", "09", "19", "2]"]
 
 
 class Shop(InMemoryVectorStore):
@@ -174,6 +186,82 @@ async def test_all_that_changes_documents_is_told_of() -> None:
     await store.adelete(["dog"])
     store.drop()
     assert text() == ""
+
+
+class Interrupted(InMemoryStore):
+    """Somebody asks a question just before documents are written."""
+
+    ask: Callable[[], Any] | None = None
+
+    def mset(self, pairs: Any) -> None:
+        if self.ask is not None:
+            self.ask()
+        super().mset(pairs)
+
+
+class Parents:
+    """Documents that are found by their parts."""
+
+    def __init__(self) -> None:
+        self.corpus = Corpus(Cache(MemoryStore()), name="animals")
+        self.store = Interrupted()
+        inner = ParentDocumentRetriever(
+            vectorstore=InMemoryVectorStore(Words()), docstore=self.store, child_splitter=CharacterTextSplitter()
+        )
+        self.inner = watch(inner, self.corpus)
+        self.retriever = CachedRetriever(self.inner, corpus=self.corpus, name="parents")
+
+    def find(self) -> list[str]:
+        found = sorted(one.page_content for one in self.retriever.invoke("barks"))
+        assert found == sorted(one.page_content for one in self.inner.invoke("barks"))
+        return found
+
+
+def test_a_document_whose_parts_are_written_one_after_the_other_is_found() -> None:
+    parents = Parents()
+    parents.inner.add_documents([Document("a dog barks")])
+    parents.store.ask = lambda: parents.retriever.invoke("barks")
+    parents.inner.add_documents([Document("a cow barks")])
+    assert parents.find() == ["a cow barks", "a dog barks"]
+
+
+async def test_what_is_written_to_the_stores_of_a_retriever_is_seen() -> None:
+    parents = Parents()
+    parents.inner.add_documents(animals(dog="the dog barks", cow="the cow barks"), ids=["1", "2"])
+    assert parents.find() == ["the cow barks", "the dog barks"]
+    parents.inner.docstore.mset([("1", Document("the dog barks no more"))])
+    assert parents.find() == ["the cow barks", "the dog barks no more"]
+    await parents.inner.docstore.amdelete(["2"])
+    assert parents.find() == ["the dog barks no more"]
+    parents.inner.vectorstore.delete(list(parents.inner.vectorstore.store))
+    assert parents.find() == []
+    ids = [one.ids for one in changes_of(parents.corpus)]
+    assert ("2", "cow") in ids  # by its key, and by its own id
+
+
+class Notes:
+    """Writes documents in ways of its own."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, str] = {}
+
+    def ingest(self, rows: dict[str, str]) -> None:
+        self.rows.update(rows)
+
+    async def aput_row(self, id: str, text: str) -> None:
+        self.rows[id] = text
+
+    def rows_of(self, id: str) -> str:
+        return self.rows[id]
+
+
+async def test_anything_with_methods_that_write_is_watched() -> None:
+    corpus = Corpus(Cache(MemoryStore()))
+    notes = watch(Notes(), corpus)
+    notes.ingest({"a": "x"})
+    await notes.aput_row("a", "y")
+    assert notes.rows_of("a") == "y"
+    assert [shown(one) for one in changes_of(corpus)] == ["[*", "*+]", "[a", "a+]"]
 
 
 class Gated(InMemoryVectorStore):

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import http
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -16,9 +17,7 @@ from llama_index.core import (
     Document,
     VectorStoreIndex,
 )
-from llama_index.core.retrievers import (
-    BaseRetriever,
-)
+from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import ImageNode, IndexNode, Node, NodeRelationship, NodeWithScore, TextNode
 
 from askonce import Cache, Corpus
@@ -200,3 +199,24 @@ async def test_a_store_that_is_down_or_corrupt_leaves_plain_retrieval(
     store.close()
     with caplog.at_level(logging.CRITICAL):
         assert retriever.retrieve("red") == await retriever.aretrieve("red") == plain
+
+
+def test_an_audit_finds_what_was_changed_past_the_corpus(corpus: Corpus) -> None:
+    given = [NodeWithScore(node=TextNode(id_=one, text=one), score=1.0) for one in ("red", "blue")]
+    retriever = CachedRetriever(Given(given), corpus=corpus, name="given", audit=1)
+
+    def audits(count: int) -> tuple[int, int]:
+        deadline = time.monotonic() + 10
+        while (stats := corpus.cache.stats()).audited < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return stats.audited, stats.audited_wrong
+
+    def found() -> list[str]:
+        return [one.node_id for one in retriever.retrieve("red")]
+
+    assert found() == found() == ["red", "blue"]
+    assert audits(1) == (1, 0)
+    del given[0]
+    assert found() == ["red", "blue"]
+    assert audits(2) == (2, 1)
+    assert found() == ["blue"]

@@ -18,13 +18,13 @@ from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import get_response_synthesizer
 from llama_index.core.schema import TextNode
-from llama_index.core.tools import QueryEngineTool
+from llama_index.core.tools import FunctionTool, QueryEngineTool
 from llama_index.core.workflow import Event, StartEvent, StopEvent, Workflow, step
 
 from askonce import Corpus
 from askonce.llama_index import CachedRetriever, cached
 from askonce.llama_index.retrieval.runs import Runs
-from askonce.provenance.retrieval_context import current_sources
+from askonce.provenance.retrieval_context import current_retrieval_context
 from tests.llama_index.conftest import LLAMA_INDEX_WARNINGS, Events
 from tests.llama_index.retrieval.colours import TOPICS, Topics, apart
 
@@ -163,6 +163,26 @@ async def test_an_agents_answer_knows_what_its_tool_found(
     assert [mark.get("sources") for mark in marks(events)] == [None]  # the choice of the tool alone is kept
 
 
+async def test_an_agents_answer_knows_what_a_tool_found_that_tells_nothing_of_it(
+    retriever: CachedRetriever, corpus: Corpus, events: Events
+) -> None:
+    model = MockFunctionCallingLLM(is_chat_model=True, response_generator=reply)
+    llm, inner = cached(model, corpus.cache), cached(MockLLM(), corpus.cache)
+
+    async def count(input: str) -> str:
+        nodes = await retriever.aretrieve(input)
+        return str(len((await inner.acomplete(f"Of this: {nodes[0].text}")).text))
+
+    async def ask() -> None:
+        tool = FunctionTool.from_defaults(async_fn=count, name="colours", description="of colours")
+        await FunctionAgent(tools=[tool], llm=llm).run("What is red?")
+
+    await apart(ask())
+    await apart(ask())
+    assert sources_of(events) == {"1"}
+    assert [len(mark.get("sources", ())) > 0 for mark in marks(events)] == [False, True, True]
+
+
 @pytest.mark.parametrize("run", [streamed_query, streamed_aquery, streamed_chat])
 async def test_what_a_stream_asks_when_it_is_read_knows_its_sources(
     run: Callable[[CachedRetriever, Any], Any], corpus: Corpus, events: Events
@@ -186,7 +206,7 @@ async def test_runs_are_apart(retriever: CachedRetriever, corpus: Corpus, events
         await asyncio.gather(*(engine.aquery(topic) for topic in TOPICS))
         engine.query("red")
         engine.query("blue")
-        assert current_sources(corpus.cache.engine._store_name) == ()
+        assert current_retrieval_context() is None
 
     await apart(ask())
     assert sources_of(events) == {"2"}

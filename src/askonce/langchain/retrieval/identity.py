@@ -1,19 +1,23 @@
 """What the results of a retriever depend on, besides the question and the documents: in normal form.
 
 A retriever is walked with all that it is made of: retrievers, compressors, models and prompts by their classes and
-fields; embeddings as `CachedEmbeddings` names them; vector stores by their classes, the names that they have for
-where documents are (collection, index, table, path), and their embeddings.
+fields; embeddings as `CachedEmbeddings` names them; vector stores by their classes, settings and embeddings, and by
+where their documents are (``askonce.retrieval.places``) or, for documents in memory, by what they are.
 """
 
 from __future__ import annotations
 
 import enum
+import functools
+import operator
 import re
 import sys
 from collections.abc import Mapping
-from types import FunctionType
+from pathlib import PurePath
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.retrievers import BaseRetriever
@@ -25,16 +29,38 @@ from pydantic import BaseModel
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
 from askonce.langchain.embeddings import CachedEmbeddings, _shown
+from askonce.langchain.retrieval.indexes import digest, memory_version
+from askonce.retrieval.clients import place_of, without_credentials
+from askonce.retrieval.places import read
 
 _UNTELLING = frozenset("tags metadata callbacks verbose client async_client timeout max_retries".split())
-_PLACE = re.compile(r"collection|index|table|schema|database|db_?name|namespace|keyspace|path|directory|key_prefix")
 _SETTINGS = re.compile(r"(params|kwargs|config|filter|fn)$")
-_NEAREST_STORES = frozenset(
-    {("langchain_core", "InMemoryVectorStore"), ("langchain_community", "FAISS"), ("langchain_chroma", "Chroma"),
-     ("langchain_postgres", "PGVector")}
-)  # fmt: skip
+# Those that return the nearest documents; with a filter too, if it is applied before the search.
+_NEAREST = {
+    "langchain_core": "InMemoryVectorStore",
+    "langchain_chroma": "Chroma",
+    "langchain_community": "FAISS LanceDB PGVector SQLiteVec",
+    "langchain_milvus": "Milvus",
+    "langchain_mongodb": "MongoDBAtlasVectorSearch",
+    "langchain_pinecone": "PineconeVectorStore",
+    "langchain_postgres": "PGVector PGVectorStore AsyncPGVectorStore",
+    "langchain_qdrant": "QdrantVectorStore",
+    "langchain_redis": "RedisVectorStore",
+}
+_FILTER_FIRST = frozenset({"InMemoryVectorStore", "Chroma", "QdrantVectorStore"})
+_BESIDE_VECTORS = ("builtin_func", "hybrid_search_config", "_reranker")
 
+# What a retriever's own documents determine: of these only the class and the numbers that set it are read.
+_DERIVED = {
+    "BM25Retriever": frozenset({"vectorizer"}),
+    "TFIDFRetriever": frozenset({"vectorizer", "tfidf_array"}),
+    "KNNRetriever": frozenset({"index"}),
+    "SVMRetriever": frozenset({"index"}),
+}
+_WITHOUT_RUNS = frozenset(("askonce", "lark", "numpy", "pydantic", *sys.stdlib_module_names))
+_OF_TIME = frozenset({"TimeWeightedVectorStoreRetriever"})
 _MOST_PARTS = 1000
+_MANY = 32
 _NEW_OBJECT = object().__reduce_ex__(2)[0]
 
 
@@ -42,15 +68,21 @@ class Identity:
     """Reads one retriever.
 
     Args:
-        embeddings: those read before, by their `id`; some count their calls in what they show of themselves.
+        known: what was read before, by its `id`: embeddings, since some count their calls in what they show of
+            themselves, and long lists of documents.
 
     Attributes:
         nameless: stores that do not show where their documents are: only the corpus distinguishes them from others.
+        is_local: a store is on this machine.
+        has_foreign: a class or function that is not LangChain's is among the parts, which may read what the run
+            gives; embeddings do not count.
     """
 
-    def __init__(self, embeddings: dict[int, tuple[Embeddings, Any]]) -> None:
+    def __init__(self, known: dict[int, tuple[Any, Any]]) -> None:
         self.nameless: list[str] = []
-        self._known = embeddings
+        self.is_local = False
+        self.has_foreign = False
+        self._known = known
         self._within: list[int] = []
         self._parts = 0
 
@@ -61,17 +93,32 @@ class Identity:
             Uncacheable: it holds something without a stable representation.
         """
         if part is None or isinstance(part, (str, int, float, bytes, enum.Enum)):
-            return plain(part)
+            return plain(part) if not isinstance(part, str) or "://" not in part else without_credentials(part)
         self._parts += 1
         if self._parts > _MOST_PARTS:
             raise Uncacheable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
         if id(part) in self._within:
             raise Uncacheable(f"a {_name(type(part))} that holds itself")
+        self.has_foreign = self.has_foreign or _is_foreign(part)
         self._within.append(id(part))
         try:
             return self._composed(part)
         finally:
             self._within.pop()
+
+    def stores_in(self, part: Any) -> list[Any]:
+        """The stores and documents in a retriever, as far as they can be read: a name says nothing of these."""
+        if isinstance(part, (VectorStore, BaseStore)):
+            try:
+                return [self.of(part)]
+            except Uncacheable:
+                return []
+        if isinstance(part, BaseRetriever):
+            return [form for one in part.__dict__.values() for form in self.stores_in(one)]
+        if isinstance(part, list):
+            documents = self._documents(part)
+            return [form for one in part for form in self.stores_in(one)] if documents is None else [documents]
+        return []
 
     def _composed(self, part: Any) -> Any:
         if isinstance(part, Mapping):
@@ -79,11 +126,20 @@ class Identity:
                 [self.of(name), self.of(item)] for name, item in sorted(part.items(), key=lambda pair: str(pair[0]))
             ]
         if isinstance(part, (list, tuple)):
-            return [self.of(item) for item in part]
+            return self._documents(part) or [self.of(item) for item in part]
         if isinstance(part, (set, frozenset)):
             return sorted((self.of(item) for item in part), key=encode)
+        if isinstance(part, FunctionType) and part.__closure__ and part.__module__.startswith("langchain_"):
+            cells = [self.of(cell.cell_contents) for cell in part.__closure__]  # of SelfQueryRetriever's parser
+            return {"function": f"{part.__module__}.{part.__qualname__}", "with": cells}
         if isinstance(part, (type, FunctionType)):
             return _by_name(part)
+        if isinstance(part, MethodType):
+            return {"method": part.__func__.__qualname__, "of": self.of(part.__self__)}
+        if isinstance(part, BuiltinFunctionType) and isinstance(part.__self__, ModuleType):
+            return f"{part.__module__}.{part.__qualname__}"
+        if isinstance(part, PurePath):
+            return str(part)
         if isinstance(part, Embeddings):
             return self._embeddings(part)
         if isinstance(part, (VectorStore, BaseStore)):
@@ -93,14 +149,38 @@ class Identity:
         if isinstance(part, BaseModel):
             known = getattr(part, "_identity", None)  # a cached retriever's
             return self._model(part) if known is None else {"cached": known(self)}
+        return self._object(part)
+
+    def _object(self, part: Any) -> Any:
         if type(part).__module__ in ("typing", "types"):
             return repr(part)
+        place = place_of(part)
+        if place is not None:
+            return {"class": _name(type(part)), "place": model_form(place, [])}
+        if (type(part).__module__, type(part).__name__) == ("lark.lark", "Lark"):  # of SelfQueryRetriever
+            return {"grammar": part.source_grammar, "transformer": self.of(part.options.transformer)}
         return {"class": _name(type(part)), "has": self.of(_state(part))}
+
+    def _documents(self, part: Any) -> Any:
+        """A long list of documents or texts by a digest, made once while it holds the same."""
+        if len(part) < _MANY or not all(isinstance(one, (Document, str)) for one in part):
+            return None
+        known = self._known.get(id(part))
+        if known is None or len(known[0][1]) != len(part) or not all(map(operator.is_, known[0][1], part)):
+            known = self._known[id(part)] = (part, list(part)), {"length": len(part), "digest": digest(part)}
+        return known[1]
 
     def _model(self, part: BaseModel) -> dict[str, Any]:
         untelling = NEUTRAL if isinstance(part, BaseLanguageModel) else _UNTELLING
         fields = {**part.__dict__, **(part.__pydantic_extra__ or {})}
         form: dict[str, Any] = {"class": _name(type(part))}
+        kinds = _langchain_names(type(part))
+        if kinds & _OF_TIME:
+            raise Uncacheable(
+                "what it finds depends on the time, and on what was found before: with a name, use a ttl"
+            )
+        for derived in frozenset().union(*(_DERIVED[kind] for kind in kinds & _DERIVED.keys())):
+            form[derived] = _settings_of(fields.pop(derived, None))
         for name, value in sorted(fields.items()):
             if value is not None and name not in untelling and not is_credential(name):
                 try:
@@ -129,21 +209,29 @@ class Identity:
 
     def _store(self, part: Any) -> dict[str, Any]:
         form: dict[str, Any] = {"class": _name(type(part))}
-        placed = False
-        for name, value in sorted(vars(part).items()):
+        attributes: dict[str, Any] = {}
+        version = memory_version(part)
+        if version is not None:
+            form["version"] = version
+        placed = version is not None
+        for name, value in vars(part).items():
             bare = name.strip("_").lower()
-            shown = value if isinstance(value, (str, bool, int, float)) else None
-            if isinstance(value, Embeddings):
+            held = memory_version(value)
+            if held is not None:
+                form[bare], placed = {"class": _name(type(value)), "version": held}, True
+            elif isinstance(value, Embeddings):
                 form[bare] = self._embeddings(value)
-            elif shown is None and _SETTINGS.search(bare):
+            elif isinstance(value, (VectorStore, BaseStore)):  # which says itself if it has no place
+                form[bare], placed = self._store(value), True
+            elif _SETTINGS.search(bare) and not isinstance(value, (str, bool, int, float)):
                 form[bare] = self.of(value)
-            elif _PLACE.search(bare):
-                shown = _name_of(value) if shown is None else shown
-                placed = placed or (isinstance(shown, str) and shown != "")
-            form |= model_form({bare: shown}, [])
-        if not placed:
+            else:
+                attributes[name] = value
+        reading = read(attributes)
+        self.is_local = self.is_local or reading.is_local
+        if not (placed or reading.is_placed):
             self.nameless.append(type(part).__name__)
-        return form
+        return {**form, **reading.form}
 
 
 def returns_all_it_weighs(retriever: BaseRetriever, arguments: Mapping[str, Any]) -> bool:
@@ -151,13 +239,32 @@ def returns_all_it_weighs(retriever: BaseRetriever, arguments: Mapping[str, Any]
 
     That is so for the nearest documents to a question. It is not so where more are weighed than returned (MMR,
     re-rankers, compressors), where documents that are passed over count (filters after the search, as in FAISS),
-    or where ranks depend on the whole (fusion, BM25); nor is it known of retrievers of other classes.
+    or where ranks depend on the whole (fusion, BM25, hybrid search); nor is it known of other classes.
     """
     if type(retriever) is not VectorStoreRetriever or retriever.search_type == "mmr":
         return False
-    cls = _own(type(retriever.vectorstore))
-    known = (cls.__module__.partition(".")[0], cls.__name__) in _NEAREST_STORES
-    return known and {*retriever.search_kwargs, *arguments} <= {"k", "score_threshold"}
+    name = _own(type(retriever.vectorstore)).__name__
+    settings = {"k", "score_threshold", "filter"} if name in _FILTER_FIRST else {"k", "score_threshold"}
+    return _finds_nearest(retriever.vectorstore) and {*retriever.search_kwargs, *arguments} <= settings
+
+
+def _finds_nearest(store: VectorStore) -> bool:
+    cls = _own(type(store))
+    mode = getattr(store, "retrieval_mode", None)  # of Qdrant
+    return (
+        cls.__name__ in _NEAREST.get(cls.__module__.partition(".")[0], "").split()
+        and getattr(mode, "value", "dense") == "dense"
+        and all(getattr(store, name, None) is None for name in _BESIDE_VECTORS)
+        and all(_finds_nearest(inner) for inner in vars(store).values() if isinstance(inner, VectorStore))
+    )
+
+
+def _is_foreign(part: Any) -> bool:
+    if isinstance(part, Embeddings):
+        return False
+    module = getattr(part if isinstance(part, (type, FunctionType)) else _own(type(part)), "__module__", "")
+    package = str(module).partition(".")[0]
+    return package not in _WITHOUT_RUNS and not package.startswith("langchain")
 
 
 def _own(cls: type[Any]) -> type[Any]:
@@ -171,10 +278,19 @@ def _name(cls: type[Any]) -> str:
     return f"{own.__module__}.{own.__qualname__}"
 
 
-def _name_of(place: Any) -> str | None:
-    """The name of a client's collection, index or table."""
-    names = (getattr(place, name, None) for name in ("full_name", "name"))
-    return next((name for name in names if isinstance(name, str)), None)
+@functools.lru_cache(maxsize=256)
+def _langchain_names(cls: type[Any]) -> frozenset[str]:
+    """The names of LangChain's classes that a class is of."""
+    return frozenset(one.__name__ for one in cls.__mro__ if one.__module__.startswith("langchain_"))
+
+
+def _settings_of(part: Any) -> Any:
+    """The class of a part that is made from documents, and the numbers and names that set how."""
+    held = getattr(part, "__dict__", {})
+    return {
+        "class": _name(type(part)),
+        **{name: one for name, one in held.items() if isinstance(one, (str, int, float))},
+    }
 
 
 def _state(part: Any) -> Any:

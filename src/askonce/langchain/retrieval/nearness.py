@@ -14,6 +14,7 @@ from askonce.entries.entry import Near
 from askonce.langchain.embeddings import CachedEmbeddings
 from askonce.langchain.retrieval.identity import returns_all_it_weighs
 from askonce.provenance import additions
+from askonce.provenance.additions import AddedVectors, added_vectors
 from askonce.retrieval.corpus import Corpus
 
 logger = logging.getLogger("askonce")
@@ -74,33 +75,33 @@ class Nearness:
         return additions.near(question, least, self._margin)
 
 
-def addition(corpus: Corpus, store: VectorStore, texts: list[str]) -> bytes:
-    """The event for texts that were added to a vector store, with their vectors if they are known."""
+def addition(corpus: Corpus, store: object, texts: list[str]) -> AddedVectors | None:
+    """The vectors of texts that were added to a vector store, if they are known."""
     embeddings = _cached(store)
     if corpus.near_margin is None or embeddings is None or not texts:
-        return additions.ADDED
+        return None
     try:
-        return additions.event(embeddings.embed_documents(texts))
+        return added_vectors(embeddings.embed_documents(texts))
     except Exception:
         _unknown()
-        return additions.ADDED
+        return None
 
 
-async def aaddition(corpus: Corpus, store: VectorStore, texts: list[str]) -> bytes:
+async def aaddition(corpus: Corpus, store: object, texts: list[str]) -> AddedVectors | None:
     """Asynchronous `addition`."""
     embeddings = _cached(store)
     if corpus.near_margin is None or embeddings is None or not texts:
-        return additions.ADDED
+        return None
     try:
-        return additions.event(await embeddings.aembed_documents(texts))
+        return added_vectors(await embeddings.aembed_documents(texts))
     except Exception:
         _unknown()
-        return additions.ADDED
+        return None
 
 
-def _cached(store: VectorStore) -> CachedEmbeddings | None:
+def _cached(store: object) -> CachedEmbeddings | None:
     """The embeddings of a vector store, if their vectors can be had again for nothing."""
-    embeddings = store.embeddings
+    embeddings = store.embeddings if isinstance(store, VectorStore) else None
     return embeddings if isinstance(embeddings, CachedEmbeddings) else None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableConfig
 from pydantic import PrivateAttr
 
 import askonce.langchain.retrieval.runs  # noqa: F401  # so that answers know what was retrieved
@@ -16,12 +16,14 @@ from askonce.cache import Cache
 from askonce.engine.settings import Settings
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form
+from askonce.langchain.instead import instead_of
 from askonce.langchain.retrieval.documents import ids_of, pack, unpack
 from askonce.langchain.retrieval.identity import Identity, returns_all_it_weighs
 from askonce.langchain.retrieval.nearness import Nearness
-from askonce.provenance.retrieval_context import begin_retrieval_context, end_retrieval_context
-from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_empty_ttl
+from askonce.langchain.retrieval.run_config import RunManager, given_by_run
+from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Client, Store
 
 
@@ -42,11 +44,17 @@ class CachedRetriever(BaseRetriever):
             user's cache directory.
         corpus: the documents that it searches: a `Corpus`, or the name of one in ``store``. Different sets of
             documents need different names.
-        name: a name for the retriever and everything else that its results depend on, in place of its fields.
+        name: a name for the retriever and everything else that its results depend on, in place of its fields. Where
+            its documents are, and which, is read all the same, as far as its stores show it.
+        depends_on: names of what a run gives, in ``configurable``, metadata or LangGraph's context, that results
+            depend on, such as ``["user_id"]``. ``None``: all but the ids of runs, threads and checkpoints, if the
+            retriever or a part of it is of a class that is not LangChain's, else nothing.
         nearest: it returns the documents nearest to a question, and documents that are not returned have no
             influence; then the deletion of a document drops only results that held it, and otherwise all results.
             ``None``: as far as the retriever shows it.
         empty_ttl: seconds for which an empty result is stored; 0 for never.
+        audit: the share of hits that are compared with a new search, in the background; what differs is deleted,
+            logged and counted (``stats().audited_wrong``).
         ignore_case: questions that differ in capitals only are one.
         ignore_punctuation: questions that differ in quotes and closing punctuation only are one.
         settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
@@ -62,12 +70,15 @@ class CachedRetriever(BaseRetriever):
 
     retriever: BaseRetriever
     corpus: Corpus
+    depends_on: Sequence[str] | None
     nearest: bool | None
     empty_ttl: float
+    audit: float
     ignore_case: bool
     ignore_punctuation: bool
     _known_as: str | None = PrivateAttr()
-    _embeddings: dict[int, Any] = PrivateAttr()
+    _known: dict[int, Any] = PrivateAttr()
+    _is_foreign: bool = PrivateAttr()
     _cache: Cache = PrivateAttr()
     _warned: set[str] = PrivateAttr(default_factory=set)
 
@@ -78,73 +89,69 @@ class CachedRetriever(BaseRetriever):
         *,
         corpus: Corpus | str | None = None,
         name: str | None = None,
+        depends_on: Sequence[str] | None = None,
         nearest: bool | None = None,
         empty_ttl: float = 60,
+        audit: float = 0,
         ignore_case: bool = True,
         ignore_punctuation: bool = True,
         **settings: Unpack[Settings],
     ) -> None:
         if not isinstance(retriever, BaseRetriever):
-            raise ConfigError(f"CachedRetriever takes a retriever, not a {type(retriever).__name__}")
+            raise ConfigError(
+                f"CachedRetriever takes a retriever, not a {type(retriever).__name__}; {instead_of(retriever)}"
+            )
         check_empty_ttl(empty_ttl)
-        embeddings: dict[int, Any] = {}
+        check_audit(audit)
+        if isinstance(depends_on, str):
+            raise ConfigError(f"depends_on is a list of names: depends_on=[{depends_on!r}]")
+        known: dict[int, Any] = {}
         if name is None:
-            _check_identity(Identity(embeddings), retriever, has_corpus=corpus is not None)
+            _check_identity(Identity(known), retriever, has_corpus=corpus is not None)
         cache, own_corpus = cache_and_corpus(store, corpus, settings)
         fields: dict[str, Any] = {
             "retriever": retriever,
             "corpus": own_corpus,
+            "depends_on": depends_on,
             "nearest": nearest,
             "empty_ttl": empty_ttl,
+            "audit": audit,
             "ignore_case": ignore_case,
             "ignore_punctuation": ignore_punctuation,
         }
         super().__init__(**fields)
-        self._cache, self._known_as, self._embeddings = cache, name, embeddings
+        self._cache, self._known_as, self._known = cache, name, known
+        self._is_foreign = name is not None and _is_foreign(retriever)
 
     @property
     def cache(self) -> Cache:
         """The `Cache` that is asked."""
         return self._cache
 
-    def batch(self, inputs: list[str], *args: Any, **kwargs: Any) -> list[list[Document]]:
-        """Look for the documents of several questions at once, in threads."""
-        with _together():
-            return super().batch(inputs, *args, **kwargs)
-
-    async def abatch(self, inputs: list[str], *args: Any, **kwargs: Any) -> list[list[Document]]:
-        """Asynchronous `batch`, in tasks."""
-        with _together():
-            return await super().abatch(inputs, *args, **kwargs)
-
     def _identity(self, identity: Identity) -> dict[str, Any]:
         known_as = self._known_as
-        return {
-            "retriever": identity.of(self.retriever) if known_as is None else {"name": known_as},
+        identity.has_foreign = identity.has_foreign or self._is_foreign or self.depends_on is not None
+        form = {
+            "retriever": identity.of(self.retriever) if known_as is None else self._named(identity),
             "corpus": self.corpus.name,
             "folded": [self.ignore_case, self.ignore_punctuation],
         }
+        machine = machine_of(self._cache.store.url, is_local=identity.is_local)
+        return form if machine is None else {**form, "machine": machine}
+
+    def _named(self, identity: Identity) -> dict[str, Any]:
+        stores = identity.stores_in(self.retriever)
+        return {"name": self._known_as, "stores": stores} if stores else {"name": self._known_as}
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        return _Retrieval(self, query, kwargs, run_manager.get_child()).run()
+        return _Retrieval(self, query, kwargs, run_manager).run()
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        return await _Retrieval(self, query, kwargs, run_manager.get_child()).arun()
-
-
-@contextmanager
-def _together() -> Iterator[None]:
-    """Let what is retrieved in threads and tasks reach the code that began them, also outside of any run."""
-    retrieval_context = begin_retrieval_context()
-    try:
-        yield
-    finally:
-        if retrieval_context is not None:
-            end_retrieval_context(retrieval_context)
+        return await _Retrieval(self, query, kwargs, run_manager).arun()
 
 
 class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
@@ -154,37 +161,48 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
         owner: which.
         query: the question.
         arguments: of the call.
-        callbacks: of the retriever inside.
+        run: of the call.
     """
 
-    def __init__(self, owner: CachedRetriever, query: str, arguments: dict[str, Any], callbacks: Any) -> None:
-        super().__init__(owner.retriever, owner.cache, owner.corpus, owner.empty_ttl, owner._warned)
-        self._owner, self._query, self._arguments, self._callbacks = owner, query, arguments, callbacks
+    def __init__(self, owner: CachedRetriever, query: str, arguments: dict[str, Any], run: RunManager) -> None:
+        super().__init__(owner.retriever, owner.cache, owner.corpus, owner.empty_ttl, owner.audit, owner._warned)
+        self._owner, self._query, self._arguments, self._run = owner, query, arguments, run
 
     def form(self) -> NormalForm:
         owner, query = self._owner, self._query
-        identity = Identity(owner._embeddings)
+        identity = Identity(owner._known)
         asked = (
             question(query, ignore_case=owner.ignore_case, ignore_punctuation=owner.ignore_punctuation)
             if isinstance(query, str)
             else plain(query)
         )
         model, arguments = owner._identity(identity), identity.of(self._arguments)
-        self.scope = request_form("retrieval", model, arguments=arguments).digest()
-        return request_form("retrieval", model, question=asked, arguments=arguments)
+        parts = {"arguments": arguments}
+        if identity.has_foreign:
+            given = given_by_run(self._run, owner.depends_on)
+            if given:
+                parts["run"] = identity.of(given)
+        self.scope = request_form("retrieval", model, **parts).digest()
+        return request_form("retrieval", model, question=asked, **parts)
 
     def search(self) -> list[Document]:
-        found = self.retriever.invoke(self._query, config={"callbacks": self._callbacks}, **self._arguments)
+        config: RunnableConfig = {"callbacks": self._run.get_child()}
+        found = self.retriever.invoke(self._query, config, **self._arguments)
         self.near = Nearness(self.corpus, self.retriever, self._arguments).of(self._query, found)
         return found
 
     async def asearch(self) -> list[Document]:
-        found = await self.retriever.ainvoke(self._query, config={"callbacks": self._callbacks}, **self._arguments)
+        found = await self.retriever.ainvoke(
+            self._query, config={"callbacks": self._run.get_child()}, **self._arguments
+        )
         self.near = await Nearness(self.corpus, self.retriever, self._arguments).aof(self._query, found)
         return found
 
     def encode(self, documents: Sequence[Document]) -> bytes:
         return pack(documents)
+
+    def content(self, document: Document) -> bytes:
+        return pack([document])
 
     def decode(self, payload: bytes) -> list[Document]:
         return unpack(payload)
@@ -192,14 +210,24 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
     def ids(self, documents: Sequence[Document]) -> tuple[str, ...]:
         return ids_of(documents)
 
-    def texts(self, documents: Sequence[Document]) -> tuple[str, ...]:
-        return tuple(one.page_content for one in documents)
+    def texts(self, documents: Sequence[Document]) -> list[tuple[str, str]]:
+        return [(one.page_content, one.page_content) for one in documents]
 
     def depends_on_others(self, documents: Sequence[Document]) -> bool:
         nearest = self._owner.nearest
         if nearest is None:
             nearest = returns_all_it_weighs(self.retriever, self._arguments)
         return not nearest or not all(one.id for one in documents)
+
+
+def _is_foreign(retriever: BaseRetriever) -> bool:
+    """Whether a retriever with a name may read what a run gives."""
+    identity = Identity({})
+    try:
+        identity.of(retriever)
+    except Uncacheable:
+        return True
+    return identity.has_foreign
 
 
 def _check_identity(identity: Identity, retriever: BaseRetriever, *, has_corpus: bool) -> None:
@@ -211,7 +239,4 @@ def _check_identity(identity: Identity, retriever: BaseRetriever, *, has_corpus:
             "CachedRetriever(retriever, name='…'), with another name whenever its configuration is another"
         ) from error
     if identity.nameless and not has_corpus:
-        raise ConfigError(
-            f"{identity.nameless[0]} does not show where its documents are; name them: "
-            "CachedRetriever(retriever, corpus='…'), or name the retriever: name='…'"
-        )
+        raise ConfigError(unplaced(identity.nameless[0]))

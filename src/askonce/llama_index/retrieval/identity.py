@@ -21,8 +21,10 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Vector
 
 from askonce.errors import ConfigError
 from askonce.keys.endpoints import importable_name
-from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, model_form, plain
+from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, plain
 from askonce.llama_index.keys.model import component_form
+from askonce.llama_index.retrieval.indexes import memory_version
+from askonce.retrieval.places import read
 
 # What observes, or holds the documents, whose changes are reported to the corpus.
 _ASIDE = frozenset(
@@ -50,9 +52,15 @@ class Identity:
     Args:
         name: stands for all parts without a stable representation, and for the random ids of indexes.
         corpus: the log of the documents' changes.
+
+    Attributes:
+        nameless: stores that do not show where their documents are, as far as was read last.
+        is_local: a store is on this machine, as far as was read last.
     """
 
     def __init__(self, name: str | None, corpus: str) -> None:
+        self.nameless: list[str] = []
+        self.is_local = False
         self._name, self._corpus = name, corpus
         self._long_lists: dict[int, tuple[Sequence[Any], Any]] = {}
 
@@ -63,6 +71,7 @@ class Identity:
             Uncacheable: it has no stable representation and there is no name.
             ConfigError: a cached retriever in it is of another corpus.
         """
+        self.nameless, self.is_local = [], False
         return plain({"name": self._name, "retriever": self._part(retriever, 0)})
 
     def _part(self, value: Any, depth: int) -> Any:
@@ -86,7 +95,7 @@ class Identity:
         if isinstance(value, BaseIndex):
             return self._index(value)
         if isinstance(value, BasePydanticVectorStore):
-            return _vector_store(value)
+            return self._vector_store(value)
         if isinstance(value, (BaseComponent, BasePromptTemplate)):
             return component_form(value, [])
         if isinstance(value, BaseModel) or not hasattr(value, "__dict__"):
@@ -133,20 +142,24 @@ class Identity:
         form: dict[str, Any] = {"class": _class_name(index)}
         store = getattr(index, "vector_store", None)
         # An index over a vector store that holds the documents is made anew, with a new id, by each process.
-        if self._name is None and (store is None or not store.stores_text):
-            form["id"] = index.index_id
+        if store is None or not store.stores_text:
+            form["documents"] = memory_version(index.docstore)
+            if self._name is None:
+                form["id"] = index.index_id
+        if store is None:
+            nodes = getattr(index.index_struct, "nodes", None)
+            form["count"] = None if nodes is None else len(nodes)
         return form
 
-
-def _vector_store(store: BasePydanticVectorStore) -> dict[str, Any]:
-    """The class and the names of the place: of a collection, a table, a host."""
-    shown = {name: getattr(store, name, None) for name in type(store).model_fields}
-    shown = {name: value for name, value in shown.items() if isinstance(value, (str, int, float))}
-    for name, value in (store.__pydantic_private__ or {}).items():
-        named = value if isinstance(value, str) else getattr(value, "name", None)
-        if isinstance(named, str):
-            shown[name] = named
-    return {"class": _class_name(store), **model_form(shown, [])}
+    def _vector_store(self, store: BasePydanticVectorStore) -> dict[str, Any]:
+        version = memory_version(store)
+        # Some keep the default of a field whatever they were given.
+        fields = {name: getattr(store, name, None) for name in store.model_fields_set}
+        reading = read(fields | (store.__pydantic_private__ or {}))
+        if not (version or reading.is_placed):
+            self.nameless.append(type(store).__name__)
+        self.is_local = self.is_local or reading.is_local
+        return {"class": _class_name(store), "version": version, **reading.form}
 
 
 def _class_name(value: Any) -> str:

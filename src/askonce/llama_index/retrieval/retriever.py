@@ -20,12 +20,13 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form, text
 from askonce.llama_index.embeddings import cached_embed_model
 from askonce.llama_index.models.twin import Twin
-from askonce.llama_index.retrieval.documents import ids_of, pack, unpack
+from askonce.llama_index.retrieval.documents import content_of, ids_of, pack, unpack
 from askonce.llama_index.retrieval.identity import Identity, finds_by_nearness
 from askonce.llama_index.retrieval.runs import follow_runs
 from askonce.provenance import additions
-from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_empty_ttl
+from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Client, Store
 
 
@@ -52,6 +53,8 @@ class CachedRetriever(BaseRetriever):
             name for each configuration that finds other documents. It also stands for the id of an index, which is
             random where each process builds the index anew.
         empty_ttl: seconds for which an empty result is stored; 0 for never.
+        audit: the share of hits that are compared with a new search, in the background; what differs is deleted,
+            logged and counted (``stats().audited_wrong``).
         ignore_case: questions that differ in capitals only are one.
         ignore_punctuation: questions that differ in quotes and closing punctuation only are one.
         settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
@@ -73,6 +76,7 @@ class CachedRetriever(BaseRetriever):
         corpus: Corpus | str | None = None,
         name: str | None = None,
         empty_ttl: float = 60.0,
+        audit: float = 0,
         ignore_case: bool = True,
         ignore_punctuation: bool = True,
         **settings: Unpack[Settings],
@@ -80,10 +84,11 @@ class CachedRetriever(BaseRetriever):
         if not isinstance(retriever, BaseRetriever):
             raise ConfigError(f"CachedRetriever takes a LlamaIndex retriever, got a {type(retriever).__name__}")
         check_empty_ttl(empty_ttl)
+        check_audit(audit)
         super().__init__(callback_manager=getattr(retriever, "callback_manager", None))
         self._cached_retriever = retriever
         self.cache, self.corpus = cache_and_corpus(store, corpus, settings)
-        self._empty_ttl = empty_ttl
+        self._empty_ttl, self._audit = empty_ttl, audit
         self._ignoring = {"ignore_case": ignore_case, "ignore_punctuation": ignore_punctuation}
         self._warned: set[str] = set()
         self._identity = Identity(name, self.corpus.log)
@@ -94,12 +99,19 @@ class CachedRetriever(BaseRetriever):
                 f"{error}: give the CachedRetriever a name= that stands for it, and another one for each"
                 " configuration that finds other documents"
             ) from error
+        if self._identity.nameless and corpus is None and name is None:
+            raise ConfigError(unplaced(self._identity.nameless[0]))
         follow_runs()
 
     @property
     def retriever(self) -> BaseRetriever:
         """The retriever inside."""
         return self._cached_retriever
+
+    def _form(self) -> Any:
+        form = self._identity.of(self.retriever)
+        machine = machine_of(self.cache.store.url, is_local=self._identity.is_local)
+        return form if machine is None else {**form, "machine": machine}
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return _Retrieval(self, query_bundle).run()
@@ -130,11 +142,11 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
     """
 
     def __init__(self, owner: CachedRetriever, query: QueryBundle) -> None:
-        super().__init__(owner.retriever, owner.cache, owner.corpus, owner._empty_ttl, owner._warned)
+        super().__init__(owner.retriever, owner.cache, owner.corpus, owner._empty_ttl, owner._audit, owner._warned)
         self._owner, self._question = owner, query
 
     def form(self) -> NormalForm:
-        identity, query = self._owner._identity.of(self.retriever), self._question
+        identity, query = self._owner._form(), self._question
         self.scope = request_form("retrieval", identity, corpus=self.corpus.log).digest()
         asked: dict[str, Any] = {"question": question(query.query_str, **self._owner._ignoring)}
         if query.custom_embedding_strs is not None:
@@ -185,14 +197,17 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
     def encode(self, documents: Sequence[NodeWithScore]) -> bytes:
         return pack(documents)
 
+    def content(self, document: NodeWithScore) -> bytes:
+        return content_of(document.node)
+
     def decode(self, payload: bytes) -> list[NodeWithScore]:
         return unpack(payload)
 
     def ids(self, documents: Sequence[NodeWithScore]) -> tuple[str, ...]:
         return ids_of(documents)
 
-    def texts(self, documents: Sequence[NodeWithScore]) -> tuple[str, ...]:
-        return tuple(one.node.get_content(MetadataMode.LLM) for one in documents)
+    def texts(self, documents: Sequence[NodeWithScore]) -> list[tuple[str, str]]:
+        return [(one.node.get_content(MetadataMode.LLM), one.node.get_content()) for one in documents]
 
     def depends_on_others(self, documents: Sequence[NodeWithScore]) -> bool:
         return not finds_by_nearness(self.retriever)

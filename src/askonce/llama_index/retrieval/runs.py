@@ -10,19 +10,21 @@ import inspect
 from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
-from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.chat_engine.types import BaseChatEngine, StreamingAgentChatResponse
+from llama_index.core.chat_engine.types import BaseChatEngine
 from llama_index.core.instrumentation.span import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
+from llama_index.core.tools import BaseTool
 from llama_index.core.workflow import Workflow
 from llama_index_instrumentation import get_dispatcher
 
-from askonce.provenance.retrieval_context import RetrievalContext, begin_retrieval_context, end_retrieval_context
+from askonce.provenance.retrieval_context import (
+    RetrievalContext,
+    begin_retrieval_context,
+    current_retrieval_context,
+)
 
-# They ask the model for the last part of their answer only when they are read.
-_STREAMS = (StreamingResponse, AsyncStreamingResponse, StreamingAgentChatResponse)
-_RUNS = (BaseQueryEngine, BaseChatEngine, Workflow)
+_RUNS = (BaseQueryEngine, BaseChatEngine, Workflow, BaseTool)
 
 
 def follow_runs() -> None:
@@ -44,13 +46,14 @@ class Runs(BaseSpanHandler[BaseSpan]):
     def new_span(
         self, id_: str, bound_args: inspect.BoundArguments, instance: Any = None, *args: Any, **kwargs: Any
     ) -> None:
-        if isinstance(instance, _RUNS) and (retrieval_context := begin_retrieval_context()) is not None:
-            self._open[id_] = retrieval_context
+        if isinstance(instance, _RUNS):
+            is_tool = isinstance(instance, BaseTool)
+            self._open[id_] = begin_retrieval_context(current_retrieval_context(), is_tool=is_tool)
 
-    def prepare_to_exit_span(self, id_: str, *args: Any, result: Any = None, **kwargs: Any) -> None:
-        retrieval_context = self._open.pop(id_, None)
-        if retrieval_context is not None:
-            end_retrieval_context(retrieval_context, answering=isinstance(result, _STREAMS))
+    def prepare_to_exit_span(self, id_: str, *args: Any, **kwargs: Any) -> None:
+        if (retrieval_context := self._open.pop(id_, None)) is not None:
+            retrieval_context.end()
+            current_retrieval_context()
 
     def prepare_to_drop_span(self, id_: str, *args: Any, **kwargs: Any) -> None:
         self.prepare_to_exit_span(id_)

@@ -5,67 +5,61 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import Any
 
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.bridge.pydantic import BaseModel
 from llama_index.core.indices.base import BaseIndex
 from llama_index.core.ingestion import IngestionPipeline
+from llama_index.core.storage.docstore.types import BaseDocumentStore
+from llama_index.core.storage.storage_context import StorageContext
 from llama_index.core.vector_stores import SimpleVectorStore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
 from askonce.errors import ConfigError
-from askonce.provenance import additions, changes
-from askonce.provenance.additions import ADDED
+from askonce.llama_index.retrieval.indexes import memory_written
+from askonce.provenance.additions import added_vectors
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.written import WRITING, Written
 
 logger = logging.getLogger("askonce")
-Watched = BaseIndex[Any] | BasePydanticVectorStore | IngestionPipeline
-
-_IDS_IN_AN_EVENT = 10_000
 
 
-def watch(changing: Watched, corpus: Corpus) -> Watching:
-    """Report to a corpus every change that is made through an index, a vector store or a pipeline.
+def watch(changing: object, corpus: Corpus) -> Watching:
+    """Report to a corpus every change that is made through an index, a store, a pipeline or a retriever.
 
     It stays the same object, and gets a generated subclass of its own class, so that changes by whatever holds it
     already are seen too. Additions make all retrievals be made anew; deletions and updates those of their
-    documents, and the answers made from them. The corpus is informed when the documents are there; also when a call
-    fails half way.
+    documents, and the answers made from them. A write is reported before it begins and after it ended, also if it
+    failed half way: see `Corpus.writing`.
 
     A corpus with a ``near_margin`` gets the vectors of added nodes that have one, or have it in a
     `SimpleVectorStore`.
 
-    What is written past the object is not seen, as when two objects stand for one collection: watch both, or call
-    the methods of `Corpus`. Of a pipeline its vector store is watched too.
+    What is written past the object is not seen, as when two objects stand for one collection: watch both, or use
+    `Corpus.writing`. Of a pipeline its vector store is watched too.
 
     Args:
-        changing: an index, a vector store or an ingestion pipeline.
+        changing: an index, a vector store, a document store, an ingestion pipeline; a retriever, of which the
+            indexes and stores inside are watched; or any object with methods that write (``add…``, ``put…``,
+            ``ingest…``, ``delete…``, …), which report that any document may have changed.
         corpus: where the retrievers look that are to know.
 
     Returns:
         how to undo it; also as a context manager.
 
     Raises:
-        ConfigError: ``changing`` is none of these.
-        StoreError: not raised here, but later by calls that change documents: these are written, but the corpus
-            could not be informed, so that outdated retrievals may be served.
+        ConfigError: ``changing`` has no method that writes.
+        StoreError: not raised here, but later by methods that write: nothing was written, or it was and the corpus
+            could not be informed; then all found before is invalidated when the write's lease has run out.
     """
     watching = Watching(corpus)
-    if isinstance(changing, BaseIndex):
-        watching._enter(changing, _INDEX, _INDEX_FUNNELS)
-    elif isinstance(changing, BasePydanticVectorStore):
-        watching._enter(changing, _VECTOR_STORE, _STORE_FUNNELS)
-    elif isinstance(changing, IngestionPipeline):
-        if changing.vector_store is not None:
-            watching._enter(changing.vector_store, _VECTOR_STORE, _STORE_FUNNELS)
-        watching._enter(changing, _PIPELINE, {})
-    else:
-        raise ConfigError(
-            f"watch() takes an index, a vector store or an IngestionPipeline, got a {type(changing).__name__}"
-        )
+    watching._enter_all(changing)
     return watching
 
 
@@ -93,6 +87,21 @@ class Watching:
     ) -> None:
         self.undo()
 
+    def _enter_all(self, changing: object) -> None:
+        """Watch an object, and of a pipeline or a retriever what it writes to or searches."""
+        inside = _inside(changing)
+        for one in inside:
+            if not any(one is entered for entered, _ in self._entered):
+                self._enter_all(one)
+        reports, funnels = _reports_of(changing)
+        if not reports and not inside:
+            raise ConfigError(
+                f"a {type(changing).__name__} has no method that writes documents; write them within"
+                " corpus.writing(ids)"
+            )
+        if reports:
+            self._enter(changing, reports, funnels)
+
     def _enter(self, changing: Any, reports: Mapping[str, _Report], funnels: Mapping[str, Any]) -> None:
         base: Any = type(changing)
         namespace: dict[str, Any] = {
@@ -107,74 +116,64 @@ class Watching:
             if method is not None and method is not funnels.get(name):
                 namespace[name] = self._reporting_method(method, report)
         cls = type(base)(base.__name__, (base,), namespace)
-        changing.__class__ = cls
+        try:
+            changing.__class__ = cls
+        except TypeError as error:
+            raise ConfigError(f"a {base.__name__} cannot be watched; write within corpus.writing(ids)") from error
         self._entered.append((changing, cls))
 
     def _reporting_method(self, method: Any, report: _Report) -> Any:
         reporting: Any
+        corpus = self._corpus
         if inspect.iscoroutinefunction(inspect.unwrap(method)):
 
             async def reporting(changing: Any, *args: Any, **kwargs: Any) -> Any:
-                try:
-                    result = await method(changing, *args, **kwargs)
-                except BaseException:
-                    self._report_failure(report, args, kwargs)
-                    raise
-                came = self._addition(changing, report, args, kwargs, result)
-                await self._asend(report, args, kwargs, result, came)
-                return result
+                if not self._active:
+                    return await method(changing, *args, **kwargs)
+                async with corpus.awriting(report.ids(args, kwargs), added=not report.only_gone) as written:
+                    with _in_memory(changing):
+                        result = await method(changing, *args, **kwargs)
+                    self._complete(written, changing, report, args, kwargs, result)
+                    return result
 
         else:
 
             def reporting(changing: Any, *args: Any, **kwargs: Any) -> Any:
-                try:
-                    result = method(changing, *args, **kwargs)
-                except BaseException:
-                    self._report_failure(report, args, kwargs)
-                    raise
-                self._send(report, args, kwargs, result, self._addition(changing, report, args, kwargs, result))
-                return result
+                if not self._active:
+                    return method(changing, *args, **kwargs)
+                with corpus.writing(report.ids(args, kwargs), added=not report.only_gone) as written:
+                    with _in_memory(changing):
+                        result = method(changing, *args, **kwargs)
+                    self._complete(written, changing, report, args, kwargs, result)
+                    return result
 
         reporting = functools.wraps(method)(reporting)
         setattr(reporting, DISPATCHER_SPAN_DECORATED_ATTR, True)
         return reporting
 
-    def _addition(self, changing: Any, report: _Report, args: Any, kwargs: Any, result: Any) -> bytes:
-        """The event for nodes that were added, with their vectors if they are known."""
-        if self._corpus.near_margin is None or not self._active:
-            return ADDED
+    def _complete(
+        self, written: Written, changing: Any, report: _Report, args: Any, kwargs: Any, result: Any
+    ) -> None:
+        """Add what is known of a write only after it."""
+        written.ids, nodes = report.outcome(args, kwargs, result)
+        written.added = written.added and written.ids != []
+        if self._corpus.near_margin is None or not nodes:
+            return
         store = getattr(changing, "vector_store", None)
-        vectors = [_vector(node, store) for node in report.nodes(args, kwargs, result)]
-        if not all(vectors):
-            return ADDED
+        vectors = [_vector(node, store) for node in nodes]
         try:
-            return additions.event(vectors)
+            written.vectors = added_vectors(vectors) if all(vectors) else None
         except ConfigError as error:
             logger.info("askonce: no vectors of added nodes are known: %s", error)
-            return ADDED
 
-    def _send(self, report: _Report, args: Any, kwargs: Any, result: Any, came: bytes = ADDED) -> None:
-        ids = report.ids(args, kwargs, result) if self._active else []
-        if ids and report.only_gone:
-            self._corpus.changed(ids)
-        else:
-            for event in _events(ids, came):
-                self._corpus.cache.store.log_append(self._corpus.log, event)
 
-    async def _asend(self, report: _Report, args: Any, kwargs: Any, result: Any, came: bytes) -> None:
-        ids = report.ids(args, kwargs, result) if self._active else []
-        if ids and report.only_gone:
-            await self._corpus.achanged(ids)
-        else:
-            for event in _events(ids, came):
-                await self._corpus.cache.store.alog_append(self._corpus.log, event)
-
-    def _report_failure(self, report: _Report, args: Any, kwargs: Any) -> None:
-        """Report what may have been done; without awaiting, since the call may have been cancelled."""
-        try:
-            self._send(report, args, kwargs, None)
-        except Exception as error:  # the call's own error is the one that counts
-            logger.warning("askonce: a change that failed half way could not be reported to a corpus: %s", error)
+@contextmanager
+def _in_memory(changing: Any) -> Iterator[None]:
+    """A write of a store or an index, which may hold its documents in memory."""
+    try:
+        yield
+    finally:
+        memory_written(changing)
 
 
 def _vector(node: Any, store: Any) -> list[float]:
@@ -182,16 +181,6 @@ def _vector(node: Any, store: Any) -> list[float]:
     if node.embedding is None and isinstance(store, SimpleVectorStore):
         return store.data.embedding_dict.get(node.node_id, [])
     return node.embedding or []
-
-
-def _events(ids: list[str] | None, came: bytes) -> list[bytes]:
-    if ids is None:
-        return [changes.ANYTHING]
-    if not ids:
-        return []
-    batches = range(0, len(ids), _IDS_IN_AN_EVENT)
-    # An added document may have been there before, in another form.
-    return [*(changes.changed(ids[begin : begin + _IDS_IN_AN_EVENT]) for begin in batches), came]
 
 
 def _reduce(self: Any, protocol: Any) -> Any:
@@ -210,6 +199,11 @@ def _new(cls: Any, *arguments: Any) -> Any:
 
 def _of_nodes(nodes: Iterable[Any] | None) -> list[str]:
     return list(dict.fromkeys(node.ref_doc_id or node.node_id for node in nodes or ()))
+
+
+def _of_stored_nodes(nodes: Iterable[Any]) -> list[str]:
+    ids = (one for node in nodes for one in (node.node_id, node.ref_doc_id) if one)
+    return list(dict.fromkeys(ids))
 
 
 def _of_document(document: Any) -> list[str]:
@@ -236,24 +230,27 @@ class _Report:
     about: Callable[[Any], list[str]] | None = None
     only_gone: bool = False
 
-    def ids(self, args: Any, kwargs: Any, result: Any) -> list[str] | None:
+    def ids(self, args: Any, kwargs: Any) -> list[str] | None:
         """The ids of the documents of a call; ``None`` if they are not known."""
         if self.about is None or any(isinstance(one, MetadataFilters) for one in (*args, *kwargs.values())):
             return None
         first = _first(args, kwargs)
         return None if first is None else self.about(first)
 
-    def nodes(self, args: Any, kwargs: Any, result: Any) -> list[Any]:
-        """The nodes that a call adds; none if they are not known."""
-        return list(_first(args, kwargs) or ()) if self.about is _of_nodes else []
+    def outcome(self, args: Any, kwargs: Any, result: Any) -> tuple[list[str] | None, list[Any]]:
+        """The ids, and the nodes that a call added; no nodes if they are not known."""
+        nodes = list(_first(args, kwargs) or ()) if self.about is _of_nodes else []
+        return self.ids(args, kwargs), nodes
 
 
 class _ReportOfResult(_Report):
-    def ids(self, args: Any, kwargs: Any, result: Any) -> list[str] | None:
-        return _of_nodes(result)
+    """Which documents change is known only after the call."""
 
-    def nodes(self, args: Any, kwargs: Any, result: Any) -> list[Any]:
-        return list(result or ())
+    def ids(self, args: Any, kwargs: Any) -> list[str] | None:
+        return []
+
+    def outcome(self, args: Any, kwargs: Any, result: Any) -> tuple[list[str] | None, list[Any]]:
+        return _of_nodes(result), list(result or ())
 
 
 def _first(args: Any, kwargs: Any) -> Any:
@@ -261,7 +258,7 @@ def _first(args: Any, kwargs: Any) -> Any:
     return args[0] if args else named[0] if named else None
 
 
-_FIRST = frozenset("nodes node_ids ref_doc_id doc_id document documents embedding_results".split())
+_FIRST = frozenset("nodes docs node_ids ref_doc_id doc_id document documents embedding_results".split())
 _ADDED, _GONE = _Report(_of_nodes), _Report(list, only_gone=True)
 _DOCUMENT_GONE = _Report(_of_id, only_gone=True)
 
@@ -285,6 +282,11 @@ _VECTOR_STORE = {
     "async_add": _ADDED,
     **_both({"delete": _DOCUMENT_GONE, "delete_nodes": _GONE, "clear": _Report()}),
 }
+_DOCUMENT_STORE = {
+    "add_documents": _Report(_of_stored_nodes),
+    "async_add_documents": _Report(_of_stored_nodes),
+    **_both({"delete_document": _DOCUMENT_GONE, "delete_ref_doc": _DOCUMENT_GONE}),
+}
 _PIPELINE = _both({"run": _ReportOfResult()})
 
 # What a class has from LlamaIndex's base class does its work through others that report.
@@ -295,3 +297,37 @@ _INDEX_FUNNELS = {
 _STORE_FUNNELS = {
     name: getattr(BasePydanticVectorStore, name) for name in ("async_add", "adelete", "adelete_nodes", "aclear")
 }
+_SEARCHED = (BaseIndex, BasePydanticVectorStore, BaseDocumentStore, BaseRetriever)
+_BASES = (BaseRetriever, BaseModel)
+
+
+def _inside(changing: object) -> list[object]:
+    """What a pipeline writes to, or a retriever searches."""
+    if isinstance(changing, IngestionPipeline):
+        return [] if changing.vector_store is None else [changing.vector_store]
+    if isinstance(changing, StorageContext):
+        return [changing.docstore, *changing.vector_stores.values()]
+    found: list[object] = []
+    for value in vars(changing).values() if isinstance(changing, BaseRetriever) else ():
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        for one in values:
+            found += (
+                _inside(one) if isinstance(one, StorageContext) else [one] if isinstance(one, _SEARCHED) else []
+            )
+    return found
+
+
+def _reports_of(changing: object) -> tuple[Mapping[str, _Report], Mapping[str, Any]]:
+    """What the methods of an object report, and those of its base class that need not."""
+    if isinstance(changing, BaseIndex):
+        return _INDEX, _INDEX_FUNNELS
+    if isinstance(changing, BasePydanticVectorStore):
+        return _VECTOR_STORE, _STORE_FUNNELS
+    if isinstance(changing, BaseDocumentStore):
+        return _DOCUMENT_STORE, {}
+    if isinstance(changing, IngestionPipeline):
+        return _PIPELINE, {}
+    cls = type(changing)
+    writing = {name for name in dir(cls) if WRITING.match(name) and not any(hasattr(one, name) for one in _BASES)}
+    functions = {name for name in writing if isinstance(inspect.getattr_static(cls, name), FunctionType)}
+    return dict.fromkeys(functions, _Report()), {}

@@ -6,7 +6,6 @@ import asyncio
 import importlib.util
 import os
 import re
-import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from pymongo.synchronous.database import Database
 from pymongo.uri_parser import split_options
 
 from askonce.errors import ConfigError, StoreError, StoreUnavailable
+from askonce.stores.fork import fork_lock
 from askonce.stores.mongodb.layout import Steps, T
 from askonce.stores.shutdown import refuse_at_exit
 
@@ -60,7 +60,7 @@ class Clients:
         self.name = name
         self._database = _database_in(url)
         self._check_options()
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
         self._pid = os.getpid()
         self._client: MongoClient[dict[str, Any]] | None = None
         self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient] = (

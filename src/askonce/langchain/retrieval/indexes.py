@@ -1,0 +1,86 @@
+"""Documents that a process holds in its own memory, and their version."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from langchain_core.documents import Document
+from langchain_core.stores import InMemoryBaseStore
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from askonce.entries.values import tagged
+from askonce.keys.normal_form import Uncacheable
+from askonce.langchain.retrieval.documents import pack
+from askonce.retrieval.cached_retrieval import NotPlain
+from askonce.retrieval.versions import version_of, written
+
+
+class _Held(NamedTuple):
+    """The documents in a store.
+
+    Attributes:
+        items: objects that are replaced when a document is.
+        rows: gives ids, texts and metadata.
+    """
+
+    items: Sequence[Any]
+    rows: Callable[[], Iterable[Any]]
+
+
+def memory_version(store: Any) -> str | None:
+    """The version of what a store, or a list of documents, holds in memory; ``None`` if it holds nothing there.
+
+    Raises:
+        Uncacheable: it cannot be distinguished from others.
+    """
+    held = _held(store)
+    return None if held is None else version_of(store, held.items, lambda: digest(held.rows()))
+
+
+def memory_written(store: Any) -> None:
+    """Note that a store was written to, and that its corpus was told of it."""
+    for part in (store, *vars(store).values()):
+        held = _held(part)
+        if held is not None:
+            written(part, held.items)
+
+
+def digest(rows: Iterable[Any]) -> str:
+    """A digest of documents, in any order.
+
+    Raises:
+        Uncacheable: one holds what cannot be written.
+    """
+    try:
+        each = sorted(hashlib.sha256(_row(one)).digest() for one in rows)
+    except (NotPlain, TypeError, ValueError, RecursionError) as error:
+        raise Uncacheable(str(error)) from error
+    return hashlib.sha256(b"".join(each)).hexdigest()
+
+
+def _row(row: Any) -> bytes:
+    if isinstance(row, Document):
+        return pack([row])
+    if isinstance(row, tuple) and len(row) == 2:  # a key and what is there
+        return msgspec.msgpack.encode((row[0], _row(row[1])))
+    return msgspec.msgpack.encode(tagged(row, "document"))
+
+
+def _held(part: Any) -> _Held | None:
+    if isinstance(part, InMemoryVectorStore):
+        return _Held(list(part.store.values()), lambda: map(_entry, part.store.values()))
+    if isinstance(part, InMemoryBaseStore):
+        return _Held(list(part.store.values()), lambda: list(part.store.items()))
+    name = f"{type(part).__module__.partition('.')[0]}.{type(part).__name__}"
+    if name == "langchain_community.InMemoryDocstore":
+        return _Held(list(part._dict.values()), lambda: list(part._dict.items()))
+    if name == "langchain_community.SKLearnVectorStore":
+        return _Held(part._texts, lambda: zip(part._ids, part._texts, part._metadatas, strict=True))
+    return None
+
+
+def _entry(entry: Any) -> Any:
+    return entry["id"], entry["text"], entry["metadata"]

@@ -1,0 +1,62 @@
+"""Documents that a process holds in its own memory, and their version."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
+from llama_index.core.storage.kvstore.simple_kvstore import SimpleKVStore
+from llama_index.core.vector_stores import SimpleVectorStore
+
+from askonce.retrieval.versions import version_of, written
+
+
+class _Held(NamedTuple):
+    """What is in a store.
+
+    Attributes:
+        items: objects that are replaced when a document is.
+        rows: gives bytes of the content of each document, without its id, which may be random.
+    """
+
+    items: Sequence[Any]
+    rows: Callable[[], Iterable[bytes]]
+
+
+def memory_version(store: Any) -> str | None:
+    """The version of what a vector store or a document store holds in memory; ``None`` if it holds nothing there.
+
+    Raises:
+        Uncacheable: it cannot be distinguished from others.
+    """
+    held = _held(store)
+    return None if held is None else version_of(store, held.items, lambda: _digest(held.rows()))
+
+
+def memory_written(changing: Any) -> None:
+    """Note that an index, a store or a pipeline was written to, and that its corpus was told of it."""
+    for part in (changing, *(getattr(changing, name, None) for name in ("vector_store", "docstore"))):
+        held = _held(part)
+        if held is not None:
+            written(part, held.items)
+
+
+def _digest(rows: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"".join(sorted(hashlib.sha256(row).digest() for row in rows))).hexdigest()
+
+
+def _held(part: Any) -> _Held | None:
+    if isinstance(part, SimpleVectorStore):
+        vectors = list(part.data.embedding_dict.values())
+        return _Held(vectors, lambda: (array("d", one).tobytes() for one in vectors))
+    if isinstance(part, KVDocumentStore) and isinstance(part._kvstore, SimpleKVStore):
+        collections = part._kvstore._collections_mappings
+        nodes, hashes = (collections.get(one, {}) for one in (part._node_collection, part._metadata_collection))
+        return _Held(list(nodes.values()), lambda: (repr(one.get("doc_hash")).encode() for one in hashes.values()))
+    if any(cls.__name__ == "FaissVectorStore" for cls in type(part).__mro__):  # its documents are in the docstore
+        count = int(part._faiss_index.ntotal)
+        return _Held([None] * count, lambda: [str(count).encode()])
+    return None

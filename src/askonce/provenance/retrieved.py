@@ -1,0 +1,128 @@
+"""Documents that were retrieved lately in this process: found again in a prompt by their texts.
+
+So an answer has its sources wherever it is made: in another thread, in a later request that resumes a run, in plain
+code. Stores and tenants are apart.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from askonce.provenance.texts import TextIndex
+from askonce.stores.fork import fork_lock
+
+_MOST_TEXTS, _MOST_TEXTS_OF_ALL = 10_000, 50_000
+
+
+class RetrievedDocument(msgspec.Struct, frozen=True):
+    """A document that was retrieved.
+
+    Attributes:
+        corpus: the namespace of its corpus's change log.
+        position: in that log, up to which the text is valid.
+        ids: every id by which a change of it may be announced.
+        text: what it gives to prompts.
+        body: its own text alone, without metadata.
+        scope: identifies the retriever with its filters: another one may return other documents; ``None`` if that
+            is not known.
+    """
+
+    corpus: str
+    position: int
+    ids: tuple[str, ...]
+    text: str
+    body: str
+    scope: bytes | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts by which it is found in a prompt."""
+        return (self.text,) if self.text == self.body else (self.text, self.body)
+
+
+class RetrievedTexts:
+    """The texts that were retrieved lately from the corpora of one store, for some tenants. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._index = TextIndex()
+        self._results: set[object] = set()
+        self._documents: OrderedDict[int, dict[str, tuple[RetrievedDocument, ...]]] = OrderedDict()
+        self._lock = fork_lock()
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def add(self, documents: Sequence[RetrievedDocument], result: object) -> None:
+        """Add what one retrieval found. Of documents of one text and corpus the latest count.
+
+        Args:
+            documents: what was found.
+            result: identifies the stored result that they are from, which need not be added twice; ``None``: a new
+                one.
+        """
+        if result is not None and result in self._results:
+            return
+        by_text: dict[str, list[RetrievedDocument]] = {}
+        for one in documents:
+            bare = msgspec.structs.replace(one, text="", body="")
+            for text in one.texts:
+                by_text.setdefault(text, []).append(bare)
+        with self._lock:
+            for text, some in by_text.items():
+                number = hash(text)
+                held = self._documents.get(number)
+                if held is None:
+                    held = self._documents[number] = {}
+                    self._index.add(number, text)
+                else:
+                    self._documents.move_to_end(number)
+                held[some[0].corpus] = tuple(some)
+            while len(self._documents) > _MOST_TEXTS:
+                self._index.remove(self._documents.popitem(last=False)[0])
+                self._results.clear()
+            if len(self._results) >= _MOST_TEXTS:
+                self._results.clear()
+            if result is not None:
+                self._results.add(result)
+
+    def standing_in(
+        self, prompt: str, own: Collection[RetrievedDocument]
+    ) -> tuple[list[RetrievedDocument], list[RetrievedDocument]]:
+        """The documents whose texts stand in a prompt: those of ``own``, and others."""
+        texts: dict[int, list[RetrievedDocument]] = {}
+        for one in own:
+            for text in one.texts:
+                texts.setdefault(hash(text), []).append(one)
+        with self._lock:
+            standing = self._index.standing_in(prompt, texts.keys())
+            others = [
+                one
+                for number in standing
+                if number not in texts
+                for some in self._documents[number].values()
+                for one in some
+            ]
+        return [one for number in standing for one in texts.get(number, ())], others
+
+
+retrieved: OrderedDict[tuple[str, tuple[str, ...]], RetrievedTexts] = OrderedDict()
+"""By store and tenants, in the order of their last retrievals."""
+_lock = fork_lock()
+
+
+def remember(
+    documents: Sequence[RetrievedDocument], store: str, tenants: tuple[str, ...], result: object = None
+) -> None:
+    """Add what one retrieval found in a store for some tenants; ``result`` as in `RetrievedTexts.add`."""
+    with _lock:
+        texts = retrieved.setdefault((store, tenants), RetrievedTexts())
+        retrieved.move_to_end((store, tenants))
+    before = len(texts)
+    texts.add(documents, result)
+    if len(texts) > before and len(retrieved) > 1:
+        with _lock:
+            while len(retrieved) > 1 and sum(len(one) for one in retrieved.values()) > _MOST_TEXTS_OF_ALL:
+                retrieved.popitem(last=False)

@@ -1,0 +1,130 @@
+"""Writes of documents that are under way: announced before and after, under a lease in between.
+
+If the process is killed in a write, its lease runs out, and whoever reads the change log next takes that for a
+change of any document. A thread renews the leases of open writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from askonce.concurrency.background import BackgroundWorker
+from askonce.errors import StoreError
+from askonce.provenance.changes import Change, batches
+from askonce.provenance.corpora import Corpora
+from askonce.stores.base import Store
+from askonce.stores.fork import reset_after_fork
+
+WRITE_LEASE_SECONDS = 10.0
+_ROUNDS_PER_LEASE = 4
+
+
+class Call(Protocol):
+    """Calls a method of the store by its name.
+
+    Raises:
+        StoreError: the store failed.
+    """
+
+    async def __call__(self, operation: str, *args: Any) -> Any: ...
+
+
+class Write:
+    """A write of documents.
+
+    Args:
+        corpus: the namespace of the change log.
+
+    Attributes:
+        name: 16 random bytes, by which its begin, its end and its lease belong together.
+    """
+
+    def __init__(self, corpus: str) -> None:
+        self.corpus = corpus
+        self.name = os.urandom(16)
+
+
+class Writes:
+    """The open writes of this process through one cache.
+
+    Args:
+        store: where the change logs are.
+        corpora: writes them.
+        lease_seconds: how long a lease lasts without being renewed.
+    """
+
+    def __init__(self, store: Store, corpora: Corpora, lease_seconds: float) -> None:
+        self._store, self._corpora, self._seconds = store, corpora, lease_seconds
+        self._renewing = BackgroundWorker(
+            "askonce-writes", self._renew_all, delay_seconds=lease_seconds / _ROUNDS_PER_LEASE
+        )
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[int, Write] = {}  # those of the parent are the parent's to renew
+
+    async def begin(self, call: Call, corpus: str, ids: Sequence[str] | None) -> Write:
+        """Announce a write, before it is done.
+
+        Args:
+            call: of the store.
+            corpus: the namespace of the change log.
+            ids: the documents that will be changed or deleted; ``None``: any may be.
+
+        Raises:
+            StoreError: the store failed, so nothing may be written.
+        """
+        write = Write(corpus)
+        await call("lease", corpus, write.name, write.name.hex(), self._seconds)
+        first, *others = [None] if ids is None else batches(ids)
+        for change in (Change(first, begins=write.name), *(Change(some) for some in others)):
+            await call("log_append", corpus, self._corpora.event(corpus, change))
+        with self._lock:
+            self._open[id(write)] = write
+        self._renewing.wake()
+        return write
+
+    async def end(self, call: Call, write: Write, change: Change) -> None:
+        """Announce that a write has ended, also if it failed half way, and what it did.
+
+        Raises:
+            StoreError: the store failed. Then the lease runs out, as if the process had been killed.
+        """
+        self.drop(write)
+        *others, last = [None] if change.ids is None else batches(change.ids)
+        ended = Change(last, change.added, change.vectors, ends=write.name)
+        for one in (*(Change(some) for some in others), ended):
+            await call("log_append", write.corpus, self._corpora.event(write.corpus, one))
+
+    def drop(self, write: Write) -> None:
+        """Renew the lease of a write no longer."""
+        with self._lock:
+            self._open.pop(id(write), None)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._renewing.close(0.0)
+
+    def _renew_all(self) -> None:
+        with self._lock:
+            writes = list(self._open.values())
+        for write in writes:
+            with contextlib.suppress(StoreError):
+                self._renew(write)
+        if self._open:
+            self._renewing.wake()
+
+    def _renew(self, write: Write) -> None:
+        name = write.name
+        if not self._store.lease(write.corpus, name, name.hex(), self._seconds):  # it ran out: begin again
+            again = os.urandom(16)
+            self._store.lease(write.corpus, again, again.hex(), self._seconds)
+            event = self._corpora.event(write.corpus, Change(begins=again))
+            self._store.log_append(write.corpus, event)
+            write.name = again

@@ -1,0 +1,94 @@
+"""Versions of what a process holds in its own memory: another process may hold more, or less, under the same names.
+
+The version of an index is a digest of its documents. So all processes that loaded the same share what was found in
+it. An index that is written to through `watch` leaves them: from then on its version is a random name, its own, and
+the log of its corpus says what each of its changes concerns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from askonce.keys.normal_form import Uncacheable
+
+_AT = "_askonce_version"
+
+
+class _Version:
+    """Lies among an object's attributes, so that all objects that share these share it. A copy gets one of its own.
+
+    Attributes:
+        name: of the version.
+        items: the documents that were there under that name.
+        is_own: the name is random.
+    """
+
+    def __init__(self) -> None:
+        self.name = secrets.token_hex(8)
+        self.items: list[Any] | None = None
+        self.is_own = True
+
+    def __reduce__(self) -> tuple[type[_Version], tuple[()]]:
+        return _Version, ()
+
+
+def version_of(index: Any, items: Iterable[Any], digest: Callable[[], str]) -> str:
+    """The version of an index in memory.
+
+    Args:
+        index: an object that all holders of the same documents share, or whose attributes they share.
+        items: its documents; they are replaced, not changed, when another content is written.
+        digest: of their content. If it raises `Uncacheable`, the version is the index's own.
+
+    Raises:
+        Uncacheable: the index takes no mark.
+    """
+    version, there = _marked(index), list(items)
+    if version.items is None or not _same(version.items, there):
+        fresh = _Version()
+        fresh.items = there
+        with contextlib.suppress(Uncacheable):
+            fresh.name, fresh.is_own = digest(), False
+        vars(index)[_AT] = version = fresh
+    return version.name
+
+
+def written(index: Any, items: Iterable[Any]) -> None:
+    """Note that a change of an index, which its corpus was told of, is done.
+
+    Args:
+        index: as in `version_of`.
+        items: its documents now.
+    """
+    fresh, before = _Version(), _marked(index)
+    if before.is_own:
+        fresh.name = before.name
+    fresh.items = list(items)
+    vars(index)[_AT] = fresh
+
+
+def instance(part: Any) -> str:
+    """A name for one object of this process: what it holds in memory is nowhere else.
+
+    Raises:
+        Uncacheable: the object takes no mark.
+    """
+    return _marked(part).name
+
+
+def _marked(part: Any) -> _Version:
+    try:
+        version: _Version = vars(part).setdefault(_AT, _Version())
+    except TypeError as error:
+        raise Uncacheable(f"a {type(part).__qualname__} cannot be distinguished from others") from error
+    return version
+
+
+def _same(before: list[Any], now: list[Any]) -> bool:
+    try:
+        return before == now  # of items that are identical, nothing is compared
+    except Exception:  # arrays
+        return False

@@ -1,0 +1,257 @@
+"""Two stores in two places are two, whatever they have in common; what a process holds in memory is what it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy
+from langchain_classic.retrievers import ParentDocumentRetriever
+from langchain_classic.storage import LocalFileStore, create_kv_docstore
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.stores import InMemoryStore
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+from langchain_text_splitters import CharacterTextSplitter
+
+from askonce import Cache, Corpus
+from askonce.langchain import CachedRetriever, watch
+from askonce.langchain.retrieval.identity import Identity
+from tests.langchain.retrieval.library import Words, animals, found, library
+
+
+class Server(VectorStore):
+    """Has a client, and names of what it is for."""
+
+    def __init__(self, **held: Any) -> None:
+        self._embeddings = Words()
+        vars(self).update(held)
+
+    @classmethod
+    def from_texts(cls, *args: Any, **kwargs: Any) -> Any: ...
+    def similarity_search(self, *args: Any, **kwargs: Any) -> list[Document]:
+        return []
+
+
+class Client:
+    """Holds an address."""
+
+    def __init__(self, **held: Any) -> None:
+        vars(self).update(held)
+
+
+def engine(url: str) -> Server:
+    return Server(collection_name="animals", _engine=sqlalchemy.create_engine(url))
+
+
+PAIRS: dict[str, tuple[Callable[[], Server], Callable[[], Server]]] = {
+    "a URL": (lambda: Server(url="http://a:1"), lambda: Server(url="http://b:1")),
+    "a URL of the client": (
+        lambda: Server(name="x", _client=Client(base_url="http://a")),
+        lambda: Server(name="x", _client=Client(base_url="http://b")),
+    ),
+    "a port of the client": (
+        lambda: Server(name="x", client=Client(host="a", port=1)),
+        lambda: Server(name="x", client=Client(host="a", port=2)),
+    ),
+    "a tenant": (
+        lambda: Server(_client=Client(url="http://a", tenant="ann")),
+        lambda: Server(_client=Client(url="http://a", tenant="bob")),
+    ),
+    "a directory": (lambda: Server(persist_directory="one"), lambda: Server(persist_directory="two")),
+    "a path": (lambda: Server(root=Path("one")), lambda: Server(root=Path("two"))),
+    "connection arguments": (
+        lambda: Server(_connection_args={"uri": "http://a"}),
+        lambda: Server(_connection_args={"uri": "http://b"}),
+    ),
+    "a file of SQLite": (lambda: engine("sqlite:///one.db"), lambda: engine("sqlite:///two.db")),
+    "SQLite in memory": (lambda: engine("sqlite://"), lambda: engine("sqlite://")),
+    "a store inside": (lambda: Server(inner=Server(url="http://a")), lambda: Server(inner=Server(url="http://b"))),
+}
+
+
+def identity(store: VectorStore) -> tuple[Any, Identity]:
+    one = Identity({})
+    return one.of(store.as_retriever()), one
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_what_is_in_two_places_is_two(pair: str) -> None:
+    (one, reading), (other, _) = (identity(make()) for make in PAIRS[pair])
+    assert one != other
+    assert reading.nameless == []
+
+
+@pytest.mark.parametrize("pair", sorted(PAIRS.keys() - {"SQLite in memory"}))
+def test_another_client_for_the_same_place_changes_nothing(pair: str) -> None:
+    assert identity(PAIRS[pair][0]())[0] == identity(PAIRS[pair][0]())[0]
+
+
+def test_credentials_are_no_part_of_a_place() -> None:
+    def store(secret: str) -> Server:
+        return Server(
+            url=f"http://ann:{secret}@a/?api_key={secret}",
+            api_key=secret,
+            dsn=f"host=a password={secret}",
+            _client=Client(url=f"http://ann:{secret}@a", token=secret),
+        )
+
+    assert identity(store("one"))[0] == identity(store("two"))[0]
+
+
+def test_a_directory_is_the_same_from_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = identity(Server(persist_directory="documents"))[0]
+    assert identity(Server(persist_directory=str(tmp_path / "documents")))[0] == one
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert identity(Server(persist_directory="documents"))[0] != one
+
+
+def test_what_is_on_this_machine_is_not_shared_with_others_by_a_shared_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def key(store: Server, url: str) -> Any:
+        retriever = CachedRetriever(store.as_retriever(), "memory://", corpus="x")
+        monkeypatch.setattr(retriever.cache.store, "url", url, raising=False)
+        return retriever._identity(Identity({})).get("machine")
+
+    local, remote = Server(url="http://localhost:8000"), Server(url="http://chroma:8000")
+    assert key(local, "redis://cache:6379")
+    assert key(Server(persist_directory="x"), "mongodb://cache")
+    for store, url in ((local, "redis://localhost"), (local, "sqlite:///x.db"), (remote, "redis://cache:6379")):
+        assert key(store, url) is None
+
+
+class Collection:
+    """As Chroma has it."""
+
+    def __init__(self, number: int) -> None:
+        self.name, self.id = "langchain", UUID(int=number)
+
+
+Collection.__module__ = "chromadb.api.models.Collection"
+
+
+class Chroma(InMemoryVectorStore):
+    """Of a fixed content, in a collection of the default name."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(Words())
+        self._collection_name, self._chroma_collection = "langchain", Collection(number)
+
+
+@pytest.mark.parametrize("how", [{}, {"corpus": "prices"}, {"name": "prices"}])
+def test_collections_of_one_name_are_apart(how: dict[str, str]) -> None:
+    cache = Cache("memory://")
+    for number in (1, 2):
+        CachedRetriever(Chroma(number).as_retriever(), cache, **how).invoke("owl")  # type: ignore[arg-type]
+    assert cache.stats().misses == 2
+    CachedRetriever(Chroma(1).as_retriever(), cache, **how).invoke("owl")  # type: ignore[arg-type]
+    assert cache.stats().hits == 1
+
+
+# -- in memory -----------------------------------------------------------------------------------------------------
+
+
+def index(corpus: Corpus, *ids: str, name: str | None = None) -> tuple[InMemoryVectorStore, CachedRetriever]:
+    """As each worker of a server loads it."""
+    store = InMemoryVectorStore(Words())
+    store.add_documents([one for one in animals() if one.id in ids])
+    store = watch(store, corpus)
+    return store, CachedRetriever(store.as_retriever(), corpus=corpus, name=name)
+
+
+@pytest.mark.parametrize("name", [None, "animals"])
+def test_processes_that_loaded_the_same_share_until_one_writes(name: str | None) -> None:
+    corpus = Corpus("memory://", name="animals")
+    (one, first), (_, second) = index(corpus, "cat", name=name), index(corpus, "cat", name=name)
+    first.invoke("who?")
+    second.invoke("who?")
+    assert corpus.cache.stats().hits == 1
+    one.add_documents([animals(dog="the dog barks")[0]])
+    assert found(second.invoke("who?")) == ["cat"]
+    assert sorted(map(str, found(first.invoke("who?")))) == ["cat", "dog"]
+    one.delete(["cat"])
+    assert found(second.invoke("who?")) == ["cat"]
+    assert found(first.invoke("who?")) == ["dog"]
+
+
+def test_changes_that_nobody_reported_are_seen_in_memory() -> None:
+    corpus = Corpus("memory://", name="animals")
+    store, retriever = index(corpus, "cat")
+    assert len(retriever.invoke("who?")) == 1
+    InMemoryVectorStore.add_documents(store, animals(owl="the owl"))
+    assert len(retriever.invoke("who?")) == 2
+    InMemoryVectorStore.add_documents(store, animals(owl="another owl"))
+    assert "another owl" in [one.page_content for one in retriever.invoke("who?")]
+
+
+def test_a_copy_of_an_index_goes_its_own_way() -> None:
+    corpus = Corpus("memory://", name="animals")
+    store, retriever = index(corpus, "cat")
+    store.add_documents(animals(dog="the dog"))
+    other = InMemoryVectorStore(Words())
+    vars(other).update(copy.deepcopy(vars(store)))
+    store.add_documents(animals(owl="the owl"))
+    copied = CachedRetriever(other.as_retriever(), corpus=corpus)
+    assert len(retriever.invoke("who?")) == 3
+    assert len(copied.invoke("who?")) == 2
+
+
+def by_parts(tmp_path: Path, in_memory: bool) -> BaseRetriever:
+    parents: Any = InMemoryStore() if in_memory else create_kv_docstore(LocalFileStore(tmp_path))
+    return ParentDocumentRetriever(
+        vectorstore=InMemoryVectorStore(Words()), docstore=parents, child_splitter=CharacterTextSplitter()
+    )
+
+
+def by_words(number: int) -> BaseRetriever:
+    from langchain_community.retrievers import BM25Retriever  # says at its import that it is being sunset
+
+    documents = [Document(f"apple {one}") for one in range(number)]
+    return BM25Retriever(vectorizer=Ranks([one.page_content for one in documents]), docs=documents)
+
+
+class Ranks:
+    """Scores of words in texts, as BM25 has them."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.doc_freqs = [dict.fromkeys(one.split(), 1) for one in texts]
+
+    def get_top_n(self, query: list[str], documents: list[Document], n: int) -> list[Document]:
+        return documents[-n:]
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_retriever_of_parents_needs_no_name(in_memory: bool, tmp_path: Path) -> None:
+    retriever = CachedRetriever(by_parts(tmp_path, in_memory), "memory://", corpus="fruit")
+    retriever.invoke("apple")
+    retriever.invoke("apple")
+    assert retriever.cache.stats().hits == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+@pytest.mark.parametrize("name", [None, "words"])
+def test_a_large_bm25_needs_no_name_and_is_what_it_holds(name: str | None) -> None:
+    cache = Cache("memory://")
+    for number, last in ((500, "apple 499"), (501, "apple 500"), (500, "apple 499")):
+        retriever = CachedRetriever(by_words(number), cache, corpus="fruit", name=name)
+        assert retriever.invoke("apple")[-1].page_content == last
+    assert cache.stats().hits == 1
+
+
+def test_what_is_found_after_the_first_change_stays_until_it_is_concerned() -> None:
+    store, corpus = library()
+    retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
+    retriever.invoke("flies at night")
+    store.delete(["dog"])
+    retriever.invoke("flies at night")
+    assert corpus.cache.stats().hits == 1

@@ -1,0 +1,131 @@
+"""Two stores in two places are two, whatever they have in common; what a process holds in memory is what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from llama_index.core import StorageContext, SummaryIndex, VectorStoreIndex, load_index_from_storage
+from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.retrievers import VectorIndexRetriever
+from llama_index.core.schema import TextNode
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryResult
+
+from askonce import Cache, ConfigError, Corpus
+from askonce.llama_index import CachedRetriever, watch
+from tests.llama_index.conftest import LLAMA_INDEX_WARNINGS
+from tests.llama_index.retrieval.colours import Topics
+
+pytestmark = LLAMA_INDEX_WARNINGS
+
+
+class Server(BasePydanticVectorStore):
+    """Has a client, and names of what it is for."""
+
+    stores_text: bool = True
+    url: str | None = None
+    uri: str = "./default.db"  # which it keeps, whatever it is given
+    table_name: str = "colours"
+    persist_dir: str | None = None
+    _client: Any = PrivateAttr()
+
+    def __init__(self, client: Any = None, **fields: Any) -> None:
+        super().__init__(**fields)
+        self._client = client
+
+    @property
+    def client(self) -> Any:
+        return self._client
+
+    def add(self, nodes: Any, **kwargs: Any) -> list[str]:
+        return []
+
+    def delete(self, ref_doc_id: str, **kwargs: Any) -> None: ...
+    def query(self, query: Any, **kwargs: Any) -> VectorStoreQueryResult:
+        return VectorStoreQueryResult(nodes=[], similarities=[], ids=[])
+
+
+class Client:
+    """Holds an address."""
+
+    def __init__(self, **held: Any) -> None:
+        vars(self).update(held)
+
+
+def engine(url: str) -> Server:
+    return Server(sqlalchemy.create_engine(url))
+
+
+PAIRS: dict[str, tuple[Callable[[], Server], Callable[[], Server]]] = {
+    "a URL": (lambda: Server(url="http://a"), lambda: Server(url="http://b")),
+    "a table": (lambda: Server(url="http://a"), lambda: Server(url="http://a", table_name="other")),
+    "a directory": (lambda: Server(persist_dir="one"), lambda: Server(persist_dir="two")),
+    "a client": (lambda: Server(Client(host="a", port=1)), lambda: Server(Client(host="a", port=2))),
+    "a database": (
+        lambda: Server(Client(url="http://a", database="one")),
+        lambda: Server(Client(url="http://a", database="two")),
+    ),
+    "a file of SQLite": (lambda: engine("sqlite:///one.db"), lambda: engine("sqlite:///two.db")),
+    "SQLite in memory": (lambda: engine("sqlite://"), lambda: engine("sqlite://")),
+}
+
+
+def misses(cache: Cache, store: Server, corpus: str | None = "colours") -> int:
+    index = VectorStoreIndex.from_vector_store(store, embed_model=Topics())
+    CachedRetriever(index.as_retriever(), cache, corpus=corpus).retrieve("red")
+    return cache.stats().kinds["retrieval"].misses
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_what_is_in_two_places_is_two(pair: str, cache: Cache) -> None:
+    one, other = (make() for make in PAIRS[pair])
+    assert [misses(cache, one, None), misses(cache, other, None), misses(cache, one, None)] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("pair", sorted(PAIRS.keys() - {"SQLite in memory"}))
+def test_another_client_for_the_same_place_changes_nothing(pair: str, cache: Cache) -> None:
+    assert [misses(cache, PAIRS[pair][0]()) for _ in range(2)] == [1, 1]
+
+
+def test_a_store_that_shows_no_place_needs_a_corpus(cache: Cache) -> None:
+    with pytest.raises(ConfigError, match=r"Server does not show where.*corpus="):
+        misses(cache, Server(object()), None)
+    assert misses(cache, Server(object()), "colours") == 1
+
+
+def texts(retriever: CachedRetriever) -> list[str]:
+    return sorted(one.text for one in retriever.retrieve("red"))
+
+
+@pytest.mark.parametrize("kind", [VectorStoreIndex, SummaryIndex])
+def test_processes_that_loaded_the_same_share_until_one_writes(kind: Any, cache: Cache, tmp_path: Path) -> None:
+    kind([TextNode(text="red", id_="a")], embed_model=Topics()).storage_context.persist(str(tmp_path))
+    corpus = Corpus(cache, name="colours")
+
+    def worker() -> tuple[Any, CachedRetriever]:
+        stored = StorageContext.from_defaults(persist_dir=str(tmp_path))
+        index = load_index_from_storage(stored, embed_model=Topics())
+        watch(index, corpus)
+        inner = VectorIndexRetriever(index) if isinstance(index, VectorStoreIndex) else index.as_retriever()
+        return index, CachedRetriever(inner, corpus=corpus)
+
+    (one, first), (_, second) = worker(), worker()
+    assert texts(first) == texts(second) == ["red"]
+    assert cache.stats().kinds["retrieval"].misses == 1
+    one.insert_nodes([TextNode(text="red too", id_="b")])
+    assert texts(second) == ["red"]
+    assert texts(first) == ["red", "red too"]
+    one.delete_nodes(["a"])
+    assert texts(second) == ["red"]
+    assert texts(first) == ["red too"]
+
+
+def test_changes_that_nobody_reported_are_seen_in_memory(cache: Cache) -> None:
+    index = VectorStoreIndex([TextNode(text="red", id_="a")], embed_model=Topics())
+    retriever = CachedRetriever(VectorIndexRetriever(index), cache, corpus="colours", name="colours")
+    assert texts(retriever) == ["red"]
+    index.insert_nodes([TextNode(text="red too", id_="b")])
+    assert texts(retriever) == ["red", "red too"]

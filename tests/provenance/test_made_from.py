@@ -1,0 +1,157 @@
+"""Which documents an answer was made from."""
+
+import contextvars
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import msgspec
+
+from askonce.entries.entry import Source
+from askonce.keys.normal_form import NormalForm
+from askonce.provenance.made_from import MadeFrom
+from askonce.provenance.retrieval_context import (
+    RetrievalContext,
+    begin_retrieval_context,
+    current_retrieval_context,
+    record_retrieval,
+)
+from askonce.provenance.retrieved import RetrievedDocument, retrieved
+from tests.provenance.sources import found
+
+numbers = itertools.count()
+
+
+class Place:
+    """A store of its own, in which nothing was retrieved."""
+
+    def __init__(self) -> None:
+        self.store, self.tenants = f"store {next(numbers)}", ("ann",)
+
+    def retrieve(self, *documents: RetrievedDocument) -> None:
+        record_retrieval(documents, self.store, self.tenants)
+
+    def made_from(self, prompt: str, tenants: tuple[str, ...] = ("ann",)) -> MadeFrom:
+        texts = retrieved.get((self.store, tenants))
+        return MadeFrom(
+            current_retrieval_context(), texts, self.store, lambda: NormalForm({"messages": [{"content": prompt}]})
+        )
+
+    def ids(self, prompt: str, answer: str = "") -> list[str]:
+        made_from = self.made_from(prompt)
+        ids = [one for source in made_from.sources for one in source.ids]
+        made_from.answered(msgspec.msgpack.encode({"text": answer}), made_from.sources)
+        return ids
+
+
+@contextmanager
+def run(*, is_tool: bool = False) -> Iterator[RetrievalContext]:
+    one = begin_retrieval_context(current_retrieval_context(), is_tool=is_tool)
+    yield one
+    one.end()
+
+
+def apart(test: Callable[[Place], None]) -> Callable[[], None]:
+    """Run a test in a context of its own."""
+
+    def call() -> None:
+        contextvars.Context().run(test, Place())
+
+    call.__name__ = test.__name__
+    return call
+
+
+@apart
+def test_in_plain_code_the_documents_in_the_prompt_count_and_no_others(place: Place) -> None:
+    place.retrieve(found("the salary of bob", "bob"))
+    place.retrieve(found("thirty days of leave", "leave"), found("twenty days", "old"))
+    assert place.ids("Thirty days of leave!\nHow many days?") == ["leave"]
+
+
+@apart
+def test_a_document_is_found_wherever_it_was_retrieved(place: Place) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(contextvars.Context().run, place.retrieve, found("thirty days of leave", "leave")).result()
+    assert place.ids("From this: thirty days of leave. How many?") == ["leave"]
+    assert not place.made_from("From this: thirty days of leave. How many?", ("bob",)).sources
+    assert not Place().made_from("From this: thirty days of leave. How many?").sources
+
+
+@apart
+def test_of_the_same_text_the_documents_of_the_own_run_count(place: Place) -> None:
+    contextvars.Context().run(place.retrieve, found("days of leave", "other"))
+    with run():
+        place.retrieve(found("days of leave", "own"))
+        assert place.ids("days of leave") == ["own"]
+
+
+@apart
+def test_what_a_run_retrieved_and_no_prompt_shows_counts(place: Place) -> None:
+    with run():
+        with run(is_tool=True):
+            place.retrieve(found("thirty days of leave", "leave"))
+            assert place.ids("Summarize: thirty days of leave") == ["leave"]
+        assert place.ids("A month, says the tool.") == ["leave"]
+        with run():
+            place.retrieve(found("the salary of bob", "bob"))  # to be cut off, say
+        assert place.ids("How much?") == ["leave", "bob"]
+    assert place.ids("How much?") == []
+
+
+@apart
+def test_runs_side_by_side_share_nothing(place: Place) -> None:
+    with run() as both:
+        one, other = RetrievalContext(outer=both), RetrievalContext(outer=both)
+        one.add([found("the salary of bob", "bob")], place.store)
+        other.add([found("thirty days of leave", "leave")], place.store)
+        for each, name in ((one, "bob"), (other, "leave")):
+            made_from = MadeFrom(each, None, place.store, lambda: NormalForm({"prompt": "?"}))
+            assert [source.ids for source in made_from.sources] == [(name,)]
+
+
+@apart
+def test_of_one_question_after_the_other_in_a_run_each_has_its_own(place: Place) -> None:
+    with run():
+        for name in ("bob", "ann"):
+            with run():
+                place.retrieve(found(f"the salary of {name}", name))
+                assert place.ids(f"the salary of {name}?", answer=f"that much for {name}") == [name]
+        assert place.ids("Sum up: that much for ann.") == ["ann"]
+        assert place.ids("Sum up: That much\nfor bob, that much for ann.") == ["bob", "ann"]
+
+
+@apart
+def test_a_hit_accounts_for_the_documents_of_its_entry(place: Place) -> None:
+    with run():
+        place.retrieve(found("the salary of bob", "bob"))
+        place.made_from("the salary of bob?").answered(b"", (Source("c", 1, ("bob",)),))
+        assert place.ids("Something else?") == []
+
+
+@apart
+def test_of_one_document_the_last_position_counts_and_without_ids_any_change(place: Place) -> None:
+    with run():
+        place.retrieve(found("the salary of bob", "bob", position=1), found("no id at all", position=1))
+        place.retrieve(found("the salary of bob", "bob", position=2))
+        sources = place.made_from("the salary of bob, no id at all").sources
+    assert set(sources) == {Source("c", 2, ("bob",)), Source("c", 1, (), any_change=True)}
+
+
+@apart
+def test_the_scope_is_of_the_documents_that_count(place: Place) -> None:
+    place.retrieve(found("the salary of bob", "bob", scope=None), found("days of leave", "leave", scope=b"1"))
+    place.retrieve(found("hours of work", "work", scope=b"2"))
+    one, two = (place.made_from(prompt).scope for prompt in ("days of leave", "days of leave; hours of work"))
+    assert one is not None and two is not None and one != two
+    assert place.made_from("the salary of bob; days of leave").scope is None
+    assert place.made_from("nothing of it").scope is None
+
+
+@apart
+def test_a_retrieval_context_does_not_grow_without_limit(place: Place) -> None:
+    with run() as one:
+        for number in range(50):
+            place.retrieve(*(found("", f"{number}-{n}") for n in range(100)))
+        names = [document.ids[0] for document, _ in one.documents()]
+    assert len(names) == 1000 and names[-1] == "49-99"

@@ -1,0 +1,158 @@
+"""Where LangChain's vector stores have their documents is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from langchain_core.embeddings import Embeddings
+
+from askonce.langchain.retrieval.identity import Identity
+from tests.providers.vector_stores import SECRET, Place, check
+
+pytestmark = pytest.mark.filterwarnings("default")  # what the packages warn of is theirs
+
+
+class Lengths(Embeddings):
+    def __init__(self) -> None:
+        self.model = "lengths"
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[1.0, float(len(text))] for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return [1.0, float(len(text))]
+
+
+def chroma(place: Place) -> Any:
+    from langchain_chroma import Chroma
+
+    return Chroma(embedding_function=Lengths(), persist_directory=str(place.directory))
+
+
+def qdrant(place: Place) -> Any:
+    from langchain_qdrant import QdrantVectorStore
+    from qdrant_client import QdrantClient
+
+    client = QdrantClient(f"http://{place.host}/{place.database}", api_key=SECRET, check_compatibility=False)
+    return QdrantVectorStore(client, "x", Lengths(), validate_collection_config=False)
+
+
+def lance(place: Place) -> Any:
+    from langchain_community.vectorstores import LanceDB
+
+    return LanceDB(uri=str(place.directory), embedding=Lengths())
+
+
+def milvus(place: Place) -> Any:
+    from langchain_milvus import Milvus
+
+    return Milvus(Lengths(), connection_args={"uri": str(place.directory / "milvus.db"), "token": SECRET})
+
+
+def mongodb(place: Place) -> Any:
+    from langchain_mongodb import MongoDBAtlasVectorSearch
+    from pymongo import MongoClient
+
+    client: Any = MongoClient(f"mongodb://ann:{SECRET}@{place.host}", connect=False)
+    return MongoDBAtlasVectorSearch(client[place.database]["x"], Lengths(), auto_create_index=False)
+
+
+def pinecone(place: Place) -> Any:
+    from langchain_pinecone import PineconeVectorStore
+    from pinecone import Pinecone
+
+    index = Pinecone(api_key=SECRET).Index(host=f"https://{place.host}")
+    return PineconeVectorStore(index=index, embedding=Lengths(), namespace=place.database)
+
+
+def elasticsearch(place: Place) -> Any:
+    from elasticsearch import Elasticsearch
+    from langchain_elasticsearch import ElasticsearchStore
+
+    client = Elasticsearch(f"http://{place.host}:9200", basic_auth=("ann", SECRET))
+    return ElasticsearchStore(place.database, embedding=Lengths(), client=client)
+
+
+def open_search(place: Place) -> Any:
+    from langchain_community.vectorstores import OpenSearchVectorSearch
+
+    url, secret = f"http://{place.host}:9200", ("ann", SECRET)
+    return OpenSearchVectorSearch(url, place.database, Lengths(), http_auth=secret)
+
+
+def postgres(place: Place) -> Any:
+    from langchain_postgres import PGVector
+
+    url = f"postgresql+psycopg://ann:{SECRET}@{place.host}/{place.database}"
+    with mock.patch.object(PGVector, "__post_init__"):  # makes tables
+        return PGVector(Lengths(), connection=url)
+
+
+def redis(place: Place) -> Any:
+    from langchain_redis import RedisConfig, RedisVectorStore
+    from redisvl.index import SearchIndex
+
+    url = f"redis://:{SECRET}@{place.host}:6379"
+    silent = mock.patch.object(SearchIndex, "create"), mock.patch("redis.Redis.execute_command")
+    connected = mock.patch("redis.connection.ConnectionPool.get_connection")
+    valid = mock.patch("redisvl.redis.connection.RedisConnectionFactory.validate_sync_redis", create=True)
+    with silent[0], silent[1], connected, valid:
+        config = RedisConfig(index_name=place.database, redis_url=url, embedding_dimensions=2)
+        return RedisVectorStore(Lengths(), config)
+
+
+FILES = {"chroma": chroma, "lance": lance, "milvus": milvus}
+SERVERS = {
+    "qdrant": qdrant,
+    "mongodb": mongodb,
+    "pinecone": pinecone,
+    "elasticsearch": elasticsearch,
+    "open search": open_search,
+    "postgres": postgres,
+    "redis": redis,
+}
+
+
+@pytest.mark.parametrize("name", [*FILES, *SERVERS])
+def test_two_places_are_two_and_two_clients_of_one_place_are_one(name: str, tmp_path: Path) -> None:
+    def identity(store: Any) -> tuple[Any, list[str]]:
+        one = Identity({})
+        return one.of(store.as_retriever()), one.nameless
+
+    check({**FILES, **SERVERS}[name], identity, Place(tmp_path / "one"), files=name in FILES)
+
+
+def test_faiss_is_what_it_holds() -> None:
+    from langchain_community.vectorstores import FAISS
+
+    def of(*texts: str) -> Any:
+        store = FAISS.from_texts(list(texts), Lengths(), ids=[str(one) for one in range(len(texts))])
+        return Identity({}).of(store.as_retriever())
+
+    assert of("a") == of("a") != of("b") != of("a", "b")
+
+
+def test_a_self_query_retriever_is_read() -> None:
+    from langchain_classic.chains.query_constructor.schema import AttributeInfo
+    from langchain_classic.retrievers.self_query.base import SelfQueryRetriever
+    from langchain_community.query_constructors.chroma import ChromaTranslator
+    from langchain_community.vectorstores import FAISS
+    from langchain_core.language_models import FakeListChatModel
+
+    def of(attribute: str, **kwargs: Any) -> Any:
+        retriever = SelfQueryRetriever.from_llm(
+            FakeListChatModel(responses=["x"]),
+            FAISS.from_texts(["a"], Lengths(), ids=["1"]),
+            "animals",
+            [AttributeInfo(name=attribute, description="a number", type="integer")],
+            structured_query_translator=ChromaTranslator(),
+            **kwargs,
+        )
+        return Identity({}).of(retriever)
+
+    lenient = {"chain_kwargs": {"fix_invalid": True}}
+    assert of("legs") == of("legs") != of("eyes")
+    assert of("legs", **lenient) == of("legs", **lenient) != of("eyes", **lenient)

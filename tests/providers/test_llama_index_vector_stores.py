@@ -1,0 +1,115 @@
+"""Where LlamaIndex's vector stores have their documents is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
+from llama_index.core.schema import TextNode
+
+from askonce.llama_index.retrieval.identity import Identity
+from tests.providers.vector_stores import SECRET, Place, check
+
+pytestmark = pytest.mark.filterwarnings("default")  # what the packages warn of is theirs
+
+
+def chroma(place: Place) -> Any:
+    import chromadb
+    from llama_index.vector_stores.chroma import ChromaVectorStore
+
+    client = chromadb.PersistentClient(str(place.directory))
+    return ChromaVectorStore(chroma_collection=client.get_or_create_collection("quickstart"))
+
+
+def qdrant(place: Place) -> Any:
+    from llama_index.vector_stores.qdrant import QdrantVectorStore
+    from qdrant_client import AsyncQdrantClient
+
+    url = f"http://{place.host}/{place.database}"
+    return QdrantVectorStore("x", aclient=AsyncQdrantClient(url, api_key=SECRET, check_compatibility=False))
+
+
+def lance(place: Place) -> Any:
+    from llama_index.vector_stores.lancedb import LanceDBVectorStore
+
+    return LanceDBVectorStore(uri=str(place.directory))
+
+
+def lance_connection(place: Place) -> Any:
+    import lancedb
+    from llama_index.vector_stores.lancedb import LanceDBVectorStore
+
+    return LanceDBVectorStore(connection=lancedb.connect(str(place.directory)))
+
+
+def milvus(place: Place) -> Any:
+    from llama_index.vector_stores.milvus import MilvusVectorStore
+
+    return MilvusVectorStore(uri=str(place.directory / "milvus.db"), token=SECRET, dim=2, use_async_client=False)
+
+
+def mongodb(place: Place) -> Any:
+    from llama_index.vector_stores.mongodb import MongoDBAtlasVectorSearch
+    from pymongo import AsyncMongoClient, MongoClient
+
+    url = f"mongodb://ann:{SECRET}@{place.host}"
+    silent: dict[str, Any] = {"connect": False, "serverSelectionTimeoutMS": 1}
+    clients: Any = MongoClient(url, **silent), AsyncMongoClient(url, **silent)
+    return MongoDBAtlasVectorSearch(clients[0], async_mongodb_client=clients[1], db_name=place.database)
+
+
+def pinecone(place: Place) -> Any:
+    from llama_index.vector_stores.pinecone import PineconeVectorStore
+    from pinecone import Pinecone
+
+    index = Pinecone(api_key=SECRET).Index(host=f"https://{place.host}")
+    return PineconeVectorStore(pinecone_index=index, namespace=place.database)
+
+
+def open_search(place: Place) -> Any:
+    from llama_index.vector_stores.opensearch import OpensearchVectorClient, OpensearchVectorStore
+
+    url, secret = f"http://{place.host}:9200", ("ann", SECRET)
+    return OpensearchVectorStore(OpensearchVectorClient(url, place.database, 2, http_auth=secret))
+
+
+def postgres(place: Place) -> Any:
+    from llama_index.vector_stores.postgres import PGVectorStore
+
+    account = {"user": "ann", "password": SECRET, "port": "5432"}
+    return PGVectorStore.from_params(host=place.host, database=place.database, perform_setup=False, **account)
+
+
+FILES = {"chroma": chroma, "lance": lance, "lance connection": lance_connection, "milvus": milvus}
+SERVERS = {
+    "qdrant": qdrant,
+    "mongodb": mongodb,
+    "pinecone": pinecone,
+    "open search": open_search,
+    "postgres": postgres,
+}
+
+
+@pytest.mark.parametrize("name", [*FILES, *SERVERS])
+def test_two_places_are_two_and_two_clients_of_one_place_are_one(name: str, tmp_path: Path) -> None:
+    def identity(store: Any) -> tuple[Any, list[str]]:
+        one = Identity(None, "corpus")
+        index = VectorStoreIndex.from_vector_store(store, embed_model=MockEmbedding(2))
+        return one.of(index.as_retriever()), one.nameless
+
+    check({**FILES, **SERVERS}[name], identity, Place(tmp_path / "one"), files=name in FILES)
+
+
+def test_faiss_is_what_it_holds() -> None:
+    import faiss
+    from llama_index.vector_stores.faiss import FaissVectorStore
+
+    def of(*texts: str) -> Any:
+        stored = StorageContext.from_defaults(vector_store=FaissVectorStore(faiss.IndexFlatL2(2)))
+        nodes = [TextNode(text=one, id_=one) for one in texts]
+        index = VectorStoreIndex(nodes, embed_model=MockEmbedding(2), storage_context=stored)
+        return Identity("named", "corpus").of(index.as_retriever())
+
+    assert of("a") == of("a") != of("b") != of("a", "b")
