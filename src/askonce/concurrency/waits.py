@@ -12,6 +12,7 @@ All of it is advice from a moment: a wrong guess costs a call of the model.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 import threading
 import weakref
@@ -56,9 +57,9 @@ class Waits:
     def after_fork(self) -> None:
         self._lock = threading.Lock()
         self._of: dict[Any, Flight] = {}  # by task, or by the thread that is blocked
-        self._within: dict[
-            threading.Thread, list[Flight]
-        ] = {}  # all of a thread: its own, or of tasks that it runs
+        # All of a thread: its own, or of tasks that it runs.
+        self._within: dict[threading.Thread, list[Flight]] = {}
+        self._works: dict[threading.Thread, list[Any]] = {}  # of executors, in which it waits
 
     @contextlib.contextmanager
     def waiting(self, flight: Flight, *, blocks: bool) -> Iterator[None]:
@@ -66,7 +67,10 @@ class Waits:
         thread, task = threading.current_thread(), running_task()
         waiters = [one for one in (task, thread if blocks else None) if one is not None]
         led = [one for one in leading.get() if not one.resolved]
+        works = _own_works()
         with self._lock:
+            if works:
+                self._works[thread] = works
             self._of.update(dict.fromkeys(waiters, flight))
             self._within.setdefault(thread, []).append(flight)
             for one in led:
@@ -87,6 +91,11 @@ class Waits:
             flights.remove(flight)
         if not flights:
             self._within.pop(thread, None)
+            self._works.pop(thread, None)
+
+    def works_of(self, thread: threading.Thread) -> list[Any]:
+        """What a thread that waits does for executors."""
+        return self._works.get(thread, [])
 
     def closes_a_circle(self, flight: Flight, *, blocks: bool) -> bool:
         """Whether a flight cannot end while the caller waits for it."""
@@ -148,37 +157,71 @@ def _pool_of(thread: threading.Thread) -> Any:
     return pool if pools is not None and isinstance(pool, pools.ThreadPoolExecutor) else None
 
 
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+_SUSPENDED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_TOP = 4
+
+
+def _frames(ident: int) -> list[FrameType]:
+    """The calls of a thread, the latest first.
+
+    Of another thread only the first are looked at, and all of them only if these wait for a thread or a future: the
+    calls of a thread that runs change meanwhile. At a generator or a coroutine it ends: once that is suspended, the
+    call before it is no longer there, and to read it would end the process.
+    """
+    frame, others = sys._current_frames().get(ident), ident != threading.get_ident()
+    found: list[FrameType] = []
     while frame is not None:
-        yield frame
+        found.append(frame)
+        if others and (
+            frame.f_code.co_flags & _SUSPENDED
+            or (len(found) == _TOP and not any(one.f_code in _blocking_calls() for one in found))
+        ):
+            break
         frame = frame.f_back
+    return found
+
+
+def _blocking_calls() -> tuple[Any, ...]:
+    """The code of the calls that wait for threads and futures."""
+    futures: Any = sys.modules.get("concurrent.futures._base")
+    join = threading.Thread.join.__code__
+    if futures is None:
+        return (join,)
+    return join, futures.Future.result.__code__, futures.wait.__code__, futures.as_completed.__code__
 
 
 def _joined_by(thread: threading.Thread) -> Iterator[threading.Thread]:
     """The threads whose end, or whose result, a thread waits for."""
-    futures: Any = sys.modules.get("concurrent.futures._base")
-    for frame in _frames(sys._current_frames().get(thread.ident or 0)):
-        if frame.f_code is threading.Thread.join.__code__:
+    join, *results = _blocking_calls()
+    for frame in _frames(thread.ident or 0):
+        if frame.f_code is join:
             yield frame.f_locals["self"]
-        elif futures is not None and frame.f_code is futures.Future.result.__code__:
-            yield from _working_on([frame.f_locals["self"]])
-        elif futures is not None and frame.f_code in (futures.wait.__code__, futures.as_completed.__code__):
-            yield from _working_on(list(frame.f_locals["fs"]))
+        elif frame.f_code in results:
+            waited_for = frame.f_locals.get("fs") or [frame.f_locals["self"]]
+            yield from _working_on(list(waited_for))
 
 
 def _working_on(futures: list[Any]) -> Iterator[threading.Thread]:
-    """The threads of executors that work on some futures."""
+    """The threads of executors that work on some futures, and wait."""
     pools: Any = sys.modules.get("concurrent.futures.thread")
     if pools is None:
         return
-    threads = {thread.ident: thread for thread in threading.enumerate()}
     code, wanted = pools._WorkItem.run.__code__, {id(future) for future in futures}
-    for ident, frame in sys._current_frames().items():
-        for one in _frames(frame):
-            if one.f_code is code:
-                work = one.f_locals.get("self")
-                if id(getattr(work, "future", None)) in wanted and ident in threads:
-                    yield threads[ident]
+    for thread in threading.enumerate():
+        if _pool_of(thread) is None:
+            continue
+        works = [one.f_locals.get("self") for one in _frames(thread.ident or 0) if one.f_code is code]
+        if any(id(getattr(work, "future", None)) in wanted for work in (*works, *WAITS.works_of(thread))):
+            yield thread
+
+
+def _own_works() -> list[Any]:
+    """What the running thread does for executors."""
+    pools: Any = sys.modules.get("concurrent.futures.thread")
+    if pools is None:
+        return []
+    code = pools._WorkItem.run.__code__
+    return [one.f_locals.get("self") for one in _frames(threading.get_ident()) if one.f_code is code]
 
 
 def _awaited_by(task: Any) -> Iterator[Any]:

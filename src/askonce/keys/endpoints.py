@@ -23,7 +23,7 @@ Endpoint = dict[str, Any]
 
 # SDKs that are generated alike.
 _GENERATED = frozenset("openai anthropic groq fireworks perplexity together cerebras writerai".split())
-_HTTP_PACKAGES = _GENERATED | {"httpx", "httpx2", "google", "ollama"}
+_HTTP_PACKAGES = _GENERATED | {"httpx", "httpx2", "google", "ollama", "langchain_openai", "langchain_anthropic"}
 _HTTP = frozenset(f"{package}.{name}" for package in ("httpx", "httpx2") for name in ("Client", "AsyncClient"))
 _PLAIN_TRANSPORT = re.compile(r"httpx2?\.(Async)?HTTPTransport")
 # Of one attempt, or of the SDK's version.
@@ -35,6 +35,7 @@ _OWN_AGENT = re.compile(
     r"|speakeasy-sdk|huggingface|unknown)[/;\-_]?",
     re.IGNORECASE,
 )
+_BOTO_PACKAGES = frozenset({"botocore", "boto3", "s3transfer", "aiobotocore", "langchain_aws", "llama_index"})
 _LITELLM = (
     "api_base api_version organization headers drop_params modify_params model_alias_map vertex_project"
     " vertex_location use_litellm_proxy add_function_to_prompt"
@@ -119,15 +120,31 @@ def _of_http(client: Any) -> Endpoint:
         "url": str(client.base_url).rstrip("/"),
         "headers": _headers(client.headers),
         "default_query": _query(client.params),
-        "hooks": [importable_name(hook) for hook in client.event_hooks.get("request", ())],
-        "transports": [
-            _transport(one) for one in transports if one is not None and not _PLAIN_TRANSPORT.fullmatch(_name(one))
-        ],
+        "hooks": [_hook(hook) for hook in client.event_hooks.get("request", ())],
+        "transports": [told for one in transports if one is not None and (told := _transport(one)) is not None],
     }
 
 
+def _http_of(client: Any) -> Endpoint:
+    """Of the HTTP client within another one."""
+    if _reader(client) is not _of_http:
+        raise Uncacheable(f"a {_name(client)} may change requests on their way")
+    return _of_http(client)
+
+
+def _hook(hook: Any) -> str:
+    """A function that is given each request: of a provider's package its name, any other may do what it likes."""
+    name = importable_name(hook)
+    if name.partition(".")[0] not in _HTTP_PACKAGES:
+        raise Uncacheable(f"{name} may change requests on their way")
+    return name
+
+
 def _transport(transport: Any) -> Any:
-    """A transport of the application's: its class, if it holds nothing."""
+    """A transport of the application's: its class, if it holds nothing; ``None`` for one of HTTP to any host."""
+    if _PLAIN_TRANSPORT.fullmatch(_name(transport)):
+        socket = getattr(getattr(transport, "_pool", None), "_uds", None)
+        return None if socket is None else {"socket": str(socket)}
     if getattr(transport, "__dict__", None):
         raise Uncacheable(f"a {_name(transport)} may change requests on their way")
     return importable_name(type(transport))
@@ -137,8 +154,8 @@ def _of_generated(client: Any) -> Endpoint:
     """Of an SDK's client: its own additions win over those of its HTTP client."""
     settings = [name for name in ("organization", "project") if hasattr(client, name)]
     show_inside(type(client), attrgetter("_client", "base_url", "_custom_headers", "_custom_query", *settings))
-    http = _of_http(client._client)
-    middleware = [importable_name(one) for one in getattr(client, "_middleware", None) or ()]
+    http = _http_of(client._client)
+    middleware = [_hook(one) for one in getattr(client, "_middleware", None) or ()]
     return {
         **http,
         "url": str(client.base_url).rstrip("/"),
@@ -151,7 +168,7 @@ def _of_generated(client: Any) -> Endpoint:
 
 def _of_ollama(client: Any) -> Endpoint:
     show_inside(type(client), lambda one: [one._client])
-    return _of_http(client._client)
+    return _http_of(client._client)
 
 
 def _of_google(client: Any) -> Endpoint:
@@ -163,7 +180,7 @@ def _of_google(client: Any) -> Endpoint:
     http: list[Endpoint] = []
     for one in (api._httpx_client, api._async_httpx_client):
         if one is not None:
-            http.append(_of_http(one))
+            http.append(_http_of(one))
     return {
         "url": options.base_url and options.base_url.rstrip("/"),
         "api_version": options.api_version,
@@ -179,6 +196,11 @@ def _of_google(client: Any) -> Endpoint:
 
 def _of_boto(client: Any) -> Endpoint:
     meta = client.meta
+    show_inside(type(client), lambda one: [sorted(map(repr, _handlers(one)))])
+    for handler in _handlers(client):
+        module = str(getattr(handler, "__module__", None) or type(handler).__module__)
+        if module.partition(".")[0] not in _BOTO_PACKAGES:
+            raise Uncacheable(f"{handler!r} may change requests on their way")
     return {
         "url": meta.endpoint_url and meta.endpoint_url.rstrip("/"),
         "region": meta.region_name,
@@ -190,7 +212,7 @@ def _of_boto(client: Any) -> Endpoint:
 def _of_cohere(client: Any) -> Endpoint:
     wrapper = client._client_wrapper
     show_inside(type(client), lambda one: [str(one._client_wrapper._base_url), one._client_wrapper.get_headers()])
-    http = _of_http(wrapper.httpx_client.httpx_client)
+    http = _http_of(wrapper.httpx_client.httpx_client)
     return {
         **http,
         "url": str(wrapper.get_base_url()).rstrip("/"),
@@ -201,7 +223,7 @@ def _of_cohere(client: Any) -> Endpoint:
 def _of_openrouter(client: Any) -> Endpoint:
     setup = client.sdk_configuration
     show_inside(type(client), lambda one: [_of_openrouter(one)])
-    http = _of_http(setup.client) if setup.client is not None else {}
+    http = _http_of(setup.client) if setup.client is not None else {}
     named = {name: value for name, value in vars(setup.globals).items() if isinstance(value, str)}
     url = setup.server_url or setup.server or "production"  # the name of a server, which the first request sets
     return {**http, "url": url.rstrip("/"), "globals": named}
@@ -223,6 +245,19 @@ def _of_litellm(module: ModuleType) -> Endpoint:
     variables = {name: value for name, value in os.environ.items() if _ENDPOINT_VARIABLE.fullmatch(name)}
     settings = {name: getattr(module, name, None) for name in _LITELLM}
     return {**{name: value for name, value in settings.items() if value}, "environment": variables}
+
+
+def _handlers(client: Any) -> list[Any]:
+    """What is called before a request is sent, of the client's events: they are a trie."""
+    events = client.meta.events
+    root = getattr(getattr(getattr(events, "_emitter", events), "_handlers", None), "_root", None)
+    found, pending = [], [root] if root else []
+    while pending:
+        node = pending.pop()
+        for group in node["values"] or ():
+            found += group
+        pending += (node["children"] or {}).values()
+    return [getattr(one, "func", one) for one in found]
 
 
 def _headers(headers: Mapping[str, Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from askonce.keys.code import code_of
 from askonce.keys.endpoints import endpoint_of, importable_name, is_asynchronous, is_client
 from askonce.keys.normal_form import Uncacheable, is_credential, is_neutral
 
@@ -53,7 +54,7 @@ class FieldReader:
     ) -> None:
         self._way_out, self._special, self._private = way_out, special, private
         self._within: list[int] = []
-        self.clients: dict[str, Any] = {}
+        self.clients: dict[str, list[Any]] = {}
 
     def fields(self, owner: Any, skipped: frozenset[str] = frozenset()) -> dict[str, Any]:
         """The fields of an object, less the neutral ones, credentials, and what is false by default.
@@ -76,7 +77,7 @@ class FieldReader:
             if name in skipped or value is None or _is_false_by_default(declared.get(name), value):
                 continue
             if is_client(value):
-                self.clients.setdefault(name, value)
+                self._found(name, value)
             elif not self._private and name.startswith("_"):
                 continue
             elif name in _HOLDERS:
@@ -107,7 +108,7 @@ class FieldReader:
         if hasattr(value, "get_secret_value") or type(value).__module__.partition(".")[0] in _INERT:
             return NOTHING
         if is_client(value):
-            self.clients.setdefault(name, value)
+            self._found(name, value)
             return NOTHING
         return self._object(value, owner, name)
 
@@ -125,7 +126,7 @@ class FieldReader:
             return {"named": self._name(value, owner, name)}
         kind = type(value)
         if hasattr(kind, "__pydantic_fields__") or dataclasses.is_dataclass(kind):
-            return {"class": f"{kind.__module__}.{kind.__qualname__}", **self.fields(value)}
+            return {"class": f"{kind.__module__}.{kind.__qualname__}", "code": code_of(kind), **self.fields(value)}
         raise self._unread(owner, name, value)
 
     def _name(self, value: Any, owner: Any, name: str) -> str:
@@ -142,19 +143,25 @@ class FieldReader:
         )
 
     def endpoints(self, *, asynchronous: bool) -> list[dict[str, Any]]:
-        """Where the clients send the requests of one kind of calls; each place once.
+        """Where the clients send the requests of one kind of calls; each place once, those of one field together.
 
         Raises:
             Uncacheable: a function, which cannot be read, may change the requests.
         """
-        told: list[dict[str, Any]] = []
-        modes = {name: is_asynchronous(client) for name, client in self.clients.items()}
+        places: list[dict[str, Any]] = []
+        modes = {name: is_asynchronous(clients[0]) for name, clients in self.clients.items()}
         fitting = [name for name, mode in modes.items() if mode in (None, asynchronous)] or list(modes)
         for name in fitting:
-            endpoint = endpoint_of(self.clients[name])
-            if endpoint and endpoint not in told:
-                told.append(endpoint)
-        return told
+            several = [endpoint for client in self.clients[name] if (endpoint := endpoint_of(client))]
+            place = {str(at): one for at, one in enumerate(several)} if len(several) > 1 else (several or [{}])[0]
+            if place and place not in places:
+                places.append(place)
+        return places
+
+    def _found(self, name: str, client: Any) -> None:
+        clients = self.clients.setdefault(name, [])
+        if not any(one is client for one in clients):
+            clients.append(client)
 
 
 def members_of(owner: Any) -> dict[str, Any]:
@@ -174,10 +181,11 @@ def members_of(owner: Any) -> dict[str, Any]:
 
 
 def _is_false_by_default(field: Any, value: Any) -> bool:
-    """As LangChain has it when it writes a model: so a field that a new version adds loses nothing."""
-    if isinstance(value, (dict, list, tuple, set, str)) and not value:
-        return not isinstance(value, str) or getattr(field, "default", NOTHING) == value
-    return isinstance(value, (bool, int, float)) and not value and getattr(field, "default", NOTHING) is value
+    """Whether a value is false, as it is by default: so a field that a new version adds loses nothing."""
+    if value or field is None or not isinstance(value, (bool, int, float, str, dict, list, tuple, set)):
+        return False
+    default = field.default_factory() if field.default_factory in (dict, list, tuple, set) else field.default
+    return type(default) is type(value) and bool(default == value)
 
 
 def _hashable(value: Any) -> Any:

@@ -8,8 +8,10 @@ identity of every other object. A field assigned anew, a change inside such a co
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -74,6 +76,16 @@ class RememberedIdentity(Generic[T]):
             self._restless(model, before, now)
 
 
+@functools.lru_cache(maxsize=2048)
+def _is_open(cls: type) -> bool:
+    """Whether what objects of a class hold is part of a key: containers, dataclasses and models of pydantic's."""
+    return (
+        issubclass(cls, (Mapping, *_SEQUENCES))
+        or dataclasses.is_dataclass(cls)
+        or hasattr(cls, "__pydantic_fields__")
+    )
+
+
 def _fingerprint(model: Any) -> tuple[object, list[object]]:
     """What is in a model, and in the containers and models in it: scalars as they are, other objects by their id.
 
@@ -84,7 +96,7 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
     pending, seen = [model], {id(model)}
     while pending:
         value, copies = pending.pop(), False
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             items = [*value.keys(), *value.values()]
         elif isinstance(value, _SEQUENCES):
             items = list(value)
@@ -104,10 +116,12 @@ def _fingerprint(model: Any) -> tuple[object, list[object]]:
             if type(item) in _SCALARS or (copies and type(item) is list):
                 shown.append((type(item), item))  # 1 is not True
                 continue
+            if type(item) is bytearray:
+                shown.append((bytearray, bytes(item)))
+                continue
             shown.append((type(item), id(item)))
-            is_container = isinstance(item, (dict, *_SEQUENCES)) and item
-            is_open = is_container or type(item) in _shown or hasattr(type(item), "__pydantic_fields__")
-            if is_open and id(item) not in seen:
+            cls: type = type(item)
+            if (cls in _shown or _is_open(cls)) and id(item) not in seen:
                 seen.add(id(item))
                 pending.append(item)
         contents.append(frozenset(shown) if isinstance(value, (set, frozenset)) else shown)

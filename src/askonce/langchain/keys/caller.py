@@ -10,15 +10,16 @@ from types import FrameType
 from typing import Any
 
 import msgspec
+from langchain_core.caches import BaseCache
 
 from askonce.keys.normal_form import Uncacheable
 
 _MODELS = frozenset({"langchain_core.language_models.chat_models", "langchain_core.language_models.llms"})
 _CALLS = frozenset({"_generate_with_cache", "generate"})
 _ASYNC_CALLS = frozenset({"_agenerate_with_cache", "agenerate"})
-_THREADS = "langchain_core.runnables.config"
-"""Where a call begins that LangChain moved to another thread, in which its caller cannot be seen."""
-_DEPTH = 12
+_ELSEWHERE = ("langchain_core.runnables.config", "asyncio.", "concurrent.futures.", "threading")
+"""Where tasks and threads begin."""
+_DEPTH = 60
 """So many calls may lie between LangChain's and ours: those of a cache of the application's own around this one."""
 
 
@@ -60,11 +61,11 @@ def find_caller(frame: FrameType | None) -> tuple[Caller, FrameType] | None:
     Raises:
         Uncacheable: a model uses it that cannot be seen.
     """
-    is_model = False
+    is_model = is_application = False
     for _ in range(_DEPTH):
         if frame is None:
             break
-        module = frame.f_globals.get("__name__")
+        module = frame.f_globals.get("__name__", "")
         if module in _MODELS:
             is_model, called = True, frame.f_code.co_name
             if called in _CALLS or called in _ASYNC_CALLS:
@@ -72,9 +73,12 @@ def find_caller(frame: FrameType | None) -> tuple[Caller, FrameType] | None:
                 model, kwargs, manager = local["self"], local.get("kwargs") or {}, local.get("run_manager")
                 is_async = called in _ASYNC_CALLS and _has_async_call(type(model))
                 return Caller(model, local.get("stop"), kwargs, manager, is_async), frame
-        elif module == _THREADS:
-            is_model = True
+        elif module.startswith(_ELSEWHERE):
+            if not is_application:  # a task or a thread that began in a cache: who began it is not to be seen
+                is_model = True
             break
+        elif not isinstance(frame.f_locals.get("self"), BaseCache):  # a cache of the application's own around this
+            is_application = True
         frame = frame.f_back
     if is_model:
         raise Uncacheable("the model that uses the cache cannot be seen from here; wrap it: cached(model)")

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from askonce.keys.code import code_of
 from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import Uncacheable, actor_is_named, encode, is_credential, is_neutral, model_form
-from askonce.langchain.keys.providers import provider_of
+from askonce.langchain.keys.providers import Provider, provider_of
 
 logger = logging.getLogger("askonce")
 
@@ -67,14 +68,14 @@ class _Constructor:
         form: the class, and what was given to its constructor; empty if neither is known.
         left_out: the paths of what was left out.
         name: the name of the model, if known.
-        overridden: what a call gives replaces what the constructor gave.
+        provider: what is known of its class.
         continues: of `Parameters`.
     """
 
     form: Mapping[str, Any]
     left_out: tuple[str, ...]
     name: str | None
-    overridden: bool = False
+    provider: Provider = field(default_factory=partial(Provider, overrides=False))
     continues: bool = False
 
 
@@ -112,8 +113,9 @@ def _with_call(constructor: _Constructor, call: Mapping[str, Any] | str, *, last
     left_out: list[str] = []
     form = dict(constructor.form)
     called = call if isinstance(call, str) else model_form(_own(call, left_out, "call"), left_out, "call")
-    if constructor.overridden and isinstance(called, dict):
-        form["constructor"], called = _sent(form["constructor"], called)
+    if constructor.provider.overrides and isinstance(call, Mapping) and isinstance(called, dict):
+        called |= {name: None for name, value in call.items() if value is None and name in form["constructor"]}
+        form["constructor"], called = _sent(form["constructor"], called, constructor.provider)
     if called or not constructor.form:
         form["call"] = called
     name = None if isinstance(call, str) else _name_in(call)
@@ -121,17 +123,20 @@ def _with_call(constructor: _Constructor, call: Mapping[str, Any] | str, *, last
     return Parameters(form, encode(form), left, name or constructor.name, lasting, constructor.continues)
 
 
-def _sent(constructor: dict[str, Any], call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sent(
+    constructor: dict[str, Any], call: dict[str, Any], provider: Provider
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is sent: a call's parameter in place of the constructor's, and no default that is spelt out."""
-    constructor = {_ONE_NAME.get(name, name): value for name, value in constructor.items()}
-    call = {_ONE_NAME.get(name, name): value for name, value in call.items()}
-    if call.get("model") == constructor.get("model"):
-        call.pop("model", None)
-    if "max_completion_tokens" in call and "max_tokens" in constructor:
-        constructor.pop("max_tokens")
+    given = constructor.keys() | call.keys()
+    names = {name: one for name, one in _ONE_NAME.items() if one not in given}
+    names |= {"model_name": "model"} if "model" not in constructor else {}
+    if provider.one_limit and not {"max_tokens", "max_completion_tokens"} <= call.keys():
+        names["max_completion_tokens"] = "max_tokens"
+    constructor = {names.get(name, name): value for name, value in constructor.items()}
+    call = {names.get(name, name): value for name, value in call.items()}
+    if "model" in call and call["model"] == constructor.get("model"):
+        del call["model"]
     sent = constructor | {name: call.pop(name) for name in list(call) if name in _OVERRIDDEN}
-    if "max_completion_tokens" in sent:
-        sent["max_tokens"] = sent.pop("max_completion_tokens")
     for name, default in (("n", 1), ("logprobs", False)):
         if name in sent and sent[name] == default:
             del sent[name]
@@ -160,7 +165,7 @@ def _constructor_of(model: Any, *, asynchronous: bool) -> tuple[_Constructor, Pa
     left_out: list[str] = []
     form = _form_of(model, base, asynchronous=asynchronous, left_out=left_out)
     continues = any(getattr(model, flag, None) is True for flag in _CONTINUING)
-    constructor = _Constructor(form, tuple(left_out), name, provider_of(base).overrides, continues)
+    constructor = _Constructor(form, tuple(left_out), name, provider_of(base), continues)
     return constructor, _with_call(constructor, {})
 
 
@@ -183,7 +188,13 @@ def described(owner: Any, neutral: frozenset[str], way_out: str) -> tuple[dict[s
     read, endpoints = _read_with(reader, owner, cls, neutral, asynchronous=False)
     fields = model_form(read, [])
     forms = [model_form(one, [], "endpoint") for one in endpoints]
-    return {"class": f"{cls.__module__}.{cls.__qualname__}", "fields": fields, "endpoints": forms}, fields
+    return {**_class(cls), "fields": fields, "endpoints": forms}, fields
+
+
+def _class(cls: type) -> dict[str, str]:
+    """Which class it is; of a class of the application's own, with its code."""
+    name, code = f"{cls.__module__}.{cls.__qualname__}", code_of(cls)
+    return {"class": name} if code is None else {"class": name, "code": code}
 
 
 def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str]) -> dict[str, Any]:
@@ -200,7 +211,7 @@ def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str])
         FieldReader(_WAY_OUT, _tool_form), model, base, neutral, asynchronous=asynchronous
     )
     form: dict[str, Any] = {
-        "class": f"{base.__module__}.{base.__qualname__}",
+        **_class(base),
         "constructor": model_form(_own(fields, left_out, "model"), left_out),
     }
     forms = [model_form(endpoint, left_out, "endpoint") for endpoint in endpoints]

@@ -21,6 +21,7 @@ class Provider(msgspec.Struct, frozen=True):
         through_client: fields that reach a request only through the client, which was made of them.
         late_clients: properties that make the synchronous and the asynchronous client when they are first read.
         unsent: fields that LangChain applies before it calls, or that are not used. Not of others' subclasses.
+        one_limit: ``max_completion_tokens`` is another name of ``max_tokens``.
         overrides: what a call gives replaces what the constructor gave, in the request that is sent.
     """
 
@@ -28,6 +29,7 @@ class Provider(msgspec.Struct, frozen=True):
     late_clients: tuple[str, str] | None = None
     unsent: frozenset[str] = _NOTHING
     overrides: bool = True
+    one_limit: bool = False
 
 
 @functools.lru_cache(maxsize=512)
@@ -40,6 +42,7 @@ def provider_of(cls: type) -> Provider:
         next((one.late_clients for one in known if one.late_clients), None),
         _NOTHING.union(*(one.unsent for one in known if packages[0] in _PROVIDERS)),
         any(one.overrides for one in known),
+        packages[0] == "langchain_openai",
     )
 
 

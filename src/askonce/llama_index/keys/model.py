@@ -18,8 +18,9 @@ from llama_index.core.bridge.pydantic import BaseModel, SecretStr
 from llama_index.core.schema import BaseComponent
 from llama_index.core.tools.types import BaseTool
 
+from askonce.keys.code import code_of
 from askonce.keys.endpoints import endpoint_of, importable_name
-from askonce.keys.model_identity import RememberedIdentity
+from askonce.keys.model_identity import RememberedIdentity, show_inside
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form, plain
 from askonce.llama_index.keys.providers import Provider, environment, makes_client_later, provider_of
 
@@ -121,6 +122,8 @@ def _settings(value: BaseModel, owner: Any = None, asynchronous: bool = False) -
     """The class of a pydantic object, and all that it holds but what cannot change an answer."""
     cls = _own_class(value)
     found: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
+    if (code := code_of(cls)) is not None:
+        found["code"] = code
     if hasattr(value, "askonce_form"):  # a model of askonce's own
         return {**found, **value.askonce_form()}
     provider = provider_of(cls)
@@ -227,6 +230,7 @@ def _data(value: Any, owner: Any = None) -> Any:
     if isinstance(value, (list, tuple)):
         return [_data(item, owner) for item in value]
     if isinstance(value, BaseTool):
+        show_inside(type(value), lambda tool: [tool.metadata])
         metadata = value.metadata
         return {
             "name": metadata.name,
