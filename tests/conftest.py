@@ -61,7 +61,7 @@ def no_trail() -> Iterator[None]:
 def clients_of_others_are_gone(request: pytest.FixtureRequest) -> Iterator[None]:
     """Asynchronous SDK clients close their sockets a moment after their event loop has ended: nobody is blamed."""
     yield
-    if hasattr(request.module, "Provider"):
+    if hasattr(request.module, "Provider") or not {"provider", "openai"}.isdisjoint(request.fixturenames):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
