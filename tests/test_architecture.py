@@ -77,10 +77,6 @@ OLD_WORDS = set(
 )
 
 
-def being_mended(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 def named(path: Path) -> str:
     return path.relative_to(SOURCE).as_posix()
 
@@ -203,7 +199,6 @@ def test_both_adapters_have_one_plan() -> None:
 # -- names ---------------------------------------------------------------------------------------------------------
 
 
-@being_mended("being renamed")
 def test_a_class_name_stands_for_one_thing() -> None:
     """The adapters have one plan: what stands in the same file of both counts as one."""
     places: dict[str, set[str]] = defaultdict(set)

@@ -196,8 +196,8 @@ def _of_google(client: Any) -> Endpoint:
 
 def _of_boto(client: Any) -> Endpoint:
     meta = client.meta
-    show_inside(type(client), lambda one: [sorted(map(repr, _handlers(one)))])
-    for handler in _handlers(client):
+    show_inside(type(client), lambda one: [sorted(map(repr, _before_sending(one)))])
+    for handler in _before_sending(client):
         module = str(getattr(handler, "__module__", None) or type(handler).__module__)
         if module.partition(".")[0] not in _BOTO_PACKAGES:
             raise Uncacheable(f"{handler!r} may change requests on their way")
@@ -247,7 +247,7 @@ def _of_litellm(module: ModuleType) -> Endpoint:
     return {**{name: value for name, value in settings.items() if value}, "environment": variables}
 
 
-def _handlers(client: Any) -> list[Any]:
+def _before_sending(client: Any) -> list[Any]:
     """What is called before a request is sent, of the client's events: they are a trie."""
     events = client.meta.events
     root = getattr(getattr(getattr(events, "_emitter", events), "_handlers", None), "_root", None)

@@ -18,7 +18,7 @@ from askonce.retrieval.cached_retrieval import NotPlain
 from askonce.retrieval.versions import version_of, written
 
 
-class _Held(NamedTuple):
+class _IndexContent(NamedTuple):
     """The documents in a store.
 
     Attributes:
@@ -69,16 +69,16 @@ def _row(row: Any) -> bytes:
     return msgspec.msgpack.encode(tagged(row, "document"))
 
 
-def _held(part: Any) -> _Held | None:
+def _held(part: Any) -> _IndexContent | None:
     if isinstance(part, InMemoryVectorStore):
-        return _Held(list(part.store.values()), lambda: map(_entry, part.store.values()))
+        return _IndexContent(list(part.store.values()), lambda: map(_entry, part.store.values()))
     if isinstance(part, InMemoryBaseStore):
-        return _Held(list(part.store.values()), lambda: list(part.store.items()))
+        return _IndexContent(list(part.store.values()), lambda: list(part.store.items()))
     name = f"{type(part).__module__.partition('.')[0]}.{type(part).__name__}"
     if name == "langchain_community.InMemoryDocstore":
-        return _Held(list(part._dict.values()), lambda: list(part._dict.items()))
+        return _IndexContent(list(part._dict.values()), lambda: list(part._dict.items()))
     if name == "langchain_community.SKLearnVectorStore":
-        return _Held(part._texts, lambda: zip(part._ids, part._texts, part._metadatas, strict=True))
+        return _IndexContent(part._texts, lambda: zip(part._ids, part._texts, part._metadatas, strict=True))
     return None
 
 

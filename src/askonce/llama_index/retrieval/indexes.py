@@ -14,7 +14,7 @@ from llama_index.core.vector_stores import SimpleVectorStore
 from askonce.retrieval.versions import version_of, written
 
 
-class _Held(NamedTuple):
+class _IndexContent(NamedTuple):
     """What is in a store.
 
     Attributes:
@@ -48,15 +48,17 @@ def _digest(rows: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(sorted(hashlib.sha256(row).digest() for row in rows))).hexdigest()
 
 
-def _held(part: Any) -> _Held | None:
+def _held(part: Any) -> _IndexContent | None:
     if isinstance(part, SimpleVectorStore):
         vectors = list(part.data.embedding_dict.values())
-        return _Held(vectors, lambda: (array("d", one).tobytes() for one in vectors))
+        return _IndexContent(vectors, lambda: (array("d", one).tobytes() for one in vectors))
     if isinstance(part, KVDocumentStore) and isinstance(part._kvstore, SimpleKVStore):
         collections = part._kvstore._collections_mappings
         nodes, hashes = (collections.get(one, {}) for one in (part._node_collection, part._metadata_collection))
-        return _Held(list(nodes.values()), lambda: (repr(one.get("doc_hash")).encode() for one in hashes.values()))
+        return _IndexContent(
+            list(nodes.values()), lambda: (repr(one.get("doc_hash")).encode() for one in hashes.values())
+        )
     if any(cls.__name__ == "FaissVectorStore" for cls in type(part).__mro__):  # its documents are in the docstore
         count = int(part._faiss_index.ntotal)
-        return _Held([None] * count, lambda: [str(count).encode()])
+        return _IndexContent([None] * count, lambda: [str(count).encode()])
     return None

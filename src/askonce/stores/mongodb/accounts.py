@@ -27,7 +27,7 @@ from pymongo.errors import BulkWriteError
 
 from askonce.stores.base import Size
 from askonce.stores.mongodb.layout import BY_PRIORITY, ENTRIES, SPACES, Steps
-from askonce.stores.mongodb.plan import Document, Seen, Space
+from askonce.stores.mongodb.plan import Document, NamespaceAccount, Seen
 
 NOTHING = Size()
 DUPLICATE_KEY = 11_000
@@ -65,7 +65,7 @@ class Visit:
     db: Any
     namespace: str
     mark: str
-    space: Space
+    space: NamespaceAccount
     dead: set[str]
     doubtful: bool
     _seconds: float
@@ -158,7 +158,7 @@ class Visit:
         """Take over the account; returns the marks of other calls."""
         others = [mark for mark in found.get("calls", ()) if mark not in (self.mark, _DOUBT, *self.dead)]
         charged = [found["calls"][mark] for mark in others]
-        self.space = Space(
+        self.space = NamespaceAccount(
             found.get("entries", 0) + sum(call["e"] for call in charged),
             found.get("size", 0) + sum(call["s"] for call in charged),
             found.get("inflation", 0.0),
@@ -231,7 +231,13 @@ def enter(
     before = before or {"counted": now}
     ended = {other for other, its in before.get("calls", {}).items() if other in dead or its["until"] < now}
     visit = Visit(
-        db, namespace, mark, Space(0, 0, 0.0), ended, bool(ended) or is_old(before, now), _seconds=seconds
+        db,
+        namespace,
+        mark,
+        NamespaceAccount(0, 0, 0.0),
+        ended,
+        bool(ended) or is_old(before, now),
+        _seconds=seconds,
     )
     visit._see(before)
     return visit

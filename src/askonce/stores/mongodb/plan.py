@@ -15,7 +15,7 @@ Seen = Mapping[str, Any]
 
 
 @dataclass(slots=True)
-class Space:
+class NamespaceAccount:
     """The account of a namespace: records, the lengths of their values, and ``L`` of GDSF."""
 
     entries: int
@@ -48,7 +48,7 @@ class Plan:
 
     def __init__(
         self,
-        space: Space,
+        space: NamespaceAccount,
         budget: Budget,
         now: float,
         under: Mapping[str, Seen],
