@@ -189,15 +189,9 @@ def test_what_cannot_be_read_back_is_asked_anew(openai: OpenAI, provider: Provid
 # -- answers of OpenAI's Responses API
 
 
-THOUGHT = {
-    "type": "reasoning",
-    "id": "rs_1",
-    "summary": [{"type": "summary_text", "text": "Well"}],
-    "content": None,
-}
-CALL = {
-    "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "add", "arguments": "{}", "status": "completed",
-}  # fmt: skip
+SAID = [{"type": "summary_text", "text": "Well"}]
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": SAID, "content": None}
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "add", "arguments": "{}"}
 
 
 def answered() -> ChatResponse:
