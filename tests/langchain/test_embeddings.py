@@ -8,6 +8,7 @@ from array import array
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import tiktoken
 from langchain_core.embeddings import Embeddings
@@ -18,6 +19,9 @@ from askonce import AskOnceError, Cache, ConfigError, cache_options
 from askonce.langchain import CachedEmbeddings
 from tests.support.provider import Provider
 
+_LOGS: dict[int, tuple[Any, list[list[str]]]] = {}
+"""What each was asked; beside them, since all that they hold is part of the key."""
+
 
 class Hashing(BaseModel, Embeddings):
     """Counts what it is asked; a vector tells its text."""
@@ -27,18 +31,20 @@ class Hashing(BaseModel, Embeddings):
     query_prefix: str = ""
     api_key: str = "sk-secret"
     calls: list[Any] = []
-    failures: int = 0
-    too_few: bool = False
+    callbacks: dict[str, int] = {}  # how it fails; the name is of no consequence for the key
 
-    def model_post_init(self, _: Any) -> None:
-        self._log: list[list[str]] = []
+    @property
+    def _log(self) -> list[list[str]]:
+        return _LOGS.setdefault(id(self), (self, []))[1]
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         self._log.append(list(texts))
-        if self.failures:
-            self.failures -= 1
+        if self.callbacks.pop("failures", 0):
             raise RuntimeError("overloaded")
-        return [[math.sin(len(text) + at) / 3 for at in range(self.dimensions)] for text in texts[self.too_few :]]
+        return [
+            [math.sin(len(text) + at) / 3 for at in range(self.dimensions)]
+            for text in texts[self.callbacks.get("too_few", 0) :]
+        ]
 
     def embed_query(self, text: str) -> list[float]:
         self._log.append([f"query: {text}"])
@@ -94,15 +100,15 @@ def test_a_failure_keeps_nothing_of_its_batch_and_loses_nothing(url: str) -> Non
     inner = Hashing()
     cached = CachedEmbeddings(inner, url)
     cached.embed_documents(["a"])
-    inner.failures = 1
+    inner.callbacks["failures"] = 1
     with pytest.raises(RuntimeError, match="overloaded"):
         cached.embed_documents(["a", "b"])
     cached.embed_documents(["a", "b"])
     assert inner._log == [["a"], ["b"], ["b"]]
-    inner.too_few = True
+    inner.callbacks["too_few"] = 1
     with pytest.raises(AskOnceError, match="gave 1 vectors for 2 texts"):
         cached.embed_documents(["c", "d"])
-    inner.too_few = False
+    inner.callbacks.clear()
     cached.embed_documents(["c", "d"])
     assert inner._log[-1] == ["c", "d"]
 
@@ -151,9 +157,10 @@ def test_openai_shows_its_model_but_not_its_key(url: str) -> None:
     one = CachedEmbeddings(OpenAIEmbeddings(model="text-embedding-3-small", api_key="sk-1"), url)
     other = CachedEmbeddings(OpenAIEmbeddings(model="text-embedding-3-small", api_key="sk-2", timeout=9), url)
     short = CachedEmbeddings(OpenAIEmbeddings(model="text-embedding-3-small", api_key="sk-1", dimensions=8), url)
-    assert one._model == other._model != short._model
+    forms = [cached._reading()().form for cached in (one, other, short)]
+    assert forms[0] == forms[1] != forms[2]
     assert one.dimensions is None
-    assert "sk-1" not in str(one._model)
+    assert "sk-1" not in str(forms)
 
 
 class Unwell(Embeddings):
@@ -161,13 +168,13 @@ class Unwell(Embeddings):
 
     def __init__(self, *vectors: list[float]) -> None:
         self.model = "unwell"
-        self._vectors = list(vectors)
+        self.callbacks = list(vectors)  # a name that is of no consequence for the key
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [self._vectors.pop(0) for _ in texts]
+        return [self.callbacks.pop(0) for _ in texts]
 
     def embed_query(self, text: str) -> list[float]:
-        return self._vectors.pop(0)
+        return self.callbacks.pop(0)
 
 
 def test_a_vector_that_is_none_is_not_stored() -> None:
@@ -233,3 +240,42 @@ def test_what_is_sent_tells_embeddings_apart(
         )
         CachedEmbeddings(embeddings, url).embed_documents(["a text"])
     assert provider.count == 2
+
+
+class Prefixed(Embeddings):
+    """Embeddings of one's own, with a setting that is nobody else's business."""
+
+    def __init__(self, prefix: str) -> None:
+        self.model, self._prefix = "bge", prefix
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[float(len(self._prefix + text))] for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+async def test_private_attributes_and_later_changes_count(url: str) -> None:
+    assert [CachedEmbeddings(Prefixed(prefix), url).embed_query("hi") for prefix in ("", "query: ")] == [[2], [9]]
+    inner = Prefixed("")
+    cached = CachedEmbeddings(inner, url)
+    for prefix, length in (("", 2), ("a: ", 5), ("", 2)):
+        inner._prefix = prefix
+        assert cached.embed_query("hi") == await cached.aembed_query("hi") == [length]
+        assert cached.embed_documents(["hi"]) == await cached.aembed_documents(["hi"]) == [[length]]
+
+
+async def test_asynchronous_methods_are_named_by_the_asynchronous_client(url: str, provider: Provider) -> None:
+    for tenant, calls in (("a", 2), ("b", 4), ("a", 4)):
+        async with httpx2.AsyncClient(headers={"x-tenant": tenant}) as client:
+            embeddings = OpenAIEmbeddings(
+                model="e",
+                base_url=provider.openai_url,
+                api_key="sk-none",
+                check_embedding_ctx_length=False,
+                http_async_client=client,
+            )
+            cached = CachedEmbeddings(embeddings, url)
+            await cached.aembed_query("hi")
+            await cached.aembed_documents(["ho"])
+            assert provider.count == calls

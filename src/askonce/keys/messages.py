@@ -17,7 +17,7 @@ What is empty is left out. A list of one bare text is that text. Images and file
 bytes, however they are wrapped, a file given as text by that text, and one given by its URL by that without a
 signature. Ids of tool calls link a call to its result
 and mean nothing else: they are renamed in the order of their appearance. Left out, for they cannot change the next
-answer: ids of messages and of text blocks, what a provider reported about an earlier answer
+answer: ids of messages, of text blocks and of reasoning, what a provider reported about an earlier answer
 (``response_metadata``, usage), marks for its prompt cache, and the stream positions of blocks.
 """
 
@@ -40,7 +40,9 @@ _MEDIA = {
     "video": "video", "video_url": "video", "input_video": "video",
     "file": "file", "input_file": "file", "document": "file", "media": "file", "text-plain": "file",
 }  # fmt: skip
-_TOOL_CALLS = frozenset({"tool_use", "tool_call", "function_call", "server_tool_use", "server_tool_call"})
+_TOOL_CALLS = frozenset(
+    "tool_use tool_call function_call custom_tool_call server_tool_use server_tool_call".split()
+)
 _TOOL_RESULTS = frozenset({"tool_result"})
 # Where the content of a medium may stand, and what it is.
 _BYTES = ("base64", "data", "file_data", "b64_json")
@@ -161,6 +163,8 @@ class Conversation:
         if kind in _MEDIA:
             return _media_part(_MEDIA[kind], block)
         form: dict[str, Any] = plain(block)
+        if kind == "reasoning":
+            form.pop("id", None)
         return form
 
 

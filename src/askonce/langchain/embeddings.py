@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 import time
 from array import array
-from collections.abc import Collection, Sequence
-from typing import Any, Literal, Unpack, cast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, Unpack, cast
 
 from langchain_core.embeddings import Embeddings
 
@@ -15,9 +18,12 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import AskOnceError, ConfigError
+from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, text
 from askonce.langchain.keys.model import described
 from askonce.stores import Client, Store
+
+logger = logging.getLogger("askonce")
 
 Vector = list[float]
 Kind = Literal["document", "query"]
@@ -68,9 +74,12 @@ class CachedEmbeddings(Embeddings):
         **settings: Unpack[Settings],
     ) -> None:
         self.embeddings = embeddings
-        self._model = _shown(embeddings) if model is None else {"name": model}
-        names = (model, getattr(embeddings, "model", None), getattr(embeddings, "model_name", None))
-        self._name = next((name for name in names if isinstance(name, str)), None)
+        self._model = None if model is None else {"name": model}
+        if model is None:
+            try:
+                _identities[False].of(embeddings)
+            except Uncacheable as error:
+                raise ConfigError(str(error)) from None
         self.cache = shared_cache(store, settings)
 
     def embed_documents(self, texts: list[str]) -> list[Vector]:
@@ -89,7 +98,7 @@ class CachedEmbeddings(Embeddings):
 
     async def aembed_documents(self, texts: list[str]) -> list[Vector]:
         """Asynchronous `embed_documents`."""
-        batch = _Batch(self, "document", texts)
+        batch = _Batch(self, "document", texts, asynchronous=True)
         batch.found(await self.cache.engine.alookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
@@ -107,22 +116,33 @@ class CachedEmbeddings(Embeddings):
 
     async def aembed_query(self, text: str) -> Vector:
         """Asynchronous `embed_query`."""
-        request = self._request("query", text)
+        request = self._request("query", text, self._reading("aembed_query"))
         if request is None:
             return await self.embeddings.aembed_query(text)
         found = await self.cache.engine.aanswer(request, lambda: self.embeddings.aembed_query(text), _packed)
         return cast("Vector", found.value) if isinstance(found, Hit) else _rounded(found)
 
-    def _request(self, kind: Kind, value: str) -> Request | None:
-        body = {
-            "version": VERSION,
-            "kind": f"embedding of a {kind}",
-            "model": self._model,
-            "text": text(value),
-        }
-        return self.cache.engine.request(
-            "embedding", lambda: NormalForm(body, model=self._name), unpack=_unpacked, from_sources=False
-        )
+    def _reading(self, method: str = "") -> Callable[[], _Identity]:
+        """Reads the embeddings as they are now: once, and only if there is a key to make.
+
+        Args:
+            method: the asynchronous method that will be called; one of LangChain's own calls the synchronous one.
+        """
+        if self._model is not None:
+            named = _Identity(self._model, self._model["name"])
+            return lambda: named
+        own = bool(method) and getattr(type(self.embeddings), method, None) is not getattr(Embeddings, method)
+        return functools.cache(lambda: _identities[own].of(self.embeddings))
+
+    def _request(self, kind: Kind, value: str, read: Callable[[], _Identity] | None = None) -> Request | None:
+        read = read or self._reading()
+
+        def form() -> NormalForm:
+            model, name = read()
+            body = {"version": VERSION, "kind": f"embedding of a {kind}", "model": model, "text": text(value)}
+            return NormalForm(body, model=name)
+
+        return self.cache.engine.request("embedding", form, unpack=_unpacked, from_sources=False)
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the embeddings have."""
@@ -139,9 +159,12 @@ class _Batch:
         missing: those that are not, in their order.
     """
 
-    def __init__(self, owner: CachedEmbeddings, kind: Kind, texts: Sequence[str]) -> None:
+    def __init__(
+        self, owner: CachedEmbeddings, kind: Kind, texts: Sequence[str], *, asynchronous: bool = False
+    ) -> None:
         self._texts = texts
-        self._requests = {one: owner._request(kind, one) for one in dict.fromkeys(texts)}
+        read = owner._reading("aembed_documents" if asynchronous else "")
+        self._requests = {one: owner._request(kind, one, read) for one in dict.fromkeys(texts)}
         self._vectors: dict[str, Vector] = {}
         self.named = [request for request in self._requests.values() if request is not None]
         self.missing: list[str] = []
@@ -207,16 +230,47 @@ def _unpacked(payload: bytes) -> Vector:
     return vector.tolist()
 
 
-def _shown(embeddings: Embeddings) -> dict[str, Any]:
-    """What of the embeddings' fields their vectors depend on."""
-    try:
-        form, told = described(embeddings, _NEUTRAL, _WAY_OUT)
-    except Uncacheable as error:
-        raise ConfigError(str(error)) from None
+class _Identity(NamedTuple):
+    """What the vectors of embeddings depend on, in normal form, and the model's name, if known."""
+
+    form: dict[str, Any]
+    name: str | None
+
+
+def form_of_embeddings(embeddings: Embeddings) -> Mapping[str, Any]:
+    """What the vectors of embeddings, cached or not, depend on, in normal form.
+
+    Raises:
+        Uncacheable: they do not show which model they are, or something of them cannot be read.
+    """
+    if isinstance(embeddings, CachedEmbeddings):
+        return embeddings._reading()().form
+    return _identities[False].of(embeddings).form
+
+
+def _identity_of(embeddings: Embeddings, *, asynchronous: bool) -> _Identity:
+    form, told = described(embeddings, _NEUTRAL, _WAY_OUT, asynchronous=asynchronous)
     if not any(isinstance(told.get(name), str) and told[name] for name in _MODEL_NAMES):
         cls = type(embeddings)
-        raise ConfigError(f"{cls.__name__} does not show which model it is; name it: {_WAY_OUT}")
-    return form
+        raise Uncacheable(f"{cls.__name__} does not show which model it is; name it: {_WAY_OUT}")
+    names = (getattr(embeddings, "model", None), getattr(embeddings, "model_name", None))
+    return _Identity(form, next((name for name in names if isinstance(name, str)), None))
+
+
+def _warn_of_changes(embeddings: Any, before: _Identity, now: _Identity) -> None:
+    old, new = before.form["fields"], now.form["fields"]
+    changed = sorted(name for name in old | new if old.get(name) != new.get(name))
+    logger.warning(
+        "askonce: the key of %s changes at every call, so that nothing is found again: it has another %s each time;"
+        " %s names the model instead",
+        type(embeddings).__name__,
+        ", ".join(changed),
+        _WAY_OUT,
+    )
 
 
 _WAY_OUT = "cached(embeddings, model='…')"
+_identities = {
+    asynchronous: RememberedIdentity(partial(_identity_of, asynchronous=asynchronous), _warn_of_changes)
+    for asynchronous in (False, True)
+}

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_core.globals import set_llm_cache
@@ -20,7 +21,8 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, PrivateAttr, create_model
 
 from askonce import Cache, ConfigError, cache_options
-from askonce.langchain import AskOnceCache, CachedEmbeddings, cached
+from askonce.langchain import AskOnceCache, CachedEmbeddings, Multiplexer, cached
+from askonce.routing import Always
 from tests.support.provider import Answer, Call, Provider
 
 Keep = Callable[[Any], Any]
@@ -166,6 +168,68 @@ def test_conversations_that_the_provider_keeps_are_told_apart(keep: Keep, provid
         for before, continues in (("resp_a", False), ("resp_a", True), ("resp_b", True))
     ]
     assert answers == ["as in None", "as in resp_a", "as in resp_b"]
+
+
+CONVERSATIONS: dict[str, Callable[[Keep, Provider], Any]] = {
+    "bound": lambda keep, provider: keep(responses(provider)).bind(conversation="conv_1"),
+    "bound, as a map": lambda keep, provider: keep(responses(provider)).bind(conversation={"id": "conv_1"}),
+    "model_kwargs": lambda keep, provider: keep(responses(provider, model_kwargs={"conversation": "conv_1"})),
+    "extra_body": lambda keep, provider: keep(responses(provider, extra_body={"conversation": "conv_1"})),
+    "a container": lambda keep, provider: keep(responses(provider)).bind_tools(
+        [{"type": "code_interpreter", "container": "cntr_1"}]
+    ),
+}
+
+
+@pytest.mark.parametrize("make", CONVERSATIONS.values(), ids=CONVERSATIONS)
+def test_what_the_provider_keeps_and_each_call_changes_is_not_cached(
+    keep: Keep, provider: Provider, make: Callable[[Keep, Provider], Any]
+) -> None:
+    model = make(keep, provider)
+    for calls in (1, 2):
+        model.invoke("go on")
+        assert provider.count == calls
+
+
+def test_a_container_that_is_new_each_time_is_nothing_that_changes(keep: Keep, provider: Provider) -> None:
+    tool = {"type": "code_interpreter", "container": {"type": "auto"}}
+    for _ in range(2):
+        keep(responses(provider)).bind_tools([tool]).invoke("go on")
+    assert provider.count == 1
+
+
+class Around(BaseChatModel):
+    """A model of one's own around another."""
+
+    inner: BaseChatModel
+
+    @property
+    def _llm_type(self) -> str:
+        return "around"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return self.inner._generate(messages)
+
+    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return await self.inner._agenerate(messages)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda model, provider: Multiplexer([model, chat(provider)], strategy=Always(0)),
+        lambda model, provider: Around(inner=model),
+        lambda model, provider: Multiplexer([chat(provider), Around(inner=model)], strategy=Always(1)),
+    ],
+    ids=["a Multiplexer", "a model", "both"],
+)
+async def test_the_asynchronous_client_of_a_model_in_a_model_counts(
+    keep: Keep, provider: Provider, around: Callable[[Any, Provider], Any]
+) -> None:
+    for tenant, calls in (("a", 1), ("b", 2), ("a", 2)):
+        async with httpx2.AsyncClient(headers={"x-tenant": tenant}) as client:
+            await keep(around(chat(provider, http_async_client=client), provider)).ainvoke("my invoices?")
+        assert provider.count == calls
 
 
 def test_a_timeout_that_is_an_object_does_not_count(provider: Provider, cache: Cache) -> None:

@@ -231,6 +231,13 @@ def test_a_langchain_llm_is_told_apart_by_the_model_inside() -> None:
     lambda: key("no message"),
     lambda: key(user(DocumentBlock(path="/nowhere/at/all.pdf"))),
     lambda: key([], OpenAIResponses(model="gpt-4o", api_key="sk-1", track_previous_responses=True)),
+    lambda: key([], conversation="conv_1"),
+    lambda: key([], conversation={"id": "conv_1"}),
+    lambda: key([], extra_body={"conversation": "conv_1"}),
+    lambda: key([], container="container_1"),
+    lambda: key([], tools=[{"type": "code_interpreter", "container": "cntr_1"}]),
+    lambda: key([], openai(additional_kwargs={"extra_body": {"conversation": "conv_1"}})),
+    lambda: key([], OpenAIResponses(model="m", api_key="k", additional_kwargs={"conversation": "conv_1"})),
     lambda: completion_form(openai(), 3, False, {}),  # type: ignore[arg-type]
 ], ids=str)  # fmt: skip
 def test_what_has_no_stable_meaning_has_no_key(refused: Callable[[], Any]) -> None:

@@ -15,12 +15,14 @@ from llama_index.core.llms.mock import (
     MockLLMWithNonyieldingChatStream,
 )
 from llama_index.core.tools import FunctionTool
-from llama_index.llms.openai import OpenAI
+from llama_index.llms.openai import OpenAI, OpenAIResponses
+from openai.types.responses import ResponseFunctionToolCall, ResponseReasoningItem
 
 from askonce import Cache, cache_options
 from askonce.entries.entry import Usage
 from askonce.llama_index import cached
-from askonce.llama_index.models.answers import pack
+from askonce.llama_index.keys.messages import conversation_of
+from askonce.llama_index.models.answers import pack, unpack
 from tests.llama_index.samples import HELLO, add
 from tests.support.provider import Provider, Talk
 
@@ -182,3 +184,46 @@ def test_what_cannot_be_read_back_is_asked_anew(openai: OpenAI, provider: Provid
     assert llm.chat(HELLO).message.content == "You said: hello"
     assert "".join(chunk.delta or "" for chunk in llm.stream_chat(HELLO)) == "You said: hello"
     assert provider.count == 1  # it was made anew, and stored
+
+
+# -- answers of OpenAI's Responses API
+
+
+SAID = [{"type": "summary_text", "text": "Well"}]
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": SAID, "content": None}
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "add", "arguments": "{}"}
+
+
+def answered() -> ChatResponse:
+    """An answer as LlamaIndex makes it of a thought and a call."""
+    output = [ResponseReasoningItem.model_validate(THOUGHT), ResponseFunctionToolCall.model_validate(CALL)]
+    response = OpenAIResponses._parse_response_output(output)
+    response.raw = {"object": "response", "id": "resp_1", "status": "completed", "output": [THOUGHT, CALL]}
+    return response
+
+
+def test_a_hit_names_no_item_of_the_first_answer_and_has_its_key() -> None:
+    first = answered()
+    packed = pack(first, "m")
+    assert packed is not None
+    hits = [unpack(packed.payload, of_chat=True) for _ in range(2)]
+    calls = []
+    for hit in hits:
+        thought, call = hit.message.blocks
+        assert thought.content == "Well" and "id" not in thought.additional_information
+        assert hit.raw["output"][1]["call_id"] == call.tool_call_id
+        calls.append(call.tool_call_id)
+    assert len({"call_1", *calls}) == 3 and all(one.startswith("call_") for one in calls)
+    keys = []
+    for message, call in ((first.message, "call_1"), *zip([hit.message for hit in hits], calls, strict=True)):
+        result = ChatMessage(role="tool", content="7", additional_kwargs={"tool_call_id": call})
+        keys.append(conversation_of([message, result]).messages)
+    assert keys[0] == keys[1] == keys[2]
+
+
+def test_ids_of_other_answers_stay() -> None:
+    response = answered()
+    response.raw = {"object": "chat.completion"}
+    packed = pack(response, "m")
+    assert packed is not None
+    assert unpack(packed.payload, of_chat=True).message == response.message

@@ -11,6 +11,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from llama_index.core import MockEmbedding
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.mock import (
     MockLLM,
@@ -124,3 +125,18 @@ def test_the_api_key_is_nowhere(openai: OpenAI, tmp_path: Path, caplog: pytest.L
         assert "askonce" in rotated.chat(HELLO).additional_kwargs
     files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert len(files) > 1000 and API_KEY.encode() not in files and API_KEY not in caplog.text
+
+
+def test_a_model_made_by_the_class_of_a_cached_one_is_a_plain_one(openai: OpenAI, provider: Provider) -> None:
+    llm = cached(openai, "memory://")
+    for made in (type(llm).from_dict(llm.to_dict() | {"api_key": "sk-none"}), type(llm)(**openai.model_dump())):
+        assert type(made) is OpenAI
+    made = type(llm).from_dict(llm.to_dict() | {"api_key": "sk-none"}, http_client=openai._http_client)
+    for calls in (1, 2):
+        made.complete("hi")
+        assert provider.count == calls
+    for again in (cached(made, "memory://"), pickle.loads(pickle.dumps(made))):
+        assert again.complete("hi").text
+    embeddings = cached(MockEmbedding(3), "memory://")
+    remade = type(embeddings).from_dict(embeddings.to_dict())
+    assert type(remade) is MockEmbedding and remade.get_text_embedding("hi") == [0.5] * 3

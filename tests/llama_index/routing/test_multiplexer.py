@@ -6,6 +6,7 @@ import copy
 import json
 from typing import Any
 
+import httpx
 import pytest
 from llama_index.core.agent import FunctionAgent
 from llama_index.core.base.llms.types import ChatResponse
@@ -16,6 +17,7 @@ from llama_index.llms.openai import OpenAI
 
 from askonce import Cache, ConfigError
 from askonce.llama_index import Multiplexer, cached
+from askonce.llama_index.keys.requests import chat_form
 from askonce.routing import Always, Cascade, Learned
 from askonce.stores.memory import MemoryStore
 from tests.llama_index.conftest import API_KEY, LLAMA_INDEX_WARNINGS
@@ -168,3 +170,29 @@ def test_what_cannot_work_is_refused_at_construction(pair: list[OpenAI]) -> None
     ):
         with pytest.raises(ConfigError, match=says):
             wrong()
+
+
+async def test_asynchronous_calls_are_named_by_the_asynchronous_clients_inside(
+    provider: Provider, cache: Cache
+) -> None:
+    for tenant, calls in (("a", 1), ("b", 2), ("a", 2)):
+        async with httpx.AsyncClient(headers={"x-tenant": tenant}) as client:
+            settings = {"api_base": provider.openai_url, "api_key": API_KEY, "max_retries": 0}
+            inside = [
+                OpenAI(model="gpt-4.1-nano", async_http_client=client, **settings),
+                OpenAI(model="gpt-4.1", **settings),
+            ]
+            await cached(Multiplexer(inside, strategy=Always(0)), cache).achat(HELLO)
+            assert provider.count == calls
+
+
+def test_the_environment_counts_for_models_inside_that_make_their_client_for_each_call(
+    pair: list[OpenAI], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = [model.model_copy(update={"reuse_client": False}) for model in pair]
+    llm = Multiplexer(inside, strategy=Always(0))
+    keys = []
+    for organization in ("one", "other", "one"):
+        monkeypatch.setenv("OPENAI_ORG_ID", organization)
+        keys.append(chat_form(llm, HELLO, {}).digest())
+    assert keys[0] == keys[2] != keys[1]

@@ -27,6 +27,8 @@ _NOT_SENT = frozenset(
 )
 _PLACED = frozenset("content name tool_calls tool_call_id status role additional_kwargs".split())
 _KNOWN = _NOT_SENT | _PLACED
+_ELSEWHERE = frozenset({"parsed", "__openai_function_call_ids__"})
+_CALLS = frozenset({"tool_calls", "function_call"})
 _BARE = {"content", "type"}  # of most messages that is all
 _decode = msgspec.json.Decoder().decode
 
@@ -106,9 +108,12 @@ def _additional(
 ) -> dict[str, Any]:
     """What only this provider knows of a message."""
     extra = {}
+    elsewhere = _ELSEWHERE | _CALLS if calls_stand_elsewhere else _ELSEWHERE
     for name, value in (fields.get("additional_kwargs") or {}).items():
-        if name == "parsed" or (calls_stand_elsewhere and name in ("tool_calls", "function_call")):
+        if name in elsewhere:
             conversation.leave_out(f"additional_kwargs.{name}")
+        elif name == "reasoning" and isinstance(value, Mapping):
+            extra[name] = {key: item for key, item in value.items() if key != "id"}
         else:
             extra[name] = value
     return extra

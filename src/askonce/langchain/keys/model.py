@@ -8,6 +8,7 @@ a model.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from askonce.keys.code import code_of
 from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import Uncacheable, actor_is_named, encode, is_credential, is_neutral, model_form
+from askonce.keys.server_state import refuse_server_state
 from askonce.langchain.keys.providers import Provider, provider_of
 
 logger = logging.getLogger("askonce")
@@ -169,13 +171,16 @@ def _constructor_of(model: Any, *, asynchronous: bool) -> tuple[_Constructor, Pa
     return constructor, _with_call(constructor, {})
 
 
-def described(owner: Any, neutral: frozenset[str], way_out: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def described(
+    owner: Any, neutral: frozenset[str], way_out: str, *, asynchronous: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """An object that is no language model, such as embeddings, in normal form: its class, its fields, its endpoint.
 
     Args:
         owner: the object.
         neutral: the fields that do not count.
         way_out: what to do about one that cannot be read, for people.
+        asynchronous: its asynchronous client will be used.
 
     Returns:
         The form, and of it the fields.
@@ -184,8 +189,11 @@ def described(owner: Any, neutral: frozenset[str], way_out: str) -> tuple[dict[s
         Uncacheable: one of its fields cannot be read.
     """
     cls: type = type(owner)
-    reader = FieldReader(f"name the model: {way_out}", _tool_form, private=False)
-    read, endpoints = _read_with(reader, owner, cls, neutral, asynchronous=False)
+    # Those of LangChain's packages hold there what they made of their fields, such as a model that runs here.
+    private = not cls.__module__.startswith("langchain")
+    special = partial(_part_form, asynchronous=asynchronous)
+    reader = FieldReader(f"name the model: {way_out}", special, private=private)
+    read, endpoints = _read_with(reader, owner, cls, neutral, asynchronous=asynchronous)
     fields = model_form(read, [])
     forms = [model_form(one, [], "endpoint") for one in endpoints]
     return {**_class(cls), "fields": fields, "endpoints": forms}, fields
@@ -199,7 +207,10 @@ def _class(cls: type) -> dict[str, str]:
 
 def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str]) -> dict[str, Any]:
     if hasattr(model, "askonce_form"):  # a model of askonce's own
-        return {"class": f"{base.__module__}.{base.__qualname__}", "constructor": model.askonce_form()}
+        return {
+            "class": f"{base.__module__}.{base.__qualname__}",
+            "constructor": model.askonce_form(asynchronous=asynchronous),
+        }
     late = provider_of(base).late_clients
     if late is not None:
         getattr(model, late[asynchronous], None)
@@ -207,9 +218,8 @@ def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str])
         one.__name__.lstrip("_").startswith(_FAKES) for one in base.__mro__ if "langchain" in one.__module__
     )
     neutral = _OF_EVERY_MODEL | _CONTINUING | (_STATE_OF_FAKES if is_fake else frozenset())
-    fields, endpoints = _read_with(
-        FieldReader(_WAY_OUT, _tool_form), model, base, neutral, asynchronous=asynchronous
-    )
+    reader = FieldReader(_WAY_OUT, partial(_part_form, asynchronous=asynchronous))
+    fields, endpoints = _read_with(reader, model, base, neutral, asynchronous=asynchronous)
     form: dict[str, Any] = {
         **_class(base),
         "constructor": model_form(_own(fields, left_out, "model"), left_out),
@@ -255,12 +265,22 @@ _constructors = {
 """Each model's constructor, and the parameters of a call that gives none: with which client, and in a namespace."""
 
 
-def _tool_form(value: Any) -> Any:
-    """A tool as the provider is sent it; ``None`` for anything else."""
+def _part_form(value: Any, *, asynchronous: bool) -> Any:
+    """A tool as the provider is sent it, a model in a model with its own clients; ``None`` for anything else."""
+    models: Any = sys.modules.get(
+        "langchain_core.language_models.base"
+    )  # else it is none, and takes long to import
+    if models is not None and isinstance(value, models.BaseLanguageModel):
+        base: type = getattr(type(value), "_askonce_base", type(value))
+        named = getattr(type(value), "_askonce_name", None)
+        if named is not None:
+            return {"named": named}
+        return _form_of(value, base, asynchronous=asynchronous, left_out=[])
     return _tool(value) if hasattr(value, "tool_call_schema") else None
 
 
 def _own(parameters: Mapping[str, Any], left_out: list[str], path: str) -> dict[str, Any]:
+    refuse_server_state(parameters)
     own = {}
     for name, value in parameters.items():
         if name in _FOR_PEOPLE or (is_neutral(str(name)) and not isinstance(value, str)):

@@ -20,6 +20,7 @@ from askonce.costs.pricing import cost_usd
 from askonce.entries.entry import Answer, Hit, Incomplete, Usage
 from askonce.entries.requested import Requested
 from askonce.langchain.models.acceptance import breaks_off, is_empty, metadata_of, misfit_of
+from askonce.langchain.models.items import is_of_items, renew_items
 
 logger = logging.getLogger("askonce")
 
@@ -356,6 +357,8 @@ def _read(written: _Generation, name_runs: bool) -> Generation:
     metadata = stored.response_metadata
     if stored.tool_calls or stored.invalid_tool_calls or stored.usage_metadata or "askonce" in metadata:
         _check(stored)
+    if (stored.tool_calls or not isinstance(stored.content, str)) and is_of_items(stored):
+        renew_items(stored)
     if info is not None and written.info_in_metadata:
         info |= {name: metadata[name] for name in written.info_in_metadata}
     message = _answered(

@@ -26,9 +26,8 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import BaseModel
 
-from askonce.errors import ConfigError
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
-from askonce.langchain.embeddings import CachedEmbeddings, _shown
+from askonce.langchain.embeddings import form_of_embeddings
 from askonce.langchain.retrieval.indexes import digest, memory_version
 from askonce.retrieval.clients import place_of, without_credentials
 from askonce.retrieval.places import read
@@ -201,8 +200,8 @@ class Identity:
 
     def _shown(self, part: Embeddings) -> Any:
         try:
-            return part._model if isinstance(part, CachedEmbeddings) else _shown(part)
-        except ConfigError as error:
+            return form_of_embeddings(part)
+        except Uncacheable as error:
             if isinstance(part, BaseModel):
                 return self._model(part)
             raise Uncacheable(f"a {_name(type(part))} does not show which model it is") from error

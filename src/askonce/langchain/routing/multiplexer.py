@@ -88,13 +88,16 @@ class Multiplexer(BaseChatModel):
     def _llm_type(self) -> str:
         return "askonce-multiplexer"
 
-    def askonce_form(self) -> dict[str, Any]:
+    def askonce_form(self, *, asynchronous: bool = False) -> dict[str, Any]:
         """Which models may answer, and what that depends on: part of the cache key of its answers.
+
+        Args:
+            asynchronous: the asynchronous clients of the models will be used.
 
         Raises:
             Uncacheable: a model or the verifier cannot be named.
         """
-        models = [parameters_of_model(model, None, {}).form for model in self.models]
+        models = [parameters_of_model(model, None, {}, asynchronous=asynchronous).form for model in self.models]
         return {"models": models, **strategy_form(self._router.strategy)}
 
     @property
@@ -244,9 +247,15 @@ def _judged(given: Any, role: str) -> Any:
     return Judged(
         lambda prompt: _reply(given, prompt),
         lambda prompt: _areply(given, prompt),
-        lambda: {"model": parameters_of_model(given, None, {}).form},
+        lambda: {"model": parameters_of_model(given, None, {}).form, **_if_other(given)},
         name_of(given),
     )
+
+
+def _if_other(model: BaseChatModel) -> dict[str, Any]:
+    """What a judge is for asynchronous calls, if that is anything else."""
+    form = parameters_of_model(model, None, {}, asynchronous=True).form
+    return {} if form == parameters_of_model(model, None, {}).form else {"asynchronous": form}
 
 
 def _reply(model: BaseChatModel, prompt: str) -> ModelResponse:

@@ -111,7 +111,8 @@ def _part(block: Any, conversation: Conversation) -> dict[str, Any] | None:
     if kind is ToolCallBlock:
         return {"type": "tool_call", **block.model_dump(exclude={"block_type"})}
     if kind is ThinkingBlock:
-        return {"type": "thinking", "content": block.content, "told": fields_of(block.additional_information)}
+        told = {name: one for name, one in block.additional_information.items() if name != "id"}
+        return {"type": "thinking", "content": block.content, "told": fields_of(told)}
     if kind is CitableBlock:
         return _citing(block, block.content, conversation)
     if kind is CitationBlock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import decimal
 import functools
@@ -9,11 +10,12 @@ import inspect
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from pathlib import PurePath
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.bridge.pydantic import BaseModel, SecretStr
 from llama_index.core.schema import BaseComponent
 from llama_index.core.tools.types import BaseTool
@@ -22,6 +24,7 @@ from askonce.keys.code import code_of
 from askonce.keys.endpoints import endpoint_of, importable_name
 from askonce.keys.model_identity import RememberedIdentity, show_inside
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form, plain
+from askonce.keys.server_state import refuse_server_state
 from askonce.llama_index.keys.providers import Provider, environment, makes_client_later, provider_of
 
 P = ParamSpec("P")
@@ -98,9 +101,9 @@ def _derived(component: BaseModel, asynchronous: bool) -> _Derived:
     link = (component.__pydantic_private__ or {}).get("_askonce")
     if link is not None and link.name is not None:
         return _Derived(model_form(_named(component, link.name), left_out), left_out, None)
-    later = makes_client_later(component, asynchronous)
-    read = environment() if later else None
-    return _Derived(model_form(_settings(component, component, asynchronous), left_out), left_out, read)
+    read = environment() if any(makes_client_later(one, asynchronous) for one in _models_in(component)) else None
+    settings = _settings(component, _Reading(component, asynchronous))
+    return _Derived(model_form(settings, left_out), left_out, read)
 
 
 def _warn_of_changes(component: Any, before: _Derived, now: _Derived) -> None:
@@ -118,21 +121,54 @@ _components = RememberedIdentity(functools.partial(_derived, asynchronous=False)
 _async_components = RememberedIdentity(functools.partial(_derived, asynchronous=True), _warn_of_changes)
 
 
-def _settings(value: BaseModel, owner: Any = None, asynchronous: bool = False) -> dict[str, Any]:
+class _Reading(NamedTuple):
+    """Of which model the settings are read, if of one, and for which kind of calls."""
+
+    owner: Any = None
+    asynchronous: bool = False
+
+
+_OF_NO_MODEL = _Reading()
+
+
+def _models_in(value: Any, seen: set[int] | None = None) -> Iterator[BaseModel]:
+    """A model, and the models that stand in its attributes."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    parts: Iterable[Any] = ()
+    if isinstance(value, BaseModel):
+        yield value
+        parts = [*vars(value).values(), *(value.__pydantic_private__ or {}).values()]
+    elif isinstance(value, Mapping):
+        parts = value.values()
+    elif isinstance(value, (list, tuple)):
+        parts = value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = [getattr(value, one.name, None) for one in dataclasses.fields(value)]
+    for part in parts:
+        if not isinstance(part, _SIMPLE):
+            yield from _models_in(part, seen)
+
+
+def _settings(value: BaseModel, reading: _Reading) -> dict[str, Any]:
     """The class of a pydantic object, and all that it holds but what cannot change an answer."""
     cls = _own_class(value)
     found: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
     if (code := code_of(cls)) is not None:
         found["code"] = code
     if hasattr(value, "askonce_form"):  # a model of askonce's own
-        return {**found, **value.askonce_form()}
+        return {**found, **value.askonce_form(asynchronous=reading.asynchronous)}
     provider = provider_of(cls)
     for name, item in _held(value, provider):
-        named, data = _setting(name, item, value, owner)
+        named, data = _setting(name, item, value, reading)
         if data is not None and data != {}:
             found[named] = data
+    if isinstance(value, BaseLLM):
+        refuse_server_state(found)
     if provider.endpoint is not None:
-        found["endpoint"] = provider.endpoint(value, asynchronous)
+        found["endpoint"] = provider.endpoint(value, reading.asynchronous)
     return found
 
 
@@ -155,7 +191,7 @@ def _held(value: BaseModel, provider: Provider) -> Iterator[tuple[str, Any]]:
             yield name, item
 
 
-def _setting(name: str, item: Any, value: Any, owner: Any) -> tuple[str, Any]:
+def _setting(name: str, item: Any, value: Any, reading: _Reading) -> tuple[str, Any]:
     """Under which name an attribute stands in the form, and what stands there; ``None`` for nothing.
 
     Raises:
@@ -167,17 +203,17 @@ def _setting(name: str, item: Any, value: Any, owner: Any) -> tuple[str, Any]:
     meant = name in _CLIENTS or (in_llama_index and name in _NOT_NEUTRAL_HERE)
     is_model = in_llama_index or hasattr(value, "is_lc_serializable")
     if not meant and (is_credential(name) or (is_model and name in NEUTRAL)):
-        return name, item if value is owner else None
+        return name, item if value is reading.owner else None
     endpoint = endpoint_of(item)
     if endpoint is not None:
         return f"endpoint of {name}", endpoint
     try:
-        data = _data(item, owner)
+        data = _data(item, reading)
         if not isinstance(data, _SIMPLE):
             plain(_without_credentials(data))
     except Uncacheable as error:
         reason = f"{type(value).__name__}.{name} cannot be read ({error})"
-        if value is owner and not str(error).endswith(_WAY_OUT):
+        if value is reading.owner and not str(error).endswith(_WAY_OUT):
             reason += _WAY_OUT
         raise Uncacheable(reason) from error
     return f"own {name}" if meant else name, data
@@ -194,41 +230,41 @@ def _without_credentials(data: Any) -> Any:
 
 def _named(component: BaseModel, name: str) -> dict[str, Any]:
     """Of a model with a name of its own, which stands for private attributes and for what cannot be read."""
-    cls = _own_class(component)
+    cls, reading = _own_class(component), _Reading(component)
     found: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}", "named": name}
     for field in cls.model_fields:  # type: ignore[attr-defined]
         item = getattr(component, field, None)
         try:
             if field not in _LEFT_OUT and endpoint_of(item) is None:
-                named, found[named] = _setting(field, item, component, component)
+                named, found[named] = _setting(field, item, component, reading)
         except Uncacheable:
             continue
     return {field: data for field, data in found.items() if data is not None and data != {}}
 
 
-def fields_of(values: Mapping[str, Any], owner: Any = None) -> dict[str, Any]:
+def fields_of(values: Mapping[str, Any], reading: _Reading = _OF_NO_MODEL) -> dict[str, Any]:
     """Settings or arguments as data that ``askonce.keys.normal_form`` knows.
 
     Args:
         values: by name.
-        owner: the model that they are of, if any.
+        reading: the model that they are of, if any.
     """
     return {
-        str(name): value if name in NEUTRAL or is_credential(str(name)) else _data(value, owner)
+        str(name): value if name in NEUTRAL or is_credential(str(name)) else _data(value, reading)
         for name, value in values.items()
     }
 
 
-def _data(value: Any, owner: Any = None) -> Any:
+def _data(value: Any, reading: _Reading = _OF_NO_MODEL) -> Any:
     """A setting or argument as data that ``askonce.keys.normal_form`` knows."""
     if isinstance(value, _SIMPLE):
         return value
     if isinstance(value, _AS_TEXT):
         return {type(value).__name__: str(value)}
     if isinstance(value, Mapping):
-        return fields_of(value, owner)
+        return fields_of(value, reading)
     if isinstance(value, (list, tuple)):
-        return [_data(item, owner) for item in value]
+        return [_data(item, reading) for item in value]
     if isinstance(value, BaseTool):
         show_inside(type(value), lambda tool: [tool.metadata])
         metadata = value.metadata
@@ -238,9 +274,9 @@ def _data(value: Any, owner: Any = None) -> Any:
             "parameters": metadata.get_parameters_dict(),
         }
     if isinstance(value, BaseModel):
-        return _settings(value, owner)
+        return _settings(value, reading)
     if inspect.ismethod(value):
-        return _method_name(value, owner)
+        return _method_name(value, reading.owner)
     if inspect.isroutine(value) or (isinstance(value, type) and not issubclass(value, BaseModel)):
         return importable_name(value)
     endpoint = endpoint_of(value)

@@ -29,6 +29,7 @@ from llama_index.core.bridge.pydantic import AnyUrl, BaseModel
 from askonce.entries.entry import Answer, Hit, Incomplete
 from askonce.entries.requested import Requested
 from askonce.llama_index.models.acceptance import breaks_off, is_empty, legacy_calls, misfit_of
+from askonce.llama_index.models.items import renew_items
 from askonce.llama_index.models.raw import as_asked, classes_in, records
 from askonce.llama_index.models.usage import cost_of, finish_reason, is_routed, model_name, usage_of
 
@@ -319,6 +320,8 @@ def unpack(payload: bytes, *, of_chat: bool, asked: int = STREAM, streamed: bool
     if asked > stored.told:
         raise Incomplete
     message = None if stored.message is None else dict(stored.message)
+    if message is not None:
+        renew_items(message, stored.raw)
     kwargs = {} if message is None else message.get("additional_kwargs", {})
     words = {} if message is None else {"role": message["role"], "content": _text_in(message), **kwargs}
     classes = stored.classes

@@ -7,6 +7,7 @@ overridden. It shares the fields' values and the SDK's clients with the original
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -94,9 +95,23 @@ def twin_class(base: type, methods: Mapping[str, Any]) -> type:
         "__doc__": base.__doc__,
         "__annotations__": {"_askonce": Any},
         "_askonce": PrivateAttr(default=None),
+        "__init__": _init_of(base),
         **methods,
     }
     return type(base)(base.__name__, (Twin, base), namespace)
+
+
+def _init_of(base: Any) -> Callable[..., None]:
+    """The constructor, as ``from_dict`` calls it: no cache is linked to what it makes, which is a plain model."""
+
+    @functools.wraps(base.__init__)
+    def init(self: Any, *args: Any, **fields: Any) -> None:
+        base.__init__(self, *args, **fields)
+        private = {name: one for name, one in (self.__pydantic_private__ or {}).items() if name != "_askonce"}
+        object.__setattr__(self, "__pydantic_private__", private or None)
+        object.__setattr__(self, "__class__", base)
+
+    return init
 
 
 def make_twin(model: M, cls: type, link: Link) -> M:

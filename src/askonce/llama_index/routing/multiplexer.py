@@ -106,14 +106,17 @@ class Multiplexer(LLM):
             model_name=" | ".join(self._router.names),
         )
 
-    def askonce_form(self) -> dict[str, Any]:
+    def askonce_form(self, *, asynchronous: bool = False) -> dict[str, Any]:
         """Which models may answer, and what that depends on: part of the cache key of its answers.
+
+        Args:
+            asynchronous: the asynchronous clients of the models will be used.
 
         Raises:
             Uncacheable: a model or the verifier cannot be named.
         """
         form = {
-            "models": [component_form(model, []) for model in self.models],
+            "models": [component_form(model, [], asynchronous=asynchronous) for model in self.models],
             "wrapping": [str(self.system_prompt), str(self.query_wrapper_prompt)],
         }
         return form | strategy_form(self._router.strategy)
@@ -222,9 +225,15 @@ def _judged(given: Any, role: str) -> Any:
     return Judged(
         lambda prompt: _reply(given, prompt),
         lambda prompt: _areply(given, prompt),
-        lambda: {"model": component_form(given, [])},
+        lambda: {"model": component_form(given, []), **_if_other(given)},
         name_of(given),
     )
+
+
+def _if_other(llm: LLM) -> dict[str, Any]:
+    """What a judge is for asynchronous calls, if that is anything else."""
+    form = component_form(llm, [], asynchronous=True)
+    return {} if form == component_form(llm, []) else {"asynchronous": form}
 
 
 def _reply(llm: LLM, prompt: str) -> ModelResponse:
