@@ -156,6 +156,15 @@ def enter_retrieval_context(retrieval_context: RetrievalContext | None) -> None:
     retrieval_in_effect.set(retrieval_context)
 
 
+def leave_to_stream(run: RetrievalContext) -> None:
+    """What a run retrieved stays in effect after it, for the prompt of the stream that it returned."""
+    outer = current_retrieval_context()
+    if outer is None or not outer.is_run:
+        one = RetrievalContext(is_run=False)
+        one._documents = dict(run._documents)
+        retrieval_in_effect.set(one)
+
+
 def record_retrieval(
     documents: Sequence[RetrievedDocument], store: str, tenants: tuple[str, ...], result: object = None
 ) -> None:

@@ -10,8 +10,9 @@ import inspect
 from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.chat_engine.types import BaseChatEngine
+from llama_index.core.chat_engine.types import BaseChatEngine, StreamingAgentChatResponse
 from llama_index.core.instrumentation.span import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from llama_index.core.tools import BaseTool
@@ -22,8 +23,11 @@ from askonce.provenance.retrieval_context import (
     RetrievalContext,
     begin_retrieval_context,
     current_retrieval_context,
+    leave_to_stream,
 )
 
+# They call the model for the last part of their answer only when they are read.
+_STREAMS = (StreamingResponse, AsyncStreamingResponse, StreamingAgentChatResponse)
 _RUNS = (BaseQueryEngine, BaseChatEngine, Workflow, BaseTool)
 
 
@@ -50,10 +54,12 @@ class Runs(BaseSpanHandler[BaseSpan]):
             is_tool = isinstance(instance, BaseTool)
             self._open[id_] = begin_retrieval_context(current_retrieval_context(), is_tool=is_tool)
 
-    def prepare_to_exit_span(self, id_: str, *args: Any, **kwargs: Any) -> None:
+    def prepare_to_exit_span(self, id_: str, *args: Any, result: Any = None, **kwargs: Any) -> None:
         if (retrieval_context := self._open.pop(id_, None)) is not None:
             retrieval_context.end()
             current_retrieval_context()
+            if isinstance(result, _STREAMS):
+                leave_to_stream(retrieval_context)
 
     def prepare_to_drop_span(self, id_: str, *args: Any, **kwargs: Any) -> None:
         self.prepare_to_exit_span(id_)
