@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from askonce.keys.code import code_of
-from askonce.keys.fields import FieldReader
+from askonce.keys.fields import FieldReader, counters_as_at_first
 from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import Uncacheable, actor_is_named, encode, is_credential, is_neutral, model_form
 from askonce.keys.server_state import refuse_server_state
@@ -194,6 +194,8 @@ def described(
     special = partial(_part_form, asynchronous=asynchronous)
     reader = FieldReader(f"name the model: {way_out}", special, private=private)
     read, endpoints = _read_with(reader, owner, cls, neutral, asynchronous=asynchronous)
+    if private and not hasattr(cls, "__pydantic_fields__"):
+        read = counters_as_at_first(owner, read, private=False)
     fields = model_form(read, [])
     forms = [model_form(one, [], "endpoint") for one in endpoints]
     return {**_class(cls), "fields": fields, "endpoints": forms}, fields
@@ -220,6 +222,7 @@ def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str])
     neutral = _OF_EVERY_MODEL | _CONTINUING | (_STATE_OF_FAKES if is_fake else frozenset())
     reader = FieldReader(_WAY_OUT, partial(_part_form, asynchronous=asynchronous))
     fields, endpoints = _read_with(reader, model, base, neutral, asynchronous=asynchronous)
+    fields = counters_as_at_first(model, fields, private=True)
     form: dict[str, Any] = {
         **_class(base),
         "constructor": model_form(_own(fields, left_out, "model"), left_out),
