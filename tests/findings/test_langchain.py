@@ -143,11 +143,6 @@ def no_blocking_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, factory=Connection, **kwargs))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the SQLite store reads on the event loop, so that it has no hits where blocking calls are forbidden",
-)
 @pytest.mark.usefixtures("no_blocking_calls")
 def test_the_default_store_works_where_blocking_calls_are_forbidden(cache: Cache) -> None:
     model = cached(FakeListChatModel(responses=["one", "two"]), cache)
@@ -160,11 +155,6 @@ def test_the_default_store_works_where_blocking_calls_are_forbidden(cache: Cache
     assert (answers, stats.hits, stats.errors) == (["one"] * 3, 2, 0)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=BlockingError,
-    reason="a cache over SQLite cannot be made in a coroutine where blocking calls are forbidden",
-)
 @pytest.mark.usefixtures("no_blocking_calls")
 def test_a_cache_is_made_in_a_coroutine_where_blocking_calls_are_forbidden(url: str) -> None:
     async def make() -> Cache:

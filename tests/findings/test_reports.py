@@ -17,11 +17,6 @@ from askonce.stores.base import Record, Size
 from tests.support import servers
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="after `clear` the text of answers stands in the SQLite file and its log until the store is closed",
-)
 def test_cleared_answers_are_gone_from_the_file(cache: Cache, tmp_path: Path) -> None:
     answers = AskOnceCache(cache)
     for number in range(300):
@@ -38,11 +33,6 @@ def test_cleared_answers_are_gone_from_the_file(cache: Cache, tmp_path: Path) ->
 # -- embeddings --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="what a put had charged when its time was over counts for an hour, so that the namespace evicts early",
-)
 async def test_a_put_that_is_cut_off_leaves_the_account_right(monkeypatch: pytest.MonkeyPatch) -> None:
     store, space, writing = open_store(servers.start("mongodb").url), uuid.uuid4().hex, asyncio.Event()
 
