@@ -44,7 +44,7 @@ class FieldReader:
     Args:
         way_out: what to do about a model that cannot be read, for people.
         special: reads some objects in its own way; it returns ``None`` for any other.
-        private: private attributes count too.
+        private: all private attributes count, and not only texts.
 
     Attributes:
         clients: those that were found, by the field that holds them.
@@ -80,7 +80,8 @@ class FieldReader:
             if is_client(value):
                 self._found(name, value)
             elif not self._private and name.startswith("_"):
-                continue
+                if isinstance(value, (str, bytes)):
+                    form[name] = value
             elif name in _HOLDERS:
                 if isinstance(value, str):
                     form[f"own {name}"] = value

@@ -189,12 +189,12 @@ def described(
         Uncacheable: one of its fields cannot be read.
     """
     cls: type = type(owner)
-    # Those of LangChain's packages hold there what they made of their fields, such as a model that runs here.
-    private = not cls.__module__.startswith("langchain")
     special = partial(_part_form, asynchronous=asynchronous)
-    reader = FieldReader(f"name the model: {way_out}", special, private=private)
+    reader = FieldReader(
+        f"name the model: {way_out}", special, private=False
+    )
     read, endpoints = _read_with(reader, owner, cls, neutral, asynchronous=asynchronous)
-    if private and not hasattr(cls, "__pydantic_fields__"):
+    if not hasattr(cls, "__pydantic_fields__"):
         read = counters_as_at_first(owner, read, private=False)
     fields = model_form(read, [])
     forms = [model_form(one, [], "endpoint") for one in endpoints]
