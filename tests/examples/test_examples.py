@@ -75,7 +75,8 @@ def test_the_demo_starts_warm_the_second_time(tmp_path: Path) -> None:
     assert row(cold, "questions asked") == [0, 15, 15, 30]
     assert row(cold, "model calls made") == [0, 10, 10, 20]
     assert row(cold, "embeddings made")[0] > 60
-    assert changes(cold) == [(1, 1, 2, 3), (3, 1, 2, 3), (3, 2, 1, 3)]
+    # The first change of an index in memory concerns all that was found in it.
+    assert changes(cold) == [(3, 1, 2, 3), (3, 1, 2, 3), (3, 2, 1, 3)]
     assert "Now run it again" in cold
 
     warm = run("rag_pipeline.py", *arguments)
@@ -84,7 +85,7 @@ def test_the_demo_starts_warm_the_second_time(tmp_path: Path) -> None:
     assert row(warm, "embeddings made") == [0, 0, 0, 0]
     assert row(warm, "model calls made") == [0, 4, 4, 8]  # for the changes alone
     assert changes(warm) == [
-        (1, 0, 3, 3),
+        (3, 0, 3, 3),
         (3, 1, 2, 3),
         (3, 2, 1, 3),
     ]  # the deletion had the same answers in the first run
