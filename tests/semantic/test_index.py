@@ -244,7 +244,8 @@ def test_an_invalid_dump_changes_nothing(filled: Index) -> None:
 
 def test_a_file_that_cannot_be_written_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    path = tmp_path / "absent" / "questions.index"
+    (tmp_path / "file").write_text("no folder")
+    path = tmp_path / "file" / "questions.index"
     assert not index_file.save(Index(), path, name="a", position=0, codec=PLAIN)
     assert "could not be saved" in caplog.text
 
