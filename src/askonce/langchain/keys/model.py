@@ -190,9 +190,7 @@ def described(
     """
     cls: type = type(owner)
     special = partial(_part_form, asynchronous=asynchronous)
-    reader = FieldReader(
-        f"name the model: {way_out}", special, private=False
-    )
+    reader = FieldReader(f"name the model: {way_out}", special, private=False)
     read, endpoints = _read_with(reader, owner, cls, neutral, asynchronous=asynchronous)
     if not hasattr(cls, "__pydantic_fields__"):
         read = counters_as_at_first(owner, read, private=False)
