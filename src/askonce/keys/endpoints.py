@@ -196,7 +196,7 @@ def _of_google(client: Any) -> Endpoint:
 
 def _of_boto(client: Any) -> Endpoint:
     meta = client.meta
-    show_inside(type(client), lambda one: [sorted(map(repr, _before_sending(one)))])
+    show_inside(type(client), lambda one: [_before_sending(one)])
     for handler in _before_sending(client):
         module = str(getattr(handler, "__module__", None) or type(handler).__module__)
         if module.partition(".")[0] not in _BOTO_PACKAGES:
