@@ -1,19 +1,17 @@
-"""What the tests of known faults share: providers on this machine, and the two ways to cache a LangChain model."""
+"""What the tests of known faults share: a provider on this machine, and a cache."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from langchain_core.globals import set_llm_cache
 
 from askonce import Cache
-from askonce.langchain import AskOnceCache, cached
 from tests.support.provider import Provider
 
 with warnings.catch_warnings(), contextlib.suppress(ImportError):
@@ -21,17 +19,9 @@ with warnings.catch_warnings(), contextlib.suppress(ImportError):
     warnings.simplefilter("ignore", DeprecationWarning)
     importlib.import_module("llama_index.core.bridge.langchain")
 
-Keep = Callable[[Any], Any]
-
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    with Provider() as provider:
-        yield provider
-
-
-@pytest.fixture
-def other_provider() -> Iterator[Provider]:
     with Provider() as provider:
         yield provider
 
@@ -45,15 +35,6 @@ def url(tmp_path: Path) -> str:
 def cache(url: str) -> Iterator[Cache]:
     with Cache(url) as cache:
         yield cache
-
-
-@pytest.fixture(params=["cached", "set_llm_cache"])
-def keep(request: pytest.FixtureRequest, cache: Cache) -> Keep:
-    """Has a model's answers kept, by each of the two ways."""
-    if request.param == "cached":
-        return lambda model: cached(model, cache)
-    set_llm_cache(AskOnceCache(cache))
-    return lambda model: model
 
 
 @pytest.fixture(autouse=True)

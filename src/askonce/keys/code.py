@@ -1,7 +1,7 @@
 """What the code of a class says: two classes of one name may answer differently.
 
-Of a class in an installed package the name and the version of the package are enough. A class of the application's
-own counts by its code as well: it may be local to a function, or edited between two runs of a script or a notebook.
+Of a class in an installed package the name is enough. A class of the application's own counts by its code as well:
+it may be local to a function, or edited between two runs of a script or a notebook.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ from typing import Any
 
 _INSTALLED = ("site-packages", "dist-packages")
 _STANDARD = sysconfig.get_paths()["stdlib"]
+
+
+def class_form(cls: type) -> dict[str, str]:
+    """Which class it is; of a class of the application's own, with its code."""
+    name, code = f"{cls.__module__}.{cls.__qualname__}", code_of(cls)
+    return {"class": name} if code is None else {"class": name, "code": code}
 
 
 def code_of(cls: type) -> str | None:

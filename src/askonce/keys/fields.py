@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from askonce.keys.code import code_of
+from askonce.keys.code import class_form
 from askonce.keys.endpoints import endpoint_of, importable_name, is_asynchronous, is_client
 from askonce.keys.normal_form import Uncacheable, is_credential, is_neutral
 
@@ -128,7 +128,7 @@ class FieldReader:
             return {"named": self._name(value, owner, name)}
         kind = type(value)
         if hasattr(kind, "__pydantic_fields__") or dataclasses.is_dataclass(kind):
-            return {"class": f"{kind.__module__}.{kind.__qualname__}", "code": code_of(kind), **self.fields(value)}
+            return {**class_form(kind), **self.fields(value)}
         raise self._unread(owner, name, value)
 
     def _name(self, value: Any, owner: Any, name: str) -> str:
@@ -186,7 +186,9 @@ def counters_as_at_first(owner: Any, fields: dict[str, Any], *, private: bool) -
     _, first = _first[at]
     return {
         name: first.setdefault(name, value)
-        if isinstance(value, (int, float, list)) and not isinstance(value, bool) and name.startswith("_" * private)
+        if isinstance(value, (int, float, list))
+        and not isinstance(value, bool)
+        and (name.startswith("_") or not private)
         else value
         for name, value in fields.items()
     }

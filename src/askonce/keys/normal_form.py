@@ -27,7 +27,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -393,18 +393,26 @@ def media_url(value: str) -> str:
 
 def _url(value: str, path: str, left_out: list[str], *, in_data: bool) -> str:
     """A URL without the credentials in it."""
-    try:
-        parts = urlsplit(value)
-    except ValueError:
+    split = _split(value, in_data=in_data)
+    if split is None:
         return value
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    secret = _secrets(query, in_data=in_data)
+    parts, query, secret = split
     host = parts.netloc.rpartition("@")[2]
     if host == parts.netloc and not secret:
         return value
     left_out.append(f"{path} (credentials)")
     kept = urlencode([(name, item) for name, item in query if name not in secret])
     return urlunsplit((parts.scheme, host, parts.path, kept, parts.fragment))
+
+
+def _split(value: str, *, in_data: bool) -> tuple[SplitResult, list[tuple[str, str]], set[str]] | None:
+    """A URL, its query, and the names in that of credentials; ``None`` if it is none."""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    return parts, query, _secrets(query, in_data=in_data)
 
 
 def _secrets(query: Sequence[tuple[str, str]], *, in_data: bool) -> set[str]:
@@ -420,11 +428,9 @@ def _secrets(query: Sequence[tuple[str, str]], *, in_data: bool) -> set[str]:
 
 
 def _actor_in_url(value: str) -> dict[str, str] | None:
-    try:
-        parts = urlsplit(value)
-    except ValueError:
+    split = _split(value, in_data=False)
+    if split is None:
         return None
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    secret = _secrets(query, in_data=False)
+    parts, query, secret = split
     credentials = [parts.netloc.rpartition("@")[0], *(item for name, item in query if name in secret)]
     return _actor("", credentials) if any(credentials) else None

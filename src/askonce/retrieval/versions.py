@@ -8,13 +8,31 @@ the log of its corpus says what each of its changes concerns.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import secrets
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import Uncacheable
 
 _AT = "_askonce_version"
+
+
+class IndexContent(NamedTuple):
+    """The documents in an index.
+
+    Attributes:
+        items: objects that are replaced when a document is.
+        rows: gives what its version depends on of each document.
+    """
+
+    items: Sequence[Any]
+    rows: Callable[[], Iterable[Any]]
+
+
+def digest_of(rows: Iterable[bytes]) -> str:
+    """A digest of documents, in any order."""
+    return hashlib.sha256(b"".join(sorted(hashlib.sha256(row).digest() for row in rows))).hexdigest()
 
 
 class _Version:

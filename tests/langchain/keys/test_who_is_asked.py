@@ -239,28 +239,6 @@ def test_a_timeout_that_is_an_object_does_not_count(provider: Provider, cache: C
     assert len(provider.ledger) == 1
 
 
-PERSON = """
-class Person(BaseModel):
-    name: str
-"""
-
-
-def test_a_schema_defined_again_in_the_same_words_is_the_same(
-    provider: Provider, cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    notebook = ModuleType("notebook")
-    notebook.__dict__["BaseModel"] = BaseModel
-    monkeypatch.setitem(sys.modules, "notebook", notebook)
-    set_llm_cache(AskOnceCache(cache))
-    provider.answer = lambda request: Answer('{"name": "Ada"}')
-    people = []
-    for _ in range(2):
-        exec(PERSON, notebook.__dict__)
-        people.append(chat(provider).with_structured_output(notebook.__dict__["Person"]).invoke("who?"))
-    assert [person.name for person in people] == ["Ada", "Ada"]
-    assert len(provider.ledger) == 1
-
-
 Make = Callable[[Provider, Cache], Any]
 
 

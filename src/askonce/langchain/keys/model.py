@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from askonce.keys.code import code_of
+from askonce.keys.code import class_form
 from askonce.keys.fields import FieldReader, counters_as_at_first
 from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import Uncacheable, actor_is_named, encode, is_credential, is_neutral, model_form
@@ -196,13 +196,7 @@ def described(
         read = counters_as_at_first(owner, read, private=False)
     fields = model_form(read, [])
     forms = [model_form(one, [], "endpoint") for one in endpoints]
-    return {**_class(cls), "fields": fields, "endpoints": forms}, fields
-
-
-def _class(cls: type) -> dict[str, str]:
-    """Which class it is; of a class of the application's own, with its code."""
-    name, code = f"{cls.__module__}.{cls.__qualname__}", code_of(cls)
-    return {"class": name} if code is None else {"class": name, "code": code}
+    return {**class_form(cls), "fields": fields, "endpoints": forms}, fields
 
 
 def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str]) -> dict[str, Any]:
@@ -222,7 +216,7 @@ def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str])
     fields, endpoints = _read_with(reader, model, base, neutral, asynchronous=asynchronous)
     fields = counters_as_at_first(model, fields, private=True)
     form: dict[str, Any] = {
-        **_class(base),
+        **class_form(base),
         "constructor": model_form(_own(fields, left_out, "model"), left_out),
     }
     forms = [model_form(endpoint, left_out, "endpoint") for endpoint in endpoints]

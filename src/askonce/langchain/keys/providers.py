@@ -21,7 +21,7 @@ class Provider(msgspec.Struct, frozen=True):
         through_client: fields that reach a request only through the client, which was made of them.
         late_clients: properties that make the synchronous and the asynchronous client when they are first read.
         unsent: fields that LangChain applies before it calls, or that are not used. Not of others' subclasses.
-        one_limit: ``max_completion_tokens`` is another name of ``max_tokens``.
+        one_limit: ``max_completion_tokens`` is another name of ``max_tokens``. Not of others' subclasses.
         overrides: what a call gives replaces what the constructor gave, in the request that is sent.
     """
 
@@ -42,17 +42,17 @@ def provider_of(cls: type) -> Provider:
         next((one.late_clients for one in known if one.late_clients), None),
         _NOTHING.union(*(one.unsent for one in known if packages[0] in _PROVIDERS)),
         any(one.overrides for one in known),
-        packages[0] == "langchain_openai",
+        packages[0] in _PROVIDERS and _PROVIDERS[packages[0]].one_limit,
     )
 
 
-def _through(names: str, more: frozenset[str] = _NOTHING, *, unsent: str = "") -> Provider:
-    return Provider(frozenset(names.split()) | more, unsent=frozenset(unsent.split()))
+def _through(names: str, more: frozenset[str] = _NOTHING, *, unsent: str = "", one_limit: bool = False) -> Provider:
+    return Provider(frozenset(names.split()) | more, unsent=frozenset(unsent.split()), one_limit=one_limit)
 
 
 _PROVIDERS = {
     "langchain_openai": _through(
-        "openai_api_base openai_organization azure_endpoint", _ADDED, unsent="disabled_params"
+        "openai_api_base openai_organization azure_endpoint", _ADDED, unsent="disabled_params", one_limit=True
     ),
     "langchain_deepseek": _through("api_base"),
     "langchain_xai": _through("xai_api_base", unsent="search_parameters"),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 from langchain_core.documents import Document
@@ -15,19 +14,7 @@ from askonce.entries.values import tagged
 from askonce.keys.normal_form import Uncacheable
 from askonce.langchain.retrieval.documents import pack
 from askonce.retrieval.cached_retrieval import NotPlain
-from askonce.retrieval.versions import version_of, written
-
-
-class _IndexContent(NamedTuple):
-    """The documents in a store.
-
-    Attributes:
-        items: objects that are replaced when a document is.
-        rows: gives ids, texts and metadata.
-    """
-
-    items: Sequence[Any]
-    rows: Callable[[], Iterable[Any]]
+from askonce.retrieval.versions import IndexContent, digest_of, version_of, written
 
 
 def memory_version(store: Any) -> str | None:
@@ -55,10 +42,9 @@ def digest(rows: Iterable[Any]) -> str:
         Uncacheable: one holds what cannot be written.
     """
     try:
-        each = sorted(hashlib.sha256(_row(one)).digest() for one in rows)
+        return digest_of(map(_row, rows))
     except (NotPlain, TypeError, ValueError, RecursionError) as error:
         raise Uncacheable(str(error)) from error
-    return hashlib.sha256(b"".join(each)).hexdigest()
 
 
 def _row(row: Any) -> bytes:
@@ -69,16 +55,16 @@ def _row(row: Any) -> bytes:
     return msgspec.msgpack.encode(tagged(row, "document"))
 
 
-def _held(part: Any) -> _IndexContent | None:
+def _held(part: Any) -> IndexContent | None:
     if isinstance(part, InMemoryVectorStore):
-        return _IndexContent(list(part.store.values()), lambda: map(_entry, part.store.values()))
+        return IndexContent(list(part.store.values()), lambda: map(_entry, part.store.values()))
     if isinstance(part, InMemoryBaseStore):
-        return _IndexContent(list(part.store.values()), lambda: list(part.store.items()))
+        return IndexContent(list(part.store.values()), lambda: list(part.store.items()))
     name = f"{type(part).__module__.partition('.')[0]}.{type(part).__name__}"
     if name == "langchain_community.InMemoryDocstore":
-        return _IndexContent(list(part._dict.values()), lambda: list(part._dict.items()))
+        return IndexContent(list(part._dict.values()), lambda: list(part._dict.items()))
     if name == "langchain_community.SKLearnVectorStore":
-        return _IndexContent(part._texts, lambda: zip(part._ids, part._texts, part._metadatas, strict=True))
+        return IndexContent(part._texts, lambda: zip(part._ids, part._texts, part._metadatas, strict=True))
     return None
 
 

@@ -20,7 +20,7 @@ from llama_index.core.bridge.pydantic import BaseModel, SecretStr
 from llama_index.core.schema import BaseComponent
 from llama_index.core.tools.types import BaseTool
 
-from askonce.keys.code import code_of
+from askonce.keys.code import class_form
 from askonce.keys.endpoints import endpoint_of, importable_name
 from askonce.keys.model_identity import RememberedIdentity, show_inside
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form, plain
@@ -155,9 +155,7 @@ def _models_in(value: Any, seen: set[int] | None = None) -> Iterator[BaseModel]:
 def _settings(value: BaseModel, reading: _Reading) -> dict[str, Any]:
     """The class of a pydantic object, and all that it holds but what cannot change an answer."""
     cls = _own_class(value)
-    found: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
-    if (code := code_of(cls)) is not None:
-        found["code"] = code
+    found: dict[str, Any] = {**class_form(cls)}
     if hasattr(value, "askonce_form"):  # a model of askonce's own
         return {**found, **value.askonce_form(asynchronous=reading.asynchronous)}
     provider = provider_of(cls)

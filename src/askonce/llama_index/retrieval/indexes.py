@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
 from llama_index.core.storage.kvstore.simple_kvstore import SimpleKVStore
 from llama_index.core.vector_stores import SimpleVectorStore
 
-from askonce.retrieval.versions import version_of, written
-
-
-class _IndexContent(NamedTuple):
-    """What is in a store.
-
-    Attributes:
-        items: objects that are replaced when a document is.
-        rows: gives bytes of the content of each document, without its id, which may be random.
-    """
-
-    items: Sequence[Any]
-    rows: Callable[[], Iterable[bytes]]
+from askonce.retrieval.versions import IndexContent, digest_of, version_of, written
 
 
 def memory_version(store: Any) -> str | None:
@@ -33,7 +19,7 @@ def memory_version(store: Any) -> str | None:
         Uncacheable: it cannot be distinguished from others.
     """
     held = _held(store)
-    return None if held is None else version_of(store, held.items, lambda: _digest(held.rows()))
+    return None if held is None else version_of(store, held.items, lambda: digest_of(held.rows()))
 
 
 def memory_written(changing: Any) -> None:
@@ -44,21 +30,18 @@ def memory_written(changing: Any) -> None:
             written(part, held.items)
 
 
-def _digest(rows: Iterable[bytes]) -> str:
-    return hashlib.sha256(b"".join(sorted(hashlib.sha256(row).digest() for row in rows))).hexdigest()
-
-
-def _held(part: Any) -> _IndexContent | None:
+def _held(part: Any) -> IndexContent | None:
+    """What is in a store: each row without the document's id, which may be random."""
     if isinstance(part, SimpleVectorStore):
         vectors = list(part.data.embedding_dict.values())
-        return _IndexContent(vectors, lambda: (array("d", one).tobytes() for one in vectors))
+        return IndexContent(vectors, lambda: (array("d", one).tobytes() for one in vectors))
     if isinstance(part, KVDocumentStore) and isinstance(part._kvstore, SimpleKVStore):
         collections = part._kvstore._collections_mappings
         nodes, hashes = (collections.get(one, {}) for one in (part._node_collection, part._metadata_collection))
-        return _IndexContent(
+        return IndexContent(
             list(nodes.values()), lambda: (repr(one.get("doc_hash")).encode() for one in hashes.values())
         )
     if any(cls.__name__ == "FaissVectorStore" for cls in type(part).__mro__):  # its documents are in the docstore
         count = int(part._faiss_index.ntotal)
-        return _IndexContent([None] * count, lambda: [str(count).encode()])
+        return IndexContent([None] * count, lambda: [str(count).encode()])
     return None
