@@ -181,9 +181,8 @@ class CacheEngine:
                 form, name, model = lambda: made, made.digest(), made.model
             else:
                 name, model = digest()
-        except (
-            Exception
-        ) as error:  # Uncacheable, or what an object in it raises; a RecursionError if it is too deep
+        # Uncacheable, or what an object in it raises; a RecursionError if it is too deep.
+        except Exception as error:
             self._bypassed(kind)
             self._warn_once("a request is not cached, since it has no key", error)
             return None
