@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -129,13 +130,8 @@ def _sent(
     constructor: dict[str, Any], call: dict[str, Any], provider: Provider
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is sent: a call's parameter in place of the constructor's, and no default that is spelt out."""
-    given = constructor.keys() | call.keys()
-    names = {name: one for name, one in _ONE_NAME.items() if one not in given}
-    names |= {"model_name": "model"} if "model" not in constructor else {}
-    if provider.one_limit and not {"max_tokens", "max_completion_tokens"} <= call.keys():
-        names["max_completion_tokens"] = "max_tokens"
-    constructor = {names.get(name, name): value for name, value in constructor.items()}
-    call = {names.get(name, name): value for name, value in call.items()}
+    names = {**_ONE_NAME, "max_completion_tokens": "max_tokens"} if provider.one_limit else _ONE_NAME
+    constructor, call = _with_one_name(constructor, names), _with_one_name(call, names)
     if "model" in call and call["model"] == constructor.get("model"):
         del call["model"]
     sent = constructor | {name: call.pop(name) for name in list(call) if name in _OVERRIDDEN}
@@ -145,6 +141,12 @@ def _sent(
     if isinstance(sent.get("stop"), str):
         sent["stop"] = [sent["stop"]]
     return sent, call
+
+
+def _with_one_name(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Values under the one name of what several names mean, unless two of these stand beside each other."""
+    meant = Counter(names.get(name, name) for name in values)
+    return {one if meant[one := names.get(name, name)] == 1 else name: value for name, value in values.items()}
 
 
 def _constructor_from(written: Mapping[str, Any]) -> _Constructor:
@@ -233,6 +235,8 @@ def _read_with(
     endpoints = reader.endpoints(asynchronous=asynchronous)
     if not endpoints:  # no client that could be read was made of them
         fields = reader.fields(owner, neutral)
+    if provider.omits_empty:
+        fields = {name: value for name, value in fields.items() if value not in ({}, [])}
     return fields, endpoints
 
 

@@ -23,6 +23,7 @@ class Provider(msgspec.Struct, frozen=True):
         unsent: fields that LangChain applies before it calls, or that are not used. Not of others' subclasses.
         one_limit: ``max_completion_tokens`` is another name of ``max_tokens``. Not of others' subclasses.
         overrides: what a call gives replaces what the constructor gave, in the request that is sent.
+        omits_empty: an empty map or list is sent as nothing is. Not of others' subclasses.
     """
 
     through_client: frozenset[str] = _NOTHING
@@ -30,6 +31,7 @@ class Provider(msgspec.Struct, frozen=True):
     unsent: frozenset[str] = _NOTHING
     overrides: bool = True
     one_limit: bool = False
+    omits_empty: bool = False
 
 
 @functools.lru_cache(maxsize=512)
@@ -37,12 +39,14 @@ def provider_of(cls: type) -> Provider:
     """What is known of a class, by the packages of its bases."""
     packages = [base.__module__.partition(".")[0] for base in cls.__mro__]
     known = [_PROVIDERS[package] for package in packages if package in _PROVIDERS]
+    own = _PROVIDERS.get(packages[0])
     return Provider(
         _NOTHING.union(*(one.through_client for one in known)),
         next((one.late_clients for one in known if one.late_clients), None),
-        _NOTHING.union(*(one.unsent for one in known if packages[0] in _PROVIDERS)),
+        _NOTHING if own is None else _NOTHING.union(*(one.unsent for one in known)),
         any(one.overrides for one in known),
-        packages[0] in _PROVIDERS and _PROVIDERS[packages[0]].one_limit,
+        own is not None and own.one_limit,
+        own is not None,
     )
 
 
