@@ -167,9 +167,7 @@ def test_puts_that_fail_take_no_room_away(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of pymongo, when it is cancelled
-async def test_puts_that_are_cancelled_take_no_room_away(
-    database_url: str, space: str, clock: FakeClock
-) -> None:
+async def test_puts_that_are_cancelled_take_no_room_away(database_url: str, space: str, clock: FakeClock) -> None:
     rng, budget = random.Random(1), Budget(max_bytes=15_000)
     store = MongoDBStore(database_url, timeout_seconds=20, clock=clock)
 
