@@ -14,6 +14,7 @@ from askonce.errors import ConfigError
 from askonce.options import check_name
 from askonce.stats import Stats
 from askonce.stores import Client, Store, is_client
+from askonce.stores.configured import default_settings, default_store
 from askonce.stores.fork import fork_lock
 
 
@@ -29,9 +30,10 @@ class Cache:
     in memory. What is pickled holds the URL and the settings, keys and passwords included.
 
     Args:
-        store: a URL, a store, a ready client (see `open_store`), or ``None`` for a SQLite file in the user's cache
-            directory.
-        settings: see `askonce.engine.settings.Settings`.
+        store: a URL, a store, a ready client (see `open_store`), or ``None`` for the default: the variable
+            ``ASKONCE_STORE``, else ``store`` in the table ``[tool.askonce]`` of pyproject.toml, else a SQLite file in
+            the user's cache directory.
+        settings: see `askonce.engine.settings.Settings`. Those that are not given are taken from ``[tool.askonce]``.
 
     Attributes:
         engine: what adapters call.
@@ -47,7 +49,8 @@ class Cache:
     def __init__(self, store: str | Store | Client | None = None, **settings: Unpack[Settings]) -> None:
         if not (store is None or isinstance(store, (str, Store)) or is_client(store)):
             raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got {store!r}")
-        self.engine = CacheEngine(store, CheckedSettings.of(settings))
+        store = _given_or_default(store)
+        self.engine = CacheEngine(store, CheckedSettings.of(_with_defaults(settings)))
         self.store, self.namespace = self.engine.store, self.engine.settings.namespace
         self.source: tuple[str | None, Settings] | None = None
         if (store is None or isinstance(store, str)) and not _is_in_memory(store):
@@ -209,6 +212,23 @@ class Cache:
         await self.aclose()
 
 
+def _given_or_default(store: Any) -> Any:
+    return default_store()[0] if store is None else store
+
+
+def _with_defaults(settings: Settings) -> Settings:
+    """Settings, and those of pyproject.toml where they are not given.
+
+    Raises:
+        ConfigError: the table has a setting of no such name, or one that cannot be written there.
+    """
+    defaults, where = default_settings()
+    if unknown := defaults.keys() - CheckedSettings.plain:
+        names = ", ".join(sorted(CheckedSettings.plain))
+        raise ConfigError(f"{where}: no such option: {', '.join(sorted(unknown))}; it takes store, {names}")
+    return {**defaults, **settings}  # type: ignore[typeddict-item]
+
+
 def _is_in_memory(url: object) -> bool:
     return isinstance(url, str) and url.lower() == "memory://"
 
@@ -233,6 +253,7 @@ def shared_cache(store: str | Store | Client | Cache | None, settings: Settings)
         if settings:
             raise ConfigError(f"{', '.join(settings)}: give options to the Cache, not beside it")
         return store
+    store = _given_or_default(store)
     if isinstance(store, Store) or _is_in_memory(store):
         return Cache(store, **settings)
     place = store if store is None or isinstance(store, str) else id(store)  # a client

@@ -115,7 +115,9 @@ class CacheEngine:
             frequencies = FrequencySketch()
         freshness = settings.freshness
         lookup = Lookup(codec, freshness, self.corpora, self._local, clock)
-        storage = EntryStorage(breaker, codec, freshness, budget, self._local, frequencies, clock)
+        storage = EntryStorage(
+            breaker, codec, freshness, budget, self._local, frequencies, clock, settings.store_requests
+        )
         events = _event_queue(settings, self.counters, HitBuffer(breaker, budget.policy, frequencies), codec)
         semantic = None
         if settings.semantic is not None:

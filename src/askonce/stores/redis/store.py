@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError
 
 from askonce.errors import ConfigError, StoreError, StoreUnavailable
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
-from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Page, Record, Size, Store
 from askonce.stores.redis import connect, errors, given, plans
 from askonce.stores.redis.plans import Command, Plan, T
 from askonce.stores.redis.vectors import VectorSets
@@ -314,6 +314,31 @@ class RedisStore(VectorSets, Store):
                 if not cursor:
                     break
 
+    def page(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        return self._run(self._plans.page(namespace, cursor, limit))
+
+    async def apage(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        return await self._arun(self._plans.page(namespace, cursor, limit))
+
+    def namespaces(self) -> list[str]:
+        refuse_at_exit(self.url)
+        try:
+            client = self._opened[1] if self._opened[0] == os.getpid() else self._connect()
+            found = {plans.namespace_in(name) for name in client.scan_iter(plans.NAMES, plans.SCANNED_NAMES)}
+        except errors.REDIS_ERRORS as error:
+            raise errors.store_error(error, self.url) from error
+        return sorted(found - {None})  # type: ignore[type-var]
+
+    async def anamespaces(self) -> list[str]:
+        here = await self._here()
+        try:
+            if self._server.kind == "cluster" and not here.ready:
+                await self._get_ready(here)
+            names = [name async for name in here.client.scan_iter(plans.NAMES, plans.SCANNED_NAMES)]
+        except errors.REDIS_ERRORS as error:
+            raise errors.store_error(error, self.url) from error
+        return sorted({plans.namespace_in(name) for name in names} - {None})  # type: ignore[type-var]
+
     def size(self, namespace: str) -> Size:
         return self._run(self._plans.size(namespace))
 
@@ -357,6 +382,21 @@ class RedisStore(VectorSets, Store):
 
     async def aclear(self, namespace: str) -> None:
         await self._arun(self._plans.clear(namespace))
+
+    def erase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        return sum(
+            self._run(self._plans.erase(namespace)) if keys is None else self.delete(namespace, keys)
+            for namespace, keys in places.items()
+        )
+
+    async def aerase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        erased = 0
+        for namespace, keys in places.items():
+            if keys is None:
+                erased += await self._arun(self._plans.erase(namespace))
+            else:
+                erased += await self.adelete(namespace, keys)
+        return erased
 
     # -- between processes -----------------------------------------------------------------------------------
 
