@@ -41,8 +41,8 @@ class Settings(TypedDict, total=False):
             content filter, refused, or ended for a reason that is not known.
         cache_if: called with each fresh answer that could be stored (a message, a response, a vector, a list of
             documents); it is stored if that returns true.
-        store_requests: store the normal form of each request with its answer, for ``askonce show`` and ``askonce diff``;
-            otherwise an entry has only digests of its request's texts.
+        store_requests: store the normal form of each request with its answer, for ``askonce show`` and
+            ``askonce diff``; otherwise an entry has only digests of its request's texts.
         local_ttl: seconds for which entries found in the store are held in this process as well and served without
             asking the store; invalidations by other processes are seen that much later. 0 for never.
         local_max_entries: how many of them are held.

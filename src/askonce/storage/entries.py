@@ -75,7 +75,10 @@ class EntryStorage:
         semantic: SemanticEntry | None = None,
         form: Callable[[], NormalForm] | None = None,
     ) -> Entry:
-        """The entry of an answer that took so long, to a request of this form and kind, with these options and sources."""
+        """The entry of an answer that took so long, to a request of this kind, with these options and sources.
+
+        Its request has that form, of which it gets the digests of the texts.
+        """
         texts, written = self._request_in(form)
         now = self._clock()
         sources = answer.sources or sources

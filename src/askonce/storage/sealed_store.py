@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from typing import Any
 
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry
@@ -55,6 +56,11 @@ class SealedStore(Store):
         self._first = self._names[0]
         self._registered: set[str] = set()
         self.url = store.url
+
+    @property
+    def unsealed(self) -> Store:
+        """The other one."""
+        return self._store
 
     def _name_record(self, namespace: str) -> Record:
         digest = self._first(namespace).encode()
@@ -278,6 +284,9 @@ class SealedStore(Store):
 
     def part(self, namespace: str, key: bytes) -> str:
         return self._store.part(self._first(namespace), key)
+
+    def facts(self) -> dict[str, Any]:
+        return self._store.facts()
 
     def check(self) -> None:
         self._store.check()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -240,6 +240,15 @@ class Store(abc.ABC):
     def part(self, namespace: str, key: bytes) -> str:
         """The part of the store that holds a key, where parts fail by themselves: a node of a cluster. No I/O."""
         return ""
+
+    def facts(self) -> dict[str, Any]:
+        """What the server or the file says of itself, for ``askonce doctor``; plain data, and only what is known.
+
+        ``version``; ``clock``, its time in seconds since the epoch; ``size_bytes``, ``limit_bytes`` and
+        ``free_bytes`` of memory or disk; for a file ``path``, ``mode``, ``folder_mode``, ``wal_bytes`` and
+        ``journal_mode``; for Redis ``maxmemory_policy``, ``evicted_keys`` and ``persistent``.
+        """
+        return {}
 
     @abc.abstractmethod
     def check(self) -> None:

@@ -1,7 +1,7 @@
 """What holds where the application gives no store and no settings: the environment, then pyproject.toml.
 
-The variable ``ASKONCE_STORE`` is a store's URL. The table ``[tool.askonce]`` of the nearest ``pyproject.toml``, in the
-working directory or above it, has ``store`` and settings that are plain data, such as ``namespace`` and ``ttl``.
+The variable ``ASKONCE_STORE`` is a store's URL. The table ``[tool.askonce]`` of the nearest ``pyproject.toml``, in
+the working directory or above it, has ``store`` and settings that are plain data, such as ``namespace``, ``ttl``.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ def _table_here() -> tuple[Path | None, dict[str, Any]]:
     except Exception as error:
         if not is_forbidden(error):
             raise
-        logger.warning(
-            "askonce: %s cannot be read here, since blocking calls are forbidden; set %s", _FILE, VARIABLE
-        )
+        logger.warning("askonce: %s cannot be read where blocking calls are forbidden; set %s", _FILE, VARIABLE)
         return None, {}
 
 

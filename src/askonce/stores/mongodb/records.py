@@ -5,11 +5,14 @@ Reads test the expiry by this machine's clock. Puts remove expired records now a
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pymongo import UpdateOne
+from pymongo.errors import OperationFailure
 
 from askonce.errors import StoreError
 from askonce.eviction.policy import NEVER, Budget, Policy
@@ -312,6 +315,17 @@ class Records:
     def check(self, db: Any) -> Steps[None]:
         """Create what is missing."""
         yield from self._prepare(db)
+
+    def facts(self, db: Any, _: str) -> Steps[dict[str, Any]]:
+        """As ``Store.facts``; what the server does not tell this user is left out."""
+        built = yield db.command("buildInfo")
+        hello = yield db.command("hello")
+        found = {"version": built["version"]}
+        if "localTime" in hello:
+            found["clock"] = hello["localTime"].replace(tzinfo=datetime.UTC).timestamp()
+        with contextlib.suppress(OperationFailure):
+            found["size_bytes"] = int((yield db.command("dbStats")).get("dataSize", 0))
+        return found
 
     def _prepare(self, db: Any) -> Steps[None]:
         yield from prepare(db, self._url)

@@ -219,6 +219,9 @@ class MongoDBStore(Store):
 
     # -- life ---------------------------------------------------------------------------------------------
 
+    def facts(self) -> dict[str, Any]:
+        return self._run(self._records.facts, "")
+
     def check(self) -> None:
         try:
             self._clients.run(CONNECT_SECONDS, self._records.check)

@@ -327,17 +327,18 @@ class RedisStore(VectorSets, Store):
             found = {plans.namespace_in(name) for name in client.scan_iter(plans.NAMES, plans.SCANNED_NAMES)}
         except errors.REDIS_ERRORS as error:
             raise errors.store_error(error, self.url) from error
-        return sorted(found - {None})  # type: ignore[type-var]
+        return sorted(one for one in found if one is not None)
 
     async def anamespaces(self) -> list[str]:
         here = await self._here()
         try:
             if self._server.kind == "cluster" and not here.ready:
                 await self._get_ready(here)
-            names = [name async for name in here.client.scan_iter(plans.NAMES, plans.SCANNED_NAMES)]
+            names = here.client.scan_iter(plans.NAMES, plans.SCANNED_NAMES)
+            found = {plans.namespace_in(name) async for name in names}
         except errors.REDIS_ERRORS as error:
             raise errors.store_error(error, self.url) from error
-        return sorted({plans.namespace_in(name) for name in names} - {None})  # type: ignore[type-var]
+        return sorted(one for one in found if one is not None)
 
     def size(self, namespace: str) -> Size:
         return self._run(self._plans.size(namespace))
@@ -425,6 +426,20 @@ class RedisStore(VectorSets, Store):
         return await self._arun(self._plans.log_read(namespace, after, limit))
 
     # -- life ------------------------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        # One after the other: in a cluster each is a node's, and any will do.
+        [info], [clock] = self._send([("INFO",)]), self._send([("TIME",)])
+        seconds, microseconds = clock
+        return {
+            "version": str(info.get("redis_version", "")),
+            "clock": int(seconds) + int(microseconds) / 1e6,
+            "size_bytes": int(info.get("used_memory", 0)),
+            "limit_bytes": int(info.get("maxmemory", 0)),
+            "maxmemory_policy": str(info.get("maxmemory_policy", "")),
+            "evicted_keys": int(info.get("evicted_keys", 0)),
+            "persistent": bool(info.get("aof_enabled")) or int(info.get("rdb_saves", 0)) > 0,
+        }
 
     def check(self) -> None:
         try:

@@ -125,7 +125,7 @@ class Connections:
         while not self._erased_traces(deadline):
             if time.monotonic() > deadline:
                 raise StoreUnavailable(
-                    f"{self.path}: deleted, but other processes read, so that traces remain: try again"
+                    f"{self.path}: deleted, but traces remain, since it is being read: try again"
                 )
             time.sleep(0.02)
 

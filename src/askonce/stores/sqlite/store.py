@@ -9,12 +9,14 @@ one thread.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from askonce.errors import ConfigError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
@@ -296,6 +298,22 @@ class SQLiteStore(Store):
         return LogPage(events, head, truncated=after < head - retained if after else retained >= LOG_LENGTH)
 
     # -- life ------------------------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        path = self._connections.path
+        with self._connections.reading() as handle:
+            ((mode,),) = handle.connection.execute("PRAGMA journal_mode").fetchall()
+        wal = path.with_name(path.name + "-wal")
+        return {
+            "version": sqlite3.sqlite_version,
+            "path": str(path),
+            "size_bytes": path.stat().st_size,
+            "wal_bytes": wal.stat().st_size if wal.exists() else 0,
+            "journal_mode": mode,
+            "mode": stat.S_IMODE(path.stat().st_mode),
+            "folder_mode": stat.S_IMODE(path.parent.stat().st_mode),
+            "free_bytes": shutil.disk_usage(path.parent).free,
+        }
 
     def check(self) -> None:
         for may_be_replaced in (self._replaceable, False):
