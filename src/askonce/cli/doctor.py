@@ -33,7 +33,7 @@ ADVICE = {
     "journal": "the file is not in WAL mode, as on a network file system: move it to a local disk",
     "WAL": "a process reads for very long, so that it cannot be made shorter",
     "free disk space": "free some, or limit the cache: max_bytes",
-    "maxmemory-policy": "the server drops thousands of records at a time: set noeviction, and the cache's max_bytes",
+    "maxmemory-policy": "the server drops thousands of records at a time: set noeviction, and max_bytes",
     "maxmemory": "set it, so that the server does not take all memory, and max_bytes in the cache below it",
     "memory in use": "raise maxmemory, or lower max_bytes",
     "keys evicted by the server": "the server is short of memory, and drops records by itself",
