@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from askonce import Cache, cache_options
@@ -15,7 +15,7 @@ from askonce.cli.app import app
 from askonce.stores import open_store
 from tests.support import servers
 
-Run = Callable[..., Result]
+Run = Callable[..., Any]
 NAMES = ["sqlite", "redis-8.2", "redis-cluster", "mongodb"]
 
 
@@ -50,7 +50,7 @@ def namespace(url: str) -> Iterator[str]:
 def run(url: str, namespace: str) -> Run:
     """Runs a command on the store."""
 
-    def run(*arguments: str, input: str | None = None) -> Result:
+    def run(*arguments: str, input: str | None = None) -> Any:
         own = () if arguments[0] == "bench" else ("--namespace", namespace)
         return CliRunner().invoke(app, [*arguments, "--store", url, *own], input=input)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 
 from askonce import Cache, ConfigError, cache_options
 from askonce.stores import open_store
@@ -18,7 +17,7 @@ from tests.cli.conftest import Run
 from tests.support.application import Asker
 
 
-def read(done: Result) -> Any:
+def read(done: Any) -> Any:
     assert done.exit_code == 0, (done.output, done.exception)
     return json.loads(done.stdout)
 

@@ -69,6 +69,9 @@ def delete(
         list[str] | None,
         typer.Option(help="All of this tenant, or with a request the tenant whose it is; again for one within."),
     ] = None,
+    access_log: Annotated[
+        str | None, typer.Option(help="The cache's access log. Default: that of [tool.askonce].")
+    ] = None,
     model: Model = None,
     store: StoreUrl = None,
     namespace: Namespace = None,
@@ -84,7 +87,7 @@ def delete(
     if text == "-":
         text = sys.stdin.read().strip()
     target = Target(tuple(tenant or ()), source, tag, text)
-    with opened_cache(store, namespace) as cache:
+    with opened_cache(store, namespace, access_log=access_log) as cache:
         confirm(f"Erase all of {target.what} from namespace {cache.namespace!r} in {cache.store.url}?", yes=yes)
         with progress("searching", None, quiet=as_json) as searched:
             report = cache.engine.erase(target, searched)

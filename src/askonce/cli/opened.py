@@ -55,7 +55,12 @@ def opened(url: str | None, *, new: bool = False) -> Iterator[Store]:
 
 @contextmanager
 def opened_cache(
-    url: str | None, namespace: str | None, tenants: Sequence[str] | None = None, *, new: bool = False
+    url: str | None,
+    namespace: str | None,
+    tenants: Sequence[str] | None = None,
+    *,
+    new: bool = False,
+    access_log: str | None = None,
 ) -> Iterator[Cache]:
     """A cache over a store; the namespace in effect is that of the tenants, the outermost first.
 
@@ -65,6 +70,8 @@ def opened_cache(
     settings: Settings = {"timeout_seconds": _TIMEOUT_SECONDS}
     if namespace is not None:
         settings["namespace"] = namespace
+    if access_log is not None:
+        settings["access_log"] = access_log
     if keys := encryption_keys():
         settings["encryption_keys"] = keys
     with ExitStack() as stack:
