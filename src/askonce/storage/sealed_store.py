@@ -71,12 +71,17 @@ class SealedStore(Store):
         """Store the name of a namespace that this process writes to for the first time."""
         if namespace not in self._registered:
             self._store.put(self._first(_REGISTER), [self._name_record(namespace)])
-            self._registered.add(namespace)
+            self._note(namespace)
 
     async def _aregister(self, namespace: str) -> None:
         if namespace not in self._registered:
             await self._store.aput(self._first(_REGISTER), [self._name_record(namespace)])
-            self._registered.add(namespace)
+            self._note(namespace)
+
+    def _note(self, namespace: str) -> None:
+        if len(self._registered) >= _CACHED_NAMES:
+            self._registered = set()
+        self._registered.add(namespace)
 
     def _names_in(self, rows: Sequence[bytes]) -> list[str]:
         found = set()

@@ -6,19 +6,16 @@ the working directory or above it, has ``store`` and settings that are plain dat
 
 from __future__ import annotations
 
-import logging
 import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from askonce.errors import ConfigError
-from askonce.stores.blocking import is_forbidden
+from askonce.stores.blocking import in_thread, is_forbidden
 
 VARIABLE, TABLE = "ASKONCE_STORE", "tool.askonce"
 _FILE = "pyproject.toml"
-
-logger = logging.getLogger("askonce")
 
 
 def default_store() -> tuple[str | None, str]:
@@ -47,13 +44,17 @@ def default_settings() -> tuple[dict[str, Any], str]:
 
 def _table_here() -> tuple[Path | None, dict[str, Any]]:
     try:
-        return _table(os.getcwd())
-    except FileNotFoundError:  # the working directory was deleted
-        return None, {}
+        return _nearest_table()
     except Exception as error:
         if not is_forbidden(error):
             raise
-        logger.warning("askonce: %s cannot be read where blocking calls are forbidden; set %s", _FILE, VARIABLE)
+        return in_thread(_nearest_table)
+
+
+def _nearest_table() -> tuple[Path | None, dict[str, Any]]:
+    try:
+        return _table(os.getcwd())
+    except FileNotFoundError:  # the working directory was deleted
         return None, {}
 
 
