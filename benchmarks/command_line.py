@@ -9,12 +9,14 @@ A store is filled for that many seconds. Scan and page, and the transfer and the
 from __future__ import annotations
 
 import argparse
+import io
 import random
 import sqlite3
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import pymongo
 import redis
 from typer.testing import CliRunner
 
+from askonce.cli import entries
 from askonce.cli.app import app
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Place
@@ -116,13 +119,19 @@ def command(*arguments: str) -> None:
     assert done.exit_code == 0, (done.output, done.exception)
 
 
+def page(url: str, namespace: str) -> None:
+    """A page as the command prints it, without the start of a program."""
+    with redirect_stdout(io.StringIO()):
+        entries.ls(limit=50, store=url, namespace=namespace, as_json=True)
+
+
 def of_store(name: str, seconds: float, rounds: int) -> tuple[list[str], list[Claim]]:
     namespace = f"bench{uuid.uuid4().hex[:8]}"
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         url = f"sqlite:///{folder / 'cache.db'}" if name == "sqlite" else servers.start(name).url  # type: ignore[arg-type]
         store, own = open_store(url, timeout_seconds=60), OwnClient(url, namespace)
-        entries = fill(store, namespace, seconds)
+        count = fill(store, namespace, seconds)
         where = ("--store", url, "--namespace", namespace)
         series = {part: Series(part) for part in ("scan", "page", "write", "export", "import", "transfer")}
         rows = [one for batch in batches(store, namespace) for one in batch]
@@ -130,7 +139,7 @@ def of_store(name: str, seconds: float, rounds: int) -> tuple[list[str], list[Cl
             file, target = folder / f"{number}.askonce", f"sqlite:///{folder / f'target{number}.db'}"
             times = {
                 "scan": microseconds(own.scan),
-                "page": microseconds(lambda: command("ls", "--limit", "50", "--json", *where)),
+                "page": microseconds(lambda: page(url, namespace)),
                 "write": microseconds(
                     lambda: own.write((rows[at : at + BATCH] for at in range(0, len(rows), BATCH)), folder)
                 ),
@@ -143,7 +152,7 @@ def of_store(name: str, seconds: float, rounds: int) -> tuple[list[str], list[Cl
             times["import"] = microseconds(lambda: command("import", str(file), *to))  # noqa: B023
             times["transfer"] = times["export"] + times["import"]
             with_all = open_store(target, timeout_seconds=60)
-            assert with_all.size(namespace).entries == entries, "something was lost"
+            assert with_all.size(namespace).entries == count, "something was lost"
             with_all.close()
             for part, one in times.items():
                 series[part].rounds.append(one)
@@ -155,7 +164,7 @@ def of_store(name: str, seconds: float, rounds: int) -> tuple[list[str], list[Cl
             f"{name}: export and import / plain writing", series["transfer"].over(series["write"]), TRANSFER_LIMIT
         ),
     ]
-    return [name, f"{entries:,}", *(f"{one.median / 1000:.0f}" for one in series.values())], claims
+    return [name, f"{count:,}", *(f"{one.median / 1000:.0f}" for one in series.values())], claims
 
 
 def measured(names: tuple[str, ...], seconds: float, rounds: int) -> str:

@@ -277,7 +277,11 @@ def test_an_encrypted_cache_is_searched_too(url: str, namespace: str, stored: Ca
             assert has(cache, "of nobody")
         assert MARKER not in " ".join(cache.store.namespaces())
     with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=[b"l" * 32]) as other:
-        assert other.erase(text=OTHER).total == 0
+        report = other.erase(text=OTHER)
+        assert report.total == 0
+        assert report.encrypted > 0
+    with Cache(url, namespace=namespace, timeout_seconds=20) as other:
+        assert other.erase(text=OTHER).encrypted > 0
 
 
 def test_what_to_erase_is_named_once(cache: Cache) -> None:

@@ -132,5 +132,10 @@ def _show(report: ErasureReport) -> None:
         out.print(f"  change log {name}: begins anew", markup=False)
     if report.accesses:
         out.print(f"  access log: {report.accesses:,} records", markup=False)
+    if report.encrypted:
+        keys = "ASKONCE_ENCRYPTION_KEYS"
+        out.print(
+            f"Not searched: {report.encrypted} namespaces that are encrypted with other keys than {keys} has."
+        )
     for name in report.files:
         out.print(f"  file {name}", markup=False)

@@ -482,15 +482,18 @@ class CacheEngine:
     def erase(self, target: Target, progress: Callable[[int], object] | None = None) -> ErasureReport:
         """See `Cache.erase`."""
         from askonce.engine.erasure import Eraser
+        from askonce.storage.sealed_store import SealedStore, is_sealed_name
 
         self.flush(10.0)  # or it would be written afterwards
         self.forget()
         report = Eraser(self.store, self.codec, self.namespace, target, progress).erase(self.settings.access_log)
-        unsealed = getattr(self.store, "unsealed", None)
-        if unsealed is not None:  # a tracker of prefixes names its namespaces in the open
-            named = Eraser(unsealed, self.codec, self.namespace, target, progress).erase(None)
+        if isinstance(self.store, SealedStore):  # a tracker of prefixes names its namespaces in the open
+            named = Eraser(self.store.unsealed, self.codec, self.namespace, target, progress).erase(None)
             report.learned |= named.learned
             report.logs += named.logs
+            report.encrypted = self.store.unknown_namespaces()
+        else:
+            report.encrypted = sum(map(is_sealed_name, self.store.namespaces()))
         self.flush(10.0)
         return report
 

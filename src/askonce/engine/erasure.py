@@ -76,6 +76,7 @@ class ErasureReport(msgspec.Struct):
         accesses: how many records of the access log.
         files: the indexes of questions on this machine that were deleted, to be built anew without it.
         unreadable: records that could not be searched: damaged, or sealed with another key. They are still there.
+        encrypted: namespaces of the store that could not be searched, since they are sealed with another key.
     """
 
     what: str
@@ -85,6 +86,7 @@ class ErasureReport(msgspec.Struct):
     accesses: int = 0
     files: list[str] = []
     unreadable: int = 0
+    encrypted: int = 0
 
     @property
     def total(self) -> int:

@@ -9,6 +9,7 @@ the new one last in all processes, then first, then alone.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -61,6 +62,11 @@ class SealedStore(Store):
     def unsealed(self) -> Store:
         """The other one."""
         return self._store
+
+    def unknown_namespaces(self) -> int:
+        """How many namespaces the other store has that are sealed with none of these keys."""
+        own = {name(one) for one in (_REGISTER, *self.namespaces()) for name in self._names}
+        return sum(is_sealed_name(one) and one not in own for one in self._store.namespaces())
 
     def _name_record(self, namespace: str) -> Record:
         digest = self._first(namespace).encode()
@@ -311,3 +317,8 @@ def _place(log: str) -> bytes:
 
 def _sum(sizes: Sequence[Size]) -> Size:
     return Size(sum(one.entries for one in sizes), sum(one.size_bytes for one in sizes))
+
+
+def is_sealed_name(namespace: str) -> bool:
+    """Whether a namespace of a store is one of a sealed store over it."""
+    return re.fullmatch("[0-9a-f]{32}", namespace) is not None
