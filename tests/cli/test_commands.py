@@ -137,7 +137,7 @@ def test_doctor_and_bench_look_at_the_store(cache: Cache, run: Run, url: str) ->
     figures = read(run("bench", "--rounds", "20", "--json"))["milliseconds"]
     assert all(one["median"] > 0 for one in figures.values())
     store = open_store(url, timeout_seconds=20)
-    assert not [one for one in store.namespaces() if one.startswith("askonce bench")]
+    assert store.size("askonce bench").entries == store.size("askonce doctor").entries == 0
     store.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import statistics
 import time
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from askonce.cli.opened import opened
 from askonce.stores import redact
 from askonce.stores.base import Record
 
+SCRATCH = "askonce bench"
 _BATCH = 100
 
 
@@ -28,7 +28,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure the latency of the store, in a namespace of its own, which is deleted afterwards."""
-    namespace, value = f"askonce bench {uuid.uuid4().hex}", os.urandom(value_bytes)
+    namespace, value = SCRATCH, os.urandom(value_bytes)
     keys = [number.to_bytes(32) for number in range(rounds)]
     with opened(store) as found:
         calls: dict[str, Callable[[bytes], Any]] = {
@@ -45,7 +45,7 @@ def bench(
             found.get_many(namespace, keys[:_BATCH])
             figures[f"{min(_BATCH, rounds)} hits at once"] = _figures([1000 * (time.perf_counter() - started)])
         finally:
-            found.erase({namespace: None})
+            found.clear(namespace)
         url = redact(found.url)
     if as_json:
         print_json({"store": url, "rounds": rounds, "value_bytes": value_bytes, "milliseconds": figures})
