@@ -54,7 +54,8 @@ class Cache:
             raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got {store!r}")
         if store is None:
             store = default_store()[0]
-        self.engine = CacheEngine(store, CheckedSettings.of(_with_defaults(settings)))
+        settings = _with_defaults(settings)  # also of a process that has no such file
+        self.engine = CacheEngine(store, CheckedSettings.of(settings))
         self.store, self.namespace = self.engine.store, self.engine.settings.namespace
         self.source: tuple[str | None, Settings] | None = None
         if (store is None or isinstance(store, str)) and not _is_in_memory(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,14 @@ def test_a_table_that_is_wrong_says_where_it_stands(folder: Path) -> None:
         assert "pyproject.toml" in str(raised.value)
     write(folder, "[tool.other]\nx = 1\n")
     Cache().close()
+
+
+def test_a_pickled_cache_has_the_settings_of_where_it_was_made(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, f'[tool.askonce]\nstore = "sqlite:///{folder / "table.db"}"\nnamespace = "shop"\n')
+    with Cache() as cache:
+        pickled = pickle.dumps(cache)
+    monkeypatch.chdir(folder)
+    with pickle.loads(pickled) as again:
+        assert (again.store.url, again.namespace) == (cache.store.url, "shop")

@@ -81,6 +81,8 @@ def _read(file: Path, text: str) -> dict[str, Any]:
     try:
         table = tomllib.loads(text).get("tool", {}).get("askonce", {})
     except tomllib.TOMLDecodeError as error:
+        if f"[{TABLE}" not in text:  # it is no business of ours
+            return {}
         raise ConfigError(f"{file} cannot be read: {error}") from error
     if not isinstance(table, dict):
         raise ConfigError(f"{TABLE} in {file} is a table, got {table!r}")
