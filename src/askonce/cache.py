@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from askonce.engine.engine import CacheEngine
 from askonce.engine.settings import CheckedSettings, Settings
@@ -14,7 +14,11 @@ from askonce.errors import ConfigError
 from askonce.options import check_name
 from askonce.stats import Stats
 from askonce.stores import Client, Store, is_client
+from askonce.stores.configured import default_settings, default_store
 from askonce.stores.fork import fork_lock
+
+if TYPE_CHECKING:
+    from askonce.engine.erasure import ErasureReport
 
 
 class Cache:
@@ -29,9 +33,10 @@ class Cache:
     in memory. What is pickled holds the URL and the settings, keys and passwords included.
 
     Args:
-        store: a URL, a store, a ready client (see `open_store`), or ``None`` for a SQLite file in the user's cache
-            directory.
-        settings: see `askonce.engine.settings.Settings`.
+        store: a URL, a store, a ready client (see `open_store`), or ``None`` for the default: the variable
+            ``ASKONCE_STORE``, else ``store`` in the table ``[tool.askonce]`` of pyproject.toml, else a SQLite file
+            in the user's cache directory.
+        settings: see `askonce.engine.settings.Settings`. Those not given are taken from ``[tool.askonce]``.
 
     Attributes:
         engine: what adapters call.
@@ -47,6 +52,9 @@ class Cache:
     def __init__(self, store: str | Store | Client | None = None, **settings: Unpack[Settings]) -> None:
         if not (store is None or isinstance(store, (str, Store)) or is_client(store)):
             raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got {store!r}")
+        if store is None:
+            store = default_store()[0]
+        settings = _with_defaults(settings)  # also of a process that has no such file
         self.engine = CacheEngine(store, CheckedSettings.of(settings))
         self.store, self.namespace = self.engine.store, self.engine.settings.namespace
         self.source: tuple[str | None, Settings] | None = None
@@ -132,6 +140,50 @@ class Cache:
         await self.store.aclear(namespace)
         self.engine.forget_all_questions(namespace)
 
+    def erase(
+        self,
+        *,
+        tenant: str | Sequence[str] = (),
+        source: str | None = None,
+        tag: str | None = None,
+        text: str | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> ErasureReport:
+        """Erase all that came from a tenant, a document or a text, or has a tag, wherever this cache has stored it.
+
+        It searches the namespace of the cache and those of all its tenants; change logs, learned state, the index
+        of questions on this machine, and the access log of this cache. Nothing of it remains readable in files of
+        the store. What other machines have in memory, and copies that a server or a backup has, are not reached.
+
+        Args:
+            tenant: as in `cache_options`; where these nest, all names, the outermost first.
+            source: the id of a document.
+            tag: of entries.
+            text: entries that contain it, and those that were made from a request of which one text equals it.
+            progress: called with the number of records searched since it was called last.
+
+        Raises:
+            ConfigError: none or several of them are given.
+            StoreError: the store failed, so that something may still be there.
+        """
+        from askonce.engine.erasure import Target  # here: few need it
+
+        tenants = (tenant,) if isinstance(tenant, str) else tuple(tenant)
+        return self.engine.erase(Target(tenants, source, tag, text), progress)
+
+    async def aerase(
+        self,
+        *,
+        tenant: str | Sequence[str] = (),
+        source: str | None = None,
+        tag: str | None = None,
+        text: str | None = None,
+    ) -> ErasureReport:
+        """Asynchronous `erase`."""
+        import asyncio
+
+        return await asyncio.to_thread(self.erase, tenant=tenant, source=source, tag=tag, text=text)
+
     def feedback(self, response: object, *, wrong: bool) -> bool:
         """Report that a response was wrong, or that it was right.
 
@@ -209,6 +261,19 @@ class Cache:
         await self.aclose()
 
 
+def _with_defaults(settings: Settings) -> Settings:
+    """Settings, and those of pyproject.toml where they are not given.
+
+    Raises:
+        ConfigError: the table has a setting of no such name, or one that cannot be written there.
+    """
+    defaults, where = default_settings()
+    if unknown := defaults.keys() - CheckedSettings.plain:
+        names = ", ".join(sorted(CheckedSettings.plain))
+        raise ConfigError(f"{where}: no such option: {', '.join(sorted(unknown))}; it takes store, {names}")
+    return {**defaults, **settings}  # type: ignore[typeddict-item]
+
+
 def _is_in_memory(url: object) -> bool:
     return isinstance(url, str) and url.lower() == "memory://"
 
@@ -233,6 +298,8 @@ def shared_cache(store: str | Store | Client | Cache | None, settings: Settings)
         if settings:
             raise ConfigError(f"{', '.join(settings)}: give options to the Cache, not beside it")
         return store
+    if store is None:
+        store = default_store()[0]
     if isinstance(store, Store) or _is_in_memory(store):
         return Cache(store, **settings)
     place = store if store is None or isinstance(store, str) else id(store)  # a client

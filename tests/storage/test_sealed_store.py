@@ -71,7 +71,7 @@ def test_an_event_that_others_wrote_is_not_believed() -> None:
     inner = MemoryStore()
     store = SealedStore(inner, [NEW])
     store.log_append("log", b"event")
-    [name] = [name for name in inner._spaces if name]
+    [name] = [name for name, space in inner._spaces.items() if space.log]
     [(_, sealed)] = inner.log_read(name, 0).events
     inner.log_append(name, sealed[:-1] + bytes([sealed[-1] ^ 1]))
     inner.log_append(name, b"+")

@@ -1,30 +1,107 @@
-"""The store that a command reads."""
+"""The store and the cache that a command works on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from askonce.errors import ConfigError
+from askonce.cache import Cache
+from askonce.engine.settings import Settings
+from askonce.entries.entry import Entry, Place
+from askonce.errors import CodecError, ConfigError
+from askonce.options import cache_options
 from askonce.stores import Store, default_url, open_store
+from askonce.stores.configured import default_store
 
-_TIMEOUT_SECONDS = 5.0
+KEYS_VARIABLE = "ASKONCE_ENCRYPTION_KEYS"
+_TIMEOUT_SECONDS = 30.0
 
 
 @contextmanager
-def opened(url: str | None) -> Iterator[Store]:
-    """Open a store that exists already; ``None`` for the default one.
+def opened(url: str | None, *, new: bool = False) -> Iterator[Store]:
+    """Open a store; ``None`` for the default one.
+
+    Args:
+        url: as the user gave it.
+        new: a file that does not exist is created.
 
     Raises:
-        ConfigError: there is no such file, or the URL is wrong.
+        ConfigError: there is no such file, the URL is wrong, or the store is in memory.
+        StoreUnavailable: it is down.
     """
-    url = default_url() if url is None else url
+    url = url or default_store()[0] or default_url()
     scheme, _, path = url.partition(":///")
-    if scheme.lower() == "sqlite" and path and not Path(path).is_file():
+    if scheme.lower() == "sqlite" and path and not new and not Path(path).expanduser().is_file():
         raise ConfigError(f"there is no store in {path}: give the store of the application with --store URL")
-    store = open_store(url, timeout_seconds=_TIMEOUT_SECONDS)
+    if url.lower() == "memory://":
+        raise ConfigError(
+            "memory:// is in the memory of its own process, where no command sees it: give another with --store"
+        )
+    logger, level = logging.getLogger("askonce"), logging.getLogger("askonce").level
+    logger.setLevel(logging.ERROR)  # that it is down, which an application would be told in the log, is raised
     try:
+        store = open_store(url, timeout_seconds=_TIMEOUT_SECONDS)
+    finally:
+        logger.setLevel(level)
+    try:
+        store.check()
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def opened_cache(
+    url: str | None,
+    namespace: str | None,
+    tenants: Sequence[str] | None = None,
+    *,
+    new: bool = False,
+    access_log: str | None = None,
+) -> Iterator[Cache]:
+    """A cache over a store; the namespace in effect is that of the tenants, the outermost first.
+
+    Raises:
+        ConfigError: as `opened`, or a setting is wrong.
+    """
+    settings: Settings = {"timeout_seconds": _TIMEOUT_SECONDS}
+    if namespace is not None:
+        settings["namespace"] = namespace
+    if access_log is not None:
+        settings["access_log"] = access_log
+    if keys := encryption_keys():
+        settings["encryption_keys"] = keys
+    with ExitStack() as stack:
+        cache = stack.enter_context(Cache(stack.enter_context(opened(url, new=new)), **settings))
+        for tenant in tenants or ():
+            stack.enter_context(cache_options(namespace=tenant))
+        yield cache
+
+
+def stored_entry(cache: Cache, key: bytes) -> Entry | None:
+    """The entry under a key in the namespace in effect, whether or not it may be used.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    place = Place(cache.engine.namespace_in_effect(), key)
+    data = cache.store.get(*place)
+    try:
+        return None if data is None else cache.engine.codec.decode(data, bound_to=place.bound_to)
+    except CodecError as error:
+        raise ConfigError(f"the entry {key.hex()} cannot be read: {error}; {KEYS_VARIABLE} has the keys") from error
+
+
+def encryption_keys() -> list[bytes]:
+    """The keys of an encrypted store. They come from the environment, since others see what is typed.
+
+    Raises:
+        ConfigError: they are not written in hexadecimal.
+    """
+    try:
+        return [bytes.fromhex(one) for one in os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split()]
+    except ValueError:
+        raise ConfigError(f"{KEYS_VARIABLE} has keys in hexadecimal, with commas between them") from None

@@ -18,7 +18,7 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
@@ -52,6 +52,9 @@ from askonce.stores import Client, Store, open_default_store, open_store
 from askonce.stores.base import Size
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
+if TYPE_CHECKING:
+    from askonce.engine.erasure import ErasureReport, Target
+
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
 
@@ -84,13 +87,8 @@ class CacheEngine:
 
     def __init__(self, store: str | Store | Client | None, settings: CheckedSettings) -> None:
         codec, clock, budget = Codec(settings.encryption_keys), settings.clock, settings.budget
-        opened: Store | None = None
-        if isinstance(store, Store):
-            self.store = store
-        else:
-            seconds = settings.timeout_seconds
-            opened = open_default_store(seconds) if store is None else open_store(store, timeout_seconds=seconds)
-            self.store = opened
+        self.store = store if isinstance(store, Store) else _opened(store, settings.timeout_seconds)
+        opened = None if self.store is store else self.store
         self.settings = settings
         self._ignored = settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
@@ -115,7 +113,9 @@ class CacheEngine:
             frequencies = FrequencySketch()
         freshness = settings.freshness
         lookup = Lookup(codec, freshness, self.corpora, self._local, clock)
-        storage = EntryStorage(breaker, codec, freshness, budget, self._local, frequencies, clock)
+        storage = EntryStorage(
+            breaker, codec, freshness, budget, self._local, frequencies, clock, settings.store_requests
+        )
         events = _event_queue(settings, self.counters, HitBuffer(breaker, budget.policy, frequencies), codec)
         semantic = None
         if settings.semantic is not None:
@@ -479,6 +479,24 @@ class CacheEngine:
         if self.flow.semantic is not None:
             self.flow.semantic.clear(namespace)
 
+    def erase(self, target: Target, progress: Callable[[int], object] | None = None) -> ErasureReport:
+        """See `Cache.erase`."""
+        from askonce.engine.erasure import Eraser
+        from askonce.storage.sealed_store import SealedStore, is_sealed_name
+
+        self.flush(10.0)  # or it would be written afterwards
+        self.forget()
+        report = Eraser(self.store, self.codec, self.namespace, target, progress).erase(self.settings.access_log)
+        if isinstance(self.store, SealedStore):  # a tracker of prefixes names its namespaces in the open
+            named = Eraser(self.store.unsealed, self.codec, self.namespace, target, progress).erase(None)
+            report.learned |= named.learned
+            report.logs += named.logs
+            report.encrypted = self.store.unknown_namespaces()
+        else:
+            report.encrypted = sum(map(is_sealed_name, self.store.namespaces()))
+        self.flush(10.0)
+        return report
+
     # -- life --------------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
@@ -535,6 +553,12 @@ class CacheEngine:
 
 _in_memory: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
 _numbers = itertools.count()
+
+
+def _opened(store: str | Client | None, timeout_seconds: float) -> Store:
+    if store is None:
+        return open_default_store(timeout_seconds)
+    return open_store(store, timeout_seconds=timeout_seconds)
 
 
 def _name_in_memory(store: Store) -> str:

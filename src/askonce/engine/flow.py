@@ -270,7 +270,9 @@ class RequestFlow:
                 semantic = None
                 if self.semantic is not None and attempt is not None and answer.answer_text is not None:
                     semantic = self.semantic.semantic_entry(attempt, answer.answer_text)
-                entry = self.storage.entry(answer, request.kind, request.options, sources, seconds, semantic)
+                entry = self.storage.entry(
+                    answer, request.kind, request.options, sources, seconds, semantic, request.form
+                )
                 request.answered(entry)
                 cacheable = self._is_cacheable(request, answer)
                 if cacheable:
@@ -305,7 +307,8 @@ class RequestFlow:
         if pairs:
             each = seconds / len(requests)
             entries = [
-                self.storage.entry(answer, one.kind, one.options, one.sources, each) for one, answer in pairs
+                self.storage.entry(answer, one.kind, one.options, one.sources, each, form=one.form)
+                for one, answer in pairs
             ]
             await self._store(driver, [one for one, _ in pairs], entries)
 

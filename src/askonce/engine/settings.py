@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from askonce.errors import ConfigError
 from askonce.eviction.policy import AdmissionName, Budget, Policy, PolicyName, parse_bytes
@@ -41,6 +41,8 @@ class Settings(TypedDict, total=False):
             content filter, refused, or ended for a reason that is not known.
         cache_if: called with each fresh answer that could be stored (a message, a response, a vector, a list of
             documents); it is stored if that returns true.
+        store_requests: store the normal form of each request with its answer, for ``askonce show`` and
+            ``askonce diff``; otherwise an entry has only digests of its request's texts.
         local_ttl: seconds for which entries found in the store are held in this process as well and served without
             asking the store; invalidations by other processes are seen that much later. 0 for never.
         local_max_entries: how many of them are held.
@@ -72,6 +74,7 @@ class Settings(TypedDict, total=False):
     cache_empty: bool
     cache_truncated: bool
     cache_if: Callable[[Any], object] | None
+    store_requests: bool
     local_ttl: float
     local_max_entries: int
     lease_seconds: float
@@ -104,6 +107,7 @@ class CheckedSettings:
     cache_empty: bool = False
     cache_truncated: bool = False
     cache_if: Callable[[Any], object] | None = None
+    store_requests: bool = False
     local_ttl: float = 0.0
     local_max_entries: int = 1000
     lease_seconds: float = 30.0
@@ -114,6 +118,13 @@ class CheckedSettings:
     semantic: Semantic | None = None
     on_event: Callable[[CacheEvent], object] | None = None
     ignore: Ignored | Sequence[Ignored] = ()
+
+    plain: ClassVar[frozenset[str]] = frozenset(
+        "namespace ttl stale_while_revalidate stale_if_error max_bytes max_entries eviction admission access_log "
+        "cache_empty cache_truncated store_requests local_ttl local_max_entries lease_seconds max_wait "
+        "timeout_seconds".split()
+    )
+    """What is plain data, so that a table of a file can have it."""
 
     def __post_init__(self) -> None:
         check_name("namespace", self.namespace)

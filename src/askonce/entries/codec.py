@@ -58,6 +58,17 @@ class Codec:
                 )
         self._seals = {_key_name(key): _aes(key) for key in encryption_keys}
 
+    @property
+    def seals(self) -> bool:
+        """Whether what it encodes is sealed."""
+        return bool(self._seals)
+
+    def wrote(self, data: bytes) -> bool:
+        """Whether it would write an entry's bytes in this way: with its first key, or not sealed."""
+        if not self._seals:
+            return not data[1] & _SEALED
+        return bool(data[1] & _SEALED) and data[_HEADER : _HEADER + 4] == next(iter(self._seals))
+
     def encode(self, entry: Entry, *, bound_to: bytes = b"") -> bytes:
         """An entry's bytes; ``bound_to`` is its place (namespace and key)."""
         body, flags = self._encoder.encode(entry), 0

@@ -190,6 +190,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         semantic: how a differently worded question finds it.
         kind: what was requested.
         model: the name of the model that made it, if known.
+        texts: digests of the texts of its request, see `askonce.keys.request_texts`.
+        form: its request's normal form as JSON, if requests are stored; else empty.
     """
 
     payload: bytes
@@ -203,6 +205,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     semantic: SemanticEntry | None = None
     kind: RequestKind = "answer"
     model: str | None = None
+    texts: bytes = b""
+    form: bytes = b""
 
 
 class Match(msgspec.Struct, frozen=True):

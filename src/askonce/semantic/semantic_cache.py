@@ -28,6 +28,7 @@ from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.embedding import Embedder
 from askonce.semantic.entries import QuestionEntries, ReplaceableEntries, UsableEntries
+from askonce.semantic.index import file as index_file
 from askonce.semantic.index.index import Index
 from askonce.semantic.index.query_index import LocalQueryIndex, QueryIndex, ServerQueryIndex
 from askonce.semantic.index.server import ServerIndex
@@ -37,7 +38,6 @@ from askonce.semantic.learning.learning import Learning, TrainingExample
 from askonce.semantic.query import question_of
 from askonce.semantic.types import Question
 from askonce.stats import SemanticStats
-from askonce.stores import cache_directory
 from askonce.stores.base import Clock
 from askonce.stores.circuit_breaker import CircuitBreaker
 from askonce.stores.fork import reset_after_fork
@@ -285,6 +285,6 @@ def _index_file(url: str, log: str) -> Path | None:
         return None  # it ends with the process
     name = hashlib.blake2b(f"{url} {log}".encode(), digest_size=16).hexdigest()
     try:
-        return cache_directory() / "questions" / f"{name}.index"
+        return index_file.folder() / f"{name}.index"
     except ConfigError:  # no home directory: the index is made anew from the store at each start
         return None

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from askonce.entries.entry import Entry
+
+
+@lru_cache(64)
+def _digest_of_embedder(embedder: str) -> bytes:
+    return hashlib.blake2b(embedder.encode(), digest_size=16).digest()
+
+
+def vector_partition(embedder: str, partition: bytes) -> bytes:
+    """Among which vectors of a server the questions of a partition are, made by that embedder."""
+    return hashlib.blake2b(partition, digest_size=16, key=_digest_of_embedder(embedder)).digest()
 
 
 @dataclass(frozen=True, slots=True)

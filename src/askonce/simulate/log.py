@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from askonce.errors import ConfigError
-from askonce.storage.access_log import FORMAT, RECORD, namespace_digest
+from askonce.storage.access_log import BEGINNING, FORMAT, RECORD, namespace_digest
 
 _RECORD = np.dtype(
     [
@@ -27,8 +26,6 @@ _RECORD = np.dtype(
     ]
 )
 assert _RECORD.itemsize == RECORD.size
-_BEGINNING = re.compile(rb"\x01[\x00\x01]\x00\x00(?=.{44}(?:\x01[\x00\x01]\x00\x00|\Z))", re.DOTALL)
-"""Of a record before another one or the end."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ def _rows(path: Path) -> npt.NDArray[np.void]:
         bad = np.flatnonzero((rows["format"] != FORMAT) | (rows["hit"] > 1) | (rows["unused"] != 0))
         pieces.append(rows[: bad[0]] if len(bad) else rows)
         after = at + len(pieces[-1]) * _RECORD.itemsize
-        found = _BEGINNING.search(data, after + 1) if len(bad) else None
+        found = BEGINNING.search(data, after + 1) if len(bad) else None
         at = found.start() if found else len(data)
     found_rows: npt.NDArray[np.void] = np.concatenate(pieces)
     if 2 * len(found_rows) * _RECORD.itemsize < len(data):

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import struct
+from collections.abc import Collection
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,9 @@ logger = logging.getLogger("askonce")
 
 FORMAT = 1
 RECORD = struct.Struct("<BBxxIdd8s16s")
+_LIKE_A_RECORD = re.compile(rb"\x01[\x00\x01]\x00\x00")
+BEGINNING = re.compile(rb"\x01[\x00\x01]\x00\x00(?=.{44}(?:\x01[\x00\x01]\x00\x00|\Z))", re.DOTALL)
+"""Of a record before another one or the end."""
 ROTATE_BYTES = 256_000_000
 """A log that has grown so large is renamed to ``….1``, in place of the one before: 5 million requests each."""
 
@@ -116,3 +121,44 @@ class AccessLog:
             os.write(file, data)
         finally:
             os.close(file)
+
+
+def erase_accesses(path: str | os.PathLike[str], namespaces: Collection[str], keys: Collection[bytes]) -> int:
+    """Delete the requests of some namespaces, and those with some keys; returns how many there were.
+
+    A process that writes meanwhile begins a new file, and loses nothing.
+
+    Raises:
+        OSError: the log cannot be read or written.
+    """
+    digests, beginnings = {namespace_digest(one) for one in namespaces}, {key[:16] for key in keys}
+    erased = 0
+    for part in (Path(path), Path(f"{path}.1")):
+        aside = Path(f"{part}.erasing")  # it may be there still, if a process died in the middle
+        if part.exists() and not aside.exists():
+            os.replace(part, aside)
+        if aside.exists():
+            erased += _append_others(aside, part, digests, beginnings)
+            aside.unlink()
+    return erased
+
+
+def _append_others(aside: Path, part: Path, digests: Collection[bytes], beginnings: Collection[bytes]) -> int:
+    data, kept, erased, at = aside.read_bytes(), bytearray(), 0, 0
+    while len(data) - at >= RECORD.size:
+        if not _LIKE_A_RECORD.match(data, at):  # the part of one that a process left when it died
+            found = BEGINNING.search(data, at + 1)
+            at = found.start() if found else len(data)
+            continue
+        *_, digest, beginning = RECORD.unpack_from(data, at)
+        if digest in digests or beginning in beginnings:
+            erased += 1
+        else:
+            kept += data[at : at + RECORD.size]
+        at += RECORD.size
+    file = os.open(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        os.write(file, kept)
+    finally:
+        os.close(file)
+    return erased

@@ -6,9 +6,10 @@ decides when.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from askonce.costs import pricing
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, NotStoredReason, Place, RequestKind, SemanticEntry, Source
 from askonce.eviction.policy import Budget
+from askonce.keys.normal_form import NormalForm, encode
+from askonce.keys.request_texts import digests_of
 from askonce.options import CacheOptions
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
@@ -26,6 +29,8 @@ from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:
     from askonce.eviction.frequency import FrequencySketch
+
+logger = logging.getLogger("askonce")
 
 USD_PER_SECOND = 0.001
 """The cost of a second, for comparing entries whose price is not known."""
@@ -42,6 +47,7 @@ class EntryStorage:
         local: entries held in this process as well; ``None`` for none.
         frequencies: counts requests, where the admission of new entries depends on them.
         clock: seconds since the epoch.
+        store_requests: an entry has its request's normal form.
     """
 
     def __init__(
@@ -53,7 +59,9 @@ class EntryStorage:
         local: LocalCache | None,
         frequencies: FrequencySketch | None,
         clock: Clock,
+        store_requests: bool = False,
     ) -> None:
+        self._store_requests = store_requests
         self._breaker, self._codec, self._freshness, self._budget = breaker, codec, freshness, budget
         self._local, self._frequencies, self._clock = local, frequencies, clock
 
@@ -65,8 +73,13 @@ class EntryStorage:
         sources: tuple[Source, ...],
         seconds: float,
         semantic: SemanticEntry | None = None,
+        form: Callable[[], NormalForm] | None = None,
     ) -> Entry:
-        """The entry of an answer that took so long, to a request of this kind with these options and sources."""
+        """The entry of an answer that took so long, to a request of this kind, with these options and sources.
+
+        Its request has that form, of which it gets the digests of the texts.
+        """
+        texts, written = self._request_in(form)
         now = self._clock()
         sources = answer.sources or sources
         tags = dict.fromkeys(tag for source in sources for tag in source.tags)
@@ -86,7 +99,20 @@ class EntryStorage:
             semantic=semantic,
             kind=kind,
             model=answer.model,
+            texts=texts,
+            form=written,
         )
+
+    def _request_in(self, form: Callable[[], NormalForm] | None) -> tuple[bytes, bytes]:
+        """What an entry has of its request: the digests of its texts, and its form if that is stored."""
+        if form is None:
+            return b"", b""
+        try:
+            body = form().body
+            return digests_of(body), encode(body) if self._store_requests else b""
+        except Exception as error:  # of the application's own objects; the answer is stored all the same
+            logger.debug("askonce: an entry is stored without its request's texts: %s", type(error).__name__)
+            return b"", b""
 
     def record(self, place: Place, entry: Entry) -> Record:
         """The record of an entry."""

@@ -9,19 +9,24 @@ the new one last in all processes, then first, then alone.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from typing import Any
 
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry
 from askonce.errors import CodecError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
-from askonce.stores.base import LogPage, Record, Size, Store
+from askonce.stores.base import LogPage, Page, Record, Size, Store
 
 UNREADABLE = b"?"
 """In the place of an event that was not sealed with one of the keys, or was changed."""
 
 _CACHED_NAMES = 10_000
+_REGISTER = "\0names"
+"""The namespace whose records are the names of the others, sealed: nobody could list them by their digests."""
 
 
 def _namer(key: bytes) -> Callable[[str], str]:
@@ -50,7 +55,56 @@ class SealedStore(Store):
         self._store, self._codec = store, Codec(encryption_keys)
         self._names = [_namer(key) for key in encryption_keys]
         self._first = self._names[0]
+        self._registered: set[str] = set()
         self.url = store.url
+
+    @property
+    def unsealed(self) -> Store:
+        """The other one."""
+        return self._store
+
+    def unknown_namespaces(self) -> int:
+        """How many namespaces the other store has that are sealed with none of these keys."""
+        own = {name(one) for one in (_REGISTER, *self.namespaces()) for name in self._names}
+        return sum(is_sealed_name(one) and one not in own for one in self._store.namespaces())
+
+    def _name_record(self, namespace: str) -> Record:
+        digest = self._first(namespace).encode()
+        name = Entry(namespace.encode("utf-8", "surrogatepass"), 0.0)
+        return Record(digest, self._codec.encode(name, bound_to=_place(_REGISTER)))
+
+    def _register(self, namespace: str) -> None:
+        """Store the name of a namespace that this process writes to for the first time."""
+        if namespace not in self._registered:
+            self._store.put(self._first(_REGISTER), [self._name_record(namespace)])
+            self._note(namespace)
+
+    async def _aregister(self, namespace: str) -> None:
+        if namespace not in self._registered:
+            await self._store.aput(self._first(_REGISTER), [self._name_record(namespace)])
+            self._note(namespace)
+
+    def _note(self, namespace: str) -> None:
+        if len(self._registered) >= _CACHED_NAMES:
+            self._registered = set()
+        self._registered.add(namespace)
+
+    def _names_in(self, rows: Sequence[bytes]) -> list[str]:
+        found = set()
+        for data in rows:
+            with suppress(CodecError):
+                name = self._codec.decode(data, bound_to=_place(_REGISTER)).payload
+                found.add(name.decode("utf-8", "surrogatepass"))
+        return sorted(found)
+
+    def _sealed_places(self, places: Mapping[str, Sequence[bytes] | None]) -> dict[str, Sequence[bytes] | None]:
+        """The places under all keys, and the names of those that go altogether."""
+        sealed = {name(one): keys for one, keys in places.items() for name in self._names}
+        gone = [one for one, keys in places.items() if keys is None]
+        self._registered.difference_update(gone)
+        for register in self._names:
+            sealed[register(_REGISTER)] = [name(one).encode() for one in gone for name in self._names]
+        return sealed
 
     def _records(self, records: Sequence[Record]) -> list[Record]:
         name = self._first
@@ -123,6 +177,27 @@ class SealedStore(Store):
                 if len(self._names) > 1:
                     seen.add(key)
 
+    def page(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        at = cursor[0] if cursor else 0
+        return self._following(at, self._store.page(self._names[at](namespace), cursor[1:], limit))
+
+    async def apage(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        at = cursor[0] if cursor else 0
+        return self._following(at, await self._store.apage(self._names[at](namespace), cursor[1:], limit))
+
+    def _following(self, at: int, page: Page) -> Page:
+        """A page of the records under one of the keys; those of the next key follow."""
+        if page.cursor:
+            return Page(page.records, bytes([at]) + page.cursor)
+        return Page(page.records, bytes([at + 1]) if at + 1 < len(self._names) else b"")
+
+    def namespaces(self) -> list[str]:
+        return self._names_in([value for name in self._names for _, value in self._store.scan(name(_REGISTER))])
+
+    async def anamespaces(self) -> list[str]:
+        rows = [value for name in self._names async for _, value in self._store.ascan(name(_REGISTER))]
+        return self._names_in(rows)
+
     def size(self, namespace: str) -> Size:
         return _sum([self._store.size(name(namespace)) for name in self._names])
 
@@ -132,9 +207,11 @@ class SealedStore(Store):
     # -- writing ---------------------------------------------------------------------------------------------
 
     def put(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
+        self._register(namespace)
         return self._store.put(self._first(namespace), self._records(records), budget)
 
     async def aput(self, namespace: str, records: Sequence[Record], budget: Budget = UNLIMITED) -> int:
+        await self._aregister(namespace)
         return await self._store.aput(self._first(namespace), self._records(records), budget)
 
     def touch(self, namespace: str, hits: Mapping[bytes, int], policy: Policy = Policy.GDSF) -> None:
@@ -171,6 +248,19 @@ class SealedStore(Store):
         for name in self._names:
             await self._store.aclear(name(namespace))
 
+    def erase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        registered = self.namespaces()
+        return self._store.erase(self._sealed_places(places)) - self._gone(places, registered)
+
+    async def aerase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        registered = await self.anamespaces()
+        return await self._store.aerase(self._sealed_places(places)) - self._gone(places, registered)
+
+    @staticmethod
+    def _gone(places: Mapping[str, Sequence[bytes] | None], registered: Sequence[str]) -> int:
+        """How many names are erased, which are records of the store and none of the application's."""
+        return sum(keys is None and one in registered for one, keys in places.items())
+
     # -- between processes -----------------------------------------------------------------------------------
 
     def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
@@ -186,10 +276,12 @@ class SealedStore(Store):
         await self._store.arelease(self._first(namespace), key, owner)
 
     def log_append(self, namespace: str, event: bytes) -> int:
+        self._register(namespace)
         sealed = self._sealed(namespace, event)
         return [self._store.log_append(name(namespace), sealed) for name in reversed(self._names)][-1]
 
     async def alog_append(self, namespace: str, event: bytes) -> int:
+        await self._aregister(namespace)
         sealed = self._sealed(namespace, event)
         return [await self._store.alog_append(name(namespace), sealed) for name in reversed(self._names)][-1]
 
@@ -203,6 +295,9 @@ class SealedStore(Store):
 
     def part(self, namespace: str, key: bytes) -> str:
         return self._store.part(self._first(namespace), key)
+
+    def facts(self) -> dict[str, Any]:
+        return self._store.facts()
 
     def check(self) -> None:
         self._store.check()
@@ -222,3 +317,8 @@ def _place(log: str) -> bytes:
 
 def _sum(sizes: Sequence[Size]) -> Size:
     return Size(sum(one.entries for one in sizes), sum(one.size_bytes for one in sizes))
+
+
+def is_sealed_name(namespace: str) -> bool:
+    """Whether a namespace of a store is one of a sealed store over it."""
+    return re.fullmatch("[0-9a-f]{32}", namespace) is not None

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -81,6 +81,18 @@ class Size(msgspec.Struct, frozen=True):
     size_bytes: int = 0
 
 
+class Page(msgspec.Struct, frozen=True):
+    """Some records of a namespace.
+
+    Attributes:
+        records: as they were put, with the hits counted since; without tags, which not every store holds by name.
+        cursor: where the next page begins; empty after the last one.
+    """
+
+    records: list[Record] = msgspec.field(default_factory=list)
+    cursor: bytes = b""
+
+
 class LogPage(msgspec.Struct, frozen=True):
     """A piece of a namespace's change log.
 
@@ -124,6 +136,23 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
+    def page(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        """About ``limit`` records of a namespace, in no order; reads about as many, whatever the namespace holds.
+
+        There may be fewer, as where values are long, and none before the end. While the namespace is written, a
+        record that stays is in one page at least.
+
+        Args:
+            namespace: which.
+            cursor: of the page before; empty to begin.
+            limit: how many, at least 1.
+        """
+
+    @abc.abstractmethod
+    def namespaces(self) -> list[str]:
+        """The namespaces that hold records or a change log; some of them may be empty by now."""
+
+    @abc.abstractmethod
     def size(self, namespace: str) -> Size:
         """How much the namespace holds now."""
 
@@ -163,6 +192,20 @@ class Store(abc.ABC):
     def clear(self, namespace: str) -> None:
         """Delete all records of one namespace. Its change log and leases stay."""
 
+    @abc.abstractmethod
+    def erase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        """Delete so that nothing remains readable in files of the store, also of what was deleted before.
+
+        It may take long, and other writers wait. What a server keeps of deleted data is the server's.
+
+        Args:
+            places: by namespace the keys of records; ``None``: the whole namespace with its name, its vectors and
+                its change log, which counts as lost.
+
+        Returns:
+            how many records there were.
+        """
+
     # -- between processes -----------------------------------------------------------------------------------
 
     @abc.abstractmethod
@@ -198,6 +241,15 @@ class Store(abc.ABC):
         """The part of the store that holds a key, where parts fail by themselves: a node of a cluster. No I/O."""
         return ""
 
+    def facts(self) -> dict[str, Any]:
+        """What the server or the file says of itself, for ``askonce doctor``; plain data, and only what is known.
+
+        ``version``; ``clock``, its time in seconds since the epoch; ``size_bytes``, ``limit_bytes`` and
+        ``free_bytes`` of memory or disk; for a file ``path``, ``mode``, ``folder_mode``, ``wal_bytes`` and
+        ``journal_mode``; for Redis ``maxmemory_policy``, ``evicted_keys`` and ``persistent``.
+        """
+        return {}
+
     @abc.abstractmethod
     def check(self) -> None:
         """Check that the store can be used, and create what it needs.
@@ -226,6 +278,14 @@ class Store(abc.ABC):
         """Asynchronous `scan`."""
 
     @abc.abstractmethod
+    async def apage(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        """Asynchronous `page`."""
+
+    @abc.abstractmethod
+    async def anamespaces(self) -> list[str]:
+        """Asynchronous `namespaces`."""
+
+    @abc.abstractmethod
     async def asize(self, namespace: str) -> Size:
         """Asynchronous `size`."""
 
@@ -252,6 +312,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def aclear(self, namespace: str) -> None:
         """Asynchronous `clear`."""
+
+    @abc.abstractmethod
+    async def aerase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        """Asynchronous `erase`."""
 
     @abc.abstractmethod
     async def alease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:

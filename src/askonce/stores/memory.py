@@ -11,8 +11,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
-from askonce.stores.base import LEASE_SLACK, LOG_LENGTH, Clock, LogPage, Record, Size, Store, log_begins
+from askonce.stores.base import LEASE_SLACK, LOG_LENGTH, Clock, LogPage, Page, Record, Size, Store, log_begins
 
 
 @dataclass(slots=True)
@@ -117,6 +119,19 @@ class MemoryStore(Store):
             rows = [(key, held.record.value) for key, held in space.held.items()]
         yield from rows
 
+    def page(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        with self._lock:
+            space = self._space(namespace)
+            space.expire(self._clock())
+            keys = heapq.nsmallest(limit, (key for key in space.held if key > cursor))
+            rows = [space.held[key] for key in keys]
+        records = [msgspec.structs.replace(row.record, hits=row.hits, tags=()) for row in rows]
+        return Page(records, keys[-1] if len(keys) == limit else b"")
+
+    def namespaces(self) -> list[str]:
+        with self._lock:
+            return [name for name, space in self._spaces.items() if space.held or space.log]
+
     def size(self, namespace: str) -> Size:
         with self._lock:
             space = self._space(namespace)
@@ -211,6 +226,17 @@ class MemoryStore(Store):
             old = self._space(namespace)
             self._spaces[namespace] = _Space(leases=old.leases, log=old.log, head=old.head)
 
+    def erase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        erased = 0
+        for namespace, keys in places.items():
+            if keys is not None:
+                erased += self.delete(namespace, keys)
+                continue
+            with self._lock:
+                erased += self.size(namespace).entries
+                del self._spaces[namespace]
+        return erased
+
     # -- between processes (here: between threads) -----------------------------------------------------------
 
     def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
@@ -263,6 +289,12 @@ class MemoryStore(Store):
         for row in self.scan(namespace):
             yield row
 
+    async def apage(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        return self.page(namespace, cursor, limit)
+
+    async def anamespaces(self) -> list[str]:
+        return self.namespaces()
+
     async def asize(self, namespace: str) -> Size:
         return self.size(namespace)
 
@@ -283,6 +315,9 @@ class MemoryStore(Store):
 
     async def aclear(self, namespace: str) -> None:
         self.clear(namespace)
+
+    async def aerase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        return self.erase(places)
 
     async def alease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
         return self.lease(namespace, key, owner, seconds)

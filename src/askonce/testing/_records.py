@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from askonce.eviction.policy import UNLIMITED, Budget
@@ -77,6 +78,60 @@ class RecordTests(StoreFixtures):
         assert dict(rows) == content
         store.clear(space)
         assert store.scan(space) == []
+
+    def test_pages_return_each_record_as_it_was_put(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
+        put = [
+            Record(b"%d" % n, b"v" * 100 + b"%d" % n, clock() + n if n % 2 else None, n / 2, ("t",), 1 + n % 3)
+            for n in range(1, 301)
+        ]
+        for start in range(0, len(put), 100):
+            store.put(space, put[start : start + 100])
+        store.touch(space, {b"7": 5})
+        clock.advance(3)
+        found: dict[bytes, Record] = {}
+        cursor, pages = b"", 0
+        while pages == 0 or cursor:
+            page = store.page(space, cursor, 20)
+            assert len(page.records) <= 60
+            found |= {one.key: one for one in page.records}
+            cursor, pages = page.cursor, pages + 1
+        assert pages > 4
+        live = [one for one in put if one.key not in (b"1", b"3")]
+        expected = {one.key: msgspec.structs.replace(one, tags=()) for one in live}
+        expected[b"7"] = msgspec.structs.replace(expected[b"7"], hits=expected[b"7"].hits + 5)
+        assert found == expected
+        assert store.page(space + "none", b"", 20).records == []
+
+    def test_namespaces_are_listed_while_they_hold_something(self, store: StoreDriver, space: str) -> None:
+        names = [space + odd for odd in ODD_NAMESPACES]
+        assert not set(names) & set(store.namespaces())
+        for name in names[1:]:
+            store.put(name, [Record(b"k", b"v")])
+        store.log_append(names[0], b"event")
+        assert set(names) <= set(store.namespaces())
+        store.erase(dict.fromkeys(names))
+
+    def test_erased_records_and_namespaces_are_gone(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
+        whole, other = f"{space}/whole", f"{space}/other"
+        for name in (space, whole, other):
+            store.put(name, [Record(b"a", b"1", tags=("t",)), Record(b"b", b"2"), Record(b"c", b"3", clock() + 1)])
+            last = store.log_append(name, b"event")
+        clock.advance(1)
+        assert store.erase({}) == 0
+        assert store.erase({space: [b"a", b"none", b"c"], whole: None}) == 3
+        assert store.get_many(space, [b"a", b"b"]) == [None, b"2"]
+        assert store.size(space) == Size(1, 1)
+        assert [event for _, event in store.log_read(space, 0).events] == [b"event"]
+        assert store.size(whole) == Size()
+        assert store.page(whole).records == []
+        assert store.log_read(whole, 0).head < last  # so that its readers notice
+        assert whole not in store.namespaces()
+        assert store.size(other) == Size(2, 2)
+        assert {space, other} <= set(store.namespaces())
+        store.put(whole, [Record(b"a", b"4")])
+        assert store.log_append(whole, b"next") > last
+        assert store.scan(whole) == [(b"a", b"4")]
+        assert whole in store.namespaces()
 
     def test_a_second_store_sees_the_same_data(
         self, store: StoreDriver, open: Callable[..., Store], clock: FakeClock, space: str

@@ -163,7 +163,7 @@ def test_an_error_in_the_middle_of_a_put_undoes_it(store: SQLiteStore, path: Pat
     ("statement", "index"),
     [
         (sql.GET, "entry_by_key (space=? AND key=?)"),
-        (sql.SCAN, "entry_by_key (space=? AND key>?)"),
+        (sql.PAGE, "entry_by_key (space=? AND key>?)"),
         (sql.SIZE, "COVERING INDEX entry_by_expiry (space=? AND expires_at<?)"),
         (sql.FIND_LOWEST, "entry_by_priority (space=?)"),
         (sql.DELETE_EXPIRED, "entry_by_expiry (space=? AND expires_at<?)"),

@@ -21,14 +21,17 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry
-from askonce.errors import CodecError
-from askonce.semantic.index.index import Index
+from askonce.errors import CodecError, ConfigError
+from askonce.stores import cache_directory
+
+if TYPE_CHECKING:  # it loads numpy
+    from askonce.semantic.index.index import Index
 
 logger = logging.getLogger("askonce")
 
@@ -115,6 +118,30 @@ def load(index: Index, path: Path, *, name: str, codec: Codec) -> int | None:
         logger.warning("askonce: the index of questions in %s is not used: %s", path, error)
         return None
     return head.position
+
+
+def folder() -> Path:
+    """The folder of all index files of this user.
+
+    Raises:
+        ConfigError: there is no home directory.
+    """
+    return cache_directory() / "questions"
+
+
+def saved_under(name: str, codec: Codec) -> list[Path]:
+    """The files that were saved under a name, for whichever store, as far as the codec opens them."""
+    found = []
+    with contextlib.suppress(ConfigError):
+        for path in folder().glob("*.index"):
+            with (
+                contextlib.suppress(OSError, ValueError, msgspec.MsgspecError, CodecError),
+                open(path, "rb") as file,
+            ):
+                head = msgspec.msgpack.decode(next(_read(file, codec), b""), type=_Head)
+                if head.name == name:
+                    found.append(path)
+    return found
 
 
 def _read(file: BinaryIO, codec: Codec) -> Iterator[bytes]:

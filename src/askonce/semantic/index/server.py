@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from typing import cast
@@ -13,7 +12,7 @@ from askonce.concurrency.drivers import SyncDriver
 from askonce.errors import ConfigError
 from askonce.estimators.float16 import Vector, from_bytes
 from askonce.semantic.entries import QuestionEntries
-from askonce.semantic.types import IndexedQuery, Neighbour
+from askonce.semantic.types import IndexedQuery, Neighbour, vector_partition
 from askonce.stores.base import VectorSearch
 from askonce.stores.circuit_breaker import CircuitBreaker
 
@@ -40,7 +39,7 @@ class ServerIndex:
                 f"{breaker.store.url} has no vector search; use Redis 8, or Semantic(search='process')"
             )
         self._breaker, self._store = breaker, cast(VectorSearch, breaker.store)
-        self._embedder = hashlib.blake2b(embedder.encode(), digest_size=16).digest()
+        self._embedder = embedder
         self._entries = entries
 
     def check(self) -> None:
@@ -118,7 +117,7 @@ class ServerIndex:
         return [Neighbour(query, max(-1.0, min(1.0, cosine)), aliases[query.answer]) for cosine, query in near]
 
     def _place(self, partition: bytes) -> bytes:
-        return hashlib.blake2b(partition, digest_size=16, key=self._embedder).digest()
+        return vector_partition(self._embedder, partition)
 
 
 def _bytes(vector: Vector) -> bytes:

@@ -204,6 +204,9 @@ class SharedQuestions:
         with self._lock:
             for loading in self._loading.values():
                 loading.done, loading.try_after = False, 0.0
+        if self._index is not None:
+            for namespace in self._index.namespaces():
+                self._index.remove_namespace(namespace)  # some may have been erased, which nothing says
         return self._load_index()
 
     # -- the index ---------------------------------------------------------------------------------------------

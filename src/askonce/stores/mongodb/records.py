@@ -5,20 +5,25 @@ Reads test the expiry by this machine's clock. Puts remove expired records now a
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pymongo import UpdateOne
+from pymongo.errors import OperationFailure
 
 from askonce.errors import StoreError
 from askonce.eviction.policy import NEVER, Budget, Policy
-from askonce.stores.base import Clock, Record, Size
+from askonce.stores.base import Clock, Page, Record, Size
 from askonce.stores.mongodb import accounts
 from askonce.stores.mongodb.accounts import NOTHING, Visit
 from askonce.stores.mongodb.layout import (
     BY_PRIORITY,
     ENTRIES,
+    LEASES,
+    LOG,
     SPACES,
     Steps,
     T,
@@ -32,6 +37,7 @@ from askonce.stores.mongodb.plan import Document, MoreNeeded, Plan, Seen
 
 LARGEST_RECORD_BYTES = 16_000_000  # a document holds 16 MiB, its other fields included
 PAGE = 1_000
+_LEAST_FULL_BYTES = 16 * 2**20 - LARGEST_RECORD_BYTES
 
 _REAP_EVERY_SECONDS = 10.0
 _RECOUNT_AGAIN_SECONDS = 5.0
@@ -71,19 +77,26 @@ class Records:
         values = {row["_id"]: row["v"] for row in rows if row.get("x", 0.0) > now}
         return [values.get(name) for name in names]
 
-    def page(self, db: Any, namespace: str, after: bytes) -> Steps[list[tuple[bytes, bytes]]]:
-        """Some records with greater keys: at most 16 MB, however long the values are."""
+    def page(self, db: Any, namespace: str, after: bytes, limit: int = PAGE) -> Steps[Page]:
+        """As ``Store.page``: at most 16 MB, however long the values are. The cursor is the last key."""
         within = {"$gt": id_of(namespace, after), "$lt": prefix(namespace) + "g"}
         reply = yield db.command(
             "find",
             ENTRIES,
             filter={"_id": within, "x": {"$gt": self._clock()}},
-            projection={"v": 1},
+            projection={"v": 1, "x": 1, "w": 1, "h": 1},
             sort={"_id": 1},
-            limit=PAGE,
+            limit=limit,
             singleBatch=True,
         )
-        return [(key_of(row["_id"]), row["v"]) for row in reply["cursor"]["firstBatch"]]
+        rows = reply["cursor"]["firstBatch"]
+        records = [
+            Record(key_of(row["_id"]), row["v"], row["x"] if row["x"] < NEVER else None, row["w"], hits=row["h"])
+            for row in rows
+        ]
+        # A batch ends early where the next document would not fit.
+        ends = len(rows) < limit and sum(len(one.value) for one in records) < _LEAST_FULL_BYTES
+        return Page(records, records[-1].key if records and not ends else b"")
 
     def size(self, db: Any, namespace: str) -> Steps[Size]:
         """As ``Store.size``."""
@@ -285,11 +298,34 @@ class Records:
         removed = yield from self._visit(db, namespace, lambda visit: visit.swap(found, is_last=True))
         return len(rows), sum(row["_id"] in removed and row["x"] > now for row in rows)
 
+    def erase(self, db: Any, namespace: str) -> Steps[None]:
+        """Delete what a namespace has beside its records."""
+        within = {"_id": {"$gte": prefix(namespace), "$lt": prefix(namespace) + "g"}}
+        yield db[LOG].delete_many(within)
+        yield db[LEASES].delete_many(within)
+        yield db[SPACES].delete_one({"_id": namespace})
+
+    def namespaces(self, db: Any, _: str) -> Steps[list[str]]:
+        """As ``Store.namespaces``."""
+        rows = yield db[SPACES].find({}, {"_id": 1}).to_list()
+        return [row["_id"] for row in rows if isinstance(row["_id"], str)]  # the other one is the format's
+
     # -- life ------------------------------------------------------------------------------------------------
 
     def check(self, db: Any) -> Steps[None]:
         """Create what is missing."""
         yield from self._prepare(db)
+
+    def facts(self, db: Any, _: str) -> Steps[dict[str, Any]]:
+        """As ``Store.facts``; what the server does not tell this user is left out."""
+        built = yield db.command("buildInfo")
+        hello = yield db.command("hello")
+        found = {"version": built["version"]}
+        if "localTime" in hello:
+            found["clock"] = hello["localTime"].replace(tzinfo=datetime.UTC).timestamp()
+        with contextlib.suppress(OperationFailure):
+            found["size_bytes"] = int((yield db.command("dbStats")).get("dataSize", 0))
+        return found
 
     def _prepare(self, db: Any) -> Steps[None]:
         yield from prepare(db, self._url)

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from askonce.errors import ConfigError, StoreError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores import redact
-from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store, time_limit
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Page, Record, Size, Store, time_limit
 from askonce.stores.mongodb import leases, log
 from askonce.stores.mongodb.connect import CONNECT_SECONDS, Clients
 from askonce.stores.mongodb.given import GivenClient
@@ -19,6 +19,7 @@ from askonce.stores.mongodb.layout import Steps, T
 from askonce.stores.mongodb.records import Records
 
 P = ParamSpec("P")
+ERASED_AT_ONCE = 1_000
 
 
 class MongoDBStore(Store):
@@ -81,17 +82,32 @@ class MongoDBStore(Store):
         return await self._clients.arun(seconds, self._records.get_many, _text(namespace), keys)
 
     def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
-        after = b""
-        while page := self._run(self._records.page, namespace, after):
-            yield from page
-            after = page[-1][0]
+        page = self._run(self._records.page, namespace, b"")
+        while page.records:
+            for record in page.records:
+                yield record.key, record.value
+            page = self._run(self._records.page, namespace, page.cursor) if page.cursor else Page()
 
     async def ascan(self, namespace: str) -> AsyncIterator[tuple[bytes, bytes]]:
-        after = b""
-        while page := await self._arun(self._records.page, namespace, after):
-            for row in page:
-                yield row
-            after = page[-1][0]
+        page = await self._arun(self._records.page, namespace, b"")
+        while page.records:
+            for record in page.records:
+                yield record.key, record.value
+            page = await self._arun(self._records.page, namespace, page.cursor) if page.cursor else Page()
+
+    def page(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        seconds = time_limit(self._timeout_seconds, limit, 0)
+        return self._clients.run(seconds, self._records.page, _text(namespace), cursor, limit)
+
+    async def apage(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        seconds = time_limit(self._timeout_seconds, limit, 0)
+        return await self._clients.arun(seconds, self._records.page, _text(namespace), cursor, limit)
+
+    def namespaces(self) -> list[str]:
+        return self._run(self._records.namespaces, "")
+
+    async def anamespaces(self) -> list[str]:
+        return await self._arun(self._records.namespaces, "")
 
     def size(self, namespace: str) -> Size:
         return self._run(self._records.size, namespace)
@@ -151,6 +167,30 @@ class MongoDBStore(Store):
         while await self._arun(self._records.clear, namespace):
             pass
 
+    def erase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        erased = 0
+        for namespace, keys in places.items():
+            if keys is None:
+                erased += self.size(namespace).entries
+                self.clear(namespace)
+                self._run(self._records.erase, namespace)
+            else:
+                for start in range(0, len(keys), ERASED_AT_ONCE):
+                    erased += self.delete(namespace, keys[start : start + ERASED_AT_ONCE])
+        return erased
+
+    async def aerase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        erased = 0
+        for namespace, keys in places.items():
+            if keys is None:
+                erased += (await self.asize(namespace)).entries
+                await self.aclear(namespace)
+                await self._arun(self._records.erase, namespace)
+            else:
+                for start in range(0, len(keys), ERASED_AT_ONCE):
+                    erased += await self.adelete(namespace, keys[start : start + ERASED_AT_ONCE])
+        return erased
+
     # -- between processes --------------------------------------------------------------------------------
 
     def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
@@ -178,6 +218,9 @@ class MongoDBStore(Store):
         return await self._arun(log.read, namespace, after, limit, self._clock)
 
     # -- life ---------------------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        return self._run(self._records.facts, "")
 
     def check(self) -> None:
         try:

@@ -27,10 +27,10 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from askonce.eviction.policy import Budget, Policy
-from askonce.stores.base import LEASE_SLACK, LOG_LENGTH, Clock, LogPage, Record, Size, log_begins
+from askonce.stores.base import LEASE_SLACK, LOG_LENGTH, Clock, LogPage, Page, Record, Size, log_begins
 
 T = TypeVar("T")
 Argument = bytes | str | int | float
@@ -42,10 +42,12 @@ BATCH = 64
 """How many records one call of a script handles: 64 take about 0.6 ms, in which the server does nothing else."""
 BATCH_BYTES = 1_000_000
 SCAN_COUNT = 100
+PAGE_BYTES = 4_000_000
+SCANNED_NAMES = 1000
 CLEARED = 1000
 """How many vector sets of a shard are unlinked at once."""
 _NO_LIMIT = 1e300
-_EXPIRY = struct.Struct(">d")
+_EXPIRY, _RECORD = struct.Struct(">d"), struct.Struct(">dddI")
 
 
 class Script(NamedTuple):
@@ -96,6 +98,18 @@ class Shard(NamedTuple):
 def _name(namespace: str, shard: int, suffix: str) -> bytes:
     # Quoted, a namespace has no braces, so Redis takes the first pair, around the tag.
     return f"askonce:{{{quote(namespace, safe='', errors='surrogatepass')}.{shard}}}:{suffix}".encode()
+
+
+NAMES = "askonce:{*"
+"""Matches the names of all keys."""
+
+
+def namespace_in(name: bytes) -> str | None:
+    """The namespace that a key is of; ``None`` for a lease, which is neither a record nor a log."""
+    quoted, _, rest = name.removeprefix(b"askonce:{").partition(b"}:")
+    if not rest or rest.startswith(b"lease:"):
+        return None
+    return unquote(quoted.rpartition(b".")[0].decode(), errors="surrogatepass")
 
 
 @lru_cache(maxsize=4096)
@@ -228,9 +242,42 @@ class Plans:
                 values[position] = unpacked(stored, self.clock())
         return values
 
-    def scan_page(self, namespace: str, number: int, cursor: int) -> Plan[tuple[int, dict[bytes, bytes]]]:
-        [(following, page)] = yield [("HSCAN", shard(namespace, number).values, cursor, "COUNT", SCAN_COUNT)]
+    def scan_page(
+        self, namespace: str, number: int, cursor: int, count: int = SCAN_COUNT
+    ) -> Plan[tuple[int, dict[bytes, bytes]]]:
+        count = min(max(count, 1), SCAN_COUNT)
+        [(following, page)] = yield [("HSCAN", shard(namespace, number).values, cursor, "COUNT", count)]
         return int(following), page
+
+    def page(self, namespace: str, begin: bytes, limit: int) -> Plan[Page]:
+        """The cursor of a page: shard and cursor of HSCAN there."""
+        number, cursor = map(int, begin.split(b".")) if begin else (0, 0)
+        records: dict[bytes, Record] = {}
+        while True:
+            cursor, page = yield from self.scan_page(namespace, number, cursor, limit - len(records))
+            keys = list(page)
+            [rows] = (yield [("HMGET", shard(namespace, number).records, *keys)]) if keys else [[]]
+            for key, row in zip(keys, rows, strict=True):
+                value = unpacked(page[key], self.clock())
+                if value is not None and row is not None:
+                    expiry, weight, hits, _ = _RECORD.unpack_from(row)
+                    records[key] = Record(key, value, expiry or None, weight, hits=int(hits))
+            if not cursor:
+                number += 1
+            if number >= self.shards:
+                return Page(list(records.values()))
+            if len(records) >= limit or sum(len(one.value) for one in records.values()) > PAGE_BYTES:
+                return Page(list(records.values()), b"%d.%d" % (number, cursor))
+
+    def erase(self, namespace: str) -> Plan[int]:
+        """Delete all of a namespace but its leases, which soon end."""
+        size = yield from self.size(namespace)
+        yield from self.clear(namespace)
+        yield [
+            ("UNLINK", *_log_names(namespace)),
+            *(("UNLINK", _name(namespace, n, "q")) for n in range(self.shards)),
+        ]
+        return size.entries
 
     def size(self, namespace: str) -> Plan[Size]:
         entries = size_bytes = 0

@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError
 
 from askonce.errors import ConfigError, StoreError, StoreUnavailable
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
-from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Record, Size, Store
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Page, Record, Size, Store
 from askonce.stores.redis import connect, errors, given, plans
 from askonce.stores.redis.plans import Command, Plan, T
 from askonce.stores.redis.vectors import VectorSets
@@ -314,6 +314,32 @@ class RedisStore(VectorSets, Store):
                 if not cursor:
                     break
 
+    def page(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        return self._run(self._plans.page(namespace, cursor, limit))
+
+    async def apage(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        return await self._arun(self._plans.page(namespace, cursor, limit))
+
+    def namespaces(self) -> list[str]:
+        refuse_at_exit(self.url)
+        try:
+            client = self._opened[1] if self._opened[0] == os.getpid() else self._connect()
+            found = {plans.namespace_in(name) for name in client.scan_iter(plans.NAMES, plans.SCANNED_NAMES)}
+        except errors.REDIS_ERRORS as error:
+            raise errors.store_error(error, self.url) from error
+        return sorted(one for one in found if one is not None)
+
+    async def anamespaces(self) -> list[str]:
+        here = await self._here()
+        try:
+            if self._server.kind == "cluster" and not here.ready:
+                await self._get_ready(here)
+            names = here.client.scan_iter(plans.NAMES, plans.SCANNED_NAMES)
+            found = {plans.namespace_in(name) async for name in names}
+        except errors.REDIS_ERRORS as error:
+            raise errors.store_error(error, self.url) from error
+        return sorted(one for one in found if one is not None)
+
     def size(self, namespace: str) -> Size:
         return self._run(self._plans.size(namespace))
 
@@ -358,6 +384,21 @@ class RedisStore(VectorSets, Store):
     async def aclear(self, namespace: str) -> None:
         await self._arun(self._plans.clear(namespace))
 
+    def erase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        return sum(
+            self._run(self._plans.erase(namespace)) if keys is None else self.delete(namespace, keys)
+            for namespace, keys in places.items()
+        )
+
+    async def aerase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        erased = 0
+        for namespace, keys in places.items():
+            if keys is None:
+                erased += await self._arun(self._plans.erase(namespace))
+            else:
+                erased += await self.adelete(namespace, keys)
+        return erased
+
     # -- between processes -----------------------------------------------------------------------------------
 
     def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
@@ -385,6 +426,20 @@ class RedisStore(VectorSets, Store):
         return await self._arun(self._plans.log_read(namespace, after, limit))
 
     # -- life ------------------------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        # One after the other: in a cluster each is a node's, and any will do.
+        [info], [clock] = self._send([("INFO",)]), self._send([("TIME",)])
+        seconds, microseconds = clock
+        return {
+            "version": str(info.get("redis_version", "")),
+            "clock": int(seconds) + int(microseconds) / 1e6,
+            "size_bytes": int(info.get("used_memory", 0)),
+            "limit_bytes": int(info.get("maxmemory", 0)),
+            "maxmemory_policy": str(info.get("maxmemory_policy", "")),
+            "evicted_keys": int(info.get("evicted_keys", 0)),
+            "persistent": bool(info.get("aof_enabled")) or int(info.get("rdb_saves", 0)) > 0,
+        }
 
     def check(self) -> None:
         try:

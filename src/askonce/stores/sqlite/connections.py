@@ -20,6 +20,7 @@ from askonce.stores.sqlite.file import (
     connect,
     create_file,
     identity,
+    remove_set_aside,
     set_aside,
     translate,
 )
@@ -116,6 +117,25 @@ class Connections:
             raise self.failed(error, writer) from error
         finally:
             writer.lock.release()
+
+    def erase_traces(self) -> None:
+        """Remove what was deleted from the whole file, and the damaged one that was set aside."""
+        remove_set_aside(self.path)
+        deadline = time.monotonic() + self.timeout_seconds
+        while not self._erased_traces(deadline):
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(
+                    f"{self.path}: deleted, but traces remain, since it is being read: try again"
+                )
+            time.sleep(0.02)
+
+    def _erased_traces(self, deadline: float) -> bool:
+        writer = self._writer
+        try:
+            with writer.lock:
+                return _remove_traces(writer.connection, deadline, thorough=True)
+        except (*SQLITE_ERRORS, UnusableFile) as error:
+            raise self.failed(error, writer) from error
 
     def _notice_another_file(self) -> None:
         """Stop using a file that was deleted or replaced while it was open."""
@@ -237,18 +257,18 @@ def _bound_files(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _remove_traces(connection: sqlite3.Connection, deadline: float) -> bool:
+def _remove_traces(connection: sqlite3.Connection, deadline: float, *, thorough: bool = False) -> bool:
     """Remove what was deleted from free pages and the WAL; returns whether that could be done in time.
 
     SQLite overwrites what it deletes from a page, but a row that it moved before may remain in the gap of another
-    page. So a small file is written anew.
+    page. So a small file is written anew, and with ``thorough`` a large one too.
     """
     wait_ms = max(int(1000 * (deadline - time.monotonic())), _WAIT_FOR_READERS_MS)
     connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
     try:
         pages, free = _pages(connection)
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        small = (pages - free) * _PAGE_BYTES <= _REWRITTEN_BYTES
+        small = thorough or (pages - free) * _PAGE_BYTES <= _REWRITTEN_BYTES
         connection.executescript("VACUUM" if small else "PRAGMA incremental_vacuum")
         ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except sqlite3.OperationalError:  # a reader or another writer is in the way

@@ -24,7 +24,7 @@ OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 CACHE_KIB = 32 * 1024
 
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # it cannot decode its own text about a damaged file
-_BESIDE = ("-wal", "-shm")
+_BESIDE, _ASIDE = ("-wal", "-shm"), ".damaged"
 _AT_ODDS_WITH_ITS_INDEX = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_ROWID}
 _NOTHING_SUCH = ("no such table", "no such column", "has no column", "no such index")
 
@@ -131,7 +131,7 @@ def set_aside(path: Path, file: tuple[int, int] | None) -> bool:
         path: its path.
         file: which file it is; another one that has replaced it stays.
     """
-    aside = path.with_name(path.name + ".damaged")  # one is enough, so that they do not fill the disk
+    aside = path.with_name(path.name + _ASIDE)  # one is enough, so that they do not fill the disk
     try:
         with _locked(path.parent):
             if identity(path) != file:
@@ -144,6 +144,12 @@ def set_aside(path: Path, file: tuple[int, int] | None) -> bool:
         return False
     logger.warning("askonce: %s is damaged; it is now %s, and a new cache begins", path, aside.name)
     return True
+
+
+def remove_set_aside(path: Path) -> None:
+    """Delete what `set_aside` renamed."""
+    for suffix in (*_BESIDE, ""):
+        path.with_name(f"{path.name}{_ASIDE}{suffix}").unlink(missing_ok=True)
 
 
 @contextmanager

@@ -57,8 +57,9 @@ CREATE TABLE log (
 
 GET = "SELECT value, expires_at FROM entry WHERE space = ? AND key = ?"
 FIND_SPACE = "SELECT id FROM space WHERE name = ?"
-SCAN = """SELECT key, value FROM entry WHERE space = ? AND key > ? AND (expires_at IS NULL OR expires_at > ?)
-    ORDER BY key LIMIT ?"""
+PAGE = """SELECT key, value, expires_at, weight, hits FROM entry
+    WHERE space = ? AND key > ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY key LIMIT ?"""
+SPACES = "SELECT name FROM space"
 SIZE = """SELECT entries - expired, size_bytes - expired_bytes FROM space,
     (SELECT count(*) AS expired, coalesce(sum(size_bytes), 0) AS expired_bytes
      FROM entry WHERE space = :space AND expires_at <= :now)
@@ -66,6 +67,9 @@ SIZE = """SELECT entries - expired, size_bytes - expired_bytes FROM space,
 
 CREATE_SPACE = "INSERT INTO space (name) VALUES (?) ON CONFLICT DO NOTHING"
 LOAD_SPACE = "SELECT id, inflation, entries, size_bytes FROM space WHERE name = ?"
+ERASE_SPACE = "UPDATE space SET name = ?, inflation = 0, log_head = 0 WHERE id = ?"
+"""The row stays, since others may hold its number."""
+BEGIN_ERASED_SPACE = "UPDATE space SET name = ? WHERE name = ?"
 SAVE_SPACE = "UPDATE space SET inflation = ?, entries = ?, size_bytes = ? WHERE id = ?"
 
 INSERT = """INSERT INTO entry (space, key, expires_at, priority, weight, hits, size_bytes, tagged, value)
@@ -107,6 +111,8 @@ RELEASE = "DELETE FROM lease WHERE space = ? AND key = ? AND owner = ?"
 NEXT_SEQUENCE = """UPDATE space SET log_head = CASE log_head WHEN 0 THEN ? ELSE log_head + 1 END
     WHERE id = ? RETURNING log_head"""
 APPEND = "INSERT INTO log (space, sequence, event) VALUES (?, ?, ?)"
+ERASE_LOG = "DELETE FROM log WHERE space = ?"
+ERASE_LEASES = "DELETE FROM lease WHERE space = ?"
 TRIM = "DELETE FROM log WHERE space = ? AND sequence <= ?"
 LOG_STATE = "SELECT log_head, (SELECT min(sequence) FROM log WHERE space = :space) FROM space WHERE id = :space"
 LOG_READ = "SELECT sequence, event FROM log WHERE space = ? AND sequence > ? ORDER BY sequence LIMIT ?"

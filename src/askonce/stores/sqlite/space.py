@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from typing import Any
 
@@ -28,7 +29,8 @@ class Space:
         self._swept = False  # whether no expired row is left
         row = self._execute(sql.LOAD_SPACE, (namespace,)).fetchone()
         if row is None:
-            self._execute(sql.CREATE_SPACE, (namespace,))
+            if not self._execute(sql.BEGIN_ERASED_SPACE, (namespace, _erased(namespace))).rowcount:
+                self._execute(sql.CREATE_SPACE, (namespace,))
             row = self._execute(sql.LOAD_SPACE, (namespace,)).fetchone()
         self.id: int
         self.inflation: float
@@ -131,6 +133,17 @@ class Space:
         self.inflation, self.entries, self.size_bytes = 0.0, 0, 0
         return self._execute(sql.CLEAR, (self.id,)).rowcount
 
+    def erase(self, name: str) -> int:
+        """Delete all records, the change log, the leases and the name; returns how many records there were."""
+        self._execute(sql.ERASE_LOG, (self.id,))
+        self._execute(sql.ERASE_LEASES, (self.id,))
+        self._execute(sql.ERASE_SPACE, (_erased(name), self.id))
+        while self.reap(1000):
+            pass
+        erased = self.entries
+        self.clear()
+        return erased
+
     def _delete(self, statement: str, args: tuple[Any, ...]) -> list[float]:
         """Delete rows and account for them; returns the priorities of those that were not expired."""
         live = []
@@ -142,3 +155,13 @@ class Space:
             if expires_at is None or expires_at > self._now:
                 live.append(priority)
         return live
+
+
+def _erased(namespace: str) -> str:
+    """The name of a namespace that was erased: others may hold its number, so that its row is needed."""
+    return "\0" + hashlib.blake2b(namespace.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def is_erased(name: str) -> bool:
+    """Whether a name is that of a namespace that was erased."""
+    return name.startswith("\0")

@@ -9,12 +9,14 @@ one thread.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from askonce.errors import ConfigError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
@@ -24,6 +26,7 @@ from askonce.stores.base import (
     LOG_LENGTH,
     Clock,
     LogPage,
+    Page,
     Record,
     Size,
     Store,
@@ -33,7 +36,7 @@ from askonce.stores.blocking import is_forbidden
 from askonce.stores.sqlite import schema as sql
 from askonce.stores.sqlite.connections import Connections
 from askonce.stores.sqlite.file import OLDEST_SQLITE, SQLITE_ERRORS, UnusableFile
-from askonce.stores.sqlite.space import REAPED_AT_ONCE, Space
+from askonce.stores.sqlite.space import REAPED_AT_ONCE, Space, is_erased
 
 if TYPE_CHECKING:  # in the functions that need it: it takes longer than to open the file
     from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +46,7 @@ T = TypeVar("T")
 
 PAGE_ROWS = 256
 PAGE_BYTES = 4_000_000
+ERASED_AT_ONCE = 1000
 
 
 class SQLiteStore(Store):
@@ -103,10 +107,21 @@ class SQLiteStore(Store):
         return [self.get(namespace, key) for key in keys]
 
     def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
-        last = b""
-        while page := self._page(namespace, last):
-            yield from page
-            last = page[-1][0]
+        last, more = b"", True
+        while more:
+            page, more = self._page(namespace, last, PAGE_ROWS)
+            for record in page:
+                yield record.key, record.value
+                last = record.key
+
+    def page(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        records, more = self._page(namespace, cursor, limit)
+        return Page(records, records[-1].key if more else b"")
+
+    def namespaces(self) -> list[str]:
+        with self._connections.reading() as handle:
+            names = [name for (name,) in handle.connection.execute(sql.SPACES).fetchall()]
+        return [name for name in names if not is_erased(name)]
 
     def size(self, namespace: str) -> Size:
         with self._connections.reading() as handle:
@@ -114,18 +129,20 @@ class SQLiteStore(Store):
             row = connection.execute(sql.SIZE, {"space": space, "now": self._clock()}).fetchone()
         return Size(*row) if row else Size()
 
-    def _page(self, namespace: str, after: bytes) -> list[tuple[bytes, bytes]]:
-        rows, size_bytes = [], 0
+    def _page(self, namespace: str, after: bytes, limit: int) -> tuple[list[Record], bool]:
+        """Records with greater keys, not many bytes of them; and whether there may be more."""
+        records: list[Record] = []
+        size_bytes = 0
         with self._connections.reading() as handle:
             connection, space = handle.space(namespace)
-            cursor = connection.execute(sql.SCAN, (space, after, self._clock(), PAGE_ROWS))
-            for key, value in cursor:
-                rows.append((key, value))
+            cursor = connection.execute(sql.PAGE, (space, after, self._clock(), limit))
+            for key, value, expires_at, weight, hits in cursor:
+                records.append(Record(key, value, expires_at, weight, hits=hits))
                 size_bytes += len(value)
                 if size_bytes >= PAGE_BYTES:
                     break
             cursor.close()  # ends the read: an open one prevents the WAL from being reset
-        return rows
+        return records, len(records) == limit or size_bytes >= PAGE_BYTES
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -171,6 +188,17 @@ class SQLiteStore(Store):
 
     def clear(self, namespace: str) -> None:
         self._write(self._wipe, namespace, Space.clear)
+
+    def erase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        erased = 0
+        for namespace, keys in places.items():
+            if keys is None:
+                erased += self._write(self._wipe, namespace, lambda space: space.erase(namespace))  # noqa: B023
+                continue
+            for start in range(0, len(keys), ERASED_AT_ONCE):
+                erased += self.delete(namespace, keys[start : start + ERASED_AT_ONCE])
+        self._connections.erase_traces()
+        return erased
 
     def _change(self, connection: sqlite3.Connection, namespace: str, change: Callable[[Space], int]) -> int:
         space = Space(connection, namespace, self._clock())
@@ -271,6 +299,22 @@ class SQLiteStore(Store):
 
     # -- life ------------------------------------------------------------------------------------------------
 
+    def facts(self) -> dict[str, Any]:
+        path = self._connections.path
+        with self._connections.reading() as handle:
+            ((mode,),) = handle.connection.execute("PRAGMA journal_mode").fetchall()
+        wal = path.with_name(path.name + "-wal")
+        return {
+            "version": sqlite3.sqlite_version,
+            "path": str(path),
+            "size_bytes": path.stat().st_size,
+            "wal_bytes": wal.stat().st_size if wal.exists() else 0,
+            "journal_mode": mode,
+            "mode": stat.S_IMODE(path.stat().st_mode),
+            "folder_mode": stat.S_IMODE(path.parent.stat().st_mode),
+            "free_bytes": shutil.disk_usage(path.parent).free,
+        }
+
     def check(self) -> None:
         for may_be_replaced in (self._replaceable, False):
             try:
@@ -296,11 +340,18 @@ class SQLiteStore(Store):
         return await self._aread(self.get_many, namespace, keys)
 
     async def ascan(self, namespace: str) -> AsyncIterator[tuple[bytes, bytes]]:
-        last = b""
-        while page := await self._aread(self._page, namespace, last):
-            for row in page:
-                yield row
-            last = page[-1][0]
+        last, more = b"", True
+        while more:
+            page, more = await self._aread(self._page, namespace, last, PAGE_ROWS)
+            for record in page:
+                yield record.key, record.value
+                last = record.key
+
+    async def apage(self, namespace: str, cursor: bytes = b"", limit: int = 1000) -> Page:
+        return await self._aread(self.page, namespace, cursor, limit)
+
+    async def anamespaces(self) -> list[str]:
+        return await self._aread(self.namespaces)
 
     async def asize(self, namespace: str) -> Size:
         return await self._aread(self.size, namespace)
@@ -322,6 +373,9 @@ class SQLiteStore(Store):
 
     async def aclear(self, namespace: str) -> None:
         await self._awrite(self._wipe, namespace, Space.clear)
+
+    async def aerase(self, places: Mapping[str, Sequence[bytes] | None]) -> int:
+        return await self._in_thread("write", partial(self.erase, places))
 
     async def alease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
         return await self._awrite(self._lease, namespace, key, owner, seconds)

@@ -1,0 +1,5 @@
+"""``python -m askonce``."""
+
+from askonce.cli import main
+
+main()

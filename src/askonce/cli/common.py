@@ -1,0 +1,86 @@
+"""What commands have in common: their options, and how they show things."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--store", help="The store's URL. Default: ASKONCE_STORE, [tool.askonce], or the user's own file."
+    ),
+]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", help="The cache's namespace. Default: [tool.askonce], or 'default'.")
+]
+Tenants = Annotated[
+    list[str] | None,
+    typer.Option("--tenant", help="A namespace of cache_options within it; again for one within that."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="The application's model, as module:name, whose requests these are."),
+]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value of plain data and structs."""
+    plain = msgspec.to_builtins(value, enc_hook=str)
+    print(json.dumps(plain, indent=2, ensure_ascii=False))
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is deleted; end the command unless it is confirmed."""
+    if not yes:
+        typer.confirm(question, abort=True, err=True)
+
+
+@contextmanager
+def progress(what: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[int], object]]:
+    """Show on the terminal how far a long work is; yields a function that takes how much more is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda count: shown.advance(task, count)
+
+
+def span(seconds: float) -> str:
+    """A time span in one unit."""
+    for name, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {name}"
+    return f"{seconds:.3g} s"
+
+
+def age(at: float) -> str:
+    """How long ago a time was, or when it will be."""
+    seconds = time.time() - at
+    return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+
+
+def size(count: float) -> str:
+    """A number of bytes in one unit."""
+    for name in ("B", "kB", "MB", "GB"):
+        if count < 1000 or name == "GB":
+            break
+        count /= 1000
+    return f"{count:.3g} {name}"
+
+
+def usd(amount: float | None) -> str:
+    """An amount of money; empty if none is known."""
+    return "" if amount is None else f"${amount:,.6f}".rstrip("0").rstrip(".")

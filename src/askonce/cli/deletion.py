@@ -1,0 +1,141 @@
+"""``askonce clear``, ``invalidate`` and ``delete``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, Yes, confirm, out, print_json, progress
+from askonce.cli.opened import opened_cache
+from askonce.cli.requests import form_in, key_in
+from askonce.engine.erasure import ErasureReport, Target
+from askonce.entries.entry import place_of
+from askonce.errors import ConfigError
+
+
+def clear(
+    store: StoreUrl = None,
+    namespace: Namespace = None,
+    tenant: Tenants = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete all entries of a namespace; those of tenants within it stay."""
+    with opened_cache(store, namespace, tenant) as cache:
+        space = cache.engine.namespace_in_effect()
+        entries = cache.store.size(space).entries
+        confirm(f"Delete all {entries:,} entries of namespace {space!r} in {cache.store.url}?", yes=yes)
+        cache.clear()
+    _done(space, entries, as_json=as_json)
+
+
+def invalidate(
+    tag: Annotated[str, typer.Argument(help="The tag.", show_default=False)],
+    store: StoreUrl = None,
+    namespace: Namespace = None,
+    tenant: Tenants = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete the entries of a namespace that have a tag."""
+    with opened_cache(store, namespace, tenant) as cache:
+        space = cache.engine.namespace_in_effect()
+        confirm(f"Delete the entries tagged {tag!r} of namespace {space!r} in {cache.store.url}?", yes=yes)
+        entries = cache.invalidate(tag)
+    _done(space, entries, as_json=as_json)
+
+
+def _done(space: str, entries: int, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"namespace": space, "deleted": entries})
+    else:
+        out.print(f"Deleted {entries:,} entries of namespace {space!r}.", markup=False)
+
+
+def delete(
+    request: Annotated[
+        str | None, typer.Argument(help="One entry: its key, or a file with its request.", show_default=False)
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="All that has this tag.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="All that was found in, or made from, the document with this id.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="All that contains this text; '-' reads it from standard input.")
+    ] = None,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(help="All of this tenant, or with a request the tenant whose it is; again for one within."),
+    ] = None,
+    access_log: Annotated[
+        str | None, typer.Option(help="The cache's access log. Default: that of [tool.askonce].")
+    ] = None,
+    model: Model = None,
+    store: StoreUrl = None,
+    namespace: Namespace = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase one entry, or all that has a tag, a source, a text or a tenant: from the namespace and those of all tenants, from logs and learned state. Nothing of it remains in the store's files."""  # noqa: E501
+    if request is not None:
+        if tag or source or text:
+            raise ConfigError("give a request, or one of --tag, --source and --text")
+        _delete_one(request, model, store, namespace, tenant, yes=yes, as_json=as_json)
+        return
+    if text == "-":
+        text = sys.stdin.read().strip()
+    target = Target(tuple(tenant or ()), source, tag, text)
+    with opened_cache(store, namespace, access_log=access_log) as cache:
+        confirm(f"Erase all of {target.what} from namespace {cache.namespace!r} in {cache.store.url}?", yes=yes)
+        with progress("searching", None, quiet=as_json) as searched:
+            report = cache.engine.erase(target, searched)
+    if as_json:
+        print_json(report)
+    else:
+        _show(report)
+    if report.unreadable:
+        raise ConfigError(
+            f"{report.unreadable} records could not be read, so that they may hold more of it: set "
+            "ASKONCE_ENCRYPTION_KEYS, or clear their namespace"
+        )
+
+
+def _delete_one(
+    request: str,
+    model: str | None,
+    store: str | None,
+    namespace: str | None,
+    tenant: list[str] | None,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    with opened_cache(store, namespace, tenant) as cache:
+        space = cache.engine.namespace_in_effect()
+        key = key_in(request) or place_of(space, form_in(cache, request, model).digest()).key
+        confirm(f"Delete the entry {key.hex()} of namespace {space!r} in {cache.store.url}?", yes=yes)
+        deleted = cache.store.erase({space: [key]})
+    if not deleted:
+        raise ConfigError(f"there is no entry {key.hex()} in namespace {space!r}")
+    _done(space, deleted, as_json=as_json)
+
+
+def _show(report: ErasureReport) -> None:
+    out.print(f"Erased {report.total:,} entries of {report.what}.", markup=False)
+    for name, count in report.entries.items():
+        out.print(f"  {name}: {count:,}", markup=False)
+    for name, count in report.learned.items():
+        out.print(f"  learned state {name}: {count:,} records", markup=False)
+    for name in report.logs:
+        out.print(f"  change log {name}: begins anew", markup=False)
+    if report.accesses:
+        out.print(f"  access log: {report.accesses:,} records", markup=False)
+    if report.encrypted:
+        keys = "ASKONCE_ENCRYPTION_KEYS"
+        out.print(
+            f"Not searched: {report.encrypted} namespaces that are encrypted with other keys than {keys} has."
+        )
+    for name in report.files:
+        out.print(f"  file {name}", markup=False)

@@ -1,0 +1,155 @@
+"""``askonce doctor``: whether the store is set up as it should be, and from where the settings come."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+from rich.table import Table
+
+from askonce.cache import Cache
+from askonce.cli.common import AsJson, Namespace, StoreUrl, out, print_json, size, span
+from askonce.cli.opened import KEYS_VARIABLE, encryption_keys, opened_cache
+from askonce.cli.version import versions
+from askonce.errors import ConfigError
+from askonce.stores import redact
+from askonce.stores.base import Record
+from askonce.stores.circuit_breaker import StoreDown
+from askonce.stores.configured import default_settings, default_store
+
+Level = Literal["ok", "warning", "problem"]
+MOST_SKEW_SECONDS = 1.0
+MOST_WAL_BYTES = 64 * 2**20
+LEAST_FREE_BYTES = 500_000_000
+MOST_MEMORY = 0.9
+SCRATCH = "askonce doctor"
+ADVICE = {
+    "clock skew": "synchronize this machine's clock and the server's (NTP): expiry and leases follow them",
+    "permissions": "others on this machine can read the file: chmod 600",
+    "permissions of the folder": "everybody may put files there: use a folder of your own",
+    "journal": "the file is not in WAL mode, as on a network file system: move it to a local disk",
+    "WAL": "a process reads for very long, so that it cannot be made shorter",
+    "free disk space": "free some, or limit the cache: max_bytes",
+    "maxmemory-policy": "the server drops thousands of records at a time: set noeviction, and max_bytes",
+    "maxmemory": "set it, so that the server does not take all memory, and max_bytes in the cache below it",
+    "memory in use": "raise maxmemory, or lower max_bytes",
+    "keys evicted by the server": "the server is short of memory, and drops records by itself",
+    "write and read": "what was written was not found: is this a read-only replica?",
+    "circuit breaker": "the store is left out until it recovers",
+}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        value: what was found.
+        level: whether it is as it should be.
+        advice: what to do; empty if nothing is.
+    """
+
+    name: str
+    value: str
+    level: Level = "ok"
+    advice: str = ""
+
+
+def doctor(store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
+    """Look at the store, its server and the settings. Exit code 1 if there is a problem."""
+    found = [*of_settings(store, namespace)]
+    with opened_cache(store, namespace) as cache:
+        before, facts, after = time.time(), cache.store.facts(), time.time()
+        found += of_facts(facts, (before + after) / 2)
+        found += _of_round_trip(cache)
+        held = cache.store.size(cache.engine.namespace)
+    found.append(Finding("entries", f"{held.entries:,}, {size(held.size_bytes)} of values"))
+    found += [Finding(f"version of {name}", one) for name, one in versions().items()]
+    if as_json:
+        print_json({"findings": found, "facts": facts})
+    else:
+        table = Table("", "", "")
+        for one in found:
+            mark = {"ok": "ok", "warning": "warning", "problem": "PROBLEM"}[one.level]
+            table.add_row(mark, one.name, f"{one.value}\n{one.advice}".strip())
+        out.print(table, markup=False)
+    if problems := [one for one in found if one.level == "problem"]:
+        raise ConfigError(f"{len(problems)} problems: {', '.join(one.name for one in problems)}")
+
+
+def of_settings(store: str | None, namespace: str | None) -> Iterator[Finding]:
+    """Which store and settings hold, and from where."""
+    url, where = (store, "--store") if store else default_store()
+    yield Finding("store", f"{redact(url) if url else 'a SQLite file in the cache directory'} (from: {where})")
+    settings, table = default_settings()
+    name, where = (namespace, "--namespace") if namespace else (settings.get("namespace", "default"), table)
+    yield Finding("namespace", f"{name} (from: {where if namespace or 'namespace' in settings else 'built in'})")
+    for setting, value in settings.items():
+        if setting != "namespace":
+            yield Finding(f"setting {setting}", f"{value!r} (from: {table})")
+    keys = len(encryption_keys())
+    yield Finding("encryption", f"{keys} keys (from: the variable {KEYS_VARIABLE})" if keys else "no keys")
+
+
+def of_facts(facts: dict[str, Any], now: float) -> Iterator[Finding]:
+    """What the server or the file says of itself, judged.
+
+    Args:
+        facts: see `askonce.stores.Store.facts`.
+        now: this machine's time when the server was asked for its own.
+    """
+    if "version" in facts:
+        yield Finding("version of the server", str(facts["version"]))
+    if "clock" in facts:
+        skew = abs(facts["clock"] - now)
+        yield _judged("clock skew", span(skew), skew <= MOST_SKEW_SECONDS, "warning")
+    if "mode" in facts:
+        yield from _of_file(facts)
+    if "size_bytes" in facts:
+        yield Finding("size", size(facts["size_bytes"]))
+    if "maxmemory_policy" in facts:
+        yield from _of_memory(facts)
+
+
+def _of_file(facts: dict[str, Any]) -> Iterator[Finding]:
+    mode, folder_mode, wal_bytes = facts["mode"], facts["folder_mode"], facts["wal_bytes"]
+    windows = os.name == "nt"  # where modes say nothing
+    yield _judged("permissions", f"{mode:04o} {facts['path']}", windows or not mode & 0o077, "problem")
+    yield _judged("permissions of the folder", f"{folder_mode:04o}", windows or not folder_mode & 0o002, "warning")
+    yield _judged("journal", facts["journal_mode"], facts["journal_mode"] == "wal", "problem")
+    yield _judged("WAL", size(wal_bytes), wal_bytes <= MOST_WAL_BYTES, "warning")
+    yield _judged("free disk space", size(facts["free_bytes"]), facts["free_bytes"] >= LEAST_FREE_BYTES, "warning")
+
+
+def _of_memory(facts: dict[str, Any]) -> Iterator[Finding]:
+    policy, limit, evicted = facts["maxmemory_policy"], facts["limit_bytes"], facts["evicted_keys"]
+    yield _judged("maxmemory-policy", policy, not policy.startswith("allkeys"), "problem")
+    yield _judged("maxmemory", size(limit) if limit else "no limit", bool(limit), "warning")
+    if limit:
+        used = facts["size_bytes"] / limit
+        yield _judged("memory in use", f"{used:.0%}", used < MOST_MEMORY, "warning")
+    yield _judged("keys evicted by the server", f"{evicted:,}", not evicted, "warning")
+
+
+def _judged(name: str, value: str, good: bool, level: Level) -> Finding:
+    return Finding(name, value) if good else Finding(name, value, level, ADVICE[name])
+
+
+def _of_round_trip(cache: Cache) -> Iterator[Finding]:
+    """Whether the store takes, gives back and deletes a record, as through the cache's circuit breaker."""
+    breaker, store = cache.engine.breaker, cache.store
+    started = time.perf_counter()
+    try:
+        breaker.call(store.put, SCRATCH, [Record(b"doctor", b"value", time.time() + 60)])
+        value = breaker.call(store.get, SCRATCH, b"doctor")
+        breaker.call(store.delete, SCRATCH, [b"doctor"])
+    except StoreDown:
+        yield Finding("write and read", "failed", "problem", "the cache is bypassed; the log says why")
+    else:
+        milliseconds = 1000 * (time.perf_counter() - started)
+        yield _judged("write and read", f"{milliseconds:.1f} ms", value == b"value", "problem")
+    state = breaker.health.state
+    yield _judged("circuit breaker", state, state == "closed", "problem")

@@ -1,0 +1,147 @@
+"""``askonce ls`` and ``askonce show``: what is stored."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from askonce.cache import Cache
+from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, age, out, print_json, size, span, usd
+from askonce.cli.opened import opened_cache, stored_entry
+from askonce.cli.requests import form_in, key_in
+from askonce.entries.entry import Entry, Place, place_of
+from askonce.errors import CodecError, ConfigError
+from askonce.stores.base import Record
+
+_MOST_CHARACTERS = 2_000
+
+
+def ls(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="About how many.")] = 50,
+    after: Annotated[str, typer.Option(help="What the page before printed, for the next page.")] = "",
+    store: StoreUrl = None,
+    namespace: Namespace = None,
+    tenant: Tenants = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a page of entries, in no order."""
+    try:
+        cursor = bytes.fromhex(after)
+    except ValueError:
+        raise ConfigError(f"--after is what the page before printed, got {after!r}") from None
+    with opened_cache(store, namespace, tenant) as cache:
+        space = cache.engine.namespace_in_effect()
+        page = cache.store.page(space, cursor, limit)
+        rows = [_row(cache, space, record) for record in page.records]
+    following = page.cursor.hex()
+    if as_json:
+        print_json({"namespace": space, "entries": rows, "after": following})
+        return
+    table = Table("made", "kind", "model", "size", "cost", "hits", "tags", "key")
+    for row in rows:
+        cost = usd(row["cost_usd"]) or span(row["cost_seconds"])
+        made = age(row["created_at"]) if row["created_at"] else "?"
+        names = row["kind"], row["model"] or ""
+        table.add_row(
+            made, *names, size(row["size_bytes"]), cost, str(row["hits"] - 1), " ".join(row["tags"]), row["key"]
+        )
+    out.print(table if rows else f"Nothing is stored in namespace {space!r}.", markup=False)
+    if following:
+        out.print(f"More: askonce ls --after {following}", markup=False)
+
+
+def _row(cache: Cache, space: str, record: Record) -> dict[str, Any]:
+    row = {
+        "key": record.key.hex(),
+        "size_bytes": len(record.value),
+        "hits": record.hits,
+        "expires_at": record.expires_at,
+    }
+    try:
+        entry = cache.engine.codec.decode(record.value, bound_to=Place(space, record.key).bound_to)
+    except CodecError as error:
+        return row | _summary(Entry(b"", 0.0)) | {"kind": "unreadable", "model": str(error)}
+    return row | _summary(entry)
+
+
+def _summary(entry: Entry) -> dict[str, Any]:
+    return {
+        "kind": entry.kind,
+        "model": entry.model,
+        "created_at": entry.created_at,
+        "fresh_until": entry.fresh_until,
+        "cost_seconds": entry.cost_seconds,
+        "cost_usd": entry.cost_usd,
+        "tags": list(entry.tags),
+    }
+
+
+def show(
+    request: Annotated[
+        str, typer.Argument(help="The entry's key, or a file with its request.", show_default=False)
+    ],
+    store: StoreUrl = None,
+    namespace: Namespace = None,
+    tenant: Tenants = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one entry, with its request's normal form if that is stored."""
+    with opened_cache(store, namespace, tenant) as cache:
+        space = cache.engine.namespace_in_effect()
+        key = key_in(request) or place_of(space, form_in(cache, request, model).digest()).key
+        entry = stored_entry(cache, key)
+    if entry is None:
+        raise ConfigError(
+            f"there is no entry {key.hex()} in namespace {space!r}: `askonce key --explain` shows why"
+        )
+    found = {"key": key.hex(), "namespace": space, **_details(entry)}
+    if as_json:
+        print_json(found)
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, value in found.items():
+        if value not in (None, "", [], {}):
+            shown = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+            table.add_row(name, shown[:_MOST_CHARACTERS] + "…" * (len(shown) > _MOST_CHARACTERS))
+    out.print(table, markup=False)
+
+
+def _details(entry: Entry) -> dict[str, Any]:
+    now, semantic = time.time(), entry.semantic
+    return {
+        **_summary(entry),
+        "fresh": entry.fresh_until is None or now < entry.fresh_until,
+        "usage": msgspec.to_builtins(msgspec.structs.asdict(entry.usage)),
+        "sources": [{"corpus": one.corpus, "ids": list(one.ids)} for one in entry.sources],
+        "question": semantic.text if semantic is not None else None,
+        "answer_of": semantic.answer.hex() if semantic is not None else None,
+        "request": json.loads(entry.form) if entry.form else None,
+        "payload": _readable(entry.payload),
+    }
+
+
+def _readable(payload: bytes) -> Any:
+    """A payload as plain data, if it is any."""
+    for decode in (msgspec.json.decode, msgspec.msgpack.decode):
+        try:
+            return _without_bytes(decode(payload))
+        except (msgspec.MsgspecError, ValueError):
+            continue
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return f"{len(payload)} bytes"
+
+
+def _without_bytes(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, dict):
+        return {str(name): _without_bytes(one) for name, one in value.items()}
+    return [_without_bytes(one) for one in value] if isinstance(value, list) else value

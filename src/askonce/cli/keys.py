@@ -1,0 +1,94 @@
+"""``askonce key`` and ``askonce diff``: the name of a request, and why two requests have different ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, out, print_json
+from askonce.cli.opened import opened_cache
+from askonce.cli.requests import form_in
+from askonce.entries.entry import place_of
+from askonce.keys.normal_form import NormalForm, encode
+
+Request = Annotated[
+    str, typer.Argument(help="A file of JSON ('-': standard input), or an entry's key.", show_default=False)
+]
+_NOTHING = "(nothing)"
+
+
+def key(
+    request: Request,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the normal form, and what was left out.")
+    ] = False,
+    model: Model = None,
+    store: StoreUrl = None,
+    namespace: Namespace = None,
+    tenant: Tenants = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the key of a request, and whether its answer is stored."""
+    with opened_cache(store, namespace, tenant) as cache:
+        space = cache.engine.namespace_in_effect()
+        form = form_in(cache, request, model)
+        name = place_of(space, form.digest()).key
+        stored = cache.store.get(space, name) is not None
+    body = msgspec.json.decode(encode(form.body))
+    found = {"key": name.hex(), "namespace": space, "stored": stored}
+    if as_json:
+        print_json(found | ({"form": body, "left_out": list(form.left_out)} if explain else {}))
+        return
+    out.print(f"{name.hex()}  {'stored' if stored else 'not stored'} in namespace {space!r}", markup=False)
+    if explain:
+        print_json(body)
+        left_out = ", ".join(form.left_out) or "nothing"
+        out.print(f"Left out, since it cannot change the answer: {left_out}", markup=False)
+
+
+def diff(
+    first: Request,
+    second: Request,
+    model: Model = None,
+    store: StoreUrl = None,
+    namespace: Namespace = None,
+    tenant: Tenants = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show why two requests have different keys: where their normal forms differ."""
+    with opened_cache(store, namespace, tenant) as cache:
+        forms = [form_in(cache, given, model) for given in (first, second)]
+    rows = list(differences(*map(_body, forms)))
+    if as_json:
+        named = [{"path": path, "first": one, "second": other} for path, one, other in rows]
+        print_json({"equal": not rows, "differences": named})
+        return
+    if not rows:
+        out.print("The requests are equal: they have one key.")
+        return
+    table = Table("path", "first", "second", show_lines=True)
+    for row in rows:
+        table.add_row(*(one if isinstance(one, str) else encode(one).decode() for one in row))
+    out.print(table, markup=False)
+
+
+def _body(form: NormalForm) -> Any:
+    return msgspec.json.decode(encode(form.body))
+
+
+def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two values of plain data differ: the path, and both values."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for name in sorted({*first, *second}):
+            where = f"{path}.{name}" if path else name
+            yield from differences(first.get(name, _NOTHING), second.get(name, _NOTHING), where)
+    elif isinstance(first, list) and isinstance(second, list):
+        for at in range(max(len(first), len(second))):
+            mine, theirs = (one[at] if at < len(one) else _NOTHING for one in (first, second))
+            yield from differences(mine, theirs, f"{path}[{at}]")
+    elif first != second or type(first) is not type(second):
+        yield path, first, second

@@ -1,0 +1,165 @@
+"""``askonce export``, ``import`` and ``warm``: entries from one store into another, or from a file of requests."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
+
+from askonce.cache import Cache
+from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, Yes, confirm, err, print_json, progress, usd
+from askonce.cli.opened import opened_cache
+from askonce.cli.requests import adapter_of, object_at, read_requests
+from askonce.errors import ConfigError
+from askonce.options import cache_options
+from askonce.storage.portable import export_entries, import_entries
+
+File = Annotated[str, typer.Argument(help="The file; '-' for standard output or input.", show_default=False)]
+
+
+def export(
+    file: File,
+    store: StoreUrl = None,
+    namespace: Namespace = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the entries of a namespace and its tenants into a file, which only its owner can read."""
+    path = Path(file)
+    if file != "-" and path.exists():
+        confirm(f"Replace {file}?", yes=yes)
+    with opened_cache(store, namespace) as cache:
+        base = cache.engine.namespace
+        names = [base, *(one for one in cache.store.namespaces() if one.startswith(f"{base}/") and ":" not in one)]
+        total = sum(cache.store.size(one).entries for one in names)
+        with progress("exporting", total, quiet=as_json) as done, _written(path, file == "-") as opened:
+            count = export_entries(cache.store, names, opened, cache.engine.codec, progress=done)
+    if as_json and file != "-":
+        print_json({"exported": count, "namespaces": names})
+    else:
+        err.print(f"Exported {count:,} entries of {len(names)} namespaces.", markup=False)
+
+
+@contextmanager
+def _written(path: Path, to_standard_output: bool) -> Iterator[BinaryIO]:
+    """A file that is there as a whole in the end, or not at all."""
+    if to_standard_output:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+        return
+    temporary: str | None = None
+    try:
+        number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # private
+        with os.fdopen(number, "wb", buffering=2**20) as opened:
+            yield opened
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def import_(file: File, store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
+    """Store the entries of a file that `askonce export` wrote, in the namespaces that they had."""
+    with (
+        _read(file) as opened,
+        opened_cache(store, namespace, new=True) as cache,
+        progress("importing", None, quiet=as_json) as done,
+    ):
+        imported = import_entries(cache.store, opened, cache.engine.codec, progress=done)
+    if as_json:
+        print_json(imported)
+    else:
+        skipped = f"{imported.expired:,} expired and {imported.unreadable:,} unreadable ones"
+        err.print(f"Imported {imported.stored:,} entries; skipped {skipped}.", markup=False)
+    if not imported.complete:
+        raise ConfigError(f"{file} is damaged or has no end: what could be read is stored")
+
+
+@contextmanager
+def _read(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        with open(file, "rb", buffering=2**20) as opened:
+            yield opened
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+
+
+def warm(
+    requests: Annotated[
+        str, typer.Argument(help="One request a line, as JSON; '-': standard input.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option(help="The application's model, as module:name.", show_default=False)],
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="How many requests at a time.")] = 4,
+    store: StoreUrl = None,
+    namespace: Namespace = None,
+    tenant: Tenants = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have requests answered that are not stored yet, by the application's own model."""
+    asked = read_requests(requests)
+    found = object_at(model)
+    adapter = adapter_of(found)
+    failures: list[str] = []
+
+    with opened_cache(store, namespace, new=True) as cache, progress("warming", len(asked), quiet=as_json) as done:
+
+        def ask(request: Any) -> None:
+            try:
+                with _in_tenants(tenant or []):
+                    adapter.ask(found, cache, request)
+            except Exception as error:
+                failures.append(f"{type(error).__name__}: {error}")
+            done(1)
+
+        with ThreadPoolExecutor(at_once) as threads:
+            list(threads.map(ask, asked))
+        cache.flush()
+        report = _report(cache, len(asked), failures)
+    if as_json:
+        print_json(report)
+    else:
+        hits, stored, failed = report["hits"], report["stored"], report["failed"]
+        err.print(
+            f"{len(asked):,} requests: {hits:,} were stored already, {stored:,} are now, {failed:,} failed; "
+            f"spent {usd(report['spent_usd']) or '$0'}.",
+            markup=False,
+        )
+    if failures:
+        raise ConfigError(f"{len(failures)} of {len(asked)} requests failed, the first with {failures[0][:300]}")
+
+
+def _report(cache: Cache, requests: int, failures: list[str]) -> dict[str, Any]:
+    stats = cache.stats()
+    return {
+        "requests": requests,
+        "hits": stats.hits,
+        "stored": stats.stored,
+        "failed": len(failures),
+        "not_stored": stats.not_stored_reasons,
+        "spent_usd": stats.spent_usd,
+    }
+
+
+@contextmanager
+def _in_tenants(tenants: list[str]) -> Iterator[None]:
+    if not tenants:
+        yield
+        return
+    with cache_options(namespace=tenants[0]), _in_tenants(tenants[1:]):
+        yield

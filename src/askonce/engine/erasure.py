@@ -1,0 +1,332 @@
+"""Erases all that came from a tenant, a source or a text, or has a tag: from entries, logs and learned state.
+
+What is learned from many requests (regressions, sums) names none of them and stays; what it has of single answers,
+by their keys, is deleted. A change log that names what is erased begins anew: its readers take it for lost, and
+look up again whatever depended on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from askonce.changelog.journal import Journal, Snapshot
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Entry, Place
+from askonce.errors import CodecError, ConfigError, StoreError
+from askonce.keys.request_texts import digest_of_text, has_digest, spellings
+from askonce.options import check_name
+from askonce.semantic.index.file import saved_under
+from askonce.semantic.types import vector_partition
+from askonce.storage.access_log import erase_accesses
+from askonce.stores.base import Record, Store, VectorSearch
+
+_ROUTING = "multiplexer/"
+_KINDS = ("Delta", "Snapshot", "Change", "OpenAnswer")
+_NESTED = 8
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What is to be erased; exactly one of these.
+
+    Attributes:
+        tenant: as in `askonce.cache_options`, the outer namespace first; all within it goes too.
+        source: the id of a document: what was found in it or made from it.
+        tag: what has it.
+        text: what contains it, or was made from a request of which one text equals it.
+
+    Raises:
+        ConfigError: none or several are given, or one is no name.
+    """
+
+    tenant: tuple[str, ...] = ()
+    source: str | None = None
+    tag: str | None = None
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        if sum(bool(one) for one in (self.tenant, self.source, self.tag, self.text)) != 1:
+            raise ConfigError("name what is to be erased: a tenant, a source, a tag or a text, and one of them")
+        for one in self.tenant:
+            check_name("tenant", one)
+
+    @property
+    def what(self) -> str:
+        """What it is, for a report: of a text only the digest."""
+        if self.text:
+            return f"text {digest_of_text(self.text).hex()}"
+        if self.tenant:
+            return f"tenant {'/'.join(self.tenant)}"
+        return f"source {self.source}" if self.source else f"tag {self.tag}"
+
+
+class ErasureReport(msgspec.Struct):
+    """What an erasure deleted.
+
+    Attributes:
+        what: what was to be erased; of a text its digest.
+        entries: how many entries, by namespace.
+        learned: how many records of learned state, by namespace.
+        logs: change logs that begin anew, since they named it.
+        accesses: how many records of the access log.
+        files: the indexes of questions on this machine that were deleted, to be built anew without it.
+        unreadable: records that could not be searched: damaged, or sealed with another key. They are still there.
+        encrypted: namespaces of the store that could not be searched, since they are sealed with another key.
+    """
+
+    what: str
+    entries: dict[str, int] = {}
+    learned: dict[str, int] = {}
+    logs: list[str] = []
+    accesses: int = 0
+    files: list[str] = []
+    unreadable: int = 0
+    encrypted: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many entries were deleted."""
+        return sum(self.entries.values())
+
+
+class Eraser:
+    """Erases one target from the namespaces of one cache.
+
+    Args:
+        store: what the cache calls.
+        codec: the cache's.
+        base: the cache's own namespace; those of its tenants, corpora and learned state begin with it.
+        target: what to erase.
+        progress: called with the number of records searched since it was called last.
+    """
+
+    def __init__(
+        self, store: Store, codec: Codec, base: str, target: Target, progress: Callable[[int], object] | None = None
+    ) -> None:
+        self._store, self._codec, self._base, self._target = store, codec, base, target
+        self._progress = progress or (lambda count: None)
+        self._gone = "/".join((base, *(quote(one, safe="") for one in target.tenant))) if target.tenant else ""
+        self._spellings = spellings(target.text or target.source or "")
+        self._digest = digest_of_text(target.text or "")
+        self._places: dict[str, Sequence[bytes] | None] = {}
+        self._back: dict[str, list[Record]] = {}
+        self._keys: set[bytes] = set()
+        self.report = ErasureReport(target.what)
+
+    def erase(self, access_log: str | os.PathLike[str] | None) -> ErasureReport:
+        """Erase it.
+
+        Args:
+            access_log: the file of the cache's access log, if it has one.
+
+        Raises:
+            StoreError: the store failed; what was found so far may be deleted or not.
+            OSError: the access log cannot be written.
+        """
+        names = [one for one in self._store.namespaces() if self._is_in_scope(one)]
+        if self._gone and self._gone not in names:
+            names.append(self._gone)
+        state = [one for one in names if _is_state(one) and not self._covers(one)]
+        for name in names:
+            if name not in state:
+                self._search_entries(name)
+        for name in state:
+            self._search_state(name)
+        self._store.erase(self._places)
+        for name, records in self._back.items():
+            if records:
+                self._store.put(name, records)
+        if access_log is not None:
+            gone = [name for name, keys in self._places.items() if keys is None and name not in self._back]
+            self.report.accesses = erase_accesses(access_log, gone, self._keys)
+        for name in state:
+            for path in saved_under(name, self._codec) if ":semantic:" in name else ():
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+                    self.report.files.append(str(path))
+        return self.report
+
+    def _is_in_scope(self, name: str) -> bool:
+        return name == self._base or name.startswith((f"{self._base}/", f"{self._base}:", _ROUTING))
+
+    def _covers(self, name: str) -> bool:
+        """Whether all of a namespace goes."""
+        return bool(self._gone) and (name == self._gone or name.startswith((f"{self._gone}/", f"{self._gone}:")))
+
+    # -- entries -----------------------------------------------------------------------------------------------
+
+    def _search_entries(self, name: str) -> None:
+        covered, found, aliases = self._covers(name), list[bytes](), dict[bytes, list[bytes]]()
+        vectors: dict[bytes, list[bytes]] = {}
+        if not covered and self._target.tenant:
+            return
+        for record in self._records(name):
+            entry = self._entry(Place(name, record.key), record)
+            if entry is not None and entry.semantic is not None and entry.semantic.answer:
+                aliases.setdefault(entry.semantic.answer, []).append(record.key)
+            if covered or (entry is not None and self._concerns(entry)):
+                found.append(record.key)
+                if entry is not None and entry.semantic is not None:
+                    partition = vector_partition(entry.semantic.embedder, entry.semantic.partition)
+                    vectors.setdefault(partition, []).append(record.key)
+        if not covered:  # what points to an answer that goes was made from it
+            found = list(dict.fromkeys([*found, *(alias for key in found for alias in aliases.get(key, ()))]))
+            self._erase_vectors(name, vectors)
+        self._keys.update(found)
+        if found:
+            self.report.entries[name] = len(found)
+        if found or covered:
+            self._places[name] = None if covered else found
+
+    def _entry(self, place: Place, record: Record) -> Entry | None:
+        try:
+            return self._codec.decode(record.value, bound_to=place.bound_to)
+        except CodecError:
+            if not self._covers(place.namespace):
+                self.report.unreadable += 1
+            return None
+
+    def _concerns(self, entry: Entry) -> bool:
+        target, sources = self._target, [one for source in entry.sources for one in source.ids]
+        if target.tag:
+            return target.tag in entry.tags
+        if target.source:
+            return target.source in sources or f"doc:{target.source}" in entry.tags
+        if has_digest(entry.texts, self._digest):
+            return True
+        semantic = entry.semantic
+        texts = (*entry.tags, *sources, *((semantic.text, semantic.answer_text) if semantic is not None else ()))
+        return any(
+            map(self._contains, (entry.payload, entry.form, *(one.encode(errors="replace") for one in texts)))
+        )
+
+    def _contains(self, data: bytes) -> bool:
+        return any(one in data for one in self._spellings)
+
+    def _erase_vectors(self, name: str, vectors: dict[bytes, list[bytes]]) -> None:
+        store = self._store
+        if isinstance(store, VectorSearch):
+            for partition, keys in vectors.items():
+                with contextlib.suppress(StoreError):  # a server without vector search
+                    store.vector_delete(name, partition, keys)
+
+    def _records(self, name: str) -> Iterator[Record]:
+        cursor, first = b"", True
+        while first or cursor:
+            page = self._store.page(name, cursor)
+            yield from page.records
+            self._progress(len(page.records))
+            cursor, first = page.cursor, False
+
+    # -- logs and learned state --------------------------------------------------------------------------------
+
+    def _search_state(self, name: str) -> None:
+        """Search learned state and its log; where the log begins anew, other records are put back."""
+        found, others = list[bytes](), list[Record]()
+        for record in self._records(name):
+            pruned = self._pruned(name, record)
+            changed = pruned is not record
+            if changed or self._mentions_it(name, record.value):
+                found.append(record.key)
+            if changed or found[-1:] != [record.key]:
+                others.append(pruned)
+        if found:
+            self.report.learned[name] = len(found)
+        # What processes have learned of questions is in their memory too: they begin anew with the log.
+        if self._log_mentions_it(name) or ":semantic:" in name:
+            self._places[name], self._back[name] = None, others
+            self.report.logs.append(name)
+        elif found:
+            self._places[name] = found
+            self._back[name] = [one for one in others if one.key in set(found)]
+
+    def _log_mentions_it(self, name: str) -> bool:
+        position = 0
+        while True:
+            page = self._store.log_read(name, position)
+            if any(self._mentions_it(name, event) for _, event in page.events):
+                return True
+            if not page.events or page.events[-1][0] >= page.head:
+                return False
+            position = page.events[-1][0]
+
+    def _mentions_it(self, name: str, data: bytes) -> bool:
+        return any(self._is_it(leaf) for leaf in self._leaves(data, name, _NESTED))
+
+    def _is_it(self, leaf: str | bytes) -> bool:
+        data = leaf.encode("utf-8", "surrogatepass") if isinstance(leaf, str) else leaf
+        if self._target.text:
+            return self._contains(data)
+        if self._gone:
+            gone = self._gone.encode()
+            return data == gone or data.startswith((gone + b"/", gone + b":"))
+        return self._target.source is not None and data == self._target.source.encode()
+
+    def _leaves(self, data: bytes, name: str, depth: int) -> Iterator[str | bytes]:
+        """The texts and bytes in stored data, also in what is encoded within."""
+        body = self._body(data, name)
+        try:
+            value = msgspec.msgpack.decode(data if body is None else body)
+        except (msgspec.MsgspecError, ValueError):
+            yield data if body is None else body
+            return
+        for leaf in _leaves_of(value):
+            yield leaf
+            if isinstance(leaf, bytes) and leaf and depth:
+                yield from self._leaves(leaf, name, depth - 1)
+
+    def _body(self, data: bytes, name: str) -> bytes | None:
+        """What an encoded value contains; ``None`` if it is none."""
+        log = name.encode()
+        for bound_to in (b"", *(kind.encode().ljust(16)[:16] + log + b" " for kind in _KINDS)):
+            with contextlib.suppress(CodecError):
+                return self._codec.decode(data, bound_to=bound_to).payload
+        return None
+
+    def _pruned(self, name: str, record: Record) -> Record:
+        """A record without what it has of the answers that go, if it is a snapshot; otherwise as it is."""
+        journal = Journal(self._codec, name)
+        try:
+            snapshot = journal.read(record.value, Snapshot)
+        except CodecError:
+            return record
+        before = msgspec.msgpack.decode(snapshot.value)
+        value = _without(before, {key[:16] for key in self._keys})
+        if value == before:
+            return record
+        raw = msgspec.Raw(msgspec.msgpack.encode(value))
+        return msgspec.structs.replace(record, value=journal.write(Snapshot(snapshot.position, snapshot.seen, raw)))
+
+
+def _is_state(name: str) -> bool:
+    return ":" in name or name.startswith(_ROUTING)
+
+
+def _leaves_of(value: Any) -> Iterator[str | bytes]:
+    if isinstance(value, (str, bytes)):
+        yield value
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield from _leaves_of(name)
+            yield from _leaves_of(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _leaves_of(one)
+
+
+def _without(value: Any, gone: Collection[bytes]) -> Any:
+    """Plain data without the members that are of these answers."""
+    if isinstance(value, dict):
+        return {name: _without(one, gone) for name, one in value.items() if name not in gone}
+    if isinstance(value, list):
+        return [_without(one, gone) for one in value if not (isinstance(one, list) and _names(one, gone))]
+    return value
+
+
+def _names(row: list[Any], gone: Collection[bytes]) -> bool:
+    return any(isinstance(one, bytes) and one in gone for one in row)

@@ -1,0 +1,237 @@
+r"""Entries in a file, to be carried from one store to another.
+
+    17 bytes  ``askonce export 1`` and a line end: the format and its version
+    frames    4 bytes mark (``\xa5ask``), 4 bytes length, 4 bytes CRC-32, big-endian, and a MessagePack array
+
+The first frame is the head ``["head", sealed, namespace, seconds since the epoch]``, the last one the end
+``["end", number of records]``. The others are records:
+``["record", namespace, key, value, expires_at, weight, hits]``, where ``value`` is an entry's bytes (see
+``askonce.entries.codec``), bound to its namespace and key. Entries of a sealed store stay sealed in the file, and
+so is each frame but the first: as an entry whose payload is the array. A damaged frame is passed over: the next
+mark begins another one.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+import msgspec
+
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Entry, Place
+from askonce.errors import CodecError, ConfigError
+from askonce.stores.base import LARGEST_VALUE_BYTES, Record, Store
+
+MAGIC = b"askonce export 1\n"
+_MARK, _FRAME = b"\xa5ask", struct.Struct(">4sII")
+_BOUND_TO = b"askonce export"
+_LARGEST_FRAME = LARGEST_VALUE_BYTES + 2**20
+_READ_BYTES = 2**20
+_RECORDS_AT_ONCE, _BYTES_AT_ONCE = 500, 2_000_000
+
+_encoder = msgspec.msgpack.Encoder()
+
+Progress = Callable[[int], object]
+"""Called with the number of records done since it was called last."""
+
+
+class Imported(msgspec.Struct):
+    """What an import did.
+
+    Attributes:
+        stored: how many entries are in the store now.
+        expired: how many were no longer valid.
+        unreadable: how many could not be read: damaged, sealed with another key, or of another version.
+        complete: the file has its end, and the number of records that it states.
+    """
+
+    stored: int = 0
+    expired: int = 0
+    unreadable: int = 0
+    complete: bool = False
+
+
+# -- to a file -------------------------------------------------------------------------------------------------
+
+
+def export_entries(
+    store: Store, namespaces: Sequence[str], file: BinaryIO, codec: Codec, *, progress: Progress | None = None
+) -> int:
+    """Write the entries of some namespaces of a store; returns how many.
+
+    Raises:
+        StoreError: the store failed.
+        OSError: the file cannot be written.
+    """
+    file.write(MAGIC)
+    file.write(_frame(_encoder.encode(("head", codec.seals, namespaces[0], time.time()))))
+    count = 0
+    for namespace in namespaces:
+        for records in _pages(store, namespace):
+            for one in records:
+                fields = ("record", namespace, one.key, one.value, one.expires_at, one.weight, one.hits)
+                file.write(_frame(_sealed(codec, fields)))
+            count += len(records)
+            if progress is not None:
+                progress(len(records))
+    file.write(_frame(_sealed(codec, ("end", count))))
+    return count
+
+
+def _pages(store: Store, namespace: str) -> Iterator[list[Record]]:
+    cursor, first = b"", True
+    while first or cursor:
+        page = store.page(namespace, cursor)
+        yield page.records
+        cursor, first = page.cursor, False
+
+
+def _sealed(codec: Codec, fields: tuple[Any, ...]) -> bytes:
+    data = _encoder.encode(fields)
+    return codec.encode(Entry(data, 0.0), bound_to=_BOUND_TO) if codec.seals else data
+
+
+def _frame(data: bytes) -> bytes:
+    return _FRAME.pack(_MARK, len(data), zlib.crc32(data)) + data
+
+
+# -- from a file -----------------------------------------------------------------------------------------------
+
+
+def import_entries(
+    store: Store, file: BinaryIO, codec: Codec, *, now: float | None = None, progress: Progress | None = None
+) -> Imported:
+    """Store the entries of a file, each under the namespace and key that it had.
+
+    Args:
+        store: where to.
+        file: what `export_entries` wrote.
+        codec: of the store: entries are sealed as it seals.
+        now: seconds since the epoch.
+        progress: see `Progress`.
+
+    Raises:
+        ConfigError: it is no such file, of a newer version, or sealed while the store is not.
+        StoreError: the store failed. What was stored before stays.
+    """
+    if file.read(len(MAGIC)) != MAGIC:
+        raise ConfigError("not a file of `askonce export`, or one of a newer version")
+    frames = _frames(file)
+    try:
+        head = _array(next(frames, None), None)
+    except CodecError:
+        head = []
+    sealed = bool(head[1:] and head[0] == "head" and head[1])
+    if sealed and not codec.seals:
+        raise ConfigError("the file is encrypted: set ASKONCE_ENCRYPTION_KEYS, and import into an encrypted store")
+    reader = _Reader(codec, codec if sealed else Codec(), time.time() if now is None else now)
+    waiting: dict[str, list[Record]] = {}
+    size_bytes = 0
+    for data in frames:
+        found = reader.record(data, sealed=sealed)
+        if found is None:
+            continue
+        namespace, record = found
+        waiting.setdefault(namespace, []).append(record)
+        size_bytes += len(record.value)
+        if len(waiting[namespace]) >= _RECORDS_AT_ONCE or size_bytes > _BYTES_AT_ONCE:
+            reader.done.stored += _store(store, waiting, progress)
+            size_bytes = 0
+    reader.done.stored += _store(store, waiting, progress)
+    return reader.done
+
+
+def _store(store: Store, waiting: dict[str, list[Record]], progress: Progress | None) -> int:
+    count = 0
+    for namespace, records in waiting.items():
+        store.put(namespace, records)
+        count += len(records)
+    waiting.clear()
+    if progress is not None:
+        progress(count)
+    return count
+
+
+class _Reader:
+    """Reads the frames of one file.
+
+    Args:
+        codec: of the store.
+        theirs: opens the entries of the file.
+        now: seconds since the epoch.
+    """
+
+    def __init__(self, codec: Codec, theirs: Codec, now: float) -> None:
+        self._codec, self._theirs, self._now = codec, theirs, now
+        self._records = 0
+        self.done = Imported()
+
+    def record(self, data: bytes | None, *, sealed: bool) -> tuple[str, Record] | None:
+        """The namespace and record in a frame; ``None`` if it has none, or one that is not to be stored."""
+        try:
+            kind, *fields = _array(data, self._theirs if sealed else None)
+            if kind == "end":
+                self.done.complete = fields[0] == self._records and not self.done.unreadable
+                return None
+            self._records += 1
+            namespace, key, value, expires_at, weight, hits = fields
+            if kind != "record" or not isinstance(namespace, str):
+                raise CodecError("another kind of frame")
+            place = Place(namespace, key)
+            entry = self._theirs.decode(value, bound_to=place.bound_to)
+            if expires_at is not None and expires_at <= self._now:
+                self.done.expired += 1
+                return None
+            if not self._codec.wrote(value):
+                value = self._codec.encode(entry, bound_to=place.bound_to)
+            return namespace, Record(key, value, expires_at, float(weight), entry.tags, int(hits))
+        except (CodecError, ValueError, TypeError, IndexError):
+            self.done.unreadable += 1
+            return None
+
+
+def _array(data: bytes | None, codec: Codec | None) -> list[Any]:
+    if data is None:
+        raise CodecError("damaged")
+    if codec is not None:
+        data = codec.decode(data, bound_to=_BOUND_TO).payload
+    try:
+        return msgspec.msgpack.decode(data, type=list)
+    except msgspec.MsgspecError as error:
+        raise CodecError(f"damaged: {error}") from error
+
+
+def _frames(file: BinaryIO) -> Iterator[bytes | None]:
+    """The data of each frame; ``None`` for a damaged part between two of them."""
+    waiting = bytearray()
+
+    def has(size: int) -> bool:
+        while len(waiting) < size:
+            more = file.read(_READ_BYTES)
+            if not more:
+                return False
+            waiting.extend(more)
+        return True
+
+    while has(_FRAME.size):
+        mark, length, checksum = _FRAME.unpack_from(waiting)
+        if mark == _MARK and length <= _LARGEST_FRAME and has(_FRAME.size + length):
+            data = bytes(waiting[_FRAME.size : _FRAME.size + length])
+            if zlib.crc32(data) == checksum:
+                del waiting[: _FRAME.size + length]
+                yield data
+                continue
+        yield None
+        at = waiting.find(_MARK, 1)
+        while at < 0:
+            del waiting[: 1 - len(_MARK)]
+            if not has(len(waiting) + 1):
+                return
+            at = waiting.find(_MARK)
+        del waiting[:at]
+    if waiting:
+        yield None

@@ -1,0 +1,89 @@
+"""What holds where the application gives no store and no settings: the environment, then pyproject.toml.
+
+The variable ``ASKONCE_STORE`` is a store's URL. The table ``[tool.askonce]`` of the nearest ``pyproject.toml``, in
+the working directory or above it, has ``store`` and settings that are plain data, such as ``namespace``, ``ttl``.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from askonce.errors import ConfigError
+from askonce.stores.blocking import in_thread, is_forbidden
+
+VARIABLE, TABLE = "ASKONCE_STORE", "tool.askonce"
+_FILE = "pyproject.toml"
+
+
+def default_store() -> tuple[str | None, str]:
+    """The URL of the store where none is given, and where that stands; ``None`` for the user's own SQLite file.
+
+    Raises:
+        ConfigError: pyproject.toml cannot be read, or its store is no text.
+    """
+    if url := os.environ.get(VARIABLE):
+        return url, f"the variable {VARIABLE}"
+    file, table = _table_here()
+    url = table.get("store")
+    if url is not None:
+        if not isinstance(url, str) or not url:
+            raise ConfigError(f"store in [{TABLE}] of {file} is a URL such as 'sqlite:///cache.db', got {url!r}")
+        return url, f"[{TABLE}] of {file}"
+    return None, "built in"
+
+
+def default_settings() -> tuple[dict[str, Any], str]:
+    """The settings where none are given, and where they stand."""
+    file, table = _table_here()
+    settings = {name: value for name, value in table.items() if name != "store"}
+    return settings, f"[{TABLE}] of {file}"
+
+
+def _table_here() -> tuple[Path | None, dict[str, Any]]:
+    try:
+        return _nearest_table()
+    except Exception as error:
+        if not is_forbidden(error):
+            raise
+        return in_thread(_nearest_table)
+
+
+def _nearest_table() -> tuple[Path | None, dict[str, Any]]:
+    try:
+        return _table(os.getcwd())
+    except FileNotFoundError:  # the working directory was deleted
+        return None, {}
+
+
+@lru_cache(64)
+def _table(folder: str) -> tuple[Path | None, dict[str, Any]]:
+    """The nearest pyproject.toml of a folder, and its table; read once by each process."""
+    for place in (Path(folder), *Path(folder).parents):
+        file = place / _FILE
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, UnicodeDecodeError):  # another program's, which it does not let us read
+            return file, {}
+        return file, _read(file, text)
+    return None, {}
+
+
+def _read(file: Path, text: str) -> dict[str, Any]:
+    if "askonce" not in text:
+        return {}
+    import tomllib  # here: few have the table
+
+    try:
+        table = tomllib.loads(text).get("tool", {}).get("askonce", {})
+    except tomllib.TOMLDecodeError as error:
+        if f"[{TABLE}" not in text:  # it is no business of ours
+            return {}
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"{TABLE} in {file} is a table, got {table!r}")
+    return table

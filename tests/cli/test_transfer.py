@@ -1,0 +1,117 @@
+"""Entries from store to store, and from a file of requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from askonce import Cache, cache_options
+from askonce.cli.app import app
+from askonce.stores import open_store
+from tests.cli.conftest import Run
+from tests.support.application import Asker
+
+KEY = b"k" * 32
+
+
+def imported(file: Path, url: str, namespace: str, expected: int = 0) -> dict[str, int]:
+    done = CliRunner().invoke(app, ["import", str(file), "--store", url, "--namespace", namespace, "--json"])
+    assert done.exit_code == expected, (done.output, done.exception)
+    return json.loads(done.stdout)
+
+
+def test_all_of_a_cache_and_its_tenants_goes_into_another_store(
+    cache: Cache, run: Run, url: str, namespace: str, tmp_path: Path
+) -> None:
+    asker, file = Asker(cache), tmp_path / "entries"
+    for number in range(300):
+        with cache_options(tags=[f"tag {number % 3}"], ttl=1000 if number % 2 else None):
+            asker.ask(f"{number}")
+    with cache_options(namespace="tenant"):
+        asker.ask("theirs")
+    cache.flush()
+    assert run("export", str(file)).exit_code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
+    assert run("export", str(file), input="n\n").exit_code == 1  # it is there
+    target = f"sqlite:///{tmp_path / 'other' / 'cache.db'}"
+    assert imported(file, target, namespace) == {"stored": 301, "expired": 0, "unreadable": 0, "complete": True}
+    with Cache(target, namespace=namespace) as other:
+        again = Asker(other)
+        assert all(again.ask(f"{number}").startswith("exact") for number in range(300))
+        with cache_options(namespace="tenant"):
+            assert again.ask("theirs") == "exact: theirs!"
+        assert other.invalidate("tag 1") == 100
+    cache.clear()
+    assert imported(file, url, namespace)["stored"] == 301
+    assert Asker(cache).ask("7") == "exact: 7!"
+
+
+def test_damaged_parts_are_skipped_and_counted(tmp_path: Path) -> None:
+    source, target = (f"sqlite:///{tmp_path / name}.db" for name in ("a", "b"))
+    with Cache(source) as cache:
+        for number in range(50):
+            Asker(cache).ask(f"{number}")
+        cache.flush()
+    file = tmp_path / "entries"
+    assert CliRunner().invoke(app, ["export", str(file), "--store", source]).exit_code == 0
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    at = data.index(b"\xa5ask", len(data) // 4)
+    data[at + 5] ^= 0xFF  # a length
+    file.write_bytes(data)
+    found = imported(file, target, "default", expected=1)
+    assert found["stored"] == 48
+    assert found["unreadable"] == 2
+    assert not found["complete"]
+    file.write_bytes(data[: len(data) * 3 // 4])
+    assert not imported(file, target, "default", expected=1)["complete"]
+    file.write_bytes(b"something else")
+    done = CliRunner().invoke(app, ["import", str(file), "--store", target])
+    assert "not a file of" in str(done.exception)
+
+
+def test_an_encrypted_cache_needs_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target, plain = (f"sqlite:///{tmp_path / name}.db" for name in "abc")
+    with Cache(source, encryption_keys=[KEY]) as cache, cache_options(namespace="tenant", tags=["secret tag"]):
+        Asker(cache).ask("confidential")
+    file, own = tmp_path / "entries", ["--store", source, "--json"]
+    assert json.loads(CliRunner().invoke(app, ["ls", *own]).stdout)["entries"] == []
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", KEY.hex())
+    assert len(json.loads(CliRunner().invoke(app, ["ls", "--tenant", "tenant", *own]).stdout)["entries"]) == 1
+    assert CliRunner().invoke(app, ["export", str(file), "--store", source]).exit_code == 0
+    data = file.read_bytes()
+    assert not [one for one in (b"confidential", b"tenant", b"secret tag") if one in data]
+    assert imported(file, target, "default")["stored"] == 1
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", f"{os.urandom(32).hex()},{KEY.hex()}")  # rotated
+    assert imported(file, target, "default")["stored"] == 1
+    monkeypatch.delenv("ASKONCE_ENCRYPTION_KEYS")
+    done = CliRunner().invoke(app, ["import", str(file), "--store", plain])
+    assert "the file is encrypted" in str(done.exception)
+    other, sealed = tmp_path / "plain", f"sqlite:///{tmp_path / 'd.db'}"
+    with Cache(plain) as cache:
+        Asker(cache).ask("open")
+    assert CliRunner().invoke(app, ["export", str(other), "--store", plain]).exit_code == 0
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", KEY.hex())
+    assert imported(other, sealed, "default")["stored"] == 1
+    with Cache(sealed, encryption_keys=[KEY]) as cache:
+        assert Asker(cache).ask("open") == "exact: open!"
+
+
+def test_a_stream_from_store_to_store(tmp_path: Path) -> None:
+    source = f"sqlite:///{tmp_path / 'a.db'}"
+    with Cache(source) as cache:
+        Asker(cache).ask("why?")
+    exported = CliRunner().invoke(app, ["export", "-", "--store", source])
+    assert exported.exit_code == 0
+    target = f"sqlite:///{tmp_path / 'b.db'}"
+    done = CliRunner().invoke(app, ["import", "-", "--store", target, "--json"], input=exported.stdout_bytes)
+    assert json.loads(done.stdout)["stored"] == 1
+    store = open_store(target)
+    assert store.size("default").entries == 1
+    store.close()

@@ -1,0 +1,291 @@
+"""Everything of a person is found and deleted: entries, logs, learned state, and what is left in files."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pymongo
+import pytest
+import redis
+
+from askonce import Cache, ConfigError, Corpus, Semantic, cache_options
+from askonce.entries.entry import Answer, Source
+from askonce.keys.normal_form import NormalForm
+from askonce.prefix import PrefixTracker
+from askonce.semantic.index import file as index_file
+from tests.stores.sqlite.test_traces import found
+from tests.support import servers
+
+MARKER = "<marker of Jane Doe 4711>"
+OTHER = "<marker of others 0815>"
+NAMES = ["sqlite", "redis-8.2", "mongodb"]
+
+
+def raw(url: str, namespace: str) -> str:
+    """All that a server has of a namespace, as its own client reads it, with what is compressed opened."""
+    import zstandard
+
+    data = b""
+    if url.startswith("redis"):
+        with redis.Redis.from_url(url) as client:
+            for name in client.scan_iter(f"askonce:*{namespace}*"):
+                kind = client.type(name)
+                rows = {
+                    b"hash": client.hgetall, b"list": lambda one: client.lrange(one, 0, -1), b"string": client.get,
+                    b"zset": lambda one: client.zrange(one, 0, -1),
+                }.get(kind, lambda one: b"")(name)  # fmt: skip
+                parts = rows.values() if isinstance(rows, dict) else rows if isinstance(rows, list) else [rows]
+                data += name + b"".join(parts)
+    else:
+        with pymongo.MongoClient[dict[str, Any]](url) as client:
+            database = client.get_default_database()
+            for name in database.list_collection_names():
+                for row in database[name].find():
+                    if namespace in str(row):
+                        data += repr(row).encode() + b"".join(one for one in row.values() if isinstance(one, bytes))
+    at = data.find(b"\x28\xb5\x2f\xfd")
+    opened = b""
+    while at >= 0:
+        with suppress(zstandard.ZstdError):
+            opened += zstandard.ZstdDecompressor().decompressobj().decompress(data[at:])
+        at = data.find(b"\x28\xb5\x2f\xfd", at + 1)
+    return (data + opened).decode("latin-1")
+
+
+@pytest.fixture(params=NAMES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        (tmp_path / "store").mkdir()
+        return f"sqlite:///{tmp_path / 'store' / 'cache.db'}"
+    if reason := servers.available(request.param):
+        pytest.skip(reason)
+    return servers.start(request.param).url
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"erase{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def stored(url: str, namespace: str, tmp_path: Path) -> Callable[[str], bool]:
+    """Whether a text stands anywhere in the store."""
+
+    def stored(text: str) -> bool:
+        if url.startswith("sqlite"):
+            return bool(found([text.encode()], tmp_path / "store"))
+        return text in raw(url, namespace)
+
+    return stored
+
+
+def answer(cache: Cache, question: str, payload: str, **more: Any) -> None:
+    form = NormalForm({"messages": [{"role": "user", "content": question}]})
+    request = cache.engine.request("answer", lambda: form)
+    assert request is not None
+    cache.engine.answer(request, lambda: payload, lambda text: Answer(text.encode(), **more))
+
+
+def ask_semantic(cache: Cache, question: str, payload: str) -> None:
+    form = NormalForm({"kind": "chat", "messages": [{"role": "user", "content": question}]})
+    request = cache.engine.request("answer", lambda: form, semantic=True)
+    assert request is not None
+    cache.engine.answer(request, lambda: payload, lambda text: Answer(text.encode(), answer_text=text))
+
+
+def has(cache: Cache, question: str) -> bool:
+    form = NormalForm({"messages": [{"role": "user", "content": question}]})
+    request = cache.engine.request("answer", lambda: form)
+    assert request is not None
+    return cache.store.get(*request.place) is not None
+
+
+@pytest.fixture
+def cache(url: str, namespace: str, tmp_path: Path) -> Iterator[Cache]:
+    log = tmp_path / "accesses.log"
+    with Cache(url, namespace=namespace, timeout_seconds=20, access_log=log, store_requests=True) as cache:
+        answer(cache, "of nobody", f"{OTHER} " * 300)
+        yield cache
+
+
+def long(rng: random.Random) -> str:
+    return f"once upon a time {MARKER} " * 100 + rng.randbytes(500).hex()
+
+
+def test_all_of_a_tenant_is_erased(
+    cache: Cache, namespace: str, stored: Callable[[str], bool], tmp_path: Path
+) -> None:
+    rng, tenant = random.Random(1), "JaneDoe4711"
+    for inner in ([], ["a project"]):
+        with cache_options(namespace=tenant):
+            for one in inner or ["no"]:
+                with cache_options(namespace=one) if inner else cache_options():
+                    for number in range(20):
+                        answer(cache, f"{number}", long(rng))
+    with cache_options(namespace="JaneDoe47"):
+        answer(cache, "hers", OTHER)
+    cache.flush()
+    assert stored(MARKER)
+    assert stored(tenant)
+    accesses = (tmp_path / "accesses.log").stat().st_size
+    report = cache.erase(tenant=tenant)
+    assert report.total == 40
+    assert report.entries == {f"{namespace}/{tenant}": 20, f"{namespace}/{tenant}/a%20project": 20}
+    assert report.accesses == 40
+    assert (tmp_path / "accesses.log").stat().st_size == accesses - 40 * 48
+    assert not stored(MARKER)
+    assert not stored(tenant)
+    assert has(cache, "of nobody")
+    with cache_options(namespace="JaneDoe47"):
+        assert has(cache, "hers")
+    with cache_options(namespace=tenant):  # it may come back
+        answer(cache, "again", OTHER)
+        assert has(cache, "again")
+    assert cache.erase(tenant=["JaneDoe47", "none"]).total == 0
+
+
+@pytest.mark.parametrize("where", ["answer", "question", "both"])
+def test_all_that_contains_a_text_is_erased(
+    cache: Cache, stored: Callable[[str], bool], where: str, tmp_path: Path
+) -> None:
+    rng = random.Random(2)
+    said = {"answer": ("why?", long(rng)), "question": (f"Who is {MARKER}?", "nobody"), "both": (MARKER, long(rng))}
+    question, payload = said[where]
+    with cache_options(namespace="a tenant"):
+        answer(cache, question, payload)
+        answer(cache, "in json", '{"name": "' + MARKER + '"}')
+    answer(cache, question, payload)
+    cache.flush()
+    assert stored(MARKER)
+    report = cache.erase(text=MARKER)
+    assert report.total == 3
+    assert MARKER not in report.what
+    assert not stored(MARKER)
+    assert not has(cache, question)
+    assert has(cache, "of nobody")
+    assert report.accesses == 3
+
+
+def test_what_was_made_from_a_text_is_erased_although_no_request_is_stored(url: str, namespace: str) -> None:
+    with Cache(url, namespace=namespace, timeout_seconds=20) as cache:
+        answer(cache, f"  {MARKER}\r\n", "a vector")
+        answer(cache, "another", "a vector")
+        assert cache.erase(text=MARKER).total == 1
+        assert not has(cache, f"  {MARKER}\r\n")
+        assert has(cache, "another")
+
+
+def test_all_of_a_tag_and_of_a_source_is_erased(
+    cache: Cache, namespace: str, stored: Callable[[str], bool]
+) -> None:
+    rng = random.Random(3)
+    corpus = Corpus(cache, name="people")
+    with cache_options(tags=["a tag"]):
+        answer(cache, "tagged", long(rng))
+    position = cache.engine.position(corpus.log)
+    assert position is not None
+    source = Source(corpus.log, position.sequence, (f"{MARKER}.pdf", "2"))
+    answer(cache, "made", OTHER, sources=(source,))
+    corpus.changed(["other.pdf"])
+    with corpus.writing([f"{MARKER}.pdf"]):
+        pass
+    answer(cache, "made again", long(rng), sources=(source,))
+    assert cache.erase(tag="a tag").total == 1
+    assert not has(cache, "tagged")
+    assert stored(MARKER)
+    report = cache.erase(source=f"{MARKER}.pdf")
+    assert report.total == 2
+    assert report.logs == [corpus.log]
+    assert not stored(MARKER)
+    assert has(cache, "of nobody")
+    after = cache.engine.position(corpus.log)
+    assert after is not None and after.sequence > position.sequence  # its readers notice
+
+
+def test_learned_state_is_searched(
+    url: str, namespace: str, stored: Callable[[str], bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("askonce.semantic.index.shared._SAVE_INDEX_FROM", 1)
+
+    def embed(text: str) -> list[float]:
+        return list(np.random.default_rng(abs(hash(text)) % 2**32).normal(size=8))
+
+    settings = Semantic(embed, model="test", max_error=0.5)
+    with Cache(url, namespace=namespace, timeout_seconds=20, semantic=settings) as cache:
+        for tenant in (MARKER, OTHER):
+            with cache_options(namespace=tenant):
+                for number in range(5):
+                    ask_semantic(cache, f"what of {tenant} {number}?", tenant)
+        cache.flush()
+    files = list(index_file.folder().glob("*.index"))
+    assert len(files) == 1
+    payload = {"model": "gpt-4o", "messages": [{"role": "user", "content": f"{MARKER} " * 500}]}
+    with PrefixTracker(url, namespace=namespace, keep_text=True, application=MARKER, timeout_seconds=20) as tracker:
+        tracker.observe(payload, "openai", None)
+    assert stored(MARKER)
+    with Cache(url, namespace=namespace, timeout_seconds=20) as cache:
+        report = cache.erase(text=MARKER)
+        assert report.total == 5
+        assert report.learned
+        assert report.files == [str(one) for one in files]
+        assert not files[0].exists()
+        report = cache.erase(tenant=MARKER)
+        assert not stored(MARKER)
+        with cache_options(namespace=OTHER):
+            assert cache.stats().entries == 5
+
+
+def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: str, tmp_path: Path) -> None:
+    def embed(text: str) -> list[float]:
+        return [1.0, 0.0]
+
+    settings = Semantic(embed, model="test", max_error=0.5)
+    with Cache(url, namespace=namespace, timeout_seconds=20, semantic=settings) as running:
+        ask_semantic(running, f"who is {MARKER}?", "x")
+        running.flush()
+        semantic = running.engine.flow.semantic
+        assert semantic is not None
+        assert running.stats().semantic.questions == 1
+        with Cache(url, namespace=namespace, timeout_seconds=20) as other:
+            assert other.erase(text=MARKER).total == 1
+        deadline = time.monotonic() + 20
+        while running.stats().semantic.questions:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_an_encrypted_cache_is_searched_too(url: str, namespace: str, stored: Callable[[str], bool]) -> None:
+    with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=[b"k" * 32]) as cache:
+        with cache_options(namespace=MARKER):
+            answer(cache, "hers", MARKER)
+            with cache_options(namespace="within"):
+                answer(cache, "hers too", OTHER)
+        with cache_options(namespace=OTHER):
+            answer(cache, "of her", MARKER)
+            answer(cache, "of nobody", OTHER)
+        assert cache.erase(tenant=MARKER).total == 2
+        assert cache.erase(text=MARKER).total == 1
+        with cache_options(namespace=OTHER):
+            assert has(cache, "of nobody")
+        assert MARKER not in " ".join(cache.store.namespaces())
+    with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=[b"l" * 32]) as other:
+        report = other.erase(text=OTHER)
+        assert report.total == 0
+        assert report.encrypted > 0
+    with Cache(url, namespace=namespace, timeout_seconds=20) as other:
+        assert other.erase(text=OTHER).encrypted > 0
+
+
+def test_what_to_erase_is_named_once(cache: Cache) -> None:
+    for wrong in ({}, {"tag": "a", "text": "b"}, {"text": ""}, {"tenant": [""]}):
+        with pytest.raises(ConfigError):
+            cache.erase(**wrong)
+    assert has(cache, "of nobody")
