@@ -12,9 +12,10 @@ from askonce.engine.settings import CheckedSettings, Settings
 from askonce.entries.entry import Entry, Place, mark_of
 from askonce.errors import ConfigError
 from askonce.options import check_name
-from askonce.stats import Stats
+from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store, is_client
 from askonce.stores.fork import fork_lock
+from askonce.totals.reading import Since
 
 
 class Cache:
@@ -76,6 +77,30 @@ class Cache:
     async def astats(self) -> Stats:
         """Asynchronous `stats`."""
         return await self.engine.astats()
+
+    def totals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """What was hit, missed, saved and spent by all processes that use this namespace in this store.
+
+        Counted since the cache was first used there, for 400 days: by hour for eight days, by day before.
+        What other processes did in the last three seconds may be missing. Where a tenant's namespace is in effect,
+        only of that tenant.
+
+        Args:
+            by: also the counts of each ``hour``, ``day``, ``layer``, ``model``, ``tenant`` or ``tag``.
+            since: from the hour or day of a time on, or from so long ago: a `datetime.datetime`, a
+                `datetime.timedelta`, or a text such as ``"2026-11-28"``, ``"24h"`` or ``"7d"``; ``None``: all.
+
+        Raises:
+            ConfigError: an argument is wrong.
+            StoreError: the store failed.
+        """
+        return self.engine.totals(by, since)
+
+    async def atotals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """Asynchronous `totals`."""
+        import asyncio
+
+        return await asyncio.to_thread(self.totals, by, since)
 
     def entries(self) -> Iterator[Entry]:
         """The answers of the namespace in effect that can be used now, in no order.

@@ -44,13 +44,15 @@ from askonce.provenance.retrieval_context import (
 )
 from askonce.provenance.retrieved import RetrievedDocument, retrieved
 from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
-from askonce.stats import Stats
+from askonce.stats import Stats, Totals, TotalsBy
 from askonce.storage.entries import EntryStorage, cost_of
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
 from askonce.stores import Client, Store, open_default_store, open_store
 from askonce.stores.base import Size
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+from askonce.totals.reading import Since, read_totals
+from askonce.totals.writer import TotalsWriter
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
@@ -72,6 +74,7 @@ class CacheEngine:
         namespace: the namespace of requests that no ``cache_options(namespace=…)`` puts into another.
         flow: what requests pass through.
         counters: what happened in this process.
+        totals_writer: writes what is counted to the store; ``None`` if the totals of all processes are not counted.
         breaker: the way to the store.
         is_semantic: answers are also found for questions of the same meaning.
         codec: from entries to bytes and back.
@@ -103,7 +106,8 @@ class CacheEngine:
             self.store_name += " sealed"  # nothing is found there without the keys
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
-        self.counters = Counters()
+        self.totals_writer = TotalsWriter(breaker, codec, self.namespace, clock) if settings.totals else None
+        self.counters = Counters(self.totals_writer)
         lease_seconds = min(settings.lease_seconds or WRITE_LEASE_SECONDS, WRITE_LEASE_SECONDS)
         self.corpora = Corpora(codec, lease_seconds)
         self.writes = Writes(self.store, self.corpora, lease_seconds)
@@ -141,7 +145,9 @@ class CacheEngine:
         self._warned: set[str] = set()
         self._opened = opened
         # Runs at the latest when the interpreter ends, so that no hit is lost.
-        self._finalizer = weakref.finalize(self, _close, self.flow, self.writes, breaker, opened)
+        self._finalizer = weakref.finalize(
+            self, _close, self.flow, self.totals_writer, self.writes, breaker, opened
+        )
 
     # -- the key of a request ----------------------------------------------------------------------------------
 
@@ -171,7 +177,7 @@ class CacheEngine:
         """
         options = options_in_effect.get()
         if options.bypass:
-            self._bypassed(kind)
+            self._bypassed(kind, options)
             return None
         try:
             if digest is None or self._ignored or options.ignore:
@@ -183,7 +189,7 @@ class CacheEngine:
                 name, model = digest()
         # Uncacheable, or what an object in it raises; a RecursionError if it is too deep.
         except Exception as error:
-            self._bypassed(kind)
+            self._bypassed(kind, options)
             self._warn_once("a request is not cached, since it has no key", error)
             return None
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
@@ -206,8 +212,9 @@ class CacheEngine:
         ignored = (*self._ignored, *options_in_effect.get().ignore)
         return without(form, ignored) if ignored else form
 
-    def _bypassed(self, kind: RequestKind) -> None:
-        self.flow.events.emit(CacheEvent("bypassed", kind, None, self.settings.clock()))
+    def _bypassed(self, kind: RequestKind, options: CacheOptions) -> None:
+        at = self.settings.clock()
+        self.flow.events.emit(CacheEvent("bypassed", kind, None, at, tenants=options.tenants, tags=options.tags))
 
     def _warn_once(self, what: str, why: Exception) -> None:
         """Warn of something that will happen with each request of a kind, but not each time."""
@@ -507,6 +514,24 @@ class CacheEngine:
             semantic=None if semantic is None else await semantic.stats(driver, namespace),
         )
 
+    def totals(self, by: TotalsBy | None, since: Since | None) -> Totals:
+        """See `Cache.totals`."""
+        self._write_totals()
+        return read_totals(
+            self.store,
+            self.codec,
+            self.namespace,
+            by=by,
+            since=since,
+            now=self.settings.clock(),
+            tenants=options_in_effect.get().tenants,
+        )
+
+    def _write_totals(self) -> bool:
+        self.flow.events.take()
+        self.counters.flush()
+        return self.totals_writer is None or self.totals_writer.write()
+
     @property
     def is_open(self) -> bool:
         """Whether it was not closed."""
@@ -515,7 +540,8 @@ class CacheEngine:
     def flush(self, seconds: float) -> bool:
         """Wait until what runs in the background is done, ``seconds`` at most; returns whether it is."""
         self.flow.events.flush()
-        return self.flow.semantic is None or self.flow.semantic.flush(seconds)
+        written = self._write_totals()
+        return (self.flow.semantic is None or self.flow.semantic.flush(seconds)) and written
 
     def close(self) -> None:
         """Flush, and close the store if it was opened here."""
@@ -526,7 +552,7 @@ class CacheEngine:
         import asyncio
 
         self._async.cancel()
-        await asyncio.to_thread(_end_background, self.flow)
+        await asyncio.to_thread(_end_background, self.flow, self.totals_writer)
         self.writes.close()
         if self._finalizer.detach() is not None and self._opened is not None:
             self.breaker.close()
@@ -551,7 +577,7 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
                 if event.entry.semantic is not None and event.entry.semantic.answer:
                     hits.add([Place(event.place.namespace, event.entry.semantic.answer)])
 
-    consumers, flushes = [counters.count, touch], [hits.flush]
+    consumers, flushes = [counters.count, touch], [counters.flush, hits.flush]
     if settings.access_log is not None:
         from askonce.storage.access_log import Access, AccessLog
 
@@ -559,7 +585,8 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
 
         def record(events: Sequence[CacheEvent]) -> None:
             for event in events:
-                if event.place is not None and event.entry is not None:
+                answered = event.type == "hit" or event.size_bytes is not None
+                if answered and event.place is not None and event.entry is not None:
                     cost = cost_of(event.entry)
                     log.add(Access(event.at, event.place, event.entry, cost, event.size_bytes))
 
@@ -568,15 +595,19 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
     return EventQueue(consumers, flushes, settings.on_event)
 
 
-def _end_background(flow: RequestFlow) -> None:
+def _end_background(flow: RequestFlow, totals: TotalsWriter | None) -> None:
     if flow.semantic is not None:
         flow.semantic.close()
     flow.events.close()
+    if totals is not None:
+        totals.close()
     flow.claims.close()
 
 
-def _close(flow: RequestFlow, writes: Writes, breaker: CircuitBreaker, opened: Store | None) -> None:
-    _end_background(flow)
+def _close(
+    flow: RequestFlow, totals: TotalsWriter | None, writes: Writes, breaker: CircuitBreaker, opened: Store | None
+) -> None:
+    _end_background(flow, totals)
     writes.close()
     if opened is not None:
         breaker.close()  # first, or a call that is still in progress would open the store again
