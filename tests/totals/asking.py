@@ -7,6 +7,8 @@ from askonce.entries.entry import Answer, Hit, Usage
 from askonce.keys.normal_form import NormalForm
 
 ANSWER = Answer(b"because", Usage(1000, 300), "gpt-4o")
+USD = 1000 * 2.5e-6 + 300 * 10e-6
+"""What it costs."""
 
 
 def ask(cache: Cache, question: object, answer: Answer | None = ANSWER, *, model: str = "gpt-4o") -> str:

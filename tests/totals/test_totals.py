@@ -24,10 +24,9 @@ from askonce.totals.buckets import MOST_ROWS
 from askonce.totals.records import merge_days, totals_namespace
 from tests.support import servers
 from tests.support.stores import FailingStore
-from tests.totals.asking import ask
+from tests.totals.asking import USD, ask
 
 STORES = ("memory", "sqlite", "redis-8.2", "redis-cluster", "redis-sentinel", "mongodb")
-USD = 1000 * 2.5e-6 + 300 * 10e-6
 
 
 @pytest.fixture(params=STORES)
@@ -109,7 +108,7 @@ def test_totals_that_are_switched_off_leave_nothing_in_the_store(store: MemorySt
     assert not list(store.scan(totals_namespace("default")))
 
 
-# -- nothing is lost, and nothing counted twice ----------------------------------------------------------------------
+# -- nothing is lost, and nothing counted twice --------------------------------------------------------------------
 
 
 def test_what_happens_while_the_store_is_down_is_counted_when_it_is_back() -> None:
@@ -151,11 +150,11 @@ from askonce import Cache
 from tests.totals.asking import ask
 cache = Cache(sys.argv[1], timeout_seconds=5)
 for number in range(200):
-    ask(cache, number % 20)
+    ask(cache, (os.getpid(), number % 20))
 cache.flush()
 print("written", flush=True)
 for number in range(50):
-    ask(cache, number)
+    ask(cache, (os.getpid(), number))
 if sys.argv[2] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -192,7 +191,7 @@ def test_a_forked_process_counts_what_it_does_itself(tmp_path: Path) -> None:
     assert (total.hits, total.misses) == (1, 1)
 
 
-# -- bounded ---------------------------------------------------------------------------------------------------------
+# -- bounded -------------------------------------------------------------------------------------------------------
 
 
 def test_many_tenants_are_counted_together_and_none_is_lost(store: MemoryStore) -> None:
@@ -269,7 +268,7 @@ def test_hours_become_days_and_every_moment_counts_all(at: int) -> None:
     assert counted() == 0
 
 
-# -- sealed ----------------------------------------------------------------------------------------------------------
+# -- sealed --------------------------------------------------------------------------------------------------------
 
 
 def raw(folder: Path) -> Iterator[bytes]:

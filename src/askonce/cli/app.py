@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from askonce.cli import prefix, simulate
+from askonce.cli import prefix, simulate, totals
 
 app = typer.Typer(
     name="askonce",
@@ -21,4 +21,6 @@ def _group() -> None:
 
 
 app.command("simulate")(simulate.simulate)
+app.command("stats")(totals.stats)
+app.command("top")(totals.top)
 app.add_typer(prefix.prefix, name="prefix")
