@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Unpack
 
 from askonce.engine.engine import CacheEngine
+from askonce.engine.explanation import Explanation
 from askonce.engine.settings import CheckedSettings, Settings
 from askonce.entries.entry import Entry, Place, mark_of
 from askonce.errors import ConfigError
@@ -102,6 +103,30 @@ class Cache:
 
         return await asyncio.to_thread(self.totals, by, since)
 
+    def explain(self, call: Callable[[], object]) -> Explanation:
+        """Why a request is answered from this cache, or not: its key, what is stored, what became of it before.
+
+            print(cache.explain(lambda: model.invoke("Why is the sky blue?")))
+
+        The call runs until its first request that is no hit, and ends there: no model is asked, and nothing is
+        stored. Requests before it that are hits are answered and counted. The framework's tracers see it fail.
+
+        Args:
+            call: asks a model, an embedding model or a retriever with this cache, in either framework.
+
+        Returns:
+            the explanation of the request that is no hit, or of the last one if all are.
+
+        Raises:
+            ConfigError: the call made no request to this cache.
+            Exception: what the call raised before.
+        """
+        return self.engine.explain(call)
+
+    async def aexplain(self, call: Callable[[], Awaitable[object]]) -> Explanation:
+        """Asynchronous `explain`: ``await cache.aexplain(lambda: model.ainvoke("Why is the sky blue?"))``."""
+        return await self.engine.aexplain(call)
+
     def entries(self) -> Iterator[Entry]:
         """The answers of the namespace in effect that can be used now, in no order.
 
@@ -131,12 +156,14 @@ class Cache:
         """
         check_name("a tag", tag)
         self.engine.forget()
+        self.engine.deleted(self.engine.namespace_in_effect(), tag=tag)
         return self.store.delete_tag(self.engine.namespace_in_effect(), tag)
 
     async def ainvalidate(self, tag: str) -> int:
         """Asynchronous `invalidate`."""
         check_name("a tag", tag)
         self.engine.forget()
+        self.engine.deleted(self.engine.namespace_in_effect(), tag=tag)
         return await self.store.adelete_tag(self.engine.namespace_in_effect(), tag)
 
     def clear(self) -> None:
@@ -147,6 +174,7 @@ class Cache:
         """
         namespace = self.engine.namespace_in_effect()
         self.engine.forget()
+        self.engine.deleted(namespace)
         self.store.clear(namespace)
         self.engine.forget_all_questions(namespace)
 
@@ -154,6 +182,7 @@ class Cache:
         """Asynchronous `clear`."""
         namespace = self.engine.namespace_in_effect()
         self.engine.forget()
+        self.engine.deleted(namespace)
         await self.store.aclear(namespace)
         self.engine.forget_all_questions(namespace)
 
@@ -188,6 +217,8 @@ class Cache:
         if entry is not None and entry.semantic is not None and entry.semantic.answer:
             places.append(Place(place.namespace, entry.semantic.answer))
         self.engine.forget(*places)
+        for one in places:
+            self.engine.deleted(one.namespace, key=one.key)
         return self.store.delete(place.namespace, [one.key for one in places]) > 0 or namespace is not None
 
     async def afeedback(self, response: object, *, wrong: bool) -> bool:

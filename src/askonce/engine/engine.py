@@ -26,12 +26,15 @@ from askonce.concurrency.waits import lead
 from askonce.engine.audit import Audits
 from askonce.engine.counters import Counters
 from askonce.engine.events import CacheEvent, EventQueue
+from askonce.engine.explanation import Explained, Explainer, Explanation, bypassed, explaining
 from askonce.engine.flow import RequestFlow
 from askonce.engine.lookup import Lookup
+from askonce.engine.outcomes import Deletion, Outcomes
 from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Hit, Miss, Place, RequestKind, place_of
+from askonce.errors import ConfigError
 from askonce.keys.ignore import without
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
@@ -74,6 +77,7 @@ class CacheEngine:
         namespace: the namespace of requests that no ``cache_options(namespace=…)`` puts into another.
         flow: what requests pass through.
         counters: what happened in this process.
+        outcomes: what became of each request here that was no hit.
         totals_writer: writes what is counted to the store; ``None`` if the totals of all processes are not counted.
         breaker: the way to the store.
         is_semantic: answers are also found for questions of the same meaning.
@@ -107,7 +111,7 @@ class CacheEngine:
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.totals_writer = TotalsWriter(breaker, codec, self.namespace, clock) if settings.totals else None
-        self.counters = Counters(self.totals_writer)
+        self.counters, self.outcomes = Counters(self.totals_writer), Outcomes()
         lease_seconds = min(settings.lease_seconds or WRITE_LEASE_SECONDS, WRITE_LEASE_SECONDS)
         self.corpora = Corpora(codec, lease_seconds)
         self.writes = Writes(self.store, self.corpora, lease_seconds)
@@ -120,7 +124,8 @@ class CacheEngine:
         freshness = settings.freshness
         lookup = Lookup(codec, freshness, self.corpora, self._local, clock)
         storage = EntryStorage(breaker, codec, freshness, budget, self._local, frequencies, clock)
-        events = _event_queue(settings, self.counters, HitBuffer(breaker, budget.policy, frequencies), codec)
+        hits = HitBuffer(breaker, budget.policy, frequencies)
+        events = _event_queue(settings, self.counters, self.outcomes, hits, codec)
         semantic = None
         if settings.semantic is not None:
             from askonce.semantic.semantic_cache import SemanticCache
@@ -141,6 +146,7 @@ class CacheEngine:
         )
         self._audits = Audits(self.corpora, events, self.forget, clock)
         self.is_semantic = semantic is not None
+        self._explainer = Explainer(lookup, codec, self.outcomes, semantic, clock)
         self._sync, self._async = SyncDriver(breaker), AsyncDriver(breaker)
         self._warned: set[str] = set()
         self._opened = opened
@@ -177,7 +183,7 @@ class CacheEngine:
         """
         options = options_in_effect.get()
         if options.bypass:
-            self._bypassed(kind, options)
+            self._bypassed(kind, options, "cache_options(bypass=True) is in effect")
             return None
         try:
             if digest is None or self._ignored or options.ignore:
@@ -189,14 +195,30 @@ class CacheEngine:
                 name, model = digest()
         # Uncacheable, or what an object in it raises; a RecursionError if it is too deep.
         except Exception as error:
-            self._bypassed(kind, options)
+            self._bypassed(kind, options, f"it has no key: {error}")
             self._warn_once("a request is not cached, since it has no key", error)
             return None
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
         made_from = None
         if from_sources and (retrieved or retrieval_in_effect.get() is not None):
             made_from = self._made_from(options, form)
-        return Request(place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack)
+        request = Request(place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack)
+        if explaining.get() is not None:
+            self.flow.events.take()  # what became of earlier requests
+            self._explained(run(self._explainer.explanation(self._sync, request)))
+        return request
+
+    def _explained(self, explanation: Explanation) -> None:
+        """Add an explanation, if those of this cache are wanted.
+
+        Raises:
+            Explained: it is no hit.
+        """
+        engine, explanations = explaining.get() or (None, [])
+        if engine is self:
+            explanations.append(explanation)
+            if explanation.outcome != "hit":
+                raise Explained(explanation)
 
     def _made_from(self, options: CacheOptions, form: Callable[[], NormalForm]) -> MadeFrom | None:
         """What an answer will be made from that is requested now; ``None``: nothing was retrieved lately."""
@@ -212,7 +234,9 @@ class CacheEngine:
         ignored = (*self._ignored, *options_in_effect.get().ignore)
         return without(form, ignored) if ignored else form
 
-    def _bypassed(self, kind: RequestKind, options: CacheOptions) -> None:
+    def _bypassed(self, kind: RequestKind, options: CacheOptions, why: str) -> None:
+        if explaining.get() is not None:
+            self._explained(bypassed(kind, why))
         at = self.settings.clock()
         self.flow.events.emit(CacheEvent("bypassed", kind, None, at, tenants=options.tenants, tags=options.tags))
 
@@ -446,11 +470,13 @@ class CacheEngine:
             StoreError: the store failed, so the answer may still be there.
         """
         self.forget(request.place)
+        self.deleted(request.place.namespace, key=request.place.key)
         return self.store.delete(request.place.namespace, [request.place.key]) > 0
 
     async def adelete(self, request: Request) -> bool:
         """Asynchronous `delete`."""
         self.forget(request.place)
+        self.deleted(request.place.namespace, key=request.place.key)
         return await self.store.adelete(request.place.namespace, [request.place.key]) > 0
 
     def reject(self, request: Request, place: Place | None = None) -> None:
@@ -473,6 +499,10 @@ class CacheEngine:
                 await driver.call("delete", one.namespace, [one.key])
         self.flow.not_stored(request, "not parsed")
 
+    def deleted(self, namespace: str, *, tag: str | None = None, key: bytes | None = None) -> None:
+        """Remember that entries are deleted, for `Cache.explain`: those with a tag, that with a key, or all."""
+        self.outcomes.deleted(Deletion(namespace, self.settings.clock(), tag, key))
+
     def forget(self, *places: Place) -> None:
         """Forget what this process holds of some entries, or of all if none is named."""
         if self._local is not None:
@@ -485,6 +515,34 @@ class CacheEngine:
         """All entries of a namespace were deleted."""
         if self.flow.semantic is not None:
             self.flow.semantic.clear(namespace)
+
+    # -- why -------------------------------------------------------------------------------------------------------
+
+    def explain(self, call: Callable[[], object]) -> Explanation:
+        """See `Cache.explain`."""
+        with self._explaining() as explanations:
+            call()
+        return _last(explanations)
+
+    async def aexplain(self, call: Callable[[], Awaitable[object]]) -> Explanation:
+        """Asynchronous `explain`."""
+        with self._explaining() as explanations:
+            await call()
+        return _last(explanations)
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[list[Explanation]]:
+        explanations: list[Explanation] = []
+        token = explaining.set((self, explanations))
+        try:
+            yield explanations
+        except Explained:
+            pass
+        except Exception:  # also what a framework makes of it: LangChain's agenerate trips over it
+            if not explanations or explanations[-1].outcome == "hit":
+                raise
+        finally:
+            explaining.reset(token)
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -563,12 +621,20 @@ _in_memory: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
 _numbers = itertools.count()
 
 
+def _last(explanations: Sequence[Explanation]) -> Explanation:
+    if not explanations:
+        raise ConfigError("the call made no request to this cache: give a call of a model that is cached in it")
+    return explanations[-1]
+
+
 def _name_in_memory(store: Store) -> str:
     return f"memory {_in_memory.setdefault(store, next(_numbers))}"
 
 
-def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer, codec: Codec) -> EventQueue:
-    """Who takes in events: the counters, the hits on their way to the store, the access log."""
+def _event_queue(
+    settings: CheckedSettings, counters: Counters, outcomes: Outcomes, hits: HitBuffer, codec: Codec
+) -> EventQueue:
+    """Who takes in events: counters, outcomes, the hits on their way to the store, the access log."""
 
     def touch(events: Sequence[CacheEvent]) -> None:
         for event in events:
@@ -577,7 +643,7 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
                 if event.entry.semantic is not None and event.entry.semantic.answer:
                     hits.add([Place(event.place.namespace, event.entry.semantic.answer)])
 
-    consumers, flushes = [counters.count, touch], [counters.flush, hits.flush]
+    consumers, flushes = [counters.count, outcomes.take, touch], [counters.flush, hits.flush]
     if settings.access_log is not None:
         from askonce.storage.access_log import Access, AccessLog
 
