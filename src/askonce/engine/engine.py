@@ -18,7 +18,7 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
@@ -28,13 +28,14 @@ from askonce.engine.counters import Counters
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.explanation import Explained, Explainer, Explanation, bypassed, explaining
 from askonce.engine.flow import RequestFlow
+from askonce.engine.history import Deletion, RequestHistory
 from askonce.engine.lookup import Lookup
-from askonce.engine.outcomes import Deletion, Outcomes
 from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Hit, Miss, Place, RequestKind, place_of
 from askonce.errors import ConfigError
+from askonce.eviction.policy import Budget
 from askonce.keys.ignore import without
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
@@ -57,6 +58,9 @@ from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 from askonce.totals.reading import Since, read_totals
 from askonce.totals.writer import TotalsWriter
 
+if TYPE_CHECKING:
+    from askonce.eviction.frequency import FrequencySketch
+
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
 
@@ -77,7 +81,7 @@ class CacheEngine:
         namespace: the namespace of requests that no ``cache_options(namespace=…)`` puts into another.
         flow: what requests pass through.
         counters: what happened in this process.
-        outcomes: what became of each request here that was no hit.
+        history: what became of each request here that was no hit.
         totals_writer: writes what is counted to the store; ``None`` if the totals of all processes are not counted.
         breaker: the way to the store.
         is_semantic: answers are also found for questions of the same meaning.
@@ -111,21 +115,17 @@ class CacheEngine:
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.totals_writer = TotalsWriter(breaker, codec, self.namespace, clock) if settings.totals else None
-        self.counters, self.outcomes = Counters(self.totals_writer), Outcomes()
+        self.counters, self.history = Counters(self.totals_writer), RequestHistory()
         lease_seconds = min(settings.lease_seconds or WRITE_LEASE_SECONDS, WRITE_LEASE_SECONDS)
         self.corpora = Corpora(codec, lease_seconds)
         self.writes = Writes(self.store, self.corpora, lease_seconds)
         self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
-        frequencies = None
-        if budget.selects:
-            from askonce.eviction.frequency import FrequencySketch
-
-            frequencies = FrequencySketch()
+        frequencies = _frequencies(budget)
         freshness = settings.freshness
         lookup = Lookup(codec, freshness, self.corpora, self._local, clock)
         storage = EntryStorage(breaker, codec, freshness, budget, self._local, frequencies, clock)
         hits = HitBuffer(breaker, budget.policy, frequencies)
-        events = _event_queue(settings, self.counters, self.outcomes, hits, codec)
+        events = _event_queue(settings, self.counters, self.history, hits, codec)
         semantic = None
         if settings.semantic is not None:
             from askonce.semantic.semantic_cache import SemanticCache
@@ -146,7 +146,7 @@ class CacheEngine:
         )
         self._audits = Audits(self.corpora, events, self.forget, clock)
         self.is_semantic = semantic is not None
-        self._explainer = Explainer(lookup, codec, self.outcomes, semantic, clock)
+        self._explainer = Explainer(lookup, codec, self.history, semantic, clock)
         self._sync, self._async = SyncDriver(breaker), AsyncDriver(breaker)
         self._warned: set[str] = set()
         self._opened = opened
@@ -501,7 +501,7 @@ class CacheEngine:
 
     def deleted(self, namespace: str, *, tag: str | None = None, key: bytes | None = None) -> None:
         """Remember that entries are deleted, for `Cache.explain`: those with a tag, that with a key, or all."""
-        self.outcomes.deleted(Deletion(namespace, self.settings.clock(), tag, key))
+        self.history.deleted(Deletion(namespace, self.settings.clock(), tag, key))
 
     def forget(self, *places: Place) -> None:
         """Forget what this process holds of some entries, or of all if none is named."""
@@ -631,10 +631,19 @@ def _name_in_memory(store: Store) -> str:
     return f"memory {_in_memory.setdefault(store, next(_numbers))}"
 
 
+def _frequencies(budget: Budget) -> FrequencySketch | None:
+    """Counts requests, where the admission of new entries depends on them."""
+    if not budget.selects:
+        return None
+    from askonce.eviction.frequency import FrequencySketch
+
+    return FrequencySketch()
+
+
 def _event_queue(
-    settings: CheckedSettings, counters: Counters, outcomes: Outcomes, hits: HitBuffer, codec: Codec
+    settings: CheckedSettings, counters: Counters, history: RequestHistory, hits: HitBuffer, codec: Codec
 ) -> EventQueue:
-    """Who takes in events: counters, outcomes, the hits on their way to the store, the access log."""
+    """Who takes in events: counters, history, the hits on their way to the store, the access log."""
 
     def touch(events: Sequence[CacheEvent]) -> None:
         for event in events:
@@ -643,7 +652,7 @@ def _event_queue(
                 if event.entry.semantic is not None and event.entry.semantic.answer:
                     hits.add([Place(event.place.namespace, event.entry.semantic.answer)])
 
-    consumers, flushes = [counters.count, outcomes.take, touch], [counters.flush, hits.flush]
+    consumers, flushes = [counters.count, history.take, touch], [counters.flush, hits.flush]
     if settings.access_log is not None:
         from askonce.storage.access_log import Access, AccessLog
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from askonce.concurrency.drivers import SyncDriver
+from askonce.engine.history import PastOutcome, RequestHistory
 from askonce.engine.lookup import Lookup
-from askonce.engine.outcomes import Outcome, Outcomes
 from askonce.engine.request import Request
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Hit, Miss, Place, RequestKind, place_of
@@ -54,7 +54,7 @@ _WHY_NOT_SIMILAR = {
 }
 
 
-class StoredAnswer(msgspec.Struct, frozen=True):
+class StoredEntry(msgspec.Struct, frozen=True):
     """What is stored under the key of a request.
 
     Attributes:
@@ -107,8 +107,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     form: Mapping[str, Any] = msgspec.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
-    stored: StoredAnswer | None = None
-    past: tuple[Outcome, ...] = ()
+    stored: StoredEntry | None = None
+    past: tuple[PastOutcome, ...] = ()
     nearest: str | None = None
     similarity: float | None = None
     differs: tuple[str, ...] = ()
@@ -150,15 +150,15 @@ class Explainer:
     Args:
         lookup: finds entries.
         codec: decodes them.
-        outcomes: what became of earlier requests.
+        history: what became of earlier requests.
         semantic: finds answers to questions of the same meaning; ``None`` if they are not used.
         clock: seconds since the epoch.
     """
 
     def __init__(
-        self, lookup: Lookup, codec: Codec, outcomes: Outcomes, semantic: SemanticCache | None, clock: Clock
+        self, lookup: Lookup, codec: Codec, history: RequestHistory, semantic: SemanticCache | None, clock: Clock
     ) -> None:
-        self._lookup, self._codec, self._outcomes = lookup, codec, outcomes
+        self._lookup, self._codec, self._history = lookup, codec, history
         self._semantic, self._clock = semantic, clock
 
     async def explanation(self, driver: SyncDriver, request: Request) -> Explanation:
@@ -167,7 +167,7 @@ class Explainer:
         data: bytes | None = None
         with contextlib.suppress(StoreDown):
             data = await driver.call("get", *request.place)
-        form, past = request.form(), tuple(self._outcomes.of(request.place))
+        form, past = request.form(), tuple(self._history.of(request.place))
         decision = None
         if isinstance(found, Miss) and self._semantic is not None and request.is_semantic:
             decision = await self._semantic.explain(driver, request.place.namespace, request.form, request.scope)
@@ -189,13 +189,13 @@ class Explainer:
             differs=self._differs(request.place, form) if absent else (),
         )
 
-    def _stored(self, place: Place, data: bytes) -> StoredAnswer | None:
+    def _stored(self, place: Place, data: bytes) -> StoredEntry | None:
         try:
             entry = self._codec.decode(data, bound_to=place.bound_to)
         except CodecError:
             return None
         now = self._clock()
-        return StoredAnswer(
+        return StoredEntry(
             max(now - entry.created_at, 0.0),
             None if entry.fresh_until is None else entry.fresh_until - now,
             len(data),
@@ -206,7 +206,7 @@ class Explainer:
         )
 
     def _why(
-        self, request: Request, found: Hit | Miss, past: tuple[Outcome, ...], decision: Decision | None
+        self, request: Request, found: Hit | Miss, past: tuple[PastOutcome, ...], decision: Decision | None
     ) -> Iterator[str]:
         if isinstance(found, Hit):
             yield f"the same request was answered {found.age_seconds:,.0f} s ago"
@@ -225,7 +225,7 @@ class Explainer:
                 why = _WHY_NOT_SIMILAR.get(decision.reason, decision.reason)
                 yield f"no answer to a similar question: {why}{nearest}"
 
-    def _why_absent(self, place: Place, past: tuple[Outcome, ...]) -> str:
+    def _why_absent(self, place: Place, past: tuple[PastOutcome, ...]) -> str:
         """Why nothing is under a key, as far as this process knows."""
         kept = [one for one in past if one.type != "miss"]
         if not kept:
@@ -238,11 +238,11 @@ class Explainer:
         ago = f"its answer was stored {now - last.at:,.0f} s ago"
         if last.fresh_until is not None and last.fresh_until <= now:
             return f"{ago}, and has expired"
-        deletion = self._outcomes.deletion_of(place, last)
+        deletion = self._history.deletion_of(place, last)
         if deletion is not None:
             how = f"invalidated by the tag {deletion.tag!r}" if deletion.tag is not None else "deleted"
             return f"{ago}, and was {how} {now - deletion.at:,.0f} s ago"
-        if self._outcomes.evicted_since(place.namespace, last.at):
+        if self._history.evicted_since(place.namespace, last.at):
             return f"{ago}, and probably evicted: the namespace was full since"
         return f"{ago}, and is gone: evicted or deleted by another process, or the store has lost it"
 
@@ -250,7 +250,7 @@ class Explainer:
         """The paths in which the form differs from the most similar one of those that were stored lately."""
         own = dict(_leaves(form.body))
         best: list[str] | None = None
-        for other, _, make in self._outcomes.forms():
+        for other, _, make in self._history.forms():
             paths = _differences(own, other, make) if other.namespace == place.namespace else None
             if paths and (best is None or len(paths) < len(best)):
                 best = paths

@@ -1,4 +1,4 @@
-"""Sums of amounts, by hour, layer, model, tenant and tag: values only, bounded in number.
+"""RowSums of amounts, by hour, layer, model, tenant and tag: values only, bounded in number.
 
 An amount has a name, and perhaps a reason after a dot: ``hits.exact``, ``misses.absent``, ``saved_usd``.
 """
@@ -46,7 +46,7 @@ class Bucket(msgspec.Struct, frozen=True, array_like=True):
     rows: list[Row]
 
 
-class Sums:
+class RowSums:
     """Rows that grow."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ def merged(buckets: Iterable[Bucket], hours: int) -> list[Bucket]:
             add_to(rows.setdefault(row.name, {}), row.amounts)
     made = []
     for start, rows in sorted(together.items()):
-        sums = Sums()
+        sums = RowSums()
         for name in sorted(rows, key=lambda name: -requests_of(rows[name])) if len(rows) > MOST_ROWS else rows:
             sums.add(name, rows[name])
         made.append(Bucket(start, hours, sums.rows()))

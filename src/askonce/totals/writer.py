@@ -13,7 +13,7 @@ from askonce.entries.codec import Codec
 from askonce.stores.base import Clock, Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 from askonce.stores.fork import reset_after_fork
-from askonce.totals.buckets import Bucket, RowName, Sums
+from askonce.totals.buckets import Bucket, RowName, RowSums
 from askonce.totals.records import LATE_HOURS, Portion, TotalsRecords, hour_key, merge_days
 
 WRITE_SECONDS = 2.0
@@ -49,7 +49,7 @@ class TotalsWriter:
         # writer's owner within a step.
         self._adding, self._writing = threading.RLock(), threading.RLock()
         self._process = os.urandom(16)
-        self._hours: dict[int, Sums] = {}
+        self._hours: dict[int, RowSums] = {}
         self._changed: set[int] = set()
         self._errors = 0
         self._dropped = -1
@@ -62,7 +62,7 @@ class TotalsWriter:
             if sums is None:
                 if hour <= self._dropped:  # its record must not be replaced with a smaller sum
                     hour = int(self._clock() // 3600)
-                sums = self._hours.setdefault(hour, Sums())
+                sums = self._hours.setdefault(hour, RowSums())
             sums.add(name, amounts)
             self._changed.add(hour)
         if not self._worker.pending:

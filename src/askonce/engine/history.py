@@ -17,7 +17,7 @@ from askonce.stores.fork import reset_after_fork
 _MOST_PLACES, _MOST_DELETIONS, _MOST_FORMS = 10_000, 1_000, 20
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class PastOutcome(msgspec.Struct, frozen=True):
     """Something that became of a request.
 
     Attributes:
@@ -51,11 +51,11 @@ class Deletion(msgspec.Struct, frozen=True):
     key: bytes | None = None
 
 
-class Outcomes:
+class RequestHistory:
     """Remembers the newest outcomes of each place, in bounded memory. Thread-safe."""
 
     def __init__(self) -> None:
-        self._places: OrderedDict[bytes, list[Outcome]] = OrderedDict()
+        self._places: OrderedDict[bytes, list[PastOutcome]] = OrderedDict()
         self._deletions: deque[Deletion] = deque(maxlen=_MOST_DELETIONS)
         self._evicted_at: OrderedDict[str, float] = OrderedDict()
         self._forms: deque[tuple[Place, float, Callable[[], NormalForm]]] = deque(maxlen=_MOST_FORMS)
@@ -74,7 +74,7 @@ class Outcomes:
 
     def _add(self, event: CacheEvent, place: Place) -> None:
         entry = event.entry if event.type == "stored" else None
-        outcome = Outcome(
+        outcome = PastOutcome(
             event.type,  # type: ignore[arg-type]
             event.reason,
             event.at,
@@ -99,12 +99,12 @@ class Outcomes:
         with self._lock:
             self._deletions.append(deletion)
 
-    def of(self, place: Place) -> list[Outcome]:
+    def of(self, place: Place) -> list[PastOutcome]:
         """The newest miss, the newest that was stored and the newest that was not, oldest first."""
         with self._lock:
             return list(self._places.get(place.key, ()))
 
-    def deletion_of(self, place: Place, stored: Outcome) -> Deletion | None:
+    def deletion_of(self, place: Place, stored: PastOutcome) -> Deletion | None:
         """How this process deleted an answer after it was stored."""
         with self._lock:
             for one in self._deletions:
