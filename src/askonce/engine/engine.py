@@ -95,13 +95,8 @@ class CacheEngine:
 
     def __init__(self, store: str | Store | Client | None, settings: CheckedSettings) -> None:
         codec, clock, budget = Codec(settings.encryption_keys), settings.clock, settings.budget
-        opened: Store | None = None
-        if isinstance(store, Store):
-            self.store = store
-        else:
-            seconds = settings.timeout_seconds
-            opened = open_default_store(seconds) if store is None else open_store(store, timeout_seconds=seconds)
-            self.store = opened
+        self.store = store if isinstance(store, Store) else _opened(store, settings.timeout_seconds)
+        opened = None if self.store is store else self.store
         self.settings = settings
         self._ignored = settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
@@ -629,6 +624,12 @@ def _last(explanations: Sequence[Explanation]) -> Explanation:
 
 def _name_in_memory(store: Store) -> str:
     return f"memory {_in_memory.setdefault(store, next(_numbers))}"
+
+
+def _opened(store: str | Client | None, timeout_seconds: float) -> Store:
+    return (
+        open_default_store(timeout_seconds) if store is None else open_store(store, timeout_seconds=timeout_seconds)
+    )
 
 
 def _frequencies(budget: Budget) -> FrequencySketch | None:
