@@ -1,6 +1,7 @@
 """askonce: LangChain and LlamaIndex applications never pay twice for the same answer."""
 
 from askonce.cache import Cache
+from askonce.engine.explanation import Explanation
 from askonce.errors import (
     AskOnceError,
     CodecError,
@@ -14,7 +15,7 @@ from askonce.keys.ignore import FormField
 from askonce.options import cache_options
 from askonce.retrieval.corpus import Corpus
 from askonce.semantic.config import Semantic
-from askonce.stats import Stats
+from askonce.stats import Stats, Totals
 from askonce.stores import Store, open_store
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "CodecError",
     "ConfigError",
     "Corpus",
+    "Explanation",
     "ForeignStoreError",
     "FormField",
     "MissingExtraError",
@@ -31,6 +33,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailable",
+    "Totals",
     "cache_options",
     "open_store",
 ]

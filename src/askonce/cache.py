@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from askonce.engine.engine import CacheEngine
+from askonce.engine.explanation import Explanation
 from askonce.engine.settings import CheckedSettings, Settings
 from askonce.entries.entry import Entry, Place, mark_of
 from askonce.errors import ConfigError
 from askonce.options import check_name
-from askonce.stats import Stats
+from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store, is_client
 from askonce.stores.configured import default_settings, default_store
 from askonce.stores.fork import fork_lock
+from askonce.totals.reading import Since
 
 if TYPE_CHECKING:
     from askonce.engine.erasure import ErasureReport
@@ -85,6 +87,54 @@ class Cache:
         """Asynchronous `stats`."""
         return await self.engine.astats()
 
+    def totals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """What was hit, missed, saved and spent by all processes that use this namespace in this store.
+
+        Counted since the cache was first used there, for 400 days: by hour for eight days, by day before.
+        What other processes did in the last three seconds may be missing. Where a tenant's namespace is in effect,
+        only of that tenant.
+
+        Args:
+            by: also the counts of each ``hour``, ``day``, ``layer``, ``model``, ``tenant`` or ``tag``.
+            since: from the hour or day of a time on, or from so long ago: a `datetime.datetime`, a
+                `datetime.timedelta`, or a text such as ``"2026-11-28"``, ``"24h"`` or ``"7d"``; ``None``: all.
+
+        Raises:
+            ConfigError: an argument is wrong.
+            StoreError: the store failed.
+        """
+        return self.engine.totals(by, since)
+
+    async def atotals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """Asynchronous `totals`."""
+        import asyncio
+
+        return await asyncio.to_thread(self.totals, by, since)
+
+    def explain(self, call: Callable[[], object]) -> Explanation:
+        """Why a request is answered from this cache, or not: its key, what is stored, what became of it before.
+
+            print(cache.explain(lambda: model.invoke("Why is the sky blue?")))
+
+        The call runs until its first request that is no hit, and ends there: no model is asked, and nothing is
+        stored. Requests before it that are hits are answered and counted. The framework's tracers see it fail.
+
+        Args:
+            call: asks a model, an embedding model or a retriever with this cache, in either framework.
+
+        Returns:
+            the explanation of the request that is no hit, or of the last one if all are.
+
+        Raises:
+            ConfigError: the call made no request to this cache.
+            Exception: what the call raised before.
+        """
+        return self.engine.explain(call)
+
+    async def aexplain(self, call: Callable[[], Awaitable[object]]) -> Explanation:
+        """Asynchronous `explain`: ``await cache.aexplain(lambda: model.ainvoke("Why is the sky blue?"))``."""
+        return await self.engine.aexplain(call)
+
     def entries(self) -> Iterator[Entry]:
         """The answers of the namespace in effect that can be used now, in no order.
 
@@ -114,12 +164,14 @@ class Cache:
         """
         check_name("a tag", tag)
         self.engine.forget()
+        self.engine.deleted(self.engine.namespace_in_effect(), tag=tag)
         return self.store.delete_tag(self.engine.namespace_in_effect(), tag)
 
     async def ainvalidate(self, tag: str) -> int:
         """Asynchronous `invalidate`."""
         check_name("a tag", tag)
         self.engine.forget()
+        self.engine.deleted(self.engine.namespace_in_effect(), tag=tag)
         return await self.store.adelete_tag(self.engine.namespace_in_effect(), tag)
 
     def clear(self) -> None:
@@ -130,6 +182,7 @@ class Cache:
         """
         namespace = self.engine.namespace_in_effect()
         self.engine.forget()
+        self.engine.deleted(namespace)
         self.store.clear(namespace)
         self.engine.forget_all_questions(namespace)
 
@@ -137,6 +190,7 @@ class Cache:
         """Asynchronous `clear`."""
         namespace = self.engine.namespace_in_effect()
         self.engine.forget()
+        self.engine.deleted(namespace)
         await self.store.aclear(namespace)
         self.engine.forget_all_questions(namespace)
 
@@ -215,6 +269,8 @@ class Cache:
         if entry is not None and entry.semantic is not None and entry.semantic.answer:
             places.append(Place(place.namespace, entry.semantic.answer))
         self.engine.forget(*places)
+        for one in places:
+            self.engine.deleted(one.namespace, key=one.key)
         return self.store.delete(place.namespace, [one.key for one in places]) > 0 or namespace is not None
 
     async def afeedback(self, response: object, *, wrong: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from askonce.entries.entry import NotStoredReason, RequestKind
+from askonce.entries.entry import HitKind, MissReason, NotStoredReason, RequestKind
 
 
 class SemanticStats(msgspec.Struct, frozen=True):
@@ -56,11 +56,13 @@ class SemanticStats(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a cache did in this process since it was made.
+    """What a cache did.
 
     Attributes:
         hits: requests answered without the model, stale and coalesced ones included.
+        hit_kinds: how many of them of which kind.
         misses: requests that went to the model.
+        miss_reasons: how many of them for which reason.
         coalesced: hits that waited for an identical request in progress.
         stale: hits past their time to live.
         semantic_hits: hits that answer another question of the same meaning.
@@ -76,12 +78,17 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         saved_input_tokens: what the hits would have sent.
         saved_output_tokens: what the hits would have received.
         saved_usd: what the hits would have cost, as far as prices are known.
-        spent_seconds: what the stored answers took.
-        spent_usd: what the stored answers cost, as far as prices are known.
+        spent_seconds: what the fresh answers took, stored or not.
+        spent_input_tokens: what they sent.
+        spent_output_tokens: what they received.
+        spent_usd: what they cost, as far as prices are known.
+        errors: calls to the store that failed. Not counted by kind, model, tenant or tag.
     """
 
     hits: int = 0
+    hit_kinds: Mapping[HitKind, int] = msgspec.field(default_factory=dict)
     misses: int = 0
+    miss_reasons: Mapping[MissReason, int] = msgspec.field(default_factory=dict)
     coalesced: int = 0
     stale: int = 0
     semantic_hits: int = 0
@@ -98,7 +105,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     saved_output_tokens: int = 0
     saved_usd: float = 0.0
     spent_seconds: float = 0.0
+    spent_input_tokens: int = 0
+    spent_output_tokens: int = 0
     spent_usd: float = 0.0
+    errors: int = 0
 
     @property
     def saved_tokens(self) -> int:
@@ -113,11 +123,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stats(Counts, frozen=True, kw_only=True):
-    """`Counts` of all requests together, and what the namespace holds now.
+    """`Counts` of all requests of this process since the cache was made, and what the namespace holds now.
 
     Attributes:
         kinds: the counts of each kind of request: ``answer``, ``embedding``, ``retrieval``, …
-        errors: calls to the store that failed.
         not_awaited: requests that went to the model beside an identical one in progress: it took longer than
             ``max_wait``, or waiting for it would not have ended.
         max_wait: the setting, in seconds.
@@ -128,13 +137,37 @@ class Stats(Counts, frozen=True, kw_only=True):
     """
 
     kinds: Mapping[RequestKind, Counts] = msgspec.field(default_factory=dict)
-    errors: int = 0
     not_awaited: int = 0
     max_wait: float = 0.0
     entries: int | None = None
     size_bytes: int | None = None
     store: Literal["up", "down"] = "up"
     semantic: SemanticStats | None = None
+
+
+TotalsBy = Literal["hour", "day", "layer", "model", "tenant", "tag"]
+
+
+class Totals(Counts, frozen=True, kw_only=True):
+    """`Counts` of all processes that use the namespace of a cache in one store, its tenants included.
+
+    Attributes:
+        by: what the rows are.
+        rows: the counts of each hour, day, layer (``answer``, ``embedding``, ``retrieval``, …), model, tenant or
+            tag. Hours and days are of UTC, as ``2026-11-28T09:00`` and ``2026-11-28``, in their order; the rest
+            has those with the most requests first. What has no model or tenant is under an empty name, and names
+            beyond about a thousand in one hour are counted together under ``(other)``. A request with two tags is
+            in two rows, one without tags in none.
+        since: the beginning of the first hour that is counted, seconds since the epoch; ``None``: all.
+        entries: how many entries the store holds for them now.
+        size_bytes: the bytes of their values.
+    """
+
+    by: TotalsBy | None = None
+    rows: Mapping[str, Counts] = msgspec.field(default_factory=dict)
+    since: float | None = None
+    entries: int | None = None
+    size_bytes: int | None = None
 
 
 class RoutingStats(msgspec.Struct, frozen=True):

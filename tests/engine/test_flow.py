@@ -32,6 +32,15 @@ def test_savings_are_counted(both: Callable[..., Both], clock: FakeClock) -> Non
     assert stats.size_bytes and stats.store == "up"
 
 
+def test_answers_that_are_not_stored_count_as_spent(both: Callable[..., Both]) -> None:
+    app = both()
+    app.ask("and so on…")
+    stats = app.asker.cache.stats()
+    assert (stats.stored, stats.not_stored_reasons) == (0, {"truncated": 1})
+    assert stats.spent_usd == pytest.approx(10 * 2.5e-6 + 5 * 10e-6)
+    assert (stats.spent_input_tokens, stats.spent_output_tokens) == (10, 5)
+
+
 def test_errors_are_not_stored(both: Callable[..., Both]) -> None:
     app = both()
     app.asker.fails = lambda call: call == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from askonce.cli import bench, deletion, doctor, entries, keys, prefix, simulate, transfer, version
+from askonce.cli import bench, deletion, doctor, entries, keys, prefix, simulate, totals, transfer, version
 
 app = typer.Typer(
     name="askonce",
@@ -34,5 +34,7 @@ app.command("warm")(transfer.warm)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.command("simulate")(simulate.simulate)
+app.command("stats")(totals.stats)
+app.command("top")(totals.top)
 app.add_typer(prefix.prefix, name="prefix")
 app.command("version")(version.version)

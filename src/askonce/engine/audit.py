@@ -72,4 +72,9 @@ class Audits:
             )
             self._warned.add(corpus)
         reason: AuditOutcome = "same" if same else "different"
-        self._events.emit(CacheEvent("audited", request.kind, request.model, self._clock(), request.place, reason))
+        self._events.emit(
+            CacheEvent(
+                "audited", request.kind, request.model, self._clock(), request.place, reason,
+                tenants=request.options.tenants, tags=request.options.tags,
+            )
+        )  # fmt: skip

@@ -1,31 +1,81 @@
-"""Events, counted by kind of request."""
+"""Events, counted by kind of request for this process, and by hour, model and tenant for the totals of all."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from askonce.engine.events import CacheEvent
 from askonce.entries.entry import RequestKind
 from askonce.stats import Counts, SemanticStats, Stats
+from askonce.stores.fork import reset_after_fork
+from askonce.totals.buckets import Amounts, add_to, tenant_of
+from askonce.totals.counts import counts_of
+from askonce.totals.writer import TotalsWriter
 
-_NAMES = tuple(name for name in Counts.__struct_fields__ if name != "not_stored_reasons")
+_MOST_GROUPS = 10_000
+
+_Group = tuple[Any, ...]
+"""Events that are counted together: type, reason, kind, model, tenants, tags, hour, and whether a miss was told."""
 
 
 class Counters:
-    """Counts events, by kind of request. Whoever calls it takes turns."""
+    """Counts events. Thread-safe.
 
-    def __init__(self) -> None:
-        self._kinds: dict[RequestKind, dict[str, Any]] = {}
+    An event costs one look into a dictionary; what it means is worked out for many at once.
+
+    Args:
+        totals: the totals of all processes; ``None`` if they are not counted.
+    """
+
+    def __init__(self, totals: TotalsWriter | None = None) -> None:
+        self._totals = totals
+        self._kinds: dict[RequestKind, Amounts] = {}
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.RLock()  # the garbage collector may end the cache within a step
+        self._groups: dict[_Group, list[float]] = {}
 
     def count(self, events: Sequence[CacheEvent]) -> None:
         """Take in events."""
-        for event in events:
-            counts = self._kinds.get(event.kind)
-            if counts is None:
-                counts = self._kinds[event.kind] = {**dict.fromkeys(_NAMES, 0), "not_stored_reasons": Counter()}
-            _count(counts, event)
+        with self._lock:
+            groups = self._groups
+            for event in events:
+                group = (
+                    event.type, event.reason, event.kind, event.model, event.tenants, event.tags,
+                    event.at // 3600, event.instead_of_miss,
+                )  # fmt: skip
+                sums = groups.get(group)
+                if sums is None:
+                    sums = groups[group] = [0, 0.0, 0, 0, 0.0, 0]
+                sums[0] += 1
+                entry = event.entry
+                if entry is not None:
+                    usage = entry.usage
+                    sums[1] += entry.cost_seconds
+                    sums[2] += usage.input_tokens
+                    sums[3] += usage.output_tokens
+                    sums[4] += entry.cost_usd or 0.0
+                    sums[5] += event.evicted
+            if len(groups) > _MOST_GROUPS:
+                self.flush()
+
+    def flush(self) -> None:
+        """Add up what was taken in, and give it to the totals."""
+        with self._lock:
+            groups, self._groups = self._groups, {}
+            for group, sums in groups.items():
+                _, _, kind, model, tenants, tags, hour, _ = group
+                amounts = _amounts(group, sums)
+                add_to(self._kinds.setdefault(kind, {}), amounts)
+                if self._totals is not None and amounts:
+                    tenant = tenant_of(tenants)
+                    self._totals.add(int(hour), (kind, model or "", tenant, ""), amounts)
+                    for tag in tags:
+                        self._totals.add(int(hour), ("", "", tenant, tag), amounts)
 
     def stats(
         self,
@@ -39,17 +89,15 @@ class Counters:
         semantic: SemanticStats | None,
     ) -> Stats:
         """The counts until now, with what is known beside them."""
-        kinds = {
-            kind: Counts(**{**counts, "not_stored_reasons": dict(counts["not_stored_reasons"])})
-            for kind, counts in self._kinds.copy().items()
-        }
-        total: dict[str, Any] = {name: sum(getattr(one, name) for one in kinds.values()) for name in _NAMES}
-        reasons = sum((Counter(one.not_stored_reasons) for one in kinds.values()), Counter())
-        total["not_stored_reasons"] = dict(reasons)
+        with self._lock:
+            self.flush()
+            kinds = {kind: Counts(**counts_of(amounts)) for kind, amounts in self._kinds.items()}
+            total: Amounts = {}
+            for amounts in self._kinds.values():
+                add_to(total, amounts)
         return Stats(
-            **total,
+            **counts_of({**total, "errors": errors}),
             kinds=kinds,
-            errors=errors,
             not_awaited=not_awaited,
             max_wait=max_wait,
             entries=entries,
@@ -59,31 +107,38 @@ class Counters:
         )
 
 
-def _count(counts: dict[str, Any], event: CacheEvent) -> None:
-    entry = event.entry
-    if event.type == "hit" and entry is not None:
-        counts["hits"] += 1
-        counts["misses"] -= event.instead_of_miss
-        counts["saved_seconds"] += entry.cost_seconds
-        counts["saved_input_tokens"] += entry.usage.input_tokens
-        counts["saved_output_tokens"] += entry.usage.output_tokens
-        counts["saved_usd"] += entry.cost_usd or 0.0
-        if event.reason in ("coalesced", "stale"):
-            counts[event.reason] += 1
-        counts["semantic_hits"] += event.reason == "semantic"
-    elif event.type == "miss":
-        counts["misses"] += 1
-        counts["corrupt"] += event.reason == "corrupt"
-    elif event.type == "bypassed":
-        counts["bypassed"] += 1
-    elif event.type == "audited":
-        counts["audited"] += 1
-        counts["audited_wrong"] += event.reason == "different"
-    elif event.type == "stored" and entry is not None:
-        counts["stored"] += 1
-        counts["evicted"] += event.evicted
-        counts["spent_seconds"] += entry.cost_seconds
-        counts["spent_usd"] += entry.cost_usd or 0.0
-    elif event.type == "not_stored" and event.reason != "store down":  # that is an error of the store
-        counts["not_stored"] += 1
-        counts["not_stored_reasons"][event.reason] += 1
+def _amounts(group: _Group, sums: Sequence[float]) -> Mapping[str, float]:
+    """What events of one group add."""
+    of_type, reason, *_, instead_of_miss = group
+    number, seconds, input_tokens, output_tokens, usd, evicted = sums
+    amounts: Amounts = {}
+    if of_type == "hit":
+        amounts = {f"hits.{reason}": number, **_cost("saved", seconds, input_tokens, output_tokens, usd)}
+        if instead_of_miss:
+            amounts["misses.expired"] = -number
+    elif of_type == "miss":
+        amounts = {f"misses.{reason}": number}
+    elif of_type == "bypassed":
+        amounts = {"bypassed": number}
+    elif of_type == "audited":
+        amounts = {"audited": number, "audited_wrong": number if reason == "different" else 0}
+    elif of_type == "stored":
+        amounts = {
+            "stored": number,
+            "evicted": evicted,
+            **_cost("spent", seconds, input_tokens, output_tokens, usd),
+        }
+    elif of_type == "not_stored":
+        amounts = _cost("spent", seconds, input_tokens, output_tokens, usd)
+        if reason != "store down":  # that is an error of the store
+            amounts[f"not_stored.{reason}"] = number
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
+def _cost(what: str, seconds: float, input_tokens: float, output_tokens: float, usd: float) -> Amounts:
+    return {
+        f"{what}_seconds": seconds,
+        f"{what}_input_tokens": input_tokens,
+        f"{what}_output_tokens": output_tokens,
+        f"{what}_usd": usd,
+    }

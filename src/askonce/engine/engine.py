@@ -26,12 +26,16 @@ from askonce.concurrency.waits import lead
 from askonce.engine.audit import Audits
 from askonce.engine.counters import Counters
 from askonce.engine.events import CacheEvent, EventQueue
+from askonce.engine.explanation import Explained, Explainer, Explanation, bypassed, explaining
 from askonce.engine.flow import RequestFlow
+from askonce.engine.history import Deletion, RequestHistory
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Hit, Miss, Place, RequestKind, place_of
+from askonce.errors import ConfigError
+from askonce.eviction.policy import Budget
 from askonce.keys.ignore import without
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
@@ -44,16 +48,19 @@ from askonce.provenance.retrieval_context import (
 )
 from askonce.provenance.retrieved import RetrievedDocument, retrieved
 from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
-from askonce.stats import Stats
+from askonce.stats import Stats, Totals, TotalsBy
 from askonce.storage.entries import EntryStorage, cost_of
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
 from askonce.stores import Client, Store, open_default_store, open_store
 from askonce.stores.base import Size
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+from askonce.totals.reading import Since, read_totals
+from askonce.totals.writer import TotalsWriter
 
 if TYPE_CHECKING:
     from askonce.engine.erasure import ErasureReport, Target
+    from askonce.eviction.frequency import FrequencySketch
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
@@ -75,6 +82,8 @@ class CacheEngine:
         namespace: the namespace of requests that no ``cache_options(namespace=…)`` puts into another.
         flow: what requests pass through.
         counters: what happened in this process.
+        history: what became of each request here that was no hit.
+        totals_writer: writes what is counted to the store; ``None`` if the totals of all processes are not counted.
         breaker: the way to the store.
         is_semantic: answers are also found for questions of the same meaning.
         codec: from entries to bytes and back.
@@ -101,22 +110,20 @@ class CacheEngine:
             self.store_name += " sealed"  # nothing is found there without the keys
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
-        self.counters = Counters()
+        self.totals_writer = TotalsWriter(breaker, codec, self.namespace, clock) if settings.totals else None
+        self.counters, self.history = Counters(self.totals_writer), RequestHistory()
         lease_seconds = min(settings.lease_seconds or WRITE_LEASE_SECONDS, WRITE_LEASE_SECONDS)
         self.corpora = Corpora(codec, lease_seconds)
         self.writes = Writes(self.store, self.corpora, lease_seconds)
         self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
-        frequencies = None
-        if budget.selects:
-            from askonce.eviction.frequency import FrequencySketch
-
-            frequencies = FrequencySketch()
+        frequencies = _frequencies(budget)
         freshness = settings.freshness
         lookup = Lookup(codec, freshness, self.corpora, self._local, clock)
         storage = EntryStorage(
             breaker, codec, freshness, budget, self._local, frequencies, clock, settings.store_requests
         )
-        events = _event_queue(settings, self.counters, HitBuffer(breaker, budget.policy, frequencies), codec)
+        hits = HitBuffer(breaker, budget.policy, frequencies)
+        events = _event_queue(settings, self.counters, self.history, hits, codec)
         semantic = None
         if settings.semantic is not None:
             from askonce.semantic.semantic_cache import SemanticCache
@@ -137,11 +144,14 @@ class CacheEngine:
         )
         self._audits = Audits(self.corpora, events, self.forget, clock)
         self.is_semantic = semantic is not None
+        self._explainer = Explainer(lookup, codec, self.history, semantic, clock)
         self._sync, self._async = SyncDriver(breaker), AsyncDriver(breaker)
         self._warned: set[str] = set()
         self._opened = opened
         # Runs at the latest when the interpreter ends, so that no hit is lost.
-        self._finalizer = weakref.finalize(self, _close, self.flow, self.writes, breaker, opened)
+        self._finalizer = weakref.finalize(
+            self, _close, self.flow, self.totals_writer, self.writes, breaker, opened
+        )
 
     # -- the key of a request ----------------------------------------------------------------------------------
 
@@ -171,7 +181,7 @@ class CacheEngine:
         """
         options = options_in_effect.get()
         if options.bypass:
-            self._bypassed(kind)
+            self._bypassed(kind, options, "cache_options(bypass=True) is in effect")
             return None
         try:
             if digest is None or self._ignored or options.ignore:
@@ -183,14 +193,30 @@ class CacheEngine:
                 name, model = digest()
         # Uncacheable, or what an object in it raises; a RecursionError if it is too deep.
         except Exception as error:
-            self._bypassed(kind)
+            self._bypassed(kind, options, f"it has no key: {error}")
             self._warn_once("a request is not cached, since it has no key", error)
             return None
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
         made_from = None
         if from_sources and (retrieved or retrieval_in_effect.get() is not None):
             made_from = self._made_from(options, form)
-        return Request(place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack)
+        request = Request(place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack)
+        if explaining.get() is not None:
+            self.flow.events.take()  # what became of earlier requests
+            self._explained(run(self._explainer.explanation(self._sync, request)))
+        return request
+
+    def _explained(self, explanation: Explanation) -> None:
+        """Add an explanation, if those of this cache are wanted.
+
+        Raises:
+            Explained: it is no hit.
+        """
+        engine, explanations = explaining.get() or (None, [])
+        if engine is self:
+            explanations.append(explanation)
+            if explanation.outcome != "hit":
+                raise Explained(explanation)
 
     def _made_from(self, options: CacheOptions, form: Callable[[], NormalForm]) -> MadeFrom | None:
         """What an answer will be made from that is requested now; ``None``: nothing was retrieved lately."""
@@ -206,8 +232,11 @@ class CacheEngine:
         ignored = (*self._ignored, *options_in_effect.get().ignore)
         return without(form, ignored) if ignored else form
 
-    def _bypassed(self, kind: RequestKind) -> None:
-        self.flow.events.emit(CacheEvent("bypassed", kind, None, self.settings.clock()))
+    def _bypassed(self, kind: RequestKind, options: CacheOptions, why: str) -> None:
+        if explaining.get() is not None:
+            self._explained(bypassed(kind, why))
+        at = self.settings.clock()
+        self.flow.events.emit(CacheEvent("bypassed", kind, None, at, tenants=options.tenants, tags=options.tags))
 
     def _warn_once(self, what: str, why: Exception) -> None:
         """Warn of something that will happen with each request of a kind, but not each time."""
@@ -439,11 +468,13 @@ class CacheEngine:
             StoreError: the store failed, so the answer may still be there.
         """
         self.forget(request.place)
+        self.deleted(request.place.namespace, key=request.place.key)
         return self.store.delete(request.place.namespace, [request.place.key]) > 0
 
     async def adelete(self, request: Request) -> bool:
         """Asynchronous `delete`."""
         self.forget(request.place)
+        self.deleted(request.place.namespace, key=request.place.key)
         return await self.store.adelete(request.place.namespace, [request.place.key]) > 0
 
     def reject(self, request: Request, place: Place | None = None) -> None:
@@ -465,6 +496,10 @@ class CacheEngine:
             with contextlib.suppress(StoreDown):
                 await driver.call("delete", one.namespace, [one.key])
         self.flow.not_stored(request, "not parsed")
+
+    def deleted(self, namespace: str, *, tag: str | None = None, key: bytes | None = None) -> None:
+        """Remember that entries are deleted, for `Cache.explain`: those with a tag, that with a key, or all."""
+        self.history.deleted(Deletion(namespace, self.settings.clock(), tag, key))
 
     def forget(self, *places: Place) -> None:
         """Forget what this process holds of some entries, or of all if none is named."""
@@ -497,6 +532,34 @@ class CacheEngine:
         self.flush(10.0)
         return report
 
+    # -- why -------------------------------------------------------------------------------------------------------
+
+    def explain(self, call: Callable[[], object]) -> Explanation:
+        """See `Cache.explain`."""
+        with self._explaining() as explanations:
+            call()
+        return _last(explanations)
+
+    async def aexplain(self, call: Callable[[], Awaitable[object]]) -> Explanation:
+        """Asynchronous `explain`."""
+        with self._explaining() as explanations:
+            await call()
+        return _last(explanations)
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[list[Explanation]]:
+        explanations: list[Explanation] = []
+        token = explaining.set((self, explanations))
+        try:
+            yield explanations
+        except Explained:
+            pass
+        except Exception:  # also what a framework makes of it: LangChain's agenerate trips over it
+            if not explanations or explanations[-1].outcome == "hit":
+                raise
+        finally:
+            explaining.reset(token)
+
     # -- life --------------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
@@ -525,6 +588,24 @@ class CacheEngine:
             semantic=None if semantic is None else await semantic.stats(driver, namespace),
         )
 
+    def totals(self, by: TotalsBy | None, since: Since | None) -> Totals:
+        """See `Cache.totals`."""
+        self._write_totals()
+        return read_totals(
+            self.store,
+            self.codec,
+            self.namespace,
+            by=by,
+            since=since,
+            now=self.settings.clock(),
+            tenants=options_in_effect.get().tenants,
+        )
+
+    def _write_totals(self) -> bool:
+        self.flow.events.take()
+        self.counters.flush()
+        return self.totals_writer is None or self.totals_writer.write()
+
     @property
     def is_open(self) -> bool:
         """Whether it was not closed."""
@@ -533,7 +614,8 @@ class CacheEngine:
     def flush(self, seconds: float) -> bool:
         """Wait until what runs in the background is done, ``seconds`` at most; returns whether it is."""
         self.flow.events.flush()
-        return self.flow.semantic is None or self.flow.semantic.flush(seconds)
+        written = self._write_totals()
+        return (self.flow.semantic is None or self.flow.semantic.flush(seconds)) and written
 
     def close(self) -> None:
         """Flush, and close the store if it was opened here."""
@@ -544,7 +626,7 @@ class CacheEngine:
         import asyncio
 
         self._async.cancel()
-        await asyncio.to_thread(_end_background, self.flow)
+        await asyncio.to_thread(_end_background, self.flow, self.totals_writer)
         self.writes.close()
         if self._finalizer.detach() is not None and self._opened is not None:
             self.breaker.close()
@@ -561,12 +643,35 @@ def _opened(store: str | Client | None, timeout_seconds: float) -> Store:
     return open_store(store, timeout_seconds=timeout_seconds)
 
 
+def _last(explanations: Sequence[Explanation]) -> Explanation:
+    if not explanations:
+        raise ConfigError("the call made no request to this cache: give a call of a model that is cached in it")
+    return explanations[-1]
+
+
 def _name_in_memory(store: Store) -> str:
     return f"memory {_in_memory.setdefault(store, next(_numbers))}"
 
 
-def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer, codec: Codec) -> EventQueue:
-    """Who takes in events: the counters, the hits on their way to the store, the access log."""
+def _opened(store: str | Client | None, timeout_seconds: float) -> Store:
+    return (
+        open_default_store(timeout_seconds) if store is None else open_store(store, timeout_seconds=timeout_seconds)
+    )
+
+
+def _frequencies(budget: Budget) -> FrequencySketch | None:
+    """Counts requests, where the admission of new entries depends on them."""
+    if not budget.selects:
+        return None
+    from askonce.eviction.frequency import FrequencySketch
+
+    return FrequencySketch()
+
+
+def _event_queue(
+    settings: CheckedSettings, counters: Counters, history: RequestHistory, hits: HitBuffer, codec: Codec
+) -> EventQueue:
+    """Who takes in events: counters, history, the hits on their way to the store, the access log."""
 
     def touch(events: Sequence[CacheEvent]) -> None:
         for event in events:
@@ -575,7 +680,7 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
                 if event.entry.semantic is not None and event.entry.semantic.answer:
                     hits.add([Place(event.place.namespace, event.entry.semantic.answer)])
 
-    consumers, flushes = [counters.count, touch], [hits.flush]
+    consumers, flushes = [counters.count, history.take, touch], [counters.flush, hits.flush]
     if settings.access_log is not None:
         from askonce.storage.access_log import Access, AccessLog
 
@@ -583,7 +688,8 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
 
         def record(events: Sequence[CacheEvent]) -> None:
             for event in events:
-                if event.place is not None and event.entry is not None:
+                answered = event.type == "hit" or event.size_bytes is not None
+                if answered and event.place is not None and event.entry is not None:
                     cost = cost_of(event.entry)
                     log.add(Access(event.at, event.place, event.entry, cost, event.size_bytes))
 
@@ -592,15 +698,19 @@ def _event_queue(settings: CheckedSettings, counters: Counters, hits: HitBuffer,
     return EventQueue(consumers, flushes, settings.on_event)
 
 
-def _end_background(flow: RequestFlow) -> None:
+def _end_background(flow: RequestFlow, totals: TotalsWriter | None) -> None:
     if flow.semantic is not None:
         flow.semantic.close()
     flow.events.close()
+    if totals is not None:
+        totals.close()
     flow.claims.close()
 
 
-def _close(flow: RequestFlow, writes: Writes, breaker: CircuitBreaker, opened: Store | None) -> None:
-    _end_background(flow)
+def _close(
+    flow: RequestFlow, totals: TotalsWriter | None, writes: Writes, breaker: CircuitBreaker, opened: Store | None
+) -> None:
+    _end_background(flow, totals)
     writes.close()
     if opened is not None:
         breaker.close()  # first, or a call that is still in progress would open the store again

@@ -42,13 +42,15 @@ class CacheEvent(msgspec.Struct, frozen=True):
         place: where the answer is stored (of a semantic hit, the other question's); ``None`` if it cannot be.
         reason: of a hit its kind, of a miss or an answer that was not stored the reason, of an audit its outcome,
             else ``None``.
-        entry: the entry of the answer, where there is one.
+        entry: the entry of the answer, where there is one; of an answer that was not stored what it would be.
         age_seconds: of a hit, how old the answer is.
         size_bytes: of an answer that was made, the size of its stored value.
         evicted: of a stored answer, how many entries were evicted for it.
         instead_of_miss: this hit answers a request that was reported as a miss: the model failed, and a stale
             answer stands in.
         form: makes the request's normal form; ``None`` if it has none.
+        tenants: the names of the namespaces in effect, the outer one first.
+        tags: the tags in effect.
     """
 
     type: EventType
@@ -63,6 +65,8 @@ class CacheEvent(msgspec.Struct, frozen=True):
     evicted: int = 0
     instead_of_miss: bool = False
     form: Callable[[], NormalForm] | None = None
+    tenants: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 Consumer = Callable[[Sequence[CacheEvent]], None]

@@ -274,7 +274,7 @@ class RequestFlow:
                     answer, request.kind, request.options, sources, seconds, semantic, request.form
                 )
                 request.answered(entry)
-                cacheable = self._is_cacheable(request, answer)
+                cacheable = self._is_cacheable(request, answer, entry)
                 if cacheable:
                     await self._store(driver, [request], [entry])
                 if self.semantic is not None and attempt is not None and semantic is not None:
@@ -298,19 +298,20 @@ class RequestFlow:
         self, driver: SyncDriver, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
     ) -> None:
         """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
-        pairs = []
-        for request, one in zip(requests, answers, strict=True):
-            if one is None:
+        storable, entries = [], []
+        for request, answer in zip(requests, answers, strict=True):
+            if answer is None:
                 self.not_stored(request, "not storable")
-            elif self._is_cacheable(request, one):
-                pairs.append((request, one))
-        if pairs:
+                continue
             each = seconds / len(requests)
-            entries = [
-                self.storage.entry(answer, one.kind, one.options, one.sources, each, form=one.form)
-                for one, answer in pairs
-            ]
-            await self._store(driver, [one for one, _ in pairs], entries)
+            entry = self.storage.entry(
+                answer, request.kind, request.options, request.sources, each, form=request.form
+            )
+            if self._is_cacheable(request, answer, entry):
+                storable.append(request)
+                entries.append(entry)
+        if entries:
+            await self._store(driver, storable, entries)
 
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         for start in range(0, len(requests), _ENCODED_AT_ONCE):
@@ -325,7 +326,7 @@ class RequestFlow:
         results = await self.storage.put(driver, places, entries, records)
         for request, entry, record, result in zip(requests, entries, records, results, strict=True):
             if result == "too large":
-                self.not_stored(request, result, f"{len(record.value):,} bytes")
+                self.not_stored(request, result, f"{len(record.value):,} bytes", entry)
                 continue
             stored = isinstance(result, int)
             event = CacheEvent(
@@ -339,6 +340,8 @@ class RequestFlow:
                 size_bytes=len(record.value),
                 evicted=result if isinstance(result, int) else 0,
                 form=request.form,
+                tenants=request.options.tenants,
+                tags=request.options.tags,
             )
             self.events.emit(event)
 
@@ -353,7 +356,7 @@ class RequestFlow:
             self.not_stored(request, "not storable", detail)
         return answer
 
-    def _is_cacheable(self, request: Request, answer: Answer) -> bool:
+    def _is_cacheable(self, request: Request, answer: Answer, entry: Entry) -> bool:
         reason: NotStoredReason | None = None
         if answer.empty and not self._cache_empty:
             reason = "empty"
@@ -364,7 +367,7 @@ class RequestFlow:
         elif self._cache_if is not None and not self._passes(self._cache_if, answer):
             reason = "cache_if"
         if reason is not None:
-            self.not_stored(request, reason, answer.detail)
+            self.not_stored(request, reason, answer.detail, entry)
         return reason is None
 
     @staticmethod
@@ -386,7 +389,8 @@ class RequestFlow:
         self.events.emit(
             CacheEvent(
                 "hit", request.kind, request.model, self._clock(), place, hit.kind, hit.entry,
-                hit.age_seconds, instead_of_miss=instead_of_miss, form=request.form,
+                hit.age_seconds, None, 0, instead_of_miss, request.form,
+                request.options.tenants, request.options.tags,
             )
         )  # fmt: skip
         return Hit(hit.entry, hit.kind, hit.age_seconds, place.key, hit.match, hit.value)
@@ -395,17 +399,21 @@ class RequestFlow:
         """Tell of a miss."""
         self.events.emit(
             CacheEvent(
-                "miss", request.kind, request.model, self._clock(), request.place, miss.reason, form=request.form
+                "miss", request.kind, request.model, self._clock(), request.place, miss.reason, form=request.form,
+                tenants=request.options.tenants, tags=request.options.tags,
             )
-        )
+        )  # fmt: skip
 
-    def not_stored(self, request: Request, reason: NotStoredReason, detail: str = "") -> None:
+    def not_stored(
+        self, request: Request, reason: NotStoredReason, detail: str = "", entry: Entry | None = None
+    ) -> None:
         """Tell of an answer that is not stored; of each model and reason once in the log."""
         self.events.emit(
             CacheEvent(
-                "not_stored", request.kind, request.model, self._clock(), request.place, reason, form=request.form
+                "not_stored", request.kind, request.model, self._clock(), request.place, reason, entry,
+                form=request.form, tenants=request.options.tenants, tags=request.options.tags,
             )
-        )
+        )  # fmt: skip
         news = request.model, reason
         is_news = news not in self._reported and (request.kind in ("answer", "embedding") or reason == "too large")
         level = logging.WARNING if is_news else logging.DEBUG

@@ -57,6 +57,8 @@ class Settings(TypedDict, total=False):
         clock: seconds since the epoch.
         semantic: answer questions, too, that mean the same as an answered one; see `Semantic`.
         on_event: called with each `CacheEvent` (hit, miss, stored, …) on a background thread, in order.
+        totals: count in the store what all processes do, by hour, layer, model, tenant and tag: see `Cache.totals`.
+            Written in the background, every three seconds while there are requests.
         ignore: what is no part of the key, since the application declares it volatile: a regular expression (its
             matches in the messages or the prompt), a `FormField`, a function of a `NormalForm` that returns another
             one, or a list of these.
@@ -84,6 +86,7 @@ class Settings(TypedDict, total=False):
     clock: Clock
     semantic: Semantic | None
     on_event: Callable[[CacheEvent], object] | None
+    totals: bool
     ignore: Ignored | Sequence[Ignored]
 
 
@@ -117,6 +120,7 @@ class CheckedSettings:
     clock: Clock = time.time
     semantic: Semantic | None = None
     on_event: Callable[[CacheEvent], object] | None = None
+    totals: bool = True
     ignore: Ignored | Sequence[Ignored] = ()
 
     plain: ClassVar[frozenset[str]] = frozenset(

@@ -27,8 +27,9 @@ from askonce.langchain.models.acceptance import requested_in, requested_of
 from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
 from askonce.langchain.models.calls import asks_for_usage, model_name
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
-from askonce.stats import Stats
+from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store
+from askonce.totals.reading import Since
 
 logger = logging.getLogger("askonce")
 
@@ -170,6 +171,19 @@ class AskOnceCache(BaseCache):
     async def astats(self) -> Stats:
         """Asynchronous `stats`."""
         return await self.cache.astats()
+
+    def totals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """What was hit, missed and saved by all processes; see `askonce.Cache.totals`.
+
+        Raises:
+            ConfigError: an argument is wrong.
+            StoreError: the store failed.
+        """
+        return self.cache.totals(by, since)
+
+    async def atotals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """Asynchronous `totals`."""
+        return await self.cache.atotals(by, since)
 
     def invalidate(self, tag: str) -> int:
         """Delete all answers with a tag from the current namespace; returns how many there were.

@@ -18,8 +18,9 @@ from askonce.llama_index.embeddings import cached_embed_model
 from askonce.llama_index.models.cached import cached_llm
 from askonce.llama_index.models.twin import Link, Twin, original
 from askonce.llama_index.prefix.tracker import PrefixTracker
-from askonce.stats import Stats
+from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store
+from askonce.totals.reading import Since
 
 _installing = threading.Lock()
 _installed: Installation | None = None
@@ -93,6 +94,10 @@ class Installation:
     def stats(self) -> Stats:
         """What was hit, missed and saved."""
         return self.cache.stats()
+
+    def totals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """What was hit, missed and saved by all processes; see `askonce.Cache.totals`."""
+        return self.cache.totals(by, since)
 
     def uninstall(self) -> None:
         """Leave ``Settings`` with the models that it would hold now without a cache. Twice does nothing."""

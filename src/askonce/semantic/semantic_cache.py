@@ -163,6 +163,22 @@ class SemanticCache:
             return None
         return Attempt(question, vector, self._rule.decide(question.text, neighbours, _coin()))
 
+    async def explain(
+        self, driver: SyncDriver, namespace: str, form: Callable[[], NormalForm], scope: bytes | None
+    ) -> Decision | None:
+        """What would be decided about a question, with arguments as for `lookup`; nothing is counted or learned."""
+        try:
+            question = self._question(namespace, form, scope)
+            if question is None:
+                return None
+            vector = await driver.embed(self._embedder, question.text)
+            await self._begun(driver, namespace)
+            neighbours = await self._questions.nearest(driver, namespace, question, vector)
+        except Exception as error:
+            self._warn_once(error)
+            return None
+        return self._rule.preview(question.text, neighbours)
+
     def _question(self, namespace: str, form: Callable[[], NormalForm], scope: bytes | None) -> Question | None:
         options = current_options()
         if not options.semantic:

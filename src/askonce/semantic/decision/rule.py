@@ -111,6 +111,12 @@ class DecisionRule:
             self._account(decision)
         return decision
 
+    def preview(self, text: str, neighbours: Sequence[Neighbour]) -> Decision:
+        """What `decide` would do now if the question were not audited; nothing is counted."""
+        found = candidate(text, neighbours, self._state.record) if neighbours else None
+        with self._lock:
+            return Decision("miss", "no candidate") if found is None else self._decide(found, 1.0)
+
     def _decide(self, found: Candidate, coin: float) -> Decision:
         log_odds, uncertainty = self._state.model.log_odds(found.features)
         p_wrong = 1.0 - self._state.model.right(log_odds - _PESSIMISM * uncertainty)

@@ -1,0 +1,148 @@
+"""``askonce stats`` and ``askonce top``: what all processes counted in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from askonce.cli.opened import opened
+from askonce.errors import ConfigError
+from askonce.prefix.report.figures import count, percent, span, usd
+from askonce.stats import Counts, TotalsBy
+
+if TYPE_CHECKING:
+    from askonce.stats import Totals
+
+_Store = Annotated[str | None, typer.Option(help="The application's store. Default: the user's own.")]
+_Namespace = Annotated[str, typer.Option(help="The cache's namespace, with all its tenants.")]
+_Tenant = Annotated[list[str] | None, typer.Option(help="Only of this tenant; again for one within it.")]
+_SinceOption = Annotated[
+    str | None, typer.Option(help="A time such as 2026-11-28, or a span such as 24h or 7d. Default: all.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")]
+By = Literal["hour", "day", "layer", "model", "tenant", "tag"]
+assert get_args(By) == get_args(TotalsBy)
+
+
+def stats(
+    store: _Store = None,
+    namespace: _Namespace = "default",
+    by: Annotated[By, typer.Option(help="What the rows are.")] = "layer",
+    since: _SinceOption = None,
+    tenant: _Tenant = None,
+    as_json: _Json = False,
+) -> None:
+    """Hits, misses, and what was saved and spent, by all processes."""
+    totals = _read(store, namespace, by, since, tenant)
+    if as_json:
+        _print_json(totals)
+        return
+    console = Console(highlight=False)
+    console.print(
+        f"{count(totals.hits + totals.misses)} requests, [bold]{percent(totals.hit_rate)}[/bold] of them hits; "
+        f"saved [bold]{usd(totals.saved_usd)}[/bold], {span(totals.saved_seconds)} and "
+        f"{count(totals.saved_tokens)} tokens; spent {usd(totals.spent_usd)} and {span(totals.spent_seconds)}"
+    )
+    console.print(
+        f"{count(totals.entries or 0)} entries of {_bytes(totals.size_bytes or 0)}; {count(totals.stored)} stored, "
+        f"{count(totals.evicted)} evicted, {count(totals.bypassed)} requests bypassed, "
+        f"{count(totals.errors)} errors of the store"
+    )
+    for what, reasons in (
+        ("hits", totals.hit_kinds),
+        ("misses", totals.miss_reasons),
+        ("not stored", totals.not_stored_reasons),
+    ):
+        if reasons:
+            console.print(f"{what}: {_reasons(reasons)}")
+    console.print(_table(by, totals.rows))
+
+
+def top(
+    store: _Store = None,
+    namespace: _Namespace = "default",
+    by: Annotated[By, typer.Option(help="What is compared.")] = "model",
+    most: Annotated[int, typer.Option(min=1, help="How many rows.")] = 10,
+    since: _SinceOption = None,
+    tenant: _Tenant = None,
+    as_json: _Json = False,
+) -> None:
+    """What saves most, and what costs most."""
+    totals = _read(store, namespace, by, since, tenant)
+    saves = _first(totals.rows, most, lambda row: (row.saved_usd, row.saved_seconds))
+    costs = _first(totals.rows, most, lambda row: (row.spent_usd, row.spent_seconds))
+    if as_json:
+        _print_json({"by": by, "since": totals.since, "saves_most": saves, "costs_most": costs})
+        return
+    console = Console(highlight=False)
+    for title, rows in (("saves most", saves), ("costs most", costs)):
+        console.print(f"[bold]{title}[/bold]")
+        console.print(_table(by, rows))
+
+
+def _read(store: str | None, namespace: str, by: TotalsBy, since: str | None, tenants: list[str] | None) -> Totals:
+    import time
+
+    from askonce.entries.codec import Codec
+    from askonce.options import CacheOptions
+    from askonce.stores import redact
+    from askonce.totals.reading import read_totals
+
+    own = CacheOptions().namespace(namespace)
+    with opened(store) as found:
+        url = redact(found.url)
+        totals = read_totals(found, Codec(), own, by=by, since=since, now=time.time(), tenants=tenants or ())
+    if totals == type(totals)(by=by, since=totals.since, entries=totals.entries, size_bytes=totals.size_bytes):
+        raise ConfigError(
+            f"nothing was counted in namespace {namespace!r} of {url}"
+            + ("" if since is None and not tenants else ", of this time and tenant")
+            + "; a cache with encryption_keys or totals=False is read by its application alone: cache.totals()"
+        )
+    return totals
+
+
+def _first(
+    rows: Mapping[str, Counts], most: int, worth: Callable[[Counts], tuple[float, float]]
+) -> dict[str, Counts]:
+    ordered = sorted(rows, key=lambda name: worth(rows[name]), reverse=True)
+    return {name: rows[name] for name in ordered[:most] if any(worth(rows[name]))}
+
+
+def _table(by: str, rows: Mapping[str, Counts]) -> Table:
+    right = [Column(name, justify="right") for name in ("requests", "hits", "saved", "", "spent", "")]
+    table = Table(Column(by, overflow="fold"), *right)
+    for name, row in rows.items():
+        table.add_row(
+            escape(name) or "–",
+            count(row.hits + row.misses + row.bypassed),
+            percent(row.hit_rate),
+            usd(row.saved_usd),
+            span(row.saved_seconds),
+            usd(row.spent_usd),
+            span(row.spent_seconds),
+        )
+    return table
+
+
+def _reasons(reasons: Mapping[Any, int]) -> str:
+    ordered = sorted(reasons.items(), key=lambda one: -one[1])
+    return ", ".join(f"{count(number)} {reason}" for reason, number in ordered)
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

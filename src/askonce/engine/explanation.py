@@ -1,0 +1,284 @@
+"""Why a request is answered from the cache, or not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from askonce.concurrency.drivers import SyncDriver
+from askonce.engine.history import PastOutcome, RequestHistory
+from askonce.engine.lookup import Lookup
+from askonce.engine.request import Request
+from askonce.entries.codec import Codec
+from askonce.entries.entry import Hit, Miss, Place, RequestKind, place_of
+from askonce.errors import CodecError
+from askonce.keys.normal_form import NormalForm
+from askonce.stores.base import Clock
+from askonce.stores.circuit_breaker import StoreDown
+
+if TYPE_CHECKING:  # it loads numpy
+    from askonce.semantic.decision.decision import Decision
+    from askonce.semantic.semantic_cache import SemanticCache
+
+_MOST_DIFFERENCES = 5
+
+_WHY_MISSED = {
+    "expired": "its time to live is over",
+    "outdated": "documents that the answer was made from have changed",
+    "corrupt": "the stored answer cannot be read",
+    "incomplete": "the stored answer lacks what a fresh one would tell, such as the usage",
+    "refresh": "cache_options(refresh=True) is in effect",
+    "store down": "the store does not answer",
+}
+_WHY_NOT_STORED = {
+    "empty": "it was empty",
+    "truncated": "it did not come to its proper end",
+    "invalid": "it was not what the request asks for",
+    "not parsed": "its caller could not parse it",
+    "cache_if": "cache_if refused it",
+    "not storable": "it held what is no plain data",
+    "too large": "it was larger than the limit",
+    "store down": "the store did not answer",
+}
+_WHY_NOT_SIMILAR = {
+    "no candidate": "no question like it was answered with all else equal",
+    "learning": "too few answers were compared so far to trust similarity",
+    "guard": "the questions differ in a word, name or number that matters",
+    "doubtful": "the answer to the nearest question is too likely to be wrong",
+    "budget": "the bound on wrong answers leaves no room for it now",
+}
+
+
+class StoredEntry(msgspec.Struct, frozen=True):
+    """What is stored under the key of a request.
+
+    Attributes:
+        age_seconds: how old it is.
+        fresh_seconds: for how long it is still fresh by its own time to live, negative if that is over; ``None``:
+            it has none.
+        size_bytes: of the stored value.
+        model: the name of the model that made it, if known.
+        tags: names by which it can be invalidated.
+        cost_seconds: how long making it took.
+        cost_usd: what making it cost; ``None`` when no price is known.
+    """
+
+    age_seconds: float
+    fresh_seconds: float | None
+    size_bytes: int
+    model: str | None
+    tags: tuple[str, ...]
+    cost_seconds: float
+    cost_usd: float | None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request is answered from the cache, or not. ``print`` shows it.
+
+    Attributes:
+        outcome: what would happen to it now: ``hit``, ``miss``, or ``bypassed``.
+        reason: of a hit its kind, of a miss its reason; ``None`` of what is bypassed.
+        why: sentences, the most important first.
+        kind: what it asks for.
+        namespace: where its answer would be; empty if it is bypassed.
+        key: of its answer there, in hexadecimal.
+        model: the model that it asks, if known.
+        form: its normal form, from which the key is made.
+        left_out: the paths of what is no part of it.
+        stored: what is stored under the key; ``None`` if nothing is.
+        past: what became of it in this process before: the newest miss, and the newest answer that was stored and
+            that was not, oldest first.
+        nearest: the answered question that is most like it, where semantic caching compares it.
+        similarity: the cosine of the two questions' embeddings.
+        differs: where the form differs from that of the most similar answer that this process stored lately.
+    """
+
+    outcome: Literal["hit", "miss", "bypassed"]
+    reason: str | None
+    why: tuple[str, ...]
+    kind: RequestKind
+    namespace: str = ""
+    key: str = ""
+    model: str | None = None
+    form: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    stored: StoredEntry | None = None
+    past: tuple[PastOutcome, ...] = ()
+    nearest: str | None = None
+    similarity: float | None = None
+    differs: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.outcome}{f' ({self.reason})' if self.reason else ''}: {self.why[0]}", *self.why[1:]]
+        if self.stored is not None:
+            lines.append(f"stored: {self.stored}")
+        if self.differs:
+            lines.append("differs from the most similar stored request in " + ", ".join(self.differs))
+        if self.key:
+            lines.append(f"key: {self.key} in namespace {self.namespace!r}, model {self.model}")
+            lines.append("left out of the key: " + (", ".join(self.left_out) or "nothing"))
+            lines.append("form: " + json.dumps(self.form, ensure_ascii=False, indent=2, default=str))
+        return "\n".join(lines)
+
+
+class Explained(BaseException):
+    """Ends the call of an application that is explained, before the model is asked.
+
+    It is no `Exception`, so that nothing tries again or falls back to another model.
+
+    Attributes:
+        explanation: of the request that is no hit.
+    """
+
+    def __init__(self, explanation: Explanation) -> None:
+        super().__init__(explanation.why[0])
+        self.explanation = explanation
+
+
+explaining: ContextVar[tuple[object, list[Explanation]] | None] = ContextVar("askonce_explaining", default=None)
+"""The engine whose requests are explained in the running context, and their explanations until now."""
+
+
+class Explainer:
+    """Explains requests.
+
+    Args:
+        lookup: finds entries.
+        codec: decodes them.
+        history: what became of earlier requests.
+        semantic: finds answers to questions of the same meaning; ``None`` if they are not used.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, lookup: Lookup, codec: Codec, history: RequestHistory, semantic: SemanticCache | None, clock: Clock
+    ) -> None:
+        self._lookup, self._codec, self._history = lookup, codec, history
+        self._semantic, self._clock = semantic, clock
+
+    async def explanation(self, driver: SyncDriver, request: Request) -> Explanation:
+        """Why a request is a hit or a miss now. Nothing is counted."""
+        found = await self._lookup.find(driver, request)
+        data: bytes | None = None
+        with contextlib.suppress(StoreDown):
+            data = await driver.call("get", *request.place)
+        form, past = request.form(), tuple(self._history.of(request.place))
+        decision = None
+        if isinstance(found, Miss) and self._semantic is not None and request.is_semantic:
+            decision = await self._semantic.explain(driver, request.place.namespace, request.form, request.scope)
+        absent = isinstance(found, Miss) and found.reason == "absent"
+        return Explanation(
+            outcome="hit" if isinstance(found, Hit) else "miss",
+            reason=found.kind if isinstance(found, Hit) else found.reason,
+            why=tuple(self._why(request, found, past, decision)),
+            kind=request.kind,
+            namespace=request.place.namespace,
+            key=request.place.key.hex(),
+            model=request.model,
+            form=form.body,
+            left_out=form.left_out,
+            stored=None if data is None else self._stored(request.place, data),
+            past=past,
+            nearest=None if decision is None or decision.query is None else decision.query.text,
+            similarity=None if decision is None or decision.query is None else decision.similarity,
+            differs=self._differs(request.place, form) if absent else (),
+        )
+
+    def _stored(self, place: Place, data: bytes) -> StoredEntry | None:
+        try:
+            entry = self._codec.decode(data, bound_to=place.bound_to)
+        except CodecError:
+            return None
+        now = self._clock()
+        return StoredEntry(
+            max(now - entry.created_at, 0.0),
+            None if entry.fresh_until is None else entry.fresh_until - now,
+            len(data),
+            entry.model,
+            entry.tags,
+            entry.cost_seconds,
+            entry.cost_usd,
+        )
+
+    def _why(
+        self, request: Request, found: Hit | Miss, past: tuple[PastOutcome, ...], decision: Decision | None
+    ) -> Iterator[str]:
+        if isinstance(found, Hit):
+            yield f"the same request was answered {found.age_seconds:,.0f} s ago"
+            return
+        if found.reason == "absent":
+            yield self._why_absent(request.place, past)
+        else:
+            yield _WHY_MISSED[found.reason]
+        if found.stale is not None:
+            yield "a stale answer may be served, by stale_while_revalidate or stale_if_error"
+        if decision is not None:
+            nearest = f" ({decision.query.text!r})" if decision.query is not None else ""
+            if decision.action == "serve":
+                yield f"the answer to a question of the same meaning would be served{nearest}"
+            else:
+                why = _WHY_NOT_SIMILAR.get(decision.reason, decision.reason)
+                yield f"no answer to a similar question: {why}{nearest}"
+
+    def _why_absent(self, place: Place, past: tuple[PastOutcome, ...]) -> str:
+        """Why nothing is under a key, as far as this process knows."""
+        kept = [one for one in past if one.type != "miss"]
+        if not kept:
+            if past:
+                return "it was asked before, and no answer came: the call failed, or is in progress"
+            return "this process has not asked it before, and no answer of others is stored"
+        last, now = kept[-1], self._clock()
+        if last.type == "not_stored":
+            return f"its last answer was not stored: {_WHY_NOT_STORED.get(last.reason or '', last.reason)}"
+        ago = f"its answer was stored {now - last.at:,.0f} s ago"
+        if last.fresh_until is not None and last.fresh_until <= now:
+            return f"{ago}, and has expired"
+        deletion = self._history.deletion_of(place, last)
+        if deletion is not None:
+            how = f"invalidated by the tag {deletion.tag!r}" if deletion.tag is not None else "deleted"
+            return f"{ago}, and was {how} {now - deletion.at:,.0f} s ago"
+        if self._history.evicted_since(place.namespace, last.at):
+            return f"{ago}, and probably evicted: the namespace was full since"
+        return f"{ago}, and is gone: evicted or deleted by another process, or the store has lost it"
+
+    def _differs(self, place: Place, form: NormalForm) -> tuple[str, ...]:
+        """The paths in which the form differs from the most similar one of those that were stored lately."""
+        own = dict(_leaves(form.body))
+        best: list[str] | None = None
+        for other, _, make in self._history.forms():
+            paths = _differences(own, other, make) if other.namespace == place.namespace else None
+            if paths and (best is None or len(paths) < len(best)):
+                best = paths
+        return tuple((best or [])[:_MOST_DIFFERENCES])
+
+
+def _differences(own: Mapping[str, Any], place: Place, make: Callable[[], NormalForm]) -> list[str] | None:
+    try:
+        made = make()
+        if place_of(place.namespace, made.digest()).key != place.key:
+            return None  # what it is made from has changed since
+    except Exception:
+        return None
+    theirs = dict(_leaves(made.body))
+    return sorted(path for path in own.keys() | theirs.keys() if own.get(path) != theirs.get(path))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from _leaves(one, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        for at, one in enumerate(value):
+            yield from _leaves(one, f"{path}[{at}]")
+    else:
+        yield path, value
+
+
+def bypassed(kind: RequestKind, why: str) -> Explanation:
+    """Of a request that is neither looked up nor stored."""
+    return Explanation(outcome="bypassed", reason=None, why=(why,), kind=kind)

@@ -1,0 +1,123 @@
+"""What became of the requests of this process that were no hits, for whoever wants to know why."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from askonce.engine.events import CacheEvent
+from askonce.entries.entry import Place
+from askonce.keys.normal_form import NormalForm
+from askonce.stores.fork import reset_after_fork
+
+_MOST_PLACES, _MOST_DELETIONS, _MOST_FORMS = 10_000, 1_000, 20
+
+
+class PastOutcome(msgspec.Struct, frozen=True):
+    """Something that became of a request.
+
+    Attributes:
+        type: ``miss``, ``stored`` or ``not_stored``.
+        reason: of a miss, or of an answer that was not stored.
+        at: seconds since the epoch.
+        fresh_until: of a stored answer, the end of its time to live; ``None`` for never.
+        tags: of a stored answer.
+    """
+
+    type: Literal["miss", "stored", "not_stored"]
+    reason: str | None
+    at: float
+    fresh_until: float | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """Entries that this process deleted.
+
+    Attributes:
+        namespace: of the entries.
+        at: seconds since the epoch.
+        tag: by which they were found; ``None``: not by a tag.
+        key: of the one entry; ``None``: not one.
+    """
+
+    namespace: str
+    at: float
+    tag: str | None = None
+    key: bytes | None = None
+
+
+class RequestHistory:
+    """Remembers the newest outcomes of each place, in bounded memory. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._places: OrderedDict[bytes, list[PastOutcome]] = OrderedDict()
+        self._deletions: deque[Deletion] = deque(maxlen=_MOST_DELETIONS)
+        self._evicted_at: OrderedDict[str, float] = OrderedDict()
+        self._forms: deque[tuple[Place, float, Callable[[], NormalForm]]] = deque(maxlen=_MOST_FORMS)
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.RLock()
+
+    def take(self, events: Sequence[CacheEvent]) -> None:
+        """Take in events."""
+        with self._lock:
+            for event in events:
+                if event.type in ("miss", "stored", "not_stored") and event.place is not None:
+                    self._add(event, event.place)
+
+    def _add(self, event: CacheEvent, place: Place) -> None:
+        entry = event.entry if event.type == "stored" else None
+        outcome = PastOutcome(
+            event.type,  # type: ignore[arg-type]
+            event.reason,
+            event.at,
+            None if entry is None else entry.fresh_until,
+            () if entry is None else entry.tags,
+        )
+        before = self._places.pop(place.key, [])
+        # The newest of each type.
+        self._places[place.key] = [*(one for one in before if one.type != outcome.type), outcome]
+        if len(self._places) > _MOST_PLACES:
+            self._places.popitem(last=False)
+        if entry is not None and event.form is not None:
+            self._forms.append((place, event.at, event.form))
+        if event.evicted:
+            self._evicted_at.pop(place.namespace, None)
+            self._evicted_at[place.namespace] = event.at
+            if len(self._evicted_at) > _MOST_DELETIONS:
+                self._evicted_at.popitem(last=False)
+
+    def deleted(self, deletion: Deletion) -> None:
+        """This process deleted entries."""
+        with self._lock:
+            self._deletions.append(deletion)
+
+    def of(self, place: Place) -> list[PastOutcome]:
+        """The newest miss, the newest that was stored and the newest that was not, oldest first."""
+        with self._lock:
+            return list(self._places.get(place.key, ()))
+
+    def deletion_of(self, place: Place, stored: PastOutcome) -> Deletion | None:
+        """How this process deleted an answer after it was stored."""
+        with self._lock:
+            for one in self._deletions:
+                concerns = one.key == place.key or (one.key is None and (one.tag is None or one.tag in stored.tags))
+                if one.namespace == place.namespace and one.at >= stored.at and concerns:
+                    return one
+        return None
+
+    def evicted_since(self, namespace: str, at: float) -> bool:
+        """Whether entries of a namespace were evicted for an answer of this process since then."""
+        return self._evicted_at.get(namespace, float("-inf")) >= at
+
+    def forms(self) -> list[tuple[Place, float, Callable[[], NormalForm]]]:
+        """The places, times and normal forms of the newest answers that were stored, newest first."""
+        with self._lock:
+            return list(reversed(self._forms))

@@ -1,0 +1,109 @@
+"""RowSums of amounts, by hour, layer, model, tenant and tag: values only, bounded in number.
+
+An amount has a name, and perhaps a reason after a dot: ``hits.exact``, ``misses.absent``, ``saved_usd``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote, unquote
+
+import msgspec
+
+Amounts = dict[str, float]
+RowName = tuple[str, str, str, str]
+"""Layer, model, tenant and tag; empty where there is none."""
+
+OTHER = "(other)"
+"""The name of what is counted together, since there are too many names."""
+MOST_ROWS = 1000
+"""Of one hour or day. Beyond it tenants and tags become `OTHER`, and beyond twice as many the models too."""
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """What was counted of one layer, model and tenant; or of one tag of a tenant, in addition.
+
+    Attributes:
+        name: which.
+        amounts: what was counted.
+    """
+
+    name: RowName
+    amounts: Amounts
+
+
+class Bucket(msgspec.Struct, frozen=True, array_like=True):
+    """What was counted in one hour or one day (UTC).
+
+    Attributes:
+        start: its first hour, counted since the epoch.
+        hours: 1 or 24.
+        rows: what was counted.
+    """
+
+    start: int
+    hours: int
+    rows: list[Row]
+
+
+class RowSums:
+    """Rows that grow."""
+
+    def __init__(self) -> None:
+        self._rows: dict[RowName, Amounts] = {}
+
+    def add(self, name: RowName, amounts: Mapping[str, float]) -> None:
+        """Add to a row, or to that of the others where there are too many."""
+        row = self._rows.get(name)
+        if row is None and len(self._rows) >= MOST_ROWS:
+            layer, model, tenant, tag = name
+            name = (layer, model, tenant and OTHER, tag and OTHER)
+            if name not in self._rows and len(self._rows) >= 2 * MOST_ROWS:
+                name = (layer, model and OTHER, tenant and OTHER, tag and OTHER)
+            row = self._rows.get(name)
+        if row is None:
+            row = self._rows[name] = {}
+        add_to(row, amounts)
+
+    def rows(self) -> list[Row]:
+        """A copy of what was added up."""
+        return [Row(name, dict(amounts)) for name, amounts in self._rows.items()]
+
+
+def add_to(amounts: Amounts, more: Mapping[str, float]) -> None:
+    """Add amounts to others."""
+    for name, amount in more.items():
+        amounts[name] = amounts.get(name, 0) + amount
+
+
+def requests_of(amounts: Mapping[str, float]) -> float:
+    """How many requests are counted in it."""
+    return sum(amount for name, amount in amounts.items() if name.startswith(("hits.", "misses.", "bypassed")))
+
+
+def merged(buckets: Iterable[Bucket], hours: int) -> list[Bucket]:
+    """Buckets of so many hours with the sums of those that lie in them; of too many rows the largest by name."""
+    together: dict[int, dict[RowName, Amounts]] = {}
+    for bucket in buckets:
+        rows = together.setdefault(bucket.start - bucket.start % hours, {})
+        for row in bucket.rows:
+            add_to(rows.setdefault(row.name, {}), row.amounts)
+    made = []
+    for start, rows in sorted(together.items()):
+        sums = RowSums()
+        for name in sorted(rows, key=lambda name: -requests_of(rows[name])) if len(rows) > MOST_ROWS else rows:
+            sums.add(name, rows[name])
+        made.append(Bucket(start, hours, sums.rows()))
+    return made
+
+
+def tenant_of(tenants: Iterable[str]) -> str:
+    """One name for nested tenants: joined by ``/``; a slash in a name is ``%2F``, and a percent sign ``%25``."""
+    return "/".join(one.replace("%", "%25").replace("/", "%2F") for one in tenants)
+
+
+def namespace_of(namespace: str, tenant: str) -> str:
+    """The namespace of a tenant's entries, in a cache with that one."""
+    return (
+        "/".join((namespace, *(quote(unquote(one), safe="") for one in tenant.split("/")))) if tenant else namespace
+    )

@@ -1,0 +1,291 @@
+"""What all processes count together, in every store."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from askonce import Cache, ConfigError, StoreUnavailable, cache_options
+from askonce.entries.entry import Answer, Usage
+from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+from askonce.stores.memory import MemoryStore
+from askonce.testing import FakeClock
+from askonce.totals.buckets import MOST_ROWS
+from askonce.totals.records import merge_days, totals_namespace
+from tests.support import servers
+from tests.support.stores import FailingStore
+from tests.totals.asking import USD, ask
+
+STORES = ("memory", "sqlite", "redis-8.2", "redis-cluster", "redis-sentinel", "mongodb")
+
+
+@pytest.fixture(params=STORES)
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Cache]:
+    """Makes caches over one store, as several processes do."""
+    name, namespace = request.param, f"totals {os.urandom(6).hex()}"
+    memory = MemoryStore()
+    if name == "sqlite":
+        url: Any = f"sqlite:///{tmp_path / 'cache.db'}"
+    else:
+        url = memory if name == "memory" else servers.start(name).url
+    return lambda **settings: Cache(url, namespace=namespace, timeout_seconds=5, **settings)
+
+
+def test_all_that_several_caches_do_is_counted_once_in_every_dimension(make: Callable[..., Cache]) -> None:
+    with make() as first, make() as second:
+        for cache in (first, second, first):
+            ask(cache, "why?")
+        with cache_options(namespace="acme", tags=["prices", "shop"]):
+            ask(second, "how much?", model="gpt-4o-mini")
+            ask(second, "how much?", model="gpt-4o-mini")
+        with cache_options(namespace="acme"), cache_options(namespace="a/b"):
+            ask(first, "cut off", Answer(b"bec", Usage(10, 5), "gpt-4o", truncated=True))
+        with cache_options(bypass=True):
+            ask(first, "why?")
+        assert second.flush()
+        total = first.totals()
+        assert (total.hits, total.misses, total.bypassed, total.stored, total.not_stored) == (3, 3, 1, 2, 1)
+        assert (total.hit_kinds, total.miss_reasons) == ({"exact": 3}, {"absent": 3})
+        assert total.not_stored_reasons == {"truncated": 1}
+        assert (total.saved_input_tokens, total.saved_output_tokens) == (3000, 900)
+        assert (total.spent_input_tokens, total.spent_output_tokens) == (2010, 605)
+        assert total.saved_usd == pytest.approx(3 * USD)
+        assert (total.entries, total.errors) == (2, 0) and total.size_bytes
+
+        def hits_and_misses(by: Any) -> dict[str, tuple[int, int]]:
+            return {name: (row.hits, row.misses) for name, row in first.totals(by).rows.items()}
+
+        assert hits_and_misses("layer") == {"answer": (3, 3)}
+        assert hits_and_misses("model") == {"gpt-4o": (2, 2), "gpt-4o-mini": (1, 1), "": (0, 0)}
+        assert hits_and_misses("tenant") == {"": (2, 1), "acme": (1, 1), "acme/a%2Fb": (0, 1)}
+        assert hits_and_misses("tag") == {"prices": (1, 1), "shop": (1, 1)}
+        for by in ("hour", "day"):
+            assert sum(row.hits for row in first.totals(by).rows.values()) == 3
+        with cache_options(namespace="acme"):
+            of_tenant = second.totals("tenant")
+            assert (of_tenant.hits, of_tenant.misses, of_tenant.entries) == (1, 2, 1)
+            assert list(of_tenant.rows) == ["acme", "acme/a%2Fb"]
+    with make() as later:
+        assert asyncio.run(later.atotals()).hits == 3
+        assert later.stats().hits == 0
+
+
+def test_totals_are_of_a_time_and_a_wrong_one_is_refused(store: MemoryStore) -> None:
+    clock = FakeClock()
+    with Cache(store, clock=clock) as cache:
+        for _ in range(3):
+            ask(cache, "why?")
+            clock.advance(3600)
+        hours = cache.totals("hour").rows
+        assert [row.hits for row in hours.values()] == [0, 1, 1]
+        assert list(hours) == sorted(hours)
+        began = datetime.datetime.fromtimestamp(clock() - 2 * 3600)
+        for since in ("2h", datetime.timedelta(hours=2), began, began.isoformat()):
+            assert (cache.totals(since=since).hits, cache.totals(since=since).misses) == (2, 0)
+        assert cache.totals(since="1w").misses == 1
+        for wrong in ("yesterday", 7, "2h "):
+            with pytest.raises(ConfigError, match="since"):
+                cache.totals(since=wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="by is one of"):
+            cache.totals("colour")  # type: ignore[arg-type]
+
+
+def test_totals_that_are_switched_off_leave_nothing_in_the_store(store: MemoryStore) -> None:
+    with Cache(store, totals=False) as cache:
+        ask(cache, "why?")
+        assert cache.flush()
+        assert (cache.stats().misses, cache.totals().misses) == (1, 0)
+    assert not list(store.scan(totals_namespace("default")))
+
+
+# -- nothing is lost, and nothing counted twice --------------------------------------------------------------------
+
+
+def test_what_happens_while_the_store_is_down_is_counted_when_it_is_back() -> None:
+    store = FailingStore(failing=True)
+    with Cache(store) as cache:
+        for question in range(4):
+            ask(cache, question)
+        assert not cache.flush()
+        store.failing = False
+        while not cache.flush():
+            time.sleep(0.05)
+        total = cache.totals()
+        assert total.hits + total.misses == cache.stats().hits + cache.stats().misses
+        assert total.miss_reasons["store down"] >= 4
+        assert total.errors >= 3
+
+
+def test_a_write_of_which_the_answer_is_lost_counts_once(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Cache(store) as cache:
+        ask(cache, "why?")
+        put = store.put
+
+        def put_and_fail(*args: Any) -> int:
+            put(*args)
+            raise StoreUnavailable("the answer is lost")
+
+        monkeypatch.setattr(store, "put", put_and_fail)
+        assert not cache.flush()
+        monkeypatch.undo()
+        assert cache.flush()
+        assert cache.totals().misses == 1
+
+
+KILLED = """
+import os, signal, sys
+from askonce import Cache
+from tests.totals.asking import ask
+cache = Cache(sys.argv[1], timeout_seconds=5)
+for number in range(200):
+    ask(cache, (os.getpid(), number % 20))
+cache.flush()
+print("written", flush=True)
+for number in range(50):
+    ask(cache, (os.getpid(), number))
+if sys.argv[2] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_that_are_killed_lose_what_was_not_written_and_others_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'cache.db'}"
+    ends = ["killed", "ends"] * 2
+    started = [
+        subprocess.Popen([sys.executable, "-c", KILLED, url, end], stdout=subprocess.PIPE, encoding="utf-8")
+        for end in ends
+    ]
+    for process, end in zip(started, ends, strict=True):
+        out, _ = process.communicate()
+        assert out == "written\n"
+        assert process.returncode == (-signal.SIGKILL if end == "killed" else 0)
+    with Cache(url) as cache:
+        total = cache.totals()
+    assert 4 * 200 + 2 * 50 <= total.hits + total.misses <= 4 * 250
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_counts_what_it_does_itself(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'cache.db'}"
+    with Cache(url) as cache:
+        ask(cache, "why?")
+        child = os.fork()
+        if not child:
+            ask(cache, "why?")
+            cache.flush()
+            os._exit(0)
+        os.waitpid(child, 0)
+        total = cache.totals()
+    assert (total.hits, total.misses) == (1, 1)
+
+
+# -- bounded -------------------------------------------------------------------------------------------------------
+
+
+def test_many_tenants_are_counted_together_and_none_is_lost(store: MemoryStore) -> None:
+    tenants = 2 * MOST_ROWS
+    with Cache(store) as cache:
+        for number in range(tenants):
+            with cache_options(namespace=f"tenant {number}", bypass=True):
+                ask(cache, "why?")
+        total = cache.totals("tenant")
+    assert total.bypassed == tenants
+    assert len(total.rows) == MOST_ROWS + 1
+    assert total.rows["(other)"].bypassed == tenants - MOST_ROWS
+
+
+class Interrupted(MemoryStore):
+    """A store that fails at one of its calls."""
+
+    left: int | None = None
+
+    def _met(self) -> None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise StoreUnavailable("interrupted")
+
+    def put(self, *args: Any) -> int:
+        self._met()
+        return super().put(*args)
+
+    def delete(self, *args: Any) -> int:
+        self._met()
+        return super().delete(*args)
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_hours_become_days_and_every_moment_counts_all(at: int) -> None:
+    clock = FakeClock()
+    store = Interrupted(clock=clock)
+
+    def merge() -> None:
+        with Cache(store, clock=clock) as cache:
+            engine = cache.engine
+            assert engine.totals_writer is not None
+            merge_days(CircuitBreaker(store, 1.0), engine.totals_writer.records, b"process", clock())
+
+    def counted() -> int:
+        with Cache(store, clock=clock, totals=False) as reader:
+            return sum(row.bypassed for row in reader.totals("day").rows.values())
+
+    for hour in range(24):
+        for _ in range(2):
+            with Cache(store, clock=clock) as cache, cache_options(bypass=True):
+                ask(cache, hour)
+                assert cache.engine.totals_writer is not None
+                cache.engine.totals_writer._merged_at = float("inf")
+        clock.advance(6 * 3600)
+    assert counted() == 48
+    assert store.size(totals_namespace("default")).entries == 48
+    for days in (0, 1, 1, 9, 1):
+        clock.advance(days * 86_400 + 7 * 3600)
+        store.left = at
+        try:
+            merge()
+        except StoreDown:
+            assert counted() == 48
+        store.left = None
+        clock.advance(120)  # the lease of whoever was interrupted
+        merge()
+        assert counted() == 48
+    assert store.size(totals_namespace("default")).entries <= 7 + 1
+    with Cache(store, clock=clock, totals=False) as reader:
+        assert reader.totals(since="30d").bypassed == 48
+    clock.advance(400 * 86_400)
+    assert counted() == 0
+
+
+# -- sealed --------------------------------------------------------------------------------------------------------
+
+
+def raw(folder: Path) -> Iterator[bytes]:
+    for file in folder.iterdir():
+        yield file.read_bytes()
+
+
+def test_names_are_sealed_and_read_with_an_older_key(tmp_path: Path) -> None:
+    old, new = b"o" * 32, b"n" * 32
+    for keys in ([], [old]):
+        folder = tmp_path / str(len(keys))
+        url = f"sqlite:///{folder / 'cache.db'}"
+        with Cache(url, encryption_keys=keys) as cache, cache_options(namespace="acme-co", tags=["secret-tag"]):
+            ask(cache, "why?", model="secret-model")
+        for name in (b"secret-model", b"secret-tag", b"acme-co"):
+            assert any(name in data for data in raw(folder)) == (not keys)
+    with Cache(url, encryption_keys=[new, old]) as cache:
+        assert cache.totals("tag").rows["secret-tag"].misses == 1
+    with Cache(url, encryption_keys=[new]) as cache:
+        assert cache.totals().misses == 0
