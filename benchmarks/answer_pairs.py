@@ -40,6 +40,7 @@ def written(part: Part) -> list[Pair]:
 class _Topic:
     sentences: list[list[str]]
     slots: dict[str, list[list[str]]]
+    courteous: bool
 
     @property
     def free(self) -> list[str]:
@@ -71,15 +72,17 @@ def _topics(part: Part) -> Iterator[_Topic]:
     """Blocks of a file: sentences as ``wording | wording``, then slots as ``{name}: form, form | form, form``."""
     for block in (FOLDER / f"{part}_topics.txt").read_text(encoding="utf-8").strip().split("\n\n"):
         sentences, slots = [], {}
-        for line in block.splitlines():
+        lines = block.splitlines()
+        curt = lines[0] == "no courtesies"  # those below are English
+        for line in lines[curt:]:
             slot = re.match(r"\{(\w+)\}: (.*)", line)
             if slot:
                 slots[slot[1]] = [
-                    [form.strip() for form in value.split(",")] for value in slot[2].split("|")
+                    [form.strip() for form in value.split(", ")] for value in slot[2].split("|")
                 ]
             else:
                 sentences.append([wording.strip() for wording in line.split("|")])
-        yield _Topic(sentences, slots)
+        yield _Topic(sentences, slots, not curt)
 
 
 def generated(part: Part, count: int, seed: int) -> list[Pair]:
@@ -119,7 +122,7 @@ def _answer(topic: _Topic, values: dict[str, int], part: Part, chance: random.Ra
         for name, some in topic.slots.items():
             wording = wording.replace(f"{{{name}}}", chance.choice(some[values[name.rstrip("_")]]))
         said.append(wording[0].upper() + wording[1:])
-    if chance.random() < 0.4:
+    if topic.courteous and chance.random() < 0.4:
         before, after = chance.choice(_COURTESIES[part])
         said = [*filter(None, [before]), *said, *filter(None, [after])]
     return " ".join(said)
