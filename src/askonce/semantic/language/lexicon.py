@@ -55,17 +55,17 @@ NEGATIONS = {
 
 # Words of one place in a sentence: another one changes what is said. Forms of one word are joined by "=".
 CONTRASTS = {
-    "en": "before=prior/after=afterward=afterwards dollar=usd=buck/euro=eur/pound=gbp=sterling/yen=jpy/franc=chf/yuan=rmb"
+    "en": "before=prior=until=till/after=afterward=afterwards dollar=usd=buck/euro=eur/pound=gbp=sterling/yen=jpy/franc=chf/yuan=rmb"
     "/rupee=inr/peso/krona/zloty/lira kilometre=kilometer=km/mile/metre=meter/foot=feet/inch/centimetre=centimeter=cm"
     "/millimetre=millimeter=mm/yard kilogram=kilo=kg/gram/pound=lb/ounce=oz/milligram=mg/microgram=mcg/ton=tonne"
     " celsius=°c/fahrenheit=°f litre=liter/millilitre=milliliter=ml/gallon/pint kilobyte=kb/megabyte=mb/gigabyte=gb"
     "/terabyte=tb second/minute/hour/day/week/month/year/decade hourly/daily/weekly/monthly/quarterly/annual=yearly"
     "=annually morning/afternoon/evening/night/noon/midnight spring/summer/autumn=fall/winter breakfast/lunch/dinner"
-    " yesterday/today=tonight/tomorrow current/last=previous=past/next=following=coming first/last"
+    " yesterday/today=tonight/tomorrow current=same/last=previous=past/next=following=coming first/last"
     " red/green/blue/yellow/black/white/orange/purple/pink/brown/grey=gray north/south/east/west"
     " northern/southern/eastern/western mother/father/son/daughter/brother/sister/aunt/uncle husband/wife"
     " debit/credit/prepaid incoming=inbound=incomming/outgoing=outbound domestic=inland/international=foreign=abroad"
-    " savings/current=checking enable/disable activate/deactivate open/close=shut start/stop/pause add/remove"
+    " savings/current=checking enable=activate/disable=deactivate open/close=shut start/stop/pause add/remove"
     " increase=raise/decrease=lower=reduce buy/sell lend/borrow send/receive deposit/withdraw lock=block=freeze"
     "/unlock=unblock=unfreeze install/uninstall subscribe/unsubscribe connect/disconnect import/export upload"
     "/download push/pull encode/decode encrypt/decrypt show/hide accept/reject=decline=refuse approve/deny=reject"
@@ -154,6 +154,21 @@ CONTRASTS = {
     " 체크카드=직불/신용 일/주/개월/년/시간/분 추가/삭제 도착/출발 수입/지출 여름/겨울 허용/금지 연결/끊 설치/제거 처음/마지막 등록/해지 싼/비싼",
 }
 
+SYNONYMS = """
+leave left depart;contact write message call phone email;keep store;insure protect cover;raise increase;quick fast
+swift;price cost pay charge;delete erase remove;parcel package;illness disease;reach arrive;trip journey;error mistake
+fault bug;refund reimburse;reply answer respond;show display;change modify edit alter update;choose select pick;sum amount
+;picture photo image;hand submit give;period last duration;guest visitor;plenty lot much many;drug medicine medication
+;e-mail email mail;home house;job work;movie film;car vehicle;stop prevent avoid;create make build;verify check confirm
+;annual yearly;client customer;sign login log;outside beyond;phone telephone;allow permit let enable;need require
+;begin start commence;end finish stop complete;buy purchase get;help assist support;quickly fast soon;wrong incorrect
+;right correct;shut close;hard difficult;easy simple;safe secure;big large;free gratis;fix repair solve resolve
+;speak talk;holiday vacation leave;supply provide offer give;obtain receive get;use apply;mobile cellphone;test try
+;approx about roughly;immediately instantly;occur happen take;melt melting;boil boiling;meal eat eating food;entry enter
+;send ship dispatch post mail;bring carry take;flight fly flying;serve have offer;stay remain be
+"""
+"""Words of English that mostly say the same in answers and are no synonyms in ``synonyms.txt``."""
+
 NEGATIVE_PREFIXES = {
     "en": "un non dis de in im ir il mis a",
     "de": "un ent de nicht miss in",
@@ -213,6 +228,23 @@ class Lexicon:
     contrasts: dict[str, tuple[tuple[str, str], ...]]
     roles: frozenset[str]
     prefixes: tuple[str, ...]
+
+
+@cache
+def synonyms(word: str) -> frozenset[int]:
+    """The groups of English words of one meaning that a word belongs to."""
+    return _synonyms().get(word, frozenset())
+
+
+@cache
+def _synonyms() -> dict[str, frozenset[int]]:
+    groups = [line.split() for line in _file("synonyms.txt").splitlines()[1:]]
+    groups += [group.split() for group in SYNONYMS.split(";")]
+    found: dict[str, set[int]] = {}
+    for number, group in enumerate(groups):
+        for word in group:
+            found.setdefault(word, set()).add(number)
+    return {word: frozenset(numbers) for word, numbers in found.items()}
 
 
 @cache

@@ -31,10 +31,10 @@ _EN_ORDINALS = {
         "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(), start=3
     )
 }
-_AMBIGUOUS_MONTHS = {"march": 3, "may": 5, "mar": 3, "sept": 9}
-_BEFORE_MONTH = r"(?:in|of|since|until|till|by|from|next|last|this|before|after|early|late|mid|during|to|and|through|\d{1,4}(?:st|nd|rd|th)?)"
+_AMBIGUOUS_MONTHS = {"march": 3, "may": 5, "mar": 3}
 _MONTH = re.compile(
-    rf"\b{_BEFORE_MONTH} (march|may)\b(?! (?:i|we|you|be|he|she|it|they|not|also|have)\b)"
+    r"\b(?:in|of|since|until|till|during|early|late|mid|next|last|this|\d{1,2}(?:st|nd|rd|th)?) (march|may)\b"
+    r"|\b(?:by|from|to|before|after) (march|may)\b(?! (?:i|we|you|be|he|she|it|they|not|also|have)\b)"
     r"|\b(march|may|mar) (?=\d{1,4}(?:st|nd|rd|th)?\b)"
 )
 _CJK_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
@@ -57,7 +57,7 @@ def plain(text: str, language: str) -> str:
         text = re.sub(r"\bdozen\b", "12", text)
         text = _UNIT.sub(lambda match: f"{match[1]} {_UNITS[match[2]]}", text)
         text = re.sub(r"\bthis (?=(?:week|month|year|quarter|morning|evening|afternoon|summer|winter)\b)", "current ", text)
-        text = _MONTH.sub(lambda match: match[0].replace(match[1] or match[2], f"month{_AMBIGUOUS_MONTHS[match[1] or match[2]]}"), text)
+        text = _MONTH.sub(_month, text)
     text = _RANGE.sub(lambda match: f"{match[1]} {match[2]}m", text)
     text = _CLOCK.sub(_clock, text)
     text = _ORDINAL.sub(r"\1", text)
@@ -66,6 +66,11 @@ def plain(text: str, language: str) -> str:
 
 def _is_thousands(number: str, language: str) -> bool:
     return "," in number or language != "en" or "." not in number
+
+
+def _month(match: re.Match[str]) -> str:
+    name = match[1] or match[2] or match[3]
+    return match[0].replace(name, f"month{_AMBIGUOUS_MONTHS[name]}")
 
 
 def _clock(match: re.Match[str]) -> str:

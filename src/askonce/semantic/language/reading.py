@@ -114,7 +114,7 @@ class Reading:
     optional: frozenset[str]
     negations: int
     contrasts: frozenset[tuple[str, str]]
-    roles: frozenset[tuple[str, str]]
+    roles: frozenset[tuple[str, tuple[str, ...]]]
 
 
 @lru_cache(maxsize=10_000)
@@ -181,7 +181,9 @@ def _contrasts(
 def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str], ...]:
     """The places in which another word than this would say something else, with what this one says."""
     words = lexicon(language)
-    if token.isdigit() or token in _SETS.get(language, ()) and token not in words.contrasts:
+    if token.isdigit() or negates(token, language) or token in ("ever", "always"):
+        return ()
+    if token in _SETS.get(language, ()) and token not in words.contrasts:
         return ()
     found = [*words.contrasts.get(token, ())]
     if language == "en":
@@ -220,25 +222,26 @@ _SUFFIX_ROLES = {
 
 def _roles(
     said: str, tokens: Sequence[str], stems: Sequence[str], words: Lexicon, language: str
-) -> Iterable[tuple[str, str]]:
+) -> Iterable[tuple[str, tuple[str, ...]]]:
     if language in UNSPACED:
         for match in (_CJK_ROLES if language == "zh" else _JA_ROLES).finditer(said):
-            yield "from", match[1]
-            yield "to", match[2]
+            yield "from", (match[1],)
+            yield "to", (match[2],)
     elif language in _SUFFIX_ROLES:
         for match in _SUFFIX_ROLES[language].finditer(said):
-            yield match[2], match[1]
+            yield match[2], (match[1],)
     else:
         common = _SETS[language]
         for place, token in enumerate(tokens):
             if token in words.roles:
-                after = 0
+                window: list[str] = []
                 for other in range(place + 1, min(place + 5, len(tokens))):
-                    if tokens[other] in words.roles or after == 2:
+                    if tokens[other] in words.roles or len(window) == 2:
                         break
                     if tokens[other] not in common:
-                        yield token, stems[other]
-                        after += 1
+                        window.append(stems[other])
+                if window:
+                    yield token, tuple(window)
 
 
 # -- two texts -------------------------------------------------------------------------------------------------
@@ -266,24 +269,31 @@ def opposed(new: Reading, indexed: Sequence[Reading]) -> bool:
 def swapped(new: Reading, known: Reading) -> bool:
     """Whether two things have changed places: 'from A to B' and 'from B to A'."""
     words = lexicon(new.language)
-    if transposed(new.stems, known.stems, words.roles | _PRONOUNS):
+    if transposed(new.stems, known.stems, words.roles | _PRONOUNS | words.weekdays.keys()):
         return True
     if new.language in UNSPACED and transposed("".join(new.tokens), "".join(known.tokens)):
         return True
+    mine, theirs = _words(new), _words(known)
+    close = len(mine & theirs) >= 0.8 * max(len(mine), len(theirs))
     here, there = _by_role(new), _by_role(known)
-    all_here, all_there = set(new.stems) | {x for _, x in new.roles}, set(known.stems) | {x for _, x in known.roles}
-    close = len(all_here & all_there) >= 0.8 * max(len(all_here), len(all_there))
     return any(
-        not here[role] & there[role] and here[role] <= all_there and there[role] <= all_here
+        set(window) <= theirs and set(other) <= mine
         for role in here.keys() & there.keys()
         if close or role not in _LOOSE
+        for window in here[role]
+        for other in there[role]
+        if not any(set(window) & set(one) for one in there[role]) and not any(set(other) & set(one) for one in here[role])
     )
 
 
-def _by_role(reading: Reading) -> dict[str, set[str]]:
-    result: dict[str, set[str]] = {}
-    for role, word in reading.roles:
-        result.setdefault(role, set()).add(word)
+def _words(read: Reading) -> set[str]:
+    return {*read.stems, *(word for _, window in read.roles for word in window)}
+
+
+def _by_role(read: Reading) -> dict[str, list[tuple[str, ...]]]:
+    result: dict[str, list[tuple[str, ...]]] = {}
+    for role, window in read.roles:
+        result.setdefault(role, []).append(window)
     return result
 
 
@@ -306,7 +316,7 @@ def transposed(one: Sequence[str], other: Sequence[str], free: frozenset[str] = 
                 and theirs[length - first :] == mine[:first]
                 and theirs[last : length - first] == middle
                 and not set(middle) <= _CONJUNCTIONS
-                and not {mine[0], mine[length - last]} & free
+                and free.isdisjoint((*mine[:1], *mine[first - 1 : first], mine[length - last], mine[-1]))
             ):
                 return True
     return False

@@ -63,8 +63,8 @@ _CACHED_VECTORS = 5000
 _MARKUP = re.compile(r"\*\*|__|^[ \t]*(?:#{1,6}|[-*+•]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
 _SAME_PHRASE = 0.72
 """The least cosine of two phrases that say the same in other words."""
-_SAME_TOPIC = 0.4
-"""The least cosine of a phrase to what the other answer says, for which it adds nothing."""
+_MOST_EXTRA = 2
+"""Words of one answer alone that may be without weight."""
 
 
 def _normal(answer: str) -> str:
@@ -96,7 +96,7 @@ class EmbeddingJudge:
         ConfigError: ``threshold`` is not above 0 and at most 1, or `Embedder` raises it.
     """
 
-    def __init__(self, embeddings: Any = None, threshold: float = 0.7) -> None:
+    def __init__(self, embeddings: Any = None, threshold: float = 0.75) -> None:
         if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
             raise ConfigError(f"threshold is a cosine above 0 and at most 1, got {threshold!r}")
         ready = embeddings is None or isinstance(embeddings, Embedder)
@@ -135,11 +135,7 @@ class EmbeddingJudge:
                 return False
             mine.remove(one)
             theirs.remove(other)
-        said = cached.words if mine else fresh.words
-        return all(
-            max((self._cosine(phrase, word) for word in set(said) if word), default=0.0) >= _SAME_TOPIC
-            for phrase in mine or theirs
-        )
+        return len(" ".join(mine or theirs).split()) <= _MOST_EXTRA
 
     def _cosine(self, one: str, other: str) -> float:
         return float(self._vector(one) @ self._vector(other))
