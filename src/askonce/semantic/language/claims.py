@@ -263,6 +263,19 @@ def difference(fresh: Claims, cached: Claims) -> Difference:
     return Difference(None, mine, theirs)
 
 
+_VERBS = frozenset(map(stem, "buy sell sold send receive leave enter open start stop begin add show end include allow free save current".split()))
+
+
+def adds(phrase: str, one: Claims) -> bool:
+    """Whether a phrase of an answer surely says something: it has a name, or a word of a class such as colours."""
+    language = one.read.language
+    names = {name.lower() for name in _NAME.findall(one.text)} if language == "en" else set()
+    return any(
+        token in names or stem(token) not in _VERBS and any(place.isdigit() for place, _ in contrasts_of(token, stem(token, language), language))
+        for token in phrase.split()
+    )
+
+
 def _conflict(fresh: Claims, cached: Claims) -> str | None:
     one, other = fresh.read, cached.read
     if fresh.code != cached.code and (fresh.code and cached.code):
@@ -304,7 +317,7 @@ def _opposed(one: Reading, other: Reading) -> bool:
 
 
 _UNITS = frozenset("day week hour minute".split())
-_CONVERSE = frozenset("buy sell lend borrow send receive give take".split())
+_CONVERSE = frozenset("buy sell lend borrow send receive give take until".split())
 """What one does and the other undergoes: opposites in nearly the same words only."""
 
 

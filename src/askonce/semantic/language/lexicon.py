@@ -55,7 +55,7 @@ NEGATIONS = {
 
 # Words of one place in a sentence: another one changes what is said. Forms of one word are joined by "=".
 CONTRASTS = {
-    "en": "before=prior=until=till/after=afterward=afterwards dollar=usd=buck/euro=eur/pound=gbp=sterling/yen=jpy/franc=chf/yuan=rmb"
+    "en": "until=till/after before=prior/after=afterward=afterwards dollar=usd=buck/euro=eur/pound=gbp=sterling/yen=jpy/franc=chf/yuan=rmb"
     "/rupee=inr/peso/krona/zloty/lira kilometre=kilometer=km/mile/metre=meter/foot=feet/inch/centimetre=centimeter=cm"
     "/millimetre=millimeter=mm/yard kilogram=kilo=kg/gram/pound=lb/ounce=oz/milligram=mg/microgram=mcg/ton=tonne"
     " celsius=°c/fahrenheit=°f litre=liter/millilitre=milliliter=ml/gallon/pint kilobyte=kb/megabyte=mb/gigabyte=gb"

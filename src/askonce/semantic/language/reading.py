@@ -18,7 +18,8 @@ from askonce.semantic.language.lexicon import (
 )
 from askonce.semantic.language.quantities import joined, plain, quantities
 
-_TOKEN = re.compile(r"24/7|month\d+|\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|%|[€$£¥]|°[cf]\b|_\w+")
+_TOKEN = re.compile(r"24/7|month\d+|\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|%|[€$£¥]|°[cf]\b|_\w+|[,;:.!?()]")
+_MARKS = frozenset(",;:.!?()")
 _CURRENCY_SIGNS = {"€": "euro", "$": "dollar", "£": "pound", "¥": "yen"}
 _SETS = {language: frozenset(words.split()) for language, words in COMMON.items()}
 _WEAK = {"on": "off", "in": "out", "up": "down", "off": "on", "out": "in", "down": "up"}
@@ -123,7 +124,8 @@ def reading(text: str, language: str | None = None) -> Reading:
     language = language or language_of(text)
     words = lexicon(language)
     said = plain(text, language)
-    tokens = joined([_CURRENCY_SIGNS.get(token, token) for token in _TOKEN.findall(said)], words, language)
+    marked = joined([_CURRENCY_SIGNS.get(token, token) for token in _TOKEN.findall(said)], words, language)
+    tokens = [token for token in marked if token not in _MARKS]
     found, optional = quantities(said, tokens, language)
     stems = tuple(stem(token, language) for token in tokens)
     return Reading(
@@ -134,7 +136,7 @@ def reading(text: str, language: str | None = None) -> Reading:
         optional,
         _negations(said, tokens, language),
         frozenset(_contrasts(said, tokens, stems, words, language)),
-        frozenset(_roles(said, tokens, stems, words, language)),
+        frozenset(_roles(said, marked, words, language)),
     )
 
 
@@ -221,7 +223,7 @@ _SUFFIX_ROLES = {
 
 
 def _roles(
-    said: str, tokens: Sequence[str], stems: Sequence[str], words: Lexicon, language: str
+    said: str, tokens: Sequence[str], words: Lexicon, language: str
 ) -> Iterable[tuple[str, tuple[str, ...]]]:
     if language in UNSPACED:
         for match in (_CJK_ROLES if language == "zh" else _JA_ROLES).finditer(said):
@@ -236,10 +238,10 @@ def _roles(
             if token in words.roles:
                 window: list[str] = []
                 for other in range(place + 1, min(place + 5, len(tokens))):
-                    if tokens[other] in words.roles or len(window) == 2:
+                    if tokens[other] in words.roles or tokens[other] in _MARKS or len(window) == 2:
                         break
                     if tokens[other] not in common:
-                        window.append(stems[other])
+                        window.append(stem(tokens[other], language))
                 if window:
                     yield token, tuple(window)
 

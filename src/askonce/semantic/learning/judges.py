@@ -23,7 +23,7 @@ from askonce.errors import ConfigError
 from askonce.keys import normal_form as keys
 from askonce.options import cache_options
 from askonce.semantic.embedding import Embedder
-from askonce.semantic.language.claims import Claims, Difference, claims, difference
+from askonce.semantic.language.claims import Claims, Difference, adds, claims, difference
 from askonce.semantic.types import Comparison
 from askonce.stores.fork import reset_after_fork
 
@@ -135,7 +135,8 @@ class EmbeddingJudge:
                 return False
             mine.remove(one)
             theirs.remove(other)
-        return len(" ".join(mine or theirs).split()) <= _MOST_EXTRA
+        left, one = (mine, fresh) if mine else (theirs, cached)
+        return len(" ".join(left).split()) <= _MOST_EXTRA and not any(adds(phrase, one) for phrase in left)
 
     def _cosine(self, one: str, other: str) -> float:
         return float(self._vector(one) @ self._vector(other))
