@@ -77,9 +77,7 @@ def _topics(part: Part) -> Iterator[_Topic]:
         for line in lines[curt:]:
             slot = re.match(r"\{(\w+)\}: (.*)", line)
             if slot:
-                slots[slot[1]] = [
-                    [form.strip() for form in value.split(", ")] for value in slot[2].split("|")
-                ]
+                slots[slot[1]] = [[form.strip() for form in value.split(", ")] for value in slot[2].split("|")]
             else:
                 sentences.append([wording.strip() for wording in line.split("|")])
         yield _Topic(sentences, slots, not curt)

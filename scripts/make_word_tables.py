@@ -57,7 +57,10 @@ def opposites(folder: Path) -> list[str]:
             count, words = int(field[3], 16), field[4:]
             lemmas = [re.sub(r"\(.*\)", "", word).lower() for word in words[: 2 * count : 2]]
             pointers = words[2 * count + 1 :]
-            synsets[pos, field[0]] = lemmas, [pointers[at : at + 4] for at in range(0, 4 * int(words[2 * count]), 4)]
+            synsets[pos, field[0]] = (
+                lemmas,
+                [pointers[at : at + 4] for at in range(0, 4 * int(words[2 * count]), 4)],
+            )
     pairs = set()
     for lemmas, pointers in synsets.values():
         for symbol, offset, pos, which in pointers:

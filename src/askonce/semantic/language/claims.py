@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from askonce.semantic.language.lexicon import COMMON, UNITS_OF_TIME, lexicon, synonyms
 from askonce.semantic.language.reading import (
     Reading,
+    contrasts_of,
     language_of,
     negates,
     opposed,
-    contrasts_of,
     reading,
     stem,
     swapped,
@@ -59,18 +58,30 @@ _PHRASES = [
             "gratis",
         ),
         (r"\b(?:not|never)((?: \w+){0,2}) (?:more|longer|greater|older) than\b", r"\1 atmost"),
-        (r"\bno (?:more|longer|greater|older) than\b|\bat (?:the )?most\b|\bup to\b|\b(?:a |the )?maximum(?: of| is)?\b"
-         r"|\bnot exceed(?:ing)?\b|\bwithin\b|\bno later than\b", "atmost"),
+        (
+            r"\bno (?:more|longer|greater|older) than\b|\bat (?:the )?most\b|\bup to\b|\b(?:a |the )?maximum(?: of| is)?\b"
+            r"|\bnot exceed(?:ing)?\b|\bwithin\b|\bno later than\b",
+            "atmost",
+        ),
         (r"\bno (?:less|fewer) than\b|\bat (?:the )?least\b|\b(?:a |the )?minimum(?: of| is)?\b", "atleast"),
-        (r"\b(?:(?:more|longer|greater|higher|older|later) than|above|over|exceed(?:s|ing)?)(?= (?:a |an )?(?:\d|€|\$|£|one|two|"
-         r"three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|a thousand))", "above"),
-        (r"\b(?:(?:less|shorter|fewer|lower|younger|smaller|earlier) than|below|under)(?= (?:the age of )?(?:a |an )?(?:\d|€|\$|£|one|two|"
-         r"three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|a thousand))", "below"),
+        (
+            r"\b(?:(?:more|longer|greater|higher|older|later) than|above|over|exceed(?:s|ing)?)(?= (?:a |an )?(?:\d|€|\$|£|one|two|"
+            r"three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|a thousand))",
+            "above",
+        ),
+        (
+            r"\b(?:(?:less|shorter|fewer|lower|younger|smaller|earlier) than|below|under)(?= (?:the age of )?(?:a |an )?(?:\d|€|\$|£|one|two|"
+            r"three|four|five|six|seven|eight|nine|ten|twenty|thirty|fifty|hundred|a thousand))",
+            "below",
+        ),
         (r"\b(?:compared (?:with|to)|in comparison (?:with|to))\b", "than"),
         (r"\b(\w+)'(?:ll|ve|re|m|d)\b", r"\1"),
         (r"\bhand(?:ed|s|ing)? in\b", "submit"),
         (r"\b(?:rather than|instead of|in place of)\b", "instead"),
-        (r"\b(?:is|are|was|were|be) not (?:possible|allowed|permitted|able)\b|\b(?:is|are|was|were|be) (?:impossible|prohibited|forbidden|unable|banned)\b", "can not"),
+        (
+            r"\b(?:is|are|was|were|be) not (?:possible|allowed|permitted|able)\b|\b(?:is|are|was|were|be) (?:impossible|prohibited|forbidden|unable|banned)\b",
+            "can not",
+        ),
         (r"\bno longer\b", "not"),
         (r"\b(?:at once|right away|straight away|instantly|without delay)\b", "immediately"),
         (r"\b(?:cash machines?|cash dispensers?|automated teller machines?)\b", "atm"),
@@ -82,15 +93,20 @@ _PHRASES = [
         (r"\b(?:needs?|requires?) no\b", "neednot"),
         (r"\bpay(?:ing|s)? back\b|\bpaid back\b", "repay"),
         (r"\b(?:out of|not in|no) stock\b", "soldout"),
-        (r"\b(?:do|does|did|will|would|need)? ?not (?:need|have|required?|necessary)(?: to)?\b|\b(?:is|are) (?:optional|unnecessary)\b"
-         r"|\b(?:is|are) not (?:needed|required|necessary|mandatory)\b", "neednot"),
+        (
+            r"\b(?:do|does|did|will|would|need)? ?not (?:need|have|required?|necessary)(?: to)?\b|\b(?:is|are) (?:optional|unnecessary)\b"
+            r"|\b(?:is|are) not (?:needed|required|necessary|mandatory)\b",
+            "neednot",
+        ),
         (r"\b(?:business|working|work) (?=days?\b)", "business "),
         (r"\b(?:e-mail|e mail)\b", "email"),
         (r"\bpo box(?:es)?\b", "post office box"),
     )
 ]
-_SOFT = frozenset("avoid refrain stop prevent fail lack refuse exclude unless only gratis instead optional neednot atmost"
-                  " unavailable never hardly rarely cease free".split())
+_SOFT = frozenset(
+    "avoid refrain stop prevent fail lack refuse exclude unless only gratis instead optional neednot atmost"
+    " unavailable never hardly rarely cease free".split()
+)
 _RESTRICTED = frozenset("only solely exclusively except".split())
 _LIGHT = frozenset(
     stem(word)
@@ -179,7 +195,11 @@ def _canonical(text: str) -> str:
 
 
 def _is_quantity(before: str, root: str, language: str) -> bool:
-    return language == "en" and root in UNITS_OF_TIME and (before[:1].isdigit() or before in ("a", "an", "one", "business"))
+    return (
+        language == "en"
+        and root in UNITS_OF_TIME
+        and (before[:1].isdigit() or before in ("a", "an", "one", "business"))
+    )
 
 
 def _content(token: str, root: str, common: frozenset[str], language: str) -> str:
@@ -200,7 +220,9 @@ def _without_courtesies(text: str, language: str) -> str:
     return " ".join(kept) or text
 
 
-_AFRAID = re.compile(r"^(?:I'm|I am|we are|we're) afraid(?: that)? |^(?:please )?note that |^(?:sorry|yes|sure)[,:] ", re.IGNORECASE)
+_AFRAID = re.compile(
+    r"^(?:I'm|I am|we are|we're) afraid(?: that)? |^(?:please )?note that |^(?:sorry|yes|sure)[,:] ", re.IGNORECASE
+)
 
 
 def _is_courtesy(part: str, language: str) -> bool:
@@ -209,7 +231,9 @@ def _is_courtesy(part: str, language: str) -> bool:
     if language != "en":
         return len(part.split()) <= 6
     words = re.findall(r"[a-z]+", re.sub(r"n['’]t\b", " not", part.lower()))
-    return all(word in _COURTEOUS or stem(word) in _COURTEOUS or word in _ENGLISH or negates(word, "en") for word in words)
+    return all(
+        word in _COURTEOUS or stem(word) in _COURTEOUS or word in _ENGLISH or negates(word, "en") for word in words
+    )
 
 
 _ENGLISH = frozenset(COMMON["en"].split()) | frozenset("am are any me us m s re ll so at all".split())
@@ -219,7 +243,9 @@ def _clauses(text: str, language: str, common: frozenset[str]) -> list[Clause]:
     found = []
     for sentence in _SENTENCE.split(text):
         for part in _CLAUSE.split(sentence.lower()):
-            head, without, tail = re.split(r"\b(without)\b", part, maxsplit=1) if "without" in part else (part, "", "")
+            head, without, tail = (
+                re.split(r"\b(without)\b", part, maxsplit=1) if "without" in part else (part, "", "")
+            )
             for piece, denied in ((head, False), (tail, bool(without))):
                 tokens = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", piece)
                 count = sum(negates(token, language) for token in tokens) + denied
@@ -263,7 +289,12 @@ def difference(fresh: Claims, cached: Claims) -> Difference:
     return Difference(None, mine, theirs)
 
 
-_VERBS = frozenset(map(stem, "buy sell sold send receive leave enter open start stop begin add show end include allow free save current".split()))
+_VERBS = frozenset(
+    map(
+        stem,
+        "buy sell sold send receive leave enter open start stop begin add show end include allow free save current".split(),
+    )
+)
 
 
 def adds(phrase: str, one: Claims) -> bool:
@@ -271,7 +302,11 @@ def adds(phrase: str, one: Claims) -> bool:
     language = one.read.language
     names = {name.lower() for name in _NAME.findall(one.text)} if language == "en" else set()
     return any(
-        token in names or stem(token) not in _VERBS and any(place.isdigit() for place, _ in contrasts_of(token, stem(token, language), language))
+        token in names
+        or (
+            stem(token) not in _VERBS
+            and any(place.isdigit() for place, _ in contrasts_of(token, stem(token, language), language))
+        )
         for token in phrase.split()
     )
 
@@ -280,9 +315,13 @@ def _conflict(fresh: Claims, cached: Claims) -> str | None:
     one, other = fresh.read, cached.read
     if fresh.code != cached.code and (fresh.code and cached.code):
         return "code"
-    if any(quote not in cached.text.lower() for quote in fresh.quoted) and any(quote not in fresh.text.lower() for quote in cached.quoted):
+    if any(quote not in cached.text.lower() for quote in fresh.quoted) and any(
+        quote not in fresh.text.lower() for quote in cached.quoted
+    ):
         return "quotes"
-    if not (one.quantities <= other.quantities | other.optional and other.quantities <= one.quantities | one.optional):
+    if not (
+        one.quantities <= other.quantities | other.optional and other.quantities <= one.quantities | one.optional
+    ):
         return "quantities"
     if _denied(fresh, cached) or _denied(cached, fresh):
         return "negation"
@@ -302,7 +341,10 @@ def _compares(read: Reading) -> bool:
 def _swapped_within(fresh: Claims, cached: Claims) -> bool:
     """Whether two things have changed places in a sentence."""
     language = fresh.read.language
-    some, others = ([tuple(re.findall(r"[^\W_]+", one.lower())) for one in _SENTENCE.split(text)] for text in (fresh.text, cached.text))
+    some, others = (
+        [tuple(re.findall(r"[^\W_]+", one.lower())) for one in _SENTENCE.split(text)]
+        for text in (fresh.text, cached.text)
+    )
     words = lexicon(language)
     free = words.roles | words.weekdays.keys() | frozenset(COMMON[language].split())
     return any(transposed(one, other, free - {"the", "a", "an"}) for one in some for other in others)
@@ -358,12 +400,17 @@ def _has(other: Claims, token: str, word: str) -> bool:
     """Whether the other says a word, in another form or by a synonym."""
     if word in other.words or any(_related(word, one) for one in other.words if one):
         return True
-    if any(place[:4] != "not " and (place, said) in other.read.contrasts for place, said in contrasts_of(token, word, other.read.language)):
+    if any(
+        place[:4] != "not " and (place, said) in other.read.contrasts
+        for place, said in contrasts_of(token, word, other.read.language)
+    ):
         return True
     if other.read.language != "en":
         return False
     groups = _groups(token, word)
-    return bool(groups) and any(groups & _groups(*one) for one in zip(other.read.tokens, other.read.stems, strict=True))
+    return bool(groups) and any(
+        groups & _groups(*one) for one in zip(other.read.tokens, other.read.stems, strict=True)
+    )
 
 
 def _groups(token: str, root: str) -> frozenset[int]:
@@ -374,7 +421,9 @@ def _has_opposite(one: Claims, other: Claims, token: str, root: str) -> bool:
     """Whether an opposite of a word is there: it was found to say the same, since it is denied or turned round."""
     only = other.read.contrasts - one.read.contrasts
     places = {place for place, _ in only}
-    return any(place in places and place[:4] != "not " for place, _ in contrasts_of(token, root, other.read.language))
+    return any(
+        place in places and place[:4] != "not " for place, _ in contrasts_of(token, root, other.read.language)
+    )
 
 
 def _related(one: str, other: str) -> bool:
@@ -412,9 +461,18 @@ def _agents(text: str, names: set[str]) -> list[tuple[frozenset[str], str, str, 
         tokens = re.findall(r"[^\W_]+", sentence.lower())
         places = [place for place, token in enumerate(tokens) if token in names]
         between = tokens[places[0] + 1 : places[-1]] if places else []
-        if len({tokens[place] for place in places}) != 2 or set(between) <= {"and", "or", "nor", "not", "as", "well"}:
+        if len({tokens[place] for place in places}) != 2 or set(between) <= {
+            "and",
+            "or",
+            "nor",
+            "not",
+            "as",
+            "well",
+        }:
             continue  # one name, or a list of two
-        before = {place: next((one for one in reversed(tokens[:place]) if one not in _TITLES), "") for place in places}
+        before = {
+            place: next((one for one in reversed(tokens[:place]) if one not in _TITLES), "") for place in places
+        }
         by = [place for place in places if before[place] == "by"]
         first = by or [place for place in places if before[place] not in lexicon("en").roles]
         if not first or (not by and tokens[first[0] + 1 : first[0] + 2] in (["has"], ["have"])):

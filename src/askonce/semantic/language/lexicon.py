@@ -66,7 +66,7 @@ CONTRASTS = {
     " northern/southern/eastern/western mother/father/son/daughter/brother/sister/aunt/uncle husband/wife"
     " debit/credit/prepaid incoming=inbound=incomming/outgoing=outbound domestic=inland/international=foreign=abroad"
     " savings/current=checking enable=activate/disable=deactivate open/close=shut start/stop/pause add/remove"
-    " increase=raise/decrease=lower=reduce buy/sell lend/borrow send/receive deposit/withdraw lock=block=freeze"
+    " increase=raise/decrease=lower=reduce buy/sell lend/borrow send/receive deposit/withdraw=withdrawal lock=block=freeze"
     "/unlock=unblock=unfreeze install/uninstall subscribe/unsubscribe connect/disconnect import/export upload"
     "/download push/pull encode/decode encrypt/decrypt show/hide accept/reject=decline=refuse approve/deny=reject"
     " allow=permit=allowed=permitted=welcome/forbid=prohibit=ban=prohibited=forbidden include/exclude minimum=min=least"
@@ -103,7 +103,7 @@ CONTRASTS = {
     " dépos*=dépôt*/retir*=retrait* augment*/diminu*=rédui*=baiss* bloqu*=gel*/débloqu*=dégel* matin*/soir*/après-midi/nuit*"
     " hier/aujourd'hui/demain gauche/droite haut/bas entrant*/sortant* national*=nationaux/international*=étranger*"
     " premi*/derni* ce=cette/dernier=dernière=passé/prochain* nouve*=neuf/ancien*=vieux=vieil* grand*/petit* cher*/bon-marché"
-    " plus/moins minimum=minimal*/maximum=maximal* toujours/jamais euro*/dollar*/livre*/franc*/yen jour*/semaine*"
+    " plus/moins minimum=minimal*/maximum=maximal* toujours/jamais euro*/dollar*/livre*/franc*/yen* jour*/semaine*"
     "/mois/an=ans=année*/heure*/minute* ajout*/supprim*=enlev* arrivée*/départ* débit/crédit autoris*=permis*/interdi*"
     " été/hiver publi*/privé* quotidien*/hebdomadaire*/mensuel*/annuel* connect*/déconnect* kilomètre*=km/mille*"
     " début*=commenc*/fin=finir=termin* instal*/désinstal* verrouill*/déverrouill* expéditeur/destinataire",
@@ -125,7 +125,7 @@ CONTRASTS = {
     " koop*=kopen/verkoop*=verkopen stuur*=sturen=verzend*/ontvang* stort*/opnem*=opneem* verhoog*=verhogen/verlaag*=verlagen"
     " blokkeer*=blokkeren/deblokkeer*=deblokkeren ochtend*/middag*/avond*/nacht* gisteren/vandaag/morgen links/rechts"
     " boven/onder inkomend*/uitgaand* binnenland*/buitenland*=internationa* eerst*/laatst* deze=dit/vorig*/volgend* nieuw*"
-    "/oud* groot=grote/klein* goedkoop*/duur* meer/minder minim*/maxim* altijd/nooit euro*/dollar*/pond*/yen"
+    "/oud* groot=grote/klein* goedkoop*=goedkop*/duur*=dure meer/minder minim*/maxim* altijd/nooit euro*/dollar*/pond*/yen"
     " dag*/week=weken/maand*/jaar=jaren/uur=uren/minut*=minuut toevoeg*/verwijder* toegestaan/verboden zomer/winter"
     " aankomst/vertrek begin*/eind* aanmeld*/afmeld* dagelijks/wekelijks/maandelijks/jaarlijks ontgrendel*/vergrendel*",
     "pl": "przed/po aktyw*=włącz*/dezaktyw*=wyłącz* otw*/zamk*=zamyk* kup*/sprzeda* wysł*=wysył*=wyśl*/otrzym*=odbi*=odebra*"
@@ -148,10 +148,10 @@ CONTRASTS = {
     "ja": "前/後 有効/無効 開=オン/閉=オフ 凍結/解凍=凍結解除 ロック/ロック解除=アンロック 買=購入/売=売却 入金=預け/出金=引き出 増や=上げ/減ら=下げ"
     " 送=送信/受=受信 朝=午前/午後/夜=晩 昨日/今日/明日 今月/先月/来月 今週/先週/来週 左/右 国内/海外=国際 ユーロ/ドル/ポンド/円 最大=最高/最小=最低"
     " 新しい/古い 大きい/小さい デビット/クレジット 日間/週間/か月=ヶ月/年間/時間/分 キロ/マイル 追加/削除 到着/出発 収入/支出 夏/冬 許可/禁止 接続/切断"
-    " インストール/アンインストール 最初/最後 登録/解除 往路/復路 貸/借",
-    "ko": "전에=이전/후에=이후=뒤 활성화=켜=열/비활성화=끄=닫 동결=정지/해제 잠그=잠금/잠금해제 사=구매=구입/팔=판매 입금/출금=인출 올리=늘리=인상/내리=줄이=인하"
-    " 보내=송금=발신/받=수취=수신 아침=오전/오후/저녁/밤 어제/오늘/내일 이번/지난/다음 왼쪽/오른쪽 국내/해외=국제 유로/달러/파운드/엔/원 최대/최소 새/오래된 큰/작은"
-    " 체크카드=직불/신용 일/주/개월/년/시간/분 추가/삭제 도착/출발 수입/지출 여름/겨울 허용/금지 연결/끊 설치/제거 처음/마지막 등록/해지 싼/비싼",
+    " インストール/アンインストール 最初/最後 毎日/毎週/毎月/毎年 登録/解除 往路/復路 貸/借",
+    "ko": "전에=이전/후에=이후 비활성화=끄기=닫기/활성화=켜기=열기 동결=정지/해제 잠금/잠금해제 구매=구입/판매 입금/출금=인출 올리=늘리=인상/내리=줄이=인하"
+    " 송금=발신/수취=수신 아침=오전/오후/저녁 어제/오늘/내일 이번/지난/다음 왼쪽/오른쪽 국내/해외=국제 유로/달러/파운드/엔화/원화 최대/최소 새로운/오래된 체크카드=직불/신용"
+    " 매일/매주/매월=매달/매년 추가/삭제 도착/출발 수입/지출 여름/겨울 허용/금지 연결/끊기 설치/제거 처음/마지막 등록/해지 비싼/저렴",
 }
 
 SYNONYMS = """
@@ -180,7 +180,9 @@ NEGATIVE_PREFIXES = {
     "pl": "nie dez de bez od",
     "tr": "",
 }
-OPPOSED_PREFIXES = "en/de up/down in/out im/ex in/ex over/under pre/post hyper/hypo inter/intra as/des en/dis auf/ab ein/aus an/ab"
+OPPOSED_PREFIXES = (
+    "en/de up/down in/out im/ex in/ex over/under pre/post hyper/hypo inter/intra as/des en/dis auf/ab ein/aus an/ab"
+)
 
 # After one of these a word has another role than elsewhere: 'from A to B'.
 ROLES = {
@@ -268,6 +270,9 @@ _MORE_WEEKDAYS = {
     "fr": {"lundis": 0, "mardis": 1, "mercredis": 2, "jeudis": 3, "vendredis": 4, "samedis": 5, "dimanches": 6},
     "zh": {"周一": 0, "周二": 1, "周三": 2, "周四": 3, "周五": 4, "周六": 5, "周日": 6, "星期天": 6},
 }  # fmt: skip
+_MORE_MONTHS = {
+    "pl": "styczniu lutym marcu kwietniu maju czerwcu lipcu sierpniu wrześniu październiku listopadzie grudniu".split(),
+}
 _NO_WEEKDAYS = frozenset("sun sat mar sab ter seg sex dom lun qua qui sob pon dim jeu mer sam ven gio".split())
 _NO_MONTHS = frozenset("mar mai sep set ago out mag lug ott gen mart may oca ara dez dic giu nov abr".split())
 _NO_NUMBERS = {
@@ -286,8 +291,12 @@ _NO_NUMBERS = {
 def lexicon(language: str) -> Lexicon:
     """The words of a language, by its code."""
     table = _cldr()[language]
-    months = {word: number for word, number in table["months"].items() if word not in _NO_MONTHS or language == "de"}
-    weekdays = {word: number for word, number in table["weekdays"].items() if word not in _NO_WEEKDAYS}
+    months = {
+        word: number for word, number in table["months"].items() if word not in _NO_MONTHS or language == "de"
+    }
+    weekdays = {word: number for word, number in table["weekdays"].items()}
+    weekdays = {word: day for word, day in weekdays.items() if len(word) > 1 and word not in _NO_WEEKDAYS}
+    months |= {word: number for number, word in enumerate(_MORE_MONTHS.get(language, ()), start=1)}
     if language == "tr":
         months |= {"ocak": 1, "mart": 3}
     numbers = {word: number for word, number in table["numbers"].items() if word not in _NO_NUMBERS[language]}

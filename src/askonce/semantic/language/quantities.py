@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from askonce.semantic.language.lexicon import UNITS_OF_TIME, UNSPACED, Lexicon, lexicon
 
 _CLOCK = re.compile(r"\b(\d{1,2})(?:[:.](\d{2}))? ?([ap])\.?m\b\.?|\b(\d{1,2}):(\d{2})\b(?!:)", re.IGNORECASE)
-_RANGE = re.compile(r"\b(\d{1,2})(?=(?:[:.]\d{2})?(?: ?[-–] ?| to | and | until )\d{1,2}(?:[:.]\d{2})? ?([ap])\.?m\b)", re.I)
+_RANGE = re.compile(
+    r"\b(\d{1,2})(?=(?:[:.]\d{2})?(?: ?[-–] ?| to | and | until )\d{1,2}(?:[:.]\d{2})? ?([ap])\.?m\b)", re.I
+)
 _ISO = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
 _ORDINAL = re.compile(r"\b(\d{1,2})(?:st|nd|rd|th)\b", re.IGNORECASE)
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,3}(?:[. '’]\d{3})+(?![.,]?\d)")
@@ -23,7 +25,9 @@ _UNITS = {
     "gb": "gigabyte", "mb": "megabyte", "kb": "kilobyte", "tb": "terabyte", "lb": "pound", "lbs": "pound",
     "°c": "degree celsius", "°f": "degree fahrenheit", "kilo": "kilogram", "kilos": "kilogram",
 }  # fmt: skip
-_UNIT = re.compile(rf"(\b\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten)) ?({'|'.join(sorted(_UNITS, key=len, reverse=True))})\b(?!')")
+_UNIT = re.compile(
+    rf"(\b\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten)) ?({'|'.join(sorted(_UNITS, key=len, reverse=True))})\b(?!')"
+)
 _PER = re.compile(r"\b(?:per|each|every|once|times|twice|of|what) $")
 _EN_ORDINALS = {
     word: str(number)
@@ -39,7 +43,9 @@ _MONTH = re.compile(
 )
 _CJK_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _CJK_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10_000}
-_CJK_NUMBER = re.compile(r"[一二两三四五六七八九十百千万]+(?=[个個天日年月周週点點號号分小时時块元円欧美人次张張枚台件倍本回か])|第[一二三四五六七八九十]+")
+_CJK_NUMBER = re.compile(
+    r"[一二两三四五六七八九十百千万]+(?=[个個天日年月周週点點號号分小时時块元円欧美人次张張枚台件倍本回か])|第[一二三四五六七八九十]+"
+)
 _CJK_WEEKDAY = re.compile(r"(?:星期|周|礼拜)([一二三四五六日天])|([月火水木金土日])曜")
 _KO_WEEKDAY = re.compile(r"([월화수목금토일])요일")
 
@@ -48,6 +54,8 @@ def plain(text: str, language: str) -> str:
     """A text in lower case in which times of the day and English number words are digits."""
     text = text.lower().replace("’", "'")
     text = _ISO.sub(lambda match: f"{match[1]} {int(match[3])} month{int(match[2])}", text)
+    if language in ("fr", "it"):
+        text = re.sub(r"\b(?:[cdjlmnst]|qu|all|dell|dall|nell|un)'(?=[^\W\d_])", lambda match: match[0][:-1] + " ", text)
     if language == "en":
         text = re.sub(r"\b(?:24/7|24 hours a day|around the clock|round the clock)\b", " 24/7 ", text)
         text = re.sub(r"\btwice\b", "2 times", text)
@@ -56,12 +64,18 @@ def plain(text: str, language: str) -> str:
         text = re.sub(r"\bper ?cent\b", "%", text)
         text = re.sub(r"\bdozen\b", "12", text)
         text = _UNIT.sub(lambda match: f"{match[1]} {_UNITS[match[2]]}", text)
-        text = re.sub(r"\bthis (?=(?:week|month|year|quarter|morning|evening|afternoon|summer|winter)\b)", "current ", text)
+        text = re.sub(
+            r"\bthis (?=(?:week|month|year|quarter|morning|evening|afternoon|summer|winter)\b)", "current ", text
+        )
         text = _MONTH.sub(_month, text)
     text = _RANGE.sub(lambda match: f"{match[1]} {match[2]}m", text)
     text = _CLOCK.sub(_clock, text)
     text = _ORDINAL.sub(r"\1", text)
-    return re.sub(_THOUSANDS, lambda match: re.sub(r"[^\d]", "", match[0]) if _is_thousands(match[0], language) else match[0], text)
+    return re.sub(
+        _THOUSANDS,
+        lambda match: re.sub(r"[^\d]", "", match[0]) if _is_thousands(match[0], language) else match[0],
+        text,
+    )
 
 
 def _is_thousands(number: str, language: str) -> bool:
@@ -100,7 +114,9 @@ def joined(tokens: Sequence[str], words: Lexicon, language: str) -> list[str]:
             current *= value
         elif value >= 1000 and current:
             total, current = total + current * value, 0.0
-        elif current and value < 10 and current >= 20 and current % 10 == 0 or value < 100 <= current and current % 100 == 0:
+        elif (current and value < 10 and current >= 20 and current % 10 == 0) or (
+            value < 100 <= current and current % 100 == 0
+        ):
             current += value
         else:
             result.append(f"{total + current:g}")
@@ -170,7 +186,9 @@ def _unspaced(text: str) -> set[str]:
     found = set()
     for match in _CJK_WEEKDAY.finditer(text):
         day = match[1] or match[2]
-        found.add(f"weekday {('一二三四五六日' if match[1] else '月火水木金土日').index('日' if day == '天' else day)}")
+        found.add(
+            f"weekday {('一二三四五六日' if match[1] else '月火水木金土日').index('日' if day == '天' else day)}"
+        )
     for match in _CJK_NUMBER.finditer(_CJK_WEEKDAY.sub(" ", text)):
         value = _cjk_value(match[0].removeprefix("第"))
         if value != 1 or match[0].startswith("第"):

@@ -24,7 +24,9 @@ _CURRENCY_SIGNS = {"€": "euro", "$": "dollar", "£": "pound", "¥": "yen"}
 _SETS = {language: frozenset(words.split()) for language, words in COMMON.items()}
 _WEAK = {"on": "off", "in": "out", "up": "down", "off": "on", "out": "in", "down": "up"}
 _PRONOUNS = frozenset("i you it we they he she ich du sie er es wir man yo usted je vous il nous io lei".split())
-_LOOSE = frozenset("for with of in on at per if when because while between via für mit in im bei am wenn para por con en".split())
+_LOOSE = frozenset(
+    "for with of in on at per if when because while between via für mit in im bei am wenn para por con en".split()
+)
 """Prepositions that say little about who does what: they count between texts of nearly the same words."""
 _CONJUNCTIONS = frozenset("and or und oder y o e et ou en of i lub ve veya , & plus".split())
 _IRREGULAR = dict(
@@ -66,31 +68,43 @@ def stem(word: str, language: str = "en") -> str:
     return word[:-1] if word.endswith("e") and len(word) > 3 else word
 
 
-def language_of(text: str) -> str:
-    """The code of the language of a text, among those of `askonce.semantic.language.lexicon`; in doubt English."""
-    for sign in text:
-        if "\uac00" <= sign <= "\ud7af":
-            return "ko"
-        if "\u3040" <= sign <= "\u30ff":
-            return "ja"
-    if any("\u4e00" <= sign <= "\u9fff" for sign in text):
-        return "zh"
-    words = [word for word in re.findall(r"[^\W\d_]+(?:-ce)?", text.lower())]
-    best, most = "en", sum(word in _SETS["en"] for word in words) + 0.5
+def language_of(*texts: str) -> str:
+    """The code of the language of texts, among those of `askonce.semantic.language.lexicon`; in doubt English."""
+    votes = dict.fromkeys(COMMON, 0.0)
+    for text in texts:
+        for language, vote in _votes(text).items():
+            votes[language] = votes.get(language, 0.0) + vote
+    return max(votes, key=lambda language: votes[language] + (0.5 if language == "en" else 0.0))
+
+
+@lru_cache(maxsize=10_000)
+def _votes(text: str) -> dict[str, float]:
+    """How many words of a text are common in which language."""
+    spelled = {
+        "ko": sum("\uac00" <= sign <= "\ud7af" for sign in text),
+        "ja": 2 * sum("\u3040" <= sign <= "\u30ff" for sign in text),
+        "zh": sum("\u4e00" <= sign <= "\u9fff" for sign in text),
+    }
+    if spelled["ja"]:
+        spelled["ja"] += spelled["zh"]
+    if any(spelled.values()):
+        return {language: float(count) for language, count in spelled.items() if count}
+    words = re.findall(r"[^\W\d_]+(?:-ce)?", text.lower())
+    votes: dict[str, float] = {}
     for language, common in _SETS.items():
         known = lexicon(language)
-        votes = sum(word in common or word in known.weekdays or word in known.numbers or word in known.months for word in words)
-        votes += _own_letters(text, language)
-        if votes > most:
-            best, most = language, votes
-    return best
+        tables = (common, known.weekdays, known.numbers, known.months)
+        count = sum(any(word in table for table in tables) for word in words) + _own_letters(text, language)
+        if count:
+            votes[language] = count
+    return votes
 
 
-_LETTERS = {"de": "äöüß", "es": "ñ¿¡", "fr": "èêçœù", "pt": "ãõ", "pl": "ąęłńśźż", "tr": "ğışİ", "it": "òì"}
+_LETTERS = {"de": "äöüß", "es": "ñ¿¡", "fr": "èêçœù", "pt": "ãõ", "pl": "ąęłńśźż", "tr": "ğışİöüç", "it": "òì"}
 
 
 def _own_letters(text: str, language: str) -> float:
-    return 0.8 * min(2, sum(sign in _LETTERS.get(language, "") for sign in text.lower()))
+    return 0.8 * min(2, sum(sign in _LETTERS.get(language, "") for sign in text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +137,7 @@ def reading(text: str, language: str | None = None) -> Reading:
     """What a text says; cached for the latest texts, since an indexed question is compared often."""
     language = language or language_of(text)
     words = lexicon(language)
-    said = plain(text, language)
+    said = plain(text.replace("İ", "i"), language)  # whose lower case would be two signs
     marked = joined([_CURRENCY_SIGNS.get(token, token) for token in _TOKEN.findall(said)], words, language)
     tokens = [token for token in marked if token not in _MARKS]
     found, optional = quantities(said, tokens, language)
@@ -151,10 +165,18 @@ def negates(token: str, language: str) -> bool:
 
 
 _BARE = frozenset("dont doesnt didnt cant wont isnt arent wasnt couldnt shouldnt wouldnt havent hasnt".split())
-_TURKISH_NEGATION = re.compile(r"\w{2,}(?:m[ıiuü]yor|maz|mez|mam$|mem$|mad[ıi]|med[ıi]|mayan|meyen|may[ıa]|mey[ie]|ma$|me$)")
+_TURKISH_NEGATION = re.compile(
+    r"\w{2,}(?:m[ıiuü]yor|maz|mez|mam$|mem$|mad[ıi]|med[ıi]|mayan|meyen|may[ıa]|mey[ie])"
+)
 _FRENCH_NE = re.compile(r"\b(?:ne |n')")
-_SPELLED = {"zh": "|".join(NEGATIONS["zh"].split()), "ja": "|".join(NEGATIONS["ja"].split()), "ko": "않|없|아니|마세요|금지|불가|(?:^| )[안못] ?(?=\\S)"}
-_NOT_DENIED = re.compile(r"不同|不过|别人|没关系|無料|特别|区别|类别|未来|非常|無線|无线|差别|级别|是不是|能不能|可不可以|有没有|少なく|なくす|なくし|安全|안녕|안전|안내|못지")
+_SPELLED = {
+    "zh": "|".join(NEGATIONS["zh"].split()),
+    "ja": "|".join(NEGATIONS["ja"].split()),
+    "ko": "않|없|아니|마세요|금지|불가|(?:^| )[안못] ?(?=\\S)",
+}
+_NOT_DENIED = re.compile(
+    r"不同|不过|别人|没关系|無料|特别|区别|类别|未来|非常|無線|无线|差别|级别|是不是|能不能|可不可以|有没有|少なく|なくす|なくし|安全|안녕|안전|안내|못지"
+)
 
 
 def _negations(said: str, tokens: Sequence[str], language: str) -> int:
@@ -185,7 +207,7 @@ def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str],
     words = lexicon(language)
     if token.isdigit() or negates(token, language) or token in ("ever", "always"):
         return ()
-    if token in _SETS.get(language, ()) and token not in words.contrasts:
+    if token in _SETS.get(language, ()) and not {token, f"{token}*"} & words.contrasts.keys():
         return ()
     found = [*words.contrasts.get(token, ())]
     if language == "en":
@@ -216,9 +238,10 @@ def _spelled_contrasts(said: str, words: Lexicon) -> Iterable[tuple[str, str]]:
 
 _CJK_ROLES = re.compile(r"(?:从|由)(.{1,8}?)(?:到|去|飞|往|至|转|换)(.{1,8}?)(?=的|要|怎|需|有|多|$|[?？,，。吗])")
 _JA_ROLES = re.compile(r"([^\s、。からはがを]{1,8})から([^\s、。]{1,8}?)(?:まで|へ|に|の)")
+_TURKISH = dict.fromkeys("dan den tan ten".split(), "from") | dict.fromkeys("a e ya ye".split(), "to")
 _SUFFIX_ROLES = {
     "ko": re.compile(r"(\S+?)(에서|부터|까지|으로|로|에게|한테|보다|이|가|을|를|은|는)(?=\s|$|[?.,])"),
-    "tr": re.compile(r"([^\W\d_]{3,}?)'?(dan|den|tan|ten|ya|ye|a|e|yı|yi|ı|i|u|ü)\b"),
+    "tr": re.compile(r"([^\W\d_]{3,}?)'?([dt][ae]n|y?[ae]|y?[ıiuü])(?!['\w])"),
 }
 
 
@@ -231,7 +254,7 @@ def _roles(
             yield "to", (match[2],)
     elif language in _SUFFIX_ROLES:
         for match in _SUFFIX_ROLES[language].finditer(said):
-            yield match[2], (match[1],)
+            yield _TURKISH.get(match[2], match[2]), (match[1],)
     else:
         common = _SETS[language]
         for place, token in enumerate(tokens):
@@ -284,7 +307,8 @@ def swapped(new: Reading, known: Reading) -> bool:
         if close or role not in _LOOSE
         for window in here[role]
         for other in there[role]
-        if not any(set(window) & set(one) for one in there[role]) and not any(set(other) & set(one) for one in here[role])
+        if not any(set(window) & set(one) for one in there[role])
+        and not any(set(other) & set(one) for one in here[role])
     )
 
 
