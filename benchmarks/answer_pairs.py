@@ -1,9 +1,9 @@
 """Pairs of answers, the same and not: what a judge is measured on.
 
-Hand-written ones are in ``answers/*.tsv``. The others are made from templates: a topic has sentences, each in several
-wordings, with slots; a slot has several values, and each value several forms. Two answers are the same if all values
-are. What is different differs in the value of one slot, or two slots of one kind have changed places. Rules were
-written by looking at the parts called ``dev`` alone.
+Hand-written ones are in ``answers/*.tsv``. The others are made from templates: a topic has sentences, each in
+several wordings, with slots; a slot has several values, and each value several forms. Two answers are the same if
+all values are. What is different differs in the value of one slot, or two slots of one kind have changed places.
+Rules were written by looking at the parts called ``dev`` alone.
 """
 
 from __future__ import annotations

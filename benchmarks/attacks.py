@@ -178,14 +178,18 @@ def wordings() -> Iterator[Attack]:
                 for phrase in pair.split(" = "):
                     for place, frame in enumerate(frames):
                         others = [one for one in frames if one != frames[place]]
-                        yield Attack(language, kind, frame.format(phrase), tuple(one.format(phrase) for one in others))
+                        yield Attack(
+                            language, kind, frame.format(phrase), tuple(one.format(phrase) for one in others)
+                        )
 
 
 def is_guarded(attack: Attack) -> bool:
     """Whether the guards alone keep the known answer from being served."""
     order = sorted(attack.known, key=lambda known: -len(set(known) & set(attack.asked)))
     neighbours = [
-        Neighbour(IndexedQuery(number.to_bytes(32, "big"), bytes(32), "", bytes(16), text), 0.99 - number / 1000, 10)
+        Neighbour(
+            IndexedQuery(number.to_bytes(32, "big"), bytes(32), "", bytes(16), text), 0.99 - number / 1000, 10
+        )
         for number, text in enumerate(order)
     ]
     return candidate(attack.asked, neighbours, lambda _: (0, 0)).guarded

@@ -21,7 +21,9 @@ from unicode_rbnf import RbnfEngine
 FOLDER = Path(__file__).parents[1] / "src/askonce/semantic/language"
 LANGUAGES = "en de es fr it pt nl pl tr zh ja ko".split()
 NUMBERS = [*range(101), *range(200, 1000, 100), 1000, 1_000_000]
-NOTICE = "# From WordNet 3.1, Copyright 2006 by Princeton University. All rights reserved. wordnet.princeton.edu/license\n"
+NOTICE = (
+    "# From WordNet 3.1, Copyright 2006 by Princeton University. All rights reserved. See wordnet.princeton.edu\n"
+)
 
 
 def cldr(language: str) -> dict[str, dict[str, int]]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from askonce.semantic.language import reading as language
+from askonce.semantic.language import contrast
 from askonce.semantic.language.lexicon import lexicon
 from askonce.semantic.language.reading import Reading
 
@@ -72,8 +72,6 @@ def overlap(some: frozenset[str], others: frozenset[str]) -> float:
 
 def opposed(new: Reading, indexed: Sequence[Reading]) -> bool:
     """Whether a word stands where all of the others have its opposite, or two words have changed places."""
-    if language.opposed(new, indexed):
+    if contrast.opposed(new, indexed):
         return True
-    return all(one.tokens != new.tokens for one in indexed) and any(
-        language.swapped(new, one) for one in indexed
-    )
+    return all(one.tokens != new.tokens for one in indexed) and any(contrast.swapped(new, one) for one in indexed)

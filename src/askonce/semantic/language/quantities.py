@@ -26,7 +26,8 @@ _UNITS = {
     "°c": "degree celsius", "°f": "degree fahrenheit", "kilo": "kilogram", "kilos": "kilogram",
 }  # fmt: skip
 _UNIT = re.compile(
-    rf"(\b\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten)) ?({'|'.join(sorted(_UNITS, key=len, reverse=True))})\b(?!')"
+    r"(\b\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten)) ?"
+    rf"({'|'.join(sorted(_UNITS, key=len, reverse=True))})\b(?!')"
 )
 _PER = re.compile(r"\b(?:per|each|every|once|times|twice|of|what) $")
 _EN_ORDINALS = {
@@ -55,7 +56,9 @@ def plain(text: str, language: str) -> str:
     text = text.lower().replace("’", "'")
     text = _ISO.sub(lambda match: f"{match[1]} {int(match[3])} month{int(match[2])}", text)
     if language in ("fr", "it"):
-        text = re.sub(r"\b(?:[cdjlmnst]|qu|all|dell|dall|nell|un)'(?=[^\W\d_])", lambda match: match[0][:-1] + " ", text)
+        text = re.sub(
+            r"\b(?:[cdjlmnst]|qu|all|dell|dall|nell|un)'(?=[^\W\d_])", lambda match: match[0][:-1] + " ", text
+        )
     if language == "en":
         text = re.sub(r"\b(?:24/7|24 hours a day|around the clock|round the clock)\b", " 24/7 ", text)
         text = re.sub(r"\btwice\b", "2 times", text)
@@ -99,7 +102,7 @@ def joined(tokens: Sequence[str], words: Lexicon, language: str) -> list[str]:
     result: list[str] = []
     total: float | None = None
     current = 0.0
-    for token, after in zip([*tokens, ""], [*tokens[1:], "", ""], strict=True):
+    for token, after in zip([*tokens, ""], [*tokens[1:], "", ""], strict=False):
         value = _value(token, words, language)
         if value is None:
             if total is not None and token in ("and", "y", "e", "et") and current >= 20 and after in words.numbers:
@@ -157,8 +160,8 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
     for start, end in spans:
         rest = rest[:start] + " " * (end - start) + rest[end:]
     for match in _NUMBER.finditer(rest):
-        number = _canonical(match[0], language)
-        (optional if number == "1" else found).add(number)
+        canonical = _canonical(match[0], language)
+        (optional if canonical == "1" else found).add(canonical)
     for token in tokens:
         month = words.months.get(token)
         if month is not None and not (language == "en" and token in _AMBIGUOUS_MONTHS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from askonce.semantic.language.lexicon import (
     COMMON,
@@ -22,24 +22,20 @@ _TOKEN = re.compile(r"24/7|month\d+|\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|
 _MARKS = frozenset(",;:.!?()")
 _CURRENCY_SIGNS = {"€": "euro", "$": "dollar", "£": "pound", "¥": "yen"}
 _SETS = {language: frozenset(words.split()) for language, words in COMMON.items()}
-_WEAK = {"on": "off", "in": "out", "up": "down", "off": "on", "out": "in", "down": "up"}
-_PRONOUNS = frozenset("i you it we they he she ich du sie er es wir man yo usted je vous il nous io lei".split())
-_LOOSE = frozenset(
-    "for with of in on at per if when because while between via für mit in im bei am wenn para por con en".split()
-)
-"""Prepositions that say little about who does what: they count between texts of nearly the same words."""
-_CONJUNCTIONS = frozenset("and or und oder y o e et ou en of i lub ve veya , & plus".split())
 _IRREGULAR = dict(
     pair.split(":")
     for pair in (
-        "sent:send paid:pay kept:keep began:begin begun:begin written:write wrote:write gave:give given:give took:take"
-        " taken:take went:go gone:go made:make bought:buy sold:sell lent:lend built:build found:find held:hold told:tell"
-        " known:know shown:show got:get won:win lost:lose met:meet said:say led:lead done:do did:do does:do has:have"
-        " had:have was:be were:be is:be are:be been:be being:be drunk:drink eaten:eat froze:freeze frozen:freeze"
-        " stolen:steal broken:break chosen:choose chose:choose came:come spent:spend lay:lie children:child feet:foot"
-        " men:man women:woman people:person heavier:heavy lighter:light an:a less:less fed:feed fell:fall fallen:fall"
-        " grown:grow higher:high lower:lower worn:wear drawn:draw drew:draw driven:drive drove:drive ran:run"
-        " settings:settings repaid:repay withdrawn:withdraw withdrew:withdraw untie:untie thrown:throw rose:rise risen:rise beaten:beat"
+        """
+    sent:send paid:pay kept:keep began:begin begun:begin written:write wrote:write gave:give given:give
+    took:take taken:take went:go gone:go made:make bought:buy sold:sell lent:lend built:build found:find
+    held:hold told:tell known:know shown:show got:get won:win lost:lose met:meet said:say led:lead done:do
+    did:do does:do has:have had:have was:be were:be is:be are:be been:be being:be drunk:drink eaten:eat
+    froze:freeze frozen:freeze stolen:steal broken:break chosen:choose chose:choose came:come spent:spend
+    lay:lie children:child feet:foot men:man women:woman people:person heavier:heavy lighter:light an:a
+    less:less fed:feed fell:fall fallen:fall grown:grow higher:high lower:lower worn:wear drawn:draw drew:draw
+    driven:drive drove:drive ran:run settings:settings repaid:repay withdrawn:withdraw withdrew:withdraw
+    untie:untie thrown:throw rose:rise risen:rise beaten:beat
+"""
     ).split()
 )
 
@@ -89,22 +85,29 @@ def _votes(text: str) -> dict[str, float]:
         spelled["ja"] += spelled["zh"]
     if any(spelled.values()):
         return {language: float(count) for language, count in spelled.items() if count}
-    words = re.findall(r"[^\W\d_]+(?:-ce)?", text.lower())
+    known = _languages()
     votes: dict[str, float] = {}
-    for language, common in _SETS.items():
-        known = lexicon(language)
-        tables = (common, known.weekdays, known.numbers, known.months)
-        count = sum(any(word in table for table in tables) for word in words) + _own_letters(text, language)
-        if count:
-            votes[language] = count
+    for word in re.findall(r"[^\W\d_]+(?:-ce)?", text.lower()):
+        for language in known.get(word, ()):
+            votes[language] = votes.get(language, 0.0) + 1.0
+    for language, letters in _LETTERS.items():
+        if own := sum(sign in letters for sign in text):
+            votes[language] = votes.get(language, 0.0) + 0.8 * min(2, own)
     return votes
 
 
+@cache
+def _languages() -> dict[str, list[str]]:
+    """In which languages a word is common."""
+    found: dict[str, list[str]] = {}
+    for language, common in _SETS.items():
+        words = lexicon(language)
+        for word in common | words.weekdays.keys() | words.numbers.keys() | words.months.keys():
+            found.setdefault(word, []).append(language)
+    return found
+
+
 _LETTERS = {"de": "äöüß", "es": "ñ¿¡", "fr": "èêçœù", "pt": "ãõ", "pl": "ąęłńśźż", "tr": "ğışİöüç", "it": "òì"}
-
-
-def _own_letters(text: str, language: str) -> float:
-    return 0.8 * min(2, sum(sign in _LETTERS.get(language, "") for sign in text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,82 +270,3 @@ def _roles(
                         window.append(stem(tokens[other], language))
                 if window:
                     yield token, tuple(window)
-
-
-# -- two texts -------------------------------------------------------------------------------------------------
-
-
-def opposed(new: Reading, indexed: Sequence[Reading]) -> bool:
-    """Whether a word of one takes the place of another word in the others ('enable' and 'disable')."""
-    places: dict[str, set[str]] = {}
-    for one in indexed:
-        for place, word in one.contrasts:
-            places.setdefault(place, set()).add(word)
-    mine: dict[str, set[str]] = {}
-    for place, word in new.contrasts:
-        mine.setdefault(place, set()).add(word)
-    if any(place in places and not some & places[place] for place, some in mine.items()):
-        return True
-    nearest = indexed[0]
-    return any(
-        _WEAK[token] in nearest.tokens and token not in nearest.tokens and _WEAK[token] not in new.tokens
-        for token in new.tokens
-        if token in _WEAK
-    )
-
-
-def swapped(new: Reading, known: Reading) -> bool:
-    """Whether two things have changed places: 'from A to B' and 'from B to A'."""
-    words = lexicon(new.language)
-    if transposed(new.stems, known.stems, words.roles | _PRONOUNS | words.weekdays.keys()):
-        return True
-    if new.language in UNSPACED and transposed("".join(new.tokens), "".join(known.tokens)):
-        return True
-    mine, theirs = _words(new), _words(known)
-    close = len(mine & theirs) >= 0.8 * max(len(mine), len(theirs))
-    here, there = _by_role(new), _by_role(known)
-    return any(
-        set(window) <= theirs and set(other) <= mine
-        for role in here.keys() & there.keys()
-        if close or role not in _LOOSE
-        for window in here[role]
-        for other in there[role]
-        if not any(set(window) & set(one) for one in there[role])
-        and not any(set(other) & set(one) for one in here[role])
-    )
-
-
-def _words(read: Reading) -> set[str]:
-    return {*read.stems, *(word for _, window in read.roles for word in window)}
-
-
-def _by_role(read: Reading) -> dict[str, list[tuple[str, ...]]]:
-    result: dict[str, list[tuple[str, ...]]] = {}
-    for role, window in read.roles:
-        result.setdefault(role, []).append(window)
-    return result
-
-
-def transposed(one: Sequence[str], other: Sequence[str], free: frozenset[str] = frozenset()) -> bool:
-    """Whether the sequences are the same but for two parts that have changed places around a third.
-
-    Parts of words in ``free`` alone, or that begin with one, may stand anywhere.
-    """
-    if len(one) != len(other) or one == other or sorted(one) != sorted(other):
-        return False
-    start = next(place for place in range(len(one)) if one[place] != other[place])
-    end = next(place for place in range(len(one), 0, -1) if one[place - 1] != other[place - 1])
-    mine, theirs = one[start:end], other[start:end]
-    length = len(mine)
-    for first in range(1, min(5, length)):
-        for last in range(1, min(5, length - first)):
-            middle = mine[first : length - last]
-            if (
-                theirs[:last] == mine[length - last :]
-                and theirs[length - first :] == mine[:first]
-                and theirs[last : length - first] == middle
-                and not set(middle) <= _CONJUNCTIONS
-                and free.isdisjoint((*mine[:1], *mine[first - 1 : first], mine[length - last], mine[-1]))
-            ):
-                return True
-    return False

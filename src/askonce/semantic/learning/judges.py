@@ -23,7 +23,8 @@ from askonce.errors import ConfigError
 from askonce.keys import normal_form as keys
 from askonce.options import cache_options
 from askonce.semantic.embedding import Embedder
-from askonce.semantic.language.claims import Claims, Difference, adds, claims, difference
+from askonce.semantic.language.claims import Claims, claims
+from askonce.semantic.language.difference import Difference, adds, difference
 from askonce.semantic.types import Comparison
 from askonce.stores.fork import reset_after_fork
 
@@ -84,9 +85,9 @@ class EmbeddingJudge:
     """Answers are the same if they make the same claims: no model but the embeddings is called.
 
     Texts are compared without case, space, emphasis, list marks, closing punctuation and courtesies. They are not
-    the same if numbers or dates, code, denials, opposites or roles differ (see `askonce.semantic.language`); numbers
-    in words are equal to digits. Phrases that only one of them has must have a counterpart in the other of nearly the
-    same embedding, and the embeddings of both whole answers must be close.
+    the same if numbers or dates, code, denials, opposites or roles differ (see `askonce.semantic.language`);
+    numbers in words are equal to digits. Phrases that only one of them has must have a counterpart in the other
+    with nearly the same embedding, and the embeddings of both whole answers must be close.
 
     Args:
         embeddings: as for `Embedder`, or an `Embedder`; without, there is no verdict on texts whose words differ.
@@ -130,13 +131,13 @@ class EmbeddingJudge:
         """Whether each phrase that one answer alone has says nothing that the other does not."""
         mine, theirs = list(found.fresh), list(found.cached)
         while mine and theirs:
-            best, one, other = max((self._cosine(one, other), one, other) for one in mine for other in theirs)
+            best, one, other = max((self._cosine(a, b), a, b) for a in mine for b in theirs)
             if best < _SAME_PHRASE:
                 return False
             mine.remove(one)
             theirs.remove(other)
-        left, one = (mine, fresh) if mine else (theirs, cached)
-        return len(" ".join(left).split()) <= _MOST_EXTRA and not any(adds(phrase, one) for phrase in left)
+        left, whose = (mine, fresh) if mine else (theirs, cached)
+        return len(" ".join(left).split()) <= _MOST_EXTRA and not any(adds(phrase, whose) for phrase in left)
 
     def _cosine(self, one: str, other: str) -> float:
         return float(self._vector(one) @ self._vector(other))
