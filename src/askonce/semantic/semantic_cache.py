@@ -32,7 +32,7 @@ from askonce.semantic.index.index import Index
 from askonce.semantic.index.query_index import LocalQueryIndex, QueryIndex, ServerQueryIndex
 from askonce.semantic.index.server import ServerIndex
 from askonce.semantic.index.shared import SharedQuestions
-from askonce.semantic.learning.judges import EmbeddingJudge
+from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge
 from askonce.semantic.learning.learning import Learning, TrainingExample
 from askonce.semantic.query import question_of
 from askonce.semantic.types import Question
@@ -100,7 +100,9 @@ class SemanticCache:
         self._log = f"{namespace}:semantic:{self._embedder.identity}"
         self._codec, self._file = codec, _index_file(breaker.store.url, self._log)
         self._entries = QuestionEntries(breaker, lookup, storage, self._embedder.identity)
-        self._judge = settings.judge or EmbeddingJudge(self._embedder)
+        by_embeddings = EmbeddingJudge(self._embedder)
+        self._judge = settings.judge or by_embeddings
+        self._second = by_embeddings if isinstance(self._judge, ChatJudge) else None
         self._warned: set[str] = set()
         self._server: ServerIndex | None = None
         if settings.search == "server":
@@ -124,7 +126,7 @@ class SemanticCache:
             self._questions = LocalQueryIndex(index, self._shared, self._clock)
         elif self._server is not None:
             self._questions = ServerQueryIndex(self._server)
-        self._learning = Learning(self._rule, self._questions, self._judge, self._entries)
+        self._learning = Learning(self._rule, self._questions, self._judge, self._second, self._entries)
         self._sharer = BackgroundWorker("askonce-sharing", self._shared.step, _SHARE_EVERY_SECONDS)
         self._learner = BackgroundWorker("askonce-learning", self._learning.step)
         self._matches: OrderedDict[bytes, Decision] = OrderedDict()

@@ -51,6 +51,33 @@ def judged(judge: Judge, comparison: Comparison) -> bool | None:
     return verdict
 
 
+_SURE = 0.9
+"""From this probability on, another judge alone can outweigh a judge that calls two answers different twice."""
+
+
+def confirmed(judge: Judge, second: Judge | None, comparison: Comparison, expected: float) -> bool | None:
+    """The verdict of a judge that may err: one that surprises counts only if it is confirmed.
+
+    Then the same is asked with the answers turned round, and of the second judge, or of the first once more; two of
+    the three decide. If the candidate is almost certainly right, the second judge alone can find that it is.
+
+    Args:
+        judge: decides where it does not surprise.
+        second: another judge, whose errors do not depend on the first one's.
+        comparison: of the two answers.
+        expected: the probability that they are the same, as the rule estimates it.
+    """
+    verdict = judged(judge, comparison)
+    if verdict is None or verdict is (expected >= 0.5) or isinstance(judge, EmbeddingJudge):
+        return verdict
+    again = judged(judge, comparison.turned_round())
+    other = judged(second or judge, comparison)
+    if second is not None and other and expected >= _SURE:
+        return True
+    votes = [verdict, again, other]
+    return votes.count(True) > votes.count(False)
+
+
 def _log_once(judge: str, error: Exception) -> None:
     kind = judge, type(error).__name__
     if kind not in _logged:
