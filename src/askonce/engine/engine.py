@@ -430,7 +430,10 @@ class CacheEngine:
 
     def mark_of_fresh(self, request: Request) -> dict[str, Any] | None:
         """What a fresh answer shows under the name ``askonce``, for `Cache.feedback`; ``None`` for nothing."""
-        return None if self.flow.semantic is None else {"hit": "none", "entry": request.place.key.hex()}
+        if self.flow.semantic is None:
+            return None
+        mark, why = {"hit": "none", "entry": request.place.key.hex()}, self.flow.semantic.why(request.place.key)
+        return mark if why is None else {**mark, "why": why}
 
     def delete(self, request: Request) -> bool:
         """Delete the answer to a request; returns whether there was one.

@@ -14,7 +14,8 @@ _LOOSE = frozenset(
 )
 """Prepositions that say little about who does what: they count between texts of nearly the same words."""
 _CONJUNCTIONS = frozenset(
-    "and or und oder y o e et ou en of i lub ve veya , & plus be is are was were ist sind war son est sont è é são jest".split()
+    "and or und oder y o e et ou en of i lub ve veya plus "
+    "be is are was were ist sind war son est sont è é são jest".split()
 )
 
 

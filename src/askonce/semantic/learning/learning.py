@@ -138,9 +138,7 @@ class Learning:
                 return decision.second.answer, digest
         return None
 
-    def _compare(
-        self, example: TrainingExample, query: IndexedQuery, expected: float
-    ) -> tuple[bool | None, bytes]:
+    def _compare(self, example: TrainingExample, query: IndexedQuery, expected: float) -> tuple[bool | None, bytes]:
         """The judge's verdict on an indexed question's answer, and the digest of that answer."""
         entry = self._entries.get(query.namespace, query.answer)
         if entry is None or entry.semantic is None or entry.semantic.answer:
