@@ -98,10 +98,7 @@ def question_of(
         rest = [[piece.split(declared) for piece in pieces] for pieces in parts]
     known = [_without(message, hidden) for message in earlier]
     if ignore is not None:
-        known = [
-            {**message, "content": _cut(message["content"], ignore)} if "content" in message else message
-            for message in known
-        ]
+        known = [{name: _cut(value, ignore) for name, value in message.items()} for message in known]
     conversation = [*known, {**last, "content": {"around": rest}}]
     outside = {**body, "prompt": None, "messages": conversation, "namespace": namespace}
     if hidden is not None and scope is not None:

@@ -54,7 +54,7 @@ class Reasons:
         return self._of.get(key)
 
     def is_new(self, question: Question, body: Mapping[str, Any]) -> bool:
-        """Whether nothing was compared with the rest of this request before; logged once if that is so each time."""
+        """Whether the rest of this request was not seen before; logged once if that is so nearly each time."""
         with self._lock:
             new = question.partition not in self._partitions
             self._partitions[question.partition] = None
@@ -67,7 +67,7 @@ class Reasons:
         if tell and last is not None:
             logger.warning(
                 "askonce: hardly any two requests can be compared, since the rest of their prompts differs: in %s. "
-                "Declare what may differ as Semantic(ignore=…), or move it into the last message's template",
+                "Declare what may differ as Semantic(ignore=…), or use a prompt template",
                 _first_difference(last, body),
             )
         return new

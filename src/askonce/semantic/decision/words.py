@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from askonce.semantic.language import contrast
 from askonce.semantic.language.lexicon import lexicon
-from askonce.semantic.language.reading import Reading
+from askonce.semantic.language.reading import TextReading
 
 _WORD = re.compile(r"\d+(?:[.,:/-]\d+)*%?|[^\W\d]+(?:'[^\W\d_]+)?")
 _QUOTED = re.compile(r"`[^`]+`|\"[^\"]{1,80}\"|“[^”]{1,80}”")
@@ -70,7 +70,7 @@ def overlap(some: frozenset[str], others: frozenset[str]) -> float:
     return len(some & others) / either if either else 1.0
 
 
-def opposed(new: Reading, indexed: Sequence[Reading]) -> bool:
+def opposed(new: TextReading, indexed: Sequence[TextReading]) -> bool:
     """Whether a word stands where all of the others have its opposite, or two words have changed places."""
     if contrast.opposed(new, indexed):
         return True

@@ -16,7 +16,7 @@ from askonce.semantic.language.english import (
 )
 from askonce.semantic.language.lexicon import COMMON, UNITS_OF_TIME, lexicon
 from askonce.semantic.language.reading import (
-    Reading,
+    TextReading,
     language_of,
     negates,
     reading,
@@ -51,7 +51,7 @@ class Clause:
 
 
 @dataclass(frozen=True)
-class Claims:
+class AnswerClaims:
     """What an answer says.
 
     Attributes:
@@ -63,7 +63,7 @@ class Claims:
         words: its words in order; those that carry no fact are empty.
     """
 
-    read: Reading
+    read: TextReading
     code: Counter[str]
     quoted: frozenset[str]
     text: str
@@ -71,7 +71,7 @@ class Claims:
     words: tuple[str, ...]
 
 
-def claims(answer: str) -> Claims:
+def claims(answer: str) -> AnswerClaims:
     """The claims of an answer."""
     code = Counter(_CODE.findall(answer))
     bare = _MARKUP.sub("", _CODE.sub(" ", answer))
@@ -87,7 +87,7 @@ def claims(answer: str) -> Claims:
         "" if _is_quantity(before, root, language) else _content(token, root, common, language)
         for before, token, root in zip(("", *read.tokens), read.tokens, read.stems, strict=False)
     )
-    return Claims(read, code, quoted, bare, tuple(_clauses(text, language, common)), words)
+    return AnswerClaims(read, code, quoted, bare, tuple(_clauses(text, language, common)), words)
 
 
 def _canonical(text: str) -> str:

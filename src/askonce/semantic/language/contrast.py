@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from askonce.semantic.language.lexicon import UNSPACED, lexicon
-from askonce.semantic.language.reading import Reading
+from askonce.semantic.language.reading import TextReading
 
 _WEAK = {"on": "off", "in": "out", "up": "down", "off": "on", "out": "in", "down": "up"}
 _PRONOUNS = frozenset("i you it we they he she ich du sie er es wir man yo usted je vous il nous io lei".split())
@@ -19,7 +19,7 @@ _CONJUNCTIONS = frozenset(
 )
 
 
-def opposed(new: Reading, indexed: Sequence[Reading]) -> bool:
+def opposed(new: TextReading, indexed: Sequence[TextReading]) -> bool:
     """Whether a word of one takes the place of another word in the others ('enable' and 'disable')."""
     places: dict[str, set[str]] = {}
     for one in indexed:
@@ -38,7 +38,7 @@ def opposed(new: Reading, indexed: Sequence[Reading]) -> bool:
     )
 
 
-def swapped(new: Reading, known: Reading) -> bool:
+def swapped(new: TextReading, known: TextReading) -> bool:
     """Whether two things have changed places: 'from A to B' and 'from B to A'."""
     words = lexicon(new.language)
     if transposed(new.stems, known.stems, words.roles | _PRONOUNS | words.weekdays.keys()):
@@ -59,11 +59,11 @@ def swapped(new: Reading, known: Reading) -> bool:
     )
 
 
-def _words(read: Reading) -> set[str]:
+def _words(read: TextReading) -> set[str]:
     return {*read.stems, *(word for _, window in read.roles for word in window)}
 
 
-def _by_role(read: Reading) -> dict[str, list[tuple[str, ...]]]:
+def _by_role(read: TextReading) -> dict[str, list[tuple[str, ...]]]:
     result: dict[str, list[tuple[str, ...]]] = {}
     for role, window in read.roles:
         result.setdefault(role, []).append(window)

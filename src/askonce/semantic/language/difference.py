@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from askonce.semantic.language.claims import ENGLISH, SENTENCE, Claims, Clause
+from askonce.semantic.language.claims import ENGLISH, SENTENCE, AnswerClaims, Clause
 from askonce.semantic.language.contrast import opposed, swapped, transposed
 from askonce.semantic.language.english import (
     CONVERSE,
@@ -14,14 +14,14 @@ from askonce.semantic.language.english import (
 )
 from askonce.semantic.language.lexicon import COMMON, lexicon, synonyms
 from askonce.semantic.language.reading import (
-    Reading,
+    TextReading,
     contrasts_of,
     stem,
 )
 
 
 @dataclass(frozen=True)
-class Difference:
+class AnswerDifference:
     """What two answers do not have in common.
 
     Attributes:
@@ -35,17 +35,17 @@ class Difference:
     cached: tuple[str, ...] = ()
 
 
-def difference(fresh: Claims, cached: Claims) -> Difference:
+def difference(fresh: AnswerClaims, cached: AnswerClaims) -> AnswerDifference:
     """What two answers do not have in common."""
     conflict = _conflict(fresh, cached)
     if conflict is not None:
-        return Difference(conflict)
+        return AnswerDifference(conflict)
     mine, theirs = _phrases(fresh, cached), _phrases(cached, fresh)
     if RESTRICTED.isdisjoint(fresh.read.tokens) != RESTRICTED.isdisjoint(cached.read.tokens):
-        return Difference("restriction")
+        return AnswerDifference("restriction")
     if ("neednot" in " ".join(mine)) != ("neednot" in " ".join(theirs)):
-        return Difference("obligation")
-    return Difference(None, mine, theirs)
+        return AnswerDifference("obligation")
+    return AnswerDifference(None, mine, theirs)
 
 
 _VERBS = frozenset(
@@ -57,7 +57,7 @@ _VERBS = frozenset(
 )
 
 
-def adds(phrase: str, one: Claims) -> bool:
+def adds(phrase: str, one: AnswerClaims) -> bool:
     """Whether a phrase of an answer surely says something: it has a name, or a word of a class such as colours."""
     language = one.read.language
     names = {name.lower() for name in _NAME.findall(one.text)} if language == "en" else set()
@@ -71,7 +71,7 @@ def adds(phrase: str, one: Claims) -> bool:
     )
 
 
-def _conflict(fresh: Claims, cached: Claims) -> str | None:
+def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
     one, other = fresh.read, cached.read
     if fresh.code != cached.code and (fresh.code and cached.code):
         return "code"
@@ -94,11 +94,11 @@ def _conflict(fresh: Claims, cached: Claims) -> str | None:
     return "roles" if exchanged else None
 
 
-def _compares(read: Reading) -> bool:
+def _compares(read: TextReading) -> bool:
     return not {"than", "before", "after", "above", "below"}.isdisjoint(read.tokens)
 
 
-def _swapped_within(fresh: Claims, cached: Claims) -> bool:
+def _swapped_within(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
     """Whether two things have changed places in a sentence."""
     language = fresh.read.language
     some, others = (
@@ -110,7 +110,7 @@ def _swapped_within(fresh: Claims, cached: Claims) -> bool:
     return any(transposed(one, other, free - {"the", "a", "an"}) for one in some for other in others)
 
 
-def _opposed(one: Reading, other: Reading) -> bool:
+def _opposed(one: TextReading, other: TextReading) -> bool:
     if len(set(one.stems) & set(other.stems)) < 0.8 * max(len(set(one.stems)), len(set(other.stems))):
         one, other = _without(one, CONVERSE), _without(other, CONVERSE)
     if one.optional & other.quantities or other.optional & one.quantities:  # 'a day', '24 hours'
@@ -121,17 +121,17 @@ def _opposed(one: Reading, other: Reading) -> bool:
 _UNITS = frozenset("day week hour minute".split())
 
 
-def _without(read: Reading, words: frozenset[str]) -> Reading:
+def _without(read: TextReading, words: frozenset[str]) -> TextReading:
     places = {place for place, word in read.contrasts if word in words}
     return replace(read, contrasts=frozenset(one for one in read.contrasts if one[0] not in places))
 
 
-def _negated_apart(fresh: Claims, cached: Claims) -> bool:
+def _negated_apart(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
     """Whether one denies once more than the other, so that opposites say the same."""
     return (fresh.read.negations - cached.read.negations) % 2 == 1
 
 
-def _denied(one: Claims, other: Claims) -> bool:
+def _denied(one: AnswerClaims, other: AnswerClaims) -> bool:
     """Whether something that one denies is said by the other, and denied nowhere there."""
     said = frozenset().union(*(clause.roots for clause in other.clauses))
     for clause in one.clauses:
@@ -147,7 +147,7 @@ def _denied(one: Claims, other: Claims) -> bool:
     return False
 
 
-def _says_opposite(clause: Clause, other: Claims) -> bool:
+def _says_opposite(clause: Clause, other: AnswerClaims) -> bool:
     """Whether the other has an opposite of one of the words: 'not open' and 'closed'."""
     places: dict[str, set[str]] = {}
     language = other.read.language
@@ -160,7 +160,7 @@ def _says_opposite(clause: Clause, other: Claims) -> bool:
     )
 
 
-def _has(other: Claims, token: str, word: str) -> bool:
+def _has(other: AnswerClaims, token: str, word: str) -> bool:
     """Whether the other says a word, in another form or by a synonym."""
     if word in other.words or any(_related(word, one) for one in other.words if one):
         return True
@@ -181,7 +181,7 @@ def _groups(token: str, root: str) -> frozenset[int]:
     return synonyms(token) | synonyms(root) | synonyms(f"{root}e")
 
 
-def _has_opposite(one: Claims, other: Claims, token: str, root: str) -> bool:
+def _has_opposite(one: AnswerClaims, other: AnswerClaims, token: str, root: str) -> bool:
     """Whether an opposite of a word is there: it was found to say the same, since it is denied or turned round."""
     only = other.read.contrasts - one.read.contrasts
     places = {place for place, _ in only}
@@ -202,7 +202,7 @@ def _related(one: str, other: str) -> bool:
 _NAME = re.compile(r"(?<![.!?:;\n] )(?<!^)\b[A-Z][^\W\d_]+")
 
 
-def _other_agent(fresh: Claims, cached: Claims) -> bool:
+def _other_agent(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
     """Whether of two people, or other names, in one the first does what in the other the second does."""
     if fresh.read.language != "en" or cached.read.language != "en":
         return False  # other languages write more than names in capitals
@@ -247,7 +247,7 @@ def _agents(text: str, names: set[str]) -> list[tuple[frozenset[str], str, str, 
     return found
 
 
-def _phrases(one: Claims, other: Claims) -> tuple[str, ...]:
+def _phrases(one: AnswerClaims, other: AnswerClaims) -> tuple[str, ...]:
     """Runs of words that the other answer has not."""
     found: list[str] = []
     run: list[str] = []

@@ -111,7 +111,7 @@ _LETTERS = {"de": "äöüß", "es": "ñ¿¡", "fr": "èêçœù", "pt": "ãõ", 
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TextReading:
     """What a text says.
 
     Attributes:
@@ -136,7 +136,7 @@ class Reading:
 
 
 @lru_cache(maxsize=10_000)
-def reading(text: str, language: str | None = None) -> Reading:
+def reading(text: str, language: str | None = None) -> TextReading:
     """What a text says; cached for the latest texts, since an indexed question is compared often."""
     language = language or language_of(text)
     words = lexicon(language)
@@ -145,7 +145,7 @@ def reading(text: str, language: str | None = None) -> Reading:
     tokens = [token for token in marked if token not in _MARKS]
     found, optional = quantities(said, tokens, language)
     stems = tuple(stem(token, language) for token in tokens)
-    return Reading(
+    return TextReading(
         language,
         tuple(tokens),
         stems,

@@ -23,8 +23,8 @@ from askonce.errors import ConfigError
 from askonce.keys import normal_form as keys
 from askonce.options import cache_options
 from askonce.semantic.embedding import Embedder
-from askonce.semantic.language.claims import Claims, claims
-from askonce.semantic.language.difference import Difference, adds, difference
+from askonce.semantic.language.claims import AnswerClaims, claims
+from askonce.semantic.language.difference import AnswerDifference, adds, difference
 from askonce.semantic.types import Comparison
 from askonce.stores.fork import reset_after_fork
 
@@ -154,7 +154,7 @@ class EmbeddingJudge:
             _log_once("EmbeddingJudge", error)
             return False
 
-    def _equivalent(self, fresh: Claims, cached: Claims, found: Difference) -> bool:
+    def _equivalent(self, fresh: AnswerClaims, cached: AnswerClaims, found: AnswerDifference) -> bool:
         """Whether each phrase that one answer alone has says nothing that the other does not."""
         mine, theirs = list(found.fresh), list(found.cached)
         while mine and theirs:
