@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 
 from askonce.semantic.decision.rule import DecisionRule
-from askonce.semantic.types import IndexedQuery, Neighbour
+from askonce.semantic.types import Comparison, IndexedQuery, Neighbour
 from benchmarks.streams import Searched, Stream
 
 EARLY = 500
@@ -49,14 +49,16 @@ def ours(
     *,
     depth: int = 2,
     on_keep: Callable[[IndexedQuery, int], object] | None = None,
+    judge: Callable[[Comparison, float], bool | None] | None = None,
 ) -> Outcome:
-    """Our rule with a judge that is right.
+    """Our rule, by default with a judge that is right.
 
     Args:
         stream: what is asked.
         rule: a fresh one.
         seed: of the coins.
         depth: 2 if a fresh answer is compared with the second best as well.
+        judge: called with the labels as answers, and the probability that they are the same.
         on_keep: is called with each question that is kept, and its place in the pool.
     """
     searched, coins = Searched(stream.pool, len(stream.order)), random.Random(seed)
@@ -81,11 +83,17 @@ def ours(
             hits += 1
             wrong += labels[decision.query.answer] != right_label  # type: ignore[union-attr]
         elif decision.query is not None:
-            right = labels[decision.query.answer] == right_label
-            rule.learn(decision, right)
-            if right:
+            text = stream.pool.texts[question]
+
+            def same(query: IndexedQuery, expected: float, text: str = text, label: int = right_label) -> bool:
+                if judge is None:
+                    return labels[query.answer] == label
+                return bool(judge(Comparison(text, query.text, str(label), str(labels[query.answer])), expected))
+
+            if right := same(decision.query, decision.p_right):
                 answer = decision.query.answer
-            elif depth > 1 and decision.second is not None and labels[decision.second.answer] == right_label:
+            rule.learn(decision, right)
+            if not right and depth > 1 and decision.second is not None and same(decision.second, 0.0):
                 answer = decision.second.answer
         decide_s += decided - started
         learn_s += clock() - decided

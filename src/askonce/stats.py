@@ -33,6 +33,12 @@ class SemanticStats(msgspec.Struct, frozen=True):
         not_judged: fresh answers of this process that came too fast for the judge.
         judge_calls: how often this process's judge called a model.
         judge_usd: what that cost, as far as prices are known.
+        reasons: why requests of this process were not answered with another question's answer, and how many: of
+            those that were compared "learning", "no candidate", "new partition", "doubtful", "guard", "budget" and
+            "audit"; of the others "switched off", "skipped", "follow-up", "no question found" and the like.
+        partitions: how many different prompts around the question this process saw: only within one are questions
+            compared.
+        advice: what to do about the most frequent reason.
     """
 
     requests: int
@@ -53,6 +59,9 @@ class SemanticStats(msgspec.Struct, frozen=True):
     not_judged: int = 0
     judge_calls: int = 0
     judge_usd: float = 0.0
+    reasons: Mapping[str, int] = msgspec.field(default_factory=dict)
+    partitions: int = 0
+    advice: str | None = None
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.rule import DecisionRule
-from askonce.semantic.types import IndexedQuery, Neighbour
+from askonce.semantic.types import Comparison, IndexedQuery, Neighbour
 
 INTENTS = [
     ("how do I reset my password", "I forgot my password", "my password does not work any more, what can I do"),
@@ -63,10 +64,11 @@ def key(number: int) -> bytes:
 
 @dataclass
 class Player:
-    """Gives a rule one question after the other, like a cache whose judge is always right.
+    """Gives a rule one question after the other, like a cache.
 
     Attributes:
         rule: what decides.
+        judge: called with labels as answers and the probability that they are the same; by default always right.
         hits: how many questions were served.
         wrong: how many of them wrongly.
         decisions: all of them, in their order.
@@ -74,6 +76,9 @@ class Player:
 
     rule: DecisionRule
     seed: int = 0
+    judge: Callable[[Comparison, float], bool | None] = lambda comparison, _: (
+        comparison.fresh_answer == comparison.cached_answer
+    )
     hits: int = 0
     wrong: int = 0
     decisions: list[Decision] = field(default_factory=list)
@@ -102,9 +107,12 @@ class Player:
             self.hits += 1
             self.wrong += not right
             return decision
-        if decision.query is not None:
-            self.rule.learn(decision, right)
-        self.store(text, label, answer if right else None)
+        same = False
+        if decision.query is not None and answer is not None:
+            comparison = Comparison(text, decision.query.text, str(label), str(self._labels[answer]))
+            same = bool(self.judge(comparison, decision.p_right))
+            self.rule.learn(decision, same)
+        self.store(text, label, answer if same else None)
         return decision
 
     def store(self, text: str, label: int, answer: bytes | None = None) -> IndexedQuery:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from askonce.semantic.decision.features import FEATURES, GUARDS, SIZE, candidate
 from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.decision.words import opposed, read
+from askonce.semantic.language.reading import reading
 from askonce.semantic.types import IndexedQuery, Neighbour
 from tests.semantic.questions import key
 
@@ -75,8 +76,8 @@ def test_names_are_words_with_a_capital_inside_quotes_and_code() -> None:
 
 
 def test_opposites_count_only_if_the_other_word_is_missing() -> None:
-    assert opposed(read("turn it on"), read("turn it off"))
-    assert not opposed(read("turn it on and off"), read("turn it off and on"))
+    assert opposed(reading("turn it on"), [reading("turn it off")])
+    assert not opposed(reading("turn it on and off"), [reading("turn it off and on")])
 
 
 def test_the_candidate_is_the_answer_of_most_neighbours() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ import askonce.llama_index
 from askonce import Cache
 from askonce.errors import ConfigError
 from askonce.langchain import AskOnceCache, cached
+from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.embedding import Embedder
-from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge, Judge, judged
+from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge, Judge, confirmed, judged
 from askonce.semantic.types import Comparison
 from examples.minilm import MiniLM
+from tests.semantic.questions import Player, questions
 from tests.support.provider import USAGE, Provider, Talk
 
 COMPARISON = Comparison(
@@ -52,7 +56,6 @@ SAME_TEXTS = [
     ("Use `git log`.", "Use `git log`"),
 ]
 OTHER_TEXTS = [
-    ("Paris", "Lyon"),
     ("It is free.", "It is not free."),
     ("Refunds take up to 5 working days to arrive.", "Refunds take up to 7 working days to arrive."),
     ("The shop opens again on Monday at noon.", "The shop opens again on Tuesday at noon."),
@@ -222,3 +225,60 @@ def test_a_failing_judge_gives_no_verdict_and_is_logged_once(
     ]  # fmt: skip
     assert COMPARISON.question not in caplog.text
     assert judged(lambda _: True, COMPARISON) is True
+
+
+# -- a judge that errs -----------------------------------------------------------------------------------------
+
+
+def right(comparison: Comparison) -> bool:
+    return comparison.fresh_answer == comparison.cached_answer
+
+
+def errs(share: float, name: str, *, each_call: bool = False) -> Judge:
+    """A judge that errs in that share of all calls, or of all pairs of questions."""
+    luck = random.Random(name)
+
+    def judge(comparison: Comparison) -> bool:
+        pair = sorted((comparison.question, comparison.cached_question))
+        chance = luck if each_call else random.Random(f"{name} {pair}")
+        return right(comparison) != (chance.random() < share)
+
+    return judge
+
+
+def confirmed_by(judge: Judge, second: Judge | None, comparison: Comparison, expected: float) -> bool | None:
+    return confirmed(judge, second, comparison, expected)
+
+
+@pytest.mark.parametrize(("each_call", "second", "least"), [(True, None, 0.8), (False, errs(0.08, "second"), 0.65)])
+def test_a_judge_that_errs_in_one_of_twenty_costs_few_hits(
+    each_call: bool, second: Judge | None, least: float
+) -> None:
+    hits = {"right": 0, "errs": 0}
+    for seed in range(2):
+        first = errs(0.05, f"first {seed}", each_call=each_call)
+        for name, judge in (("right", None), ("errs", first)):
+            player = Player(DecisionRule(0.02), seed=seed)
+            if judge is not None:
+                player.judge = partial(confirmed_by, judge, second)
+            for text, intent in questions(seed=seed):
+                player.ask(text, intent)
+            hits[name] += player.hits
+            stats = player.rule.stats()
+            assert stats.error_low <= player.wrong / stats.requests <= stats.error_high
+    assert hits["errs"] >= least * hits["right"]
+
+
+def test_a_verdict_is_confirmed_only_if_it_surprises() -> None:
+    calls: list[Comparison] = []
+
+    def never(comparison: Comparison) -> bool:
+        calls.append(comparison)
+        return False
+
+    assert confirmed(never, None, COMPARISON, 0.2) is False
+    assert len(calls) == 1
+    assert confirmed(never, None, COMPARISON, 0.8) is False
+    assert calls[2] == COMPARISON.turned_round() and len(calls) == 4
+    assert confirmed(never, right, comparing("the same", "the same"), 0.95) is True
+    assert confirmed(never, right, comparing("the same", "the same"), 0.6) is False

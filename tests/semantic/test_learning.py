@@ -47,7 +47,7 @@ def test_questions_are_indexed_before_any_is_judged_and_audits_are_judged_first(
     def judge(comparison: Comparison) -> None:
         judged.append((comparison.question, len(index.texts)))
 
-    learning = Learning(DecisionRule(0.01), index, judge, _Entries())  # type: ignore[arg-type]
+    learning = Learning(DecisionRule(0.01), index, judge, None, _Entries())  # type: ignore[arg-type]
     for text in ("one", "two", "three"):
         learning.add(_example(text))
     learning.add(_example("audit", "audit"))

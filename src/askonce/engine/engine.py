@@ -459,7 +459,10 @@ class CacheEngine:
 
     def mark_of_fresh(self, request: Request) -> dict[str, Any] | None:
         """What a fresh answer shows under the name ``askonce``, for `Cache.feedback`; ``None`` for nothing."""
-        return None if self.flow.semantic is None else {"hit": "none", "entry": request.place.key.hex()}
+        if self.flow.semantic is None:
+            return None
+        mark, why = {"hit": "none", "entry": request.place.key.hex()}, self.flow.semantic.why(request.place.key)
+        return mark if why is None else {**mark, "why": why}
 
     def delete(self, request: Request) -> bool:
         """Delete the answer to a request; returns whether there was one.
@@ -635,12 +638,6 @@ class CacheEngine:
 
 _in_memory: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
 _numbers = itertools.count()
-
-
-def _opened(store: str | Client | None, timeout_seconds: float) -> Store:
-    if store is None:
-        return open_default_store(timeout_seconds)
-    return open_store(store, timeout_seconds=timeout_seconds)
 
 
 def _last(explanations: Sequence[Explanation]) -> Explanation:

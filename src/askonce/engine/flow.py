@@ -240,13 +240,14 @@ class RequestFlow:
         if self.semantic is None or not request.is_semantic or miss.reason == "store down":
             return None
         decide = decide and miss.reason != "refresh"
-        namespace = request.place.namespace
-        attempt = await self.semantic.lookup(driver, namespace, request.form, scope=request.scope, decide=decide)
+        attempt = await self.semantic.lookup(
+            driver, request.place, request.form, scope=request.scope, decide=decide
+        )
         if attempt is None or attempt.decision is None or attempt.decision.action != "serve":
             return attempt
         known = attempt.decision.query
         assert known is not None
-        hit = await self.lookup.find_in_store(driver, Place(namespace, known.key), request)
+        hit = await self.lookup.find_in_store(driver, Place(request.place.namespace, known.key), request)
         if isinstance(hit, Hit) and known.is_in(hit.entry):
             return Hit(hit.entry, "semantic", hit.age_seconds, known.key, self.semantic.match(attempt), hit.value)
         if isinstance(hit, Hit) or hit.reason != "store down":

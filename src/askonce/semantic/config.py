@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +31,8 @@ class Semantic:
         skip: a question for which it is true is neither served from nor to another one.
         model: the embedding model's name, where ``embeddings`` does not show it: vectors of different models are
             never compared.
+        ignore: a regular expression: what it matches in the system prompt and in earlier messages, such as a date,
+            need not be equal in two requests. Answers must not depend on it.
         search: ``process`` to search in this process, ``server`` to let Redis 8 search.
 
     Raises:
@@ -43,6 +46,7 @@ class Semantic:
     confidence: float = 0.9
     skip: Callable[[str], bool] | None = None
     model: str | None = None
+    ignore: str | None = None
     search: Literal["process", "server"] = "process"
 
     def __post_init__(self) -> None:
@@ -60,5 +64,9 @@ class Semantic:
         for name, value in (("judge", self.judge), ("skip", self.skip)):
             if value is not None and not callable(value):
                 raise ConfigError(f"{name} is a function, got {value!r}")
+        try:
+            re.compile(self.ignore or "")
+        except (re.error, TypeError) as error:
+            raise ConfigError(f"ignore is a regular expression, got {self.ignore!r}: {error}") from None
         if self.search not in ("process", "server"):
             raise ConfigError(f"search is 'process' or 'server', got {self.search!r}")

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from askonce.keys.normal_form import encode, text
 from askonce.provenance.prompt_parts import PromptParts
@@ -29,6 +29,11 @@ LONGEST = 2000
 """Characters of a question."""
 _LONGEST_UNDECLARED = 1000
 """Characters of a message that is not declared a question: a longer one is likely a task with its material."""
+
+NotCompared = Literal[
+    "no messages", "several answers", "not a text of the user", "no question found", "follow-up"
+]  # fmt: skip
+"""Why a request is answered by equal requests alone."""
 
 _SEVERAL = frozenset(
     "n candidate_count num_generations num_return_sequences number_of_results num_completions".split()
@@ -51,8 +56,9 @@ def question_of(
     context: str | None = None,
     prompt_parts: PromptParts | None = None,
     scope: bytes | None = None,
-) -> Question | None:
-    """The question of a request, or ``None`` if there is to be no semantic lookup.
+    ignore: re.Pattern[str] | None = None,
+) -> Question | NotCompared:
+    """The question of a request, or why there is to be no semantic lookup.
 
     Args:
         body: a request's `askonce.keys.normal_form.NormalForm.body`, of kind ``chat`` or ``completion``.
@@ -63,33 +69,52 @@ def question_of(
             where the prompt contains it.
         scope: identifies the retrieval that found the context's documents, if all of them are known, so that a
             change of them invalidates the answer. Then the context need not be equal, but the scope must.
+        ignore: what matches it in the other messages need not be equal.
 
     Raises:
         Uncacheable: the form is not plain data.
     """
     messages = _messages(body)
-    if not messages or _requests_several(body):
-        return None
+    if not messages:
+        return "no messages"
+    if _requests_several(body):
+        return "several answers"
     *earlier, last = messages
     content = last.get("content")
     if last.get("role") != "user" or last.get("tool_calls") or last.get("answers") or not _is_text(content):
-        return None
+        return "not a text of the user"
     background = _normal(context) or _normal(prompt_parts.context if prompt_parts else None)
     around_it = [part.split(background) if background else [part] for part in _texts(content)]
     declared = _declared(question, prompt_parts, around_it)
     found = _whole(around_it) if declared is None else declared
-    if not found or len(found) > LONGEST or (_has_begun(earlier) and is_elliptical(found)):
-        return None
+    if not found or len(found) > LONGEST:
+        return "no question found"
+    if _has_begun(earlier) and is_elliptical(found):
+        return "follow-up"
     hidden = background if scope is not None else None
     rest = [[[""] * 2]]  # spaces around a whole message do not matter
     if declared is not None:
         parts = around_it if hidden else [[part] for part in _texts(content)]
         rest = [[piece.split(declared) for piece in pieces] for pieces in parts]
-    conversation = [*(_without(message, hidden) for message in earlier), {**last, "content": {"around": rest}}]
+    known = [_without(message, hidden) for message in earlier]
+    if ignore is not None:
+        known = [{name: _cut(value, ignore) for name, value in message.items()} for message in known]
+    conversation = [*known, {**last, "content": {"around": rest}}]
     outside = {**body, "prompt": None, "messages": conversation, "namespace": namespace}
     if hidden is not None and scope is not None:
         outside["scope"] = scope.hex()
     return Question(found, hashlib.sha256(encode(outside)).digest()[:16])
+
+
+def _cut(content: Any, ignore: re.Pattern[str]) -> Any:
+    """A content without what matches."""
+    if isinstance(content, str):
+        return ignore.sub("", content)
+    if isinstance(content, list):
+        return [_cut(part, ignore) for part in content]
+    return (
+        {name: _cut(value, ignore) for name, value in content.items()} if isinstance(content, Mapping) else content
+    )
 
 
 def _declared(question: str | None, prompt_parts: PromptParts | None, parts: list[list[str]]) -> str | None:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import random
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import msgspec
 from askonce.concurrency.background import BackgroundWorker
 from askonce.concurrency.drivers import SyncDriver
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Entry, Match, SemanticEntry
+from askonce.entries.entry import Entry, Match, Place, SemanticEntry
 from askonce.errors import ConfigError, StoreUnavailable
 from askonce.estimators.float16 import Vector, to_bytes
 from askonce.keys.normal_form import NormalForm
@@ -33,9 +34,10 @@ from askonce.semantic.index.index import Index
 from askonce.semantic.index.query_index import LocalQueryIndex, QueryIndex, ServerQueryIndex
 from askonce.semantic.index.server import ServerIndex
 from askonce.semantic.index.shared import SharedQuestions
-from askonce.semantic.learning.judges import EmbeddingJudge
+from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge
 from askonce.semantic.learning.learning import Learning, TrainingExample
 from askonce.semantic.query import question_of
+from askonce.semantic.reasons import Reasons
 from askonce.semantic.types import Question
 from askonce.stats import SemanticStats
 from askonce.stores.base import Clock
@@ -100,7 +102,10 @@ class SemanticCache:
         self._log = f"{namespace}:semantic:{self._embedder.identity}"
         self._codec, self._file = codec, _index_file(breaker.store.url, self._log)
         self._entries = QuestionEntries(breaker, lookup, storage, self._embedder.identity)
-        self._judge = settings.judge or EmbeddingJudge(self._embedder)
+        by_embeddings = EmbeddingJudge(self._embedder)
+        self._judge = settings.judge or by_embeddings
+        self._second = by_embeddings if isinstance(self._judge, ChatJudge) else None
+        self._ignore = re.compile(settings.ignore) if settings.ignore else None
         self._warned: set[str] = set()
         self._server: ServerIndex | None = None
         if settings.search == "server":
@@ -124,17 +129,18 @@ class SemanticCache:
             self._questions = LocalQueryIndex(index, self._shared, self._clock)
         elif self._server is not None:
             self._questions = ServerQueryIndex(self._server)
-        self._learning = Learning(self._rule, self._questions, self._judge, self._entries)
+        self._learning = Learning(self._rule, self._questions, self._judge, self._second, self._entries)
         self._sharer = BackgroundWorker("askonce-sharing", self._shared.step, _SHARE_EVERY_SECONDS)
         self._learner = BackgroundWorker("askonce-learning", self._learning.step)
         self._matches: OrderedDict[bytes, Decision] = OrderedDict()
+        self._reasons = Reasons()
 
     # -- a request ---------------------------------------------------------------------------------------------
 
     async def lookup(
         self,
         driver: SyncDriver,
-        namespace: str,
+        place: Place,
         form: Callable[[], NormalForm],
         *,
         scope: bytes | None,
@@ -144,14 +150,16 @@ class SemanticCache:
 
         Args:
             driver: of the caller.
-            namespace: of the answers.
+            place: where the answer will be stored.
             form: makes the request's normal form.
             scope: identifies the retrievers of the documents that the answer is made from, if all are known.
             decide: another question's answer may be served.
         """
         try:
+            namespace = place.namespace
             question = self._question(namespace, form, scope)
-            if question is None:
+            if isinstance(question, str):
+                self._reasons.add(place.key, question)
                 return None
             vector = await driver.embed(self._embedder, question.text)
             if not decide:
@@ -161,7 +169,12 @@ class SemanticCache:
         except Exception as error:
             self._warn_once(error)
             return None
-        return Attempt(question, vector, self._rule.decide(question.text, neighbours, _coin()))
+        decision = self._rule.decide(question.text, neighbours, _coin())
+        new = self._reasons.is_new(question, form().body)
+        if decision.action != "serve":
+            lonely = new and decision.reason == "no candidate"
+            self._reasons.add(place.key, "new partition" if lonely else decision.reason)
+        return Attempt(question, vector, decision)
 
     async def explain(
         self, driver: SyncDriver, namespace: str, form: Callable[[], NormalForm], scope: bytes | None
@@ -169,7 +182,7 @@ class SemanticCache:
         """What would be decided about a question, with arguments as for `lookup`; nothing is counted or learned."""
         try:
             question = self._question(namespace, form, scope)
-            if question is None:
+            if isinstance(question, str):
                 return None
             vector = await driver.embed(self._embedder, question.text)
             await self._begun(driver, namespace)
@@ -179,10 +192,14 @@ class SemanticCache:
             return None
         return self._rule.preview(question.text, neighbours)
 
-    def _question(self, namespace: str, form: Callable[[], NormalForm], scope: bytes | None) -> Question | None:
+    def why(self, key: bytes) -> str | None:
+        """Why the latest request of this key was not answered with another question's answer."""
+        return self._reasons.of(key)
+
+    def _question(self, namespace: str, form: Callable[[], NormalForm], scope: bytes | None) -> Question | str:
         options = current_options()
         if not options.semantic:
-            return None
+            return "switched off"
         question = question_of(
             form().body,
             namespace,
@@ -190,9 +207,14 @@ class SemanticCache:
             context=options.context,
             prompt_parts=current_prompt_parts(),
             scope=scope,
+            ignore=self._ignore,
         )
-        if question is None or (self._settings.skip is not None and self._settings.skip(question.text)):
-            return None
+        if (
+            isinstance(question, Question)
+            and self._settings.skip is not None
+            and self._settings.skip(question.text)
+        ):
+            return "skipped"
         return question
 
     async def _begun(self, driver: SyncDriver, namespace: str) -> None:
@@ -269,6 +291,7 @@ class SemanticCache:
     async def stats(self, driver: SyncDriver, namespace: str) -> SemanticStats:
         """What was served and learned by all processes, up to about a second ago."""
         await self._begun(driver, namespace)
+        reasons, partitions, advice = self._reasons.report()
         return msgspec.structs.replace(
             self._rule.stats(),
             questions=self._questions.count(),
@@ -276,6 +299,9 @@ class SemanticCache:
             saved_bytes=self._learning.saved_bytes,
             not_judged=self._learning.dropped,
             judge_calls=getattr(self._judge, "calls", 0),
+            reasons=reasons,
+            partitions=partitions,
+            advice=advice,
             judge_usd=getattr(self._judge, "cost_usd", 0.0),
         )
 

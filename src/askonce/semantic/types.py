@@ -91,3 +91,7 @@ class Comparison:
     cached_question: str
     fresh_answer: str
     cached_answer: str
+
+    def turned_round(self) -> Comparison:
+        """The same two answers, the other one first."""
+        return Comparison(self.cached_question, self.question, self.cached_answer, self.fresh_answer)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from askonce.semantic.decision.words import Words, opposed, overlap, read
+from askonce.semantic.decision.words import opposed, overlap, read
+from askonce.semantic.language.reading import language_of, reading
 from askonce.semantic.types import IndexedQuery, Neighbour
 
 Vector = NDArray[np.float64]
@@ -114,7 +115,7 @@ def candidate(text: str, neighbours: Sequence[Neighbour], record: Callable[[byte
         mine[0].query,
         mine[0].similarity,
         others[0].query if others else None,
-        np.array(_features(read(text), around, record(best))),
+        np.array(_features(text, around, record(best))),
     )
 
 
@@ -129,12 +130,15 @@ class _Around:
     answers: int
 
 
-def _features(new: Words, around: _Around, record: tuple[int, int]) -> tuple[float, ...]:
+def _features(text: str, around: _Around, record: tuple[int, int]) -> tuple[float, ...]:
     mine, others, last = around.mine, around.others, around.last
     similarity, aliases = mine[0].similarity, mine[0].aliases
     other = others[0].similarity if others else last - 0.05
     right, wrong = record
-    indexed = [read(neighbour.query.text) for neighbour in mine]
+    texts = [neighbour.query.text for neighbour in mine]
+    new, indexed = read(text), [read(one) for one in texts]
+    language = language_of(text, *texts)
+    said, known = reading(text, language), [reading(one, language) for one in texts]
     nearest = indexed[0]
     content = max(1, len(new.content))
     heard = frozenset().union(*(words.content for words in indexed))
@@ -150,8 +154,8 @@ def _features(new: Words, around: _Around, record: tuple[int, int]) -> tuple[flo
         math.log((right + 1.5) / (wrong + 1.0)),
         2 * overlap(new.all, nearest.all),
         2 * max(overlap(new.content, words.content) for words in indexed[:3]),
-        _differs(new.numbers, [words.numbers for words in indexed]),
-        float(new.negated not in [words.negated for words in indexed]),
+        _other_numbers(said.quantities, [one.quantities for one in known]),
+        float(said.negations % 2 not in [one.negations % 2 for one in known]),
         _differs(new.names, [words.names for words in indexed]),
         float(new.question != nearest.question),
         (last - 0.7) * 5,
@@ -162,15 +166,22 @@ def _features(new: Words, around: _Around, record: tuple[int, int]) -> tuple[flo
         min(len(nearest.content - new.content), 4) / 2,
         float(aliases <= 1),
         around.answers / 5,
-        float(opposed(new, nearest)),
+        float(opposed(said, known)),
     )
 
 
 def _differs(new: frozenset[str], indexed: list[frozenset[str]]) -> float:
     """1 when no near question of the candidate has the same; less when these differ, so that it hardly matters."""
-    if new in indexed:
-        return 0.0
-    return 0.4 if len({words for words in indexed if words}) > 1 else 1.0
+    return 0.0 if new in indexed else 0.4 if len({words for words in indexed if words}) > 1 else 1.0
+
+
+def _other_numbers(new: frozenset[str], indexed: list[frozenset[str]]) -> float:
+    """As `_differs`; 1 also when these differ, but all that have numbers share some that the new one lacks."""
+    differs = _differs(new, indexed)
+    with_numbers = [numbers for numbers in indexed if numbers]
+    if differs and with_numbers and not frozenset.intersection(*with_numbers) <= new:
+        return 1.0
+    return differs
 
 
 def _three_nearest(mine: list[Neighbour]) -> float:

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import re
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,9 @@ from askonce.entries.entry import NO_USAGE, Usage
 from askonce.errors import ConfigError
 from askonce.keys import normal_form as keys
 from askonce.options import cache_options
-from askonce.semantic.decision.words import read
 from askonce.semantic.embedding import Embedder
+from askonce.semantic.language.claims import AnswerClaims, claims
+from askonce.semantic.language.difference import AnswerDifference, adds, difference
 from askonce.semantic.types import Comparison
 from askonce.stores.fork import reset_after_fork
 
@@ -51,6 +51,33 @@ def judged(judge: Judge, comparison: Comparison) -> bool | None:
     return verdict
 
 
+_SURE = 0.9
+"""From this probability on, another judge alone can outweigh a judge that calls two answers different twice."""
+
+
+def confirmed(judge: Judge, second: Judge | None, comparison: Comparison, expected: float) -> bool | None:
+    """The verdict of a judge that may err: one that surprises counts only if it is confirmed.
+
+    Then the same is asked with the answers turned round, and of the second judge, or of the first once more; two of
+    the three decide. If the candidate is almost certainly right, the second judge alone can find that it is.
+
+    Args:
+        judge: decides where it does not surprise.
+        second: another judge, whose errors do not depend on the first one's.
+        comparison: of the two answers.
+        expected: the probability that they are the same, as the rule estimates it.
+    """
+    verdict = judged(judge, comparison)
+    if verdict is None or verdict is (expected >= 0.5) or isinstance(judge, EmbeddingJudge):
+        return verdict
+    again = judged(judge, comparison.turned_round())
+    other = judged(second or judge, comparison)
+    if second is not None and other and expected >= _SURE:
+        return True
+    votes = [verdict, again, other]
+    return votes.count(True) > votes.count(False)
+
+
 def _log_once(judge: str, error: Exception) -> None:
     kind = judge, type(error).__name__
     if kind not in _logged:
@@ -60,27 +87,17 @@ def _log_once(judge: str, error: Exception) -> None:
 
 # -- texts -----------------------------------------------------------------------------------------------------
 
-_FEWEST_WORDS = 5
-_CACHED_VECTORS = 1000
-_CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
-_QUOTED = re.compile(r"\"[^\"\n]+\"|“[^”\n]+”|«[^»\n]+»|(?<!\w)'[^'\n]+'(?!\w)")
+_CACHED_VECTORS = 5000
 _MARKUP = re.compile(r"\*\*|__|^[ \t]*(?:#{1,6}|[-*+•]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|without|none|nothing|cannot|neither|nor|unable|\w+n['’]t)\b", re.IGNORECASE
-)
+_SAME_PHRASE = 0.72
+"""The least cosine of two phrases that say the same in other words."""
+_MOST_EXTRA = 2
+"""Words of one answer alone that may be without weight."""
 
 
 def _normal(answer: str) -> str:
     bare = _MARKUP.sub("", answer)
-    return keys.question(bare, ignore_case=_CODE.search(bare) is None)
-
-
-def _facts(answer: str) -> tuple[object, ...]:
-    """What must be equal in two answers that are the same, however they are worded."""
-    code, text = _CODE.findall(answer), _MARKUP.sub("", _CODE.sub(" ", answer))
-    quoted = {one[1:-1].strip(" .,;:!?").lower() for one in _QUOTED.findall(text)}
-    numbers = {number.replace(",", "") for number in read.__wrapped__(text).numbers}  # not cached: it is long
-    return Counter(code), quoted, numbers, len(_NEGATION.findall(text))
+    return keys.question(bare, ignore_case="`" not in bare)
 
 
 def _verdict_by_text(comparison: Comparison) -> tuple[bool, bool | None]:
@@ -92,21 +109,22 @@ def _verdict_by_text(comparison: Comparison) -> tuple[bool, bool | None]:
 
 
 class EmbeddingJudge:
-    """Answers are the same if their texts are, or if their embeddings are close.
+    """Answers are the same if they make the same claims: no model but the embeddings is called.
 
-    Texts are compared without case, space, emphasis, list marks and closing punctuation. Of texts that differ,
-    those of less than five words, and those with other numbers or dates, another count of negations, other quoted
-    strings or other code are not the same; others are by the cosine of their embeddings.
+    Texts are compared without case, space, emphasis, list marks, closing punctuation and courtesies. They are not
+    the same if numbers or dates, code, denials, opposites or roles differ (see `askonce.semantic.language`);
+    numbers in words are equal to digits. Phrases that only one of them has must have a counterpart in the other
+    with nearly the same embedding, and the embeddings of both whole answers must be close.
 
     Args:
-        embeddings: as for `Embedder`, or an `Embedder`; without, there is no verdict on texts that differ.
+        embeddings: as for `Embedder`, or an `Embedder`; without, there is no verdict on texts whose words differ.
         threshold: the least cosine of answers that are the same.
 
     Raises:
         ConfigError: ``threshold`` is not above 0 and at most 1, or `Embedder` raises it.
     """
 
-    def __init__(self, embeddings: Any = None, threshold: float = 0.93) -> None:
+    def __init__(self, embeddings: Any = None, threshold: float = 0.75) -> None:
         if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
             raise ConfigError(f"threshold is a cosine above 0 and at most 1, got {threshold!r}")
         ready = embeddings is None or isinstance(embeddings, Embedder)
@@ -123,23 +141,40 @@ class EmbeddingJudge:
         decided, verdict = _verdict_by_text(comparison)
         if decided:
             return verdict
-        fresh, cached = comparison.fresh_answer, comparison.cached_answer
-        if min(len(fresh.split()), len(cached.split())) < _FEWEST_WORDS or _facts(fresh) != _facts(cached):
+        fresh, cached = claims(comparison.fresh_answer), claims(comparison.cached_answer)
+        found = difference(fresh, cached)
+        if found.conflict is not None:
             return False
         if self._embedder is None:
             return None
         try:
-            cosine = float(self._vector(self._embedder, fresh) @ self._vector(self._embedder, cached))
+            cosine = self._cosine(comparison.fresh_answer, comparison.cached_answer)
+            return cosine >= self._threshold and self._equivalent(fresh, cached, found)
         except Exception as error:
             _log_once("EmbeddingJudge", error)
             return False
-        return cosine >= self._threshold
 
-    def _vector(self, embedder: Embedder, answer: str) -> NDArray[np.float32]:
-        """An answer's vector; the latest are cached, since a cached answer is compared many times."""
-        vector = self._vectors.get(answer)
+    def _equivalent(self, fresh: AnswerClaims, cached: AnswerClaims, found: AnswerDifference) -> bool:
+        """Whether each phrase that one answer alone has says nothing that the other does not."""
+        mine, theirs = list(found.fresh), list(found.cached)
+        while mine and theirs:
+            best, one, other = max((self._cosine(a, b), a, b) for a in mine for b in theirs)
+            if best < _SAME_PHRASE:
+                return False
+            mine.remove(one)
+            theirs.remove(other)
+        left, whose = (mine, fresh) if mine else (theirs, cached)
+        return len(" ".join(left).split()) <= _MOST_EXTRA and not any(adds(phrase, whose) for phrase in left)
+
+    def _cosine(self, one: str, other: str) -> float:
+        return float(self._vector(one) @ self._vector(other))
+
+    def _vector(self, text: str) -> NDArray[np.float32]:
+        """A text's vector; the latest are cached, since a cached answer is compared many times."""
+        vector = self._vectors.get(text)
         if vector is None:
-            vector = self._vectors[answer] = embedder.embed(answer)
+            assert self._embedder is not None
+            vector = self._vectors[text] = self._embedder.embed(text)
         return vector
 
 

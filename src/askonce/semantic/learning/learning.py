@@ -14,7 +14,7 @@ from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.entries import QuestionEntries
 from askonce.semantic.index.query_index import QueryIndex
-from askonce.semantic.learning.judges import Judge, judged
+from askonce.semantic.learning.judges import Judge, confirmed
 from askonce.semantic.types import Comparison, IndexedQuery, Question
 from askonce.stores.circuit_breaker import StoreDown
 
@@ -57,6 +57,7 @@ class Learning:
         rule: learns from the judge's verdicts.
         questions: gets the questions.
         judge: decides whether two answers are the same.
+        second: another judge, for verdicts that surprise.
         entries: of the questions.
 
     Attributes:
@@ -70,9 +71,11 @@ class Learning:
         rule: DecisionRule,
         questions: QueryIndex,
         judge: Judge,
+        second: Judge | None,
         entries: QuestionEntries,
     ) -> None:
-        self._rule, self._questions, self._judge, self._entries = rule, questions, judge, entries
+        self._rule, self._questions, self._entries = rule, questions, entries
+        self._judge, self._second = judge, second
         self._fresh: deque[TrainingExample] = deque()
         self._waiting: deque[TrainingExample] = deque()
         self._contents: dict[tuple[bytes, bytes], bytes] = {}  # by partition and digest: whose answer it is
@@ -124,18 +127,18 @@ class Learning:
         decision = example.decision
         if decision is None or decision.query is None:
             return None
-        verdict, digest = self._compare(example, decision.query)
+        verdict, digest = self._compare(example, decision.query, decision.p_right)
         if verdict is not None and decision.action != "serve":  # it was to be served, and the store failed
             self._rule.learn(decision, verdict)
         if verdict:
             return decision.query.answer, digest
         if decision.second is not None:
-            verdict, digest = self._compare(example, decision.second)
+            verdict, digest = self._compare(example, decision.second, 0.0)
             if verdict:
                 return decision.second.answer, digest
         return None
 
-    def _compare(self, example: TrainingExample, query: IndexedQuery) -> tuple[bool | None, bytes]:
+    def _compare(self, example: TrainingExample, query: IndexedQuery, expected: float) -> tuple[bool | None, bytes]:
         """The judge's verdict on an indexed question's answer, and the digest of that answer."""
         entry = self._entries.get(query.namespace, query.answer)
         if entry is None or entry.semantic is None or entry.semantic.answer:
@@ -143,9 +146,8 @@ class Learning:
             self._questions.forget(query.namespace, query.answer)
             return None, b""
         answer_text = entry.semantic.answer_text
-        return judged(
-            self._judge, Comparison(example.question.text, query.text, example.answer_text, answer_text)
-        ), digest_of(answer_text)
+        comparison = Comparison(example.question.text, query.text, example.answer_text, answer_text)
+        return confirmed(self._judge, self._second, comparison, expected), digest_of(answer_text)
 
     def _make_alias(self, example: TrainingExample, answer: bytes, digest: bytes) -> bool:
         """Have the example's entry point to the one that holds the same answer, if both are as they were."""

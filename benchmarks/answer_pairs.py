@@ -1,0 +1,126 @@
+"""Pairs of answers, the same and not: what a judge is measured on.
+
+Hand-written ones are in ``answers/*.tsv``. The others are made from templates: a topic has sentences, each in
+several wordings, with slots; a slot has several values, and each value several forms. Two answers are the same if
+all values are. What is different differs in the value of one slot, or two slots of one kind have changed places.
+Rules were written by looking at the parts called ``dev`` alone.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+FOLDER = Path(__file__).parent / "answers"
+Part = Literal["dev", "held_out"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers, and whether they say the same."""
+
+    same: bool
+    kind: str
+    fresh: str
+    cached: str
+
+
+def written(part: Part) -> list[Pair]:
+    """The hand-written pairs of a part."""
+    lines = (FOLDER / f"{part}.tsv").read_text(encoding="utf-8").splitlines()
+    fields = [line.split("\t") for line in lines]
+    return [Pair(label == "=", domain, fresh, cached) for label, domain, fresh, cached in fields]
+
+
+@dataclass(frozen=True)
+class _Topic:
+    sentences: list[list[str]]
+    slots: dict[str, list[list[str]]]
+    courteous: bool
+
+    @property
+    def free(self) -> list[str]:
+        """The slots that have a value of their own: ``{can_}`` has the value of ``{can}``."""
+        return [name for name in self.slots if not name.endswith("_")]
+
+
+_COURTESIES = {
+    "dev": [
+        ("Don't worry, this is easy.", ""),
+        ("", "Let me know if you have any other questions."),
+        ("Thanks for reaching out!", ""),
+        ("", "You don't need to do anything else."),
+        ("I'm sorry to hear that.", "I hope this helps!"),
+        ("Sure!", ""),
+    ],
+    "held_out": [
+        ("Happy to help!", ""),
+        ("", "Feel free to write again if anything is unclear."),
+        ("Good question.", ""),
+        ("No problem at all.", "Have a great day!"),
+        ("", "Nothing else is required on your side."),
+        ("Of course.", "Is there anything else I can do for you?"),
+    ],
+}
+
+
+def _topics(part: Part) -> Iterator[_Topic]:
+    """Blocks of a file: sentences as ``wording | wording``, then slots as ``{name}: form, form | form, form``."""
+    for block in (FOLDER / f"{part}_topics.txt").read_text(encoding="utf-8").strip().split("\n\n"):
+        sentences, slots = [], {}
+        lines = block.splitlines()
+        curt = lines[0] == "no courtesies"  # those below are English
+        for line in lines[curt:]:
+            slot = re.match(r"\{(\w+)\}: (.*)", line)
+            if slot:
+                slots[slot[1]] = [[form.strip() for form in value.split(", ")] for value in slot[2].split("|")]
+            else:
+                sentences.append([wording.strip() for wording in line.split("|")])
+        yield _Topic(sentences, slots, not curt)
+
+
+def generated(part: Part, count: int, seed: int) -> list[Pair]:
+    """That many pairs from the templates of a part, half of them the same."""
+    chance, topics, pairs = random.Random(seed), list(_topics(part)), []
+    for number in range(count):
+        topic = topics[number % len(topics)]
+        values = {name: chance.randrange(len(topic.slots[name])) for name in topic.free}
+        for name, twin in _twins(topic):  # two slots of one kind have two values
+            while values[name] == values[twin]:
+                values[twin] = chance.randrange(len(topic.slots[twin]))
+        same = number // len(topics) % 2 == 0
+        kind, other = ("wording", values) if same else _changed(topic, values, chance)
+        pairs.append(Pair(same, kind, _answer(topic, values, part, chance), _answer(topic, other, part, chance)))
+    return pairs
+
+
+def _twins(topic: _Topic) -> list[tuple[str, str]]:
+    return [(name, f"{name}2") for name in topic.slots if f"{name}2" in topic.slots]
+
+
+def _changed(topic: _Topic, values: dict[str, int], chance: random.Random) -> tuple[str, dict[str, int]]:
+    twins = _twins(topic)
+    if twins and chance.random() < 0.4:
+        name, twin = chance.choice(twins)
+        return f"{name} swapped", {**values, name: values[twin], twin: values[name]}
+    name = chance.choice(topic.free)
+    taken = {values[name], *(values[other] for pair in twins if name in pair for other in pair)}
+    free = [value for value in range(len(topic.slots[name])) if value not in taken]
+    return name, {**values, name: chance.choice(free)}
+
+
+def _answer(topic: _Topic, values: dict[str, int], part: Part, chance: random.Random) -> str:
+    said = []
+    for wordings in topic.sentences:
+        wording = chance.choice(wordings)
+        for name, some in topic.slots.items():
+            wording = wording.replace(f"{{{name}}}", chance.choice(some[values[name.rstrip("_")]]))
+        said.append(wording[0].upper() + wording[1:])
+    if topic.courteous and chance.random() < 0.4:
+        before, after = chance.choice(_COURTESIES[part])
+        said = [*filter(None, [before]), *said, *filter(None, [after])]
+    return " ".join(said)

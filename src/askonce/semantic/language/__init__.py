@@ -1,0 +1,1 @@
+"""What texts say beyond their embeddings, in twelve languages: quantities, negations, opposites, roles, claims."""

@@ -1,0 +1,95 @@
+"""What two texts say of the same things otherwise: opposites, and words that have changed places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from askonce.semantic.language.lexicon import UNSPACED, lexicon
+from askonce.semantic.language.reading import TextReading
+
+_WEAK = {"on": "off", "in": "out", "up": "down", "off": "on", "out": "in", "down": "up"}
+_PRONOUNS = frozenset("i you it we they he she ich du sie er es wir man yo usted je vous il nous io lei".split())
+_LOOSE = frozenset(
+    "for with of in on at per if when because while between via für mit in im bei am wenn para por con en".split()
+)
+"""Prepositions that say little about who does what: they count between texts of nearly the same words."""
+_CONJUNCTIONS = frozenset(
+    "and or und oder y o e et ou en of i lub ve veya plus "
+    "be is are was were ist sind war son est sont è é são jest".split()
+)
+
+
+def opposed(new: TextReading, indexed: Sequence[TextReading]) -> bool:
+    """Whether a word of one takes the place of another word in the others ('enable' and 'disable')."""
+    places: dict[str, set[str]] = {}
+    for one in indexed:
+        for place, word in one.contrasts:
+            places.setdefault(place, set()).add(word)
+    mine: dict[str, set[str]] = {}
+    for place, word in new.contrasts:
+        mine.setdefault(place, set()).add(word)
+    if any(place in places and not some & places[place] for place, some in mine.items()):
+        return True
+    nearest = indexed[0]
+    return any(
+        _WEAK[token] in nearest.tokens and token not in nearest.tokens and _WEAK[token] not in new.tokens
+        for token in new.tokens
+        if token in _WEAK
+    )
+
+
+def swapped(new: TextReading, known: TextReading) -> bool:
+    """Whether two things have changed places: 'from A to B' and 'from B to A'."""
+    words = lexicon(new.language)
+    if transposed(new.stems, known.stems, words.roles | _PRONOUNS | words.weekdays.keys()):
+        return True
+    if new.language in UNSPACED and transposed("".join(new.tokens), "".join(known.tokens)):
+        return True
+    mine, theirs = _words(new), _words(known)
+    close = len(mine & theirs) >= 0.8 * max(len(mine), len(theirs))
+    here, there = _by_role(new), _by_role(known)
+    return any(
+        set(window) <= theirs and set(other) <= mine
+        for role in here.keys() & there.keys()
+        if close or role not in _LOOSE
+        for window in here[role]
+        for other in there[role]
+        if not any(set(window) & set(one) for one in there[role])
+        and not any(set(other) & set(one) for one in here[role])
+    )
+
+
+def _words(read: TextReading) -> set[str]:
+    return {*read.stems, *(word for _, window in read.roles for word in window)}
+
+
+def _by_role(read: TextReading) -> dict[str, list[tuple[str, ...]]]:
+    result: dict[str, list[tuple[str, ...]]] = {}
+    for role, window in read.roles:
+        result.setdefault(role, []).append(window)
+    return result
+
+
+def transposed(one: Sequence[str], other: Sequence[str], free: frozenset[str] = frozenset()) -> bool:
+    """Whether the sequences are the same but for two parts that have changed places around a third.
+
+    Parts of words in ``free`` alone, or that begin with one, may stand anywhere.
+    """
+    if len(one) != len(other) or one == other or sorted(one) != sorted(other):
+        return False
+    start = next(place for place in range(len(one)) if one[place] != other[place])
+    end = next(place for place in range(len(one), 0, -1) if one[place - 1] != other[place - 1])
+    mine, theirs = one[start:end], other[start:end]
+    length = len(mine)
+    for first in range(1, min(5, length)):
+        for last in range(1, min(5, length - first)):
+            middle = mine[first : length - last]
+            if (
+                theirs[:last] == mine[length - last :]
+                and theirs[length - first :] == mine[:first]
+                and theirs[last : length - first] == middle
+                and not set(middle) <= _CONJUNCTIONS
+                and free.isdisjoint((*mine[:1], *mine[first - 1 : first], mine[length - last], mine[-1]))
+            ):
+                return True
+    return False

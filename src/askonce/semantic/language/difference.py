@@ -1,0 +1,262 @@
+"""What two answers do not have in common."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from askonce.semantic.language.claims import ENGLISH, SENTENCE, AnswerClaims, Clause
+from askonce.semantic.language.contrast import opposed, swapped, transposed
+from askonce.semantic.language.english import (
+    CONVERSE,
+    RESTRICTED,
+    TITLES,
+)
+from askonce.semantic.language.lexicon import COMMON, lexicon, synonyms
+from askonce.semantic.language.reading import (
+    TextReading,
+    contrasts_of,
+    stem,
+)
+
+
+@dataclass(frozen=True)
+class AnswerDifference:
+    """What two answers do not have in common.
+
+    Attributes:
+        conflict: what they contradict each other in; ``None`` if nothing was found.
+        fresh: phrases that only the first has.
+        cached: phrases that only the second has.
+    """
+
+    conflict: str | None
+    fresh: tuple[str, ...] = ()
+    cached: tuple[str, ...] = ()
+
+
+def difference(fresh: AnswerClaims, cached: AnswerClaims) -> AnswerDifference:
+    """What two answers do not have in common."""
+    conflict = _conflict(fresh, cached)
+    if conflict is not None:
+        return AnswerDifference(conflict)
+    mine, theirs = _phrases(fresh, cached), _phrases(cached, fresh)
+    if RESTRICTED.isdisjoint(fresh.read.tokens) != RESTRICTED.isdisjoint(cached.read.tokens):
+        return AnswerDifference("restriction")
+    if ("neednot" in " ".join(mine)) != ("neednot" in " ".join(theirs)):
+        return AnswerDifference("obligation")
+    return AnswerDifference(None, mine, theirs)
+
+
+_VERBS = frozenset(
+    map(
+        stem,
+        "buy sell sold send receive leave enter open start stop begin add show end include allow free save "
+        "current".split(),
+    )
+)
+
+
+def adds(phrase: str, one: AnswerClaims) -> bool:
+    """Whether a phrase of an answer surely says something: it has a name, or a word of a class such as colours."""
+    language = one.read.language
+    names = {name.lower() for name in _NAME.findall(one.text)} if language == "en" else set()
+    return any(
+        token in names
+        or (
+            stem(token) not in _VERBS
+            and any(place.isdigit() for place, _ in contrasts_of(token, stem(token, language), language))
+        )
+        for token in phrase.split()
+    )
+
+
+def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
+    one, other = fresh.read, cached.read
+    if fresh.code != cached.code and (fresh.code and cached.code):
+        return "code"
+    if any(quote not in cached.text.lower() for quote in fresh.quoted) and any(
+        quote not in fresh.text.lower() for quote in cached.quoted
+    ):
+        return "quotes"
+    if not (
+        one.quantities <= other.quantities | other.optional and other.quantities <= one.quantities | one.optional
+    ):
+        return "quantities"
+    if _denied(fresh, cached) or _denied(cached, fresh):
+        return "negation"
+    contrast = _opposed(one, other)
+    exchanged = swapped(one, other) or _swapped_within(fresh, cached) or _other_agent(fresh, cached)
+    if contrast and exchanged and _compares(one) and _compares(other):
+        return None  # 'heavier than' and 'lighter than'
+    if contrast and not _negated_apart(fresh, cached):
+        return "opposites"
+    return "roles" if exchanged else None
+
+
+def _compares(read: TextReading) -> bool:
+    return not {"than", "before", "after", "above", "below"}.isdisjoint(read.tokens)
+
+
+def _swapped_within(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
+    """Whether two things have changed places in a sentence."""
+    language = fresh.read.language
+    some, others = (
+        [tuple(re.findall(r"[^\W_]+", one.lower())) for one in SENTENCE.split(text)]
+        for text in (fresh.text, cached.text)
+    )
+    words = lexicon(language)
+    free = words.roles | words.weekdays.keys() | frozenset(COMMON[language].split())
+    return any(transposed(one, other, free - {"the", "a", "an"}) for one in some for other in others)
+
+
+def _opposed(one: TextReading, other: TextReading) -> bool:
+    if len(set(one.stems) & set(other.stems)) < 0.8 * max(len(set(one.stems)), len(set(other.stems))):
+        one, other = _without(one, CONVERSE), _without(other, CONVERSE)
+    if one.optional & other.quantities or other.optional & one.quantities:  # 'a day', '24 hours'
+        one, other = _without(one, _UNITS), _without(other, _UNITS)
+    return opposed(one, [other]) or opposed(other, [one])
+
+
+_UNITS = frozenset("day week hour minute".split())
+
+
+def _without(read: TextReading, words: frozenset[str]) -> TextReading:
+    places = {place for place, word in read.contrasts if word in words}
+    return replace(read, contrasts=frozenset(one for one in read.contrasts if one[0] not in places))
+
+
+def _negated_apart(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
+    """Whether one denies once more than the other, so that opposites say the same."""
+    return (fresh.read.negations - cached.read.negations) % 2 == 1
+
+
+def _denied(one: AnswerClaims, other: AnswerClaims) -> bool:
+    """Whether something that one denies is said by the other, and denied nowhere there."""
+    said = frozenset().union(*(clause.roots for clause in other.clauses))
+    for clause in one.clauses:
+        if not clause.denies or not clause.roots & said or _says_opposite(clause, other):
+            continue
+        alike = [
+            its for its in other.clauses if len(its.roots & clause.roots) >= 0.7 * len(its.roots | clause.roots)
+        ]
+        if alike and not any(its.denies for its in alike):
+            return True
+        if not any(its.may_deny and its.roots & clause.roots for its in other.clauses):
+            return True
+    return False
+
+
+def _says_opposite(clause: Clause, other: AnswerClaims) -> bool:
+    """Whether the other has an opposite of one of the words: 'not open' and 'closed'."""
+    places: dict[str, set[str]] = {}
+    language = other.read.language
+    for place, word in other.read.contrasts:
+        places.setdefault(place, set()).add(word)
+    return any(
+        place in places and word not in places[place]
+        for token in clause.tokens
+        for place, word in contrasts_of(token, stem(token, language), language)
+    )
+
+
+def _has(other: AnswerClaims, token: str, word: str) -> bool:
+    """Whether the other says a word, in another form or by a synonym."""
+    if word in other.words or any(_related(word, one) for one in other.words if one):
+        return True
+    if any(
+        place[:4] != "not " and (place, said) in other.read.contrasts
+        for place, said in contrasts_of(token, word, other.read.language)
+    ):
+        return True
+    if other.read.language != "en":
+        return False
+    groups = _groups(token, word)
+    return bool(groups) and any(
+        groups & _groups(*one) for one in zip(other.read.tokens, other.read.stems, strict=True)
+    )
+
+
+def _groups(token: str, root: str) -> frozenset[int]:
+    return synonyms(token) | synonyms(root) | synonyms(f"{root}e")
+
+
+def _has_opposite(one: AnswerClaims, other: AnswerClaims, token: str, root: str) -> bool:
+    """Whether an opposite of a word is there: it was found to say the same, since it is denied or turned round."""
+    only = other.read.contrasts - one.read.contrasts
+    places = {place for place, _ in only}
+    return any(
+        place in places and place[:4] != "not " for place, _ in contrasts_of(token, root, other.read.language)
+    )
+
+
+def _related(one: str, other: str) -> bool:
+    """Whether two stems are forms of one word."""
+    short, long = sorted((one, other), key=len)
+    if len(short) < 4:
+        return False
+    common = next((place for place, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    return common >= max(4, len(short) - 1) and len(long) - common <= (3 if common < 6 else 5)
+
+
+_NAME = re.compile(r"(?<![.!?:;\n] )(?<!^)\b[A-Z][^\W\d_]+")
+
+
+def _other_agent(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
+    """Whether of two people, or other names, in one the first does what in the other the second does."""
+    if fresh.read.language != "en" or cached.read.language != "en":
+        return False  # other languages write more than names in capitals
+    words = lexicon("en")
+    names = {name.lower() for text in (fresh.text, cached.text) for name in _NAME.findall(text)}
+    names -= TITLES | words.months.keys() | words.weekdays.keys()
+    some, others = _agents(fresh.text, names), _agents(cached.text, names)
+    return any(
+        who == whom and agent != other and (verb in said or done in stems)
+        for who, agent, verb, stems in some
+        for whom, other, done, said in others
+    )
+
+
+def _agents(text: str, names: set[str]) -> list[tuple[frozenset[str], str, str, frozenset[str]]]:
+    """Of each sentence with two names: these, who acts, what it does, and the stems of all words."""
+    found = []
+    for sentence in SENTENCE.split(text):
+        tokens = re.findall(r"[^\W_]+", sentence.lower())
+        places = [place for place, token in enumerate(tokens) if token in names]
+        between = tokens[places[0] + 1 : places[-1]] if places else []
+        if len({tokens[place] for place in places}) != 2 or set(between) <= {
+            "and",
+            "or",
+            "nor",
+            "not",
+            "as",
+            "well",
+        }:
+            continue  # one name, or a list of two
+        before = {
+            place: next((one for one in reversed(tokens[:place]) if one not in TITLES), "") for place in places
+        }
+        by = [place for place in places if before[place] == "by"]
+        first = by or [place for place in places if before[place] not in lexicon("en").roles]
+        if not first or (not by and tokens[first[0] + 1 : first[0] + 2] in (["has"], ["have"])):
+            continue
+        rest = (token for token in tokens[first[0] + 1 :] if token not in ENGLISH and token not in names)
+        verb = "" if by else stem(next((token for token in rest if token not in TITLES), ""))
+        stems = frozenset(map(stem, tokens))
+        found.append((frozenset(tokens[place] for place in places), tokens[first[0]], verb or "\0", stems))
+    return found
+
+
+def _phrases(one: AnswerClaims, other: AnswerClaims) -> tuple[str, ...]:
+    """Runs of words that the other answer has not."""
+    found: list[str] = []
+    run: list[str] = []
+    for token, word in [*zip(one.read.tokens, one.words, strict=True), ("", "")]:
+        if word and not _has(other, token, word) and not _has_opposite(one, other, token, word):
+            run.append(token)
+        elif run and token and not word and len(run) < 4 and not token[0].isdigit() and run[-1] != "":
+            run.append("")
+        elif run:
+            found.append(" ".join(filter(None, run)))
+            run = []
+    return tuple(found)

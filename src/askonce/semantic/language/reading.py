@@ -1,0 +1,272 @@
+"""What a text says that its embedding hardly shows: quantities, negations, opposites, and who does what to whom."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from askonce.semantic.language.lexicon import (
+    COMMON,
+    NEGATIONS,
+    OPPOSED_PREFIXES,
+    UNITS_OF_TIME,
+    UNSPACED,
+    Lexicon,
+    lexicon,
+)
+from askonce.semantic.language.quantities import joined, plain, quantities
+
+_TOKEN = re.compile(r"24/7|month\d+|\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|%|[€$£¥]|°[cf]\b|_\w+|[,;:.!?()]")
+_MARKS = frozenset(",;:.!?()")
+_CURRENCY_SIGNS = {"€": "euro", "$": "dollar", "£": "pound", "¥": "yen"}
+_SETS = {language: frozenset(words.split()) for language, words in COMMON.items()}
+_IRREGULAR = dict(
+    pair.split(":")
+    for pair in (
+        """
+    sent:send paid:pay kept:keep began:begin begun:begin written:write wrote:write gave:give given:give
+    took:take taken:take went:go gone:go made:make bought:buy sold:sell lent:lend built:build found:find
+    held:hold told:tell known:know shown:show got:get won:win lost:lose met:meet said:say led:lead done:do
+    did:do does:do has:have had:have was:be were:be is:be are:be been:be being:be drunk:drink eaten:eat
+    froze:freeze frozen:freeze stolen:steal broken:break chosen:choose chose:choose came:come spent:spend
+    lay:lie children:child feet:foot men:man women:woman people:person heavier:heavy lighter:light an:a
+    less:less fed:feed fell:fall fallen:fall grown:grow higher:high lower:lower worn:wear drawn:draw drew:draw
+    driven:drive drove:drive ran:run settings:settings repaid:repay withdrawn:withdraw withdrew:withdraw
+    untie:untie thrown:throw rose:rise risen:rise beaten:beat
+"""
+    ).split()
+)
+
+
+@lru_cache(maxsize=20_000)
+def stem(word: str, language: str = "en") -> str:
+    """A word without its ending, roughly; in English alone."""
+    if language != "en" or not word.isascii():
+        return word
+    word = _IRREGULAR.get(word, word)
+    if len(word) < 4 or word == "settings":
+        return word
+    word = word.removesuffix("'s")
+    if word.endswith("ies") and len(word) > 4:
+        word = word[:-3] + "y"
+    elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    for ending in ("ing", "ed", "ly"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3 and re.search("[aeiouy]", word[: -len(ending)]):
+            word = word[: -len(ending)]
+            if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "sfz":
+                word = word[:-1] if word[-1] != "l" or len(word) > 5 else word
+            break
+    if word.endswith("i"):
+        word = word[:-1] + "y"
+    return word[:-1] if word.endswith("e") and len(word) > 3 else word
+
+
+def language_of(*texts: str) -> str:
+    """The code of the language of texts, among those of `askonce.semantic.language.lexicon`; in doubt English."""
+    votes = dict.fromkeys(COMMON, 0.0)
+    for text in texts:
+        for language, vote in _votes(text).items():
+            votes[language] = votes.get(language, 0.0) + vote
+    return max(votes, key=lambda language: votes[language] + (0.5 if language == "en" else 0.0))
+
+
+@lru_cache(maxsize=10_000)
+def _votes(text: str) -> dict[str, float]:
+    """How many words of a text are common in which language."""
+    spelled = {
+        "ko": sum("\uac00" <= sign <= "\ud7af" for sign in text),
+        "ja": 2 * sum("\u3040" <= sign <= "\u30ff" for sign in text),
+        "zh": sum("\u4e00" <= sign <= "\u9fff" for sign in text),
+    }
+    if spelled["ja"]:
+        spelled["ja"] += spelled["zh"]
+    if any(spelled.values()):
+        return {language: float(count) for language, count in spelled.items() if count}
+    known = _languages()
+    votes: dict[str, float] = {}
+    for word in re.findall(r"[^\W\d_]+(?:-ce)?", text.lower()):
+        for language in known.get(word, ()):
+            votes[language] = votes.get(language, 0.0) + 1.0
+    for language, letters in _LETTERS.items():
+        if own := sum(sign in letters for sign in text):
+            votes[language] = votes.get(language, 0.0) + 0.8 * min(2, own)
+    return votes
+
+
+@cache
+def _languages() -> dict[str, list[str]]:
+    """In which languages a word is common."""
+    found: dict[str, list[str]] = {}
+    for language, common in _SETS.items():
+        words = lexicon(language)
+        for word in common | words.weekdays.keys() | words.numbers.keys() | words.months.keys():
+            found.setdefault(word, []).append(language)
+    return found
+
+
+_LETTERS = {"de": "äöüß", "es": "ñ¿¡", "fr": "èêçœù", "pt": "ãõ", "pl": "ąęłńśźż", "tr": "ğışİöüç", "it": "òì"}
+
+
+@dataclass(frozen=True, slots=True)
+class TextReading:
+    """What a text says.
+
+    Attributes:
+        language: its code.
+        tokens: its words and numbers in lower case, number words in digits.
+        stems: of the tokens, at the same places.
+        quantities: numbers and dates that must be the same.
+        optional: quantities that may be left out.
+        negations: how many words deny.
+        contrasts: places in which other words would say something else, with the word there.
+        roles: pairs of a preposition and what follows it.
+    """
+
+    language: str
+    tokens: tuple[str, ...]
+    stems: tuple[str, ...]
+    quantities: frozenset[str]
+    optional: frozenset[str]
+    negations: int
+    contrasts: frozenset[tuple[str, str]]
+    roles: frozenset[tuple[str, tuple[str, ...]]]
+
+
+@lru_cache(maxsize=10_000)
+def reading(text: str, language: str | None = None) -> TextReading:
+    """What a text says; cached for the latest texts, since an indexed question is compared often."""
+    language = language or language_of(text)
+    words = lexicon(language)
+    said = plain(text.replace("İ", "i"), language)  # whose lower case would be two signs
+    marked = joined([_CURRENCY_SIGNS.get(token, token) for token in _TOKEN.findall(said)], words, language)
+    tokens = [token for token in marked if token not in _MARKS]
+    found, optional = quantities(said, tokens, language)
+    stems = tuple(stem(token, language) for token in tokens)
+    return TextReading(
+        language,
+        tuple(tokens),
+        stems,
+        found,
+        optional,
+        _negations(said, tokens, language),
+        frozenset(_contrasts(said, tokens, stems, words, language)),
+        frozenset(_roles(said, marked, words, language)),
+    )
+
+
+def negates(token: str, language: str) -> bool:
+    """Whether a word denies."""
+    words = lexicon(language).negations
+    if language == "en":
+        return token in words or token.endswith("n't") or token in _BARE
+    if language == "de":
+        return token in words or token.startswith("kein")
+    return token in words or (language == "tr" and _TURKISH_NEGATION.search(token) is not None)
+
+
+_BARE = frozenset("dont doesnt didnt cant wont isnt arent wasnt couldnt shouldnt wouldnt havent hasnt".split())
+_TURKISH_NEGATION = re.compile(
+    r"\w{2,}(?:m[ıiuü]yor|maz|mez|mam$|mem$|mad[ıi]|med[ıi]|mayan|meyen|may[ıa]|mey[ie])"
+)
+_FRENCH_NE = re.compile(r"\b(?:ne |n')")
+_SPELLED = {
+    "zh": "|".join(NEGATIONS["zh"].split()),
+    "ja": "|".join(NEGATIONS["ja"].split()),
+    "ko": "않|없|아니|마세요|금지|불가|(?:^| )[안못] ?(?=\\S)",
+}
+_NOT_DENIED = re.compile(
+    r"不同|不过|别人|没关系|無料|特别|区别|类别|未来|非常|無線|无线|差别|级别|是不是|能不能|可不可以|有没有|少なく|なくす|なくし|安全|안녕|안전|안내|못지"
+)
+
+
+def _negations(said: str, tokens: Sequence[str], language: str) -> int:
+    if language in _SPELLED:
+        return len(re.findall(_SPELLED[language], _NOT_DENIED.sub(" ", said)))
+    count = sum(negates(token, language) for token in tokens)
+    if language == "fr":  # 'ne … pas' denies once, and 'ne … que' not
+        return count - (tokens.count("personne") if not _FRENCH_NE.search(said) else 0) - tokens.count("non")
+    return count
+
+
+def _contrasts(
+    said: str, tokens: Sequence[str], stems: Sequence[str], words: Lexicon, language: str
+) -> Iterable[tuple[str, str]]:
+    if language in UNSPACED or language == "ko":
+        yield from _spelled_contrasts(said, words)
+        return
+    before = ""
+    for token, root in zip(tokens, stems, strict=True):
+        if not (language == "en" and root in UNITS_OF_TIME and before[:1].isdigit()):  # the quantity says it
+            yield from contrasts_of(token, root, language)
+        before = token
+
+
+@lru_cache(maxsize=20_000)
+def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str], ...]:
+    """The places in which another word than this would say something else, with what this one says."""
+    words = lexicon(language)
+    if token.isdigit() or negates(token, language) or token in ("ever", "always"):
+        return ()
+    if token in _SETS.get(language, ()) and not {token, f"{token}*"} & words.contrasts.keys():
+        return ()
+    found = [*words.contrasts.get(token, ())]
+    if language == "en":
+        for word in (root, f"{root}e", token.rstrip("s"), f"{root}{root[-1:]}"):
+            found += words.contrasts.get(word, ())
+    else:
+        for end in range(len(token), 1, -1):
+            found += words.contrasts.get(f"{token[:end]}*", ())
+    if len(token) > 3:
+        found.append((f"not {root}", ""))
+        for prefix in words.prefixes:
+            rest = token.removeprefix(prefix).lstrip("-")
+            if rest != token and len(rest) >= (4 if len(prefix) > 1 else 6):
+                found.append((f"not {stem(rest, language)}", "not"))
+        for pair in OPPOSED_PREFIXES.split():
+            for prefix in pair.split("/"):
+                if token.startswith(prefix) and len(token) - len(prefix) >= 4:
+                    found.append((f"{pair} {stem(token[len(prefix) :], language)}", prefix))
+    return tuple(dict.fromkeys(found))
+
+
+def _spelled_contrasts(said: str, words: Lexicon) -> Iterable[tuple[str, str]]:
+    for word in sorted(words.contrasts, key=len, reverse=True):
+        if word in said:
+            said = said.replace(word, " ")
+            yield from words.contrasts[word]
+
+
+_CJK_ROLES = re.compile(r"(?:从|由)(.{1,8}?)(?:到|去|飞|往|至|转|换)(.{1,8}?)(?=的|要|怎|需|有|多|$|[?？,，。吗])")
+_JA_ROLES = re.compile(r"([^\s、。からはがを]{1,8})から([^\s、。]{1,8}?)(?:まで|へ|に|の)")
+_TURKISH = dict.fromkeys("dan den tan ten".split(), "from") | dict.fromkeys("a e ya ye".split(), "to")
+_SUFFIX_ROLES = {
+    "ko": re.compile(r"(\S+?)(에서|부터|까지|으로|로|에게|한테|보다|이|가|을|를|은|는)(?=\s|$|[?.,])"),
+    "tr": re.compile(r"([^\W\d_]{3,}?)'?([dt][ae]n|y?[ae]|y?[ıiuü])(?!['\w])"),
+}
+
+
+def _roles(
+    said: str, tokens: Sequence[str], words: Lexicon, language: str
+) -> Iterable[tuple[str, tuple[str, ...]]]:
+    if language in UNSPACED:
+        for match in (_CJK_ROLES if language == "zh" else _JA_ROLES).finditer(said):
+            yield "from", (match[1],)
+            yield "to", (match[2],)
+    elif language in _SUFFIX_ROLES:
+        for match in _SUFFIX_ROLES[language].finditer(said):
+            yield _TURKISH.get(match[2], match[2]), (match[1],)
+    else:
+        common = _SETS[language]
+        for place, token in enumerate(tokens):
+            if token in words.roles:
+                window: list[str] = []
+                for other in range(place + 1, min(place + 5, len(tokens))):
+                    if tokens[other] in words.roles or tokens[other] in _MARKS or len(window) == 2:
+                        break
+                    if tokens[other] not in common:
+                        window.append(stem(tokens[other], language))
+                if window:
+                    yield token, tuple(window)

@@ -1,0 +1,66 @@
+"""Why a question was not answered from the cache: in its mark, in the statistics, and once in the log."""
+
+from __future__ import annotations
+
+import logging
+from itertools import count, islice
+from typing import Any
+
+import pytest
+
+from askonce import Cache, ConfigError, Semantic
+from tests.semantic.faq import Desk, embed, questions
+from tests.semantic.test_cache import equal
+
+
+def semantic(**settings: Any) -> Semantic:
+    return Semantic(embed, max_error=0.05, judge=equal, **settings)
+
+
+def dated(cache: Cache, number: int) -> Desk:
+    return Desk(cache, f"You answer customers. It is {number} minutes past midnight. Be short.")
+
+
+def test_a_miss_says_why_and_the_statistics_count_the_reasons() -> None:
+    with Cache("memory://", semantic=semantic(skip=lambda question: "today" in question)) as cache:
+        desk = Desk(cache)
+        for question in ["where is my refund?", "is my refund late?", "what about my refund today?"]:
+            desk.ask(question)
+            cache.flush()
+        marks = [cache.engine.mark_of_fresh(desk._request(question)) for question in
+                 ["where is my refund?", "is my refund late?", "what about my refund today?"]]  # fmt: skip
+        assert [mark and mark["why"] for mark in marks] == ["new partition", "learning", "skipped"]
+        stats = cache.stats().semantic
+        assert stats is not None
+        assert stats.reasons == {"new partition": 1, "learning": 1, "skipped": 1}
+        assert stats.partitions == 1 and stats.advice
+
+
+def test_a_prompt_that_differs_each_time_is_logged_once_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
+    with Cache("memory://", semantic=semantic()) as cache, caplog.at_level(logging.WARNING, "askonce"):
+        for number, question in zip(range(45), questions(3), strict=False):
+            dated(cache, 100 + number).ask(question)
+        stats = cache.stats().semantic
+    assert stats is not None and stats.partitions == stats.reasons["new partition"] == 45
+    assert stats.advice is not None and "ignore" in stats.advice
+    (record,) = [record.message for record in caplog.records if "ignore" in record.message]
+    assert "messages[0].content, from character 30" in record or "messages[0].content, from character 31" in record
+    assert "midnight" not in caplog.text
+
+
+def test_a_declared_part_of_the_prompt_need_not_be_equal(caplog: pytest.LogCaptureFixture) -> None:
+    numbers = count()
+    with Cache("memory://", semantic=semantic(ignore=r"It is \d+ minutes past midnight\.")) as cache:
+        for question in islice(questions(3), 30):
+            dated(cache, next(numbers)).ask(question)
+            cache.flush()
+        Desk(cache, "You answer others.").ask("where is my refund?")
+        stats = cache.stats().semantic
+    assert stats is not None and stats.partitions == 2
+    assert stats.reasons["learning"] > 20
+    assert not [record for record in caplog.records if "ignore" in record.message]
+
+
+def test_ignore_is_a_regular_expression() -> None:
+    with pytest.raises(ConfigError, match="ignore"):
+        semantic(ignore="(")
