@@ -100,7 +100,15 @@ class SQLiteStore(Store):
         return value
 
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self.get(namespace, key) for key in keys]
+        rows: list[tuple[bytes, bytes, float | None]] = []
+        with self._connections.reading() as handle:
+            connection, space = handle.space(namespace)
+            for start in range(0, len(keys), sql.MOST_KEYS):
+                some = sql.padded(keys[start : start + sql.MOST_KEYS])
+                rows += connection.execute(sql.get_many(len(some)), (space, *some)).fetchall()
+        now = self._clock()
+        found = {key: value for key, value, expires_at in rows if expires_at is None or expires_at > now}
+        return [found.get(key) for key in keys]
 
     def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
         last = b""
@@ -258,6 +266,9 @@ class SQLiteStore(Store):
     def log_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
         with self._connections.reading() as handle:
             connection, space = handle.space(namespace)
+            state = connection.execute(sql.LOG_STATE, {"space": space}).fetchone()
+            if state is None or after >= state[0]:
+                return LogPage(head=state[0] if state else 0)
             connection.execute("BEGIN")  # both reads see one state
             try:
                 state = connection.execute(sql.LOG_STATE, {"space": space}).fetchone()
