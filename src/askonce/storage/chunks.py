@@ -27,6 +27,7 @@ from askonce.stores.circuit_breaker import StoreDown
 
 _VERSION = 6
 """A chunk's payload begins with so many random bytes."""
+_MOST_DECODED, _LARGEST_DECODED_BYTES = 2000, 8000
 _LONGER = 1.25
 """A chunk lives so much longer than what refers to it, so that not every further reference writes it anew."""
 
@@ -43,6 +44,7 @@ class ChunkStorage:
 
     def __init__(self, storage: EntryStorage, codec: Codec, freshness: Freshness, budget: Budget) -> None:
         self._storage, self._codec, self._freshness, self._budget = storage, codec, freshness, budget
+        self._decoder = _Decoder(codec)
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
@@ -111,21 +113,49 @@ class ChunkStorage:
 
     def reader(self, driver: SyncDriver, namespace: str, entry: Entry) -> ChunkReader:
         """What reads the chunks of an entry."""
-        return ChunkReader(self._codec, driver, namespace, entry)
+        return ChunkReader(self._decoder, driver, namespace, entry)
+
+
+class _Decoder:
+    """Decodes chunks; what was decoded lately is decoded no more, as long as the store returns the same bytes.
+
+    Args:
+        codec: decodes entries.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        import cachebox  # here: imported only where it is used
+
+        self._codec = codec
+        self._decoded: cachebox.LRUCache[bytes, tuple[bytes, bytes]] = cachebox.LRUCache(_MOST_DECODED)
+
+    def payload(self, digest: bytes, namespace: bytes, value: bytes) -> bytes:
+        """The payload of a chunk.
+
+        Raises:
+            CodecError: it cannot be read.
+        """
+        decoded = self._decoded.get(digest)
+        if decoded is not None and decoded[0] == value:
+            return decoded[1]
+        payload = self._codec.decode(value, bound_to=digest + namespace).payload
+        if len(payload) <= _LARGEST_DECODED_BYTES:
+            self._decoded[digest] = value, payload
+        return payload
 
 
 class ChunkReader:
     """Reads the chunks of one entry, together with the first page of a change log.
 
     Args:
-        codec: decodes chunks.
+        decoder: decodes chunks.
         driver: of the caller.
         namespace: of the entry.
         entry: that refers to them.
     """
 
-    def __init__(self, codec: Codec, driver: SyncDriver, namespace: str, entry: Entry) -> None:
-        self._codec, self._driver, self._namespace, self._entry = codec, driver, namespace, entry
+    def __init__(self, decoder: _Decoder, driver: SyncDriver, namespace: str, entry: Entry) -> None:
+        self._decoder, self._driver, self._namespace, self._entry = decoder, driver, namespace, entry
         self._keys = [chunk.digest for chunk in entry.chunks]
         self._values: list[bytes | None] | None = None
 
@@ -156,7 +186,7 @@ class ChunkReader:
             if value is None:
                 return Miss("absent")
             try:
-                held = self._codec.decode(value, bound_to=chunk.digest + name).payload
+                held = self._decoder.payload(chunk.digest, name, value)
             except CodecError:
                 return Miss("corrupt")
             if not held.startswith(chunk.version):

@@ -50,17 +50,17 @@ def unpack(payload: bytes) -> list[Document]:
 
 def ids_of(documents: Sequence[Document]) -> tuple[str, ...]:
     """The ids of documents, each once: their own, and those in their metadata under ``id`` and ``doc_id``."""
-    ids: dict[str, None] = {}
-    for one in documents:
-        if one.id:
-            ids[one.id] = None
-        metadata = one.metadata
-        if metadata:
-            for key in _ID_KEYS:
-                value = metadata.get(key)
-                if isinstance(value, (str, int)) and value != "":
-                    ids[str(value)] = None
-    return tuple(ids)
+    return tuple(dict.fromkeys(one for document in documents for one in _ids(document)))
+
+
+def _ids(document: Document) -> list[str]:
+    ids, metadata = [document.id] if document.id else [], document.metadata
+    for key in _ID_KEYS:
+        if key in metadata:
+            value = metadata[key]
+            if isinstance(value, (str, int)) and value != "":
+                ids.append(str(value))
+    return ids
 
 
 def _stored(document: Document) -> _StoredDocument:

@@ -59,12 +59,12 @@ CREATE TABLE log (
 """
 
 GET = "SELECT value, expires_at FROM entry WHERE space = ? AND key = ?"
-MOST_KEYS = 256
+MOST_KEYS, _FEW_KEYS = 256, 32
 
 
 def padded(keys: Sequence[bytes]) -> list[bytes]:
     """Keys, filled up so that few statements serve any number of them: SQLite's driver holds few prepared."""
-    places = max(1 << (len(keys) - 1).bit_length(), 4)
+    places = len(keys) if len(keys) <= _FEW_KEYS else 1 << (len(keys) - 1).bit_length()
     return [*keys, *[b""] * (places - len(keys))]
 
 
