@@ -85,13 +85,8 @@ class CacheEngine:
 
     def __init__(self, store: str | Store | Client | None, settings: CheckedSettings) -> None:
         codec, clock, budget = Codec(settings.encryption_keys), settings.clock, settings.budget
-        opened: Store | None = None
-        if isinstance(store, Store):
-            self.store = store
-        else:
-            seconds = settings.timeout_seconds
-            opened = open_default_store(seconds) if store is None else open_store(store, timeout_seconds=seconds)
-            self.store = opened
+        self.store = store if isinstance(store, Store) else _open(store, settings.timeout_seconds)
+        opened = None if self.store is store else self.store
         self.settings = settings
         self._ignored = settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
@@ -538,6 +533,12 @@ class CacheEngine:
 
 _in_memory: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
 _numbers = itertools.count()
+
+
+def _open(store: str | Client | None, timeout_seconds: float) -> Store:
+    if store is None:
+        return open_default_store(timeout_seconds)
+    return open_store(store, timeout_seconds=timeout_seconds)
 
 
 def _name_in_memory(store: Store) -> str:

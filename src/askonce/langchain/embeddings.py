@@ -58,7 +58,7 @@ class CachedEmbeddings(Embeddings):
 
     Attributes:
         embeddings: what was given.
-        cache: the `Cache` that is asked.
+        cache: the `Cache` in use.
 
     Raises:
         ConfigError: the embeddings do not show which model they are and there is no ``model``, an argument is
@@ -249,8 +249,8 @@ def form_of_embeddings(embeddings: Embeddings) -> Mapping[str, Any]:
 
 
 def _identity_of(embeddings: Embeddings, *, asynchronous: bool) -> _Identity:
-    form, told = described(embeddings, _NEUTRAL, _WAY_OUT, asynchronous=asynchronous)
-    if not any(isinstance(told.get(name), str) and told[name] for name in _MODEL_NAMES):
+    form, described_fields = described(embeddings, _NEUTRAL, _WAY_OUT, asynchronous=asynchronous)
+    if not any(isinstance(described_fields.get(name), str) and described_fields[name] for name in _MODEL_NAMES):
         cls = type(embeddings)
         raise Uncacheable(f"{cls.__name__} does not show which model it is; name it: {_WAY_OUT}")
     names = (getattr(embeddings, "model", None), getattr(embeddings, "model_name", None))
