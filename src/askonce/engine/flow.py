@@ -19,7 +19,7 @@ from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
 from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Place, Slice
-from askonce.storage.chunks import ChunkStorage
+from askonce.storage.chunks import Apart, ChunkStorage
 from askonce.storage.entries import EntryStorage
 from askonce.storage.freshness import Freshness
 from askonce.stores.base import Clock
@@ -315,10 +315,10 @@ class RequestFlow:
     async def _store_whole(
         self, driver: SyncDriver, request: Request, entry: Entry, slices: Sequence[Slice]
     ) -> None:
-        apart_bytes = 0
+        apart = Apart(entry)
         if slices:  # first, so that nobody finds an entry without them
-            entry, apart_bytes = await self._chunks.put(driver, request.place.namespace, entry, slices)
-        await self._store_some(driver, [request], [entry], apart_bytes)
+            apart = await self._chunks.put(driver, request.place.namespace, entry, slices)
+        await self._store_some(driver, [request], [apart.entry], apart.size_bytes, apart.evicted)
 
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         for start in range(0, len(requests), _ENCODED_AT_ONCE):
@@ -328,7 +328,12 @@ class RequestFlow:
             await self._store_some(driver, requests[some], entries[some])
 
     async def _store_some(
-        self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry], apart_bytes: int = 0
+        self,
+        driver: SyncDriver,
+        requests: Sequence[Request],
+        entries: Sequence[Entry],
+        apart_bytes: int = 0,
+        evicted: int = 0,
     ) -> None:
         places = [request.place for request in requests]
         records = [
@@ -349,7 +354,7 @@ class RequestFlow:
                 None if stored else "store down",
                 entry,
                 size_bytes=len(record.value) + apart_bytes,
-                evicted=result if isinstance(result, int) else 0,
+                evicted=evicted + result if isinstance(result, int) else 0,
                 form=request.form,
             )
             self.events.emit(event)

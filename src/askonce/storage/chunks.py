@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,6 +33,20 @@ _LONGER = 1.25
 """A chunk lives so much longer than what refers to it, so that not every further reference writes it anew."""
 
 
+class Apart(NamedTuple):
+    """An entry whose chunks are stored apart.
+
+    Attributes:
+        entry: what is left of it.
+        size_bytes: how many bytes the chunks take.
+        evicted: how many entries were evicted for them.
+    """
+
+    entry: Entry
+    size_bytes: int = 0
+    evicted: int = 0
+
+
 class ChunkStorage:
     """Stores and reads the chunks of entries.
 
@@ -48,9 +63,7 @@ class ChunkStorage:
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
-    async def put(
-        self, driver: SyncDriver, namespace: str, entry: Entry, slices: Sequence[Slice]
-    ) -> tuple[Entry, int]:
+    async def put(self, driver: SyncDriver, namespace: str, entry: Entry, slices: Sequence[Slice]) -> Apart:
         """Store those chunks of an entry that are not there yet.
 
         Args:
@@ -60,8 +73,7 @@ class ChunkStorage:
             slices: where in it the chunks are.
 
         Returns:
-            the entry with references in their place, and how many bytes they take; the entry as it is, and 0, if
-            they do not fit into the budget.
+            the entry with references in their place; as it is, if they do not fit into the budget.
         """
         pieces = [entry.payload[one.begin : one.end] for one in slices]
         digests = [self._codec.digest(piece, namespace) for piece in pieces]
@@ -79,16 +91,18 @@ class ChunkStorage:
             sizes[digest] = size
         size_bytes = sum(sizes.values())
         if not self._budget.admits(size_bytes):
-            return entry, 0
+            return Apart(entry)
         weight = self._budget.policy.weight(cost=cost_of(entry), size_bytes=size_bytes)
         records = [self._record(digest, *one, weight) for digest, one in fresh.items()]
         reused = {digest: 1 for digest in versions if digest not in fresh}
+        evicted = 0
         with contextlib.suppress(StoreDown):
             if reused and self._budget.is_limited:  # as requested now as the entry is
                 await driver.call("touch", namespace, reused, self._budget.policy)
             if records:
-                await self._storage.put_records(driver, namespace, records)
-        return _referring(entry, slices, digests, versions), size_bytes
+                results = await self._storage.put_records(driver, namespace, records)
+                evicted = sum(one for one in results if isinstance(one, int))
+        return Apart(_referring(entry, slices, digests, versions), size_bytes, evicted)
 
     async def _stored(
         self, driver: SyncDriver, namespace: str, digests: Sequence[bytes]
