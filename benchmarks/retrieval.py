@@ -8,21 +8,27 @@ is kept, others are added, and what `Corpus.added` with embeddings lets stay is 
 and by HNSW; without embeddings nothing stays. The texts and their embeddings are read from the folder that
 ``ASKONCE_DATA`` names, by default ``../shared/data``; without them these parts are skipped. The churn: four
 processes search, add, update and delete at random, and every search is checked against the documents themselves.
+The sizes: questions that each find 20 of 10,000 documents of 2,000 characters, against these texts once and 20 ids
+of 30 bytes for each question. Churn over a real Chroma server is `benchmarks.chroma_churn`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
+import sqlite3
 import statistics
 import tempfile
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
+import redis
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.prompts import ChatPromptTemplate
@@ -207,6 +213,55 @@ def sources(requests: int) -> list[tuple[str, ...]]:
     return rows
 
 
+class Sampling(BaseRetriever):
+    """Finds some documents for each question."""
+
+    documents: Any
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        return random.Random(query).sample(self.documents, 20)
+
+
+def sizes(questions: int) -> list[tuple[str, ...]]:
+    """What 100,000 questions over 10,000 documents take, from what that many questions over 500 documents do."""
+    chance = random.Random(3)
+    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randrange(2, 10))) for _ in range(5000)]
+    documents = [
+        Document(" ".join(chance.choices(words, k=400))[:2000], id=str(UUID(int=chance.getrandbits(128))))
+        for _ in range(500)
+    ]
+    rows = []
+    with tempfile.TemporaryDirectory() as directory:
+        for name, used in (("sqlite", _file_size), ("redis-8.2", _memory)):
+            url = f"sqlite:///{directory}/cache.db" if name == "sqlite" else servers.start(name).url
+            cache = Cache(url, namespace="sizes", timeout_seconds=5)
+            retriever = CachedRetriever(Sampling(documents=documents), cache, corpus="sizes", name="sizes")
+            before, seen = used(url), []
+            for count in (200, questions):
+                for number in range(count):
+                    retriever.invoke(f"question {number}")
+                cache.flush()
+                seen.append(used(url) - before)
+            cache.close()
+            each = (seen[1] - seen[0]) / (questions - 200)
+            text = (seen[0] - 200 * each) / len(documents)
+            total, floor = 10_000 * text + 100_000 * each, 10_000 * 2_000 + 100_000 * 20 * 30
+            rows.append((name, f"{each:,.0f}", f"{text:,.0f}", f"{total / 1e6:,.0f} MB", f"{total / floor:.1f}"))
+    return rows
+
+
+def _file_size(url: str) -> int:
+    path = url.removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return os.path.getsize(path)
+
+
+def _memory(url: str) -> int:
+    with redis.Redis.from_url(url) as client:
+        return int(client.info("memory")["used_memory"])
+
+
 def needless(operations: int) -> list[tuple[str, ...]]:
     """Searches under mixed changes that find what was stored before."""
     rows = []
@@ -225,6 +280,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=5, help="rounds of 48 processes on each store; 0: none")
     parser.add_argument("--requests", type=int, default=200_000, help="of many users, on each store; 0: none")
     parser.add_argument("--changes", type=int, default=20_000, help="searches and changes by nearness; 0: none")
+    parser.add_argument("--questions", type=int, default=2_000, help="whose sizes are measured; 0: none")
     parser.add_argument("--markdown", type=Path, help="write the tables there too")
     options = parser.parse_args()
     tables = []
@@ -252,6 +308,9 @@ def main() -> None:
     if options.changes:
         heads = ("near_margin", "reads", "searches", "of them needless", "stale")
         tables.append(markdown(heads, needless(options.changes)))
+    if options.questions:
+        heads = ("sizes on", "bytes a question", "bytes a document", "100,000 questions", "times the floor")
+        tables.append(markdown(heads, sizes(options.questions)))
     report = "\n\n".join(tables) + "\n"
     print("\n" + report)
     if options.markdown:

@@ -139,7 +139,8 @@ class Stats(Counts, frozen=True, kw_only=True):
         not_awaited: requests that went to the model beside an identical one in progress: it took longer than
             ``max_wait``, or waiting for it would not have ended.
         max_wait: the setting, in seconds.
-        entries: how many entries the namespace holds; ``None`` when the store is down.
+        entries: how many entries the namespace holds, retrieved documents of 512 bytes or more included; ``None``
+            when the store is down.
         size_bytes: the bytes of their values.
         store: ``up``, or ``down`` while the store is left alone after failures.
         semantic: what was learned of questions of the same meaning; ``None`` if they are not compared.

@@ -49,6 +49,7 @@ from askonce.provenance.retrieval_context import (
 from askonce.provenance.retrieved import RetrievedDocument, retrieved
 from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
 from askonce.stats import Stats, Totals, TotalsBy
+from askonce.storage.chunks import ChunkStorage, places_of
 from askonce.storage.entries import EntryStorage, cost_of
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
@@ -118,10 +119,11 @@ class CacheEngine:
         self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
         frequencies = _frequencies(budget)
         freshness = settings.freshness
-        lookup = Lookup(codec, freshness, self.corpora, self._local, clock)
         storage = EntryStorage(
             breaker, codec, freshness, budget, self._local, frequencies, clock, settings.store_requests
         )
+        chunks = ChunkStorage(storage, codec, freshness, budget)
+        lookup = Lookup(codec, freshness, self.corpora, self._local, chunks, clock)
         hits = HitBuffer(breaker, budget.policy, frequencies)
         events = _event_queue(settings, self.counters, self.history, hits, codec)
         semantic = None
@@ -133,6 +135,7 @@ class CacheEngine:
             lookup,
             Claims(breaker, settings.lease_seconds, settings.max_wait),
             storage,
+            chunks,
             events,
             semantic,
             freshness=freshness,
@@ -669,10 +672,13 @@ def _event_queue(
     settings: CheckedSettings, counters: Counters, history: RequestHistory, hits: HitBuffer, codec: Codec
 ) -> EventQueue:
     """Who takes in events: counters, history, the hits on their way to the store, the access log."""
+    is_limited = settings.budget.is_limited
 
     def touch(events: Sequence[CacheEvent]) -> None:
         for event in events:
             if event.type == "hit" and event.place is not None and event.entry is not None:
+                if is_limited:  # otherwise nothing is ever evicted
+                    hits.add(places_of(event.place.namespace, event.entry))
                 hits.add([event.place])
                 if event.entry.semantic is not None and event.entry.semantic.answer:
                     hits.add([Place(event.place.namespace, event.entry.semantic.answer)])

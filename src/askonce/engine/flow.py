@@ -18,7 +18,8 @@ from askonce.concurrency.flight import Flight
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
-from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Place
+from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Place, Slice
+from askonce.storage.chunks import Apart, ChunkStorage
 from askonce.storage.entries import EntryStorage
 from askonce.storage.freshness import Freshness
 from askonce.stores.base import Clock
@@ -42,6 +43,7 @@ class RequestFlow:
         lookup: finds entries.
         claims: who makes an answer.
         storage: stores entries.
+        chunks: stores the parts of payloads that many entries hold.
         events: where events are emitted.
         semantic: finds answers to questions of the same meaning; ``None`` if they are not used.
         freshness: when a stale answer may be served.
@@ -57,6 +59,7 @@ class RequestFlow:
         lookup: Lookup,
         claims: Claims,
         storage: EntryStorage,
+        chunks: ChunkStorage,
         events: EventQueue,
         semantic: SemanticCache | None,
         *,
@@ -74,7 +77,7 @@ class RequestFlow:
             events,
             semantic,
         )
-        self._freshness = freshness
+        self._freshness, self._chunks = freshness, chunks
         self._cache_empty, self._cache_truncated, self._cache_if = cache_empty, cache_truncated, cache_if
         self._reported: set[tuple[str | None, NotStoredReason]] = set()
         self._slow_seconds, self._clock = slow_seconds, clock
@@ -277,7 +280,7 @@ class RequestFlow:
                 request.answered(entry)
                 cacheable = self._is_cacheable(request, answer, entry)
                 if cacheable:
-                    await self._store(driver, [request], [entry])
+                    await self._store_whole(driver, request, entry, answer.slices)
                 if self.semantic is not None and attempt is not None and semantic is not None:
                     self.semantic.learn(*request.place, attempt, semantic.answer_text, entry if cacheable else None)
                 if not cacheable and not (answer.empty or answer.truncated):
@@ -314,6 +317,14 @@ class RequestFlow:
         if entries:
             await self._store(driver, storable, entries)
 
+    async def _store_whole(
+        self, driver: SyncDriver, request: Request, entry: Entry, slices: Sequence[Slice]
+    ) -> None:
+        apart = Apart(entry)
+        if slices:  # first, so that nobody finds an entry without them
+            apart = await self._chunks.put(driver, request.place.namespace, entry, slices)
+        await self._store_some(driver, [request], [apart.entry], apart.size_bytes, apart.evicted)
+
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         for start in range(0, len(requests), _ENCODED_AT_ONCE):
             if start:
@@ -321,9 +332,18 @@ class RequestFlow:
             some = slice(start, start + _ENCODED_AT_ONCE)
             await self._store_some(driver, requests[some], entries[some])
 
-    async def _store_some(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
+    async def _store_some(
+        self,
+        driver: SyncDriver,
+        requests: Sequence[Request],
+        entries: Sequence[Entry],
+        apart_bytes: int = 0,
+        evicted: int = 0,
+    ) -> None:
         places = [request.place for request in requests]
-        records = [self.storage.record(place, entry) for place, entry in zip(places, entries, strict=True)]
+        records = [
+            self.storage.record(place, entry, apart_bytes) for place, entry in zip(places, entries, strict=True)
+        ]
         results = await self.storage.put(driver, places, entries, records)
         for request, entry, record, result in zip(requests, entries, records, results, strict=True):
             if result == "too large":
@@ -338,8 +358,8 @@ class RequestFlow:
                 request.place,
                 None if stored else "store down",
                 entry,
-                size_bytes=len(record.value),
-                evicted=result if isinstance(result, int) else 0,
+                size_bytes=len(record.value) + apart_bytes,
+                evicted=evicted + result if isinstance(result, int) else 0,
                 form=request.form,
                 tenants=request.options.tenants,
                 tags=request.options.tags,

@@ -15,6 +15,7 @@ from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Hit, Incomplete, Miss, Place, digest_of
 from askonce.errors import CodecError
 from askonce.provenance.corpora import Corpora
+from askonce.storage.chunks import ChunkStorage
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
 from askonce.storage.pieces import FIRST_ENTRIES, by_part, length_after_failure, next_length
@@ -32,14 +33,21 @@ class Lookup:
         freshness: how long they live.
         corpora: which documents have changed.
         local: entries held in this process; ``None`` for none.
+        chunks: the parts of payloads that are stored apart.
         clock: seconds since the epoch.
     """
 
     def __init__(
-        self, codec: Codec, freshness: Freshness, corpora: Corpora, local: LocalCache | None, clock: Clock
+        self,
+        codec: Codec,
+        freshness: Freshness,
+        corpora: Corpora,
+        local: LocalCache | None,
+        chunks: ChunkStorage,
+        clock: Clock,
     ) -> None:
         self._codec, self._freshness, self._corpora = codec, freshness, corpora
-        self._local, self._clock = local, clock
+        self._local, self._chunks, self._clock = local, chunks, clock
 
     async def find(self, driver: SyncDriver, request: Request) -> Hit | Miss:
         """Look in this process, then in the store."""
@@ -92,9 +100,13 @@ class Lookup:
         return await self._corpora.is_outdated(driver, entry)
 
     def usable(self, place: Place, data: bytes) -> Entry | None:
-        """The entry in ``data``, found by a scan, if it can be read and is fresh."""
+        """The answer in ``data``, found by a scan, if it can be read and is fresh."""
         entry = self._decoded(place, data)
-        fresh = entry is not None and isinstance(self._freshness.judge(entry, self._clock(), None), Hit)
+        fresh = (
+            entry is not None
+            and entry.kind != "chunk"
+            and isinstance(self._freshness.judge(entry, self._clock(), None), Hit)
+        )
         return entry if fresh else None
 
     def _read(self, place: Place, data: bytes | None) -> Entry | Miss:
@@ -117,6 +129,8 @@ class Lookup:
 
     async def _checked(self, driver: SyncDriver, entry: Entry, request: Request) -> Hit | Miss:
         """Whether an entry may be used: its documents are unchanged, its alias holds, it is fresh and readable."""
+        if entry.chunks:
+            return await self._checked_whole(driver, entry, request)
         if entry.sources and await self._corpora.is_outdated(driver, entry):
             return Miss("outdated")
         if entry.semantic is not None and entry.semantic.answer:
@@ -126,13 +140,30 @@ class Lookup:
             entry = whole
         return self.unpacked(self._freshness.judge(entry, self._clock(), request.options.ttl_seconds), request)
 
-    def unpacked(self, found: Hit | Miss, request: Request) -> Hit | Miss:
-        """What was found, with the value that the adapter makes of it; a miss if it cannot be read."""
+    async def _checked_whole(self, driver: SyncDriver, entry: Entry, request: Request) -> Hit | Miss:
+        """`_checked`, of an entry that refers to chunks."""
+        reader = self._chunks.reader(driver, request.place.namespace, entry)
+        if entry.sources and await self._corpora.is_outdated(driver, entry, reader.log_page):
+            return Miss("outdated")
+        payload = await reader.payload()
+        if isinstance(payload, Miss):
+            return payload
+        found = self._freshness.judge(entry, self._clock(), request.options.ttl_seconds)
+        return self.unpacked(found, request, payload)
+
+    def unpacked(self, found: Hit | Miss, request: Request, payload: bytes | None = None) -> Hit | Miss:
+        """What was found, with the value that the adapter makes of it; a miss if it cannot be read.
+
+        Args:
+            found: of the lookup.
+            request: which.
+            payload: the whole of it; ``None``: that of the entry.
+        """
         hit = found if isinstance(found, Hit) else found.stale
         if hit is None or request.unpack is None:
             return found
         try:
-            value = request.unpack(hit.entry.payload)
+            value = request.unpack(hit.entry.payload if payload is None else payload)
         except Incomplete:
             return Miss("incomplete")
         except Exception as error:

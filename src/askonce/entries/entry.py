@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -28,13 +29,16 @@ plain data. ``too large``: it has more bytes than the limit of the namespace, or
 RequestKind = Literal["answer", "embedding", "retrieval", "tool", "node", "routing", "prefix"]
 """The kind of a request."""
 
+EntryKind = RequestKind | Literal["chunk"]
+"""The kind of an entry: what was requested, or a part of payloads that is stored once for all of them."""
+
 
 class Place(NamedTuple):
     """Where an entry is stored.
 
     Attributes:
         namespace: its namespace.
-        key: its 32-byte key there.
+        key: its 32-byte key there; of a chunk, 16 bytes.
     """
 
     namespace: str
@@ -111,7 +115,40 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     @property
     def tags(self) -> tuple[str, ...]:
         """The tags of what was made from the documents."""
-        return tuple(f"doc:{one}" for one in self.ids)
+        return tags_of(self.ids)
+
+
+def tags_of(ids: Iterable[str]) -> tuple[str, ...]:
+    """The tags of what holds documents, or was made from them."""
+    return tuple(f"doc:{one}" for one in ids)
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """A part of an answer's payload that other answers may hold as well: it is stored once, as a chunk.
+
+    Attributes:
+        begin: where it begins in the payload.
+        end: where it ends.
+        ids: the documents in it.
+    """
+
+    begin: int
+    end: int
+    ids: tuple[str, ...]
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True):
+    """A reference of an entry to a part of its payload, which is an entry of its own.
+
+    Attributes:
+        digest: of its bytes: the key of the other entry.
+        at: where it belongs in what the entry holds of the payload.
+        version: of the other entry. One of another version was stored after this one was deleted.
+    """
+
+    digest: bytes
+    at: int
+    version: bytes
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -132,6 +169,7 @@ class Answer(msgspec.Struct, frozen=True):
         cost_usd: what it cost in dollars, where usage and price do not give it: several models were called
             for it.
         answer_text: all of it, if that is one text; given to judges.
+        slices: parts of the payload that are stored once for all answers, in their order.
     """
 
     payload: bytes
@@ -146,6 +184,7 @@ class Answer(msgspec.Struct, frozen=True):
     invalid: bool = False
     detail: str = ""
     values: tuple[Any, ...] = ()
+    slices: tuple[Slice, ...] = ()
 
 
 class SemanticEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -179,7 +218,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     """A stored answer.
 
     Attributes:
-        payload: the adapter's bytes.
+        payload: the adapter's bytes, without those of the chunks.
         created_at: when it was made, seconds since the epoch.
         fresh_until: the end of its time to live; ``None`` for never.
         cost_seconds: how long making it took.
@@ -192,6 +231,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         model: the name of the model that made it, if known.
         texts: digests of the texts of its request, see `askonce.keys.request_texts`.
         form: its request's normal form as JSON, if requests are stored; else empty.
+        chunks: the parts of the payload that are stored apart, in their order.
     """
 
     payload: bytes
@@ -203,10 +243,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     tags: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     semantic: SemanticEntry | None = None
-    kind: RequestKind = "answer"
+    kind: EntryKind = "answer"
     model: str | None = None
     texts: bytes = b""
     form: bytes = b""
+    chunks: tuple[Chunk, ...] = ()
 
 
 class Match(msgspec.Struct, frozen=True):

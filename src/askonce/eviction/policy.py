@@ -141,6 +141,11 @@ class Budget(msgspec.Struct, frozen=True):
         return self.max_bytes is None or size_bytes <= self.max_bytes
 
     @property
+    def is_limited(self) -> bool:
+        """Whether anything is ever evicted."""
+        return self.max_bytes is not None or self.max_entries is not None
+
+    @property
     def selects(self) -> bool:
         """Whether a newcomer must have a higher priority than what it would evict."""
         return self.admission == "cost"

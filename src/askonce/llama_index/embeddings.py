@@ -33,8 +33,8 @@ def cached_embed_model(
 
     It is of the model's own class (of a generated subclass), and its ``to_dict()`` is the model's, so that the
     hashes of an ingestion pipeline stay as they are. Queries and texts are stored apart. A batch is one round trip
-    to the store and at most one call of the model, with each missing text once. Vectors are stored as 32-bit
-    floats. A rate limiter is asked only before the model is.
+    to the store and at most one call of the model, with each missing text once. Vectors of texts are stored as
+    32-bit floats, those of queries exactly. A rate limiter is asked only before the model is.
 
     Args:
         embed_model: any embedding model. One that is cached already comes back as it is, unless another store
@@ -66,20 +66,24 @@ def _cached_class(base: type) -> type:
     """The generated class: the methods under the public ones, which inform observers as before."""
 
     def one(name: str, meant_as: str) -> Callable[..., Vector]:
+        pack = functools.partial(_pack, is_exact=meant_as == "query")
+
         def method(self: Any, asked: str) -> Vector:
             request = _requests(self, meant_as, [asked])[asked]
             compute = functools.partial(_ask, self, name, asked)
-            return compute() if request is None else _vector(_cache(self).engine.answer(request, compute, _pack))
+            return compute() if request is None else _vector(_cache(self).engine.answer(request, compute, pack))
 
         return method
 
     def aone(name: str, meant_as: str) -> Callable[..., Awaitable[Vector]]:
+        pack = functools.partial(_pack, is_exact=meant_as == "query")
+
         async def method(self: Any, asked: str) -> Vector:
             request = _requests(self, meant_as, [asked], asynchronous=True)[asked]
             compute = functools.partial(_aask, self, name, asked)
             if request is None:
                 return await compute()  # type: ignore[no-any-return]
-            return _vector(await _cache(self).engine.aanswer(request, compute, _pack))
+            return _vector(await _cache(self).engine.aanswer(request, compute, pack))
 
         return method
 
@@ -290,10 +294,11 @@ def _requests(
     }
 
 
-def _pack(vector: Any, lengths: Collection[int] = ()) -> Answer | None:
+def _pack(vector: Any, lengths: Collection[int] = (), *, is_exact: bool = False) -> Answer | None:
     """32-bit floats, least significant byte first.
 
-    A vector that holds what is no number, or has not the one length of all in its batch, is not stored.
+    A vector that holds what is no number, or has not the one length of all in its batch, is not stored. One that
+    comes back ``is_exact`` has 64-bit floats after a byte of zero, if it needs them.
     """
     if not isinstance(vector, (list, tuple, np.ndarray)):
         return None
@@ -304,7 +309,11 @@ def _pack(vector: Any, lengths: Collection[int] = ()) -> Answer | None:
     odd = "" if len(lengths) < 2 else "the vectors of one batch differ in length"
     if not np.isfinite(packed).all():
         odd = "the vector holds what is no number"
-    return Answer(packed.tobytes(), empty=not packed.size, invalid=bool(odd), detail=odd, values=(vector,))
+    payload = packed.tobytes()
+    if is_exact and not odd:
+        exact = np.asarray(vector, dtype="<f8")
+        payload = payload if (exact == packed).all() else b"\0" + exact.tobytes()
+    return Answer(payload, empty=not packed.size, invalid=bool(odd), detail=odd, values=(vector,))
 
 
 def _vector(result: Any) -> Vector:
@@ -314,5 +323,8 @@ def _vector(result: Any) -> Vector:
 
 
 def _unpack(payload: bytes) -> Vector:
+    if len(payload) % 4:
+        exact: Vector = np.frombuffer(payload, dtype="<f8", offset=1).tolist()
+        return exact
     vector: Vector = np.frombuffer(payload, dtype="<f4").tolist()
     return vector

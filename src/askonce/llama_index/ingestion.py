@@ -29,8 +29,9 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, plain
 from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.kvstore import AskOnceKVStore
-from askonce.llama_index.retrieval.documents import content_of, pack, unpack
+from askonce.llama_index.retrieval.documents import content_of, encoded, unpack
 from askonce.retrieval.cached_retrieval import NotPlain
+from askonce.retrieval.encoded import payload_of
 from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
@@ -107,7 +108,7 @@ class IngestionCache(LlamaIngestionCache):
         if own is None or request is None:
             return
         try:
-            payload = pack([NodeWithScore(node=node) for node in nodes])
+            payload = payload_of([encoded(NodeWithScore(node=node)) for node in nodes])
         except NotPlain as error:
             logger.warning("askonce: what a transformation made is not cached, since it holds %s", error)
             return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
@@ -19,6 +21,10 @@ from askonce.stores.fork import reset_after_fork
 
 _CHECK_SECONDS = 0.2
 """While a write is open, every so often it is checked whether its lease ran out."""
+
+
+ReadLog = Callable[[str, int], Awaitable[LogPage]]
+"""Reads a page of the change log of a corpus, after a position; raises `StoreDown`."""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -55,21 +61,28 @@ class Corpora:
         """A change as an event of a corpus's log."""
         return Journal(self._codec, corpus).write(change)
 
-    async def is_outdated(self, driver: SyncDriver, entry: Entry) -> bool:
-        """Whether documents that an entry was found in, or made from, have changed; also if the store is down."""
+    async def is_outdated(self, driver: SyncDriver, entry: Entry, read: ReadLog | None = None) -> bool:
+        """Whether documents that an entry was found in, or made from, have changed; also if the store is down.
+
+        Args:
+            driver: of the caller.
+            entry: which.
+            read: reads a page of a log; ``None``: by the driver.
+        """
         for corpus in dict.fromkeys(source.corpus for source in entry.sources):
-            changes = await self.changes(driver, corpus)
+            changes = await self.changes(driver, corpus, read)
             if changes is None or any(changes.concern(one) for one in entry.sources if one.corpus == corpus):
                 return True
         return False
 
-    async def changes(self, driver: SyncDriver, corpus: str) -> Changes | None:
-        """All changes of a corpus until now; ``None`` if the store is down."""
+    async def changes(self, driver: SyncDriver, corpus: str, read: ReadLog | None = None) -> Changes | None:
+        """All changes of a corpus until now; ``None`` if the store is down. ``read`` as in `is_outdated`."""
+        read = read or partial(driver.call, "log_read")
         changes = self._changes.setdefault(corpus, Changes())
         try:
-            await self._read(driver, corpus, changes)
+            await self._read(read, corpus, changes)
             if changes.open_writes and await self._end_lost_writes(driver, corpus, changes):
-                await self._read(driver, corpus, changes)
+                await self._read(read, corpus, changes)
         except StoreDown:
             return None
         return changes
@@ -85,13 +98,13 @@ class Corpora:
             changes = await self.changes(driver, corpus)
         return None if changes is None else Position(changes.position, not changes.open_writes)
 
-    async def _read(self, driver: SyncDriver, corpus: str, changes: Changes) -> None:
+    async def _read(self, read: ReadLog, corpus: str, changes: Changes) -> None:
         journal = Journal(self._codec, corpus)
         while True:
             after = changes.position
-            page: LogPage = await driver.call("log_read", corpus, after)
-            read = [(sequence, _change(journal, event)) for sequence, event in page.events]
-            if not changes.learn(after, ChangesPage(read, page.head, page.truncated)):
+            page = await read(corpus, after)
+            events = [(sequence, _change(journal, event)) for sequence, event in page.events]
+            if not changes.learn(after, ChangesPage(events, page.head, page.truncated)):
                 return
 
     async def _end_lost_writes(self, driver: SyncDriver, corpus: str, changes: Changes) -> bool:

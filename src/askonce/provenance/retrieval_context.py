@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from itertools import islice
 
 import msgspec
 
@@ -75,8 +76,8 @@ class RetrievalContext:
             self._bound()
 
     def _bound(self) -> None:
-        while len(self._documents) > _MOST_DOCUMENTS:
-            del self._documents[next(iter(self._documents))]
+        for name in list(islice(self._documents, max(len(self._documents) - _MOST_DOCUMENTS, 0))):
+            del self._documents[name]
         del self._answers[:-_MOST_ANSWERS], self._unread[:-_MOST_ANSWERS]
 
     def documents(self, store: str | None = None) -> list[_Held]:

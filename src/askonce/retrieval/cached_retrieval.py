@@ -16,6 +16,7 @@ from askonce.keys.normal_form import NormalForm
 from askonce.provenance.corpora import Position
 from askonce.provenance.retrieved import RetrievedDocument
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.encoded import EncodedDocument, payload_of, slices_of
 from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
@@ -127,20 +128,16 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         """Asynchronous `search`."""
 
     @abstractmethod
-    def encode(self, documents: Sequence[Document]) -> bytes:
-        """Documents as bytes.
+    def encode(self, document: Document) -> EncodedDocument:
+        """A document as bytes.
 
         Raises:
-            NotPlain: they would not come back equal.
+            NotPlain: it would not come back equal.
         """
 
     @abstractmethod
-    def content(self, document: Document) -> bytes:
-        """All that a document holds, without its score; raises as `encode` does."""
-
-    @abstractmethod
     def decode(self, payload: bytes) -> Sequence[Document]:
-        """New documents, equal to those encoded."""
+        """New documents, equal to those whose `payload_of` this is."""
 
     @abstractmethod
     def ids(self, documents: Sequence[Document]) -> tuple[str, ...]:
@@ -193,7 +190,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         if self.position is None or not self._is_settled or not (documents or self._empty_ttl):
             return None
         try:
-            payload = self.encode(documents)
+            encoded = [self.encode(one) for one in documents]
         except NotPlain as error:
             self._warn_once(str(error))
             return None
@@ -205,18 +202,24 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
             any_change=self.depends_on_others(documents),
             near=self.near,
         )
-        ttl_seconds = None if documents else self._empty_ttl
-        return Answer(payload, ttl_seconds=ttl_seconds, sources=(source,), values=(list(documents),))
+        payload = payload_of(encoded)
+        return Answer(
+            payload,
+            ttl_seconds=None if documents else self._empty_ttl,
+            sources=(source,),
+            values=(list(documents),),
+            slices=tuple(slices_of(encoded, payload)),
+        )
 
     def _is_audited(self) -> bool:
         return self._audit > 0 and random.random() < self._audit
 
     def _same_as(self, hit: Hit) -> Callable[[], bool]:
-        stored = self._compared(self.decode(hit.entry.payload))
+        stored = self._compared(hit.value)
         return lambda: self._compared(self.search()) == stored
 
     def _asame_as(self, hit: Hit) -> Callable[[], Awaitable[bool]]:
-        stored = self._compared(self.decode(hit.entry.payload))
+        stored = self._compared(hit.value)
 
         async def is_same() -> bool:
             return self._compared(await self.asearch()) == stored
@@ -225,7 +228,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
 
     def _compared(self, documents: Sequence[Document]) -> list[bytes]:
         """Documents in no order: those of equal scores may change places."""
-        return sorted(map(self.content, documents))
+        return sorted(self.encode(one).content for one in documents)
 
     def _of_hit(self, hit: Hit) -> Sequence[Document]:
         self.position = min((source.position for source in hit.entry.sources), default=None)

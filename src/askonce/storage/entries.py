@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from askonce.concurrency.drivers import SyncDriver
 from askonce.costs import pricing
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Answer, Entry, NotStoredReason, Place, RequestKind, SemanticEntry, Source
+from askonce.entries.entry import Answer, Entry, NotStoredReason, Place, RequestKind, SemanticEntry, Source, tags_of
 from askonce.eviction.policy import Budget
 from askonce.keys.normal_form import NormalForm, encode
 from askonce.keys.request_texts import digests_of
@@ -83,6 +83,8 @@ class EntryStorage:
         now = self._clock()
         sources = answer.sources or sources
         tags = dict.fromkeys(tag for source in sources for tag in source.tags)
+        for tag in (tag for one in answer.slices for tag in tags_of(one.ids)):
+            tags.pop(tag, None)  # that of a chunk: without it the entry is not found either
         fresh_until = self._freshness.fresh_until(now, options.ttl_seconds)
         if answer.ttl_seconds is not None:
             fresh_until = min(fresh_until or math.inf, now + answer.ttl_seconds)
@@ -114,14 +116,14 @@ class EntryStorage:
             logger.debug("askonce: an entry is stored without its request's texts: %s", type(error).__name__)
             return b"", b""
 
-    def record(self, place: Place, entry: Entry) -> Record:
-        """The record of an entry."""
+    def record(self, place: Place, entry: Entry, apart_bytes: int = 0) -> Record:
+        """The record of an entry, of which so many bytes are stored apart."""
         value = self._codec.encode(entry, bound_to=place.bound_to)
         return Record(
             key=place.key,
             value=value,
             expires_at=self._freshness.expires_at(entry.fresh_until),
-            weight=self._budget.policy.weight(cost=cost_of(entry), size_bytes=len(value)),
+            weight=self._budget.policy.weight(cost=cost_of(entry), size_bytes=len(value) + apart_bytes),
             tags=entry.tags,
             hits=max(self._frequencies[place.key], 1) if self._frequencies else 1,
         )
@@ -129,16 +131,27 @@ class EntryStorage:
     async def put(
         self, driver: SyncDriver, places: Sequence[Place], entries: Sequence[Entry], records: Sequence[Record]
     ) -> list[int | NotStoredReason]:
-        """Store entries of one namespace in few round trips.
+        """Store entries of one namespace; returns what `put_records` does."""
+        results = await self.put_records(driver, places[0].namespace, records)
+        for place, entry, result in zip(places, entries, results, strict=True):
+            if isinstance(result, int) and self._local is not None:
+                self._local.put(place, entry, entry.created_at)
+            if self._frequencies is not None:
+                self._frequencies.add(place.key)
+        return results
+
+    async def put_records(
+        self, driver: SyncDriver, namespace: str, records: Sequence[Record]
+    ) -> list[int | NotStoredReason]:
+        """Store records of one namespace in few round trips.
 
         Returns:
-            of each entry, how many others were evicted (those of a whole piece with its first one), or why it was
+            of each record, how many others were evicted (those of a whole piece with its first one), or why it was
             not stored.
         """
-        namespace = places[0].namespace
-        results: list[int | NotStoredReason] = ["store down"] * len(places)
+        results: list[int | NotStoredReason] = ["store down"] * len(records)
         sizes = [len(record.value) for record in records]
-        parts = by_part([place.key for place in places], partial(driver.part, namespace))
+        parts = by_part([record.key for record in records], partial(driver.part, namespace))
         for positions in parts.values():
             start, length, failures = 0, FIRST_ENTRIES, 0
             while piece := positions[start : start + length]:
@@ -156,11 +169,6 @@ class EntryStorage:
                 for one in piece:
                     fits = sizes[one] <= LARGEST_VALUE_BYTES and self._budget.admits(sizes[one])
                     results[one], evicted = (evicted, 0) if fits else ("too large", evicted)
-                    if fits and self._local is not None:
-                        self._local.put(places[one], entries[one], entries[one].created_at)
-        if self._frequencies is not None:
-            for place in places:
-                self._frequencies.add(place.key)
         return results
 
     def replace(self, place: Place, entry: Entry) -> int:

@@ -291,6 +291,24 @@ class SealedStore(Store):
     async def alog_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
         return self._opened(namespace, await self._store.alog_read(self._first(namespace), after, limit))
 
+    def get_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int = 1000
+    ) -> tuple[list[bytes | None], LogPage]:
+        name = self._first
+        values, page = self._store.get_many_with_log(name(namespace), keys, name(log), after, limit)
+        if None in values and len(self._names) > 1:
+            values = self.get_many(namespace, keys)
+        return values, self._opened(log, page)
+
+    async def aget_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int = 1000
+    ) -> tuple[list[bytes | None], LogPage]:
+        name = self._first
+        values, page = await self._store.aget_many_with_log(name(namespace), keys, name(log), after, limit)
+        if None in values and len(self._names) > 1:
+            values = await self.aget_many(namespace, keys)
+        return values, self._opened(log, page)
+
     # -- life ------------------------------------------------------------------------------------------------
 
     def part(self, namespace: str, key: bytes) -> str:

@@ -235,6 +235,12 @@ class Store(abc.ABC):
     def log_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
         """Read at most ``limit`` events whose sequence is greater than ``after``; 0 reads from the beginning."""
 
+    def get_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int = 1000
+    ) -> tuple[list[bytes | None], LogPage]:
+        """`get_many`, and `log_read` of the log of the namespace ``log``; one round trip where the store can."""
+        return self.get_many(namespace, keys), self.log_read(log, after, limit)
+
     # -- life ------------------------------------------------------------------------------------------------
 
     def part(self, namespace: str, key: bytes) -> str:
@@ -332,6 +338,12 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def alog_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
         """Asynchronous `log_read`."""
+
+    async def aget_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int = 1000
+    ) -> tuple[list[bytes | None], LogPage]:
+        """Asynchronous `get_many_with_log`."""
+        return await self.aget_many(namespace, keys), await self.alog_read(log, after, limit)
 
     @abc.abstractmethod
     async def aclose(self) -> None:

@@ -155,7 +155,8 @@ def _amount(operation: Callable[..., Any], args: Sequence[Any]) -> tuple[int, in
     name = _name(operation)
     if name == "aput":
         return len(args[1]), sum(len(record.value) for record in args[1])
-    return (len(args[1]), _READ_BYTES * len(args[1])) if name == "aget_many" else (1, 0)
+    many = name in ("aget_many", "aget_many_with_log")
+    return (len(args[1]), _READ_BYTES * len(args[1])) if many else (1, 0)
 
 
 class _Timer:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from askonce.stores import open_store
-from askonce.stores.base import Record, Size, Store
+from askonce.stores.base import LogPage, Record, Size, Store
 from askonce.testing._fixtures import TIGHT, StoreFixtures
 from askonce.testing.clock import FakeClock
 from askonce.testing.driver import Call, StoreDriver
@@ -132,6 +132,21 @@ class SharingTests(StoreFixtures):
         )
         page = store.log_read(space, last)
         assert (page.events, page.head, page.truncated) == ([], last, False)
+
+    def test_records_and_a_log_are_read_at_once(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
+        log = f"{space}:log"
+        assert store.get_many_with_log(space, [b"a"], log, 0) == ([None], LogPage())
+        store.put(space, [Record(b"a", b"1"), Record(b"b", b"2", expires_at=clock() + 60)])
+        store.put(log, [Record(b"a", b"of another namespace")])
+        first, last = [store.log_append(log, event) for event in (b"one", b"two")]
+        values, page = store.get_many_with_log(space, [b"b", b"none", b"a", b"b"], log, first)
+        assert (values, page.events, page.head) == ([b"2", None, b"1", b"2"], [(last, b"two")], last)
+        clock.advance(61)
+        many = [b"key %d" % number for number in range(600)]
+        values, page = store.get_many_with_log(space, [b"b", *many, b"a"], log, last)
+        assert (values, page.events, page.head) == ([None] * 601 + [b"1"], [], last)
+        _, page = store.get_many_with_log(space, [], log, 0, 1)
+        assert page.events == [(first, b"one")]
 
     def test_a_reader_of_a_lost_log_missed_events(self, store: StoreDriver, space: str) -> None:
         first = store.log_append(space, b"one")

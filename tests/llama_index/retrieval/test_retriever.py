@@ -17,6 +17,7 @@ from llama_index.core import (
     Document,
     VectorStoreIndex,
 )
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import ImageNode, IndexNode, Node, NodeRelationship, NodeWithScore, TextNode
 
@@ -220,3 +221,43 @@ def test_an_audit_finds_what_was_changed_past_the_corpus(corpus: Corpus) -> None
     assert found() == ["red", "blue"]
     assert audits(2) == (2, 1)
     assert found() == ["blue"]
+
+
+class Doubles(BaseEmbedding):
+    """Vectors of numbers that need all 64 bits."""
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return [0.1 + len(text) / 7, 0.3 + text.count("a") / 3]
+
+    _get_query_embedding = _get_text_embedding
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+
+def test_scores_equal_those_of_the_plain_retriever(corpus: Corpus) -> None:
+    nodes = [TextNode(text=text, id_=text) for text in ("a", "banana", "cherry")]
+    index = VectorStoreIndex(nodes, embed_model=Doubles())
+    for k in (1, 2, 3):  # the question's vector is in the cache from the second on
+        inner = index.as_retriever(similarity_top_k=k)
+        retriever = CachedRetriever(inner, corpus=corpus)
+        expected = [one.score for one in inner.retrieve("a banana")]
+        assert [one.score for one in retriever.retrieve("a banana")] == expected
+
+
+async def test_the_text_of_a_node_is_stored_once_whatever_its_score(corpus: Corpus) -> None:
+    nodes = [TextNode(text=f"{text} " + 3000 * text[0], id_=text) for text in ("a", "banana", "cherry")]
+    index = VectorStoreIndex(nodes, embed_model=Doubles())
+    inner = index.as_retriever(similarity_top_k=3)
+    retriever = CachedRetriever(inner, corpus=corpus)
+    for number in range(6):
+        question = number * "a" + " banana"
+        plain = inner.retrieve(question)
+        assert plain == retriever.retrieve(question) == await retriever.aretrieve(question)
+    entries = [*corpus.cache.entries()]
+    stored = corpus.cache.stats().entries or 0
+    assert stored == len(entries) + len(nodes)
+    assert corpus.cache.stats().hits >= 6
+    assert corpus.cache.invalidate("doc:banana") == 1
+    assert retriever.retrieve("a banana") == inner.retrieve("a banana")
+    assert corpus.cache.stats().kinds["retrieval"].misses == 7

@@ -10,6 +10,7 @@ from langchain_core.documents import Document
 
 from askonce.entries.values import revived, tagged
 from askonce.retrieval.cached_retrieval import NotPlain
+from askonce.retrieval.encoded import EncodedDocument
 
 _ID_KEYS = ("id", "doc_id")
 
@@ -25,35 +26,41 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[_StoredDocument], ext_hook=revived).decode
 
 
-def pack(documents: Sequence[Document]) -> bytes:
-    """Documents as bytes.
+def encoded(document: Document) -> EncodedDocument:
+    """A document as bytes.
 
     Raises:
-        NotPlain: one is of another class, or its metadata holds what would not come back as it is.
+        NotPlain: it is of another class, or its metadata holds what would not come back as it is.
     """
     try:
-        return _encode([_stored(one) for one in documents])
+        content = _encode(_stored(document))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise NotPlain(str(error)) from error
+    return EncodedDocument(b"", content, b"", ids_of([document]))
 
 
 def unpack(payload: bytes) -> list[Document]:
-    """New documents, equal to those packed.
+    """New documents, equal to those encoded.
 
     Raises:
-        Exception: the payload is none of `pack`.
+        Exception: the payload is not of documents.
     """
     return [_document(one) for one in _decode(payload)]
 
 
 def ids_of(documents: Sequence[Document]) -> tuple[str, ...]:
     """The ids of documents, each once: their own, and those in their metadata under ``id`` and ``doc_id``."""
-    ids: dict[str, None] = {}
-    for one in documents:
-        for value in (one.id, *(one.metadata.get(key) for key in _ID_KEYS)):
+    return tuple(dict.fromkeys(one for document in documents for one in _ids(document)))
+
+
+def _ids(document: Document) -> list[str]:
+    ids, metadata = [document.id] if document.id else [], document.metadata
+    for key in _ID_KEYS:
+        if key in metadata:
+            value = metadata[key]
             if isinstance(value, (str, int)) and value != "":
-                ids[str(value)] = None
-    return tuple(ids)
+                ids.append(str(value))
+    return ids
 
 
 def _stored(document: Document) -> _StoredDocument:

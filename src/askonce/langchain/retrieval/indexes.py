@@ -12,7 +12,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from askonce.entries.values import tagged
 from askonce.keys.normal_form import Uncacheable
-from askonce.langchain.retrieval.documents import pack
+from askonce.langchain.retrieval.documents import encoded
 from askonce.retrieval.cached_retrieval import NotPlain
 from askonce.retrieval.versions import IndexContent, digest_of, version_of, written
 
@@ -49,7 +49,7 @@ def digest(rows: Iterable[Any]) -> str:
 
 def _row(row: Any) -> bytes:
     if isinstance(row, Document):
-        return pack([row])
+        return encoded(row).content
     if isinstance(row, tuple) and len(row) == 2:  # a key and what is there
         return msgspec.msgpack.encode((row[0], _row(row[1])))
     return msgspec.msgpack.encode(tagged(row, "document"))

@@ -17,12 +17,13 @@ from askonce.engine.settings import Settings
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form
 from askonce.langchain.instead import instead_of
-from askonce.langchain.retrieval.documents import ids_of, pack, unpack
+from askonce.langchain.retrieval.documents import encoded, ids_of, unpack
 from askonce.langchain.retrieval.identity import Identity, returns_all_it_weighs
 from askonce.langchain.retrieval.nearness import Nearness
 from askonce.langchain.retrieval.run_config import RunManager, given_by_run
 from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.encoded import EncodedDocument
 from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Client, Store
 
@@ -198,11 +199,8 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
         self.near = await Nearness(self.corpus, self.retriever, self._arguments).aof(self._query, found)
         return found
 
-    def encode(self, documents: Sequence[Document]) -> bytes:
-        return pack(documents)
-
-    def content(self, document: Document) -> bytes:
-        return pack([document])
+    def encode(self, document: Document) -> EncodedDocument:
+        return encoded(document)
 
     def decode(self, payload: bytes) -> list[Document]:
         return unpack(payload)

@@ -26,35 +26,42 @@ from llama_index.core.schema import (
 from askonce.entries.values import revived, tagged
 from askonce.llama_index.models import answers
 from askonce.retrieval.cached_retrieval import NotPlain
+from askonce.retrieval.encoded import EncodedDocument, payload_of
 
 _TYPES: dict[str, Any] = {
     cls.__name__: cls for cls in (TextNode, Node, ImageNode, IndexNode, Document, ImageDocument)
 }
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[tuple[str, dict[str, Any], float | None]], ext_hook=revived)
+_decoder = msgspec.msgpack.Decoder(list[tuple[tuple[str, dict[str, Any]], float | None]], ext_hook=revived)
+_PAIR = b"\x92"
+"""Begins a list of two in MessagePack: a node and its score."""
 
 
-def pack(nodes: Sequence[NodeWithScore]) -> bytes:
-    """The bytes of what was found.
+def encoded(found: NodeWithScore) -> EncodedDocument:
+    """A node with its score as bytes.
 
     Raises:
         NotPlain: it would not come back as it is; the message says why.
     """
-    payload = _encoder.encode([_plain(one) for one in nodes])
-    for before, after in zip(nodes, unpack(payload), strict=True):
-        if before.score != after.score or _bare(before.node) != _bare(after.node):
-            raise NotPlain(f"a {type(before.node).__name__} that does not come back equal from plain data")
-    return payload
+    if type(found) is not NodeWithScore:
+        raise NotPlain(f"a {type(found).__qualname__}")
+    content = content_of(found.node)
+    end = _encoder.encode(None if found.score is None else float(found.score))
+    document = EncodedDocument(_PAIR, content, end, ids_of([found]))
+    [after] = unpack(payload_of([document]))
+    if found.score != after.score or _bare(found.node) != _bare(after.node):
+        raise NotPlain(f"a {type(found.node).__name__} that does not come back equal from plain data")
+    return document
 
 
 def unpack(payload: bytes) -> list[NodeWithScore]:
     """What was found, in new objects.
 
     Raises:
-        Exception: the bytes are not from `pack`.
+        Exception: the payload is not of nodes.
     """
     found = []
-    for name, data, score in _decoder.decode(payload):
+    for (name, data), score in _decoder.decode(payload):
         node = _TYPES[name].from_dict(data)
         node.get_content(MetadataMode.ALL)  # what cannot be shown cannot be used
         found.append(NodeWithScore(node=node, score=score))
@@ -74,12 +81,6 @@ def content_of(node: BaseNode) -> bytes:
         NotPlain: it is of another class than LlamaIndex's, or holds what cannot be written.
     """
     return _encoder.encode((type(node).__name__, _data(node)))
-
-
-def _plain(found: NodeWithScore) -> tuple[str, dict[str, Any], float | None]:
-    if type(found) is not NodeWithScore:
-        raise NotPlain(f"a {type(found).__qualname__}")
-    return type(found.node).__name__, _data(found.node), None if found.score is None else float(found.score)
 
 
 def _data(node: BaseNode) -> dict[str, Any]:

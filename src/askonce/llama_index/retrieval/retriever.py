@@ -20,12 +20,13 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form, text
 from askonce.llama_index.embeddings import cached_embed_model
 from askonce.llama_index.models.twin import Twin
-from askonce.llama_index.retrieval.documents import content_of, ids_of, pack, unpack
+from askonce.llama_index.retrieval.documents import encoded, ids_of, unpack
 from askonce.llama_index.retrieval.identity import Identity, finds_by_nearness
 from askonce.llama_index.retrieval.runs import follow_runs
 from askonce.provenance import additions
 from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.encoded import EncodedDocument
 from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Client, Store
 
@@ -194,11 +195,8 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
             return query, None
         return query, cached_embed_model(model, self.cache, {})
 
-    def encode(self, documents: Sequence[NodeWithScore]) -> bytes:
-        return pack(documents)
-
-    def content(self, document: NodeWithScore) -> bytes:
-        return content_of(document.node)
+    def encode(self, document: NodeWithScore) -> EncodedDocument:
+        return encoded(document)
 
     def decode(self, payload: bytes) -> list[NodeWithScore]:
         return unpack(payload)

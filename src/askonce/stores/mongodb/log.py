@@ -7,6 +7,7 @@ the machines that share a server should agree to about a second.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -62,9 +63,20 @@ def _draw(db: Any, namespace: str, now: float) -> Any:
     )
 
 
+ENDS = {"start": 1, "head": 1, "logged": 1}
+"""The fields of a namespace that say where its log begins and ends."""
+
+
 def read(db: Any, namespace: str, after: int, limit: int, clock: Clock) -> Steps[LogPage]:
     """As ``Store.log_read``: reads one small document if there is nothing new."""
-    space = (yield db[SPACES].find_one({"_id": namespace}, {"start": 1, "head": 1, "logged": 1})) or {}
+    space = yield db[SPACES].find_one({"_id": namespace}, ENDS)
+    return (yield from read_events(db, namespace, space or {}, after, limit, clock))
+
+
+def read_events(
+    db: Any, namespace: str, space: Mapping[str, Any], after: int, limit: int, clock: Clock
+) -> Steps[LogPage]:
+    """`read`, where the namespace's document is at hand."""
     if "head" not in space or space["head"] < space["start"]:  # begun a moment ago, and nothing is in it yet
         return LogPage()
     head, start = int(space["head"]), int(space["start"])

@@ -16,8 +16,8 @@ from pymongo.errors import OperationFailure
 
 from askonce.errors import StoreError
 from askonce.eviction.policy import NEVER, Budget, Policy
-from askonce.stores.base import Clock, Page, Record, Size
-from askonce.stores.mongodb import accounts
+from askonce.stores.base import Clock, LogPage, Page, Record, Size
+from askonce.stores.mongodb import accounts, log
 from askonce.stores.mongodb.accounts import NOTHING, Visit
 from askonce.stores.mongodb.layout import (
     BY_PRIORITY,
@@ -76,6 +76,24 @@ class Records:
         now = self._clock()
         values = {row["_id"]: row["v"] for row in rows if row.get("x", 0.0) > now}
         return [values.get(name) for name in names]
+
+    def get_many_with_log(
+        self, db: Any, namespace: str, keys: Sequence[bytes], space: str, after: int, limit: int
+    ) -> Steps[tuple[list[bytes | None], LogPage]]:
+        """As ``Store.get_many_with_log``."""
+        names = [id_of(namespace, key) for key in keys]
+        ends = [{"$match": {"_id": space}}, {"$project": log.ENDS}]
+        stages = [
+            {"$match": {"_id": {"$in": list(set(names))}}},
+            {"$project": {"v": 1, "x": 1}},
+            {"$unionWith": {"coll": SPACES, "pipeline": ends}},
+        ]
+        cursor = yield db[ENTRIES].aggregate(stages, batchSize=len(names) + 2)
+        rows = {row["_id"]: row for row in (yield cursor.to_list())}
+        page = yield from log.read_events(db, space, rows.pop(space, {}), after, limit, self._clock)
+        now = self._clock()
+        values = {name: row["v"] for name, row in rows.items() if row.get("x", 0.0) > now}
+        return [values.get(name) for name in names], page
 
     def page(self, db: Any, namespace: str, after: bytes, limit: int = PAGE) -> Steps[Page]:
         """As ``Store.page``: at most 16 MB, however long the values are. The cursor is the last key."""

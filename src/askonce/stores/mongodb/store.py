@@ -81,6 +81,18 @@ class MongoDBStore(Store):
         seconds = time_limit(self._timeout_seconds, len(keys), 0)
         return await self._clients.arun(seconds, self._records.get_many, _text(namespace), keys)
 
+    def get_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int = 1000
+    ) -> tuple[list[bytes | None], LogPage]:
+        seconds, of = time_limit(self._timeout_seconds, len(keys), 0), (_text(namespace), keys, _text(log))
+        return self._clients.run(seconds, self._records.get_many_with_log, *of, after, limit)
+
+    async def aget_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int = 1000
+    ) -> tuple[list[bytes | None], LogPage]:
+        seconds, of = time_limit(self._timeout_seconds, len(keys), 0), (_text(namespace), keys, _text(log))
+        return await self._clients.arun(seconds, self._records.get_many_with_log, *of, after, limit)
+
     def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
         page = self._run(self._records.page, namespace, b"")
         while page.records:

@@ -202,6 +202,13 @@ def _log_names(namespace: str) -> list[bytes]:
     return [_name(namespace, 0, "log"), _name(namespace, 0, "head")]
 
 
+def _log_page(reply: Any, after: int) -> LogPage:
+    head, retained, events = reply
+    first = max(after, head - retained) + 1
+    missed = after < head - retained if after else retained >= LOG_LENGTH
+    return LogPage(list(enumerate(events, first)), head, truncated=missed)
+
+
 @dataclass(frozen=True, slots=True)
 class Plans:
     """The operations of the store.
@@ -230,16 +237,34 @@ class Plans:
     # -- reading ---------------------------------------------------------------------------------------------
 
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> Plan[list[bytes | None]]:
-        values: list[bytes | None] = [None] * len(keys)
         places = _by_shard(keys, self.shards)
-        commands: list[Command] = [
+        commands = self._gets(namespace, keys, places)
+        replies = (yield commands) if commands else []
+        return self._got(keys, places, replies)
+
+    def get_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int
+    ) -> Plan[tuple[list[bytes | None], LogPage]]:
+        places = _by_shard(keys, self.shards)
+        read = _call(_LOG_READ, _log_names(log), after, limit)
+        page, *replies = yield [read, *self._gets(namespace, keys, places)]
+        return self._got(keys, places, replies), _log_page(page, after)
+
+    @staticmethod
+    def _gets(namespace: str, keys: Sequence[bytes], places: Mapping[int, list[int]]) -> list[Command]:
+        return [
             ("HMGET", shard(namespace, number).values, *(keys[position] for position in positions))
             for number, positions in places.items()
         ]
-        replies = (yield commands) if commands else []
+
+    def _got(
+        self, keys: Sequence[bytes], places: Mapping[int, list[int]], replies: Sequence[Any]
+    ) -> list[bytes | None]:
+        values: list[bytes | None] = [None] * len(keys)
+        now = self.clock()
         for positions, reply in zip(places.values(), replies, strict=True):
             for position, stored in zip(positions, reply, strict=True):
-                values[position] = unpacked(stored, self.clock())
+                values[position] = unpacked(stored, now)
         return values
 
     def scan_page(
@@ -394,7 +419,5 @@ class Plans:
         return int(sequence)
 
     def log_read(self, namespace: str, after: int, limit: int) -> Plan[LogPage]:
-        [(head, retained, events)] = yield [_call(_LOG_READ, _log_names(namespace), after, limit)]
-        first = max(after, head - retained) + 1
-        missed = after < head - retained if after else retained >= LOG_LENGTH
-        return LogPage(list(enumerate(events, first)), head, truncated=missed)
+        [page] = yield [_call(_LOG_READ, _log_names(namespace), after, limit)]
+        return _log_page(page, after)

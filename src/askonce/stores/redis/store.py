@@ -293,6 +293,16 @@ class RedisStore(VectorSets, Store):
     async def aget_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
         return await self._arun(self._plans.get_many(namespace, keys))
 
+    def get_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int = 1000
+    ) -> tuple[list[bytes | None], LogPage]:
+        return self._run(self._plans.get_many_with_log(namespace, keys, log, after, limit))
+
+    async def aget_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int = 1000
+    ) -> tuple[list[bytes | None], LogPage]:
+        return await self._arun(self._plans.get_many_with_log(namespace, keys, log, after, limit))
+
     def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
         for number in range(self._shards):
             seen: set[bytes] = set()  # HSCAN may give a record twice

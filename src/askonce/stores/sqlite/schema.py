@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 from askonce.eviction.policy import NEVER, RECENCY, Policy
 
 APPLICATION_ID = 0x61736B31  # "ask1": identifies our files, also to `file`
@@ -56,6 +59,22 @@ CREATE TABLE log (
 """
 
 GET = "SELECT value, expires_at FROM entry WHERE space = ? AND key = ?"
+MOST_KEYS, _FEW_KEYS = 256, 32
+
+
+def padded(keys: Sequence[bytes]) -> list[bytes]:
+    """Keys, filled up so that few statements serve any number of them: SQLite's driver holds few prepared."""
+    places = len(keys) if len(keys) <= _FEW_KEYS else 1 << (len(keys) - 1).bit_length()
+    return [*keys, *[b""] * (places - len(keys))]
+
+
+@lru_cache
+def get_many(count: int) -> str:
+    """The statement that reads so many keys."""
+    places = ", ".join("?" * count)
+    return f"SELECT key, value, expires_at FROM entry WHERE space = ? AND key IN ({places})"
+
+
 FIND_SPACE = "SELECT id FROM space WHERE name = ?"
 PAGE = """SELECT key, value, expires_at, weight, hits FROM entry
     WHERE space = ? AND key > ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY key LIMIT ?"""

@@ -34,7 +34,7 @@ from askonce.stores.base import (
 )
 from askonce.stores.blocking import is_forbidden
 from askonce.stores.sqlite import schema as sql
-from askonce.stores.sqlite.connections import Connections
+from askonce.stores.sqlite.connections import Connections, Handle
 from askonce.stores.sqlite.file import OLDEST_SQLITE, SQLITE_ERRORS, UnusableFile
 from askonce.stores.sqlite.space import REAPED_AT_ONCE, Space, is_erased
 
@@ -104,7 +104,24 @@ class SQLiteStore(Store):
         return value
 
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self.get(namespace, key) for key in keys]
+        with self._connections.reading() as handle:
+            return self._values(handle, namespace, keys)
+
+    def get_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int = 1000
+    ) -> tuple[list[bytes | None], LogPage]:
+        with self._connections.reading() as handle:
+            return self._values(handle, namespace, keys), self._log_page(handle, log, after, limit)
+
+    def _values(self, handle: Handle, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        rows: list[tuple[bytes, bytes, float | None]] = []
+        connection, space = handle.space(namespace)
+        for start in range(0, len(keys), sql.MOST_KEYS):
+            some = sql.padded(keys[start : start + sql.MOST_KEYS])
+            rows += connection.execute(sql.get_many(len(some)), (space, *some)).fetchall()
+        now = self._clock()
+        found = {key: value for key, value, expires_at in rows if expires_at is None or expires_at > now}
+        return [found.get(key) for key in keys]
 
     def scan(self, namespace: str) -> Iterator[tuple[bytes, bytes]]:
         last, more = b"", True
@@ -285,13 +302,20 @@ class SQLiteStore(Store):
 
     def log_read(self, namespace: str, after: int, limit: int = 1000) -> LogPage:
         with self._connections.reading() as handle:
-            connection, space = handle.space(namespace)
-            connection.execute("BEGIN")  # both reads see one state
-            try:
-                state = connection.execute(sql.LOG_STATE, {"space": space}).fetchone()
-                events = connection.execute(sql.LOG_READ, (space, after, limit)).fetchall()
-            finally:
-                connection.execute("COMMIT")
+            return self._log_page(handle, namespace, after, limit)
+
+    @staticmethod
+    def _log_page(handle: Handle, namespace: str, after: int, limit: int) -> LogPage:
+        connection, space = handle.space(namespace)
+        state = connection.execute(sql.LOG_STATE, {"space": space}).fetchone()
+        if state is None or after >= state[0]:
+            return LogPage(head=state[0] if state else 0)
+        connection.execute("BEGIN")  # both reads see one state
+        try:
+            state = connection.execute(sql.LOG_STATE, {"space": space}).fetchone()
+            events = connection.execute(sql.LOG_READ, (space, after, limit)).fetchall()
+        finally:
+            connection.execute("COMMIT")
         if state is None:
             return LogPage()
         head, retained = state[0], state[0] + 1 - (state[1] or 1)
@@ -338,6 +362,11 @@ class SQLiteStore(Store):
 
     async def aget_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
         return await self._aread(self.get_many, namespace, keys)
+
+    async def aget_many_with_log(
+        self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int = 1000
+    ) -> tuple[list[bytes | None], LogPage]:
+        return await self._aread(self.get_many_with_log, namespace, keys, log, after, limit)
 
     async def ascan(self, namespace: str) -> AsyncIterator[tuple[bytes, bytes]]:
         last, more = b"", True
