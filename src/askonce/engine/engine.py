@@ -56,6 +56,7 @@ from askonce.storage.local_cache import LocalCache
 from askonce.stores import Client, Store, open_default_store, open_store
 from askonce.stores.base import Size
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+from askonce.totals.buckets import tenant_of
 from askonce.totals.reading import Since, read_totals
 from askonce.totals.writer import TotalsWriter
 
@@ -527,6 +528,8 @@ class CacheEngine:
 
         self.flush(10.0)  # or it would be written afterwards
         self.forget()
+        if self.totals_writer is not None:
+            self.totals_writer.forget(tenant_of(target.tenant), target.tag or "")
         report = Eraser(self.store, self.codec, self.namespace, target, progress).erase(self.settings.access_log)
         if isinstance(self.store, SealedStore):  # a tracker of prefixes names its namespaces in the open
             named = Eraser(self.store.unsealed, self.codec, self.namespace, target, progress).erase(None)

@@ -1,7 +1,7 @@
 """Erases all that came from a tenant, a source or a text, or has a tag: from entries, logs and learned state.
 
 What is learned from many requests (regressions, sums) names none of them and stays; what it has of single answers,
-by their keys, is deleted. A change log that names what is erased begins anew: its readers take it for lost, and
+by their keys, is deleted. Totals stay, under no name. A change log that names what is erased begins anew: its readers take it for lost, and
 look up again whatever depended on it.
 """
 
@@ -25,6 +25,8 @@ from askonce.semantic.index.file import saved_under
 from askonce.semantic.types import vector_partition
 from askonce.storage.access_log import erase_accesses
 from askonce.stores.base import Record, Store, VectorSearch
+from askonce.totals.buckets import tenant_of
+from askonce.totals.records import TotalsRecords, totals_namespace
 
 _ROUTING = "multiplexer/"
 _KINDS = ("Delta", "Snapshot", "Change", "OpenAnswer")
@@ -131,9 +133,12 @@ class Eraser:
         names = [one for one in self._store.namespaces() if self._is_in_scope(one)]
         if self._gone and self._gone not in names:
             names.append(self._gone)
-        state = [one for one in names if _is_state(one) and not self._covers(one)]
+        totals = totals_namespace(self._base)
+        state = [one for one in names if _is_state(one) and not self._covers(one) and one != totals]
         for name in names:
-            if name not in state:
+            if name == totals:
+                self._search_totals(name)
+            elif name not in state:
                 self._search_entries(name)
         for name in state:
             self._search_state(name)
@@ -244,6 +249,15 @@ class Eraser:
         elif found:
             self._places[name] = found
             self._back[name] = [one for one in others if one.key in set(found)]
+
+    def _search_totals(self, name: str) -> None:
+        """What was counted of it stays, without its name."""
+        records = TotalsRecords(self._codec, self._base)
+        tenant, tag = tenant_of(self._target.tenant), self._target.tag or ""
+        found = records.without(self._records(name), tenant, tag) if tenant or tag else []
+        if found:
+            self.report.learned[name] = len(found)
+            self._places[name], self._back[name] = [record.key for record in found], found
 
     def _log_mentions_it(self, name: str) -> bool:
         position = 0

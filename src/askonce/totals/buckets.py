@@ -70,6 +70,20 @@ class RowSums:
         return [Row(name, dict(amounts)) for name, amounts in self._rows.items()]
 
 
+def without(buckets: Iterable[Bucket], tenant: str, tag: str) -> list[Bucket]:
+    """Buckets with the same sums, in which a tenant with all within it, or a tag, is counted under `OTHER`."""
+    made = []
+    for bucket in buckets:
+        sums = RowSums()
+        for row in bucket.rows:
+            layer, model, of, tagged = row.name
+            if tenant and (of == tenant or of.startswith(f"{tenant}/")):
+                of, tagged = OTHER, tagged and OTHER
+            sums.add((layer, model, of, OTHER if tag and tagged == tag else tagged), row.amounts)
+        made.append(Bucket(bucket.start, bucket.hours, sums.rows()))
+    return made
+
+
 def add_to(amounts: Amounts, more: Mapping[str, float]) -> None:
     """Add amounts to others."""
     for name, amount in more.items():

@@ -21,7 +21,7 @@ from askonce.entries.codec import Codec
 from askonce.errors import CodecError
 from askonce.stores.base import Record
 from askonce.stores.circuit_breaker import CircuitBreaker
-from askonce.totals.buckets import Bucket, merged
+from askonce.totals.buckets import Bucket, merged, without
 
 LATE_HOURS = 12
 """So long after an hour a process may write its record, and no longer; merging begins later."""
@@ -89,6 +89,16 @@ class TotalsRecords:
             except CodecError:
                 continue
         return found
+
+    def without(self, rows: Iterable[Record], tenant: str, tag: str) -> list[Record]:
+        """The records that name a tenant or a tag, with the same sums under another name."""
+        made = []
+        for row in rows:
+            for key, portion in self.portions([(row.key, row.value)]).items():
+                buckets = without(portion.buckets, tenant, tag)
+                if buckets != portion.buckets:
+                    made.append(self.record(key, Portion(buckets, portion.merged)))
+        return made
 
     def buckets(self, rows: Iterable[tuple[bytes, bytes]]) -> list[Bucket]:
         """All that was counted, each thing once."""

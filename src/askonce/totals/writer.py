@@ -13,7 +13,7 @@ from askonce.entries.codec import Codec
 from askonce.stores.base import Clock, Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 from askonce.stores.fork import reset_after_fork
-from askonce.totals.buckets import Bucket, RowName, RowSums
+from askonce.totals.buckets import Bucket, RowName, RowSums, without
 from askonce.totals.records import LATE_HOURS, Portion, TotalsRecords, hour_key, merge_days
 
 WRITE_SECONDS = 2.0
@@ -67,6 +67,16 @@ class TotalsWriter:
             self._changed.add(hour)
         if not self._worker.pending:
             self._worker.wake()
+
+    def forget(self, tenant: str, tag: str) -> None:
+        """Count a tenant with all within it, or a tag, under another name, also what was counted already."""
+        with self._adding:
+            for hour, sums in self._hours.items():
+                buckets = without([Bucket(hour, 1, sums.rows())], tenant, tag)
+                sums = self._hours[hour] = RowSums()
+                for row in buckets[0].rows:
+                    sums.add(row.name, row.amounts)
+                self._changed.add(hour)
 
     def write(self) -> bool:
         """Write what has changed; returns whether the store has all that was counted."""
