@@ -24,3 +24,6 @@ def main() -> None:
     except AskOnceError as error:
         print(f"askonce: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:  # of a file that the user named
+        print(f"askonce: {error.strerror}: {error.filename}", file=sys.stderr)
+        sys.exit(1)
