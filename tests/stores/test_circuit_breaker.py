@@ -89,8 +89,8 @@ def test_an_unexpected_error_of_the_store_does_not_fail_a_call(
         def get(self, namespace: str, key: bytes) -> bytes | None:
             raise TypeError("a bug")
 
-    asker = Asker(Cache(Broken()))
-    assert asker.ask("why?") == "why?!"
+    with Cache(Broken()) as cache:
+        assert Asker(cache).ask("why?") == "why?!"
     assert "a bug" in caplog.text
 
 
