@@ -151,7 +151,7 @@ class RoutingStats(msgspec.Struct, frozen=True):
 
     Attributes:
         requests: answered requests.
-        calls: how often each model was asked, by its name, as a verifier or a judge too.
+        calls: how often each model was called, by its name, as a verifier or a judge too.
         answers: how many of its answers were given to the caller.
         failures: how often it raised.
         escalated: requests for which a cheap answer was paid for and not used: rejected, or failed.
@@ -159,7 +159,7 @@ class RoutingStats(msgspec.Struct, frozen=True):
         spent_usd: what all calls cost whose price is known, those of verifiers and judges that are models included.
         always_last_usd: what the last model alone would have cost, by what its calls cost; where it has no price,
             as much as was spent.
-        quality: the estimated share of requests whose answer passes; ``None`` where nothing tells.
+        quality: the estimated share of requests whose answer passes; ``None`` where nothing says so.
         quality_at_least: the share that is sure: with a judge, with the strategy's confidence at all times at once.
         store: ``up``, or ``down`` while what is learned cannot be shared; ``None`` where nothing is.
         unpriced_seconds: how long the calls took whose price is not known.

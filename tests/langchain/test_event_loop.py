@@ -52,3 +52,16 @@ async def test_nothing_blocks_the_event_loop(
             await cache.aclose()
     finally:
         set_llm_cache(None)
+
+
+@pytest.mark.parametrize("scanned", [None, "langchain_core"], ids=["everywhere", "as LangChain's tests"])
+async def test_synchronous_calls_on_the_event_loop_are_cached_too(scanned: str | None, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'cache.db'}"
+    with blockbuster.blockbuster_ctx(scanned):
+        cache = Cache(url, timeout_seconds=5)
+        own = cached(model(), cache)
+        assert [own.invoke("a").text for _ in range(3)] == ["0"] * 3
+        assert (await own.ainvoke("a")).text == "0"
+        stats = await cache.astats()
+        assert (stats.hits, stats.stored, stats.errors) == (3, 1, 0)
+        await cache.aclose()

@@ -175,7 +175,7 @@ def test_a_key_and_a_retention_of_the_application_stay() -> None:
 def test_a_longer_retention_is_only_proposed_unless_it_is_allowed(allowed: bool) -> None:
     told: list[str] = []
     now = 0.0
-    optimizer = PrefixOptimizer(longer_retention=allowed, tell=told.append, clock=lambda: now)
+    optimizer = PrefixOptimizer(longer_retention=allowed, on_message=told.append, clock=lambda: now)
     for number in range(60):
         said = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": f"Who is {number}?"}]
         request = optimizer.start({"model": "gpt-5", "messages": said}, "openai")

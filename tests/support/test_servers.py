@@ -165,7 +165,8 @@ def test_servers_end_with_their_process(number: signal.Signals) -> None:
     if reason := servers.available("valkey-9.1"):
         pytest.skip(reason)
     program = (
-        "import time; from tests.support import servers;"
+        "import signal, time; from tests.support import servers;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # which a shell's background jobs ignore
         "print(servers.start('valkey-9.1').nodes[0].pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

@@ -51,7 +51,7 @@ class Claims:
 
     @property
     def not_awaited(self) -> int:
-        """How many callers asked the model themselves, since the wait was too long or would not have ended."""
+        """How many callers called the model themselves, since the wait was too long or would not have ended."""
         return self._flights.not_awaited
 
     async def wait(self, driver: SyncDriver, flight: Flight, began: float) -> Outcome:

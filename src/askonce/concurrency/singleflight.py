@@ -161,7 +161,7 @@ class SingleFlight:
         """Block this thread until the flight is resolved, or the caller is to make the answer.
 
         The caller leads the flight in its leader's place when that takes longer than ``max_wait``, or when this
-        pool's threads all wait while work is queued there. It asks for itself when the leader, over any number
+        pool's threads all wait while work is queued there. It computes for itself when the leader, over any number
         of steps, waits for the caller (see `askonce.concurrency.waits`), or after twice ``max_wait``.
 
         Args:

@@ -21,7 +21,7 @@ class Audits:
 
     Args:
         corpora: which documents have changed.
-        events: what happens is told there.
+        events: where events are emitted.
         forget: forgets what this process holds of entries.
         clock: seconds since the epoch.
     """

@@ -1,8 +1,8 @@
 """What happens in a cache, as values, and how it reaches those who count, log and listen: off the hot path.
 
 A request appends an event to a queue and goes on. A background thread takes the queue apart within a second: it
-counts (`askonce.stats`), tells the store of hits, appends to the access log, and calls the application's listener.
-Whoever needs the counts now (`Cache.stats`) takes it apart at once.
+counts (`askonce.stats`), reports hits to the store, appends to the access log, and calls the application's
+listener. Whoever needs the counts now (`Cache.stats`) takes it apart at once.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class CacheEvent(msgspec.Struct, frozen=True):
     """Something that happened to a request.
 
     Attributes:
-        type: what happened: ``hit`` (answered from the cache), ``miss`` (the model is asked), ``bypassed`` (neither
-            looked up nor stored), ``stored`` or ``not_stored`` (what became of a fresh answer), ``audited`` (a hit
+        type: what happened: ``hit`` (answered from the cache), ``miss`` (the model is called), ``bypassed`` (not
+            looked up, not stored), ``stored`` or ``not_stored`` (what became of a fresh answer), ``audited`` (a hit
             was compared with a new search).
         kind: what was asked for.
-        model: the model that was asked, if known.
+        model: the model that was called, if known.
         at: seconds since the epoch.
         place: where the answer is stored (of a semantic hit, the other question's); ``None`` if it cannot be.
         reason: of a hit its kind, of a miss or an answer that was not stored the reason, of an audit its outcome,
@@ -46,8 +46,8 @@ class CacheEvent(msgspec.Struct, frozen=True):
         age_seconds: of a hit, how old the answer is.
         size_bytes: of an answer that was made, the size of its stored value.
         evicted: of a stored answer, how many entries were evicted for it.
-        instead_of_miss: this hit answers a request of which a miss was told: the model failed, and a stale answer
-            stands in.
+        instead_of_miss: this hit answers a request that was reported as a miss: the model failed, and a stale
+            answer stands in.
         form: makes the request's normal form; ``None`` if it has none.
     """
 
@@ -90,7 +90,7 @@ class EventQueue:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        self._events: deque[CacheEvent] = deque()  # what waited in the parent is the parent's to tell
+        self._events: deque[CacheEvent] = deque()  # what waited in the parent is the parent's
         self._heard: deque[CacheEvent] = deque()
         self._taking = threading.Lock()
         self._flushing = threading.Lock()
@@ -113,7 +113,7 @@ class EventQueue:
                 self._heard.extend(batch)
 
     def flush(self) -> None:
-        """Count what has happened, tell the store, the log and the listener."""
+        """Count events, and pass them to the store, the log and the listener."""
         with self._flushing:
             self.take()
             for flush in self._flushes:

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 _FAILED_LEADERS_TO_OUTLIVE, _TAKE_OVER_SECONDS = 2, 2.0
 """Waiting callers take over from failed leaders one by one, until they have seen so many and for so long."""
-_MOST_TOLD = 1000
+_MOST_REPORTED = 1000
 _ENCODED_AT_ONCE = 512
 
 
@@ -42,13 +42,13 @@ class RequestFlow:
         lookup: finds entries.
         claims: who makes an answer.
         storage: stores entries.
-        events: what happens is told there.
+        events: where events are emitted.
         semantic: finds answers to questions of the same meaning; ``None`` if they are not used.
         freshness: when a stale answer may be served.
         cache_empty: empty answers are stored, too.
         cache_truncated: truncated answers, too.
         cache_if: the application's predicate on answers; ``None`` for none.
-        slow_seconds: a request whose lookup took longer asks the store nothing more before the model is called.
+        slow_seconds: a request whose lookup took longer does not use the store again before the model is called.
         clock: seconds since the epoch.
     """
 
@@ -76,7 +76,7 @@ class RequestFlow:
         )
         self._freshness = freshness
         self._cache_empty, self._cache_truncated, self._cache_if = cache_empty, cache_truncated, cache_if
-        self._told: set[tuple[str | None, NotStoredReason]] = set()
+        self._reported: set[tuple[str | None, NotStoredReason]] = set()
         self._slow_seconds, self._clock = slow_seconds, clock
 
     # -- the whole flow ----------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ class RequestFlow:
                 if self.semantic is not None and attempt is not None and semantic is not None:
                     self.semantic.learn(*request.place, attempt, semantic.answer_text, entry if cacheable else None)
                 if not cacheable and not (answer.empty or answer.truncated):
-                    entry = None  # who waits for it asks the model, too
+                    entry = None  # followers call the model, too
         finally:
             if leader.flight is not None:
                 await self.claims.resolve(driver, leader.flight, entry)
@@ -404,11 +404,11 @@ class RequestFlow:
                 "not_stored", request.kind, request.model, self._clock(), request.place, reason, form=request.form
             )
         )
-        told = request.model, reason
-        is_news = told not in self._told and (request.kind in ("answer", "embedding") or reason == "too large")
+        news = request.model, reason
+        is_news = news not in self._reported and (request.kind in ("answer", "embedding") or reason == "too large")
         level = logging.WARNING if is_news else logging.DEBUG
-        if len(self._told) < _MOST_TOLD:
-            self._told.add(told)
+        if len(self._reported) < _MOST_REPORTED:
+            self._reported.add(news)
         what = f"{'an' if request.kind[0] in 'ae' else 'a'} {request.kind} of {request.model or 'a model'}"
         line = "askonce: %s is not stored (%s)%s; stats().not_stored_reasons counts further ones"
         logger.log(level, line, what, reason, detail and f": {detail}")

@@ -103,7 +103,7 @@ class Lookup:
         try:
             entry = self._codec.decode(data, bound_to=place.bound_to)
         except CodecError as error:
-            logger.info("askonce: a cached answer cannot be read, the model is asked: %s", error)
+            logger.info("askonce: a cached answer cannot be read, the model is called: %s", error)
             return Miss("corrupt")
         if self._local is not None:
             self._local.put(place, entry, self._clock())

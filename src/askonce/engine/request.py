@@ -33,7 +33,7 @@ class Request(msgspec.Struct, frozen=True):
         kind: what it asks for.
         options: the options that were in effect when it was made.
         form: makes its normal form.
-        model: the model that it asks, if known.
+        model: the model that it calls, if known.
         made_from: what its answer will be made from; ``None``: of nothing that was retrieved.
         is_semantic: the answer to a question of the same meaning may be used.
         unpack: turns a stored payload into what the adapter returns; what it raises makes the entry a miss

@@ -6,6 +6,7 @@ it may be local to a function, or edited between two runs of a script or a noteb
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import sys
@@ -28,15 +29,15 @@ def class_form(cls: type) -> dict[str, str]:
 def code_of(cls: type) -> str | None:
     """A digest of the code of a class and of its bases, as far as they are in no installed package; else ``None``.
 
-    Of the variables that a function takes from around it, texts count: numbers are often counters.
+    Functions and classes of the application's own that the code uses by name belong to it. Of variables, of the
+    class or around its functions, texts count, and what is named like a constant: other numbers are often counters.
     """
-    digest, found = hashlib.sha256(), False
-    for base in cls.__mro__:
-        if not _is_installed(base.__module__):
-            found = True
-            for part in _parts(base):
-                digest.update(repr(part).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest() if found else None
+    if all(_is_installed(base.__module__) for base in cls.__mro__):
+        return None
+    digest, seen = hashlib.sha256(), set[int]()
+    for part in _class(cls, seen):
+        digest.update(repr(part).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=512)
@@ -48,13 +49,18 @@ def _is_installed(module: str) -> bool:
     return file.startswith(_STANDARD) or any(name in parts for name in _INSTALLED) or module.startswith("askonce.")
 
 
-def _parts(cls: type) -> Iterator[Any]:
-    for name, value in sorted(vars(cls).items()):
-        for function in _functions(value):
-            yield name
-            yield from _code(function.__code__)
-            for cell in function.__closure__ or ():
-                yield from _texts(cell)
+def _class(cls: type, seen: set[int]) -> Iterator[Any]:
+    for base in cls.__mro__:
+        if id(base) in seen or _is_installed(base.__module__):
+            continue
+        seen.add(id(base))
+        for name, value in sorted(vars(base).items()):
+            functions = list(_functions(value))
+            for function in functions:
+                yield name
+                yield from _function(function, seen)
+            if not functions and not name.startswith("__"):
+                yield from _variable(name, value, seen)
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
@@ -62,6 +68,42 @@ def _functions(value: Any) -> Iterator[FunctionType]:
     for one in (value, inner, *(getattr(value, name, None) for name in ("fget", "__wrapped__"))):
         if isinstance(one, FunctionType):
             yield one
+
+
+def _function(function: FunctionType, seen: set[int]) -> Iterator[Any]:
+    if id(function) in seen or _is_installed(function.__module__ or ""):
+        return
+    seen.add(id(function))
+    yield from _code(function.__code__)
+    around = {
+        name: function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__
+    }
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not assigned yet
+            around[name] = cell.cell_contents
+    for name, value in sorted(around.items()):
+        yield from _variable(name, value, seen)
+
+
+def _variable(name: str, value: Any, seen: set[int]) -> Iterator[Any]:
+    if isinstance(value, FunctionType):
+        yield from _function(value, seen)
+    elif isinstance(value, type):
+        yield from _class(value, seen)
+    elif isinstance(value, (str, bytes)) or (name.isupper() and _is_constant(value)):
+        yield name
+        yield sorted(map(repr, value)) if isinstance(value, frozenset) else value
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, (tuple, frozenset)):
+        return all(map(_is_constant, value))
+    return value is None or isinstance(value, (str, bytes, bool, int, float))
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (one for one in code.co_consts if isinstance(one, CodeType))
+    return {*code.co_names}.union(*map(_names, inner))
 
 
 def _code(code: CodeType) -> Iterator[Any]:
@@ -72,14 +114,3 @@ def _code(code: CodeType) -> Iterator[Any]:
             yield from _code(constant)
         else:
             yield sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
-
-
-def _texts(cell: Any) -> Iterator[Any]:
-    try:
-        value = cell.cell_contents
-    except ValueError:  # not assigned yet
-        return
-    if isinstance(value, (str, bytes)):
-        yield value
-    elif isinstance(value, FunctionType):
-        yield from _code(value.__code__)

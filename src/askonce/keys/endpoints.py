@@ -121,7 +121,9 @@ def _of_http(client: Any) -> Endpoint:
         "headers": _headers(client.headers),
         "default_query": _query(client.params),
         "hooks": [_hook(hook) for hook in client.event_hooks.get("request", ())],
-        "transports": [told for one in transports if one is not None and (told := _transport(one)) is not None],
+        "transports": [
+            described for one in transports if one is not None and (described := _transport(one)) is not None
+        ],
     }
 
 

@@ -88,7 +88,7 @@ class Conversation:
             extra: whatever else the provider is sent of the message.
 
         Raises:
-            Uncacheable: the message holds something whose meaning cannot be told.
+            Uncacheable: the message holds something whose meaning cannot be determined.
         """
         calls = list(tool_calls)
         form: dict[str, Any] = {"role": role, "content": self._content(content, calls)}
@@ -106,9 +106,9 @@ class Conversation:
 
     def note_answer(self, response: Mapping[str, Any]) -> None:
         """Note what a provider reported about an answer: a request that names it may mean all that was before."""
-        told = {name: response[name] for name in ("id", "container") if response.get(name)}
-        if told:
-            self.continues |= plain(told)
+        ids = {name: response[name] for name in ("id", "container") if response.get(name)}
+        if ids:
+            self.continues |= plain(ids)
 
     def leave_out(self, what: str) -> None:
         """Note that ``what`` of the message about to be added is left out."""

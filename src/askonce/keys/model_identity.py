@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
+logger = logging.getLogger("askonce")
 T = TypeVar("T")
 
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
@@ -35,13 +37,16 @@ class RememberedIdentity(Generic[T]):
 
     Args:
         derive: derives the value from a model. If it raises, nothing is remembered.
-        restless: told once of a model whose value has changed ten times without having been of use: the model,
-            the last value but one, and the last.
+        parts: what a value consists of, by name. A model whose value has changed ten times without having been of
+            use is logged once, with the parts that have changed.
+        way_out: what to write for such a model, for people.
     """
 
-    def __init__(self, derive: Callable[[Any], T], restless: Callable[[Any, T, T], None] | None = None) -> None:
+    def __init__(
+        self, derive: Callable[[Any], T], parts: Callable[[T], Mapping[str, Any]] | None = None, way_out: str = ""
+    ) -> None:
         self._derive = derive
-        self._restless = restless
+        self._parts, self._way_out = parts, way_out
         self._changes: dict[int, int] = {}
         # By the model's id: the model, its fingerprint, the objects whose ids that contains, and the value.
         self._known: dict[int, tuple[weakref.ref[Any], object, list[object], T]] = {}
@@ -72,8 +77,15 @@ class RememberedIdentity(Generic[T]):
 
     def _changed(self, model: Any, before: T, now: T) -> None:
         self._changes[id(model)] = changes = self._changes.get(id(model), 0) + 1
-        if changes == _CHANGES and self._restless is not None:
-            self._restless(model, before, now)
+        if changes == _CHANGES and self._parts is not None:
+            old, new = self._parts(before), self._parts(now)
+            logger.warning(
+                "askonce: the key of %s changes at every call, so that nothing is found again: it has another %s"
+                " each time; %s names it instead",
+                type(model).__name__,
+                ", ".join(sorted(name for name in {**old, **new} if old.get(name) != new.get(name))),
+                self._way_out,
+            )
 
 
 @functools.lru_cache(maxsize=2048)

@@ -101,7 +101,7 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 
 class Uncacheable(Exception):
-    """The request holds something whose meaning cannot be told; it is not cached."""
+    """The request holds something whose meaning cannot be determined; it is not cached."""
 
 
 class NormalForm(msgspec.Struct, frozen=True):
@@ -165,15 +165,15 @@ def question(value: str, *, ignore_case: bool = True, ignore_punctuation: bool =
         ignore_punctuation: neither the kind nor the presence of quotes around words matters, nor closing
             punctuation.
     """
-    asked = text(value)
+    result = text(value)
     if ignore_punctuation:
-        asked = asked.translate(_QUOTES)
+        result = result.translate(_QUOTES)
         for quoted in _QUOTED:
-            asked = quoted.sub(r"\1", asked)
-        asked = _CLOSING.sub("", asked) or asked
+            result = quoted.sub(r"\1", result)
+        result = _CLOSING.sub("", result) or result
     if ignore_case:
-        asked = text(asked.lower())  # not casefold: Maße are no Masse
-    return " ".join(asked.split())
+        result = text(result.lower())  # not casefold: Maße are no Masse
+    return " ".join(result.split())
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import time
 from array import array
@@ -22,8 +21,6 @@ from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, text
 from askonce.langchain.keys.model import described
 from askonce.stores import Client, Store
-
-logger = logging.getLogger("askonce")
 
 Vector = list[float]
 Kind = Literal["document", "query"]
@@ -58,7 +55,7 @@ class CachedEmbeddings(Embeddings):
 
     Attributes:
         embeddings: what was given.
-        cache: the `Cache` that is asked.
+        cache: the `Cache` in use.
 
     Raises:
         ConfigError: the embeddings do not show which model they are and there is no ``model``, an argument is
@@ -249,28 +246,18 @@ def form_of_embeddings(embeddings: Embeddings) -> Mapping[str, Any]:
 
 
 def _identity_of(embeddings: Embeddings, *, asynchronous: bool) -> _Identity:
-    form, told = described(embeddings, _NEUTRAL, _WAY_OUT, asynchronous=asynchronous)
-    if not any(isinstance(told.get(name), str) and told[name] for name in _MODEL_NAMES):
+    form, described_fields = described(embeddings, _NEUTRAL, _WAY_OUT, asynchronous=asynchronous)
+    if not any(isinstance(described_fields.get(name), str) and described_fields[name] for name in _MODEL_NAMES):
         cls = type(embeddings)
         raise Uncacheable(f"{cls.__name__} does not show which model it is; name it: {_WAY_OUT}")
     names = (getattr(embeddings, "model", None), getattr(embeddings, "model_name", None))
     return _Identity(form, next((name for name in names if isinstance(name, str)), None))
 
 
-def _warn_of_changes(embeddings: Any, before: _Identity, now: _Identity) -> None:
-    old, new = before.form["fields"], now.form["fields"]
-    changed = sorted(name for name in old | new if old.get(name) != new.get(name))
-    logger.warning(
-        "askonce: the key of %s changes at every call, so that nothing is found again: it has another %s each time;"
-        " %s names the model instead",
-        type(embeddings).__name__,
-        ", ".join(changed),
-        _WAY_OUT,
-    )
-
-
 _WAY_OUT = "cached(embeddings, model='…')"
 _identities = {
-    asynchronous: RememberedIdentity(partial(_identity_of, asynchronous=asynchronous), _warn_of_changes)
+    asynchronous: RememberedIdentity(
+        partial(_identity_of, asynchronous=asynchronous), lambda identity: identity.form["fields"], _WAY_OUT
+    )
     for asynchronous in (False, True)
 }

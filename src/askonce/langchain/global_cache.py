@@ -51,7 +51,7 @@ class AskOnceCache(BaseCache):
         settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
 
     Attributes:
-        cache: the `Cache` that is asked.
+        cache: the `Cache` in use.
 
     Raises:
         ConfigError: an argument is wrong, or the store cannot be used.
@@ -139,7 +139,9 @@ class AskOnceCache(BaseCache):
             "answer",
             lambda: form_of(call.prompt, call.parameters()),
             digest=partial(self._digests.of, call.prompt, call.parameters),
-            unpack=partial(unpack, name_runs=True, asked=call.asked, headers=_REPORTS_HEADERS in call.llm_string),
+            unpack=partial(
+                unpack, name_runs=True, delivery=call.delivery, headers=_REPORTS_HEADERS in call.llm_string
+            ),
             semantic=True,
         )
 
@@ -241,7 +243,7 @@ class _CacheUse(msgspec.Struct):
                 self._parameters = parameters_of_model(model, stop, kwargs, asynchronous=self.caller.asynchronous)
         return self._parameters
 
-    def asked(self) -> int:
+    def delivery(self) -> int:
         """How the answer is requested: LangChain streams for callbacks, too, and does not say so to its cache."""
         if self.caller is None:
             return WHOLE
@@ -256,4 +258,4 @@ class _CacheUse(msgspec.Struct):
         else:
             model = self.caller.model
             name, requested = model_name(model), requested_of(model, self.caller.kwargs)
-        return pack(generations, name, asked=self.asked(), requested=requested)
+        return pack(generations, name, delivery=self.delivery(), requested=requested)

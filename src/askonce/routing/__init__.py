@@ -4,7 +4,7 @@
     Cascade(verifier)              the cheapest first, the next if the verifier says no
     Learned(judge=…, min_quality=0.95)   the cheapest that is expected to do, learned while it runs
 
-The models themselves are asked by ``askonce.langchain.Multiplexer`` and ``askonce.llama_index.Multiplexer``, which
+The models themselves are called by ``askonce.langchain.Multiplexer`` and ``askonce.llama_index.Multiplexer``, which
 follow the steps of a `Router`.
 """
 

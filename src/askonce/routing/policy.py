@@ -39,7 +39,7 @@ class Coin:
 
     Attributes:
         index: the model.
-        kind: ``serve`` it unseen; ``audit`` it, as the coin fell; ask both to learn (``shadow``); or ``pass`` on.
+        kind: ``serve`` it unseen; ``audit`` it, as the coin fell; call both to learn (``shadow``); or ``pass`` on.
         fails: the probability that it fails.
         p: of an audit, beforehand.
         tight: it would have been served, had there been room above the floor.

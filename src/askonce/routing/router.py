@@ -1,7 +1,7 @@
 """`Router`: which models, by which strategy, with what was learned and counted.
 
-Its *steps* are a generator: it yields what is to be done next, a model to `Ask` or a function to call
-(`Decide`), is sent what came of it, and ends with the mark that the answer carries. So the ways to ask
+Its *steps* are a generator: it yields what is to be done next, a model to `ModelCall` or a function to call
+(`Decide`), is sent what came of it, and ends with the mark that the answer carries. So the ways to call
 (synchronous, asynchronous, streaming, of either framework) share every decision.
 """
 
@@ -84,7 +84,7 @@ class Router:
             embedding: of its question, from `embed`.
 
         Raises:
-            Exception: what the last model that could be asked raised.
+            Exception: what the last model that could be called raised.
         """
         self._shared.begin()
         run = RoutingRun(
@@ -118,11 +118,11 @@ class Router:
                 return embedding
             raise ValueError("it is not finite")
         except Exception as error:
-            self._warn_once("a question could not be embedded, and the last model is asked", error)
+            self._warn_once("a question could not be embedded, and the last model is called", error)
             return None
 
     async def aembed(self, question: str) -> Sequence[float] | None:
-        """`embed` in a thread, since it may ask a provider."""
+        """`embed` in a thread, since it may call a provider."""
         if not isinstance(self.strategy, Learned) or self.strategy.embed is None:
             return None
         import asyncio
@@ -158,7 +158,7 @@ class Router:
                 self._weight(one, answer) for one, answer in answers if one == self._last
             )
         for one in bill.calls:
-            sums[f"asked.{one}"] = sums.get(f"asked.{one}", 0.0) + 1
+            sums[f"calls.{one}"] = sums.get(f"calls.{one}", 0.0) + 1
         for one in bill.failed:
             sums[f"failed.{one}"] = 1.0
         for one, response in bill.answers.items():
@@ -226,7 +226,7 @@ class Router:
             def by_name(kind: str) -> dict[str, int]:
                 return {name: round(sums[f"{kind}.{at}"]) for at, name in enumerate(self.names)}
 
-            calls = by_name("asked")
+            calls = by_name("calls")
             for name, times in list(sums.items()):
                 if name.startswith("opinions."):
                     model = name.removeprefix("opinions.")

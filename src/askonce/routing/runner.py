@@ -1,4 +1,4 @@
-"""How an adapter follows the steps of a request: over functions that ask, synchronously or asynchronously."""
+"""How an adapter follows the steps of a request: over functions that call models, synchronous or asynchronous."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from askonce.errors import ConfigError
 from askonce.routing.router import Steps
-from askonce.routing.types import Ask, Decide, ModelResponse, Step
+from askonce.routing.types import Decide, ModelCall, ModelResponse, Step
 
 Mark = dict[str, Any]
 
@@ -23,7 +23,7 @@ def decide(step: Decide) -> Any:
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):
             result.close()
-        raise ConfigError("an asynchronous verifier or judge, of a model that is asked synchronously")
+        raise ConfigError("an asynchronous verifier or judge, of a model that is called synchronously")
     return result
 
 
@@ -74,18 +74,18 @@ class Following:
             self.step, self.mark = None, end.value
 
 
-def follow(following: Following, ask: Callable[[int], ModelResponse], *, until_final: bool = False) -> None:
+def follow(following: Following, call: Callable[[int], ModelResponse], *, until_final: bool = False) -> None:
     """Do the steps, to their end or until the model whose answer is to be streamed.
 
     Raises:
-        Exception: what the last model that could be asked raised.
+        Exception: what the last model that could be called raised.
     """
     try:
         while (step := following.step) is not None:
-            if until_final and isinstance(step, Ask) and step.final:
+            if until_final and isinstance(step, ModelCall) and step.final:
                 return
             try:
-                result = ask(step.index) if isinstance(step, Ask) else decide(step)
+                result = call(step.index) if isinstance(step, ModelCall) else decide(step)
             except Exception as error:
                 following.failed(error)
             else:
@@ -96,15 +96,15 @@ def follow(following: Following, ask: Callable[[int], ModelResponse], *, until_f
 
 
 async def afollow(
-    following: Following, ask: Callable[[int], Awaitable[ModelResponse]], *, until_final: bool = False
+    following: Following, call: Callable[[int], Awaitable[ModelResponse]], *, until_final: bool = False
 ) -> None:
     """Asynchronous `follow`."""
     try:
         while (step := following.step) is not None:
-            if until_final and isinstance(step, Ask) and step.final:
+            if until_final and isinstance(step, ModelCall) and step.final:
                 return
             try:
-                result = await ask(step.index) if isinstance(step, Ask) else await adecide(step)
+                result = await call(step.index) if isinstance(step, ModelCall) else await adecide(step)
             except Exception as error:
                 following.failed(error)
             else:

@@ -9,7 +9,7 @@ from askonce.options import current_options
 from askonce.routing.features import features, with_score
 from askonce.routing.policy import Coin, RoutingPolicy
 from askonce.routing.strategies import Always, Cascade, Learned, Strategy
-from askonce.routing.types import Ask, Bill, Decide, ModelResponse, Opinion, RoutingRequest, Step
+from askonce.routing.types import Bill, Decide, ModelCall, ModelResponse, Opinion, RoutingRequest, Step
 from askonce.routing.verifiers import Verdict, Verify, verdict_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class RoutingRun:
         """The steps to the answer.
 
         Raises:
-            Exception: what the last model that could be asked raised.
+            Exception: what the last model that could be called raised.
         """
         if isinstance(self._strategy, Always):
             first = self._strategy.index % (self._last + 1)
@@ -72,15 +72,15 @@ class RoutingRun:
     # -- steps -------------------------------------------------------------------------------------------------
 
     def _ask(self, index: int, *, final: bool) -> Generator[Step, Any, ModelResponse | None]:
-        """Ask a model; ``None`` if it failed and a more expensive one is left to ask."""
+        """Call a model; ``None`` if it failed and a more expensive one is left to call."""
         self.bill.calls.append(index)
         try:
-            response: ModelResponse = yield Ask(index, final)
+            response: ModelResponse = yield ModelCall(index, final)
         except Exception as error:
             self.bill.failed.append(index)
             if index == self._last:
                 raise
-            self._warn(f"the model {index + 1} of a multiplexer failed, and the next one is asked", error)
+            self._warn(f"the model {index + 1} of a multiplexer failed, and the next one is called", error)
             return None
         self.bill.answers[index] = response
         self.bill.add(self._price(index, response), response.seconds)
@@ -174,7 +174,7 @@ class RoutingRun:
         return (yield from self._compare(self._strategy, policy, coin, x))
 
     def _compare(self, strategy: Learned, policy: RoutingPolicy, coin: Coin, x: Vector) -> Chosen:
-        """Ask the last model too, whose answer is given, and let the judge compare."""
+        """Call the last model too, whose answer is given, and let the judge compare."""
         cheap = self.bill.answers[coin.index]
         self.bill.learning = coin.kind == "shadow"
         try:
@@ -197,7 +197,7 @@ class RoutingRun:
             self._warn("a judge failed", error)
         finally:
             policy.judged(coin, x, failed)
-        return self._last, "audited" if coin.kind == "audit" else "asked beside a cheaper one, to learn"
+        return self._last, "audited" if coin.kind == "audit" else "called beside a cheaper one, to learn"
 
     def _open(self, coin: Coin | None, x: Vector) -> None:
         if coin is not None:

@@ -24,11 +24,11 @@ class Always:
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """The cheapest model is asked first; if the verifier does not accept its answer, the next is asked too.
+    """The cheapest model is called first; if the verifier does not accept its answer, the next is called too.
 
     Attributes:
         verifier: a pydantic class (the answer, or the arguments of its tool call, must be as it says), a function
-            that takes the answer, a chat model that is asked about it, or a `Confidence`.
+            that takes the answer, a chat model that judges it, or a `Confidence`.
     """
 
     verifier: Any
@@ -45,7 +45,7 @@ class Learned:
 
     * ``verifier``: each cheap answer is checked, and rejected ones are paid for in vain; what is learned is where
       to begin.
-    * ``judge``: now and then a cheap answer is audited: the last model is asked too, and the judge compares.
+    * ``judge``: now and then a cheap answer is audited: the last model is called too, and the judge compares.
     * ``feedback``: the application calls ``multiplexer.feedback(answer, wrong=…)`` for every answer; until then a
       cheap answer counts as wrong.
 
@@ -55,7 +55,7 @@ class Learned:
         confidence: with a judge, the probability that the share never falls below ``min_quality``.
         verifier: as of `Cascade`.
         judge: takes the question, the cheap answer and the last model's, all as texts, and says whether the cheap
-            one would do; or a chat model that is asked that.
+            one would do; or a chat model that decides it.
         feedback: the application tells the outcome of every answer.
         embed: a vector for a text, such as ``embeddings.embed_query``; by default words are hashed.
         name: of what is learned, in the store; by default it follows from the models.

@@ -65,7 +65,7 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ModelCall:
     """Step: call a model and send back its `ModelResponse`, or throw what it raised.
 
     Attributes:
@@ -90,7 +90,7 @@ class Decide:
     arguments: tuple[Any, ...]
 
 
-Step = Ask | Decide
+Step = ModelCall | Decide
 
 
 @dataclass(slots=True)

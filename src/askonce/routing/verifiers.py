@@ -31,7 +31,7 @@ class Confidence:
     Attributes:
         at_least: the score from which on it is accepted, from 0 to 1.
         score: takes the framework's answer and gives a number from 0 to 1; by default the geometric mean of the
-            probabilities of its tokens, for which the model must be asked with ``logprobs=True``.
+            probabilities of its tokens, for which the model must be called with ``logprobs=True``.
     """
 
     at_least: float

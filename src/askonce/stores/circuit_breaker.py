@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from askonce.errors import AskOnceError
 from askonce.stores.base import Record, Store, time_limit
+from askonce.stores.blocking import in_thread, is_forbidden
 from askonce.stores.fork import reset_after_fork
 from askonce.stores.health import Lane, StoreHealth
 
@@ -65,7 +66,12 @@ class CircuitBreaker:
             self._admit(operation, args)
         began = time.monotonic()
         try:
-            result = operation(*args)
+            try:
+                result = operation(*args)
+            except Exception as error:
+                if not is_forbidden(error):
+                    raise
+                result = in_thread(operation, *args)
         except Exception as error:
             raise self._failed(operation, args, error, began) from error
         if health.is_troubled:

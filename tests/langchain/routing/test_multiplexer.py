@@ -127,7 +127,7 @@ async def test_a_model_that_fails_is_passed_over_and_the_last_one_raises(
     for ask in (model.invoke, lambda text: list(model.stream(text))[-1]):
         provider.failures = 1
         assert mark(ask("hi"))["why"] == "a cheaper one failed"
-    assert caplog.text.count("failed, and the next one is asked") == 1
+    assert caplog.text.count("failed, and the next one is called") == 1
     provider.failures = 2
     with pytest.raises(Exception, match="out of order"):
         await model.ainvoke("hi")

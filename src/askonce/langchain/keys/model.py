@@ -7,7 +7,6 @@ a model.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -21,8 +20,6 @@ from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import Uncacheable, actor_is_named, encode, is_credential, is_neutral, model_form
 from askonce.keys.server_state import refuse_server_state
 from askonce.langchain.keys.providers import Provider, provider_of
-
-logger = logging.getLogger("askonce")
 
 # Shown to people and to tracing only (`with_structured_output`); the model is sent neither.
 _FOR_PEOPLE = frozenset({"name", "ls_structured_output_format", "structured_output_format"})
@@ -243,20 +240,14 @@ def _read_with(
 _FAKES = ("Fake", "GenericFake")
 
 
-def _warn_of_changes(model: Any, before: tuple[_Constructor, Any], now: tuple[_Constructor, Any]) -> None:
-    old, new = ({**one[0].form, **one[0].form.get("constructor", {})} for one in (before, now))
-    changed = {name for name in old | new if name != "constructor" and old.get(name) != new.get(name)}
-    logger.warning(
-        "askonce: the key of a %s changes at every call, so that nothing is found again: it has another %s each"
-        " time; cached(model, name='…') names the model instead",
-        type(model).__name__,
-        ", ".join(sorted(changed)),
-    )
+def _parts_of(value: tuple[_Constructor, Any]) -> dict[str, Any]:
+    form = value[0].form
+    return {**form.get("constructor", {}), **{name: one for name, one in form.items() if name != "constructor"}}
 
 
 _constructors = {
     (asynchronous, within): RememberedIdentity(
-        partial(_constructor_of, asynchronous=asynchronous), _warn_of_changes
+        partial(_constructor_of, asynchronous=asynchronous), _parts_of, "cached(model, name='…')"
     )
     for asynchronous in (False, True)
     for within in (False, True)

@@ -72,9 +72,9 @@ def breaks_off(generations: Sequence[Generation], metadata: Sequence[Mapping[str
             message = generation.message
             if _refuses(message):
                 return "the model refused"
-            told = [*metadata_of(generation), *metadata]
+            endings = [*metadata_of(generation), *metadata]
             if message.response_metadata.get("model_provider") in _ALWAYS_TELL_THEIR_END and not any(
-                one.get(name) for one in told for name in _ENDS
+                one.get(name) for one in endings for name in _ENDS
             ):
                 return "it ended without an end reason"
     return ""

@@ -33,7 +33,7 @@ _STATELESS_IDS = ("chatcmpl", "cmpl")
 _PRIVATE_HEADERS = frozenset("set-cookie cookie authorization x-request-id openai-organization cf-ray".split())
 
 STREAM, STREAM_WITH_USAGE, WHOLE = 0, 1, 2
-"""How an answer is asked for; what a provider tells of the usage may grow in this order."""
+"""How an answer is delivered; what a provider reports of the usage may grow in this order."""
 
 
 class _Message(msgspec.Struct, omit_defaults=True):
@@ -55,14 +55,14 @@ class _Generation(msgspec.Struct, omit_defaults=True):
         message: of a chat.
         info: without what stands in the message's metadata too.
         info_in_metadata: the names of that.
-        asked: how it was asked for: `STREAM`, `STREAM_WITH_USAGE` or `WHOLE`.
+        delivery: how it was requested: `STREAM`, `STREAM_WITH_USAGE` or `WHOLE`.
     """
 
     text: str | None = None
     message: _Message | None = None
     info: dict[str, Any] | None = None
     info_in_metadata: list[str] = []
-    asked: int = WHOLE
+    delivery: int = WHOLE
 
 
 def _plain(value: Any) -> Any:
@@ -86,7 +86,7 @@ def pack(
     model: str | None = None,
     llm_output: Mapping[str, Any] | None = None,
     *,
-    asked: int = WHOLE,
+    delivery: int = WHOLE,
     requested: Requested | None = None,
 ) -> Answer | None:
     """What is stored of an answer, or ``None`` if it holds something that cannot be stored.
@@ -95,11 +95,11 @@ def pack(
         generations: the answer; of several when more than one was asked for.
         model: the model's name, where the answer does not give it.
         llm_output: what the provider reported of the whole call.
-        asked: `STREAM`, `STREAM_WITH_USAGE` or `WHOLE`.
+        delivery: `STREAM`, `STREAM_WITH_USAGE` or `WHOLE`.
         requested: the form that was asked for.
     """
     try:
-        payload = _encode([_written(generation, asked) for generation in generations])
+        payload = _encode([_written(generation, delivery) for generation in generations])
     except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
         logger.info("askonce: an answer is not stored, since it holds what is no plain data: %s", error)
         return None
@@ -150,7 +150,7 @@ def cost_of(message: AIMessage, model: str | None) -> float | None:
     return cost_usd(name, _usage([ChatGeneration(message=message)], {}), seller)
 
 
-def _written(generation: Generation, asked: int) -> _Generation:
+def _written(generation: Generation, delivery: int) -> _Generation:
     info: dict[str, Any] | None = generation.generation_info
     if not isinstance(generation, ChatGeneration):
         return _Generation(text=generation.text, info=info)
@@ -174,7 +174,7 @@ def _written(generation: Generation, asked: int) -> _Generation:
         extra=message.__pydantic_extra__ or {},
     )
     rest = None if info is None else {name: value for name, value in info.items() if name not in repeated}
-    return _Generation(message=written, info=rest, info_in_metadata=repeated, asked=asked)
+    return _Generation(message=written, info=rest, info_in_metadata=repeated, delivery=delivery)
 
 
 def _lasting(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,7 +251,7 @@ def unpack(
     payload: bytes,
     *,
     name_runs: bool = False,
-    asked: int | Callable[[], int] = STREAM,
+    delivery: int | Callable[[], int] = STREAM,
     headers: bool = False,
     check: Callable[[ChatGeneration], None] | None = None,
 ) -> list[Generation]:
@@ -260,7 +260,7 @@ def unpack(
     Args:
         payload: from `pack`.
         name_runs: give messages a new id, which LangChain does itself where it calls the model.
-        asked: how the caller asks, as in `pack`, or what tells it.
+        delivery: how the caller asks, as in `pack`, or what tells it.
         headers: a fresh answer would tell the headers of the provider's response.
         check: it is to be the answer of a chat model; raises if one that is more than a text cannot be used.
 
@@ -278,8 +278,8 @@ def unpack(
             metadata = message.response_metadata
             if headers and "headers" not in metadata:
                 raise Incomplete
-            without_usage = message.usage_metadata is None and written.asked < WHOLE
-            if without_usage and written.asked < (asked if isinstance(asked, int) else asked()):
+            without_usage = message.usage_metadata is None and written.delivery < WHOLE
+            if without_usage and written.delivery < (delivery if isinstance(delivery, int) else delivery()):
                 raise Incomplete
             if not headers and "headers" in metadata:
                 del metadata["headers"]

@@ -55,7 +55,7 @@ def _request(
     messages: Messages,
     stop: list[str] | None,
     kwargs: dict[str, Any],
-    asked: int | None = None,
+    delivery: int | None = None,
     *,
     asynchronous: bool = False,
 ) -> Request | None:
@@ -64,9 +64,9 @@ def _request(
         return form_of_messages(messages, parameters)
 
     headers = bool(getattr(model, "include_response_headers", False))
-    if asked is None:
-        asked = WHOLE if hasattr(model, "stream_usage") else STREAM  # others' streams tell what they tell
-    read = partial(unpack, asked=asked, headers=headers, check=check_replay)
+    if delivery is None:
+        delivery = WHOLE if hasattr(model, "stream_usage") else STREAM  # others' streams tell what they tell
+    read = partial(unpack, delivery=delivery, headers=headers, check=check_replay)
     return cache.engine.request("answer", form, unpack=read, semantic=True)
 
 
@@ -84,7 +84,7 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
     def _generate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        def ask() -> ChatResult:
+        def call() -> ChatResult:
             limit(self)
             with asking(self):
                 return base._generate(self, messages, stop=stop, **manager_argument, **kwargs)
@@ -94,14 +94,14 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
             return base._generate(self, messages, stop=stop, **manager_argument, **kwargs)
         request = _request(cache, self, messages, stop, kwargs)
         if request is None:
-            return ask()
-        found = cache.engine.answer(request, ask, lambda result: _pack_result(result, self, kwargs))
+            return call()
+        found = cache.engine.answer(request, call, lambda result: _pack_result(result, self, kwargs))
         return _result(found, cache.engine, request)
 
     async def _agenerate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        async def ask() -> ChatResult:
+        async def call() -> ChatResult:
             await alimit(self)
             with asking(self):
                 return await base._agenerate(self, messages, stop=stop, **manager_argument, **kwargs)
@@ -111,8 +111,8 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
             return await base._agenerate(self, messages, stop=stop, **manager_argument, **kwargs)
         request = _request(cache, self, messages, stop, kwargs, asynchronous=goes_async)
         if request is None:
-            return await ask()
-        found = await cache.engine.aanswer(request, ask, lambda result: _pack_result(result, self, kwargs))
+            return await call()
+        found = await cache.engine.aanswer(request, call, lambda result: _pack_result(result, self, kwargs))
         return _result(found, cache.engine, request)
 
     return {"_generate": _generate, "_agenerate": _agenerate}
@@ -157,10 +157,10 @@ def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterato
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         recording, given = Recording(), given_answers.get()
-        asked = STREAM_WITH_USAGE if asks_for_usage(self, kwargs) else STREAM
+        delivery = STREAM_WITH_USAGE if asks_for_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
 
-        def ask() -> Iterator[ChatGenerationChunk]:
+        def call() -> Iterator[ChatGenerationChunk]:
             limit(self)
             source = base._stream(self, messages, stop=stop, **manager_argument, **kwargs)
             for chunk in within(self, source):
@@ -179,12 +179,12 @@ def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterato
             return
         request = None
         if not streams_several(self, kwargs):
-            request = _request(cache, self, messages, stop, kwargs, asked)
+            request = _request(cache, self, messages, stop, kwargs, delivery)
         if request is None:
-            yield from ask()
+            yield from call()
         else:
             yield from cache.engine.stream(
-                request, ask, lambda: _pack_stream(recording, self, kwargs, asked), again
+                request, call, lambda: _pack_stream(recording, self, kwargs, delivery), again
             )
             if given is not None and (not given or given[-1][1] is not request):
                 given.append((cache.engine, request, None))
@@ -199,11 +199,11 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         recording, given = Recording(), given_answers.get()
-        asked = STREAM_WITH_USAGE if asks_for_usage(self, kwargs) else STREAM
+        delivery = STREAM_WITH_USAGE if asks_for_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
         replaying = False
 
-        async def ask() -> AsyncIterator[ChatGenerationChunk]:
+        async def call() -> AsyncIterator[ChatGenerationChunk]:
             await alimit(self)
             source = base._astream(self, messages, stop=stop, **manager_argument, **kwargs)
             async for chunk in awithin(self, source):
@@ -222,11 +222,13 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
             return
         request = None
         if not streams_several(self, kwargs):
-            request = _request(cache, self, messages, stop, kwargs, asked, asynchronous=goes_async)
+            request = _request(cache, self, messages, stop, kwargs, delivery, asynchronous=goes_async)
         if request is None:
-            chunks = ask()
+            chunks = call()
         else:
-            chunks = cache.engine.astream(request, ask, lambda: _pack_stream(recording, self, kwargs, asked), again)
+            chunks = cache.engine.astream(
+                request, call, lambda: _pack_stream(recording, self, kwargs, delivery), again
+            )
         async with aclosing(cast("AsyncGenerator[ChatGenerationChunk, None]", chunks)):
             async for chunk in chunks:
                 if replaying and run_manager is not None:
@@ -238,8 +240,8 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
     return _astream
 
 
-def _pack_stream(recording: Recording, model: Any, kwargs: dict[str, Any], asked: int) -> Answer | None:
+def _pack_stream(recording: Recording, model: Any, kwargs: dict[str, Any], delivery: int) -> Answer | None:
     generations = recording.generations()
     if not generations:
         return None
-    return pack(generations, model_name(model), asked=asked, requested=requested_of(model, kwargs))
+    return pack(generations, model_name(model), delivery=delivery, requested=requested_of(model, kwargs))

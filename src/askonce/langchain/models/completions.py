@@ -72,47 +72,47 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
     def _generate(
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
-        def ask(missing: list[str]) -> LLMResult:
+        def call(missing: list[str]) -> LLMResult:
             with asking(self):
                 return base._generate(self, missing, stop=stop, **manager_argument, **kwargs)
 
         manager_argument = {"run_manager": run_manager} if sync_takes_manager else {}
         if is_asking(self):
-            return ask(prompts)
+            return call(prompts)
         requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
         if len(prompts) == 1 and requests[0] is not None:
-            found = cache.engine.answer(requests[0], lambda: ask(prompts), lambda result: _pack(result, self))
+            found = cache.engine.answer(requests[0], lambda: call(prompts), lambda result: _pack(result, self))
             return LLMResult(generations=[marked(found)]) if isinstance(found, Hit) else found
         batch = _PromptBatch(self, prompts, requests)
         batch.found(cache.engine.lookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
-            result = ask([prompts[position] for position in batch.missing])
+            result = call([prompts[position] for position in batch.missing])
             cache.engine.store_many(*batch.made(result), time.monotonic() - started)
         return batch.result
 
     async def _agenerate(
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
-        async def ask(missing: list[str]) -> LLMResult:
+        async def call(missing: list[str]) -> LLMResult:
             with asking(self):
                 return await base._agenerate(self, missing, stop=stop, **manager_argument, **kwargs)
 
         manager_argument = {"run_manager": run_manager} if async_takes_manager else {}
         if is_asking(self):
-            return await ask(prompts)
+            return await call(prompts)
         record_prompt_parts_of_completion()
         requests = [_request(cache, self, prompt, stop, kwargs, asynchronous=goes_async) for prompt in prompts]
         if len(prompts) == 1 and requests[0] is not None:
             found = await cache.engine.aanswer(
-                requests[0], lambda: ask(prompts), lambda result: _pack(result, self)
+                requests[0], lambda: call(prompts), lambda result: _pack(result, self)
             )
             return LLMResult(generations=[marked(found)]) if isinstance(found, Hit) else found
         batch = _PromptBatch(self, prompts, requests)
         batch.found(await cache.engine.alookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
-            result = await ask([prompts[position] for position in batch.missing])
+            result = await call([prompts[position] for position in batch.missing])
             await cache.engine.astore_many(*batch.made(result), time.monotonic() - started)
         return batch.result
 
@@ -184,7 +184,7 @@ def _stream_of(base: Any, cache: Cache) -> Any:
     ) -> Iterator[GenerationChunk]:
         chunks: list[GenerationChunk] = []
 
-        def ask() -> Iterator[GenerationChunk]:
+        def call() -> Iterator[GenerationChunk]:
             source = base._stream(self, prompt, stop=stop, run_manager=run_manager, **kwargs)
             for chunk in within(self, source):
                 chunks.append(chunk)
@@ -199,9 +199,9 @@ def _stream_of(base: Any, cache: Cache) -> Any:
         plain = is_asking(self) or streams_several(self, kwargs)
         request = None if plain else _request(cache, self, prompt, stop, kwargs)
         if request is None:
-            yield from ask()
+            yield from call()
         else:
-            yield from cache.engine.stream(request, ask, lambda: _pack_stream(chunks, self), again)
+            yield from cache.engine.stream(request, call, lambda: _pack_stream(chunks, self), again)
 
     return _stream
 
@@ -215,7 +215,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
         chunks: list[GenerationChunk] = []
         replaying = False
 
-        async def ask() -> AsyncIterator[GenerationChunk]:
+        async def call() -> AsyncIterator[GenerationChunk]:
             source = base._astream(self, prompt, stop=stop, run_manager=run_manager, **kwargs)
             async for chunk in awithin(self, source):
                 chunks.append(chunk)
@@ -229,9 +229,9 @@ def _astream_of(base: Any, cache: Cache) -> Any:
         plain = is_asking(self) or streams_several(self, kwargs)
         request = None if plain else _request(cache, self, prompt, stop, kwargs, asynchronous=goes_async)
         if request is None:
-            stream = ask()
+            stream = call()
         else:
-            stream = cache.engine.astream(request, ask, lambda: _pack_stream(chunks, self), again)
+            stream = cache.engine.astream(request, call, lambda: _pack_stream(chunks, self), again)
         async with aclosing(cast("AsyncGenerator[GenerationChunk, None]", stream)):
             async for chunk in stream:
                 if replaying and run_manager is not None:

@@ -56,11 +56,11 @@ def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: d
         return form_of_messages(messages, parameters_of_model(model, stop, kwargs))
 
     headers = bool(getattr(model, "include_response_headers", False))
-    read = partial(unpack, asked=_asked(model, kwargs), headers=headers, check=check_replay)
+    read = partial(unpack, delivery=_delivery(model, kwargs), headers=headers, check=check_replay)
     return cache.engine.request("answer", form, unpack=read, semantic=True)
 
 
-def _asked(model: Any, kwargs: dict[str, Any]) -> int:
+def _delivery(model: Any, kwargs: dict[str, Any]) -> int:
     return STREAM_WITH_USAGE if asks_for_usage(model, kwargs) else STREAM
 
 
@@ -80,7 +80,7 @@ def _stream_of(base: Any, cache: Cache) -> Any:
                 self, messages, stop=stop, run_manager=run_manager, **kwargs
             )
 
-        def ask() -> Iterator[Any]:
+        def call() -> Iterator[Any]:
             limit(self)
             for event in within(self, produce()):
                 whole.dispatch(copy.deepcopy(event))
@@ -91,10 +91,10 @@ def _stream_of(base: Any, cache: Cache) -> Any:
             return
         request = _request(cache, self, messages, stop, kwargs)
         if request is None:
-            yield from ask()
+            yield from call()
             return
         last = []
-        for event in cache.engine.stream(request, ask, lambda: _packed(whole, self, kwargs), _replayed):
+        for event in cache.engine.stream(request, call, lambda: _packed(whole, self, kwargs), _replayed):
             if _is_last(event):
                 last.append(event)
             else:
@@ -115,7 +115,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
                 self, messages, stop=stop, run_manager=run_manager, **kwargs
             )
 
-        async def ask() -> AsyncIterator[Any]:
+        async def call() -> AsyncIterator[Any]:
             await alimit(self)
             async for event in awithin(self, produce()):
                 whole.dispatch(copy.deepcopy(event))
@@ -124,9 +124,9 @@ def _astream_of(base: Any, cache: Cache) -> Any:
         if is_asking(self):
             events = produce()
         elif (request := _request(cache, self, messages, stop, kwargs)) is None:
-            events = ask()
+            events = call()
         else:
-            events = cache.engine.astream(request, ask, lambda: _packed(whole, self, kwargs), _replayed)
+            events = cache.engine.astream(request, call, lambda: _packed(whole, self, kwargs), _replayed)
         last = []
         async with aclosing(cast("AsyncGenerator[Any, None]", events)):
             async for event in events:
@@ -151,6 +151,6 @@ def _packed(whole: ChatModelStream, model: Any, kwargs: dict[str, Any]) -> Answe
     return pack(
         [ChatGeneration(message=message)],
         model_name(model),
-        asked=_asked(model, kwargs),
+        delivery=_delivery(model, kwargs),
         requested=requested_of(model, kwargs),
     )

@@ -157,7 +157,7 @@ def _reporting(base: type[Any]) -> dict[str, Any]:
 
 
 class _Reported:
-    """The usage of one call: told to its request at the end."""
+    """The usage of one call, given to its request at the end."""
 
     def __init__(self) -> None:
         self.requests: list[OptimizedRequest] = []
@@ -182,6 +182,6 @@ class _Reported:
     def add(self, generations: Sequence[ChatGeneration | ChatGenerationChunk]) -> None:
         """Take in an answer, or a part of it."""
         for one in generations[:1]:
-            told = getattr(one.message, "usage_metadata", None)
-            if told is not None:
-                self._usage = add_usage(self._usage, told)
+            reported = getattr(one.message, "usage_metadata", None)
+            if reported is not None:
+                self._usage = add_usage(self._usage, reported)

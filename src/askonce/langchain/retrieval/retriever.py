@@ -125,7 +125,7 @@ class CachedRetriever(BaseRetriever):
 
     @property
     def cache(self) -> Cache:
-        """The `Cache` that is asked."""
+        """The `Cache` in use."""
         return self._cache
 
     def _identity(self, identity: Identity) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from askonce.routing.judges import Judged
 from askonce.routing.router import Router
 from askonce.routing.runner import Following, afollow, follow
 from askonce.routing.strategies import replaced, strategy_form
-from askonce.routing.types import Ask, ModelResponse, RoutingRequest
+from askonce.routing.types import ModelCall, ModelResponse, RoutingRequest
 from askonce.stores import Client, Store
 
 
@@ -164,17 +164,17 @@ class Multiplexer(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         run = Routed(self.models, self._router, stop, kwargs)
-        asked = _routing_request(messages, kwargs)
-        following = Following(self._router.steps(asked, self._router.embed(asked.question)))
-        follow(following, lambda index: run.ask(index, messages))
+        request = _routing_request(messages, kwargs)
+        following = Following(self._router.steps(request, self._router.embed(request.question)))
+        follow(following, lambda index: run.call(index, messages))
         return ChatResult(generations=[ChatGeneration(message=run.answer(following))])
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         run = Routed(self.models, self._router, stop, kwargs)
-        asked = _routing_request(messages, kwargs)
-        following = Following(self._router.steps(asked, await self._router.aembed(asked.question)))
+        request = _routing_request(messages, kwargs)
+        following = Following(self._router.steps(request, await self._router.aembed(request.question)))
         await afollow(following, lambda index: run.aask(index, messages))
         return ChatResult(generations=[ChatGeneration(message=run.answer(following))])
 
@@ -182,11 +182,11 @@ class Multiplexer(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         run = Routed(self.models, self._router, stop, kwargs)
-        asked = _routing_request(messages, kwargs)
-        following = Following(self._router.steps(asked, self._router.embed(asked.question)))
+        request = _routing_request(messages, kwargs)
+        following = Following(self._router.steps(request, self._router.embed(request.question)))
         with closing(following):
-            follow(following, lambda index: run.ask(index, messages), until_final=True)
-            while isinstance(step := following.step, Ask):
+            follow(following, lambda index: run.call(index, messages), until_final=True)
+            while isinstance(step := following.step, ModelCall):
                 model, options = run.bound(step.index)
                 chunks = model.stream(messages, UNSEEN, **options)
                 begun = time.monotonic()
@@ -199,18 +199,18 @@ class Multiplexer(BaseChatModel):
                     following.failed(error)
                 else:
                     following.came(run.streamed_whole(step.index, begun))
-                follow(following, lambda index: run.ask(index, messages), until_final=True)
+                follow(following, lambda index: run.call(index, messages), until_final=True)
             yield from run.rest(following)
 
     async def _astream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = Routed(self.models, self._router, stop, kwargs)
-        asked = _routing_request(messages, kwargs)
-        following = Following(self._router.steps(asked, await self._router.aembed(asked.question)))
+        request = _routing_request(messages, kwargs)
+        following = Following(self._router.steps(request, await self._router.aembed(request.question)))
         with closing(following):
             await afollow(following, lambda index: run.aask(index, messages), until_final=True)
-            while isinstance(step := following.step, Ask):
+            while isinstance(step := following.step, ModelCall):
                 model, options = run.bound(step.index)
                 chunks: Any = model.astream(messages, UNSEEN, **options)
                 begun = time.monotonic()

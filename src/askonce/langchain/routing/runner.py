@@ -1,4 +1,4 @@
-"""The models of a `Multiplexer` as they are asked for one request, and what they say."""
+"""The models of a `Multiplexer` as they are called for one request, and what they say."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Routed:
             bound, options = bound.bound, {**bound.kwargs, **options}
         return bound, options
 
-    def ask(self, index: int, messages: list[BaseMessage]) -> ModelResponse:
-        """Ask a model for a whole answer."""
+    def call(self, index: int, messages: list[BaseMessage]) -> ModelResponse:
+        """Call a model for a whole answer."""
         begun = time.monotonic()
         model, options = self.bound(index)
         return self._response(index, model.invoke(messages, UNSEEN, **options), begun)
 
     async def aask(self, index: int, messages: list[BaseMessage]) -> ModelResponse:
-        """Asynchronous `ask`."""
+        """Asynchronous `call`."""
         begun = time.monotonic()
         model, options = self.bound(index)
         return self._response(index, await model.ainvoke(messages, UNSEEN, **options), begun)

@@ -64,8 +64,8 @@ def _add(conversation: Conversation, message: ChatMessage) -> None:
         conversation.leave_out(f"additional_kwargs.{name}")
     answers, name = given.pop("tool_call_id", None), given.pop("name", None)
     parts = [part for block in blocks if (part := _part(block, conversation)) is not None]
-    told = {str(one.get("tool_call_id")): _call(one) for one in parts if one["type"] == "tool_call"}
-    calls, others = _tool_calls(given.pop("tool_calls", None) or (), told)
+    known_calls = {str(one.get("tool_call_id")): _call(one) for one in parts if one["type"] == "tool_call"}
+    calls, others = _tool_calls(given.pop("tool_calls", None) or (), known_calls)
     while parts and parts[-1]["type"] == "tool_call":  # the usual place; elsewhere they stay among the content
         calls.insert(0, parts.pop())
     conversation.add(
@@ -111,8 +111,8 @@ def _part(block: Any, conversation: Conversation) -> dict[str, Any] | None:
     if kind is ToolCallBlock:
         return {"type": "tool_call", **block.model_dump(exclude={"block_type"})}
     if kind is ThinkingBlock:
-        told = {name: one for name, one in block.additional_information.items() if name != "id"}
-        return {"type": "thinking", "content": block.content, "told": fields_of(told)}
+        extra = {name: one for name, one in block.additional_information.items() if name != "id"}
+        return {"type": "thinking", "content": block.content, "extra": fields_of(extra)}
     if kind is CitableBlock:
         return _citing(block, block.content, conversation)
     if kind is CitationBlock:

@@ -29,7 +29,6 @@ from askonce.llama_index.keys.providers import Provider, environment, makes_clie
 
 P = ParamSpec("P")
 T = TypeVar("T")
-logger = logging.getLogger("askonce")
 
 # Applied around the endpoints, or of no consequence for the answer; `_askonce` is a twin's link to its cache.
 _LEFT_OUT = frozenset({"output_parser", "embed_batch_size", "embeddings_cache", "_askonce"})
@@ -106,19 +105,12 @@ def _derived(component: BaseModel, asynchronous: bool) -> _Derived:
     return _Derived(model_form(settings, left_out), left_out, read)
 
 
-def _warn_of_changes(component: Any, before: _Derived, now: _Derived) -> None:
-    changed = {name for name in before.form | now.form if before.form.get(name) != now.form.get(name)}
-    logger.warning(
-        "askonce: the key of a %s changes at every call, so that nothing is found again: its %s %s another value"
-        " each time; cached(…, name='…') leaves private attributes out",
-        type(component).__name__,
-        ", ".join(sorted(changed)),
-        "has" if len(changed) == 1 else "have",
+_components, _async_components = (
+    RememberedIdentity(
+        functools.partial(_derived, asynchronous=asynchronous), lambda derived: derived.form, "cached(…, name='…')"
     )
-
-
-_components = RememberedIdentity(functools.partial(_derived, asynchronous=False), _warn_of_changes)
-_async_components = RememberedIdentity(functools.partial(_derived, asynchronous=True), _warn_of_changes)
+    for asynchronous in (False, True)
+)
 
 
 class _Reading(NamedTuple):

@@ -39,7 +39,7 @@ _BLOCKS = frozenset(get_args(get_args(ContentBlock)[0]))
 
 
 STREAM, STREAM_WITH_USAGE, WHOLE = 0, 1, 2
-"""How an answer is asked for; what a provider tells of the usage may grow in this order."""
+"""How an answer is delivered; what a provider reports of the usage may grow in this order."""
 # By these a client would go on with what the provider keeps of the first call.
 _STATE = ("container", "conversation", "previous_response_id", "interaction_id", "previous_interaction_id")
 
@@ -57,7 +57,7 @@ class StoredAnswer(msgspec.Struct, omit_defaults=True):
             plain class.
         classes: the SDK's classes of the objects in ``raw``, the message's additional_kwargs, and ``more``.
         ended: why it ended.
-        told: for callers who ask like this, or for less, it tells the usage as a fresh answer would: `STREAM`,
+        delivery: for callers who ask like this, or for less, it tells the usage as a fresh answer would: `STREAM`,
             `STREAM_WITH_USAGE` or `WHOLE`.
     """
 
@@ -69,7 +69,7 @@ class StoredAnswer(msgspec.Struct, omit_defaults=True):
     more: dict[str, Any] = {}
     classes: dict[str, str] = {}
     ended: str | None = None
-    told: int = WHOLE
+    delivery: int = WHOLE
 
 
 class NotStorable(Exception):
@@ -97,11 +97,11 @@ def pack(response: Any, model: str | None, requested: Requested | None = None) -
 
 
 def pack_stream(
-    chunks: Sequence[Response], model: str | None, requested: Requested | None = None, asked: int = STREAM
+    chunks: Sequence[Response], model: str | None, requested: Requested | None = None, delivery: int = STREAM
 ) -> Answer | None:
-    """What is stored of a stream that ran to its end; ``asked`` is `STREAM` or `STREAM_WITH_USAGE`."""
+    """What is stored of a stream that ran to its end; ``delivery`` is `STREAM` or `STREAM_WITH_USAGE`."""
     final = _final(chunks) if chunks else None
-    return None if final is None else _pack(final, model, chunks, requested, asked, delta=None)
+    return None if final is None else _pack(final, model, chunks, requested, delivery, delta=None)
 
 
 def _pack(
@@ -109,7 +109,7 @@ def _pack(
     model: str | None,
     chunks: Sequence[Response],
     requested: Requested | None,
-    asked: int,
+    delivery: int,
     delta: str | None,
 ) -> Answer | None:
     reported = [chunk for chunk in chunks if usage_of(chunk).total_tokens]
@@ -128,7 +128,7 @@ def _pack(
             more=plain_data(more),
             classes=classes_in({"raw": response.raw, "message": kwargs, "more": more}),
             ended=ends[-1] if ends else None,
-            told=WHOLE if usage.total_tokens else asked,
+            delivery=WHOLE if usage.total_tokens else delivery,
         )
     except NotStorable:
         return None
@@ -301,12 +301,12 @@ def _words(text: str) -> list[str]:
 # -- back from bytes -------------------------------------------------------------------------------------------
 
 
-def unpack(payload: bytes, *, of_chat: bool, asked: int = STREAM, streamed: bool = False) -> Response:
+def unpack(payload: bytes, *, of_chat: bool, delivery: int = STREAM, streamed: bool = False) -> Response:
     """The response that was stored, new each time.
 
     Args:
         payload: from `pack`.
-        asked: how the caller asks.
+        delivery: how the caller asks.
         streamed: the caller streams.
         of_chat: it is to be the answer to a chat.
 
@@ -317,7 +317,7 @@ def unpack(payload: bytes, *, of_chat: bool, asked: int = STREAM, streamed: bool
     stored = _decoder.decode(payload)
     if (stored.message is not None) != of_chat:
         raise ValueError("another kind of answer")
-    if asked > stored.told:
+    if delivery > stored.delivery:
         raise Incomplete
     message = None if stored.message is None else dict(stored.message)
     if message is not None:

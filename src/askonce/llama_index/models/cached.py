@@ -119,12 +119,12 @@ class _Call:
             return None  # the LLM says what is missing
         streams = "stream" in self.name
         of_chat = self.kind == "chat"
-        read = partial(answers.unpack, of_chat=of_chat, asked=self._asks_for(), streamed=streams)
+        read = partial(answers.unpack, of_chat=of_chat, delivery=self._delivery(), streamed=streams)
         request = self.cache.engine.request("answer", self._form, unpack=read, semantic=True)
         self.model = None if request is None else request.model
         return request
 
-    def _asks_for(self) -> int:
+    def _delivery(self) -> int:
         """How it asks. OpenAI's streams tell the usage only if they are to; those of others tell what they tell."""
         if not hasattr(self.llm, "_use_chat_completions"):  # it is none of OpenAI's
             return answers.STREAM
@@ -138,10 +138,10 @@ class _Call:
 
     @property
     def _subject(self) -> str:
-        """The name of the argument that says what is asked."""
+        """The name of the argument of the request itself."""
         return "messages" if self.kind == "chat" else "prompt"
 
-    def _asked(self) -> tuple[Any, bool, dict[str, Any]]:
+    def _formatted(self) -> tuple[Any, bool, dict[str, Any]]:
         """The messages or the prompt, whether it is formatted, and the options."""
         options = dict(self.kwargs)
         about = self.args[0] if self.args else options.pop(self._subject)
@@ -151,13 +151,13 @@ class _Call:
         return about, self.args[1] if len(self.args) > 1 else given, options
 
     def _form(self) -> NormalForm:
-        about, formatted, options = self._asked()
+        about, formatted, options = self._formatted()
         asynchronous = self.name.startswith("a")
         if self.kind == "chat":
             return chat_form(self.llm, about, options, asynchronous=asynchronous)
         return completion_form(self.llm, about, formatted, options, asynchronous=asynchronous)
 
-    def ask(self) -> Any:
+    def run(self) -> Any:
         """Call the LLM. Of an asynchronous endpoint the result is to be awaited."""
         return getattr(plain_view(self.llm), self.name)(*self.args, **self.kwargs)
 
@@ -178,7 +178,7 @@ class _Call:
 
     def pack_stream(self, chunks: list[Any]) -> Answer | None:
         """What is stored of a stream."""
-        return answers.pack_stream(chunks, self._model(), requested_of(self.llm, self.kwargs), self._asks_for())
+        return answers.pack_stream(chunks, self._model(), requested_of(self.llm, self.kwargs), self._delivery())
 
     def _model(self) -> str | None:
         if self.model is not None:
@@ -207,7 +207,7 @@ class _Call:
         yield from shown
 
     def _show(self, hit: Hit, show: Callable[[events.Shown], Any]) -> Any:
-        about, _, options = self._asked()
+        about, _, options = self._formatted()
         return events.in_span(
             self.llm, self.name, self.args, self.kwargs,
             lambda: show(events.Shown(self.llm, {self._subject: about}, options, hit)),
@@ -222,8 +222,8 @@ def _endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         call = _Call(self, name, kind, args, kwargs)
         request = call.request()
         if request is None:
-            return call.ask()
-        return call.response(call.cache.engine.answer(request, call.ask, call.pack), request)
+            return call.run()
+        return call.response(call.cache.engine.answer(request, call.run, call.pack), request)
 
     return endpoint
 
@@ -233,8 +233,8 @@ def _async_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         call = _Call(self, name, kind, args, kwargs)
         request = call.request()
         if request is None:
-            return await call.ask()
-        return call.response(await call.cache.engine.aanswer(request, call.ask, call.pack), request)
+            return await call.run()
+        return call.response(await call.cache.engine.aanswer(request, call.run, call.pack), request)
 
     return endpoint
 
@@ -244,7 +244,7 @@ def _stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         call = _Call(self, name, kind, args, kwargs)
         request = call.request()
         if request is None:
-            return call.ask()
+            return call.run()
         chunks: list[Any] = []
         stream = call.cache.engine.stream(
             request,
@@ -253,7 +253,7 @@ def _stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
             call.replay,
         )
         call.given(request)
-        next(stream)  # the LLM is asked now, as without a cache, and not when the stream is first read
+        next(stream)  # the LLM is called now, as without a cache, and not when the stream is first read
         return _rest(stream)
 
     return endpoint
@@ -264,7 +264,7 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         call = _Call(self, name, kind, args, kwargs)
         request = call.request()
         if request is None:
-            return await call.ask()
+            return await call.run()
         chunks: list[Any] = []
         stream = call.cache.engine.astream(
             request,
@@ -281,7 +281,7 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
 
 def _produce(call: _Call, chunks: list[Any]) -> Iterator[Any]:
     """Ask, and say ``None`` when that is done; then pass on the stream."""
-    stream = call.ask()
+    stream = call.run()
     yield None
     for chunk in stream:
         chunks.append(chunk)
@@ -289,7 +289,7 @@ def _produce(call: _Call, chunks: list[Any]) -> Iterator[Any]:
 
 
 async def _aproduce(call: _Call, chunks: list[Any]) -> AsyncIterator[Any]:
-    stream = await call.ask()
+    stream = await call.run()
     try:
         yield None
         async for chunk in stream:

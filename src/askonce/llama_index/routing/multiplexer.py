@@ -185,7 +185,7 @@ class Multiplexer(LLM):
 
 
 class _FunctionCalling(Multiplexer, FunctionCallingLLM):
-    """A multiplexer of which every model takes tools. They are prepared for the model that is asked."""
+    """A multiplexer of which every model takes tools. They are prepared for the model that is called."""
 
     def _prepare_chat_with_tools(
         self,

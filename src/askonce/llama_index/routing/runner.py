@@ -14,10 +14,10 @@ from askonce.llama_index.models.answers import Response, chunks_of
 from askonce.llama_index.models.usage import cost_of
 from askonce.routing.router import Router
 from askonce.routing.runner import Following, afollow, follow
-from askonce.routing.types import Ask, ModelResponse, RoutingRequest
+from askonce.routing.types import ModelCall, ModelResponse, RoutingRequest
 
 OWN_TOOLS = "askonce_tools"
-"""The option under which tools wait to be prepared for the model that is asked."""
+"""The option under which tools wait to be prepared for the model that is called."""
 
 
 class Routed:
@@ -110,7 +110,7 @@ class Routed:
         following = Following(self._router.steps(self._request, self._router.embed(self._request.question)))
         with contextlib.closing(following):
             follow(following, self._ask, until_final=True)
-            while isinstance(step := following.step, Ask):
+            while isinstance(step := following.step, ModelCall):
                 begun = time.monotonic()
                 chunks: list[Any] = []
                 try:
@@ -131,7 +131,7 @@ class Routed:
         following = Following(self._router.steps(self._request, embedding))
         with contextlib.closing(following):
             await afollow(following, self._aask, until_final=True)
-            while isinstance(step := following.step, Ask):
+            while isinstance(step := following.step, ModelCall):
                 begun = time.monotonic()
                 chunks: list[Any] = []
                 try:

@@ -103,8 +103,8 @@ class PrefixOptimizer:
         plan: for all requests to its provider, at once and unproven; ``None`` to learn one for each prompt family.
         longer_retention: a plan that is learned may ask the provider to keep prompts for longer than it does by
             itself (``prompt_cache_retention``), which agreements with it may forbid. Otherwise that is proposed.
-        dry_run: change nothing, and tell what would be changed.
-        tell: is told, each thing once; by default it is printed in a dry run, and logged otherwise.
+        dry_run: change nothing, and say what would be changed.
+        on_message: receives each message once; by default it is printed in a dry run, and logged otherwise.
         count_tokens: the tokens of a text; by default they are counted with ``tiktoken`` for OpenAI's models where
             its encoding is at hand, and estimated otherwise.
         clock: seconds since the epoch.
@@ -122,7 +122,7 @@ class PrefixOptimizer:
         *,
         longer_retention: bool = False,
         dry_run: bool = False,
-        tell: Callable[[str], None] | None = None,
+        on_message: Callable[[str], None] | None = None,
         count_tokens: Count | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -130,7 +130,7 @@ class PrefixOptimizer:
             raise ConfigError(f"a plan is one of PrefixOptimizer.plans(), got a {type(plan).__name__}")
         self.name, self.dry_run, self._given = uuid4().hex, dry_run, plan
         self._longer_retention = longer_retention
-        self._tell = tell or (print if dry_run else logger.info)
+        self._on_message = on_message or (print if dry_run else logger.info)
         self._counter = GivenCounter(count_tokens) if count_tokens is not None else None
         self._clock, self._tools = clock, ToolOrder()
         self.after_fork()
@@ -153,7 +153,7 @@ class PrefixOptimizer:
         return body if change is None else change.body
 
     def sending(self, body: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
-        """The body as it is to be sent, where nobody will tell what the provider reports: so nothing is proven."""
+        """The body to be sent, where the usage that the provider reports stays unseen: so nothing is proven."""
         return self.start(body, provider).body
 
     def start(self, body: Mapping[str, Any], provider: str) -> OptimizedRequest:
@@ -226,7 +226,7 @@ class PrefixOptimizer:
         for line in changes(before, after, provider):
             if line not in self._told:
                 self._told[line] = None
-                self._tell(f"askonce: {'would be changed' if self.dry_run else 'changed'}: {line}")
+                self._on_message(f"askonce: {'would be changed' if self.dry_run else 'changed'}: {line}")
 
     def _counter_of(self, provider: str, model: str) -> Counter:
         name = provider, model
@@ -273,7 +273,7 @@ class PrefixOptimizer:
 
     def _withdraw(self, name: str, family: _Family) -> None:
         """A plan costs more than it saves: the requests are sent as they are, and the next proof must be longer."""
-        self._tell(f"askonce: the plan for {name} saves no longer, and is withdrawn")
+        self._on_message(f"askonce: the plan for {name} saves no longer, and is withdrawn")
         family.proof = family.account = None
         family.least *= 4
         family.seen = 0
@@ -316,7 +316,7 @@ class PrefixOptimizer:
             if not self.dry_run:
                 family.seen = 0
                 family.watched.clear()
-        self._tell(
+        self._on_message(
             f"askonce: a plan for {name} saves {proof.saved:.0%} of what {proof.requests} prompts cost"
             f"{'' if self.dry_run else ', and is in force'}"
         )
@@ -330,7 +330,7 @@ class PrefixOptimizer:
                 f'prompt_cache_retention="{made.retention}" (PrefixOptimizer(longer_retention=True) sets it)'
             )
         for proposal in proposals:
-            self._tell(f"askonce: proposed for {name}: {proposal}")
+            self._on_message(f"askonce: proposed for {name}: {proposal}")
 
 
 def _replan_due(optimizer: weakref.ref[PrefixOptimizer]) -> None:

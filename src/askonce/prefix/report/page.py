@@ -248,13 +248,13 @@ def _strip(parts: Sequence[Part], badges: dict[str, int]) -> str:
         group = list(some)
         tokens = sum(one.tokens for one in group)
         what = _several(len(group), "tool") if level == "tools" else _LEVELS.get(level, level)
-        told = f"{what}, {count(tokens)} tokens"
-        text = told if tokens >= _LABELLED * whole else ""
+        tooltip = f"{what}, {count(tokens)} tokens"
+        text = tooltip if tokens >= _LABELLED * whole else ""
         # As wide as the boxes above it, their least widths and the gaps between them included.
         least = sum(14 if one.breaks_share or one.label in badges else 4 for one in group) + 2 * (len(group) - 1)
         labels += (
             f'<span style="flex:{max(tokens, 1):.1f} 1 {2 * (len(group) - 1)}px;min-width:{least}px" '
-            f'title="{escape(told)}">{escape(text)}</span>'
+            f'title="{escape(tooltip)}">{escape(text)}</span>'
         )
     named = " named" if badges.keys() & {one.label for one in parts} else ""
     return f'<div class="strip{named}">{boxes}</div><div class="labels">{labels}</div>'
@@ -267,13 +267,13 @@ def _segment(one: Part, number: int | None, broken: float) -> str:
     shares = (("new", max(0.0, 1 - broke - read - lost)), ("lost", lost), ("broke", broke), ("read", read))
     inside = "".join(f'<i class="{kind}" style="height:{100 * share:.1f}%"></i>' for kind, share in shares if share)
     badge = f'<a class="badge" href="#c{number}">{number}</a>' if number else ""
-    told = (
+    tooltip = (
         f"{one.label}: {count(one.tokens)} tokens; the same in {percent(one.same_share)}, with all before it in "
         f"{percent(one.prefix_share)}; broke the prefix in {percent(one.breaks_share)} of requests"
     )
     guilty = " guilty" if broke or number else ""
     return (
-        f'<div class="segment{guilty}" style="flex:{max(one.tokens, 1):.1f} 1 0" title="{escape(told)}">'
+        f'<div class="segment{guilty}" style="flex:{max(one.tokens, 1):.1f} 1 0" title="{escape(tooltip)}">'
         f"{badge}{inside}</div>"
     )
 

@@ -211,8 +211,8 @@ class PrefixReport:
         values["number_of_days"] = self.number_of_days
         for application, written in zip(self.applications, values["applications"], strict=True):
             written["total"] = _with_shares(application.total)
-            for family, told in zip(application.families, written["families"], strict=True):
-                told["total"] = _with_shares(family.total)
+            for family, row in zip(application.families, written["families"], strict=True):
+                row["total"] = _with_shares(family.total)
         return json.dumps(values, indent=2)
 
 

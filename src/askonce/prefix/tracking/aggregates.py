@@ -244,17 +244,17 @@ def _add(
         place = (one.application, one.family, one.label)
         if place not in segments and len(segments) >= _MOST_ROWS:
             continue
-        told = segments.setdefault(
+        merged = segments.setdefault(
             place, SegmentSums(one.application, one.family, one.position, one.level, one.label)
         )
-        told.position = one.position
-        told.requests += one.requests
-        told.known += one.known
-        told.prefix_known += one.prefix_known
-        told.tokens += one.tokens
-        told.characters += one.characters
+        merged.position = one.position
+        merged.requests += one.requests
+        merged.known += one.known
+        merged.prefix_known += one.prefix_known
+        merged.tokens += one.tokens
+        merged.characters += one.characters
         for index, times in enumerate(one.gaps):
-            told.gaps[index] += times
+            merged.gaps[index] += times
 
 
 @lru_cache(maxsize=4096)

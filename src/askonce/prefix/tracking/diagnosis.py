@@ -127,7 +127,7 @@ def diagnose(
         if prediction is None or here.read_tokens > prediction.read_tokens:
             prediction = here
         reported = usage is not None and usage.input_tokens > 0
-        told = usage if usage is not None and reported else NO_USAGE
+        counted = usage if usage is not None and reported else NO_USAGE
         if not reported:
             return Diagnosis(
                 Cause.UNKNOWN,
@@ -136,7 +136,7 @@ def diagnose(
                 input_tokens=chain.tokens,
                 reported=False,
             )
-        read = told.cache_read_tokens
+        read = counted.cache_read_tokens
         loss = loss_of(chain, history, rule, prediction, read, machine, now)
     shown = _shown_difference(loss)
     return Diagnosis(
@@ -145,8 +145,8 @@ def diagnose(
         predicted_read_tokens=prediction.read_tokens,
         predicted_written_tokens=prediction.written_tokens,
         read_tokens=read,
-        written_tokens=told.cache_write_tokens,
-        input_tokens=told.input_tokens,
+        written_tokens=counted.cache_write_tokens,
+        input_tokens=counted.input_tokens,
         segment=loss.segment.label if loss.segment else "",
         level=loss.segment.level if loss.segment else "",
         changed=loss.changed,
