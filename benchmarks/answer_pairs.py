@@ -4,19 +4,25 @@ Hand-written ones are in ``answers/*.tsv``. The others are made from templates: 
 several wordings, with slots; a slot has several values, and each value several forms. Two answers are the same if
 all values are. What is different differs in the value of one slot, or two slots of one kind have changed places.
 Rules were written by looking at the parts called ``dev`` alone.
+
+    python -m benchmarks.answer_pairs   # measures the default judge
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from askonce.semantic import Comparison, EmbeddingJudge
+from askonce.semantic.embedding import Embedder
+
 FOLDER = Path(__file__).parent / "answers"
 Part = Literal["dev", "held_out"]
+PARTS: tuple[Part, ...] = ("dev", "held_out")
 
 
 @dataclass(frozen=True)
@@ -124,3 +130,24 @@ def _answer(topic: _Topic, values: dict[str, int], part: Part, chance: random.Ra
         before, after = chance.choice(_COURTESIES[part])
         said = [*filter(None, [before]), *said, *filter(None, [after])]
     return " ".join(said)
+
+
+def measured(judge: Callable[[Comparison], bool | None], pairs: list[Pair]) -> tuple[float, float]:
+    """The share of equal answers that are accepted, and of different ones that are refused."""
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    for pair in pairs:
+        right[pair.same].append((judge(Comparison("?", "?", pair.fresh, pair.cached)) is True) is pair.same)
+    return sum(right[True]) / len(right[True]), sum(right[False]) / len(right[False])
+
+
+if __name__ == "__main__":
+    from examples.minilm import MiniLM
+
+    model = MiniLM()
+    default = EmbeddingJudge(Embedder(lambda text: model.embed([text])[0], model="all-MiniLM-L6-v2"))
+    for part in PARTS:
+        for name, pairs in (("written by hand", written(part)), ("from templates", generated(part, 1200, 8))):
+            accepted, refused = measured(default, pairs)
+            print(
+                f"{part}, {name}: {len(pairs)} pairs, equal accepted {accepted:.1%}, different refused {refused:.1%}"
+            )

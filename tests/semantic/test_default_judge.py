@@ -99,5 +99,5 @@ def test_most_equal_answers_are_accepted_and_nearly_all_different_ones_refused(
     assert sum(right[False]) / len(right[False]) > LEAST[part][1]
 
 
-LEAST = {"dev": (0.85, 0.95), "held_out": (0.5, 0.9)}
+LEAST = {"dev": (0.85, 0.95), "held_out": (0.85, 0.98)}
 """Measured by ``python -m benchmarks.answer_pairs``; a change that falls below has made the judge worse."""

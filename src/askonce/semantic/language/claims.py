@@ -59,6 +59,7 @@ class AnswerClaims:
         code: its pieces of code.
         quoted: what it quotes.
         text: all of it.
+        core: the text without courtesies, code and marks of quotation.
         clauses: its parts.
         words: its words in order; those that carry no fact are empty.
     """
@@ -67,6 +68,7 @@ class AnswerClaims:
     code: Counter[str]
     quoted: frozenset[str]
     text: str
+    core: str
     clauses: tuple[Clause, ...]
     words: tuple[str, ...]
 
@@ -77,7 +79,7 @@ def claims(answer: str) -> AnswerClaims:
     bare = _MARKUP.sub("", _CODE.sub(" ", answer))
     quoted = frozenset(one[1:-1].strip(" .,;:!?").lower() for one in _QUOTED.findall(bare))
     language = language_of(bare)
-    text = _without_courtesies(bare, language)
+    core = text = _without_courtesies(bare, language)
     if language == "en":
         text = text.replace("’", "'")
         text = _canonical(text)
@@ -87,7 +89,7 @@ def claims(answer: str) -> AnswerClaims:
         "" if _is_quantity(before, root, language) else _content(token, root, common, language)
         for before, token, root in zip(("", *read.tokens), read.tokens, read.stems, strict=False)
     )
-    return AnswerClaims(read, code, quoted, bare, tuple(_clauses(text, language, common)), words)
+    return AnswerClaims(read, code, quoted, bare, core, tuple(_clauses(text, language, common)), words)
 
 
 def _canonical(text: str) -> str:
@@ -101,7 +103,7 @@ def _canonical(text: str) -> str:
 def _is_quantity(before: str, root: str, language: str) -> bool:
     return (
         language == "en"
-        and root in UNITS_OF_TIME
+        and (root in UNITS_OF_TIME or f"{root}e" in UNITS_OF_TIME)
         and (before[:1].isdigit() or before in ("a", "an", "one", "business"))
     )
 

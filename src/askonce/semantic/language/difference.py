@@ -85,7 +85,7 @@ def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
         return "quantities"
     if _denied(fresh, cached) or _denied(cached, fresh):
         return "negation"
-    contrast = _opposed(one, other)
+    contrast = _opposed(one, other, same_agent=_first_names(fresh, cached))
     exchanged = swapped(one, other) or _swapped_within(fresh, cached) or _other_agent(fresh, cached)
     if contrast and exchanged and _compares(one) and _compares(other):
         return None  # 'heavier than' and 'lighter than'
@@ -110,12 +110,29 @@ def _swapped_within(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
     return any(transposed(one, other, free - {"the", "a", "an"}) for one in some for other in others)
 
 
-def _opposed(one: TextReading, other: TextReading) -> bool:
-    if len(set(one.stems) & set(other.stems)) < 0.8 * max(len(set(one.stems)), len(set(other.stems))):
+def _opposed(one: TextReading, other: TextReading, *, same_agent: bool | None) -> bool:
+    words, others = set(one.stems), set(other.stems)
+    close = len(words & others) >= 0.8 * max(len(words), len(others))
+    if not (close if same_agent is None else same_agent):
         one, other = _without(one, CONVERSE), _without(other, CONVERSE)
     if one.optional & other.quantities or other.optional & one.quantities:  # 'a day', '24 hours'
         one, other = _without(one, _UNITS), _without(other, _UNITS)
     return opposed(one, [other]) or opposed(other, [one])
+
+
+def _first_names(fresh: AnswerClaims, cached: AnswerClaims) -> bool | None:
+    """Whether the same of two names comes first in both; ``None`` if there are not two in common."""
+    if fresh.read.language != "en":
+        return None
+    orders = [[name for name in re.findall(r"\b[A-Z][^\W\d_]+", claims.core)] for claims in (fresh, cached)]
+    words = lexicon("en")
+    shared = {
+        name
+        for name in set(orders[0]) & set(orders[1])
+        if name.lower() not in words.months and name.lower() not in words.weekdays and name.lower() not in ENGLISH
+    }
+    first = [[name for name in order if name in shared][:1] for order in orders]
+    return None if len(shared) < 2 else first[0] == first[1]
 
 
 _UNITS = frozenset("day week hour minute".split())
@@ -154,7 +171,7 @@ def _says_opposite(clause: Clause, other: AnswerClaims) -> bool:
     for place, word in other.read.contrasts:
         places.setdefault(place, set()).add(word)
     return any(
-        place in places and word not in places[place]
+        place in places and word not in places[place] and word not in _UNITS
         for token in clause.tokens
         for place, word in contrasts_of(token, stem(token, language), language)
     )

@@ -16,6 +16,7 @@ COURTESY = re.compile(
 )
 COURTEOUS = frozenset(
     """
+    message messages enquiry inquiry request email writing contacting asking understanding patience waiting
     thank ask reach out contact question good great happy glad help hope let know further else anything nothing
     assist assistanc sorry hear apology apologize apologis inconvenienc trouble worry problem course sure
     certain absolut welcom day nic feel free writ again unclear clear require side need do pleas understand
@@ -75,7 +76,7 @@ PHRASES = [
         (r"\bpay(?:ing|s)? back\b|\bpaid back\b", "repay"),
         (r"\b(?:out of|not in|no) stock\b", "soldout"),
         (
-            r"\b(?:do|does|did|will|would|need)? ?not (?:need|have|required?|necessary)(?: to)?\b|\b(?:is|are) (?:optional|unnecessary)\b"
+            r"\b(?:do|does|did|will|would|need)? ?not (?:need|have|require|required|necessary)\b(?: to\b)?|\b(?:is|are) (?:optional|unnecessary)\b"
             r"|\b(?:is|are) not (?:needed|required|necessary|mandatory)\b",
             "neednot",
         ),
@@ -95,6 +96,7 @@ LIGHT = frozenset(
     stem(word)
     for word in (
         """
+        anything something
     so but on its their his her than while whenever still yet though although during either neither well even
     that's there's who whom whose those thesealso already still usually normally generally typically mostly
     about around approximately roughly now currently just simply please then first next there here it they them

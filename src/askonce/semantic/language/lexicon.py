@@ -71,7 +71,7 @@ CONTRASTS = {
     "/download push/pull encode/decode encrypt/decrypt show/hide accept/reject=decline=refuse approve/deny=reject"
     " allow=permit=allowed=permitted=welcome/forbid=prohibit=ban=prohibited=forbidden include/exclude minimum=min=least"
     "/maximum=max=most upper/lower top/bottom left/right public/private temporary/permanent single/double/triple"
-    " male/female men/women boy/girl child/adult=grown-up old/new cheap/expensive full/empty hot/cold light/heavy"
+    " male/female men/women boy/girl child/adult=grown-up old/new cheap/expensive full/empty hot=warm/cold=cool=chilly easy=simple/hard=difficult extend=prolong=renew/cancel=terminate mandatory=compulsory=obligatory/voluntary=optional light/heavy"
     "/dark large=big/small=little/medium long/short high/low fast=quick/slow early/late rich/poor lose/gain=win"
     " win/lose arrive=arrival/depart=departure arrival/departure entry/exit enter/leave=exit login=log-in"
     "/logout=log-out sender/recipient=receiver=payee payer/payee=recipient buyer/seller lender/borrower landlord/tenant"
@@ -165,7 +165,7 @@ fault bug;refund reimburse;reply answer respond;show display;change modify edit 
 ;right correct;shut close;hard difficult;easy simple;safe secure;big large;free gratis;fix repair solve resolve
 ;speak talk;holiday vacation leave;supply provide offer give;obtain receive get;use apply;mobile cellphone;test try
 ;approx about roughly;immediately instantly;occur happen take;melt melting;boil boiling;meal eat eating food;entry enter
-;send ship dispatch post mail;bring carry take;flight fly flying;serve have offer;stay remain be
+;send dispatch post mail;cancel terminate end;extend prolong;defeat beat;beaten defeated;rinse flush wash;hold press;switch change;keep same;sign signature signing;pay cover covered;hard difficult;bring carry take;flight fly flying;serve have offer;stay remain be
 """
 """Words of English that mostly say the same in answers and are no synonyms in ``synonyms.txt``."""
 

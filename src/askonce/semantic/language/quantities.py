@@ -62,6 +62,8 @@ def plain(text: str, language: str) -> str:
     if language == "en":
         text = re.sub(r"\b(?:24/7|24 hours a day|around the clock|round the clock)\b", " 24/7 ", text)
         text = re.sub(r"\btwice\b", "2 times", text)
+        text = re.sub(r"\ban? (hour|day|week) and a half\b", r"1.5 \1s", text)
+        text = re.sub(r"\b(?:a )?quarter of an hour\b", "15 minutes", text)
         text = re.sub(r"\bhalf an hour\b|\bhalf hour\b", "30 minutes", text)
         text = re.sub(r"\b(?:at )?noon\b|\bmidday\b", "12:00", text)
         text = re.sub(r"\bper ?cent\b", "%", text)

@@ -199,7 +199,7 @@ def _contrasts(
         return
     before = ""
     for token, root in zip(tokens, stems, strict=True):
-        if not (language == "en" and root in UNITS_OF_TIME and before[:1].isdigit()):  # the quantity says it
+        if not (language == "en" and (root in UNITS_OF_TIME or f"{root}e" in UNITS_OF_TIME) and before[:1].isdigit()):  # the quantity says it
             yield from contrasts_of(token, root, language)
         before = token
 
@@ -214,7 +214,9 @@ def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str],
         return ()
     found = [*words.contrasts.get(token, ())]
     if language == "en":
-        for word in (root, f"{root}e", token.rstrip("s"), f"{root}{root[-1:]}"):
+        base = re.sub("(?:er|est)$", "", token)  # of a comparative
+        comparative = (base, f"{base}e", base[:-1]) if base != token else ()
+        for word in (root, f"{root}e", token.rstrip("s"), f"{root}{root[-1:]}", *comparative):
             found += words.contrasts.get(word, ())
     else:
         for end in range(len(token), 1, -1):

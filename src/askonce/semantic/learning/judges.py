@@ -148,7 +148,7 @@ class EmbeddingJudge:
         if self._embedder is None:
             return None
         try:
-            cosine = self._cosine(comparison.fresh_answer, comparison.cached_answer)
+            cosine = self._cosine(fresh.core, cached.core)
             return cosine >= self._threshold and self._equivalent(fresh, cached, found)
         except Exception as error:
             _log_once("EmbeddingJudge", error)
