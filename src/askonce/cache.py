@@ -156,7 +156,9 @@ class Cache:
     # -- deleting ----------------------------------------------------------------------------------------------
 
     def invalidate(self, tag: str) -> int:
-        """Delete all answers with a tag from the namespace in effect; returns how many there were.
+        """Delete all entries with a tag from the namespace in effect; returns how many there were.
+
+        A document of a retrieval is an entry of its own, without which no retrieval that holds it is served.
 
         Raises:
             ConfigError: the tag is not a text.

@@ -23,7 +23,7 @@ from askonce.eviction.policy import Budget
 from askonce.storage.entries import EntryStorage, cost_of
 from askonce.storage.freshness import Freshness
 from askonce.storage.pieces import by_part
-from askonce.stores.base import LogPage, Record
+from askonce.stores.base import LARGEST_VALUE_BYTES, LogPage, Record
 from askonce.stores.circuit_breaker import StoreDown
 
 _VERSION = 6
@@ -73,7 +73,7 @@ class ChunkStorage:
             slices: where in it the chunks are.
 
         Returns:
-            the entry with references in their place; as it is, if they do not fit into the budget.
+            the entry with references in their place; as it is, if they are too large together.
         """
         pieces = [entry.payload[one.begin : one.end] for one in slices]
         digests = [self._codec.digest(piece, namespace) for piece in pieces]
@@ -90,8 +90,8 @@ class ChunkStorage:
                 fresh[digest], size = (chunk, value), len(value)
             sizes[digest] = size
         size_bytes = sum(sizes.values())
-        if not self._budget.admits(size_bytes):
-            return Apart(entry)
+        if size_bytes > LARGEST_VALUE_BYTES or not self._budget.admits(size_bytes):
+            return Apart(entry)  # no result is larger than an entry may be
         weight = self._budget.policy.weight(cost=cost_of(entry), size_bytes=size_bytes)
         records = [self._record(digest, *one, weight) for digest, one in fresh.items()]
         reused = {digest: 1 for digest in versions if digest not in fresh}
@@ -138,10 +138,8 @@ class _Decoder:
     """
 
     def __init__(self, codec: Codec) -> None:
-        import cachebox  # here: imported only where it is used
-
         self._codec = codec
-        self._decoded: cachebox.LRUCache[bytes, tuple[bytes, bytes]] = cachebox.LRUCache(_MOST_DECODED)
+        self._decoded: dict[bytes, tuple[bytes, bytes]] = {}  # without a lock, which a fork could leave locked
 
     def payload(self, digest: bytes, namespace: bytes, value: bytes) -> bytes:
         """The payload of a chunk.
@@ -154,6 +152,8 @@ class _Decoder:
             return decoded[1]
         payload = self._codec.decode(value, bound_to=digest + namespace).payload
         if len(payload) <= _LARGEST_DECODED_BYTES:
+            if len(self._decoded) >= _MOST_DECODED:
+                self._decoded.clear()
             self._decoded[digest] = value, payload
         return payload
 
