@@ -1,8 +1,8 @@
 """Erases all that came from a tenant, a source or a text, or has a tag: from entries, logs and learned state.
 
 What is learned from many requests (regressions, sums) names none of them and stays; what it has of single answers,
-by their keys, is deleted. Totals stay, under no name. A change log that names what is erased begins anew: its readers take it for lost, and
-look up again whatever depended on it.
+by their keys, is deleted. Totals stay, under no name. A change log that names what is erased begins anew: its
+readers take it for lost, and look up again whatever depended on it.
 """
 
 from __future__ import annotations
