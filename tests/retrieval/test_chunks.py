@@ -123,6 +123,20 @@ def test_the_text_of_a_deleted_document_goes(desk: Desk) -> None:
     assert desk.stored() == ""
 
 
+@pytest.mark.parametrize(
+    "delete", [Cache.invalidate, lambda cache, tag: cache.erase(tag=tag)], ids=["tag", "erase"]
+)
+def test_the_text_goes_with_any_tag_of_what_refers_to_it(desk: Desk, delete: Any) -> None:
+    with cache_options(tags=["first"]):
+        desk.searches("question a 1")
+    with cache_options(tags=["second"]):
+        desk.searches("question b 1")
+    assert text(1) in desk.stored()
+    delete(desk.cache, "second")
+    assert text(1) not in desk.stored()
+    assert desk.searches("question a 1") == 1
+
+
 def test_a_damaged_or_missing_text_makes_a_miss(desk: Desk) -> None:
     desk.searches("first 1 2")
     damaged = desk.cache.store
@@ -189,7 +203,7 @@ def test_a_sealed_store_shows_neither_texts_nor_which_are_equal(clock: FakeClock
     keys: dict[bytes, set[bytes]] = {}
     for encryption_key in (b"a" * 32, b"b" * 32):
         store = MemoryStore(clock=clock)
-        desk = Desk(store, clock=clock, encryption_keys=[encryption_key])
+        desk = Desk(store, clock=clock, encryption_keys=[encryption_key], totals=False)
         for tenant in ("ann", "bob"):
             with cache_options(namespace=tenant):
                 assert [desk.searches("first 1"), desk.searches("first 1")] == [1, 0]

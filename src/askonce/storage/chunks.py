@@ -29,6 +29,8 @@ from askonce.stores.circuit_breaker import StoreDown
 _VERSION = 6
 """A chunk's payload begins with so many random bytes."""
 _MOST_DECODED, _LARGEST_DECODED_BYTES = 2000, 8000
+_MOST_TAGS = 32
+"""A chunk that would have more is stored anew, so that what refers to it until then becomes a miss."""
 _LONGER = 1.25
 """A chunk lives so much longer than what refers to it, so that not every further reference writes it anew."""
 
@@ -83,9 +85,11 @@ class ChunkStorage:
         sizes: dict[bytes, int] = {}
         for digest, piece, one in zip(digests, pieces, slices, strict=True):
             held, size = stored.get(digest, (None, 0))
+            if held is not None and len({*held.tags, *_tags(entry, one.ids)}) > _MOST_TAGS:
+                held = None
             version = versions.setdefault(digest, os.urandom(_VERSION) if held is None else held.payload[:_VERSION])
-            if held is None or not _outlives(held, entry):
-                chunk = _chunk(entry, version + piece, one.ids)
+            if held is None or not _serves(held, entry, one.ids):
+                chunk = _chunk(entry, version + piece, one.ids, held)
                 value = self._codec.encode(chunk, bound_to=Place(namespace, digest).bound_to)
                 fresh[digest], size = (chunk, value), len(value)
             sizes[digest] = size
@@ -215,17 +219,28 @@ def places_of(namespace: str, entry: Entry) -> list[Place]:
     return [Place(namespace, chunk.digest) for chunk in entry.chunks]
 
 
-def _chunk(entry: Entry, payload: bytes, ids: tuple[str, ...]) -> Entry:
-    until = entry.fresh_until
+def _tags(entry: Entry, ids: tuple[str, ...]) -> tuple[str, ...]:
+    """The tags of a chunk: of the documents in it, and those that the application gave to what refers to it."""
+    return (*tags_of(ids), *(tag for tag in entry.tags if not tag.startswith(tags_of([""]))))
+
+
+def _chunk(entry: Entry, payload: bytes, ids: tuple[str, ...], held: Entry | None) -> Entry:
+    """A chunk that serves an entry, and what the chunk serves that is stored in its place."""
+    until, tags = entry.fresh_until, _tags(entry, ids)
     if until is not None:
         until = entry.created_at + _LONGER * (until - entry.created_at)
-    return Entry(payload, entry.created_at, until, tags=tags_of(ids), kind="chunk")
+    if held is not None:
+        until = None if until is None or held.fresh_until is None else max(until, held.fresh_until)
+        tags = tuple(dict.fromkeys((*held.tags, *tags)))
+    return Entry(payload, entry.created_at, until, tags=tags, kind="chunk")
 
 
-def _outlives(chunk: Entry, entry: Entry) -> bool:
-    if chunk.fresh_until is None or entry.fresh_until is None:
-        return chunk.fresh_until is None
-    return chunk.fresh_until >= entry.fresh_until
+def _serves(chunk: Entry, entry: Entry, ids: tuple[str, ...]) -> bool:
+    """Whether a chunk lives as long as an entry that refers to it, and is deleted with it."""
+    outlives = chunk.fresh_until is None or (
+        entry.fresh_until is not None and chunk.fresh_until >= entry.fresh_until
+    )
+    return outlives and {*_tags(entry, ids)} <= {*chunk.tags}
 
 
 def _referring(
