@@ -158,6 +158,9 @@ def of_store(name: str, seconds: float, rounds: int) -> tuple[list[str], list[Cl
                 series[part].rounds.append(one)
         store.erase({namespace: None})
         store.close()
+    print(
+        f"{name}: {count:,} entries", {part: [round(x / 1000) for x in one.rounds] for part, one in series.items()}
+    )
     claims = [
         Claim(f"{name}: a page of ls / a full scan", series["page"].over(series["scan"]), PAGE_LIMIT),
         Claim(
