@@ -207,10 +207,11 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=3, help="processes")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--near-margin", type=float)
+    parser.add_argument("--stores", nargs="+", default=["sqlite", "redis-8.2", "mongodb"])
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as directory:
-        for name in ("sqlite", "redis-8.2", "mongodb"):
+        for name in options.stores:
             port = _free_port()
             command = ["run", "--host", "127.0.0.1", "--port", str(port), "--path", f"{directory}/{name}"]
             server = subprocess.Popen(
