@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,6 +190,22 @@ def test_a_forked_process_counts_what_it_does_itself(tmp_path: Path) -> None:
         os.waitpid(child, 0)
         total = cache.totals()
     assert (total.hits, total.misses) == (1, 1)
+
+
+def test_what_was_not_written_when_the_interpreter_ends_is_written_without_a_new_thread(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(store)
+    ask(cache, "why?")
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    cache.close()
+    monkeypatch.undo()
+    with Cache(store) as later:
+        assert later.totals().misses == 1
 
 
 # -- bounded -------------------------------------------------------------------------------------------------------
