@@ -22,7 +22,7 @@ from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from askonce.totals.buckets import MOST_ROWS
-from askonce.totals.records import merge_days, totals_namespace
+from askonce.totals.records import erase_names, merge_days, totals_namespace
 from tests.support import servers
 from tests.support.stores import FailingStore
 from tests.totals.asking import USD, ask
@@ -286,6 +286,26 @@ def test_hours_become_days_and_every_moment_counts_all(at: int) -> None:
 
 
 # -- sealed --------------------------------------------------------------------------------------------------------
+
+
+def test_the_name_of_a_tenant_or_a_tag_is_erased_and_what_it_counted_stays(store: MemoryStore) -> None:
+    with Cache(store) as cache:
+        for tenant in ("acme", "acme-2"):
+            with cache_options(namespace=tenant, tags=["secret"]), cache_options(namespace="jane"):
+                ask(cache, "why?")
+        assert cache.flush()
+    with Cache(store) as cache:
+        assert cache.engine.totals_writer is not None
+        records = cache.engine.totals_writer.records
+        assert erase_names(store, records, tenant="acme") == erase_names(store, records, tag="secret") == 1
+        assert erase_names(store, records, tenant="acme") == 0
+        assert {name: row.misses for name, row in cache.totals("tenant").rows.items()} == {
+            "(other)": 1,
+            "acme-2/jane": 1,
+        }
+        assert {name: row.misses for name, row in cache.totals("tag").rows.items()} == {"(other)": 2}
+        assert cache.totals().misses == 2
+    assert not any(b"secret" in data or b"acme/" in data for _, data in store.scan(totals_namespace("default")))
 
 
 def raw(folder: Path) -> Iterator[bytes]:

@@ -97,6 +97,16 @@ def merged(buckets: Iterable[Bucket], hours: int) -> list[Bucket]:
     return made
 
 
+def without_names(rows: Iterable[Row], tenant: str, tag: str) -> list[Row]:
+    """Rows in which a tenant, with those within it, or a tag is counted under `OTHER`; empty for none."""
+    sums = RowSums()
+    for row in rows:
+        layer, model, of, tagged = row.name
+        erased = bool(tenant) and (of == tenant or of.startswith(tenant + "/"))
+        sums.add((layer, model, OTHER if erased else of, OTHER if tag and tagged == tag else tagged), row.amounts)
+    return sums.rows()
+
+
 def tenant_of(tenants: Iterable[str]) -> str:
     """One name for nested tenants: joined by ``/``; a slash in a name is ``%2F``, and a percent sign ``%25``."""
     return "/".join(one.replace("%", "%25").replace("/", "%2F") for one in tenants)

@@ -19,9 +19,9 @@ import msgspec
 from askonce.changelog.journal import Journal
 from askonce.entries.codec import Codec
 from askonce.errors import CodecError
-from askonce.stores.base import Record
+from askonce.stores.base import Record, Store
 from askonce.stores.circuit_breaker import CircuitBreaker
-from askonce.totals.buckets import Bucket, merged
+from askonce.totals.buckets import Bucket, merged, without_names
 
 LATE_HOURS = 12
 """So long after an hour a process may write its record, and no longer; merging begins later."""
@@ -144,6 +144,25 @@ def merge_days(breaker: CircuitBreaker, records: TotalsRecords, owner: bytes, no
         breaker.call(store.put, namespace, [done])
     finally:
         breaker.call(store.release, namespace, key, owner.hex())
+
+
+def erase_names(store: Store, records: TotalsRecords, *, tenant: str = "", tag: str = "") -> int:
+    """Count a tenant, or a tag, under no name of its own; returns how many records were changed.
+
+    A process that has counted it in this hour or the last one, and still runs, writes the name again.
+
+    Raises:
+        StoreError: the store failed, so that the name may still be there.
+    """
+    changed = 0
+    for key, portion in records.portions(list(store.scan(records.namespace))).items():
+        buckets = [Bucket(one.start, one.hours, without_names(one.rows, tenant, tag)) for one in portion.buckets]
+        if {row.name for one in buckets for row in one.rows} != {
+            row.name for one in portion.buckets for row in one.rows
+        }:
+            store.put(records.namespace, [records.record(key, Portion(buckets, portion.merged))])
+            changed += 1
+    return changed
 
 
 def _all(store: Any, namespace: str) -> list[tuple[bytes, bytes]]:
