@@ -21,7 +21,7 @@ from askonce.entries.codec import Codec
 from askonce.errors import CodecError
 from askonce.stores.base import Record, Store
 from askonce.stores.circuit_breaker import CircuitBreaker
-from askonce.totals.buckets import Bucket, merged, without_names
+from askonce.totals.buckets import Bucket, RowName, merged, without_names
 
 LATE_HOURS = 12
 """So long after an hour a process may write its record, and no longer; merging begins later."""
@@ -157,12 +157,14 @@ def erase_names(store: Store, records: TotalsRecords, *, tenant: str = "", tag: 
     changed = 0
     for key, portion in records.portions(list(store.scan(records.namespace))).items():
         buckets = [Bucket(one.start, one.hours, without_names(one.rows, tenant, tag)) for one in portion.buckets]
-        if {row.name for one in buckets for row in one.rows} != {
-            row.name for one in portion.buckets for row in one.rows
-        }:
+        if _names(buckets) != _names(portion.buckets):
             store.put(records.namespace, [records.record(key, Portion(buckets, portion.merged))])
             changed += 1
     return changed
+
+
+def _names(buckets: Iterable[Bucket]) -> set[RowName]:
+    return {row.name for bucket in buckets for row in bucket.rows}
 
 
 def _all(store: Any, namespace: str) -> list[tuple[bytes, bytes]]:
