@@ -149,5 +149,6 @@ if __name__ == "__main__":
         for name, pairs in (("written by hand", written(part)), ("from templates", generated(part, 1200, 8))):
             accepted, refused = measured(default, pairs)
             print(
-                f"{part}, {name}: {len(pairs)} pairs, equal accepted {accepted:.1%}, different refused {refused:.1%}"
+                f"{part}, {name}: {len(pairs)} pairs, equal accepted {accepted:.1%}, "
+                f"different refused {refused:.1%}"
             )

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,6 +192,22 @@ def test_a_forked_process_counts_what_it_does_itself(tmp_path: Path) -> None:
     assert (total.hits, total.misses) == (1, 1)
 
 
+def test_what_was_not_written_when_the_interpreter_ends_is_written_without_a_new_thread(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(store)
+    ask(cache, "why?")
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    cache.close()
+    monkeypatch.undo()
+    with Cache(store) as later:
+        assert later.totals().misses == 1
+
+
 # -- bounded -------------------------------------------------------------------------------------------------------
 
 
@@ -269,6 +286,28 @@ def test_hours_become_days_and_every_moment_counts_all(at: int) -> None:
 
 
 # -- sealed --------------------------------------------------------------------------------------------------------
+
+
+def test_the_name_of_a_tenant_or_a_tag_is_erased_and_what_it_counted_stays(store: MemoryStore) -> None:
+    with Cache(store) as cache:
+        for tenant in ("acme", "acme-2"):
+            with cache_options(namespace=tenant, tags=["secret"]), cache_options(namespace="jane"):
+                ask(cache, "why?")
+        assert cache.flush()
+    with Cache(store) as cache:
+        with cache_options(namespace="acme", tags=["secret"]):
+            ask(cache, "why?")
+        assert cache.erase(tenant="acme").learned == {totals_namespace("default"): 2}
+        assert cache.erase(tag="secret").learned == {totals_namespace("default"): 1}
+        assert cache.erase(tenant="acme").learned == {}
+        assert cache.flush()
+        assert {name: row.misses for name, row in cache.totals("tenant").rows.items()} == {
+            "(other)": 2,
+            "acme-2/jane": 1,
+        }
+        assert {name: row.misses for name, row in cache.totals("tag").rows.items()} == {"(other)": 3}
+        assert cache.totals().misses == 3
+    assert not any(b"secret" in data or b"acme/" in data for _, data in store.scan(totals_namespace("default")))
 
 
 def raw(folder: Path) -> Iterator[bytes]:

@@ -6,50 +6,46 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from askonce.cli.opened import opened
+from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, out, print_json, size
+from askonce.cli.opened import KEYS_VARIABLE, opened_cache
 from askonce.errors import ConfigError
 from askonce.prefix.report.figures import count, percent, span, usd
 from askonce.stats import Counts, TotalsBy
+from askonce.stores import redact
 
 if TYPE_CHECKING:
     from askonce.stats import Totals
 
-_Store = Annotated[str | None, typer.Option(help="The application's store. Default: the user's own.")]
-_Namespace = Annotated[str, typer.Option(help="The cache's namespace, with all its tenants.")]
-_Tenant = Annotated[list[str] | None, typer.Option(help="Only of this tenant; again for one within it.")]
 _SinceOption = Annotated[
     str | None, typer.Option(help="A time such as 2026-11-28, or a span such as 24h or 7d. Default: all.")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")]
 By = Literal["hour", "day", "layer", "model", "tenant", "tag"]
 assert get_args(By) == get_args(TotalsBy)
 
 
 def stats(
-    store: _Store = None,
-    namespace: _Namespace = "default",
+    store: StoreUrl = None,
+    namespace: Namespace = None,
     by: Annotated[By, typer.Option(help="What the rows are.")] = "layer",
     since: _SinceOption = None,
-    tenant: _Tenant = None,
-    as_json: _Json = False,
+    tenant: Tenants = None,
+    as_json: AsJson = False,
 ) -> None:
     """Hits, misses, and what was saved and spent, by all processes."""
     totals = _read(store, namespace, by, since, tenant)
     if as_json:
-        _print_json(totals)
+        print_json(totals)
         return
-    console = Console(highlight=False)
-    console.print(
+    out.print(
         f"{count(totals.hits + totals.misses)} requests, [bold]{percent(totals.hit_rate)}[/bold] of them hits; "
         f"saved [bold]{usd(totals.saved_usd)}[/bold], {span(totals.saved_seconds)} and "
         f"{count(totals.saved_tokens)} tokens; spent {usd(totals.spent_usd)} and {span(totals.spent_seconds)}"
     )
-    console.print(
-        f"{count(totals.entries or 0)} entries of {_bytes(totals.size_bytes or 0)}; {count(totals.stored)} stored, "
+    out.print(
+        f"{count(totals.entries or 0)} entries of {size(totals.size_bytes or 0)}; {count(totals.stored)} stored, "
         f"{count(totals.evicted)} evicted, {count(totals.bypassed)} requests bypassed, "
         f"{count(totals.errors)} errors of the store"
     )
@@ -59,49 +55,41 @@ def stats(
         ("not stored", totals.not_stored_reasons),
     ):
         if reasons:
-            console.print(f"{what}: {_reasons(reasons)}")
-    console.print(_table(by, totals.rows))
+            out.print(f"{what}: {_reasons(reasons)}")
+    out.print(_table(by, totals.rows))
 
 
 def top(
-    store: _Store = None,
-    namespace: _Namespace = "default",
+    store: StoreUrl = None,
+    namespace: Namespace = None,
     by: Annotated[By, typer.Option(help="What is compared.")] = "model",
     most: Annotated[int, typer.Option(min=1, help="How many rows.")] = 10,
     since: _SinceOption = None,
-    tenant: _Tenant = None,
-    as_json: _Json = False,
+    tenant: Tenants = None,
+    as_json: AsJson = False,
 ) -> None:
     """What saves most, and what costs most."""
     totals = _read(store, namespace, by, since, tenant)
     saves = _first(totals.rows, most, lambda row: (row.saved_usd, row.saved_seconds))
     costs = _first(totals.rows, most, lambda row: (row.spent_usd, row.spent_seconds))
     if as_json:
-        _print_json({"by": by, "since": totals.since, "saves_most": saves, "costs_most": costs})
+        print_json({"by": by, "since": totals.since, "saves_most": saves, "costs_most": costs})
         return
-    console = Console(highlight=False)
     for title, rows in (("saves most", saves), ("costs most", costs)):
-        console.print(f"[bold]{title}[/bold]")
-        console.print(_table(by, rows))
+        out.print(f"[bold]{title}[/bold]")
+        out.print(_table(by, rows))
 
 
-def _read(store: str | None, namespace: str, by: TotalsBy, since: str | None, tenants: list[str] | None) -> Totals:
-    import time
-
-    from askonce.entries.codec import Codec
-    from askonce.options import CacheOptions
-    from askonce.stores import redact
-    from askonce.totals.reading import read_totals
-
-    own = CacheOptions().namespace(namespace)
-    with opened(store) as found:
-        url = redact(found.url)
-        totals = read_totals(found, Codec(), own, by=by, since=since, now=time.time(), tenants=tenants or ())
+def _read(
+    store: str | None, namespace: str | None, by: TotalsBy, since: str | None, tenants: list[str] | None
+) -> Totals:
+    with opened_cache(store, namespace, tenants) as cache:
+        totals = cache.totals(by, since)
+        where = f"namespace {cache.engine.namespace_in_effect()!r} of {redact(cache.store.url)}"
     if totals == type(totals)(by=by, since=totals.since, entries=totals.entries, size_bytes=totals.size_bytes):
         raise ConfigError(
-            f"nothing was counted in namespace {namespace!r} of {url}"
-            + ("" if since is None and not tenants else ", of this time and tenant")
-            + "; a cache with encryption_keys or totals=False is read by its application alone: cache.totals()"
+            f"nothing was counted in {where}{'' if since is None else ', of this time'}; totals of a cache with "
+            f"encryption_keys need them in {KEYS_VARIABLE}, and one with totals=False has none"
         )
     return totals
 
@@ -132,17 +120,3 @@ def _table(by: str, rows: Mapping[str, Counts]) -> Table:
 def _reasons(reasons: Mapping[Any, int]) -> str:
     ordered = sorted(reasons.items(), key=lambda one: -one[1])
     return ", ".join(f"{count(number)} {reason}" for reason, number in ordered)
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

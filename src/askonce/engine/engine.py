@@ -705,6 +705,8 @@ def _event_queue(
 
 
 def _end_background(flow: RequestFlow, totals: TotalsWriter | None) -> None:
+    if totals is not None:
+        totals.stop()
     if flow.semantic is not None:
         flow.semantic.close()
     flow.events.close()

@@ -112,8 +112,12 @@ class TotalsWriter:
             with contextlib.suppress(StoreDown):  # counted and logged; the next pass goes on
                 merge_days(self._breaker, self.records, self._process, self._clock())
 
+    def stop(self) -> None:
+        """End the thread, and start none for what is added from now on: no interpreter that ends can."""
+        self._worker.close(_CLOSE_SECONDS)
+
     def close(self) -> None:
         """Write what is left, and end the thread."""
-        self._worker.close(_CLOSE_SECONDS)
+        self.stop()
         if self._changed:
             self._step()
