@@ -199,9 +199,8 @@ def _contrasts(
         return
     before = ""
     for token, root in zip(tokens, stems, strict=True):
-        if not (
-            language == "en" and (root in UNITS_OF_TIME or f"{root}e" in UNITS_OF_TIME) and before[:1].isdigit()
-        ):  # the quantity says it
+        counted = before[:1].isdigit() and (root in UNITS_OF_TIME or f"{root}e" in UNITS_OF_TIME)
+        if not (language == "en" and counted):  # the quantity says it
             yield from contrasts_of(token, root, language)
         before = token
 
