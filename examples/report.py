@@ -119,8 +119,9 @@ def report_changes(console: Console, parts: Sequence[Part]) -> None:
     console.print("\nHalf way documents changed, and what was asked until then was asked again:")
     console.print(table)
     console.print(
-        "A deletion concerns only the retrievals that returned the document. A new text\n"
-        "may be what any question looks for, so all retrievals are made anew, but\n"
+        "The first change of an index in memory concerns all that was found in it. After\n"
+        "that a deletion concerns only the retrievals that returned the document. A new\n"
+        "text may be what any question looks for, so all retrievals are made anew, but\n"
         "answers only where what was found is another."
     )
 
