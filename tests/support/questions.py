@@ -10,7 +10,8 @@ import pytest
 from askonce.semantic.semantic_cache import SemanticCache
 from askonce.semantic.types import Question
 
-Seen = list[Question | None]
+Seen = list[Question | str]
+"""Questions, or why there is none."""
 
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> Seen:
@@ -18,7 +19,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Seen:
     seen: Seen = []
     look = SemanticCache._question
 
-    def looks(self: SemanticCache, *args: Any) -> Question | None:
+    def looks(self: SemanticCache, *args: Any) -> Question | str:
         seen.append(look(self, *args))
         return seen[-1]
 
@@ -27,11 +28,11 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 
 def texts(seen: Seen) -> list[str | None]:
-    return [None if one is None else one.text for one in seen]
+    return [one.text if isinstance(one, Question) else None for one in seen]
 
 
 def partitions(seen: Seen) -> set[bytes]:
-    return {one.partition for one in seen if one is not None}
+    return {one.partition for one in seen if isinstance(one, Question)}
 
 
 def ones(text: str) -> Any:
