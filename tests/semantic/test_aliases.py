@@ -12,6 +12,7 @@ from askonce import Cache, Semantic, cache_options
 from askonce.entries.entry import Answer, Hit
 from askonce.errors import StoreUnavailable
 from askonce.semantic import Comparison
+from askonce.testing import FakeClock
 from tests.semantic.faq import embed, form_of
 
 DOG, SUNDAY = "may I bring my dog for the voucher?", "is the delivery open on Sunday?"
@@ -232,3 +233,28 @@ def test_reported_wrong_answers_count_in_the_estimate(monkeypatch: pytest.Monkey
         stats = cache.stats().semantic
         assert stats is not None and stats.error_low <= stats.estimated_error <= stats.error_high
         assert stats.estimated_error == pytest.approx(1 / 3)
+
+
+def test_an_equal_request_gets_its_own_answer_whatever_a_judge_says() -> None:
+    with cache_of(judge=lambda _: True) as cache:
+        learn(cache, (SUNDAY, OPEN), (DOG, SHUT))
+        assert ask(cache, DOG, "never") == (SHUT, "exact")
+        assert ask(cache, SUNDAY, "never") == (OPEN, "exact")
+
+
+def test_an_alias_is_as_fresh_as_its_own_answer_was(clock: FakeClock) -> None:
+    with cache_of(clock=clock) as cache:
+        learn(cache, (SUNDAY, OPEN))
+        clock.advance(100)
+        learn(cache, (DOG, OPEN))
+        with cache_options(ttl=50):
+            assert ask(cache, DOG, "never") == (OPEN, "exact")
+
+
+def test_an_answer_that_lives_longer_is_no_alias(clock: FakeClock) -> None:
+    with cache_of(clock=clock) as cache:
+        with cache_options(ttl=10):
+            learn(cache, (SUNDAY, OPEN))
+        learn(cache, (DOG, OPEN))
+        clock.advance(20)
+        assert ask(cache, DOG, "never") == (OPEN, "exact")

@@ -143,6 +143,7 @@ class CacheEngine:
             cache_empty=settings.cache_empty,
             cache_truncated=settings.cache_truncated,
             cache_if=settings.cache_if,
+            was_deleted=self.history.was_deleted,
             slow_seconds=settings.timeout_seconds / 3,
             clock=clock,
         )
@@ -526,6 +527,7 @@ class CacheEngine:
         from askonce.engine.erasure import Eraser
         from askonce.storage.sealed_store import SealedStore, is_sealed_name
 
+        self.history.deleted(Deletion(self.namespace, self.settings.clock(), within=True))
         self.flush(10.0)  # or it would be written afterwards
         self.forget()
         if self.totals_writer is not None:

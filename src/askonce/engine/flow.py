@@ -6,10 +6,11 @@ it. Adapters that do not make the call themselves, or stream it, use its parts: 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.concurrency.claims import Claims
@@ -18,11 +19,12 @@ from askonce.concurrency.flight import Flight
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
-from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Place, Slice
+from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Place, Slice, tags_of
 from askonce.storage.chunks import Apart, ChunkStorage
 from askonce.storage.entries import EntryStorage
 from askonce.storage.freshness import Freshness
 from askonce.stores.base import Clock
+from askonce.stores.circuit_breaker import StoreDown
 
 if TYPE_CHECKING:  # it loads numpy
     from askonce.semantic.semantic_cache import Attempt, SemanticCache
@@ -50,6 +52,7 @@ class RequestFlow:
         cache_empty: empty answers are stored, too.
         cache_truncated: truncated answers, too.
         cache_if: the application's predicate on answers; ``None`` for none.
+        was_deleted: whether an entry of a place, with some tags, would have been deleted since a moment.
         slow_seconds: a request whose lookup took longer does not use the store again before the model is called.
         clock: seconds since the epoch.
     """
@@ -67,6 +70,7 @@ class RequestFlow:
         cache_empty: bool,
         cache_truncated: bool,
         cache_if: Callable[[Any], object] | None,
+        was_deleted: Callable[[Place, Container[str], float], bool],
         slow_seconds: float,
         clock: Clock,
     ) -> None:
@@ -79,6 +83,7 @@ class RequestFlow:
         )
         self._freshness, self._chunks = freshness, chunks
         self._cache_empty, self._cache_truncated, self._cache_if = cache_empty, cache_truncated, cache_if
+        self._was_deleted = was_deleted
         self._reported: set[tuple[str | None, NotStoredReason]] = set()
         self._slow_seconds, self._clock = slow_seconds, clock
 
@@ -278,9 +283,10 @@ class RequestFlow:
                     answer, request.kind, request.options, sources, seconds, semantic, request.form
                 )
                 request.answered(entry)
-                cacheable = self._is_cacheable(request, answer, entry)
+                cacheable = self._is_cacheable(request, answer, entry, leader.started)
                 if cacheable:
                     await self._store_whole(driver, request, entry, answer.slices)
+                    cacheable = await self._stays(driver, request, answer, entry, leader.started)
                 if self.semantic is not None and attempt is not None and semantic is not None:
                     self.semantic.learn(*request.place, attempt, semantic.answer_text, entry if cacheable else None)
                 if not cacheable and not (answer.empty or answer.truncated):
@@ -311,7 +317,7 @@ class RequestFlow:
             entry = self.storage.entry(
                 answer, request.kind, request.options, request.sources, each, form=request.form
             )
-            if self._is_cacheable(request, answer, entry):
+            if self._is_cacheable(request, answer, entry, time.monotonic() - seconds):
                 storable.append(request)
                 entries.append(entry)
         if entries:
@@ -377,9 +383,21 @@ class RequestFlow:
             self.not_stored(request, "not storable", detail)
         return answer
 
-    def _is_cacheable(self, request: Request, answer: Answer, entry: Entry) -> bool:
+    async def _stays(
+        self, driver: SyncDriver, request: Request, answer: Answer, entry: Entry, since: float
+    ) -> bool:
+        """Delete a stored answer that was to be deleted before it was there; returns whether there was no need."""
+        if not self._was_deleted(request.place, _tags(answer, entry), since):
+            return True
+        with contextlib.suppress(StoreDown):
+            await driver.call("delete", request.place.namespace, [request.place.key])
+        return False
+
+    def _is_cacheable(self, request: Request, answer: Answer, entry: Entry, since: float) -> bool:
         reason: NotStoredReason | None = None
-        if answer.empty and not self._cache_empty:
+        if self._was_deleted(request.place, _tags(answer, entry), since):
+            reason = "deleted"
+        elif answer.empty and not self._cache_empty:
             reason = "empty"
         elif answer.truncated and not self._cache_truncated:
             reason = "truncated"
@@ -443,3 +461,8 @@ class RequestFlow:
         what = f"{'an' if request.kind[0] in 'ae' else 'a'} {request.kind} of {request.model or 'a model'}"
         line = "askonce: %s is not stored (%s)%s; stats().not_stored_reasons counts further ones"
         logger.log(level, line, what, reason, detail and f": {detail}")
+
+
+def _tags(answer: Answer, entry: Entry) -> set[str]:
+    """The tags of an entry, and those of its parts that are stored apart."""
+    return {*entry.tags, *tags_of(one for part in answer.slices for one in part.ids)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Literal
 
 import msgspec
@@ -43,12 +44,23 @@ class Deletion(msgspec.Struct, frozen=True):
         at: seconds since the epoch.
         tag: by which they were found; ``None``: not by a tag.
         key: of the one entry; ``None``: not one.
+        within: of the namespaces within that one, too; which of their entries is not known.
+        moment: when, on the monotonic clock.
     """
 
     namespace: str
     at: float
     tag: str | None = None
     key: bytes | None = None
+    within: bool = False
+    moment: float = msgspec.field(default_factory=time.monotonic)
+
+    def concerns(self, place: Place, tags: Container[str]) -> bool:
+        """Whether an entry with these tags was deleted, if it was there."""
+        inner = (f"{self.namespace}/", f"{self.namespace}:")
+        if place.namespace != self.namespace and not (self.within and place.namespace.startswith(inner)):
+            return False
+        return self.key == place.key if self.key is not None else self.tag is None or self.tag in tags
 
 
 class RequestHistory:
@@ -108,10 +120,22 @@ class RequestHistory:
         """How this process deleted an answer after it was stored."""
         with self._lock:
             for one in self._deletions:
-                concerns = one.key == place.key or (one.key is None and (one.tag is None or one.tag in stored.tags))
-                if one.namespace == place.namespace and one.at >= stored.at and concerns:
+                if one.at >= stored.at and not one.within and one.concerns(place, stored.tags):
                     return one
         return None
+
+    def was_deleted(self, place: Place, tags: Container[str], since: float) -> bool:
+        """Whether an entry with these tags would have been deleted since a moment of the monotonic clock."""
+        if not self._deletions:
+            return False
+        with self._lock:
+            newest_first = reversed(self._deletions)
+            for one in newest_first:
+                if one.moment < since:
+                    return False
+                if one.concerns(place, tags):
+                    return True
+            return len(self._deletions) == _MOST_DELETIONS  # older ones are forgotten
 
     def evicted_since(self, namespace: str, at: float) -> bool:
         """Whether entries of a namespace were evicted for an answer of this process since then."""

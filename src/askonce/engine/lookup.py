@@ -173,7 +173,7 @@ class Lookup:
         return hit if isinstance(found, Hit) else Miss(found.reason, hit, found.late_seconds)
 
     async def _through_alias(self, driver: SyncDriver, alias: Entry, place: Place) -> Entry | Miss:
-        """An alias with the answer that another entry holds, as old as that is."""
+        """An alias with the text that another entry holds, as old as the younger of both."""
         try:
             data = await driver.call("get", *place)
         except StoreDown:
@@ -190,5 +190,8 @@ class Lookup:
             return Miss("outdated")
         ends = [until for until in (alias.fresh_until, stored.fresh_until) if until is not None]
         return msgspec.structs.replace(
-            alias, payload=stored.payload, created_at=stored.created_at, fresh_until=min(ends, default=None)
+            alias,
+            payload=stored.payload,
+            created_at=max(alias.created_at, stored.created_at),  # the model gave this text both times
+            fresh_until=min(ends, default=None),
         )

@@ -18,12 +18,13 @@ MissReason = Literal["absent", "expired", "outdated", "corrupt", "incomplete", "
 the stored one, such as the usage."""
 
 NotStoredReason = Literal[
-    "empty", "truncated", "invalid", "not parsed", "cache_if", "not storable", "too large", "store down"
+    "empty", "truncated", "invalid", "not parsed", "cache_if", "deleted", "not storable", "too large", "store down"
 ]
 """``truncated``: it did not come to its proper end. ``invalid``: it is not what the request asks for: tool calls
 that cannot be read, JSON that does not fit the schema, vectors that hold no numbers. ``not parsed``: its caller
-could not parse it. ``cache_if``: the application's predicate refused it. ``not storable``: it holds what is no
-plain data. ``too large``: it has more bytes than the limit of the namespace, or than any store takes."""
+could not parse it. ``cache_if``: the application's predicate refused it. ``deleted``: while it was made, entries
+were deleted of which it would have been one. ``not storable``: it holds what is no plain data. ``too large``: it
+has more bytes than the limit of the namespace, or than any store takes."""
 
 
 RequestKind = Literal["answer", "embedding", "retrieval", "tool", "node", "routing", "prefix"]

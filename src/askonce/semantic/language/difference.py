@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from askonce.semantic.language.claims import ENGLISH, SENTENCE, AnswerClaims, Clause
 from askonce.semantic.language.contrast import opposed, swapped, transposed
+from askonce.semantic.language.details import PERSONS, contradiction
 from askonce.semantic.language.english import (
     CONVERSE,
     RESTRICTED,
@@ -73,6 +74,11 @@ def adds(phrase: str, one: AnswerClaims) -> bool:
 
 def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
     one, other = fresh.read, cached.read
+    same_words = _words(fresh) == _words(cached)
+    if found := contradiction(fresh.core, cached.core, one.language, same_words=same_words):
+        return found
+    if same_words and (one.negations - other.negations) % 2:
+        return "negation"
     if fresh.code != cached.code and (fresh.code and cached.code):
         return "code"
     if any(quote not in cached.text.lower() for quote in fresh.quoted) and any(
@@ -94,6 +100,11 @@ def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
     return "roles" if exchanged else None
 
 
+def _words(one: AnswerClaims) -> set[str]:
+    """The words that carry facts; who acts is looked at apart."""
+    return {word for word in one.words if word and word not in PERSONS}
+
+
 def _compares(read: TextReading) -> bool:
     return not {"than", "before", "after", "above", "below"}.isdisjoint(read.tokens)
 
@@ -106,7 +117,7 @@ def _swapped_within(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
         for text in (fresh.text, cached.text)
     )
     words = lexicon(language)
-    free = words.roles | words.weekdays.keys() | frozenset(COMMON[language].split())
+    free = words.roles | words.weekdays.keys() | frozenset(COMMON.get(language, "").split())
     return any(transposed(one, other, free - {"the", "a", "an"}) for one in some for other in others)
 
 

@@ -159,7 +159,7 @@ leave left depart;contact write message call phone email;keep store;insure prote
 swift;price cost pay charge;delete erase remove;parcel package;illness disease;reach arrive;trip journey;error mistake
 fault bug;refund reimburse;reply answer respond;show display;change modify edit alter update;choose select pick;sum amount
 ;picture photo image;hand submit give;period last duration;guest visitor;plenty lot much many;drug medicine medication
-;e-mail email mail;home house;job work;movie film;car vehicle;stop prevent avoid;create make build;verify check confirm
+;e-mail email;home house;job work;movie film;car vehicle;stop prevent avoid;create make build;verify check confirm
 ;annual yearly;client customer;sign login log;outside beyond;phone telephone;allow permit let enable;need require
 ;begin start commence;end finish stop complete;buy purchase get;help assist support;quickly fast soon;wrong incorrect
 ;right correct;shut close;hard difficult;easy simple;safe secure;big large;free gratis;fix repair solve resolve

@@ -91,6 +91,8 @@ _CACHED_VECTORS = 5000
 _MARKUP = re.compile(r"\*\*|__|^[ \t]*(?:#{1,6}|[-*+•]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
 _SAME_PHRASE = 0.72
 """The least cosine of two phrases that say the same in other words."""
+_SAME_WORD = 0.9
+"""The same of two single words, which embeddings place close to each other though they differ: mail, e-mail."""
 _MOST_EXTRA = 2
 """Words of one answer alone that may be without weight."""
 
@@ -159,7 +161,7 @@ class EmbeddingJudge:
         mine, theirs = list(found.fresh), list(found.cached)
         while mine and theirs:
             best, one, other = max((self._cosine(a, b), a, b) for a in mine for b in theirs)
-            if best < _SAME_PHRASE:
+            if best < (_SAME_PHRASE if " " in one or " " in other else _SAME_WORD):
                 return False
             mine.remove(one)
             theirs.remove(other)

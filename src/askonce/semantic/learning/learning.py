@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -156,7 +157,11 @@ class Learning:
         target = self._entries.get(example.namespace, answer)
         if target is None or target.semantic is None or target.semantic.answer:
             return False
-        if digest_of(target.semantic.answer_text) != digest:
+        # Only of the very text: a judge may err, and an equal request gets its own answer.
+        if not digest == digest_of(target.semantic.answer_text) == digest_of(example.answer_text):
+            return False
+        ends = math.inf if entry.fresh_until is None else entry.fresh_until
+        if target.fresh_until is not None and target.fresh_until < ends:
             return False
         semantic: SemanticEntry = msgspec.structs.replace(
             entry.semantic, answer_text="", answer=answer, digest=digest

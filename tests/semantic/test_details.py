@@ -1,0 +1,79 @@
+"""Answers of nearly the same words that contradict each other in a detail; their embeddings are equal."""
+
+from __future__ import annotations
+
+import pytest
+
+from askonce.semantic import Comparison, EmbeddingJudge
+from tests.support.questions import ones
+
+DIFFERENT = """
+It is 5 degrees outside. | It is -5 degrees outside.
+Set the value to -1. | Set the value to 1.
+x > 3 | x < 3
+x >= 3 | x > 3
+x = y + 1 | x = y - 1
+It leaves from platform A. | It leaves from platform B.
+Go to Terminal 1A. | Go to Terminal 1B.
+Fill in form I-9. | Fill in form W-9.
+You need an A. | You need a C.
+SELECT * FROM a | SELECT * FROM b
+Write to a@x.com. | Write to b@x.com.
+Contact support@acme.com for help. | Contact sales@acme.com for help.
+See /docs/a. | See /docs/b.
+Dogs must be leashed. | Dogs may be leashed.
+You have to pay. | You can pay.
+You should pay. | You could pay.
+Du musst bezahlen. | Du kannst bezahlen.
+Debe pagar hoy. | Puede pagar hoy.
+You get a refund if you have a receipt. | You get a refund unless you have a receipt.
+Es kostet nichts, wenn es regnet. | Es kostet nichts, außer wenn es regnet.
+It will likely rain. | It will possibly rain.
+We always answer. | We sometimes answer.
+Most banks charge a fee. | Some banks charge a fee.
+Both parents must sign. | Either parent must sign.
+Pay before Monday. | Pay by Monday.
+You owe us 50 euros. | We owe you 50 euros.
+Your bank pays us. | We pay your bank.
+Take one pill twice daily. | Take two pills once daily.
+It takes 3-5 business days. | It takes 3-5 days.
+yes, it does | it does not
+Я должен. | Я не должен.
+"""
+SAME = """
+We open at nine. | We open at 9.
+Sure! The store is closed on Sundays. | The store is closed on Sundays.
+It weighs 900 g and costs 40 euros. | It costs 40 euros and weighs 900 g.
+In May you may apply. | You may apply in May.
+You can't park here. | You cannot park here.
+The limit is at most 5. | At most 5 is the limit.
+今日は休みです。 | 今日は休みです
+"""
+
+
+def pairs(text: str) -> list[list[str]]:
+    return [line.split(" | ") for line in text.strip().splitlines()]
+
+
+@pytest.mark.parametrize(("one", "other"), pairs(DIFFERENT))
+def test_a_detail_makes_answers_different(one: str, other: str) -> None:
+    judge = EmbeddingJudge(ones)
+    assert judge(Comparison("?", "?", one, other)) is False
+    assert judge(Comparison("?", "?", other, one)) is False
+
+
+@pytest.mark.parametrize(("one", "other"), pairs(SAME))
+def test_the_same_details_in_other_words_do_not(one: str, other: str) -> None:
+    assert EmbeddingJudge(ones)(Comparison("?", "?", one, other)) is True
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("商店九点开门。", "商店早上九点开门。"),
+        ("今日は休みです。", "本日は休みです。"),
+        ("네, 가능합니다.", "가능합니다."),
+    ],
+)
+def test_languages_without_spaces_are_judged(one: str, other: str) -> None:
+    assert EmbeddingJudge(ones)(Comparison("?", "?", one, other)) in (True, False)
