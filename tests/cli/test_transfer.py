@@ -40,13 +40,19 @@ def test_all_of_a_cache_and_its_tenants_goes_into_another_store(
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
     assert run("export", str(file), input="n\n").exit_code == 1  # it is there
     target = f"sqlite:///{tmp_path / 'other' / 'cache.db'}"
-    assert imported(file, target, namespace) == {"stored": 301, "expired": 0, "unreadable": 0, "complete": True}
+    assert imported(file, target, namespace) == {
+        "stored": 301, "expired": 0, "older": 0, "unreadable": 0, "complete": True,
+    }  # fmt: skip
     with Cache(target, namespace=namespace) as other:
         again = Asker(other)
         assert all(again.ask(f"{number}").startswith("exact") for number in range(300))
         with cache_options(namespace="tenant"):
             assert again.ask("theirs") == "exact: theirs!"
         assert other.invalidate("tag 1") == 100
+    with cache_options(refresh=True):
+        asker.ask("7")
+    found = imported(file, url, namespace)
+    assert (found["stored"], found["older"]) == (300, 1)  # what is newer stays
     cache.clear()
     assert imported(file, url, namespace)["stored"] == 301
     assert Asker(cache).ask("7") == "exact: 7!"
@@ -81,7 +87,7 @@ def test_an_encrypted_cache_needs_its_key(tmp_path: Path, monkeypatch: pytest.Mo
     with Cache(source, encryption_keys=[KEY]) as cache, cache_options(namespace="tenant", tags=["secret tag"]):
         Asker(cache).ask("confidential")
     file, own = tmp_path / "entries", ["--store", source, "--json"]
-    assert json.loads(CliRunner().invoke(app, ["ls", *own]).stdout)["entries"] == []
+    assert "are encrypted with keys" in str(CliRunner().invoke(app, ["ls", *own]).exception)
     monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", KEY.hex())
     assert len(json.loads(CliRunner().invoke(app, ["ls", "--tenant", "tenant", *own]).stdout)["entries"]) == 1
     assert CliRunner().invoke(app, ["export", str(file), "--store", source]).exit_code == 0
@@ -115,3 +121,21 @@ def test_a_stream_from_store_to_store(tmp_path: Path) -> None:
     store = open_store(target)
     assert store.size("default").entries == 1
     store.close()
+
+
+@pytest.mark.parametrize("keys", ["", "00" * 32])
+def test_without_its_keys_an_encrypted_store_is_no_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    with Cache(url, encryption_keys=[KEY]) as cache, cache_options(namespace="jane", tags=["vip"]):
+        Asker(cache).ask("1")
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", keys)
+    for command in (
+        ["export", str(tmp_path / "entries")], ["ls"], ["clear", "--yes"], ["invalidate", "vip", "--yes"],
+        ["delete", "--tenant", "jane", "--yes"],
+    ):  # fmt: skip
+        done = CliRunner().invoke(app, [*command, "--store", url])
+        assert done.exit_code != 0, command
+        assert "encrypted with keys that ASKONCE_ENCRYPTION_KEYS does not have" in str(done.exception)
+    assert not (tmp_path / "entries").exists()

@@ -76,6 +76,7 @@ def test_a_batch_in_progress_is_not_stored_after_its_deletion() -> None:
         request = cache.engine.request("embedding", lambda: NormalForm({"text": "a"}))
         assert request is not None
         began = time.monotonic()
+        time.sleep(0.01)
         cache.clear()
         cache.engine.store_many([request], [Answer(b"1")], time.monotonic() - began)
         assert cache.stats().entries == 0

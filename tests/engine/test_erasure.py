@@ -289,3 +289,9 @@ def test_what_to_erase_is_named_once(cache: Cache) -> None:
         with pytest.raises(ConfigError):
             cache.erase(**wrong)
     assert has(cache, "of nobody")
+
+
+@pytest.mark.parametrize("target", [{"text": " "}, {"text": ""}, {"text": 3}, {"source": 5}, {"tag": ""}, {}])
+def test_what_is_to_be_erased_is_named_by_a_text(target: Any) -> None:
+    with Cache("memory://") as cache, pytest.raises(ConfigError):
+        cache.erase(**target)

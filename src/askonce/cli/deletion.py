@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, Yes, confirm, out, print_json, progress
-from askonce.cli.opened import opened_cache
+from askonce.cli.opened import KEYS_VARIABLE, check_keys, opened_cache
 from askonce.cli.requests import form_in, key_in
 from askonce.engine.erasure import ErasureReport, Target
 from askonce.entries.entry import place_of
@@ -26,6 +26,8 @@ def clear(
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
         entries = cache.store.size(space).entries
+        if not entries:
+            check_keys(cache)
         confirm(f"Delete all {entries:,} entries of namespace {space!r} in {cache.store.url}?", yes=yes)
         cache.clear()
     _done(space, entries, as_json=as_json)
@@ -44,6 +46,8 @@ def invalidate(
         space = cache.engine.namespace_in_effect()
         confirm(f"Delete the entries tagged {tag!r} of namespace {space!r} in {cache.store.url}?", yes=yes)
         entries = cache.invalidate(tag)
+        if not entries:
+            check_keys(cache)
     _done(space, entries, as_json=as_json)
 
 
@@ -95,6 +99,11 @@ def delete(
         print_json(report)
     else:
         _show(report)
+    if report.encrypted:
+        raise ConfigError(
+            f"{report.encrypted} namespaces were not searched: they are encrypted with keys that {KEYS_VARIABLE} "
+            "does not have"
+        )
     if report.unreadable:
         raise ConfigError(
             f"{report.unreadable} records could not be read, so that they may hold more of it: set "
@@ -132,10 +141,5 @@ def _show(report: ErasureReport) -> None:
         out.print(f"  change log {name}: begins anew", markup=False)
     if report.accesses:
         out.print(f"  access log: {report.accesses:,} records", markup=False)
-    if report.encrypted:
-        keys = "ASKONCE_ENCRYPTION_KEYS"
-        out.print(
-            f"Not searched: {report.encrypted} namespaces that are encrypted with other keys than {keys} has."
-        )
     for name in report.files:
         out.print(f"  file {name}", markup=False)

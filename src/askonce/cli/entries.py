@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, age, out, print_json, size, span, usd
-from askonce.cli.opened import opened_cache, stored_entry
+from askonce.cli.opened import check_keys, opened_cache, stored_entry
 from askonce.cli.requests import form_in, key_in
 from askonce.entries.entry import Entry, Place, place_of
 from askonce.errors import CodecError, ConfigError
@@ -38,11 +38,15 @@ def ls(
         space = cache.engine.namespace_in_effect()
         page = cache.store.page(space, cursor, limit)
         rows = [_row(cache, space, record) for record in page.records]
+        if not rows:
+            check_keys(cache)
     following = page.cursor.hex()
     if as_json:
         print_json({"namespace": space, "entries": rows, "after": following})
         return
-    table = Table("made", "kind", "model", "size", "cost", "hits", "tags", "key")
+    table = Table(
+        "made", "kind", "model", "size", "cost", "hits", "tags", Column("key", min_width=32, overflow="fold")
+    )
     for row in rows:
         cost = usd(row["cost_usd"]) or span(row["cost_seconds"])
         made = age(row["created_at"]) if row["created_at"] else "?"

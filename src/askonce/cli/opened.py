@@ -13,7 +13,8 @@ from askonce.engine.settings import Settings
 from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
 from askonce.options import cache_options
-from askonce.stores import Store, default_url, open_store
+from askonce.storage.sealed_store import SealedStore, is_sealed_name
+from askonce.stores import Store, default_url, open_store, redact
 from askonce.stores.configured import default_store
 
 KEYS_VARIABLE = "ASKONCE_ENCRYPTION_KEYS"
@@ -93,6 +94,24 @@ def stored_entry(cache: Cache, key: bytes) -> Entry | None:
         return None if data is None else cache.engine.codec.decode(data, bound_to=place.bound_to)
     except CodecError as error:
         raise ConfigError(f"the entry {key.hex()} cannot be read: {error}; {KEYS_VARIABLE} has the keys") from error
+
+
+def check_keys(cache: Cache) -> None:
+    """Where nothing was found: raise if there is something that the keys do not open.
+
+    Raises:
+        ConfigError: namespaces of the store are encrypted with other keys.
+    """
+    store = cache.store
+    if isinstance(store, SealedStore):
+        unknown = store.unknown_namespaces()
+    else:
+        unknown = sum(map(is_sealed_name, store.namespaces()))
+    if unknown:
+        raise ConfigError(
+            f"nothing was found, but {unknown} namespaces of {redact(store.url)} are encrypted with keys that "
+            f"{KEYS_VARIABLE} does not have"
+        )
 
 
 def encryption_keys() -> list[bytes]:

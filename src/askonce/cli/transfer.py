@@ -15,7 +15,7 @@ import typer
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, Yes, confirm, err, print_json, progress, usd
-from askonce.cli.opened import opened_cache
+from askonce.cli.opened import check_keys, opened_cache
 from askonce.cli.requests import adapter_of, object_at, read_requests
 from askonce.errors import ConfigError
 from askonce.options import cache_options
@@ -39,6 +39,8 @@ def export(
         base = cache.engine.namespace
         names = [base, *(one for one in cache.store.namespaces() if one.startswith(f"{base}/") and ":" not in one)]
         total = sum(cache.store.size(one).entries for one in names)
+        if not total:
+            check_keys(cache)
         with progress("exporting", total, quiet=as_json) as done, _written(path, file == "-") as opened:
             count = export_entries(cache.store, names, opened, cache.engine.codec, progress=done)
     if as_json and file != "-":
@@ -82,7 +84,9 @@ def import_(file: File, store: StoreUrl = None, namespace: Namespace = None, as_
     if as_json:
         print_json(imported)
     else:
-        skipped = f"{imported.expired:,} expired and {imported.unreadable:,} unreadable ones"
+        skipped = (
+            f"{imported.expired:,} expired, {imported.older:,} older and {imported.unreadable:,} unreadable ones"
+        )
         err.print(f"Imported {imported.stored:,} entries; skipped {skipped}.", markup=False)
     if not imported.complete:
         raise ConfigError(f"{file} is damaged or has no end: what could be read is stored")

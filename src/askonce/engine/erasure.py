@@ -52,6 +52,9 @@ class Target(msgspec.Struct, frozen=True):
     text: str | None = None
 
     def __post_init__(self) -> None:
+        for one in (self.source, self.tag, self.text):
+            if one is not None and (not isinstance(one, str) or not one.strip()):
+                raise ConfigError(f"a source, a tag or a text to erase is a text that is not blank, got {one!r}")
         if sum(bool(one) for one in (self.tenant, self.source, self.tag, self.text)) != 1:
             raise ConfigError("name what is to be erased: a tenant, a source, a tag or a text, and one of them")
         for one in self.tenant:

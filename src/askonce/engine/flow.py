@@ -308,7 +308,7 @@ class RequestFlow:
         self, driver: SyncDriver, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
     ) -> None:
         """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
-        storable, entries = [], []
+        storable, entries, began = [], [], time.monotonic() - seconds
         for request, answer in zip(requests, answers, strict=True):
             if answer is None:
                 self.not_stored(request, "not storable")
@@ -317,7 +317,7 @@ class RequestFlow:
             entry = self.storage.entry(
                 answer, request.kind, request.options, request.sources, each, form=request.form
             )
-            if self._is_cacheable(request, answer, entry, time.monotonic() - seconds):
+            if self._is_cacheable(request, answer, entry, began):
                 storable.append(request)
                 entries.append(entry)
         if entries:

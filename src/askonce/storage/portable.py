@@ -17,7 +17,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -45,12 +45,14 @@ class Imported(msgspec.Struct):
     Attributes:
         stored: how many entries are in the store now.
         expired: how many were no longer valid.
+        older: how many are older than what the store has under their key.
         unreadable: how many could not be read: damaged, sealed with another key, or of another version.
         complete: the file has its end, and the number of records that it states.
     """
 
     stored: int = 0
     expired: int = 0
+    older: int = 0
     unreadable: int = 0
     complete: bool = False
 
@@ -105,7 +107,7 @@ def _frame(data: bytes) -> bytes:
 def import_entries(
     store: Store, file: BinaryIO, codec: Codec, *, now: float | None = None, progress: Progress | None = None
 ) -> Imported:
-    """Store the entries of a file, each under the namespace and key that it had.
+    """Store the entries of a file, each under the namespace and key that it had, unless a newer one is there.
 
     Args:
         store: where to.
@@ -129,31 +131,27 @@ def import_entries(
     if sealed and not codec.seals:
         raise ConfigError("the file is encrypted: set ASKONCE_ENCRYPTION_KEYS, and import into an encrypted store")
     reader = _Reader(codec, codec if sealed else Codec(), time.time() if now is None else now)
-    waiting: dict[str, list[Record]] = {}
+    waiting: dict[str, list[_Dated]] = {}
     size_bytes = 0
     for data in frames:
         found = reader.record(data, sealed=sealed)
         if found is None:
             continue
-        namespace, record = found
-        waiting.setdefault(namespace, []).append(record)
-        size_bytes += len(record.value)
+        namespace, dated = found
+        waiting.setdefault(namespace, []).append(dated)
+        size_bytes += len(dated.record.value)
         if len(waiting[namespace]) >= _RECORDS_AT_ONCE or size_bytes > _BYTES_AT_ONCE:
-            reader.done.stored += _store(store, waiting, progress)
+            reader.store(store, waiting, progress)
             size_bytes = 0
-    reader.done.stored += _store(store, waiting, progress)
+    reader.store(store, waiting, progress)
     return reader.done
 
 
-def _store(store: Store, waiting: dict[str, list[Record]], progress: Progress | None) -> int:
-    count = 0
-    for namespace, records in waiting.items():
-        store.put(namespace, records)
-        count += len(records)
-    waiting.clear()
-    if progress is not None:
-        progress(count)
-    return count
+class _Dated(NamedTuple):
+    """A record, and when its entry was made."""
+
+    record: Record
+    created_at: float
 
 
 class _Reader:
@@ -170,7 +168,30 @@ class _Reader:
         self._records = 0
         self.done = Imported()
 
-    def record(self, data: bytes | None, *, sealed: bool) -> tuple[str, Record] | None:
+    def store(self, store: Store, waiting: dict[str, list[_Dated]], progress: Progress | None) -> None:
+        """Store what waits, by namespace, except what is older than what is there."""
+        for namespace, some in waiting.items():
+            present = store.get_many(namespace, [one.record.key for one in some])
+            records = [
+                one.record
+                for one, value in zip(some, present, strict=True)
+                if value is None or not self._is_newer(namespace, one, value)
+            ]
+            store.put(namespace, records)
+            self.done.stored += len(records)
+            self.done.older += len(some) - len(records)
+            if progress is not None:
+                progress(len(some))
+        waiting.clear()
+
+    def _is_newer(self, namespace: str, one: _Dated, value: bytes) -> bool:
+        try:
+            entry = self._codec.decode(value, bound_to=Place(namespace, one.record.key).bound_to)
+        except CodecError:
+            return False
+        return entry.created_at > one.created_at
+
+    def record(self, data: bytes | None, *, sealed: bool) -> tuple[str, _Dated] | None:
         """The namespace and record in a frame; ``None`` if it has none, or one that is not to be stored."""
         try:
             kind, *fields = _array(data, self._theirs if sealed else None)
@@ -188,7 +209,8 @@ class _Reader:
                 return None
             if not self._codec.wrote(value):
                 value = self._codec.encode(entry, bound_to=place.bound_to)
-            return namespace, Record(key, value, expires_at, float(weight), entry.tags, int(hits))
+            record = Record(key, value, expires_at, float(weight), entry.tags, int(hits))
+            return namespace, _Dated(record, entry.created_at)
         except (CodecError, ValueError, TypeError, IndexError):
             self.done.unreadable += 1
             return None
