@@ -98,18 +98,10 @@ class CacheEngine:
 
     def __init__(self, store: str | Store | Client | None, settings: CheckedSettings) -> None:
         codec, clock, budget = Codec(settings.encryption_keys), settings.clock, settings.budget
-        self.store = store if isinstance(store, Store) else _opened(store, settings.timeout_seconds)
-        opened = None if self.store is store else self.store
+        self.store, opened, self.store_name = _prepared(store, settings)
         self.settings = settings
         self._ignored = settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
-        # Stores of equal URLs are one store; those in memory are each their own.
-        self.store_name = self.store.url if self.store.url != "memory://" else _name_in_memory(self.store)
-        if settings.encryption_keys:
-            from askonce.storage.sealed_store import SealedStore
-
-            self.store = SealedStore(self.store, settings.encryption_keys)
-            self.store_name += " sealed"  # nothing is found there without the keys
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.totals_writer = TotalsWriter(breaker, codec, self.namespace, clock) if settings.totals else None
@@ -652,6 +644,23 @@ def _last(explanations: Sequence[Explanation]) -> Explanation:
     if not explanations:
         raise ConfigError("the call made no request to this cache: give a call of a model that is cached in it")
     return explanations[-1]
+
+
+def _prepared(store: str | Store | Client | None, settings: CheckedSettings) -> tuple[Store, Store | None, str]:
+    """The store to use, the one to close if it was opened here, and the name of the place."""
+    used = store if isinstance(store, Store) else _opened(store, settings.timeout_seconds)
+    opened = None if used is store else used
+    # Stores of equal URLs are one store; those in memory are each their own.
+    name = used.url if used.url != "memory://" else _name_in_memory(used)
+    if not settings.encryption_keys:
+        return used, opened, name
+    from askonce.storage.sealed_store import SealedStore
+
+    return (
+        SealedStore(used, settings.encryption_keys),
+        opened,
+        f"{name} sealed",
+    )  # nothing is there without the keys
 
 
 def _name_in_memory(store: Store) -> str:
