@@ -13,7 +13,7 @@ from askonce.engine.settings import Settings
 from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
 from askonce.options import cache_options
-from askonce.storage.sealed_store import SealedStore, is_sealed_name
+from askonce.storage.sealed_store import unknown_namespaces
 from askonce.stores import Store, default_url, open_store, redact
 from askonce.stores.configured import default_store
 
@@ -75,11 +75,17 @@ def opened_cache(
         settings["access_log"] = access_log
     if keys := encryption_keys():
         settings["encryption_keys"] = keys
+    with opened(url, new=new) as store, Cache(store, **settings) as cache, in_tenants(tenants):
+        yield cache
+
+
+@contextmanager
+def in_tenants(tenants: Sequence[str] | None) -> Iterator[None]:
+    """With the namespaces of some tenants in effect, the outermost first."""
     with ExitStack() as stack:
-        cache = stack.enter_context(Cache(stack.enter_context(opened(url, new=new)), **settings))
         for tenant in tenants or ():
             stack.enter_context(cache_options(namespace=tenant))
-        yield cache
+        yield
 
 
 def stored_entry(cache: Cache, key: bytes) -> Entry | None:
@@ -102,15 +108,10 @@ def check_keys(cache: Cache) -> None:
     Raises:
         ConfigError: namespaces of the store are encrypted with other keys.
     """
-    store = cache.store
-    if isinstance(store, SealedStore):
-        unknown = store.unknown_namespaces()
-    else:
-        unknown = sum(map(is_sealed_name, store.namespaces()))
-    if unknown:
+    if unknown := unknown_namespaces(cache.store):
         raise ConfigError(
-            f"nothing was found, but {unknown} namespaces of {redact(store.url)} are encrypted with keys that "
-            f"{KEYS_VARIABLE} does not have"
+            f"nothing was found, but {unknown} namespaces of {redact(cache.store.url)} are encrypted with keys "
+            f"that {KEYS_VARIABLE} does not have"
         )
 
 

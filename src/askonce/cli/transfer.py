@@ -15,10 +15,9 @@ import typer
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, Yes, confirm, err, print_json, progress, usd
-from askonce.cli.opened import check_keys, opened_cache
+from askonce.cli.opened import check_keys, in_tenants, opened_cache
 from askonce.cli.requests import adapter_of, object_at, read_requests
 from askonce.errors import ConfigError
-from askonce.options import cache_options
 from askonce.storage.portable import export_entries, import_entries
 
 File = Annotated[str, typer.Argument(help="The file; '-' for standard output or input.", show_default=False)]
@@ -125,7 +124,7 @@ def warm(
 
         def ask(request: Any) -> None:
             try:
-                with _in_tenants(tenant or []):
+                with in_tenants(tenant):
                     adapter.ask(found, cache, request)
             except Exception as error:
                 failures.append(f"{type(error).__name__}: {error}")
@@ -158,12 +157,3 @@ def _report(cache: Cache, requests: int, failures: list[str]) -> dict[str, Any]:
         "not_stored": stats.not_stored_reasons,
         "spent_usd": stats.spent_usd,
     }
-
-
-@contextmanager
-def _in_tenants(tenants: list[str]) -> Iterator[None]:
-    if not tenants:
-        yield
-        return
-    with cache_options(namespace=tenants[0]), _in_tenants(tenants[1:]):
-        yield

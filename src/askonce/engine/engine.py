@@ -517,7 +517,7 @@ class CacheEngine:
     def erase(self, target: Target, progress: Callable[[int], object] | None = None) -> ErasureReport:
         """See `Cache.erase`."""
         from askonce.engine.erasure import Eraser
-        from askonce.storage.sealed_store import SealedStore, is_sealed_name
+        from askonce.storage.sealed_store import SealedStore, unknown_namespaces
 
         self.history.deleted(Deletion(self.namespace, self.settings.clock(), within=True))
         self.flush(10.0)  # or it would be written afterwards
@@ -529,9 +529,7 @@ class CacheEngine:
             named = Eraser(self.store.unsealed, self.codec, self.namespace, target, progress).erase(None)
             report.learned |= named.learned
             report.logs += named.logs
-            report.encrypted = self.store.unknown_namespaces()
-        else:
-            report.encrypted = sum(map(is_sealed_name, self.store.namespaces()))
+        report.encrypted = unknown_namespaces(self.store)
         self.flush(10.0)
         return report
 

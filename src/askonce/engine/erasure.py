@@ -24,7 +24,7 @@ from askonce.options import check_name
 from askonce.semantic.index.file import saved_under
 from askonce.semantic.types import vector_partition
 from askonce.storage.access_log import erase_accesses
-from askonce.stores.base import Record, Store, VectorSearch
+from askonce.stores.base import Record, Store, VectorSearch, pages
 from askonce.totals.buckets import tenant_of
 from askonce.totals.records import TotalsRecords, totals_namespace
 
@@ -224,12 +224,9 @@ class Eraser:
                     store.vector_delete(name, partition, keys)
 
     def _records(self, name: str) -> Iterator[Record]:
-        cursor, first = b"", True
-        while first or cursor:
-            page = self._store.page(name, cursor)
-            yield from page.records
-            self._progress(len(page.records))
-            cursor, first = page.cursor, False
+        for records in pages(self._store, name):
+            yield from records
+            self._progress(len(records))
 
     # -- logs and learned state --------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ _WHY_NOT_STORED = {
     "invalid": "it was not what the request asks for",
     "not parsed": "its caller could not parse it",
     "cache_if": "cache_if refused it",
+    "deleted": "entries like it were deleted while it was made",
     "not storable": "it held what is no plain data",
     "too large": "it was larger than the limit",
     "store down": "the store did not answer",

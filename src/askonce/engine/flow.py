@@ -387,15 +387,20 @@ class RequestFlow:
         self, driver: SyncDriver, request: Request, answer: Answer, entry: Entry, since: float
     ) -> bool:
         """Delete a stored answer that was to be deleted before it was there; returns whether there was no need."""
-        if not self._was_deleted(request.place, _tags(answer, entry), since):
+        if not self._is_deleted(request, answer, entry, since):
             return True
         with contextlib.suppress(StoreDown):
             await driver.call("delete", request.place.namespace, [request.place.key])
         return False
 
+    def _is_deleted(self, request: Request, answer: Answer, entry: Entry, since: float) -> bool:
+        """Whether entries like an answer, or like a part of it that is stored apart, were deleted meanwhile."""
+        tags = {*entry.tags, *tags_of(one for part in answer.slices for one in part.ids)}
+        return self._was_deleted(request.place, tags, since)
+
     def _is_cacheable(self, request: Request, answer: Answer, entry: Entry, since: float) -> bool:
         reason: NotStoredReason | None = None
-        if self._was_deleted(request.place, _tags(answer, entry), since):
+        if self._is_deleted(request, answer, entry, since):
             reason = "deleted"
         elif answer.empty and not self._cache_empty:
             reason = "empty"
@@ -461,8 +466,3 @@ class RequestFlow:
         what = f"{'an' if request.kind[0] in 'ae' else 'a'} {request.kind} of {request.model or 'a model'}"
         line = "askonce: %s is not stored (%s)%s; stats().not_stored_reasons counts further ones"
         logger.log(level, line, what, reason, detail and f": {detail}")
-
-
-def _tags(answer: Answer, entry: Entry) -> set[str]:
-    """The tags of an entry, and those of its parts that are stored apart."""
-    return {*entry.tags, *tags_of(one for part in answer.slices for one in part.ids)}

@@ -24,7 +24,7 @@ import msgspec
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
-from askonce.stores.base import LARGEST_VALUE_BYTES, Record, Store
+from askonce.stores.base import LARGEST_VALUE_BYTES, Record, Store, pages
 
 MAGIC = b"askonce export 1\n"
 _MARK, _FRAME = b"\xa5ask", struct.Struct(">4sII")
@@ -73,7 +73,7 @@ def export_entries(
     file.write(_frame(_encoder.encode(("head", codec.seals, namespaces[0], time.time()))))
     count = 0
     for namespace in namespaces:
-        for records in _pages(store, namespace):
+        for records in pages(store, namespace):
             for one in records:
                 fields = ("record", namespace, one.key, one.value, one.expires_at, one.weight, one.hits)
                 file.write(_frame(_sealed(codec, fields)))
@@ -82,14 +82,6 @@ def export_entries(
                 progress(len(records))
     file.write(_frame(_sealed(codec, ("end", count))))
     return count
-
-
-def _pages(store: Store, namespace: str) -> Iterator[list[Record]]:
-    cursor, first = b"", True
-    while first or cursor:
-        page = store.page(namespace, cursor)
-        yield page.records
-        cursor, first = page.cursor, False
 
 
 def _sealed(codec: Codec, fields: tuple[Any, ...]) -> bytes:

@@ -337,6 +337,13 @@ def _sum(sizes: Sequence[Size]) -> Size:
     return Size(sum(one.entries for one in sizes), sum(one.size_bytes for one in sizes))
 
 
+def unknown_namespaces(store: Store) -> int:
+    """How many namespaces of a store, sealed or not, are sealed with other keys than it has."""
+    if isinstance(store, SealedStore):
+        return store.unknown_namespaces()
+    return sum(map(is_sealed_name, store.namespaces()))
+
+
 def is_sealed_name(namespace: str) -> bool:
     """Whether a namespace of a store is one of a sealed store over it."""
     return re.fullmatch("[0-9a-f]{32}", namespace) is not None

@@ -401,3 +401,12 @@ class VectorSearch(Protocol):
 
     async def avector_delete(self, namespace: str, partition: bytes, keys: Sequence[bytes]) -> int:
         """Asynchronous `vector_delete`."""
+
+
+def pages(store: Store, namespace: str) -> Iterator[list[Record]]:
+    """All records of a namespace, page by page: see `Store.page`."""
+    cursor, first = b"", True
+    while first or cursor:
+        page = store.page(namespace, cursor)
+        yield page.records
+        cursor, first = page.cursor, False

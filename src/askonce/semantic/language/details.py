@@ -10,9 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 _Details = Callable[[str], Iterable[str]]
 
+
+def _by_word(groups: Mapping[str, str]) -> dict[str, str]:
+    return {word: group for group, words in groups.items() for word in words.split()}
+
+
 _UNITS = (
     "am pm km kg g mg ml l m cm mm h hr hrs min mins s st nd rd th x k kb mb gb tb hz mhz ghz px pt in ft".split()
 )
+_QUANTITY = re.compile(rf"[\d_]+(?:{'|'.join(_UNITS)})|month\d*")
 _ADDRESS = re.compile(r"\S+@\S+|\b(?:https?://|www\.)\S+|(?<![\w/])/\w[\w./-]*")
 _NEGATIVE = re.compile(r"(?<![\w.,)-])[-−](?=\d)[\d.,]*\d")
 _OPERATOR = re.compile(r"[<>=!≤≥≠]+|(?<=[\w)] )[+*/-](?= [\w(])")
@@ -21,35 +27,45 @@ _SMALL_LETTER = re.compile(r"(?<!\d )(?<![\w'’.&/-])[b-hj-z](?![\w'’&/-])")
 _CODE = re.compile(r"\b(?=\w*[^\W\d_])(?=\w*\d)\w+\b|\b[A-Z]{1,3}-\d+\b")
 _SCRIPT = re.compile(r"[Ͱ-Ͽἀ-῿Ѐ-ԯ԰-֏֐-׿؀-ۿ܀-޿ऀ-෿฀-໿Ⴀ-ჿ]")
 
-_MODES = {
-    "must": "must shall muss müssen musst müsst debe deben debes tiene tienen doit doivent "
-    "devez deve devono devi devem moet moeten musi muszą musisz",
-    "may": "may can could might allowed permitted kann können kannst könnt darf dürfen puede pueden puedes "
-    "peut peuvent pouvez può possono puoi pode podem kan kunnen mag mogen może mogą możesz można",
-    "should": "should ought recommended sollte sollten solltest debería deberían devrait devraient dovrebbe "
-    "dovrebbero deveria deveriam zou zouden powinien powinna powinno",
-}
-_EXCEPTIONS = {"unless": "unless except außer sauf excepto salvo tranne exceto tenzij behalve chyba oprócz"}
-_SHARES = {
-    "all": "all every each everyone everybody",
-    "both": "both",
-    "either": "either",
-    "most": "most mostly",
-    "some": "some several",
-    "few": "few",
-}
-_FREQUENCIES = {
-    "always": "always",
-    "usually": "usually often generally typically normally commonly frequently",
-    "sometimes": "sometimes occasionally",
-    "rarely": "rarely seldom hardly",
-}
-_CHANCES = {
-    "certain": "certainly definitely",
-    "likely": "likely probably",
-    "possible": "possibly perhaps maybe",
-    "unlikely": "unlikely",
-}
+_MODES = _by_word(
+    {
+        "must": "must shall muss müssen musst müsst debe deben debes tiene tienen doit doivent "
+        "devez deve devono devi devem moet moeten musi muszą musisz",
+        "may": "may can could might allowed permitted kann können kannst könnt darf dürfen puede pueden puedes "
+        "peut peuvent pouvez può possono puoi pode podem kan kunnen mag mogen może mogą możesz można",
+        "should": "should ought recommended sollte sollten solltest debería deberían devrait devraient dovrebbe "
+        "dovrebbero deveria deveriam zou zouden powinien powinna powinno",
+    }
+)
+_EXCEPTIONS = _by_word(
+    {"unless": "unless except außer sauf excepto salvo tranne exceto tenzij behalve chyba oprócz"}
+)
+_SHARES = _by_word(
+    {
+        "all": "all every each everyone everybody",
+        "both": "both",
+        "either": "either",
+        "most": "most mostly",
+        "some": "some several",
+        "few": "few",
+    }
+)
+_FREQUENCIES = _by_word(
+    {
+        "always": "always",
+        "usually": "usually often generally typically normally commonly frequently",
+        "sometimes": "sometimes occasionally",
+        "rarely": "rarely seldom hardly",
+    }
+)
+_CHANCES = _by_word(
+    {
+        "certain": "certainly definitely",
+        "likely": "likely probably",
+        "possible": "possibly perhaps maybe",
+        "unlikely": "unlikely",
+    }
+)
 _TIME = (
     r"(?:the\s+)?(?:\d|noon|midnight|today|tomorrow|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
     r"|january|february|march|april|june|july|august|september|october|november|december)"
@@ -84,9 +100,8 @@ _SHORT = 12
 _WORD = re.compile(r"[^\W_]+")
 
 
-def _groups(groups: Mapping[str, str], text: str) -> set[str]:
-    of = {word: group for group, words in groups.items() for word in words.split()}
-    return {of[word] for word in _WORD.findall(text) if word in of}
+def _groups(group_of: Mapping[str, str], text: str) -> set[str]:
+    return {group_of[word] for word in _WORD.findall(text) if word in group_of}
 
 
 def _modes(text: str) -> set[str]:
@@ -99,7 +114,7 @@ def _modes(text: str) -> set[str]:
 
 def _codes(text: str) -> set[str]:
     codes = {one.lower() for one in _CODE.findall(_ADDRESS.sub(" ", text))}
-    return {one for one in codes if not re.fullmatch(rf"[\d_]+(?:{'|'.join(_UNITS)})|month\d*", one)}
+    return {one for one in codes if not _QUANTITY.fullmatch(one)}
 
 
 _ANYWHERE: dict[str, _Details] = {
