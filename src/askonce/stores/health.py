@@ -135,12 +135,12 @@ class StoreHealth:
             now = time.monotonic()
             self._unexpected.discard(operation)
             if (one := self._lanes.get(lane)) is not None and one.failures:
-                if _reads(lane) and one.pause:
+                if one.pause:
+                    self._story.troubled_at = now
+                if one.pause and _reads(lane):
                     for other, health in self._lanes.items():
                         if other.part == lane.part:  # what could not be written meanwhile may be, too
                             health.close(now)
-                if one.pause:
-                    self._story.troubled_at = now
                 one.close(now)
             self._forget_old(now)
             self._reads_work = self._reads_work or _reads(lane)
