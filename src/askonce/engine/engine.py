@@ -51,6 +51,7 @@ from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
 from askonce.stats import Stats, Totals, TotalsBy
 from askonce.storage.chunks import ChunkStorage, places_of
 from askonce.storage.entries import EntryStorage, cost_of
+from askonce.storage.freshness import Freshness
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
 from askonce.stores import Client, Store, open_default_store, open_store
@@ -161,6 +162,7 @@ class CacheEngine:
         unpack: Callable[[bytes], Any] | None = None,
         from_sources: bool = True,
         semantic: bool = False,
+        freshness: Freshness | None = None,
     ) -> Request | None:
         """Give a request its key.
 
@@ -172,6 +174,7 @@ class CacheEngine:
                 makes the entry a miss, so that the answer is made anew.
             from_sources: its answer will be made from the documents retrieved in the running context.
             semantic: the answer to a question of the same meaning may be used, where the cache allows it.
+            freshness: the rules for this request; ``None``: those of the cache.
 
         Returns:
             ``None`` if it is not to be cached: as the options in effect say, or because it has no key.
@@ -197,7 +200,9 @@ class CacheEngine:
         made_from = None
         if from_sources and (retrieved or retrieval_in_effect.get() is not None):
             made_from = self._made_from(options, form)
-        request = Request(place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack)
+        request = Request(
+            place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack, freshness
+        )
         if explaining.get() is not None:
             self.flow.events.take()  # what became of earlier requests
             self._explained(run(self._explainer.explanation(self._sync, request)))
