@@ -284,6 +284,7 @@ class CacheEngine:
         call_model: Callable[[], Iterator[T]],
         pack: Callable[[], Answer | None],
         replay: Callable[[Hit], Iterator[T]],
+        ended: Callable[[], bool] = lambda: False,
     ) -> Iterator[T]:
         """`answer` for a stream. One that fails or is abandoned half way is not stored.
 
@@ -294,6 +295,8 @@ class CacheEngine:
                 stream's first step, and leave the reading to whoever gets the rest.
             pack: turns what was streamed, when it is complete, into what is stored.
             replay: turns a hit into a stream.
+            ended: whether what was streamed is complete although there may be more: a reader may close the stream
+                after its end event.
         """
         leader = run(self.flow.begin(self._sync, request))
         if isinstance(leader, Hit):
@@ -306,7 +309,9 @@ class CacheEngine:
                 with leader.reading():
                     yield chunk
         except GeneratorExit:
-            if leader.flight is not None:
+            if ended():
+                run(self.flow.complete(self._sync, request, leader, pack))
+            elif leader.flight is not None:
                 self.flow.claims.drop(leader.flight)
             raise
         except BaseException as error:
@@ -324,6 +329,7 @@ class CacheEngine:
         call_model: Callable[[], AsyncIterator[T]],
         pack: Callable[[], Answer | None],
         replay: Callable[[Hit], Iterator[T]],
+        ended: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[T]:
         """Asynchronous `stream`."""
         leader = await self.flow.begin(self._async, request)
@@ -339,6 +345,9 @@ class CacheEngine:
                     with leader.reading():
                         yield chunk
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and ended():
+                await self.flow.complete(self._async, request, leader, pack)
+                raise
             stale = await self.flow.fail(self._async, request, leader, error)
             if stale is None or begun:
                 raise

@@ -13,7 +13,7 @@ import msgspec
 
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
-from askonce.entries.entry import Answer, Hit, Usage
+from askonce.entries.entry import Answer, Usage
 from askonce.keys.normal_form import NormalForm, plain, request_form
 from askonce.options import current_options
 from askonce.wire.acceptance import Json, mapping, number, objects
@@ -87,7 +87,7 @@ def requests_to(engine: CacheEngine, wire: WireRequest) -> dict[bytes, Request] 
             request = engine.request(
                 "embedding",
                 lambda text=text: text_form(wire, text),  # type: ignore[misc]
-                unpack=_decode,
+                unpack=unpacked,
                 from_sources=False,
                 freshness=rules,
             )
@@ -185,10 +185,9 @@ def reply_of(wire: WireRequest, texts: Sequence[Any], vectors: Mapping[bytes, St
     return msgspec.json.encode(reply)
 
 
-def vector_in(hit: Hit) -> StoredVector:
-    """What a hit found."""
-    found: StoredVector = hit.value
-    return found
+def unpacked(payload: bytes) -> StoredVector:
+    """What an answer of `packed` holds."""
+    return _decode(payload)
 
 
 def _encoded(vector: list[float] | str, as_base64: bool) -> list[float] | str:

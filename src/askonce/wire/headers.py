@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from askonce.entries.entry import Hit, Miss
+from askonce.entries.entry import Hit
 from askonce.wire.scope import Headers
 
 _OF_ONE_REPLY = re.compile(
@@ -46,22 +46,15 @@ def of_hit(hit: Hit, now: float) -> list[tuple[str, str]]:
     return headers
 
 
-Forwarded = Literal["miss", "request", "bypass", "stale"]
-"""Why the upstream was asked: nothing was stored, or what the client said; it is not cached; it was too old."""
+Forwarded = Literal["miss", "request", "bypass"]
+"""Why the upstream was called: nothing was stored that can be used; the client said so; it is not to be cached."""
 
 
 def of_forwarded(why: Forwarded, stored: bool | None = None) -> tuple[str, str]:
     """What a reply of the upstream says of the cache.
 
     Args:
-        why: the upstream was asked.
+        why: the upstream was called.
         stored: whether the reply was stored, where that is known before it is sent.
     """
     return "cache-status", f"askonce; fwd={why}" + ("; stored" if stored else "")
-
-
-def forwarded_by(miss: Miss) -> Forwarded:
-    """Why the upstream is asked after a miss."""
-    if miss.reason == "refresh":
-        return "request"
-    return "stale" if miss.reason in ("expired", "outdated") else "miss"
