@@ -146,6 +146,11 @@ def test_a_credential_in_the_url_is_a_scope_and_stands_nowhere(name: str) -> Non
     assert "SECRET" not in repr(one.form()) and ":p1" not in repr(one.form())
 
 
+def test_cookies_of_a_network_say_nothing() -> None:
+    """A client sends back what Cloudflare set with the last reply: the next request would never be a hit."""
+    assert key(headers=[("cookie", "__cf_bm=abc.1=; _cfuvid=x")]) == key(headers=[("cookie", "AWSALB=1;")]) == key()
+
+
 def test_a_user_is_a_scope_of_its_own() -> None:
     assert len({key(), key({**CHAT, "user": "a"}), key({**CHAT, "user": "b"})}) == 3
 
@@ -169,6 +174,7 @@ def test_no_credential_of_a_request_stands_in_its_form() -> None:
         ([], {}),
         ([("authorization", "Bearer ")], {}),
         ([*CALLER, ("cookie", "session=1")], {}),
+        ([*CALLER, ("cookie", "__cf_bm=1; session=1")], {}),
         (CALLER, {"store": True}),
         (CALLER, {"background": True}),
         (CALLER, {"previous_response_id": "resp_1"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
@@ -11,11 +12,17 @@ from askonce.keys.normal_form import is_credential_in_request
 Headers = Iterable[tuple[str, str]]
 """Names and values, in their order; a name may come several times."""
 
+_OF_A_NETWORK = re.compile(
+    r"__cf_bm|_cfuvid|__cfruid|__cflb|__cfwaitingroom|cf_clearance|AWSALB(TG|APP)?(CORS)?(-\d+)?|GCLB|GAESA"
+    r"|ARRAffinity(SameSite)?|ApplicationGatewayAffinity(CORS)?|x-ms-gateway-slice|stsservicecookie|fpc"
+    r"|incap_ses_.*|visid_incap_.*|nlbi_.*|BIGipServer.*|TS01[0-9a-f]+|ak_bmsc|bm_sv|bm_sz|_abck|"
+)
+"""Cookies of load balancers and of protections against robots."""
 _SCHEMES = frozenset({"bearer", "basic", "token", "apikey", "api-key"})
 
 
 def scope_of(headers: Headers, query: str = "", userinfo: str = "", secret: bytes = b"") -> str | None:
-    """A digest of the credentials that a request shows; ``None`` if it shows none.
+    """A digest of the credentials that a request shows, cookies apart; ``None`` if it shows none.
 
     Args:
         headers: of the request.
@@ -23,7 +30,11 @@ def scope_of(headers: Headers, query: str = "", userinfo: str = "", secret: byte
         userinfo: the part of its URL before the host, ``name:password``.
         secret: at most 64 bytes; with it, a credential cannot be guessed from its digest.
     """
-    shown = {(name.lower(), _bare(value)) for name, value in headers if is_credential_in_request(name)}
+    shown = {
+        (name.lower(), _bare(value))
+        for name, value in headers
+        if is_credential_in_request(name) and name.lower() != "cookie"
+    }
     shown |= {(f"?{name}", value) for name, value in parse_qsl(query) if is_credential_in_request(name)}
     if userinfo:
         shown.add(("@", userinfo))
@@ -42,5 +53,14 @@ def _bare(value: str) -> str:
 
 
 def has_cookie(headers: Headers) -> bool:
-    """Whether a request shows a cookie, by which it may mean another account each time."""
-    return any(name.lower() == "cookie" for name, _ in headers)
+    """Whether a request shows a cookie that may say whose it is: one of a network's own says nothing.
+
+    A client sends back what the network before an API sets: with each reply of OpenAI and Anthropic come
+    Cloudflare's.
+    """
+    return any(
+        not _OF_A_NETWORK.fullmatch(cookie.partition("=")[0].strip())
+        for name, value in headers
+        if name.lower() == "cookie"
+        for cookie in value.split(";")
+    )
