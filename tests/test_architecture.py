@@ -41,6 +41,9 @@ HOMES = {
     "rich": "cli",
     "typer": "cli",
     "httpx2": "httpx",
+    "aiohttp": "proxy",
+    "uvicorn": "proxy",
+    "yarl": "proxy",
     "pytest": "testing",
     "hypothesis": "testing",
 }

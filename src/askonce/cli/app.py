@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from askonce.cli import bench, deletion, doctor, entries, keys, prefix, simulate, totals, transfer, version
+from askonce.cli import bench, deletion, doctor, entries, keys, prefix, proxy, simulate, totals, transfer, version
 
 app = typer.Typer(
     name="askonce",
@@ -33,6 +33,7 @@ app.command("import")(transfer.import_)
 app.command("warm")(transfer.warm)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
+app.command("proxy")(proxy.proxy)
 app.command("simulate")(simulate.simulate)
 app.command("stats")(totals.stats)
 app.command("top")(totals.top)

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, Yes, confirm, out, print_json, progress
-from askonce.cli.opened import KEYS_VARIABLE, check_keys, opened_cache
+from askonce.cli.opened import check_keys, opened_cache
 from askonce.cli.requests import form_in, key_in
 from askonce.engine.erasure import ErasureReport, Target
 from askonce.entries.entry import place_of
 from askonce.errors import ConfigError
+from askonce.stores.configured import KEYS_VARIABLE
 
 
 def clear(

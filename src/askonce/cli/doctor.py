@@ -12,13 +12,13 @@ from rich.table import Table
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Namespace, StoreUrl, out, print_json, size, span
-from askonce.cli.opened import KEYS_VARIABLE, encryption_keys, opened_cache
+from askonce.cli.opened import opened_cache
 from askonce.cli.version import versions
 from askonce.errors import ConfigError
 from askonce.stores import redact
 from askonce.stores.base import Record
 from askonce.stores.circuit_breaker import StoreDown
-from askonce.stores.configured import default_settings, default_store
+from askonce.stores.configured import KEYS_VARIABLE, default_settings, default_store, encryption_keys
 
 Level = Literal["ok", "warning", "problem"]
 MOST_SKEW_SECONDS = 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,9 +14,8 @@ from askonce.errors import CodecError, ConfigError
 from askonce.options import cache_options
 from askonce.storage.sealed_store import unknown_namespaces
 from askonce.stores import Store, default_url, open_store, redact
-from askonce.stores.configured import default_store
+from askonce.stores.configured import KEYS_VARIABLE, default_store, encryption_keys
 
-KEYS_VARIABLE = "ASKONCE_ENCRYPTION_KEYS"
 _TIMEOUT_SECONDS = 30.0
 
 
@@ -113,15 +111,3 @@ def check_keys(cache: Cache) -> None:
             f"nothing was found, but {unknown} namespaces of {redact(cache.store.url)} are encrypted with keys "
             f"that {KEYS_VARIABLE} does not have"
         )
-
-
-def encryption_keys() -> list[bytes]:
-    """The keys of an encrypted store. They come from the environment, since others see what is typed.
-
-    Raises:
-        ConfigError: they are not written in hexadecimal.
-    """
-    try:
-        return [bytes.fromhex(one) for one in os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split()]
-    except ValueError:
-        raise ConfigError(f"{KEYS_VARIABLE} has keys in hexadecimal, with commas between them") from None

@@ -10,11 +10,12 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, out, print_json, size
-from askonce.cli.opened import KEYS_VARIABLE, opened_cache
+from askonce.cli.opened import opened_cache
 from askonce.errors import ConfigError
 from askonce.prefix.report.figures import count, percent, span, usd
 from askonce.stats import Counts, TotalsBy
 from askonce.stores import redact
+from askonce.stores.configured import KEYS_VARIABLE
 
 if TYPE_CHECKING:
     from askonce.stats import Totals

@@ -278,6 +278,25 @@ class CacheEngine:
         """Asynchronous `answer`."""
         return await self.flow.answer(self._async, request, call_model, pack)
 
+    async def apeek(self, request: Request) -> Hit | Miss:
+        """Look up alone. A miss is not counted: `astream` or `aanswer` of the same request is to follow it."""
+        found = await self.flow.lookup.find(self._async, request)
+        return self.flow.hit(request, found) if isinstance(found, Hit) else found
+
+    def coalesced(self, request: Request, made: Answer | Hit, seconds: float) -> None:
+        """Count a request as a hit that got what another request of this process was just being given.
+
+        Args:
+            request: from `request`.
+            made: what both got.
+            seconds: how long it took.
+        """
+        if isinstance(made, Hit):
+            entry = made.entry
+        else:
+            entry = self.flow.storage.entry(made, request.kind, request.options, (), seconds, form=request.form)
+        self.flow.hit(request, Hit(entry, "coalesced", 0.0))
+
     def stream(
         self,
         request: Request,

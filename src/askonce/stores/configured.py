@@ -15,6 +15,7 @@ from askonce.errors import ConfigError
 from askonce.stores.blocking import in_thread, is_forbidden
 
 VARIABLE, TABLE = "ASKONCE_STORE", "tool.askonce"
+KEYS_VARIABLE = "ASKONCE_ENCRYPTION_KEYS"
 _FILE = "pyproject.toml"
 
 
@@ -33,6 +34,18 @@ def default_store() -> tuple[str | None, str]:
             raise ConfigError(f"store in [{TABLE}] of {file} is a URL such as 'sqlite:///cache.db', got {url!r}")
         return url, f"[{TABLE}] of {file}"
     return None, "built in"
+
+
+def encryption_keys() -> list[bytes]:
+    """The keys of an encrypted store. They come from the environment, since others see what is typed.
+
+    Raises:
+        ConfigError: they are not written in hexadecimal.
+    """
+    try:
+        return [bytes.fromhex(one) for one in os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split()]
+    except ValueError:
+        raise ConfigError(f"{KEYS_VARIABLE} has keys in hexadecimal, with commas between them") from None
 
 
 def default_settings() -> tuple[dict[str, Any], str]:

@@ -1,0 +1,51 @@
+"""The proxy's own paths: health, readiness and statistics."""
+
+from __future__ import annotations
+
+import hmac
+
+import msgspec
+
+from askonce.cache import Cache
+from askonce.proxy.call import Call
+
+PATHS = frozenset({"/health", "/ready", "/askonce/stats"})
+TOKEN_VARIABLE = "ASKONCE_PROXY_ADMIN_TOKEN"
+
+
+class Admin:
+    """Responds on the proxy's own paths.
+
+    Args:
+        cache: the cache.
+        token: of whoever may see statistics; empty: nobody may.
+    """
+
+    def __init__(self, cache: Cache, token: str) -> None:
+        self._cache, self._token = cache, token
+
+    async def respond(self, call: Call) -> None:
+        """Respond to a request to one of `PATHS`."""
+        if call.method not in ("GET", "HEAD"):
+            await call.refuse(405, "use GET", "method_not_allowed", ("allow", "GET"))
+        elif call.path == "/health":
+            await _json(call, {"status": "ok"})
+        elif call.path == "/ready":
+            # Without its store the proxy serves all the same, only uncached: it stays ready.
+            state = self._cache.engine.breaker.health.state
+            await _json(call, {"status": "ok", "store": "down" if state == "open" else "up"})
+        elif not self._token:
+            await call.refuse(403, f"set {TOKEN_VARIABLE} to see statistics", "forbidden")
+        elif not self._is_shown(call.header("authorization") or ""):
+            await call.refuse(401, "this is for the administrator", "unauthorized", ("www-authenticate", "Bearer"))
+        else:
+            await _json(call, await self._cache.astats())
+
+    def _is_shown(self, authorization: str) -> bool:
+        scheme, _, shown = authorization.partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), self._token.encode())
+
+
+async def _json(call: Call, value: object) -> None:
+    headers = [("content-type", "application/json"), ("cache-control", "no-store")]
+    await call.respond(200, headers, msgspec.json.encode(value, enc_hook=str))

@@ -1,0 +1,214 @@
+"""Cached requests: from the store, from what another request is just being given, or from the provider."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+import msgspec
+
+from askonce.engine.engine import CacheEngine
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Hit
+from askonce.proxy.call import Call
+from askonce.proxy.relay import Relay, Target, failed
+from askonce.proxy.tape import Tape
+from askonce.proxy.upstream import Head, Refused, Reply, UpstreamFailed
+from askonce.wire import headers, replies
+from askonce.wire.events import has_ended
+from askonce.wire.requests import WireRequest
+
+Item = Hit | Head | bytes
+"""A hit; or the head of a reply, and then the parts of its body."""
+
+
+class Answers:
+    """Answers to chat completions, messages and responses.
+
+    Args:
+        engine: the cache's.
+        relay: passes on what is not cached.
+    """
+
+    def __init__(self, engine: CacheEngine, relay: Relay) -> None:
+        self._engine, self._relay = engine, relay
+        self._live: dict[object, Tape[Item]] = {}
+        self._making: set[asyncio.Task[None]] = set()
+
+    async def respond(self, call: Call, wire: WireRequest, target: Target, body: bytes) -> None:
+        """Respond to a request."""
+        asked = replies.request_to(self._engine, wire)
+        # What is just being made is not in the store: a crowd that waits for it looks nothing up.
+        if asked is not None and (wire.directives.only_if_cached or _name(wire, asked) not in self._live):
+            found = await self._engine.apeek(asked)
+            if isinstance(found, Hit):
+                await self._replay(call, found)
+                return
+        if wire.directives.only_if_cached:
+            await nothing_cached(call)
+        elif asked is None:
+            await self._relay.pass_on(call, target, body, headers.of_forwarded("bypass")[1])
+        else:
+            while await self._play(call, wire, asked, target, body) == "failed for another":
+                pass
+
+    async def finish(self) -> None:
+        """Wait until nothing more is being made."""
+        if self._making:
+            await asyncio.wait(self._making)
+
+    # -- one tape for all who want the same bytes ----------------------------------------------------------------
+
+    async def _play(
+        self, call: Call, wire: WireRequest, asked: Request, target: Target, body: bytes
+    ) -> Literal["done", "failed for another"]:
+        """Respond with what a tape holds, as it comes."""
+        name = _name(wire, asked)
+        began, tape = time.monotonic(), None if wire.directives.refresh else self._live.get(name)
+        follows = tape is not None
+        if tape is None:
+            tape = self._begin(None if wire.directives.refresh else name, call, wire, asked, target, body)
+        reader = tape.reader()
+        watch = asyncio.create_task(call.left())
+        watch.add_done_callback(reader.go)
+        try:
+            first = await reader.next()
+            if isinstance(first, Hit):
+                await self._replay(call, first)
+            elif isinstance(first, Head):
+                await call.start(200, _shown(first, wire, follows))
+                while (part := await reader.next()) is not None:
+                    assert isinstance(part, bytes)
+                    await call.write(part)
+                if not reader.gone:
+                    await call.finish()
+            if follows and (made := first if isinstance(first, Hit) else tape.answer) is not None:
+                self._engine.coalesced(asked, made, time.monotonic() - began)
+        except (Refused, UpstreamFailed) as error:
+            if follows and not call.begun and tape.scope != wire.scope:
+                return "failed for another"
+            await say(call, error)
+        finally:
+            watch.cancel()
+            tape.leave(reader)
+        return "done"
+
+    def _begin(
+        self, name: object, call: Call, wire: WireRequest, asked: Request, target: Target, body: bytes
+    ) -> Tape[Item]:
+        """Begin to make an answer, in a task of its own, which goes on as long as anybody waits for it."""
+
+        def abandoned() -> None:
+            if self._live.get(name) is tape:
+                del self._live[name]
+            task.cancel()
+
+        tape: Tape[Item] = Tape(wire.scope, abandoned)
+        if name is not None:
+            self._live[name] = tape
+        task = asyncio.create_task(self._make(tape, call, wire, asked, target, body))
+        self._making.add(task)
+
+        def done(_: object) -> None:
+            self._making.discard(task)
+            if self._live.get(name) is tape:
+                del self._live[name]
+
+        task.add_done_callback(done)
+        return tape
+
+    async def _make(
+        self, tape: Tape[Item], call: Call, wire: WireRequest, asked: Request, target: Target, body: bytes
+    ) -> None:
+        """Write a tape: what is stored by now, or what the provider replies, which is stored."""
+        parts: list[bytes] = []
+        head: Head | None = None
+
+        async def call_model() -> AsyncIterator[Any]:
+            nonlocal head
+            reply = await self._fetched(call, target, body)
+            try:
+                head = reply.head
+                yield head
+                async for part in reply.parts():
+                    parts.append(part)
+                    yield part
+            finally:
+                reply.close()
+
+        def pack() -> Answer | None:
+            assert head is not None
+            tape.answer = replies.packed(wire, head.status, head.headers, b"".join(parts))
+            tape.end()  # nobody waits for the store
+            return tape.answer
+
+        error: BaseException | None = None
+        try:
+            async for item in self._engine.astream(
+                asked, call_model, pack, lambda hit: iter((hit,)), lambda: has_ended(wire.api, b"".join(parts))
+            ):
+                tape.add(item)
+        except (Exception, asyncio.CancelledError) as raised:
+            error = raised if isinstance(raised, (Refused, UpstreamFailed)) else _fault(raised)
+        tape.end(error)
+
+    async def _fetched(self, call: Call, target: Target, body: bytes) -> Reply:
+        """The provider's reply, with status 200.
+
+        Raises:
+            UpstreamFailed: there is none.
+            Refused: it has another status.
+        """
+        reply = await self._relay.upstreams.send(
+            target.upstream, call.method, target.url, call.headers, body, decoded=True
+        )
+        if reply.head.status == 200:
+            return reply
+        try:
+            raise Refused(reply.head, b"".join([part async for part in reply.parts()]))
+        finally:
+            reply.close()
+
+    async def _replay(self, call: Call, hit: Hit) -> None:
+        stored: replies.StoredReply = hit.value
+        about = headers.of_hit(hit, self._engine.settings.clock())
+        await call.respond(200, [*stored.headers, *about], stored.body)
+
+
+def _name(wire: WireRequest, asked: Request) -> object:
+    """What all have in common to whom the same bytes are sent."""
+    return asked.place, msgspec.json.encode([wire.body.get("stream"), wire.body.get("stream_options")])
+
+
+def _shown(head: Head, wire: WireRequest, follows: bool) -> list[tuple[bytes, bytes]]:
+    """The headers of a reply; one who follows gets those that are true of it for him too."""
+    if not follows:
+        why: headers.Forwarded = "request" if wire.directives.refresh else "miss"
+        return [*head.raw, (b"cache-status", headers.of_forwarded(why)[1].encode())]
+    lasting = {name for name, _ in headers.lasting(head.headers)} | {"content-length", "Content-Length"}
+    kept = [(name, value) for name, value in head.raw if name.decode("latin-1") in lasting]
+    return [*kept, (b"cache-status", b"askonce; fwd=miss; collapsed")]
+
+
+def _fault(error: BaseException) -> UpstreamFailed:
+    return UpstreamFailed(502, f"the request failed ({type(error).__name__})")
+
+
+async def say(call: Call, error: Refused | UpstreamFailed) -> None:
+    """Respond with what the provider replied, byte for byte, or with what went wrong."""
+    if isinstance(error, UpstreamFailed):
+        await failed(call, error)
+        return
+    raw = [pair for pair in error.head.raw if pair[0].lower() != b"content-length"]
+    await call.start(error.head.status, [*raw, (b"content-length", b"%d" % len(error.body))])
+    await call.finish(error.body)
+
+
+async def nothing_cached(call: Call) -> None:
+    """Respond to a request that is to be answered from the cache, and is not."""
+    await call.refuse(
+        504, "only-if-cached: no answer is cached", "only_if_cached",
+        ("cache-status", "askonce; detail=only-if-cached"), ("x-should-retry", "false"),
+    )  # fmt: skip

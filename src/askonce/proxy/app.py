@@ -1,0 +1,151 @@
+"""The ASGI application. Nothing stands between the server and it: half of what a hit costs is the server's."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import msgspec
+
+from askonce.cache import Cache
+from askonce.errors import ConfigError
+from askonce.options import cache_options
+from askonce.proxy.admin import PATHS, TOKEN_VARIABLE, Admin
+from askonce.proxy.answers import Answers
+from askonce.proxy.call import Call, ClientLeft, Message
+from askonce.proxy.config import ProxySettings
+from askonce.proxy.embeddings import Embeddings
+from askonce.proxy.relay import Relay, Target
+from askonce.proxy.tenants import ProxyKey, read_keys, shown_key
+from askonce.proxy.upstream import Upstreams, chosen
+from askonce.stores.configured import encryption_keys
+from askonce.wire.apis import api_of
+from askonce.wire.requests import read_request
+
+SECRET_VARIABLE = "ASKONCE_PROXY_SECRET"
+logger = logging.getLogger("askonce")
+
+
+class _OfModel(msgspec.Struct):
+    model: str | None = None
+
+
+_model_in = msgspec.json.Decoder(_OfModel).decode
+
+
+class ProxyApp:
+    """The proxy as an ASGI application.
+
+    Args:
+        settings: of the proxy.
+
+    Raises:
+        ConfigError: a setting is wrong, or the store cannot be used.
+    """
+
+    def __init__(self, settings: ProxySettings) -> None:
+        settings.check()
+        self._settings = settings
+        self._keys = None if settings.keys_file is None else read_keys(settings.keys_file)
+        holds_key = any(one.key_env for one in settings.upstreams)
+        self._share = settings.share or holds_key
+        self._secret = hashlib.blake2b(os.environ.get(SECRET_VARIABLE, "").encode()).digest()
+        own: dict[str, Any] = dict(settings.cache)
+        if keys := encryption_keys():
+            own.setdefault("encryption_keys", keys)
+        self.cache = Cache(settings.store, **own)
+        self._admin = Admin(self.cache, os.environ.get(TOKEN_VARIABLE, ""))
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        if scope["type"] == "http":
+            call = Call(scope, receive, send)
+            try:
+                await self._respond(call)
+            except ClientLeft:
+                pass
+            except Exception:
+                logger.exception("askonce: a request to the proxy failed")
+                if not call.begun:
+                    await call.refuse(502, "the request failed; the log of the proxy says why", "proxy_error")
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _live(
+        self, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        await receive()
+        self._upstreams = Upstreams(self._settings)
+        relay = Relay(self._upstreams)
+        self._answers = Answers(self.cache.engine, relay)
+        self._embeddings, self._relay = Embeddings(self.cache.engine, relay), relay
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._answers.finish()
+        await self._upstreams.close()
+        await self.cache.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _respond(self, call: Call) -> None:
+        if call.path in PATHS:
+            await self._admin.respond(call)
+            return
+        key: ProxyKey | None = None
+        if self._keys is not None and (key := self._keys.find(shown_key(call.headers))) is None:
+            await call.refuse(401, "this key is not one of the proxy's", "invalid_api_key")
+            return
+        among = self._upstreams.of_path(call.path) if call.path.startswith("/") else []
+        is_known = api_of(call.method, call.path) is not None
+        body = await call.body(self._settings.max_body_bytes) if is_known else None
+        model = _model(body) if body is not None else None
+        found = chosen(among, model)
+        if found is None:
+            await call.refuse(404, f"no upstream for {call.path} and the model {model!r}", "no_upstream")
+        elif key is not None and key.models and not (body is not None and key.allows(model)):
+            await call.refuse(403, f"this key is not for the model {model!r}", "model_not_allowed")
+        else:
+            upstream, url = found
+            target = Target(upstream, f"{url}?{call.query}" if call.query else url)
+            with self._in_tenant(key):
+                await self._answer(call, target, body)
+
+    async def _answer(self, call: Call, target: Target, body: bytes | None) -> None:
+        if body is None:
+            has_body = call.header("content-length") or call.header("transfer-encoding")
+            if not has_body:
+                await call.body(0)
+            await self._relay.pass_on(call, target, call.parts() if has_body else None)
+            return
+        try:
+            wire = read_request(call.method, target.url, call.headers, body, share=self._share, secret=self._secret)
+        except ConfigError as error:
+            await call.refuse(400, str(error), "invalid_request_error")
+            return
+        if wire is None:
+            await self._relay.pass_on(call, target, body)
+        elif wire.api == "embeddings":
+            await self._embeddings.respond(call, wire, target, body)
+        else:
+            await self._answers.respond(call, wire, target, body)
+
+    @staticmethod
+    def _in_tenant(key: ProxyKey | None) -> AbstractContextManager[object]:
+        """A tenant of a key is one of the cache: its answers are in a namespace of their own."""
+        return nullcontext() if key is None else cache_options(namespace=key.tenant)
+
+
+def _model(body: bytes) -> str | None:
+    try:
+        return _model_in(body).model
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None

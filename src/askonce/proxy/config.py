@@ -1,0 +1,133 @@
+"""The settings of the proxy: a TOML file, and what the command line gives in its place."""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from askonce.errors import ConfigError
+
+
+class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A provider.
+
+    Attributes:
+        url: where it is, such as ``https://api.openai.com``.
+        prefix: of the paths that go to it, such as ``/openai``; it is taken off.
+        models: patterns of the models whose requests go to it, such as ``claude-*``.
+        key_env: the variable that holds the key which is sent to it in place of the caller's.
+    """
+
+    url: str
+    prefix: str = ""
+    models: tuple[str, ...] = ()
+    key_env: str | None = None
+
+    @property
+    def base(self) -> str:
+        """The URL without a slash at its end."""
+        return self.url.rstrip("/")
+
+
+class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """All settings of a proxy; the names are those of the TOML file.
+
+    Attributes:
+        upstreams: the providers; the first one that fits gets a request.
+        store: a store's URL; ``None`` for the default.
+        cache: settings of `askonce.Cache`, such as ``ttl``.
+        host: the address to listen on.
+        port: the port.
+        workers: processes.
+        share: callers share answers, whatever credentials they show, also if they show none.
+        keys_file: a TOML file of the proxy's own keys; see `askonce.proxy.tenants`.
+        connect_timeout: seconds until a provider must have accepted a connection.
+        timeout: seconds for which a provider may send nothing.
+        max_body_bytes: of a request; a larger one is passed on and not cached.
+    """
+
+    upstreams: tuple[UpstreamSettings, ...] = ()
+    store: str | None = None
+    cache: dict[str, Any] = {}
+    host: str = "127.0.0.1"
+    port: int = 8787
+    workers: int = 1
+    share: bool = False
+    keys_file: str | None = None
+    connect_timeout: float = 10.0
+    timeout: float = 600.0
+    max_body_bytes: int = 32 * 2**20
+
+    def check(self) -> None:
+        """See that a proxy can be started with them.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if not self.upstreams:
+            raise ConfigError("no upstream: give one, such as --upstream https://api.openai.com")
+        for one in self.upstreams:
+            parts = urlsplit(one.url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+                raise ConfigError(f"an upstream is a URL such as https://api.openai.com, got {one.url!r}")
+            if one.prefix and (not one.prefix.startswith("/") or one.prefix.endswith("/")):
+                raise ConfigError(f"a prefix is a path such as /openai, got {one.prefix!r}")
+        if not 0 <= self.port < 65536 or self.workers < 1:
+            raise ConfigError("port is a number below 65536, and workers is at least 1")
+        if not (self.connect_timeout > 0 and self.timeout > 0 and self.max_body_bytes > 0):
+            raise ConfigError("connect_timeout, timeout and max_body_bytes are positive")
+        holds_key = any(one.key_env for one in self.upstreams)
+        if holds_key and self.keys_file is None and not is_loopback(self.host):
+            raise ConfigError(
+                f"who reaches {self.host} could spend your provider's key: give --keys-file, or stay on 127.0.0.1"
+            )
+        if self.keys_file is not None and not all(one.key_env for one in self.upstreams):
+            raise ConfigError("with keys of its own the proxy needs the provider's: give --upstream-key-env")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def upstream_of(text: str, key_env: str | None = None) -> UpstreamSettings:
+    """An upstream as the command line writes it: ``URL``, ``/prefix=URL`` or ``model-pattern=URL``."""
+    which, is_named, url = text.partition("=")
+    if not is_named or "://" in which:
+        return UpstreamSettings(text, key_env=key_env)
+    if which.startswith("/"):
+        return UpstreamSettings(url, prefix=which.rstrip("/"), key_env=key_env)
+    return UpstreamSettings(url, models=tuple(filter(None, which.split(","))), key_env=key_env)
+
+
+def read_settings(path: str | None, given: dict[str, Any]) -> ProxySettings:
+    """The settings of a file, and over them those that were given otherwise.
+
+    Args:
+        path: of a TOML file; ``None`` for none.
+        given: by name, without those that were not given.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting is wrong.
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from error
+    merged = {**table, **given, "cache": {**table.get("cache", {}), **given.get("cache", {})}}
+    try:
+        settings = msgspec.convert(merged, ProxySettings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path or 'the settings'}: {error}") from error
+    settings.check()
+    return settings

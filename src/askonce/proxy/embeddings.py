@@ -1,0 +1,139 @@
+"""Cached embeddings: text by text."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from askonce.engine.engine import CacheEngine
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Hit
+from askonce.proxy.answers import nothing_cached, say
+from askonce.proxy.call import Call
+from askonce.proxy.relay import Relay, Target
+from askonce.proxy.upstream import Head, Refused, UpstreamFailed
+from askonce.wire import embeddings, headers
+from askonce.wire.requests import WireRequest
+
+
+class _Vectors(msgspec.Struct, frozen=True):
+    """A provider's reply with status 200."""
+
+    head: Head
+    body: bytes
+
+
+class Embeddings:
+    """Answers to requests for embeddings.
+
+    Args:
+        engine: the cache's.
+        relay: passes on what is not cached.
+    """
+
+    def __init__(self, engine: CacheEngine, relay: Relay) -> None:
+        self._engine, self._relay = engine, relay
+
+    async def respond(self, call: Call, wire: WireRequest, target: Target, body: bytes) -> None:
+        """Respond to a request."""
+        asked, texts = embeddings.requests_to(self._engine, wire), embeddings.texts_in(wire)
+        only_if_cached = wire.directives.only_if_cached
+        try:
+            if asked is None or texts is None:
+                if only_if_cached:
+                    await nothing_cached(call)
+                else:
+                    await self._relay.pass_on(call, target, body, headers.of_forwarded("bypass")[1])
+            elif len(asked) == 1 and not only_if_cached:
+                await self._one(call, wire, target, body, *asked.items())
+            else:
+                found = dict(zip(asked, await self._engine.alookup_many(list(asked.values())), strict=True))
+                hits = {name: one for name, one in found.items() if isinstance(one, Hit)}
+                if len(hits) == len(asked):
+                    await self._from_cache(call, wire, hits)
+                elif only_if_cached:
+                    await nothing_cached(call)
+                else:
+                    await self._missing(call, wire, target, body, asked, hits)
+        except (Refused, UpstreamFailed) as error:
+            await say(call, error)
+
+    async def _one(
+        self, call: Call, wire: WireRequest, target: Target, body: bytes, asked: tuple[bytes, Request]
+    ) -> None:
+        """A single text, or one that is given several times: others wait while it is embedded."""
+
+        def packed(reply: _Vectors) -> Answer | None:
+            texts = embeddings.texts_in(wire) or []
+            answers = embeddings.packed(wire, texts, reply.head.headers, reply.body)
+            return answers[0] if answers else None
+
+        name, request = asked
+        got = await self._engine.aanswer(request, lambda: self._fetched(call, target, body), packed)
+        if isinstance(got, Hit):
+            await self._from_cache(call, wire, {name: got})
+        else:
+            await self._fresh(call, wire, got)
+
+    async def _missing(
+        self,
+        call: Call,
+        wire: WireRequest,
+        target: Target,
+        body: bytes,
+        asked: dict[bytes, Request],
+        hits: dict[bytes, Hit],
+    ) -> None:
+        """Ask for the texts that are not stored; where some are, the reply is made of both."""
+        texts = embeddings.texts_in(wire) or []
+        by_name = {embeddings.name_of(text): text for text in texts}
+        missing = [text for name, text in by_name.items() if name not in hits] if hits else texts
+        began = time.monotonic()
+        reply = await self._fetched(call, target, embeddings.body_for(wire, missing) if hits else body)
+        answers = embeddings.packed(wire, missing, reply.head.headers, reply.body)
+        if answers is None:
+            await self._fresh(call, wire, await self._fetched(call, target, body) if hits else reply)
+            return
+        made = dict(zip(map(embeddings.name_of, missing), answers, strict=True))
+        await self._engine.astore_many(
+            [asked[name] for name in made], list(made.values()), time.monotonic() - began
+        )
+        if not hits:
+            await self._fresh(call, wire, reply)
+            return
+        vectors = {name: hit.value for name, hit in hits.items()}
+        vectors |= {name: embeddings.unpacked(answer.payload) for name, answer in made.items()}
+        about = [*headers.lasting(reply.head.headers), headers.of_forwarded("miss")]
+        await call.respond(200, about, embeddings.reply_of(wire, texts, vectors))
+
+    async def _fetched(self, call: Call, target: Target, body: bytes) -> _Vectors:
+        """The provider's reply.
+
+        Raises:
+            UpstreamFailed: there is none.
+            Refused: its status is not 200.
+        """
+        reply = await self._relay.upstreams.send(
+            target.upstream, call.method, target.url, call.headers, body, decoded=True
+        )
+        try:
+            whole = b"".join([part async for part in reply.parts()])
+        finally:
+            reply.close()
+        if reply.head.status != 200:
+            raise Refused(reply.head, whole)
+        return _Vectors(reply.head, whole)
+
+    async def _fresh(self, call: Call, wire: WireRequest, reply: _Vectors) -> None:
+        why: headers.Forwarded = "request" if wire.directives.refresh else "miss"
+        sent = [pair for pair in reply.head.headers if pair[0].lower() != "content-length"]
+        await call.respond(200, [*sent, headers.of_forwarded(why)], reply.body)
+
+    async def _from_cache(self, call: Call, wire: WireRequest, hits: dict[bytes, Hit]) -> None:
+        oldest = max(hits.values(), key=lambda hit: hit.age_seconds)
+        stored: embeddings.StoredVector = oldest.value
+        body = embeddings.reply_of(
+            wire, embeddings.texts_in(wire) or [], {name: hit.value for name, hit in hits.items()}
+        )
+        await call.respond(200, [*stored.headers, *headers.of_hit(oldest, self._engine.settings.clock())], body)

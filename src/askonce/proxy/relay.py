@@ -1,0 +1,71 @@
+"""Requests that are passed on as they are, and replies that are passed back as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable
+
+import msgspec
+
+from askonce.proxy.call import Call, ClientLeft
+from askonce.proxy.config import UpstreamSettings
+from askonce.proxy.upstream import UpstreamFailed, Upstreams
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where a request goes.
+
+    Attributes:
+        upstream: the provider.
+        url: there, with the query.
+    """
+
+    upstream: UpstreamSettings
+    url: str
+
+
+class Relay:
+    """Passes requests on."""
+
+    def __init__(self, upstreams: Upstreams) -> None:
+        self.upstreams = upstreams
+
+    async def pass_on(
+        self, call: Call, target: Target, body: bytes | AsyncIterable[bytes] | None, cache_status: str = ""
+    ) -> None:
+        """Pass a request on, and its reply back; if the client leaves, the call of the provider ends too."""
+        work = asyncio.create_task(self._passed(call, target, body, cache_status))
+        watch = asyncio.create_task(call.left())
+        try:
+            await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                work.cancel()
+            await work
+        except (asyncio.CancelledError, ClientLeft):
+            if not work.done():  # it is this task that is to end
+                work.cancel()
+                raise
+        finally:
+            watch.cancel()
+
+    async def _passed(
+        self, call: Call, target: Target, body: bytes | AsyncIterable[bytes] | None, cache_status: str
+    ) -> None:
+        try:
+            reply = await self.upstreams.send(target.upstream, call.method, target.url, call.headers, body)
+            try:
+                headers = [*reply.head.raw, (b"cache-status", cache_status.encode())] if cache_status else None
+                await call.start(reply.head.status, headers or reply.head.raw)
+                async for part in reply.parts():
+                    await call.write(part)
+                await call.finish()
+            finally:
+                reply.close()
+        except UpstreamFailed as error:
+            await failed(call, error)
+
+
+async def failed(call: Call, error: UpstreamFailed) -> None:
+    """Say that a provider failed; if the head of a response was sent, break the connection off."""
+    if not call.begun:
+        await call.refuse(error.status, str(error), "upstream_error")

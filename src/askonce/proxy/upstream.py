@@ -1,0 +1,227 @@
+"""The way to the providers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from fnmatch import fnmatchcase
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from askonce.errors import ConfigError
+from askonce.keys.normal_form import is_credential_in_request
+from askonce.proxy.config import ProxySettings, UpstreamSettings
+from askonce.proxy.tenants import header_of_key
+from askonce.wire.directives import OWN
+from askonce.wire.scope import Headers
+
+_OF_ONE_CONNECTION = frozenset(
+    "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding"
+    " upgrade".split()
+)
+_NOT_SENT = _OF_ONE_CONNECTION | OWN | {"host", "expect", "content-length"}
+_VERSION = re.compile(r"/v\d+(beta\d*)?/")
+_IDLE_SECONDS = 15.0
+_LONGEST_HEADER = 65_536
+
+
+class UpstreamFailed(Exception):
+    """A provider could not be reached, or broke off.
+
+    Attributes:
+        status: of the response that says so.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Refused(Exception):
+    """A provider replied with another status than 200."""
+
+    def __init__(self, head: Head, body: bytes) -> None:
+        super().__init__(f"the upstream replied with status {head.status}")
+        self.head, self.body = head, body
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The head of a provider's reply.
+
+    Attributes:
+        status: of HTTP.
+        raw: its headers but those of one connection, in their order; and but ``date``, which the server adds.
+    """
+
+    status: int
+    raw: list[tuple[bytes, bytes]]
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers as texts."""
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.raw]
+
+
+class Reply:
+    """A provider's reply, whose body is still to be read.
+
+    Args:
+        response: of the client.
+        decoded: its body comes without its content encoding.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, *, decoded: bool) -> None:
+        self._response = response
+        dropped = {one.encode() for one in _OF_ONE_CONNECTION | _named(response.headers.getall("connection", ()))}
+        dropped.add(b"date")
+        if decoded and response.headers.get("content-encoding", "identity").lower() != "identity":
+            dropped |= {b"content-encoding", b"content-length"}
+        self.head = Head(
+            response.status, [(name, value) for name, value in response.raw_headers if name.lower() not in dropped]
+        )
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body as it comes.
+
+        Raises:
+            UpstreamFailed: it broke off.
+        """
+        try:
+            async for part in self._response.content.iter_any():
+                yield part
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise _failed(error) from error
+
+    def close(self) -> None:
+        """Be done with it; a connection whose body is not read to its end is closed."""
+        self._response.close() if not self._response.content.at_eof() else self._response.release()
+
+
+class Upstreams:
+    """The providers of a proxy. Make and close it within an event loop.
+
+    Args:
+        settings: of the proxy.
+    """
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self._settings = settings
+        self._keys = {one.key_env: _key(one.key_env) for one in settings.upstreams if one.key_env}
+        # No answer waits for a free connection; how many requests a provider takes, it says itself (429).
+        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+        self._as_is, self._decoding = self._session(False), self._session(True)
+
+    def _session(self, decodes: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=self._connector,
+            connector_owner=False,
+            auto_decompress=decodes,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Content-Type", "Accept-Encoding"),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._settings.connect_timeout, sock_read=self._settings.timeout
+            ),
+            trust_env=True,
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._as_is.close()
+        await self._decoding.close()
+        await self._connector.close()
+
+    def of_path(self, path: str) -> list[tuple[UpstreamSettings, str]]:
+        """The upstreams of a path, each with its whole URL: those with its prefix, else those without."""
+        ours = self._settings.upstreams
+        named = [one for one in ours if one.prefix and (path + "/").startswith(one.prefix + "/")]
+        return [(one, _joined(one.base, path[len(one.prefix) :])) for one in named] or [
+            (one, _joined(one.base, path)) for one in ours if not one.prefix
+        ]
+
+    async def send(
+        self,
+        upstream: UpstreamSettings,
+        method: str,
+        url: str,
+        headers: Headers,
+        body: bytes | AsyncIterable[bytes] | None,
+        *,
+        decoded: bool = False,
+    ) -> Reply:
+        """Send a request on, and wait for the head of the reply.
+
+        Args:
+            upstream: the provider.
+            method: of HTTP.
+            url: the whole URL, with the query.
+            headers: of the caller.
+            body: all of it, or its parts as they come.
+            decoded: the body of the reply is to come without a content encoding.
+
+        Raises:
+            UpstreamFailed: there is none.
+        """
+        headers = list(headers)
+        dropped = _NOT_SENT | _named(value for name, value in headers if name == "connection")
+        if upstream.key_env:
+            sent = [pair for pair in headers if not is_credential_in_request(pair[0])]
+            sent.append(header_of_key(headers, url.partition("?")[0], self._keys[upstream.key_env]))
+        else:
+            sent = headers
+        kept = [(name, value) for name, value in sent if name not in dropped]
+        if decoded:
+            kept = [pair for pair in kept if pair[0] != "accept-encoding"]
+            kept.append(("accept-encoding", "identity"))
+        if not isinstance(body, (bytes, type(None))):
+            kept += [pair for pair in headers if pair[0] == "content-length"]
+        session = self._decoding if decoded else self._as_is
+        try:
+            response = await session.request(
+                method, URL(url, encoded=True), headers=kept, data=body, allow_redirects=False
+            )
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise _failed(error) from error
+        return Reply(response, decoded=decoded)
+
+
+def chosen(among: list[tuple[UpstreamSettings, str]], model: str | None) -> tuple[UpstreamSettings, str] | None:
+    """The upstream of a model: the first one that names it, else the first one that names no models."""
+    for one in among:
+        if model is not None and any(fnmatchcase(model, pattern) for pattern in one[0].models):
+            return one
+    return next((one for one in among if not one[0].models), among[0] if len(among) == 1 else None)
+
+
+def _joined(base: str, path: str) -> str:
+    """A URL; if both the base and the path name the version of the API, it is there once."""
+    version = _VERSION.match(path)
+    if version is not None and base.endswith(version[0].rstrip("/")):
+        path = path[version.end() - 1 :]
+    return base + path
+
+
+def _named(values: Iterable[str]) -> frozenset[str]:
+    """The headers that ``Connection`` names, which are of one connection too."""
+    return frozenset(name.strip().lower() for value in values for name in value.split(","))
+
+
+def _key(variable: str) -> str:
+    try:
+        return os.environ[variable]
+    except KeyError:
+        raise ConfigError(f"the variable {variable}, which is to hold the provider's key, is not set") from None
+
+
+def _failed(error: BaseException) -> UpstreamFailed:
+    """What a fault of the client means; without the URL, which may hold a key."""
+    if isinstance(error, asyncio.TimeoutError):
+        return UpstreamFailed(504, "the upstream did not respond in time")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return UpstreamFailed(502, f"the upstream cannot be reached ({type(error.os_error).__name__})")
+    return UpstreamFailed(502, f"the upstream broke off ({type(error).__name__})")

@@ -1,0 +1,243 @@
+"""The proxy under real clients: what it passes on, who waits for whom, whose answers are whose, and faults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from tests.httpx.test_right_answers import CHAT
+from tests.httpx.upstream import STREAM, Received, Scripted, Upstream, completion, delta, events
+from tests.support import servers
+from tests.support.provider import Provider, Talk
+
+from .conftest import Serve
+
+PLAIN = json.dumps(completion()).encode()
+KEY = {"authorization": "Bearer sk-1"}
+CHUNKS = events(delta(content="Hello."), delta("stop"))
+
+
+def posted(url: str, body: Any = CHAT, path: str = "/v1/chat/completions", **headers: str) -> httpx2.Response:
+    """A reply; in the names of headers ``_`` stands for ``-``."""
+    sent = {**KEY, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return httpx2.post(f"{url}{path}", content=content, headers=sent, timeout=60)
+
+
+def test_errors_malformed_bodies_and_other_paths_pass_through(serve: Serve) -> None:
+    def script(received: Received) -> Scripted:
+        if received.path.startswith("/v1/chat"):
+            sent = [
+                ("content-type", "application/json"),
+                ("retry-after", "7"),
+                ("x-odd", "1"),
+                ("x-request-id", "r"),
+            ]
+            return Scripted([b'{"error":  {"message": "slow down"}}'], 429, sent)
+        return Scripted([b"\x00\xff", b"two"], 200, [("content-type", "x/y")])
+
+    with Upstream(script) as upstream:
+        url = serve(upstream.url).url
+        for _ in range(2):
+            reply = posted(url)
+            assert (reply.status_code, reply.content) == (429, b'{"error":  {"message": "slow down"}}')
+            assert reply.headers["retry-after"] == "7" and reply.headers["x-request-id"] == "r"
+        assert len(upstream.received) == 2
+        for body in (b"{", b"[]", b"null", b"\xff"):
+            assert posted(url, body).status_code == 429 and upstream.received[-1].body == body
+        reply = posted(url, b"one" * 100_000, "/v1/files?purpose=x", x_own="1")
+        assert reply.content == b"\x00\xfftwo" and "cache-status" not in reply.headers
+        assert (
+            upstream.received[-1].body == b"one" * 100_000 and upstream.received[-1].path == "/v1/files?purpose=x"
+        )
+        assert httpx2.get(f"{url}/v1/models", headers=KEY).status_code == 200
+        assert posted(url, askonce_ttl="-1").status_code == 400
+
+
+def test_a_hit_is_what_was_made_and_is_the_callers_own(serve: Serve, tmp_path: Path) -> None:
+    sent = [("content-type", "application/json"), ("set-cookie", "a=1"), ("x-ratelimit-limit", "1"), ("x-own", "1")]
+    with Upstream(lambda _: Scripted([PLAIN], 200, sent)) as upstream:
+        proxy = serve(upstream.url)
+        first, again = posted(proxy.url), posted(proxy.url)
+        assert first.content == again.content == PLAIN and len(upstream.received) == 1
+        assert first.headers["cache-status"] == "askonce; fwd=miss" and first.headers["set-cookie"] == "a=1"
+        assert again.headers["cache-status"].startswith("askonce; hit") and again.headers["age"].isdigit()
+        assert again.headers["x-own"] == "1" and not {"set-cookie", "x-ratelimit-limit"} & set(again.headers)
+        assert posted(proxy.url, authorization="Bearer sk-2").headers["cache-status"] == "askonce; fwd=miss"
+        for _ in range(2):  # nobody's
+            assert posted(proxy.url, authorization="").headers["cache-status"] == "askonce; fwd=bypass"
+        assert len(upstream.received) == 4
+        assert upstream.received[0].headers["authorization"] == "Bearer sk-1"
+        proxy.stop()
+        written = proxy.log.read_bytes() + b"".join(one.read_bytes() for one in tmp_path.glob("proxy.db*"))
+        assert b"sk-1" not in written and b"sk-2" not in written
+
+
+def test_keys_of_its_own_are_tenants(serve: Serve, tmp_path: Path) -> None:
+    keys = [("a" * 20, "red"), ("b" * 20, "red"), ("c" * 20, "blue")]
+    rows = [f'[[keys]]\nkey = "{key}"\ntenant = "{tenant}"\nmodels = ["gpt-*"]\n' for key, tenant in keys]
+    (tmp_path / "keys.toml").write_text("".join(rows))
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        options = ["--upstream-key-env", "THE_KEY", "--keys-file", f"{tmp_path}/keys.toml"]
+        env = {"THE_KEY": "sk-real", "ASKONCE_PROXY_ADMIN_TOKEN": "admin"}
+        url = serve(upstream.url, *options, env=env).url
+        calls = [len(upstream.received) for key, _ in keys if posted(url, authorization=f"Bearer {key}")]
+        assert calls == [1, 1, 2]
+        assert {one.headers["authorization"] for one in upstream.received} == {"Bearer sk-real"}
+        assert posted(url).status_code == posted(url, authorization="").status_code == 401
+        assert posted(url, {**CHAT, "model": "o1"}, authorization=f"Bearer {keys[0][0]}").status_code == 403
+        assert httpx2.get(f"{url}/askonce/stats").status_code == 401
+        stats = httpx2.get(f"{url}/askonce/stats", headers={"authorization": "Bearer admin"}).json()
+        assert len(upstream.received) == 2 and stats["hits"] == 1
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["plain", "streamed"])
+def test_a_thousand_requests_over_two_workers_are_one_call(serve: Serve, streams: bool) -> None:
+    """Those who come while it is made get each event as it comes."""
+    half_way = threading.Event()
+
+    def parts() -> Any:
+        yield CHUNKS[0]
+        assert half_way.wait(60)
+        yield from CHUNKS[1:]
+
+    class Slow(list[bytes]):
+        def __iter__(self) -> Any:
+            return parts()
+
+    def script(_: Received) -> Scripted:
+        if streams:
+            return Scripted(Slow(CHUNKS), 200, STREAM)
+        half_way.wait(60)
+        return Scripted([PLAIN])
+
+    async def ask(client: httpx2.AsyncClient, url: str) -> bytes:
+        reply = await client.post(f"{url}/v1/chat/completions", json={**CHAT, "stream": streams}, headers=KEY)
+        assert reply.status_code == 200
+        return reply.content
+
+    async def run(url: str) -> set[bytes]:
+        limits = httpx2.Limits(max_connections=200)
+        async with httpx2.AsyncClient(timeout=120, limits=limits) as client:
+            if streams:
+                request = {"json": {**CHAT, "stream": True}, "headers": KEY}
+                async with client.stream("POST", f"{url}/v1/chat/completions", **request) as leader:
+                    assert await anext(leader.aiter_raw()) == CHUNKS[0]  # before there is a second
+            asked = [asyncio.create_task(ask(client, url)) for _ in range(1000)]
+            await asyncio.sleep(1)
+            half_way.set()
+            return set(await asyncio.gather(*asked))
+
+    with servers.start("redis-8.2") as redis, Upstream(script) as upstream:
+        url = serve(upstream.url, "--workers", "2", store=redis.url).url
+        assert asyncio.run(run(url)) == {b"".join(CHUNKS) if streams else PLAIN}
+        # the client that left in mid-stream had nobody to wait for its answer
+        assert len(upstream.received) == 1 + streams
+
+
+def test_who_leaves_costs_nobody_an_answer_that_others_wait_for(serve: Serve) -> None:
+    go_on = threading.Event()
+
+    class Slow(list[bytes]):
+        def __iter__(self) -> Any:
+            yield CHUNKS[0]
+            assert go_on.wait(60)
+            yield from CHUNKS[1:]
+
+    async def run(url: str) -> bytes:
+        request = {"json": {**CHAT, "stream": True}, "headers": KEY}
+        async with (
+            httpx2.AsyncClient(timeout=60) as client,
+            client.stream("POST", url, **request) as leader,
+        ):
+            await anext(leader.aiter_raw())
+            async with client.stream("POST", url, **request) as follower:
+                parts = follower.aiter_raw()
+                got = await anext(parts)
+                assert follower.headers["cache-status"] == "askonce; fwd=miss; collapsed"
+                await leader.aclose()
+                go_on.set()
+                return got + b"".join([part async for part in parts])
+
+    with Upstream(lambda _: Scripted(Slow(CHUNKS), 200, STREAM)) as upstream:
+        url = serve(upstream.url).url
+        assert asyncio.run(run(f"{url}/v1/chat/completions")) == b"".join(CHUNKS)
+        assert posted(url, {**CHAT, "stream": True}).headers["cache-status"].startswith("askonce; hit")
+        assert len(upstream.received) == 1
+
+
+@pytest.mark.parametrize("breaks", ["ends", "tears"])
+def test_a_broken_stream_is_passed_on_broken_and_never_stored(
+    breaks: Any, serve: Serve, provider: Provider, talk: Talk
+) -> None:
+    talk.breaks, talk.says = breaks, "one two three four five six"
+    url = serve(provider.openai_url).url
+    if breaks == "ends":
+        assert b"[DONE]" not in posted(url, {**CHAT, "stream": True}).content
+    else:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            posted(url, {**CHAT, "stream": True})
+    talk.breaks = ""
+    assert b"[DONE]" in posted(url, {**CHAT, "stream": True}).content
+    assert provider.count == 2
+
+
+def test_an_upstream_that_is_down_is_a_502_and_what_is_stored_is_served(serve: Serve) -> None:
+    sent = [("content-type", "application/json"), ("connection", "close")]
+    with Upstream(lambda _: Scripted([PLAIN], 200, sent)) as upstream:
+        url = serve(upstream.url).url
+        assert posted(url).status_code == 200
+    assert posted(url).headers["cache-status"].startswith("askonce; hit")
+    assert posted(url, {**CHAT, "seed": 1}).status_code == 502
+    only = posted(url, {**CHAT, "seed": 1}, cache_control="only-if-cached")
+    assert only.status_code == 504 and only.headers["x-should-retry"] == "false"
+
+
+def test_requests_are_answered_while_the_store_is_down(serve: Serve) -> None:
+    with servers.start("redis-8.2", private=True) as redis, Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url, store=redis.url).url
+        assert posted(url).content == posted(url).content == PLAIN and len(upstream.received) == 1
+        redis.stop()
+        for calls in (2, 3):
+            assert posted(url).content == PLAIN and len(upstream.received) == calls
+
+
+def test_embeddings_are_cached_text_by_text(serve: Serve) -> None:
+    def script(received: Received) -> Scripted:
+        texts = received.json["input"]
+        vectors = [
+            {"object": "embedding", "index": at, "embedding": [1.0, len(one)]} for at, one in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
+        return Scripted([json.dumps({"object": "list", "data": vectors, "model": "e", "usage": usage}).encode()])
+
+    with Upstream(script) as upstream:
+        with openai.OpenAI(api_key="k", base_url=f"{serve(upstream.url).url}/v1") as sdk:
+            got = [
+                [one.embedding for one in sdk.embeddings.create(model="e", input=texts).data]
+                for texts in (["a", "bb"], ["bb", "ccc"], ["ccc", "a"])
+            ]
+        assert got == [[[1, 1], [1, 2]], [[1, 2], [1, 3]], [[1, 3], [1, 1]]]
+        assert [one.json["input"] for one in upstream.received] == [["a", "bb"], ["ccc"]]
+
+
+def test_upstreams_by_prefix_and_by_model(serve: Serve) -> None:
+    with (
+        Upstream(lambda _: Scripted([PLAIN])) as one,
+        Upstream(lambda _: Scripted([PLAIN])) as two,
+        Upstream(lambda _: Scripted([PLAIN])) as three,
+    ):
+        more = ["--upstream", f"/three={three.url}/base", "--upstream", f"claude-*={two.url}"]
+        url = serve(one.url, *more).url
+        posted(url)
+        posted(url, {**CHAT, "model": "claude-x"})
+        posted(url, path="/three/v1/chat/completions")
+        assert [len(upstream.received) for upstream in (one, two, three)] == [1, 1, 1]
+        assert three.received[0].path == "/base/v1/chat/completions"
