@@ -215,7 +215,8 @@ class Cache:
             tenant: as in `cache_options`; where these nest, all names, the outermost first.
             source: the id of a document.
             tag: of entries.
-            text: entries that contain it, and those that were made from a request of which one text equals it.
+            text: entries that contain it, also as a number, a date or another value that is spelled like it, and
+                those that were made from a request of which one text or number equals it.
             progress: called with the number of records searched since it was called last.
 
         Raises:

@@ -18,12 +18,14 @@ import msgspec
 from askonce.changelog.journal import Journal, Snapshot
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Place
+from askonce.entries.spelled import is_spelled_in
 from askonce.errors import CodecError, ConfigError, StoreError
-from askonce.keys.request_texts import digest_of_text, has_digest, spellings
+from askonce.keys.request_texts import digest_of_text, digests_of_text, has_digest, spellings
 from askonce.options import check_name
 from askonce.semantic.index.file import saved_under
 from askonce.semantic.types import vector_partition
 from askonce.storage.access_log import erase_accesses
+from askonce.storage.chunks import readable_payload
 from askonce.stores.base import Record, Store, VectorSearch, pages
 from askonce.totals.buckets import tenant_of
 from askonce.totals.records import TotalsRecords, totals_namespace
@@ -40,7 +42,8 @@ class Target(msgspec.Struct, frozen=True):
         tenant: as in `askonce.cache_options`, the outer namespace first; all within it goes too.
         source: the id of a document: what was found in it or made from it.
         tag: what has it.
-        text: what contains it, or was made from a request of which one text equals it.
+        text: what contains it, also as a number, a date or another value that is spelled like it, or was made from
+            a request of which one text or number equals it.
 
     Raises:
         ConfigError: none or several are given, or one is no name.
@@ -117,7 +120,7 @@ class Eraser:
         self._progress = progress or (lambda count: None)
         self._gone = "/".join((base, *(quote(one, safe="") for one in target.tenant))) if target.tenant else ""
         self._spellings = spellings(target.text or target.source or "")
-        self._digest = digest_of_text(target.text or "")
+        self._digests = digests_of_text(target.text or "")
         self._places: dict[str, Sequence[bytes] | None] = {}
         self._back: dict[str, list[Record]] = {}
         self._keys: set[bytes] = set()
@@ -205,13 +208,13 @@ class Eraser:
             return target.tag in entry.tags
         if target.source:
             return target.source in sources or f"doc:{target.source}" in entry.tags
-        if has_digest(entry.texts, self._digest):
+        if any(has_digest(entry.texts, digest) for digest in self._digests):
             return True
         semantic = entry.semantic
         texts = (*entry.tags, *sources, *((semantic.text, semantic.answer_text) if semantic is not None else ()))
         return any(
             map(self._contains, (entry.payload, entry.form, *(one.encode(errors="replace") for one in texts)))
-        )
+        ) or is_spelled_in(target.text or "", readable_payload(entry))
 
     def _contains(self, data: bytes) -> bool:
         return any(one in data for one in self._spellings)

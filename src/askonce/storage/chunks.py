@@ -31,6 +31,7 @@ _VERSION = 6
 _MOST_DECODED, _LARGEST_DECODED_BYTES = 2000, 8000
 _MOST_TAGS = 32
 """A chunk that would have more is stored anew, so that what refers to it until then becomes a miss."""
+_NIL = msgspec.msgpack.encode(None)
 _LONGER = 1.25
 """A chunk lives so much longer than what refers to it, so that not every further reference writes it anew."""
 
@@ -217,6 +218,15 @@ class ChunkReader:
 def places_of(namespace: str, entry: Entry) -> list[Place]:
     """Where the chunks of an entry are."""
     return [Place(namespace, chunk.digest) for chunk in entry.chunks]
+
+
+def readable_payload(entry: Entry) -> bytes:
+    """What an entry holds of its payload, with a ``nil`` of MessagePack for each chunk; of a chunk its content."""
+    parts, begin = list[bytes](), _VERSION if entry.kind == "chunk" else 0
+    for chunk in entry.chunks:
+        parts += (entry.payload[begin : chunk.at], _NIL)
+        begin = chunk.at
+    return b"".join((*parts, entry.payload[begin:]))
 
 
 def _tags(entry: Entry, ids: tuple[str, ...]) -> tuple[str, ...]:
