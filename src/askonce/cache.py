@@ -225,6 +225,8 @@ class Cache:
         """
         from askonce.engine.erasure import Target  # here: few need it
 
+        if not isinstance(tenant, (str, Sequence)):
+            raise ConfigError(f"a tenant is a name, or the names of nested ones, got {tenant!r}")
         tenants = (tenant,) if isinstance(tenant, str) else tuple(tenant)
         return self.engine.erase(Target(tenants, source, tag, text), progress)
 

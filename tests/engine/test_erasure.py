@@ -301,6 +301,18 @@ def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: 
             time.sleep(0.1)
 
 
+def test_a_cache_named_multiplexer_holds_entries(url: str) -> None:
+    with Cache(url, namespace="multiplexer", timeout_seconds=20) as cache:
+        cache.store.log_append("multiplexer/others/judge", b"of routing")
+        with cache_options(namespace=(tenant := f"jane {uuid.uuid4().hex}")):
+            answer(cache, "hers", MARKER)
+        assert cache.erase(text=MARKER).total == 1
+        with cache_options(namespace=tenant):
+            answer(cache, "hers", MARKER)
+        assert cache.erase(tenant=tenant).total == 1
+        cache.store.erase({"multiplexer/others/judge": None})
+
+
 def test_an_encrypted_cache_is_searched_too(url: str, namespace: str, stored: Callable[[str], bool]) -> None:
     with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=[b"k" * 32]) as cache:
         with cache_options(namespace=MARKER):
@@ -330,7 +342,21 @@ def test_what_to_erase_is_named_once(cache: Cache) -> None:
     assert has(cache, "of nobody")
 
 
-@pytest.mark.parametrize("target", [{"text": " "}, {"text": ""}, {"text": 3}, {"source": 5}, {"tag": ""}, {}])
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"text": " "},
+        {"text": ""},
+        {"text": 3},
+        {"source": 5},
+        {"tag": ""},
+        {},
+        {"tenant": None},
+        {"tenant": 5},
+        {"tenant": [None]},
+        {"tenant": None, "tag": "a"},
+    ],
+)
 def test_what_is_to_be_erased_is_named_by_a_text(target: Any) -> None:
     with Cache("memory://") as cache, pytest.raises(ConfigError):
         cache.erase(**target)

@@ -30,7 +30,8 @@ from askonce.stores.base import Record, Store, VectorSearch, pages
 from askonce.totals.buckets import tenant_of
 from askonce.totals.records import TotalsRecords, totals_namespace
 
-_ROUTING = "multiplexer/"
+_MULTIPLEXER = "multiplexer"
+_ROUTING = f"{_MULTIPLEXER}/"
 _KINDS = ("Delta", "Snapshot", "Change", "OpenAnswer")
 _NESTED = 8
 
@@ -61,7 +62,7 @@ class Target(msgspec.Struct, frozen=True):
         if sum(bool(one) for one in (self.tenant, self.source, self.tag, self.text)) != 1:
             raise ConfigError("name what is to be erased: a tenant, a source, a tag or a text, and one of them")
         for one in self.tenant:
-            check_name("tenant", one)
+            check_name("a tenant", one)
 
     @property
     def what(self) -> str:
@@ -140,7 +141,7 @@ class Eraser:
         if self._gone and self._gone not in names:
             names.append(self._gone)
         totals = totals_namespace(self._base)
-        state = [one for one in names if _is_state(one) and not self._covers(one) and one != totals]
+        state = [one for one in names if self._is_state(one) and not self._covers(one) and one != totals]
         for name in names:
             if name == totals:
                 self._search_totals(name)
@@ -164,6 +165,9 @@ class Eraser:
 
     def _is_in_scope(self, name: str) -> bool:
         return name == self._base or name.startswith((f"{self._base}/", f"{self._base}:", _ROUTING))
+
+    def _is_state(self, name: str) -> bool:
+        return is_state(self._store, name, self._base)
 
     def _covers(self, name: str) -> bool:
         """Whether all of a namespace goes."""
@@ -320,8 +324,11 @@ class Eraser:
         return msgspec.structs.replace(record, value=journal.write(Snapshot(snapshot.position, snapshot.seen, raw)))
 
 
-def _is_state(name: str) -> bool:
-    return ":" in name or name.startswith(_ROUTING)
+def is_state(store: Store, name: str, base: str) -> bool:
+    """Whether a namespace of a store holds logs and learned state, and not entries of the cache ``base``."""
+    if ":" in name or not name.startswith(_ROUTING):
+        return ":" in name
+    return base != _MULTIPLEXER or store.log_read(name, 0, 1).head > 0  # a tenant of a cache of that name has none
 
 
 def _leaves_of(value: Any) -> Iterator[str | bytes]:

@@ -43,11 +43,13 @@ class Apart(NamedTuple):
         entry: what is left of it.
         size_bytes: how many bytes the chunks take.
         evicted: how many entries were evicted for them.
+        tags: of the documents in the chunks.
     """
 
     entry: Entry
     size_bytes: int = 0
     evicted: int = 0
+    tags: tuple[str, ...] = ()
 
 
 class ChunkStorage:
@@ -107,7 +109,8 @@ class ChunkStorage:
             if records:
                 results = await self._storage.put_records(driver, namespace, records)
                 evicted = sum(one for one in results if isinstance(one, int))
-        return Apart(_referring(entry, slices, digests, versions), size_bytes, evicted)
+        tags = tags_of(dict.fromkeys(one for part in slices for one in part.ids))
+        return Apart(_referring(entry, slices, digests, versions), size_bytes, evicted, tags)
 
     async def _stored(
         self, driver: SyncDriver, namespace: str, digests: Sequence[bytes]
