@@ -25,6 +25,7 @@ from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
 from askonce.concurrency.waits import lead
 from askonce.engine.audit import Audits
 from askonce.engine.counters import Counters
+from askonce.engine.deletions import SharedDeletions
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.explanation import Explained, Explainer, Explanation, bypassed, explaining
 from askonce.engine.flow import RequestFlow
@@ -106,6 +107,7 @@ class CacheEngine:
         self.codec = codec
         self.totals_writer = TotalsWriter(breaker, codec, self.namespace, clock) if settings.totals else None
         self.counters, self.history = Counters(self.totals_writer), RequestHistory()
+        self._deletions = SharedDeletions(codec, self.namespace, self.history, clock)
         lease_seconds = min(settings.lease_seconds or WRITE_LEASE_SECONDS, WRITE_LEASE_SECONDS)
         self.corpora = Corpora(codec, lease_seconds)
         self.writes = Writes(self.store, self.corpora, lease_seconds)
@@ -135,6 +137,7 @@ class CacheEngine:
             cache_empty=settings.cache_empty,
             cache_truncated=settings.cache_truncated,
             cache_if=settings.cache_if,
+            deletions=self._deletions,
             was_deleted=self.history.was_deleted,
             slow_seconds=settings.timeout_seconds / 3,
             clock=clock,
@@ -406,6 +409,8 @@ class CacheEngine:
                 self.flow.hit(request, one)
             else:
                 self.flow.miss(request, one)
+        if any(isinstance(one, Miss) for one in found):
+            await self.flow.deletions.follow(driver)
         return found
 
     def store_many(self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float) -> None:
@@ -468,13 +473,13 @@ class CacheEngine:
             StoreError: the store failed, so the answer may still be there.
         """
         self.forget(request.place)
-        self.deleted(request.place.namespace, key=request.place.key)
+        self.deleted(request.place)
         return self.store.delete(request.place.namespace, [request.place.key]) > 0
 
     async def adelete(self, request: Request) -> bool:
         """Asynchronous `delete`."""
         self.forget(request.place)
-        self.deleted(request.place.namespace, key=request.place.key)
+        self.deleted(request.place)
         return await self.store.adelete(request.place.namespace, [request.place.key]) > 0
 
     def reject(self, request: Request, place: Place | None = None) -> None:
@@ -497,14 +502,27 @@ class CacheEngine:
                 await driver.call("delete", one.namespace, [one.key])
         self.flow.not_stored(request, "not parsed")
 
-    def deleted(self, namespace: str, *, tag: str | None = None, key: bytes | None = None) -> None:
-        """Remember that entries are deleted, for `Cache.explain`: those with a tag, that with a key, or all."""
-        self.history.deleted(Deletion(namespace, self.settings.clock(), tag, key))
+    def deleted(self, place: Place) -> None:
+        """Remember that an entry is deleted, for `Cache.explain`."""
+        self.history.deleted(Deletion(place.namespace, self.settings.clock(), key=place.key))
+
+    def deleting(self, namespace: str, tag: str | None = None) -> None:
+        """Announce to all processes that entries of a namespace are deleted now: those with a tag, or all.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        self.forget()
+        self.store.log_append(self._deletions.log, self._deletions.event(namespace, tag))
+
+    async def adeleting(self, namespace: str, tag: str | None = None) -> None:
+        """Asynchronous `deleting`."""
+        self.forget()
+        await self.store.alog_append(self._deletions.log, self._deletions.event(namespace, tag))
 
     def forget(self, *places: Place) -> None:
         """Forget what this process holds of some entries, or of all if none is named."""
-        if self._local is not None:
-            self._local.clear()
+        self.flow.storage.forget()
         if self.flow.semantic is not None:
             for place in places:
                 self.flow.semantic.forget(*place)
@@ -519,7 +537,7 @@ class CacheEngine:
         from askonce.engine.erasure import Eraser
         from askonce.storage.sealed_store import SealedStore, unknown_namespaces
 
-        self.history.deleted(Deletion(self.namespace, self.settings.clock(), within=True))
+        self.store.log_append(self._deletions.log, self._deletions.event(self.namespace, within=True))
         self.flush(10.0)  # or it would be written afterwards
         self.forget()
         if self.totals_writer is not None:
