@@ -42,7 +42,7 @@ def opened(url: str | None, *, new: bool = False) -> Iterator[Store]:
             "memory:// is in the memory of its own process, where no command sees it: give another with --store"
         )
     logger, level = logging.getLogger("askonce"), logging.getLogger("askonce").level
-    logger.setLevel(logging.ERROR)  # that it is down, which an application would be told in the log, is raised
+    logger.setLevel(logging.ERROR)  # that it is down, which an application finds in the log, is raised
     try:
         store = open_store(url, timeout_seconds=_TIMEOUT_SECONDS)
     finally:

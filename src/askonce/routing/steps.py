@@ -33,7 +33,7 @@ class RoutingRun:
 
     Attributes:
         bill: what the request cost so far.
-        open: if the application may tell the outcome: the regression that learns it, and the features.
+        open: if the application may report the outcome: the regression that learns it, and the features.
     """
 
     def __init__(

@@ -335,7 +335,7 @@ class Records:
         yield from self._prepare(db)
 
     def facts(self, db: Any, _: str) -> Steps[dict[str, Any]]:
-        """As ``Store.facts``; what the server does not tell this user is left out."""
+        """As ``Store.facts``; what the server does not show this user is left out."""
         built = yield db.command("buildInfo")
         hello = yield db.command("hello")
         found = {"version": built["version"]}
