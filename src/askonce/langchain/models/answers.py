@@ -319,10 +319,14 @@ def _check(stored: _Message) -> None:
     Raises:
         Exception: they are not.
     """
-    msgspec.convert(stored.tool_calls, list[_ToolCall])
-    msgspec.convert(stored.invalid_tool_calls, list[_InvalidToolCall])
-    msgspec.convert(stored.usage_metadata or None, _Tokens | None)
-    msgspec.convert(stored.response_metadata.get("askonce", {}), dict[str, Any])
+    if stored.tool_calls:
+        msgspec.convert(stored.tool_calls, list[_ToolCall])
+    if stored.invalid_tool_calls:
+        msgspec.convert(stored.invalid_tool_calls, list[_InvalidToolCall])
+    if stored.usage_metadata:
+        msgspec.convert(stored.usage_metadata, _Tokens)
+    if not isinstance(stored.response_metadata.get("askonce", {}), dict):
+        raise TypeError("the mark of a hit is no dict")
 
 
 class _ToolCall(msgspec.Struct):
