@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from askonce.errors import ConfigError, MissingExtraError
+
 StoreUrl = Annotated[
     str | None,
     typer.Option(
@@ -47,6 +49,17 @@ def confirm(question: str, *, yes: bool) -> None:
     """Confirm before something is deleted; end the command unless it is confirmed."""
     if not yes:
         typer.confirm(question, abort=True, err=True)
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Where options and arguments are read: what is wrong with them ends the command with exit code 2."""
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @contextmanager
