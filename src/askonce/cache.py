@@ -116,11 +116,11 @@ class Cache:
 
             print(cache.explain(lambda: model.invoke("Why is the sky blue?")))
 
-        The call runs until its first request that is no hit, and ends there: no model is asked, and nothing is
+        The call runs until its first request that is no hit, and ends there: no model is called, and nothing is
         stored. Requests before it that are hits are answered and counted. The framework's tracers see it fail.
 
         Args:
-            call: asks a model, an embedding model or a retriever with this cache, in either framework.
+            call: calls a model, an embedding model or a retriever with this cache, in either framework.
 
         Returns:
             the explanation of the request that is no hit, or of the last one if all are.

@@ -29,7 +29,7 @@ Tenants = Annotated[
     typer.Option("--tenant", help="A namespace of cache_options within it; again for one within that."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Delete without confirmation.")]
 Model = Annotated[
     str | None,
     typer.Option("--model", help="The application's model, as module:name, whose requests these are."),
@@ -46,7 +46,7 @@ def print_json(value: Any) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is deleted; end the command unless it is confirmed."""
+    """Confirm before something is deleted; end the command unless it is confirmed."""
     if not yes:
         typer.confirm(question, abort=True, err=True)
 

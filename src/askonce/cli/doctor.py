@@ -113,7 +113,7 @@ def of_facts(facts: dict[str, Any], now: float) -> Iterator[Finding]:
 
     Args:
         facts: see `askonce.stores.Store.facts`.
-        now: this machine's time when the server was asked for its own.
+        now: this machine's time when the server reported its own.
     """
     if "version" in facts:
         yield Finding("version of the server", str(facts["version"]))

@@ -19,7 +19,7 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, plain, request_form
 
 SAID = ("messages", "prompt", "input")
-"""The parts of a request body that say what is asked."""
+"""The parts of a request body that hold the text of a request."""
 Plain = str | Sequence[Mapping[str, Any]]
 """A prompt, or messages."""
 

@@ -130,36 +130,36 @@ def warm(
     as_json: AsJson = False,
 ) -> None:
     """Have requests answered that are not stored yet, by the application's own model."""
-    asked = read_requests(requests)
+    wanted = read_requests(requests)
     found = object_at(model)
     adapter = adapter_of(found)
     failures: list[str] = []
 
-    with opened_cache(store, namespace, new=True) as cache, progress("warming", len(asked), quiet=as_json) as done:
+    with opened_cache(store, namespace, new=True) as cache, progress("warming", len(wanted), quiet=as_json) as done:
 
-        def ask(request: Any) -> None:
+        def send(request: Any) -> None:
             try:
                 with in_tenants(tenant):
-                    adapter.ask(found, cache, request)
+                    adapter.send(found, cache, request)
             except Exception as error:
                 failures.append(f"{type(error).__name__}: {error}")
             done(1)
 
         with ThreadPoolExecutor(at_once) as threads:
-            list(threads.map(ask, asked))
+            list(threads.map(send, wanted))
         cache.flush()
-        report = _report(cache, len(asked), failures)
+        report = _report(cache, len(wanted), failures)
     if as_json:
         print_json(report)
     else:
         hits, stored, failed = report["hits"], report["stored"], report["failed"]
         err.print(
-            f"{len(asked):,} requests: {hits:,} were stored already, {stored:,} are now, {failed:,} failed; "
+            f"{len(wanted):,} requests: {hits:,} were stored already, {stored:,} are now, {failed:,} failed; "
             f"spent {usd(report['spent_usd']) or '$0'}.",
             markup=False,
         )
     if failures:
-        raise ConfigError(f"{len(failures)} of {len(asked)} requests failed, the first with {failures[0][:300]}")
+        raise ConfigError(f"{len(failures)} of {len(wanted)} requests failed, the first with {failures[0][:300]}")
 
 
 def _report(cache: Cache, requests: int, failures: list[str]) -> dict[str, Any]:

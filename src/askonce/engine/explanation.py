@@ -31,7 +31,7 @@ _WHY_MISSED = {
     "expired": "its time to live is over",
     "outdated": "documents that the answer was made from have changed",
     "corrupt": "the stored answer cannot be read",
-    "incomplete": "the stored answer lacks what a fresh one would tell, such as the usage",
+    "incomplete": "the stored answer lacks what a fresh one would have, such as the usage",
     "refresh": "cache_options(refresh=True) is in effect",
     "store down": "the store does not answer",
 }
@@ -88,7 +88,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         kind: what it asks for.
         namespace: where its answer would be; empty if it is bypassed.
         key: of its answer there, in hexadecimal.
-        model: the model that it asks, if known.
+        model: the model that it calls, if known.
         form: its normal form, from which the key is made.
         left_out: the paths of what is no part of it.
         stored: what is stored under the key; ``None`` if nothing is.
@@ -128,7 +128,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explained(BaseException):
-    """Ends the call of an application that is explained, before the model is asked.
+    """Ends the call of an application that is explained, before the model is called.
 
     It is no `Exception`, so that nothing tries again or falls back to another model.
 

@@ -126,7 +126,7 @@ class RequestFlow:
         pack: Callable[[T], Answer | None],
     ) -> T | Hit:
         try:
-            with leader.asking():
+            with leader.calling():
                 response = await call_model()
         except BaseException as error:
             stale = await self.fail(driver, request, leader, error)
