@@ -457,6 +457,11 @@ class CacheEngine:
         """`audit` on the running event loop."""
         self._async.spawn(self._audits.compare(self._async, request, corpus, entry, is_same))
 
+    def spent(self, kind: RequestKind, model: str, seconds: float, usd: float) -> None:
+        """Count a call that was made beside the requests to the cache: its time and cost."""
+        tenants = options_in_effect.get().tenants
+        self.counters.spent(kind, model, self.settings.clock(), tenants, seconds, usd)
+
     # -- one entry ---------------------------------------------------------------------------------------------
 
     def mark_of_fresh(self, request: Request) -> dict[str, Any] | None:
