@@ -135,6 +135,7 @@ def test_another_cache_deletes_it(shared: Store, own: dict[str, Any], name: str,
     own["encryption_keys"] = keys
     with Cache(shared, **own) as cache, Cache(shared, **own) as other:
         assert ask(cache, DELETIONS[name](other)) == "made"
+        assert cache.stats().not_stored_reasons == {"deleted": 1}
         assert [ask(cache), ask(cache)] == ["made", "exact"]
         DELETIONS[name](other)()  # before it is made anew, which is no reason
         assert [ask(cache), ask(cache), ask(other)] == ["made", "exact", "exact"]

@@ -336,11 +336,11 @@ class RequestFlow:
         await self._store(driver, storable, entries)
         await self.deletions.follow(driver)
         deleted = [
-            request.place.key
+            request
             for request, entry in zip(storable, entries, strict=True)
             if self._was_deleted(request.place, entry.tags, began)
         ]
-        await self._delete(driver, storable[0].place.namespace, deleted)
+        await self._delete(driver, deleted)
 
     async def _store_whole(
         self, driver: SyncDriver, request: Request, entry: Entry, slices: Sequence[Slice]
@@ -409,14 +409,18 @@ class RequestFlow:
         await self.deletions.follow(driver)
         if not self._is_deleted(request, answer, entry, since):
             return True
-        await self._delete(driver, request.place.namespace, [request.place.key])
+        await self._delete(driver, [request])
         return False
 
-    async def _delete(self, driver: SyncDriver, namespace: str, keys: Sequence[bytes]) -> None:
-        if keys:
-            self.storage.forget()
-            with contextlib.suppress(StoreDown):
-                await driver.call("delete", namespace, keys)
+    async def _delete(self, driver: SyncDriver, requests: Sequence[Request]) -> None:
+        """Delete what was stored a moment ago, since it was deleted before."""
+        if not requests:
+            return
+        self.storage.forget()
+        with contextlib.suppress(StoreDown):
+            await driver.call("delete", requests[0].place.namespace, [one.place.key for one in requests])
+        for request in requests:
+            self.not_stored(request, "deleted")
 
     def _is_deleted(self, request: Request, answer: Answer, entry: Entry, since: float) -> bool:
         """Whether entries like an answer, or like a part of it that is stored apart, were deleted meanwhile."""
