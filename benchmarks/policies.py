@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
@@ -17,6 +18,8 @@ from benchmarks.streams import Searched, Stream
 
 EARLY = 500
 """Requests that are not looked at for the largest error on the way."""
+MARKS = (500, 1000, 2000, 4000, 8000)
+"""After how many requests the hits until then are noted."""
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Outcome:
         certified: what the rule was sure of at the end.
         decide_us: CPU of a decision, mean.
         learn_us: CPU of learning per request, mean.
+        early: after so many requests the shares answered and answered wrongly until then, and how often the rule
+            gave each reason.
     """
 
     hit: float
@@ -40,6 +45,7 @@ class Outcome:
     certified: float = 0.0
     decide_us: float = 0.0
     learn_us: float = 0.0
+    early: dict[int, tuple[float, float, Counter[str]]] = field(default_factory=dict)
 
 
 def ours(
@@ -67,6 +73,8 @@ def ours(
     aliases: dict[bytes, int] = {}
     hits = wrong = 0
     worst = decide_s = learn_s = 0.0
+    reasons: Counter[str] = Counter()
+    early = {}
     clock = time.process_time
     for count, (question, right_label) in enumerate(
         zip(stream.order.tolist(), stream.labels.tolist(), strict=True), start=1
@@ -78,6 +86,7 @@ def ours(
         started = clock()
         decision = rule.decide(stream.pool.texts[question], neighbours, coins.random())
         decided = clock()
+        reasons[decision.reason] += 1
         answer = None
         if decision.action == "serve":
             hits += 1
@@ -108,6 +117,8 @@ def ours(
                 on_keep(known[-1], question)
         if count > EARLY:
             worst = max(worst, wrong / count)
+        if count in MARKS:
+            early[count] = hits / count, wrong / count, reasons.copy()
     total, told = len(stream.order), rule.stats()
     return Outcome(
         hits / total,
@@ -117,6 +128,7 @@ def ours(
         told.certified_error,
         decide_s / total * 1e6,
         learn_s / total * 1e6,
+        early,
     )
 
 

@@ -116,11 +116,11 @@ class Cache:
 
             print(cache.explain(lambda: model.invoke("Why is the sky blue?")))
 
-        The call runs until its first request that is no hit, and ends there: no model is asked, and nothing is
+        The call runs until its first request that is no hit, and ends there: no model is called, and nothing is
         stored. Requests before it that are hits are answered and counted. The framework's tracers see it fail.
 
         Args:
-            call: asks a model, an embedding model or a retriever with this cache, in either framework.
+            call: calls a model, an embedding model or a retriever with this cache, in either framework.
 
         Returns:
             the explanation of the request that is no hit, or of the last one if all are.
@@ -215,7 +215,8 @@ class Cache:
             tenant: as in `cache_options`; where these nest, all names, the outermost first.
             source: the id of a document.
             tag: of entries.
-            text: entries that contain it, and those that were made from a request of which one text equals it.
+            text: entries that contain it, also as a number, a date or another value that is spelled like it, and
+                those that were made from a request of which one text or number equals it.
             progress: called with the number of records searched since it was called last.
 
         Raises:
@@ -224,6 +225,8 @@ class Cache:
         """
         from askonce.engine.erasure import Target  # here: few need it
 
+        if not isinstance(tenant, (str, Sequence)):
+            raise ConfigError(f"a tenant is a name, or the names of nested ones, got {tenant!r}")
         tenants = (tenant,) if isinstance(tenant, str) else tuple(tenant)
         return self.engine.erase(Target(tenants, source, tag, text), progress)
 

@@ -17,7 +17,7 @@ from askonce.totals.writer import TotalsWriter
 _MOST_GROUPS = 10_000
 
 _Group = tuple[Any, ...]
-"""Events that are counted together: type, reason, kind, model, tenants, tags, hour, and whether a miss was told."""
+"""Events that are counted together: type, reason, kind, model, tenants, tags, hour, and whether it was logged."""
 
 
 class Counters:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
@@ -121,7 +123,7 @@ class RequestFlow:
         pack: Callable[[T], Answer | None],
     ) -> T | Hit:
         try:
-            with leader.asking():
+            with leader.calling():
                 response = await call_model()
         except BaseException as error:
             stale = await self.fail(driver, request, leader, error)
@@ -330,7 +332,7 @@ class RequestFlow:
         apart = Apart(entry)
         if slices:  # first, so that nobody finds an entry without them
             apart = await self._chunks.put(driver, request.place.namespace, entry, slices)
-        await self._store_some(driver, [request], [apart.entry], apart.size_bytes, apart.evicted)
+        await self._store_some(driver, [request], [apart.entry], apart)
 
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         for start in range(0, len(requests), _ENCODED_AT_ONCE):
@@ -344,9 +346,9 @@ class RequestFlow:
         driver: SyncDriver,
         requests: Sequence[Request],
         entries: Sequence[Entry],
-        apart_bytes: int = 0,
-        evicted: int = 0,
+        apart: Apart | None = None,
     ) -> None:
+        apart_bytes, evicted, tags = (apart.size_bytes, apart.evicted, apart.tags) if apart else (0, 0, ())
         places = [request.place for request in requests]
         records = [
             self.storage.record(place, entry, apart_bytes) for place, entry in zip(places, entries, strict=True)
@@ -364,7 +366,7 @@ class RequestFlow:
                 entry.created_at,
                 request.place,
                 None if stored else "store down",
-                entry,
+                msgspec.structs.replace(entry, tags=(*entry.tags, *tags)) if tags else entry,
                 size_bytes=len(record.value) + apart_bytes,
                 evicted=evicted + result if isinstance(result, int) else 0,
                 form=request.form,

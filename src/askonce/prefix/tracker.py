@@ -143,7 +143,7 @@ class PrefixTracker:
         keep_text: keep texts in memory to show the smallest difference; in the store only that difference is kept.
         encryption_keys: as for `askonce.Cache`; they seal what processes share, and the differences.
         count_tokens: the tokens of a text.
-        on_diagnosis: told of each diagnosis and its request.
+        on_diagnosis: called with each diagnosis and its request.
         most: how many prefixes are remembered in memory, and five times as many steps of automatic caches. With
             prompts of 30,000 tokens a prefix takes some 4 kB, and 15 kB where the cache is automatic.
         timeout_seconds: how long the store may take for one call.
@@ -192,7 +192,7 @@ class PrefixTracker:
     # -- requests --------------------------------------------------------------------------------------------
 
     def start(self, payload: Mapping[str, Any], provider: str, *, application: str | None = None) -> TrackedCall:
-        """Note that a request is sent. A model without a rule is told once, in the log.
+        """Note that a request is sent. A model without a rule is logged once.
 
         Args:
             payload: the body of the request as it goes over the wire.
