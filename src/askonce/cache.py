@@ -165,16 +165,16 @@ class Cache:
             StoreError: the store failed, so the answers may still be there.
         """
         check_name("a tag", tag)
-        self.engine.forget()
-        self.engine.deleted(self.engine.namespace_in_effect(), tag=tag)
-        return self.store.delete_tag(self.engine.namespace_in_effect(), tag)
+        namespace = self.engine.namespace_in_effect()
+        self.engine.deleting(namespace, tag)
+        return self.store.delete_tag(namespace, tag)
 
     async def ainvalidate(self, tag: str) -> int:
         """Asynchronous `invalidate`."""
         check_name("a tag", tag)
-        self.engine.forget()
-        self.engine.deleted(self.engine.namespace_in_effect(), tag=tag)
-        return await self.store.adelete_tag(self.engine.namespace_in_effect(), tag)
+        namespace = self.engine.namespace_in_effect()
+        await self.engine.adeleting(namespace, tag)
+        return await self.store.adelete_tag(namespace, tag)
 
     def clear(self) -> None:
         """Delete all answers of the namespace in effect.
@@ -183,16 +183,14 @@ class Cache:
             StoreError: the store failed, so the answers may still be there.
         """
         namespace = self.engine.namespace_in_effect()
-        self.engine.forget()
-        self.engine.deleted(namespace)
+        self.engine.deleting(namespace)
         self.store.clear(namespace)
         self.engine.forget_all_questions(namespace)
 
     async def aclear(self) -> None:
         """Asynchronous `clear`."""
         namespace = self.engine.namespace_in_effect()
-        self.engine.forget()
-        self.engine.deleted(namespace)
+        await self.engine.adeleting(namespace)
         await self.store.aclear(namespace)
         self.engine.forget_all_questions(namespace)
 
@@ -275,7 +273,7 @@ class Cache:
             places.append(Place(place.namespace, entry.semantic.answer))
         self.engine.forget(*places)
         for one in places:
-            self.engine.deleted(one.namespace, key=one.key)
+            self.engine.deleted(one)
         return self.store.delete(place.namespace, [one.key for one in places]) > 0 or namespace is not None
 
     async def afeedback(self, response: object, *, wrong: bool) -> bool:

@@ -19,7 +19,12 @@ from askonce.prefix.report.figures import count, percent, span, usd
 if TYPE_CHECKING:
     from askonce.prefix.report.report import PrefixReport
 
-prefix = typer.Typer(help="What providers read from their prompt caches.", no_args_is_help=True)
+prefix = typer.Typer(
+    help="What providers read from their prompt caches.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @prefix.callback()

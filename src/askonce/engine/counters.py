@@ -63,6 +63,16 @@ class Counters:
             if len(groups) > _MOST_GROUPS:
                 self.flush()
 
+    def spent(
+        self, kind: RequestKind, model: str, at: float, tenants: tuple[str, ...], seconds: float, usd: float
+    ) -> None:
+        """Count a call that is no request to the cache, such as a judge's."""
+        amounts = {"spent_seconds": seconds, "spent_usd": usd}
+        with self._lock:
+            add_to(self._kinds.setdefault(kind, {}), amounts)
+        if self._totals is not None:
+            self._totals.add(int(at // 3600), (kind, model, tenant_of(tenants), ""), amounts)
+
     def flush(self) -> None:
         """Add up what was taken in, and give it to the totals."""
         with self._lock:

@@ -32,7 +32,7 @@ from askonce.totals.records import TotalsRecords, totals_namespace
 
 _MULTIPLEXER = "multiplexer"
 _ROUTING = f"{_MULTIPLEXER}/"
-_KINDS = ("Delta", "Snapshot", "Change", "OpenAnswer")
+_KINDS = ("Delta", "Snapshot", "Change", "OpenAnswer", "DeletionEvent")
 _NESTED = 8
 
 
@@ -286,7 +286,8 @@ class Eraser:
         if self._gone:
             gone = self._gone.encode()
             return data == gone or data.startswith((gone + b"/", gone + b":"))
-        return self._target.source is not None and data == self._target.source.encode()
+        tag = f"doc:{self._target.source}" if self._target.tag is None else self._target.tag
+        return data in ((self._target.source or tag).encode(), tag.encode())
 
     def _leaves(self, data: bytes, name: str, depth: int) -> Iterator[str | bytes]:
         """The texts and bytes in stored data, also in what is encoded within."""
