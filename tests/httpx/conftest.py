@@ -22,7 +22,7 @@ def package(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def cache(store: Any, clock: Any) -> Cache:
-    return Cache(store, clock=clock)
+    return Cache(store, clock=clock, timeout_seconds=10)  # on a busy machine, a step of an event loop may take long
 
 
 Connect = Callable[..., Any]

@@ -49,12 +49,12 @@ def completions(draw: st.DrawFn) -> dict[str, Any]:
 def test_a_completion_as_a_stream_adds_up_to_it(whole: dict[str, Any]) -> None:
     body = chat.as_stream(whole, wants_usage=True)
     assert chat.assembled(events_in(body)) == (whole, True) and has_ended("chat", body)
-    without = chat.with_usage_as_wanted(events_in(body), body, wants_usage=False)
+    without = chat.with_usage_as_wanted(body, wants_usage=False)
     assert without == chat.as_stream(whole, wants_usage=False)
     added, is_faithful = chat.assembled(events_in(without))
     assert not is_faithful and added == {name: value for name, value in whole.items() if name != "usage"}
     with pytest.raises(Incomplete):
-        chat.with_usage_as_wanted(events_in(without), without, wants_usage=True)
+        chat.with_usage_as_wanted(without, wants_usage=True)
 
 
 blocks = st.one_of(

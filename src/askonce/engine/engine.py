@@ -25,6 +25,7 @@ from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
 from askonce.concurrency.waits import lead
 from askonce.engine.audit import Audits
 from askonce.engine.counters import Counters
+from askonce.engine.deletions import SharedDeletions
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.explanation import Explained, Explainer, Explanation, bypassed, explaining
 from askonce.engine.flow import RequestFlow
@@ -107,6 +108,7 @@ class CacheEngine:
         self.codec = codec
         self.totals_writer = TotalsWriter(breaker, codec, self.namespace, clock) if settings.totals else None
         self.counters, self.history = Counters(self.totals_writer), RequestHistory()
+        self._deletions = SharedDeletions(codec, self.namespace, self.history, clock)
         lease_seconds = min(settings.lease_seconds or WRITE_LEASE_SECONDS, WRITE_LEASE_SECONDS)
         self.corpora = Corpora(codec, lease_seconds)
         self.writes = Writes(self.store, self.corpora, lease_seconds)
@@ -136,6 +138,7 @@ class CacheEngine:
             cache_empty=settings.cache_empty,
             cache_truncated=settings.cache_truncated,
             cache_if=settings.cache_if,
+            deletions=self._deletions,
             was_deleted=self.history.was_deleted,
             slow_seconds=settings.timeout_seconds / 3,
             clock=clock,
@@ -439,6 +442,8 @@ class CacheEngine:
                 self.flow.hit(request, one)
             else:
                 self.flow.miss(request, one)
+        if any(isinstance(one, Miss) for one in found):
+            await self.flow.deletions.follow(driver)
         return found
 
     def store_many(self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float) -> None:
@@ -485,6 +490,11 @@ class CacheEngine:
         """`audit` on the running event loop."""
         self._async.spawn(self._audits.compare(self._async, request, corpus, entry, is_same))
 
+    def spent(self, kind: RequestKind, model: str, seconds: float, usd: float) -> None:
+        """Count a call that was made beside the requests to the cache: its time and cost."""
+        tenants = options_in_effect.get().tenants
+        self.counters.spent(kind, model, self.settings.clock(), tenants, seconds, usd)
+
     # -- one entry ---------------------------------------------------------------------------------------------
 
     def mark_of_fresh(self, request: Request) -> dict[str, Any] | None:
@@ -501,13 +511,13 @@ class CacheEngine:
             StoreError: the store failed, so the answer may still be there.
         """
         self.forget(request.place)
-        self.deleted(request.place.namespace, key=request.place.key)
+        self.deleted(request.place)
         return self.store.delete(request.place.namespace, [request.place.key]) > 0
 
     async def adelete(self, request: Request) -> bool:
         """Asynchronous `delete`."""
         self.forget(request.place)
-        self.deleted(request.place.namespace, key=request.place.key)
+        self.deleted(request.place)
         return await self.store.adelete(request.place.namespace, [request.place.key]) > 0
 
     def reject(self, request: Request, place: Place | None = None) -> None:
@@ -530,14 +540,27 @@ class CacheEngine:
                 await driver.call("delete", one.namespace, [one.key])
         self.flow.not_stored(request, "not parsed")
 
-    def deleted(self, namespace: str, *, tag: str | None = None, key: bytes | None = None) -> None:
-        """Remember that entries are deleted, for `Cache.explain`: those with a tag, that with a key, or all."""
-        self.history.deleted(Deletion(namespace, self.settings.clock(), tag, key))
+    def deleted(self, place: Place) -> None:
+        """Remember that an entry is deleted, for `Cache.explain`."""
+        self.history.deleted(Deletion(place.namespace, self.settings.clock(), key=place.key))
+
+    def deleting(self, namespace: str, tag: str | None = None) -> None:
+        """Announce to all processes that entries of a namespace are deleted now: those with a tag, or all.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        self.forget()
+        self.store.log_append(self._deletions.log, self._deletions.event(namespace, tag))
+
+    async def adeleting(self, namespace: str, tag: str | None = None) -> None:
+        """Asynchronous `deleting`."""
+        self.forget()
+        await self.store.alog_append(self._deletions.log, self._deletions.event(namespace, tag))
 
     def forget(self, *places: Place) -> None:
         """Forget what this process holds of some entries, or of all if none is named."""
-        if self._local is not None:
-            self._local.clear()
+        self.flow.storage.forget()
         if self.flow.semantic is not None:
             for place in places:
                 self.flow.semantic.forget(*place)
@@ -552,7 +575,7 @@ class CacheEngine:
         from askonce.engine.erasure import Eraser
         from askonce.storage.sealed_store import SealedStore, unknown_namespaces
 
-        self.history.deleted(Deletion(self.namespace, self.settings.clock(), within=True))
+        self.store.log_append(self._deletions.log, self._deletions.event(self.namespace, within=True))
         self.flush(10.0)  # or it would be written afterwards
         self.forget()
         if self.totals_writer is not None:

@@ -86,7 +86,7 @@ class Leader(msgspec.Struct, frozen=True):
     driver: SyncDriver | None = None
 
     @contextlib.contextmanager
-    def asking(self) -> Iterator[None]:
+    def calling(self) -> Iterator[None]:
         """While the model is called: what is called within it does not wait for this very call."""
         before = leading.get() if self.flight is None else lead(self.flight)
         try:
@@ -95,10 +95,10 @@ class Leader(msgspec.Struct, frozen=True):
             leading.set(before)
 
     def chunks_of(self, stream: Iterable[T]) -> Iterator[T]:
-        """The chunks of a model's stream, each made as in `asking`."""
+        """The chunks of a model's stream, each made as in `calling`."""
         chunks = iter(stream)
         while True:
-            with self.asking():
+            with self.calling():
                 chunk = next(chunks, _END)
             if chunk is _END:
                 return
@@ -108,7 +108,7 @@ class Leader(msgspec.Struct, frozen=True):
         """Asynchronous `chunks_of`."""
         chunks = aiter(stream)
         while True:
-            with self.asking():
+            with self.calling():
                 chunk = await anext(chunks, _END)
             if chunk is _END:
                 return
@@ -116,7 +116,7 @@ class Leader(msgspec.Struct, frozen=True):
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """While the reader of a stream has a chunk and has not asked for the next."""
+        """While the reader of a stream has a chunk and has not requested the next."""
         if self.flight is None:
             yield
             return

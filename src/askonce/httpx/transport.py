@@ -78,7 +78,7 @@ class CachedTransport(_Transport):
         return await (side.send(request) if exchange is None else exchange.response())
 
     def _exchange(self, request: httpx2.Request, side: SyncSide) -> Exchange | None:
-        headers = request.headers.multi_items()
+        headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in request.headers.raw]
         wire = read_request(request.method, str(request.url), headers, request.content, share=self._share)
         for name in OWN.intersection(name for name, _ in headers):
             del request.headers[name]

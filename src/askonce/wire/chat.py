@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,13 @@ from askonce.entries.end_reasons import is_proper
 from askonce.entries.entry import Incomplete, Usage
 from askonce.entries.requested import Requested
 from askonce.wire.acceptance import Acceptance, Json, mapping, number, objects
-from askonce.wire.events import DONE, ServerEvent, written
+from askonce.wire.events import DONE, ServerEvent, events_in, written
 
 _CONCATENATED = frozenset({"content", "refusal", "reasoning_content", "reasoning", "thinking"})
 _CONSTANT = frozenset({"role"})
 _SAYS = ("audio", "images", "image", "annotations")
 _OF_A_CHUNK = frozenset({"object", "choices", "usage", "obfuscation"})
+_USAGE_MEMBER, _USAGE = b'"usage":', re.compile(rb'"usage": ?\{')  # within a text, the quotes are escaped
 _OF_A_CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
 
 
@@ -200,20 +202,17 @@ def as_stream(body: Json, *, wants_usage: bool) -> bytes:
     return written(chunks, named=False) + DONE
 
 
-def with_usage_as_wanted(events: Sequence[ServerEvent], body: bytes, *, wants_usage: bool) -> bytes:
+def with_usage_as_wanted(body: bytes, *, wants_usage: bool) -> bytes:
     """The bytes of a stream, with its usage if that is wanted, and without it if not.
 
     Raises:
         Incomplete: it is wanted, and the stream does not say it.
     """
-    says = [mapping(event.data).get("usage") for event in events]
     if wants_usage:
-        if not any(says):
+        if _USAGE.search(body) is None:
             raise Incomplete
         return body
-    if not any("usage" in mapping(event.data) for event in events):
-        return body
-    return b"".join(map(_without_usage, events))
+    return body if _USAGE_MEMBER not in body else b"".join(map(_without_usage, events_in(body)))
 
 
 def _without_usage(event: ServerEvent) -> bytes:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 from msgspec import UNSET
 
+from askonce.engine.settings import CheckedSettings
 from askonce.errors import ConfigError
 from askonce.options import cache_options
 from askonce.storage.freshness import Freshness
 from askonce.wire.scope import Headers
+
+T = TypeVar("T")
 
 TTL, NAMESPACE, TAGS, SAMPLE = "askonce-ttl", "askonce-namespace", "askonce-tags", "askonce-sample"
 OWN = frozenset({TTL, NAMESPACE, TAGS, SAMPLE})
@@ -46,15 +51,23 @@ class Directives(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     sample: int = 0
 
-    def options(self) -> cache_options:
-        """The options of the request, within those in effect."""
-        return cache_options(
+    def applied(self, settings: CheckedSettings, make: Callable[[Freshness | None], T]) -> T:
+        """What is made with these wishes in effect.
+
+        Args:
+            settings: of the cache.
+            make: is given the rules of freshness, ``None`` if they are those of the cache.
+        """
+        if self is _NONE:
+            return make(None)
+        with cache_options(
             ttl=self.ttl,
             refresh=self.refresh or None,
             bypass=self.bypass or None,
             tags=self.tags,
             namespace=UNSET if self.namespace is None else self.namespace,
-        )
+        ) as options:
+            return make(self.freshness(settings.freshness, options.ttl_seconds))
 
     def freshness(self, rules: Freshness, ttl: float | None) -> Freshness | None:
         """The rules for this request; ``None`` if they are those of the cache.

@@ -7,6 +7,7 @@ import binascii
 import math
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Usage
 from askonce.keys.normal_form import NormalForm, plain, request_form
-from askonce.options import current_options
+from askonce.storage.freshness import Freshness
 from askonce.wire.acceptance import Json, mapping, number, objects
 from askonce.wire.headers import lasting
 from askonce.wire.requests import WireRequest
@@ -78,23 +79,19 @@ def requests_to(engine: CacheEngine, wire: WireRequest) -> dict[bytes, Request] 
     texts = texts_in(wire)
     if texts is None:
         return None
-    requests: dict[bytes, Request] = {}
-    with wire.directives.options():
-        rules = wire.directives.freshness(engine.settings.freshness, current_options().ttl_seconds)
-        for text in texts:
-            if (name := name_of(text)) in requests:
-                continue
-            request = engine.request(
-                "embedding",
-                lambda text=text: text_form(wire, text),  # type: ignore[misc]
-                unpack=unpacked,
-                from_sources=False,
-                freshness=rules,
-            )
+    by_name = {name_of(text): text for text in texts}
+
+    def made(rules: Freshness | None) -> dict[bytes, Request] | None:
+        requests: dict[bytes, Request] = {}
+        for name, text in by_name.items():
+            form = partial(text_form, wire, text)
+            request = engine.request("embedding", form, unpack=unpacked, from_sources=False, freshness=rules)
             if request is None:
                 return None
             requests[name] = request
-    return requests
+        return requests
+
+    return wire.directives.applied(engine.settings, made)
 
 
 def name_of(text: Any) -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Incomplete
-from askonce.options import current_options
+from askonce.storage.freshness import Freshness
 from askonce.wire import chat, messages, responses
 from askonce.wire.acceptance import Json
 from askonce.wire.events import ServerEvent, events_in, is_end
@@ -49,11 +49,13 @@ def request_to(engine: CacheEngine, wire: WireRequest) -> Request | None:
 
     The ``value`` of a hit is a `StoredReply` of the kind that the request asks for.
     """
-    with wire.directives.options():
-        rules = wire.directives.freshness(engine.settings.freshness, current_options().ttl_seconds)
+
+    def made(rules: Freshness | None) -> Request | None:
         return engine.request(
             "answer", wire.form, unpack=lambda data: replayed(wire, data), semantic=True, freshness=rules
         )
+
+    return wire.directives.applied(engine.settings, made)
 
 
 def packed(wire: WireRequest, status: int, headers: Headers, body: bytes) -> Answer | None:
@@ -103,11 +105,10 @@ def replayed(wire: WireRequest, data: bytes) -> StoredReply:
     if stored.kind == "stream":
         if wire.streams and wire.api != "chat":
             return stored
-        events = events_in(stored.body)
         if wire.streams:
-            body = chat.with_usage_as_wanted(events, stored.body, wants_usage=wire.wants_usage)
+            body = chat.with_usage_as_wanted(stored.body, wants_usage=wire.wants_usage)
             return stored if body is stored.body else StoredReply("stream", stored.headers, body)
-        whole, is_faithful = _ASSEMBLED[wire.api](events)
+        whole, is_faithful = _ASSEMBLED[wire.api](events_in(stored.body))
         if whole is None or not is_faithful:
             raise Incomplete
         return _of_type(stored, "plain", msgspec.json.encode(whole), _JSON)

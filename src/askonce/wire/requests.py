@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -108,7 +109,7 @@ class WireRequest(msgspec.Struct, frozen=True):
             left_out,
             upstream=self.upstream(),
             messages=plain(messages),
-            asked=plain(said),
+            prompt=plain(said),
         )
 
     def check(self) -> None:
@@ -188,7 +189,7 @@ def read_request(
         return None
     headers = list(headers)
     userinfo, _, host = parts.netloc.rpartition("@")
-    query = parse_qsl(parts.query, keep_blank_values=True)
+    query = parse_qsl(parts.query, keep_blank_values=True) if parts.query else []
     return WireRequest(
         api,
         f"{parts.scheme}://{host.lower()}{parts.path.rstrip('/')}",
@@ -202,6 +203,7 @@ def read_request(
     )
 
 
+@functools.lru_cache(maxsize=1024)
 def counts(header: str) -> bool:
     """Whether a header of that name is part of the key."""
     name = header.lower().replace("_", "-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable
@@ -30,12 +31,9 @@ def scope_of(headers: Headers, query: str = "", userinfo: str = "", secret: byte
         userinfo: the part of its URL before the host, ``name:password``.
         secret: at most 64 bytes; with it, a credential cannot be guessed from its digest.
     """
-    shown = {
-        (name.lower(), _bare(value))
-        for name, value in headers
-        if is_credential_in_request(name) and name.lower() != "cookie"
-    }
-    shown |= {(f"?{name}", value) for name, value in parse_qsl(query) if is_credential_in_request(name)}
+    shown = {(name.lower(), _bare(value)) for name, value in headers if is_credential_header(name)}
+    if query:
+        shown |= {(f"?{name}", value) for name, value in parse_qsl(query) if is_credential_in_request(name)}
     if userinfo:
         shown.add(("@", userinfo))
     digest, found = hashlib.blake2b(digest_size=16, key=secret, person=b"askonce scope"), False
@@ -44,6 +42,12 @@ def scope_of(headers: Headers, query: str = "", userinfo: str = "", secret: byte
             found = True
             digest.update(f"{len(name)} {len(value)} {name} {value}".encode("utf-8", "surrogatepass"))
     return digest.hexdigest() if found else None
+
+
+@functools.lru_cache(maxsize=1024)
+def is_credential_header(name: str) -> bool:
+    """Whether a header of that name holds a credential; cookies are none, see `has_cookie`."""
+    return is_credential_in_request(name) and name.lower() != "cookie"
 
 
 def _bare(value: str) -> str:
