@@ -2,8 +2,9 @@
 
     python -m benchmarks.cold_start [STREAM …] [--orders 6] [--bound 0.01] [--markdown FILE]
 
-The streams are those of `benchmarks.streams`; the judge knows the labels. "Trusted" are the candidates that the rule
-would serve: some are audited, some are more than the budget allows.
+The streams are those of `benchmarks.streams`; the judge knows the labels. Of the candidates that the rule would
+serve some are audited, and some are more than the budget allows. With ``--past`` so many questions of the stream
+are learned from before the first request.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from askonce.semantic.decision.rule import DecisionRule
 from benchmarks import policies, streams
 from benchmarks.measure import markdown
 from benchmarks.policies import MARKS, Outcome
+from benchmarks.streams import Stream
 
 NAMES = ("banking", "many", "zipf", "zipf-many")
 REASONS = ("learning", "doubtful", "guard", "budget", "audit", "trusted")
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=6, help="random orders of each stream")
     parser.add_argument("--bound", type=float, default=0.01, help="the rule's max_error")
     parser.add_argument("--requests", type=int, help="of each stream; all by default")
+    parser.add_argument("--past", type=int, default=0, help="learn from so many questions of the past first")
     parser.add_argument("--markdown", type=Path, help="write the table there too")
     options = parser.parse_args()
     if not streams.available():
@@ -61,11 +64,9 @@ def main() -> None:
         for name in options.streams or NAMES:
             outcomes = []
             for seed in range(SEED, SEED + options.orders):
-                stream = streams.stream(name, seed)
-                stream = streams.Stream(
-                    stream.pool, stream.order[: options.requests], stream.labels[: options.requests]
-                )
-                outcomes.append(policies.ours(stream, DecisionRule(options.bound), seed))
+                stream, last = streams.stream(name, seed), options.requests and options.past + options.requests
+                stream = Stream(stream.pool, stream.order[:last], stream.labels[:last])
+                outcomes.append(policies.ours(stream, DecisionRule(options.bound), seed, past=options.past))
             table += rows(name, outcomes)
     if options.markdown:
         options.markdown.write_text(markdown(HEADS, table) + "\n")

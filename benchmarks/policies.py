@@ -54,6 +54,7 @@ def ours(
     seed: int,
     *,
     depth: int = 2,
+    past: int = 0,
     on_keep: Callable[[IndexedQuery, int], object] | None = None,
     judge: Callable[[Comparison, float], bool | None] | None = None,
 ) -> Outcome:
@@ -64,6 +65,7 @@ def ours(
         rule: a fresh one.
         seed: of the coins.
         depth: 2 if a fresh answer is compared with the second best as well.
+        past: so many questions at first are only learned from, and not counted.
         judge: called with the labels as answers, and the probability that they are the same.
         on_keep: is called with each question that is kept, and its place in the pool.
     """
@@ -77,16 +79,19 @@ def ours(
     early = {}
     clock = time.process_time
     for count, (question, right_label) in enumerate(
-        zip(stream.order.tolist(), stream.labels.tolist(), strict=True), start=1
+        zip(stream.order.tolist(), stream.labels.tolist(), strict=True), start=1 - past
     ):
         neighbours = [
             Neighbour(known[place], similarity, aliases[known[place].answer])
             for place, similarity in searched.nearest(question)
         ]
         started = clock()
-        decision = rule.decide(stream.pool.texts[question], neighbours, coins.random())
+        if count > 0:
+            decision = rule.decide(stream.pool.texts[question], neighbours, coins.random())
+            reasons[decision.reason] += 1
+        else:
+            decision = rule.past(stream.pool.texts[question], neighbours)
         decided = clock()
-        reasons[decision.reason] += 1
         answer = None
         if decision.action == "serve":
             hits += 1
@@ -107,7 +112,7 @@ def ours(
         decide_s += decided - started
         learn_s += clock() - decided
         if decision.action != "serve":
-            key = count.to_bytes(16, "big") + bytes(16)
+            key = (count + past).to_bytes(16, "big") + bytes(16)
             answer = answer or key
             labels.setdefault(answer, right_label)
             aliases[answer] = aliases.get(answer, 0) + 1
@@ -119,7 +124,7 @@ def ours(
             worst = max(worst, wrong / count)
         if count in MARKS:
             early[count] = hits / count, wrong / count, reasons.copy()
-    total, told = len(stream.order), rule.stats()
+    total, told = len(stream.order) - past, rule.stats()
     return Outcome(
         hits / total,
         wrong / total,

@@ -135,7 +135,7 @@ def blurred() -> Pool:
 
 @cache
 def many() -> Pool:
-    """BANKING77 as 154 intents that lie farther apart, their questions as unlike as CLINC150's (noise of any size)."""
+    """BANKING77 as 154 intents farther apart, with noise of any size: questions as unlike as CLINC150's."""
     texts, vectors, labels = load("banking77")
     parts = labels.copy()
     for intent in range(77):

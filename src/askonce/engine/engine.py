@@ -52,6 +52,7 @@ from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
 from askonce.stats import Stats, Totals, TotalsBy
 from askonce.storage.chunks import ChunkStorage, places_of
 from askonce.storage.entries import EntryStorage, cost_of
+from askonce.storage.freshness import Freshness
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
 from askonce.stores import Client, Store, open_default_store, open_store
@@ -164,6 +165,7 @@ class CacheEngine:
         unpack: Callable[[bytes], Any] | None = None,
         from_sources: bool = True,
         semantic: bool = False,
+        freshness: Freshness | None = None,
     ) -> Request | None:
         """Give a request its key.
 
@@ -175,6 +177,7 @@ class CacheEngine:
                 makes the entry a miss, so that the answer is made anew.
             from_sources: its answer will be made from the documents retrieved in the running context.
             semantic: the answer to a question of the same meaning may be used, where the cache allows it.
+            freshness: the rules for this request; ``None``: those of the cache.
 
         Returns:
             ``None`` if it is not to be cached: as the options in effect say, or because it has no key.
@@ -200,7 +203,9 @@ class CacheEngine:
         made_from = None
         if from_sources and (retrieved or retrieval_in_effect.get() is not None):
             made_from = self._made_from(options, form)
-        request = Request(place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack)
+        request = Request(
+            place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack, freshness
+        )
         if explaining.get() is not None:
             self.flow.events.take()  # what became of earlier requests
             self._explained(run(self._explainer.explanation(self._sync, request)))
@@ -282,6 +287,7 @@ class CacheEngine:
         call_model: Callable[[], Iterator[T]],
         pack: Callable[[], Answer | None],
         replay: Callable[[Hit], Iterator[T]],
+        ended: Callable[[], bool] = lambda: False,
     ) -> Iterator[T]:
         """`answer` for a stream. One that fails or is abandoned half way is not stored.
 
@@ -292,6 +298,8 @@ class CacheEngine:
                 stream's first step, and leave the reading to whoever gets the rest.
             pack: turns what was streamed, when it is complete, into what is stored.
             replay: turns a hit into a stream.
+            ended: whether what was streamed is complete although there may be more: a reader may close the stream
+                after its end event.
         """
         leader = run(self.flow.begin(self._sync, request))
         if isinstance(leader, Hit):
@@ -304,7 +312,9 @@ class CacheEngine:
                 with leader.reading():
                     yield chunk
         except GeneratorExit:
-            if leader.flight is not None:
+            if ended():
+                run(self.flow.complete(self._sync, request, leader, pack))
+            elif leader.flight is not None:
                 self.flow.claims.drop(leader.flight)
             raise
         except BaseException as error:
@@ -322,6 +332,7 @@ class CacheEngine:
         call_model: Callable[[], AsyncIterator[T]],
         pack: Callable[[], Answer | None],
         replay: Callable[[Hit], Iterator[T]],
+        ended: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[T]:
         """Asynchronous `stream`."""
         leader = await self.flow.begin(self._async, request)
@@ -337,6 +348,9 @@ class CacheEngine:
                     with leader.reading():
                         yield chunk
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and ended():
+                await self.flow.complete(self._async, request, leader, pack)
+                raise
             stale = await self.flow.fail(self._async, request, leader, error)
             if stale is None or begun:
                 raise

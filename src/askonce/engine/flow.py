@@ -108,7 +108,7 @@ class RequestFlow:
         """
         began = time.monotonic()
         found = await self.lookup.find(driver, request)
-        if isinstance(found, Miss) and self._freshness.serves_while_revalidating(found):
+        if isinstance(found, Miss) and (request.freshness or self._freshness).serves_while_revalidating(found):
             driver.spawn(self._revalidate(driver, request, found, call_model, pack))
             return self.hit(request, found.stale)
         leader = found if isinstance(found, Hit) else await self.join_or_lead(driver, request, found, began)
@@ -165,7 +165,7 @@ class RequestFlow:
         if isinstance(found, Hit):
             return self.hit(request, found)
         leader: Hit | Leader | None
-        if self._freshness.serves_while_revalidating(found):
+        if (request.freshness or self._freshness).serves_while_revalidating(found):
             leader = await self.lead_revalidation(driver, request, found) or found.stale
         else:
             leader = await self.join_or_lead(driver, request, found, began, waits=waits)
@@ -310,7 +310,8 @@ class RequestFlow:
         """Let others try, since the model failed; returns what may be served in its place."""
         if leader.flight is not None:
             await self.claims.resolve(leader.driver or driver, leader.flight, None)
-        if not isinstance(error, Exception) or not self._freshness.serves_on_error(leader.miss):
+        rules = request.freshness or self._freshness
+        if not isinstance(error, Exception) or not rules.serves_on_error(leader.miss):
             return None
         assert leader.miss.stale is not None
         return self.hit(request, leader.miss.stale, instead_of_miss=True)

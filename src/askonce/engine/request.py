@@ -16,6 +16,7 @@ from askonce.entries.entry import Entry, Miss, Place, RequestKind, Source
 from askonce.keys.normal_form import NormalForm
 from askonce.options import CacheOptions
 from askonce.provenance.made_from import MadeFrom
+from askonce.storage.freshness import Freshness
 
 if TYPE_CHECKING:  # it loads numpy
     from askonce.semantic.semantic_cache import Attempt
@@ -38,6 +39,7 @@ class Request(msgspec.Struct, frozen=True):
         is_semantic: the answer to a question of the same meaning may be used.
         unpack: turns a stored payload into what the adapter returns; what it raises makes the entry a miss
             (`Incomplete`: one that is not counted as an error).
+        freshness: the rules for this request; ``None``: those of the cache.
     """
 
     place: Place
@@ -48,6 +50,7 @@ class Request(msgspec.Struct, frozen=True):
     made_from: MadeFrom | None = None
     is_semantic: bool = False
     unpack: Callable[[bytes], Any] | None = None
+    freshness: Freshness | None = None
 
     @property
     def sources(self) -> tuple[Source, ...]:
