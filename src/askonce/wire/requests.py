@@ -109,7 +109,7 @@ class WireRequest(msgspec.Struct, frozen=True):
             left_out,
             upstream=self.upstream(),
             messages=plain(messages),
-            asked=plain(said),
+            prompt=plain(said),
         )
 
     def check(self) -> None:
