@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
@@ -17,6 +18,8 @@ from benchmarks.streams import Searched, Stream
 
 EARLY = 500
 """Requests that are not looked at for the largest error on the way."""
+MARKS = (500, 1000, 2000, 4000, 8000)
+"""After how many requests the hits until then are noted."""
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Outcome:
         certified: what the rule was sure of at the end.
         decide_us: CPU of a decision, mean.
         learn_us: CPU of learning per request, mean.
+        early: after so many requests the shares answered and answered wrongly until then, and how often the rule
+            gave each reason.
     """
 
     hit: float
@@ -40,6 +45,7 @@ class Outcome:
     certified: float = 0.0
     decide_us: float = 0.0
     learn_us: float = 0.0
+    early: dict[int, tuple[float, float, Counter[str]]] = field(default_factory=dict)
 
 
 def ours(
@@ -48,6 +54,7 @@ def ours(
     seed: int,
     *,
     depth: int = 2,
+    past: int = 0,
     on_keep: Callable[[IndexedQuery, int], object] | None = None,
     judge: Callable[[Comparison, float], bool | None] | None = None,
 ) -> Outcome:
@@ -58,6 +65,7 @@ def ours(
         rule: a fresh one.
         seed: of the coins.
         depth: 2 if a fresh answer is compared with the second best as well.
+        past: so many questions at first are only learned from, and not counted.
         judge: called with the labels as answers, and the probability that they are the same.
         on_keep: is called with each question that is kept, and its place in the pool.
     """
@@ -67,16 +75,22 @@ def ours(
     aliases: dict[bytes, int] = {}
     hits = wrong = 0
     worst = decide_s = learn_s = 0.0
+    reasons: Counter[str] = Counter()
+    early = {}
     clock = time.process_time
     for count, (question, right_label) in enumerate(
-        zip(stream.order.tolist(), stream.labels.tolist(), strict=True), start=1
+        zip(stream.order.tolist(), stream.labels.tolist(), strict=True), start=1 - past
     ):
         neighbours = [
             Neighbour(known[place], similarity, aliases[known[place].answer])
             for place, similarity in searched.nearest(question)
         ]
         started = clock()
-        decision = rule.decide(stream.pool.texts[question], neighbours, coins.random())
+        if count > 0:
+            decision = rule.decide(stream.pool.texts[question], neighbours, coins.random())
+            reasons[decision.reason] += 1
+        else:
+            decision = rule.past(stream.pool.texts[question], neighbours)
         decided = clock()
         answer = None
         if decision.action == "serve":
@@ -98,7 +112,7 @@ def ours(
         decide_s += decided - started
         learn_s += clock() - decided
         if decision.action != "serve":
-            key = count.to_bytes(16, "big") + bytes(16)
+            key = (count + past).to_bytes(16, "big") + bytes(16)
             answer = answer or key
             labels.setdefault(answer, right_label)
             aliases[answer] = aliases.get(answer, 0) + 1
@@ -108,7 +122,9 @@ def ours(
                 on_keep(known[-1], question)
         if count > EARLY:
             worst = max(worst, wrong / count)
-    total, told = len(stream.order), rule.stats()
+        if count in MARKS:
+            early[count] = hits / count, wrong / count, reasons.copy()
+    total, told = len(stream.order) - past, rule.stats()
     return Outcome(
         hits / total,
         wrong / total,
@@ -117,6 +133,7 @@ def ours(
         told.certified_error,
         decide_s / total * 1e6,
         learn_s / total * 1e6,
+        early,
     )
 
 

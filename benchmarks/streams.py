@@ -134,6 +134,20 @@ def blurred() -> Pool:
 
 
 @cache
+def many() -> Pool:
+    """BANKING77 as 154 intents farther apart, with noise of any size: questions as unlike as CLINC150's."""
+    texts, vectors, labels = load("banking77")
+    parts = labels.copy()
+    for intent in range(77):
+        members = np.flatnonzero(labels == intent)
+        parts[members] = 2 * intent + _clusters(vectors[members], 2, intent)
+    random, size = np.random.default_rng(5), vectors.shape[1]
+    apart = random.normal(0, 0.15 / size**0.5, (154, size))[parts]
+    noise = random.normal(0, 1 / size**0.5, vectors.shape) * random.uniform(0, 0.7, (len(texts), 1))
+    return Pool(texts, _unit(vectors + (apart + noise).astype(np.float32)), parts)
+
+
+@cache
 def repeated() -> Pool:
     """BANKING77's questions asked again and again (Zipf), each time with a slight change."""
     texts, vectors, labels = load("banking77")
@@ -203,6 +217,17 @@ def _noisy(pool: Pool, random: np.random.Generator, count: int, share: float) ->
     return Stream(pool, stream.order, labels)
 
 
+def _popular(pool: Pool, random: np.random.Generator, count: int) -> Stream:
+    """No question twice; the intents' popularity follows Zipf's law until one has no questions left."""
+    intents = random.permutation(int(pool.labels.max()) + 1)
+    left = [random.permutation(np.flatnonzero(pool.labels == intent)).tolist() for intent in intents]
+    order = []
+    for chance in random.random(count):
+        weights = np.cumsum([bool(some) / rank for rank, some in enumerate(left, start=1)])
+        order.append(left[int(np.searchsorted(weights, chance * weights[-1], side="right"))].pop())
+    return Stream(pool, np.array(order), pool.labels[order])
+
+
 def _broken(random: np.random.Generator) -> Stream:
     order = random.permutation(len(banking().texts))[:8000]
     labels = _coarse()[banking().labels[order]].copy()
@@ -246,6 +271,9 @@ def _relabelled(labels: Callable[[], Ints]) -> Callable[[np.random.Generator], S
 STREAMS: dict[str, tuple[str, Callable[[np.random.Generator], Stream]]] = {
     "banking": ("BANKING77, 8,000 requests", lambda random: _drawn(banking(), random, 8000)),
     "quora": ("Quora classes, 23,165 requests", lambda random: _drawn(quora(), random, len(quora().texts))),
+    "many": ("154 intents as unlike as CLINC150's, 8,000", lambda random: _drawn(many(), random, 8000)),
+    "zipf": ("BANKING77, intents by Zipf(1.0), 4,000", lambda random: _popular(banking(), random, 4000)),
+    "zipf-many": ("154 intents by Zipf(1.0), 4,000", lambda random: _popular(many(), random, 4000)),
     "blurred": ("BANKING77, noise on the embeddings", lambda random: _drawn(blurred(), random, 8000)),
     "noise": ("BANKING77, 3% of the answers differ", lambda random: _noisy(banking(), random, 8000, 0.03)),
     "repeated": ("the same phrasings again and again", lambda random: _drawn(repeated(), random, 10_000)),

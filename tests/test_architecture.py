@@ -40,6 +40,7 @@ HOMES = {
     "matplotlib": "simulate",
     "rich": "cli",
     "typer": "cli",
+    "httpx2": "httpx",
     "pytest": "testing",
     "hypothesis": "testing",
 }

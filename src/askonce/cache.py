@@ -116,11 +116,11 @@ class Cache:
 
             print(cache.explain(lambda: model.invoke("Why is the sky blue?")))
 
-        The call runs until its first request that is no hit, and ends there: no model is asked, and nothing is
+        The call runs until its first request that is no hit, and ends there: no model is called, and nothing is
         stored. Requests before it that are hits are answered and counted. The framework's tracers see it fail.
 
         Args:
-            call: asks a model, an embedding model or a retriever with this cache, in either framework.
+            call: calls a model, an embedding model or a retriever with this cache, in either framework.
 
         Returns:
             the explanation of the request that is no hit, or of the last one if all are.
@@ -165,16 +165,16 @@ class Cache:
             StoreError: the store failed, so the answers may still be there.
         """
         check_name("a tag", tag)
-        self.engine.forget()
-        self.engine.deleted(self.engine.namespace_in_effect(), tag=tag)
-        return self.store.delete_tag(self.engine.namespace_in_effect(), tag)
+        namespace = self.engine.namespace_in_effect()
+        self.engine.deleting(namespace, tag)
+        return self.store.delete_tag(namespace, tag)
 
     async def ainvalidate(self, tag: str) -> int:
         """Asynchronous `invalidate`."""
         check_name("a tag", tag)
-        self.engine.forget()
-        self.engine.deleted(self.engine.namespace_in_effect(), tag=tag)
-        return await self.store.adelete_tag(self.engine.namespace_in_effect(), tag)
+        namespace = self.engine.namespace_in_effect()
+        await self.engine.adeleting(namespace, tag)
+        return await self.store.adelete_tag(namespace, tag)
 
     def clear(self) -> None:
         """Delete all answers of the namespace in effect.
@@ -183,16 +183,14 @@ class Cache:
             StoreError: the store failed, so the answers may still be there.
         """
         namespace = self.engine.namespace_in_effect()
-        self.engine.forget()
-        self.engine.deleted(namespace)
+        self.engine.deleting(namespace)
         self.store.clear(namespace)
         self.engine.forget_all_questions(namespace)
 
     async def aclear(self) -> None:
         """Asynchronous `clear`."""
         namespace = self.engine.namespace_in_effect()
-        self.engine.forget()
-        self.engine.deleted(namespace)
+        await self.engine.adeleting(namespace)
         await self.store.aclear(namespace)
         self.engine.forget_all_questions(namespace)
 
@@ -215,7 +213,8 @@ class Cache:
             tenant: as in `cache_options`; where these nest, all names, the outermost first.
             source: the id of a document.
             tag: of entries.
-            text: entries that contain it, and those that were made from a request of which one text equals it.
+            text: entries that contain it, also as a number, a date or another value that is spelled like it, and
+                those that were made from a request of which one text or number equals it.
             progress: called with the number of records searched since it was called last.
 
         Raises:
@@ -224,6 +223,8 @@ class Cache:
         """
         from askonce.engine.erasure import Target  # here: few need it
 
+        if not isinstance(tenant, (str, Sequence)):
+            raise ConfigError(f"a tenant is a name, or the names of nested ones, got {tenant!r}")
         tenants = (tenant,) if isinstance(tenant, str) else tuple(tenant)
         return self.engine.erase(Target(tenants, source, tag, text), progress)
 
@@ -272,7 +273,7 @@ class Cache:
             places.append(Place(place.namespace, entry.semantic.answer))
         self.engine.forget(*places)
         for one in places:
-            self.engine.deleted(one.namespace, key=one.key)
+            self.engine.deleted(one)
         return self.store.delete(place.namespace, [one.key for one in places]) > 0 or namespace is not None
 
     async def afeedback(self, response: object, *, wrong: bool) -> bool:

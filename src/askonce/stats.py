@@ -91,6 +91,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         spent_input_tokens: what they sent.
         spent_output_tokens: what they received.
         spent_usd: what they cost, as far as prices are known.
+        prompt_read_tokens: tokens that providers read from their prompt caches, as a `PrefixTracker` with the same
+            store and namespace saw it. In totals only, in the layer ``prefix``.
+        prompt_written_tokens: those that they wrote there; likewise.
+        prompt_saved_usd: what that saved, the price of writing subtracted, as far as prices are known; likewise.
         errors: calls to the store that failed. Not counted by kind, model, tenant or tag.
     """
 
@@ -117,6 +121,9 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     spent_input_tokens: int = 0
     spent_output_tokens: int = 0
     spent_usd: float = 0.0
+    prompt_read_tokens: int = 0
+    prompt_written_tokens: int = 0
+    prompt_saved_usd: float = 0.0
     errors: int = 0
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from askonce import Cache, cache_options
 from askonce.cli.app import app
 from askonce.stores import open_store
+from askonce.stores.base import Record
 from tests.cli.conftest import Run
 from tests.support.application import Asker
 
@@ -41,7 +43,7 @@ def test_all_of_a_cache_and_its_tenants_goes_into_another_store(
     assert run("export", str(file), input="n\n").exit_code == 1  # it is there
     target = f"sqlite:///{tmp_path / 'other' / 'cache.db'}"
     assert imported(file, target, namespace) == {
-        "stored": 301, "expired": 0, "older": 0, "unreadable": 0, "complete": True,
+        "stored": 301, "expired": 0, "older": 0, "unreadable": 0, "locked": 0, "complete": True,
     }  # fmt: skip
     with Cache(target, namespace=namespace) as other:
         again = Asker(other)
@@ -96,9 +98,13 @@ def test_an_encrypted_cache_needs_its_key(tmp_path: Path, monkeypatch: pytest.Mo
     assert imported(file, target, "default")["stored"] == 1
     monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", f"{os.urandom(32).hex()},{KEY.hex()}")  # rotated
     assert imported(file, target, "default")["stored"] == 1
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", os.urandom(32).hex())
+    done = CliRunner().invoke(app, ["import", str(file), "--store", plain])
+    assert "no key in ASKONCE_ENCRYPTION_KEYS opens it" in str(done.exception)
     monkeypatch.delenv("ASKONCE_ENCRYPTION_KEYS")
     done = CliRunner().invoke(app, ["import", str(file), "--store", plain])
     assert "the file is encrypted" in str(done.exception)
+    assert not (tmp_path / "c.db").exists()
     other, sealed = tmp_path / "plain", f"sqlite:///{tmp_path / 'd.db'}"
     with Cache(plain) as cache:
         Asker(cache).ask("open")
@@ -107,6 +113,60 @@ def test_an_encrypted_cache_needs_its_key(tmp_path: Path, monkeypatch: pytest.Mo
     assert imported(other, sealed, "default")["stored"] == 1
     with Cache(sealed, encryption_keys=[KEY]) as cache:
         assert Asker(cache).ask("open") == "exact: open!"
+
+
+def test_entries_of_an_older_key_that_is_not_given_are_named_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target, keys = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", [os.urandom(32), KEY]
+    for number, given in enumerate(([KEY], keys)):
+        with Cache(source, encryption_keys=given) as cache:
+            Asker(cache).ask(f"{number}")
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", ",".join(one.hex() for one in keys))
+    file = tmp_path / "entries"
+    assert CliRunner().invoke(app, ["export", str(file), "--store", source]).exit_code == 0
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", keys[0].hex())
+    done = CliRunner().invoke(app, ["import", str(file), "--store", target])
+    assert "1 entries" in str(done.exception) and "encrypted with keys" in str(done.exception)
+
+
+def test_an_export_of_nothing_loses_no_file(tmp_path: Path) -> None:
+    url, file = f"sqlite:///{tmp_path}/a.db", tmp_path / "entries"
+    with Cache(url) as cache:
+        Asker(cache).ask("why?")
+    assert CliRunner().invoke(app, ["export", str(file), "--store", url]).exit_code == 0
+    before = file.read_bytes()
+    for where in (str(file), str(tmp_path / "new"), "-"):
+        done = CliRunner().invoke(app, ["export", where, "--store", url, "--namespace", "nothere", "--yes"])
+        assert done.exit_code == 1
+        assert "nothing is stored in namespace 'nothere'" in str(done.exception)
+    assert file.read_bytes() == before
+    assert sorted(one.name for one in tmp_path.iterdir() if "db" not in one.name) == ["entries"]
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"something else", lambda data: data[:60], lambda data: b""])
+def test_a_failed_import_makes_no_store(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    source, file = f"sqlite:///{tmp_path}/a.db", tmp_path / "entries"
+    with Cache(source) as cache:
+        Asker(cache).ask("why?")
+    assert CliRunner().invoke(app, ["export", str(file), "--store", source]).exit_code == 0
+    file.write_bytes(damage(file.read_bytes()))
+    done = CliRunner().invoke(app, ["import", str(file), "--store", f"sqlite:///{tmp_path}/new/b.db"])
+    assert done.exit_code == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_cache_named_multiplexer_is_exported_with_its_tenants(tmp_path: Path) -> None:
+    source, file = f"sqlite:///{tmp_path}/a.db", tmp_path / "entries"
+    with Cache(source, namespace="multiplexer") as cache:
+        Asker(cache).ask("why?")
+        with cache_options(namespace="jane"):
+            Asker(cache).ask("why?")
+        cache.store.put("multiplexer/a/judge", [Record(b"state", b"of routing")])
+        cache.store.log_append("multiplexer/a/judge", b"of routing")
+    own = ["--namespace", "multiplexer"]
+    assert CliRunner().invoke(app, ["export", str(file), "--store", source, *own]).exit_code == 0
+    assert imported(file, f"sqlite:///{tmp_path}/b.db", "multiplexer")["stored"] == 2
 
 
 def test_a_stream_from_store_to_store(tmp_path: Path) -> None:
@@ -139,3 +199,7 @@ def test_without_its_keys_an_encrypted_store_is_no_empty_one(
         assert done.exit_code != 0, command
         assert "encrypted with keys that ASKONCE_ENCRYPTION_KEYS does not have" in str(done.exception)
     assert not (tmp_path / "entries").exists()
+    done = CliRunner().invoke(app, ["doctor", "--store", url, "--json"])
+    findings = {one["name"]: one for one in json.loads(done.stdout)["findings"]}
+    assert findings["encrypted namespaces"]["level"] == "warning"
+    assert "cannot be read: they are encrypted with keys" in findings["encrypted namespaces"]["value"]

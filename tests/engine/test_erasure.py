@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import random
 import time
 import uuid
@@ -10,13 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pymongo
 import pytest
 import redis
 
 from askonce import Cache, ConfigError, Corpus, Semantic, cache_options
-from askonce.entries.entry import Answer, Source
+from askonce.entries.entry import Answer, Slice, Source
+from askonce.entries.values import tagged
 from askonce.keys.normal_form import NormalForm
 from askonce.prefix import PrefixTracker
 from askonce.semantic.index import file as index_file
@@ -182,6 +185,42 @@ def test_what_was_made_from_a_text_is_erased_although_no_request_is_stored(url: 
         assert has(cache, "another")
 
 
+def store_documents(cache: Cache, values: list[Any], apart: int) -> None:
+    """A retrieval whose documents hold these values; one of them is stored apart, once for all results."""
+    pieces = [msgspec.msgpack.encode(tagged([value, f"{number}" * 600])) for number, value in enumerate(values)]
+    payload = msgspec.msgpack.encode([msgspec.Raw(one) for one in pieces])
+    at = payload.index(pieces[apart])
+    answer = Answer(payload, slices=(Slice(at, at + len(pieces[apart]), ("an id",)),))
+    request = cache.engine.request("retrieval", lambda: NormalForm({"question": uuid.uuid4().hex}))
+    assert request is not None
+    cache.engine.answer(request, lambda: answer, lambda one: one)
+
+
+def test_a_text_is_found_in_typed_values_of_stored_documents(cache: Cache) -> None:
+    number = uuid.UUID("12345678-9abc-4def-8123-456789abcdef")
+    for value in (datetime.date(1988, 3, 4), (4711, 2.5), {"of": number}, [datetime.date(1988, 3, 5), 471]):
+        store_documents(cache, [value, 0], apart=0)
+        store_documents(cache, [0, value], apart=0)
+    before = cache.stats().entries
+    for text in ("1988-03-04", "4711", str(number).upper()):
+        assert cache.erase(text=text).total == 2, text
+    assert cache.stats().entries == before - 6
+
+
+def test_a_number_in_a_request_is_a_text_of_it(url: str, namespace: str) -> None:
+    with Cache(url, namespace=namespace, timeout_seconds=20) as cache:
+        for number in (4711, 4711.5, 815):
+            form = NormalForm(
+                {"messages": [{"tool_calls": [{"args": {"customer": number}}]}], "model": {"seed": 99}}
+            )
+            request = cache.engine.request("answer", lambda form=form: form)
+            assert request is not None
+            cache.engine.answer(request, lambda: "x", lambda text: Answer(text.encode()))
+        assert cache.erase(text="99").total == 0
+        assert cache.erase(text="4711.0").total == cache.erase(text="4711.50").total == 1
+        assert cache.stats().entries == 1
+
+
 def test_all_of_a_tag_and_of_a_source_is_erased(
     cache: Cache, namespace: str, stored: Callable[[str], bool]
 ) -> None:
@@ -262,6 +301,18 @@ def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: 
             time.sleep(0.1)
 
 
+def test_a_cache_named_multiplexer_holds_entries(url: str) -> None:
+    with Cache(url, namespace="multiplexer", timeout_seconds=20) as cache:
+        cache.store.log_append("multiplexer/others/judge", b"of routing")
+        with cache_options(namespace=(tenant := f"jane {uuid.uuid4().hex}")):
+            answer(cache, "hers", MARKER)
+        assert cache.erase(text=MARKER).total == 1
+        with cache_options(namespace=tenant):
+            answer(cache, "hers", MARKER)
+        assert cache.erase(tenant=tenant).total == 1
+        cache.store.erase({"multiplexer/others/judge": None})
+
+
 def test_an_encrypted_cache_is_searched_too(url: str, namespace: str, stored: Callable[[str], bool]) -> None:
     with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=[b"k" * 32]) as cache:
         with cache_options(namespace=MARKER):
@@ -291,7 +342,21 @@ def test_what_to_erase_is_named_once(cache: Cache) -> None:
     assert has(cache, "of nobody")
 
 
-@pytest.mark.parametrize("target", [{"text": " "}, {"text": ""}, {"text": 3}, {"source": 5}, {"tag": ""}, {}])
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"text": " "},
+        {"text": ""},
+        {"text": 3},
+        {"source": 5},
+        {"tag": ""},
+        {},
+        {"tenant": None},
+        {"tenant": 5},
+        {"tenant": [None]},
+        {"tenant": None, "tag": "a"},
+    ],
+)
 def test_what_is_to_be_erased_is_named_by_a_text(target: Any) -> None:
     with Cache("memory://") as cache, pytest.raises(ConfigError):
         cache.erase(**target)

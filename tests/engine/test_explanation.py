@@ -9,6 +9,8 @@ import pytest
 
 from askonce import Cache, ConfigError, cache_options
 from askonce.engine.explanation import Explanation
+from askonce.entries.entry import Answer, Slice
+from askonce.keys.normal_form import NormalForm
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.semantic.test_aliases import DOG, OPEN, SUNDAY, cache_of, learn, sure
@@ -81,6 +83,35 @@ def test_an_answer_that_is_gone_is_explained_by_what_became_of_it(
         assert (gone.outcome, gone.reason) == ("miss", "absent")
         assert why in gone.why[0], gone.why
         assert [one.type for one in gone.past] == ["miss", "stored"]
+
+
+@pytest.mark.parametrize(
+    ("happens", "why"),
+    [
+        (lambda cache: cache.invalidate("doc:prices.pdf"), "was invalidated by the tag 'doc:prices.pdf'"),
+        (lambda cache: cache.erase(source="prices.pdf"), "was probably erased"),
+        (
+            lambda cache: cache.store.delete_tag("default", "doc:prices.pdf"),
+            "a document that its answer holds is gone",
+        ),
+    ],
+)
+def test_a_result_of_which_a_document_is_gone_is_explained_by_that(
+    store: MemoryStore, happens: Callable[[Cache], object], why: str
+) -> None:
+    with Cache(store) as cache:
+        payload = b"a page of prices " * 60
+        answer = Answer(payload, slices=(Slice(0, len(payload), ("prices.pdf",)),))
+
+        def ask() -> object:
+            request = cache.engine.request("retrieval", lambda: NormalForm({"question": "prices"}))
+            assert request is not None
+            return cache.engine.answer(request, lambda: answer, lambda one: one)
+
+        ask()
+        assert cache.explain(ask).outcome == "hit"
+        happens(cache)
+        assert why in cache.explain(ask).why[0]
 
 
 def test_an_answer_that_is_past_its_time_is_told_with_its_age(store: MemoryStore, clock: FakeClock) -> None:

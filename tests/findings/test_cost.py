@@ -17,13 +17,12 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from llama_index.core.llms import ChatMessage, MockLLM
 
-from askonce import Cache, ConfigError, open_store
+from askonce import Cache, open_store
 from askonce.entries.entry import Answer, Hit, Usage
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain import Multiplexer, cached
 from askonce.llama_index import Multiplexer as LlamaIndexMultiplexer
 from askonce.routing import Always, Cascade, Learned
-from askonce.simulate import simulate
 
 USAGE = {"input_tokens": 1000, "output_tokens": 200, "total_tokens": 1200}
 DOLLARS = {"gpt-4.1-nano": 1000 * 0.1e-6 + 200 * 0.4e-6, "gpt-4.1": 1000 * 2e-6 + 200 * 8e-6}
@@ -184,18 +183,6 @@ def test_a_simulation_of_a_model_without_a_price_shows_no_dollars(tmp_path: Path
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     assert "Best:" in done.stdout
     assert "$" not in done.stdout
-
-
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a wrong size in bytes is told as a wrong number of entries"
-)
-def test_a_wrong_size_is_told_with_how_a_size_is_written(tmp_path: Path) -> None:
-    log = tmp_path / "accesses.log"
-    with Cache("memory://", access_log=log) as cache:
-        ask(cache, "why?")
-    with pytest.raises(ConfigError) as told:
-        simulate(log, ["5XB"])
-    assert "entries" not in str(told.value) and "MB" in str(told.value)
 
 
 # -- limits --------------------------------------------------------------------------------------------------------

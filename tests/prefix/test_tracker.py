@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from askonce import Cache
 from askonce.entries.entry import Usage
 from askonce.errors import CodecError, ConfigError, StoreUnavailable
 from askonce.prefix import PrefixOptimizer, PrefixTracker
@@ -253,6 +254,23 @@ def test_lost_tokens_have_a_price_and_seconds(provider: Provider, clock: FakeClo
     assert row.lost_usd == pytest.approx(1500 * 3e-6 * (1.25 - 0.1))  # written again instead of read
     assert row.lost_seconds == pytest.approx(1500 * 1e-4, rel=0.9)
     assert row.remedy
+
+
+@pytest.mark.parametrize("keys", [(), (b"k" * 32,)])
+def test_what_providers_read_is_in_the_totals_of_a_cache_with_the_same_namespace(
+    url: str, keys: tuple[bytes, ...]
+) -> None:
+    with PrefixTracker(url, count_tokens=count, namespace="a shop", encryption_keys=keys) as tracker:
+        for read, written in ((0, 1500), (1500, 0), (1500, 0)):
+            tracker.observe(request("who?"), "anthropic", Usage(1504, 9, read, written), 0.5)
+        tracker.observe(request("who?"), "anthropic", None)
+        tracker.sync()
+        with Cache(url, namespace="a shop", encryption_keys=keys) as cache:
+            totals = cache.totals(by="layer")
+    row = totals.rows["prefix"]
+    assert (row.prompt_read_tokens, row.prompt_written_tokens) == (3000, 1500)
+    assert row.prompt_saved_usd == pytest.approx(3e-6 * (3000 * 0.9 - 1500 * 0.25))
+    assert (totals.prompt_read_tokens, totals.saved_usd) == (3000, 0)
 
 
 def test_nothing_that_processes_share_of_prompts_is_unsealed(tmp_path: Path) -> None:

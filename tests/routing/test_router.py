@@ -22,7 +22,7 @@ from askonce.routing.features import WIDEST, features
 from askonce.routing.router import Router
 from askonce.routing.runner import Following, follow
 from askonce.routing.state import RoutingState, outcome
-from askonce.routing.types import ModelResponse, RoutingRequest
+from askonce.routing.types import ModelResponse, Opinion, RoutingRequest
 from askonce.stores import open_store
 from askonce.stores.base import Store
 from askonce.stores.health import Lane
@@ -110,6 +110,23 @@ def test_a_question_that_cannot_be_embedded_goes_to_the_last_model(
     marks = [ask(one, "word", "a", "b", embedding=one.embed("word")) for _ in range(3)]
     assert [(mark["model"], mark["why"]) for mark in marks] == [("m1", "the question could not be embedded")] * 3
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+def test_what_judges_cost_is_in_the_totals_of_all_processes() -> None:
+    def judge(question: str, answer: str, reference: str | None = None) -> Opinion:
+        return Opinion(answer == reference, "a judge", cost_usd=0.002, seconds=0.5)
+
+    store = MemoryStore()
+    one = router(Learned(judge=judge, seed=1), store)
+    for _ in range(20):
+        ask(one, "word", "a", "a", embedding=FEW)
+    judged = one.stats().calls["a judge"]
+    assert judged
+    assert one._cache is not None and one._cache.flush()
+    with Cache(store) as cache:
+        row = cache.totals(by="layer").rows["routing"]
+        assert (row.spent_usd, row.spent_seconds) == (pytest.approx(judged * 0.002), pytest.approx(judged * 0.5))
+        assert cache.totals(by="model").rows["a judge"].spent_usd == pytest.approx(judged * 0.002)
 
 
 # -- what is learned -----------------------------------------------------------------------------------------------

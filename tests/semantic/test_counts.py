@@ -71,3 +71,22 @@ def test_the_bounds_hold_at_every_moment_as_often_as_stated(probability: float) 
         served += wrong
     assert outside <= 0.2 * runs  # each side one in ten
     assert charged == pytest.approx(served, rel=0.1)
+
+
+def test_the_weighted_mean_of_the_evidence_is_passed_seldom_by_an_adversary_who_stops_when_it_is() -> None:
+    """The bound on wrong answers at all times at once, with audits that grow rarer: at most a tenth are above."""
+    runs, above = 300, 0
+    for seed in range(runs):
+        coins, counts, wrong = random.Random(seed), DecisionCounts(), 0
+        for number in range(120):
+            probability = max(0.12, round(0.6 - 0.01 * number, 3))
+            more, below, ended = evidence(probability)
+            counts.add(DecisionCounts(served=1, ended=ended))
+            if coins.random() < probability:
+                counts.add(DecisionCounts(wrong=1, above=more, below=below))
+            else:
+                wrong += 1
+            if wrong > at_most(counts, 0.9):
+                above += 1
+                break
+    assert above <= 0.1 * runs

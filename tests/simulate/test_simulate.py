@@ -193,3 +193,9 @@ def test_a_picture_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path / "none" / "curves.png", tmp_path / "curves.txt"):
         with pytest.raises(ConfigError, match="cannot be drawn"):
             draw(report, path)
+
+
+@pytest.mark.parametrize(("entries", "kind"), [(False, "bytes"), (True, "numbers of entries")])
+def test_a_wrong_size_is_an_error_that_says_what_sizes_are(entries: bool, kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"sizes are {kind}.*5XB"):
+        simulate(zipf(100, 10, 1), ["5XB"], entries=entries)

@@ -1,13 +1,58 @@
-"""All commands, put together. A new group is a file with functions, and a line here."""
+"""All commands, put together. A new one is a function in a file, and a line here."""
 
 from __future__ import annotations
 
-import typer
+from importlib import import_module
+from typing import Any
 
-from askonce.cli import bench, deletion, doctor, entries, keys, prefix, simulate, totals, transfer, version
+import typer
+from typer.core import TyperGroup
+
+_WHERE = {
+    "ls": "entries.ls",
+    "show": "entries.show",
+    "key": "keys.key",
+    "diff": "keys.diff",
+    "clear": "deletion.clear",
+    "invalidate": "deletion.invalidate",
+    "delete": "deletion.delete",
+    "export": "transfer.export",
+    "import": "transfer.import_",
+    "warm": "transfer.warm",
+    "doctor": "doctor.doctor",
+    "bench": "bench.bench",
+    "simulate": "simulate.simulate",
+    "stats": "totals.stats",
+    "top": "totals.top",
+    "version": "version.version",
+    "prefix": "prefix.prefix",
+}
+"""Where each command is: a function in a module of this folder, or a group of them."""
+
+
+class _Commands(TyperGroup):
+    """Commands whose modules are imported when they are needed: for one of them the others are not."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_WHERE)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _WHERE:
+            return None
+        module, _, name = _WHERE[cmd_name].partition(".")
+        found = getattr(import_module(f"askonce.cli.{module}"), name)
+        if isinstance(found, typer.Typer):
+            group = typer.main.get_command(found)
+            group.name = cmd_name
+            return group
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(cmd_name)(found)
+        return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="askonce",
+    cls=_Commands,
     help="Inspect and steer the cache of LLM answers, retrievals and embeddings.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -19,22 +64,3 @@ app = typer.Typer(
 @app.callback()
 def _group() -> None:
     """Inspect and steer the cache of LLM answers, retrievals and embeddings."""
-
-
-app.command("ls")(entries.ls)
-app.command("show")(entries.show)
-app.command("key")(keys.key)
-app.command("diff")(keys.diff)
-app.command("clear")(deletion.clear)
-app.command("invalidate")(deletion.invalidate)
-app.command("delete")(deletion.delete)
-app.command("export")(transfer.export)
-app.command("import")(transfer.import_)
-app.command("warm")(transfer.warm)
-app.command("doctor")(doctor.doctor)
-app.command("bench")(bench.bench)
-app.command("simulate")(simulate.simulate)
-app.command("stats")(totals.stats)
-app.command("top")(totals.top)
-app.add_typer(prefix.prefix, name="prefix")
-app.command("version")(version.version)

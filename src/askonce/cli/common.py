@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from askonce.errors import ConfigError, MissingExtraError
+
 StoreUrl = Annotated[
     str | None,
     typer.Option(
@@ -27,7 +29,7 @@ Tenants = Annotated[
     typer.Option("--tenant", help="A namespace of cache_options within it; again for one within that."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Delete without confirmation.")]
 Model = Annotated[
     str | None,
     typer.Option("--model", help="The application's model, as module:name, whose requests these are."),
@@ -44,9 +46,20 @@ def print_json(value: Any) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is deleted; end the command unless it is confirmed."""
+    """Confirm before something is deleted; end the command unless it is confirmed."""
     if not yes:
         typer.confirm(question, abort=True, err=True)
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Where options and arguments are read: what is wrong with them ends the command with exit code 2."""
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @contextmanager

@@ -7,12 +7,25 @@ from typing import Annotated
 
 import typer
 
-from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, Yes, confirm, out, print_json, progress
+from askonce.cli.common import (
+    AsJson,
+    Model,
+    Namespace,
+    StoreUrl,
+    Tenants,
+    Yes,
+    confirm,
+    out,
+    print_json,
+    progress,
+    usage,
+)
 from askonce.cli.opened import KEYS_VARIABLE, check_keys, opened_cache
 from askonce.cli.requests import form_in, key_in
 from askonce.engine.erasure import ErasureReport, Target
 from askonce.entries.entry import place_of
 from askonce.errors import ConfigError
+from askonce.options import check_name
 
 
 def clear(
@@ -42,6 +55,8 @@ def invalidate(
     as_json: AsJson = False,
 ) -> None:
     """Delete the entries of a namespace that have a tag."""
+    with usage():
+        check_name("a tag", tag)
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
         confirm(f"Delete the entries tagged {tag!r} of namespace {space!r} in {cache.store.url}?", yes=yes)
@@ -84,13 +99,14 @@ def delete(
 ) -> None:
     """Erase one entry, or all that has a tag, a source, a text or a tenant: from the namespace and those of all tenants, from logs and learned state. Nothing of it remains in the store's files."""  # noqa: E501
     if request is not None:
-        if tag or source or text:
-            raise ConfigError("give a request, or one of --tag, --source and --text")
+        if (tag, source, text) != (None, None, None):
+            raise typer.BadParameter("give a request, or one of --tag, --source and --text")
         _delete_one(request, model, store, namespace, tenant, yes=yes, as_json=as_json)
         return
     if text == "-":
         text = sys.stdin.read().strip()
-    target = Target(tuple(tenant or ()), source, tag, text)
+    with usage():
+        target = Target(tuple(tenant or ()), source, tag, text)
     with opened_cache(store, namespace, access_log=access_log) as cache:
         confirm(f"Erase all of {target.what} from namespace {cache.namespace!r} in {cache.store.url}?", yes=yes)
         with progress("searching", None, quiet=as_json) as searched:

@@ -15,6 +15,7 @@ from askonce.cli.common import AsJson, Namespace, StoreUrl, out, print_json, siz
 from askonce.cli.opened import KEYS_VARIABLE, encryption_keys, opened_cache
 from askonce.cli.version import versions
 from askonce.errors import ConfigError
+from askonce.storage.sealed_store import unknown_namespaces
 from askonce.stores import redact
 from askonce.stores.base import Record
 from askonce.stores.circuit_breaker import StoreDown
@@ -38,6 +39,7 @@ ADVICE = {
     "memory in use": "raise maxmemory, or lower max_bytes",
     "keys evicted by the server": "the server is short of memory, and drops records by itself",
     "write and read": "what was written was not found: is this a read-only replica?",
+    "encrypted namespaces": f"what is in them is not counted here: give their keys in {KEYS_VARIABLE}",
     "circuit breaker": "the store is left out until it recovers",
 }
 
@@ -65,6 +67,7 @@ def doctor(store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson 
         before, facts, after = time.time(), cache.store.facts(), time.time()
         found += of_facts(facts, (before + after) / 2)
         found += _of_round_trip(cache)
+        found += _of_sealed_names(cache)
         held = cache.store.size(cache.engine.namespace)
     found.append(Finding("entries", f"{held.entries:,}, {size(held.size_bytes)} of values"))
     found += [Finding(f"version of {name}", one) for name, one in versions().items()]
@@ -94,12 +97,23 @@ def of_settings(store: str | None, namespace: str | None) -> Iterator[Finding]:
     yield Finding("encryption", f"{keys} keys (from: the variable {KEYS_VARIABLE})" if keys else "no keys")
 
 
+def _of_sealed_names(cache: Cache) -> Iterator[Finding]:
+    """What is stored and cannot be read here."""
+    if unknown := unknown_namespaces(cache.store):
+        yield Finding(
+            "encrypted namespaces",
+            f"{unknown} cannot be read: they are encrypted with keys that {KEYS_VARIABLE} does not have",
+            "warning",
+            ADVICE["encrypted namespaces"],
+        )
+
+
 def of_facts(facts: dict[str, Any], now: float) -> Iterator[Finding]:
     """What the server or the file says of itself, judged.
 
     Args:
         facts: see `askonce.stores.Store.facts`.
-        now: this machine's time when the server was asked for its own.
+        now: this machine's time when the server reported its own.
     """
     if "version" in facts:
         yield Finding("version of the server", str(facts["version"]))

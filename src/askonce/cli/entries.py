@@ -33,7 +33,7 @@ def ls(
     try:
         cursor = bytes.fromhex(after)
     except ValueError:
-        raise ConfigError(f"--after is what the page before printed, got {after!r}") from None
+        raise typer.BadParameter(f"--after is what the page before printed, got {after!r}") from None
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
         page = cache.store.page(space, cursor, limit)

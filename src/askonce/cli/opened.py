@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from askonce.cache import Cache
+from askonce.cli.common import usage
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
-from askonce.options import cache_options
+from askonce.options import cache_options, check_name
 from askonce.storage.sealed_store import unknown_namespaces
-from askonce.stores import Store, default_url, open_store, redact
+from askonce.stores import Store, default_url, redact, unchecked_store
 from askonce.stores.configured import default_store
 
 KEYS_VARIABLE = "ASKONCE_ENCRYPTION_KEYS"
@@ -30,23 +30,20 @@ def opened(url: str | None, *, new: bool = False) -> Iterator[Store]:
         new: a file that does not exist is created.
 
     Raises:
-        ConfigError: there is no such file, the URL is wrong, or the store is in memory.
+        BadParameter: the URL that the user gave is wrong, or the store is in memory.
+        ConfigError: there is no such file, or the default URL is wrong.
         StoreUnavailable: it is down.
     """
-    url = url or default_store()[0] or default_url()
+    with usage() if url is not None else nullcontext():
+        url = default_store()[0] or default_url() if url is None else url
+        if url.lower() == "memory://":
+            raise ConfigError(
+                "memory:// is in the memory of its own process, where no command sees it: give another with --store"
+            )
+        store = unchecked_store(url, timeout_seconds=_TIMEOUT_SECONDS)
     scheme, _, path = url.partition(":///")
-    if scheme.lower() == "sqlite" and path and not new and not Path(path).expanduser().is_file():
+    if scheme.lower() == "sqlite" and not new and not Path(path).expanduser().is_file():
         raise ConfigError(f"there is no store in {path}: give the store of the application with --store URL")
-    if url.lower() == "memory://":
-        raise ConfigError(
-            "memory:// is in the memory of its own process, where no command sees it: give another with --store"
-        )
-    logger, level = logging.getLogger("askonce"), logging.getLogger("askonce").level
-    logger.setLevel(logging.ERROR)  # that it is down, which an application would be told in the log, is raised
-    try:
-        store = open_store(url, timeout_seconds=_TIMEOUT_SECONDS)
-    finally:
-        logger.setLevel(level)
     try:
         store.check()
         yield store
@@ -70,6 +67,8 @@ def opened_cache(
     """
     settings: Settings = {"timeout_seconds": _TIMEOUT_SECONDS}
     if namespace is not None:
+        with usage():
+            check_name("--namespace", namespace)
         settings["namespace"] = namespace
     if access_log is not None:
         settings["access_log"] = access_log
@@ -84,6 +83,8 @@ def in_tenants(tenants: Sequence[str] | None) -> Iterator[None]:
     """With the namespaces of some tenants in effect, the outermost first."""
     with ExitStack() as stack:
         for tenant in tenants or ():
+            with usage():
+                check_name("--tenant", tenant)
             stack.enter_context(cache_options(namespace=tenant))
         yield
 

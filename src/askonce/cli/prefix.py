@@ -10,14 +10,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from askonce.cli.common import usage
 from askonce.cli.opened import opened
 from askonce.errors import ConfigError
+from askonce.options import check_name
 from askonce.prefix.report.figures import count, percent, span, usd
 
 if TYPE_CHECKING:
     from askonce.prefix.report.report import PrefixReport
 
-prefix = typer.Typer(help="What providers read from their prompt caches.", no_args_is_help=True)
+prefix = typer.Typer(
+    help="What providers read from their prompt caches.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @prefix.callback()
@@ -37,6 +44,8 @@ def report(
     from askonce.prefix.report.report import stored_report
     from askonce.stores import redact
 
+    with usage():
+        check_name("--namespace", namespace)
     with opened(store) as found:
         made = stored_report(found, namespace, days=days)
         url = redact(found.url)

@@ -11,13 +11,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import typer
+
 from askonce.cache import Cache
 from askonce.cli.opened import stored_entry
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, plain, request_form
 
 SAID = ("messages", "prompt", "input")
-"""The parts of a request body that say what is asked."""
+"""The parts of a request body that hold the text of a request."""
 Plain = str | Sequence[Mapping[str, Any]]
 """A prompt, or messages."""
 
@@ -135,11 +137,12 @@ def object_at(path: str) -> Any:
     """The application's object at ``module:name``; modules are found from the working directory, too.
 
     Raises:
+        BadParameter: the path is of another form.
         ConfigError: there is none.
     """
     module, _, name = path.partition(":")
     if not module or not name:
-        raise ConfigError(f"--model is module:name, such as 'app.models:chat', got {path!r}")
+        raise typer.BadParameter(f"--model is module:name, such as 'app.models:chat', got {path!r}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

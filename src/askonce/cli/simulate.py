@@ -10,11 +10,14 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from askonce.errors import ConfigError
+from askonce.cli.common import usage
+from askonce.options import check_name
 
 if TYPE_CHECKING:
     from askonce.simulate import Report
     from askonce.simulate.sweep import Point
+
+_PICTURES = (".svg", ".png", ".pdf")
 
 
 def simulate(
@@ -37,16 +40,19 @@ def simulate(
 ) -> None:
     """Replay an access log against cache sizes, policies and times to live."""
     from askonce import simulate as simulation
+    from askonce.simulate.log import read_log
 
-    report = simulation.simulate(
-        log,
-        size or None,
-        policy or simulation.sweep.POLICIES,
-        [_seconds(one) for one in ttl or ["never"]],
-        sample=sample,
-        entries=entries,
-        namespace=namespace,
-    )
+    if plot is not None and plot.suffix.lower() not in _PICTURES:
+        raise typer.BadParameter(f"--plot is a file that ends in {', '.join(_PICTURES)}; got {plot}")
+    if namespace is not None:
+        with usage():
+            check_name("--namespace", namespace)
+    times = [_seconds(one) for one in ttl or ["never"]]
+    trace = read_log(log, namespace=namespace)
+    with usage():
+        report = simulation.simulate(
+            trace, size or None, policy or simulation.sweep.POLICIES, times, sample=sample, entries=entries
+        )
     if plot is not None:
         simulation.draw(report, plot)
     if as_json:
@@ -61,7 +67,7 @@ def _seconds(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"--ttl is a number of seconds, or 'never'; got {text!r}") from None
+        raise typer.BadParameter(f"--ttl is a number of seconds, or 'never'; got {text!r}") from None
 
 
 def _show(report: Report) -> None:

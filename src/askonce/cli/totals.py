@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from urllib.parse import unquote
 
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, out, print_json, size
+from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, out, print_json, size, usage
 from askonce.cli.opened import KEYS_VARIABLE, opened_cache
 from askonce.errors import ConfigError
 from askonce.prefix.report.figures import count, percent, span, usd
 from askonce.stats import Counts, TotalsBy
 from askonce.stores import redact
+from askonce.totals.reading import since_of
 
 if TYPE_CHECKING:
     from askonce.stats import Totals
@@ -83,6 +85,8 @@ def top(
 def _read(
     store: str | None, namespace: str | None, by: TotalsBy, since: str | None, tenants: list[str] | None
 ) -> Totals:
+    with usage():
+        since_of(since, 0.0)
     with opened_cache(store, namespace, tenants) as cache:
         totals = cache.totals(by, since)
         where = f"namespace {cache.engine.namespace_in_effect()!r} of {redact(cache.store.url)}"
@@ -106,7 +110,7 @@ def _table(by: str, rows: Mapping[str, Counts]) -> Table:
     table = Table(Column(by, overflow="fold"), *right)
     for name, row in rows.items():
         table.add_row(
-            escape(name) or "–",
+            escape(_readable(name) if by == "tenant" else name) or "–",
             count(row.hits + row.misses + row.bypassed),
             percent(row.hit_rate),
             usd(row.saved_usd),
@@ -115,6 +119,11 @@ def _table(by: str, rows: Mapping[str, Counts]) -> Table:
             span(row.spent_seconds),
         )
     return table
+
+
+def _readable(tenant: str) -> str:
+    """The names of nested tenants as the application gave them."""
+    return " / ".join(map(unquote, tenant.split("/")))
 
 
 def _reasons(reasons: Mapping[Any, int]) -> str:

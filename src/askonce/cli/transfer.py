@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -15,10 +16,13 @@ import typer
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, Yes, confirm, err, print_json, progress, usd
-from askonce.cli.opened import check_keys, in_tenants, opened_cache
+from askonce.cli.opened import KEYS_VARIABLE, check_keys, encryption_keys, in_tenants, opened_cache
 from askonce.cli.requests import adapter_of, object_at, read_requests
+from askonce.engine.erasure import is_state
+from askonce.entries.codec import Codec
 from askonce.errors import ConfigError
-from askonce.storage.portable import export_entries, import_entries
+from askonce.storage.portable import Import, export_entries
+from askonce.stores import redact
 
 File = Annotated[str, typer.Argument(help="The file; '-' for standard output or input.", show_default=False)]
 
@@ -36,10 +40,12 @@ def export(
         confirm(f"Replace {file}?", yes=yes)
     with opened_cache(store, namespace) as cache:
         base = cache.engine.namespace
-        names = [base, *(one for one in cache.store.namespaces() if one.startswith(f"{base}/") and ":" not in one)]
+        tenants = [one for one in cache.store.namespaces() if one.startswith(f"{base}/")]
+        names = [base, *(one for one in tenants if not is_state(cache.store, one, base))]
         total = sum(cache.store.size(one).entries for one in names)
         if not total:
             check_keys(cache)
+            raise ConfigError(f"nothing is stored in namespace {base!r} of {redact(cache.store.url)}")
         with progress("exporting", total, quiet=as_json) as done, _written(path, file == "-") as opened:
             count = export_entries(cache.store, names, opened, cache.engine.codec, progress=done)
     if as_json and file != "-":
@@ -74,12 +80,16 @@ def _written(path: Path, to_standard_output: bool) -> Iterator[BinaryIO]:
 
 def import_(file: File, store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
     """Store the entries of a file that `askonce export` wrote, in the namespaces that they had."""
-    with (
-        _read(file) as opened,
-        opened_cache(store, namespace, new=True) as cache,
-        progress("importing", None, quiet=as_json) as done,
-    ):
-        imported = import_entries(cache.store, opened, cache.engine.codec, progress=done)
+    with _read(file) as opened, progress("importing", None, quiet=as_json) as done:
+        reading = Import(opened, Codec(encryption_keys()))
+        batches = reading.batches()
+        first = next(batches, None)
+        if first is not None:  # or a file that holds nothing would make a new store
+            with opened_cache(store, namespace, new=True) as cache:
+                for batch in chain([first], batches):
+                    reading.store(cache.store, batch)
+                    done(sum(map(len, batch.values())))
+    imported = reading.done
     if as_json:
         print_json(imported)
     else:
@@ -87,6 +97,11 @@ def import_(file: File, store: StoreUrl = None, namespace: Namespace = None, as_
             f"{imported.expired:,} expired, {imported.older:,} older and {imported.unreadable:,} unreadable ones"
         )
         err.print(f"Imported {imported.stored:,} entries; skipped {skipped}.", markup=False)
+    if imported.locked:
+        raise ConfigError(
+            f"{imported.locked:,} entries of {file} are encrypted with keys that {KEYS_VARIABLE} does not have: "
+            "the others are stored"
+        )
     if not imported.complete:
         raise ConfigError(f"{file} is damaged or has no end: what could be read is stored")
 
@@ -115,36 +130,36 @@ def warm(
     as_json: AsJson = False,
 ) -> None:
     """Have requests answered that are not stored yet, by the application's own model."""
-    asked = read_requests(requests)
+    wanted = read_requests(requests)
     found = object_at(model)
     adapter = adapter_of(found)
     failures: list[str] = []
 
-    with opened_cache(store, namespace, new=True) as cache, progress("warming", len(asked), quiet=as_json) as done:
+    with opened_cache(store, namespace, new=True) as cache, progress("warming", len(wanted), quiet=as_json) as done:
 
-        def ask(request: Any) -> None:
+        def send(request: Any) -> None:
             try:
                 with in_tenants(tenant):
-                    adapter.ask(found, cache, request)
+                    adapter.send(found, cache, request)
             except Exception as error:
                 failures.append(f"{type(error).__name__}: {error}")
             done(1)
 
         with ThreadPoolExecutor(at_once) as threads:
-            list(threads.map(ask, asked))
+            list(threads.map(send, wanted))
         cache.flush()
-        report = _report(cache, len(asked), failures)
+        report = _report(cache, len(wanted), failures)
     if as_json:
         print_json(report)
     else:
         hits, stored, failed = report["hits"], report["stored"], report["failed"]
         err.print(
-            f"{len(asked):,} requests: {hits:,} were stored already, {stored:,} are now, {failed:,} failed; "
+            f"{len(wanted):,} requests: {hits:,} were stored already, {stored:,} are now, {failed:,} failed; "
             f"spent {usd(report['spent_usd']) or '$0'}.",
             markup=False,
         )
     if failures:
-        raise ConfigError(f"{len(failures)} of {len(asked)} requests failed, the first with {failures[0][:300]}")
+        raise ConfigError(f"{len(failures)} of {len(wanted)} requests failed, the first with {failures[0][:300]}")
 
 
 def _report(cache: Cache, requests: int, failures: list[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from askonce.totals.writer import TotalsWriter
 _MOST_GROUPS = 10_000
 
 _Group = tuple[Any, ...]
-"""Events that are counted together: type, reason, kind, model, tenants, tags, hour, and whether a miss was told."""
+"""Events that are counted together: type, reason, kind, model, tenants, tags, hour, and whether it was logged."""
 
 
 class Counters:
@@ -62,6 +62,16 @@ class Counters:
                     sums[5] += event.evicted
             if len(groups) > _MOST_GROUPS:
                 self.flush()
+
+    def spent(
+        self, kind: RequestKind, model: str, at: float, tenants: tuple[str, ...], seconds: float, usd: float
+    ) -> None:
+        """Count a call that is no request to the cache, such as a judge's."""
+        amounts = {"spent_seconds": seconds, "spent_usd": usd}
+        with self._lock:
+            add_to(self._kinds.setdefault(kind, {}), amounts)
+        if self._totals is not None:
+            self._totals.add(int(at // 3600), (kind, model, tenant_of(tenants), ""), amounts)
 
     def flush(self) -> None:
         """Add up what was taken in, and give it to the totals."""

@@ -25,6 +25,7 @@ from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
 from askonce.concurrency.waits import lead
 from askonce.engine.audit import Audits
 from askonce.engine.counters import Counters
+from askonce.engine.deletions import SharedDeletions
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.explanation import Explained, Explainer, Explanation, bypassed, explaining
 from askonce.engine.flow import RequestFlow
@@ -51,6 +52,7 @@ from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
 from askonce.stats import Stats, Totals, TotalsBy
 from askonce.storage.chunks import ChunkStorage, places_of
 from askonce.storage.entries import EntryStorage, cost_of
+from askonce.storage.freshness import Freshness
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
 from askonce.stores import Client, Store, open_default_store, open_store
@@ -106,6 +108,7 @@ class CacheEngine:
         self.codec = codec
         self.totals_writer = TotalsWriter(breaker, codec, self.namespace, clock) if settings.totals else None
         self.counters, self.history = Counters(self.totals_writer), RequestHistory()
+        self._deletions = SharedDeletions(codec, self.namespace, self.history, clock)
         lease_seconds = min(settings.lease_seconds or WRITE_LEASE_SECONDS, WRITE_LEASE_SECONDS)
         self.corpora = Corpora(codec, lease_seconds)
         self.writes = Writes(self.store, self.corpora, lease_seconds)
@@ -135,6 +138,7 @@ class CacheEngine:
             cache_empty=settings.cache_empty,
             cache_truncated=settings.cache_truncated,
             cache_if=settings.cache_if,
+            deletions=self._deletions,
             was_deleted=self.history.was_deleted,
             slow_seconds=settings.timeout_seconds / 3,
             clock=clock,
@@ -161,6 +165,7 @@ class CacheEngine:
         unpack: Callable[[bytes], Any] | None = None,
         from_sources: bool = True,
         semantic: bool = False,
+        freshness: Freshness | None = None,
     ) -> Request | None:
         """Give a request its key.
 
@@ -172,6 +177,7 @@ class CacheEngine:
                 makes the entry a miss, so that the answer is made anew.
             from_sources: its answer will be made from the documents retrieved in the running context.
             semantic: the answer to a question of the same meaning may be used, where the cache allows it.
+            freshness: the rules for this request; ``None``: those of the cache.
 
         Returns:
             ``None`` if it is not to be cached: as the options in effect say, or because it has no key.
@@ -197,7 +203,9 @@ class CacheEngine:
         made_from = None
         if from_sources and (retrieved or retrieval_in_effect.get() is not None):
             made_from = self._made_from(options, form)
-        request = Request(place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack)
+        request = Request(
+            place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack, freshness
+        )
         if explaining.get() is not None:
             self.flow.events.take()  # what became of earlier requests
             self._explained(run(self._explainer.explanation(self._sync, request)))
@@ -279,6 +287,7 @@ class CacheEngine:
         call_model: Callable[[], Iterator[T]],
         pack: Callable[[], Answer | None],
         replay: Callable[[Hit], Iterator[T]],
+        ended: Callable[[], bool] = lambda: False,
     ) -> Iterator[T]:
         """`answer` for a stream. One that fails or is abandoned half way is not stored.
 
@@ -289,6 +298,8 @@ class CacheEngine:
                 stream's first step, and leave the reading to whoever gets the rest.
             pack: turns what was streamed, when it is complete, into what is stored.
             replay: turns a hit into a stream.
+            ended: whether what was streamed is complete although there may be more: a reader may close the stream
+                after its end event.
         """
         leader = run(self.flow.begin(self._sync, request))
         if isinstance(leader, Hit):
@@ -301,7 +312,9 @@ class CacheEngine:
                 with leader.reading():
                     yield chunk
         except GeneratorExit:
-            if leader.flight is not None:
+            if ended():
+                run(self.flow.complete(self._sync, request, leader, pack))
+            elif leader.flight is not None:
                 self.flow.claims.drop(leader.flight)
             raise
         except BaseException as error:
@@ -319,6 +332,7 @@ class CacheEngine:
         call_model: Callable[[], AsyncIterator[T]],
         pack: Callable[[], Answer | None],
         replay: Callable[[Hit], Iterator[T]],
+        ended: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[T]:
         """Asynchronous `stream`."""
         leader = await self.flow.begin(self._async, request)
@@ -334,6 +348,9 @@ class CacheEngine:
                     with leader.reading():
                         yield chunk
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and ended():
+                await self.flow.complete(self._async, request, leader, pack)
+                raise
             stale = await self.flow.fail(self._async, request, leader, error)
             if stale is None or begun:
                 raise
@@ -406,6 +423,8 @@ class CacheEngine:
                 self.flow.hit(request, one)
             else:
                 self.flow.miss(request, one)
+        if any(isinstance(one, Miss) for one in found):
+            await self.flow.deletions.follow(driver)
         return found
 
     def store_many(self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float) -> None:
@@ -452,6 +471,11 @@ class CacheEngine:
         """`audit` on the running event loop."""
         self._async.spawn(self._audits.compare(self._async, request, corpus, entry, is_same))
 
+    def spent(self, kind: RequestKind, model: str, seconds: float, usd: float) -> None:
+        """Count a call that was made beside the requests to the cache: its time and cost."""
+        tenants = options_in_effect.get().tenants
+        self.counters.spent(kind, model, self.settings.clock(), tenants, seconds, usd)
+
     # -- one entry ---------------------------------------------------------------------------------------------
 
     def mark_of_fresh(self, request: Request) -> dict[str, Any] | None:
@@ -468,13 +492,13 @@ class CacheEngine:
             StoreError: the store failed, so the answer may still be there.
         """
         self.forget(request.place)
-        self.deleted(request.place.namespace, key=request.place.key)
+        self.deleted(request.place)
         return self.store.delete(request.place.namespace, [request.place.key]) > 0
 
     async def adelete(self, request: Request) -> bool:
         """Asynchronous `delete`."""
         self.forget(request.place)
-        self.deleted(request.place.namespace, key=request.place.key)
+        self.deleted(request.place)
         return await self.store.adelete(request.place.namespace, [request.place.key]) > 0
 
     def reject(self, request: Request, place: Place | None = None) -> None:
@@ -497,14 +521,27 @@ class CacheEngine:
                 await driver.call("delete", one.namespace, [one.key])
         self.flow.not_stored(request, "not parsed")
 
-    def deleted(self, namespace: str, *, tag: str | None = None, key: bytes | None = None) -> None:
-        """Remember that entries are deleted, for `Cache.explain`: those with a tag, that with a key, or all."""
-        self.history.deleted(Deletion(namespace, self.settings.clock(), tag, key))
+    def deleted(self, place: Place) -> None:
+        """Remember that an entry is deleted, for `Cache.explain`."""
+        self.history.deleted(Deletion(place.namespace, self.settings.clock(), key=place.key))
+
+    def deleting(self, namespace: str, tag: str | None = None) -> None:
+        """Announce to all processes that entries of a namespace are deleted now: those with a tag, or all.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        self.forget()
+        self.store.log_append(self._deletions.log, self._deletions.event(namespace, tag))
+
+    async def adeleting(self, namespace: str, tag: str | None = None) -> None:
+        """Asynchronous `deleting`."""
+        self.forget()
+        await self.store.alog_append(self._deletions.log, self._deletions.event(namespace, tag))
 
     def forget(self, *places: Place) -> None:
         """Forget what this process holds of some entries, or of all if none is named."""
-        if self._local is not None:
-            self._local.clear()
+        self.flow.storage.forget()
         if self.flow.semantic is not None:
             for place in places:
                 self.flow.semantic.forget(*place)
@@ -519,7 +556,7 @@ class CacheEngine:
         from askonce.engine.erasure import Eraser
         from askonce.storage.sealed_store import SealedStore, unknown_namespaces
 
-        self.history.deleted(Deletion(self.namespace, self.settings.clock(), within=True))
+        self.store.log_append(self._deletions.log, self._deletions.event(self.namespace, within=True))
         self.flush(10.0)  # or it would be written afterwards
         self.forget()
         if self.totals_writer is not None:

@@ -18,18 +18,21 @@ import msgspec
 from askonce.changelog.journal import Journal, Snapshot
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Place
+from askonce.entries.spelled import is_spelled_in
 from askonce.errors import CodecError, ConfigError, StoreError
-from askonce.keys.request_texts import digest_of_text, has_digest, spellings
+from askonce.keys.request_texts import digest_of_text, digests_of_text, has_digest, spellings
 from askonce.options import check_name
 from askonce.semantic.index.file import saved_under
 from askonce.semantic.types import vector_partition
 from askonce.storage.access_log import erase_accesses
+from askonce.storage.chunks import readable_payload
 from askonce.stores.base import Record, Store, VectorSearch, pages
 from askonce.totals.buckets import tenant_of
 from askonce.totals.records import TotalsRecords, totals_namespace
 
-_ROUTING = "multiplexer/"
-_KINDS = ("Delta", "Snapshot", "Change", "OpenAnswer")
+_MULTIPLEXER = "multiplexer"
+_ROUTING = f"{_MULTIPLEXER}/"
+_KINDS = ("Delta", "Snapshot", "Change", "OpenAnswer", "DeletionEvent")
 _NESTED = 8
 
 
@@ -40,7 +43,8 @@ class Target(msgspec.Struct, frozen=True):
         tenant: as in `askonce.cache_options`, the outer namespace first; all within it goes too.
         source: the id of a document: what was found in it or made from it.
         tag: what has it.
-        text: what contains it, or was made from a request of which one text equals it.
+        text: what contains it, also as a number, a date or another value that is spelled like it, or was made from
+            a request of which one text or number equals it.
 
     Raises:
         ConfigError: none or several are given, or one is no name.
@@ -58,7 +62,7 @@ class Target(msgspec.Struct, frozen=True):
         if sum(bool(one) for one in (self.tenant, self.source, self.tag, self.text)) != 1:
             raise ConfigError("name what is to be erased: a tenant, a source, a tag or a text, and one of them")
         for one in self.tenant:
-            check_name("tenant", one)
+            check_name("a tenant", one)
 
     @property
     def what(self) -> str:
@@ -117,7 +121,7 @@ class Eraser:
         self._progress = progress or (lambda count: None)
         self._gone = "/".join((base, *(quote(one, safe="") for one in target.tenant))) if target.tenant else ""
         self._spellings = spellings(target.text or target.source or "")
-        self._digest = digest_of_text(target.text or "")
+        self._digests = digests_of_text(target.text or "")
         self._places: dict[str, Sequence[bytes] | None] = {}
         self._back: dict[str, list[Record]] = {}
         self._keys: set[bytes] = set()
@@ -137,7 +141,7 @@ class Eraser:
         if self._gone and self._gone not in names:
             names.append(self._gone)
         totals = totals_namespace(self._base)
-        state = [one for one in names if _is_state(one) and not self._covers(one) and one != totals]
+        state = [one for one in names if self._is_state(one) and not self._covers(one) and one != totals]
         for name in names:
             if name == totals:
                 self._search_totals(name)
@@ -161,6 +165,9 @@ class Eraser:
 
     def _is_in_scope(self, name: str) -> bool:
         return name == self._base or name.startswith((f"{self._base}/", f"{self._base}:", _ROUTING))
+
+    def _is_state(self, name: str) -> bool:
+        return is_state(self._store, name, self._base)
 
     def _covers(self, name: str) -> bool:
         """Whether all of a namespace goes."""
@@ -205,13 +212,13 @@ class Eraser:
             return target.tag in entry.tags
         if target.source:
             return target.source in sources or f"doc:{target.source}" in entry.tags
-        if has_digest(entry.texts, self._digest):
+        if any(has_digest(entry.texts, digest) for digest in self._digests):
             return True
         semantic = entry.semantic
         texts = (*entry.tags, *sources, *((semantic.text, semantic.answer_text) if semantic is not None else ()))
         return any(
             map(self._contains, (entry.payload, entry.form, *(one.encode(errors="replace") for one in texts)))
-        )
+        ) or is_spelled_in(target.text or "", readable_payload(entry))
 
     def _contains(self, data: bytes) -> bool:
         return any(one in data for one in self._spellings)
@@ -279,7 +286,8 @@ class Eraser:
         if self._gone:
             gone = self._gone.encode()
             return data == gone or data.startswith((gone + b"/", gone + b":"))
-        return self._target.source is not None and data == self._target.source.encode()
+        tag = f"doc:{self._target.source}" if self._target.tag is None else self._target.tag
+        return data in ((self._target.source or tag).encode(), tag.encode())
 
     def _leaves(self, data: bytes, name: str, depth: int) -> Iterator[str | bytes]:
         """The texts and bytes in stored data, also in what is encoded within."""
@@ -317,8 +325,11 @@ class Eraser:
         return msgspec.structs.replace(record, value=journal.write(Snapshot(snapshot.position, snapshot.seen, raw)))
 
 
-def _is_state(name: str) -> bool:
-    return ":" in name or name.startswith(_ROUTING)
+def is_state(store: Store, name: str, base: str) -> bool:
+    """Whether a namespace of a store holds logs and learned state, and not entries of the cache ``base``."""
+    if ":" in name or not name.startswith(_ROUTING):
+        return ":" in name
+    return base != _MULTIPLEXER or store.log_read(name, 0, 1).head > 0  # a tenant of a cache of that name has none
 
 
 def _leaves_of(value: Any) -> Iterator[str | bytes]:

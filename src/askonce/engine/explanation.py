@@ -31,7 +31,7 @@ _WHY_MISSED = {
     "expired": "its time to live is over",
     "outdated": "documents that the answer was made from have changed",
     "corrupt": "the stored answer cannot be read",
-    "incomplete": "the stored answer lacks what a fresh one would tell, such as the usage",
+    "incomplete": "the stored answer lacks what a fresh one would have, such as the usage",
     "refresh": "cache_options(refresh=True) is in effect",
     "store down": "the store does not answer",
 }
@@ -88,7 +88,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         kind: what it asks for.
         namespace: where its answer would be; empty if it is bypassed.
         key: of its answer there, in hexadecimal.
-        model: the model that it asks, if known.
+        model: the model that it calls, if known.
         form: its normal form, from which the key is made.
         left_out: the paths of what is no part of it.
         stored: what is stored under the key; ``None`` if nothing is.
@@ -128,7 +128,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explained(BaseException):
-    """Ends the call of an application that is explained, before the model is asked.
+    """Ends the call of an application that is explained, before the model is called.
 
     It is no `Exception`, so that nothing tries again or falls back to another model.
 
@@ -176,7 +176,7 @@ class Explainer:
         return Explanation(
             outcome="hit" if isinstance(found, Hit) else "miss",
             reason=found.kind if isinstance(found, Hit) else found.reason,
-            why=tuple(self._why(request, found, past, decision)),
+            why=tuple(self._why(request, found, past, decision, is_stored=data is not None)),
             kind=request.kind,
             namespace=request.place.namespace,
             key=request.place.key.hex(),
@@ -207,13 +207,19 @@ class Explainer:
         )
 
     def _why(
-        self, request: Request, found: Hit | Miss, past: tuple[PastOutcome, ...], decision: Decision | None
+        self,
+        request: Request,
+        found: Hit | Miss,
+        past: tuple[PastOutcome, ...],
+        decision: Decision | None,
+        *,
+        is_stored: bool,
     ) -> Iterator[str]:
         if isinstance(found, Hit):
             yield f"the same request was answered {found.age_seconds:,.0f} s ago"
             return
         if found.reason == "absent":
-            yield self._why_absent(request.place, past)
+            yield self._why_absent(request.place, past, is_stored=is_stored)
         else:
             yield _WHY_MISSED[found.reason]
         if found.stale is not None:
@@ -226,10 +232,13 @@ class Explainer:
                 why = _WHY_NOT_SIMILAR.get(decision.reason, decision.reason)
                 yield f"no answer to a similar question: {why}{nearest}"
 
-    def _why_absent(self, place: Place, past: tuple[PastOutcome, ...]) -> str:
-        """Why nothing is under a key, as far as this process knows."""
+    def _why_absent(self, place: Place, past: tuple[PastOutcome, ...], *, is_stored: bool) -> str:
+        """Why nothing is under a key, or not all of it, as far as this process knows."""
         kept = [one for one in past if one.type != "miss"]
+        in_part = "a document that its answer holds is gone: invalidated, deleted or evicted"
         if not kept:
+            if is_stored:
+                return in_part
             if past:
                 return "it was asked before, and no answer came: the call failed, or is in progress"
             return "this process has not asked it before, and no answer of others is stored"
@@ -241,8 +250,10 @@ class Explainer:
             return f"{ago}, and has expired"
         deletion = self._history.deletion_of(place, last)
         if deletion is not None:
-            how = f"invalidated by the tag {deletion.tag!r}" if deletion.tag is not None else "deleted"
-            return f"{ago}, and was {how} {now - deletion.at:,.0f} s ago"
+            how = f"was invalidated by the tag {deletion.tag!r}" if deletion.tag is not None else "was deleted"
+            return f"{ago}, and {'was probably erased' if deletion.within else how} {now - deletion.at:,.0f} s ago"
+        if is_stored:
+            return f"{ago}, but {in_part}"
         if self._history.evicted_since(place.namespace, last.at):
             return f"{ago}, and probably evicted: the namespace was full since"
         return f"{ago}, and is gone: evicted or deleted by another process, or the store has lost it"

@@ -13,9 +13,12 @@ import time
 from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
+from askonce.engine.deletions import SharedDeletions
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
@@ -52,6 +55,7 @@ class RequestFlow:
         cache_empty: empty answers are stored, too.
         cache_truncated: truncated answers, too.
         cache_if: the application's predicate on answers; ``None`` for none.
+        deletions: those of all processes.
         was_deleted: whether an entry of a place, with some tags, would have been deleted since a moment.
         slow_seconds: a request whose lookup took longer does not use the store again before the model is called.
         clock: seconds since the epoch.
@@ -70,6 +74,7 @@ class RequestFlow:
         cache_empty: bool,
         cache_truncated: bool,
         cache_if: Callable[[Any], object] | None,
+        deletions: SharedDeletions,
         was_deleted: Callable[[Place, Container[str], float], bool],
         slow_seconds: float,
         clock: Clock,
@@ -83,7 +88,7 @@ class RequestFlow:
         )
         self._freshness, self._chunks = freshness, chunks
         self._cache_empty, self._cache_truncated, self._cache_if = cache_empty, cache_truncated, cache_if
-        self._was_deleted = was_deleted
+        self.deletions, self._was_deleted = deletions, was_deleted
         self._reported: set[tuple[str | None, NotStoredReason]] = set()
         self._slow_seconds, self._clock = slow_seconds, clock
 
@@ -103,7 +108,7 @@ class RequestFlow:
         """
         began = time.monotonic()
         found = await self.lookup.find(driver, request)
-        if isinstance(found, Miss) and self._freshness.serves_while_revalidating(found):
+        if isinstance(found, Miss) and (request.freshness or self._freshness).serves_while_revalidating(found):
             driver.spawn(self._revalidate(driver, request, found, call_model, pack))
             return self.hit(request, found.stale)
         leader = found if isinstance(found, Hit) else await self.join_or_lead(driver, request, found, began)
@@ -121,7 +126,7 @@ class RequestFlow:
         pack: Callable[[T], Answer | None],
     ) -> T | Hit:
         try:
-            with leader.asking():
+            with leader.calling():
                 response = await call_model()
         except BaseException as error:
             stale = await self.fail(driver, request, leader, error)
@@ -160,7 +165,7 @@ class RequestFlow:
         if isinstance(found, Hit):
             return self.hit(request, found)
         leader: Hit | Leader | None
-        if self._freshness.serves_while_revalidating(found):
+        if (request.freshness or self._freshness).serves_while_revalidating(found):
             leader = await self.lead_revalidation(driver, request, found) or found.stale
         else:
             leader = await self.join_or_lead(driver, request, found, began, waits=waits)
@@ -199,7 +204,10 @@ class RequestFlow:
                     return coalesced
             failed, first_failure = failed + 1, min(first_failure, time.monotonic())
         semantic = await self._look_up_semantic(driver, request, miss)
-        return semantic if isinstance(semantic, Hit) else Leader(miss, attempt=semantic, driver=driver)
+        if isinstance(semantic, Hit):
+            return semantic
+        await self.deletions.follow(driver)
+        return Leader(miss, attempt=semantic, driver=driver)
 
     async def _lead(
         self, driver: SyncDriver, request: Request, miss: Miss, flight: Flight, *, alone: bool
@@ -219,6 +227,8 @@ class RequestFlow:
                 return semantic
             if not alone and await self.claims.wait_for_lease(driver, flight, look):
                 await look()  # it may have come since the first one
+            if isinstance(found, Miss) and not alone:
+                await self.deletions.follow(driver)
         except BaseException:
             self.claims.resolve_here(flight, None)
             raise
@@ -239,6 +249,7 @@ class RequestFlow:
             return None
         semantic = await self._look_up_semantic(driver, request, miss, decide=False)
         assert not isinstance(semantic, Hit)
+        await self.deletions.follow(driver)
         return Leader(miss, flight, attempt=semantic, driver=driver)
 
     async def _look_up_semantic(
@@ -299,7 +310,8 @@ class RequestFlow:
         """Let others try, since the model failed; returns what may be served in its place."""
         if leader.flight is not None:
             await self.claims.resolve(leader.driver or driver, leader.flight, None)
-        if not isinstance(error, Exception) or not self._freshness.serves_on_error(leader.miss):
+        rules = request.freshness or self._freshness
+        if not isinstance(error, Exception) or not rules.serves_on_error(leader.miss):
             return None
         assert leader.miss.stale is not None
         return self.hit(request, leader.miss.stale, instead_of_miss=True)
@@ -320,8 +332,16 @@ class RequestFlow:
             if self._is_cacheable(request, answer, entry, began):
                 storable.append(request)
                 entries.append(entry)
-        if entries:
-            await self._store(driver, storable, entries)
+        if not entries:
+            return
+        await self._store(driver, storable, entries)
+        await self.deletions.follow(driver)
+        deleted = [
+            request
+            for request, entry in zip(storable, entries, strict=True)
+            if self._was_deleted(request.place, entry.tags, began)
+        ]
+        await self._delete(driver, deleted)
 
     async def _store_whole(
         self, driver: SyncDriver, request: Request, entry: Entry, slices: Sequence[Slice]
@@ -329,7 +349,7 @@ class RequestFlow:
         apart = Apart(entry)
         if slices:  # first, so that nobody finds an entry without them
             apart = await self._chunks.put(driver, request.place.namespace, entry, slices)
-        await self._store_some(driver, [request], [apart.entry], apart.size_bytes, apart.evicted)
+        await self._store_some(driver, [request], [apart.entry], apart)
 
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         for start in range(0, len(requests), _ENCODED_AT_ONCE):
@@ -343,9 +363,9 @@ class RequestFlow:
         driver: SyncDriver,
         requests: Sequence[Request],
         entries: Sequence[Entry],
-        apart_bytes: int = 0,
-        evicted: int = 0,
+        apart: Apart | None = None,
     ) -> None:
+        apart_bytes, evicted, tags = (apart.size_bytes, apart.evicted, apart.tags) if apart else (0, 0, ())
         places = [request.place for request in requests]
         records = [
             self.storage.record(place, entry, apart_bytes) for place, entry in zip(places, entries, strict=True)
@@ -363,7 +383,7 @@ class RequestFlow:
                 entry.created_at,
                 request.place,
                 None if stored else "store down",
-                entry,
+                msgspec.structs.replace(entry, tags=(*entry.tags, *tags)) if tags else entry,
                 size_bytes=len(record.value) + apart_bytes,
                 evicted=evicted + result if isinstance(result, int) else 0,
                 form=request.form,
@@ -387,11 +407,21 @@ class RequestFlow:
         self, driver: SyncDriver, request: Request, answer: Answer, entry: Entry, since: float
     ) -> bool:
         """Delete a stored answer that was to be deleted before it was there; returns whether there was no need."""
+        await self.deletions.follow(driver)
         if not self._is_deleted(request, answer, entry, since):
             return True
-        with contextlib.suppress(StoreDown):
-            await driver.call("delete", request.place.namespace, [request.place.key])
+        await self._delete(driver, [request])
         return False
+
+    async def _delete(self, driver: SyncDriver, requests: Sequence[Request]) -> None:
+        """Delete what was stored a moment ago, since it was deleted before."""
+        if not requests:
+            return
+        self.storage.forget()
+        with contextlib.suppress(StoreDown):
+            await driver.call("delete", requests[0].place.namespace, [one.place.key for one in requests])
+        for request in requests:
+            self.not_stored(request, "deleted")
 
     def _is_deleted(self, request: Request, answer: Answer, entry: Entry, since: float) -> bool:
         """Whether entries like an answer, or like a part of it that is stored apart, were deleted meanwhile."""

@@ -119,10 +119,8 @@ class RequestHistory:
     def deletion_of(self, place: Place, stored: PastOutcome) -> Deletion | None:
         """How this process deleted an answer after it was stored."""
         with self._lock:
-            for one in self._deletions:
-                if one.at >= stored.at and not one.within and one.concerns(place, stored.tags):
-                    return one
-        return None
+            after = [one for one in self._deletions if one.at >= stored.at and one.concerns(place, stored.tags)]
+        return min(after, key=lambda one: one.within, default=None)
 
     def was_deleted(self, place: Place, tags: Container[str], since: float) -> bool:
         """Whether an entry with these tags would have been deleted since a moment of the monotonic clock."""

@@ -138,7 +138,11 @@ class Lookup:
             if isinstance(whole, Miss):
                 return whole
             entry = whole
-        return self.unpacked(self._freshness.judge(entry, self._clock(), request.options.ttl_seconds), request)
+        rules, ttl = (
+            request.freshness or self._freshness,
+            None if request.freshness else request.options.ttl_seconds,
+        )
+        return self.unpacked(rules.judge(entry, self._clock(), ttl), request)
 
     async def _checked_whole(self, driver: SyncDriver, entry: Entry, request: Request) -> Hit | Miss:
         """`_checked`, of an entry that refers to chunks."""
@@ -148,8 +152,11 @@ class Lookup:
         payload = await reader.payload()
         if isinstance(payload, Miss):
             return payload
-        found = self._freshness.judge(entry, self._clock(), request.options.ttl_seconds)
-        return self.unpacked(found, request, payload)
+        rules, ttl = (
+            request.freshness or self._freshness,
+            None if request.freshness else request.options.ttl_seconds,
+        )
+        return self.unpacked(rules.judge(entry, self._clock(), ttl), request, payload)
 
     def unpacked(self, found: Hit | Miss, request: Request, payload: bytes | None = None) -> Hit | Miss:
         """What was found, with the value that the adapter makes of it; a miss if it cannot be read.

@@ -16,6 +16,7 @@ from askonce.entries.entry import Entry, Miss, Place, RequestKind, Source
 from askonce.keys.normal_form import NormalForm
 from askonce.options import CacheOptions
 from askonce.provenance.made_from import MadeFrom
+from askonce.storage.freshness import Freshness
 
 if TYPE_CHECKING:  # it loads numpy
     from askonce.semantic.semantic_cache import Attempt
@@ -38,6 +39,7 @@ class Request(msgspec.Struct, frozen=True):
         is_semantic: the answer to a question of the same meaning may be used.
         unpack: turns a stored payload into what the adapter returns; what it raises makes the entry a miss
             (`Incomplete`: one that is not counted as an error).
+        freshness: the rules for this request; ``None``: those of the cache.
     """
 
     place: Place
@@ -48,6 +50,7 @@ class Request(msgspec.Struct, frozen=True):
     made_from: MadeFrom | None = None
     is_semantic: bool = False
     unpack: Callable[[bytes], Any] | None = None
+    freshness: Freshness | None = None
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -83,7 +86,7 @@ class Leader(msgspec.Struct, frozen=True):
     driver: SyncDriver | None = None
 
     @contextlib.contextmanager
-    def asking(self) -> Iterator[None]:
+    def calling(self) -> Iterator[None]:
         """While the model is called: what is called within it does not wait for this very call."""
         before = leading.get() if self.flight is None else lead(self.flight)
         try:
@@ -92,10 +95,10 @@ class Leader(msgspec.Struct, frozen=True):
             leading.set(before)
 
     def chunks_of(self, stream: Iterable[T]) -> Iterator[T]:
-        """The chunks of a model's stream, each made as in `asking`."""
+        """The chunks of a model's stream, each made as in `calling`."""
         chunks = iter(stream)
         while True:
-            with self.asking():
+            with self.calling():
                 chunk = next(chunks, _END)
             if chunk is _END:
                 return
@@ -105,7 +108,7 @@ class Leader(msgspec.Struct, frozen=True):
         """Asynchronous `chunks_of`."""
         chunks = aiter(stream)
         while True:
-            with self.asking():
+            with self.calling():
                 chunk = await anext(chunks, _END)
             if chunk is _END:
                 return
@@ -113,7 +116,7 @@ class Leader(msgspec.Struct, frozen=True):
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """While the reader of a stream has a chunk and has not asked for the next."""
+        """While the reader of a stream has a chunk and has not requested the next."""
         if self.flight is None:
             yield
             return

@@ -44,7 +44,7 @@ class Settings(TypedDict, total=False):
         store_requests: store the normal form of each request with its answer, for ``askonce show`` and
             ``askonce diff``; otherwise an entry has only digests of its request's texts.
         local_ttl: seconds for which entries found in the store are held in this process as well and served without
-            asking the store; invalidations by other processes are seen that much later. 0 for never.
+            reading the store; invalidations by other processes are seen that much later. 0 for never.
         local_max_entries: how many of them are held.
         lease_seconds: for how long others wait for a request in progress of which only the lookup was seen (through
             LangChain's `set_llm_cache`) and nothing since; 0 to not wait for other processes at all. Below 10 also

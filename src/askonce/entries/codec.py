@@ -77,6 +77,10 @@ class Codec:
             return not data[1] & _SEALED
         return bool(data[1] & _SEALED) and data[_HEADER : _HEADER + 4] == next(iter(self._seals))
 
+    def has_key_of(self, data: bytes) -> bool:
+        """Whether an entry's bytes are not sealed, or with one of its keys."""
+        return not (data[1:2] and data[1] & _SEALED) or data[_HEADER : _HEADER + 4] in self._seals
+
     def encode(self, entry: Entry, *, bound_to: bytes = b"") -> bytes:
         """An entry's bytes; ``bound_to`` is its place (namespace and key)."""
         body, flags = self._encoder.encode(entry), 0

@@ -30,5 +30,5 @@ def is_proper(reason: Any) -> bool:
     if isinstance(reason, dict):
         reason = reason.get("reason")
     word = str(reason).rpartition(".")[2].lower().removeprefix("finish_reason_")
-    # LangChain joins the texts of chunks, and some servers tell the reason in more than one.
+    # LangChain joins the texts of chunks, and some servers give the reason in more than one.
     return word in _WORDS or any(word == one * (len(word) // len(one)) for one in _WORDS)

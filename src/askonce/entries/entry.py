@@ -14,7 +14,7 @@ caller waited for it. ``stale``: past its time to live, but allowed by ``stale_w
 ``stale_if_error``. ``semantic``: a question of the same meaning was answered before."""
 
 MissReason = Literal["absent", "expired", "outdated", "corrupt", "incomplete", "refresh", "store down"]
-"""``outdated``: documents that it was made from were changed. ``incomplete``: a fresh answer would tell more than
+"""``outdated``: documents that it was made from were changed. ``incomplete``: a fresh answer would have more than
 the stored one, such as the usage."""
 
 NotStoredReason = Literal[
@@ -307,7 +307,7 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Incomplete(Exception):
-    """A stored answer lacks what a fresh one would tell this caller; raised by a request's ``unpack``."""
+    """A stored answer lacks what a fresh one would give this caller; raised by a request's ``unpack``."""
 
 
 class Miss(msgspec.Struct, frozen=True):

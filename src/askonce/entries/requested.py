@@ -1,4 +1,4 @@
-"""What form of answer a request asks for: the schemas of its tools, and of the JSON that is to be said.
+"""What form of answer a request asks for: the schemas of its tools, and of its JSON output.
 
 Read from the arguments of a call, in the shapes in which providers take them.
 """
@@ -27,7 +27,7 @@ _FENCED = re.compile(r"```(?:json)?\s*\n?(.*?)\n?\s*```", re.DOTALL | re.IGNOREC
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """The form that is asked for.
+    """The form that the request asks for.
 
     Attributes:
         tools: the JSON schema of each tool's arguments, as far as it is known.
@@ -53,14 +53,14 @@ class Requested:
     def misfit_of_text(self, text: str) -> str | None:
         """What is wrong with what was said; ``None`` if nothing is known to be."""
         if self.must_call:
-            return "it calls no tool, which was asked for"
+            return "it calls no tool, which the request demands"
         if self.text is None and not self.is_json:
             return None
         value = _as_json(text)
         if value is _NO_JSON:
-            return "it is no JSON, which was asked for"
+            return "it is no JSON, which the request demands"
         found = None if self.text is None else misfit(value, self.text)
-        return found and f"it does not fit the schema that was asked for: {found}"
+        return found and f"it does not fit the schema of the request: {found}"
 
 
 def requested_by(*arguments: Mapping[str, Any]) -> Requested:

@@ -1,7 +1,7 @@
-"""Where an SDK's client sends requests, and what it adds to them: what no field of a model says of who is asked.
+"""Where an SDK's client sends requests, and what it adds to them: what no field of a model says of the endpoint.
 
 A client is known by its class. What it holds is read, whether it came by an argument, an environment variable or
-another client; nobody is asked. A client of an unknown class is not read, so that its model has no key.
+another client; nothing is sent. A client of an unknown class is not read, so that its model has no key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from askonce.keys.model_identity import show_inside
 from askonce.keys.normal_form import Uncacheable
 
 Endpoint = dict[str, Any]
-"""``url``, ``headers``, ``default_query`` and what else says who is asked; headers may hold credentials still."""
+"""``url``, ``headers``, ``default_query`` and what else names the endpoint; headers may hold credentials still."""
 
 # SDKs that are generated alike.
 _GENERATED = frozenset("openai anthropic groq fireworks perplexity together cerebras writerai".split())

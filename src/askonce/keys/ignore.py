@@ -17,8 +17,8 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, encode
 
 _PLACEHOLDER = "\0ignored\0"
-_SAID = ("messages", "prompt", "text", "question", "asked")
-"""The parts of a form that hold what is asked; patterns are looked for in these alone."""
+_SAID = ("messages", "prompt", "text", "question", "query")
+"""The parts of a form that hold the text of a request; patterns are looked for in these alone."""
 _STRUCTURE = frozenset({"role", "type", "name", "id", "answers", "status", "sha256", "mime"})
 """What of a message is no text of it."""
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+|\*)\]")
@@ -55,7 +55,7 @@ class FormField:
 
 
 Ignored = str | re.Pattern[str] | FormField | Callable[[NormalForm], NormalForm]
-"""A pattern, whose matches in what is asked count as one; a field; or a function that gives another form."""
+"""A pattern, whose matches in a request's text count as one; a field; or a function that gives another form."""
 
 
 def checked(ignore: Ignored | Sequence[Ignored]) -> tuple[Ignored, ...]:

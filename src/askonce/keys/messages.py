@@ -169,7 +169,7 @@ class Conversation:
 
 
 def _taken(block: Mapping[str, Any], calls: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The message's call that the block tells of, taken from them: the first of that id, which several may have."""
+    """The message's call that the block is about, taken from them: the first of that id, which several may have."""
     given = block.get("call_id") or block.get("tool_call_id") or block.get("id")
     for at, call in enumerate(calls):
         if given and str(call.get("id")) == str(given):

@@ -14,7 +14,7 @@ The rules, for both frameworks:
   (`askonce.cache_options`); elsewhere it counts, by a digest.
 * Messages: see ``askonce.keys.messages``.
 
-What a form cannot tell apart must not be cached: `Uncacheable` is raised for values that have no stable meaning,
+What would share a form and differ must not be cached: `Uncacheable` is raised for values without stable meaning,
 such as an object that shows nothing but its address.
 """
 
@@ -134,7 +134,7 @@ def request_form(kind: str, model: Mapping[str, Any], left_out: Sequence[str] = 
     """A request's normal form.
 
     Args:
-        kind: what is asked for, such as ``chat`` or ``completion``.
+        kind: what the request asks for, such as ``chat`` or ``completion``.
         model: which model with which parameters, from `model_form`.
         left_out: what was left out of the parts.
         parts: the rest, in normal form.
@@ -338,7 +338,7 @@ def _actor(name: str, value: Any) -> dict[str, str] | None:
     try:
         return {"credential": hashlib.sha256(b"askonce actor " + encode(plain(value))).hexdigest()}
     except Uncacheable as error:
-        raise Uncacheable(f"a credential of a hosted tool cannot be told apart: {error}") from error
+        raise Uncacheable(f"the credential of a hosted tool has no stable form: {error}") from error
 
 
 def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule) -> Any:

@@ -1,7 +1,7 @@
 """The texts of a request, by which entries that were made from them are found: as digests, or as they are.
 
-An entry has a digest of each text of its request (a message, a prompt, an input), so that what was made from a text
-can be deleted although no request is stored.
+An entry has a digest of each text of its request (a message, a prompt, an input) and of each number, so that what
+was made from one can be deleted although no request is stored.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import Any
 
@@ -27,8 +28,24 @@ def digest_of_text(text: str) -> bytes:
     return blake2b(normal_form.text(text).strip().encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
 
 
+def number_of(value: int | float | str | Decimal) -> Decimal | None:
+    """The number that a value or a text is; ``None`` if it is none, or not finite."""
+    try:
+        number = Decimal(value if isinstance(value, int) else str(value).strip())
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def digests_of_text(text: str) -> tuple[bytes, ...]:
+    """The digests under which a request may have a text: also of the number that it is."""
+    number = number_of(text)
+    texts = [text] if number is None else [text, f"{number.normalize():f}", str(float(number))]
+    return tuple({digest_of_text(one) for one in texts})
+
+
 def digests_of(body: Mapping[str, Any]) -> bytes:
-    """The digests of the texts of a request in normal form, one after the other."""
+    """The digests of the texts and numbers of a request in normal form, one after the other."""
     found: dict[bytes, None] = {}
     for text in _texts(body):
         found[digest_of_text(text)] = None
@@ -46,6 +63,8 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         if value.strip():
             yield value
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield str(value)
     elif isinstance(value, Mapping):
         for name, one in value.items():
             if name not in _NO_TEXTS:
@@ -60,5 +79,10 @@ def _texts(value: Any) -> Iterator[str]:
 def spellings(text: str) -> tuple[bytes, ...]:
     """The bytes by which a text may stand in stored data: its Unicode forms, as they are and within JSON."""
     forms = {text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))}
-    written = {json.dumps(one, ensure_ascii=ascii)[1:-1] for one in forms for ascii in (False, True)}
-    return tuple({one.encode("utf-8", "surrogatepass") for one in forms | written})
+    written = {_in_json(one, ascii) for one in forms for ascii in (False, True)}
+    within = {_in_json(one, ascii) for one in written for ascii in (False, True)}  # a tool call's arguments
+    return tuple({one.encode("utf-8", "surrogatepass") for one in forms | written | within})
+
+
+def _in_json(text: str, ascii: bool) -> str:
+    return json.dumps(text, ensure_ascii=ascii)[1:-1]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from askonce.langchain.dispatch import cached
     from askonce.langchain.embeddings import CachedEmbeddings
     from askonce.langchain.global_cache import AskOnceCache
+    from askonce.langchain.past import alearn, learn
     from askonce.langchain.prefix.middleware import PrefixMiddleware
     from askonce.langchain.prefix.optimizer import optimize_prefix
     from askonce.langchain.prefix.tracker import PrefixTracker
@@ -47,7 +48,9 @@ __all__ = [
     "Multiplexer",
     "PrefixMiddleware",
     "PrefixTracker",
+    "alearn",
     "cached",
+    "learn",
     "optimize_prefix",
     "watch",
 ]
@@ -59,7 +62,9 @@ _WHERE = {
     "Multiplexer": "routing.multiplexer",
     "PrefixMiddleware": "prefix.middleware",
     "PrefixTracker": "prefix.tracker",
+    "alearn": "past",
     "cached": "dispatch",
+    "learn": "past",
     "optimize_prefix": "prefix.optimizer",
     "watch": "retrieval.watch",
 }

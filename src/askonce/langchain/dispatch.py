@@ -63,7 +63,7 @@ def cached(
 
 
 def cached(x: Any = None, store: str | Store | Client | Cache | None = None, **settings: Any) -> Any:
-    """A model, embeddings or a retriever that asks its provider only for what is not in the cache.
+    """A model, embeddings or a retriever that calls its provider only for what is not in the cache.
 
         model = cached(ChatOpenAI(model="…"))
         model = cached(ChatAnthropic(model="…"), "redis://localhost:6379", ttl=3600)
@@ -72,7 +72,7 @@ def cached(x: Any = None, store: str | Store | Client | Cache | None = None, **s
 
     A *model* comes back as a copy of its own class (of a generated subclass), so that ``bind_tools``, agents,
     structured output and streams work as before. LangChain's own cache is switched off for the copy. Its rate
-    limiter is asked only for calls that go to the provider. Answers are shared with an `AskOnceCache` over the same
+    limiter counts only calls that go to the provider. Answers are shared with an `AskOnceCache` over the same
     store and namespace, as far as LangChain describes the model to it in the same way. A hit carries
     ``response_metadata["askonce"]``. A model that is cached already comes back as it is, unless a store or settings
     are given. What ``init_chat_model`` gives where fields are configurable comes back as such, and the models that

@@ -38,7 +38,7 @@ def form_of_plain(model: Any, request: str | Sequence[Mapping[str, Any]]) -> Nor
     return form_of(dumps(messages), parameters)
 
 
-def ask(model: Any, cache: Cache, request: str | Sequence[Mapping[str, Any]]) -> None:
+def send(model: Any, cache: Cache, request: str | Sequence[Mapping[str, Any]]) -> None:
     """Have a request answered, from the cache or by the model; then it is in the cache.
 
     Raises:

@@ -22,6 +22,7 @@ from askonce.llama_index.dispatch import cached
 from askonce.llama_index.global_cache import Installation, install
 from askonce.llama_index.ingestion import IngestionCache
 from askonce.llama_index.kvstore import AskOnceKVStore
+from askonce.llama_index.past import alearn, learn
 from askonce.llama_index.prefix.optimizer import optimize_prefix
 from askonce.llama_index.prefix.tracker import PrefixTracker
 from askonce.llama_index.retrieval.retriever import CachedRetriever
@@ -35,8 +36,10 @@ __all__ = [
     "Installation",
     "Multiplexer",
     "PrefixTracker",
+    "alearn",
     "cached",
     "install",
+    "learn",
     "optimize_prefix",
     "watch",
 ]

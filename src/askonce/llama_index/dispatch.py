@@ -63,8 +63,8 @@ def cached(
         retriever = cached(index.as_retriever(), corpus=corpus)
 
     An *LLM* comes back as a copy of its own class (of a generated subclass), so that agents, structured output,
-    query engines and whatever else looks at the class work as before. All its endpoints ask the cache first: plain,
-    streaming, and asynchronous. The copy shares the SDK's clients with the LLM. A hit carries
+    query engines and whatever else looks at the class work as before. All its endpoints look into the cache
+    first: plain, streaming, and asynchronous. The copy shares the SDK's clients with the LLM. A hit carries
     ``additional_kwargs["askonce"]``. Of a ``StructuredLLM`` the LLM inside is cached.
 
     An *embedding model* comes back as such a copy, too. Queries and texts are stored apart. A batch is one round

@@ -34,7 +34,7 @@ def cached_embed_model(
     It is of the model's own class (of a generated subclass), and its ``to_dict()`` is the model's, so that the
     hashes of an ingestion pipeline stay as they are. Queries and texts are stored apart. A batch is one round trip
     to the store and at most one call of the model, with each missing text once. Vectors of texts are stored as
-    32-bit floats, those of queries exactly. A rate limiter is asked only before the model is.
+    32-bit floats, those of queries exactly. A rate limiter counts calls of the model only.
 
     Args:
         embed_model: any embedding model. One that is cached already comes back as it is, unless another store
@@ -57,7 +57,7 @@ def cached_embed_model(
     plain = original(embed_model)
     link = dataclasses.replace(link, rate_limiter=getattr(plain, "rate_limiter", None))
     twin = make_twin(plain, _cached_class(type(plain)), link)
-    twin.__dict__["rate_limiter"] = None  # the public methods would ask it for hits too
+    twin.__dict__["rate_limiter"] = None  # the public methods would count hits too
     return twin
 
 
@@ -68,9 +68,9 @@ def _cached_class(base: type) -> type:
     def one(name: str, meant_as: str) -> Callable[..., Vector]:
         pack = functools.partial(_pack, is_exact=meant_as == "query")
 
-        def method(self: Any, asked: str) -> Vector:
-            request = _requests(self, meant_as, [asked])[asked]
-            compute = functools.partial(_ask, self, name, asked)
+        def method(self: Any, content: str) -> Vector:
+            request = _requests(self, meant_as, [content])[content]
+            compute = functools.partial(_call, self, name, content)
             return compute() if request is None else _vector(_cache(self).engine.answer(request, compute, pack))
 
         return method
@@ -78,9 +78,9 @@ def _cached_class(base: type) -> type:
     def aone(name: str, meant_as: str) -> Callable[..., Awaitable[Vector]]:
         pack = functools.partial(_pack, is_exact=meant_as == "query")
 
-        async def method(self: Any, asked: str) -> Vector:
-            request = _requests(self, meant_as, [asked], asynchronous=True)[asked]
-            compute = functools.partial(_aask, self, name, asked)
+        async def method(self: Any, content: str) -> Vector:
+            request = _requests(self, meant_as, [content], asynchronous=True)[content]
+            compute = functools.partial(_acall, self, name, content)
             if request is None:
                 return await compute()  # type: ignore[no-any-return]
             return _vector(await _cache(self).engine.aanswer(request, compute, pack))
@@ -91,7 +91,7 @@ def _cached_class(base: type) -> type:
         batch = _Batch(self, texts)
         batch.found(_cache(self).engine.lookup_many(batch.requests))
         if batch.missing:
-            vectors = _ask(self, "_get_text_embeddings", batch.missing)
+            vectors = _call(self, "_get_text_embeddings", batch.missing)
             _cache(self).engine.store_many(*batch.made(vectors))
         return batch.vectors()
 
@@ -99,7 +99,7 @@ def _cached_class(base: type) -> type:
         batch = _Batch(self, texts, asynchronous=True)
         batch.found(await _cache(self).engine.alookup_many(batch.requests))
         if batch.missing:
-            vectors = await _aask(self, "_aget_text_embeddings", batch.missing)
+            vectors = await _acall(self, "_aget_text_embeddings", batch.missing)
             await _cache(self).engine.astore_many(*batch.made(vectors))
         return batch.vectors()
 
@@ -193,19 +193,19 @@ def _set_callbacks(twin: Any, manager: Any) -> None:
     twin.__dict__["callback_manager"] = manager
 
 
-def _ask(twin: Any, name: str, asked: Any) -> Any:
+def _call(twin: Any, name: str, content: Any) -> Any:
     """Call the model."""
     limiter = twin._askonce.rate_limiter
     if limiter is not None:
         limiter.acquire()
-    return getattr(plain_view(twin), name)(asked)
+    return getattr(plain_view(twin), name)(content)
 
 
-async def _aask(twin: Any, name: str, asked: Any) -> Any:
+async def _acall(twin: Any, name: str, content: Any) -> Any:
     limiter = twin._askonce.rate_limiter
     if limiter is not None:
         await limiter.async_acquire()
-    return await getattr(plain_view(twin), name)(asked)
+    return await getattr(plain_view(twin), name)(content)
 
 
 class _Batch:
@@ -228,11 +228,11 @@ class _Batch:
         return [request for request in self._requests.values() if request is not None]
 
     def found(self, results: Sequence[Hit | Miss]) -> None:
-        named = [asked for asked, request in self._requests.items() if request is not None]
-        for asked, result in zip(named, results, strict=True):
+        named = [content for content, request in self._requests.items() if request is not None]
+        for content, result in zip(named, results, strict=True):
             if isinstance(result, Hit):
-                self._known[asked] = _StoredVector(result.value)
-        self.missing = [asked for asked in self._requests if asked not in self._known]
+                self._known[content] = _StoredVector(result.value)
+        self.missing = [content for content in self._requests if content not in self._known]
         self._started = time.monotonic()
 
     def made(self, vectors: Sequence[Vector]) -> tuple[list[Request], list[Answer | None], float]:
@@ -243,9 +243,9 @@ class _Batch:
         requests: list[Request] = []
         answers: list[Answer | None] = []
         lengths = {len(vector) for vector in (*self._known.values(), *vectors)}
-        for asked, vector in zip(self.missing, vectors, strict=True):
-            self._known[asked] = vector
-            request = self._requests[asked]
+        for content, vector in zip(self.missing, vectors, strict=True):
+            self._known[content] = vector
+            request = self._requests[content]
             if request is not None:
                 requests.append(request)
                 answers.append(_pack(vector, lengths))
@@ -254,10 +254,10 @@ class _Batch:
     def vectors(self) -> list[Vector]:
         first_uses = set(self._known)
         vectors = []
-        for asked in self._texts:
-            vector = self._known[asked]
-            vectors.append(vector if asked in first_uses else type(vector)(vector))
-            first_uses.discard(asked)
+        for content in self._texts:
+            vector = self._known[content]
+            vectors.append(vector if content in first_uses else type(vector)(vector))
+            first_uses.discard(content)
         return vectors
 
 
@@ -276,8 +276,8 @@ def _requests(
     def named() -> dict[str, Any]:
         return component_form(model, left_out, asynchronous=asynchronous)
 
-    def form(asked: str) -> NormalForm:
-        meant = text(asked)
+    def form(content: str) -> NormalForm:
+        meant = text(content)
         return request_form(
             "embedding",
             named(),
@@ -287,10 +287,10 @@ def _requests(
         )
 
     return {
-        asked: _cache(model).engine.request(
-            "embedding", functools.partial(form, asked), unpack=_unpack, from_sources=False
+        content: _cache(model).engine.request(
+            "embedding", functools.partial(form, content), unpack=_unpack, from_sources=False
         )
-        for asked in texts
+        for content in texts
     }
 
 

@@ -36,7 +36,7 @@ def install(
 ) -> Installation:
     """Cache whatever ``Settings.llm`` and ``Settings.embed_model`` are, now and when they are set later.
 
-    A model that LlamaIndex would make by default is still made only when it is first asked for. What was built
+    A model that LlamaIndex would make by default is still made only when it is first used. What was built
     before (query engines, agents) has the model that it was built with. Models that are cached already, with
     whichever cache, stay as they are.
 

@@ -31,7 +31,7 @@ def form_of_plain(model: Any, request: str | Sequence[Mapping[str, Any]]) -> Nor
     return chat_form(_llm(model), _messages(request), {})
 
 
-def ask(model: Any, cache: Cache, request: str | Sequence[Mapping[str, Any]]) -> None:
+def send(model: Any, cache: Cache, request: str | Sequence[Mapping[str, Any]]) -> None:
     """Have a request answered, from the cache or by the LLM; then it is in the cache.
 
     Raises:

@@ -15,11 +15,17 @@ From the ground up:
                written into requests (``breakpoints``): `PrefixOptimizer`; SDKs' clients (``clients``)
 """
 
-from askonce.prefix.optimize.clients import optimize_prefix
-from askonce.prefix.optimize.optimizer import PrefixOptimizer
-from askonce.prefix.optimize.plan import BreakpointPlan
-from askonce.prefix.report.report import PrefixReport
-from askonce.prefix.tracker import PrefixTracker, TrackedCall
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from askonce.prefix.optimize.clients import optimize_prefix
+    from askonce.prefix.optimize.optimizer import PrefixOptimizer
+    from askonce.prefix.optimize.plan import BreakpointPlan
+    from askonce.prefix.report.report import PrefixReport
+    from askonce.prefix.tracker import PrefixTracker, TrackedCall
 
 __all__ = [
     "BreakpointPlan",
@@ -29,3 +35,19 @@ __all__ = [
     "TrackedCall",
     "optimize_prefix",
 ]
+
+_WHERE = {
+    "BreakpointPlan": "optimize.plan",
+    "PrefixOptimizer": "optimize.optimizer",
+    "PrefixReport": "report.report",
+    "PrefixTracker": "tracker",
+    "TrackedCall": "tracker",
+    "optimize_prefix": "optimize.clients",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: the command line needs the figures alone.
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -23,7 +23,7 @@ from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Usage
 from askonce.errors import ConfigError
 from askonce.estimators.regression import LinearRegression
-from askonce.options import check_name
+from askonce.options import CacheOptions, check_name
 from askonce.prefix.report.report import PrefixReport, report_of
 from askonce.prefix.requests.chain import Chain, chain_of
 from askonce.prefix.requests.rules import ProviderRule, rule_for
@@ -40,15 +40,17 @@ from askonce.prefix.tracking.aggregates import (
     gap_class,
     shown_label,
 )
-from askonce.prefix.tracking.costs import lost_usd_of
+from askonce.prefix.tracking.costs import lost_usd_of, saved_usd_of
 from askonce.prefix.tracking.diagnosis import Diagnosis, diagnose
 from askonce.prefix.tracking.history import MOST_KNOWN, History, Recent, Sent
 from askonce.prefix.tracking.losses import Cause, too_many_marks
 from askonce.prefix.tracking.prediction import NOTHING, Prediction, predict
 from askonce.prefix.tracking.shared import SharedHistory
+from askonce.storage.sealed_store import SealedStore
 from askonce.stores import Client, Store, open_store
-from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock
 from askonce.stores.circuit_breaker import CircuitBreaker
+from askonce.totals.writer import TotalsWriter
 
 logger = logging.getLogger("askonce")
 
@@ -143,7 +145,7 @@ class PrefixTracker:
         keep_text: keep texts in memory to show the smallest difference; in the store only that difference is kept.
         encryption_keys: as for `askonce.Cache`; they seal what processes share, and the differences.
         count_tokens: the tokens of a text.
-        on_diagnosis: told of each diagnosis and its request.
+        on_diagnosis: called with each diagnosis and its request.
         most: how many prefixes are remembered in memory, and five times as many steps of automatic caches. With
             prompts of 30,000 tokens a prefix takes some 4 kB, and 15 kB where the cache is automatic.
         timeout_seconds: how long the store may take for one call.
@@ -181,18 +183,20 @@ class PrefixTracker:
         self._unknown: Recent[tuple[str, str], None] = Recent(1_000)
         self._shared: SharedHistory | None = None
         self._store: Store | None = None
+        self._totals: TotalsWriter | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
         if store is not None:
             opened = store if isinstance(store, Store) else open_store(store, timeout_seconds=timeout_seconds)
             self._store, breaker = opened, CircuitBreaker(opened, timeout_seconds)
             self._shared = SharedHistory(breaker, self._codec, namespace, self.history, self.aggregates, clock)
+            self._totals = _totals_writer(opened, encryption_keys, timeout_seconds, namespace, clock)
             owned = None if isinstance(store, Store) else opened
-            self._finalizer = weakref.finalize(self, _close, self._shared, owned)
+            self._finalizer = weakref.finalize(self, _close, self._shared, self._totals, owned)
 
     # -- requests --------------------------------------------------------------------------------------------
 
     def start(self, payload: Mapping[str, Any], provider: str, *, application: str | None = None) -> TrackedCall:
-        """Note that a request is sent. A model without a rule is told once, in the log.
+        """Note that a request is sent. A model without a rule is logged once.
 
         Args:
             payload: the body of the request as it goes over the wire.
@@ -314,6 +318,13 @@ class PrefixTracker:
             machines=call._machine + 1,
         )
         self.aggregates.add(day_of(sent.at), row, segments)
+        if self._totals is not None and (row.read_tokens or row.written_tokens):
+            amounts = {
+                "prompt_read_tokens": row.read_tokens,
+                "prompt_written_tokens": row.written_tokens,
+                "prompt_saved_usd": saved_usd_of(chain.model, diagnosis),
+            }
+            self._totals.add(int(sent.at // 3600), ("prefix", chain.model, "", ""), amounts)
         if self._on_diagnosis is not None:
             self._on_diagnosis(diagnosis, chain)
 
@@ -372,6 +383,8 @@ class PrefixTracker:
         """Share now what was sent, and read what others did; done in the background otherwise."""
         if self._shared is not None:
             self._shared.sync()
+        if self._totals is not None:
+            self._totals.write()
 
     def close(self) -> None:
         """Write what is left to the store, and end the thread. Also done at the end of the program."""
@@ -404,7 +417,17 @@ def tracker_of(store: str | Store | Client | PrefixTracker | None, options: Trac
     return store
 
 
-def _close(shared: SharedHistory, owned: Store | None) -> None:
+def _totals_writer(
+    store: Store, encryption_keys: tuple[bytes, ...], timeout_seconds: float, namespace: str, clock: Clock
+) -> TotalsWriter:
+    """What writes to the totals of a cache with the same store, keys and namespace."""
+    sealed = SealedStore(store, encryption_keys) if encryption_keys else store
+    name = CacheOptions().namespace(namespace)
+    return TotalsWriter(CircuitBreaker(sealed, timeout_seconds), Codec(encryption_keys), name, clock)
+
+
+def _close(shared: SharedHistory, totals: TotalsWriter, owned: Store | None) -> None:
     shared.close()
+    totals.close()
     if owned is not None:
         owned.close()

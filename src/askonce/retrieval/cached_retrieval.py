@@ -121,7 +121,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
 
     @abstractmethod
     def search(self) -> Sequence[Document]:
-        """Ask the retriever inside. May set ``near``."""
+        """Call the retriever inside. May set ``near``."""
 
     @abstractmethod
     async def asearch(self) -> Sequence[Document]:

@@ -21,7 +21,7 @@ _REPLY = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 
 
 class Judged:
-    """Asks a chat model about answers.
+    """Has a chat model compare answers.
 
     Args:
         say: sends a prompt, and returns the reply as the models of a multiplexer give theirs.

@@ -62,6 +62,7 @@ class Router:
         self.names, self.strategy, self._last = _distinct(names), strategy, len(names) - 1
         self._costs = None if costs is None else tuple(float(cost) for cost in costs)
         self._policy: RoutingPolicy | None = None
+        self._cache: Cache | None = None
         if isinstance(strategy, Learned):
             numpy()  # raises here if it is missing
             self._cache = shared_cache(store, {})  # closes its store when it is no longer used
@@ -150,6 +151,9 @@ class Router:
         }
         for opinion in bill.opinions:
             sums[f"opinions.{opinion.model}"] = sums.get(f"opinions.{opinion.model}", 0.0) + 1
+            if self._cache is not None:  # the models' own calls are counted where they are cached
+                cost_usd = self._price_of_opinion(opinion)
+                self._cache.engine.spent("routing", opinion.model, opinion.seconds, cost_usd or 0.0)
         if bill.judge_weight is not None:
             sums |= {"judge.n": 1.0, "judge.weight": bill.judge_weight}
         if bill.learning:

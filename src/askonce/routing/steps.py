@@ -33,7 +33,7 @@ class RoutingRun:
 
     Attributes:
         bill: what the request cost so far.
-        open: if the application may tell the outcome: the regression that learns it, and the features.
+        open: if the application may report the outcome: the regression that learns it, and the features.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RoutingRun:
 
     # -- steps -------------------------------------------------------------------------------------------------
 
-    def _ask(self, index: int, *, final: bool) -> Generator[Step, Any, ModelResponse | None]:
+    def _call(self, index: int, *, final: bool) -> Generator[Step, Any, ModelResponse | None]:
         """Call a model; ``None`` if it failed and a more expensive one is left to call."""
         self.bill.calls.append(index)
         try:
@@ -88,7 +88,7 @@ class RoutingRun:
 
     def _first_that_answers(self, first: int, why: str) -> Chosen:
         for index in range(first, self._last + 1):
-            if (yield from self._ask(index, final=True)) is not None:
+            if (yield from self._call(index, final=True)) is not None:
                 return index, why if index == first else "a cheaper one failed"
         raise AssertionError("the last model answers or raises")
 
@@ -113,7 +113,7 @@ class RoutingRun:
     def _cascade(self) -> Chosen:
         assert isinstance(self._strategy, Cascade)
         for index in range(self._last):
-            response = yield from self._ask(index, final=False)
+            response = yield from self._call(index, final=False)
             if response is not None:
                 if (yield from self._verify(self._strategy.verifier, response)).accepted:
                     return index, "accepted by the verifier"
@@ -132,7 +132,7 @@ class RoutingRun:
         why = "the cheaper ones are expected to be rejected"
         index = policy.start(x, size)
         while index < self._last:
-            response = yield from self._ask(index, final=False)
+            response = yield from self._call(index, final=False)
             if response is None:
                 why = "a cheaper one failed"
             else:
@@ -160,7 +160,7 @@ class RoutingRun:
         if coin.kind == "pass":
             return (yield from self._first_that_answers(self._last, _why_not(coin)))
         try:
-            response = yield from self._ask(coin.index, final=coin.kind == "serve")
+            response = yield from self._call(coin.index, final=coin.kind == "serve")
         except BaseException:
             policy.undo(coin)  # a stream that is abandoned, too
             raise
@@ -178,7 +178,7 @@ class RoutingRun:
         cheap = self.bill.answers[coin.index]
         self.bill.learning = coin.kind == "shadow"
         try:
-            response = yield from self._ask(self._last, final=True)
+            response = yield from self._call(self._last, final=True)
         except Exception as error:
             self._warn("the last model failed in an audit, and the cheap answer is given", error)
             policy.unresolved(coin)

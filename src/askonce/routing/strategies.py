@@ -56,7 +56,7 @@ class Learned:
         verifier: as of `Cascade`.
         judge: takes the question, the cheap answer and the last model's, all as texts, and says whether the cheap
             one would do; or a chat model that decides it.
-        feedback: the application tells the outcome of every answer.
+        feedback: the application reports the outcome of every answer.
         embed: a vector for a text, such as ``embeddings.embed_query``; by default words are hashed.
         name: of what is learned, in the store; by default it follows from the models.
         seed: of the coin that decides on audits; by default it is not to be foreseen.
@@ -91,7 +91,7 @@ class Learned:
 
     @property
     def measure(self) -> str:
-        """What tells of served answers that they fail; what one counted says nothing about the floor of another."""
+        """What finds that served answers fail; what one counted says nothing about the floor of another."""
         return "judge" if self.judge is not None else "feedback" if self.feedback else "verifier"
 
 

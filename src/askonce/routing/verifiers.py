@@ -46,7 +46,7 @@ class Confidence:
         if self.score is not None:
             return float(self.score(response.response))
         if not response.logprobs:
-            logger.warning("askonce: a model tells no logprobs, so that its answers are not accepted")
+            logger.warning("askonce: a model gives no logprobs, so that its answers are not accepted")
             return None
         return math.exp(sum(response.logprobs) / len(response.logprobs))
 
@@ -57,7 +57,7 @@ class Verdict:
 
     Attributes:
         accepted: the answer will do.
-        score: how sure that is, from 0 to 1, if it tells.
+        score: how sure that is, from 0 to 1, if it says so.
     """
 
     accepted: bool

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from askonce.semantic.config import Semantic
     from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge, Judge
-    from askonce.semantic.types import Comparison
+    from askonce.semantic.types import Comparison, LearnReport
 
-__all__ = ["ChatJudge", "Comparison", "EmbeddingJudge", "Judge", "Semantic"]
+__all__ = ["ChatJudge", "Comparison", "EmbeddingJudge", "Judge", "LearnReport", "Semantic"]
 
 _WHERE = {
     "ChatJudge": "learning.judges",
     "Comparison": "types",
     "Judge": "learning.judges",
+    "LearnReport": "types",
     "EmbeddingJudge": "learning.judges",
     "Semantic": "config",
 }

@@ -38,7 +38,7 @@ from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge
 from askonce.semantic.learning.learning import Learning, TrainingExample
 from askonce.semantic.query import question_of
 from askonce.semantic.reasons import Reasons
-from askonce.semantic.types import Question
+from askonce.semantic.types import Neighbour, Question
 from askonce.stats import SemanticStats
 from askonce.stores.base import Clock
 from askonce.stores.circuit_breaker import CircuitBreaker
@@ -181,16 +181,41 @@ class SemanticCache:
     ) -> Decision | None:
         """What would be decided about a question, with arguments as for `lookup`; nothing is counted or learned."""
         try:
-            question = self._question(namespace, form, scope)
-            if isinstance(question, str):
-                return None
-            vector = await driver.embed(self._embedder, question.text)
-            await self._begun(driver, namespace)
-            neighbours = await self._questions.nearest(driver, namespace, question, vector)
+            found = await self._nearest(driver, namespace, form, scope)
         except Exception as error:
             self._warn_once(error)
             return None
-        return self._rule.preview(question.text, neighbours)
+        return None if found is None else self._rule.preview(found[0].text, found[2])
+
+    async def past(
+        self, driver: SyncDriver, namespace: str, form: Callable[[], NormalForm], *, compare: bool
+    ) -> Attempt | None:
+        """A lookup of a question that was answered before; nothing is served or counted.
+
+        Args:
+            driver: of the caller.
+            namespace: of the request.
+            form: makes the request's normal form.
+            compare: its answer is to be compared with those of its nearest questions.
+
+        Raises:
+            Exception: what the embeddings raise.
+        """
+        found = await self._nearest(driver, namespace, form, None)
+        if found is None:
+            return None
+        question, vector, neighbours = found
+        return Attempt(question, vector, self._rule.past(question.text, neighbours) if compare else None)
+
+    async def _nearest(
+        self, driver: SyncDriver, namespace: str, form: Callable[[], NormalForm], scope: bytes | None
+    ) -> tuple[Question, Vector, list[Neighbour]] | None:
+        question = self._question(namespace, form, scope)
+        if isinstance(question, str):
+            return None
+        vector = await driver.embed(self._embedder, question.text)
+        await self._begun(driver, namespace)
+        return question, vector, await self._questions.nearest(driver, namespace, question, vector)
 
     def why(self, key: bytes) -> str | None:
         """Why the latest request of this key was not answered with another question's answer."""
@@ -292,18 +317,27 @@ class SemanticCache:
         """What was served and learned by all processes, up to about a second ago."""
         await self._begun(driver, namespace)
         reasons, partitions, advice = self._reasons.report()
+        judge_calls, judge_usd = self.spent()
         return msgspec.structs.replace(
             self._rule.stats(),
             questions=self._questions.count(),
             aliases=self._learning.aliases,
             saved_bytes=self._learning.saved_bytes,
             not_judged=self._learning.dropped,
-            judge_calls=getattr(self._judge, "calls", 0),
+            judge_calls=judge_calls,
             reasons=reasons,
             partitions=partitions,
             advice=advice,
-            judge_usd=getattr(self._judge, "cost_usd", 0.0),
+            judge_usd=judge_usd,
         )
+
+    def spent(self) -> tuple[int, float]:
+        """How often the judge called a model, and what that cost in dollars."""
+        return getattr(self._judge, "calls", 0), getattr(self._judge, "cost_usd", 0.0)
+
+    def finish_learning(self, seconds: float) -> bool:
+        """Wait until all fresh answers are learned from; returns whether they are."""
+        return self._learner.flush(seconds)
 
     def flush(self, seconds: float) -> bool:
         """Wait until all fresh answers are learned from and published; returns whether they are."""

@@ -77,6 +77,23 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnReport:
+    """What was learned from past questions and answers.
+
+    Attributes:
+        stored: how many of them are stored now that were not.
+        compared: how many were compared with earlier ones.
+        judge_calls: how often the judge called a model.
+        judge_usd: what that cost, as far as prices are known.
+    """
+
+    stored: int
+    compared: int
+    judge_calls: int
+    judge_usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """What a judge compares: may one answer be used for the other?
 

@@ -159,7 +159,8 @@ def _limits(sizes: Sequence[int | str] | None, entries: bool, everything: int) -
     try:
         limits = [int(size) if entries else parse_bytes(size) for size in sizes]
     except ValueError as error:
-        raise ConfigError(f"sizes are numbers of entries: {sizes!r}") from error
+        kind = "numbers of entries" if entries else "bytes, such as 2000000 or '500MB'"
+        raise ConfigError(f"sizes are {kind}; got {list(sizes)!r}") from error
     if any(limit is None or limit < 1 for limit in limits):
         raise ConfigError(f"sizes are positive: {sizes!r}")
     return sorted({limit for limit in limits if limit is not None})

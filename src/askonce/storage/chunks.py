@@ -31,6 +31,7 @@ _VERSION = 6
 _MOST_DECODED, _LARGEST_DECODED_BYTES = 2000, 8000
 _MOST_TAGS = 32
 """A chunk that would have more is stored anew, so that what refers to it until then becomes a miss."""
+_NIL = msgspec.msgpack.encode(None)
 _LONGER = 1.25
 """A chunk lives so much longer than what refers to it, so that not every further reference writes it anew."""
 
@@ -42,11 +43,13 @@ class Apart(NamedTuple):
         entry: what is left of it.
         size_bytes: how many bytes the chunks take.
         evicted: how many entries were evicted for them.
+        tags: of the documents in the chunks.
     """
 
     entry: Entry
     size_bytes: int = 0
     evicted: int = 0
+    tags: tuple[str, ...] = ()
 
 
 class ChunkStorage:
@@ -106,7 +109,8 @@ class ChunkStorage:
             if records:
                 results = await self._storage.put_records(driver, namespace, records)
                 evicted = sum(one for one in results if isinstance(one, int))
-        return Apart(_referring(entry, slices, digests, versions), size_bytes, evicted)
+        tags = tags_of(dict.fromkeys(one for part in slices for one in part.ids))
+        return Apart(_referring(entry, slices, digests, versions), size_bytes, evicted, tags)
 
     async def _stored(
         self, driver: SyncDriver, namespace: str, digests: Sequence[bytes]
@@ -217,6 +221,15 @@ class ChunkReader:
 def places_of(namespace: str, entry: Entry) -> list[Place]:
     """Where the chunks of an entry are."""
     return [Place(namespace, chunk.digest) for chunk in entry.chunks]
+
+
+def readable_payload(entry: Entry) -> bytes:
+    """What an entry holds of its payload, with a ``nil`` of MessagePack for each chunk; of a chunk its content."""
+    parts, begin = list[bytes](), _VERSION if entry.kind == "chunk" else 0
+    for chunk in entry.chunks:
+        parts += (entry.payload[begin : chunk.at], _NIL)
+        begin = chunk.at
+    return b"".join((*parts, entry.payload[begin:]))
 
 
 def _tags(entry: Entry, ids: tuple[str, ...]) -> tuple[str, ...]:

@@ -171,6 +171,11 @@ class EntryStorage:
                     results[one], evicted = (evicted, 0) if fits else ("too large", evicted)
         return results
 
+    def forget(self) -> None:
+        """Forget what this process holds of entries."""
+        if self._local is not None:
+            self._local.clear()
+
     def replace(self, place: Place, entry: Entry) -> int:
         """Store an entry in place of the one at its place; returns by how many bytes it is smaller.
 

@@ -15,11 +15,15 @@ class Freshness(msgspec.Struct, frozen=True):
         ttl_seconds: an answer's time to live; ``None`` for ever.
         stale_while_revalidate_seconds: for so long after that it is still served while a new one is made.
         stale_if_error_seconds: for so long after that it is served if the model fails.
+        min_fresh_seconds: for so long it must stay fresh: of one request that wishes it.
+        max_stale_seconds: for so long after its time to live it is served all the same: of one such request.
     """
 
     ttl_seconds: float | None = None
     stale_while_revalidate_seconds: float = 0.0
     stale_if_error_seconds: float = 0.0
+    min_fresh_seconds: float = 0.0
+    max_stale_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.ttl_seconds is not None:
@@ -50,9 +54,11 @@ class Freshness(msgspec.Struct, frozen=True):
         if ttl is not None and (until is None or entry.created_at + ttl < until):
             until = entry.created_at + ttl
         age = max(now - entry.created_at, 0.0)
-        if until is None or now < until:
+        if until is None or now + self.min_fresh_seconds < until:
             return Hit(entry, "exact", age)
-        late = now - until
+        late = max(now - until, 0.0)
+        if late < self.max_stale_seconds:
+            return Hit(entry, "stale", age)
         if late < max(self.stale_while_revalidate_seconds, self.stale_if_error_seconds):
             return Miss("expired", Hit(entry, "stale", age), late_seconds=late)
         return Miss("expired")

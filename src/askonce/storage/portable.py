@@ -47,6 +47,7 @@ class Imported(msgspec.Struct):
         expired: how many were no longer valid.
         older: how many are older than what the store has under their key.
         unreadable: how many could not be read: damaged, sealed with another key, or of another version.
+        locked: how many of these are sealed with keys that are not given.
         complete: the file has its end, and the number of records that it states.
     """
 
@@ -54,6 +55,7 @@ class Imported(msgspec.Struct):
     expired: int = 0
     older: int = 0
     unreadable: int = 0
+    locked: int = 0
     complete: bool = False
 
 
@@ -96,49 +98,6 @@ def _frame(data: bytes) -> bytes:
 # -- from a file -----------------------------------------------------------------------------------------------
 
 
-def import_entries(
-    store: Store, file: BinaryIO, codec: Codec, *, now: float | None = None, progress: Progress | None = None
-) -> Imported:
-    """Store the entries of a file, each under the namespace and key that it had, unless a newer one is there.
-
-    Args:
-        store: where to.
-        file: what `export_entries` wrote.
-        codec: of the store: entries are sealed as it seals.
-        now: seconds since the epoch.
-        progress: see `Progress`.
-
-    Raises:
-        ConfigError: it is no such file, of a newer version, or sealed while the store is not.
-        StoreError: the store failed. What was stored before stays.
-    """
-    if file.read(len(MAGIC)) != MAGIC:
-        raise ConfigError("not a file of `askonce export`, or one of a newer version")
-    frames = _frames(file)
-    try:
-        head = _array(next(frames, None), None)
-    except CodecError:
-        head = []
-    sealed = bool(head[1:] and head[0] == "head" and head[1])
-    if sealed and not codec.seals:
-        raise ConfigError("the file is encrypted: set ASKONCE_ENCRYPTION_KEYS, and import into an encrypted store")
-    reader = _Reader(codec, codec if sealed else Codec(), time.time() if now is None else now)
-    waiting: dict[str, list[_Dated]] = {}
-    size_bytes = 0
-    for data in frames:
-        found = reader.record(data, sealed=sealed)
-        if found is None:
-            continue
-        namespace, dated = found
-        waiting.setdefault(namespace, []).append(dated)
-        size_bytes += len(dated.record.value)
-        if len(waiting[namespace]) >= _RECORDS_AT_ONCE or size_bytes > _BYTES_AT_ONCE:
-            reader.store(store, waiting, progress)
-            size_bytes = 0
-    reader.store(store, waiting, progress)
-    return reader.done
-
-
 class _Dated(NamedTuple):
     """A record, and when its entry was made."""
 
@@ -146,23 +105,74 @@ class _Dated(NamedTuple):
     created_at: float
 
 
-class _Reader:
-    """Reads the frames of one file.
+Batch = dict[str, list[_Dated]]
+"""Records by their namespaces."""
+
+
+class Import:
+    """The entries of a file, on their way into a store: each under the namespace and key that it had.
+
+        reading = Import(file, codec)
+        for batch in reading.batches():
+            reading.store(store, batch)
 
     Args:
-        codec: of the store.
-        theirs: opens the entries of the file.
+        file: what `export_entries` wrote.
+        codec: of the store: entries are sealed as it seals.
         now: seconds since the epoch.
+
+    Attributes:
+        done: what was done so far.
+
+    Raises:
+        ConfigError: it is no such file, of a newer version, or sealed while the store is not.
     """
 
-    def __init__(self, codec: Codec, theirs: Codec, now: float) -> None:
-        self._codec, self._theirs, self._now = codec, theirs, now
-        self._records = 0
+    def __init__(self, file: BinaryIO, codec: Codec, *, now: float | None = None) -> None:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise ConfigError("not a file of `askonce export`, or one of a newer version")
+        self._frames = _frames(file)
+        try:
+            head = _array(next(self._frames, None), None)
+        except CodecError:
+            head = []
+        self._sealed = bool(head[1:] and head[0] == "head" and head[1])
+        if self._sealed and not codec.seals:
+            raise ConfigError(
+                "the file is encrypted: set ASKONCE_ENCRYPTION_KEYS, and import into an encrypted store"
+            )
+        self._codec, self._theirs = codec, codec if self._sealed else Codec()
+        self._now, self._records = time.time() if now is None else now, 0
         self.done = Imported()
 
-    def store(self, store: Store, waiting: dict[str, list[_Dated]], progress: Progress | None) -> None:
-        """Store what waits, by namespace, except what is older than what is there."""
-        for namespace, some in waiting.items():
+    def batches(self) -> Iterator[Batch]:
+        """What is to be stored, some of it at a time.
+
+        Raises:
+            ConfigError: no key opens the file.
+        """
+        waiting: Batch = {}
+        size_bytes = 0
+        for data in self._frames:
+            found = self._record(data)
+            if found is None:
+                continue
+            namespace, dated = found
+            waiting.setdefault(namespace, []).append(dated)
+            size_bytes += len(dated.record.value)
+            if len(waiting[namespace]) >= _RECORDS_AT_ONCE or size_bytes > _BYTES_AT_ONCE:
+                yield waiting
+                waiting, size_bytes = {}, 0
+        if waiting:
+            yield waiting
+
+    def store(self, store: Store, batch: Batch) -> None:
+        """Store a batch, except what is older than what is there.
+
+        Raises:
+            StoreError: the store failed. What was stored before stays.
+        """
+        for namespace, some in batch.items():
             present = store.get_many(namespace, [one.record.key for one in some])
             records = [
                 one.record
@@ -172,9 +182,6 @@ class _Reader:
             store.put(namespace, records)
             self.done.stored += len(records)
             self.done.older += len(some) - len(records)
-            if progress is not None:
-                progress(len(some))
-        waiting.clear()
 
     def _is_newer(self, namespace: str, one: _Dated, value: bytes) -> bool:
         try:
@@ -183,10 +190,12 @@ class _Reader:
             return False
         return entry.created_at > one.created_at
 
-    def record(self, data: bytes | None, *, sealed: bool) -> tuple[str, _Dated] | None:
+    def _record(self, data: bytes | None) -> tuple[str, _Dated] | None:
         """The namespace and record in a frame; ``None`` if it has none, or one that is not to be stored."""
+        if self._sealed and data is not None and not self._theirs.has_key_of(data):
+            raise ConfigError("the file is encrypted, and no key in ASKONCE_ENCRYPTION_KEYS opens it")
         try:
-            kind, *fields = _array(data, self._theirs if sealed else None)
+            kind, *fields = _array(data, self._theirs if self._sealed else None)
             if kind == "end":
                 self.done.complete = fields[0] == self._records and not self.done.unreadable
                 return None
@@ -195,6 +204,7 @@ class _Reader:
             if kind != "record" or not isinstance(namespace, str):
                 raise CodecError("another kind of frame")
             place = Place(namespace, key)
+            self.done.locked += not self._theirs.has_key_of(value)
             entry = self._theirs.decode(value, bound_to=place.bound_to)
             if expires_at is not None and expires_at <= self._now:
                 self.done.expired += 1

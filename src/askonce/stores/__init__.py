@@ -113,12 +113,21 @@ def open_store(url: str | Client, *, timeout_seconds: float = DEFAULT_TIMEOUT_SE
     Raises:
         ConfigError: the URL, the password or the file is wrong, or a package is missing.
     """
+    return _checked(unchecked_store(url, timeout_seconds=timeout_seconds))
+
+
+def unchecked_store(url: str | Client, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Store:
+    """As `open_store`, without a check: whether it can be used is not known before the first call.
+
+    Raises:
+        ConfigError: the URL is wrong, or a package is missing.
+    """
     if timeout_seconds <= 0:
         raise ConfigError(f"timeout_seconds must be positive, got {timeout_seconds}")
     if not isinstance(url, str):
         if not is_client(url):  # a path, most likely
             raise ConfigError(f"a store is given by its URL, got {url!r}; for a file use 'sqlite:///path'")
-        return _checked(_factory(_library(url))(url, timeout_seconds))
+        return _factory(_library(url))(url, timeout_seconds)
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme not in _SCHEMES:
         raise ConfigError(
@@ -127,7 +136,7 @@ def open_store(url: str | Client, *, timeout_seconds: float = DEFAULT_TIMEOUT_SE
         )
     if scheme == "memory" and url.partition("://")[2]:
         raise ConfigError(f"{redact(url)!r}: memory:// takes no name; each memory store is separate")
-    return _checked(_factory(scheme)(url, timeout_seconds))
+    return _factory(scheme)(url, timeout_seconds)
 
 
 def is_client(given: object) -> bool:

@@ -2,6 +2,7 @@
 
 The variable ``ASKONCE_STORE`` is a store's URL. The table ``[tool.askonce]`` of the nearest ``pyproject.toml``, in
 the working directory or above it, has ``store`` and settings that are plain data, such as ``namespace``, ``ttl``.
+Files that the table names are relative to its folder, those of the variable to the working directory.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def default_store() -> tuple[str | None, str]:
     if url is not None:
         if not isinstance(url, str) or not url:
             raise ConfigError(f"store in [{TABLE}] of {file} is a URL such as 'sqlite:///cache.db', got {url!r}")
-        return url, f"[{TABLE}] of {file}"
+        return _of_table(url, file), f"[{TABLE}] of {file}"
     return None, "built in"
 
 
@@ -39,7 +40,17 @@ def default_settings() -> tuple[dict[str, Any], str]:
     """The settings where none are given, and where they stand."""
     file, table = _table_here()
     settings = {name: value for name, value in table.items() if name != "store"}
+    if file is not None and isinstance(log := settings.get("access_log"), str):
+        settings["access_log"] = str(file.parent / log)
     return settings, f"[{TABLE}] of {file}"
+
+
+def _of_table(url: str, file: Path | None) -> str:
+    """A URL in a table, of which a relative file is relative to the table's folder."""
+    scheme, _, path = url.partition(":///")
+    if file is None or scheme.lower() != "sqlite" or not path or path == ":memory:" or path.startswith(("/", "~")):
+        return url
+    return f"{scheme}:///{file.parent / path}"
 
 
 def _table_here() -> tuple[Path | None, dict[str, Any]]:

@@ -12,7 +12,7 @@ logger = logging.getLogger("askonce")
 _FAILURES_TO_OPEN, _FAILURES_TO_LOG = 3, 2
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
 _RELAPSE_SECONDS = 60.0
-"""Trouble that comes back within this time is the same trouble: pauses grow on, and its end is not told at once."""
+"""Trouble that comes back within this time is the same trouble: pauses grow on, its end is logged later."""
 _CALM_SECONDS = 10.0
 
 
@@ -72,7 +72,7 @@ class _Story:
         self._name = name
         self.troubled_at = self._ended_at = float("-inf")
         self._calm_seconds = 0.0
-        self.line = ""  # the one that is told; empty while all is well
+        self.line = ""  # the one that was logged; empty while all is well
 
     def begin(self, now: float, line: str, why: str) -> None:
         if self.line in ("", _NOT_STORED) and line != self.line:
@@ -104,7 +104,7 @@ class StoreHealth:
         self._lock = threading.Lock()
         self._lanes: dict[Lane, _LaneHealth] = {}
         self._story = _Story(name)
-        self._not_stored = ""  # why writes fail, which the log tells when it is clear that reads do not
+        self._not_stored = ""  # why writes fail, which is logged when it is clear that reads do not
         self._reads_work = False  # since something began to fail
         self._unexpected: set[str] = set()
         self.errors = 0

@@ -27,7 +27,7 @@ LATE_HOURS = 12
 """So long after an hour a process may write its record, and no longer; merging begins later."""
 MERGED_AFTER_HOURS = 24
 HOURLY_DAYS = 8
-"""For so long the hours of a day can be told apart."""
+"""For so long the hours of a day are separate."""
 KEPT_DAYS = 400
 _DONE = b"merged"
 _DONE_SECONDS = 6 * 3600.0

@@ -20,7 +20,7 @@ from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
 from askonce import Cache, Corpus, Semantic
-from askonce.llama_index import CachedRetriever, cached, install
+from askonce.llama_index import CachedRetriever, cached, install, learn
 from tests.semantic.faq import NEW, TOPICS, embed, questions, topic_of
 from tests.semantic.test_cache import equal
 
@@ -163,3 +163,23 @@ def test_in_a_query_engine_the_question_is_found_and_answers_fall_with_their_doc
         for question in NEW:
             engine.query(question)
         assert len(CALLS) == before + len(NEW)
+
+
+def test_the_first_requests_hit_after_learning() -> None:
+    system = {"role": "system", "content": "You answer customers."}
+    with Cache("memory://", semantic=Semantic(FaqEmbedding(), max_error=0.05, judge=equal)) as cache:
+        llm = cached(FaqLLM(), cache)
+        past = [question for question, _ in zip(questions(21), range(400), strict=False)]
+        pairs = [
+            ([system, {"role": "user", "content": one}], f"About your {topic_of(one)}: see the page.")
+            for one in past
+        ]
+        report = learn(llm, pairs, cache)
+        assert 300 < report.stored == report.compared <= 400
+        hits = 0
+        for question, _ in zip(questions(22), range(150), strict=False):
+            reply = llm.chat([ChatMessage(**system), ChatMessage(role="user", content=question)])
+            assert topic_of(question) in str(reply.message.content)
+            hits += reply.additional_kwargs.get("askonce", {}).get("hit") == "semantic"
+            cache.flush()
+        assert hits > 30

@@ -34,7 +34,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def conversation_of(prompt: str) -> Conversation | None:
-    """The conversation that a cache is asked about, or ``None`` if the prompt is a completion model's text.
+    """The conversation of a lookup, or ``None`` if the prompt is a completion model's text.
 
     Raises:
         Uncacheable: a message holds something without a stable representation.

@@ -1,7 +1,7 @@
 """Which model with which parameters, in normal form: what an answer depends on besides the prompt.
 
 `parameters_of_model` reads a model object, with all its fields and with what its client adds. ``llm_string.py``
-beside this file reads the text by which LangChain describes a model to a cache, for those who ask a cache without
+beside this file reads the text by which LangChain describes a model to a cache, for those who use a cache without
 a model.
 """
 

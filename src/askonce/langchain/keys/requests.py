@@ -1,4 +1,4 @@
-"""The names of requests, as a cache of LangChain's is asked."""
+"""The names of requests, as LangChain hands them to a cache."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def _block_says(block: Any) -> bool:
 
 
 def misfit_of(generations: Sequence[Generation], requested: Requested) -> str:
-    """In what an answer is not what was asked for; empty if nothing is known."""
+    """In what an answer differs from what the request asks for; empty if nothing is known."""
     for generation in generations:
         if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
             found = requested.misfit_of_text(generation.text)

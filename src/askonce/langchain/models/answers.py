@@ -92,11 +92,11 @@ def pack(
     """What is stored of an answer, or ``None`` if it holds something that cannot be stored.
 
     Args:
-        generations: the answer; of several when more than one was asked for.
+        generations: the answer; of several where the request asks for more than one.
         model: the model's name, where the answer does not give it.
         llm_output: what the provider reported of the whole call.
         delivery: `STREAM`, `STREAM_WITH_USAGE` or `WHOLE`.
-        requested: the form that was asked for.
+        requested: the form that the request asks for.
     """
     try:
         payload = _encode([_written(generation, delivery) for generation in generations])
@@ -127,7 +127,7 @@ def pack(
 
 
 def _is_routed(metadata: Mapping[str, Any]) -> bool:
-    """Whether a `Multiplexer` chose who answers: then it says which model, and what all that it asked cost."""
+    """Whether a `Multiplexer` chose who answers: then it names the model, and the cost of all its calls."""
     mark = metadata.get("askonce")
     return isinstance(mark, Mapping) and "calls" in mark
 
@@ -260,12 +260,12 @@ def unpack(
     Args:
         payload: from `pack`.
         name_runs: give messages a new id, which LangChain does itself where it calls the model.
-        delivery: how the caller asks, as in `pack`, or what tells it.
-        headers: a fresh answer would tell the headers of the provider's response.
+        delivery: how the caller gets answers, as in `pack`, or a function that says it.
+        headers: a fresh answer would have the headers of the provider's response.
         check: it is to be the answer of a chat model; raises if one that is more than a text cannot be used.
 
     Raises:
-        Incomplete: a fresh answer would tell this caller more.
+        Incomplete: a fresh answer would give this caller more.
         Exception: the payload is none of `pack`.
     """
     stored = _decode(payload)
@@ -319,10 +319,14 @@ def _check(stored: _Message) -> None:
     Raises:
         Exception: they are not.
     """
-    msgspec.convert(stored.tool_calls, list[_ToolCall])
-    msgspec.convert(stored.invalid_tool_calls, list[_InvalidToolCall])
-    msgspec.convert(stored.usage_metadata or None, _Tokens | None)
-    msgspec.convert(stored.response_metadata.get("askonce", {}), dict[str, Any])
+    if stored.tool_calls:
+        msgspec.convert(stored.tool_calls, list[_ToolCall])
+    if stored.invalid_tool_calls:
+        msgspec.convert(stored.invalid_tool_calls, list[_InvalidToolCall])
+    if stored.usage_metadata:
+        msgspec.convert(stored.usage_metadata, _Tokens)
+    if not isinstance(stored.response_metadata.get("askonce", {}), dict):
+        raise TypeError("the mark of a hit is no dict")
 
 
 class _ToolCall(msgspec.Struct):

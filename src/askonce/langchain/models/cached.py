@@ -1,8 +1,8 @@
 """Cached models: a model with a cache between LangChain and its provider.
 
 The cached model is a copy whose class is a subclass of the model's own class, made here: it overrides only the
-methods by which LangChain asks the provider. So it is what the model was, to `isinstance`, `bind_tools`,
-`with_structured_output` and all else; and every way to ask it, streams included, passes the cache.
+methods by which LangChain calls the provider. So it is what the model was, to `isinstance`, `bind_tools`,
+`with_structured_output` and all else; and every way to call it, streams included, passes the cache.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def model_name(model: Any) -> str | None:
 
 
 class LimitMisses(BaseRateLimiter):
-    """Lets every call through when LangChain asks, which is before the lookup; misses ask the limiter itself."""
+    """Lets every call through when LangChain acquires it, before the lookup; misses acquire the limiter inside."""
 
     def __init__(self, limiter: BaseRateLimiter) -> None:
         self.limiter = limiter
@@ -45,34 +45,34 @@ async def alimit(model: Any) -> None:
         await limiter.limiter.aacquire(blocking=True)
 
 
-_asking: ContextVar[frozenset[int]] = ContextVar("askonce_asking", default=frozenset())
+_model_calls: ContextVar[frozenset[int]] = ContextVar("askonce_model_calls", default=frozenset())
 
 
-class asking(AbstractContextManager[None]):
+class model_call(AbstractContextManager[None]):
     """While it lasts, the model's own methods call one another without a lookup, which was made before."""
 
     def __init__(self, model: Any) -> None:
         self._model = id(model)
 
     def __enter__(self) -> None:
-        self._token = _asking.set(_asking.get() | {self._model})
+        self._token = _model_calls.set(_model_calls.get() | {self._model})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _asking.reset(self._token)
+        _model_calls.reset(self._token)
 
 
-def is_asking(model: Any) -> bool:
+def in_model_call(model: Any) -> bool:
     """Whether the running code was called by the model itself on its way to the provider."""
-    return id(model) in _asking.get()
+    return id(model) in _model_calls.get()
 
 
 def within(model: Any, source: Iterator[Any]) -> Iterator[Any]:
     """A stream of the model's own, marked so only while it runs: between two items others do."""
     try:
         while True:
-            with asking(model):
+            with model_call(model):
                 try:
                     item = next(source)
                 except StopIteration:
@@ -88,7 +88,7 @@ async def awithin(model: Any, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """Asynchronous `within`."""
     try:
         while True:
-            with asking(model):
+            with model_call(model):
                 try:
                     item = await anext(source)
                 except StopAsyncIteration:
@@ -109,7 +109,7 @@ def accepts_callbacks(method: Callable[..., Any]) -> bool:
 
 
 def asks_for_usage(model: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a stream of the model tells the usage, as far as its settings say."""
+    """Whether a stream of the model has the usage, as far as its settings say."""
     wanted = kwargs.get("stream_usage", getattr(model, "stream_usage", None))
     extra = getattr(model, "model_kwargs", None)
     for given in (kwargs, extra if isinstance(extra, dict) else {}):
@@ -120,5 +120,5 @@ def asks_for_usage(model: Any, kwargs: dict[str, Any]) -> bool:
 
 
 def streams_several(model: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a stream holds several answers, which cannot be told apart and so are not cached."""
+    """Whether a stream holds several answers, which cannot be separated and so are not cached."""
     return (kwargs.get("n") or getattr(model, "n", None) or 1) != 1

@@ -23,11 +23,11 @@ from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, m
 from askonce.langchain.models.calls import (
     accepts_callbacks,
     alimit,
-    asking,
     asks_for_usage,
     awithin,
-    is_asking,
+    in_model_call,
     limit,
+    model_call,
     model_name,
     streams_several,
     within,
@@ -65,7 +65,7 @@ def _request(
 
     headers = bool(getattr(model, "include_response_headers", False))
     if delivery is None:
-        delivery = WHOLE if hasattr(model, "stream_usage") else STREAM  # others' streams tell what they tell
+        delivery = WHOLE if hasattr(model, "stream_usage") else STREAM  # others' streams have what they have
     read = partial(unpack, delivery=delivery, headers=headers, check=check_replay)
     return cache.engine.request("answer", form, unpack=read, semantic=True)
 
@@ -86,11 +86,11 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
     ) -> ChatResult:
         def call() -> ChatResult:
             limit(self)
-            with asking(self):
+            with model_call(self):
                 return base._generate(self, messages, stop=stop, **manager_argument, **kwargs)
 
         manager_argument = {"run_manager": run_manager} if sync_takes_manager else {}
-        if is_asking(self):
+        if in_model_call(self):
             return base._generate(self, messages, stop=stop, **manager_argument, **kwargs)
         request = _request(cache, self, messages, stop, kwargs)
         if request is None:
@@ -103,11 +103,11 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
     ) -> ChatResult:
         async def call() -> ChatResult:
             await alimit(self)
-            with asking(self):
+            with model_call(self):
                 return await base._agenerate(self, messages, stop=stop, **manager_argument, **kwargs)
 
         manager_argument = {"run_manager": run_manager} if async_takes_manager else {}
-        if is_asking(self):
+        if in_model_call(self):
             return await base._agenerate(self, messages, stop=stop, **manager_argument, **kwargs)
         request = _request(cache, self, messages, stop, kwargs, asynchronous=goes_async)
         if request is None:
@@ -174,7 +174,7 @@ def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterato
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
 
-        if is_asking(self):
+        if in_model_call(self):
             yield from base._stream(self, messages, stop=stop, **manager_argument, **kwargs)
             return
         request = None
@@ -216,7 +216,7 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
                 given.append((cache.engine, request, _place(hit, request)))
             return _replayed(hit)
 
-        if is_asking(self):
+        if in_model_call(self):
             async for chunk in base._astream(self, messages, stop=stop, **manager_argument, **kwargs):
                 yield chunk
             return

@@ -20,9 +20,9 @@ from askonce.langchain.keys.requests import form_of_prompt
 from askonce.langchain.models.answers import marked, pack, unpack
 from askonce.langchain.models.calls import (
     accepts_callbacks,
-    asking,
     awithin,
-    is_asking,
+    in_model_call,
+    model_call,
     model_name,
     streams_several,
     within,
@@ -73,11 +73,11 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
         def call(missing: list[str]) -> LLMResult:
-            with asking(self):
+            with model_call(self):
                 return base._generate(self, missing, stop=stop, **manager_argument, **kwargs)
 
         manager_argument = {"run_manager": run_manager} if sync_takes_manager else {}
-        if is_asking(self):
+        if in_model_call(self):
             return call(prompts)
         requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
         if len(prompts) == 1 and requests[0] is not None:
@@ -95,11 +95,11 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
         async def call(missing: list[str]) -> LLMResult:
-            with asking(self):
+            with model_call(self):
                 return await base._agenerate(self, missing, stop=stop, **manager_argument, **kwargs)
 
         manager_argument = {"run_manager": run_manager} if async_takes_manager else {}
-        if is_asking(self):
+        if in_model_call(self):
             return await call(prompts)
         record_prompt_parts_of_completion()
         requests = [_request(cache, self, prompt, stop, kwargs, asynchronous=goes_async) for prompt in prompts]
@@ -196,7 +196,7 @@ def _stream_of(base: Any, cache: Cache) -> Any:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
 
-        plain = is_asking(self) or streams_several(self, kwargs)
+        plain = in_model_call(self) or streams_several(self, kwargs)
         request = None if plain else _request(cache, self, prompt, stop, kwargs)
         if request is None:
             yield from call()
@@ -226,7 +226,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
             replaying = True
             return _replayed(hit)
 
-        plain = is_asking(self) or streams_several(self, kwargs)
+        plain = in_model_call(self) or streams_several(self, kwargs)
         request = None if plain else _request(cache, self, prompt, stop, kwargs, asynchronous=goes_async)
         if request is None:
             stream = call()

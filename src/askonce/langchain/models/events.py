@@ -27,7 +27,7 @@ from askonce.langchain.models.calls import (
     alimit,
     asks_for_usage,
     awithin,
-    is_asking,
+    in_model_call,
     limit,
     model_name,
     within,
@@ -86,7 +86,7 @@ def _stream_of(base: Any, cache: Cache) -> Any:
                 whole.dispatch(copy.deepcopy(event))
                 yield event
 
-        if is_asking(self):
+        if in_model_call(self):
             yield from produce()
             return
         request = _request(cache, self, messages, stop, kwargs)
@@ -121,7 +121,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
                 whole.dispatch(copy.deepcopy(event))
                 yield event
 
-        if is_asking(self):
+        if in_model_call(self):
             events = produce()
         elif (request := _request(cache, self, messages, stop, kwargs)) is None:
             events = call()

@@ -113,7 +113,7 @@ _calls: ContextVar[list[OptimizedRequest] | None] = ContextVar("askonce_optimize
 
 
 def _reporting(base: type[Any]) -> dict[str, Any]:
-    """The methods that ask a model, each of which passes on the usage that the provider reported."""
+    """The methods that call a model, each of which passes on the usage that the provider reported."""
 
     def _generate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
         with _Reported() as reported:

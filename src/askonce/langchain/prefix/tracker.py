@@ -166,7 +166,7 @@ class PrefixTracker(BaseCallbackHandler):
         invocation_params: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """A chat model is asked."""
+        """A chat model is called."""
         parameters = dict(invocation_params or {})
         kind = str(parameters.get("_type", ""))
         provider = self._provider or _provider(kind, parameters, metadata or {})

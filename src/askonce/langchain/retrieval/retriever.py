@@ -172,7 +172,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
     def form(self) -> NormalForm:
         owner, query = self._owner, self._query
         identity = Identity(owner._known)
-        asked = (
+        content = (
             question(query, ignore_case=owner.ignore_case, ignore_punctuation=owner.ignore_punctuation)
             if isinstance(query, str)
             else plain(query)
@@ -184,7 +184,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
             if given:
                 parts["run"] = identity.of(given)
         self.scope = request_form("retrieval", model, **parts).digest()
-        return request_form("retrieval", model, question=asked, **parts)
+        return request_form("retrieval", model, question=content, **parts)
 
     def search(self) -> list[Document]:
         config: RunnableConfig = {"callbacks": self._run.get_child()}

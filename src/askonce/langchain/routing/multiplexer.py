@@ -158,7 +158,7 @@ class Multiplexer(BaseChatModel):
         """Publish what was learned; done at the end of the program anyway."""
         self._router.close()
 
-    # -- asking ------------------------------------------------------------------------------------------------
+    # -- calls -------------------------------------------------------------------------------------------------
 
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any

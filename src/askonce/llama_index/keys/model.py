@@ -78,7 +78,7 @@ def component_form(component: BaseModel, left_out: list[str], *, asynchronous: b
     Args:
         component: the LLM, embedding model or prompt.
         left_out: the paths of what is left out are appended to it.
-        asynchronous: its asynchronous client will be asked, which may ask somebody else.
+        asynchronous: its asynchronous client will be called, whose endpoint may be another.
 
     Raises:
         Uncacheable: a setting cannot be named, or the model remembers earlier calls.

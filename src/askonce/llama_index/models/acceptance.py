@@ -69,7 +69,7 @@ def legacy_calls(message: ChatMessage) -> Any:
 
 
 def misfit_of(response: ChatResponse | CompletionResponse, requested: Requested) -> str:
-    """In what an answer is not what was asked for; empty if nothing is known."""
+    """In what an answer differs from what the request asks for; empty if nothing is known."""
     calls = list(_calls(response.message)) if isinstance(response, ChatResponse) else []
     for name, arguments in calls:
         if isinstance(arguments, str):

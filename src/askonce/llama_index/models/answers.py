@@ -57,7 +57,7 @@ class StoredAnswer(msgspec.Struct, omit_defaults=True):
             plain class.
         classes: the SDK's classes of the objects in ``raw``, the message's additional_kwargs, and ``more``.
         ended: why it ended.
-        delivery: for callers who ask like this, or for less, it tells the usage as a fresh answer would: `STREAM`,
+        delivery: for callers of this kind, or of a lesser one, it has the usage as a fresh answer would: `STREAM`,
             `STREAM_WITH_USAGE` or `WHOLE`.
     """
 
@@ -89,7 +89,7 @@ def pack(response: Any, model: str | None, requested: Requested | None = None) -
     Args:
         response: from the endpoint.
         model: the model's name, should the response not say it.
-        requested: the form that was asked for.
+        requested: the form that the request asks for.
     """
     if not isinstance(response, Response):
         return None
@@ -306,12 +306,12 @@ def unpack(payload: bytes, *, of_chat: bool, delivery: int = STREAM, streamed: b
 
     Args:
         payload: from `pack`.
-        delivery: how the caller asks.
+        delivery: how the caller gets answers, as in `pack`.
         streamed: the caller streams.
         of_chat: it is to be the answer to a chat.
 
     Raises:
-        Incomplete: a fresh answer would tell this caller the usage.
+        Incomplete: a fresh answer would give this caller the usage.
         ValueError: the bytes cannot be read, or are another kind of answer.
     """
     stored = _decoder.decode(payload)

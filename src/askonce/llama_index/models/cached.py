@@ -43,7 +43,7 @@ def cached_llm(
     A hit shows LlamaIndex's observers the usual span and events, with tags ``askonce.…``. It shows the legacy
     ``CallbackManager`` nothing, whose token counters would count the answer again. ``raw`` has the methods and
     attributes of the SDK's object, and its items can be read as of a map. OpenAI's chat completions come as a whole
-    or as a stream's last chunk, as they are asked for; others as they were stored.
+    or as a stream's last chunk, as the request asks for; others as they were stored.
 
     A ``LangChainLLM`` whose LangChain model is cached by askonce too is stored in both caches; the outer one
     answers first.
@@ -125,7 +125,7 @@ class _Call:
         return request
 
     def _delivery(self) -> int:
-        """How it asks. OpenAI's streams tell the usage only if they are to; those of others tell what they tell."""
+        """How it delivers. OpenAI's streams have the usage only on request; those of others have what they have."""
         if not hasattr(self.llm, "_use_chat_completions"):  # it is none of OpenAI's
             return answers.STREAM
         if "stream" not in self.name:
@@ -280,7 +280,7 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
 
 
 def _produce(call: _Call, chunks: list[Any]) -> Iterator[Any]:
-    """Ask, and say ``None`` when that is done; then pass on the stream."""
+    """Call, and yield ``None`` when that is done; then pass on the stream."""
     stream = call.run()
     yield None
     for chunk in stream:

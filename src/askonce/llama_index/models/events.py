@@ -51,8 +51,8 @@ class Shown:
     """The events of one hit; made inside its span.
 
     Args:
-        llm: which was asked.
-        about: ``messages`` or ``prompt``, and what was asked.
+        llm: which was called.
+        about: ``messages`` or ``prompt``, and its content.
         options: further arguments of the call.
         hit: what was found.
     """

@@ -1,7 +1,7 @@
 """Where the user's question stands in a prompt: read from the template that an LLM is given.
 
 Query engines, and chat engines with a context, hand their LLM a template and its variables; LlamaIndex's
-instrumentation shows that call in the very context in which the LLM is then asked.
+instrumentation shows that call in the very context in which the LLM is then called.
 """
 
 from __future__ import annotations

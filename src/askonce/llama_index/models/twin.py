@@ -1,6 +1,6 @@
 """Twins: a copy of a model whose class is a generated subclass of the model's own class.
 
-LlamaIndex asks ``isinstance`` of its models, providers override much more than the endpoints, and applications
+LlamaIndex checks its models with ``isinstance``, providers override much more than the endpoints, and applications
 reach for attributes; a wrapper that delegates breaks all of that. A twin is the model, with a few methods
 overridden. It shares the fields' values and the SDK's clients with the original, which stays as it is.
 """
@@ -35,7 +35,7 @@ class Link:
         cache: where its answers are stored.
         make: makes a twin, in another process after pickling.
         source: the store and the settings as they were given, where another process can use them.
-        rate_limiter: the original's, where the twin asks for it later than the original would.
+        rate_limiter: the original's, where the twin waits for it later than the original would.
         name: what the application calls the model, in place of what cannot be read of it.
     """
 
@@ -141,7 +141,7 @@ def original(model: M) -> M:
 def plain_view(twin: BaseComponent) -> Any:
     """The twin's very state under the model's own class.
 
-    The model works on this: what its methods ask of one another then is part of the one call, whichever thread
+    The model works on this: calls among its methods then is part of the one call, whichever thread
     or task they run in, and what they remember they remember on the twin.
     """
     cls: Any = own_class(twin)

@@ -68,7 +68,7 @@ def cost_of(response: Any, chunks: Sequence[Any], model: str | None) -> float | 
 
 
 def is_routed(response: Any) -> bool:
-    """Whether a `Multiplexer` chose who answers: then it says which model, and what all that it asked cost."""
+    """Whether a `Multiplexer` chose who answers: then it names the model, and the cost of all its calls."""
     mark = response.additional_kwargs.get("askonce")
     return isinstance(mark, Mapping) and "calls" in mark and "hit" not in mark
 

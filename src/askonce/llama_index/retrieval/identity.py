@@ -42,7 +42,7 @@ def finds_by_nearness(retriever: BaseRetriever) -> bool:
     return (
         type(retriever) is VectorIndexRetriever
         and retriever._vector_store_query_mode == VectorStoreQueryMode.DEFAULT
-        and not retriever.object_map  # what else is asked if one of those is found
+        and not retriever.object_map  # what else is searched if one of those is found
     )
 
 

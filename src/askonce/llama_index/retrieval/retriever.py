@@ -149,14 +149,14 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
     def form(self) -> NormalForm:
         identity, query = self._owner._form(), self._question
         self.scope = request_form("retrieval", identity, corpus=self.corpus.log).digest()
-        asked: dict[str, Any] = {"question": question(query.query_str, **self._owner._ignoring)}
+        query_form: dict[str, Any] = {"question": question(query.query_str, **self._owner._ignoring)}
         if query.custom_embedding_strs is not None:
-            asked["embedded"] = [text(one) for one in query.custom_embedding_strs]
+            query_form["embedded"] = [text(one) for one in query.custom_embedding_strs]
         if query.embedding is not None:
-            asked["embedding"] = plain([float(one) for one in query.embedding])
+            query_form["embedding"] = plain([float(one) for one in query.embedding])
         if query.image_path is not None:
-            asked["image"] = plain(_content(query.image_path))
-        return request_form("retrieval", identity, corpus=self.corpus.log, asked=asked)
+            query_form["image"] = plain(_content(query.image_path))
+        return request_form("retrieval", identity, corpus=self.corpus.log, query=query_form)
 
     def search(self) -> list[NodeWithScore]:
         query, model = self._query()

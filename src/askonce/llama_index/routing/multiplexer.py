@@ -144,7 +144,7 @@ class Multiplexer(LLM):
         """Publish what was learned; done at the end of the program anyway."""
         self._router.close()
 
-    # -- asking ------------------------------------------------------------------------------------------------
+    # -- calls -------------------------------------------------------------------------------------------------
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         answer: ChatResponse = Routed(self.models, self._router, "chat", messages, kwargs).whole()

@@ -51,11 +51,11 @@ class Routed:
         prepared = model._prepare_chat_with_tools_compat(tools, chat_history=list(self._about), **given)
         return endpoint(**{**prepared, **options})
 
-    def _ask(self, index: int) -> ModelResponse:
+    def _get_response(self, index: int) -> ModelResponse:
         begun = time.monotonic()
         return self._model_response(index, self._call(index, ""), begun)
 
-    async def _aask(self, index: int) -> ModelResponse:
+    async def _aget_response(self, index: int) -> ModelResponse:
         begun = time.monotonic()
         return self._model_response(index, await self._call(index, "a"), begun)
 
@@ -86,14 +86,14 @@ class Routed:
     def whole(self) -> Any:
         """The answer."""
         following = Following(self._router.steps(self._request, self._router.embed(self._request.question)))
-        follow(following, self._ask)
+        follow(following, self._get_response)
         return self._answer(following)
 
     async def awhole(self) -> Any:
         """Asynchronous `whole`."""
         embedding = await self._router.aembed(self._request.question)
         following = Following(self._router.steps(self._request, embedding))
-        await afollow(following, self._aask)
+        await afollow(following, self._aget_response)
         return self._answer(following)
 
     def _answer(self, following: Following) -> Response:
@@ -109,7 +109,7 @@ class Routed:
         """The answer as it comes, or replayed."""
         following = Following(self._router.steps(self._request, self._router.embed(self._request.question)))
         with contextlib.closing(following):
-            follow(following, self._ask, until_final=True)
+            follow(following, self._get_response, until_final=True)
             while isinstance(step := following.step, ModelCall):
                 begun = time.monotonic()
                 chunks: list[Any] = []
@@ -122,7 +122,7 @@ class Routed:
                     following.failed(error)
                 else:
                     following.came(self._streamed_whole(step.index, chunks, begun))
-                follow(following, self._ask, until_final=True)
+                follow(following, self._get_response, until_final=True)
             yield from self._rest(following)
 
     async def astream(self) -> AsyncGenerator[Any, None]:
@@ -130,7 +130,7 @@ class Routed:
         embedding = await self._router.aembed(self._request.question)
         following = Following(self._router.steps(self._request, embedding))
         with contextlib.closing(following):
-            await afollow(following, self._aask, until_final=True)
+            await afollow(following, self._aget_response, until_final=True)
             while isinstance(step := following.step, ModelCall):
                 begun = time.monotonic()
                 chunks: list[Any] = []
@@ -146,7 +146,7 @@ class Routed:
                     following.failed(error)
                 else:
                     following.came(self._streamed_whole(step.index, chunks, begun))
-                await afollow(following, self._aask, until_final=True)
+                await afollow(following, self._aget_response, until_final=True)
             for left in self._rest(following):
                 yield left
 

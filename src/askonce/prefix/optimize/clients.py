@@ -179,7 +179,7 @@ def _plain(value: Any) -> Any:
 
 
 def _optimized_bedrock(client: Any, optimizer: PrefixOptimizer) -> Any:
-    # Not by `copy`: it would ask the new client, which has nothing yet, how to set its state.
+    # Not by `copy`: it would look on the new client, which has nothing yet, for a way to set its state.
     optimized = object.__new__(type(client))
     optimized.__dict__.update(client.__dict__, meta=copy.copy(client.meta))
     events = optimized.meta.events = copy.copy(client.meta.events)

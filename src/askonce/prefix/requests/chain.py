@@ -53,7 +53,7 @@ class Segment:
         ending: a provider that places breakpoints itself may place one here.
         pieces: digests of 4 bytes of its pieces, some 64 characters each, cut at line and sentence ends: how much
             of it is still there when it was changed.
-        text: kept only when asked for.
+        text: present only on request.
     """
 
     level: Level

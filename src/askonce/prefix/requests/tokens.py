@@ -30,7 +30,7 @@ class Counter(Protocol):
     """Counts tokens, or estimates them.
 
     Attributes:
-        exact: `count` and `cuts` count; otherwise only `estimate` may be asked.
+        exact: `count` and `cuts` count; otherwise only `estimate` may be called.
         known: tokens of segments, by their digest.
         boundaries: where a prompt reached multiples of a number of tokens.
     """
@@ -93,7 +93,7 @@ class GivenCounter:
         return low
 
     def estimate(self, block: Block) -> int:
-        """Never asked: this one counts."""
+        """Never called: this one counts."""
         raise NotImplementedError
 
 
@@ -134,7 +134,7 @@ class CharacterCounter:
         return (len(text) + 3) // 4
 
     def cuts(self, text: str, first: int, each: int) -> Iterator[tuple[int, int]]:
-        """Never asked: this one estimates."""
+        """Never called: this one estimates."""
         raise NotImplementedError
 
     def estimate(self, block: Block) -> int:
@@ -167,7 +167,7 @@ class LearnedCounter:
         return max(0, round(self.regression(_of_text(text, 0))))
 
     def cuts(self, text: str, first: int, each: int) -> Iterator[tuple[int, int]]:
-        """Never asked: this one estimates."""
+        """Never called: this one estimates."""
         raise NotImplementedError
 
     def estimate(self, block: Block) -> int:

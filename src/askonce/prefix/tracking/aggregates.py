@@ -177,7 +177,7 @@ class Aggregates:
             return [_copy(day, self._sums[day], self._segments[day]) for day in self._sums]
 
     def changed(self) -> list[tuple[bytes, bytes]]:
-        """The records (key and value) of the days that changed since this was last asked."""
+        """The records (key and value) of the days that changed since the last call."""
         with self._lock:
             days, self._changed = self._changed, set()
             records = []

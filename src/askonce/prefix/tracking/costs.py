@@ -21,6 +21,13 @@ def lost_usd_of(model: str, diagnosis: Diagnosis) -> float | None:
     return None if paid is None or better is None else max(0.0, paid - better)
 
 
+def saved_usd_of(model: str, diagnosis: Diagnosis) -> float:
+    """What reading saved minus what writing cost, in US dollars; 0 if no price is known."""
+    whole, read, written = diagnosis.input_tokens, diagnosis.read_tokens, diagnosis.written_tokens
+    computed, paid = _price(model, whole, 0, 0), _price(model, whole, read, written)
+    return 0.0 if computed is None or paid is None else computed - paid
+
+
 _LONG_PROMPT = 100_000
 """From about here on some models cost more for each token."""
 

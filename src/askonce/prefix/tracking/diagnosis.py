@@ -23,7 +23,7 @@ from askonce.prefix.tracking.losses import Loss, loss_of, tolerance
 from askonce.prefix.tracking.prediction import Prediction, predict
 
 _MEND = {
-    Cause.UNKNOWN: "let the provider report usage: streams do so only if they are asked to",
+    Cause.UNKNOWN: "let the provider report usage: streams do so only on request",
     Cause.TOO_SHORT: "nothing below {minimum} tokens is cached: bring what stays the same to the front",
     Cause.EXPIRED: "ask for a longer lifetime, or keep the prefix warm",
     Cause.NOT_MARKED: "put a breakpoint behind the last part that stays the same",

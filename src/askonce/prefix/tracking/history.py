@@ -39,7 +39,7 @@ class Recent(OrderedDict[Key, Value], Generic[Key, Value]):
 
 
 _LAST_OF_A_FAMILY = 4
-"""Applications that ask the same model with no tools are one family: one's last request may be another's."""
+"""Applications that call the same model with no tools are one family: one's last request may be another's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ from askonce.estimators import anytime_bound
 
 UNIT = 2**32
 RATES = (0.8, 0.5, 0.32, 0.2, 0.125, 0.08, 0.05, 0.03, 0.018, 0.01)
+_WEIGHTS = (0.04, 0.17, 0.2, 0.17, 0.13, 0.09, 0.07, 0.05, 0.04, 0.04)
+"""Of the rates in the mean: high ones decide during the first thousands of requests."""
+_START = tuple(-math.log(len(RATES) * weight) for weight in _WEIGHTS)
+"""A weight is evidence from the beginning: the mean of ``exp(-start) L`` over the rates begins at 1 too."""
 
 
 class DecisionCounts(msgspec.Struct, array_like=True):
@@ -106,7 +110,7 @@ def evidence(probability: float) -> tuple[tuple[int, ...], tuple[int, ...], int]
 
 def _above(counts: DecisionCounts, *, judged: bool = False) -> list[float]:
     return [
-        math.inf if counts.ended >> index & 1 else (above if judged else above + open_) / UNIT
+        math.inf if counts.ended >> index & 1 else _START[index] + (above if judged else above + open_) / UNIT
         for index, (above, open_) in enumerate(zip(counts.above, counts.open_above, strict=True))
     ]
 

@@ -27,7 +27,7 @@ class Decision:
         has_feedback: whether the application gave feedback.
     """
 
-    action: Literal["serve", "audit", "miss"]
+    action: Literal["serve", "audit", "miss", "past"]
     reason: str
     query: IndexedQuery | None = None
     second: IndexedQuery | None = None

@@ -11,7 +11,7 @@ that the expected wrong answers spend what is left of the budget, and while two 
 the coin. With ``d = max_error``, ``n`` requests so far, ``W`` wrong answers served so far, on any stream:
 
 1. ``E[W] <= d E[n]`` at every stopping time, since the charge never passes ``d n``;
-2. ``W <= d n + slack sqrt(d n)`` at all times at once, with the stated confidence (and a smaller slack at first).
+2. ``W <= d n + slack sqrt(d n)`` at all times at once, with the stated confidence.
 
 ``docs/research/semantic.md`` has the proofs and what they assume. The sums behind them are explained in
 `askonce.semantic.decision.counts`.
@@ -49,13 +49,16 @@ WARM_LABELS = 200
 FEEDBACK_WEIGHT = 3
 """How many of a judge's labels the application's feedback counts for."""
 
-_EARLY = 1500  # requests until the slack has its full size: when few are allowed, one wrong answer is a large share
 _LEAST_AUDITED = 0.02
-_WEIGHED = (0.7, 3.0)  # how much rarer and more often than usual the surest and the most doubtful are audited
+_AUDITING = (0.9, 2.24)  # how much is audited, at first and later; the budgets may demand more
+_AUDITING_LATER = 3000  # requests; rare audits are weak evidence, which is what binds later
+_WEIGHED = (0.8, 1.5)  # how much rarer and more often than usual the surest and the most doubtful are audited
 _PLANNED = 1.05  # share of the budget that the model's estimate may plan to use
+_MOST_PLANNED = 1.6  # the same at one time, if less was used before
 _PESSIMISM = 1.0  # standard deviations of the model's own uncertainty taken off the log-odds
 _PRIOR_WRONG = 3.0  # pseudo wrong answers behind the model's own estimate of what is served wrong
-_RESERVE = 1.6  # standard deviations of the number of wrong answers held in reserve
+_RESERVE = (1.0, 1.6)  # standard deviations of the number of wrong answers held in reserve, at first and later
+_RESERVE_LATER = 6000  # requests: at first a standard deviation is a large part of the budget
 _NEAR = 0.1  # weight of a label just below the threshold in the correction of the model's estimate
 _PACE = 0.9  # share of the certified head-room spent per horizon
 _HORIZON = 0.2  # of the requests so far
@@ -82,7 +85,6 @@ class DecisionRule:
         self.max_error = max_error
         self.confidence = confidence
         self.slack = min(8.0, max(4.0, 400 * max_error))
-        self._auditing = 2.24 - 0.42 * (self.slack - 4) / 4
         self._lock = threading.Lock()
         self._state = RuleState()
         self._recent: deque[float] = deque(maxlen=_RECENT)
@@ -93,7 +95,7 @@ class DecisionRule:
     def line(self, requests: float) -> float:
         """What the second bound allows: wrong answers among that many requests."""
         budget = self.max_error * requests
-        return budget + self.slack * min(1.0, 0.3 + 0.7 * requests / _EARLY) * math.sqrt(budget)
+        return budget + self.slack * math.sqrt(budget)
 
     # ------------------------------------------------------------ deciding
 
@@ -116,6 +118,12 @@ class DecisionRule:
         found = candidate(text, neighbours, self._state.record) if neighbours else None
         with self._lock:
             return Decision("miss", "no candidate") if found is None else self._decide(found, 1.0)
+
+    def past(self, text: str, neighbours: Sequence[Neighbour]) -> Decision:
+        """The decision on a question that was answered before, to be judged; nothing is counted."""
+        decision = self.preview(text, neighbours)
+        decision.action = "past"
+        return decision
 
     def _decide(self, found: Candidate, coin: float) -> Decision:
         log_odds, uncertainty = self._state.model.log_odds(found.features)
@@ -156,14 +164,15 @@ class DecisionRule:
         # wrong ones with the least variance for what they cost.
         usual = (total.served_doubt / UNIT + 0.5) / (total.served + 10)
         low, high = _WEIGHED
+        auditing = _between(_AUDITING, total.requests / _AUDITING_LATER)
         weight = min(high, max(low, math.sqrt(p_wrong / usual)))
-        probability = max(_LEAST_AUDITED, weight * self._auditing / math.sqrt(1 + line))
+        probability = max(_LEAST_AUDITED, weight * auditing / math.sqrt(1 + line))
         left = budget - (total.charge + total.open_charge) / UNIT - total.reported_wrong
         probability = max(probability, 1 / (1 + max(0.0, left)))
         probability = min(1.0, math.ceil(1000 * probability) / 1000)  # so that their evidence can be cached
         line -= total.reported_wrong
         while probability < 1.0 and not affordable(total, probability, line, self.confidence):
-            probability = min(1.0, probability * 1.3)
+            probability = min(1.0, math.ceil(1100 * probability) / 1000)
         return probability
 
     def _account(self, decision: Decision) -> None:
@@ -193,20 +202,24 @@ class DecisionRule:
         self._correction = ratio + deviation
         served = total.served_doubt / UNIT
         spent = ratio * served
-        spent += _RESERVE * math.sqrt(spent * max(1.0, ratio) + (deviation * served) ** 2)
+        reserve = _between(_RESERVE, requests / _RESERVE_LATER)
+        spent += reserve * math.sqrt(spent * max(1.0, ratio) + (deviation * served) ** 2)
         horizon = max(150.0, _HORIZON * requests)
         certified = at_most(total, self.confidence, judged=True) + total.reported_wrong
         rate = min(
             (_PLANNED * share * (requests + horizon) - spent) / horizon,
-            1.6 * share,
+            _MOST_PLANNED * share,
             _PACE * (0.97 * self.line(requests + horizon) - certified) / horizon,
         )
+        self._threshold = self._spending(max(0.0, rate) / max(ratio, 0.5))
+
+    def _spending(self, rate: float) -> float:
+        """The largest threshold at which so many wrong answers per request are expected, by the newest requests."""
         doubts = np.sort(np.array(self._recent))
-        self._threshold = 0.0
-        if len(doubts) >= 50:
-            count = np.searchsorted(np.cumsum(doubts) / len(doubts), max(0.0, rate) / max(ratio, 0.5))
-            if count:
-                self._threshold = min(0.5, float(doubts[count - 1]))
+        if len(doubts) < 50:
+            return 0.0
+        count = np.searchsorted(np.cumsum(doubts) / len(doubts), rate)
+        return min(0.5, float(doubts[count - 1])) if count else 0.0
 
     # ------------------------------------------------------------ learning
 
@@ -214,6 +227,7 @@ class DecisionRule:
         """Learn the judge's verdict on a miss or an audit: was the candidate's answer the same as the fresh one?
 
         A second judgement of one decision is ignored. An audit that is never judged stays charged as a wrong one.
+        A question of the past changes neither the count of requests nor a budget.
 
         Raises:
             ValueError: the decision has no candidate, or it was served.
@@ -225,7 +239,9 @@ class DecisionRule:
                 return
             decision.judged = True
             probability = decision.audit_probability
-            if decision.action == "audit":
+            if decision.action == "past":
+                weight = self._weight_of_past(decision)
+            elif decision.action == "audit":
                 weight = 1 - probability
             elif decision.reason == "budget":
                 weight = 1.0
@@ -241,6 +257,13 @@ class DecisionRule:
                 if not right:
                     change.wrong, change.charge, change.above, change.below = 1, charge(probability), above, below
             self._learn(decision, right, 1, change)
+
+    def _weight_of_past(self, decision: Decision) -> float:
+        """1 for a candidate that would have been served if the budgets had allowed it, else 0."""
+        if decision.reason == "guard":
+            return 0.0
+        self._recent.append(decision.p_wrong)
+        return float(decision.p_wrong <= self._spending(_MOST_PLANNED * self.max_error))
 
     def feedback(self, decision: Decision, right: bool) -> None:
         """Learn the application's feedback on a served answer; nothing is learned for any other decision.
@@ -319,3 +342,8 @@ class DecisionRule:
             certified_error=at_most(total, self.confidence) / requests,
             max_error=self.max_error,
         )
+
+
+def _between(ends: tuple[float, float], share: float) -> float:
+    """From the first to the second, and no further."""
+    return ends[0] + (ends[1] - ends[0]) * min(1.0, share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,17 @@ from askonce.eviction.policy import Budget
 Document = dict[str, Any]
 Seen = Mapping[str, Any]
 """Some fields of a stored document: ``_id`` and mark, which identify it, size, priority, expiry."""
+
+
+def seen(row: Mapping[str, Any]) -> Seen:
+    """Those fields as they were read. What is missing or no number is 0, the priority lower than any."""
+    numbers = {name: number(row.get(name), lacking) for name, lacking in (("s", 0), ("p", -math.inf), ("x", 0.0))}
+    return {"_id": row["_id"], "g": row.get("g"), **numbers}
+
+
+def number(value: object, lacking: float) -> float:
+    """The value of a field of a stored document, if it is a number."""
+    return value if isinstance(value, (int, float)) else lacking
 
 
 @dataclass(slots=True)

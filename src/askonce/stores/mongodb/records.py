@@ -33,7 +33,7 @@ from askonce.stores.mongodb.layout import (
     prefix,
     prepare,
 )
-from askonce.stores.mongodb.plan import Document, MoreNeeded, Plan, Seen
+from askonce.stores.mongodb.plan import Document, MoreNeeded, Plan, Seen, number, seen
 
 LARGEST_RECORD_BYTES = 16_000_000  # a document holds 16 MiB, its other fields included
 PAGE = 1_000
@@ -67,14 +67,14 @@ class Records:
     def get(self, db: Any, namespace: str, key: bytes) -> Steps[bytes | None]:
         """As ``Store.get``."""
         row = yield db[ENTRIES].find_one({"_id": id_of(namespace, key)}, {"_id": 0, "v": 1, "x": 1})
-        return row["v"] if row is not None and row.get("x", 0.0) > self._clock() else None
+        return None if row is None else _value(row, self._clock())
 
     def get_many(self, db: Any, namespace: str, keys: Sequence[bytes]) -> Steps[list[bytes | None]]:
         """As ``Store.get_many``."""
         names = [id_of(namespace, key) for key in keys]
         rows = yield _find(db, {"_id": {"$in": list(set(names))}}, {"v": 1, "x": 1}, len(names)).to_list()
         now = self._clock()
-        values = {row["_id"]: row["v"] for row in rows if row.get("x", 0.0) > now}
+        values = {row["_id"]: _value(row, now) for row in rows}
         return [values.get(name) for name in names]
 
     def get_many_with_log(
@@ -92,7 +92,7 @@ class Records:
         rows = {row["_id"]: row for row in (yield cursor.to_list())}
         page = yield from log.read_events(db, space, rows.pop(space, {}), after, limit, self._clock)
         now = self._clock()
-        values = {name: row["v"] for name, row in rows.items() if row.get("x", 0.0) > now}
+        values = {name: _value(row, now) for name, row in rows.items()}
         return [values.get(name) for name in names], page
 
     def page(self, db: Any, namespace: str, after: bytes, limit: int = PAGE) -> Steps[Page]:
@@ -109,7 +109,13 @@ class Records:
         )
         rows = reply["cursor"]["firstBatch"]
         records = [
-            Record(key_of(row["_id"]), row["v"], row["x"] if row["x"] < NEVER else None, row["w"], hits=row["h"])
+            Record(
+                key_of(row["_id"]),
+                row["v"] if isinstance(row.get("v"), bytes) else b"",  # as somebody else has damaged it
+                row["x"] if row["x"] < NEVER else None,
+                number(row.get("w"), 0.0),
+                hits=int(number(row.get("h"), 0)),
+            )
             for row in rows
         ]
         # A batch ends early where the next document would not fit.
@@ -140,7 +146,7 @@ class Records:
         last = {document["_id"]: document for document in documents}
         where = {"_id": {"$in": list(last)}, "ns": namespace}
         rows = yield _find(db, where, _SEEN, len(last)).to_list()
-        under: dict[str, Seen] = {row["_id"]: row for row in rows}
+        under = {row["_id"]: seen(row) for row in rows}
         sizes = [document["s"] for document in last.values() if budget.admits(document["s"])]
 
         def change(visit: Visit) -> Steps[int]:
@@ -283,7 +289,7 @@ class Records:
         while found == PAGE:
             rows = yield _find(visit.db, {"ns": visit.namespace, "x": {"$lte": now}}, _SEEN, PAGE).to_list()
             found = len(rows)
-            removed = yield from visit.swap({row["_id"]: row for row in rows})
+            removed = yield from visit.swap({row["_id"]: seen(row) for row in rows})
             for name in removed:
                 under.pop(name, None)
 
@@ -312,9 +318,9 @@ class Records:
             rows = yield _find(db, {**where, "ns": namespace}, _SEEN, limit).to_list()
         if not rows:
             return 0, 0
-        now, found = self._clock(), {row["_id"]: row for row in rows}
+        now, found = self._clock(), {row["_id"]: seen(row) for row in rows}
         removed = yield from self._visit(db, namespace, lambda visit: visit.swap(found, is_last=True))
-        return len(rows), sum(row["_id"] in removed and row["x"] > now for row in rows)
+        return len(rows), sum(found[name]["x"] > now for name in removed)
 
     def erase(self, db: Any, namespace: str) -> Steps[None]:
         """Delete what a namespace has beside its records."""
@@ -335,7 +341,7 @@ class Records:
         yield from self._prepare(db)
 
     def facts(self, db: Any, _: str) -> Steps[dict[str, Any]]:
-        """As ``Store.facts``; what the server does not tell this user is left out."""
+        """As ``Store.facts``; what the server does not show this user is left out."""
         built = yield db.command("buildInfo")
         hello = yield db.command("hello")
         found = {"version": built["version"]}
@@ -357,5 +363,11 @@ def _find(db: Any, where: Mapping[str, Any], fields: Mapping[str, int], limit: i
 
 def _lowest(visit: Visit, limit: int) -> Steps[list[Seen]]:
     found = _find(visit.db, {"ns": visit.namespace}, _SEEN, limit)
-    rows: list[Seen] = yield found.sort([("p", 1), ("_id", 1)]).hint(BY_PRIORITY).to_list()
-    return rows
+    rows = yield found.sort([("p", 1), ("_id", 1)]).hint(BY_PRIORITY).to_list()
+    return [seen(row) for row in rows]
+
+
+def _value(row: Mapping[str, Any], now: float) -> bytes | None:
+    """The value of a record that has not expired. One that somebody else has damaged is none."""
+    value = row.get("v")
+    return value if isinstance(value, bytes) and number(row.get("x"), 0.0) > now else None

@@ -33,7 +33,7 @@ _FREE_PAGES, _FREE_SHARE = 64, 0.25
 """With more free pages than these, the file is made smaller."""
 _PAGES_AT_ONCE = 1000
 _REWRITTEN_BYTES = 8 * 2**20
-"""A file up to this size is written anew after a deletion that was asked for: it takes about 0.1 s."""
+"""A file up to this size is written anew after a deletion by the application: it takes about 0.1 s."""
 
 
 class Connections:

@@ -75,6 +75,12 @@ def get_many(count: int) -> str:
     return f"SELECT key, value, expires_at FROM entry WHERE space = ? AND key IN ({places})"
 
 
+@lru_cache
+def present(count: int) -> str:
+    """The statement that finds which of so many keys there are."""
+    return f"SELECT key FROM entry WHERE space = ? AND key IN ({', '.join('?' * count)})"
+
+
 FIND_SPACE = "SELECT id FROM space WHERE name = ?"
 PAGE = """SELECT key, value, expires_at, weight, hits FROM entry
     WHERE space = ? AND key > ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY key LIMIT ?"""

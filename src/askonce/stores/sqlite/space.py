@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from askonce.eviction.policy import Budget, Policy
@@ -65,6 +66,16 @@ class Space:
         self.size_bytes += size_bytes
         self._swept = self._swept and (record.expires_at is None or record.expires_at > self._now)
         return evicted
+
+    def present(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Which of some keys have a row; of one it is not worth a question."""
+        if len(keys) == 1:
+            return set(keys)
+        found = set[bytes]()
+        for start in range(0, len(keys), sql.MOST_KEYS):
+            some = sql.padded(keys[start : start + sql.MOST_KEYS])
+            found.update(key for (key,) in self._execute(sql.present(len(some)), (self.id, *some)))
+        return found
 
     def refuses(self, newcomer: Record, budget: Budget) -> bool:
         """Whether a newcomer has no higher priority than one that it would evict; that raises the inflation."""

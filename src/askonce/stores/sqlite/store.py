@@ -172,8 +172,11 @@ class SQLiteStore(Store):
         space = Space(connection, namespace, self._clock())
         space.reap(REAPED_AT_ONCE + 2 * len(records))  # more than are added, so that none expired remains
         evicted = 0
+        present = space.present([record.key for record in records])
         for record in records:
-            space.delete(record.key)
+            if record.key in present:
+                space.delete(record.key)
+            present.add(record.key)
             if budget.admits(len(record.value)):
                 if budget.selects and space.refuses(record, budget):
                     evicted += 1

@@ -1,0 +1,113 @@
+"""Deletions that processes share, so that none stores an answer afterwards that another one deleted meanwhile.
+
+Whoever deletes by a tag, a namespace or more appends that to a log of the store first. Whoever makes an answer
+reads the log before the model is called, and again once the answer is stored: if the answer was deleted in between,
+it is deleted once more. A hit reads nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import msgspec
+
+from askonce.changelog.journal import Journal
+from askonce.concurrency.drivers import SyncDriver
+from askonce.engine.history import Deletion, RequestHistory
+from askonce.entries.codec import Codec
+from askonce.errors import CodecError
+from askonce.stores.base import Clock, LogPage
+from askonce.stores.circuit_breaker import StoreDown
+from askonce.stores.fork import reset_after_fork
+
+_PAGE = 1000
+_NEVER_REACHED = 2**53
+"""Beyond the end of every log."""
+
+
+class DeletionEvent(msgspec.Struct, frozen=True, array_like=True):
+    """A deletion in the log.
+
+    Attributes:
+        namespace: of the entries.
+        at: seconds since the epoch.
+        tag: by which they are found; ``None``: all.
+        within: of the namespaces within that one, too.
+    """
+
+    namespace: str
+    at: float
+    tag: str | None = None
+    within: bool = False
+
+
+class SharedDeletions:
+    """The deletions in one cache's namespace and those of its tenants. Thread-safe.
+
+    Args:
+        codec: seals events, if it has keys.
+        namespace: the cache's.
+        history: is told of each deletion.
+        clock: seconds since the epoch.
+
+    Attributes:
+        log: the namespace of the log.
+    """
+
+    def __init__(self, codec: Codec, namespace: str, history: RequestHistory, clock: Clock) -> None:
+        self.log = f"{namespace}:deletions"
+        self._journal = Journal(codec, self.log)
+        self._namespace, self._history, self._clock = namespace, history, clock
+        self._position: int | None = None
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def event(self, namespace: str, tag: str | None = None, *, within: bool = False) -> bytes:
+        """Note a deletion that this process is about to do; returns what is to be appended to the log before."""
+        now = self._clock()
+        self._history.deleted(Deletion(namespace, now, tag, within=within))
+        return self._journal.write(DeletionEvent(namespace, now, tag, within))
+
+    async def follow(self, driver: SyncDriver) -> None:
+        """Read what is new in the log; what the store does not tell now is read the next time."""
+        with contextlib.suppress(StoreDown):
+            while True:
+                position = self._position
+                after = _NEVER_REACHED if position is None else position
+                if self._take(position, await driver.call("log_read", self.log, after, _PAGE)):
+                    return
+
+    def _take(self, position: int | None, page: LogPage) -> bool:
+        """Take in a page; returns whether it was the last one."""
+        with self._lock:
+            if position is None:
+                self._position = page.head if self._position is None else self._position
+                return True
+            last = page.events[-1][0] if page.events else position
+            is_full, is_lost = len(page.events) == _PAGE, page.truncated or page.head < position
+            # The deletions first: another thread takes the position for what the history has.
+            if is_lost or (last < page.head and not is_full):
+                self._unknown()
+            for _, event in page.events:
+                self._take_event(event)
+            if is_lost and not page.events:
+                self._position = page.head
+            elif self._position == position or last > (self._position or 0):
+                self._position = last
+            return not is_full
+
+    def _take_event(self, event: bytes) -> None:
+        try:
+            one = self._journal.read(event, DeletionEvent)
+        except CodecError:
+            self._unknown()
+        else:
+            self._history.deleted(Deletion(one.namespace, one.at, one.tag, within=one.within))
+
+    def _unknown(self) -> None:
+        """Deletions that cannot be read: any entry may be meant."""
+        self._history.deleted(Deletion(self._namespace, self._clock(), within=True))

@@ -1,0 +1,171 @@
+"""One request of a client to an API that is known, and its response."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Hit
+from askonce.httpx.fetched import Fetched, RefusedReply
+from askonce.httpx.package import package_of, reply, say
+from askonce.httpx.sides import SyncSide
+from askonce.wire import embeddings, headers, replies
+from askonce.wire.embeddings import StoredVector
+from askonce.wire.requests import WireRequest
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+class Exchange:
+    """A request and how it is answered.
+
+    Args:
+        wire: the request as the cache reads it.
+        request: the client's.
+        side: how it is sent.
+    """
+
+    def __init__(self, wire: WireRequest, request: httpx2.Request, side: SyncSide) -> None:
+        self._wire, self._request, self._side = wire, request, side
+
+    async def response(self) -> httpx2.Response:
+        """The response: the upstream's, or one from the cache.
+
+        Raises:
+            Exception: what the transport raised.
+        """
+        try:
+            if self._wire.api == "embeddings":
+                return await self._embeddings()
+            return await self._answer()
+        except RefusedReply as refused:
+            return refused.response
+
+    async def _answer(self) -> httpx2.Response:
+        side, wire = self._side, self._wire
+        asked = replies.request_to(side.engine, wire)
+        if wire.directives.only_if_cached:
+            found = [] if asked is None else await side.lookup_many([asked])
+            return self._from_cache(found[0]) if found and isinstance(found[0], Hit) else self._nothing()
+        if asked is None:
+            return self._fresh(await side.send(self._request), "bypass")
+        if wire.streams:
+            streamed = await side.stream(asked, wire, lambda: self._fetched(self._request, whole=False))
+            return self._from_cache(streamed) if isinstance(streamed, Hit) else self._fresh(streamed)
+        got = await side.answer(asked, lambda: self._fetched(self._request), lambda one: one.packed(wire))
+        return self._from_cache(got) if isinstance(got, Hit) else self._fresh(got.response)
+
+    async def _fetched(self, request: httpx2.Request, *, whole: bool = True) -> Fetched:
+        """What the upstream replies; its body is read if ``whole``.
+
+        Raises:
+            RefusedReply: its status is not 200.
+        """
+        response = await self._side.send(request)
+        response.request = request
+        if response.status_code != 200:
+            await self._side.read(response)
+            raise RefusedReply(response)
+        return Fetched(response, await self._side.read(response)) if whole else Fetched(response)
+
+    # -- responses ---------------------------------------------------------------------------------------------
+
+    def _from_cache(self, hit: Hit) -> httpx2.Response:
+        stored: replies.StoredReply = hit.value
+        about = headers.of_hit(hit, self._side.engine.settings.clock())
+        return reply(self._request, 200, [*stored.headers, *about], stored.body)
+
+    def _fresh(self, response: httpx2.Response, why: headers.Forwarded = "miss") -> httpx2.Response:
+        """A response of the upstream; only if it is an answer, something is added to its headers."""
+        if response.status_code == 200:
+            say(response, headers.of_forwarded("request" if self._wire.directives.refresh else why))
+        return response
+
+    def _nothing(self) -> httpx2.Response:
+        """The response to a request that is to be answered from the cache, and is not."""
+        error = {"message": "only-if-cached: no answer is cached", "type": "only_if_cached", "code": None}
+        body = {"type": "error", "error": error}
+        about = [
+            ("content-type", "application/json"),
+            ("cache-status", "askonce; detail=only-if-cached"),
+            ("x-should-retry", "false"),
+        ]
+        return reply(self._request, 504, about, msgspec.json.encode(body))
+
+    # -- embeddings --------------------------------------------------------------------------------------------
+
+    async def _embeddings(self) -> httpx2.Response:
+        side, wire = self._side, self._wire
+        asked, texts = embeddings.requests_to(side.engine, wire), embeddings.texts_in(wire)
+        if asked is None or texts is None:
+            if wire.directives.only_if_cached:
+                return self._nothing()
+            return self._fresh(await side.send(self._request), "bypass")
+        if len(asked) == 1 and not wire.directives.only_if_cached:
+            return await self._one_embedding(*asked.values())
+        found = dict(zip(asked, await side.lookup_many(list(asked.values())), strict=True))
+        hits = {name: one for name, one in found.items() if isinstance(one, Hit)}
+        if len(hits) == len(asked):
+            return self._vectors(max(hits.values(), key=lambda hit: hit.age_seconds), hits)
+        if wire.directives.only_if_cached:
+            return self._nothing()
+        return await self._missing(asked, hits)
+
+    async def _one_embedding(self, asked: Request) -> httpx2.Response:
+        """A single text, or one that is given several times: others wait while it is embedded."""
+
+        def packed(fetched: Fetched) -> Answer | None:
+            texts = embeddings.texts_in(self._wire) or []
+            answers = embeddings.packed(self._wire, texts, fetched.headers, fetched.body())
+            return answers[0] if answers else None
+
+        got = await self._side.answer(asked, lambda: self._fetched(self._request), packed)
+        if isinstance(got, Hit):
+            return self._vectors(got, {embeddings.name_of((embeddings.texts_in(self._wire) or [""])[0]): got})
+        return self._fresh(got.response)
+
+    async def _missing(self, asked: dict[bytes, Request], hits: dict[bytes, Hit]) -> httpx2.Response:
+        """Ask for the texts that are not stored; where some are, the reply is made of both."""
+        wire, texts = self._wire, embeddings.texts_in(self._wire) or []
+        missing = texts if not hits else list(_first(texts, asked.keys() - hits.keys()))
+        request = self._request if not hits else self._request_for(missing)
+        began = time.monotonic()
+        fetched = await self._fetched(request)
+        answers = embeddings.packed(wire, missing, fetched.headers, fetched.body())
+        if answers is None:
+            whole = fetched if request is self._request else await self._fetched(self._request)
+            return self._fresh(whole.response)
+        made = dict(zip(map(embeddings.name_of, missing), answers, strict=True))
+        await self._side.store_many([asked[name] for name in made], list(made.values()), time.monotonic() - began)
+        if not hits:
+            return self._fresh(fetched.response)
+        vectors = {name: hit.value for name, hit in hits.items()}
+        vectors |= {name: embeddings.unpacked(answer.payload) for name, answer in made.items()}
+        body = embeddings.reply_of(wire, texts, vectors)
+        return self._fresh(reply(self._request, 200, headers.lasting(fetched.headers), body))
+
+    def _request_for(self, texts: list[object]) -> httpx2.Request:
+        given = self._request
+        kept = [pair for pair in given.headers.multi_items() if pair[0] != "content-length"]
+        made: httpx2.Request = package_of(given).Request(
+            given.method, given.url, headers=kept, content=embeddings.body_for(self._wire, texts),
+            extensions=given.extensions,
+        )  # fmt: skip
+        return made
+
+    def _vectors(self, oldest: Hit, hits: dict[bytes, Hit]) -> httpx2.Response:
+        vectors: dict[bytes, StoredVector] = {name: hit.value for name, hit in hits.items()}
+        body = embeddings.reply_of(self._wire, embeddings.texts_in(self._wire) or [], vectors)
+        about = headers.of_hit(oldest, self._side.engine.settings.clock())
+        stored: StoredVector = oldest.value
+        return reply(self._request, 200, [*stored.headers, *about], body)
+
+
+def _first(texts: list[object], names: set[bytes]) -> list[object]:
+    """The texts of these names, each once."""
+    by_name = {embeddings.name_of(text): text for text in texts}
+    return [text for name, text in by_name.items() if name in names]

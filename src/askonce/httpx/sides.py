@@ -1,0 +1,156 @@
+"""The synchronous and the asynchronous side of one exchange: how it sends, reads, and calls the engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from askonce.concurrency.drivers import run
+from askonce.engine.engine import CacheEngine
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Hit, Miss
+from askonce.httpx.fetched import Fetched
+from askonce.httpx.package import async_stream_of, package_of, stream_of
+from askonce.wire.requests import WireRequest
+
+if TYPE_CHECKING:
+    import httpx2
+
+T = TypeVar("T")
+
+
+def _replayed(hit: Hit) -> Iterator[Any]:
+    yield hit
+
+
+class SyncSide:
+    """Every step is done before it returns.
+
+    Args:
+        engine: the cache's.
+        transport: sends requests.
+    """
+
+    def __init__(self, engine: CacheEngine, transport: Any) -> None:
+        self.engine, self.transport = engine, transport
+
+    async def send(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; the body of the response is not read."""
+        response: httpx2.Response = self.transport.handle_request(request)
+        return response
+
+    async def read(self, response: httpx2.Response) -> bytes:
+        """The body of a response as it came; the response keeps it."""
+        stream: Any = response.stream
+        try:
+            raw = b"".join(stream)
+        finally:
+            stream.close()
+        response.stream = package_of(response.request).ByteStream(raw)
+        return raw
+
+    async def answer(
+        self, request: Request, call: Callable[[], Awaitable[T]], pack: Callable[[T], Answer | None]
+    ) -> T | Hit:
+        """See `CacheEngine.answer`."""
+
+        async def called() -> T:
+            return await call()
+
+        return self.engine.answer(request, lambda: run(called()), pack)
+
+    async def lookup_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
+        """See `CacheEngine.lookup_many`."""
+        return self.engine.lookup_many(requests)
+
+    async def store_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
+        """See `CacheEngine.store_many`."""
+        self.engine.store_many(requests, answers, seconds)
+
+    async def stream(
+        self, request: Request, wire: WireRequest, fetch: Callable[[], Awaitable[Fetched]]
+    ) -> Hit | httpx2.Response:
+        """A hit, or a response whose body is stored when it has been read.
+
+        Raises:
+            RefusedReply: the upstream replied with another status than 200.
+        """
+        tape: list[Fetched] = []
+
+        def call_model() -> Generator[Any]:
+            async def fetched() -> Fetched:
+                return await fetch()
+
+            tape.append(run(fetched()))
+            stream: Any = tape[0].response.stream
+            try:
+                yield tape[0]
+                for chunk in stream:
+                    tape[0].chunks.append(chunk)
+                    yield chunk
+            finally:
+                stream.close()
+
+        items: Any = self.engine.stream(
+            request, call_model, lambda: tape[0].packed(wire), _replayed, lambda: tape[0].has_ended(wire)
+        )
+        first = next(items)
+        if isinstance(first, Hit):
+            return first
+        response: httpx2.Response = first.response
+        response.stream = stream_of(package_of(response.request), items)
+        return response
+
+
+class AsyncSide(SyncSide):
+    """Every step is awaited on the running event loop."""
+
+    async def send(self, request: httpx2.Request) -> httpx2.Response:
+        response: httpx2.Response = await self.transport.handle_async_request(request)
+        return response
+
+    async def read(self, response: httpx2.Response) -> bytes:
+        stream: Any = response.stream
+        try:
+            raw = b"".join([chunk async for chunk in stream])
+        finally:
+            await stream.aclose()
+        response.stream = package_of(response.request).ByteStream(raw)
+        return raw
+
+    async def answer(
+        self, request: Request, call: Callable[[], Awaitable[T]], pack: Callable[[T], Answer | None]
+    ) -> T | Hit:
+        return await self.engine.aanswer(request, call, pack)
+
+    async def lookup_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
+        return await self.engine.alookup_many(requests)
+
+    async def store_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
+        await self.engine.astore_many(requests, answers, seconds)
+
+    async def stream(
+        self, request: Request, wire: WireRequest, fetch: Callable[[], Awaitable[Fetched]]
+    ) -> Hit | httpx2.Response:
+        tape: list[Fetched] = []
+
+        async def call_model() -> AsyncGenerator[Any]:
+            tape.append(await fetch())
+            stream: Any = tape[0].response.stream
+            try:
+                yield tape[0]
+                async for chunk in stream:
+                    tape[0].chunks.append(chunk)
+                    yield chunk
+            finally:
+                await stream.aclose()
+
+        items: Any = self.engine.astream(
+            request, call_model, lambda: tape[0].packed(wire), _replayed, lambda: tape[0].has_ended(wire)
+        )
+        first = await anext(items)
+        if isinstance(first, Hit):
+            return first
+        response: httpx2.Response = first.response
+        response.stream = async_stream_of(package_of(response.request), items)
+        return response

@@ -1,0 +1,127 @@
+"""`CachedTransport`: one class for httpx and httpx2, synchronous and asynchronous."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from askonce.cache import Cache, shared_cache
+from askonce.concurrency.drivers import run
+from askonce.engine.settings import Settings
+from askonce.httpx.exchange import Exchange
+from askonce.httpx.package import package_of
+from askonce.httpx.sides import AsyncSide, SyncSide
+from askonce.stores import Client, Store
+from askonce.wire.apis import api_of
+from askonce.wire.directives import OWN
+from askonce.wire.requests import read_request
+
+if TYPE_CHECKING:
+    import httpx2
+
+    class _Transport(httpx2.BaseTransport, httpx2.AsyncBaseTransport): ...
+else:
+    _Transport = object
+
+
+class CachedTransport(_Transport):
+    """A transport that answers a client's requests from a cache.
+
+        http = httpx2.Client(transport=CachedTransport("sqlite:///cache.db", ttl=3600))
+        client = OpenAI(http_client=http)
+
+    Cached are OpenAI's chat completions, embeddings and responses and Anthropic's messages, at any base URL, plain
+    and streamed. All else is passed on as it is. Callers with different credentials share nothing.
+
+    Args:
+        store: a store's URL, a store, a `Cache`, or ``None`` for the default.
+        transport: sends what is not answered from the cache: any transport of the client's package, synchronous or
+            asynchronous as the client is. ``None``: the package's own.
+        share: callers share answers, whatever credentials they show, also if they show none.
+        settings: of `askonce.Cache`, such as ``ttl`` and ``namespace``.
+
+    Attributes:
+        cache: the `Cache` in use.
+
+    Raises:
+        ConfigError: an argument is wrong, or the store cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: str | Store | Client | Cache | None = None,
+        transport: httpx2.BaseTransport | httpx2.AsyncBaseTransport | None = None,
+        *,
+        share: bool = False,
+        **settings: Unpack[Settings],
+    ) -> None:
+        self.cache = shared_cache(store, settings)
+        self._share, self._given = share, transport
+        self._own: dict[str, Any] = {}
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer a request of a synchronous client."""
+        side = SyncSide(self.cache.engine, self._given or self._own_transport(request, "HTTPTransport"))
+        if api_of(request.method, request.url.path) is None:
+            return run(side.send(request))
+        request.read()
+        exchange = self._exchange(request, side)
+        return run(side.send(request) if exchange is None else exchange.response())
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer a request of an asynchronous client."""
+        side = AsyncSide(self.cache.engine, self._given or self._own_transport(request, "AsyncHTTPTransport"))
+        if api_of(request.method, request.url.path) is None:
+            return await side.send(request)
+        await request.aread()
+        exchange = self._exchange(request, side)
+        return await (side.send(request) if exchange is None else exchange.response())
+
+    def _exchange(self, request: httpx2.Request, side: SyncSide) -> Exchange | None:
+        headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in request.headers.raw]
+        wire = read_request(request.method, str(request.url), headers, request.content, share=self._share)
+        for name in OWN.intersection(name for name, _ in headers):
+            del request.headers[name]
+        return None if wire is None else Exchange(wire, request, side)
+
+    def _own_transport(self, request: httpx2.Request, name: str) -> Any:
+        """The package's own transport, made when it is first needed."""
+        package = package_of(request)
+        place = f"{package.__name__}.{name}"
+        if place not in self._own:
+            self._own.setdefault(place, getattr(package, name)())
+        return self._own[place]
+
+    def close(self) -> None:
+        """Close the transport that sends."""
+        for transport in filter(None, (self._given, *self._own.values())):
+            if hasattr(transport, "close"):
+                transport.close()
+
+    async def aclose(self) -> None:
+        """Asynchronous `close`."""
+        for transport in filter(None, (self._given, *self._own.values())):
+            if hasattr(transport, "aclose"):
+                await transport.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()

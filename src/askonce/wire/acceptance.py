@@ -1,0 +1,80 @@
+"""Whether an answer is worth storing."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from askonce.entries.entry import NO_USAGE, Usage
+from askonce.entries.requested import Requested
+
+Json = dict[str, Any]
+
+_THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL)
+
+
+class Acceptance(msgspec.Struct):
+    """What is known of an answer.
+
+    Attributes:
+        broken: why it is not whole; empty if it is.
+        invalid: in what it is not what was asked for; empty if nothing is known.
+        says: it says something, or calls a tool.
+        text: all that it says; ``None`` if it is more than a text.
+        usage: the tokens that it took.
+    """
+
+    broken: str = ""
+    invalid: str = ""
+    says: bool = False
+    text: str | None = ""
+    usage: Usage = NO_USAGE
+
+    def add_text(self, text: str) -> None:
+        """Note what is said."""
+        if said(text):
+            self.says = True
+        if self.text is not None:
+            self.text += text
+
+    def add_call(self, name: Any, arguments: Any, requested: Requested) -> None:
+        """Note a call of a tool; arguments are a text of JSON, or read."""
+        self.says, self.text = True, None
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments or "{}", strict=False)
+            except (ValueError, RecursionError):
+                self.invalid = self.invalid or "the arguments of a tool call cannot be read"
+                return
+        if not isinstance(arguments, dict):
+            self.invalid = self.invalid or "the arguments of a tool call are no object"
+        else:
+            self.invalid = self.invalid or requested.misfit_of_call(str(name), arguments) or ""
+
+    def check_text(self, requested: Requested) -> None:
+        """Compare what is said with what was asked for, when all of it is noted."""
+        if self.text is not None and not self.invalid:
+            self.invalid = requested.misfit_of_text(said(self.text)) or ""
+
+
+def said(text: str) -> str:
+    """A text without the thoughts that some servers write before it."""
+    return (_THOUGHT.sub("", text) if text.lstrip().startswith("<") else text).strip()
+
+
+def number(value: Any) -> int:
+    """A count of tokens; 0 if it is none."""
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def mapping(value: Any) -> Json:
+    """The value, if it is an object; else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects(value: Any) -> list[Json]:
+    """The objects in a list; none if it is no list."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

@@ -1,0 +1,39 @@
+"""Which requests are known, and what of them cannot change the answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Api = Literal["chat", "messages", "responses", "embeddings"]
+"""OpenAI's chat completions, Anthropic's messages, OpenAI's responses, and OpenAI's embeddings."""
+
+_ENDINGS: tuple[tuple[str, Api], ...] = (
+    ("/chat/completions", "chat"),
+    ("/v1/messages", "messages"),
+    ("/responses", "responses"),
+    ("/embeddings", "embeddings"),
+)
+
+NEUTRAL = frozenset(
+    "stream stream_options metadata safety_identifier prompt_cache_key prompt_cache_retention prompt_cache_options"
+    " cache_control".split()
+)
+"""Members of a body that are no part of the key: how the answer is sent, labels for the provider's reports and
+abuse detection, and its prompt cache. Reviewed: whatever is not here counts, known or not."""
+
+STATE = frozenset("store previous_response_id conversation background".split())
+"""Members of a body, if set, by which the provider keeps or reads what is no part of the request."""
+
+
+def api_of(method: str, path: str) -> Api | None:
+    """The API that a request calls; ``None`` if it is none whose answers are cached.
+
+    Args:
+        method: of HTTP.
+        path: of the URL, without the query. Before the ending there may be anything: ``/v1``, ``/openai/v1``,
+            Azure's ``/openai/deployments/…``, the prefix of a gateway.
+    """
+    if method.upper() != "POST":
+        return None
+    path = path.rstrip("/")
+    return next((api for ending, api in _ENDINGS if path.endswith(ending)), None)

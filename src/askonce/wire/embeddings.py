@@ -1,0 +1,207 @@
+"""Embeddings: one entry for each text, whether numbers or base64 are asked for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from askonce.engine.engine import CacheEngine
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Usage
+from askonce.keys.normal_form import NormalForm, plain, request_form
+from askonce.storage.freshness import Freshness
+from askonce.wire.acceptance import Json, mapping, number, objects
+from askonce.wire.headers import lasting
+from askonce.wire.requests import WireRequest
+from askonce.wire.scope import Headers
+
+_ONE_ENTRY = (None, "float", "base64")
+"""Encodings of the same numbers."""
+
+
+class StoredVector(msgspec.Struct, frozen=True, array_like=True):
+    """What was replied for one text.
+
+    Attributes:
+        vector: the numbers as JSON has them, or base64 of 32-bit floats, little-endian.
+        model: of the reply.
+        tokens: those of the text, by its share in those of its request; ``None`` if nothing was reported.
+        headers: of the reply, those that last.
+    """
+
+    vector: list[float] | str
+    model: str | None
+    tokens: int | None
+    headers: list[tuple[str, str]]
+
+
+_encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(StoredVector).decode
+
+
+def texts_in(wire: WireRequest) -> list[Any] | None:
+    """What is to be embedded, each as a text or a list of tokens; ``None`` if it cannot be told apart."""
+    given = wire.body.get("input")
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, list) or not given:
+        return None
+    if all(isinstance(one, str) for one in given) or all(isinstance(one, list) for one in given):
+        return given
+    return [given] if all(isinstance(one, int) for one in given) else None
+
+
+def text_form(wire: WireRequest, text: Any) -> NormalForm:
+    """The normal form of a request for one text.
+
+    Raises:
+        Uncacheable: its answer must not be stored.
+    """
+    wire.check()
+    left_out: list[str] = []
+    encoding = wire.body.get("encoding_format")
+    is_one_entry = encoding in _ONE_ENTRY and "output_dtype" not in wire.body
+    parameters = wire.parameters(left_out, *(("encoding_format",) if is_one_entry else ()))
+    return request_form("embedding", parameters, left_out, upstream=wire.upstream(), text=plain(text))
+
+
+def requests_to(engine: CacheEngine, wire: WireRequest) -> dict[bytes, Request] | None:
+    """A request to a cache for each text, by its name; ``None`` if they are not to be cached.
+
+    The ``value`` of a hit is a `StoredVector`.
+    """
+    texts = texts_in(wire)
+    if texts is None:
+        return None
+    by_name = {name_of(text): text for text in texts}
+
+    def made(rules: Freshness | None) -> dict[bytes, Request] | None:
+        requests: dict[bytes, Request] = {}
+        for name, text in by_name.items():
+            form = partial(text_form, wire, text)
+            request = engine.request("embedding", form, unpack=unpacked, from_sources=False, freshness=rules)
+            if request is None:
+                return None
+            requests[name] = request
+        return requests
+
+    return wire.directives.applied(engine.settings, made)
+
+
+def name_of(text: Any) -> bytes:
+    """Distinguishes the texts of one request."""
+    return msgspec.json.encode(text)
+
+
+def body_for(wire: WireRequest, missing: Sequence[Any]) -> bytes:
+    """The body of a request for some of the texts."""
+    return msgspec.json.encode({**wire.body, "input": list(missing)})
+
+
+def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: bytes) -> list[Answer] | None:
+    """What is stored of a reply with status 200, for each text; ``None`` if it cannot be.
+
+    Args:
+        wire: the request.
+        texts: those that were sent, in their order.
+        headers: of the reply.
+        body: all of it, not compressed.
+    """
+    try:
+        reply = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    data = objects(mapping(reply).get("data"))
+    by_index = {one.get("index", at): one.get("embedding") for at, one in enumerate(data)}
+    if sorted(map(str, by_index)) != sorted(map(str, range(len(texts)))) or len(data) != len(texts):
+        return None
+    vectors = [by_index[at] for at in range(len(texts))]
+    model, usage = reply.get("model"), mapping(reply.get("usage"))
+    shares = _shares(usage.get("total_tokens"), texts)
+    kept, floats = lasting(headers), [_floats(vector) for vector in vectors]
+    lengths = {len(numbers or ()) for numbers in floats}
+    answers: list[Answer] = []
+    for vector, numbers, tokens in zip(vectors, floats, shares, strict=True):
+        if numbers is None or vector is None:
+            return None
+        odd = "" if math.isfinite(sum(numbers)) else "the vector holds what is no number"
+        if len(lengths) > 1:
+            odd = "the vectors of one batch differ in length"
+        answers.append(
+            Answer(
+                _encode(StoredVector(vector, model if isinstance(model, str) else None, tokens, kept)),
+                usage=Usage(tokens or 0),
+                model=model if isinstance(model, str) else wire.model,
+                empty=not numbers,
+                invalid=bool(odd),
+                detail=odd,
+                values=(reply,),
+            )
+        )
+    return answers
+
+
+def _shares(total: Any, texts: Sequence[Any]) -> list[int | None]:
+    """Tokens of each text by its length, so that they add up."""
+    if not isinstance(total, int):
+        return [None] * len(texts)
+    lengths = [len(text) or 1 for text in texts]
+    ends, before = [], 0
+    for length in lengths:
+        before += length
+        ends.append(number(total) * before // sum(lengths))
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def reply_of(wire: WireRequest, texts: Sequence[Any], vectors: Mapping[bytes, StoredVector]) -> bytes:
+    """The body of a reply made of stored vectors.
+
+    Args:
+        wire: the request.
+        texts: all of its texts.
+        vectors: of each, by its name.
+    """
+    as_base64 = wire.body.get("encoding_format") == "base64"
+    as_is = wire.body.get("encoding_format") not in _ONE_ENTRY or "output_dtype" in wire.body
+    stored = [vectors[name_of(text)] for text in texts]
+    data = [
+        {"object": "embedding", "index": at, "embedding": one.vector if as_is else _encoded(one.vector, as_base64)}
+        for at, one in enumerate(stored)
+    ]
+    reply: Json = {"object": "list", "data": data, "model": next((one.model for one in stored if one.model), None)}
+    tokens = [one.tokens for one in stored]
+    if None not in tokens:
+        total = sum(filter(None, tokens))
+        reply["usage"] = {"prompt_tokens": total, "total_tokens": total}
+    return msgspec.json.encode(reply)
+
+
+def unpacked(payload: bytes) -> StoredVector:
+    """What an answer of `packed` holds."""
+    return _decode(payload)
+
+
+def _encoded(vector: list[float] | str, as_base64: bool) -> list[float] | str:
+    if isinstance(vector, str) == as_base64:
+        return vector
+    if isinstance(vector, str):
+        return (_floats(vector) or array("f")).tolist()
+    return base64.b64encode(array("f", vector).tobytes()).decode()
+
+
+def _floats(vector: Any) -> array[float] | None:
+    """The numbers of a vector; ``None`` if they cannot be read."""
+    try:
+        if isinstance(vector, str):
+            numbers = array("f")
+            numbers.frombytes(base64.b64decode(vector, validate=True))
+            return numbers
+        return array("f", vector)
+    except (binascii.Error, ValueError, TypeError, OverflowError):
+        return None

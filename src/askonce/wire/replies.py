@@ -1,0 +1,149 @@
+"""Which replies of an upstream are stored, and how a stored one is replayed.
+
+An entry holds the upstream's own bytes, those of a whole reply or of a stream. A request of the same kind gets them
+as they are; one of the other kind gets what they add up to, or is a miss if that would not be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from askonce.engine.engine import CacheEngine
+from askonce.engine.request import Request
+from askonce.entries.entry import Answer, Incomplete
+from askonce.storage.freshness import Freshness
+from askonce.wire import chat, messages, responses
+from askonce.wire.acceptance import Json
+from askonce.wire.events import ServerEvent, events_in, is_end
+from askonce.wire.headers import lasting
+from askonce.wire.requests import WireRequest
+from askonce.wire.scope import Headers
+
+_ASSEMBLED = {"chat": chat.assembled, "messages": messages.assembled, "responses": responses.assembled}
+_JUDGED = {"chat": chat.judged, "messages": messages.judged, "responses": responses.judged}
+_JSON, _EVENTS = "application/json", "text/event-stream"
+
+
+class StoredReply(msgspec.Struct, frozen=True, array_like=True):
+    """A reply with status 200.
+
+    Attributes:
+        kind: whole, or a stream.
+        headers: those that last, in their order.
+        body: not compressed.
+    """
+
+    kind: Literal["plain", "stream"]
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+_encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(StoredReply).decode
+
+
+def request_to(engine: CacheEngine, wire: WireRequest) -> Request | None:
+    """A request to a cache; ``None`` if it is not to be cached. Not for embeddings.
+
+    The ``value`` of a hit is a `StoredReply` of the kind that the request asks for.
+    """
+
+    def made(rules: Freshness | None) -> Request | None:
+        return engine.request(
+            "answer", wire.form, unpack=lambda data: replayed(wire, data), semantic=True, freshness=rules
+        )
+
+    return wire.directives.applied(engine.settings, made)
+
+
+def packed(wire: WireRequest, status: int, headers: Headers, body: bytes) -> Answer | None:
+    """What is stored of a reply; ``None`` if it cannot be.
+
+    Args:
+        wire: the request.
+        status: of the reply.
+        headers: of the reply.
+        body: all of it, not compressed.
+    """
+    headers = list(headers)
+    kind: Literal["plain", "stream"] = "stream" if is_stream(headers) else "plain"
+    if status != 200 or wire.api == "embeddings" or (kind == "stream") != wire.streams:
+        return None
+    whole = _whole(wire, body) if kind == "plain" else _whole_of_stream(wire, body)
+    if whole is None:
+        return None
+    requested = wire.requested
+    found = _JUDGED[wire.api](whole, requested)
+    model = whole.get("model")
+    return Answer(
+        _encode(StoredReply(kind, lasting(headers), body)),
+        usage=found.usage,
+        model=model if isinstance(model, str) and model else wire.model,
+        truncated=bool(found.broken),
+        empty=not found.says,
+        invalid=bool(found.invalid),
+        detail=found.broken or found.invalid,
+        answer_text=found.text or None,
+        values=(whole,),
+    )
+
+
+def replayed(wire: WireRequest, data: bytes) -> StoredReply:
+    """A stored reply as a request wants it.
+
+    Args:
+        wire: the request.
+        data: the payload of `packed`.
+
+    Raises:
+        Incomplete: what is stored does not say all that a fresh reply would.
+        Exception: it is no payload of `packed`.
+    """
+    stored = _decode(data)
+    if stored.kind == "stream":
+        if wire.streams and wire.api != "chat":
+            return stored
+        if wire.streams:
+            body = chat.with_usage_as_wanted(stored.body, wants_usage=wire.wants_usage)
+            return stored if body is stored.body else StoredReply("stream", stored.headers, body)
+        whole, is_faithful = _ASSEMBLED[wire.api](events_in(stored.body))
+        if whole is None or not is_faithful:
+            raise Incomplete
+        return _of_type(stored, "plain", msgspec.json.encode(whole), _JSON)
+    if not wire.streams:
+        return stored
+    whole = msgspec.json.decode(stored.body)
+    if wire.api == "chat":
+        body = chat.as_stream(whole, wants_usage=wire.wants_usage)
+    else:
+        body = (messages if wire.api == "messages" else responses).as_stream(whole)
+    return _of_type(stored, "stream", body, f"{_EVENTS}; charset=utf-8")
+
+
+def is_stream(headers: Headers) -> bool:
+    """Whether a reply is a stream of events."""
+    return any(name.lower() == "content-type" and value.lower().startswith(_EVENTS) for name, value in headers)
+
+
+def _of_type(stored: StoredReply, kind: Literal["plain", "stream"], body: bytes, content_type: str) -> StoredReply:
+    others = [pair for pair in stored.headers if pair[0].lower() != "content-type"]
+    return StoredReply(kind, [*others, ("content-type", content_type)], body)
+
+
+def _whole(wire: WireRequest, body: bytes) -> Json | None:
+    try:
+        whole = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return whole if isinstance(whole, dict) else None
+
+
+def _whole_of_stream(wire: WireRequest, body: bytes) -> Json | None:
+    events: Sequence[ServerEvent] = events_in(body + b"\n\n")  # some servers end without the last line
+    while events and events[-1].data is None and not events[-1].is_done:
+        events = events[:-1]
+    if not events or not is_end(wire.api, events[-1]):
+        return None
+    return _ASSEMBLED[wire.api](events)[0]

@@ -1,0 +1,236 @@
+"""A request of a client in normal form: what it asks of whom."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from askonce.entries.requested import Requested, requested_by
+from askonce.keys.normal_form import (
+    NormalForm,
+    Uncacheable,
+    encode,
+    is_credential,
+    is_credential_in_request,
+    model_form,
+    plain,
+    request_form,
+)
+from askonce.keys.server_state import refuse_server_state
+from askonce.wire.apis import NEUTRAL, STATE, Api, api_of
+from askonce.wire.directives import Directives, read_directives
+from askonce.wire.scope import Headers, has_cookie, scope_of
+
+Body = dict[str, Any]
+
+_TOOLS = ("tools", "functions", "mcp_servers", "connectors")
+_SAID: dict[Api, tuple[str, ...]] = {
+    "chat": ("messages",),
+    "messages": ("messages", "system"),
+    "responses": ("input", "instructions"),
+    "embeddings": ("input",),
+}
+_COUNTS = re.compile(
+    r"(^|-)(organi[sz]ation|project|version|beta|provider|model|deployment|workspace|config|region|target|route"
+    r"|endpoint|features?)(-|$)"
+)
+"""Headers, by a word in their names, that say whose model answers, or which version of it."""
+_TELEMETRY = re.compile(r"(x-stainless|x-fern|x-goog-api-client|x-client|sec|askonce|x-forwarded|x-b3)(-.*)?")
+
+
+class WireRequest(msgspec.Struct, frozen=True):
+    """A request to an API that is known.
+
+    Attributes:
+        api: which.
+        url: of the upstream, with its path: without credentials, query and fragment.
+        query: of the URL, without credentials.
+        headers: those that count, their names in small letters.
+        body: as it came.
+        scope: of its caller; ``None`` if it shows no credential.
+        directives: what it wishes of the cache.
+        has_cookie: it shows a cookie.
+        is_shared: it may be answered by what other callers were answered.
+    """
+
+    api: Api
+    url: str
+    query: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[str, str], ...]
+    body: Body
+    scope: str | None
+    directives: Directives
+    has_cookie: bool = False
+    is_shared: bool = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is to be a stream of events."""
+        return bool(self.body.get("stream"))
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream of a chat completion is to end with the usage."""
+        options = self.body.get("stream_options")
+        return isinstance(options, Mapping) and bool(options.get("include_usage"))
+
+    @property
+    def requested(self) -> Requested:
+        """The form of answer that is asked for."""
+        return requested_by(self.body)
+
+    @property
+    def model(self) -> str | None:
+        """The name of the model."""
+        name = self.body.get("model")
+        return name if isinstance(name, str) else None
+
+    def form(self) -> NormalForm:
+        """Its normal form; of embeddings, see `askonce.wire.embeddings.text_form`.
+
+        Raises:
+            Uncacheable: its answer must not be stored.
+        """
+        self.check()
+        left_out: list[str] = []
+        said = {name: _unmarked(self.body[name]) for name in _SAID[self.api] if name in self.body}
+        messages = said.pop(_SAID[self.api][0], None)
+        if self.api == "responses" and isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        return request_form(
+            "chat",
+            self.parameters(left_out),
+            left_out,
+            upstream=self.upstream(),
+            messages=plain(messages),
+            prompt=plain(said),
+        )
+
+    def check(self) -> None:
+        """See that its answer may be stored.
+
+        Raises:
+            Uncacheable: it may not.
+        """
+        if self.scope is None and not self.is_shared:
+            raise Uncacheable("it shows no credential, so that it is not known for whom it is made")
+        if self.has_cookie:
+            raise Uncacheable("it shows a cookie")
+        if state := sorted(name for name in STATE if self.body.get(name)):
+            raise Uncacheable(f"{state[0]} refers to what the provider holds")
+        prompt = self.body.get("prompt")
+        if isinstance(prompt, Mapping) and prompt.get("id") and not prompt.get("version"):
+            raise Uncacheable("a prompt without its version is another one when it is published anew")
+        refuse_server_state(self.body)
+
+    def upstream(self) -> dict[str, Any]:
+        """Who is asked, and for whom."""
+        return {
+            "url": self.url,
+            "query": [list(pair) for pair in self.query],
+            "headers": dict(self.headers),
+            "scope": None if self.is_shared else self.scope,
+            "sample": self.directives.sample,
+        }
+
+    def parameters(self, left_out: list[str], *others: str) -> dict[str, Any]:
+        """All of the body but what is said, in normal form.
+
+        Args:
+            left_out: the names of what cannot change the answer are appended to it.
+            others: further members that are no part of it.
+        """
+        form: dict[str, Any] = {}
+        for name, value in self.body.items():
+            if name in _SAID[self.api] or name in others:
+                continue
+            if name in NEUTRAL:
+                left_out.append(name)
+            elif is_credential(name):  # of a gateway: it may say who answers
+                form[name] = {"digest": hashlib.sha256(b"askonce body " + encode(plain(value))).hexdigest()}
+            elif name in _TOOLS:
+                form |= model_form({name: [_unmarked_one(tool) for tool in _list(value)]}, left_out, "body")
+            else:
+                form[name] = plain(value)
+        return form
+
+
+def read_request(
+    method: str, url: str, headers: Headers, body: bytes, *, share: bool = False, secret: bytes = b""
+) -> WireRequest | None:
+    """A request, if it calls an API that is known; ``None``: it is passed on as it is.
+
+    Args:
+        method: of HTTP.
+        url: the whole URL that is asked upstream.
+        headers: of the request.
+        body: all of it.
+        share: answers are shared by all callers, whatever their credentials.
+        secret: see `scope_of`.
+
+    Raises:
+        ConfigError: a header of ours has a wrong value.
+    """
+    parts = urlsplit(url)
+    api = api_of(method, parts.path)
+    if api is None:
+        return None
+    try:
+        read = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    if not isinstance(read, dict):
+        return None
+    headers = list(headers)
+    userinfo, _, host = parts.netloc.rpartition("@")
+    query = parse_qsl(parts.query, keep_blank_values=True) if parts.query else []
+    return WireRequest(
+        api,
+        f"{parts.scheme}://{host.lower()}{parts.path.rstrip('/')}",
+        tuple(sorted(pair for pair in query if not is_credential_in_request(pair[0]))),
+        tuple(sorted((name.lower(), value.strip()) for name, value in headers if counts(name))),
+        read,
+        scope_of(headers, parts.query, userinfo, secret),
+        read_directives(headers),
+        has_cookie(headers),
+        share,
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def counts(header: str) -> bool:
+    """Whether a header of that name is part of the key."""
+    name = header.lower().replace("_", "-")
+    return (
+        _COUNTS.search(name) is not None
+        and _TELEMETRY.fullmatch(name) is None
+        and not is_credential_in_request(name)
+    )
+
+
+def _unmarked(said: Any) -> Any:
+    """Messages, or blocks, without the marks for the provider's prompt cache."""
+    if not isinstance(said, list):
+        return said
+    return [
+        {**_unmarked_one(one), "content": [_unmarked_one(block) for block in one["content"]]}
+        if isinstance(one, dict) and isinstance(one.get("content"), list)
+        else _unmarked_one(one)
+        for one in said
+    ]
+
+
+def _unmarked_one(block: Any) -> Any:
+    if isinstance(block, dict) and "cache_control" in block:
+        return {name: value for name, value in block.items() if name != "cache_control"}
+    return block
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

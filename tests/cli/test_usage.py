@@ -1,0 +1,98 @@
+"""What is wrong with a command as it is typed ends it with exit code 2; what goes wrong otherwise, with 1."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from askonce import Cache, ConfigError, cache_options
+from askonce.cli.app import app
+from tests.support.application import Asker
+
+
+def askonce(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "askonce", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("application")
+    (folder / "pyproject.toml").write_text('[tool.askonce]\nstore = "sqlite:///cache.db"\naccess_log = "log"\n')
+    with Cache(f"sqlite:///{folder}/cache.db", access_log=folder / "log") as cache:
+        Asker(cache).ask("why?")
+        for tenant in ("50%", "a/b"):
+            with cache_options(namespace=tenant, tags=["a tag"]):
+                Asker(cache).ask("why?")
+    (folder / "request").write_text(json.dumps({"prompt": "why?"}))
+    (folder / "inner").mkdir()
+    return folder
+
+
+WRONG = [
+    "", "nothere", "ls --limit 0", "ls --after zz", "ls --store nothere", "ls --store nothere://x",
+    "ls --store sqlite://", "ls --store memory://", "ls --store=", "ls --namespace=", "ls --tenant=", "show",
+    "show request --tenant=", "key", "key request --namespace=", "key request --model app", "diff request",
+    "diff request request --model :x", "clear --namespace=", "clear --store redis://localhost:port",
+    "invalidate", "invalidate a --tenant=", "delete", "delete --text=", "delete --tag=", "delete --source=",
+    "delete --tenant=", "delete --tag a --text b", "delete --tenant a --tag b", "delete request --tag a",
+    "delete request --text=", "export", "export x --namespace=", "import", "import x --nothere",
+    "warm request", "warm request --model app", "warm request --model a:b --at-once 0",
+    "doctor --store nothere", "doctor --namespace=", "bench --rounds 1", "bench --store nothere",
+    "stats --by nothing", "stats --since yesterday", "stats --tenant=", "stats --namespace=", "top --most 0",
+    "top --since 5", "simulate", "simulate log --size 0", "simulate log --size many",
+    "simulate log --entries --size 5MB", "simulate log --policy no", "simulate log --ttl soon",
+    "simulate log --ttl=-1", "simulate log --sample 0", "simulate log --sample 2", "simulate log --plot x.txt",
+    "simulate log --namespace=", "prefix", "prefix report --days 0", "prefix report --namespace=",
+    "prefix report --store nothere", "version --nothere",
+]  # fmt: skip
+FAILED = [
+    "ls --store sqlite:///nothere.db", "show nothere", "key nothere", "diff request nothere",
+    "delete nothere --yes", "export entries --namespace nothere", "import nothere", "import request",
+    "warm nothere --model a:b", "warm request --model nothere:b", "simulate nothere", "simulate request",
+    "clear", "stats --namespace nothere", "prefix report",
+    "show abababababababababababababababababababababababababababababababab",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _in_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+@pytest.mark.parametrize("arguments", [line.split() for line in WRONG] + [["invalidate", ""]], ids=" ".join)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2, (done.output, done.exception)
+
+
+@pytest.mark.parametrize("line", FAILED)
+def test_an_error_is_exit_code_1(line: str) -> None:
+    done = CliRunner().invoke(app, line.split(), input="")
+    assert done.exit_code == 1, (done.output, done.exception)
+    assert isinstance(done.exception, (ConfigError, SystemExit))
+
+
+def test_both_as_a_shell_sees_them(folder: Path) -> None:
+    done = [askonce(folder, "ls", "--after", "zz"), askonce(folder, "show", "nothere")]
+    assert [one.returncode for one in done] == [2, 1]
+    assert "--after is what the page before printed" in done[0].stderr
+    assert done[1].stderr.startswith("askonce: cannot read nothere")
+
+
+def test_files_of_the_table_are_relative_to_its_folder(folder: Path) -> None:
+    for where in (folder, folder / "inner"):
+        found = json.loads(askonce(where, "ls", "--json").stdout)
+        assert len(found["entries"]) == 1
+    assert not (folder / "inner" / "cache.db").exists()
+
+
+def test_tenants_are_named_as_the_application_named_them(folder: Path) -> None:
+    shown = askonce(folder, "stats", "--by", "tenant").stdout
+    assert "a/b" in shown and "50%" in shown
+    assert "%2F" not in shown and "%25" not in shown

@@ -1,0 +1,217 @@
+"""The laws of keys: what differs in meaning has another one, what differs in writing has not."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from askonce.keys.normal_form import Uncacheable
+from askonce.wire.apis import NEUTRAL, STATE, api_of
+from askonce.wire.requests import counts, read_request
+
+from .requests import CALLER, CHAT, OPENAI, key, wire
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | st.floats(-1e6, 1e6) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.from_regex(r"[a-z][a-z_]{2,12}", fullmatch=True).filter(
+    lambda name: name not in NEUTRAL | STATE | {"model", "messages", "prompt", "tools", "functions", "n"}
+)
+
+
+def shuffled(value: Any, seed: int) -> Any:
+    """An equal value: members in another order, whole numbers as floats; not within the properties of a schema."""
+    if isinstance(value, dict):
+        members = [(name, item if name == "properties" else shuffled(item, seed)) for name, item in value.items()]
+        random.Random(seed).shuffle(members)
+        return dict(members)
+    if isinstance(value, list):
+        return [shuffled(item, seed) for item in value]
+    return float(value) if type(value) is int else value
+
+
+@given(st.dictionaries(names, plain, max_size=4), st.integers())
+def test_the_order_of_members_and_the_writing_of_numbers_do_not_count(more: dict[str, Any], seed: int) -> None:
+    body = {**CHAT, **more}
+    try:
+        expected = key(body)
+    except Uncacheable:
+        return
+    assert key(shuffled(body, seed)) == expected
+
+
+@given(names, plain, plain)
+def test_any_parameter_counts_known_or_not(name: str, one: Any, other: Any) -> None:
+    if json.dumps(shuffled(one, 0), sort_keys=True) == json.dumps(shuffled(other, 0), sort_keys=True):
+        return
+    try:
+        keys = key({**CHAT, name: one}), key({**CHAT, name: other}), key(CHAT)
+    except Uncacheable:
+        return
+    assert len(set(keys)) == 3
+
+
+@given(st.sampled_from(sorted(NEUTRAL - {"stream"})), plain)
+def test_what_cannot_change_the_answer_does_not_count(name: str, value: Any) -> None:
+    assert key({**CHAT, name: value}) == key(CHAT)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_stream_and_a_whole_answer_are_one_entry(streams: bool) -> None:
+    assert key({**CHAT, "stream": streams, "stream_options": {"include_usage": True}}) == key(CHAT)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("openai-organization", "org-1"),
+        ("OpenAI-Project", "proj-1"),
+        ("openai-beta", "assistants=v2"),
+        ("anthropic-version", "2023-06-01"),
+        ("anthropic-beta", "context-1m"),
+        ("x-portkey-provider", "azure"),
+        ("askonce-sample", "1"),
+    ],
+)
+def test_headers_that_say_who_answers_count(header: tuple[str, str]) -> None:
+    assert key(headers=[header]) != key()
+
+
+@pytest.mark.parametrize(
+    "name",
+    "user-agent x-stainless-package-version x-stainless-runtime-version traceparent x-request-id accept"
+    " idempotency-key content-length askonce-tags cache-control x-goog-api-client sec-ch-ua-model".split(),
+)
+def test_headers_of_an_attempt_or_a_client_do_not_count(name: str) -> None:
+    assert not counts(name)
+    if name != "askonce-tags":
+        assert key(headers=[(name, "another")]) == key()
+
+
+def test_the_order_of_the_properties_of_a_schema_counts() -> None:
+    def asking(properties: dict[str, Any]) -> bytes:
+        schema = {"type": "object", "properties": properties}
+        return key({**CHAT, "response_format": {"type": "json_schema", "json_schema": {"schema": schema}}})
+
+    one, other = {"reason": {"type": "string"}}, {"answer": {"type": "string"}}
+    assert asking({**one, **other}) != asking({**other, **one})
+
+
+def test_every_part_of_the_upstream_counts_but_its_credentials() -> None:
+    azure = "https://one.openai.azure.com/openai/deployments/gpt/chat/completions"
+    keys = [
+        key(url=f"{azure}?api-version=2024-10-21"),
+        key(url=f"{azure}?api-version=2025-01-01"),
+        key(url=f"{azure.replace('one', 'two')}?api-version=2024-10-21"),
+        key(url=f"{azure.replace('gpt', 'other')}?api-version=2024-10-21"),
+    ]
+    assert len(set(keys)) == 4
+    assert key(url="https://API.openai.com/v1/chat/completions/") == key()
+
+
+# -- for whom ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([("authorization", "Bearer a")], [("authorization", "Bearer b")]),
+        ([("x-api-key", "a")], [("x-api-key", "b")]),
+        ([("api-key", "a")], [("x-api-key", "a")]),
+        ([("authorization", "Bearer a"), ("x-portkey-api-key", "1")], [("authorization", "Bearer a")]),
+    ],
+)
+def test_callers_never_share_unless_told(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
+    body, url = json.dumps(CHAT).encode(), f"{OPENAI}/chat/completions"
+    mine, theirs = (read_request("POST", url, headers, body) for headers in (one, other))
+    assert mine is not None and theirs is not None and mine.scope != theirs.scope
+    assert mine.form().digest() != theirs.form().digest()
+    shared = [read_request("POST", url, headers, body, share=True) for headers in (one, other)]
+    assert len({read.form().digest() for read in shared if read is not None}) == 1
+
+
+@pytest.mark.parametrize("name", ["key", "api_key", "sig"])
+def test_a_credential_in_the_url_is_a_scope_and_stands_nowhere(name: str) -> None:
+    body = json.dumps(CHAT).encode()
+    urls = [f"https://u:p{one}@host/v1/chat/completions?{name}=SECRET{one}" for one in (1, 2)]
+    one, other = (read_request("POST", url, [], body) for url in urls)
+    assert one is not None and other is not None and one.scope != other.scope
+    assert "SECRET" not in repr(one.form()) and ":p1" not in repr(one.form())
+
+
+def test_cookies_of_a_network_say_nothing() -> None:
+    """A client sends back what Cloudflare set with the last reply: the next request would never be a hit."""
+    assert key(headers=[("cookie", "__cf_bm=abc.1=; _cfuvid=x")]) == key(headers=[("cookie", "AWSALB=1;")]) == key()
+
+
+def test_a_user_is_a_scope_of_its_own() -> None:
+    assert len({key(), key({**CHAT, "user": "a"}), key({**CHAT, "user": "b"})}) == 3
+
+
+def test_no_credential_of_a_request_stands_in_its_form() -> None:
+    tool = {
+        "type": "mcp",
+        "server_url": "https://m",
+        "authorization": "SECRET1",
+        "headers": {"x-api-key": "SECRET2"},
+    }
+    body = {**CHAT, "tools": [tool], "api_key": "SECRET3"}
+    form = wire(body, headers=[("x-goog-api-key", "SECRET4"), ("x-provider-token", "SECRET5")]).form()
+    assert "SECRET" not in repr(form) and "sk-caller" not in repr(form)
+    assert key(body) != key({**body, "api_key": "SECRET6"})
+
+
+@pytest.mark.parametrize(
+    ("headers", "more"),
+    [
+        ([], {}),
+        ([("authorization", "Bearer ")], {}),
+        ([*CALLER, ("cookie", "session=1")], {}),
+        ([*CALLER, ("cookie", "__cf_bm=1; session=1")], {}),
+        (CALLER, {"store": True}),
+        (CALLER, {"background": True}),
+        (CALLER, {"previous_response_id": "resp_1"}),
+        (CALLER, {"conversation": "conv_1"}),
+        (CALLER, {"container": "cntr_1"}),
+        (CALLER, {"prompt": {"id": "pmpt_1"}}),
+    ],
+)
+def test_what_has_no_key(headers: list[tuple[str, str]], more: dict[str, Any]) -> None:
+    read = read_request("POST", f"{OPENAI}/responses", headers, json.dumps({"model": "m", **more}).encode())
+    assert read is not None
+    with pytest.raises(Uncacheable):
+        read.form()
+
+
+# -- which requests are known --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "api"),
+    [
+        ("POST", "/v1/chat/completions", "chat"),
+        ("POST", "/openai/deployments/d/chat/completions", "chat"),
+        ("POST", "/openai/v1/responses", "responses"),
+        ("POST", "/v1/messages", "messages"),
+        ("POST", "/openai/deployments/d/embeddings", "embeddings"),
+        ("GET", "/v1/chat/completions", None),
+        ("POST", "/v1/threads/t/messages", None),
+        ("POST", "/v1/messages/count_tokens", None),
+        ("POST", "/v1/responses/resp_1/cancel", None),
+        ("POST", "/v1/audio/speech", None),
+    ],
+)
+def test_which_api_a_path_is(method: str, path: str, api: str | None) -> None:
+    assert api_of(method, path) == api
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
+def test_a_body_that_is_no_object_is_passed_on(body: bytes) -> None:
+    assert read_request("POST", f"{OPENAI}/chat/completions", CALLER, body) is None

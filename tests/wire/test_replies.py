@@ -1,0 +1,237 @@
+"""What is stored of replies, and the law of replays: what a stream says is what the whole answer says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from askonce.entries.entry import Incomplete
+from askonce.wire import chat, messages, replies, responses
+from askonce.wire.events import events_in, has_ended
+from askonce.wire.headers import lasting
+from askonce.wire.requests import WireRequest
+
+from .requests import CHAT, OPENAI, wire
+
+JSON, EVENTS = [("content-type", "application/json")], [("content-type", "text/event-stream; charset=utf-8")]
+words = st.text(max_size=12)
+objects = st.dictionaries(st.text("abc", min_size=1, max_size=3), words | st.integers(0, 9), max_size=3)
+
+
+# -- laws ----------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def completions(draw: st.DrawFn) -> dict[str, Any]:
+    choices = []
+    for index in range(draw(st.integers(1, 2))):
+        message: dict[str, Any] = {"role": "assistant", "content": draw(words | st.none())}
+        if draw(st.booleans()):
+            message["reasoning_content"] = draw(words)
+        if arguments := draw(st.lists(objects, max_size=2)):
+            message["tool_calls"] = [
+                {"id": f"c{at}", "type": "function", "function": {"name": "f", "arguments": json.dumps(one)}}
+                for at, one in enumerate(arguments)
+            ]
+        tokens = draw(st.none() | st.just({"content": [{"token": "a", "logprob": -1.0}], "refusal": None}))
+        reason = draw(st.sampled_from(["stop", "length", "tool_calls"]))
+        choices.append({"index": index, "message": message, "logprobs": tokens, "finish_reason": reason})
+    whole = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": choices}
+    return {**whole, "system_fingerprint": "fp", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+
+
+@given(completions())
+def test_a_completion_as_a_stream_adds_up_to_it(whole: dict[str, Any]) -> None:
+    body = chat.as_stream(whole, wants_usage=True)
+    assert chat.assembled(events_in(body)) == (whole, True) and has_ended("chat", body)
+    without = chat.with_usage_as_wanted(body, wants_usage=False)
+    assert without == chat.as_stream(whole, wants_usage=False)
+    added, is_faithful = chat.assembled(events_in(without))
+    assert not is_faithful and added == {name: value for name, value in whole.items() if name != "usage"}
+    with pytest.raises(Incomplete):
+        chat.with_usage_as_wanted(without, wants_usage=True)
+
+
+blocks = st.one_of(
+    st.builds(lambda text: {"type": "text", "text": text}, words),
+    st.builds(lambda text: {"type": "thinking", "thinking": text, "signature": "s"}, words),
+    st.just({"type": "redacted_thinking", "data": "x"}),
+    st.builds(lambda given: {"type": "tool_use", "id": "t", "name": "f", "input": given}, objects),
+    st.just({"type": "web_search_tool_result", "tool_use_id": "t", "content": [{"type": "x"}]}),
+    st.just({"type": "text", "text": "so", "citations": [{"type": "char_location", "cited_text": "a"}]}),
+)
+
+
+@given(st.lists(blocks, max_size=4), st.sampled_from(["end_turn", "tool_use", "max_tokens"]))
+def test_a_message_as_a_stream_adds_up_to_it(content: list[dict[str, Any]], reason: str) -> None:
+    usage = {"input_tokens": 1, "cache_read_input_tokens": 2, "output_tokens": 3, "service_tier": "standard"}
+    ends = {"stop_reason": reason, "stop_sequence": None}
+    whole = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": content,
+        **ends,
+        "usage": usage,
+    }
+    body = messages.as_stream(whole)
+    assert messages.assembled(events_in(body)) == (whole, True) and has_ended("messages", body)
+
+
+@given(words, objects)
+def test_a_response_as_a_stream_adds_up_to_it(text: str, given: dict[str, Any]) -> None:
+    part = {"type": "output_text", "text": text, "annotations": [{"type": "url_citation"}], "logprobs": []}
+    output = [
+        {"id": "r", "type": "reasoning", "summary": [{"type": "summary_text", "text": text}]},
+        {"id": "m", "type": "message", "status": "completed", "role": "assistant", "content": [part]},
+        {"id": "f", "type": "function_call", "status": "completed", "name": "f", "arguments": json.dumps(given)},
+        {"id": "w", "type": "web_search_call", "status": "completed"},
+    ]
+    whole = {"id": "r", "object": "response", "status": "completed", "output": output, "usage": {"input_tokens": 1}}
+    body = responses.as_stream(whole)
+    assert responses.assembled(events_in(body)) == (whole, True) and has_ended("responses", body)
+    said = [one.data for one in events_in(body)]
+    assert "".join(one["delta"] for one in said if one["type"] == "response.output_text.delta") == text
+    assert [one["item"] for one in said if one["type"] == "response.output_item.done"] == output
+
+
+@given(completions(), st.integers(0, 10_000))
+def test_no_part_of_a_stream_is_a_whole_one(whole: dict[str, Any], at: int) -> None:
+    body = chat.as_stream(whole, wants_usage=True)
+    cut = body[: at % (len(body) - len(b"data: [DONE]\n\n") + 1)]
+    assert replies.packed(wire({**CHAT, "stream": True}), 200, EVENTS, cut) is None
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\r\r"])
+def test_events_are_read_whatever_ends_their_lines(end: str) -> None:
+    sent = [f'id: 1{end[: len(end) // 2]}data:{{"n": {n}}}{end}' for n in range(3)]
+    read = events_in("".join(sent).encode() + b"data: {")
+    assert [one.data for one in read] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert b"".join(one.raw for one in read).decode() == "".join(sent)
+
+
+# -- what is stored ------------------------------------------------------------------------------------------------
+
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "required": ["a"]}}}
+
+
+def said(reason: Any = "stop", **message: Any) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
+    return {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice]}
+
+
+def call(name: str, arguments: str) -> list[dict[str, Any]]:
+    return [{"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}]
+
+
+def outcome(request: WireRequest, body: Any) -> str:
+    answer = replies.packed(request, 200, JSON, json.dumps(body).encode())
+    if answer is None:
+        return "not storable"
+    return (
+        "truncated" if answer.truncated else "empty" if answer.empty else "invalid" if answer.invalid else "stored"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "body", "expected"),
+    [
+        ({}, said(content="Hi"), "stored"),
+        ({}, said(None, content="Hi"), "truncated"),
+        ({}, said("length", content="Hi"), "truncated"),
+        ({}, said("content_filter", content="Hi"), "truncated"),
+        ({}, said("tool_calls", content=None, tool_calls=call("add", '{"a": 1}')), "stored"),
+        ({"tools": [TOOL]}, said("tool_calls", tool_calls=call("add", '{"a": 1}')), "stored"),
+        ({"tools": [TOOL]}, said("tool_calls", tool_calls=call("add", '{"b": 1}')), "invalid"),
+        ({"tools": [TOOL]}, said("tool_calls", tool_calls=call("sub", '{"a": 1}')), "invalid"),
+        ({}, said("tool_calls", tool_calls=call("add", '{"a":')), "invalid"),
+        ({}, said(content=""), "empty"),
+        ({}, said(content=None, reasoning_content="Let me see"), "empty"),
+        ({}, said(content="<think>hm</think>"), "empty"),
+        ({}, said(content="<think>hm</think>Hi"), "stored"),
+        ({}, said(content=None, refusal="I will not"), "truncated"),
+        ({"response_format": {"type": "json_object"}}, said(content="no"), "invalid"),
+        ({"response_format": {"type": "json_object"}}, said(content="{}"), "stored"),
+        ({}, {"error": {"message": "no"}}, "truncated"),
+        ({}, {**said(content="Hi"), "choices": []}, "truncated"),
+        ({}, ["Hi"], "not storable"),
+    ],
+)
+def test_which_completions_are_stored(more: dict[str, Any], body: Any, expected: str) -> None:
+    assert outcome(wire({**CHAT, **more}), body) == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "content", "expected"),
+    [
+        ("end_turn", [{"type": "text", "text": "Hi"}], "stored"),
+        ("stop_sequence", [{"type": "text", "text": "Hi"}], "stored"),
+        ("tool_use", [{"type": "tool_use", "name": "f", "input": {}}], "stored"),
+        ("tool_use", [{"type": "tool_use", "name": "f", "input": "{"}], "invalid"),
+        ("max_tokens", [{"type": "text", "text": "Hi"}], "truncated"),
+        ("refusal", [], "truncated"),
+        ("pause_turn", [{"type": "text", "text": "Hi"}], "truncated"),
+        ("end_turn", [{"type": "thinking", "thinking": "hm"}], "empty"),
+    ],
+)
+def test_which_messages_are_stored(reason: str, content: list[Any], expected: str) -> None:
+    body = {"type": "message", "content": content, "stop_reason": reason}
+    assert outcome(wire(CHAT, "https://api.anthropic.com/v1/messages"), body) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "expected"),
+    [
+        ("completed", [{"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}], "stored"),
+        ("completed", [{"type": "message", "content": [{"type": "refusal", "refusal": "no"}]}], "truncated"),
+        ("completed", [{"type": "reasoning", "summary": []}], "empty"),
+        ("completed", [{"type": "function_call", "name": "f", "arguments": "{"}], "invalid"),
+        ("incomplete", [{"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}], "truncated"),
+        ("queued", [], "truncated"),
+    ],
+)
+def test_which_responses_are_stored(status: str, output: list[Any], expected: str) -> None:
+    body = {"object": "response", "status": status, "error": None, "output": output}
+    assert outcome(wire({"model": "m", "input": "Hi"}, f"{OPENAI}/responses"), body) == expected
+
+
+@pytest.mark.parametrize("status", [201, 204, 206, 400, 429, 500])
+def test_only_status_200_is_stored(status: int) -> None:
+    assert replies.packed(wire(), status, JSON, json.dumps(said(content="Hi")).encode()) is None
+
+
+def test_a_reply_of_the_other_kind_is_not_stored() -> None:
+    body = chat.as_stream({**said(content="Hi")}, wants_usage=False)
+    assert replies.packed(wire(), 200, EVENTS, body) is None
+    assert (
+        replies.packed(wire({**CHAT, "stream": True}), 200, JSON, json.dumps(said(content="Hi")).encode()) is None
+    )
+
+
+def test_the_tokens_and_the_price_of_an_answer_are_known() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
+    answer = replies.packed(wire(), 200, JSON, json.dumps({**said(content="Hi"), "usage": usage}).encode())
+    assert answer is not None and answer.model == "m" and answer.answer_text == "Hi"
+    assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.cache_read_tokens) == (9, 2, 4)
+
+
+def test_which_headers_last() -> None:
+    gone = (
+        "connection transfer-encoding content-length content-encoding set-cookie date age cache-control"
+        " x-request-id request-id cf-ray openai-organization openai-processing-ms x-ratelimit-limit-requests"
+        " retry-after keep-alive"
+        " anthropic-ratelimit-tokens-reset anthropic-organization-id alt-svc x-envoy-upstream-service-time"
+    ).split()
+    kept = [("Content-Type", "application/json"), ("openai-version", "2020-10-01"), ("x-own", "1")]
+    assert lasting([*((name, "1") for name in gone), *kept, *((name.title(), "1") for name in gone)]) == kept
+
+
+def test_what_is_no_stored_reply_is_refused() -> None:
+    with pytest.raises((msgspec.DecodeError, msgspec.ValidationError)):
+        replies.replayed(wire(), b"\x93\xa5plain\x01\x02")
