@@ -21,6 +21,7 @@ import random
 import sqlite3
 import statistics
 import tempfile
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -173,43 +174,42 @@ def spread(shares: list[float]) -> str:
     return f"{middle:.2f} % ({low:.2f}–{high:.2f})"
 
 
-def correctness(operations: int) -> list[tuple[str, ...]]:
-    rows = []
-    for name in ("sqlite", "redis-8.2", "mongodb"):
+def urls(names: Sequence[str]) -> Iterator[tuple[str, str, Path]]:
+    """Stores: their names and URLs, and a directory for what belongs to each."""
+    for name in names:
         with tempfile.TemporaryDirectory() as directory:
-            url = f"sqlite:///{directory}/cache.db" if name == "sqlite" else servers.start(name).url
-            print(f"{operations:,} operations on {name} …", flush=True)
-            seen = churn.run(url, Path(directory), processes=4, operations=operations, writes=0.05)
+            url = f"sqlite:///{directory}/cache.db" if name == "sqlite" else servers.start(name).url  # type: ignore[arg-type]
+            yield name, url, Path(directory)
+
+
+def correctness(names: Sequence[str], operations: int) -> list[tuple[str, ...]]:
+    rows = []
+    for name, url, directory in urls(names):
+        print(f"{operations:,} operations on {name} …", flush=True)
+        seen = churn.run(url, directory, processes=4, operations=operations, writes=0.05)
         rows.append((name, f"{seen.operations:,}", f"{seen.searches:,}", f"{seen.hits:,}", f"{seen.stale:,}"))
     return rows
 
 
-def stores(directory: str) -> dict[str, str]:
-    """The URLs of the stores."""
-    names = ("redis-8.2", "mongodb")
-    return {"sqlite": f"sqlite:///{directory}/cache.db"} | {name: servers.start(name).url for name in names}
-
-
-def killed(rounds: int) -> list[tuple[str, ...]]:
+def killed(names: Sequence[str], rounds: int) -> list[tuple[str, ...]]:
     """Processes that are killed at each step of a write, and what is served wrongly after its lease."""
     rows = []
-    with tempfile.TemporaryDirectory() as directory:
-        for name, url in stores(directory).items():
-            print(f"killing on {name} …", flush=True)
-            count, wrong = kills.campaign(url, Path(directory, name), rounds, namespace="kills")
-            rows.append((name, f"{count:,}", f"{len(wrong):,}"))
+    for name, url, directory in urls(names):
+        print(f"killing on {name} …", flush=True)
+        count, wrong = kills.campaign(url, directory / "documents", rounds, namespace="kills")
+        rows.append((name, f"{count:,}", f"{len(wrong):,}"))
     return rows
 
 
-def sources(requests: int) -> list[tuple[str, ...]]:
+def sources(names: Sequence[str], requests: int) -> list[tuple[str, ...]]:
     """The sources of answers, where the requests of many users share threads, tasks and processes."""
     rows = []
-    with tempfile.TemporaryDirectory() as directory:
-        for name, url in stores(directory).items():
-            print(f"{requests:,} requests of users on {name} …", flush=True)
-            seen = users.run(url, processes=4, requests=requests)
-            counts = (seen.answers, seen.hits, seen.foreign, seen.missing, seen.outlived)
-            rows.append((name, *(f"{one:,}" for one in counts)))
+    for (name, url, _), framework in ((store, one) for store in urls(names) for one in users.OFFICES):
+        print(f"{requests:,} requests of users on {name} through {framework} …", flush=True)
+        seen = users.run(url, framework, processes=4, requests=requests)
+        counts = (seen.answers, seen.hits, seen.foreign, seen.missing, seen.outlived)
+        rows.append((f"{name}, {framework}", *(f"{one:,}" for one in counts)))
+        print(*rows[-1], *seen.examples, sep="  ", flush=True)
     return rows
 
 
@@ -278,9 +278,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of the additions; 0 leaves them out, as 0 the others")
     parser.add_argument("--operations", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=5, help="rounds of 48 processes on each store; 0: none")
-    parser.add_argument("--requests", type=int, default=200_000, help="of many users, on each store; 0: none")
+    parser.add_argument("--requests", type=int, default=100_000, help="of users, by each framework; 0: none")
     parser.add_argument("--changes", type=int, default=20_000, help="searches and changes by nearness; 0: none")
     parser.add_argument("--questions", type=int, default=2_000, help="whose sizes are measured; 0: none")
+    parser.add_argument("--stores", nargs="+", default=["sqlite", "redis-8.2", "mongodb"])
     parser.add_argument("--markdown", type=Path, help="write the tables there too")
     options = parser.parse_args()
     tables = []
@@ -298,13 +299,13 @@ def main() -> None:
     if not there:
         print(f"The pipeline is skipped: {', '.join(SETS)} are not in {DATA}; ASKONCE_DATA names another folder.")
     if options.operations:
-        rows = correctness(options.operations)
+        rows = correctness(options.stores, options.operations)
         tables.append(markdown(("churn on", "operations", "searches", "hits", "stale"), rows))
     if options.kills:
-        tables.append(markdown(("killed on", "processes", "served wrongly"), killed(options.kills)))
+        tables.append(markdown(("killed on", "processes", "served wrongly"), killed(options.stores, options.kills)))
     if options.requests:
         heads = ("users on", "answers", "hits", "foreign sources", "missing sources", "served after invalidation")
-        tables.append(markdown(heads, sources(options.requests)))
+        tables.append(markdown(heads, sources(options.stores, options.requests)))
     if options.changes:
         heads = ("near_margin", "reads", "searches", "of them needless", "stale")
         tables.append(markdown(heads, needless(options.changes)))

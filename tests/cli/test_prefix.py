@@ -40,7 +40,6 @@ def test_a_mistake_is_one_line_and_makes_no_file(url: str, tmp_path: Path) -> No
     for arguments, message in (
         (("--store", f"sqlite:///{none}"), "there is no store in"),
         (("--store", url, "--namespace", "other"), "nothing was tracked in namespace 'other'"),
-        (("--store", "nowhere"), "invalid store URL"),
         (("--store", url, "--html", str(tmp_path)), "cannot write"),
     ):
         done = askonce("prefix", "report", *arguments)
@@ -48,4 +47,7 @@ def test_a_mistake_is_one_line_and_makes_no_file(url: str, tmp_path: Path) -> No
         assert done.stderr.startswith("askonce: ")
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
+    wrong = askonce("prefix", "report", "--store", "nowhere")
+    assert wrong.returncode == 2
+    assert "invalid store URL" in wrong.stderr
     assert not none.exists()

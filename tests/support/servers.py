@@ -331,7 +331,8 @@ class Sentinel(Server):
         with _client(self.nodes[-1].port) as sentinel:
             service = sentinel.sentinel_master(self.SERVICE)
         master = next(node for node in self.nodes if node.port == int(service["port"]))
-        return int(service["num-slaves"]) == 1 and len(_role(master)[2]) == 1
+        role = _role(master)
+        return role[0] == b"master" and int(service["num-slaves"]) == 1 and len(role[2]) == 1
 
     def _sentinel_command(self, folder: Path, port: int, master_port: int) -> list[str | Path]:
         (folder / "sentinel.conf").write_text(

@@ -13,20 +13,30 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.language_models import SimpleChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import create_retriever_tool
+from llama_index.core.base.base_retriever import BaseRetriever as NodeRetriever
+from llama_index.core.base.llms.types import ChatMessage, CompletionResponse, LLMMetadata
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events import BaseEvent
+from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMCompletionEndEvent
+from llama_index.core.llms import CustomLLM
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from llama_index_instrumentation import get_dispatcher
 
+import askonce.langchain
+import askonce.llama_index
 from askonce import Cache, Corpus
-from askonce.langchain import CachedRetriever, cached
 
 USERS, DOCUMENTS = 20, 30
 FORGETTING = 0.1
@@ -43,13 +53,28 @@ def text_of(name: str) -> str:
     return " ".join(words)
 
 
+def query_of(chance: random.Random) -> str:
+    """A user's request."""
+    return f"{chance.randrange(USERS)} {chance.randrange(DOCUMENTS)}"
+
+
+def names_of(query: str) -> list[str]:
+    """The documents that a request is to find."""
+    user, number = query.split()
+    numbers = (int(number), (int(number) * 7 + 1) % DOCUMENTS)
+    return [f"u{user}d{one}" for one in dict.fromkeys(numbers)]
+
+
+def names_in(prompt: str) -> str:
+    """The model's answer: which documents a prompt shows."""
+    return "It says " + " and ".join(sorted(set(_NAME.findall(prompt))))
+
+
 class Documents(BaseRetriever):
     """Finds two documents of a user."""
 
     def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
-        user, number = query.split()
-        numbers = (int(number), (int(number) * 7 + 1) % DOCUMENTS)
-        return [Document(text_of(f"u{user}d{one}"), id=f"u{user}d{one}") for one in dict.fromkeys(numbers)]
+        return [Document(text_of(one), id=one) for one in names_of(query)]
 
 
 class Model(SimpleChatModel):
@@ -60,7 +85,7 @@ class Model(SimpleChatModel):
         return "names"
 
     def _call(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> str:
-        return "It says " + " and ".join(sorted(set(_NAME.findall(str(messages[-1].content)))))
+        return names_in(str(messages[-1].content))
 
 
 @dataclass
@@ -79,49 +104,59 @@ class Outcome:
 
 
 class Office:
-    """All users in one process."""
+    """All users in one process, who ask through one cache."""
 
     def __init__(self, url: str) -> None:
         self.cache = Cache(url, namespace="users", timeout_seconds=30)
         self.corpus = Corpus(self.cache, name="users")
-        self.retriever = CachedRetriever(Documents(), corpus=self.corpus, name="users", nearest=True)
-        self.model = cached(Model(), self.cache)
-        found = self.retriever | RunnableLambda(join)
-        self.chain = found | RunnableLambda(lambda text: f"From this: {text}\nWhat?") | self.model
-        self.tool = create_retriever_tool(self.retriever, "find", "Finds.")
         self.waiting: list[str] = []  # prompts of requests whose answer comes in a later one
         self.outcome = Outcome()
         self.turn = threading.Lock()
 
     def ways(self) -> list[Callable[[str], Any]]:
-        return [
-            self.chain.invoke,
-            lambda query: self.model.invoke(f"Plainly, {join(self.retriever.invoke(query))}?"),
-            lambda query: self.model.invoke(f"By a tool:\n{self.tool.invoke({'query': query})}\n\nWhat?"),
-            lambda query: self.chain.batch([query, f"{query.split()[0]} 0"]),
-            self.hand_over,
-            lambda query: self.retriever.invoke(query) and None,
-            self.forget,
-        ]
+        """How a thread may ask."""
+        raise NotImplementedError
 
-    def hand_over(self, query: str) -> Any:
-        self.waiting.append(f"Later: {join(self.retriever.invoke(query))}.")
-        return self.model.invoke(self.waiting.pop(0)) if len(self.waiting) > 3 else None
+    async def ask_in_a_task(self, query: str, chance: random.Random) -> None:
+        raise NotImplementedError
+
+    def find(self, query: str) -> str:
+        """The texts of what is found."""
+        raise NotImplementedError
+
+    def ask_the_model(self, prompt: str) -> Any:
+        raise NotImplementedError
+
+    def plainly(self, query: str) -> None:
+        self.ask_the_model(f"Plainly, {self.find(query)}?")
+
+    def hand_over(self, query: str) -> None:
+        self.waiting.append(f"Later: {self.find(query)}.")
+        if len(self.waiting) > 3:
+            self.ask_the_model(self.waiting.pop(0))
 
     def forget(self, query: str) -> None:
-        """Invalidate a document: no answer that was made from it before is left after that."""
+        """Invalidate a document: no answer that was made from it before stays after that."""
         user, number = query.split()
         if random.random() > FORGETTING:
             return
         name, before = f"u{user}d{number}", time.time()
         self.cache.invalidate(f"doc:{name}")
-        old = [one.payload for one in self.cache.entries() if one.kind == "answer" and one.created_at < before]
+        outlived = self.older(name, before)
+        if outlived:  # one that was just being written is deleted by its writer
+            time.sleep(1)
+            outlived = self.older(name, before)
         with self.turn:
-            self.outcome.outlived += sum(name in _NAME.findall(one.decode(errors="replace")) for one in old)
+            self.outcome.outlived += outlived
 
-    def judge(self, answer: AIMessage) -> None:
-        mark = answer.response_metadata.get("askonce", {})
-        shown, named = set(_NAME.findall(str(answer.content))), set(mark.get("sources", ()))
+    def older(self, name: str, before: float) -> int:
+        """How many stored answers were made from a document before."""
+        old = [one.payload for one in self.cache.entries() if one.kind == "answer" and one.created_at < before]
+        return sum(name in _NAME.findall(one.decode(errors="replace")) for one in old)
+
+    def judge(self, answer: str, mark: Mapping[str, Any]) -> None:
+        """Compare the documents that an answer names with its sources; ``mark``: of a hit."""
+        shown, named = set(_NAME.findall(answer)), set(mark.get("sources", ()))
         with self.turn:
             self.outcome.answers += 1
             if mark:
@@ -131,49 +166,160 @@ class Office:
                 if named != shown and len(self.outcome.examples) < 3:
                     self.outcome.examples.append(f"{sorted(shown)} has {sorted(named)}")
 
-    def ask(self, chance: random.Random) -> None:
-        query = f"{chance.randrange(USERS)} {chance.randrange(DOCUMENTS)}"
-        got = chance.choice(self.ways())(query)
-        for one in got if isinstance(got, list) else [got]:
-            if isinstance(one, AIMessage):
-                self.judge(one)
 
-    async def ask_in_a_task(self, chance: random.Random) -> None:
-        query = f"{chance.randrange(USERS)} {chance.randrange(DOCUMENTS)}"
+class LangChainOffice(Office):
+    """Asks through LangChain."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.retriever = askonce.langchain.CachedRetriever(
+            Documents(), corpus=self.corpus, name="users", nearest=True
+        )
+        self.model = askonce.langchain.cached(Model(), self.cache)
+        found = self.retriever | RunnableLambda(join)
+        self.chain = found | RunnableLambda(lambda text: f"From this: {text}\nWhat?") | self.model
+        self.tool = create_retriever_tool(self.retriever, "find", "Finds.")
+
+    def ways(self) -> list[Callable[[str], Any]]:
+        return [
+            self.by_a_chain,
+            self.plainly,
+            self.by_a_tool,
+            self.in_a_batch,
+            self.hand_over,
+            self.find,
+            self.forget,
+        ]
+
+    def find(self, query: str) -> str:
+        return join(self.retriever.invoke(query))
+
+    def ask_the_model(self, prompt: str) -> None:
+        self.seen(self.model.invoke(prompt))
+
+    def seen(self, *answers: Any) -> None:
+        for answer in answers:
+            self.judge(str(answer.content), answer.response_metadata.get("askonce", {}))
+
+    def by_a_chain(self, query: str) -> None:
+        self.seen(self.chain.invoke(query))
+
+    def by_a_tool(self, query: str) -> None:
+        self.ask_the_model(f"By a tool:\n{self.tool.invoke({'query': query})}\n\nWhat?")
+
+    def in_a_batch(self, query: str) -> None:
+        self.seen(*self.chain.batch([query, f"{query.split()[0]} 0"]))
+
+    async def ask_in_a_task(self, query: str, chance: random.Random) -> None:
         if chance.random() < 0.5:
-            self.judge(await self.chain.ainvoke(query))
+            self.seen(await self.chain.ainvoke(query))
         else:
             (found,) = await asyncio.gather(self.retriever.ainvoke(query))
-            self.judge(await self.model.ainvoke(f"In a task: {join(found)}"))
+            self.seen(await self.model.ainvoke(f"In a task: {join(found)}"))
+
+
+class NodeDocuments(NodeRetriever):
+    """Finds two documents of a user."""
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        names = names_of(query_bundle.query_str)
+        return [NodeWithScore(node=TextNode(text=text_of(one), id_=one), score=1.0) for one in names]
+
+
+class NodeModel(CustomLLM):
+    """Says which documents it was shown."""
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        return LLMMetadata(context_window=100_000, model_name="names")
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return CompletionResponse(text=names_in(prompt))
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
+        yield CompletionResponse(text=names_in(prompt), delta=names_in(prompt))
+
+
+class LlamaIndexOffice(Office):
+    """Asks through LlamaIndex, whose answers of the model are seen as events: engines do not give them."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.retriever = askonce.llama_index.CachedRetriever(NodeDocuments(), corpus=self.corpus, name="users")
+        self.model = askonce.llama_index.cached(NodeModel(), self.cache)
+        self.engine = RetrieverQueryEngine.from_args(self.retriever, llm=self.model)
+        self.streaming = RetrieverQueryEngine.from_args(self.retriever, llm=self.model, streaming=True)
+        get_dispatcher().add_event_handler(Events(judge=self.judge))
+
+    def ways(self) -> list[Callable[[str], Any]]:
+        return [
+            self.engine.query,
+            lambda query: str(self.streaming.query(query)),
+            lambda query: self.model.chat([ChatMessage(f"In a chat: {self.find(query)}")]),
+            self.plainly,
+            self.hand_over,
+            self.find,
+            self.forget,
+        ]
+
+    def find(self, query: str) -> str:
+        return "\n\n".join(one.text for one in self.retriever.retrieve(query))
+
+    def ask_the_model(self, prompt: str) -> None:
+        self.model.complete(prompt)
+
+    async def ask_in_a_task(self, query: str, chance: random.Random) -> None:
+        if chance.random() < 0.5:
+            await self.engine.aquery(query)
+        else:
+            (found,) = await asyncio.gather(self.retriever.aretrieve(query))
+            await self.model.acomplete(f"In a task: {[one.text for one in found]}")
+
+
+class Events(BaseEventHandler):
+    """Judges each answer of the model."""
+
+    judge: Any
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        if isinstance(event, LLMCompletionEndEvent):
+            self.judge(event.response.text, event.response.additional_kwargs.get("askonce", {}))
+        elif isinstance(event, LLMChatEndEvent) and event.response is not None:
+            mark = event.response.additional_kwargs.get("askonce", {})
+            self.judge(str(event.response.message.content), mark)
+
+
+OFFICES: dict[str, type[Office]] = {"LangChain": LangChainOffice, "LlamaIndex": LlamaIndexOffice}
 
 
 def join(documents: list[Document]) -> str:
     return "\n\n".join(one.page_content for one in documents)
 
 
-def work(url: str, seed: int, requests: int) -> Outcome:
+def work(url: str, framework: str, seed: int, requests: int) -> Outcome:
     """Serve requests in threads that all users share, and then in tasks, as one of several processes."""
-    office, chance = Office(url), random.Random(seed)
+    office, chance = OFFICES[framework](url), random.Random(seed)
+
+    def in_a_thread(seed: float) -> None:
+        one = random.Random(seed)
+        one.choice(office.ways())(query_of(one))
 
     async def in_tasks() -> None:
         for _ in range(requests // 40):
-            await asyncio.gather(*(office.ask_in_a_task(random.Random(chance.random())) for _ in range(10)))
+            each = [random.Random(chance.random()) for _ in range(10)]
+            await asyncio.gather(*(office.ask_in_a_task(query_of(one), one) for one in each))
 
     with ThreadPoolExecutor(4) as threads:
-        list(
-            threads.map(
-                lambda seed: office.ask(random.Random(seed)), [chance.random() for _ in range(requests * 3 // 4)]
-            )
-        )
+        list(threads.map(in_a_thread, [chance.random() for _ in range(requests * 3 // 4)]))
     asyncio.run(in_tasks())
     office.cache.close()
     return office.outcome
 
 
-def run(url: str, *, processes: int, requests: int) -> Outcome:
+def run(url: str, framework: str, *, processes: int, requests: int) -> Outcome:
     """Let several processes serve at once; ``requests`` is for all together."""
     with SPAWN.Pool(processes) as pool:
         outcomes = pool.starmap(
-            work, [(url, seed, requests // processes) for seed in range(processes)], chunksize=1
+            work, [(url, framework, seed, requests // processes) for seed in range(processes)], chunksize=1
         )
     return sum(outcomes, Outcome())

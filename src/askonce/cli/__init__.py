@@ -16,11 +16,12 @@ def main() -> None:
     try:
         try:
             from askonce.cli.app import app
+
+            app()
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in ("typer", "rich"):
                 raise
             raise MissingExtraError("The command askonce", "cli") from error
-        app()
     except AskOnceError as error:
         print(f"askonce: {error}", file=sys.stderr)
         sys.exit(1)

@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from langchain.agents import create_agent
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_openai import ChatOpenAI
 from openai import APIConnectionError
@@ -73,7 +75,7 @@ async def test_a_stream_that_is_left_or_breaks_is_not_kept(
     assert provider.count == 3
     for _ in range(2):
         talk.breaks = "tears"
-        with pytest.raises(APIConnectionError):
+        with pytest.raises((APIConnectionError, httpx.RemoteProtocolError)):  # openai before 3: the second
             list(streamed.stream("tear off"))
         talk.breaks = "ends"
         list(streamed.stream("break off"))
@@ -93,6 +95,7 @@ async def test_events_of_a_stream_are_replayed(streamed: ChatOpenAI, provider: P
     assert provider.count == 1
 
 
+@pytest.mark.skipif(not hasattr(BaseChatModel, "stream_events"), reason="a later version of LangChain")
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 async def test_protocol_events_are_replayed(streamed: ChatOpenAI, provider: Provider) -> None:
     asked = streamed.bind_tools([look_up])

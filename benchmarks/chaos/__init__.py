@@ -1,0 +1,1 @@
+"""What failing stores, killed processes and damaged files cost an application: ``make bench BENCH=chaos``."""
