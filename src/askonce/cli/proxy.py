@@ -25,63 +25,71 @@ Config = Annotated[
         "--config", envvar="ASKONCE_PROXY_CONFIG", help="A TOML file of all options; those given here win over it."
     ),
 ]
+ProxyStore = Annotated[
+    str | None,
+    typer.Option("--store", help="The store's URL. Default: ASKONCE_STORE, or the user's own file."),
+]
+Host = Annotated[
+    str | None,
+    typer.Option("--host", envvar="ASKONCE_PROXY_HOST", help="The address to listen on. Default: 127.0.0.1."),
+]
+Port = Annotated[int | None, typer.Option("--port", envvar="ASKONCE_PROXY_PORT", help="The port. Default: 8787.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", envvar="ASKONCE_PROXY_WORKERS", help="Processes. Default: 1.")
+]
+Ttl = Annotated[
+    float | None,
+    typer.Option("--ttl", envvar="ASKONCE_PROXY_TTL", help="Seconds that answers live. Default: for ever."),
+]
+ProxyNamespace = Annotated[
+    str | None, typer.Option("--namespace", envvar="ASKONCE_PROXY_NAMESPACE", help="The cache's namespace.")
+]
+LocalTtl = Annotated[
+    float | None,
+    typer.Option(
+        "--local-ttl",
+        envvar="ASKONCE_PROXY_LOCAL_TTL",
+        help="Seconds for which an answer found in the store is also held in memory. Default: 0.",
+    ),
+]
+Share = Annotated[
+    bool | None,
+    typer.Option(
+        "--share/--no-share",
+        envvar="ASKONCE_PROXY_SHARE",
+        help="Callers share answers, whatever key they show. Default: each key has its own.",
+    ),
+]
+UpstreamKeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--upstream-key-env",
+        envvar="ASKONCE_PROXY_UPSTREAM_KEY_ENV",
+        help="The variable that holds the provider's key; sent in place of the caller's. With --keys-file.",
+    ),
+]
+KeysFile = Annotated[
+    str | None,
+    typer.Option(
+        "--keys-file",
+        envvar="ASKONCE_PROXY_KEYS_FILE",
+        help="A TOML file of keys for callers: [[keys]] with key, tenant and, if you like, models.",
+    ),
+]
 
 
 def proxy(
     upstream: Upstreams = None,
-    store: Annotated[
-        str | None,
-        typer.Option("--store", help="The store's URL. Default: ASKONCE_STORE, or the user's own file."),
-    ] = None,
-    host: Annotated[
-        str | None,
-        typer.Option("--host", envvar="ASKONCE_PROXY_HOST", help="The address to listen on. Default: 127.0.0.1."),
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option("--port", envvar="ASKONCE_PROXY_PORT", help="The port. Default: 8787.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", envvar="ASKONCE_PROXY_WORKERS", help="Processes. Default: 1.")
-    ] = None,
-    ttl: Annotated[
-        float | None,
-        typer.Option("--ttl", envvar="ASKONCE_PROXY_TTL", help="Seconds that answers live. Default: for ever."),
-    ] = None,
-    namespace: Annotated[
-        str | None, typer.Option("--namespace", envvar="ASKONCE_PROXY_NAMESPACE", help="The cache's namespace.")
-    ] = None,
-    local_ttl: Annotated[
-        float | None,
-        typer.Option(
-            "--local-ttl",
-            envvar="ASKONCE_PROXY_LOCAL_TTL",
-            help="Seconds for which an answer found in the store is also held in memory. Default: 0.",
-        ),
-    ] = None,
-    share: Annotated[
-        bool | None,
-        typer.Option(
-            "--share/--no-share",
-            envvar="ASKONCE_PROXY_SHARE",
-            help="Callers share answers, whatever key they show. Default: each key has its own.",
-        ),
-    ] = None,
-    upstream_key_env: Annotated[
-        str | None,
-        typer.Option(
-            "--upstream-key-env",
-            envvar="ASKONCE_PROXY_UPSTREAM_KEY_ENV",
-            help="The variable that holds the provider's key; sent in place of the caller's. With --keys-file.",
-        ),
-    ] = None,
-    keys_file: Annotated[
-        str | None,
-        typer.Option(
-            "--keys-file",
-            envvar="ASKONCE_PROXY_KEYS_FILE",
-            help="A TOML file of keys for callers: [[keys]] with key, tenant and, if you like, models.",
-        ),
-    ] = None,
+    store: ProxyStore = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    ttl: Ttl = None,
+    namespace: ProxyNamespace = None,
+    local_ttl: LocalTtl = None,
+    share: Share = None,
+    upstream_key_env: UpstreamKeyEnv = None,
+    keys_file: KeysFile = None,
     config: Config = None,
 ) -> None:
     """Serve a cache in front of providers, for any client: it needs another base URL and nothing else.

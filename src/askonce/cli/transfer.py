@@ -16,13 +16,14 @@ import typer
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, Yes, confirm, err, print_json, progress, usd
-from askonce.cli.opened import KEYS_VARIABLE, check_keys, encryption_keys, in_tenants, opened_cache
+from askonce.cli.opened import check_keys, in_tenants, opened_cache
 from askonce.cli.requests import adapter_of, object_at, read_requests
 from askonce.engine.erasure import is_state
 from askonce.entries.codec import Codec
 from askonce.errors import ConfigError
 from askonce.storage.portable import Import, export_entries
 from askonce.stores import redact
+from askonce.stores.configured import KEYS_VARIABLE, encryption_keys
 
 File = Annotated[str, typer.Argument(help="The file; '-' for standard output or input.", show_default=False)]
 

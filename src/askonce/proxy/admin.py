@@ -7,7 +7,7 @@ import hmac
 import msgspec
 
 from askonce.cache import Cache
-from askonce.proxy.call import Call
+from askonce.proxy.call import ProxyCall
 
 PATHS = frozenset({"/health", "/ready", "/askonce/stats"})
 TOKEN_VARIABLE = "ASKONCE_PROXY_ADMIN_TOKEN"
@@ -24,7 +24,7 @@ class Admin:
     def __init__(self, cache: Cache, token: str) -> None:
         self._cache, self._token = cache, token
 
-    async def respond(self, call: Call) -> None:
+    async def respond(self, call: ProxyCall) -> None:
         """Respond to a request to one of `PATHS`."""
         if call.method not in ("GET", "HEAD"):
             await call.refuse(405, "use GET", "method_not_allowed", ("allow", "GET"))
@@ -46,6 +46,6 @@ class Admin:
         return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), self._token.encode())
 
 
-async def _json(call: Call, value: object) -> None:
+async def _json(call: ProxyCall, value: object) -> None:
     headers = [("content-type", "application/json"), ("cache-control", "no-store")]
     await call.respond(200, headers, msgspec.json.encode(value, enc_hook=str))

@@ -11,9 +11,9 @@ import msgspec
 
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
-from askonce.entries.entry import Answer, Hit
-from askonce.proxy.call import Call
-from askonce.proxy.relay import Relay, Target, failed
+from askonce.entries.entry import Answer, Hit, Miss
+from askonce.proxy.call import ProxyCall
+from askonce.proxy.relay import Relay, UpstreamTarget, failed
 from askonce.proxy.tape import Tape
 from askonce.proxy.upstream import Head, Refused, Reply, UpstreamFailed
 from askonce.wire import headers, replies
@@ -35,14 +35,14 @@ class Answers:
     def __init__(self, engine: CacheEngine, relay: Relay) -> None:
         self._engine, self._relay = engine, relay
         self._live: dict[object, Tape[Item]] = {}
+        self._looked_up: set[object] = set()
         self._making: set[asyncio.Task[None]] = set()
 
-    async def respond(self, call: Call, wire: WireRequest, target: Target, body: bytes) -> None:
+    async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
         asked = replies.request_to(self._engine, wire)
-        # What is just being made is not in the store: a crowd that waits for it looks nothing up.
-        if asked is not None and (wire.directives.only_if_cached or _name(wire, asked) not in self._live):
-            found = await self._engine.apeek(asked)
+        if asked is not None and (wire.directives.only_if_cached or self._looks_up(_name(wire, asked))):
+            found = await self._found(asked, _name(wire, asked))
             if isinstance(found, Hit):
                 await self._replay(call, found)
                 return
@@ -54,6 +54,19 @@ class Answers:
             while await self._play(call, wire, asked, target, body) == "failed for another":
                 pass
 
+    def _looks_up(self, name: object) -> bool:
+        """Whether a request looks up by itself: of a crowd for the same, the first one does, and the second one
+        does for all others. A thousand lookups at once would be so slow that the store is taken to be down.
+        """
+        return name not in self._live and name not in self._looked_up
+
+    async def _found(self, asked: Request, name: object) -> Hit | Miss:
+        self._looked_up.add(name)
+        try:
+            return await self._engine.apeek(asked)
+        finally:
+            self._looked_up.discard(name)
+
     async def finish(self) -> None:
         """Wait until nothing more is being made."""
         if self._making:
@@ -62,7 +75,7 @@ class Answers:
     # -- one tape for all who want the same bytes ----------------------------------------------------------------
 
     async def _play(
-        self, call: Call, wire: WireRequest, asked: Request, target: Target, body: bytes
+        self, call: ProxyCall, wire: WireRequest, asked: Request, target: UpstreamTarget, body: bytes
     ) -> Literal["done", "failed for another"]:
         """Respond with what a tape holds, as it comes."""
         name = _name(wire, asked)
@@ -96,7 +109,7 @@ class Answers:
         return "done"
 
     def _begin(
-        self, name: object, call: Call, wire: WireRequest, asked: Request, target: Target, body: bytes
+        self, name: object, call: ProxyCall, wire: WireRequest, asked: Request, target: UpstreamTarget, body: bytes
     ) -> Tape[Item]:
         """Begin to make an answer, in a task of its own, which goes on as long as anybody waits for it."""
 
@@ -120,7 +133,13 @@ class Answers:
         return tape
 
     async def _make(
-        self, tape: Tape[Item], call: Call, wire: WireRequest, asked: Request, target: Target, body: bytes
+        self,
+        tape: Tape[Item],
+        call: ProxyCall,
+        wire: WireRequest,
+        asked: Request,
+        target: UpstreamTarget,
+        body: bytes,
     ) -> None:
         """Write a tape: what is stored by now, or what the provider replies, which is stored."""
         parts: list[bytes] = []
@@ -154,7 +173,7 @@ class Answers:
             error = raised if isinstance(raised, (Refused, UpstreamFailed)) else _fault(raised)
         tape.end(error)
 
-    async def _fetched(self, call: Call, target: Target, body: bytes) -> Reply:
+    async def _fetched(self, call: ProxyCall, target: UpstreamTarget, body: bytes) -> Reply:
         """The provider's reply, with status 200.
 
         Raises:
@@ -171,7 +190,7 @@ class Answers:
         finally:
             reply.close()
 
-    async def _replay(self, call: Call, hit: Hit) -> None:
+    async def _replay(self, call: ProxyCall, hit: Hit) -> None:
         stored: replies.StoredReply = hit.value
         about = headers.of_hit(hit, self._engine.settings.clock())
         await call.respond(200, [*stored.headers, *about], stored.body)
@@ -196,7 +215,7 @@ def _fault(error: BaseException) -> UpstreamFailed:
     return UpstreamFailed(502, f"the request failed ({type(error).__name__})")
 
 
-async def say(call: Call, error: Refused | UpstreamFailed) -> None:
+async def say(call: ProxyCall, error: Refused | UpstreamFailed) -> None:
     """Respond with what the provider replied, byte for byte, or with what went wrong."""
     if isinstance(error, UpstreamFailed):
         await failed(call, error)
@@ -206,7 +225,7 @@ async def say(call: Call, error: Refused | UpstreamFailed) -> None:
     await call.finish(error.body)
 
 
-async def nothing_cached(call: Call) -> None:
+async def nothing_cached(call: ProxyCall) -> None:
     """Respond to a request that is to be answered from the cache, and is not."""
     await call.refuse(
         504, "only-if-cached: no answer is cached", "only_if_cached",

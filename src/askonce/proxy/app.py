@@ -16,10 +16,10 @@ from askonce.errors import ConfigError
 from askonce.options import cache_options
 from askonce.proxy.admin import PATHS, TOKEN_VARIABLE, Admin
 from askonce.proxy.answers import Answers
-from askonce.proxy.call import Call, ClientLeft, Message
+from askonce.proxy.call import ClientLeft, Message, ProxyCall
 from askonce.proxy.config import ProxySettings
 from askonce.proxy.embeddings import Embeddings
-from askonce.proxy.relay import Relay, Target
+from askonce.proxy.relay import Relay, UpstreamTarget
 from askonce.proxy.tenants import ProxyKey, read_keys, shown_key
 from askonce.proxy.upstream import Upstreams, chosen
 from askonce.stores.configured import encryption_keys
@@ -67,7 +67,7 @@ class ProxyApp:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         if scope["type"] == "http":
-            call = Call(scope, receive, send)
+            call = ProxyCall(scope, receive, send)
             try:
                 await self._respond(call)
             except ClientLeft:
@@ -96,7 +96,7 @@ class ProxyApp:
         await self.cache.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _respond(self, call: Call) -> None:
+    async def _respond(self, call: ProxyCall) -> None:
         if call.path in PATHS:
             await self._admin.respond(call)
             return
@@ -115,11 +115,11 @@ class ProxyApp:
             await call.refuse(403, f"this key is not for the model {model!r}", "model_not_allowed")
         else:
             upstream, url = found
-            target = Target(upstream, f"{url}?{call.query}" if call.query else url)
+            target = UpstreamTarget(upstream, f"{url}?{call.query}" if call.query else url)
             with self._in_tenant(key):
                 await self._answer(call, target, body)
 
-    async def _answer(self, call: Call, target: Target, body: bytes | None) -> None:
+    async def _answer(self, call: ProxyCall, target: UpstreamTarget, body: bytes | None) -> None:
         if body is None:
             has_body = call.header("content-length") or call.header("transfer-encoding")
             if not has_body:

@@ -16,7 +16,7 @@ class ClientLeft(Exception):
     """The client closed its connection before its request was whole."""
 
 
-class Call:
+class ProxyCall:
     """A request.
 
     Attributes:

@@ -10,8 +10,8 @@ from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
 from askonce.proxy.answers import nothing_cached, say
-from askonce.proxy.call import Call
-from askonce.proxy.relay import Relay, Target
+from askonce.proxy.call import ProxyCall
+from askonce.proxy.relay import Relay, UpstreamTarget
 from askonce.proxy.upstream import Head, Refused, UpstreamFailed
 from askonce.wire import embeddings, headers
 from askonce.wire.requests import WireRequest
@@ -35,7 +35,7 @@ class Embeddings:
     def __init__(self, engine: CacheEngine, relay: Relay) -> None:
         self._engine, self._relay = engine, relay
 
-    async def respond(self, call: Call, wire: WireRequest, target: Target, body: bytes) -> None:
+    async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
         asked, texts = embeddings.requests_to(self._engine, wire), embeddings.texts_in(wire)
         only_if_cached = wire.directives.only_if_cached
@@ -60,7 +60,7 @@ class Embeddings:
             await say(call, error)
 
     async def _one(
-        self, call: Call, wire: WireRequest, target: Target, body: bytes, asked: tuple[bytes, Request]
+        self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes, asked: tuple[bytes, Request]
     ) -> None:
         """A single text, or one that is given several times: others wait while it is embedded."""
 
@@ -78,9 +78,9 @@ class Embeddings:
 
     async def _missing(
         self,
-        call: Call,
+        call: ProxyCall,
         wire: WireRequest,
-        target: Target,
+        target: UpstreamTarget,
         body: bytes,
         asked: dict[bytes, Request],
         hits: dict[bytes, Hit],
@@ -107,7 +107,7 @@ class Embeddings:
         about = [*headers.lasting(reply.head.headers), headers.of_forwarded("miss")]
         await call.respond(200, about, embeddings.reply_of(wire, texts, vectors))
 
-    async def _fetched(self, call: Call, target: Target, body: bytes) -> _Vectors:
+    async def _fetched(self, call: ProxyCall, target: UpstreamTarget, body: bytes) -> _Vectors:
         """The provider's reply.
 
         Raises:
@@ -125,12 +125,12 @@ class Embeddings:
             raise Refused(reply.head, whole)
         return _Vectors(reply.head, whole)
 
-    async def _fresh(self, call: Call, wire: WireRequest, reply: _Vectors) -> None:
+    async def _fresh(self, call: ProxyCall, wire: WireRequest, reply: _Vectors) -> None:
         why: headers.Forwarded = "request" if wire.directives.refresh else "miss"
         sent = [pair for pair in reply.head.headers if pair[0].lower() != "content-length"]
         await call.respond(200, [*sent, headers.of_forwarded(why)], reply.body)
 
-    async def _from_cache(self, call: Call, wire: WireRequest, hits: dict[bytes, Hit]) -> None:
+    async def _from_cache(self, call: ProxyCall, wire: WireRequest, hits: dict[bytes, Hit]) -> None:
         oldest = max(hits.values(), key=lambda hit: hit.age_seconds)
         stored: embeddings.StoredVector = oldest.value
         body = embeddings.reply_of(

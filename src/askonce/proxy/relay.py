@@ -7,12 +7,12 @@ from collections.abc import AsyncIterable
 
 import msgspec
 
-from askonce.proxy.call import Call, ClientLeft
+from askonce.proxy.call import ClientLeft, ProxyCall
 from askonce.proxy.config import UpstreamSettings
 from askonce.proxy.upstream import UpstreamFailed, Upstreams
 
 
-class Target(msgspec.Struct, frozen=True):
+class UpstreamTarget(msgspec.Struct, frozen=True):
     """Where a request goes.
 
     Attributes:
@@ -31,7 +31,11 @@ class Relay:
         self.upstreams = upstreams
 
     async def pass_on(
-        self, call: Call, target: Target, body: bytes | AsyncIterable[bytes] | None, cache_status: str = ""
+        self,
+        call: ProxyCall,
+        target: UpstreamTarget,
+        body: bytes | AsyncIterable[bytes] | None,
+        cache_status: str = "",
     ) -> None:
         """Pass a request on, and its reply back; if the client leaves, the call of the provider ends too."""
         work = asyncio.create_task(self._passed(call, target, body, cache_status))
@@ -49,7 +53,7 @@ class Relay:
             watch.cancel()
 
     async def _passed(
-        self, call: Call, target: Target, body: bytes | AsyncIterable[bytes] | None, cache_status: str
+        self, call: ProxyCall, target: UpstreamTarget, body: bytes | AsyncIterable[bytes] | None, cache_status: str
     ) -> None:
         try:
             reply = await self.upstreams.send(target.upstream, call.method, target.url, call.headers, body)
@@ -65,7 +69,7 @@ class Relay:
             await failed(call, error)
 
 
-async def failed(call: Call, error: UpstreamFailed) -> None:
+async def failed(call: ProxyCall, error: UpstreamFailed) -> None:
     """Say that a provider failed; if the head of a response was sent, break the connection off."""
     if not call.begun:
         await call.refuse(error.status, str(error), "upstream_error")
