@@ -55,8 +55,10 @@ class Answers:
                 pass
 
     def _looks_up(self, name: object) -> bool:
-        """Whether a request looks up by itself: of a crowd for the same, the first one does, and the second one
-        does for all others. A thousand lookups at once would be so slow that the store is taken to be down.
+        """Whether a request looks up by itself.
+
+        Of a crowd for the same, the first one does, and the second one does for all others. A thousand lookups at
+        once would be so slow that the store is taken to be down.
         """
         return name not in self._live and name not in self._looked_up
 
