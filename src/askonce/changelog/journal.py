@@ -11,12 +11,14 @@ from typing import TypeVar
 import msgspec
 
 from askonce.entries.codec import Codec
+from askonce.entries.decodable import decodable
 from askonce.entries.entry import Entry
 from askonce.errors import CodecError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
+@decodable
 class Delta(msgspec.Struct, frozen=True, array_like=True):
     """What one process adds.
 
@@ -31,6 +33,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     value: msgspec.Raw
 
 
+@decodable
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """All that was shared.
 

@@ -16,6 +16,7 @@ from askonce.changelog.journal import Journal
 from askonce.concurrency.drivers import SyncDriver
 from askonce.engine.history import Deletion, RequestHistory
 from askonce.entries.codec import Codec
+from askonce.entries.decodable import decodable
 from askonce.errors import CodecError
 from askonce.stores.base import Clock, LogPage
 from askonce.stores.circuit_breaker import StoreDown
@@ -26,6 +27,7 @@ _NEVER_REACHED = 2**53
 """Beyond the end of every log."""
 
 
+@decodable
 class DeletionEvent(msgspec.Struct, frozen=True, array_like=True):
     """A deletion in the log.
 

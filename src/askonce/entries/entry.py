@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from askonce.entries.decodable import decodable
+
 HitKind = Literal["exact", "coalesced", "stale", "semantic"]
 """``exact``: the same request was answered before. ``coalesced``: an identical request was in progress, and this
 caller waited for it. ``stale``: past its time to live, but allowed by ``stale_while_revalidate`` or
@@ -138,6 +140,7 @@ class Slice(msgspec.Struct, frozen=True):
     ids: tuple[str, ...]
 
 
+@decodable
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """A reference of an entry to a part of its payload, which is an entry of its own.
 
@@ -215,6 +218,7 @@ def digest_of(answer_text: str) -> bytes:
     return hashlib.blake2b(answer_text.encode(errors="replace"), digest_size=16).digest()
 
 
+@decodable
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """A stored answer.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from askonce.entries.decodable import decodable
 from askonce.entries.entry import Near
 from askonce.errors import ConfigError, MissingExtraError
 
@@ -34,6 +35,7 @@ def _numpy() -> ModuleType:
     return numpy
 
 
+@decodable
 class AddedVectors(msgspec.Struct, frozen=True, array_like=True):
     """The vectors of added documents, as a change log holds them.
 

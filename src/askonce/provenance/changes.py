@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from askonce.entries.decodable import decodable
 from askonce.entries.entry import Source
 from askonce.provenance.additions import AddedVectors, Additions, rows_of
 from askonce.stores.fork import fork_lock
@@ -23,6 +24,7 @@ _MOST_IDS = 50_000
 _IDS_IN_A_CHANGE = 1000
 
 
+@decodable
 class Change(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An event in the change log of a corpus.
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from askonce.entries.decodable import decodable
 from askonce.errors import ConfigError
 
 
@@ -34,6 +35,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.url.rstrip("/")
 
 
+@decodable
 class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """All settings of a proxy; the names are those of the TOML file.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from askonce.entries.decodable import decodable
 from askonce.errors import ConfigError
 from askonce.options import check_name
 from askonce.wire.scope import Headers
@@ -44,6 +45,7 @@ class ProxyKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return not self.models or (model is not None and any(fnmatchcase(model, one) for one in self.models))
 
 
+@decodable
 class _KeysFile(msgspec.Struct, forbid_unknown_fields=True):
     keys: tuple[ProxyKey, ...]
 

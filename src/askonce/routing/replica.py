@@ -12,6 +12,7 @@ from askonce.changelog.follower import Follower
 from askonce.changelog.journal import Journal
 from askonce.concurrency.background import BackgroundWorker
 from askonce.entries.codec import Codec
+from askonce.entries.decodable import decodable
 from askonce.errors import CodecError, StoreUnavailable
 from askonce.routing.state import AnswerOutcome, RoutingDelta, RoutingSnapshot, RoutingState
 from askonce.stores.base import Record
@@ -25,6 +26,7 @@ _OPEN_SECONDS = 30 * 86400.0
 _ACTIVE_SECONDS = 60.0
 
 
+@decodable
 class OpenAnswer(msgspec.Struct, frozen=True, array_like=True):
     """An answer on which the application may give feedback: the regression that learns it, and the features."""
 

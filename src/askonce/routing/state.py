@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from askonce.entries.decodable import decodable
 from askonce.errors import CodecError
 from askonce.estimators.regression import LogisticRegression
 from askonce.routing.features import numpy
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from askonce.estimators.regression import Vector
 
 
+@decodable
 class AnswerOutcome(msgspec.Struct, frozen=True, array_like=True):
     """What became of one answer.
 
@@ -32,6 +34,7 @@ class AnswerOutcome(msgspec.Struct, frozen=True, array_like=True):
     failed: bool
 
 
+@decodable
 class RoutingDelta(msgspec.Struct, frozen=True, array_like=True):
     """What one process adds: amounts by name, and outcomes in their order."""
 
@@ -39,6 +42,7 @@ class RoutingDelta(msgspec.Struct, frozen=True, array_like=True):
     outcomes: list[AnswerOutcome]
 
 
+@decodable
 class RoutingSnapshot(msgspec.Struct, frozen=True, array_like=True):
     """All that is known; learners as the bytes of mean and covariance, 32-bit floats."""
 

@@ -10,6 +10,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from askonce.entries.decodable import decodable
+
 Amounts = dict[str, float]
 RowName = tuple[str, str, str, str]
 """Layer, model, tenant and tag; empty where there is none."""
@@ -20,6 +22,7 @@ MOST_ROWS = 1000
 """Of one hour or day. Beyond it tenants and tags become `OTHER`, and beyond twice as many the models too."""
 
 
+@decodable
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """What was counted of one layer, model and tenant; or of one tag of a tenant, in addition.
 
@@ -32,6 +35,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     amounts: Amounts
 
 
+@decodable
 class Bucket(msgspec.Struct, frozen=True, array_like=True):
     """What was counted in one hour or one day (UTC).
 

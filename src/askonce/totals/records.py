@@ -18,6 +18,7 @@ import msgspec
 
 from askonce.changelog.journal import Journal
 from askonce.entries.codec import Codec
+from askonce.entries.decodable import decodable
 from askonce.errors import CodecError
 from askonce.stores.base import Record
 from askonce.stores.circuit_breaker import CircuitBreaker
@@ -34,6 +35,7 @@ _DONE_SECONDS = 6 * 3600.0
 _LEASE_SECONDS = 60.0
 
 
+@decodable
 class Portion(msgspec.Struct, frozen=True, array_like=True):
     """The value of a record.
 

@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
 from askonce.costs.pricing import cost_usd
+from askonce.entries.decodable import decodable
 from askonce.entries.entry import Answer, Hit, Incomplete, Usage
 from askonce.entries.requested import Requested
 from askonce.langchain.models.acceptance import breaks_off, is_empty, metadata_of, misfit_of
@@ -329,18 +330,21 @@ def _check(stored: _Message) -> None:
         raise TypeError("the mark of a hit is no dict")
 
 
+@decodable
 class _ToolCall(msgspec.Struct):
     name: str
     args: dict[str, Any]
     id: str | None
 
 
+@decodable
 class _InvalidToolCall(msgspec.Struct):
     name: str | None
     args: str | None
     id: str | None
 
 
+@decodable
 class _Tokens(msgspec.Struct):
     input_tokens: int
     output_tokens: int

@@ -14,6 +14,8 @@ from typing import Literal
 
 import msgspec
 
+from askonce.entries.decodable import decodable
+
 Level = Literal["tools", "system", "messages"]
 Marking = Literal["automatic", "marks", "both"]
 
@@ -91,6 +93,7 @@ class ProviderRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return max(one.idle_seconds for one in self.lifetimes)
 
 
+@decodable
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     rules: tuple[ProviderRule, ...]
 

@@ -18,6 +18,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from askonce.entries.decodable import decodable
 from askonce.prefix.tracking.diagnosis import Diagnosis
 from askonce.stores.fork import reset_after_fork
 
@@ -112,6 +113,7 @@ class SegmentSums(msgspec.Struct):
     gaps: list[int] = msgspec.field(default_factory=lambda: [0] * (len(GAP_SECONDS) + 1))
 
 
+@decodable
 class Day(msgspec.Struct):
     """All sums of one process for one day, or of all processes when they were added up.
 

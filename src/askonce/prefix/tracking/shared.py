@@ -17,6 +17,7 @@ import msgspec
 from askonce.changelog.follower import Follower
 from askonce.concurrency.background import BackgroundWorker
 from askonce.entries.codec import Codec
+from askonce.entries.decodable import decodable
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import rule_for
 from askonce.prefix.tracking.aggregates import KEPT_DAYS, Aggregates, days_namespace
@@ -30,6 +31,7 @@ _MOST_WAITING = 5_000
 _BASE_SECONDS = 60.0
 
 
+@decodable
 class PublishedRequest(msgspec.Struct, frozen=True, array_like=True):
     """A request that was sent.
 
@@ -105,6 +107,7 @@ def sent_of(request: PublishedRequest, history: History) -> Sent | None:
     return Sent(chain, request.at, request.application)
 
 
+@decodable
 class PrefixDelta(msgspec.Struct, frozen=True, array_like=True):
     """What one process sent."""
 

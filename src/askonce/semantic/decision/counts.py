@@ -17,6 +17,7 @@ from functools import lru_cache
 
 import msgspec
 
+from askonce.entries.decodable import decodable
 from askonce.estimators import anytime_bound
 
 UNIT = 2**32
@@ -27,6 +28,7 @@ _START = tuple(-math.log(len(RATES) * weight) for weight in _WEIGHTS)
 """A weight is evidence from the beginning: the mean of ``exp(-start) L`` over the rates begins at 1 too."""
 
 
+@decodable
 class DecisionCounts(msgspec.Struct, array_like=True):
     """Sums over requests; those in `UNIT` s are marked so.
 

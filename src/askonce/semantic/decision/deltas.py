@@ -7,11 +7,13 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from askonce.entries.decodable import decodable
 from askonce.semantic.decision.counts import DecisionCounts
 from askonce.semantic.decision.features import SIZE
 from askonce.semantic.decision.model import Label
 
 
+@decodable
 class RuleDelta(msgspec.Struct, frozen=True, array_like=True):
     """What one process counted and learned: sums, and labels, oldest first.
 
@@ -26,6 +28,7 @@ class RuleDelta(msgspec.Struct, frozen=True, array_like=True):
         _check(self.labels, ())
 
 
+@decodable
 class RuleSnapshot(msgspec.Struct, frozen=True, array_like=True):
     """All that was counted and learned: sums, model, and how often answers were right.
 

@@ -20,6 +20,7 @@ from collections import deque
 import msgspec
 import numpy as np
 
+from askonce.entries.decodable import decodable
 from askonce.estimators.regression import sigmoid
 from askonce.semantic.decision.features import PRIOR_MEAN, PRIOR_PRECISION, SIZE, Vector
 
@@ -31,6 +32,7 @@ _TO_WORSE, _BACK = 1 / 1500, 1 / 60
 _SURE = 0.2
 
 
+@decodable
 class Label(msgspec.Struct, frozen=True, array_like=True):
     """A judged candidate.
 

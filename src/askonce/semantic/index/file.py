@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from askonce.entries.codec import Codec
+from askonce.entries.decodable import decodable
 from askonce.entries.entry import Entry
 from askonce.errors import CodecError, ConfigError
 from askonce.stores import cache_directory
@@ -41,6 +42,7 @@ _ABANDONED_SECONDS = 3600.0
 """No write takes so long: its process was killed."""
 
 
+@decodable
 class _Head(msgspec.Struct, frozen=True, array_like=True):
     name: str
     position: int

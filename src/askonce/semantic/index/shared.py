@@ -17,6 +17,7 @@ import msgspec
 
 from askonce.changelog.follower import Follower
 from askonce.entries.codec import Codec
+from askonce.entries.decodable import decodable
 from askonce.estimators.float16 import from_bytes
 from askonce.semantic.decision.deltas import RuleDelta, RuleSnapshot
 from askonce.semantic.decision.rule import DecisionRule
@@ -34,6 +35,7 @@ _SAVE_INDEX_FROM, _SAVE_INDEX_SECONDS = 2000, 600.0
 _TRY_AGAIN_SECONDS = 5.0
 
 
+@decodable
 class SemanticDelta(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """What one process did.
 
