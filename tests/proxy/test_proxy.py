@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -59,6 +62,11 @@ def test_errors_malformed_bodies_and_other_paths_pass_through(serve: Serve) -> N
         )
         assert httpx2.get(f"{url}/v1/models", headers=KEY).status_code == 200
         assert posted(url, askonce_ttl="-1").status_code == 400
+        calls = len(upstream.received)
+        for body, path in ((b"[]", "/v1/chat/completions"), (b"{}", "/v1/files")):
+            assert posted(url, body, path, cache_control="only-if-cached").status_code == 504
+        assert posted(url, upgrade="websocket", connection="upgrade").status_code == 501
+        assert len(upstream.received) == calls
 
 
 def test_a_hit_is_what_was_made_and_is_the_callers_own(serve: Serve, tmp_path: Path) -> None:
@@ -78,6 +86,35 @@ def test_a_hit_is_what_was_made_and_is_the_callers_own(serve: Serve, tmp_path: P
         proxy.stop()
         written = proxy.log.read_bytes() + b"".join(one.read_bytes() for one in tmp_path.glob("proxy.db*"))
         assert b"sk-1" not in written and b"sk-2" not in written
+
+
+def test_credentials_of_the_machine_are_not_sent(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "netrc").write_text("default login foo password bar")
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url, env={"NETRC": f"{tmp_path}/netrc"}).url
+        assert posted(url).status_code == 200
+        assert posted(url, authorization="").status_code == 200
+        assert [one.headers.get("authorization") for one in upstream.received] == ["Bearer sk-1", ""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--upstream", "http://127.0.0.1:9", "--upstream-key-env", "THE_KEY"], "key_env"),
+        (["--upstream-key-env", "NONE"], "the variable NONE"),
+    ],
+)
+def test_a_provider_is_sent_its_own_key_alone(arguments: list[str], message: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "askonce.cli", "proxy", "--upstream", "http://127.0.0.1:9", *arguments]
+    done = subprocess.run(
+        [*command, "--store", f"sqlite:///{tmp_path}/proxy.db"],
+        env={**os.environ, "THE_KEY": "sk-real", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_keys_of_its_own_are_tenants(serve: Serve, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_any_parameter_counts_known_or_not(name: str, one: Any, other: Any) -> N
     assert len(set(keys)) == 3
 
 
-@given(st.sampled_from(sorted(NEUTRAL - {"stream"})), plain)
+@given(st.sampled_from(sorted(NEUTRAL - {"stream", "stream_options"})), plain)
 def test_what_cannot_change_the_answer_does_not_count(name: str, value: Any) -> None:
     assert key({**CHAT, name: value}) == key(CHAT)
 
@@ -215,3 +215,20 @@ def test_which_api_a_path_is(method: str, path: str, api: str | None) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
 def test_a_body_that_is_no_object_is_passed_on(body: bytes) -> None:
     assert read_request("POST", f"{OPENAI}/chat/completions", CALLER, body) is None
+
+
+@pytest.mark.parametrize(
+    "header", ["x-tenant", "x-user-id", "x-forwarded-user", "x-portkey-virtual-key", "x-account", "accept-language"]
+)
+def test_headers_that_say_for_whom_a_request_is_count(header: str) -> None:
+    assert len({key(), key(headers=[(header, "one")]), key(headers=[(header, "two")])}) == 3
+
+
+@pytest.mark.parametrize("header", ["user-agent", "x-forwarded-for", "x-stainless-lang", "accept", "traceparent"])
+def test_headers_of_the_connection_and_of_telemetry_do_not_count(header: str) -> None:
+    assert key() == key(headers=[(header, "one")])
+
+
+def test_options_of_a_stream_that_are_not_known_count() -> None:
+    known = key({**CHAT, "stream": True, "stream_options": {"include_usage": True}})
+    assert known == key() != key({**CHAT, "stream_options": {"continuous_usage_stats": True}})

@@ -118,6 +118,54 @@ def test_events_are_read_whatever_ends_their_lines(end: str) -> None:
 
 # -- what is stored ------------------------------------------------------------------------------------------------
 
+
+def chunks(*deltas: dict[str, Any], **more: Any) -> bytes:
+    """A stream of one choice, with its usage."""
+    parts = [{"choices": [{"index": 0, "delta": one, "finish_reason": None}], **more} for one in deltas]
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+    lines = [*parts, last, {"choices": [], "usage": {"prompt_tokens": 1}}]
+    return b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in lines) + b"data: [DONE]\n\n"
+
+
+def test_pieces_of_any_kind_of_tool_call_add_up() -> None:
+    first = {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "py", "input": ""}}
+    pieces = [first, *({"index": 0, "custom": {"input": one}} for one in ("print(", "1+1)"))]
+    whole, is_faithful = chat.assembled(events_in(chunks(*({"tool_calls": [one]} for one in pieces))))
+    assert whole is not None and is_faithful
+    assert whole["choices"][0]["message"]["tool_calls"] == [
+        {"id": "c1", "type": "custom", "custom": {"name": "py", "input": "print(1+1)"}}
+    ]
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [{"tool_calls": [{"index": 0, "id": "c", "function": {"name": one}}]} for one in ("get_", "weather")],
+        [{"tool_calls": [{"index": 0, "id": "c", "unknown": {"field": one}}]} for one in ("a", "b")],
+        [{"tool_calls": [{"index": 0, "id": "c", "unknown": one}]} for one in ([1], [2])],
+        [{"function_call": {"name": one}} for one in ("get_", "weather")],
+        [{"unknown": one} for one in ("a", "b")],
+        [{"content": one} for one in ([{"type": "thinking"}], "so")],
+    ],
+    ids=["name", "field", "member", "function", "delta", "content"],
+)
+def test_pieces_that_may_not_add_up_are_no_whole_answer(deltas: list[dict[str, Any]]) -> None:
+    assert not chat.assembled(events_in(chunks(*deltas)))[1]
+
+
+def test_members_of_chunks_that_change_are_no_whole_answer() -> None:
+    same = chunks({"content": "Hi"}, created=1, citations=["a"])
+    assert chat.assembled(events_in(same))[1] and chat.assembled(events_in(same.replace(b"1", b"2", 1)))[1]
+    other = same + chunks({"content": ""}, created=2, citations=["b"])
+    assert not chat.assembled(events_in(other))[1]
+
+
+def test_the_usage_of_another_member_is_not_that_of_a_stream() -> None:
+    body = chunks({"content": "Hi"}).replace(b'"usage"', b'"x_groq": {"usage"').replace(b"1}}", b"1}}}")
+    with pytest.raises(Incomplete):
+        chat.with_usage_as_wanted(body, wants_usage=True)
+
+
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "required": ["a"]}}}
 
 
@@ -160,6 +208,7 @@ def outcome(request: WireRequest, body: Any) -> str:
         ({"response_format": {"type": "json_object"}}, said(content="{}"), "stored"),
         ({}, {"error": {"message": "no"}}, "truncated"),
         ({}, {**said(content="Hi"), "choices": []}, "truncated"),
+        ({"n": 2}, said(content="Hi"), "truncated"),
         ({}, ["Hi"], "not storable"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from askonce.cli.common import err
-from askonce.errors import MissingExtraError
+from askonce.errors import ConfigError, MissingExtraError
 
 Upstreams = Annotated[
     list[str] | None,
@@ -114,6 +114,10 @@ def proxy(
     given = {name: value for name, value in given.items() if value is not None}
     cache = {"ttl": ttl, "namespace": namespace, "local_ttl": local_ttl}
     given["cache"] = {name: value for name, value in cache.items() if value is not None}
+    if upstream_key_env and len(upstream or ()) != 1:
+        raise ConfigError(
+            "--upstream-key-env is for one --upstream; give each of several its key_env in the file of --config"
+        )
     if upstream:
         given["upstreams"] = [upstream_of(one, upstream_key_env) for one in upstream]
     settings = read_settings(config, given)

@@ -24,6 +24,7 @@ from askonce.proxy.tenants import ProxyKey, read_keys, shown_key
 from askonce.proxy.upstream import Upstreams, chosen
 from askonce.stores.configured import encryption_keys
 from askonce.wire.apis import api_of
+from askonce.wire.directives import read_directives
 from askonce.wire.requests import read_request
 
 SECRET_VARIABLE = "ASKONCE_PROXY_SECRET"
@@ -97,6 +98,9 @@ class ProxyApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _respond(self, call: ProxyCall) -> None:
+        if (call.header("upgrade") or "").lower() == "websocket":
+            await call.refuse(501, "WebSockets are not passed on", "not_supported")
+            return
         if call.path in PATHS:
             await self._admin.respond(call)
             return
@@ -120,18 +124,24 @@ class ProxyApp:
                 await self._answer(call, target, body)
 
     async def _answer(self, call: ProxyCall, target: UpstreamTarget, body: bytes | None) -> None:
-        if body is None:
+        try:
+            wire = None
+            if body is not None:
+                wire = read_request(
+                    call.method, target.url, call.headers, body, share=self._share, secret=self._secret
+                )
+            is_refused = wire is None and read_directives(call.headers).only_if_cached
+        except ConfigError as error:
+            await call.refuse(400, str(error), "invalid_request_error")
+            return
+        if is_refused:
+            await call.refuse(504, "only-if-cached: such a request is never cached", "only_if_cached")
+        elif body is None:
             has_body = call.header("content-length") or call.header("transfer-encoding")
             if not has_body:
                 await call.body(0)
             await self._relay.pass_on(call, target, call.parts() if has_body else None)
-            return
-        try:
-            wire = read_request(call.method, target.url, call.headers, body, share=self._share, secret=self._secret)
-        except ConfigError as error:
-            await call.refuse(400, str(error), "invalid_request_error")
-            return
-        if wire is None:
+        elif wire is None:
             await self._relay.pass_on(call, target, body)
         elif wire.api == "embeddings":
             await self._embeddings.respond(call, wire, target, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,9 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
             raise ConfigError("port is a number below 65536, and workers is at least 1")
         if not (self.connect_timeout > 0 and self.timeout > 0 and self.max_body_bytes > 0):
             raise ConfigError("connect_timeout, timeout and max_body_bytes are positive")
+        for one in self.upstreams:
+            if one.key_env and not os.environ.get(one.key_env):
+                raise ConfigError(f"the variable {one.key_env}, which is to hold the provider's key, is not set")
         holds_key = any(one.key_env for one in self.upstreams)
         if holds_key and self.keys_file is None and not is_loopback(self.host):
             raise ConfigError(
@@ -126,6 +130,8 @@ def read_settings(path: str | None, given: dict[str, Any]) -> ProxySettings:
             table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(table.get("cache", {}), dict):
+        raise ConfigError(f"{path}: [cache] is a table of settings")
     merged = {**table, **given, "cache": {**table.get("cache", {}), **given.get("cache", {})}}
     try:
         settings = msgspec.convert(merged, ProxySettings)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import urllib.request
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -113,6 +115,7 @@ class Upstreams:
         self._keys = {one.key_env: _key(one.key_env) for one in settings.upstreams if one.key_env}
         # No answer waits for a free connection; how many requests a provider takes, it says itself (429).
         self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+        self._proxies = urllib.request.getproxies()  # not by aiohttp, which would send what ~/.netrc holds, too
         self._as_is, self._decoding = self._session(False), self._session(True)
 
     def _session(self, decodes: bool) -> aiohttp.ClientSession:
@@ -125,7 +128,6 @@ class Upstreams:
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=self._settings.connect_timeout, sock_read=self._settings.timeout
             ),
-            trust_env=True,
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
         )
@@ -183,11 +185,22 @@ class Upstreams:
         session = self._decoding if decoded else self._as_is
         try:
             response = await session.request(
-                method, URL(url, encoded=True), headers=kept, data=body, allow_redirects=False
+                method,
+                URL(url, encoded=True),
+                headers=kept,
+                data=body,
+                allow_redirects=False,
+                proxy=self._proxy_to(url),
             )
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise _failed(error) from error
         return Reply(response, decoded=decoded)
+
+    def _proxy_to(self, url: str) -> str | None:
+        """The HTTP proxy that the environment names for a URL."""
+        parts = urlsplit(url)
+        proxy = self._proxies.get(parts.scheme)
+        return None if proxy is None or urllib.request.proxy_bypass(parts.netloc) else proxy
 
 
 def chosen(among: list[tuple[UpstreamSettings, str]], model: str | None) -> tuple[UpstreamSettings, str] | None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from askonce.entries.end_reasons import is_proper
 from askonce.entries.entry import Incomplete, Usage
 from askonce.entries.requested import Requested
@@ -17,6 +19,8 @@ _CONSTANT = frozenset({"role"})
 _SAYS = ("audio", "images", "image", "annotations")
 _OF_A_CHUNK = frozenset({"object", "choices", "usage", "obfuscation"})
 _USAGE_MEMBER, _USAGE = b'"usage":', re.compile(rb'"usage": ?\{')  # within a text, the quotes are escaped
+_OF_A_MOMENT = frozenset({"created"})
+_IN_PIECES = frozenset({"arguments", "input"})
 _OF_A_CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
 
 
@@ -85,7 +89,10 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
             continue
         if not isinstance(chunk, dict) or "error" in chunk or "choices" not in chunk:
             return None, False
-        whole |= {name: value for name, value in chunk.items() if name not in _OF_A_CHUNK and value is not None}
+        for name, value in chunk.items():
+            if name not in _OF_A_CHUNK and value is not None:
+                faithful &= name in _OF_A_MOMENT or whole.get(name, value) == value
+                whole[name] = value
         if chunk.get("usage"):
             whole["usage"] = chunk["usage"]
         for part in objects(chunk["choices"]):
@@ -107,6 +114,7 @@ def _empty_choice(index: Any) -> Json:
 
 def _add(choice: Json, part: Json) -> bool:
     """Add a part of a choice to it; returns whether nothing of it was lost."""
+    faithful = True
     for name, value in part.items():
         if name == "logprobs" and isinstance(value, dict):
             known = choice["logprobs"] = choice["logprobs"] or {}
@@ -114,17 +122,20 @@ def _add(choice: Json, part: Json) -> bool:
                 known[inner] = (
                     [*(known.get(inner) or ()), *tokens] if isinstance(tokens, list) else known.get(inner)
                 )
-        elif name not in _OF_A_CHOICE or name == "finish_reason":
-            choice[name] = choice.get(name) if value is None else value
-    message, faithful = choice["message"], True
+        elif (name not in _OF_A_CHOICE or name == "finish_reason") and value is not None:
+            faithful &= choice.get(name) in (None, value)
+            choice[name] = value
+        elif name not in _OF_A_CHOICE:
+            choice.setdefault(name, None)
+    message = choice["message"]
     for name, value in mapping(part.get("delta")).items():
         if value is None:
             message.setdefault(name, None)
         elif name == "tool_calls":
             faithful &= all([_add_call(message.setdefault(name, []), call) for call in objects(value)])
         elif name == "function_call":
-            _add_texts(message.setdefault(name, {}), mapping(value))
-        elif name in _CONCATENATED and isinstance(value, str):
+            faithful &= _add_texts(message.setdefault(name, {}), mapping(value))
+        elif name in _CONCATENATED and isinstance(value, str) and isinstance(message.get(name) or "", str):
             message[name] = (message.get(name) or "") + value
         else:
             faithful &= name in _CONSTANT or message.get(name) is None
@@ -138,21 +149,28 @@ def _add_call(calls: list[Json], part: Json) -> bool:
         return False
     if index == len(calls):
         calls.append({})
-    call = calls[index]
+    call, faithful = calls[index], True
     for name, value in part.items():
         if name == "index" or value is None:
             continue
-        if name == "function":
-            _add_texts(call.setdefault(name, {}), mapping(value))
-        else:
+        if isinstance(value, dict):  # ``function``, ``custom``
+            faithful &= isinstance(call.setdefault(name, {}), dict) and _add_texts(call[name], value)
+        elif value != "" or name not in call:  # some servers repeat a member without its value
+            faithful &= call.get(name, value) == value
             call[name] = value
-    return True
+    return faithful
 
 
-def _add_texts(known: Json, part: Json) -> None:
+def _add_texts(known: Json, part: Json) -> bool:
+    """Add a part of a call's object to it; returns whether nothing of it was lost."""
+    faithful = True
     for name, value in part.items():
-        if isinstance(value, str):
-            known[name] = known.get(name, "") + value if name == "arguments" or not known.get(name) else known[name]
+        if name in _IN_PIECES and isinstance(value, str):
+            known[name] = known.get(name, "") + value
+        elif value is not None and (value != "" or name not in known):
+            faithful &= known.get(name) in (None, "", value)
+            known[name] = value
+    return faithful
 
 
 def _in_order(whole: Json) -> Json:
@@ -209,10 +227,20 @@ def with_usage_as_wanted(body: bytes, *, wants_usage: bool) -> bytes:
         Incomplete: it is wanted, and the stream does not say it.
     """
     if wants_usage:
-        if _USAGE.search(body) is None:
+        if not any(map(_is_usage, _USAGE.finditer(body))):
             raise Incomplete
         return body
     return body if _USAGE_MEMBER not in body else b"".join(map(_without_usage, events_in(body)))
+
+
+def _is_usage(found: re.Match[bytes]) -> bool:
+    """Whether a member of that name is the chunk's own, and not that of an object in it."""
+    body, ends = found.string, found.string.find(b"\n", found.end())
+    line = body[body.rfind(b"\n", 0, found.start()) + 1 : len(body) if ends < 0 else ends]
+    try:
+        return bool(mapping(msgspec.json.decode(line.removeprefix(b"data:"))).get("usage"))
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def _without_usage(event: ServerEvent) -> bytes:

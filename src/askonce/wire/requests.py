@@ -30,6 +30,7 @@ from askonce.wire.scope import Headers, has_cookie, scope_of
 Body = dict[str, Any]
 
 _TOOLS = ("tools", "functions", "mcp_servers", "connectors")
+_OF_DELIVERY = frozenset({"include_usage", "include_obfuscation"})
 _SAID: dict[Api, tuple[str, ...]] = {
     "chat": ("messages",),
     "messages": ("messages", "system"),
@@ -38,10 +39,13 @@ _SAID: dict[Api, tuple[str, ...]] = {
 }
 _COUNTS = re.compile(
     r"(^|-)(organi[sz]ation|project|version|beta|provider|model|deployment|workspace|config|region|target|route"
-    r"|endpoint|features?)(-|$)"
+    r"|endpoint|features?|tenant|user|account|customer|email|virtual|language)(-|$)"
 )
-"""Headers, by a word in their names, that say whose model answers, or which version of it."""
-_TELEMETRY = re.compile(r"(x-stainless|x-fern|x-goog-api-client|x-client|sec|askonce|x-forwarded|x-b3)(-.*)?")
+"""Headers, by a word in their names, that say whose model answers, which version of it, or for whom."""
+_TELEMETRY = re.compile(
+    r"(x-stainless|x-fern|x-goog-api-client|x-client|sec|askonce|x-b3)(-.*)?"
+    r"|user-agent|x-forwarded-(for|by|host|port|prefix|proto|scheme|server)"
+)
 
 
 class WireRequest(msgspec.Struct, frozen=True):
@@ -150,7 +154,9 @@ class WireRequest(msgspec.Struct, frozen=True):
         for name, value in self.body.items():
             if name in _SAID[self.api] or name in others:
                 continue
-            if name in NEUTRAL:
+            if name == "stream_options" and isinstance(value, dict) and value.keys() - _OF_DELIVERY:
+                form[name] = plain({inner: one for inner, one in value.items() if inner not in _OF_DELIVERY})
+            elif name in NEUTRAL:
                 left_out.append(name)
             elif is_credential(name):  # of a gateway: it may say who answers
                 form[name] = {"digest": hashlib.sha256(b"askonce body " + encode(plain(value))).hexdigest()}
