@@ -170,6 +170,12 @@ def test_conversations_that_the_provider_keeps_are_told_apart(keep: Keep, provid
     assert answers == ["as in None", "as in resp_a", "as in resp_b"]
 
 
+def test_a_setting_that_chooses_another_api_counts(keep: Keep, provider: Provider) -> None:
+    for continues in (False, True):
+        keep(chat(provider, use_previous_response_id=continues)).invoke("Hi")
+    assert len(provider.ledger) == 2
+
+
 CONVERSATIONS: dict[str, Callable[[Keep, Provider], Any]] = {
     "bound": lambda keep, provider: keep(responses(provider)).bind(conversation="conv_1"),
     "bound, as a map": lambda keep, provider: keep(responses(provider)).bind(conversation={"id": "conv_1"}),

@@ -36,6 +36,8 @@ _OVERRIDDEN = frozenset(
 _ONE_NAME = {"model_name": "model", "model_id": "model", "stop_sequences": "stop"}
 # Of no effect until there is a conversation to continue, whose id counts then.
 _CONTINUING = frozenset({"use_previous_response_id", "reuse_last_container"})
+_CHOOSES_API = frozenset({"use_previous_response_id"})
+"""Also sends the first request to OpenAI's responses, unless the model calls them anyway."""
 _STATE_OF_FAKES = frozenset({"i", "messages", "response_index"})
 
 
@@ -211,6 +213,8 @@ def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str])
         one.__name__.lstrip("_").startswith(_FAKES) for one in base.__mro__ if "langchain" in one.__module__
     )
     neutral = _OF_EVERY_MODEL | _CONTINUING | (_STATE_OF_FAKES if is_fake else frozenset())
+    if getattr(model, "use_responses_api", None) is not True:
+        neutral -= _CHOOSES_API
     reader = FieldReader(_WAY_OUT, partial(_part_form, asynchronous=asynchronous))
     fields, endpoints = _read_with(reader, model, base, neutral, asynchronous=asynchronous)
     fields = counters_as_at_first(model, fields, private=True)
