@@ -48,6 +48,7 @@ def run(name: str, *arguments: str) -> str:
         ("llama_index_agent.py", ["model calls: 2, from the cache: 0", "model calls: 0, from the cache: 2"]),
         ("llama_index_retrieval.py", ["250 euros", "answer: from the cache, made from ['hours']"]),
         ("client_transport.py", ["askonce; fwd=miss", "askonce; hit", "1 hit, 1 miss"]),
+        ("proxy.py", ["askonce; fwd=miss", "askonce; hit", "exit code: 0"]),
         ("embeddings.py", ["Monday: 3 of 3", "Tuesday: 1 of 3", "Nearest to the question: I forgot my password"]),
         ("control.py", ["1 answer with the tag is invalidated"]),
         ("semantic.py", ["matched: ", "answered from the cache, 0 wrongly", "asked for: 2% at most"]),

@@ -42,18 +42,19 @@ Serve = Callable[..., Proxy]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Start a proxy; arguments are those of the command, after its upstream."""
+    """Start a proxy; arguments are those of the command, after its upstream (if it is one)."""
     running: list[Proxy] = []
 
     def started(
-        upstream: str, *arguments: str, store: str | None = None, env: dict[str, str] | None = None
+        upstream: str | None, *arguments: str, store: str | None = None, env: dict[str, str] | None = None
     ) -> Proxy:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         log = tmp_path / f"proxy-{port}.log"
         command = [sys.executable, "-m", "askonce.cli", "proxy", "--port", str(port)]
-        command += ["--upstream", upstream, "--store", store or f"sqlite:///{tmp_path}/proxy.db", *arguments]
+        command += ["--upstream", upstream] if upstream else []
+        command += ["--store", store or f"sqlite:///{tmp_path}/proxy.db", *arguments]
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **(env or {})})
         proxy = Proxy(f"http://127.0.0.1:{port}", process, log)

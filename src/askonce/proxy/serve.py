@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from typing import Any
 
 import msgspec
@@ -32,6 +34,8 @@ def serve(settings: ProxySettings) -> None:
         "lifespan": "on",
         "ws": "none",
     }
+    # When all is finished, uvicorn raises the signal again, for the handler that was there before its own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = ProxyApp(settings)
     if settings.workers == 1:
         uvicorn.run(app, **options)

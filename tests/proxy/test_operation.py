@@ -1,0 +1,197 @@
+"""The proxy as it is started, configured and ended, and what real servers and clients do to it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from tests.httpx.test_right_answers import CHAT
+from tests.httpx.upstream import STREAM, Scripted, Upstream
+from tests.support.provider import Provider
+
+from .conftest import Serve
+from .test_proxy import CHUNKS, KEY, PLAIN, posted
+
+HIT, MISS = "askonce; hit", "askonce; fwd=miss"
+
+
+def refused(*arguments: str, env: dict[str, str] | None = None) -> str:
+    """What the command writes when it does not start."""
+    command = [sys.executable, "-m", "askonce.cli", "proxy", "--store", "memory://", "--port", "0", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", timeout=60, env={**os.environ, **(env or {})}
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    return done.stderr
+
+
+def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    start = '[[upstreams]]\nurl = "http://127.0.0.1:1"\n'
+    for text, named in [
+        ("prot = 1\n" + start, "prot"),
+        (start + 'modles = ["x"]', "modles"),
+        (start + "[cache]\ntll = 1", "tll"),
+        ("cache = 1\n" + start, "cache"),
+        ('workers = "x"\n' + start, "workers"),
+        ("port = ", str(file)),
+    ]:
+        file.write_text(text)
+        assert named in refused("--config", str(file)), text
+    assert str(tmp_path / "none.toml") in refused("--config", str(tmp_path / "none.toml"))
+    assert "no upstream" in refused()
+    for url in ("api.openai.com", "ftp://x", "http://"):
+        assert repr(url) in refused("--upstream", url)
+    held = ["--upstream", "http://127.0.0.1:1", "--upstream-key-env", "THE_KEY"]
+    assert "--keys-file" in refused(*held, "--host", "0.0.0.0", env={"THE_KEY": "sk"})
+    assert "THE_KEY" in refused(*held)
+
+
+def test_a_file_gives_way_to_variables_and_they_to_options(serve: Serve, tmp_path: Path) -> None:
+    keys, file = tmp_path / "keys.toml", tmp_path / "proxy.toml"
+    keys.write_text(f'[[keys]]\nkey = "{"a" * 20}"\ntenant = "red"\n')
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        file.write_text(
+            f'host = "192.0.2.1"\nport = 1\n[[upstreams]]\nurl = "{upstream.url}"\nprefix = "/file"\n[cache]\nttl = 1e-9\n'
+        )
+        env = {"ASKONCE_PROXY_HOST": "127.0.0.1", "ASKONCE_PROXY_TTL": "60", "ASKONCE_PROXY_CONFIG": str(file)}
+        env |= {"ASKONCE_PROXY_SHARE": "true", "ASKONCE_PROXY_NAMESPACE": "other"}
+        url = serve(None, env=env).url  # the port is an option
+        got = [posted(url, path="/file/v1/chat/completions", authorization=f"Bearer {n}") for n in range(2)]
+        assert [one.headers["cache-status"].startswith(HIT) for one in got] == [False, True]
+        assert posted(url).status_code == 404
+        env = {"THE_KEY": "sk-real", "ASKONCE_PROXY_UPSTREAM_KEY_ENV": "THE_KEY"}
+        env |= {"ASKONCE_PROXY_KEYS_FILE": str(keys), "ASKONCE_PROXY_UPSTREAM": upstream.url}
+        url = serve(None, env=env).url
+        assert posted(url).status_code == 401
+        posted(url, authorization=f"Bearer {'a' * 20}")
+        assert upstream.received[-1].headers["authorization"] == "Bearer sk-real"
+
+
+def test_help_names_every_option_and_its_variable() -> None:
+    command = [sys.executable, "-m", "askonce.cli", "proxy", "--help"]
+    env = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERMINAL_WIDTH": "200"}
+    printed = subprocess.run(command, capture_output=True, encoding="utf-8", env=env, timeout=60).stdout
+    names = "upstream config host port workers ttl namespace local-ttl share upstream-key-env keys-file".split()
+    for name in names:
+        assert f"--{name}" in printed and f"ASKONCE_PROXY_{name.upper().replace('-', '_')}" in printed, name
+    assert "--store" in printed and "ASKONCE_STORE" in printed
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_lets_a_stream_end(serve: Serve, workers: str) -> None:
+    go_on = threading.Event()
+
+    class Slow(list[bytes]):
+        def __iter__(self) -> Any:
+            yield CHUNKS[0]
+            assert go_on.wait(60)
+            yield from CHUNKS[1:]
+
+    with Upstream(lambda _: Scripted(Slow(CHUNKS), 200, STREAM)) as upstream:
+        proxy = serve(upstream.url, "--workers", workers)
+        request = {"json": {**CHAT, "stream": True}, "headers": KEY}
+        with (
+            httpx2.Client(timeout=60) as client,
+            client.stream("POST", f"{proxy.url}/v1/chat/completions", **request) as reply,
+        ):
+            parts = reply.iter_raw()
+            got = next(parts)
+            proxy.process.send_signal(signal.SIGTERM)
+            while True:  # until it takes no more connections
+                try:
+                    socket.create_connection(("127.0.0.1", httpx2.URL(proxy.url).port), 5).close()
+                except ConnectionRefusedError:
+                    break
+                if workers == "2":  # the first process holds the socket to the end
+                    break
+            go_on.set()
+            assert got + b"".join(parts) == b"".join(CHUNKS)
+        assert proxy.process.wait(30) == 0, proxy.log.read_text()
+        assert "Traceback" not in proxy.log.read_text()
+
+
+def test_eight_megabytes_and_an_upstream_that_always_compresses(serve: Serve) -> None:
+    packed = gzip.compress(PLAIN)
+    sent = [("content-type", "application/json"), ("content-encoding", "gzip")]
+    body = {**CHAT, "messages": [{"role": "user", "content": "x" * 8 * 2**20}]}
+    with Upstream(lambda _: Scripted([packed], 200, sent)) as upstream:
+        url = serve(upstream.url).url
+        for _ in range(2):
+            assert posted(url, body).content == PLAIN
+        assert len(upstream.received) == 1 and upstream.received[0].json == body
+        assert posted(url, path="/v1/other").content == PLAIN  # passed on as it is, for the client to unpack
+        if curl := shutil.which("curl"):
+            command = [curl, "-sSi", "--compressed", "-H", "Authorization: Bearer sk-1", "-d", json.dumps(CHAT)]
+            printed = [
+                subprocess.run([*command, f"{url}/v1/chat/completions"], capture_output=True, timeout=60).stdout
+                for _ in range(2)
+            ]
+            assert all(one.endswith(PLAIN) for one in printed) and HIT.encode() in printed[1]
+
+
+def test_a_slow_client_gets_all_and_holds_up_nobody(serve: Serve) -> None:
+    long = [CHUNKS[0]] * 20_000 + CHUNKS[1:]
+    with Upstream(lambda _: Scripted(long, 200, STREAM)) as upstream:
+        url = serve(upstream.url).url
+        request = {"json": {**CHAT, "stream": True}, "headers": KEY}
+        with (
+            httpx2.Client(timeout=60) as client,
+            client.stream("POST", f"{url}/v1/chat/completions", **request) as slow,
+        ):
+            parts = slow.iter_raw(1024)
+            got = next(parts)
+            assert posted(url, {**CHAT, "stream": True}).content == b"".join(long)
+            assert got + b"".join(parts) == b"".join(long)
+        assert len(upstream.received) == 1
+
+
+def test_responses_and_tool_calls(serve: Serve) -> None:
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {}}}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    body = json.loads(PLAIN)
+    body["choices"][0] |= {"finish_reason": "tool_calls"}
+    body["choices"][0]["message"] |= {"content": None, "tool_calls": [call]}
+    with Upstream(lambda _: Scripted([json.dumps(body).encode()])) as upstream:
+        with openai.OpenAI(api_key="k", base_url=f"{serve(upstream.url).url}/v1", max_retries=0) as sdk:
+            request: Any = {**CHAT, "tools": [{"type": "function", "function": tool}]}
+            got = [sdk.chat.completions.create(**request).choices[0].message.tool_calls for _ in range(2)]
+            streamed = list(sdk.chat.completions.create(**request, stream=True))
+        assert got[0] == got[1] and got[0] is not None and got[0][0].id == "c"
+        assert any(one.choices and one.choices[0].delta.tool_calls for one in streamed)
+        assert len(upstream.received) == 1
+    said = {"type": "output_text", "text": "Hello.", "annotations": []}
+    message = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [said]}
+    response = {"id": "r", "object": "response", "created_at": 1, "model": "m", "status": "completed"}
+    response |= {"output": [message], "tools": [], "tool_choice": "auto", "parallel_tool_calls": True}
+    with Upstream(lambda _: Scripted([json.dumps(response).encode()])) as upstream:
+        with openai.OpenAI(api_key="k", base_url=f"{serve(upstream.url).url}/v1", max_retries=0) as sdk:
+            texts = [sdk.responses.create(model="m", input="hello").output_text for _ in range(2)]
+            streamed = list(sdk.responses.create(model="m", input="hello", stream=True))
+        assert texts == ["Hello."] * 2 and len(upstream.received) == 1
+        assert streamed[-1].type == "response.completed" and streamed[-1].response.output_text == "Hello."
+
+
+def test_anthropics_sdk_plain_and_streamed(serve: Serve, provider: Provider) -> None:
+    anthropic = pytest.importorskip("anthropic", reason="Anthropic's SDK is not installed")
+    url = serve(provider.anthropic_url).url
+    request: Any = {"model": "claude-opus-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+    with anthropic.Anthropic(api_key="k", base_url=url, max_retries=0) as sdk:
+        texts = [sdk.messages.create(**request).content[0].text for _ in range(2)]
+        for _ in range(2):
+            with sdk.messages.stream(**request) as stream:
+                texts.append("".join(stream.text_stream))
+    assert len(set(texts)) == 1 and texts[0] and provider.count == 1
