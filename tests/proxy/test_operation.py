@@ -65,7 +65,8 @@ def test_a_file_gives_way_to_variables_and_they_to_options(serve: Serve, tmp_pat
     keys.write_text(f'[[keys]]\nkey = "{"a" * 20}"\ntenant = "red"\n')
     with Upstream(lambda _: Scripted([PLAIN])) as upstream:
         file.write_text(
-            f'host = "192.0.2.1"\nport = 1\n[[upstreams]]\nurl = "{upstream.url}"\nprefix = "/file"\n[cache]\nttl = 1e-9\n'
+            'host = "192.0.2.1"\nport = 1\n'
+            f'[[upstreams]]\nurl = "{upstream.url}"\nprefix = "/file"\n[cache]\nttl = 1e-9\n'
         )
         env = {"ASKONCE_PROXY_HOST": "127.0.0.1", "ASKONCE_PROXY_TTL": "60", "ASKONCE_PROXY_CONFIG": str(file)}
         env |= {"ASKONCE_PROXY_SHARE": "true", "ASKONCE_PROXY_NAMESPACE": "other"}
