@@ -1,4 +1,4 @@
-"""The proxy serves clients in any language: here it is before a stand-in for Anthropic's API, and calls it once."""
+"""The proxy serves clients in any language: here before a stand-in for Anthropic's API, which it calls once."""
 
 import os
 import socket
