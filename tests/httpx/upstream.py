@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -23,6 +23,19 @@ class Scripted:
     status: int = 200
     headers: Sequence[tuple[str, str]] = (("content-type", "application/json"),)
     tears: bool = False
+
+
+class Held(list[bytes]):
+    """Chunks of a body: the first one at once, the others when ``go_on`` is set."""
+
+    def __init__(self, chunks: Sequence[bytes], go_on: threading.Event) -> None:
+        super().__init__(chunks)
+        self._go_on = go_on
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self[0]
+        assert self._go_on.wait(60)
+        yield from self[1:]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import openai
 import pytest
 
 from tests.httpx.test_right_answers import CHAT
-from tests.httpx.upstream import STREAM, Scripted, Upstream
+from tests.httpx.upstream import STREAM, Held, Scripted, Upstream
 from tests.support.provider import Provider
 
 from .conftest import Serve
@@ -96,13 +96,7 @@ def test_help_names_every_option_and_its_variable() -> None:
 def test_sigterm_lets_a_stream_end(serve: Serve, workers: str) -> None:
     go_on = threading.Event()
 
-    class Slow(list[bytes]):
-        def __iter__(self) -> Any:
-            yield CHUNKS[0]
-            assert go_on.wait(60)
-            yield from CHUNKS[1:]
-
-    with Upstream(lambda _: Scripted(Slow(CHUNKS), 200, STREAM)) as upstream:
+    with Upstream(lambda _: Scripted(Held(CHUNKS, go_on), 200, STREAM)) as upstream:
         proxy = serve(upstream.url, "--workers", workers)
         request = {"json": {**CHAT, "stream": True}, "headers": KEY}
         with (

@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from tests.httpx.test_right_answers import CHAT
-from tests.httpx.upstream import STREAM, Received, Scripted, Upstream, completion, delta, events
+from tests.httpx.upstream import STREAM, Held, Received, Scripted, Upstream, completion, delta, events
 from tests.support import servers
 from tests.support.provider import Provider, Talk
 
@@ -142,18 +142,9 @@ def test_a_thousand_requests_over_two_workers_are_one_call(serve: Serve, streams
     config.write_text("[cache]\ntimeout_seconds = 10\n")
     half_way = threading.Event()
 
-    def parts() -> Any:
-        yield CHUNKS[0]
-        assert half_way.wait(60)
-        yield from CHUNKS[1:]
-
-    class Slow(list[bytes]):
-        def __iter__(self) -> Any:
-            return parts()
-
     def script(_: Received) -> Scripted:
         if streams:
-            return Scripted(Slow(CHUNKS), 200, STREAM)
+            return Scripted(Held(CHUNKS, half_way), 200, STREAM)
         half_way.wait(60)
         return Scripted([PLAIN])
 
@@ -190,12 +181,6 @@ def test_a_thousand_requests_over_two_workers_are_one_call(serve: Serve, streams
 def test_who_leaves_costs_nobody_an_answer_that_others_wait_for(serve: Serve) -> None:
     go_on = threading.Event()
 
-    class Slow(list[bytes]):
-        def __iter__(self) -> Any:
-            yield CHUNKS[0]
-            assert go_on.wait(60)
-            yield from CHUNKS[1:]
-
     async def run(url: str) -> bytes:
         request = {"json": {**CHAT, "stream": True}, "headers": KEY}
         async with (
@@ -212,7 +197,7 @@ def test_who_leaves_costs_nobody_an_answer_that_others_wait_for(serve: Serve) ->
                 go_on.set()
                 return got + b"".join([part async for part in parts])
 
-    with Upstream(lambda _: Scripted(Slow(CHUNKS), 200, STREAM)) as upstream:
+    with Upstream(lambda _: Scripted(Held(CHUNKS, go_on), 200, STREAM)) as upstream:
         url = serve(upstream.url).url
         assert asyncio.run(run(f"{url}/v1/chat/completions")) == b"".join(CHUNKS)
         assert posted(url, {**CHAT, "stream": True}).headers["cache-status"].startswith("askonce; hit")

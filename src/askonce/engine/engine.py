@@ -710,11 +710,8 @@ def _prepared(store: str | Store | Client | None, settings: CheckedSettings) -> 
         return used, opened, name
     from askonce.storage.sealed_store import SealedStore
 
-    return (
-        SealedStore(used, settings.encryption_keys),
-        opened,
-        f"{name} sealed",
-    )  # nothing is there without the keys
+    # Nothing is there without the keys.
+    return SealedStore(used, settings.encryption_keys), opened, f"{name} sealed"
 
 
 def _name_in_memory(store: Store) -> str:

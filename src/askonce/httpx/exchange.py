@@ -119,9 +119,7 @@ class Exchange:
         """A single text, or one that is given several times: others wait while it is embedded."""
 
         def packed(fetched: Fetched) -> Answer | None:
-            texts = embeddings.texts_in(self._wire) or []
-            answers = embeddings.packed(self._wire, texts, fetched.headers, fetched.body())
-            return answers[0] if answers else None
+            return embeddings.packed_one(self._wire, fetched.headers, fetched.body())
 
         got = await self._side.answer(asked, lambda: self._fetched(self._request), packed)
         if isinstance(got, Hit):
@@ -131,7 +129,7 @@ class Exchange:
     async def _missing(self, asked: dict[bytes, Request], hits: dict[bytes, Hit]) -> httpx2.Response:
         """Ask for the texts that are not stored; where some are, the reply is made of both."""
         wire, texts = self._wire, embeddings.texts_in(self._wire) or []
-        missing = texts if not hits else list(_first(texts, asked.keys() - hits.keys()))
+        missing = embeddings.not_stored(texts, hits)
         request = self._request if not hits else self._request_for(missing)
         began = time.monotonic()
         fetched = await self._fetched(request)
@@ -143,9 +141,7 @@ class Exchange:
         await self._side.store_many([asked[name] for name in made], list(made.values()), time.monotonic() - began)
         if not hits:
             return self._fresh(fetched.response)
-        vectors = {name: hit.value for name, hit in hits.items()}
-        vectors |= {name: embeddings.unpacked(answer.payload) for name, answer in made.items()}
-        body = embeddings.reply_of(wire, texts, vectors)
+        body = embeddings.reply_of_both(wire, texts, hits, made)
         return self._fresh(reply(self._request, 200, headers.lasting(fetched.headers), body))
 
     def _request_for(self, texts: list[object]) -> httpx2.Request:
@@ -158,14 +154,7 @@ class Exchange:
         return made
 
     def _vectors(self, oldest: Hit, hits: dict[bytes, Hit]) -> httpx2.Response:
-        vectors: dict[bytes, StoredVector] = {name: hit.value for name, hit in hits.items()}
-        body = embeddings.reply_of(self._wire, embeddings.texts_in(self._wire) or [], vectors)
+        body = embeddings.reply_of_both(self._wire, embeddings.texts_in(self._wire) or [], hits, {})
         about = headers.of_hit(oldest, self._side.engine.settings.clock())
         stored: StoredVector = oldest.value
         return reply(self._request, 200, [*stored.headers, *about], body)
-
-
-def _first(texts: list[object], names: set[bytes]) -> list[object]:
-    """The texts of these names, each once."""
-    by_name = {embeddings.name_of(text): text for text in texts}
-    return [text for name, text in by_name.items() if name in names]

@@ -65,9 +65,7 @@ class Embeddings:
         """A single text, or one that is given several times: others wait while it is embedded."""
 
         def packed(reply: _Vectors) -> Answer | None:
-            texts = embeddings.texts_in(wire) or []
-            answers = embeddings.packed(wire, texts, reply.head.headers, reply.body)
-            return answers[0] if answers else None
+            return embeddings.packed_one(wire, reply.head.headers, reply.body)
 
         name, request = asked
         got = await self._engine.aanswer(request, lambda: self._fetched(call, target, body), packed)
@@ -87,8 +85,7 @@ class Embeddings:
     ) -> None:
         """Ask for the texts that are not stored; where some are, the reply is made of both."""
         texts = embeddings.texts_in(wire) or []
-        by_name = {embeddings.name_of(text): text for text in texts}
-        missing = [text for name, text in by_name.items() if name not in hits] if hits else texts
+        missing = embeddings.not_stored(texts, hits)
         began = time.monotonic()
         reply = await self._fetched(call, target, embeddings.body_for(wire, missing) if hits else body)
         answers = embeddings.packed(wire, missing, reply.head.headers, reply.body)
@@ -102,10 +99,8 @@ class Embeddings:
         if not hits:
             await self._fresh(call, wire, reply)
             return
-        vectors = {name: hit.value for name, hit in hits.items()}
-        vectors |= {name: embeddings.unpacked(answer.payload) for name, answer in made.items()}
         about = [*headers.lasting(reply.head.headers), headers.of_forwarded("miss")]
-        await call.respond(200, about, embeddings.reply_of(wire, texts, vectors))
+        await call.respond(200, about, embeddings.reply_of_both(wire, texts, hits, made))
 
     async def _fetched(self, call: ProxyCall, target: UpstreamTarget, body: bytes) -> _Vectors:
         """The provider's reply.
@@ -133,7 +128,5 @@ class Embeddings:
     async def _from_cache(self, call: ProxyCall, wire: WireRequest, hits: dict[bytes, Hit]) -> None:
         oldest = max(hits.values(), key=lambda hit: hit.age_seconds)
         stored: embeddings.StoredVector = oldest.value
-        body = embeddings.reply_of(
-            wire, embeddings.texts_in(wire) or [], {name: hit.value for name, hit in hits.items()}
-        )
+        body = embeddings.reply_of_both(wire, embeddings.texts_in(wire) or [], hits, {})
         await call.respond(200, [*stored.headers, *headers.of_hit(oldest, self._engine.settings.clock())], body)

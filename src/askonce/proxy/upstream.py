@@ -14,7 +14,6 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from askonce.errors import ConfigError
 from askonce.keys.normal_form import is_credential_in_request
 from askonce.proxy.config import ProxySettings, UpstreamSettings
 from askonce.proxy.tenants import header_of_key
@@ -112,7 +111,7 @@ class Upstreams:
 
     def __init__(self, settings: ProxySettings) -> None:
         self._settings = settings
-        self._keys = {one.key_env: _key(one.key_env) for one in settings.upstreams if one.key_env}
+        self._keys = {one.key_env: os.environ[one.key_env] for one in settings.upstreams if one.key_env}
         # No answer waits for a free connection; how many requests a provider takes, it says itself (429).
         self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
         self._proxies = urllib.request.getproxies()  # not by aiohttp, which would send what ~/.netrc holds, too
@@ -222,13 +221,6 @@ def _joined(base: str, path: str) -> str:
 def _named(values: Iterable[str]) -> frozenset[str]:
     """The headers that ``Connection`` names, which are of one connection too."""
     return frozenset(name.strip().lower() for value in values for name in value.split(","))
-
-
-def _key(variable: str) -> str:
-    try:
-        return os.environ[variable]
-    except KeyError:
-        raise ConfigError(f"the variable {variable}, which is to hold the provider's key, is not set") from None
 
 
 def _failed(error: BaseException) -> UpstreamFailed:

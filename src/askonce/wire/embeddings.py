@@ -14,7 +14,7 @@ import msgspec
 
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
-from askonce.entries.entry import Answer, Usage
+from askonce.entries.entry import Answer, Hit, Usage
 from askonce.keys.normal_form import NormalForm, plain, request_form
 from askonce.storage.freshness import Freshness
 from askonce.wire.acceptance import Json, mapping, number, objects
@@ -99,6 +99,13 @@ def name_of(text: Any) -> bytes:
     return msgspec.json.encode(text)
 
 
+def not_stored(texts: Sequence[Any], hits: Mapping[bytes, Hit]) -> list[Any]:
+    """The texts to ask for: all as they are given if there is no hit, else those without one, each once."""
+    if not hits:
+        return list(texts)
+    return [text for name, text in {name_of(one): one for one in texts}.items() if name not in hits]
+
+
 def body_for(wire: WireRequest, missing: Sequence[Any]) -> bytes:
     """The body of a request for some of the texts."""
     return msgspec.json.encode({**wire.body, "input": list(missing)})
@@ -147,6 +154,12 @@ def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: byte
     return answers
 
 
+def packed_one(wire: WireRequest, headers: Headers, body: bytes) -> Answer | None:
+    """`packed` for a request whose texts are all the same."""
+    answers = packed(wire, texts_in(wire) or [], headers, body)
+    return answers[0] if answers else None
+
+
 def _shares(total: Any, texts: Sequence[Any]) -> list[int | None]:
     """Tokens of each text by its length, so that they add up."""
     if not isinstance(total, int):
@@ -180,6 +193,14 @@ def reply_of(wire: WireRequest, texts: Sequence[Any], vectors: Mapping[bytes, St
         total = sum(filter(None, tokens))
         reply["usage"] = {"prompt_tokens": total, "total_tokens": total}
     return msgspec.json.encode(reply)
+
+
+def reply_of_both(
+    wire: WireRequest, texts: Sequence[Any], hits: Mapping[bytes, Hit], made: Mapping[bytes, Answer]
+) -> bytes:
+    """The body of a reply made of stored vectors and of fresh ones, each by the names of their texts."""
+    stored = {name: hit.value for name, hit in hits.items()}
+    return reply_of(wire, texts, stored | {name: unpacked(answer.payload) for name, answer in made.items()})
 
 
 def unpacked(payload: bytes) -> StoredVector:

@@ -76,8 +76,8 @@ def packed(wire: WireRequest, status: int, headers: Headers, body: bytes) -> Ans
         return None
     requested = wire.requested
     found = _JUDGED[wire.api](whole, requested)
-    if wire.api == "chat" and not found.broken and len(whole["choices"]) != (wire.body.get("n") or 1):
-        found.broken = f"it has {len(whole['choices'])} choices of {wire.body.get('n') or 1}"
+    if wire.api == "chat" and not found.broken and len(whole["choices"]) != (wanted := wire.body.get("n") or 1):
+        found.broken = f"it has {len(whole['choices'])} choices of {wanted}"
     model = whole.get("model")
     return Answer(
         _encode(StoredReply(kind, lasting(headers), body)),
