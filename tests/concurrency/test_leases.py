@@ -84,3 +84,39 @@ async def test_after_a_slow_lookup_there_is_still_time_for_the_lease() -> None:
         one.delay = 0.2
     await asyncio.gather(*(one.aask("why?") for one in askers))
     assert sum(one.calls for one in askers) == 1
+
+
+async def test_who_waits_for_another_process_goes_on_when_the_store_fails_once() -> None:
+    class FailsOnce(MemoryStore):
+        failed: set[str] = set()
+
+        def fail_once(self, operation: str) -> None:
+            if one.calls and operation not in self.failed:
+                self.failed.add(operation)
+                raise StoreUnavailable(operation)
+
+        async def aget(self, *args: Any) -> bytes | None:
+            await asyncio.sleep(
+                0.3 if one.calls and "get" not in self.failed else 0.0
+            )  # more than half of its time
+            self.fail_once("get")
+            return super().get(*args)
+
+        async def alease(self, *args: Any) -> bool:
+            if "get" in self.failed:
+                self.fail_once("lease")
+            return super().lease(*args)
+
+    store = FailsOnce()
+    one, other = (Asker(Cache(store, timeout_seconds=0.5)) for _ in range(2))
+    one.delay = 2.0
+    leader = asyncio.create_task(one.aask("why?"))
+    while not one.calls:
+        await asyncio.sleep(0.01)
+    store.failed = {"get", "lease"}  # nothing fails before it waits
+    follower = asyncio.create_task(other.aask("why?"))
+    await asyncio.sleep(0.3)
+    store.failed = set()
+    await asyncio.gather(leader, follower)
+    assert store.failed == {"get", "lease"}
+    assert one.calls + other.calls == 1
