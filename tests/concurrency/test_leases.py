@@ -88,35 +88,32 @@ async def test_after_a_slow_lookup_there_is_still_time_for_the_lease() -> None:
 
 async def test_who_waits_for_another_process_goes_on_when_the_store_fails_once() -> None:
     class FailsOnce(MemoryStore):
-        failed: set[str] = set()
-
-        def fail_once(self, operation: str) -> None:
-            if one.calls and operation not in self.failed:
-                self.failed.add(operation)
-                raise StoreUnavailable(operation)
+        to_fail: tuple[str, ...] = ()
 
         async def aget(self, *args: Any) -> bytes | None:
-            await asyncio.sleep(
-                0.3 if one.calls and "get" not in self.failed else 0.0
-            )  # more than half of its time
-            self.fail_once("get")
+            if "get" in self.to_fail:
+                await asyncio.sleep(0.3)  # more than half of the time that a request has for the store
+            self.fail("get")
             return super().get(*args)
 
         async def alease(self, *args: Any) -> bool:
-            if "get" in self.failed:
-                self.fail_once("lease")
+            if "get" not in self.to_fail:
+                self.fail("lease")
             return super().lease(*args)
 
+        def fail(self, operation: str) -> None:
+            if operation in self.to_fail:
+                self.to_fail = tuple(one for one in self.to_fail if one != operation)
+                raise StoreUnavailable(operation)
+
     store = FailsOnce()
-    one, other = (Asker(Cache(store, timeout_seconds=0.5)) for _ in range(2))
-    one.delay = 2.0
-    leader = asyncio.create_task(one.aask("why?"))
-    while not one.calls:
-        await asyncio.sleep(0.01)
-    store.failed = {"get", "lease"}  # nothing fails before it waits
-    follower = asyncio.create_task(other.aask("why?"))
+    leader, follower = (Asker(Cache(store, timeout_seconds=0.5)) for _ in range(2))
+    leader.delay = 2.0
+    made = asyncio.create_task(leader.aask("why?"))
+    await asyncio.sleep(0.5)
+    waited = asyncio.create_task(follower.aask("why?"))
     await asyncio.sleep(0.3)
-    store.failed = set()
-    await asyncio.gather(leader, follower)
-    assert store.failed == {"get", "lease"}
-    assert one.calls + other.calls == 1
+    store.to_fail = ("get", "lease")
+    await asyncio.gather(made, waited)
+    assert not store.to_fail
+    assert leader.calls + follower.calls == 1
