@@ -64,3 +64,23 @@ async def test_the_lease_of_a_failed_task_is_released_soon(
     await asyncio.create_task(asker.cache.engine.alookup(asker.request("q")))
     await asyncio.sleep(0.3)
     assert leased(store) == 0
+
+
+async def test_after_a_slow_lookup_there_is_still_time_for_the_lease() -> None:
+    timeout_seconds, caches = 3.0, 2
+
+    class SlowAtFirst(MemoryStore):
+        lookups = 0
+
+        async def aget(self, *args: Any) -> bytes | None:
+            self.lookups += 1
+            if self.lookups <= caches:
+                await asyncio.sleep(0.8 * timeout_seconds)
+            return super().get(*args)
+
+    store = SlowAtFirst()
+    askers = [Asker(Cache(store, timeout_seconds=timeout_seconds)) for _ in range(caches)]
+    for one in askers:
+        one.delay = 0.2
+    await asyncio.gather(*(one.aask("why?") for one in askers))
+    assert sum(one.calls for one in askers) == 1

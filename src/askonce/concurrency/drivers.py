@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twi
 T = TypeVar("T")
 
 
+def waiting_time() -> float:
+    """Seconds that this thread has waited, since some moment; its own work, as that of other tasks, is left out."""
+    return time.monotonic() - time.thread_time()
+
+
 class Embeds(Protocol):
     """Makes vectors of texts: `askonce.semantic.embedding.Embedder`."""
 
@@ -33,7 +38,7 @@ class Embeds(Protocol):
 
 
 class StoreBudget:
-    """How long one request may spend on the store.
+    """How long one request may wait for the store.
 
     Args:
         seconds: how long, once before the model is called and once after it.
@@ -57,14 +62,14 @@ class StoreBudget:
         left = self._seconds - self.spent
         if left <= 0 or self._lost >= self._seconds / 2:
             raise StoreDown
-        began = time.monotonic()
+        began = waiting_time()
         try:
             yield left
         except StoreDown:
-            self._lost += time.monotonic() - began
+            self._lost += waiting_time() - began
             raise
         finally:
-            self.spent += time.monotonic() - began
+            self.spent += waiting_time() - began
 
 
 class SyncDriver:
@@ -80,10 +85,16 @@ class SyncDriver:
         self._breaker = breaker
         self._budget: StoreBudget | None = None
 
-    def for_request(self, spent: float = 0.0, lost: float = 0.0) -> Self:
-        """A driver whose calls of the store have one time budget together, of which so much was spent and lost."""
-        one = copy.copy(self)
-        one._budget = StoreBudget(self._breaker.timeout_seconds, spent, lost)
+    def for_request(self, spent: float = 0.0, *, failed: bool = False) -> Self:
+        """A driver whose calls of the store have one time budget together.
+
+        Args:
+            spent: by the lookup. A slow one that found its answer still leaves half of the time for a lease: a
+                second call of the model takes longer.
+            failed: the lookup failed.
+        """
+        one, seconds = copy.copy(self), self._breaker.timeout_seconds
+        one._budget = StoreBudget(seconds, spent if failed else min(spent, seconds / 2), spent if failed else 0.0)
         return one
 
     def renew(self) -> None:
