@@ -96,14 +96,17 @@ class CircuitBreaker:
             self._admit(operation, args)
         began = time.monotonic()
         allowed = self.timeout_seconds if seconds is None else min(seconds, self.timeout_seconds)
-        limit = time_limit(allowed, *_amount(operation, args))
         try:
-            async with asyncio.timeout(None) as cut:
-                timer = _Timer(cut, limit)
-                try:
-                    result = await operation(*args)
-                finally:
-                    timer.cancel()
+            if self.store.reads_at_once and _name(operation) == "aget":
+                result = await operation(*args)
+            else:
+                limit = time_limit(allowed, *_amount(operation, args))
+                async with asyncio.timeout(None) as cut:
+                    timer = _Timer(cut, limit)
+                    try:
+                        result = await operation(*args)
+                    finally:
+                        timer.cancel()
         except Exception as error:
             if isinstance(error, TimeoutError) and allowed < self.timeout_seconds / 2:
                 raise StoreDown from error  # the request had no time left, which says nothing of the store
