@@ -224,7 +224,6 @@ def measured(folder: Path, log: Callable[[str], object], *, rounds: int, quick: 
                 if not quick or point.connections == 16:
                     bench.measure(point, proxies, 2 if quick else 3)
             bench.first_events(proxies, 2 if quick else 3)
-            for name in (OURS, F, THEIR_DISK):
-                if name in bench.subjects and not (quick and number):
-                    bench.start_again(name)
+            for name in (OURS, F):
+                bench.start_again(name)
         return bench.finish()

@@ -25,6 +25,7 @@ _WRITES = frozenset(
     "put touch evict delete delete_tag clear lease release log_append vector_put vector_delete".split()
 )
 _KEYED = frozenset("get get_many put touch delete lease release".split())
+_READS = frozenset("aget aget_many aget_many_with_log alog_read".split())
 _READ_BYTES = 16_000
 """What a record that is read is taken to have; its length is not known before."""
 _MOST_BUSY = 10
@@ -97,7 +98,7 @@ class CircuitBreaker:
         began = time.monotonic()
         allowed = self.timeout_seconds if seconds is None else min(seconds, self.timeout_seconds)
         try:
-            if self.store.reads_at_once and _name(operation) == "aget":
+            if self.store.reads_at_once and _name(operation) in _READS:
                 result = await operation(*args)
             else:
                 limit = time_limit(allowed, *_amount(operation, args))
