@@ -44,13 +44,16 @@ class StoreBudget:
         seconds: how long, once before the model is called and once after it.
         spent: what was spent before.
         lost: what of that in a call that failed. If that is half of the time, nothing more is called.
-
-    Attributes:
-        spent: as above.
     """
 
     def __init__(self, seconds: float, spent: float, lost: float) -> None:
-        self._seconds, self.spent, self._lost = seconds, spent, lost
+        self._seconds, self._spent, self._lost = seconds, spent, lost
+
+    def renew(self, *, lost: bool) -> None:
+        """Nothing is spent now; what was ``lost`` stays lost."""
+        self._spent = 0.0
+        if not lost:
+            self._lost = 0.0
 
     @contextlib.contextmanager
     def spending(self) -> Iterator[float]:
@@ -59,7 +62,7 @@ class StoreBudget:
         Raises:
             StoreDown: no time is left.
         """
-        left = self._seconds - self.spent
+        left = self._seconds - self._spent
         if left <= 0 or self._lost >= self._seconds / 2:
             raise StoreDown
         began = waiting_time()
@@ -69,7 +72,7 @@ class StoreBudget:
             self._lost += waiting_time() - began
             raise
         finally:
-            self.spent += waiting_time() - began
+            self._spent += waiting_time() - began
 
 
 class SyncDriver:
@@ -97,10 +100,10 @@ class SyncDriver:
         one._budget = StoreBudget(seconds, spent if failed else min(spent, seconds / 2), spent if failed else 0.0)
         return one
 
-    def renew(self) -> None:
-        """Count the time of the calls anew, after something else took time; what was lost stays lost."""
+    def renew(self, *, lost: bool = True) -> None:
+        """Count the time of the calls anew, after something else took time; what was ``lost`` stays lost."""
         if self._budget is not None:
-            self._budget.spent = 0.0
+            self._budget.renew(lost=lost)
 
     async def call(self, operation: str, *args: Any) -> Any:
         """Call the store's method of that name.
