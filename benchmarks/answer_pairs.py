@@ -14,6 +14,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -94,14 +95,31 @@ def generated(part: Part, count: int, seed: int) -> list[Pair]:
     chance, topics, pairs = random.Random(seed), list(_topics(part)), []
     for number in range(count):
         topic = topics[number % len(topics)]
-        values = {name: chance.randrange(len(topic.slots[name])) for name in topic.free}
-        for name, twin in _twins(topic):  # two slots of one kind have two values
-            while values[name] == values[twin]:
-                values[twin] = chance.randrange(len(topic.slots[twin]))
+        values = _values(topic, chance)
         same = number // len(topics) % 2 == 0
         kind, other = ("wording", values) if same else _changed(topic, values, chance)
         pairs.append(Pair(same, kind, _answer(topic, values, part, chance), _answer(topic, other, part, chance)))
     return pairs
+
+
+def meanings(part: Part, count: int, seed: int) -> list[Callable[[random.Random], str]]:
+    """That many sets of facts, no two equal; each is called for an answer that states them in some wording."""
+    chance, topics = random.Random(seed), list(_topics(part))
+    facts: dict[tuple[int, tuple[int, ...]], Callable[[random.Random], str]] = {}
+    while len(facts) < count:
+        number = chance.randrange(len(topics))
+        values = _values(topics[number], chance)
+        answer = partial(_answer, topics[number], values, part)
+        facts.setdefault((number, tuple(values.values())), answer)
+    return list(facts.values())
+
+
+def _values(topic: _Topic, chance: random.Random) -> dict[str, int]:
+    values = {name: chance.randrange(len(topic.slots[name])) for name in topic.free}
+    for name, twin in _twins(topic):  # two slots of one kind have two values
+        while values[name] == values[twin]:
+            values[twin] = chance.randrange(len(topic.slots[twin]))
+    return values
 
 
 def _twins(topic: _Topic) -> list[tuple[str, str]]:

@@ -251,9 +251,8 @@ class Server:
 class Redis(Server):
     """One Redis or Valkey."""
 
-    def __init__(self, name: Name, password: str | None) -> None:
-        options = ["--requirepass", password] if password else []
-        node = Node(_redis_command(name, *options))
+    def __init__(self, name: Name, password: str | None, *options: str) -> None:
+        node = Node(_redis_command(name, *(["--requirepass", password] if password else []), *options))
         self._password = password
         super().__init__(name, f"redis://{f':{password}@' if password else ''}{HOST}:{node.port}/0", [node])
 
@@ -426,7 +425,18 @@ def start(name: Name, *, password: str | None = None, private: bool = False) -> 
     url = os.environ.get(_URL_VARIABLES.get(name, ""))
     if url and not private and not password:
         return _shared.setdefault((name, None), Server(name, url))
-    server = _new(name, password)
+    server = _run(_new(name, password))
+    if not private:
+        _shared[name, password] = server
+    return server
+
+
+def start_redis(*modules: Path) -> Server:
+    """A private Redis 8.2 that has loaded these modules. Raises ServerError when it does not start."""
+    return _run(Redis("redis-8.2", None, *(part for module in modules for part in ("--loadmodule", str(module)))))
+
+
+def _run(server: Server) -> Server:
     if not _started:
         _end_with_the_process()
     _started.append(server)
@@ -435,8 +445,6 @@ def start(name: Name, *, password: str | None = None, private: bool = False) -> 
     except BaseException:
         server.close()
         raise
-    if not private:
-        _shared[name, password] = server
     return server
 
 
