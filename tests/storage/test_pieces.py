@@ -16,9 +16,7 @@ from askonce.storage.pieces import FIRST_ENTRIES, MOST_ENTRIES, PIECE_SECONDS, l
         (0.0, 1.0, FIRST_ENTRIES),
     ],
 )
-def test_pieces_are_as_long_as_the_store_is_fast(
-    call_seconds: float, entry_seconds: float, expected: int
-) -> None:
+def test_pieces_are_as_long_as_the_store_is_fast(call_seconds: float, entry_seconds: float, expected: int) -> None:
     def following(length: int, _: None) -> int:
         return next_length(length, 0, call_seconds + length * entry_seconds)
 
