@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -190,10 +191,10 @@ def hits(place: Place, rounds: int) -> tuple[str, ...]:
 
 
 def churn(place: Place, seconds: float, readers: int) -> tuple[str, ...]:
-    with SPAWN.Pool(readers + 1) as pool:
-        writing = pool.apply_async(write, (place, seconds))
-        reading = [pool.apply_async(read, (place, seconds, seed)) for seed in range(readers)]
-        writes, reads = writing.get(), [one for each in reading for one in each.get()]
+    with ProcessPoolExecutor(readers + 1, SPAWN) as pool:
+        writing = pool.submit(write, place, seconds)
+        reading = [pool.submit(read, place, seconds, seed) for seed in range(readers)]
+        writes, reads = writing.result(), [one for each in reading for one in each.result()]
     stale, missing = judge(writes, reads)
     searches = sum(one.was_searched for one in reads)
     needless = sum(one.was_needless for one in reads) / max(searches, 1)

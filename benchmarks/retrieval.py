@@ -201,12 +201,12 @@ def killed(names: Sequence[str], rounds: int) -> list[tuple[str, ...]]:
     return rows
 
 
-def sources(names: Sequence[str], requests: int) -> list[tuple[str, ...]]:
+def sources(names: Sequence[str], requests: int, seed: int) -> list[tuple[str, ...]]:
     """The sources of answers, where the requests of many users share threads, tasks and processes."""
     rows = []
     for (name, url, _), framework in ((store, one) for store in urls(names) for one in users.OFFICES):
         print(f"{requests:,} requests of users on {name} through {framework} …", flush=True)
-        seen = users.run(url, framework, processes=4, requests=requests)
+        seen = users.run(url, framework, processes=4, requests=requests, seed=seed)
         counts = (seen.answers, seen.hits, seen.foreign, seen.missing, seen.outlived)
         rows.append((f"{name}, {framework}", *(f"{one:,}" for one in counts)))
         print(*rows[-1], *seen.examples, sep="  ", flush=True)
@@ -279,6 +279,7 @@ def main() -> None:
     parser.add_argument("--operations", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=5, help="rounds of 48 processes on each store; 0: none")
     parser.add_argument("--requests", type=int, default=100_000, help="of users, by each framework; 0: none")
+    parser.add_argument("--seed", type=int, default=0, help="of the users' requests: other ones in each portion")
     parser.add_argument("--changes", type=int, default=20_000, help="searches and changes by nearness; 0: none")
     parser.add_argument("--questions", type=int, default=2_000, help="whose sizes are measured; 0: none")
     parser.add_argument("--stores", nargs="+", default=["sqlite", "redis-8.2", "mongodb"])
@@ -305,7 +306,7 @@ def main() -> None:
         tables.append(markdown(("killed on", "processes", "served wrongly"), killed(options.stores, options.kills)))
     if options.requests:
         heads = ("users on", "answers", "hits", "foreign sources", "missing sources", "served after invalidation")
-        tables.append(markdown(heads, sources(options.stores, options.requests)))
+        tables.append(markdown(heads, sources(options.stores, options.requests, options.seed)))
     if options.changes:
         heads = ("near_margin", "reads", "searches", "of them needless", "stale")
         tables.append(markdown(heads, needless(options.changes)))

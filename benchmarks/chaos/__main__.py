@@ -78,10 +78,11 @@ class Chaos:
         if self.wanted("sentinel-failover"):
             with servers.start("redis-sentinel", private=True) as sentinel:
                 yield from self.row("sentinel-failover", sentinel.url, faults.a_failover(sentinel))
-        if self.wanted("cluster-node-dead"):
-            with servers.start("redis-cluster", private=True) as cluster:
-                dead = f":{cluster.nodes[2].port}"
-                yield from self.row("cluster-node-dead", cluster.url, faults.a_dead_node(cluster), dead)
+        for number in (0, 2):  # clients take the first one for what any node could do
+            if self.wanted(name := f"cluster-node-{number}-dead"):
+                with servers.start("redis-cluster", private=True) as cluster:
+                    dead = f":{cluster.nodes[number].port}"
+                    yield from self.row(name, cluster.url, faults.a_dead_node(cluster, number), dead)
         mongo: dict[str, Callable[[servers.Server], faults.Fault]] = {
             "mongodb": lambda _: faults.none,
             "mongodb-paused": faults.paused,

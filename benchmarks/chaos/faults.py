@@ -91,13 +91,13 @@ def stopped(server: servers.Server) -> Fault:
     return fault
 
 
-def a_dead_node(cluster: servers.Server) -> Fault:
+def a_dead_node(cluster: servers.Server, number: int) -> Fault:
     @contextlib.contextmanager
     def fault(cache: Cache) -> Iterator[None]:
         for node in cluster.nodes:
             with redis.Redis(servers.HOST, node.port) as client:
                 client.config_set("cluster-require-full-coverage", "no")
-        cluster.nodes[2].stop(signal.SIGKILL)
+        cluster.nodes[number].stop(signal.SIGKILL)
         yield
         cluster.restart()
 

@@ -6,7 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,9 +146,9 @@ def against_a_dict(url: str, seconds: float, seed: int) -> tuple[str, ...]:
     """What the processes saw: operations, wrong results, calls that the store was too slow for, accounts."""
     with closing(open_store(url, timeout_seconds=30)) as store:
         store.clear(NAMESPACE)
-        with PROCESSES.Pool(MEMBERS) as pool:
-            seen = pool.starmap(work, [(number, url, seconds, seed) for number in range(MEMBERS)], chunksize=1)
-        total = sum(seen, Seen())
+        with ProcessPoolExecutor(MEMBERS, PROCESSES) as pool:
+            works = [pool.submit(work, number, url, seconds, seed) for number in range(MEMBERS)]
+            total = sum((one.result() for one in works), Seen())
         off = accounts_off(store, NAMESPACE)
     if url.startswith("sqlite"):
         assert_sound(Path(url.removeprefix("sqlite:///")))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
     started = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
-        runs: list[list[dict[str, Any]]] = pool.map(instance, range(1, args.seeds + 1), chunksize=1)
+    with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
+        runs: list[list[dict[str, Any]]] = list(pool.map(instance, range(1, args.seeds + 1)))
     found = [
         {name: np.array([run[at][name] for run in runs]) for name in runs[0][at]} for at in range(len(ROWS) + 1)
     ]

@@ -64,3 +64,56 @@ async def test_the_lease_of_a_failed_task_is_released_soon(
     await asyncio.create_task(asker.cache.engine.alookup(asker.request("q")))
     await asyncio.sleep(0.3)
     assert leased(store) == 0
+
+
+async def test_after_a_slow_lookup_there_is_still_time_for_the_lease() -> None:
+    timeout_seconds, caches = 3.0, 2
+
+    class SlowAtFirst(MemoryStore):
+        lookups = 0
+
+        async def aget(self, *args: Any) -> bytes | None:
+            self.lookups += 1
+            if self.lookups <= caches:
+                await asyncio.sleep(0.8 * timeout_seconds)
+            return super().get(*args)
+
+    store = SlowAtFirst()
+    askers = [Asker(Cache(store, timeout_seconds=timeout_seconds)) for _ in range(caches)]
+    for one in askers:
+        one.delay = 0.2
+    await asyncio.gather(*(one.aask("why?") for one in askers))
+    assert sum(one.calls for one in askers) == 1
+
+
+async def test_who_waits_for_another_process_goes_on_when_the_store_fails_once() -> None:
+    class FailsOnce(MemoryStore):
+        to_fail: tuple[str, ...] = ()
+
+        async def aget(self, *args: Any) -> bytes | None:
+            if "get" in self.to_fail:
+                await asyncio.sleep(0.3)  # more than half of the time that a request has for the store
+            self.fail("get")
+            return super().get(*args)
+
+        async def alease(self, *args: Any) -> bool:
+            if "get" not in self.to_fail:
+                self.fail("lease")
+            return super().lease(*args)
+
+        def fail(self, operation: str) -> None:
+            if operation in self.to_fail:
+                self.to_fail = tuple(one for one in self.to_fail if one != operation)
+                raise StoreUnavailable(operation)
+
+    store = FailsOnce()
+    leader, follower = (Asker(Cache(store, timeout_seconds=0.5)) for _ in range(2))
+    leader.delay = 2.0
+    made = asyncio.create_task(leader.aask("why?"))
+    await asyncio.sleep(0.5)
+    waited = asyncio.create_task(follower.aask("why?"))
+    await asyncio.sleep(0.3)
+    store.to_fail = ("get", "lease")
+    await asyncio.gather(made, waited)
+    assert not store.to_fail
+    assert leader.calls + follower.calls == 1

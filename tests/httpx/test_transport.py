@@ -70,6 +70,10 @@ def test_what_is_no_known_api_is_passed_on_untouched(path: str, package: Any, ca
             assert reply.content == b"\x00\xff" and "cache-status" not in reply.headers
             assert len(upstream.received) == calls and upstream.received[-1].headers["x-own"] == "1"
             assert upstream.received[-1].body == b"onetwo"
+        wish = {"cache-control": "only-if-cached"}
+        assert client.post(f"{upstream.url}{path}", content=b"", headers=wish).status_code == 504
+        assert client.post(f"{upstream.url}/v1/chat/completions", content=b"[]", headers=wish).status_code == 504
+        assert len(upstream.received) == 2
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/json"])

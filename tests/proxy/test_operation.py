@@ -19,7 +19,7 @@ import openai
 import pytest
 
 from tests.httpx.test_right_answers import CHAT
-from tests.httpx.upstream import STREAM, Held, Scripted, Upstream
+from tests.httpx.upstream import STREAM, Held, Received, Scripted, Upstream
 from tests.support.provider import Provider
 
 from .conftest import Serve
@@ -58,6 +58,39 @@ def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) ->
     held = ["--upstream", "http://127.0.0.1:1", "--upstream-key-env", "THE_KEY"]
     assert "--keys-file" in refused(*held, "--host", "0.0.0.0", env={"THE_KEY": "sk"})
     assert "THE_KEY" in refused(*held)
+    assert "/askonce/x is the proxy's own" in refused("--upstream", "/askonce/x=http://127.0.0.1:1")
+    for option in ("--timeout", "--connect-timeout", "--max-body-bytes"):
+        assert "positive" in refused("--upstream", "http://127.0.0.1:1", option, "0")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_says_that_it_serves_when_it_can(workers: str) -> None:
+    upstream = ["--upstream", "http://127.0.0.1:1", "--workers", workers]
+    assert "askonce proxy on" not in refused(*upstream, "--store", "nosql://x")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        written = refused(*upstream, "--port", port)
+    assert f"127.0.0.1 at port {port}" in written and "askonce proxy on" not in written
+    assert "cannot listen on 192.0.2.1" in refused(*upstream, "--host", "192.0.2.1")
+
+
+def test_stale_answers_and_time_outs_are_options(serve: Serve) -> None:
+    ended = threading.Event()
+
+    def script(_: Received) -> Scripted:
+        if len(upstream.received) > 1:
+            ended.wait(60)
+        return Scripted([PLAIN])
+
+    with Upstream(script) as upstream:
+        url = serve(upstream.url, "--ttl", "1e-9", "--stale-if-error", "60", "--timeout", "0.2").url
+        assert posted(url).headers["cache-status"] == MISS
+        again = posted(url)
+        assert again.content == PLAIN and again.headers["cache-status"].startswith(f"{HIT}; fwd=stale")
+        assert posted(url, {**CHAT, "seed": 1}).status_code == 504
+        ended.set()
 
 
 def test_a_file_gives_way_to_variables_and_they_to_options(serve: Serve, tmp_path: Path) -> None:
@@ -86,8 +119,9 @@ def test_help_names_every_option_and_its_variable() -> None:
     command = [sys.executable, "-m", "askonce.cli", "proxy", "--help"]
     env = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERMINAL_WIDTH": "200"}
     printed = subprocess.run(command, capture_output=True, encoding="utf-8", env=env, timeout=60).stdout
-    names = "upstream config host port workers ttl namespace local-ttl share upstream-key-env keys-file".split()
-    for name in names:
+    names = "upstream config host port workers ttl namespace local-ttl share upstream-key-env keys-file timeout"
+    names += " connect-timeout store-timeout stale-while-revalidate stale-if-error max-bytes max-body-bytes"
+    for name in names.split():
         assert f"--{name}" in printed and f"ASKONCE_PROXY_{name.upper().replace('-', '_')}" in printed, name
     assert "--store" in printed and "ASKONCE_STORE" in printed
 

@@ -53,8 +53,13 @@ def test_errors_malformed_bodies_and_other_paths_pass_through(serve: Serve) -> N
             assert (reply.status_code, reply.content) == (429, b'{"error":  {"message": "slow down"}}')
             assert reply.headers["retry-after"] == "7" and reply.headers["x-request-id"] == "r"
         assert len(upstream.received) == 2
-        for body in (b"{", b"[]", b"null", b"\xff"):
+        for body in (b"{", b"[]", b"null", b"\xff", b'"x"', b""):
+            assert posted(url, body).status_code == 400
+        assert len(upstream.received) == 2
+        for body in (b'{"temperature": NaN}', '{"model": "x"}'.encode("utf-16")):  # some providers read it
             assert posted(url, body).status_code == 429 and upstream.received[-1].body == body
+        for sent in ({"content_encoding": "gzip"}, {"content_type": "multipart/form-data; boundary=x"}):
+            assert posted(url, b"\x1f\x8b", **sent).status_code == 429
         reply = posted(url, b"one" * 100_000, "/v1/files?purpose=x", x_own="1")
         assert reply.content == b"\x00\xfftwo" and "cache-status" not in reply.headers
         assert (
@@ -66,6 +71,8 @@ def test_errors_malformed_bodies_and_other_paths_pass_through(serve: Serve) -> N
         for body, path in ((b"[]", "/v1/chat/completions"), (b"{}", "/v1/files")):
             assert posted(url, body, path, cache_control="only-if-cached").status_code == 504
         assert posted(url, upgrade="websocket", connection="upgrade").status_code == 501
+        for path in ("/askonce", "/askonce/", "/askonce/x", "/askonce/v1/chat/completions"):
+            assert posted(url, path=path).status_code == httpx2.get(f"{url}{path}").status_code == 404
         assert len(upstream.received) == calls
 
 
@@ -209,7 +216,8 @@ def test_a_broken_stream_is_passed_on_broken_and_never_stored(
     breaks: Any, serve: Serve, provider: Provider, talk: Talk
 ) -> None:
     talk.breaks, talk.says = breaks, "one two three four five six"
-    url = serve(provider.openai_url).url
+    proxy = serve(provider.openai_url)
+    url = proxy.url
     if breaks == "ends":
         assert b"[DONE]" not in posted(url, {**CHAT, "stream": True}).content
     else:
@@ -218,6 +226,8 @@ def test_a_broken_stream_is_passed_on_broken_and_never_stored(
     talk.breaks = ""
     assert b"[DONE]" in posted(url, {**CHAT, "stream": True}).content
     assert provider.count == 2
+    log = proxy.log.read_text()
+    assert "ASGI" not in log and ("broke off" in log) == (breaks == "tears")
 
 
 def test_an_upstream_that_is_down_is_a_502_and_what_is_stored_is_served(serve: Serve) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import sqlite3
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,7 @@ def run(url: str, directory: Path, *, processes: int, operations: int, writes: f
         documents.announce(documents.write(f"d{number}", _features(chance)))
     documents.close()
     each = operations // processes
-    with SPAWN.Pool(processes) as pool:
-        outcomes = pool.starmap(
-            churn, [(url, path, seed + number, each, writes) for number in range(1, processes + 1)], chunksize=1
-        )
-    return sum(outcomes, Outcome())
+    with ProcessPoolExecutor(processes, SPAWN) as pool:
+        seeds = range(seed + 1, seed + processes + 1)
+        works = [pool.submit(churn, url, path, one, each, writes) for one in seeds]
+        return sum((one.result() for one in works), Outcome())

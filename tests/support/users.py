@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -316,10 +316,12 @@ def work(url: str, framework: str, seed: int, requests: int) -> Outcome:
     return office.outcome
 
 
-def run(url: str, framework: str, *, processes: int, requests: int) -> Outcome:
-    """Let several processes serve at once; ``requests`` is for all together."""
-    with SPAWN.Pool(processes) as pool:
-        outcomes = pool.starmap(
-            work, [(url, framework, seed, requests // processes) for seed in range(processes)], chunksize=1
-        )
-    return sum(outcomes, Outcome())
+def run(url: str, framework: str, *, processes: int, requests: int, seed: int = 0) -> Outcome:
+    """Let several processes serve at once; ``requests`` is for all together.
+
+    A process that dies ends the run with `BrokenProcessPool`; with `multiprocessing.Pool` it would never end.
+    """
+    seeds = range(seed * processes, (seed + 1) * processes)
+    with ProcessPoolExecutor(processes, SPAWN) as pool:
+        works = [pool.submit(work, url, framework, one, requests // processes) for one in seeds]
+        return sum((one.result() for one in works), Outcome())

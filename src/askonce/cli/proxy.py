@@ -52,6 +52,60 @@ LocalTtl = Annotated[
         help="Seconds for which an answer found in the store is also held in memory. Default: 0.",
     ),
 ]
+StaleWhileRevalidate = Annotated[
+    float | None,
+    typer.Option(
+        "--stale-while-revalidate",
+        envvar="ASKONCE_PROXY_STALE_WHILE_REVALIDATE",
+        help="Seconds past --ttl for which an answer is served while a new one is made. Default: 0.",
+    ),
+]
+StaleIfError = Annotated[
+    float | None,
+    typer.Option(
+        "--stale-if-error",
+        envvar="ASKONCE_PROXY_STALE_IF_ERROR",
+        help="Seconds past --ttl for which an answer is served if the provider fails. Default: 0.",
+    ),
+]
+MaxBytes = Annotated[
+    str | None,
+    typer.Option(
+        "--max-bytes", envvar="ASKONCE_PROXY_MAX_BYTES", help="Limit of what is stored, such as 2GB. Default: none."
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        envvar="ASKONCE_PROXY_TIMEOUT",
+        help="Seconds for which a provider may send nothing, before its answer and within. Default: 600.",
+    ),
+]
+ConnectTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--connect-timeout",
+        envvar="ASKONCE_PROXY_CONNECT_TIMEOUT",
+        help="Seconds until a provider must have accepted a connection. Default: 10.",
+    ),
+]
+StoreTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--store-timeout",
+        envvar="ASKONCE_PROXY_STORE_TIMEOUT",
+        help="Seconds that the store may take for one call before it is left out. Default: 0.25.",
+    ),
+]
+MaxBodyBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-body-bytes",
+        envvar="ASKONCE_PROXY_MAX_BODY_BYTES",
+        help="The largest request that is cached; a larger one is passed on. Default: 33554432.",
+    ),
+]
 Share = Annotated[
     bool | None,
     typer.Option(
@@ -78,7 +132,20 @@ KeysFile = Annotated[
 ]
 
 
+_OF_CACHE = {
+    "ttl": "ttl",
+    "stale_while_revalidate": "stale_while_revalidate",
+    "stale_if_error": "stale_if_error",
+    "namespace": "namespace",
+    "local_ttl": "local_ttl",
+    "max_bytes": "max_bytes",
+    "store_timeout": "timeout_seconds",
+}
+"""Options that are settings of the cache."""
+
+
 def proxy(
+    ctx: typer.Context,
     upstream: Upstreams = None,
     store: ProxyStore = None,
     host: Host = None,
@@ -87,6 +154,13 @@ def proxy(
     ttl: Ttl = None,
     namespace: ProxyNamespace = None,
     local_ttl: LocalTtl = None,
+    stale_while_revalidate: StaleWhileRevalidate = None,
+    stale_if_error: StaleIfError = None,
+    max_bytes: MaxBytes = None,
+    timeout: Timeout = None,
+    connect_timeout: ConnectTimeout = None,
+    store_timeout: StoreTimeout = None,
+    max_body_bytes: MaxBodyBytes = None,
     share: Share = None,
     upstream_key_env: UpstreamKeyEnv = None,
     keys_file: KeysFile = None,
@@ -102,27 +176,38 @@ def proxy(
     passed on. The caller's own key is sent to the provider; callers with different keys share nothing.
     """
     try:
-        from askonce.proxy.config import read_settings, upstream_of
+        from askonce.proxy.config import read_settings
         from askonce.proxy.serve import serve
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("uvicorn", "aiohttp", "yarl"):
             raise
         raise MissingExtraError("askonce proxy", "proxy") from error
-    given: dict[str, Any] = {
-        "store": store, "host": host, "port": port, "workers": workers, "share": share, "keys_file": keys_file,
-    }  # fmt: skip
-    given = {name: value for name, value in given.items() if value is not None}
-    cache = {"ttl": ttl, "namespace": namespace, "local_ttl": local_ttl}
-    given["cache"] = {name: value for name, value in cache.items() if value is not None}
-    if upstream_key_env and len(upstream or ()) != 1:
+    settings = read_settings(config, _given(dict(ctx.params)))
+
+    def begun(url: str) -> None:
+        err.print(f"askonce proxy on {url}", markup=False)
+        for one in settings.upstreams:
+            which = one.prefix or ", ".join(one.models) or "/"
+            err.print(f"  {which} -> {one.base}", markup=False)
+
+    serve(settings, begun)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as settings of the proxy, without those that were not given.
+
+    Raises:
+        ConfigError: it is not clear for whom a key is.
+    """
+    from askonce.proxy.config import upstream_of
+
+    given = {name: value for name, value in options.items() if value is not None and name != "config"}
+    upstreams, key_env = given.pop("upstream", []), given.pop("upstream_key_env", None)
+    if key_env and len(upstreams) != 1:
         raise ConfigError(
             "--upstream-key-env is for one --upstream; give each of several its key_env in the file of --config"
         )
-    if upstream:
-        given["upstreams"] = [upstream_of(one, upstream_key_env) for one in upstream]
-    settings = read_settings(config, given)
-    err.print(f"askonce proxy on http://{settings.host}:{settings.port}", markup=False)
-    for one in settings.upstreams:
-        which = one.prefix or ", ".join(one.models) or "/"
-        err.print(f"  {which} -> {one.base}", markup=False)
-    serve(settings)
+    if upstreams:
+        given["upstreams"] = [upstream_of(one, key_env) for one in upstreams]
+    given["cache"] = {_OF_CACHE[name]: given.pop(name) for name in _OF_CACHE if name in given}
+    return given

@@ -47,7 +47,7 @@ class Claims:
 
     async def take_lease(self, driver: SyncDriver, flight: Flight) -> bool:
         """Whether this process may make the answer now; also if the store is down."""
-        return await self._leases.take(driver, flight)
+        return await self._leases.take(driver, flight) != "of another"
 
     @property
     def not_awaited(self) -> int:
@@ -61,6 +61,9 @@ class Claims:
     async def wait_for_lease(self, driver: SyncDriver, flight: Flight, look: Callable[[], Awaitable[bool]]) -> bool:
         """Wait until this process may make the answer of a flight, or another process has made it.
 
+        Who has seen that another process makes it goes on waiting when the store fails once: a busy machine is the
+        likely cause, and a second call of the model costs more.
+
         Args:
             driver: of the caller.
             flight: which this process leads.
@@ -72,19 +75,23 @@ class Claims:
         began, pause = time.monotonic(), _FIRST_LOOK_SECONDS
         if any((one.store, one.place) == (flight.store, flight.place) for one in leading.get() if not one.resolved):
             return True  # the lease is held for this very call, by another cache of this store
-        while not await self._leases.take(driver, flight):
+        waits = failed = False
+        while (lease := await self._leases.take(driver, flight)) != "taken":
+            if lease == "unknown" and (failed or not waits):
+                return True
             if self.is_gone(flight):
                 return False
+            waits, failed = True, lease == "unknown"
             with WAITS.waiting(flight, blocks=driver.blocks):
                 await driver.pause(pause)
                 waited = time.monotonic() - began
                 if waited >= self._max_wait or (waited >= _POOL_SECONDS and WAITS.leave_full_pool(flight)):
                     self._flights.not_awaited += 1
                     return True
-            driver.renew()
             pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
             if await look():
                 return False
+            driver.renew(lost=False)
         return True
 
     async def resolve(self, driver: SyncDriver, flight: Flight, entry: Entry | None) -> None:

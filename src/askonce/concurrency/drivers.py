@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twi
 T = TypeVar("T")
 
 
+def waiting_time() -> float:
+    """Seconds that this thread has waited, since some moment; its own work, as that of other tasks, is left out."""
+    return time.monotonic() - time.thread_time()
+
+
 class Embeds(Protocol):
     """Makes vectors of texts: `askonce.semantic.embedding.Embedder`."""
 
@@ -33,19 +38,22 @@ class Embeds(Protocol):
 
 
 class StoreBudget:
-    """How long one request may spend on the store.
+    """How long one request may wait for the store.
 
     Args:
         seconds: how long, once before the model is called and once after it.
         spent: what was spent before.
         lost: what of that in a call that failed. If that is half of the time, nothing more is called.
-
-    Attributes:
-        spent: as above.
     """
 
     def __init__(self, seconds: float, spent: float, lost: float) -> None:
-        self._seconds, self.spent, self._lost = seconds, spent, lost
+        self._seconds, self._spent, self._lost = seconds, spent, lost
+
+    def renew(self, *, lost: bool) -> None:
+        """Nothing is spent now; what was ``lost`` stays lost."""
+        self._spent = 0.0
+        if not lost:
+            self._lost = 0.0
 
     @contextlib.contextmanager
     def spending(self) -> Iterator[float]:
@@ -54,17 +62,17 @@ class StoreBudget:
         Raises:
             StoreDown: no time is left.
         """
-        left = self._seconds - self.spent
+        left = self._seconds - self._spent
         if left <= 0 or self._lost >= self._seconds / 2:
             raise StoreDown
-        began = time.monotonic()
+        began = waiting_time()
         try:
             yield left
         except StoreDown:
-            self._lost += time.monotonic() - began
+            self._lost += waiting_time() - began
             raise
         finally:
-            self.spent += time.monotonic() - began
+            self._spent += waiting_time() - began
 
 
 class SyncDriver:
@@ -80,16 +88,22 @@ class SyncDriver:
         self._breaker = breaker
         self._budget: StoreBudget | None = None
 
-    def for_request(self, spent: float = 0.0, lost: float = 0.0) -> Self:
-        """A driver whose calls of the store have one time budget together, of which so much was spent and lost."""
-        one = copy.copy(self)
-        one._budget = StoreBudget(self._breaker.timeout_seconds, spent, lost)
+    def for_request(self, spent: float = 0.0, *, failed: bool = False) -> Self:
+        """A driver whose calls of the store have one time budget together.
+
+        Args:
+            spent: by the lookup. A slow one that found its answer still leaves half of the time for a lease: a
+                second call of the model takes longer.
+            failed: the lookup failed.
+        """
+        one, seconds = copy.copy(self), self._breaker.timeout_seconds
+        one._budget = StoreBudget(seconds, spent if failed else min(spent, seconds / 2), spent if failed else 0.0)
         return one
 
-    def renew(self) -> None:
-        """Count the time of the calls anew, after something else took time; what was lost stays lost."""
+    def renew(self, *, lost: bool = True) -> None:
+        """Count the time of the calls anew, after something else took time; what was ``lost`` stays lost."""
         if self._budget is not None:
-            self._budget.spent = 0.0
+            self._budget.renew(lost=lost)
 
     async def call(self, operation: str, *args: Any) -> Any:
         """Call the store's method of that name.

@@ -10,6 +10,7 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Callable
+from typing import Literal
 
 from askonce.concurrency.background import BackgroundWorker
 from askonce.concurrency.drivers import SyncDriver
@@ -22,6 +23,9 @@ from askonce.stores.fork import reset_after_fork
 LEASE_SECONDS = 5.0
 """The longest that anybody waits for a process that was killed, by his own clock."""
 _ROUNDS_PER_LEASE = 4
+
+Lease = Literal["taken", "of another", "unknown"]
+"""Whose the lease of an answer is; unknown if the store is down."""
 
 
 class Leases:
@@ -46,19 +50,19 @@ class Leases:
         self._owner = uuid.uuid4().hex  # those held before belong to the parent
         self._held: dict[Place, Flight] = {}
 
-    async def take(self, driver: SyncDriver, flight: Flight) -> bool:
-        """Try to become the one process that makes an answer; also True if the store is down."""
+    async def take(self, driver: SyncDriver, flight: Flight) -> Lease:
+        """Try to become the one process that makes an answer."""
         if not self._seconds:
-            return True
+            return "taken"
         try:
             if not await driver.call("lease", *flight.place, self._owner, self._seconds / LEASE_SLACK):
-                return False
+                return "of another"
         except StoreDown:
-            return True
+            return "unknown"
         with self._lock:
             self._held[flight.place] = flight
         self._renewing.wake()
-        return True
+        return "taken"
 
     async def release(self, driver: SyncDriver, flight: Flight) -> None:
         """Release the lease of a flight. If the store fails now, the thread tries again."""

@@ -140,7 +140,6 @@ class CacheEngine:
             cache_if=settings.cache_if,
             deletions=self._deletions,
             was_deleted=self.history.was_deleted,
-            slow_seconds=settings.timeout_seconds / 3,
             clock=clock,
         )
         self._audits = Audits(self.corpora, events, self.forget, clock)

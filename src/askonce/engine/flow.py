@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from askonce.concurrency.claims import Claims
-from askonce.concurrency.drivers import SyncDriver
+from askonce.concurrency.drivers import SyncDriver, waiting_time
 from askonce.concurrency.flight import Flight
 from askonce.engine.deletions import SharedDeletions
 from askonce.engine.events import CacheEvent, EventQueue
@@ -57,7 +57,6 @@ class RequestFlow:
         cache_if: the application's predicate on answers; ``None`` for none.
         deletions: those of all processes.
         was_deleted: whether an entry of a place, with some tags, would have been deleted since a moment.
-        slow_seconds: a request whose lookup took longer does not use the store again before the model is called.
         clock: seconds since the epoch.
     """
 
@@ -76,7 +75,6 @@ class RequestFlow:
         cache_if: Callable[[Any], object] | None,
         deletions: SharedDeletions,
         was_deleted: Callable[[Place, Container[str], float], bool],
-        slow_seconds: float,
         clock: Clock,
     ) -> None:
         self.lookup, self.claims, self.storage, self.events, self.semantic = (
@@ -90,7 +88,7 @@ class RequestFlow:
         self._cache_empty, self._cache_truncated, self._cache_if = cache_empty, cache_truncated, cache_if
         self.deletions, self._was_deleted = deletions, was_deleted
         self._reported: set[tuple[str | None, NotStoredReason]] = set()
-        self._slow_seconds, self._clock = slow_seconds, clock
+        self._clock = clock
 
     # -- the whole flow ----------------------------------------------------------------------------------------
 
@@ -106,7 +104,7 @@ class RequestFlow:
         Raises:
             BaseException: what ``call_model`` raised, unless a stale answer may stand in.
         """
-        began = time.monotonic()
+        began = time.monotonic() - time.thread_time()  # `waiting_time`, without a call for each hit
         found = await self.lookup.find(driver, request)
         if isinstance(found, Miss) and (request.freshness or self._freshness).serves_while_revalidating(found):
             driver.spawn(self._revalidate(driver, request, found, call_model, pack))
@@ -160,7 +158,7 @@ class RequestFlow:
 
         A stale answer that may be served while a new one is made is made anew by the first caller that finds it.
         """
-        began = time.monotonic()
+        began = time.monotonic() - time.thread_time()  # `waiting_time`, without a call for each hit
         found = await self.lookup.find(driver, request)
         if isinstance(found, Hit):
             return self.hit(request, found)
@@ -179,16 +177,15 @@ class RequestFlow:
         self, driver: SyncDriver, request: Request, miss: Miss, began: float, *, waits: bool = True
     ) -> Hit | Leader:
         """Wait for whoever is making the answer, if ``waits``; or become the one who makes it."""
-        spent = time.monotonic() - began
-        slow = spent > self._slow_seconds
-        driver = driver.for_request(spent, spent if miss.reason == "store down" else 0.0)
+        spent = waiting_time() - began
+        driver = driver.for_request(spent, failed=miss.reason == "store down")
         failed, first_failure, joined = 0, math.inf, time.monotonic()
         while miss.reason != "refresh" and (
             failed < _FAILED_LEADERS_TO_OUTLIVE or time.monotonic() - first_failure < _TAKE_OVER_SECONDS
         ):
             flight, leads = self.claims.join(request.place)
             if leads:
-                return await self._lead(driver, request, miss, flight, alone=slow)
+                return await self._lead(driver, request, miss, flight, alone=False)
             if not waits:
                 break
             outcome = await self.claims.wait(driver, flight, joined)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
 from askonce.httpx.fetched import Fetched, RefusedReply
-from askonce.httpx.package import package_of, reply, say
+from askonce.httpx.package import package_of, refused, reply, say
 from askonce.httpx.sides import SyncSide
 from askonce.wire import embeddings, headers, replies
 from askonce.wire.embeddings import StoredVector
+from askonce.wire.refusals import nothing_cached
 from askonce.wire.requests import WireRequest
 
 if TYPE_CHECKING:
@@ -42,8 +41,8 @@ class Exchange:
             if self._wire.api == "embeddings":
                 return await self._embeddings()
             return await self._answer()
-        except RefusedReply as refused:
-            return refused.response
+        except RefusedReply as error:
+            return error.response
 
     async def _answer(self) -> httpx2.Response:
         side, wire = self._side, self._wire
@@ -86,15 +85,7 @@ class Exchange:
         return response
 
     def _nothing(self) -> httpx2.Response:
-        """The response to a request that is to be answered from the cache, and is not."""
-        error = {"message": "only-if-cached: no answer is cached", "type": "only_if_cached", "code": None}
-        body = {"type": "error", "error": error}
-        about = [
-            ("content-type", "application/json"),
-            ("cache-status", "askonce; detail=only-if-cached"),
-            ("x-should-retry", "false"),
-        ]
-        return reply(self._request, 504, about, msgspec.json.encode(body))
+        return refused(self._request, nothing_cached())
 
     # -- embeddings --------------------------------------------------------------------------------------------
 

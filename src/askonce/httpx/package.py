@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from askonce.wire.refusals import Refusal
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -27,6 +29,11 @@ def reply(request: httpx2.Request, status: int, headers: Sequence[tuple[str, str
         request=request,
     )
     return response
+
+
+def refused(request: httpx2.Request, refusal: Refusal) -> httpx2.Response:
+    """A response of the cache's own."""
+    return reply(request, refusal.status, refusal.headers, refusal.body)
 
 
 def say(response: httpx2.Response, *headers: tuple[str, str]) -> None:

@@ -9,12 +9,13 @@ from askonce.cache import Cache, shared_cache
 from askonce.concurrency.drivers import run
 from askonce.engine.settings import Settings
 from askonce.httpx.exchange import Exchange
-from askonce.httpx.package import package_of
+from askonce.httpx.package import package_of, refused
 from askonce.httpx.sides import AsyncSide, SyncSide
 from askonce.stores import Client, Store
 from askonce.wire.apis import api_of
-from askonce.wire.directives import OWN
-from askonce.wire.requests import read_request
+from askonce.wire.directives import OWN, read_directives
+from askonce.wire.refusals import nothing_cached
+from askonce.wire.requests import WireRequest, read_request
 
 if TYPE_CHECKING:
     import httpx2
@@ -62,27 +63,30 @@ class CachedTransport(_Transport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer a request of a synchronous client."""
         side = SyncSide(self.cache.engine, self._given or self._own_transport(request, "HTTPTransport"))
-        if api_of(request.method, request.url.path) is None:
-            return run(side.send(request))
-        request.read()
-        exchange = self._exchange(request, side)
-        return run(side.send(request) if exchange is None else exchange.response())
+        if is_known := api_of(request.method, request.url.path) is not None:
+            request.read()
+        return run(self._response(request, side, is_known))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer a request of an asynchronous client."""
         side = AsyncSide(self.cache.engine, self._given or self._own_transport(request, "AsyncHTTPTransport"))
-        if api_of(request.method, request.url.path) is None:
-            return await side.send(request)
-        await request.aread()
-        exchange = self._exchange(request, side)
-        return await (side.send(request) if exchange is None else exchange.response())
+        if is_known := api_of(request.method, request.url.path) is not None:
+            await request.aread()
+        return await self._response(request, side, is_known)
 
-    def _exchange(self, request: httpx2.Request, side: SyncSide) -> Exchange | None:
+    async def _response(self, request: httpx2.Request, side: SyncSide, is_known: bool) -> httpx2.Response:
+        """The response to a request; one to an API that is known was read."""
         headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in request.headers.raw]
-        wire = read_request(request.method, str(request.url), headers, request.content, share=self._share)
+        wire: WireRequest | None = None
+        if is_known:
+            wire = read_request(request.method, str(request.url), headers, request.content, share=self._share)
         for name in OWN.intersection(name for name, _ in headers):
             del request.headers[name]
-        return None if wire is None else Exchange(wire, request, side)
+        if wire is not None:
+            return await Exchange(wire, request, side).response()
+        if read_directives(headers).only_if_cached:
+            return refused(request, nothing_cached("such a request is never cached"))
+        return await side.send(request)
 
     def _own_transport(self, request: httpx2.Request, name: str) -> Any:
         """The package's own transport, made when it is first needed."""

@@ -6,5 +6,6 @@
 * `call`: one request to it, and its response.
 * `tape`: what one call of a provider gives, for all who wait for it in this process.
 * `answers` and `embeddings`: the cached requests. All others are passed on by `relay`.
-* `app`: the ASGI application; `admin`: health and statistics; `serve`: its server.
+* `own_paths`: what goes to no provider, and the OpenAPI document; `admin` responds there.
+* `app`: the ASGI application; `serve`: its server.
 """

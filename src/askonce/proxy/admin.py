@@ -8,8 +8,8 @@ import msgspec
 
 from askonce.cache import Cache
 from askonce.proxy.call import ProxyCall
+from askonce.proxy.own_paths import OPENAPI, PATHS, description
 
-PATHS = frozenset({"/health", "/ready", "/askonce/stats"})
 TOKEN_VARIABLE = "ASKONCE_PROXY_ADMIN_TOKEN"
 
 
@@ -25,11 +25,15 @@ class Admin:
         self._cache, self._token = cache, token
 
     async def respond(self, call: ProxyCall) -> None:
-        """Respond to a request to one of `PATHS`."""
-        if call.method not in ("GET", "HEAD"):
+        """Respond to a request to a path of the proxy's own."""
+        if call.path not in PATHS:
+            await call.refuse(404, f"there is no {call.path}", "not_found")
+        elif call.method not in ("GET", "HEAD"):
             await call.refuse(405, "use GET", "method_not_allowed", ("allow", "GET"))
         elif call.path == "/health":
             await _json(call, {"status": "ok"})
+        elif call.path == OPENAPI:
+            await _json(call, msgspec.Raw(description()))
         elif call.path == "/ready":
             # Without its store the proxy serves all the same, only uncached: it stays ready.
             state = self._cache.engine.breaker.health.state

@@ -18,6 +18,7 @@ from askonce.proxy.tape import Tape
 from askonce.proxy.upstream import Head, Refused, Reply, UpstreamFailed
 from askonce.wire import headers, replies
 from askonce.wire.events import has_ended
+from askonce.wire.refusals import nothing_cached
 from askonce.wire.requests import WireRequest
 
 Item = Hit | Head | bytes
@@ -47,7 +48,7 @@ class Answers:
                 await self._replay(call, found)
                 return
         if wire.directives.only_if_cached:
-            await nothing_cached(call)
+            await call.say(nothing_cached())
         elif asked is None:
             await self._relay.pass_on(call, target, body, headers.of_forwarded("bypass")[1])
         else:
@@ -224,11 +225,3 @@ async def say(call: ProxyCall, error: Refused | UpstreamFailed) -> None:
     raw = [pair for pair in error.head.raw if pair[0].lower() != b"content-length"]
     await call.start(error.head.status, [*raw, (b"content-length", b"%d" % len(error.body))])
     await call.finish(error.body)
-
-
-async def nothing_cached(call: ProxyCall) -> None:
-    """Respond to a request that is to be answered from the cache, and is not."""
-    await call.refuse(
-        504, "only-if-cached: no answer is cached", "only_if_cached",
-        ("cache-status", "askonce; detail=only-if-cached"), ("x-should-retry", "false"),
-    )  # fmt: skip

@@ -14,18 +14,20 @@ import msgspec
 from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.options import cache_options
-from askonce.proxy.admin import PATHS, TOKEN_VARIABLE, Admin
+from askonce.proxy.admin import TOKEN_VARIABLE, Admin
 from askonce.proxy.answers import Answers
 from askonce.proxy.call import ClientLeft, Message, ProxyCall
 from askonce.proxy.config import ProxySettings
 from askonce.proxy.embeddings import Embeddings
+from askonce.proxy.own_paths import is_own
 from askonce.proxy.relay import Relay, UpstreamTarget
 from askonce.proxy.tenants import ProxyKey, read_keys, shown_key
 from askonce.proxy.upstream import Upstreams, chosen
 from askonce.stores.configured import encryption_keys
 from askonce.wire.apis import api_of
 from askonce.wire.directives import read_directives
-from askonce.wire.requests import read_request
+from askonce.wire.refusals import nothing_cached
+from askonce.wire.requests import is_unreadable, read_request
 
 SECRET_VARIABLE = "ASKONCE_PROXY_SECRET"
 logger = logging.getLogger("askonce")
@@ -101,7 +103,7 @@ class ProxyApp:
         if (call.header("upgrade") or "").lower() == "websocket":
             await call.refuse(501, "WebSockets are not passed on", "not_supported")
             return
-        if call.path in PATHS:
+        if is_own(call.path):
             await self._admin.respond(call)
             return
         key: ProxyKey | None = None
@@ -135,12 +137,14 @@ class ProxyApp:
             await call.refuse(400, str(error), "invalid_request_error")
             return
         if is_refused:
-            await call.refuse(504, "only-if-cached: such a request is never cached", "only_if_cached")
+            await call.say(nothing_cached("such a request is never cached"))
         elif body is None:
             has_body = call.header("content-length") or call.header("transfer-encoding")
             if not has_body:
                 await call.body(0)
             await self._relay.pass_on(call, target, call.parts() if has_body else None)
+        elif wire is None and is_unreadable(call.headers, body):
+            await call.refuse(400, "the body is no JSON object", "invalid_request_error")
         elif wire is None:
             await self._relay.pass_on(call, target, body)
         elif wire.api == "embeddings":

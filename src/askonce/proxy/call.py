@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-import msgspec
+from askonce.wire.refusals import Refusal, refusal
 
 Message = MutableMapping[str, Any]
 RawHeaders = Iterable[tuple[bytes, bytes]]
@@ -109,7 +109,9 @@ class ProxyCall:
         await self.finish(body)
 
     async def refuse(self, status: int, message: str, kind: str, *headers: tuple[str, str]) -> None:
-        """Respond with an error of the proxy's own, in the form that OpenAI's and Anthropic's SDKs read."""
-        error = {"message": f"askonce proxy: {message}", "type": kind, "code": kind}
-        body = msgspec.json.encode({"type": "error", "error": error})
-        await self.respond(status, [("content-type", "application/json"), *headers], body)
+        """Respond with an error of the proxy's own."""
+        await self.say(refusal(status, f"askonce proxy: {message}", kind, *headers))
+
+    async def say(self, refused: Refusal) -> None:
+        """Respond with an error."""
+        await self.respond(refused.status, refused.headers, refused.body)

@@ -13,6 +13,7 @@ import msgspec
 
 from askonce.entries.decodable import decodable
 from askonce.errors import ConfigError
+from askonce.proxy.own_paths import is_own
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +81,8 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
                 raise ConfigError(f"an upstream is a URL such as https://api.openai.com, got {one.url!r}")
             if one.prefix and (not one.prefix.startswith("/") or one.prefix.endswith("/")):
                 raise ConfigError(f"a prefix is a path such as /openai, got {one.prefix!r}")
+            if one.prefix and is_own(one.prefix):
+                raise ConfigError(f"{one.prefix} is the proxy's own, and no prefix of an upstream")
         if not 0 <= self.port < 65536 or self.workers < 1:
             raise ConfigError("port is a number below 65536, and workers is at least 1")
         if not (self.connect_timeout > 0 and self.timeout > 0 and self.max_body_bytes > 0):

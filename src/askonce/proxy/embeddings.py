@@ -9,11 +9,12 @@ import msgspec
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
-from askonce.proxy.answers import nothing_cached, say
+from askonce.proxy.answers import say
 from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import Relay, UpstreamTarget
 from askonce.proxy.upstream import Head, Refused, UpstreamFailed
 from askonce.wire import embeddings, headers
+from askonce.wire.refusals import nothing_cached
 from askonce.wire.requests import WireRequest
 
 
@@ -42,7 +43,7 @@ class Embeddings:
         try:
             if asked is None or texts is None:
                 if only_if_cached:
-                    await nothing_cached(call)
+                    await call.say(nothing_cached())
                 else:
                     await self._relay.pass_on(call, target, body, headers.of_forwarded("bypass")[1])
             elif len(asked) == 1 and not only_if_cached:
@@ -53,7 +54,7 @@ class Embeddings:
                 if len(hits) == len(asked):
                     await self._from_cache(call, wire, hits)
                 elif only_if_cached:
-                    await nothing_cached(call)
+                    await call.say(nothing_cached())
                 else:
                     await self._missing(call, wire, target, body, asked, hits)
         except (Refused, UpstreamFailed) as error:

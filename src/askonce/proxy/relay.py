@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable
 
 import msgspec
@@ -10,6 +11,8 @@ import msgspec
 from askonce.proxy.call import ClientLeft, ProxyCall
 from askonce.proxy.config import UpstreamSettings
 from askonce.proxy.upstream import UpstreamFailed, Upstreams
+
+logger = logging.getLogger("askonce")
 
 
 class UpstreamTarget(msgspec.Struct, frozen=True):
@@ -70,6 +73,8 @@ class Relay:
 
 
 async def failed(call: ProxyCall, error: UpstreamFailed) -> None:
-    """Say that a provider failed; if the head of a response was sent, break the connection off."""
-    if not call.begun:
+    """Say that a provider failed; a response that has begun gets no end, so that the connection is closed."""
+    if call.begun:
+        logger.warning("askonce: %s in the middle of a response, which its client sees to be cut", error)
+    else:
         await call.refuse(error.status, str(error), "upstream_error")

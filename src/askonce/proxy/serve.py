@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import uvicorn
 
+from askonce.errors import ConfigError
 from askonce.proxy.app import ProxyApp
 from askonce.proxy.config import ProxySettings
 
@@ -17,15 +21,17 @@ _VARIABLE = "ASKONCE_PROXY_SETTINGS"
 _GRACE_SECONDS = 30
 
 
-def serve(settings: ProxySettings) -> None:
+def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
     """Serve until the process is told to stop (SIGINT, SIGTERM); what is being answered then is finished.
 
+    Args:
+        settings: of the proxy.
+        begun: called with the proxy's URL when the settings were checked and the port is the proxy's.
+
     Raises:
-        ConfigError: a setting is wrong, or the store cannot be used.
+        ConfigError: a setting is wrong, or the store or the port cannot be used.
     """
     options: dict[str, Any] = {
-        "host": settings.host,
-        "port": settings.port,
         "log_level": "warning",
         "access_log": False,
         "server_header": False,
@@ -34,17 +40,46 @@ def serve(settings: ProxySettings) -> None:
         "lifespan": "on",
         "ws": "none",
     }
+    app = ProxyApp(settings)
+    listener = _bound(settings.host, settings.port)
+    port = listener.getsockname()[1]
     # When all is finished, uvicorn raises the signal again, for the handler that was there before its own.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    app = ProxyApp(settings)
+    begun(f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
     if settings.workers == 1:
-        uvicorn.run(app, **options)
+        config = uvicorn.Config(app, **options)
+        _log_breaks_once()
+        uvicorn.Server(config).run(sockets=[listener])
         return
-    app.cache.close()  # it was opened to see that it can be
+    app.cache.close()  # both were opened to see that they can be
+    listener.close()
     os.environ[_VARIABLE] = msgspec.json.encode(settings).decode()
-    uvicorn.run("askonce.proxy.serve:worker", factory=True, workers=settings.workers, **options)
+    where: dict[str, Any] = {"host": settings.host, "port": port, "workers": settings.workers}
+    uvicorn.run("askonce.proxy.serve:worker", factory=True, **where, **options)
 
 
 def worker() -> ProxyApp:
     """The application of one of several processes."""
+    _log_breaks_once()
     return ProxyApp(msgspec.json.decode(os.environ[_VARIABLE], type=ProxySettings))
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket of an address, which does not listen yet.
+
+    Raises:
+        ConfigError: there is no such address here, or it is taken.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"cannot listen on {host} at port {port}: {error.strerror}") from error
+    return listener
+
+
+def _log_breaks_once() -> None:
+    """Leave out the server's complaint of a response without its end: ASGI has no other way to show a cut body."""
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing" not in record.getMessage())

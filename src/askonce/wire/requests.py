@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -207,6 +208,23 @@ def read_request(
         has_cookie(headers),
         share,
     )
+
+
+def is_unreadable(headers: Headers, body: bytes) -> bool:
+    """Whether no server can read a body as a request to an API that is known.
+
+    It is no JSON object, not even with ``NaN`` or in UTF-16, and it is neither compressed nor in parts.
+    """
+    for name, value in headers:
+        encoded = name.lower() == "content-encoding" and value.strip().lower() != "identity"
+        if encoded or (name.lower() == "content-type" and value.strip().lower().startswith("multipart/")):
+            return False
+    try:
+        return not isinstance(json.loads(body), dict)
+    except RecursionError:
+        return False
+    except ValueError:
+        return True
 
 
 @functools.lru_cache(maxsize=1024)

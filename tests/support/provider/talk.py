@@ -31,14 +31,18 @@ class Talk:
 
     def __call__(self, request: dict[str, Any]) -> Answer:
         self.number += 1
-        last = request["messages"][-1]
-        asked = last["content"] if isinstance(last["content"], str) else json.dumps(last["content"])
+        said = request["messages"] if "messages" in request else request["input"]
+        last = said[-1] if isinstance(said, list) else {"role": "user", "content": said}
+        content = last.get("content", last.get("output"))
+        asked = content if isinstance(content, str) else json.dumps(content)
         schema = (request.get("response_format") or {}).get("json_schema")
         if schema is not None:
             return self._answer(json.dumps(self._filled(schema["schema"], asked)))
-        if request.get("tools") and last["role"] == "user":
-            tool = request["tools"][0]["function"]
-            return self._answer("", Call(tool["name"], self._filled(tool["parameters"], asked)))
+        if request.get("tools") and last.get("role") == "user" and '"tool_result"' not in asked:
+            tool = request["tools"][0]
+            tool = tool.get("function", tool)
+            schema = tool["parameters"] if "parameters" in tool else tool["input_schema"]
+            return self._answer("", Call(tool["name"], self._filled(schema, asked)))
         return self._answer(self.says.replace("{asked}", asked).replace("{number}", str(self.number)))
 
     def _answer(self, text: str, *calls: Call) -> Answer:

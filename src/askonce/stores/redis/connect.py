@@ -27,10 +27,12 @@ from redis.retry import Retry
 from askonce.errors import ConfigError
 from askonce.stores import redact
 from askonce.stores.redis import plans
+from askonce.stores.redis.nodes import Nodes
 from askonce.stores.redis.plans import Command
 
 # Connections to each node: as many threads can be in a call at the same time.
 POOL = 512
+FIRST_TRIES = 3
 # redis-py 6 took the count of a cluster's retries into its `retry` object.
 _CLUSTER_TAKES_RETRY = int(redis.__version__.partition(".")[0]) >= 6
 
@@ -71,8 +73,12 @@ class Server:
         """A synchronous client. For a cluster this queries the nodes for their slots."""
         options = self.options | {"retry": Retry(NoBackoff(), 0)}
         if self.kind == "cluster":
+            # If its first node is down, it takes another one for its first command, the server's list of commands.
+            options["retry"] = Retry(NoBackoff(), FIRST_TRIES)
             nodes = [redis.cluster.ClusterNode(*host) for host in self.hosts]  # type: ignore[no-untyped-call]
-            return redis.cluster.RedisCluster(startup_nodes=nodes, **_cluster_options(options))
+            client = redis.cluster.RedisCluster(startup_nodes=nodes, **_cluster_options(options))
+            client.retry = Retry(NoBackoff(), 0)
+            return client
         if self.kind == "sentinel":
             sentinel = redis.sentinel.Sentinel(  # type: ignore[no-untyped-call]
                 self.hosts, sentinel_kwargs=self._of_sentinels(options), **options
@@ -280,16 +286,20 @@ def exchange(client: Any, commands: Sequence[Command]) -> list[Any]:
 
 
 async def exchange_async(client: Any, commands: Sequence[Command]) -> list[Any]:
-    """Asynchronous `exchange`."""
+    """Asynchronous `exchange`; the client of a cluster is its `Nodes`."""
     if len(commands) == 1:
         try:
             return [await client.execute_command(*commands[0])]
         except NoScriptError:
             return [await client.execute_command(*plans.with_source(commands[0]))]
-    pipeline = _pipeline(client)
-    for command in commands:
-        pipeline.execute_command(*command)
-    replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    replies: list[Any]
+    if isinstance(client, Nodes):
+        replies = await client.execute_commands(commands)
+    else:
+        pipeline = _pipeline(client)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies = await pipeline.execute(raise_on_error=False)
     for position, reply in enumerate(replies):
         if isinstance(reply, NoScriptError):
             replies[position] = await client.execute_command(*plans.with_source(commands[position]))

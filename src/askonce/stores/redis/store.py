@@ -19,6 +19,7 @@ from askonce.errors import ConfigError, StoreError, StoreUnavailable
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Page, Record, Size, Store
 from askonce.stores.redis import connect, errors, given, plans
+from askonce.stores.redis.nodes import Nodes
 from askonce.stores.redis.plans import Command, Plan, T
 from askonce.stores.redis.vectors import VectorSets
 from askonce.stores.shutdown import refuse_at_exit
@@ -29,7 +30,6 @@ _NO_WAIT = contextlib.nullcontext()
 OLDEST = (6, 2)
 CONNECTIONS = 64
 """How many connections an event loop uses at once; more calls wait for one, at most for the timeout."""
-RETIRED_CLIENTS = 4
 READ_BATCH = 128
 """How many lookups of one turn of the event loop go into one command at most."""
 
@@ -42,13 +42,11 @@ class _Loop:
     """The state of one event loop: a client, and the lookups that wait for the end of this turn."""
 
     client: Any
-    given: Any = None  # the client if the application opened it
+    is_given: bool = False  # the application opened the client
+    nodes: Nodes | None = None  # of a cluster
     ending: AsyncGenerator[None, None] = field(init=False)
     lookups: dict[bytes, list[_Lookup]] = field(default_factory=dict)
     reads: set[asyncio.Task[None]] = field(default_factory=set)
-    retired: list[Any] = field(default_factory=list)  # clients that failed; other tasks may still use them
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    ready: bool = False  # the client of a cluster has its nodes
     busy: bool = False  # a single lookup is in progress; others that arrive meanwhile are sent together
     room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
 
@@ -119,41 +117,19 @@ class RedisStore(VectorSets, Store):
     async def _asend(self, here: _Loop, commands: Sequence[Command]) -> list[Any]:
         started = time.monotonic()
         while True:
-            client = here.client
             try:
-                if self._server.kind == "cluster" and not here.ready:
-                    await self._get_ready(here)
-                    client = here.client
+                if here.nodes is not None:
+                    await here.nodes.ready()
                 async with asyncio.timeout(self._timeout_seconds) if here.room.locked() else _NO_WAIT:
                     await here.room.acquire()
                 try:
-                    return await connect.exchange_async(client, commands)
+                    return await connect.exchange_async(here.nodes or here.client, commands)
                 finally:
                     here.room.release()
             except errors.REDIS_ERRORS as error:
                 if not self._may_be_stale(error, started):
                     raise errors.store_error(error, self.url) from error
                 started = 0.0
-                await self._renew(here, client)
-
-    async def _get_ready(self, here: _Loop) -> None:
-        # When several tasks are the first at the same time, redis-py's asynchronous cluster client closes
-        # connections that some of them use already.
-        async with here.opening:
-            if not here.ready:
-                await here.client.initialize()
-                here.ready = True
-
-    async def _renew(self, here: _Loop, failed: Any) -> None:
-        # Nor does it check whether an idle connection is still open, as redis-py's pools do, so the next one that
-        # it takes may be closed too.
-        if self._server.kind == "cluster" and here.client is failed:
-            here.client, here.ready = self._server.connect_async(), False
-            here.retired.append(failed)
-            if len(here.retired) > RETIRED_CLIENTS:
-                oldest = here.retired.pop(0)
-                if oldest is not here.given:
-                    await connect.close_async(oldest)
 
     def _may_be_stale(self, error: BaseException, started: float) -> bool:
         """Whether the server may have closed an idle connection, so that one more try on a new one is due."""
@@ -202,7 +178,9 @@ class RedisStore(VectorSets, Store):
         here = self._loops.get(loop)
         if here is None:
             ready, self._given_async = self._given_async, None  # it belongs to one loop, the first
-            here = _Loop(self._server.connect_async() if ready is None else ready, given=ready)
+            client = self._server.connect_async() if ready is None else ready
+            nodes = Nodes(client) if self._server.kind == "cluster" else None
+            here = _Loop(client, is_given=ready is not None, nodes=nodes)
             here.ending = self._until_the_end(here)
             self._loops[loop] = here
             for other in [reference() for reference in self._loops.keyrefs()]:
@@ -218,9 +196,10 @@ class RedisStore(VectorSets, Store):
             yield
         finally:
             self._loops.pop(asyncio.get_running_loop(), None)
-            for client in (here.client, *here.retired):
-                if client is not here.given:
-                    await connect.close_async(client)
+            if here.nodes is not None:
+                await here.nodes.aclose()
+            if not here.is_given:
+                await connect.close_async(here.client)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -342,8 +321,8 @@ class RedisStore(VectorSets, Store):
     async def anamespaces(self) -> list[str]:
         here = await self._here()
         try:
-            if self._server.kind == "cluster" and not here.ready:
-                await self._get_ready(here)
+            if here.nodes is not None:
+                await here.nodes.ready()
             names = here.client.scan_iter(plans.NAMES, plans.SCANNED_NAMES)
             found = {plans.namespace_in(name) async for name in names}
         except errors.REDIS_ERRORS as error:
