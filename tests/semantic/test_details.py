@@ -47,6 +47,7 @@ I can lend you the bike. | You can lend me the bike.
 Sie hilft ihm beim Umzug. | Er hilft ihr beim Umzug.
 Il la paie. | Elle le paie.
 他帮她搬家。 | 她帮他搬家。
+彼は彼女を招待した。 | 彼女は彼を招待した。
 Admins too. | Just admins.
 Guests can enter as well. | Guests alone can enter.
 Even free users get support. | Just free users get support.
