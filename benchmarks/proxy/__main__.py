@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.figures import machine
 from benchmarks.measure import markdown
-from benchmarks.proxy import aims, programs, rounds
+from benchmarks.proxy import aims, programs, rounds, rows
 
 
 def main() -> None:
@@ -32,10 +32,13 @@ def main() -> None:
     except programs.NotToBeHad as error:
         print(f"Skipped: {error}")
         return
+    if options.rows:
+        print(rows.table(log, rivals=not options.no_rivals))
+        return
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         figures = rounds.measured(
             Path(folder),
-            lambda line: print(line, file=sys.stderr, flush=True),
+            log,
             rounds=1 if options.quick else options.rounds,
             quick=options.quick,
             rivals=not options.no_rivals,
@@ -46,6 +49,11 @@ def main() -> None:
         print(f"Not as it should be: {line}")
     heads = ("what", "median (spread)", "must", "good", "reached")
     print("\n" + markdown(heads, [one.row() for one in aims.aims(figures)]))
+
+
+def log(line: str) -> None:
+    """Tell how far it is."""
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

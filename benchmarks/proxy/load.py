@@ -110,15 +110,12 @@ _REQUEST: dict[Prompts, str] = {
 }
 
 
-def load(subject: Subject, point: Point, seconds: float, salt: str = "") -> Load:
-    """Send requests for so long, whole seconds.
-
-    Args:
-        salt: of the prompts, unless each is new.
-    """
+def load(subject: Subject, point: Point, seconds: float) -> Load:
+    """Send requests for so long, whole seconds."""
     program, env = wrk()
-    if point.prompts == "new":
-        salt = uuid.uuid4().hex
+    salt = "stream" if point.streams else "plain"  # of their own: a stream can also be made of a plain answer
+    if point.prompts != "one":
+        salt = uuid.uuid4().hex if point.prompts == "new" else ""
     before, _, after = body_of(point, _MARK).partition(_MARK)
     request = _REQUEST[point.prompts].replace("{salt}", salt).replace("{among}", str(point.among))
     script = _SCRIPT

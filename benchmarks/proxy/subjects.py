@@ -152,7 +152,7 @@ def litellm(
     home = folder / f"litellm-{name.rpartition(' ')[2]}"
     home.mkdir(exist_ok=True)
     models = [("openai", one) for one in (*MODELS, "gpt-4o", "text-embedding-3-small")] + [
-        ("anthropic", "claude-1")
+        ("anthropic", "claude-sonnet-4-5")
     ]
     config = {
         "model_list": [

@@ -6,10 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
-
-import msgspec
 
 from askonce.cache import Cache
 from askonce.errors import ConfigError
@@ -20,24 +17,18 @@ from askonce.proxy.call import ClientLeft, Message, ProxyCall
 from askonce.proxy.config import ProxySettings
 from askonce.proxy.embeddings import Embeddings
 from askonce.proxy.own_paths import is_own
+from askonce.proxy.reading import RequestReader
 from askonce.proxy.relay import Relay, UpstreamTarget
 from askonce.proxy.tenants import ProxyKey, read_keys, shown_key
-from askonce.proxy.upstream import Upstreams, chosen
+from askonce.proxy.upstream import Upstreams
 from askonce.stores.configured import encryption_keys
 from askonce.wire.apis import api_of
 from askonce.wire.directives import read_directives
 from askonce.wire.refusals import nothing_cached
-from askonce.wire.requests import is_unreadable, read_request
+from askonce.wire.requests import WireRequest, is_unreadable
 
 SECRET_VARIABLE = "ASKONCE_PROXY_SECRET"
 logger = logging.getLogger("askonce")
-
-
-class _OfModel(msgspec.Struct):
-    model: str | None = None
-
-
-_model_in = msgspec.json.Decoder(_OfModel).decode
 
 
 class ProxyApp:
@@ -89,6 +80,7 @@ class ProxyApp:
     ) -> None:
         await receive()
         self._upstreams = Upstreams(self._settings)
+        self._reader = RequestReader(self._upstreams, share=self._share, secret=self._secret)
         relay = Relay(self._upstreams)
         self._answers = Answers(self.cache.engine, relay)
         self._embeddings, self._relay = Embeddings(self.cache.engine, relay), relay
@@ -110,35 +102,31 @@ class ProxyApp:
         if self._keys is not None and (key := self._keys.find(shown_key(call.headers))) is None:
             await call.refuse(401, "this key is not one of the proxy's", "invalid_api_key")
             return
-        among = self._upstreams.of_path(call.path) if call.path.startswith("/") else []
         is_known = api_of(call.method, call.path) is not None
         body = await call.body(self._settings.max_body_bytes) if is_known else None
-        model = _model(body) if body is not None else None
-        found = chosen(among, model)
-        if found is None:
-            await call.refuse(404, f"no upstream for {call.path} and the model {model!r}", "no_upstream")
-        elif key is not None and key.models and not (body is not None and key.allows(model)):
-            await call.refuse(403, f"this key is not for the model {model!r}", "model_not_allowed")
-        else:
-            upstream, url = found
-            target = UpstreamTarget(upstream, f"{url}?{call.query}" if call.query else url)
-            with self._in_tenant(key):
-                await self._answer(call, target, body)
-
-    async def _answer(self, call: ProxyCall, target: UpstreamTarget, body: bytes | None) -> None:
         try:
-            wire = None
-            if body is not None:
-                wire = read_request(
-                    call.method, target.url, call.headers, body, share=self._share, secret=self._secret
-                )
-            is_refused = wire is None and read_directives(call.headers).only_if_cached
+            read = self._reader.read(call, body)
+            is_refused = read.wire is None and read_directives(call.headers).only_if_cached
         except ConfigError as error:
             await call.refuse(400, str(error), "invalid_request_error")
             return
-        if is_refused:
+        model = read.model
+        if read.target is None:
+            await call.refuse(404, f"no upstream for {call.path} and the model {model!r}", "no_upstream")
+        elif key is not None and key.models and not (body is not None and key.allows(model)):
+            await call.refuse(403, f"this key is not for the model {model!r}", "model_not_allowed")
+        elif is_refused:
             await call.say(nothing_cached("such a request is never cached"))
-        elif body is None:
+        elif key is None:
+            await self._answer(call, read.target, read.wire, body)
+        else:  # a tenant of a key is one of the cache: its answers are in a namespace of their own
+            with cache_options(namespace=key.tenant):
+                await self._answer(call, read.target, read.wire, body)
+
+    async def _answer(
+        self, call: ProxyCall, target: UpstreamTarget, wire: WireRequest | None, body: bytes | None
+    ) -> None:
+        if body is None:
             has_body = call.header("content-length") or call.header("transfer-encoding")
             if not has_body:
                 await call.body(0)
@@ -151,15 +139,3 @@ class ProxyApp:
             await self._embeddings.respond(call, wire, target, body)
         else:
             await self._answers.respond(call, wire, target, body)
-
-    @staticmethod
-    def _in_tenant(key: ProxyKey | None) -> AbstractContextManager[object]:
-        """A tenant of a key is one of the cache: its answers are in a namespace of their own."""
-        return nullcontext() if key is None else cache_options(namespace=key.tenant)
-
-
-def _model(body: bytes) -> str | None:
-    try:
-        return _model_in(body).model
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None

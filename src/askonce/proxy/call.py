@@ -23,7 +23,7 @@ class ProxyCall:
         method: of HTTP.
         path: as it came, not decoded, without the query.
         query: as it came.
-        headers: names in small letters, in their order.
+        raw_headers: names in small letters, in their order.
         begun: the head of a response was sent.
     """
 
@@ -36,15 +36,24 @@ class ProxyCall:
         self.method: str = scope["method"]
         self.path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         self.query: str = scope["query_string"].decode("latin-1")
-        self.headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.begun = False
         self._receive, self._send = receive, send
         self._read: list[bytes] = []
         self._whole = asyncio.Event()
 
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers as texts."""
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.raw_headers]
+
     def header(self, name: str) -> str | None:
         """The first header of a name, in small letters."""
-        return next((value for one, value in self.headers if one == name), None)
+        raw = name.encode()
+        for one, value in self.raw_headers:
+            if one == raw:
+                return value.decode("latin-1")
+        return None
 
     async def body(self, most: int) -> bytes | None:
         """All of the body; ``None`` if it is larger than ``most`` bytes: then `parts` has it.
@@ -53,8 +62,8 @@ class ProxyCall:
             ClientLeft: it did not come to its end.
         """
         size = 0
-        async for part in self._incoming():
-            self._read.append(part)
+        while not self._whole.is_set():
+            self._read.append(part := await self._next())
             if (size := size + len(part)) > most:
                 return None
         return self._read[0] if len(self._read) == 1 else b"".join(self._read)
@@ -67,18 +76,17 @@ class ProxyCall:
         """
         for part in self._read:
             yield part
-        if not self._whole.is_set():
-            async for part in self._incoming():
-                yield part
-
-    async def _incoming(self) -> AsyncIterator[bytes]:
         while not self._whole.is_set():
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientLeft
-            if not message.get("more_body"):
-                self._whole.set()
-            yield message.get("body", b"")
+            yield await self._next()
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        if not message.get("more_body"):
+            self._whole.set()
+        part: bytes = message.get("body", b"")
+        return part
 
     async def left(self) -> None:
         """Wait until the client is gone; its request is whole before."""

@@ -118,6 +118,9 @@ class Store(abc.ABC):
     url: str
     """The store's URL without credentials, for messages."""
 
+    reads_at_once = False
+    """Its asynchronous reads do not suspend, so that no timer could end them."""
+
     # -- reading ---------------------------------------------------------------------------------------------
 
     @abc.abstractmethod

@@ -25,6 +25,7 @@ _WRITES = frozenset(
     "put touch evict delete delete_tag clear lease release log_append vector_put vector_delete".split()
 )
 _KEYED = frozenset("get get_many put touch delete lease release".split())
+_READS = frozenset("aget aget_many aget_many_with_log alog_read".split())
 _READ_BYTES = 16_000
 """What a record that is read is taken to have; its length is not known before."""
 _MOST_BUSY = 10
@@ -96,14 +97,17 @@ class CircuitBreaker:
             self._admit(operation, args)
         began = time.monotonic()
         allowed = self.timeout_seconds if seconds is None else min(seconds, self.timeout_seconds)
-        limit = time_limit(allowed, *_amount(operation, args))
         try:
-            async with asyncio.timeout(None) as cut:
-                timer = _Timer(cut, limit)
-                try:
-                    result = await operation(*args)
-                finally:
-                    timer.cancel()
+            if self.store.reads_at_once and _name(operation) in _READS:
+                result = await operation(*args)
+            else:
+                limit = time_limit(allowed, *_amount(operation, args))
+                async with asyncio.timeout(None) as cut:
+                    timer = _Timer(cut, limit)
+                    try:
+                        result = await operation(*args)
+                    finally:
+                        timer.cancel()
         except Exception as error:
             if isinstance(error, TimeoutError) and allowed < self.timeout_seconds / 2:
                 raise StoreDown from error  # the request had no time left, which says nothing of the store

@@ -52,7 +52,12 @@ def request_to(engine: CacheEngine, wire: WireRequest) -> Request | None:
 
     def made(rules: Freshness | None) -> Request | None:
         return engine.request(
-            "answer", wire.form, unpack=lambda data: replayed(wire, data), semantic=True, freshness=rules
+            "answer",
+            wire.form,
+            digest=wire.digest,
+            unpack=lambda data: replayed(wire, data),
+            semantic=True,
+            freshness=rules,
         )
 
     return wire.directives.applied(engine.settings, made)

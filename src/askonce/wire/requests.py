@@ -25,8 +25,8 @@ from askonce.keys.normal_form import (
 )
 from askonce.keys.server_state import refuse_server_state
 from askonce.wire.apis import NEUTRAL, STATE, Api, api_of
-from askonce.wire.directives import Directives, read_directives
-from askonce.wire.scope import Headers, has_cookie, scope_of
+from askonce.wire.directives import OWN, Directives, read_directives
+from askonce.wire.scope import Headers, has_cookie, is_credential_header, scope_of
 
 Body = dict[str, Any]
 
@@ -49,8 +49,8 @@ _TELEMETRY = re.compile(
 )
 
 
-class WireRequest(msgspec.Struct, frozen=True):
-    """A request to an API that is known.
+class WireRequest(msgspec.Struct, eq=False):
+    """A request to an API that is known; it is not changed.
 
     Attributes:
         api: which.
@@ -73,6 +73,8 @@ class WireRequest(msgspec.Struct, frozen=True):
     directives: Directives
     has_cookie: bool = False
     is_shared: bool = False
+    _form: NormalForm | None = None
+    _digest: bytes = b""
 
     @property
     def streams(self) -> bool:
@@ -96,13 +98,29 @@ class WireRequest(msgspec.Struct, frozen=True):
         name = self.body.get("model")
         return name if isinstance(name, str) else None
 
+    def digest(self) -> tuple[bytes, str | None]:
+        """The digest of its normal form, and the model.
+
+        Raises:
+            Uncacheable: its answer must not be stored.
+        """
+        form = self.form()
+        if not self._digest:
+            self._digest = form.digest()
+        return self._digest, form.model
+
     def form(self) -> NormalForm:
         """Its normal form; of embeddings, see `askonce.wire.embeddings.text_form`.
 
         Raises:
             Uncacheable: its answer must not be stored.
         """
-        self.check()
+        if self._form is None:
+            self.check()
+            self._form = self._made_form()
+        return self._form
+
+    def _made_form(self) -> NormalForm:
         left_out: list[str] = []
         said = {name: _unmarked(self.body[name]) for name in _SAID[self.api] if name in self.body}
         messages = said.pop(_SAID[self.api][0], None)
@@ -225,6 +243,16 @@ def is_unreadable(headers: Headers, body: bytes) -> bool:
         return False
     except ValueError:
         return True
+
+
+@functools.lru_cache(maxsize=1024)
+def is_read(header: bytes) -> bool:
+    """Whether `read_request` looks at a header of that name, in small letters."""
+    name = header.decode("latin-1")
+    return counts(name) or is_credential_header(name) or name in _OF_CACHE or name in OWN
+
+
+_OF_CACHE = frozenset({"cookie", "cache-control", "pragma"})
 
 
 @functools.lru_cache(maxsize=1024)

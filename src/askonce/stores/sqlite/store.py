@@ -86,7 +86,7 @@ class SQLiteStore(Store):
         self._replaceable = replaceable
         self._threads: dict[str, ThreadPoolExecutor] = {}
         self._threads_pid = 0
-        self._reads_in_thread = False
+        self.reads_at_once = True
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -252,13 +252,13 @@ class SQLiteStore(Store):
 
     async def _aread(self, read: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
         """A read, done at once; from the first time that this is forbidden, in a thread."""
-        if not self._reads_in_thread:
+        if self.reads_at_once:
             try:
                 return read(*args, **kw)
             except Exception as error:
                 if not is_forbidden(error):
                     raise
-                self._reads_in_thread = True
+                self.reads_at_once = False
         return await self._in_thread("read", partial(read, *args, **kw))
 
     async def _in_thread(self, name: str, work: Callable[[], T]) -> T:

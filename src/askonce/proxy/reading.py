@@ -1,0 +1,100 @@
+"""How a request reads: which provider it goes to, and what it asks. The same bytes are not read twice."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from askonce.proxy.call import ProxyCall
+from askonce.proxy.relay import UpstreamTarget
+from askonce.proxy.upstream import Upstreams, chosen
+from askonce.wire.requests import WireRequest, is_read, read_request
+
+_MOST_BYTES = 2 * 2**20
+_LONGEST = 64 * 2**10
+
+
+class _OfModel(msgspec.Struct):
+    model: str | None = None
+
+
+_model_in = msgspec.json.Decoder(_OfModel).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class ReadRequest(msgspec.Struct, frozen=True):
+    """A request as it reads.
+
+    Attributes:
+        model: named in its body, if that was read.
+        target: where it goes; ``None``: no provider fits.
+        wire: what it asks; ``None``: it is passed on as it is.
+    """
+
+    model: str | None
+    target: UpstreamTarget | None
+    wire: WireRequest | None = None
+
+
+class RequestReader:
+    """Reads requests.
+
+    Args:
+        upstreams: the providers.
+        share: see `askonce.wire.requests.read_request`.
+        secret: the same.
+    """
+
+    def __init__(self, upstreams: Upstreams, *, share: bool, secret: bytes) -> None:
+        self._upstreams, self._share, self._secret = upstreams, share, secret
+        self._recent: dict[bytes, ReadRequest] = {}
+        self._recent_bytes = 0
+
+    def read(self, call: ProxyCall, body: bytes | None) -> ReadRequest:
+        """Read a request.
+
+        Args:
+            call: the request.
+            body: all of it; ``None`` if it is not to be read.
+
+        Raises:
+            ConfigError: a header of ours has a wrong value.
+        """
+        if body is None or len(body) > _LONGEST:
+            return self._read(call, body)
+        name = _digest(call, body)
+        found = self._recent.get(name)
+        if found is None:
+            found = self._read(call, body)
+            self._recent_bytes += len(body)
+            if self._recent_bytes > _MOST_BYTES:
+                self._recent.clear()
+                self._recent_bytes = len(body)
+            self._recent[name] = found
+        return found
+
+    def _read(self, call: ProxyCall, body: bytes | None) -> ReadRequest:
+        model = None if body is None else _model(body)
+        found = chosen(self._upstreams.of_path(call.path) if call.path.startswith("/") else [], model)
+        if found is None:
+            return ReadRequest(model, None)
+        upstream, url = found
+        target = UpstreamTarget(upstream, f"{url}?{call.query}" if call.query else url)
+        if body is None:
+            return ReadRequest(model, target)
+        wire = read_request(call.method, target.url, call.headers, body, share=self._share, secret=self._secret)
+        return ReadRequest(model, target, wire)
+
+
+def _digest(call: ProxyCall, body: bytes) -> bytes:
+    """Identifies all of a request that is read; what it shows of credentials is not held in memory."""
+    read = [pair for pair in call.raw_headers if is_read(pair[0])]
+    return hashlib.sha256(_encode((call.method, call.path, call.query, read, body))).digest()
+
+
+def _model(body: bytes) -> str | None:
+    try:
+        return _model_in(body).model
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
