@@ -9,7 +9,7 @@ BENCH_STAMP := .venv/.bench-up-to-date
 MAIN := .venv --group llama-index --group demo
 LOCKED := pyproject.toml uv.lock scripts/setup
 
-.PHONY: help setup test test-providers test-peers test-lowest test-newest test-pythons lint format demo bench figures docs clean
+.PHONY: help setup test test-providers test-clients test-peers test-lowest test-newest test-pythons lint format demo bench figures docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ test-providers: .venv-providers-llama-index/.up-to-date ## models and vector sto
 	.venv-providers-llama-index/bin/python -m pytest tests/providers/test_llama_index.py tests/providers/test_llama_index_wire.py $(PYTEST_ARGS)
 	.venv-vector-stores-langchain/bin/python -m pytest tests/providers/test_langchain_vector_stores.py $(PYTEST_ARGS)
 	.venv-vector-stores-llama-index/bin/python -m pytest tests/providers/test_llama_index_vector_stores.py $(PYTEST_ARGS)
+
+test-clients: .venv-clients/.up-to-date .venv-providers-llama-index/.up-to-date ## other clients through the proxy, JavaScript's too, and a fuzzer; no part of `make test`
+	@scripts/install-javascript-clients
+	.venv-clients/bin/python -m pytest tests/clients -W default $(PYTEST_ARGS)
+	.venv-providers-llama-index/bin/python -m pytest tests/clients/test_frameworks.py -W default $(PYTEST_ARGS)
 
 test-peers: $(STAMP) ## LangChain's own cache tests with askonce in place of their caches (downloads them)
 	@scripts/test-peers $(PYTEST_ARGS)

@@ -4,11 +4,12 @@
 
 The stream is BANKING77 in one random order, one request at a time; all have the same embeddings (all-MiniLM-L6-v2).
 An answer states facts of the question's intent, in other words each time, and in 40% with a courtesy; served to a
-question of another intent it is wrong. GPTCache (faiss, SQLite), langchain-redis and RedisVL (Redis 8.2 with the module
-for search) run whole, without a limit of entries: at their default threshold, and at the one that turns out to have the
-most hits with at most 1% wrong answers on this very stream. A chat model's request reaches langchain-redis as serialised
-messages, as it reaches all of LangChain's caches. Of vCache its rule runs alone (`benchmarks.policies`). askonce runs
-whole behind the same chat model, on SQLite, with its default judge and with a perfect one.
+question of another intent it is wrong. GPTCache (faiss, SQLite), langchain-redis and RedisVL (Redis 8.2 with the
+module for search) run whole, without a limit of entries: at their default threshold, and at the one that turns out
+to have the most hits with at most 1% wrong answers on this very stream. A chat model's request reaches
+langchain-redis as serialised messages, as it reaches all of LangChain's caches. Of vCache its rule runs alone
+(`benchmarks.policies`). askonce runs whole behind the same chat model, on SQLite, with its default judge and with a
+perfect one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -119,13 +120,13 @@ class StandIn(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=AIMessage(StandIn.make()))])
 
 
-def behind_a_chat_model(cache: BaseCache, settle: Callable[[], object] = lambda: None) -> Subject:
+def behind_a_chat_model(cache: BaseCache, after: Callable[[], object] = lambda: None) -> Subject:
     model = StandIn(cache=cache)
 
     def answer(question: str, make: Make) -> str:
         StandIn.make = make
         text = str(model.invoke(question).text)
-        settle()
+        after()
         return text
 
     return answer
@@ -217,9 +218,10 @@ def in_hindsight(stream: Stream) -> float:
     return float(max((one.hit, threshold) for one, threshold in outcomes if one.error <= BOUND)[1])
 
 
-def serialised(question: str) -> str:
-    """What LangChain gives a cache of a chat model's request."""
-    return dumps([HumanMessage(question)])
+def serialised(stream: Stream, vectors: Vectors) -> Stream:
+    """The stream as LangChain gives it to a chat model's cache."""
+    whole = [vectors.vector(dumps([HumanMessage(text)])) for text in stream.pool.texts]
+    return Stream(Pool(stream.pool.texts, np.stack(whole), stream.labels), stream.order, stream.labels)
 
 
 def stream_of(count: int) -> Stream:
@@ -233,28 +235,35 @@ def measured(count: int, url: str) -> Iterator[tuple[str, ...]]:
     stream = stream_of(count)
     vectors = Vectors(stream.pool.texts, stream.pool.vectors)
     requests = Requests(stream, vectors)
-    whole = np.stack([vectors.vector(serialised(text)) for text in stream.pool.texts])
-    best = in_hindsight(stream)
-    best_whole = in_hindsight(Stream(Pool(stream.pool.texts, whole, stream.labels), stream.order, stream.labels))
-    fixed: list[tuple[str, Callable[[float], Any], float, float]] = [
-        (f"GPTCache {version('gptcache')}", partial(gptcache, vectors), 0.6, best),
-        (f"RedisVL {version('redisvl')}", partial(redisvl, url, vectors), 0.9, best),
-        (
-            f"langchain-redis {version('langchain-redis')}, completion model",
-            partial(langchain_redis, url, vectors, chat=False),
-            *(0.8, best),
-        ),
-        ("the same, chat model", partial(langchain_redis, url, vectors, chat=True), 0.8, best_whole),
+    langchain = f"langchain-redis {version('langchain-redis')}"
+    fixed: list[tuple[str, Callable[[float], AbstractContextManager[Subject]], float]] = [
+        (f"GPTCache {version('gptcache')}", partial(gptcache, vectors), 0.6),
+        (f"RedisVL {version('redisvl')}", partial(redisvl, url, vectors), 0.9),
+        (f"{langchain}, completion model", partial(langchain_redis, url, vectors, chat=False), 0.8),
     ]
-    for name, opened, default, hindsight in fixed:
-        for what, similarity in (("default", default), ("in hindsight", hindsight)):
-            with opened(similarity) as subject:
-                yield row(name, "none", f"cosine {similarity:g}, {what}", *requests.played(subject))
+    best = in_hindsight(stream)
+    for name, opened, default in fixed:
+        yield from at_both(requests, name, opened, default, best)
     outcome = policies.vcache(stream, BOUND, SEED)
     yield row("vCache's rule", "perfect", f"{BOUND:.0%} wrong", outcome.hit, outcome.error)
     for judge, what in ((None, "default (`EmbeddingJudge`)"), (requests.right, "perfect")):
         with askonce(vectors, judge) as subject:
             yield row("askonce", what, f"{BOUND:.0%} wrong", *requests.played(subject))
+    opened = partial(langchain_redis, url, vectors, chat=True)
+    best = in_hindsight(serialised(stream, vectors))
+    yield from at_both(requests, f"{langchain}, chat model", opened, 0.8, best)
+
+
+def at_both(
+    requests: Requests,
+    name: str,
+    opened: Callable[[float], AbstractContextManager[Subject]],
+    default: float,
+    best: float,
+) -> Iterator[tuple[str, ...]]:
+    for what, similarity in (("default", default), ("in hindsight", best)):
+        with opened(similarity) as subject:
+            yield row(name, "none", f"cosine {similarity:g}, {what}", *requests.played(subject))
 
 
 def row(name: str, judge: str, limit: str, hit: float, wrong: float) -> tuple[str, ...]:
@@ -273,7 +282,7 @@ def server() -> servers.Server:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=4000)
+    parser.add_argument("--requests", type=int, default=4000, help="of the stream, at first")
     parser.add_argument("--markdown", type=Path, help="write the table there too")
     options = parser.parse_args()
     if not (streams.DATA / "banking77.npz").exists():

@@ -57,11 +57,27 @@ def no_trail() -> Iterator[None]:
     sources.retrieval_in_effect.set(None)
 
 
+_with_clients_of_others: set[Any] = set()  # modules
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Asynchronous SDK clients leave sockets open that are collected during a later test: nobody is blamed."""
+    tests = [item for item in items if isinstance(item, pytest.Function)]
+    _with_clients_of_others.update(
+        test.module
+        for test in tests
+        if hasattr(test.module, "Provider") or not {"provider", "openai"}.isdisjoint(test.fixturenames)
+    )
+    for test in tests:
+        if test.module in _with_clients_of_others:
+            test.add_marker(pytest.mark.filterwarnings(r"ignore:unclosed (<s|transport):ResourceWarning"))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def clients_of_others_are_gone(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Asynchronous SDK clients close their sockets a moment after their event loop has ended: nobody is blamed."""
+    """Before the tests of another module, which may be blamed."""
     yield
-    if hasattr(request.module, "Provider") or not {"provider", "openai"}.isdisjoint(request.fixturenames):
+    if request.module in _with_clients_of_others:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anthropic
-import httpx2
 import openai
 import pytest
 
@@ -429,7 +428,9 @@ async def test_messages_plain_and_streamed(
     seen = []
     if asynchronous:
         async with anthropic.AsyncAnthropic(
-            api_key="k", base_url=provider.anthropic_url, http_client=httpx2.AsyncClient(transport=transport)
+            api_key="k",
+            base_url=provider.anthropic_url,
+            http_client=anthropic.DefaultAsyncHttpxClient(transport=transport),
         ) as client:
             for streams in order:
                 if streams:
@@ -439,7 +440,9 @@ async def test_messages_plain_and_streamed(
                     seen.append((await client.messages.create(**asked)).to_dict())
     else:
         with anthropic.Anthropic(
-            api_key="k", base_url=provider.anthropic_url, http_client=httpx2.Client(transport=transport)
+            api_key="k",
+            base_url=provider.anthropic_url,
+            http_client=anthropic.DefaultHttpxClient(transport=transport),
         ) as client:
             for streams in order:
                 if streams:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -186,6 +187,23 @@ def test_a_slow_client_gets_all_and_holds_up_nobody(serve: Serve) -> None:
             assert posted(url, {**CHAT, "stream": True}).content == b"".join(long)
             assert got + b"".join(parts) == b"".join(long)
         assert len(upstream.received) == 1
+
+
+def test_more_idle_connections_than_a_process_may_have_by_default(serve: Serve) -> None:
+    resource = pytest.importorskip("resource", reason="this system has no such limits")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2000:
+        pytest.skip(f"a process may have {hard} open files here")
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream, contextlib.ExitStack() as idle:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        try:
+            url = serve(upstream.url).url
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+        for _ in range(500):
+            idle.enter_context(socket.create_connection(("127.0.0.1", httpx2.URL(url).port), 30))
+        assert [posted(url).content for _ in range(2)] == [PLAIN] * 2 and len(upstream.received) == 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_responses_and_tool_calls(serve: Serve) -> None:

@@ -66,7 +66,8 @@ def test_errors_malformed_bodies_and_other_paths_pass_through(serve: Serve) -> N
             upstream.received[-1].body == b"one" * 100_000 and upstream.received[-1].path == "/v1/files?purpose=x"
         )
         assert httpx2.get(f"{url}/v1/models", headers=KEY).status_code == 200
-        assert posted(url, askonce_ttl="-1").status_code == 400
+        for wrong in ({"askonce_ttl": "-1"}, {"askonce_tags": "a\tb"}, {"askonce_namespace": "a\tb"}):
+            assert posted(url, **wrong).status_code == 400
         calls = len(upstream.received)
         for body, path in ((b"[]", "/v1/chat/completions"), (b"{}", "/v1/files")):
             assert posted(url, body, path, cache_control="only-if-cached").status_code == 504

@@ -39,6 +39,39 @@ Take one pill twice daily. | Take two pills once daily.
 It takes 3-5 business days. | It takes 3-5 days.
 yes, it does | it does not
 Я должен. | Я не должен.
+He pays her. | She pays him.
+She was paid by him. | He was paid by her.
+He trusts them completely. | They trust him completely.
+Her manager approves his request. | His manager approves her request.
+I can lend you the bike. | You can lend me the bike.
+Sie hilft ihm beim Umzug. | Er hilft ihr beim Umzug.
+Il la paie. | Elle le paie.
+他帮她搬家。 | 她帮他搬家。
+Admins too. | Just admins.
+Guests can enter as well. | Guests alone can enter.
+Even free users get support. | Just free users get support.
+No one but the owner can open it. | The owner can open it, too.
+Not only members can vote. | Only members can vote.
+Nur Admins dürfen das. | Auch Admins dürfen das.
+Seuls les adultes paient. | Les adultes paient aussi.
+只有管理员可以删除。 | 管理员也可以删除。
+您必须提前付款。 | 您可以提前付款。
+您应该更新软件。 | 您必须更新软件。
+您无需注册。 | 您必须注册。
+严禁携带液体。 | 可以携带液体。
+制服を着なければならない。 | 制服を着てもよい。
+예약해야 합니다. | 예약하셔도 됩니다.
+Kaydolmalısınız. | Kaydolabilirsiniz.
+A helmet is mandatory. | A helmet is optional.
+You can return the item within 30 days. | You can exchange the item within 30 days.
+Your order has been shipped. | Your order has been delivered.
+The laptop has been repaired. | The laptop has been returned.
+We have received your complaint. | We have resolved your complaint.
+Call us to change your address. | Email us to change your address.
+alice owes bob money. | bob owes alice money.
+Oracle acquired Sun in 2010. | Sun acquired Oracle in 2010.
+Julia has two children and Sam has three. | Julia has three children and Sam has two.
+张三欠李四钱。 | 李四欠张三钱。
 """
 SAME = """
 We open at nine. | We open at 9.
@@ -48,6 +81,16 @@ In May you may apply. | You may apply in May.
 You can't park here. | You cannot park here.
 The limit is at most 5. | At most 5 is the limit.
 今日は休みです。 | 今日は休みです
+He pays her. | She is paid by him.
+They sued us. | We were sued by them.
+Admins too. | Also admins.
+Just click Save. | Click Save.
+Only admins can delete users. | Just admins can delete users.
+您必须提前付款。 | 您需要提前付款。
+您可以在网上付款。 | 您能在网上付款。
+Your order has been shipped. | Your order was dispatched.
+The parcel has arrived. | The parcel was delivered.
+Your parcel should arrive in two weeks. | Your parcel is delivered in two weeks.
 """
 
 

@@ -21,8 +21,9 @@ _CLIENTS += [TESTS / "httpx", TESTS / "proxy" / "test_clients.py"]
 
 def runs_here(path: Path) -> bool:
     """Whether the tests of a file, or some tests of a folder, are to be run in this environment."""
-    if path.is_relative_to(TESTS / "providers") or os.environ.get("ASKONCE_TEST_EVERYTHING"):
-        return True  # each file of it has an environment of its own; `make test-providers` names them
+    has_own = path.is_relative_to(TESTS / "providers") or path.is_relative_to(TESTS / "clients")
+    if has_own or os.environ.get("ASKONCE_TEST_EVERYTHING"):
+        return True  # in environments that `make test-providers` and `make test-clients` make
     if not NEWEST_OPENAI:
         return not path.is_relative_to(_LANGCHAIN)
     return any(path.is_relative_to(one) or one.is_relative_to(path) for one in (_LANGCHAIN, *_CLIENTS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ from askonce.proxy.config import ProxySettings
 
 _VARIABLE = "ASKONCE_PROXY_SETTINGS"
 _GRACE_SECONDS = 30
+_MOST_OPEN_FILES = 2**17
 
 
 def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
@@ -40,6 +42,7 @@ def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
         "lifespan": "on",
         "ws": "none",
     }
+    _allow_many_connections()
     app = ProxyApp(settings)
     listener = _bound(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -78,6 +81,19 @@ def _bound(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigError(f"cannot listen on {host} at port {port}: {error.strerror}") from error
     return listener
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files, often 1,024, as far as this process may; a connection is one."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows, which has none
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _log_breaks_once() -> None:

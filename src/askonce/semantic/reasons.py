@@ -1,4 +1,4 @@
-"""Why questions are not answered from the cache: counted, and told once where nothing can ever be served."""
+"""Why questions are not answered from the cache: counted, and logged once where nothing can ever be served."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Reasons:
         self._partitions: OrderedDict[bytes, None] = OrderedDict()
         self._latest: list[bool] = []
         self._last: Mapping[str, Any] | None = None
-        self._told = False
+        self._logged = False
         self._of: cachebox.LRUCache[bytes, str] = cachebox.LRUCache(_MOST)
 
     def add(self, key: bytes, reason: str) -> None:
@@ -62,9 +62,9 @@ class Reasons:
                 self._partitions.popitem(last=False)
             self._latest = [*self._latest[1 - _WATCHED :], new]
             last, self._last = self._last, body
-            tell = not self._told and len(self._latest) == _WATCHED and sum(self._latest) >= _NEW * _WATCHED
-            self._told = self._told or tell
-        if tell and last is not None:
+            log = not self._logged and len(self._latest) == _WATCHED and sum(self._latest) >= _NEW * _WATCHED
+            self._logged = self._logged or log
+        if log and last is not None:
             logger.warning(
                 "askonce: hardly any two requests can be compared, since the rest of their prompts differs: in %s. "
                 "Declare what may differ as Semantic(ignore=…), or use a prompt template",

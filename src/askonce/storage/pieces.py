@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 PIECE_BYTES, PIECE_SECONDS = 1_000_000, 0.05
-FIRST_ENTRIES, MOST_ENTRIES = 16, 256
+FIRST_ENTRIES, MOST_ENTRIES, MOST_FAILURES = 16, 256, 3
 
 
 def by_part(keys: Sequence[bytes], part: Callable[[bytes], str]) -> dict[str, list[int]]:
@@ -31,15 +31,19 @@ def fitting(sizes: Sequence[int], most: int) -> int:
 
 
 def next_length(length: int, size_bytes: int, seconds: float) -> int:
-    """How many entries the next piece has, after so many of so many bytes took so long."""
+    """How many entries the next piece has, after so many of so many bytes took so long.
+
+    Not fewer for the time alone than the first piece had: where a call takes long whatever it moves, short pieces
+    take longest.
+    """
     by_bytes = PIECE_BYTES * length // max(size_bytes, 1)
-    by_time = int(length * PIECE_SECONDS / max(seconds, 1e-6))
+    by_time = max(int(length * PIECE_SECONDS / max(seconds, 1e-6)), FIRST_ENTRIES)
     return max(1, min(MOST_ENTRIES, 4 * length, by_bytes, by_time))
 
 
 def length_after_failure(start: int, length: int, failures: int) -> int:
     """How many entries to try again with, after so many failures in a row at ``start``; 0: give the rest up.
 
-    A store that took pieces before may have been slow for once; one that failed with the first is down.
+    A store that took pieces before may have been slow for once, or twice; one that failed with the first is down.
     """
-    return max(1, length // 4) if start and failures == 1 else 0
+    return max(1, length // 4) if start and failures < MOST_FAILURES else 0

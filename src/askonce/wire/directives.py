@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from askonce.engine.settings import CheckedSettings
 from askonce.errors import ConfigError
-from askonce.options import cache_options
+from askonce.options import cache_options, check_name
 from askonce.storage.freshness import Freshness
 from askonce.wire.scope import Headers
 
@@ -121,8 +121,8 @@ def read_directives(headers: Headers) -> Directives:
         _max_stale(control.get("max-stale")),
         _seconds(control.get("stale-if-error", "0"), 0.0),
         None if TTL not in own else _own_number(TTL, own[TTL]),
-        _own_name(own[NAMESPACE]) if NAMESPACE in own else None,
-        tuple(tag for one in own.get(TAGS, "").split(",") if (tag := one.strip())),
+        _own_name(NAMESPACE, own[NAMESPACE]) if NAMESPACE in own else None,
+        tuple(_own_name(TAGS, tag) for one in own.get(TAGS, "").split(",") if (tag := one.strip())),
         int(_own_number(SAMPLE, own.get(SAMPLE, "0"), least=0.0)),
     )
 
@@ -154,7 +154,6 @@ def _own_number(name: str, value: str, least: float = 1e-3) -> float:
     return number
 
 
-def _own_name(value: str) -> str:
-    if not value or not value.isprintable():
-        raise ConfigError(f"{NAMESPACE} is a text that is not empty, got {value!r}")
+def _own_name(header: str, value: str) -> str:
+    check_name(header, value)
     return value

@@ -37,7 +37,7 @@ PASSED = 64
 """How many labels of the old graph it looks at for that."""
 
 # 16 links to each vector, 128 candidates when it is added and 80 when it is searched for: of the ten nearest real
-# questions 99% are found, and 95% among 100,000 that are harder to tell apart (benchmarks/semantic_index.py), there
+# questions 99% are found, and 95% among 100,000 that are less unlike (benchmarks/semantic_index.py), there
 # in 0.26 ms; fewer candidates find fewer, and more links take as long for the same.
 _LINKS, _ADD_CANDIDATES, _SEARCH_CANDIDATES = 16, 128, 80
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from askonce.semantic.language.details import PERSONS
 from askonce.semantic.language.english import (
     AFRAID,
     COURTEOUS,
@@ -73,12 +74,17 @@ class AnswerClaims:
     words: tuple[str, ...]
 
 
-def claims(answer: str) -> AnswerClaims:
+def claims_of_both(fresh: str, cached: str) -> tuple[AnswerClaims, AnswerClaims]:
+    """The claims of two answers, which are read in one language: a short one alone may not show it."""
+    language = language_of(_bare(fresh), _bare(cached))
+    return claims(fresh, language), claims(cached, language)
+
+
+def claims(answer: str, language: str | None = None) -> AnswerClaims:
     """The claims of an answer."""
-    code = Counter(_CODE.findall(answer))
-    bare = _MARKUP.sub("", _CODE.sub(" ", answer))
+    code, bare = Counter(_CODE.findall(answer)), _bare(answer)
+    language = language or language_of(bare)
     quoted = frozenset(one[1:-1].strip(" .,;:!?").lower() for one in _QUOTED.findall(bare))
-    language = language_of(bare)
     core = text = _without_courtesies(bare, language)
     if language == "en":
         text = text.replace("’", "'")
@@ -90,6 +96,10 @@ def claims(answer: str) -> AnswerClaims:
         for before, token, root in zip(("", *read.tokens), read.tokens, read.stems, strict=False)
     )
     return AnswerClaims(read, code, quoted, bare, core, tuple(_clauses(text, language, common)), words)
+
+
+def _bare(answer: str) -> str:
+    return _MARKUP.sub("", _CODE.sub(" ", answer))
 
 
 def _canonical(text: str) -> str:
@@ -113,7 +123,7 @@ def _content(token: str, root: str, common: frozenset[str], language: str) -> st
         return ""
     if token in lexicon(language).roles:
         return ""
-    return "" if language == "en" and root in LIGHT else root
+    return "" if token in PERSONS.get(language, ()) or (language == "en" and root in LIGHT) else root
 
 
 def _without_courtesies(text: str, language: str) -> str:

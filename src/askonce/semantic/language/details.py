@@ -8,12 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from askonce.semantic.language.modes import by_word, groups, modes, opposite_scope
+
 _Details = Callable[[str], Iterable[str]]
-
-
-def _by_word(groups: Mapping[str, str]) -> dict[str, str]:
-    return {word: group for group, words in groups.items() for word in words.split()}
-
 
 _UNITS = (
     "am pm km kg g mg ml l m cm mm h hr hrs min mins s st nd rd th x k kb mb gb tb hz mhz ghz px pt in ft".split()
@@ -27,20 +24,10 @@ _SMALL_LETTER = re.compile(r"(?<!\d )(?<![\w'’.&/-])[b-hj-z](?![\w'’&/-])")
 _CODE = re.compile(r"\b(?=\w*[^\W\d_])(?=\w*\d)\w+\b|\b[A-Z]{1,3}-\d+\b")
 _SCRIPT = re.compile(r"[Ͱ-Ͽἀ-῿Ѐ-ԯ԰-֏֐-׿؀-ۿ܀-޿ऀ-෿฀-໿Ⴀ-ჿ]")
 
-_MODES = _by_word(
-    {
-        "must": "must shall muss müssen musst müsst debe deben debes tiene tienen doit doivent "
-        "devez deve devono devi devem moet moeten musi muszą musisz",
-        "may": "may can could might allowed permitted kann können kannst könnt darf dürfen puede pueden puedes "
-        "peut peuvent pouvez può possono puoi pode podem kan kunnen mag mogen może mogą możesz można",
-        "should": "should ought recommended sollte sollten solltest debería deberían devrait devraient dovrebbe "
-        "dovrebbero deveria deveriam zou zouden powinien powinna powinno",
-    }
-)
-_EXCEPTIONS = _by_word(
+_EXCEPTIONS = by_word(
     {"unless": "unless except außer sauf excepto salvo tranne exceto tenzij behalve chyba oprócz"}
 )
-_SHARES = _by_word(
+_SHARES = by_word(
     {
         "all": "all every each everyone everybody",
         "both": "both",
@@ -50,7 +37,7 @@ _SHARES = _by_word(
         "few": "few",
     }
 )
-_FREQUENCIES = _by_word(
+_FREQUENCIES = by_word(
     {
         "always": "always",
         "usually": "usually often generally typically normally commonly frequently",
@@ -58,7 +45,7 @@ _FREQUENCIES = _by_word(
         "rarely": "rarely seldom hardly",
     }
 )
-_CHANCES = _by_word(
+_CHANCES = by_word(
     {
         "certain": "certainly definitely",
         "likely": "likely probably",
@@ -71,45 +58,40 @@ _TIME = (
     r"|january|february|march|april|june|july|august|september|october|november|december)"
 )
 _BOUND = re.compile(rf"\b(by|before|after|until|till|since)\s+{_TIME}", re.IGNORECASE)
-_PROHIBITED = re.compile(
-    r"\b(?:must|may|can|could|shall)(?:\s+not|n['’]t)\b|\bcan['’]t\b|\bcannot\b|\bnot\s+(?:allowed|permitted)\b",
-    re.IGNORECASE,
-)
-_FREE = re.compile(
-    r"\bneed(?:\s+not|n['’]t)\b|\b(?:do|does|did)(?:\s+not|n['’]t)\s+(?:have|need)\s+to\b"
-    r"|\bnot\s+(?:required|mandatory|obligatory)\b",
-    re.IGNORECASE,
-)
-_OBLIGED = re.compile(
-    r"\b(?:have|has|need|needs)\s+to\b|\b(?:hay|tiene|tienen|tem|têm)\s+que\b|\bil\s+faut\b", re.IGNORECASE
-)
 _WORKING_DAYS = re.compile(r"\b(?:business|working)(?= days?\b)")
 PERSONS = {
-    **dict.fromkeys("i me my mine we us our ours".split(), "1"),
-    **dict.fromkeys("you your yours".split(), "2"),
-    **dict.fromkeys("he him his".split(), "he"),
-    **dict.fromkeys("she her hers".split(), "she"),
-    **dict.fromkeys("they them their theirs".split(), "they"),
+    language: by_word(words)
+    for language, words in {
+        "en": {
+            "1": "i me my mine we us our ours",
+            "2": "you your yours",
+            "he": "he him his",
+            "she": "she her hers",
+            "they": "they them their theirs",
+        },
+        "de": {"he": "er ihn ihm", "she": "sie ihr"},
+        "es": {"he": "él", "she": "ella"},
+        "fr": {"he": "il lui", "she": "elle"},
+        "it": {"he": "lui", "she": "lei"},
+        "pt": {"he": "ele", "she": "ela"},
+        "nl": {"he": "hij hem", "she": "zij ze haar"},
+        "pl": {"he": "on jego jemu mu go", "she": "ona jej ją"},
+    }.items()
 }
+_SPELLED_PERSONS = {
+    "zh": r"(?P<he>他)|她",
+    "ja": r"(?P<he>彼)(?!女)|彼女",
+    "ko": r"(?P<he>그)(?:는|가|의|를|에게)|그녀",
+}
+_NOBODY = re.compile(r"\bil (?:faut|suffit|y a|est possible)|s['’]il")
+_PASSIVE = re.compile(r"\b(?:been|be|is|are|was|were|gets?|got)\b.*\bby\s+(?:him|her|us|them|me|you)\b")
 _NUMBERS = {
     **{word: str(at) for at, word in enumerate("zero one two three four five six seven eight nine ten".split())},
     **{"once": "1", "twice": "2"},
 }
 _SHORT = 12
-"""Longer answers may tell things in another order."""
+"""Longer answers may state facts in another order."""
 _WORD = re.compile(r"[^\W_]+")
-
-
-def _groups(group_of: Mapping[str, str], text: str) -> set[str]:
-    return {group_of[word] for word in _WORD.findall(text) if word in group_of}
-
-
-def _modes(text: str) -> set[str]:
-    found = set()
-    for pattern, mode in ((_FREE, "free"), (_PROHIBITED, "prohibited"), (_OBLIGED, "must")):
-        text, count = pattern.subn(" ", text)
-        found |= {mode} if count else set()
-    return found | _groups(_MODES, text.replace("May", "").lower())  # a month
 
 
 def _codes(text: str) -> set[str]:
@@ -123,15 +105,14 @@ _ANYWHERE: dict[str, _Details] = {
     "letter": lambda text: set(_LETTER.findall(_ADDRESS.sub(" ", text))),
     "code": _codes,
     "working days": lambda text: _WORKING_DAYS.findall(text.lower()),
-    "exception": lambda text: _groups(_EXCEPTIONS, text.lower()),
+    "exception": lambda text: groups(_EXCEPTIONS, text.lower()),
 }
 """What both answers must have alike."""
 _EACH_IN_ITS_WAY: dict[str, _Details] = {
     "operator": lambda text: set(_OPERATOR.findall(text)),
-    "mode": _modes,
-    "share": lambda text: _groups(_SHARES, text.lower().replace("at most", "")),
-    "frequency": lambda text: _groups(_FREQUENCIES, text.lower()),
-    "chance": lambda text: _groups(_CHANCES, text.lower()),
+    "share": lambda text: groups(_SHARES, text.lower().replace("at most", "")),
+    "frequency": lambda text: groups(_FREQUENCIES, text.lower()),
+    "chance": lambda text: groups(_CHANCES, text.lower()),
     "bound": lambda text: {one.lower().replace("till", "until") for one in _BOUND.findall(text)},
 }
 """What each has must not be without a counterpart in the other, both ways."""
@@ -152,22 +133,54 @@ def contradiction(one: str, other: str, language: str, *, same_words: bool) -> s
         if set(details(one)) != set(details(other)):
             return kind
     for kind, details in _EACH_IN_ITS_WAY.items():
-        mine, theirs = set(details(one)), set(details(other))
-        if mine - theirs and theirs - mine:
+        if _each_in_its_way(set(details(one)), set(details(other))):
             return kind
-    if language == "en":
-        if set(_SMALL_LETTER.findall(_ADDRESS.sub(" ", one))) != set(
-            _SMALL_LETTER.findall(_ADDRESS.sub(" ", other))
-        ):
-            return "letter"
-        short = max(len(_WORD.findall(one)), len(_WORD.findall(other))) <= _SHORT
-        if same_words and (_turned(PERSONS, one, other) or (short and _turned(_NUMBERS, one, other))):
-            return "order"
+    if _each_in_its_way(modes(one, language), modes(other, language)):
+        return "mode"
+    if opposite_scope(one, other, language):
+        return "scope"
+    if language == "en" and _small_letters(one) != _small_letters(other):
+        return "letter"
+    if _other_persons(one, other, language, same_words=same_words):
+        return "persons"
+    short = max(len(_WORD.findall(one)), len(_WORD.findall(other))) <= _SHORT
+    if same_words and language == "en" and short and _turned(_named(_NUMBERS, one), _named(_NUMBERS, other)):
+        return "order"
     return None
 
 
-def _turned(named: Mapping[str, str], one: str, other: str) -> bool:
-    """Whether the same of some words stand in another order."""
-    orders = [[named[word] for word in _WORD.findall(text.lower()) if word in named] for text in (one, other)]
-    first = [list(dict.fromkeys(order)) for order in orders]
-    return sorted(first[0]) == sorted(first[1]) and first[0] != first[1]
+def _small_letters(text: str) -> set[str]:
+    return set(_SMALL_LETTER.findall(_ADDRESS.sub(" ", text)))
+
+
+def _other_persons(one: str, other: str, language: str, *, same_words: bool) -> bool:
+    """Whether another person acts, or is meant: in 'he pays her' and 'she pays him' all else is equal."""
+    mine, theirs = _persons(one, language), _persons(other, language)
+    either = {"he", "she"}
+    if (same_words or language == "en") and _each_in_its_way(either & set(mine), either & set(theirs)):
+        return True
+    if len(set(mine)) == 2 and (_PASSIVE.search(one.lower()) is None) != (_PASSIVE.search(other.lower()) is None):
+        theirs.reverse()
+    return same_words and _turned(mine, theirs)
+
+
+def _persons(text: str, language: str) -> list[str]:
+    if language in _SPELLED_PERSONS:
+        found = re.finditer(_SPELLED_PERSONS[language], text)
+        return list(dict.fromkeys("he" if match["he"] else "she" for match in found))
+    return _named(PERSONS.get(language, {}), _NOBODY.sub(" ", text.lower()))
+
+
+def _named(names: Mapping[str, str], text: str) -> list[str]:
+    """What is named, in the order in which it is first named."""
+    return list(dict.fromkeys(names[word] for word in _WORD.findall(text.lower()) if word in names))
+
+
+def _each_in_its_way(mine: set[str], theirs: set[str]) -> bool:
+    """Whether both have what the other has not."""
+    return bool(mine - theirs and theirs - mine)
+
+
+def _turned(mine: list[str], theirs: list[str]) -> bool:
+    """Whether the same stands in another order."""
+    return sorted(mine) == sorted(theirs) and mine != theirs

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 
 from askonce.semantic.language.claims import ENGLISH, SENTENCE, AnswerClaims, Clause
 from askonce.semantic.language.contrast import opposed, swapped, transposed
-from askonce.semantic.language.details import PERSONS, contradiction
-from askonce.semantic.language.english import (
-    CONVERSE,
-    RESTRICTED,
-    TITLES,
-)
+from askonce.semantic.language.details import contradiction
+from askonce.semantic.language.english import CONVERSE, STEPS, TITLES
 from askonce.semantic.language.lexicon import COMMON, lexicon, synonyms
+from askonce.semantic.language.modes import restricted
 from askonce.semantic.language.reading import (
     TextReading,
     contrasts_of,
@@ -42,11 +40,17 @@ def difference(fresh: AnswerClaims, cached: AnswerClaims) -> AnswerDifference:
     if conflict is not None:
         return AnswerDifference(conflict)
     mine, theirs = _phrases(fresh, cached), _phrases(cached, fresh)
-    if RESTRICTED.isdisjoint(fresh.read.tokens) != RESTRICTED.isdisjoint(cached.read.tokens):
+    if _restricts(fresh, cached) or _restricts(cached, fresh):
         return AnswerDifference("restriction")
     if ("neednot" in " ".join(mine)) != ("neednot" in " ".join(theirs)):
         return AnswerDifference("obligation")
     return AnswerDifference(None, mine, theirs)
+
+
+def _restricts(one: AnswerClaims, other: AnswerClaims) -> bool:
+    """Whether one says 'only', and the other nothing of the kind."""
+    language = one.read.language
+    return restricted(one.core, language) and not restricted(other.core, language, loosely=True)
 
 
 _VERBS = frozenset(
@@ -97,12 +101,31 @@ def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
         return None  # 'heavier than' and 'lighter than'
     if contrast and not _negated_apart(fresh, cached):
         return "opposites"
-    return "roles" if exchanged else None
+    if exchanged:
+        return "roles"
+    return "word" if _in_place_of_another(fresh, cached) else None
 
 
 def _words(one: AnswerClaims) -> set[str]:
     """The words that carry facts; who acts is looked at apart."""
-    return {word for word in one.words if word and word not in PERSONS}
+    return set(filter(None, one.words))
+
+
+def _in_place_of_another(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
+    """Whether one word stands where the other answer has another, and one of both is mostly without weight."""
+    one, other = fresh.read, cached.read
+    if one.language != "en":
+        return False
+    changes = SequenceMatcher(None, one.stems, other.stems, autojunk=False).get_opcodes()
+    return any(
+        (fresh.words[at] or one.stems[at] in STEPS)
+        and (cached.words[there] or other.stems[there] in STEPS)
+        and not (fresh.words[at] and cached.words[there])  # else it is a phrase that only one of them has
+        and not _related(one.stems[at], other.stems[there])
+        and _groups(one.tokens[at], one.stems[at]).isdisjoint(_groups(other.tokens[there], other.stems[there]))
+        for change, at, end, there, its_end in changes
+        if change == "replace" and end - at == 1 == its_end - there
+    )
 
 
 def _compares(read: TextReading) -> bool:

@@ -91,7 +91,6 @@ SOFT = frozenset(
     unavailable never hardly rarely cease free
 """.split()
 )
-RESTRICTED = frozenset("only solely exclusively except".split())
 LIGHT = frozenset(
     stem(word)
     for word in (
@@ -114,6 +113,12 @@ LIGHT = frozenset(
 """
     ).split()
 )
+STEPS = frozenset(
+    stem(word)
+    for word in "arrive receive deliver return open finish start begin stay remain bring serve find choose pick "
+    "select visit call give check try reach".split()
+)
+"""Light words that carry a fact where another word stands in their place: 'the order was delivered', 'shipped'."""
 AFRAID = re.compile(
     r"^(?:I'm|I am|we are|we're) afraid(?: that)? |^(?:please )?note that |^(?:sorry|yes|sure)[,:] ", re.IGNORECASE
 )

@@ -15,7 +15,7 @@ from importlib.resources import files
 UNSPACED = ("zh", "ja")
 """Languages that do not part words: these are found as parts of the text."""
 
-# The words that tell a language of Latin letters.
+# The words by which a language of Latin letters is recognized.
 COMMON = {
     "en": "the a an is are was be do does did can could will would my your i you it how what where when why which"
     " who to of for with from and or not have has this that there if on in at by get need we our us they as up",
@@ -81,6 +81,8 @@ CONTRASTS = {
     " horizontal/vertical local/global/remote online/offline gross/net taxable/tax-free"
     " all=every=each/none push/pop weekday/weekend"
     " virtual/physical freeze/thaw"
+    " shipped=ships=dispatched=dispatches=despatched/delivered=delivers=arrives=arrived/returned=returns"
+    " return/exchange=swap/refund=reimburse/repair=mend pickup=pick=collect/drop=dropoff"
     " visa/mastercard/amex android/iphone=ios mac=macos/windows/linux row/column",
     "de": "vor=vorher/nach=nachher=danach aktivier*=einschalt*=freischalt*/deaktivier*=ausschalt*=abschalt* öffn*=geöffnet"
     "=offen=auf/schließ*=geschlossen=zu sperr*=gesperrt=einfrier*/entsperr* erhöh*=anheb*/senk*=verringer*=reduzier*"
@@ -155,7 +157,7 @@ CONTRASTS = {
 }
 
 SYNONYMS = """
-leave left depart;contact write message call phone email;keep store;insure protect cover;raise increase;quick fast
+leave left depart;contact message write;contact call phone;contact email write;keep store;insure protect cover;raise increase;quick fast
 swift;price cost pay charge;delete erase remove;parcel package;illness disease;reach arrive;trip journey;error mistake
 fault bug;refund reimburse;reply answer respond;show display;change modify edit alter update;choose select pick;sum amount
 ;picture photo image;hand submit give;period last duration;guest visitor;plenty lot much many;drug medicine medication
@@ -163,6 +165,7 @@ fault bug;refund reimburse;reply answer respond;show display;change modify edit 
 ;annual yearly;client customer;sign login log;outside beyond;phone telephone;allow permit let enable;need require
 ;begin start commence;end finish stop complete;buy purchase get;help assist support;quickly fast soon;wrong incorrect
 ;right correct;shut close;hard difficult;easy simple;safe secure;big large;free gratis;fix repair solve resolve
+;arrive deliver reach receive;pick choose select;start begin open;serve have offer
 ;speak talk;holiday vacation leave;supply provide offer give;obtain receive get;use apply;mobile cellphone;test try
 ;approx about roughly;immediately instantly;occur happen take;melt melting;boil boiling;meal eat eating food;entry enter
 ;send dispatch post mail;cancel terminate end;extend prolong;defeat beat;beaten defeated;rinse flush wash;hold press;switch change;keep same;sign signature signing;pay cover covered;hard difficult;bring carry take;flight fly flying;serve have offer;stay remain be

@@ -102,11 +102,14 @@ def _languages() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for language, common in _SETS.items():
         words = lexicon(language)
-        for word in common | words.weekdays.keys() | words.numbers.keys() | words.months.keys():
+        more = _MORE_ENGLISH if language == "en" else frozenset()
+        for word in common | more | words.weekdays.keys() | words.numbers.keys() | words.months.keys():
             found.setdefault(word, []).append(language)
     return found
 
 
+_MORE_ENGLISH = frozenset("he she him her his hers them its just only too also must may".split())
+"""Words that show the language and are looked at in answers."""
 _LETTERS = {"de": "äöüß", "es": "ñ¿¡", "fr": "èêçœù", "pt": "ãõ", "pl": "ąęłńśźż", "tr": "ğışİöüç", "it": "òì"}
 
 

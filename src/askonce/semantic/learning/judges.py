@@ -23,7 +23,7 @@ from askonce.errors import ConfigError
 from askonce.keys import normal_form as keys
 from askonce.options import cache_options
 from askonce.semantic.embedding import Embedder
-from askonce.semantic.language.claims import AnswerClaims, claims
+from askonce.semantic.language.claims import AnswerClaims, claims_of_both
 from askonce.semantic.language.difference import AnswerDifference, adds, difference
 from askonce.semantic.types import Comparison
 from askonce.stores.fork import reset_after_fork
@@ -58,7 +58,7 @@ _SURE = 0.9
 def confirmed(judge: Judge, second: Judge | None, comparison: Comparison, expected: float) -> bool | None:
     """The verdict of a judge that may err: one that surprises counts only if it is confirmed.
 
-    Then the same is asked with the answers turned round, and of the second judge, or of the first once more; two of
+    Then it is called with the answers turned round, and the second judge, or the first once more, is called; two of
     the three decide. If the candidate is almost certainly right, the second judge alone can find that it is.
 
     Args:
@@ -143,7 +143,7 @@ class EmbeddingJudge:
         decided, verdict = _verdict_by_text(comparison)
         if decided:
             return verdict
-        fresh, cached = claims(comparison.fresh_answer), claims(comparison.cached_answer)
+        fresh, cached = claims_of_both(comparison.fresh_answer, comparison.cached_answer)
         found = difference(fresh, cached)
         if found.conflict is not None:
             return False
