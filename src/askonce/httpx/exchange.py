@@ -46,16 +46,16 @@ class Exchange:
 
     async def _answer(self) -> httpx2.Response:
         side, wire = self._side, self._wire
-        asked = replies.request_to(side.engine, wire)
+        cacheable = replies.request_to(side.engine, wire)
         if wire.directives.only_if_cached:
-            found = [] if asked is None else await side.lookup_many([asked])
+            found = [] if cacheable is None else await side.lookup_many([cacheable])
             return self._from_cache(found[0]) if found and isinstance(found[0], Hit) else self._nothing()
-        if asked is None:
+        if cacheable is None:
             return self._fresh(await side.send(self._request), "bypass")
         if wire.streams:
-            streamed = await side.stream(asked, wire, lambda: self._fetched(self._request, whole=False))
+            streamed = await side.stream(cacheable, wire, lambda: self._fetched(self._request, whole=False))
             return self._from_cache(streamed) if isinstance(streamed, Hit) else self._fresh(streamed)
-        got = await side.answer(asked, lambda: self._fetched(self._request), lambda one: one.packed(wire))
+        got = await side.answer(cacheable, lambda: self._fetched(self._request), lambda one: one.packed(wire))
         return self._from_cache(got) if isinstance(got, Hit) else self._fresh(got.response)
 
     async def _fetched(self, request: httpx2.Request, *, whole: bool = True) -> Fetched:
@@ -91,33 +91,33 @@ class Exchange:
 
     async def _embeddings(self) -> httpx2.Response:
         side, wire = self._side, self._wire
-        asked, texts = embeddings.requests_to(side.engine, wire), embeddings.texts_in(wire)
-        if asked is None or texts is None:
+        requests, texts = embeddings.requests_to(side.engine, wire), embeddings.texts_in(wire)
+        if requests is None or texts is None:
             if wire.directives.only_if_cached:
                 return self._nothing()
             return self._fresh(await side.send(self._request), "bypass")
-        if len(asked) == 1 and not wire.directives.only_if_cached:
-            return await self._one_embedding(*asked.values())
-        found = dict(zip(asked, await side.lookup_many(list(asked.values())), strict=True))
+        if len(requests) == 1 and not wire.directives.only_if_cached:
+            return await self._one_embedding(*requests.values())
+        found = dict(zip(requests, await side.lookup_many(list(requests.values())), strict=True))
         hits = {name: one for name, one in found.items() if isinstance(one, Hit)}
-        if len(hits) == len(asked):
+        if len(hits) == len(requests):
             return self._vectors(max(hits.values(), key=lambda hit: hit.age_seconds), hits)
         if wire.directives.only_if_cached:
             return self._nothing()
-        return await self._missing(asked, hits)
+        return await self._missing(requests, hits)
 
-    async def _one_embedding(self, asked: Request) -> httpx2.Response:
+    async def _one_embedding(self, cacheable: Request) -> httpx2.Response:
         """A single text, or one that is given several times: others wait while it is embedded."""
 
         def packed(fetched: Fetched) -> Answer | None:
             return embeddings.packed_one(self._wire, fetched.headers, fetched.body())
 
-        got = await self._side.answer(asked, lambda: self._fetched(self._request), packed)
+        got = await self._side.answer(cacheable, lambda: self._fetched(self._request), packed)
         if isinstance(got, Hit):
             return self._vectors(got, {embeddings.name_of((embeddings.texts_in(self._wire) or [""])[0]): got})
         return self._fresh(got.response)
 
-    async def _missing(self, asked: dict[bytes, Request], hits: dict[bytes, Hit]) -> httpx2.Response:
+    async def _missing(self, requests: dict[bytes, Request], hits: dict[bytes, Hit]) -> httpx2.Response:
         """Ask for the texts that are not stored; where some are, the reply is made of both."""
         wire, texts = self._wire, embeddings.texts_in(self._wire) or []
         missing = embeddings.not_stored(texts, hits)
@@ -129,7 +129,9 @@ class Exchange:
             whole = fetched if request is self._request else await self._fetched(self._request)
             return self._fresh(whole.response)
         made = dict(zip(map(embeddings.name_of, missing), answers, strict=True))
-        await self._side.store_many([asked[name] for name in made], list(made.values()), time.monotonic() - began)
+        await self._side.store_many(
+            [requests[name] for name in made], list(made.values()), time.monotonic() - began
+        )
         if not hits:
             return self._fresh(fetched.response)
         body = embeddings.reply_of_both(wire, texts, hits, made)

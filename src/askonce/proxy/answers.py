@@ -44,16 +44,16 @@ class Answers:
 
     async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
-        asked = replies.request_to(self._engine, wire)
-        if asked is not None and (hit := await self._cached(call, wire, asked, target, body)) is not None:
+        request = replies.request_to(self._engine, wire)
+        if request is not None and (hit := await self._cached(call, wire, request, target, body)) is not None:
             await self._replay(call, hit)
             return
         if wire.directives.only_if_cached:
             await call.say(nothing_cached())
-        elif asked is None:
+        elif request is None:
             await self._relay.pass_on(call, target, body, headers.of_forwarded("bypass")[1])
         else:
-            while await self._play(call, wire, asked, target, body) == "failed for another":
+            while await self._play(call, wire, request, target, body) == "failed for another":
                 pass
 
     def _looks_up(self, name: object) -> bool:
@@ -64,27 +64,27 @@ class Answers:
         return name not in self._live and name not in self._looked_up
 
     async def _cached(
-        self, call: ProxyCall, wire: WireRequest, asked: Request, target: UpstreamTarget, body: bytes
+        self, call: ProxyCall, wire: WireRequest, request: Request, target: UpstreamTarget, body: bytes
     ) -> Hit | None:
         """What is stored, perhaps a stale answer, of which a new one is made then."""
-        name = _name(wire, asked)
+        name = _name(wire, request)
         if wire.directives.only_if_cached or self._looks_up(name):
-            found = await self._found(asked, name)
+            found = await self._found(request, name)
             if isinstance(found, Hit):
                 return found
-            stale = None if wire.directives.only_if_cached else self._engine.stale(asked, found)
+            stale = None if wire.directives.only_if_cached else self._engine.stale(request, found)
             if stale is not None and name not in self._live:
-                self._begin(name, call, wire, asked, target, body).instead = found
+                self._begin(name, call, wire, request, target, body).instead = found
             return stale
         live = self._live.get(name)
-        if live is None or live.instead is None or wire.directives.refresh or asked.freshness is not None:
+        if live is None or live.instead is None or wire.directives.refresh or request.freshness is not None:
             return None
-        return self._engine.stale(asked, live.instead)
+        return self._engine.stale(request, live.instead)
 
-    async def _found(self, asked: Request, name: object) -> Hit | Miss:
+    async def _found(self, request: Request, name: object) -> Hit | Miss:
         self._looked_up.add(name)
         try:
-            return await self._engine.apeek(asked)
+            return await self._engine.apeek(request)
         finally:
             self._looked_up.discard(name)
 
@@ -96,14 +96,14 @@ class Answers:
     # -- one tape for all who want the same bytes ----------------------------------------------------------------
 
     async def _play(
-        self, call: ProxyCall, wire: WireRequest, asked: Request, target: UpstreamTarget, body: bytes
+        self, call: ProxyCall, wire: WireRequest, request: Request, target: UpstreamTarget, body: bytes
     ) -> Literal["done", "failed for another"]:
         """Respond with what a tape holds, as it comes."""
-        name = _name(wire, asked)
+        name = _name(wire, request)
         began, tape = time.monotonic(), None if wire.directives.refresh else self._live.get(name)
         follows = tape is not None
         if tape is None:
-            tape = self._begin(None if wire.directives.refresh else name, call, wire, asked, target, body)
+            tape = self._begin(None if wire.directives.refresh else name, call, wire, request, target, body)
         reader = tape.reader()
         watch = asyncio.create_task(call.left())
         watch.add_done_callback(reader.go)
@@ -119,7 +119,7 @@ class Answers:
                 if not reader.gone:
                     await call.finish()
             if follows and (made := first if isinstance(first, Hit) else tape.answer) is not None:
-                self._engine.coalesced(asked, made, time.monotonic() - began)
+                self._engine.coalesced(request, made, time.monotonic() - began)
         except (Refused, UpstreamFailed) as error:
             if follows and not call.begun and tape.scope != wire.scope:
                 return "failed for another"
@@ -130,7 +130,13 @@ class Answers:
         return "done"
 
     def _begin(
-        self, name: object, call: ProxyCall, wire: WireRequest, asked: Request, target: UpstreamTarget, body: bytes
+        self,
+        name: object,
+        call: ProxyCall,
+        wire: WireRequest,
+        request: Request,
+        target: UpstreamTarget,
+        body: bytes,
     ) -> Tape[Item]:
         """Begin to make an answer, in a task of its own, which goes on as long as anybody waits for it."""
 
@@ -142,7 +148,7 @@ class Answers:
         tape: Tape[Item] = Tape(wire.scope, abandoned)
         if name is not None:
             self._live[name] = tape
-        task = asyncio.create_task(self._make(tape, call, wire, asked, target, body))
+        task = asyncio.create_task(self._make(tape, call, wire, request, target, body))
         self._making.add(task)
 
         def done(_: object) -> None:
@@ -160,7 +166,7 @@ class Answers:
         tape: Tape[Item],
         call: ProxyCall,
         wire: WireRequest,
-        asked: Request,
+        request: Request,
         target: UpstreamTarget,
         body: bytes,
     ) -> None:
@@ -189,7 +195,7 @@ class Answers:
         error: BaseException | None = None
         try:
             async for item in self._engine.astream(
-                asked, call_model, pack, lambda hit: iter((hit,)), lambda: has_ended(wire.api, b"".join(parts))
+                request, call_model, pack, lambda hit: iter((hit,)), lambda: has_ended(wire.api, b"".join(parts))
             ):
                 tape.add(item)
         except (Exception, asyncio.CancelledError) as raised:
@@ -219,9 +225,9 @@ class Answers:
         await call.respond(200, [*stored.headers, *about], stored.body)
 
 
-def _name(wire: WireRequest, asked: Request) -> object:
+def _name(wire: WireRequest, request: Request) -> object:
     """What all have in common to whom the same bytes are sent."""
-    return asked.place, msgspec.json.encode([wire.body.get("stream"), wire.body.get("stream_options")])
+    return request.place, msgspec.json.encode([wire.body.get("stream"), wire.body.get("stream_options")])
 
 
 def _shown(head: Head, wire: WireRequest, follows: bool) -> list[tuple[bytes, bytes]]:

@@ -38,37 +38,37 @@ class Embeddings:
 
     async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
-        asked, texts = embeddings.requests_to(self._engine, wire), embeddings.texts_in(wire)
+        requests, texts = embeddings.requests_to(self._engine, wire), embeddings.texts_in(wire)
         only_if_cached = wire.directives.only_if_cached
         try:
-            if asked is None or texts is None:
+            if requests is None or texts is None:
                 if only_if_cached:
                     await call.say(nothing_cached())
                 else:
                     await self._relay.pass_on(call, target, body, headers.of_forwarded("bypass")[1])
-            elif len(asked) == 1 and not only_if_cached:
-                await self._one(call, wire, target, body, *asked.items())
+            elif len(requests) == 1 and not only_if_cached:
+                await self._one(call, wire, target, body, *requests.items())
             else:
-                found = dict(zip(asked, await self._engine.alookup_many(list(asked.values())), strict=True))
+                found = dict(zip(requests, await self._engine.alookup_many(list(requests.values())), strict=True))
                 hits = {name: one for name, one in found.items() if isinstance(one, Hit)}
-                if len(hits) == len(asked):
+                if len(hits) == len(requests):
                     await self._from_cache(call, wire, hits)
                 elif only_if_cached:
                     await call.say(nothing_cached())
                 else:
-                    await self._missing(call, wire, target, body, asked, hits)
+                    await self._missing(call, wire, target, body, requests, hits)
         except (Refused, UpstreamFailed) as error:
             await say(call, error)
 
     async def _one(
-        self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes, asked: tuple[bytes, Request]
+        self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes, one: tuple[bytes, Request]
     ) -> None:
         """A single text, or one that is given several times: others wait while it is embedded."""
 
         def packed(reply: _Vectors) -> Answer | None:
             return embeddings.packed_one(wire, reply.head.headers, reply.body)
 
-        name, request = asked
+        name, request = one
         got = await self._engine.aanswer(request, lambda: self._fetched(call, target, body), packed)
         if isinstance(got, Hit):
             await self._from_cache(call, wire, {name: got})
@@ -81,7 +81,7 @@ class Embeddings:
         wire: WireRequest,
         target: UpstreamTarget,
         body: bytes,
-        asked: dict[bytes, Request],
+        requests: dict[bytes, Request],
         hits: dict[bytes, Hit],
     ) -> None:
         """Ask for the texts that are not stored; where some are, the reply is made of both."""
@@ -95,7 +95,7 @@ class Embeddings:
             return
         made = dict(zip(map(embeddings.name_of, missing), answers, strict=True))
         await self._engine.astore_many(
-            [asked[name] for name in made], list(made.values()), time.monotonic() - began
+            [requests[name] for name in made], list(made.values()), time.monotonic() - began
         )
         if not hits:
             await self._fresh(call, wire, reply)

@@ -21,7 +21,7 @@ class Acceptance(msgspec.Struct):
 
     Attributes:
         broken: why it is not whole; empty if it is.
-        invalid: in what it is not what was asked for; empty if nothing is known.
+        invalid: in what it is not what was requested; empty if nothing is known.
         says: it says something, or calls a tool.
         text: all that it says; ``None`` if it is more than a text.
         usage: the tokens that it took.
@@ -55,7 +55,7 @@ class Acceptance(msgspec.Struct):
             self.invalid = self.invalid or requested.misfit_of_call(str(name), arguments) or ""
 
     def check_text(self, requested: Requested) -> None:
-        """Compare what is said with what was asked for, when all of it is noted."""
+        """Compare what is said with what was requested, when all of it is noted."""
         if self.text is not None and not self.invalid:
             self.invalid = requested.misfit_of_text(said(self.text)) or ""
 

@@ -1,4 +1,4 @@
-"""Embeddings: one entry for each text, whether numbers or base64 are asked for."""
+"""Embeddings: one entry for each text, whether numbers or base64 are requested."""
 
 from __future__ import annotations
 

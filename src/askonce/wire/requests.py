@@ -1,4 +1,4 @@
-"""A request of a client in normal form: what it asks of whom."""
+"""A request of a client in normal form: what it wants, and of whom."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class WireRequest(msgspec.Struct, eq=False):
 
     @property
     def requested(self) -> Requested:
-        """The form of answer that is asked for."""
+        """The form of answer that is requested."""
         return requested_by(self.body)
 
     @property
@@ -153,7 +153,7 @@ class WireRequest(msgspec.Struct, eq=False):
         refuse_server_state(self.body)
 
     def upstream(self) -> dict[str, Any]:
-        """Who is asked, and for whom."""
+        """Who answers, and for whom."""
         return {
             "url": self.url,
             "query": [list(pair) for pair in self.query],
@@ -193,7 +193,7 @@ def read_request(
 
     Args:
         method: of HTTP.
-        url: the whole URL that is asked upstream.
+        url: the whole URL upstream.
         headers: of the request.
         body: all of it.
         share: answers are shared by all callers, whatever their credentials.
