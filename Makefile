@@ -69,7 +69,7 @@ demo: $(STAMP) ## a RAG application, with and without askonce (ARGS="--help")
 
 # Other caches have an environment of their own: what they need stays out of .venv.
 RIVALS := $(filter semantic_rivals gptcache_hit,$(BENCH))
-bench: $(if $(RIVALS),.venv-rivals/.up-to-date,$(BENCH_STAMP)) ## measure one of benchmarks/ (BENCH=hits|retrieval|semantic|prefix|eviction|…, ARGS="--help")
+bench: $(if $(RIVALS),.venv-rivals/.up-to-date,$(BENCH_STAMP)) ## measure one of benchmarks/ (BENCH=hits|proxy|retrieval|semantic|prefix|eviction|…, ARGS="--help")
 	@$(if $(RIVALS),.venv-rivals/bin,$(BIN))/python -m benchmarks.$(or $(BENCH),hits) $(ARGS)
 
 .venv-rivals/.up-to-date: $(LOCKED)
@@ -92,5 +92,5 @@ $(BENCH_STAMP): $(STAMP)
 	@touch $@
 
 clean: ## remove all that the other targets made
-	rm -rf .venv .venv-* .tools site dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .tools .benchmarks site dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find benchmarks examples scripts src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from askonce.provenance import retrieval_context as sources
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.support.environments import NEWEST_OPENAI, runs_here
 from tests.support.provider import Answer, Provider, Talk
+
+# How long an example takes is no property of what is tested: machines are slow, and busy.
+settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:

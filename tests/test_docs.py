@@ -10,12 +10,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import servers
+from tests.support import proxies, servers
 from tests.support.provider import Provider, Talk
 
 ROOT = Path(__file__).parents[1]
@@ -56,8 +56,25 @@ def provider() -> Iterator[Provider]:
         yield provider
 
 
-def on_this_machine(program: str) -> str:
+@pytest.fixture(scope="module")
+def proxy(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """The URL of a proxy before the provider, started by the first page that needs it."""
+    running: list[proxies.Proxy] = []
+
+    def url() -> str:
+        if not running:
+            running.append(proxies.start(provider.anthropic_url, folder=tmp_path_factory.mktemp("proxy")))
+        return running[0].url
+
+    yield url
+    for one in running:
+        one.stop()
+
+
+def on_this_machine(program: str, proxy: Callable[[], str]) -> str:
     """The program, with the servers that run here in place of those that it names."""
+    if "http://127.0.0.1:8787" in program:
+        program = program.replace("http://127.0.0.1:8787", proxy())
     if "redis://" in program:
         program = re.sub(r"redis://localhost:6379(/\d+)?", servers.start("redis-8.2").url, program)
     if "mongodb://" in program:
@@ -70,6 +87,7 @@ def environment(provider: Provider, folder: Path) -> dict[str, str]:
 
     return os.environ | {
         "OPENAI_API_KEY": "sk-of-the-tests",
+        "ANTHROPIC_API_KEY": "sk-of-the-tests",
         "OPENAI_API_BASE": provider.openai_url,
         "OPENAI_BASE_URL": provider.openai_url,
         "XDG_CACHE_HOME": str(folder),
@@ -81,11 +99,13 @@ def environment(provider: Provider, folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_python_of_a_page_runs(page: Path, provider: Provider, tmp_path: Path) -> None:
+def test_the_python_of_a_page_runs(
+    page: Path, provider: Provider, proxy: Callable[[], str], tmp_path: Path
+) -> None:
     before = len(provider.requests)
     for number, program in enumerate(programs(page)):
         script = tmp_path / f"{number}_{page.stem}.py"
-        script.write_text(on_this_machine(program))
+        script.write_text(on_this_machine(program, proxy))
         done = subprocess.run(
             [sys.executable, str(script)],
             capture_output=True,

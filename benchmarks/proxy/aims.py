@@ -30,14 +30,14 @@ class Aim:
     Attributes:
         what: it is.
         measured: in each round; ``None``: not at all.
-        must: the limit.
+        must: the limit; ``None``: there is none.
         good: what is better; ``None``: nothing is named.
         at_least: the limits are lower ones.
     """
 
     what: str
     measured: Ratio | None
-    must: float
+    must: float | None = None
     good: float | None = None
     at_least: bool = True
 
@@ -47,8 +47,14 @@ class Aim:
         limits = [f"{sign} {one:g}" if one is not None else "" for one in (self.must, self.good)]
         if self.measured is None:
             return self.what, "not measured", *limits, ""
-        reached = [one is not None and self._holds(one) for one in (self.must, self.good)]
-        return self.what, str(self.measured), *limits, "good" if reached[1] else "yes" if reached[0] else "**no**"
+        return self.what, str(self.measured), *limits, self._reached()
+
+    def _reached(self) -> str:
+        if self.must is None:
+            return ""
+        if self.good is not None and self._holds(self.good):
+            return "good"
+        return "yes" if self._holds(self.must) else "**no**"
 
     def _holds(self, limit: float) -> bool:
         assert self.measured is not None
@@ -79,6 +85,9 @@ def aims(figures: Figures) -> list[Aim]:
         Aim("streamed hit over LiteLLM's", ratio(OURS, THEIR_LOCAL, streamed), 600),
         Aim("CPU of a SQLite hit over F's", ratio(OURS, F, hit, "cpu"), 3, 2.2, at_least=False),
         Aim("the same over LiteLLM's", ratio(OURS, THEIR_DISK, hit, "cpu"), 1 / 35, at_least=False),
+        Aim("CPU of a hit in the local tier over F's", ratio(LOCAL, F, hit, "cpu"), at_least=False),
+        Aim("CPU of a Redis hit over F's", ratio(REDIS, F, hit, "cpu"), at_least=False),
+        Aim("CPU of a miss over the forwarder's", ratio(OURS, FORWARDER, fast, "cpu"), at_least=False),
         Aim("ms added to a miss of 300 ms, 16 connections", figures.added(OURS, slow), 2, 1, at_least=False),
         Aim("ms added to the first event of a streamed miss", _known(firsts_added), 2, at_least=False),
         Aim("misses a second at 0 ms over the forwarder's", ratio(OURS, FORWARDER, fast), 2, 4),

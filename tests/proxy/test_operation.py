@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import openai
 import pytest
 
 from tests.httpx.test_right_answers import CHAT
-from tests.httpx.upstream import STREAM, Held, Received, Scripted, Upstream
+from tests.httpx.upstream import STREAM, Held, Received, Scripted, Upstream, completion, delta, events
 from tests.support.provider import Provider
 
 from .conftest import Serve
@@ -114,6 +115,34 @@ def test_a_file_gives_way_to_variables_and_they_to_options(serve: Serve, tmp_pat
         assert posted(url).status_code == 401
         posted(url, authorization=f"Bearer {'a' * 20}")
         assert upstream.received[-1].headers["authorization"] == "Bearer sk-real"
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["plain", "streamed"])
+def test_a_stale_answer_is_served_while_a_new_one_is_made(serve: Serve, streams: bool) -> None:
+    second = threading.Event()
+
+    def script(_: Received) -> Scripted:
+        number = len(upstream.received)
+        if number > 1:
+            second.wait(60)
+        text = f"The {number}. answer."
+        if streams:
+            return Scripted(events(delta(content=text), delta("stop")), 200, STREAM)
+        return Scripted([json.dumps(completion({"role": "assistant", "content": text})).encode()])
+
+    with Upstream(script) as upstream:
+        url = serve(upstream.url, "--ttl", "0.001", "--stale-while-revalidate", "600").url
+        body = {**CHAT, "stream": streams}
+        first = posted(url, body)
+        for _ in range(3):  # while the second answer is made
+            again = posted(url, body)
+            assert again.content == first.content and again.headers["cache-status"].startswith(f"{HIT}; fwd=stale")
+        while len(upstream.received) < 2:
+            time.sleep(0.01)
+        assert len(upstream.received) == 2
+        second.set()
+        while posted(url, body).content == first.content:
+            pass
 
 
 def test_help_names_every_option_and_its_variable() -> None:

@@ -47,6 +47,7 @@ I can lend you the bike. | You can lend me the bike.
 Sie hilft ihm beim Umzug. | Er hilft ihr beim Umzug.
 Il la paie. | Elle le paie.
 他帮她搬家。 | 她帮他搬家。
+彼は彼女を招待した。 | 彼女は彼を招待した。
 Admins too. | Just admins.
 Guests can enter as well. | Guests alone can enter.
 Even free users get support. | Just free users get support.
@@ -72,6 +73,10 @@ alice owes bob money. | bob owes alice money.
 Oracle acquired Sun in 2010. | Sun acquired Oracle in 2010.
 Julia has two children and Sam has three. | Julia has three children and Sam has two.
 张三欠李四钱。 | 李四欠张三钱。
+If it rains, the guard tells the cook. | The cook tells the guard when it rains.
+The nurse was trained by the doctor. | The nurse trained the doctor.
+Payments from abroad are quick. | Quick handling applies to payments to abroad.
+The bus leaves Porto for Krakow at 11:40. | At 11:40 there is a bus from Krakow to Porto.
 """
 SAME = """
 We open at nine. | We open at 9.
@@ -83,6 +88,8 @@ The limit is at most 5. | At most 5 is the limit.
 今日は休みです。 | 今日は休みです
 He pays her. | She is paid by him.
 They sued us. | We were sued by them.
+The nurse was trained by the doctor. | The doctor trained the nurse.
+On delivery, the seller is paid by the buyer. | The buyer pays the seller on delivery.
 Admins too. | Also admins.
 Just click Save. | Click Save.
 Only admins can delete users. | Just admins can delete users.

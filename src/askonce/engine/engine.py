@@ -285,6 +285,16 @@ class CacheEngine:
         found = await self.flow.lookup.find(self._async, request)
         return self.flow.hit(request, found) if isinstance(found, Hit) else found
 
+    def stale(self, request: Request, found: Miss) -> Hit | None:
+        """The stale answer of a miss of `apeek` that may be served while a new one is made, counted as a hit.
+
+        Whoever serves it has a new one made, by `astream`.
+        """
+        freshness = request.freshness or self.settings.freshness
+        if found.stale is None or not freshness.serves_while_revalidating(found):
+            return None
+        return self.flow.hit(request, found.stale)
+
     def coalesced(self, request: Request, made: Answer | Hit, seconds: float) -> None:
         """Count a request as a hit that got what another request of this process was just being given.
 

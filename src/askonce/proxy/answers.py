@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from askonce.wire import headers, replies
 from askonce.wire.events import has_ended
 from askonce.wire.refusals import nothing_cached
 from askonce.wire.requests import WireRequest
+
+logger = logging.getLogger("askonce")
 
 Item = Hit | Head | bytes
 """A hit; or the head of a reply, and then the parts of its body."""
@@ -42,11 +45,9 @@ class Answers:
     async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
         asked = replies.request_to(self._engine, wire)
-        if asked is not None and (wire.directives.only_if_cached or self._looks_up(_name(wire, asked))):
-            found = await self._found(asked, _name(wire, asked))
-            if isinstance(found, Hit):
-                await self._replay(call, found)
-                return
+        if asked is not None and (hit := await self._cached(call, wire, asked, target, body)) is not None:
+            await self._replay(call, hit)
+            return
         if wire.directives.only_if_cached:
             await call.say(nothing_cached())
         elif asked is None:
@@ -61,6 +62,24 @@ class Answers:
         A thousand lookups at once would be so slow that the store is taken to be down.
         """
         return name not in self._live and name not in self._looked_up
+
+    async def _cached(
+        self, call: ProxyCall, wire: WireRequest, asked: Request, target: UpstreamTarget, body: bytes
+    ) -> Hit | None:
+        """What is stored, perhaps a stale answer, of which a new one is made then."""
+        name = _name(wire, asked)
+        if wire.directives.only_if_cached or self._looks_up(name):
+            found = await self._found(asked, name)
+            if isinstance(found, Hit):
+                return found
+            stale = None if wire.directives.only_if_cached else self._engine.stale(asked, found)
+            if stale is not None and name not in self._live:
+                self._begin(name, call, wire, asked, target, body).instead = found
+            return stale
+        live = self._live.get(name)
+        if live is None or live.instead is None or wire.directives.refresh or asked.freshness is not None:
+            return None
+        return self._engine.stale(asked, live.instead)
 
     async def _found(self, asked: Request, name: object) -> Hit | Miss:
         self._looked_up.add(name)
@@ -130,6 +149,8 @@ class Answers:
             self._making.discard(task)
             if self._live.get(name) is tape:
                 del self._live[name]
+            if tape.instead is not None and tape.error is not None:
+                logger.warning("askonce: a stale answer could not be made anew: %s", tape.error)
 
         task.add_done_callback(done)
         return tape

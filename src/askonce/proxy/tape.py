@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from askonce.entries.entry import Answer
+from askonce.entries.entry import Answer, Miss
 
 T = TypeVar("T")
 
@@ -23,6 +23,7 @@ class Tape(Generic[T]):
         ended: nothing more comes.
         error: why it ended before its end.
         answer: what is stored of it.
+        instead: what was found of a stale answer, which is served meanwhile.
     """
 
     def __init__(self, scope: str | None, abandoned: Callable[[], object]) -> None:
@@ -31,6 +32,7 @@ class Tape(Generic[T]):
         self.ended = False
         self.error: BaseException | None = None
         self.answer: Answer | None = None
+        self.instead: Miss | None = None
         self._readers: set[TapeReader[T]] = set()
 
     def add(self, item: T) -> None:

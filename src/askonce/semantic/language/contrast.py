@@ -59,6 +59,33 @@ def swapped(new: TextReading, known: TextReading) -> bool:
     )
 
 
+_SIDES = {
+    language: dict.fromkeys(away.split(), 0) | dict.fromkeys(towards.split(), 1)
+    for language, away, towards in (
+        ("en", "from", "to into onto for towards"),
+        ("de", "von vom aus", "nach zum zur"),
+        ("es", "desde", "hasta hacia"),
+        ("fr", "depuis", "vers"),
+        ("it", "da dal dalla", "verso al alla"),
+        ("pt", "desde", "até para"),
+        ("nl", "van uit", "naar"),
+        ("pl", "z ze od", "do"),
+    )
+}
+
+
+def opposite_directions(one: TextReading, other: TextReading) -> bool:
+    """Whether one says 'from' of what the other says 'to' of."""
+    side_of = _SIDES.get(one.language, {})
+    mine, theirs = (
+        {(side_of[role], window[0]) for role, window in read.roles if role in side_of} for read in (one, other)
+    )
+    return any(
+        (1 - side, word) in theirs and (side, word) not in theirs and (1 - side, word) not in mine
+        for side, word in mine
+    )
+
+
 def _words(read: TextReading) -> set[str]:
     return {*read.stems, *(word for _, window in read.roles for word in window)}
 

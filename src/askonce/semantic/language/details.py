@@ -156,6 +156,7 @@ def _small_letters(text: str) -> set[str]:
 def _other_persons(one: str, other: str, language: str, *, same_words: bool) -> bool:
     """Whether another person acts, or is meant: in 'he pays her' and 'she pays him' all else is equal."""
     mine, theirs = _persons(one, language), _persons(other, language)
+    same_words = same_words or language in _SPELLED_PERSONS  # whose words are not parted
     either = {"he", "she"}
     if (same_words or language == "en") and _each_in_its_way(either & set(mine), either & set(theirs)):
         return True

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
+from askonce.semantic.language.agents import NAME, other_agent, turned_round
 from askonce.semantic.language.claims import ENGLISH, SENTENCE, AnswerClaims, Clause
-from askonce.semantic.language.contrast import opposed, swapped, transposed
+from askonce.semantic.language.contrast import opposed, opposite_directions, swapped, transposed
 from askonce.semantic.language.details import contradiction
-from askonce.semantic.language.english import CONVERSE, STEPS, TITLES
+from askonce.semantic.language.english import CONVERSE, STEPS
 from askonce.semantic.language.lexicon import COMMON, lexicon, synonyms
 from askonce.semantic.language.modes import restricted
 from askonce.semantic.language.reading import (
@@ -65,7 +66,7 @@ _VERBS = frozenset(
 def adds(phrase: str, one: AnswerClaims) -> bool:
     """Whether a phrase of an answer surely says something: it has a name, or a word of a class such as colours."""
     language = one.read.language
-    names = {name.lower() for name in _NAME.findall(one.text)} if language == "en" else set()
+    names = {name.lower() for name in NAME.findall(one.text)} if language == "en" else set()
     return any(
         token in names
         or (
@@ -96,7 +97,13 @@ def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
     if _denied(fresh, cached) or _denied(cached, fresh):
         return "negation"
     contrast = _opposed(one, other, same_agent=_first_names(fresh, cached))
-    exchanged = swapped(one, other) or _swapped_within(fresh, cached) or _other_agent(fresh, cached)
+    exchanged = (
+        swapped(one, other)
+        or opposite_directions(one, other)
+        or _swapped_within(fresh, cached)
+        or other_agent(fresh, cached)
+        or turned_round(fresh, cached)
+    )
     if contrast and exchanged and _compares(one) and _compares(other):
         return None  # 'heavier than' and 'lighter than'
     if contrast and not _negated_apart(fresh, cached):
@@ -248,54 +255,6 @@ def _related(one: str, other: str) -> bool:
         return False
     common = next((place for place, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
     return common >= max(4, len(short) - 1) and len(long) - common <= (3 if common < 6 else 5)
-
-
-_NAME = re.compile(r"(?<![.!?:;\n] )(?<!^)\b[A-Z][^\W\d_]+")
-
-
-def _other_agent(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
-    """Whether of two people, or other names, in one the first does what in the other the second does."""
-    if fresh.read.language != "en" or cached.read.language != "en":
-        return False  # other languages write more than names in capitals
-    words = lexicon("en")
-    names = {name.lower() for text in (fresh.text, cached.text) for name in _NAME.findall(text)}
-    names -= TITLES | words.months.keys() | words.weekdays.keys()
-    some, others = _agents(fresh.text, names), _agents(cached.text, names)
-    return any(
-        who == whom and agent != other and (verb in said or done in stems)
-        for who, agent, verb, stems in some
-        for whom, other, done, said in others
-    )
-
-
-def _agents(text: str, names: set[str]) -> list[tuple[frozenset[str], str, str, frozenset[str]]]:
-    """Of each sentence with two names: these, who acts, what it does, and the stems of all words."""
-    found = []
-    for sentence in SENTENCE.split(text):
-        tokens = re.findall(r"[^\W_]+", sentence.lower())
-        places = [place for place, token in enumerate(tokens) if token in names]
-        between = tokens[places[0] + 1 : places[-1]] if places else []
-        if len({tokens[place] for place in places}) != 2 or set(between) <= {
-            "and",
-            "or",
-            "nor",
-            "not",
-            "as",
-            "well",
-        }:
-            continue  # one name, or a list of two
-        before = {
-            place: next((one for one in reversed(tokens[:place]) if one not in TITLES), "") for place in places
-        }
-        by = [place for place in places if before[place] == "by"]
-        first = by or [place for place in places if before[place] not in lexicon("en").roles]
-        if not first or (not by and tokens[first[0] + 1 : first[0] + 2] in (["has"], ["have"])):
-            continue
-        rest = (token for token in tokens[first[0] + 1 :] if token not in ENGLISH and token not in names)
-        verb = "" if by else stem(next((token for token in rest if token not in TITLES), ""))
-        stems = frozenset(map(stem, tokens))
-        found.append((frozenset(tokens[place] for place in places), tokens[first[0]], verb or "\0", stems))
-    return found
 
 
 def _phrases(one: AnswerClaims, other: AnswerClaims) -> tuple[str, ...]:
