@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from askonce.concurrency.claims import Claims
-from askonce.concurrency.drivers import SyncDriver, waiting_time
+from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
 from askonce.engine.deletions import SharedDeletions
 from askonce.engine.events import CacheEvent, EventQueue
@@ -104,7 +104,7 @@ class RequestFlow:
         Raises:
             BaseException: what ``call_model`` raised, unless a stale answer may stand in.
         """
-        began = time.monotonic() - time.thread_time()  # `waiting_time`, without a call for each hit
+        began = time.monotonic()
         found = await self.lookup.find(driver, request)
         if isinstance(found, Miss) and (request.freshness or self._freshness).serves_while_revalidating(found):
             driver.spawn(self._revalidate(driver, request, found, call_model, pack))
@@ -158,7 +158,7 @@ class RequestFlow:
 
         A stale answer that may be served while a new one is made is made anew by the first caller that finds it.
         """
-        began = time.monotonic() - time.thread_time()  # `waiting_time`, without a call for each hit
+        began = time.monotonic()
         found = await self.lookup.find(driver, request)
         if isinstance(found, Hit):
             return self.hit(request, found)
@@ -177,7 +177,7 @@ class RequestFlow:
         self, driver: SyncDriver, request: Request, miss: Miss, began: float, *, waits: bool = True
     ) -> Hit | Leader:
         """Wait for whoever is making the answer, if ``waits``; or become the one who makes it."""
-        spent = waiting_time() - began
+        spent = time.monotonic() - began
         driver = driver.for_request(spent, failed=miss.reason == "store down")
         failed, first_failure, joined = 0, math.inf, time.monotonic()
         while miss.reason != "refresh" and (
