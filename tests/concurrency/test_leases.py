@@ -66,6 +66,26 @@ async def test_the_lease_of_a_failed_task_is_released_soon(
     assert leased(store) == 0
 
 
+async def test_the_lease_of_a_task_that_was_cancelled_while_taking_it_is_released_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("askonce.concurrency.claims.LEASE_SECONDS", 0.4)
+
+    class RepliesLate(MemoryStore):
+        async def alease(self, *args: Any) -> bool:
+            taken = super().lease(*args)
+            await asyncio.sleep(0.2)
+            return taken
+
+    store = RepliesLate()
+    task = asyncio.create_task(Asker(Cache(store)).aask("why?"))
+    await asyncio.sleep(0.1)
+    assert leased(store) == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.to_thread(eventually, lambda: leased(store) == 0)
+
+
 async def test_after_a_slow_lookup_there_is_still_time_for_the_lease() -> None:
     timeout_seconds, caches = 3.0, 2
 

@@ -59,9 +59,10 @@ class Leases:
                 return "of another"
         except StoreDown:
             return "unknown"
-        with self._lock:
-            self._held[flight.place] = flight
-        self._renewing.wake()
+        except BaseException:  # the caller was cancelled, and the store may have given it: the thread releases it
+            self._hold(flight)
+            raise
+        self._hold(flight)
         return "taken"
 
     async def release(self, driver: SyncDriver, flight: Flight) -> None:
@@ -79,6 +80,11 @@ class Leases:
         for flight in held:
             with contextlib.suppress(StoreDown):
                 self._breaker.call(self._breaker.store.release, *flight.place, self._owner)
+
+    def _hold(self, flight: Flight) -> None:
+        with self._lock:
+            self._held[flight.place] = flight
+        self._renewing.wake()
 
     def _forget(self, flight: Flight) -> None:
         with self._lock:

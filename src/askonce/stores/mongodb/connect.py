@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Concatenate, NoReturn, ParamSpec
 from urllib.parse import unquote, urlsplit
@@ -143,7 +143,7 @@ class Clients:
                     value: T = end.value
                     return value
                 try:
-                    result, error = await call, None
+                    result, error = await _apart(call), None
                 except Exception as raised:
                     error = raised
 
@@ -264,3 +264,23 @@ def _database_in(url: str) -> str:
             "must be percent-encoded"
         )
     return name
+
+
+_running: set[asyncio.Future[Any]] = set()  # a loop holds its tasks weakly
+
+
+async def _apart(call: Awaitable[T]) -> T:
+    """The result of a driver's call, which goes on by itself if its caller is cancelled.
+
+    A call that is cancelled in PyMongo's connection pool can wait for a lock there for ever. Its time is limited.
+    """
+    task = asyncio.ensure_future(call)
+    _running.add(task)
+    task.add_done_callback(_ended)
+    return await asyncio.shield(task)
+
+
+def _ended(task: asyncio.Future[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # its caller has it, or is gone
