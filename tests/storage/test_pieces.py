@@ -4,7 +4,7 @@ from itertools import accumulate, repeat
 
 import pytest
 
-from askonce.storage.pieces import FIRST_ENTRIES, MOST_ENTRIES, PIECE_SECONDS, length_after_failure, next_length
+from askonce.storage.pieces import FIRST_ENTRIES, MOST_ENTRIES, PIECE_SECONDS, after_failure, next_length
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,11 @@ def test_pieces_of_large_values_are_short() -> None:
     assert next_length(1, 10_000, 0.001) == 4  # and grow again
 
 
-def test_a_batch_ends_where_the_store_is_down() -> None:
-    assert length_after_failure(0, 16, 1) == 0
-    assert [length_after_failure(64, 16, failures) for failures in (1, 2, 3)] == [4, 4, 0]
+def test_a_batch_goes_on_after_a_pause_and_ends_where_the_store_is_down() -> None:
+    assert after_failure(0, 16, 1) is None
+    first, second, third = (after_failure(64, 16, failures) for failures in (1, 2, 3))
+    assert first is not None
+    assert second is not None
+    assert first.length == second.length == 4
+    assert 0 < first.pause < 1 < second.pause  # a breaker is open for a second
+    assert third is None

@@ -18,7 +18,7 @@ from askonce.provenance.corpora import Corpora
 from askonce.storage.chunks import ChunkStorage
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
-from askonce.storage.pieces import FIRST_ENTRIES, by_part, length_after_failure, next_length
+from askonce.storage.pieces import FIRST_ENTRIES, after_failure, by_part, next_length
 from askonce.stores.base import Clock
 from askonce.stores.circuit_breaker import StoreDown
 
@@ -82,7 +82,11 @@ class Lookup:
                     rows = await driver.call("get_many", namespace, [keys[position] for position in piece])
                 except StoreDown:
                     failures += 1
-                    length = length_after_failure(start, length, failures)
+                    retry = after_failure(start, length, failures)
+                    if retry is None:
+                        break
+                    length = retry.length
+                    await driver.pause(retry.pause)
                     continue
                 start, failures = start + len(piece), 0
                 length = next_length(len(piece), sum(map(len, filter(None, rows))), time.monotonic() - began)

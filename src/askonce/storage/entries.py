@@ -23,7 +23,7 @@ from askonce.keys.request_texts import digests_of
 from askonce.options import CacheOptions
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
-from askonce.storage.pieces import FIRST_ENTRIES, by_part, fitting, length_after_failure, next_length
+from askonce.storage.pieces import FIRST_ENTRIES, after_failure, by_part, fitting, next_length
 from askonce.stores.base import LARGEST_VALUE_BYTES, Clock, Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
@@ -162,7 +162,11 @@ class EntryStorage:
                     evicted = await driver.call("put", namespace, taken, self._budget) if taken else 0
                 except StoreDown:
                     failures += 1
-                    length = length_after_failure(start, length, failures)
+                    retry = after_failure(start, length, failures)
+                    if retry is None:
+                        break
+                    length = retry.length
+                    await driver.pause(retry.pause)
                     continue
                 start, failures = start + len(piece), 0
                 length = next_length(len(piece), sum(sizes[one] for one in piece), time.monotonic() - began)

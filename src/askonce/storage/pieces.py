@@ -7,9 +7,12 @@ is as long as the one before lets expect: about a twentieth of a second, whateve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 PIECE_BYTES, PIECE_SECONDS = 1_000_000, 0.05
-FIRST_ENTRIES, MOST_ENTRIES, MOST_FAILURES = 16, 256, 3
+FIRST_ENTRIES, MOST_ENTRIES = 16, 256
+_PAUSES = (0.25, 1.5)
+"""Seconds after the first and the second failure in a row; a breaker stays open for less than the second."""
 
 
 def by_part(keys: Sequence[bytes], part: Callable[[bytes], str]) -> dict[str, list[int]]:
@@ -41,9 +44,23 @@ def next_length(length: int, size_bytes: int, seconds: float) -> int:
     return max(1, min(MOST_ENTRIES, 4 * length, by_bytes, by_time))
 
 
-def length_after_failure(start: int, length: int, failures: int) -> int:
-    """How many entries to try again with, after so many failures in a row at ``start``; 0: give the rest up.
+class Retry(NamedTuple):
+    """How to go on after a piece failed.
+
+    Attributes:
+        length: how many entries the next piece has.
+        pause: seconds before it.
+    """
+
+    length: int
+    pause: float
+
+
+def after_failure(start: int, length: int, failures: int) -> Retry | None:
+    """How to go on after so many failures in a row at ``start``; ``None``: give the rest up.
 
     A store that took pieces before may have been slow for once, or twice; one that failed with the first is down.
     """
-    return max(1, length // 4) if start and failures < MOST_FAILURES else 0
+    if not start or failures > len(_PAUSES):
+        return None
+    return Retry(max(1, length // 4), _PAUSES[failures - 1])
