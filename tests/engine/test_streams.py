@@ -1,8 +1,8 @@
 """Streams are stored when they are complete, and replayed."""
 
 import asyncio
-import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from askonce import Cache
 from askonce.stores.memory import MemoryStore
-from tests.support.application import Streamer, gathered
+from tests.support.application import Streamer, collect, gathered
 
 
 def test_a_complete_stream_is_replayed(store: MemoryStore) -> None:
@@ -54,9 +54,10 @@ def test_the_garbage_collector_may_close_a_stream_while_its_thread_holds_a_lock(
         half: Any = [streamer.chunks("question")]
         next(half[0])
         half.append(half)
+        stream = weakref.ref(half[0])
         del half
         with store.lock, cache.engine.flow.claims._flights._lock:
-            gc.collect()
+            collect(stream)
         assert "".join(others.submit(lambda: list(streamer.chunks("question"))).result(30)) == "question!"
         assert streamer.calls == 2 and not cache.engine.flow.claims._flights._in_progress
 

@@ -138,6 +138,8 @@ def test_keys_of_its_own_are_tenants(serve: Serve, tmp_path: Path) -> None:
         assert {one.headers["authorization"] for one in upstream.received} == {"Bearer sk-real"}
         assert posted(url).status_code == posted(url, authorization="").status_code == 401
         assert posted(url, {**CHAT, "model": "o1"}, authorization=f"Bearer {keys[0][0]}").status_code == 403
+        deployed = f"{url}/openai/deployments/o1"  # Azure's model, whatever the body names
+        assert posted(deployed, authorization=f"Bearer {keys[0][0]}").status_code == 403
         assert httpx2.get(f"{url}/askonce/stats").status_code == 401
         stats = httpx2.get(f"{url}/askonce/stats", headers={"authorization": "Bearer admin"}).json()
         assert len(upstream.received) == 2 and stats["hits"] == 1

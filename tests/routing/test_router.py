@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import uuid
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from askonce.stores.base import Store
 from askonce.stores.health import Lane
 from askonce.stores.memory import MemoryStore
 from tests.support import servers
+from tests.support.application import collect
 
 np = pytest.importorskip("numpy")
 COSTS = (0.001, 0.01)
@@ -343,6 +346,7 @@ def test_one_that_is_collected_while_it_publishes_ends_its_thread() -> None:
     ask(one, "word", "a", "a")
     thread = one._shared._worker._thread
     assert thread is not None
+    store.doomed = weakref.ref(one)
     del one, holder
     store.collects.set()
     thread.join(timeout=10)
@@ -379,10 +383,11 @@ class _Collecting(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.collects = threading.Event()
+        self.doomed: Callable[[], object] = object
 
     def log_append(self, namespace: str, event: bytes) -> int:
         assert self.collects.wait(10)
-        gc.collect()
+        collect(self.doomed)
         return super().log_append(namespace, event)
 
 

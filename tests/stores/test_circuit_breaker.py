@@ -153,6 +153,14 @@ def test_a_store_that_fails_now_and_then_does_not_fill_the_log(
     assert len(caplog.records) <= 3
 
 
+def test_the_random_numbers_of_the_application_stay_as_they_are() -> None:
+    health, state = StoreHealth("memory://"), random.getstate()
+    for _ in range(20):
+        health.failed(Lane("read", ""), StoreUnavailable("down"), time.monotonic())
+    assert not health.allows(Lane("read", ""))
+    assert random.getstate() == state
+
+
 def test_a_part_that_fails_costs_the_other_parts_nothing() -> None:
     class Cluster(MemoryStore):
         def part(self, namespace: str, key: bytes) -> str:

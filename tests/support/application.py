@@ -1,6 +1,7 @@
 """An application that asks a cache for texts: what the tests of the core share."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -101,6 +102,13 @@ class Streamer(Asker):
 
 async def gathered(chunks: AsyncIterator[str]) -> str:
     return "".join([chunk async for chunk in chunks])
+
+
+def collect(of: Callable[[], object], seconds: float = 30.0) -> None:
+    """Run the garbage collector until a weak reference is dead; it does nothing while it runs elsewhere."""
+    deadline = time.monotonic() + seconds
+    while of() is not None and time.monotonic() < deadline:
+        gc.collect()
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -27,7 +27,8 @@ from askonce.wire.directives import Directives, read_directives
         ),
         ([("cache-control", "max-stale")], Directives(max_stale=math.inf)),
         ([("cache-control", "stale-if-error=9, other=1")], Directives(stale_if_error=9.0)),
-        ([("cache-control", "stale-if-error=-1, max-stale=x")], Directives()),
+        ([("cache-control", "stale-if-error=0")], Directives(stale_if_error=0.0)),
+        ([("cache-control", "stale-if-error=-1, max-stale=x")], Directives(stale_if_error=0.0)),
         (
             [
                 ("Askonce-TTL", "60"),
@@ -66,3 +67,15 @@ def test_the_rules_of_one_request() -> None:
     wished = Directives(stale_if_error=50, min_fresh=1, max_stale=2).freshness(rules, 30.0)
     expected = Freshness(30.0, stale_if_error_seconds=50.0, min_fresh_seconds=1.0, max_stale_seconds=2.0)
     assert wished == expected
+
+
+def test_who_says_how_old_an_answer_may_be_gets_none_that_is_just_made_anew() -> None:
+    rules = Freshness(100.0, stale_while_revalidate_seconds=50.0, stale_if_error_seconds=5.0)
+    for wish in (Directives(max_age=60), Directives(min_fresh=10)):
+        made = wish.freshness(rules, None)
+        assert made is not None
+        assert made.stale_while_revalidate_seconds == 0
+        assert made.stale_if_error_seconds == 5
+    refused = Directives(stale_if_error=0.0).freshness(rules, None)
+    assert refused is not None
+    assert (refused.stale_if_error_seconds, refused.stale_while_revalidate_seconds) == (0, 50)

@@ -77,6 +77,11 @@ def test_a_stream_and_a_whole_answer_are_one_entry(streams: bool) -> None:
         ("anthropic-version", "2023-06-01"),
         ("anthropic-beta", "context-1m"),
         ("x-portkey-provider", "azure"),
+        ("x-org-id", "7"),
+        ("x-team-id", "7"),
+        ("x-ms-client-principal-id", "ann"),
+        ("x-amzn-oidc-identity", "ann"),
+        ("cf-access-jwt-assertion", "ey"),
         ("askonce-sample", "1"),
     ],
 )

@@ -110,11 +110,11 @@ class ProxyApp:
         except ConfigError as error:
             await call.refuse(400, str(error), "invalid_request_error")
             return
-        model = read.model
+        models = " and ".join(map(repr, read.models)) or None
         if read.target is None:
-            await call.refuse(404, f"no upstream for {call.path} and the model {model!r}", "no_upstream")
-        elif key is not None and key.models and not (body is not None and key.allows(model)):
-            await call.refuse(403, f"this key is not for the model {model!r}", "model_not_allowed")
+            await call.refuse(404, f"no upstream for {call.path} and the model {models}", "no_upstream")
+        elif key is not None and key.models and not (is_known and key.allows(read.models)):
+            await call.refuse(403, f"this key is not for the model {models}", "model_not_allowed")
         elif is_refused:
             await call.say(nothing_cached("such a request is never cached"))
         elif key is None:

@@ -9,6 +9,7 @@ import msgspec
 from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import UpstreamTarget
 from askonce.proxy.upstream import Upstreams, chosen
+from askonce.wire.apis import model_in
 from askonce.wire.requests import WireRequest, is_read, read_request
 
 _MOST_BYTES = 2 * 2**20
@@ -27,12 +28,12 @@ class ReadRequest(msgspec.Struct, frozen=True):
     """A request as it reads.
 
     Attributes:
-        model: named in its body, if that was read.
+        models: those that it names: in its path, and in its body if that was read.
         target: where it goes; ``None``: no provider fits.
         wire: what it asks; ``None``: it is passed on as it is.
     """
 
-    model: str | None
+    models: tuple[str, ...]
     target: UpstreamTarget | None
     wire: WireRequest | None = None
 
@@ -75,16 +76,18 @@ class RequestReader:
         return found
 
     def _read(self, call: ProxyCall, body: bytes | None) -> ReadRequest:
-        model = None if body is None else _model(body)
-        found = chosen(self._upstreams.of_path(call.path) if call.path.startswith("/") else [], model)
+        named = (model_in(call.path), None if body is None else _model(body))
+        models = tuple(model for model in named if model is not None)
+        among = self._upstreams.of_path(call.path) if call.path.startswith("/") else []
+        found = chosen(among, models[0] if models else None)
         if found is None:
-            return ReadRequest(model, None)
+            return ReadRequest(models, None)
         upstream, url = found
         target = UpstreamTarget(upstream, f"{url}?{call.query}" if call.query else url)
         if body is None:
-            return ReadRequest(model, target)
+            return ReadRequest(models, target)
         wire = read_request(call.method, target.url, call.headers, body, share=self._share, secret=self._secret)
-        return ReadRequest(model, target, wire)
+        return ReadRequest(models, target, wire)
 
 
 def _digest(call: ProxyCall, body: bytes) -> bytes:

@@ -40,9 +40,11 @@ class ProxyKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenant: str
     models: tuple[str, ...] = ()
 
-    def allows(self, model: str | None) -> bool:
-        """Whether a model may be called."""
-        return not self.models or (model is not None and any(fnmatchcase(model, one) for one in self.models))
+    def allows(self, models: Sequence[str]) -> bool:
+        """Whether a request that names these models may be sent: all of them, since it may be any that counts."""
+        return not self.models or (
+            bool(models) and all(any(fnmatchcase(model, one) for one in self.models) for model in models)
+        )
 
 
 @decodable

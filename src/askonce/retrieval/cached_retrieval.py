@@ -212,7 +212,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         )
 
     def _is_audited(self) -> bool:
-        return self._audit > 0 and random.random() < self._audit
+        return self._audit > 0 and random.Random().random() < self._audit  # the application's own stays as it is
 
     def _same_as(self, hit: Hit) -> Callable[[], bool]:
         stored = self._compared(hit.value)

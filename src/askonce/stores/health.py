@@ -50,7 +50,7 @@ class _LaneHealth:
         before = self.pause or (self.last_pause if now - self.closed_at < _RELAPSE_SECONDS else 0.0)
         self.pause = min(max(2 * before, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
         self.opened_at = now
-        self.next_try = now + self.pause * random.uniform(0.8, 1.2)
+        self.next_try = now + self.pause * random.Random().uniform(0.8, 1.2)  # the application's own stays as it is
 
     def close(self, now: float) -> None:
         if self.pause:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
+from urllib.parse import unquote
 
 Api = Literal["chat", "messages", "responses", "embeddings"]
 """OpenAI's chat completions, Anthropic's messages, OpenAI's responses, and OpenAI's embeddings."""
@@ -23,6 +25,15 @@ abuse detection, and its prompt cache. Reviewed: whatever is not here counts, kn
 
 STATE = frozenset("store previous_response_id conversation background".split())
 """Members of a body, if set, by which the provider keeps or reads what is no part of the request."""
+
+
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
+
+
+def model_in(path: str) -> str | None:
+    """The model that a path names, as Azure's do: what the body names does not count there."""
+    found = _DEPLOYMENT.search(path)
+    return None if found is None else unquote(found[1])
 
 
 def api_of(method: str, path: str) -> Api | None:

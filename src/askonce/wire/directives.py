@@ -45,7 +45,7 @@ class Directives(msgspec.Struct, frozen=True):
     max_age: float | None = None
     min_fresh: float = 0.0
     max_stale: float = 0.0
-    stale_if_error: float = 0.0
+    stale_if_error: float | None = None
     ttl: float | None = None
     namespace: str | None = None
     tags: tuple[str, ...] = ()
@@ -76,13 +76,17 @@ class Directives(msgspec.Struct, frozen=True):
             rules: of the cache.
             ttl: the time to live in effect for the request, if it has one of its own.
         """
-        if self.max_age is None and not (self.min_fresh or self.max_stale or self.stale_if_error):
+        wants_fresh = self.max_age is not None or self.min_fresh > 0
+        if not (wants_fresh or self.max_stale or self.stale_if_error is not None):
             return None
         limits = [one for one in (self.max_age, rules.ttl_seconds if ttl is None else ttl) if one is not None]
         return msgspec.structs.replace(
             rules,
             ttl_seconds=min(limits, default=None),
-            stale_if_error_seconds=max(rules.stale_if_error_seconds, self.stale_if_error),
+            stale_while_revalidate_seconds=0.0 if wants_fresh else rules.stale_while_revalidate_seconds,
+            stale_if_error_seconds=rules.stale_if_error_seconds
+            if self.stale_if_error is None
+            else self.stale_if_error,
             min_fresh_seconds=self.min_fresh,
             max_stale_seconds=self.max_stale,
         )
@@ -119,7 +123,7 @@ def read_directives(headers: Headers) -> Directives:
         max_age or None,
         _seconds(control.get("min-fresh", "0"), math.inf),
         _max_stale(control.get("max-stale")),
-        _seconds(control.get("stale-if-error", "0"), 0.0),
+        _seconds(control["stale-if-error"], 0.0) if "stale-if-error" in control else None,
         None if TTL not in own else _own_number(TTL, own[TTL]),
         _own_name(NAMESPACE, own[NAMESPACE]) if NAMESPACE in own else None,
         tuple(_own_name(TAGS, tag) for one in own.get(TAGS, "").split(",") if (tag := one.strip())),

@@ -39,8 +39,9 @@ _SAID: dict[Api, tuple[str, ...]] = {
     "embeddings": ("input",),
 }
 _COUNTS = re.compile(
-    r"(^|-)(organi[sz]ation|project|version|beta|provider|model|deployment|workspace|config|region|target|route"
-    r"|endpoint|features?|tenant|user|account|customer|email|virtual|language)(-|$)"
+    r"(^|-)(org|organi[sz]ation|project|version|beta|provider|model|deployment|workspace|config|region|target|route"
+    r"|endpoint|features?|tenant|user|account|customer|email|virtual|language"
+    r"|team|group|principal|identity|assertion)(-|$)"
 )
 """Headers, by a word in their names, that say whose model answers, which version of it, or for whom."""
 _TELEMETRY = re.compile(
