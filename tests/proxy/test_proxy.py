@@ -131,6 +131,7 @@ def test_keys_of_its_own_are_tenants(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "keys.toml").write_text("".join(rows))
     with Upstream(lambda _: Scripted([PLAIN])) as upstream:
         options = ["--upstream-key-env", "THE_KEY", "--keys-file", f"{tmp_path}/keys.toml"]
+        options += ["--max-body-bytes", "2000"]
         env = {"THE_KEY": "sk-real", "ASKONCE_PROXY_ADMIN_TOKEN": "admin"}
         url = serve(upstream.url, *options, env=env).url
         calls = [len(upstream.received) for key, _ in keys if posted(url, authorization=f"Bearer {key}")]
@@ -140,6 +141,9 @@ def test_keys_of_its_own_are_tenants(serve: Serve, tmp_path: Path) -> None:
         assert posted(url, {**CHAT, "model": "o1"}, authorization=f"Bearer {keys[0][0]}").status_code == 403
         deployed = f"{url}/openai/deployments/o1"  # Azure's model, whatever the body names
         assert posted(deployed, authorization=f"Bearer {keys[0][0]}").status_code == 403
+        unread = {**CHAT, "user": "u" * 3000}  # whose own model is not known, though the path names one
+        allowed = f"{url}/openai/deployments/gpt-4o"
+        assert posted(allowed, unread, authorization=f"Bearer {keys[0][0]}").status_code == 403
         assert httpx2.get(f"{url}/askonce/stats").status_code == 401
         stats = httpx2.get(f"{url}/askonce/stats", headers={"authorization": "Bearer admin"}).json()
         assert len(upstream.received) == 2 and stats["hits"] == 1

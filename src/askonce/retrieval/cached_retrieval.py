@@ -103,6 +103,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
     ) -> None:
         self.retriever, self.cache, self.corpus = retriever, cache, corpus
         self._empty_ttl, self._audit, self._warned = empty_ttl, audit, warned
+        self._chance = random.Random()  # the application's own stays as it is
         self.position: int | None = None
         self._is_settled = True
         self._result: object = None
@@ -212,7 +213,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         )
 
     def _is_audited(self) -> bool:
-        return self._audit > 0 and random.Random().random() < self._audit  # the application's own stays as it is
+        return self._audit > 0 and self._chance.random() < self._audit
 
     def _same_as(self, hit: Hit) -> Callable[[], bool]:
         stored = self._compared(hit.value)

@@ -79,14 +79,13 @@ class Directives(msgspec.Struct, frozen=True):
         wants_fresh = self.max_age is not None or self.min_fresh > 0
         if not (wants_fresh or self.max_stale or self.stale_if_error is not None):
             return None
+        on_error = rules.stale_if_error_seconds if self.stale_if_error is None else self.stale_if_error
         limits = [one for one in (self.max_age, rules.ttl_seconds if ttl is None else ttl) if one is not None]
         return msgspec.structs.replace(
             rules,
             ttl_seconds=min(limits, default=None),
             stale_while_revalidate_seconds=0.0 if wants_fresh else rules.stale_while_revalidate_seconds,
-            stale_if_error_seconds=rules.stale_if_error_seconds
-            if self.stale_if_error is None
-            else self.stale_if_error,
+            stale_if_error_seconds=on_error,
             min_fresh_seconds=self.min_fresh,
             max_stale_seconds=self.max_stale,
         )

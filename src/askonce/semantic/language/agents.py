@@ -11,6 +11,8 @@ from askonce.semantic.language.reading import stem
 
 NAME = re.compile(r"(?<![.!?:;\n] )(?<!^)\b[A-Z][^\W\d_]+")
 
+_LISTING = frozenset("and or nor not as well".split())
+
 
 def other_agent(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
     """Whether of two people, or other names, in one the first does what in the other the second does."""
@@ -34,14 +36,7 @@ def _agents(text: str, names: set[str]) -> list[tuple[frozenset[str], str, str, 
         tokens = re.findall(r"[^\W_]+", sentence.lower())
         places = [place for place, token in enumerate(tokens) if token in names]
         between = tokens[places[0] + 1 : places[-1]] if places else []
-        if len({tokens[place] for place in places}) != 2 or set(between) <= {
-            "and",
-            "or",
-            "nor",
-            "not",
-            "as",
-            "well",
-        }:
+        if len({tokens[place] for place in places}) != 2 or _LISTING.issuperset(between):
             continue  # one name, or a list of two
         before = {
             place: next((one for one in reversed(tokens[:place]) if one not in TITLES), "") for place in places
