@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from tests.prefix.test_report import traffic
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = f"sqlite:///{tmp_path_factory.mktemp('tracked') / 'tracked.db'}"
-    with PrefixTracker(url, clock=(clock := FakeClock())) as tracker:
+    morning = time.time() // 86400 * 86400  # all within one day, at whatever time the tests run
+    with PrefixTracker(url, clock=(clock := FakeClock(morning))) as tracker:
         traffic(tracker, clock)
     return url
 
