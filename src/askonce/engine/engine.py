@@ -361,9 +361,10 @@ class CacheEngine:
         pack: Callable[[], Answer | None],
         replay: Callable[[Hit], Iterator[T]],
         ended: Callable[[], bool] = lambda: False,
+        found: Miss | None = None,
     ) -> AsyncIterator[T]:
-        """Asynchronous `stream`."""
-        leader = await self.flow.begin(self._async, request)
+        """Asynchronous `stream`; ``found``: what `apeek` has just found."""
+        leader = await self.flow.begin(self._async, request, found)
         if isinstance(leader, Hit):
             for chunk in replay(leader):
                 yield chunk

@@ -59,6 +59,8 @@ CREATE TABLE log (
 """
 
 GET = "SELECT value, expires_at FROM entry WHERE space = ? AND key = ?"
+GET_BY_NAME = """SELECT value, expires_at FROM entry
+    WHERE space = (SELECT id FROM space WHERE name = ?) AND key = ?"""
 MOST_KEYS, _FEW_KEYS = 256, 32
 
 

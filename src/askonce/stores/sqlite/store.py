@@ -24,6 +24,7 @@ from askonce.stores.base import (
     DEFAULT_TIMEOUT_SECONDS,
     LEASE_SLACK,
     LOG_LENGTH,
+    Claimed,
     Clock,
     LogPage,
     Page,
@@ -292,6 +293,47 @@ class SQLiteStore(Store):
         space = Space(connection, namespace, self._clock())
         connection.execute(sql.RELEASE, (space.id, key, owner))
 
+    def claim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
+    ) -> Claimed:
+        return self._write(self._claim, namespace, key, owner, seconds, log, after, limit)
+
+    def _claim(
+        self,
+        connection: sqlite3.Connection,
+        namespace: str,
+        key: bytes,
+        owner: str,
+        seconds: float,
+        log: str,
+        after: int,
+        limit: int,
+    ) -> Claimed:
+        is_held = self._lease(connection, namespace, key, owner, seconds)
+        row = connection.execute(sql.GET_BY_NAME, (namespace, key)).fetchone()
+        is_there = row is not None and (row[1] is None or row[1] > self._clock())
+        return Claimed(is_held, row[0] if is_there else None, self._log_within(connection, log, after, limit))
+
+    def fulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
+    ) -> tuple[int, LogPage | None]:
+        return self._write(self._fulfil, namespace, record, budget, owner, log, after, limit)
+
+    def _fulfil(
+        self,
+        connection: sqlite3.Connection,
+        namespace: str,
+        record: Record,
+        budget: Budget,
+        owner: str,
+        log: str,
+        after: int,
+        limit: int,
+    ) -> tuple[int, LogPage | None]:
+        evicted = self._put(connection, namespace, [record], budget)
+        self._release(connection, namespace, record.key, owner)
+        return evicted, self._log_within(connection, log, after, limit)
+
     def log_append(self, namespace: str, event: bytes) -> int:
         return self._write(self._log_append, namespace, event)
 
@@ -315,12 +357,22 @@ class SQLiteStore(Store):
             return LogPage(head=state[0] if state else 0)
         connection.execute("BEGIN")  # both reads see one state
         try:
-            state = connection.execute(sql.LOG_STATE, {"space": space}).fetchone()
-            events = connection.execute(sql.LOG_READ, (space, after, limit)).fetchall()
+            return SQLiteStore._log_in(connection, space, after, limit)
         finally:
             connection.execute("COMMIT")
-        if state is None:
-            return LogPage()
+
+    @staticmethod
+    def _log_within(connection: sqlite3.Connection, namespace: str, after: int, limit: int) -> LogPage:
+        """A page of a log, read within a transaction."""
+        row = connection.execute(sql.FIND_SPACE, (namespace,)).fetchone()
+        return SQLiteStore._log_in(connection, row[0], after, limit) if row else LogPage()
+
+    @staticmethod
+    def _log_in(connection: sqlite3.Connection, space: int, after: int, limit: int) -> LogPage:
+        state = connection.execute(sql.LOG_STATE, {"space": space}).fetchone()
+        if state is None or after >= state[0]:
+            return LogPage(head=state[0] if state else 0)
+        events = connection.execute(sql.LOG_READ, (space, after, limit)).fetchall()
         head, retained = state[0], state[0] + 1 - (state[1] or 1)
         return LogPage(events, head, truncated=after < head - retained if after else retained >= LOG_LENGTH)
 
@@ -414,6 +466,16 @@ class SQLiteStore(Store):
 
     async def arelease(self, namespace: str, key: bytes, owner: str) -> None:
         await self._awrite(self._release, namespace, key, owner)
+
+    async def aclaim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
+    ) -> Claimed:
+        return await self._awrite(self._claim, namespace, key, owner, seconds, log, after, limit)
+
+    async def afulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
+    ) -> tuple[int, LogPage | None]:
+        return await self._awrite(self._fulfil, namespace, record, budget, owner, log, after, limit)
 
     async def alog_append(self, namespace: str, event: bytes) -> int:
         return await self._awrite(self._log_append, namespace, event)
