@@ -72,8 +72,8 @@ class Claims:
     ) -> None:
         """Wait until this process may make the answer of a flight, or another process has made it.
 
-        Who has seen that another process makes it goes on waiting when the store fails once or twice: a busy machine is
-        the likely cause, and a second call of the model costs more.
+        Who has seen that another process makes it goes on waiting when the store fails once or twice: a busy
+        machine is the likely cause, and a second call of the model costs more.
 
         Args:
             driver: of the caller.

@@ -95,7 +95,8 @@ class Leases:
     def _hold(self, flight: Flight) -> None:
         with self._lock:
             self._held[flight.place] = flight
-        self._renewing.wake()
+        if not self._renewing.pending:
+            self._renewing.wake()
 
     def forget(self, flight: Flight) -> None:
         """Renew and release the lease of a flight no more: it was released."""

@@ -239,7 +239,7 @@ class RequestFlow:
         return Leader(miss, flight, flight.started, semantic, driver)
 
     async def _claim(self, driver: SyncDriver, request: Request, flight: Flight) -> tuple[Claim, Hit | Miss]:
-        """Try to become the one process that makes an answer; also what is stored, as it may have come meanwhile."""
+        """Try to become the one process that makes an answer; and what is stored now."""
         log, after = self.deletions.next_page()
         claimed = await self.claims.claim(driver, flight, log, after)
         if claimed is None:
