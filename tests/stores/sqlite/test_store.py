@@ -162,10 +162,11 @@ async def test_writes_that_wait_at_a_moment_are_one_transaction(
     monkeypatch.setattr(Connections, "transaction", lambda *args: begun.append(1) or transaction(*args))
     held = [store.alease("n", b"k", owner, 10.0) for owner in ("anna", "bert")]
     puts = [store.aput("n", [Record(b"%d" % number, b"v")]) for number in range(30)]
-    left = asyncio.ensure_future(store.aput("n", [Record(b"left", b"v")]))
     with store._connections._writer.lock:  # the thread that writes waits meanwhile
         work = [asyncio.ensure_future(one) for one in (*held, *puts)]
         await asyncio.sleep(0.05)
+        left = asyncio.ensure_future(store.aput("n", [Record(b"left", b"v")]))
+        await asyncio.sleep(0)
         left.cancel()
     assert (await asyncio.gather(*work))[:2] == [True, False]
     assert len(begun) <= 3

@@ -37,7 +37,7 @@ from askonce.stores.sqlite import schema as sql
 from askonce.stores.sqlite.connections import Connections, Handle
 from askonce.stores.sqlite.file import OLDEST_SQLITE, SQLITE_ERRORS, UnusableFile
 from askonce.stores.sqlite.space import REAPED_AT_ONCE, Space, is_erased
-from askonce.stores.sqlite.writes import Write, WriteQueue
+from askonce.stores.sqlite.writes import QueuedWrite, WriteQueue
 
 if TYPE_CHECKING:  # in the functions that need it: it takes longer than to open the file
     from concurrent.futures import ThreadPoolExecutor
@@ -255,7 +255,7 @@ class SQLiteStore(Store):
         import asyncio
 
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        if self._writes.add(Write(lambda connection: operation(connection, *args, **kw), done)):
+        if self._writes.add(QueuedWrite(lambda connection: operation(connection, *args, **kw), done)):
             self._thread("write").submit(self._writes.work)
         return await done
 

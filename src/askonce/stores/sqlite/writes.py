@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # it takes longer than to open the file
 _MOST_AT_ONCE = 64
 
 
-class Write(NamedTuple):
+class QueuedWrite(NamedTuple):
     """A write that somebody waits for.
 
     Attributes:
@@ -50,9 +50,9 @@ class WriteQueue:
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[Write] = deque()  # those of the parent are the parent's
+        self._waiting: deque[QueuedWrite] = deque()  # those of the parent are the parent's
 
-    def add(self, write: Write) -> bool:
+    def add(self, write: QueuedWrite) -> bool:
         """Add a write; returns whether `work` is to be called by the thread that writes."""
         with self._lock:
             self._waiting.append(write)
@@ -67,7 +67,7 @@ class WriteQueue:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(_deliver, of_loop)
 
-    def _next(self) -> list[Write]:
+    def _next(self) -> list[QueuedWrite]:
         """The next writes; one whose caller was cancelled is not done."""
         with self._lock:
             while self._waiting:
@@ -76,7 +76,7 @@ class WriteQueue:
                     return wanted
         return []
 
-    def _together(self, writes: list[Write]) -> list[_Outcome]:
+    def _together(self, writes: list[QueuedWrite]) -> list[_Outcome]:
         """Do writes in one transaction; if one fails, each in its own, so that its failure is no other's."""
         begun = False
         try:
