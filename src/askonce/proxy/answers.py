@@ -52,7 +52,7 @@ class Answers:
         if wire.directives.only_if_cached:
             await call.say(nothing_cached())
         elif request is None:
-            await self._relay.pass_on(call, target, body, headers.of_forwarded("bypass")[1])
+            await self._relay.pass_on(call, target, body, "bypass")
         else:
             while await self._play(call, wire, request, target, body, found) == "failed for another":
                 found = None
@@ -130,7 +130,7 @@ class Answers:
         except (Refused, UpstreamFailed) as error:
             if follows and not call.begun and tape.scope != wire.scope:
                 return "failed for another"
-            await say(call, error)
+            await say(call, error, wire)
         finally:
             watch.cancel()
             tape.leave(reader)
@@ -247,8 +247,7 @@ def _name(wire: WireRequest, request: Request) -> object:
 def _shown(head: Head, wire: WireRequest, follows: bool) -> list[tuple[bytes, bytes]]:
     """The headers of a reply; one who follows gets those that are true of it for him too."""
     if not follows:
-        why: headers.Forwarded = "request" if wire.directives.refresh else "miss"
-        return [*head.raw, (b"cache-status", headers.of_forwarded(why)[1].encode())]
+        return [*head.raw, (b"cache-status", headers.of_forwarded(forwarded_since(wire))[1].encode())]
     lasting = {name for name, _ in headers.lasting(head.headers)} | {"content-length", "Content-Length"}
     kept = [(name, value) for name, value in head.raw if name.decode("latin-1") in lasting]
     return [*kept, (b"cache-status", b"askonce; fwd=miss; collapsed")]
@@ -258,11 +257,19 @@ def _fault(error: BaseException) -> UpstreamFailed:
     return UpstreamFailed(502, f"the request failed ({type(error).__name__})")
 
 
-async def say(call: ProxyCall, error: Refused | UpstreamFailed) -> None:
+async def say(call: ProxyCall, error: Refused | UpstreamFailed, wire: WireRequest) -> None:
     """Respond with what the provider replied, byte for byte, or with what went wrong."""
+    why = forwarded_since(wire)
     if isinstance(error, UpstreamFailed):
-        await failed(call, error)
+        await failed(call, error, headers.of_forwarded(why))
         return
     raw = [pair for pair in error.head.raw if pair[0].lower() != b"content-length"]
-    await call.start(error.head.status, [*raw, (b"content-length", b"%d" % len(error.body))])
+    status = headers.of_forwarded(why, status=error.head.status)[1].encode()
+    about = [(b"cache-status", status), (b"content-length", b"%d" % len(error.body))]
+    await call.start(error.head.status, [*raw, *about])
     await call.finish(error.body)
+
+
+def forwarded_since(wire: WireRequest) -> headers.Forwarded:
+    """Why the provider is called, if nothing else stands against the cache."""
+    return "request" if wire.directives.refresh else "miss"
