@@ -414,14 +414,14 @@ def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) 
         def take() -> None:
             with tracker.history.lock, optimizer._lock:
                 taken.set()
-                done.wait(10)
+                done.wait(60)
 
         thread = threading.Thread(target=take)
         thread.start()
-        taken.wait(10)
+        taken.wait(60)
         process = multiprocessing.get_context("fork").Process(target=ask_in_child, args=(tracker, optimizer))
         process.start()
-        process.join(5)
+        process.join(60)
         done.set()
         thread.join()
         code = process.exitcode

@@ -386,7 +386,7 @@ class _Collecting(MemoryStore):
         self.doomed: Callable[[], object] = object
 
     def log_append(self, namespace: str, event: bytes) -> int:
-        assert self.collects.wait(10)
+        assert self.collects.wait(60)
         collect(self.doomed)
         return super().log_append(namespace, event)
 
