@@ -118,7 +118,9 @@ class Leases:
             if flight.resolved or self._is_gone(flight):
                 self._breaker.call(store.release, *flight.place, self._owner)
                 self.forget(flight)
-            elif not self._breaker.call(store.lease, *flight.place, self._owner, self._seconds / LEASE_SLACK):
+            elif not flight.stores and not self._breaker.call(
+                store.lease, *flight.place, self._owner, self._seconds / LEASE_SLACK
+            ):
                 self.forget(flight)  # it expired, and another process leads now
 
 

@@ -376,6 +376,7 @@ class RequestFlow:
             await self.deletions.follow(driver)
             return
         record = self.storage.record(place, apart.entry, apart.size_bytes)
+        flight.stores = True
         log, after = self.deletions.next_page()
         result, page = await self.storage.fulfil(driver, place, apart.entry, record, owner, log, after)
         if isinstance(result, int):
