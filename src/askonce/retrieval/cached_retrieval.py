@@ -23,6 +23,8 @@ logger = logging.getLogger("askonce")
 Retriever = TypeVar("Retriever")
 Document = TypeVar("Document")
 
+_CHANCE = random.SystemRandom()
+"""Has no state, so that the application's own random numbers stay as they are, and forked processes differ."""
 _UNKNOWN_POSITION = -1
 """Before all positions: answers made from such a retrieval are not served."""
 
@@ -103,7 +105,6 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
     ) -> None:
         self.retriever, self.cache, self.corpus = retriever, cache, corpus
         self._empty_ttl, self._audit, self._warned = empty_ttl, audit, warned
-        self._chance = random.Random()  # the application's own stays as it is
         self.position: int | None = None
         self._is_settled = True
         self._result: object = None
@@ -213,7 +214,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         )
 
     def _is_audited(self) -> bool:
-        return self._audit > 0 and self._chance.random() < self._audit
+        return self._audit > 0 and _CHANCE.random() < self._audit
 
     def _same_as(self, hit: Hit) -> Callable[[], bool]:
         stored = self._compared(hit.value)
