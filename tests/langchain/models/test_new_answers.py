@@ -271,7 +271,9 @@ def claude(provider: Provider, **fields: Any) -> ChatAnthropic:
 def test_blocks_of_content_are_the_same_in_every_way(
     provider: Provider, cache: Cache, make: Callable[..., BaseChatModel], first: str
 ) -> None:
-    provider.answer = lambda request: Answer("I look.", (Call("weather", {"city": "Paris"}), Call("weather", {})))
+    provider.answer = lambda request: Answer(
+        "I look.", (Call("weather", {"city": "Paris"}), Call("weather", {"city": "Rome"}))
+    )
     plain_model = make(provider, output_version="v1", **({"stream_usage": True} if make is chat else {}))
     model = cached(plain_model, cache).bind_tools([weather])
     model.invoke("weather?") if first == "invoke" else list(model.stream("weather?"))
@@ -281,7 +283,7 @@ def test_blocks_of_content_are_the_same_in_every_way(
     assert len(provider.ledger) == 1
     for hit in hits:
         assert [block["type"] for block in hit.content_blocks] == ["text", "tool_call", "tool_call"]
-        assert [call["args"] for call in hit.tool_calls] == [{"city": "Paris"}, {}]
+        assert [call["args"] for call in hit.tool_calls] == [{"city": "Paris"}, {"city": "Rome"}]
         assert hit.content == hit.content_blocks
 
 
