@@ -137,6 +137,20 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         requests = self.hits + self.misses
         return self.hits / requests if requests else 0.0
 
+    def __str__(self) -> str:
+        """What is not nothing, to be read by people; ``repr`` has all."""
+        shown = []
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if not value and name not in ("hits", "misses"):
+                continue
+            if isinstance(value, float):
+                value = float(f"{value:.4g}")
+            if isinstance(value, Mapping):
+                value = "{" + ", ".join(f"{key!r}: {one}" for key, one in value.items()) + "}"
+            shown.append(f"{name}={value!r}" if name == "store" else f"{name}={value}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
 
 class Stats(Counts, frozen=True, kw_only=True):
     """`Counts` of all requests of this process since the cache was made, and what the namespace holds now.
