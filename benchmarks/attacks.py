@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from askonce.semantic.decision.features import candidate
+from askonce.semantic.decision.state import RuleState
 from askonce.semantic.types import IndexedQuery, Neighbour
 
 FRAMES = {
@@ -192,7 +193,7 @@ def is_guarded(attack: Attack) -> bool:
         )
         for number, text in enumerate(order)
     ]
-    return candidate(attack.asked, neighbours, lambda _: (0, 0)).guarded
+    return candidate(attack.asked, neighbours, RuleState()).guarded
 
 
 def passed(some: Iterator[Attack], wrong: Callable[[Attack], bool]) -> tuple[int, Counter[str], list[Attack]]:

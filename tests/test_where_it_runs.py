@@ -257,7 +257,7 @@ class Failing(MemoryStore):
     def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
         self.looked_up += 1
         if self.fails:
-            self._barrier.wait(5)
+            self._barrier.wait(60)
             raise StoreUnavailable("connection refused")
         return super().get_many(namespace, keys)
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from askonce.costs.figures import count, percent, span, usd
 from askonce.entries.entry import HitKind, MissReason, NotStoredReason, RequestKind
 
 
@@ -138,18 +139,20 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         return self.hits / requests if requests else 0.0
 
     def __str__(self) -> str:
-        """What is not nothing, to be read by people; ``repr`` has all."""
-        shown = []
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if not value and name not in ("hits", "misses"):
-                continue
-            if isinstance(value, float):
-                value = float(f"{value:.4g}")
-            if isinstance(value, Mapping):
-                value = "{" + ", ".join(f"{key!r}: {one}" for key, one in value.items()) + "}"
-            shown.append(f"{name}={value!r}" if name == "store" else f"{name}={value}")
-        return f"{type(self).__name__}({', '.join(shown)})"
+        """A few lines to read; ``repr`` has it all."""
+        seen = f"{count(self.hits)} hits ({percent(self.hit_rate)}) and {count(self.misses)} misses"
+        more = "".join(
+            f", {count(number)} {what}"
+            for number, what in ((self.bypassed, "bypassed"), (self.errors, "errors of the store"))
+            if number
+        )
+        stored = f"stored {count(self.stored)}"
+        if self.not_stored:
+            reasons = ", ".join(f"{reason}: {number}" for reason, number in self.not_stored_reasons.items())
+            stored += f", {count(self.not_stored)} not ({reasons})"
+        saved = _used(self.saved_usd, self.saved_seconds, self.saved_tokens)
+        spent = _used(self.spent_usd, self.spent_seconds, self.spent_input_tokens + self.spent_output_tokens)
+        return f"{seen}{more}\n{stored}\nsaved {saved}\nspent {spent}"
 
 
 class Stats(Counts, frozen=True, kw_only=True):
@@ -174,6 +177,13 @@ class Stats(Counts, frozen=True, kw_only=True):
     size_bytes: int | None = None
     store: Literal["up", "down"] = "up"
     semantic: SemanticStats | None = None
+
+    def __str__(self) -> str:
+        """`Counts`, and whether the store is up."""
+        held = (
+            "" if self.entries is None else f", {count(self.entries)} entries, {count(self.size_bytes or 0)} bytes"
+        )
+        return f"{super().__str__()}\nthe store is {self.store}{held}"
 
 
 TotalsBy = Literal["hour", "day", "layer", "model", "tenant", "tag"]
@@ -237,3 +247,8 @@ class RoutingStats(msgspec.Struct, frozen=True):
     def saved_usd(self) -> float:
         """What was saved against always calling the last model, net of verifiers and judges; may be negative."""
         return self.always_last_usd - self.spent_usd
+
+
+def _used(dollars: float, seconds: float, tokens: int) -> str:
+    known = f"{usd(dollars)}, " if dollars else ""
+    return f"{known}{span(seconds)}, {count(tokens)} tokens"

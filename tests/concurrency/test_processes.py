@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_identical_requests_of_processes_cause_one_call(url: str, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
-    with PROCESSES.Pool(6) as pool:
-        answers = pool.starmap(ask, [(url, str(calls), 1.0)] * 12, chunksize=1)
+    with ProcessPoolExecutor(6, mp_context=PROCESSES) as pool:
+        answers = list(pool.map(ask, [url] * 12, [str(calls)] * 12, [1.0] * 12))
     assert answers == ["because"] * 12
     assert len(calls.read_text().splitlines()) == 1
 

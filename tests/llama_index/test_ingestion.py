@@ -52,7 +52,7 @@ class Slow(Upper):
     """Waits until another one runs, too."""
 
     def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
-        both.wait(5)
+        both.wait(60)
         return super().__call__(nodes)
 
 

@@ -251,13 +251,14 @@ def test_a_store_that_is_down_is_not_asked() -> None:
 
 WORK = """
 import sys
+from askonce import Cache
 from askonce.routing import Learned
 from askonce.routing.types import ModelResponse, RoutingRequest
 from askonce.routing.runner import Following, follow
 from askonce.routing.router import Router
 
 judged = Learned(judge=lambda *texts: True, name=sys.argv[2])
-one = Router(["m0", "m1"], judged, state=str, store=sys.argv[1], costs=(1, 10))
+one = Router(["m0", "m1"], judged, state=str, store=Cache(sys.argv[1], timeout_seconds=30), costs=(1, 10))
 for number in range(25):
     steps = one.steps(RoutingRequest(f"question {number}"), (1.0, 0.0))
     follow(Following(steps), lambda index: ModelResponse("a"))
@@ -386,7 +387,7 @@ class _Collecting(MemoryStore):
         self.doomed: Callable[[], object] = object
 
     def log_append(self, namespace: str, event: bytes) -> int:
-        assert self.collects.wait(10)
+        assert self.collects.wait(60)
         collect(self.doomed)
         return super().log_append(namespace, event)
 

@@ -16,8 +16,26 @@ from askonce.entries.entry import Hit
 from askonce.semantic.types import Comparison
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
-from tests.semantic.faq import NEW, TOPICS, Desk, embed, form_of, pack, questions, semantic_hit, semantic_hits
+from tests.semantic.faq import (
+    NEW,
+    TOPICS,
+    Desk,
+    embed,
+    form_of,
+    pack,
+    questions,
+    semantic_hit,
+    semantic_hits,
+    topic_of,
+)
 from tests.support import servers
+
+
+class WordyDesk(Desk):
+    """Its model words each answer differently."""
+
+    def _model(self, question: str) -> str:
+        return f"{super()._model(question)}This was answer {self.calls}."
 
 
 def equal(comparison: Comparison) -> bool:
@@ -57,6 +75,23 @@ def test_a_reworded_question_hits_after_some_hundred_requests(asynchronous: bool
     mark = hits[-1].mark()
     assert mark["hit"] == "semantic" and 0 < mark["similarity"] < 1 and 0.5 < mark["probability"] <= 1
     assert any(topic in mark["question"] for topic in TOPICS)
+
+
+def test_answers_in_other_words_each_time_are_learned_from_as_fast_as_equal_ones(tmp_path: Path) -> None:
+    def same_topic(comparison: Comparison) -> bool:
+        return topic_of(comparison.fresh_answer) == topic_of(comparison.cached_answer)
+
+    url, hits = f"sqlite:///{tmp_path}/cache.db", []
+    for desk_of, store in ((Desk, "memory://"), (WordyDesk, url)):
+        with Cache(store, semantic=semantic(judge=same_topic)) as cache:
+            desk = desk_of(cache)
+            hits.append(len(semantic_hits(desk.work(500))))
+            assert desk.wrong <= 0.05 * 500
+    assert hits[1] > 0.8 * hits[0] > 40
+    with Cache(url, semantic=semantic(judge=same_topic)) as cache:  # and another process knows it too
+        wordy = WordyDesk(cache)
+        assert semantic_hits([wordy.ask(question) for question in NEW])
+        assert all(entry.payload for entry in cache.entries())  # each question keeps its own answer
 
 
 @pytest.mark.parametrize("server", ["redis-7.0", "redis-8.2", "redis-cluster", "mongodb"])

@@ -11,7 +11,8 @@ from askonce.changelog.journal import unpacked
 from askonce.errors import CodecError
 from askonce.semantic.decision.deltas import RuleDelta, RuleSnapshot
 from askonce.semantic.decision.rule import DecisionRule
-from tests.semantic.questions import Player, questions
+from askonce.semantic.types import IndexedQuery
+from tests.semantic.questions import Player, key, questions
 
 
 def played(seed: int, times: int = 3, requests: int = 120) -> list[RuleDelta]:
@@ -145,3 +146,34 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"finite|coefficients"):
             msgspec.structs.replace(snapshot, **bad).__post_init__()
+
+
+KEYS = st.integers(1, 6).map(key)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["join", "renew", "publish", "forget"]), KEYS, KEYS), max_size=40))
+def test_what_answers_mean_is_the_same_in_other_processes(steps: list[tuple[str, bytes, bytes]]) -> None:
+    one, following, late = (DecisionRule(0.05) for _ in range(3))
+
+    def publish() -> None:
+        if (delta := one.take()) is not None:
+            following.merge(msgspec.msgpack.decode(msgspec.msgpack.encode(delta), type=RuleDelta))
+
+    for what, question, answer in steps:
+        if what == "join":
+            one.join(question, IndexedQuery(answer, answer, "", b"", ""))
+        elif what == "renew":
+            one.renew(question)
+        else:
+            publish()
+            if what == "forget":
+                for rule in (one, following):
+                    rule.forget([question])
+    publish()
+    late.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(one.snapshot()[1]), type=RuleSnapshot))
+    for number in range(1, 7):
+        query = IndexedQuery(key(number), key(number), "", b"", "")
+        meaning = one._state.meaning(query)
+        for other in (following, late):
+            assert other._state.meaning(query) == meaning
+            assert other._state.equals(meaning) == one._state.equals(meaning)

@@ -1,9 +1,13 @@
+import math
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from askonce.semantic.decision.features import FEATURES, GUARDS, SIZE, candidate
 from askonce.semantic.decision.rule import DecisionRule
+from askonce.semantic.decision.state import RuleState
 from askonce.semantic.decision.words import opposed, read
 from askonce.semantic.language.reading import reading
 from askonce.semantic.types import IndexedQuery, Neighbour
@@ -37,8 +41,7 @@ def near(*texts: str, answer: int = 1, similarity: float = 0.97) -> list[Neighbo
     ]
 
 
-def unknown(answer: bytes) -> tuple[int, int]:
-    return 0, 0
+unknown = RuleState()
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +104,20 @@ def test_any_text_has_finite_features(new: str, indexed: list[tuple[str, float, 
     assert len(features) == SIZE == len(FEATURES)
     assert abs(features).max() < 100
     assert set(GUARDS) < set(range(SIZE))
+
+
+def test_questions_whose_answers_were_found_the_same_count_as_one_candidate() -> None:
+    texts = ("see my bill", "look at my bill", "where is my bill")
+    apart = [near(text, answer=number, similarity=0.9)[0] for number, text in enumerate(texts, 1)]
+    apart = [replace(one, query=replace(one.query, key=one.query.answer), aliases=1) for one in apart]
+    other = near("see my card", answer=9, similarity=0.91)
+    known = RuleState()
+    before = candidate("see the bill", other + apart, known)
+    known.join(key(2), apart[0].query)
+    known.join(key(3), apart[1].query)  # which was found to be the same as the first one
+    after = candidate("see the bill", other + apart, known)
+    share, equals = FEATURES.index("share"), FEATURES.index("equals")
+    assert (before.query, after.query) == (other[0].query, apart[0].query)  # each question keeps its own answer
+    assert after.features[share] > before.features[share] and after.features[equals] == 0.5 * math.log(3)
+    known.renew(key(2))  # it was answered anew, nobody knows how
+    assert candidate("see the bill", other + apart, known).features[equals] == 0.5 * math.log(2)

@@ -20,7 +20,7 @@ class Asker:
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
-        self.calls = 0
+        self.calls = self.at_once = self.most_at_once = 0
         self.delay = 0.0
         self.fails: Callable[[int], bool] = lambda call: False
 
@@ -40,7 +40,10 @@ class Asker:
     async def amodel(self, question: str) -> str:
         self.calls += 1
         call = self.calls
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(self.delay)
+        self.at_once -= 1
         if self.fails(call):
             raise RuntimeError(f"call {call} fails")
         return f"{question}!"
@@ -111,7 +114,7 @@ def collect(of: Callable[[], object], seconds: float = 30.0) -> None:
         gc.collect()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"

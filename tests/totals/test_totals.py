@@ -18,6 +18,7 @@ import pytest
 
 from askonce import Cache, ConfigError, StoreUnavailable, cache_options
 from askonce.entries.entry import Answer, Usage
+from askonce.stats import Stats
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
@@ -40,6 +41,18 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Cache]
     else:
         url = memory if name == "memory" else servers.start(name).url
     return lambda **settings: Cache(url, namespace=namespace, timeout_seconds=5, **settings)
+
+
+def test_statistics_are_a_few_lines_to_read() -> None:
+    counts = {"hits": 2, "misses": 3, "stored": 1, "not_stored": 2, "not_stored_reasons": {"empty": 2}}
+    read = str(Stats(**counts, saved_usd=0.12, saved_seconds=3.2, errors=4, entries=1, size_bytes=12345))
+    assert read.splitlines() == [
+        "2 hits (40%) and 3 misses, 4 errors of the store",
+        "stored 1, 2 not (empty: 2)",
+        "saved $0.12, 3.2 s, 0 tokens",
+        "spent 0 s, 0 tokens",
+        "the store is up, 1 entries, 12,345 bytes",
+    ]
 
 
 def test_all_that_several_caches_do_is_counted_once_in_every_dimension(make: Callable[..., Cache]) -> None:

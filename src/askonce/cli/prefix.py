@@ -12,9 +12,9 @@ from rich.table import Table
 
 from askonce.cli.common import usage
 from askonce.cli.opened import opened
+from askonce.costs.figures import count, percent, span, usd
 from askonce.errors import ConfigError
 from askonce.options import check_name
-from askonce.prefix.report.figures import count, percent, span, usd
 
 if TYPE_CHECKING:
     from askonce.prefix.report.report import PrefixReport

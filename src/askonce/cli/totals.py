@@ -12,8 +12,8 @@ from rich.table import Column, Table
 
 from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, out, print_json, size, usage
 from askonce.cli.opened import opened_cache
+from askonce.costs.figures import count, percent, span, usd
 from askonce.errors import ConfigError
-from askonce.prefix.report.figures import count, percent, span, usd
 from askonce.stats import Counts, TotalsBy
 from askonce.stores import redact
 from askonce.stores.configured import KEYS_VARIABLE

@@ -117,9 +117,7 @@ def as_stream(body: Json) -> bytes:
         events.append({"type": "content_block_start", "index": index, "content_block": first})
         events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
         events.append({"type": "content_block_stop", "index": index})
-    reported = {
-        name: value for name, value in usage.items() if name.endswith("_tokens") or name == "server_tool_use"
-    }
+    at_end = {name: value for name, value in usage.items() if name.endswith("_tokens") or name == "server_tool_use"}
     events.append({"type": "message_delta", "delta": ends, "usage": at_end, **others})
     return written([*events, {"type": "message_stop"}], named=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from langchain_classic.retrievers import (
     EnsembleRetriever,
     TimeWeightedVectorStoreRetriever,
 )
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
@@ -138,3 +140,29 @@ def test_wrong_arguments_are_said_at_once() -> None:
         CachedRetriever(retriever, "sqlite:///x.db", corpus=corpus)
     with pytest.raises(ConfigError, match="no method that writes"):
         watch(object(), corpus)
+
+
+@pytest.mark.parametrize("name", [None, "by name"])
+def test_a_hit_takes_as_many_calls_whatever_the_retriever_holds(name: str | None) -> None:
+    def calls_of_a_hit(texts: list[str]) -> int:
+        retriever = CachedRetriever(Holding(texts=texts), "memory://", corpus="c", name=name)
+        for _ in range(2):
+            retriever.invoke("why?")
+        events: list[str] = []
+        sys.setprofile(lambda _frame, event, _argument: events.append(event))
+        try:
+            retriever.invoke("why?")
+        finally:
+            sys.setprofile(None)
+        assert retriever.cache.stats().hits == 2
+        return len(events)
+
+    few, many = (calls_of_a_hit([f"text {one}" for one in range(count)]) for count in (50, 5_000))
+    assert many < few + 1_000  # some things are done once in a while
+
+
+class Holding(BaseRetriever):
+    texts: list[str]
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        return [Document(self.texts[0], id="1")]

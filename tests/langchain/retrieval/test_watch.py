@@ -274,7 +274,7 @@ class Gated(InMemoryVectorStore):
         documents = super().similarity_search(query, k, **kwargs)
         if self.looked is not None:
             self.looked.set()
-            self.go_on.wait(10)
+            self.go_on.wait(60)
         return documents
 
 
@@ -286,7 +286,7 @@ def test_a_search_that_was_under_way_during_a_write_is_not_served() -> None:
     store.looked, store.go_on = threading.Event(), threading.Event()
     with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(retriever.invoke, "barks")
-        store.looked.wait(10)
+        store.looked.wait(60)
         store.looked = None
         store.add_documents(animals(cow="barks barks barks"))
         late = threads.submit(retriever.invoke, "barks")  # waits for the slow one, which is outdated

@@ -114,7 +114,7 @@ def test_calls_to_a_hanging_server_time_out_and_later_ones_succeed(own_server: s
                 started = time.monotonic()
                 with pytest.raises(StoreUnavailable):
                     call()
-                assert time.monotonic() - started < 10
+                assert time.monotonic() - started < 40
         finally:
             own_server.resume()
         for call in calls:

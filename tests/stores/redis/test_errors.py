@@ -52,7 +52,7 @@ def test_a_server_that_hangs_times_out(name: servers.Name, warm: bool, space: st
             await store.aclose()
 
         asyncio.run(twins())
-        assert time.monotonic() - started < 10  # five calls of a quarter of a second, and much patience
+        assert time.monotonic() - started < 40  # five calls of a quarter of a second, and much patience
     finally:
         server.resume()
 

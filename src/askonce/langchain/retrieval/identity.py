@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import operator
 import re
 import sys
 from collections.abc import Mapping
@@ -116,7 +115,9 @@ class Identity:
             return [form for one in part.__dict__.values() for form in self.stores_in(one)]
         if isinstance(part, list):
             documents = self._documents(part)
-            return [form for one in part for form in self.stores_in(one)] if documents is None else [documents]
+            if documents is not None:
+                return [documents]
+            return [form for one in part[:_MOST_PARTS] for form in self.stores_in(one)]
         return []
 
     def _composed(self, part: Any) -> Any:
@@ -162,12 +163,16 @@ class Identity:
 
     def _documents(self, part: Any) -> Any:
         """A long list of documents or texts by a digest, made once while it holds the same."""
-        if len(part) < _MANY or not all(isinstance(one, (Document, str)) for one in part):
+        if len(part) < _MANY:
             return None
         known = self._known.get(id(part))
-        if known is None or len(known[0][1]) != len(part) or not all(map(operator.is_, known[0][1], part)):
-            known = self._known[id(part)] = (part, list(part)), {"length": len(part), "digest": digest(part)}
-        return known[1]
+        if known is not None and known[0][1] == part:  # with a list's speed: the same objects are not compared
+            return known[1]
+        if not all(isinstance(one, (Document, str)) for one in part):
+            return None
+        form = {"length": len(part), "digest": digest(part)}
+        self._known[id(part)] = (part, list(part)), form
+        return form
 
     def _model(self, part: BaseModel) -> dict[str, Any]:
         untelling = NEUTRAL if isinstance(part, BaseLanguageModel) else _UNTELLING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from askonce.prefix.report.figures import percent, span
+from askonce.costs.figures import percent, span
 from askonce.prefix.requests.rules import Lifetime, ProviderRule, rule_for
 from askonce.prefix.tracking.aggregates import GAP_SECONDS, SegmentSums, Sums
 from askonce.prefix.tracking.losses import Cause

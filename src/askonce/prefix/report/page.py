@@ -12,8 +12,8 @@ from html import escape
 from importlib import resources
 from itertools import groupby
 
+from askonce.costs.figures import count, percent, span, usd
 from askonce.prefix.report.advice import ORDER
-from askonce.prefix.report.figures import count, percent, span, usd
 from askonce.prefix.report.report import Culprit, Family, Part, PrefixReport, Total
 
 _MOST_SHOWN = 12

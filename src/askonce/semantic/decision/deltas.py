@@ -1,4 +1,4 @@
-"""What processes share of what they learned: no text; an answer is identified by the first 16 bytes of its key."""
+"""What processes share of what they learned: no text; questions are known by the first 16 bytes of their keys."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from askonce.entries.decodable import decodable
 from askonce.semantic.decision.counts import DecisionCounts
 from askonce.semantic.decision.features import SIZE
+from askonce.semantic.decision.meanings import Meant
 from askonce.semantic.decision.model import Label
 
 
 @decodable
 class RuleDelta(msgspec.Struct, frozen=True, array_like=True):
-    """What one process counted and learned: sums, and labels, oldest first.
+    """What one process counted and learned: sums, labels and meanings of answers, oldest first.
 
     Raises:
         ValueError: a label is not valid.
@@ -23,14 +24,16 @@ class RuleDelta(msgspec.Struct, frozen=True, array_like=True):
 
     counts: DecisionCounts
     labels: list[Label]
+    meanings: list[Meant] = []
 
     def __post_init__(self) -> None:
         _check(self.labels, ())
+        _check_meanings(self.meanings)
 
 
 @decodable
 class RuleSnapshot(msgspec.Struct, frozen=True, array_like=True):
-    """All that was counted and learned: sums, model, and how often answers were right.
+    """All that was counted and learned: sums, model, how often answers were right, and what they mean.
 
     Raises:
         ValueError: something is not valid.
@@ -48,8 +51,10 @@ class RuleSnapshot(msgspec.Struct, frozen=True, array_like=True):
     recent: list[float]
     threshold: float
     correction: float
+    meanings: list[Meant] = []
 
     def __post_init__(self) -> None:
+        _check_meanings(self.meanings)
         if len(self.coefficients) != 8 * SIZE or len(self.covariance) != 8 * SIZE * SIZE:
             raise ValueError(f"a model has {SIZE} coefficients")
         model = (*np.frombuffer(self.coefficients), *np.frombuffer(self.covariance))
@@ -62,3 +67,8 @@ def _check(labels: Iterable[Label], numbers: Iterable[float]) -> None:
     rows = np.frombuffer(b"".join(label.features for label in labels), np.float16)
     if not (np.isfinite(rows).all() and np.isfinite([*numbers, *(label.expected for label in labels)]).all()):
         raise ValueError("a number is not finite")
+
+
+def _check_meanings(meanings: Iterable[Meant]) -> None:
+    if any(len(one) != 16 for meant in meanings for one in meant):
+        raise ValueError("a meaning and a key have 16 bytes each")

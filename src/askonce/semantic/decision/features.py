@@ -11,8 +11,9 @@ All features are of the order of one, so that one penalty fits them all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,8 @@ FEATURES = (
     "margin",  # over the nearest question with another answer
     "soft share",  # the candidate's weight among the neighbours, log-odds
     "share",  # how many of the neighbours have its answer
-    "aliases",  # how many indexed questions have its answer, logarithm
-    "record",  # how often that answer was judged right and wrong
+    "equals",  # how many indexed questions have an answer of its meaning, logarithm
+    "record",  # how often answers of its meaning were judged right and wrong
     "words",  # overlap of all words with the nearest question
     "best words",  # overlap of content words with the best of its three nearest
     "number",
@@ -47,7 +48,7 @@ FEATURES = (
     "unheard",  # share of words that no near question of the candidate has
     "foreign words",  # overlap with the best neighbour that has another answer
     "missing",  # words of the indexed question that the new one lacks
-    "alone",  # the answer has no alias
+    "alone",  # no other question has an answer of its meaning
     "answers",  # how many different ones are near
     "opposite",
 )
@@ -91,48 +92,61 @@ class Candidate:
         return any(self.features[guard] >= 1.0 for guard in GUARDS)
 
 
-def candidate(text: str, neighbours: Sequence[Neighbour], record: Callable[[bytes], tuple[int, int]]) -> Candidate:
+class KnownAnswers(Protocol):
+    """What judges found about answers: `askonce.semantic.decision.state.RuleState`."""
+
+    def meaning(self, query: IndexedQuery) -> bytes:
+        """The meaning of a question's answer."""
+
+    def equals(self, meaning: bytes) -> int:
+        """How many further questions were found to have an answer of a meaning."""
+
+    def record(self, meaning: bytes) -> tuple[int, int]:
+        """How often answers of a meaning were judged right and wrong."""
+
+
+def candidate(text: str, neighbours: Sequence[Neighbour], known: KnownAnswers) -> Candidate:
     """The most likely answer among the neighbours.
 
     Args:
         text: of the question.
         neighbours: the nearest indexed questions, at least one, nearest first.
-        record: how often an answer was judged right and wrong, by its key.
+        known: what judges found about their answers.
     """
     neighbours = neighbours[:NEIGHBOURS]
     nearest = neighbours[0].similarity
+    meant = [(known.meaning(neighbour.query), neighbour) for neighbour in neighbours]
     weights: dict[bytes, float] = {}
-    near: dict[bytes, list[Neighbour]] = {}
-    for neighbour in neighbours:
-        answer = neighbour.query.answer
-        weights[answer] = weights.get(answer, 0.0) + math.exp((neighbour.similarity - nearest) / _TEMPERATURE)
-        near.setdefault(answer, []).append(neighbour)
+    for meaning, neighbour in meant:
+        weights[meaning] = weights.get(meaning, 0.0) + math.exp((neighbour.similarity - nearest) / _TEMPERATURE)
     best = max(weights, key=weights.__getitem__)
-    mine = near[best]
-    others = [neighbour for neighbour in neighbours if neighbour.query.answer != best]
-    around = _Around(mine, others, weights[best] / sum(weights.values()), neighbours[-1].similarity, len(near))
+    mine = [neighbour for meaning, neighbour in meant if meaning == best]
+    others = [neighbour for meaning, neighbour in meant if meaning != best]
+    share, equals = weights[best] / sum(weights.values()), mine[0].aliases + known.equals(best)
+    around = _Around(mine, others, share, neighbours[-1].similarity, len(weights), equals)
     return Candidate(
         mine[0].query,
         mine[0].similarity,
         others[0].query if others else None,
-        np.array(_features(text, around, record(best))),
+        np.array(_features(text, around, known.record(best))),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """The neighbours of a question, by whether they have the candidate's answer."""
+    """The neighbours of a question, by whether they have an answer of the candidate's meaning."""
 
     mine: list[Neighbour]
     others: list[Neighbour]
     weight: float
     last: float
     answers: int
+    equals: int
 
 
 def _features(text: str, around: _Around, record: tuple[int, int]) -> tuple[float, ...]:
     mine, others, last = around.mine, around.others, around.last
-    similarity, aliases = mine[0].similarity, mine[0].aliases
+    similarity, equals = mine[0].similarity, around.equals
     other = others[0].similarity if others else last - 0.05
     right, wrong = record
     texts = [neighbour.query.text for neighbour in mine]
@@ -150,7 +164,7 @@ def _features(text: str, around: _Around, record: tuple[int, int]) -> tuple[floa
         max(-1.5, min(3.0, (similarity - other) * 10)),
         0.5 * math.log((around.weight + 0.03) / (1.03 - around.weight)),
         len(mine) / (len(mine) + len(others)) * 2 - 1,
-        0.5 * math.log(max(1, aliases)),
+        0.5 * math.log(max(1, equals)),
         math.log((right + 1.5) / (wrong + 1.0)),
         2 * overlap(new.all, nearest.all),
         2 * max(overlap(new.content, words.content) for words in indexed[:3]),
@@ -164,7 +178,7 @@ def _features(text: str, around: _Around, record: tuple[int, int]) -> tuple[floa
         2 * len(new.content - heard) / content,
         2 * max(foreign, default=0.0),
         min(len(nearest.content - new.content), 4) / 2,
-        float(aliases <= 1),
+        float(equals <= 1),
         around.answers / 5,
         float(opposed(said, known)),
     )

@@ -41,7 +41,7 @@ from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.deltas import RuleDelta, RuleSnapshot
 from askonce.semantic.decision.features import Candidate, candidate
 from askonce.semantic.decision.state import RuleState
-from askonce.semantic.types import Neighbour
+from askonce.semantic.types import IndexedQuery, Neighbour
 from askonce.stats import SemanticStats
 
 WARM_LABELS = 200
@@ -107,7 +107,7 @@ class DecisionRule:
             neighbours: the nearest indexed questions of its partition, nearest first.
             coin: a fresh random number, uniform in [0, 1), that whoever writes questions cannot foresee.
         """
-        found = candidate(text, neighbours, self._state.record) if neighbours else None
+        found = candidate(text, neighbours, self._state) if neighbours else None
         with self._lock:
             decision = Decision("miss", "no candidate") if found is None else self._decide(found, coin)
             self._account(decision)
@@ -115,7 +115,7 @@ class DecisionRule:
 
     def preview(self, text: str, neighbours: Sequence[Neighbour]) -> Decision:
         """What `decide` would do now if the question were not audited; nothing is counted."""
-        found = candidate(text, neighbours, self._state.record) if neighbours else None
+        found = candidate(text, neighbours, self._state) if neighbours else None
         with self._lock:
             return Decision("miss", "no candidate") if found is None else self._decide(found, 1.0)
 
@@ -288,12 +288,25 @@ class DecisionRule:
         assert decision.features is not None
         change.labels = 1
         self._state.count(change)
-        self._state.learn(decision.query.answer, right, weight, decision.features)
+        self._state.learn(decision.query, right, weight, decision.features)
 
-    def forget(self, answers: Iterable[bytes]) -> None:
-        """Drop the records of answers that are no longer stored; what was learned from them in general stays."""
+    def join(self, key: bytes, query: IndexedQuery) -> None:
+        """The answer to the question with a key was found to be the same as that to an indexed question."""
         with self._lock:
-            self._state.forget(answers)
+            self._state.join(key, query)
+
+    def renew(self, key: bytes) -> None:
+        """The question with a key has a fresh answer, which is not yet known to be the same as any."""
+        with self._lock:
+            self._state.renew(key)
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Drop what is known of questions that are no longer stored, and of their answers.
+
+        What was learned from them in general stays.
+        """
+        with self._lock:
+            self._state.forget(keys)
 
     # ------------------------------------------------------------ sharing
 

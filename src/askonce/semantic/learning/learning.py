@@ -79,7 +79,7 @@ class Learning:
         self._judge, self._second = judge, second
         self._fresh: deque[TrainingExample] = deque()
         self._waiting: deque[TrainingExample] = deque()
-        self._contents: dict[tuple[bytes, bytes], bytes] = {}  # by partition and digest: whose answer it is
+        self._contents: dict[tuple[bytes, bytes], IndexedQuery] = {}  # by partition and digest: who has that answer
         self.dropped = self.aliases = self.saved_bytes = 0
 
     def add(self, example: TrainingExample) -> None:
@@ -107,58 +107,58 @@ class Learning:
         else:
             self.dropped += 1
         if example.entry is not None:
+            self._rule.renew(example.key)
             self._add(example, example.key)
 
     def _learn(self, example: TrainingExample) -> None:
         same = self._same_answer(example)
         if example.entry is None:
             return
-        digest = digest_of(example.answer_text)
-        content = example.question.partition, digest
-        if same is None and content in self._contents:
-            same = self._contents[content], digest
-        if same is not None and same[0] != example.key and self._make_alias(example, *same):
-            return
-        self._contents[content] = example.key
+        content = example.question.partition, digest_of(example.answer_text)
+        same = same or self._contents.get(content)
+        if same is not None and same.answer != example.key:
+            self._rule.join(example.key, same)
+            if self._make_alias(example, same.answer):
+                return
+        self._contents[content] = self._query(example, example.key)
         if len(self._contents) > _MOST_CONTENTS:
             del self._contents[next(iter(self._contents))]
 
-    def _same_answer(self, example: TrainingExample) -> tuple[bytes, bytes] | None:
-        """The key and digest of the answer that the judge finds the same, of the two candidates."""
+    def _same_answer(self, example: TrainingExample) -> IndexedQuery | None:
+        """The question whose answer the judge finds the same, of the two candidates."""
         decision = example.decision
         if decision is None or decision.query is None:
             return None
-        verdict, digest = self._compare(example, decision.query, decision.p_right)
+        verdict = self._compare(example, decision.query, decision.p_right)
         if verdict is not None and decision.action != "serve":  # it was to be served, and the store failed
             self._rule.learn(decision, verdict)
         if verdict:
-            return decision.query.answer, digest
-        if decision.second is not None:
-            verdict, digest = self._compare(example, decision.second, 0.0)
-            if verdict:
-                return decision.second.answer, digest
+            return decision.query
+        if decision.second is not None and self._compare(example, decision.second, 0.0):
+            return decision.second
         return None
 
-    def _compare(self, example: TrainingExample, query: IndexedQuery, expected: float) -> tuple[bool | None, bytes]:
-        """The judge's verdict on an indexed question's answer, and the digest of that answer."""
+    def _compare(self, example: TrainingExample, query: IndexedQuery, expected: float) -> bool | None:
+        """The judge's verdict on an indexed question's answer."""
         entry = self._entries.get(query.namespace, query.answer)
         if entry is None or entry.semantic is None or entry.semantic.answer:
             self._questions.discard(query)
             self._questions.forget(query.namespace, query.answer)
-            return None, b""
+            return None
         answer_text = entry.semantic.answer_text
         comparison = Comparison(example.question.text, query.text, example.answer_text, answer_text)
-        return confirmed(self._judge, self._second, comparison, expected), digest_of(answer_text)
+        return confirmed(self._judge, self._second, comparison, expected)
 
-    def _make_alias(self, example: TrainingExample, answer: bytes, digest: bytes) -> bool:
-        """Have the example's entry point to the one that holds the same answer, if both are as they were."""
+    def _make_alias(self, example: TrainingExample, answer: bytes) -> bool:
+        """Have the example's entry point to the one with the same answer, if that has the very text."""
         entry = example.entry
         assert entry is not None and entry.semantic is not None
         target = self._entries.get(example.namespace, answer)
         if target is None or target.semantic is None or target.semantic.answer:
             return False
         # Only of the very text: a judge may err, and an equal request gets its own answer.
-        if not digest == digest_of(target.semantic.answer_text) == digest_of(example.answer_text):
+        digest = digest_of(example.answer_text)
+        if digest_of(target.semantic.answer_text) != digest:
             return False
         ends = math.inf if entry.fresh_until is None else entry.fresh_until
         if target.fresh_until is not None and target.fresh_until < ends:
@@ -176,7 +176,10 @@ class Learning:
         return True
 
     def _add(self, example: TrainingExample, answer: bytes) -> None:
+        self._questions.add(self._query(example, answer), example.vector)
+
+    @staticmethod
+    def _query(example: TrainingExample, answer: bytes) -> IndexedQuery:
         assert example.entry is not None
         question, until = example.question, example.entry.fresh_until
-        query = IndexedQuery(example.key, answer, example.namespace, question.partition, question.text, until)
-        self._questions.add(query, example.vector)
+        return IndexedQuery(example.key, answer, example.namespace, question.partition, question.text, until)
