@@ -52,6 +52,7 @@ def test_errors_malformed_bodies_and_other_paths_pass_through(serve: Serve) -> N
             reply = posted(url)
             assert (reply.status_code, reply.content) == (429, b'{"error":  {"message": "slow down"}}')
             assert reply.headers["retry-after"] == "7" and reply.headers["x-request-id"] == "r"
+            assert reply.headers["cache-status"] == "askonce; fwd=miss; fwd-status=429"
         assert len(upstream.received) == 2
         for body in (b"{", b"[]", b"null", b"\xff", b'"x"', b""):
             assert posted(url, body).status_code == 400
@@ -144,6 +145,10 @@ def test_keys_of_its_own_are_tenants(serve: Serve, tmp_path: Path) -> None:
         unread = {**CHAT, "user": "u" * 3000}  # whose own model is not known, though the path names one
         allowed = f"{url}/openai/deployments/gpt-4o"
         assert posted(allowed, unread, authorization=f"Bearer {keys[0][0]}").status_code == 403
+        for body in (b'{"model": "o1", "model": "gpt-4o"}', b'{"model": "gpt-4o", "MODEL": "o1"}'):
+            assert posted(url, body, authorization=f"Bearer {keys[0][0]}").status_code == 403
+        elsewhere = '{"model": "o1"}'.encode("utf-16")  # which some providers read
+        assert posted(allowed, elsewhere, authorization=f"Bearer {keys[0][0]}").status_code == 403
         assert httpx2.get(f"{url}/askonce/stats").status_code == 401
         stats = httpx2.get(f"{url}/askonce/stats", headers={"authorization": "Bearer admin"}).json()
         assert len(upstream.received) == 2 and stats["hits"] == 1
@@ -243,7 +248,8 @@ def test_an_upstream_that_is_down_is_a_502_and_what_is_stored_is_served(serve: S
         url = serve(upstream.url).url
         assert posted(url).status_code == 200
     assert posted(url).headers["cache-status"].startswith("askonce; hit")
-    assert posted(url, {**CHAT, "seed": 1}).status_code == 502
+    failed = posted(url, {**CHAT, "seed": 1})
+    assert (failed.status_code, failed.headers["cache-status"]) == (502, "askonce; fwd=miss")
     only = posted(url, {**CHAT, "seed": 1}, cache_control="only-if-cached")
     assert only.status_code == 504 and only.headers["x-should-retry"] == "false"
 
@@ -274,6 +280,17 @@ def test_embeddings_are_cached_text_by_text(serve: Serve) -> None:
             ]
         assert got == [[[1, 1], [1, 2]], [[1, 2], [1, 3]], [[1, 3], [1, 1]]]
         assert [one.json["input"] for one in upstream.received] == [["a", "bb"], ["ccc"]]
+
+
+def test_what_providers_read_differently_is_passed_on_and_not_cached(serve: Serve) -> None:
+    said = [json.dumps({"messages": [{"role": "user", "content": text}]})[1:-1] for text in ("one", "two")]
+    body = f'{{"model": "gpt-4o", {said[0]}, {said[1]}}}'.encode()
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url).url
+        for _ in range(2):
+            assert posted(url, body).content == PLAIN
+        assert [one.body for one in upstream.received] == [body, body]
+        assert posted(url, body, cache_control="only-if-cached").status_code == 504
 
 
 def test_upstreams_by_prefix_and_by_model(serve: Serve) -> None:

@@ -9,16 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from types import FrameType
+from typing import Literal
 
 from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
-from askonce.concurrency.leases import LEASE_SECONDS, Leases
+from askonce.concurrency.leases import LEASE_SECONDS, Leases, looked_up
 from askonce.concurrency.singleflight import Outcome, SingleFlight
 from askonce.concurrency.waits import WAITS, leading
 from askonce.entries.entry import Entry, Place
+from askonce.stores.base import Claimed
 from askonce.stores.circuit_breaker import CircuitBreaker
 
+Claim = Literal["found", "taken", "of another", "unknown"]
+"""How a claim ends: the answer is there; this process makes it; another one does; the store is down."""
+
 _DEFAULT_LOOKUP_SECONDS = 30.0
+_FAILURES_TO_OUTLIVE = 2
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS, _POOL_SECONDS = 0.02, 0.25, 0.5
 
 
@@ -45,9 +51,12 @@ class Claims:
         """Join the flight of a place; returns it, and whether the caller now leads it."""
         return self._flights.join(place)
 
-    async def take_lease(self, driver: SyncDriver, flight: Flight) -> bool:
-        """Whether this process may make the answer now; also if the store is down."""
-        return await self._leases.take(driver, flight) != "of another"
+    async def claim(self, driver: SyncDriver, flight: Flight, log: str, after: int) -> Claimed | None:
+        """Try to become the one process that makes an answer, and look whether it is there; see `Leases.claim`."""
+        if any((one.store, one.place) == (flight.store, flight.place) for one in leading.get() if not one.resolved):
+            # The lease is held for this very call, by another cache of this store.
+            return await looked_up(driver, flight, log, after)
+        return await self._leases.claim(driver, flight, log, after)
 
     @property
     def not_awaited(self) -> int:
@@ -58,46 +67,51 @@ class Claims:
         """Wait for the answer of a flight, or until the caller is to make it; see `SingleFlight.wait`."""
         return await driver.wait_for(self._flights, flight, began)
 
-    async def wait_for_lease(self, driver: SyncDriver, flight: Flight, look: Callable[[], Awaitable[bool]]) -> bool:
+    async def wait_for_lease(
+        self, driver: SyncDriver, flight: Flight, claim: Callable[[], Awaitable[Claim]]
+    ) -> None:
         """Wait until this process may make the answer of a flight, or another process has made it.
 
-        Who has seen that another process makes it goes on waiting when the store fails once: a busy machine is the
-        likely cause, and a second call of the model costs more.
+        Who has seen that another process makes it goes on waiting when the store fails once or twice: a busy
+        machine is the likely cause, and a second call of the model costs more.
 
         Args:
             driver: of the caller.
             flight: which this process leads.
-            look: looks for the answer; returns whether it is there.
-
-        Returns:
-            whether this process may make it; also where waiting would not end, or took ``max_wait``.
+            claim: tries to become the one; the last outcome counts, also where waiting would not end, or took
+                ``max_wait``.
         """
         began, pause = time.monotonic(), _FIRST_LOOK_SECONDS
-        if any((one.store, one.place) == (flight.store, flight.place) for one in leading.get() if not one.resolved):
-            return True  # the lease is held for this very call, by another cache of this store
-        waits = failed = False
-        while (lease := await self._leases.take(driver, flight)) != "taken":
-            if lease == "unknown" and (failed or not waits):
-                return True
-            if self.is_gone(flight):
-                return False
-            waits, failed = True, lease == "unknown"
+        waits, failures = False, 0
+        while (outcome := await claim()) in ("of another", "unknown"):
+            failures = failures + 1 if outcome == "unknown" else 0
+            if failures > (_FAILURES_TO_OUTLIVE if waits else 0) or self.is_gone(flight):
+                return
+            waits = True
             with WAITS.waiting(flight, blocks=driver.blocks):
                 await driver.pause(pause)
                 waited = time.monotonic() - began
                 if waited >= self._max_wait or (waited >= _POOL_SECONDS and WAITS.leave_full_pool(flight)):
                     self._flights.not_awaited += 1
-                    return True
+                    break
             pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
-            if await look():
-                return False
             driver.renew(lost=False)
-        return True
+        else:
+            return
+        await claim()  # it may have come since the last look
 
     async def resolve(self, driver: SyncDriver, flight: Flight, entry: Entry | None) -> None:
         """End a flight: give its answer, or ``None``, to those who wait, and release the lease."""
         self._flights.resolve(flight, entry)
         await self._leases.release(driver, flight)
+
+    def lease_owner(self, flight: Flight | None) -> str | None:
+        """Who holds the lease of a flight, as the store has it; ``None``: not this process."""
+        return self._leases.owner(flight)
+
+    def released(self, flight: Flight) -> None:
+        """The lease of a flight was released together with something else."""
+        self._leases.forget(flight)
 
     def resolve_here(self, flight: Flight, entry: Entry | None) -> None:
         """End a flight for which no lease was taken."""

@@ -40,6 +40,7 @@ class Flight(msgspec.Struct, eq=False):
         entry: the result.
         attempt: the semantic lookup of the question, for the caller that updates.
         driver: with what is left of the request's time for the store, for the same.
+        stores: its answer is being stored, by which its lease ends: it is not renewed.
     """
 
     place: Place
@@ -57,6 +58,7 @@ class Flight(msgspec.Struct, eq=False):
     resolved: bool = False
     attempt: Any = None
     driver: Any = None
+    stores: bool = False
     wake: list[Callable[[], object]] = msgspec.field(default_factory=list)
 
     def elapsed_seconds(self) -> float:

@@ -10,22 +10,18 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Literal
 
 from askonce.concurrency.background import BackgroundWorker
 from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
 from askonce.entries.entry import Place
-from askonce.stores.base import LEASE_SLACK
+from askonce.stores.base import LEASE_SLACK, Claimed
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 from askonce.stores.fork import reset_after_fork
 
 LEASE_SECONDS = 5.0
 """The longest that anybody waits for a process that was killed, by his own clock."""
 _ROUNDS_PER_LEASE = 4
-
-Lease = Literal["taken", "of another", "unknown"]
-"""Whose the lease of an answer is; unknown if the store is down."""
 
 
 class Leases:
@@ -50,27 +46,42 @@ class Leases:
         self._owner = uuid.uuid4().hex  # those held before belong to the parent
         self._held: dict[Place, Flight] = {}
 
-    async def take(self, driver: SyncDriver, flight: Flight) -> Lease:
-        """Try to become the one process that makes an answer."""
+    async def claim(self, driver: SyncDriver, flight: Flight, log: str, after: int) -> Claimed | None:
+        """Try to become the one process that makes an answer, and look whether it is there.
+
+        Args:
+            driver: of the caller.
+            flight: which this process leads.
+            log: the namespace of a change log, of which a page may be read too.
+            after: its position.
+
+        Returns:
+            ``None``: the store is down.
+        """
         if not self._seconds:
-            return "taken"
+            return await looked_up(driver, flight, log, after)
+        seconds = self._seconds / LEASE_SLACK
         try:
-            if not await driver.call("lease", *flight.place, self._owner, self._seconds / LEASE_SLACK):
-                return "of another"
+            claimed: Claimed = await driver.call("claim", *flight.place, self._owner, seconds, log, after)
         except StoreDown:
-            return "unknown"
+            return None
         except BaseException:  # the caller was cancelled, and the store may have given it: the thread releases it
             self._hold(flight)
             raise
-        self._hold(flight)
-        return "taken"
+        if claimed.is_held:
+            self._hold(flight)
+        return claimed
+
+    def owner(self, flight: Flight | None) -> str | None:
+        """The owner of the lease of a flight in the store; ``None``: this process does not hold it."""
+        return self._owner if flight is not None and self._held.get(flight.place) is flight else None
 
     async def release(self, driver: SyncDriver, flight: Flight) -> None:
         """Release the lease of a flight. If the store fails now, the thread tries again."""
         if self._held.get(flight.place) is flight:
             with contextlib.suppress(StoreDown):
                 await driver.call("release", *flight.place, self._owner)
-                self._forget(flight)
+                self.forget(flight)
 
     def close(self) -> None:
         """Release all, and end the thread."""
@@ -84,9 +95,11 @@ class Leases:
     def _hold(self, flight: Flight) -> None:
         with self._lock:
             self._held[flight.place] = flight
-        self._renewing.wake()
+        if not self._renewing.pending:
+            self._renewing.wake()
 
-    def _forget(self, flight: Flight) -> None:
+    def forget(self, flight: Flight) -> None:
+        """Renew and release the lease of a flight no more: it was released."""
         with self._lock:
             if self._held.get(flight.place) is flight:
                 del self._held[flight.place]
@@ -104,6 +117,18 @@ class Leases:
         with contextlib.suppress(StoreDown):
             if flight.resolved or self._is_gone(flight):
                 self._breaker.call(store.release, *flight.place, self._owner)
-                self._forget(flight)
-            elif not self._breaker.call(store.lease, *flight.place, self._owner, self._seconds / LEASE_SLACK):
-                self._forget(flight)  # it expired, and another process leads now
+                self.forget(flight)
+            elif not flight.stores and not self._breaker.call(
+                store.lease, *flight.place, self._owner, self._seconds / LEASE_SLACK
+            ):
+                self.forget(flight)  # it expired, and another process leads now
+
+
+async def looked_up(driver: SyncDriver, flight: Flight, log: str, after: int) -> Claimed | None:
+    """`Leases.claim` where none is needed."""
+    namespace, key = flight.place
+    try:
+        [value], page = await driver.call("get_many_with_log", namespace, [key], log, after)
+    except StoreDown:
+        return None
+    return Claimed(True, value, page)

@@ -78,13 +78,23 @@ class SharedDeletions:
         """Read what is new in the log; what the store does not tell now is read the next time."""
         with contextlib.suppress(StoreDown):
             while True:
-                position = self._position
-                after = _NEVER_REACHED if position is None else position
-                if self._take(position, await driver.call("log_read", self.log, after, _PAGE)):
+                log, after = self.next_page()
+                if self._take(after, await driver.call("log_read", log, after, _PAGE)):
                     return
 
-    def _take(self, position: int | None, page: LogPage) -> bool:
+    def next_page(self) -> tuple[str, int]:
+        """Where the log is to be read next: its namespace, and the position."""
+        position = self._position
+        return self.log, _NEVER_REACHED if position is None else position
+
+    async def take(self, driver: SyncDriver, after: int, page: LogPage | None) -> None:
+        """Take in a page that was read from a position of `next_page`, and read what follows or was not read."""
+        if page is None or not self._take(after, page):
+            await self.follow(driver)
+
+    def _take(self, after: int, page: LogPage) -> bool:
         """Take in a page; returns whether it was the last one."""
+        position = None if after == _NEVER_REACHED else after
         with self._lock:
             if position is None:
                 self._position = page.head if self._position is None else self._position

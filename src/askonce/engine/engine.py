@@ -70,6 +70,10 @@ logger = logging.getLogger("askonce")
 T = TypeVar("T")
 
 _MOST_WARNINGS = 100
+_NEVER_STALE = (
+    "askonce: stale_while_revalidate or stale_if_error is set without ttl: answers never become stale, so that it "
+    "counts only for requests with a ttl of their own"
+)
 
 
 class CacheEngine:
@@ -115,6 +119,8 @@ class CacheEngine:
         self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
         frequencies = _frequencies(budget)
         freshness = settings.freshness
+        if freshness.never_stale:
+            logger.warning(_NEVER_STALE)
         storage = EntryStorage(
             breaker, codec, freshness, budget, self._local, frequencies, clock, settings.store_requests
         )
@@ -361,9 +367,10 @@ class CacheEngine:
         pack: Callable[[], Answer | None],
         replay: Callable[[Hit], Iterator[T]],
         ended: Callable[[], bool] = lambda: False,
+        found: Miss | None = None,
     ) -> AsyncIterator[T]:
-        """Asynchronous `stream`."""
-        leader = await self.flow.begin(self._async, request)
+        """Asynchronous `stream`; ``found``: what `apeek` has just found."""
+        leader = await self.flow.begin(self._async, request, found)
         if isinstance(leader, Hit):
             for chunk in replay(leader):
                 yield chunk

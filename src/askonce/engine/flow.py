@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from askonce.concurrency.claims import Claims
+from askonce.concurrency.claims import Claim, Claims
 from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
 from askonce.engine.deletions import SharedDeletions
@@ -26,7 +26,7 @@ from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Pla
 from askonce.storage.chunks import Apart, ChunkStorage
 from askonce.storage.entries import EntryStorage
 from askonce.storage.freshness import Freshness
-from askonce.stores.base import Clock
+from askonce.stores.base import Clock, Record
 from askonce.stores.circuit_breaker import StoreDown
 
 if TYPE_CHECKING:  # it loads numpy
@@ -153,15 +153,20 @@ class RequestFlow:
 
     # -- its parts ---------------------------------------------------------------------------------------------
 
-    async def begin(self, driver: SyncDriver, request: Request, *, waits: bool = True) -> Hit | Leader:
+    async def begin(
+        self, driver: SyncDriver, request: Request, found: Miss | None = None, *, waits: bool = True
+    ) -> Hit | Leader:
         """Look up, and join or lead, for adapters that call the model themselves.
 
+        A miss that the caller has just ``found`` is not looked up again.
         A stale answer that may be served while a new one is made is made anew by the first caller that finds it.
         """
         began = time.monotonic()
-        found = await self.lookup.find(driver, request)
-        if isinstance(found, Hit):
-            return self.hit(request, found)
+        if found is None:
+            looked_up = await self.lookup.find(driver, request)
+            if isinstance(looked_up, Hit):
+                return self.hit(request, looked_up)
+            found = looked_up
         leader: Hit | Leader | None
         if (request.freshness or self._freshness).serves_while_revalidating(found):
             leader = await self.lead_revalidation(driver, request, found) or found.stale
@@ -212,20 +217,18 @@ class RequestFlow:
         """Lead, unless a question of the same meaning was answered; or another process leads: then wait for it."""
         found: Hit | Miss = miss
 
-        async def look() -> bool:
+        async def claim() -> Claim:
             nonlocal found
-            found = await self.lookup.find(driver, request)
-            return isinstance(found, Hit)
+            outcome, found = await self._claim(driver, request, flight)
+            return outcome
 
         try:
             semantic = await self._look_up_semantic(driver, request, miss)
             if isinstance(semantic, Hit):
                 self.claims.resolve_here(flight, semantic.entry)
                 return semantic
-            if not alone and await self.claims.wait_for_lease(driver, flight, look):
-                await look()  # it may have come since the first one
-            if isinstance(found, Miss) and not alone:
-                await self.deletions.follow(driver)
+            if not alone:
+                await self.claims.wait_for_lease(driver, flight, claim)
         except BaseException:
             self.claims.resolve_here(flight, None)
             raise
@@ -235,18 +238,33 @@ class RequestFlow:
         flight.started, flight.attempt = time.monotonic(), semantic
         return Leader(miss, flight, flight.started, semantic, driver)
 
+    async def _claim(self, driver: SyncDriver, request: Request, flight: Flight) -> tuple[Claim, Hit | Miss]:
+        """Try to become the one process that makes an answer; and what is stored now."""
+        log, after = self.deletions.next_page()
+        claimed = await self.claims.claim(driver, flight, log, after)
+        if claimed is None:
+            found = await self.lookup.find(driver, request)
+            await self.deletions.follow(driver)
+            return "found" if isinstance(found, Hit) else "unknown", found
+        found = await self.lookup.found(driver, request, claimed.value)
+        if isinstance(found, Hit):
+            return "found", found
+        if claimed.is_held:  # the call may begin
+            await self.deletions.take(driver, after, claimed.page)
+        return "taken" if claimed.is_held else "of another", found
+
     async def lead_revalidation(self, driver: SyncDriver, request: Request, miss: Miss) -> Leader | None:
         """Become the one who makes a stale answer anew; ``None`` if somebody does already."""
         flight, leads = self.claims.join(request.place)
         if not leads:
             return None
         driver = driver.for_request()
-        if not await self.claims.take_lease(driver, flight):
-            self.claims.resolve_here(flight, None)
+        outcome, found = await self._claim(driver, request, flight)
+        if outcome in ("found", "of another"):
+            await self.claims.resolve(driver, flight, found.entry if isinstance(found, Hit) else None)
             return None
         semantic = await self._look_up_semantic(driver, request, miss, decide=False)
         assert not isinstance(semantic, Hit)
-        await self.deletions.follow(driver)
         return Leader(miss, flight, attempt=semantic, driver=driver)
 
     async def _look_up_semantic(
@@ -293,7 +311,7 @@ class RequestFlow:
                 request.answered(entry)
                 cacheable = self._is_cacheable(request, answer, entry, leader.started)
                 if cacheable:
-                    await self._store_whole(driver, request, entry, answer.slices)
+                    await self._store_whole(driver, request, entry, answer.slices, leader.flight)
                     cacheable = await self._stays(driver, request, answer, entry, leader.started)
                 if self.semantic is not None and attempt is not None and semantic is not None:
                     self.semantic.learn(*request.place, attempt, semantic.answer_text, entry if cacheable else None)
@@ -341,12 +359,30 @@ class RequestFlow:
         await self._delete(driver, deleted)
 
     async def _store_whole(
-        self, driver: SyncDriver, request: Request, entry: Entry, slices: Sequence[Slice]
+        self,
+        driver: SyncDriver,
+        request: Request,
+        entry: Entry,
+        slices: Sequence[Slice],
+        flight: Flight | None,
     ) -> None:
-        apart = Apart(entry)
+        """Store an entry, end the lease of its flight, and read which deletions came before it was there."""
+        apart, place = Apart(entry), request.place
         if slices:  # first, so that nobody finds an entry without them
-            apart = await self._chunks.put(driver, request.place.namespace, entry, slices)
-        await self._store_some(driver, [request], [apart.entry], apart)
+            apart = await self._chunks.put(driver, place.namespace, entry, slices)
+        owner = self.claims.lease_owner(flight)
+        if flight is None or owner is None:
+            await self._store_some(driver, [request], [apart.entry], apart)
+            await self.deletions.follow(driver)
+            return
+        record = self.storage.record(place, apart.entry, apart.size_bytes)
+        flight.stores = True
+        log, after = self.deletions.next_page()
+        result, page = await self.storage.fulfil(driver, place, apart.entry, record, owner, log, after)
+        if isinstance(result, int):
+            self.claims.released(flight)
+        self._stored(request, apart.entry, record, result, apart)
+        await self.deletions.take(driver, after, page)
 
     async def _store(self, driver: SyncDriver, requests: Sequence[Request], entries: Sequence[Entry]) -> None:
         for start in range(0, len(requests), _ENCODED_AT_ONCE):
@@ -362,32 +398,39 @@ class RequestFlow:
         entries: Sequence[Entry],
         apart: Apart | None = None,
     ) -> None:
-        apart_bytes, evicted, tags = (apart.size_bytes, apart.evicted, apart.tags) if apart else (0, 0, ())
+        apart_bytes = apart.size_bytes if apart else 0
         places = [request.place for request in requests]
         records = [
             self.storage.record(place, entry, apart_bytes) for place, entry in zip(places, entries, strict=True)
         ]
         results = await self.storage.put(driver, places, entries, records)
         for request, entry, record, result in zip(requests, entries, records, results, strict=True):
-            if result == "too large":
-                self.not_stored(request, result, f"{len(record.value):,} bytes", entry)
-                continue
-            stored = isinstance(result, int)
-            event = CacheEvent(
-                "stored" if stored else "not_stored",
-                request.kind,
-                request.model,
-                entry.created_at,
-                request.place,
-                None if stored else "store down",
-                msgspec.structs.replace(entry, tags=(*entry.tags, *tags)) if tags else entry,
-                size_bytes=len(record.value) + apart_bytes,
-                evicted=evicted + result if isinstance(result, int) else 0,
-                form=request.form,
-                tenants=request.options.tenants,
-                tags=request.options.tags,
-            )
-            self.events.emit(event)
+            self._stored(request, entry, record, result, apart)
+
+    def _stored(
+        self, request: Request, entry: Entry, record: Record, result: int | NotStoredReason, apart: Apart | None
+    ) -> None:
+        """Tell of an answer that was stored, or why it was not: ``result``, see `EntryStorage.put_records`."""
+        if result == "too large":
+            self.not_stored(request, result, f"{len(record.value):,} bytes", entry)
+            return
+        apart_bytes, evicted, tags = (apart.size_bytes, apart.evicted, apart.tags) if apart else (0, 0, ())
+        stored = isinstance(result, int)
+        event = CacheEvent(
+            "stored" if stored else "not_stored",
+            request.kind,
+            request.model,
+            entry.created_at,
+            request.place,
+            None if stored else "store down",
+            msgspec.structs.replace(entry, tags=(*entry.tags, *tags)) if tags else entry,
+            size_bytes=len(record.value) + apart_bytes,
+            evicted=evicted + result if isinstance(result, int) else 0,
+            form=request.form,
+            tenants=request.options.tenants,
+            tags=request.options.tags,
+        )
+        self.events.emit(event)
 
     def _packed(self, request: Request, pack: Callable[[], Answer | None]) -> Answer | None:
         answer, detail = None, ""
@@ -404,7 +447,6 @@ class RequestFlow:
         self, driver: SyncDriver, request: Request, answer: Answer, entry: Entry, since: float
     ) -> bool:
         """Delete a stored answer that was to be deleted before it was there; returns whether there was no need."""
-        await self.deletions.follow(driver)
         if not self._is_deleted(request, answer, entry, since):
             return True
         await self._delete(driver, [request])

@@ -92,10 +92,11 @@ class Lookup:
                 length = next_length(len(piece), sum(map(len, filter(None, rows))), time.monotonic() - began)
                 await driver.pause(0)  # others have their turn
                 for position, data in zip(piece, rows, strict=True):
-                    found[position] = await self._found(driver, requests[position], data)
+                    found[position] = await self.found(driver, requests[position], data)
         return found
 
-    async def _found(self, driver: SyncDriver, request: Request, data: bytes | None) -> Hit | Miss:
+    async def found(self, driver: SyncDriver, request: Request, data: bytes | None) -> Hit | Miss:
+        """What a request finds in what is stored at its place; ``None``: nothing is."""
         read = Miss("refresh") if request.options.refresh else self._read(request.place, data)
         return read if isinstance(read, Miss) else await self._checked(driver, read, request)
 

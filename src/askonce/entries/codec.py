@@ -85,7 +85,7 @@ class Codec:
         """An entry's bytes; ``bound_to`` is its place (namespace and key)."""
         body, flags = self._encoder.encode(entry), 0
         if len(body) >= _COMPRESS_FROM_BYTES:
-            smaller = zstandard.ZstdCompressor(level=3).compress(body)
+            smaller = _compress(body)
             if len(smaller) < 0.9 * len(body):
                 body, flags = smaller, _COMPRESSED
         if self._seals:
@@ -139,6 +139,15 @@ def _checksum(bound_to: bytes, flags: int, body: bytes | memoryview) -> bytes:
     return zlib.crc32(body, zlib.crc32(bound_to, flags)).to_bytes(_CHECKSUM, "little")
 
 
+def _compress(body: bytes) -> bytes:
+    try:
+        compressor = _of_thread.compressor
+    except AttributeError:
+        compressor = _of_thread.compressor = zstandard.ZstdCompressor(level=3)
+    compressed: bytes = compressor.compress(body)
+    return compressed
+
+
 def _decompress(body: bytes) -> bytes:
     size = zstandard.frame_content_size(body)
     if not 0 <= size <= _LARGEST_BYTES:
@@ -152,7 +161,7 @@ def _decompress(body: bytes) -> bytes:
 
 
 _of_thread = threading.local()
-"""Making a decompressor takes longer than decompressing an entry; it serves one thread at a time."""
+"""To make a compressor or a decompressor takes longer than its work on an entry; each serves one thread."""
 
 
 def _digest_key(key: bytes) -> bytes:

@@ -45,16 +45,17 @@ class Answers:
     async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
         request = replies.request_to(self._engine, wire)
-        if request is not None and (hit := await self._cached(call, wire, request, target, body)) is not None:
-            await self._replay(call, hit)
+        found = None if request is None else await self._cached(call, wire, request, target, body)
+        if isinstance(found, Hit):
+            await self._replay(call, found)
             return
         if wire.directives.only_if_cached:
             await call.say(nothing_cached())
         elif request is None:
-            await self._relay.pass_on(call, target, body, headers.of_forwarded("bypass")[1])
+            await self._relay.pass_on(call, target, body, "bypass")
         else:
-            while await self._play(call, wire, request, target, body) == "failed for another":
-                pass
+            while await self._play(call, wire, request, target, body, found) == "failed for another":
+                found = None
 
     def _looks_up(self, name: object) -> bool:
         """Whether a request looks up by itself: of a crowd for the same, the first one, and the second one for all.
@@ -65,8 +66,8 @@ class Answers:
 
     async def _cached(
         self, call: ProxyCall, wire: WireRequest, request: Request, target: UpstreamTarget, body: bytes
-    ) -> Hit | None:
-        """What is stored, perhaps a stale answer, of which a new one is made then."""
+    ) -> Hit | Miss | None:
+        """What is stored, perhaps a stale answer, which is then made anew; ``None``: it was not looked up."""
         name = _name(wire, request)
         if wire.directives.only_if_cached or self._looks_up(name):
             found = await self._found(request, name)
@@ -74,8 +75,8 @@ class Answers:
                 return found
             stale = None if wire.directives.only_if_cached else self._engine.stale(request, found)
             if stale is not None and name not in self._live:
-                self._begin(name, call, wire, request, target, body).instead = found
-            return stale
+                self._begin(name, call, wire, request, target, body, found).instead = found
+            return stale or found
         live = self._live.get(name)
         if live is None or live.instead is None or wire.directives.refresh or request.freshness is not None:
             return None
@@ -96,14 +97,20 @@ class Answers:
     # -- one tape for all who want the same bytes ----------------------------------------------------------------
 
     async def _play(
-        self, call: ProxyCall, wire: WireRequest, request: Request, target: UpstreamTarget, body: bytes
+        self,
+        call: ProxyCall,
+        wire: WireRequest,
+        request: Request,
+        target: UpstreamTarget,
+        body: bytes,
+        found: Miss | None,
     ) -> Literal["done", "failed for another"]:
         """Respond with what a tape holds, as it comes."""
         name = _name(wire, request)
         began, tape = time.monotonic(), None if wire.directives.refresh else self._live.get(name)
         follows = tape is not None
         if tape is None:
-            tape = self._begin(None if wire.directives.refresh else name, call, wire, request, target, body)
+            tape = self._begin(None if wire.directives.refresh else name, call, wire, request, target, body, found)
         reader = tape.reader()
         watch = asyncio.create_task(call.left())
         watch.add_done_callback(reader.go)
@@ -123,7 +130,7 @@ class Answers:
         except (Refused, UpstreamFailed) as error:
             if follows and not call.begun and tape.scope != wire.scope:
                 return "failed for another"
-            await say(call, error)
+            await say(call, error, wire)
         finally:
             watch.cancel()
             tape.leave(reader)
@@ -137,6 +144,7 @@ class Answers:
         request: Request,
         target: UpstreamTarget,
         body: bytes,
+        found: Miss | None,
     ) -> Tape[Item]:
         """Begin to make an answer, in a task of its own, which goes on as long as anybody waits for it."""
 
@@ -148,7 +156,7 @@ class Answers:
         tape: Tape[Item] = Tape(wire.scope, abandoned)
         if name is not None:
             self._live[name] = tape
-        task = asyncio.create_task(self._make(tape, call, wire, request, target, body))
+        task = asyncio.create_task(self._make(tape, call, wire, request, target, body, found))
         self._making.add(task)
 
         def done(_: object) -> None:
@@ -169,6 +177,7 @@ class Answers:
         request: Request,
         target: UpstreamTarget,
         body: bytes,
+        found: Miss | None,
     ) -> None:
         """Write a tape: what is stored by now, or what the provider replies, which is stored."""
         parts: list[bytes] = []
@@ -195,7 +204,12 @@ class Answers:
         error: BaseException | None = None
         try:
             async for item in self._engine.astream(
-                request, call_model, pack, lambda hit: iter((hit,)), lambda: has_ended(wire.api, b"".join(parts))
+                request,
+                call_model,
+                pack,
+                lambda hit: iter((hit,)),
+                lambda: has_ended(wire.api, b"".join(parts)),
+                found,
             ):
                 tape.add(item)
         except (Exception, asyncio.CancelledError) as raised:
@@ -233,8 +247,7 @@ def _name(wire: WireRequest, request: Request) -> object:
 def _shown(head: Head, wire: WireRequest, follows: bool) -> list[tuple[bytes, bytes]]:
     """The headers of a reply; one who follows gets those that are true of it for him too."""
     if not follows:
-        why: headers.Forwarded = "request" if wire.directives.refresh else "miss"
-        return [*head.raw, (b"cache-status", headers.of_forwarded(why)[1].encode())]
+        return [*head.raw, (b"cache-status", headers.of_forwarded(forwarded_since(wire))[1].encode())]
     lasting = {name for name, _ in headers.lasting(head.headers)} | {"content-length", "Content-Length"}
     kept = [(name, value) for name, value in head.raw if name.decode("latin-1") in lasting]
     return [*kept, (b"cache-status", b"askonce; fwd=miss; collapsed")]
@@ -244,11 +257,19 @@ def _fault(error: BaseException) -> UpstreamFailed:
     return UpstreamFailed(502, f"the request failed ({type(error).__name__})")
 
 
-async def say(call: ProxyCall, error: Refused | UpstreamFailed) -> None:
+async def say(call: ProxyCall, error: Refused | UpstreamFailed, wire: WireRequest) -> None:
     """Respond with what the provider replied, byte for byte, or with what went wrong."""
+    why = forwarded_since(wire)
     if isinstance(error, UpstreamFailed):
-        await failed(call, error)
+        await failed(call, error, headers.of_forwarded(why))
         return
     raw = [pair for pair in error.head.raw if pair[0].lower() != b"content-length"]
-    await call.start(error.head.status, [*raw, (b"content-length", b"%d" % len(error.body))])
+    status = headers.of_forwarded(why, status=error.head.status)[1].encode()
+    about = [(b"cache-status", status), (b"content-length", b"%d" % len(error.body))]
+    await call.start(error.head.status, [*raw, *about])
     await call.finish(error.body)
+
+
+def forwarded_since(wire: WireRequest) -> headers.Forwarded:
+    """Why the provider is called, if nothing else stands against the cache."""
+    return "request" if wire.directives.refresh else "miss"

@@ -113,7 +113,7 @@ class ProxyApp:
         models = " and ".join(map(repr, read.models)) or None
         if read.target is None:
             await call.refuse(404, f"no upstream for {call.path} and the model {models}", "no_upstream")
-        elif key is not None and key.models and not (body is not None and key.allows(read.models)):
+        elif key is not None and key.models and not (read.is_read and key.allows(read.models)):
             await call.refuse(403, f"this key is not for the model {models}", "model_not_allowed")
         elif is_refused:
             await call.say(nothing_cached("such a request is never cached"))

@@ -9,7 +9,7 @@ import msgspec
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
-from askonce.proxy.answers import say
+from askonce.proxy.answers import forwarded_since, say
 from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import Relay, UpstreamTarget
 from askonce.proxy.upstream import Head, Refused, UpstreamFailed
@@ -45,7 +45,7 @@ class Embeddings:
                 if only_if_cached:
                     await call.say(nothing_cached())
                 else:
-                    await self._relay.pass_on(call, target, body, headers.of_forwarded("bypass")[1])
+                    await self._relay.pass_on(call, target, body, "bypass")
             elif len(requests) == 1 and not only_if_cached:
                 await self._one(call, wire, target, body, *requests.items())
             else:
@@ -58,7 +58,7 @@ class Embeddings:
                 else:
                     await self._missing(call, wire, target, body, requests, hits)
         except (Refused, UpstreamFailed) as error:
-            await say(call, error)
+            await say(call, error, wire)
 
     async def _one(
         self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes, one: tuple[bytes, Request]
@@ -122,9 +122,8 @@ class Embeddings:
         return _Vectors(reply.head, whole)
 
     async def _fresh(self, call: ProxyCall, wire: WireRequest, reply: _Vectors) -> None:
-        why: headers.Forwarded = "request" if wire.directives.refresh else "miss"
         sent = [pair for pair in reply.head.headers if pair[0].lower() != "content-length"]
-        await call.respond(200, [*sent, headers.of_forwarded(why)], reply.body)
+        await call.respond(200, [*sent, headers.of_forwarded(forwarded_since(wire))], reply.body)
 
     async def _from_cache(self, call: ProxyCall, wire: WireRequest, hits: dict[bytes, Hit]) -> None:
         oldest = max(hits.values(), key=lambda hit: hit.age_seconds)

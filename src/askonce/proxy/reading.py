@@ -10,17 +10,11 @@ from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import UpstreamTarget
 from askonce.proxy.upstream import Upstreams, chosen
 from askonce.wire.apis import model_in
-from askonce.wire.requests import WireRequest, is_read, read_request
+from askonce.wire.members import models_in
+from askonce.wire.requests import WireRequest, is_read, read_body, read_request
 
 _MOST_BYTES = 2 * 2**20
 _LONGEST = 64 * 2**10
-
-
-class _OfModel(msgspec.Struct):
-    model: str | None = None
-
-
-_model_in = msgspec.json.Decoder(_OfModel).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -28,14 +22,16 @@ class ReadRequest(msgspec.Struct, frozen=True):
     """A request as it reads.
 
     Attributes:
-        models: those that it names: in its path, and in its body if that was read.
+        models: all that it names: in its path, and in its body if that was read.
         target: where it goes; ``None``: no provider fits.
         wire: what it asks; ``None``: it is passed on as it is.
+        is_read: its body was read, so that no model is unknown.
     """
 
     models: tuple[str, ...]
     target: UpstreamTarget | None
     wire: WireRequest | None = None
+    is_read: bool = False
 
 
 class RequestReader:
@@ -76,8 +72,9 @@ class RequestReader:
         return found
 
     def _read(self, call: ProxyCall, body: bytes | None) -> ReadRequest:
-        named = (model_in(call.path), None if body is None else _model(body))
-        models = tuple(model for model in named if model is not None)
+        in_path, whole = model_in(call.path), None if body is None else read_body(body)
+        in_body = [] if body is None or whole is None else models_in(body, whole)
+        models = (*filter(None, [in_path]), *in_body)
         among = self._upstreams.of_path(call.path) if call.path.startswith("/") else []
         found = chosen(among, models[0] if models else None)
         if found is None:
@@ -87,17 +84,10 @@ class RequestReader:
         if body is None:
             return ReadRequest(models, target)
         wire = read_request(call.method, target.url, call.headers, body, share=self._share, secret=self._secret)
-        return ReadRequest(models, target, wire)
+        return ReadRequest(models, target, wire, whole is not None)
 
 
 def _digest(call: ProxyCall, body: bytes) -> bytes:
     """Identifies all of a request that is read; what it shows of credentials is not held in memory."""
     read = [pair for pair in call.raw_headers if is_read(pair[0])]
     return hashlib.sha256(_encode((call.method, call.path, call.query, read, body))).digest()
-
-
-def _model(body: bytes) -> str | None:
-    try:
-        return _model_in(body).model
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None

@@ -11,6 +11,7 @@ import msgspec
 from askonce.proxy.call import ClientLeft, ProxyCall
 from askonce.proxy.config import UpstreamSettings
 from askonce.proxy.upstream import UpstreamFailed, Upstreams
+from askonce.wire.headers import Forwarded, of_forwarded
 
 logger = logging.getLogger("askonce")
 
@@ -38,10 +39,17 @@ class Relay:
         call: ProxyCall,
         target: UpstreamTarget,
         body: bytes | AsyncIterable[bytes] | None,
-        cache_status: str = "",
+        why: Forwarded | None = None,
     ) -> None:
-        """Pass a request on, and its reply back; if the client leaves, the call of the provider ends too."""
-        work = asyncio.create_task(self._passed(call, target, body, cache_status))
+        """Pass a request on, and its reply back; if the client leaves, the call of the provider ends too.
+
+        Args:
+            call: the request.
+            target: where it goes.
+            body: of the request.
+            why: what its reply says of the cache; ``None``: nothing.
+        """
+        work = asyncio.create_task(self._passed(call, target, body, why))
         watch = asyncio.create_task(call.left())
         try:
             await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
@@ -56,25 +64,30 @@ class Relay:
             watch.cancel()
 
     async def _passed(
-        self, call: ProxyCall, target: UpstreamTarget, body: bytes | AsyncIterable[bytes] | None, cache_status: str
+        self,
+        call: ProxyCall,
+        target: UpstreamTarget,
+        body: bytes | AsyncIterable[bytes] | None,
+        why: Forwarded | None,
     ) -> None:
         try:
             reply = await self.upstreams.send(target.upstream, call.method, target.url, call.headers, body)
             try:
-                headers = [*reply.head.raw, (b"cache-status", cache_status.encode())] if cache_status else None
-                await call.start(reply.head.status, headers or reply.head.raw)
+                about = [of_forwarded(why, status=reply.head.status)] if why else []
+                raw = [(name.encode(), value.encode()) for name, value in about]
+                await call.start(reply.head.status, [*reply.head.raw, *raw])
                 async for part in reply.parts():
                     await call.write(part)
                 await call.finish()
             finally:
                 reply.close()
         except UpstreamFailed as error:
-            await failed(call, error)
+            await failed(call, error, *([of_forwarded(why)] if why else []))
 
 
-async def failed(call: ProxyCall, error: UpstreamFailed) -> None:
+async def failed(call: ProxyCall, error: UpstreamFailed, *headers: tuple[str, str]) -> None:
     """Say that a provider failed; a response that has begun gets no end, so that the connection is closed."""
     if call.begun:
         logger.warning("askonce: %s in the middle of a response, which its client sees to be cut", error)
     else:
-        await call.refuse(error.status, str(error), "upstream_error")
+        await call.refuse(error.status, str(error), "upstream_error", *headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ import uvicorn
 from askonce.errors import ConfigError
 from askonce.proxy.app import ProxyApp
 from askonce.proxy.config import ProxySettings
+from askonce.proxy.connection import ClientConnection
 
 _VARIABLE = "ASKONCE_PROXY_SETTINGS"
 _GRACE_SECONDS = 30
@@ -41,6 +43,7 @@ def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
         "timeout_graceful_shutdown": _GRACE_SECONDS,
         "lifespan": "on",
         "ws": "none",
+        "http": ClientConnection,
     }
     _allow_many_connections()
     app = ProxyApp(settings)
@@ -51,7 +54,7 @@ def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
     begun(f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
     if settings.workers == 1:
         config = uvicorn.Config(app, **options)
-        _log_breaks_once()
+        _log_no_breaks()
         uvicorn.Server(config).run(sockets=[listener])
         return
     app.cache.close()  # both were opened to see that they can be
@@ -63,7 +66,7 @@ def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
 
 def worker() -> ProxyApp:
     """The application of one of several processes."""
-    _log_breaks_once()
+    _log_no_breaks()
     return ProxyApp(msgspec.json.decode(os.environ[_VARIABLE], type=ProxySettings))
 
 
@@ -96,6 +99,10 @@ def _allow_many_connections() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _log_breaks_once() -> None:
-    """Leave out the server's complaint of a response without its end: ASGI has no other way to show a cut body."""
-    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing" not in record.getMessage())
+def _log_no_breaks() -> None:
+    """Leave out what the server says of a response without its end: ASGI has no other way to show a cut body.
+
+    Also of what is no HTTP request: `ClientConnection` says more.
+    """
+    left_out = re.compile("without completing|Invalid HTTP request")
+    logging.getLogger("uvicorn.error").addFilter(lambda record: left_out.search(record.getMessage()) is None)

@@ -24,7 +24,7 @@ from askonce.options import CacheOptions
 from askonce.storage.freshness import Freshness
 from askonce.storage.local_cache import LocalCache
 from askonce.storage.pieces import FIRST_ENTRIES, after_failure, by_part, fitting, next_length
-from askonce.stores.base import LARGEST_VALUE_BYTES, Clock, Record
+from askonce.stores.base import LARGEST_VALUE_BYTES, Clock, LogPage, Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 
 if TYPE_CHECKING:
@@ -134,11 +134,44 @@ class EntryStorage:
         """Store entries of one namespace; returns what `put_records` does."""
         results = await self.put_records(driver, places[0].namespace, records)
         for place, entry, result in zip(places, entries, results, strict=True):
-            if isinstance(result, int) and self._local is not None:
-                self._local.put(place, entry, entry.created_at)
-            if self._frequencies is not None:
-                self._frequencies.add(place.key)
+            self._note(place, entry, result)
         return results
+
+    async def fulfil(
+        self, driver: SyncDriver, place: Place, entry: Entry, record: Record, owner: str, log: str, after: int
+    ) -> tuple[int | NotStoredReason, LogPage | None]:
+        """Store an entry and end the lease of its place.
+
+        Args:
+            driver: of the caller.
+            place: of the entry.
+            entry: what is stored.
+            record: the same as a record.
+            owner: of the lease.
+            log: the namespace of a change log.
+            after: its position.
+
+        Returns:
+            how many entries were evicted, or why it was not stored; and a page of the log, read afterwards.
+        """
+        result: int | NotStoredReason = "too large"
+        page = None
+        if len(record.value) <= LARGEST_VALUE_BYTES:
+            try:
+                arguments = place.namespace, record, self._budget, owner, log, after
+                evicted, page = await driver.call("fulfil", *arguments)
+                result = evicted if self._budget.admits(len(record.value)) else "too large"
+            except StoreDown:
+                result = "store down"
+        self._note(place, entry, result)
+        return result, page
+
+    def _note(self, place: Place, entry: Entry, result: int | NotStoredReason) -> None:
+        """Note what became of an entry that was to be stored."""
+        if isinstance(result, int) and self._local is not None:
+            self._local.put(place, entry, entry.created_at)
+        if self._frequencies is not None:
+            self._frequencies.add(place.key)
 
     async def put_records(
         self, driver: SyncDriver, namespace: str, records: Sequence[Record]

@@ -32,6 +32,11 @@ class Freshness(msgspec.Struct, frozen=True):
             if getattr(self, f"{name}_seconds") != 0:
                 positive_seconds(name, getattr(self, f"{name}_seconds"))
 
+    @property
+    def never_stale(self) -> bool:
+        """Whether stale answers would be served, and none becomes stale by these rules alone."""
+        return self.ttl_seconds is None and (self.stale_while_revalidate_seconds or self.stale_if_error_seconds) > 0
+
     def fresh_until(self, now: float, requested_ttl_seconds: float | None) -> float | None:
         """Until when an answer made now is fresh."""
         ttl = self.ttl_seconds if requested_ttl_seconds is None else requested_ttl_seconds

@@ -19,7 +19,7 @@ from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry
 from askonce.errors import CodecError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
-from askonce.stores.base import LogPage, Page, Record, Size, Store
+from askonce.stores.base import Claimed, LogPage, Page, Record, Size, Store
 
 UNREADABLE = b"?"
 """In the place of an event that was not sealed with one of the keys, or was changed."""
@@ -308,6 +308,42 @@ class SealedStore(Store):
         if None in values and len(self._names) > 1:
             values = await self.aget_many(namespace, keys)
         return values, self._opened(log, page)
+
+    def claim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
+    ) -> Claimed:
+        name = self._first
+        found = self._store.claim(name(namespace), key, owner, seconds, name(log), after, limit)
+        value = found.value
+        if value is None and len(self._names) > 1:
+            value = self.get(namespace, key)
+        return Claimed(found.is_held, value, found.page and self._opened(log, found.page))
+
+    async def aclaim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
+    ) -> Claimed:
+        name = self._first
+        found = await self._store.aclaim(name(namespace), key, owner, seconds, name(log), after, limit)
+        value = found.value
+        if value is None and len(self._names) > 1:
+            value = await self.aget(namespace, key)
+        return Claimed(found.is_held, value, found.page and self._opened(log, found.page))
+
+    def fulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
+    ) -> tuple[int, LogPage | None]:
+        self._register(namespace)
+        name, (sealed,) = self._first, self._records([record])
+        evicted, page = self._store.fulfil(name(namespace), sealed, budget, owner, name(log), after, limit)
+        return evicted, page and self._opened(log, page)
+
+    async def afulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
+    ) -> tuple[int, LogPage | None]:
+        await self._aregister(namespace)
+        name, (sealed,) = self._first, self._records([record])
+        evicted, page = await self._store.afulfil(name(namespace), sealed, budget, owner, name(log), after, limit)
+        return evicted, page and self._opened(log, page)
 
     # -- life ------------------------------------------------------------------------------------------------
 

@@ -112,6 +112,20 @@ class LogPage(msgspec.Struct, frozen=True):
     truncated: bool = False
 
 
+class Claimed(msgspec.Struct, frozen=True):
+    """What ``claim`` gives.
+
+    Attributes:
+        is_held: the owner holds the lease now.
+        value: what was under the key then.
+        page: of the change log; ``None``: it is to be read by itself.
+    """
+
+    is_held: bool
+    value: bytes | None
+    page: LogPage | None = None
+
+
 class Store(abc.ABC):
     """A store of bytes. See the module's docstring for the rules that hold for every method."""
 
@@ -244,6 +258,27 @@ class Store(abc.ABC):
         """`get_many`, and `log_read` of the log of the namespace ``log``; one round trip where the store can."""
         return self.get_many(namespace, keys), self.log_read(log, after, limit)
 
+    def claim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
+    ) -> Claimed:
+        """`lease`, then `get`; also `log_read` of the log of the namespace ``log``, if all is one round trip.
+
+        So what a holder of the lease has put is found by the next one.
+        """
+        return Claimed(self.lease(namespace, key, owner, seconds), self.get(namespace, key))
+
+    def fulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
+    ) -> tuple[int, LogPage | None]:
+        """`put` of one record, then `release` of its lease; also `log_read` after both, if all is one round trip.
+
+        Returns:
+            what ``put`` returns, and the page of the log; ``None``: it is to be read by itself.
+        """
+        evicted = self.put(namespace, [record], budget)
+        self.release(namespace, record.key, owner)
+        return evicted, None
+
     # -- life ------------------------------------------------------------------------------------------------
 
     def part(self, namespace: str, key: bytes) -> str:
@@ -347,6 +382,21 @@ class Store(abc.ABC):
     ) -> tuple[list[bytes | None], LogPage]:
         """Asynchronous `get_many_with_log`."""
         return await self.aget_many(namespace, keys), await self.alog_read(log, after, limit)
+
+    async def aclaim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
+    ) -> Claimed:
+        """Asynchronous `claim`."""
+        is_held = await self.alease(namespace, key, owner, seconds)
+        return Claimed(is_held, await self.aget(namespace, key))
+
+    async def afulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
+    ) -> tuple[int, LogPage | None]:
+        """Asynchronous `fulfil`."""
+        evicted = await self.aput(namespace, [record], budget)
+        await self.arelease(namespace, record.key, owner)
+        return evicted, None
 
     @abc.abstractmethod
     async def aclose(self) -> None:

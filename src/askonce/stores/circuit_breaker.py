@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 _READ = "read"
 _WRITES = frozenset(
-    "put touch evict delete delete_tag clear lease release log_append vector_put vector_delete".split()
+    "put touch evict delete delete_tag clear lease release claim fulfil log_append vector_put vector_delete".split()
 )
-_KEYED = frozenset("get get_many put touch delete lease release".split())
+_KEYED = frozenset("get get_many put touch delete lease release claim fulfil".split())
 _READS = frozenset("aget aget_many aget_many_with_log alog_read".split())
 _READ_BYTES = 16_000
 """What a record that is read is taken to have; its length is not known before."""
@@ -145,9 +145,9 @@ def _name(operation: Callable[..., Any]) -> str:
 
 
 def _first_key(of: Any) -> bytes | None:
-    """The key that an argument is, or the first of several."""
-    if isinstance(of, bytes):
-        return of
+    """The key that an argument is or has, or the first of several."""
+    if isinstance(of, (bytes, Record)):
+        return of if isinstance(of, bytes) else of.key
     if isinstance(of, Mapping):
         return next(iter(of), None)
     first = of[0] if isinstance(of, Sequence) and of else None
@@ -159,6 +159,8 @@ def _amount(operation: Callable[..., Any], args: Sequence[Any]) -> tuple[int, in
     name = _name(operation)
     if name == "aput":
         return len(args[1]), sum(len(record.value) for record in args[1])
+    if name == "afulfil":
+        return 1, len(args[1].value)
     many = name in ("aget_many", "aget_many_with_log")
     return (len(args[1]), _READ_BYTES * len(args[1])) if many else (1, 0)
 

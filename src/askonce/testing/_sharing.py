@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 import pytest
 
+from askonce.eviction.policy import UNLIMITED
 from askonce.stores import open_store
-from askonce.stores.base import LogPage, Record, Size, Store
+from askonce.stores.base import Claimed, LogPage, Record, Size, Store
 from askonce.testing._fixtures import TIGHT, StoreFixtures
 from askonce.testing.clock import FakeClock
 from askonce.testing.driver import Call, StoreDriver
@@ -100,6 +101,54 @@ class SharingTests(StoreFixtures):
                 return bool(await call("lease", space, key, f"runner {runner}", 60.0))
 
             assert sum(store.at_once(race)) == 1
+
+    def test_a_claim_finds_what_its_holder_before_has_put(
+        self, store: StoreDriver, space: str, clock: FakeClock
+    ) -> None:
+        log = f"{space}:log"
+        event = store.log_append(log, b"one")
+
+        def claim(owner: str) -> Claimed:
+            claimed: Claimed = store.claim(space, b"k", owner, 10, log, event)
+            return claimed
+
+        first = claim("anna")
+        assert (first.is_held, first.value) == (True, None)
+        assert first.page in (None, LogPage(head=event))
+        assert not claim("bert").is_held
+        assert claim("anna").is_held
+        other = store.log_append(log, b"two")
+        evicted, page = store.fulfil(space, Record(b"k", b"v", clock() + 60), TIGHT, "anna", log, event)
+        assert evicted == 0
+        assert page in (None, LogPage([(other, b"two")], other))
+        found = claim("bert")
+        assert (found.is_held, found.value) == (True, b"v")
+        assert found.page in (None, LogPage([(other, b"two")], other))
+        store.fulfil(space, Record(b"k", b"w", clock() + 60), TIGHT, "anna", log, event)
+        assert not claim("anna").is_held, "the lease is another's"
+        assert store.get(space, b"k") == b"w"
+        clock.advance(61)
+        assert claim("anna").value is None
+
+    def test_an_event_after_a_record_was_put_finds_it(self, store: StoreDriver, space: str) -> None:
+        """Whoever deletes appends to the log first; whoever puts reads it then: one of both sees the other."""
+        log = f"{space}:log"
+        begin = store.log_append(log, b"begin")
+
+        async def put(call: Call, runner: int) -> bool:
+            if runner % 2:
+                await call("log_append", log, b"deleted")
+                await call("delete", space, [b"k"])
+                return False
+            _, page = await call("fulfil", space, Record(b"k", b"v"), UNLIMITED, "anna", log, begin)
+            page = page or await call("log_read", log, begin)
+            return not page.events
+
+        for _ in range(20):
+            unaware = store.at_once(put, times=2)[0]
+            assert not unaware or store.get(space, b"k") is None
+            store.delete(space, [b"k"])
+            begin = store.log_append(log, b"begin")
 
     # -- the change log --------------------------------------------------------------------------------------
 

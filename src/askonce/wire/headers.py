@@ -50,11 +50,13 @@ Forwarded = Literal["miss", "request", "bypass"]
 """Why the upstream was called: nothing was stored that can be used; the client said so; it is not to be cached."""
 
 
-def of_forwarded(why: Forwarded, stored: bool | None = None) -> tuple[str, str]:
+def of_forwarded(why: Forwarded, stored: bool | None = None, status: int = 200) -> tuple[str, str]:
     """What a reply of the upstream says of the cache.
 
     Args:
         why: the upstream was called.
         stored: whether the reply was stored, where that is known before it is sent.
+        status: of the upstream's reply.
     """
-    return "cache-status", f"askonce; fwd={why}" + ("; stored" if stored else "")
+    said = f"; fwd-status={status}" if status != 200 else "; stored" if stored else ""
+    return "cache-status", f"askonce; fwd={why}{said}"

@@ -26,6 +26,7 @@ from askonce.keys.normal_form import (
 from askonce.keys.server_state import refuse_server_state
 from askonce.wire.apis import NEUTRAL, STATE, Api, api_of
 from askonce.wire.directives import OWN, Directives, read_directives
+from askonce.wire.members import is_ambiguous
 from askonce.wire.scope import Headers, has_cookie, is_credential_header, scope_of
 
 Body = dict[str, Any]
@@ -190,7 +191,7 @@ class WireRequest(msgspec.Struct, eq=False):
 def read_request(
     method: str, url: str, headers: Headers, body: bytes, *, share: bool = False, secret: bytes = b""
 ) -> WireRequest | None:
-    """A request, if it calls an API that is known; ``None``: it is passed on as it is.
+    """A request, if it calls an API that is known and reads one way; ``None``: it is passed on as it is.
 
     Args:
         method: of HTTP.
@@ -205,13 +206,7 @@ def read_request(
     """
     parts = urlsplit(url)
     api = api_of(method, parts.path)
-    if api is None:
-        return None
-    try:
-        read = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    if not isinstance(read, dict):
+    if api is None or (read := read_body(body)) is None or is_ambiguous(body, read):
         return None
     headers = list(headers)
     userinfo, _, host = parts.netloc.rpartition("@")
@@ -227,6 +222,15 @@ def read_request(
         has_cookie(headers),
         share,
     )
+
+
+def read_body(body: bytes) -> Body | None:
+    """A body that is a JSON object; ``None``: it is none."""
+    try:
+        read = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return read if isinstance(read, dict) else None
 
 
 def is_unreadable(headers: Headers, body: bytes) -> bool:

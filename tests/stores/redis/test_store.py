@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -89,6 +91,20 @@ def test_a_lookup_is_one_command(store: RedisStore, admin: redis.Redis, space: s
     assert ran - Counter({"config|resetstat": 1, "info": 1}) == Counter({"hmget": 1})
 
 
+def test_a_fulfilled_record_is_put_before_the_log_is_read(
+    store: RedisStore, admin: redis.Redis, space: str
+) -> None:
+    """Also where the server lacks the script that puts and has the one that reads."""
+    admin.script_flush()
+    store.log_read(space, 0)
+    with admin.monitor() as monitor:
+        store.fulfil(space, Record(b"k", b"v"), Budget(max_entries=5), "me", space, 0)
+        admin.echo("end")
+        done = list(itertools.takewhile(lambda one: "ECHO" not in one, (c["command"] for c in monitor.listen())))
+    names = [re.sub(r".*\b(HSET|LLEN)\b.*", r"\1", one, flags=re.DOTALL) for one in done]
+    assert names.index("HSET") < len(names) - 1 - names[::-1].index("LLEN")
+
+
 def test_no_operation_walks_the_keyspace(store: RedisStore, admin: redis.Redis, space: str) -> None:
     def everything() -> None:
         store.put(space, [Record(b"%d" % i, b"v", time.time() + 60, 1.0, ("t",)) for i in range(20)])
@@ -101,6 +117,8 @@ def test_no_operation_walks_the_keyspace(store: RedisStore, admin: redis.Redis, 
         store.size(space)
         store.lease(space, b"k", "me", 1)
         store.release(space, b"k", "me")
+        store.claim(space, b"k", "me", 1, space, 0)
+        store.fulfil(space, Record(b"k", b"v"), Budget(max_entries=5), "me", space, 0)
         store.log_append(space, b"e")
         store.log_read(space, 0)
         store.clear(space)

@@ -20,6 +20,7 @@ from askonce.errors import StoreError, StoreUnavailable
 from askonce.eviction.policy import Budget
 from askonce.stores.base import Clock, Record, Size, Store
 from askonce.stores.sqlite import schema as sql
+from askonce.stores.sqlite.connections import Connections
 from askonce.stores.sqlite.store import SQLiteStore
 from askonce.testing import StoreConformance
 from tests.stores.sqlite.files import assert_sound, other_process
@@ -42,6 +43,7 @@ PUT_FOR_EVER = """
 import random, sys
 from askonce.eviction.policy import Budget
 from askonce.stores.base import Record
+from askonce.stores.sqlite.connections import Connections
 from askonce.stores.sqlite.store import SQLiteStore
 store, dice = SQLiteStore(sys.argv[1]), random.Random(1)
 while True:
@@ -68,6 +70,7 @@ FILL_A_SMALL_DISK = """
 import resource, sys
 from askonce.errors import StoreUnavailable
 from askonce.stores.base import Record
+from askonce.stores.sqlite.connections import Connections
 from askonce.stores.sqlite.store import SQLiteStore
 store = SQLiteStore(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -146,6 +149,45 @@ async def test_a_cancelled_write_is_done_or_undone(store: SQLiteStore, path: Pat
     await asyncio.gather(write, return_exceptions=True)
     await store.aput("n", [Record(b"after", b"v")])
     assert (await store.asize("n")).entries in (1, 2001)
+    await store.aclose()
+    assert_sound(path)
+
+
+async def test_writes_that_wait_at_a_moment_are_one_transaction(
+    store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.aput("n", [Record(b"first", b"v")])
+    begun = []
+    transaction = Connections.transaction
+    monkeypatch.setattr(Connections, "transaction", lambda *args: begun.append(1) or transaction(*args))
+    held = [store.alease("n", b"k", owner, 10.0) for owner in ("anna", "bert")]
+    puts = [store.aput("n", [Record(b"%d" % number, b"v")]) for number in range(30)]
+    with store._connections._writer.lock:  # the thread that writes waits meanwhile
+        work = [asyncio.ensure_future(one) for one in (*held, *puts)]
+        await asyncio.sleep(0.05)
+        left = asyncio.ensure_future(store.aput("n", [Record(b"left", b"v")]))
+        await asyncio.sleep(0)
+        left.cancel()
+    assert (await asyncio.gather(*work))[:2] == [True, False]
+    assert len(begun) <= 3
+    assert (await store.asize("n")).entries == 31
+    await store.aclose()
+    assert_sound(path)
+
+
+async def test_a_write_that_fails_beside_others_fails_alone(store: SQLiteStore, path: Path) -> None:
+    await store.aput("n", [Record(b"kept", b"v")])
+    bad = Record(b"bad", b"v", weight=float("nan"))
+    with store._connections._writer.lock:
+        work = [
+            asyncio.ensure_future(store.aput("n", [record], Budget(max_entries=5)))
+            for record in (Record(b"before", b"v"), bad, Record(b"after", b"v"))
+        ]
+        await asyncio.sleep(0.05)
+    before, failed, after = await asyncio.gather(*work, return_exceptions=True)
+    assert (before, after) == (0, 0)
+    assert isinstance(failed, StoreError)
+    assert {key async for key, _ in store.ascan("n")} == {b"kept", b"before", b"after"}
     await store.aclose()
     assert_sound(path)
 

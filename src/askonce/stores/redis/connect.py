@@ -279,9 +279,8 @@ def exchange(client: Any, commands: Sequence[Command]) -> list[Any]:
     for command in commands:
         pipeline.execute_command(*command)
     replies: list[Any] = pipeline.execute(raise_on_error=False)
-    for position, reply in enumerate(replies):
-        if isinstance(reply, NoScriptError):
-            replies[position] = client.execute_command(*plans.with_source(commands[position]))
+    for position in plans.to_send_again(commands, _lacking(replies)):
+        replies[position] = client.execute_command(*plans.with_source(commands[position]))
     return _checked(replies)
 
 
@@ -300,14 +299,18 @@ async def exchange_async(client: Any, commands: Sequence[Command]) -> list[Any]:
         for command in commands:
             pipeline.execute_command(*command)
         replies = await pipeline.execute(raise_on_error=False)
-    for position, reply in enumerate(replies):
-        if isinstance(reply, NoScriptError):
-            replies[position] = await client.execute_command(*plans.with_source(commands[position]))
+    for position in plans.to_send_again(commands, _lacking(replies)):
+        replies[position] = await client.execute_command(*plans.with_source(commands[position]))
     return _checked(replies)
 
 
 def _pipeline(client: Any) -> Any:
     return client.pipeline(transaction=False)
+
+
+def _lacking(replies: Sequence[Any]) -> list[int]:
+    """Which commands' scripts the server lacks."""
+    return [position for position, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
 
 
 def _checked(replies: list[Any]) -> list[Any]:

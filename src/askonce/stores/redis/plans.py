@@ -30,7 +30,17 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
 from askonce.eviction.policy import Budget, Policy
-from askonce.stores.base import LEASE_SLACK, LOG_LENGTH, Clock, LogPage, Page, Record, Size, log_begins
+from askonce.stores.base import (
+    LEASE_SLACK,
+    LOG_LENGTH,
+    Claimed,
+    Clock,
+    LogPage,
+    Page,
+    Record,
+    Size,
+    log_begins,
+)
 
 T = TypeVar("T")
 Argument = bytes | str | int | float
@@ -142,6 +152,15 @@ def _call(script: Script, keys: Sequence[bytes], *arguments: Argument) -> Comman
 def with_source(command: Command) -> Command:
     """The same call with the script's source; other commands unchanged."""
     return ("EVAL", SOURCES[str(command[1])], *command[2:]) if command[0] == "EVALSHA" else command
+
+
+class InOrder(list[Command]):
+    """Commands of which each is to be done after those before it."""
+
+
+def to_send_again(commands: Sequence[Command], lacking: Sequence[int]) -> Sequence[int]:
+    """Which commands are to be sent again where the server lacks the scripts of some: what was to follow, too."""
+    return range(lacking[0], len(commands)) if lacking and isinstance(commands, InOrder) else lacking
 
 
 def _tag_digest(tag: str) -> bytes:
@@ -411,7 +430,41 @@ class Plans:
         return bool(held)
 
     def release(self, namespace: str, key: bytes, owner: str) -> Plan[None]:
-        yield [_call(_RELEASE, [self._lease_name(namespace, key)], owner)]
+        yield [self._release(namespace, key, owner)]
+
+    def _release(self, namespace: str, key: bytes, owner: str) -> Command:
+        return _call(_RELEASE, [self._lease_name(namespace, key)], owner)
+
+    def claim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int
+    ) -> Plan[Claimed]:
+        """The lease and the record are on one node; on a cluster the log may be on another, which may be down."""
+        commands = InOrder(
+            [
+                _call(_LEASE, [self._lease_name(namespace, key)], self.clock(), owner, seconds, LEASE_SLACK),
+                ("HGET", shard(namespace, shard_of(key, self.shards)).values, key),
+            ]
+        )
+        if self.shards == 1:
+            commands.append(_call(_LOG_READ, _log_names(log), after, limit))
+        held, stored, *pages = yield commands
+        page = _log_page(pages[0], after) if pages else None
+        return Claimed(bool(held), unpacked(stored, self.clock()), page)
+
+    def fulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int
+    ) -> Plan[tuple[int, LogPage | None]]:
+        number = shard_of(record.key, self.shards)
+        base, limits = _base(budget.policy, self.clock()), _limits(budget, self.shards)
+        put = self._on(_PUT, namespace, number, base, *limits, budget.admission, *_put_arguments([record]))
+        commands, read = InOrder([put, self._release(namespace, record.key, owner)]), None
+        if self.shards == 1:
+            commands.append(read := _call(_LOG_READ, _log_names(log), after, limit))
+        (evicted, done), _, *pages = yield commands
+        if not done:
+            evicted += yield from self.put(namespace, [record], budget)
+            pages = (yield [read]) if read else []
+        return evicted, _log_page(pages[0], after) if pages else None
 
     def log_append(self, namespace: str, event: bytes) -> Plan[int]:
         begin = log_begins(self.clock())

@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError
 
 from askonce.errors import ConfigError, StoreError, StoreUnavailable
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
-from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock, LogPage, Page, Record, Size, Store
+from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Claimed, Clock, LogPage, Page, Record, Size, Store
 from askonce.stores.redis import connect, errors, given, plans
 from askonce.stores.redis.nodes import Nodes
 from askonce.stores.redis.plans import Command, Plan, T
@@ -401,6 +401,26 @@ class RedisStore(VectorSets, Store):
 
     async def arelease(self, namespace: str, key: bytes, owner: str) -> None:
         await self._arun(self._plans.release(namespace, key, owner))
+
+    def claim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
+    ) -> Claimed:
+        return self._run(self._plans.claim(namespace, key, owner, seconds, log, after, limit))
+
+    async def aclaim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
+    ) -> Claimed:
+        return await self._arun(self._plans.claim(namespace, key, owner, seconds, log, after, limit))
+
+    def fulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
+    ) -> tuple[int, LogPage | None]:
+        return self._run(self._plans.fulfil(namespace, record, budget, owner, log, after, limit))
+
+    async def afulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
+    ) -> tuple[int, LogPage | None]:
+        return await self._arun(self._plans.fulfil(namespace, record, budget, owner, log, after, limit))
 
     def log_append(self, namespace: str, event: bytes) -> int:
         return self._run(self._plans.log_append(namespace, event))

@@ -88,6 +88,10 @@ class Connections:
             handle.stale = set_aside(self.path, handle.file)
         return failure
 
+    def deadline(self) -> float:
+        """Until when (``time.monotonic``) a write that begins now may wait for others."""
+        return time.monotonic() + self.timeout_seconds
+
     @contextmanager
     def transaction(self, deadline: float) -> Iterator[sqlite3.Connection]:
         """Write in one transaction: all of it, or nothing if an error is raised.

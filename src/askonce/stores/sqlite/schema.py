@@ -129,8 +129,8 @@ TOUCH = {
 
 LEASE = """INSERT INTO lease (space, key, owner, until) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET until = excluded.until WHERE owner = excluded.owner RETURNING 1"""
-END_LEASES = "DELETE FROM lease WHERE until <= ?"
-END_LEASE_FROM_AHEAD = "DELETE FROM lease WHERE space = ? AND key = ? AND until > ?"
+END_LEASES = "DELETE FROM lease WHERE until <= ? OR (space = ? AND key = ? AND until > ?)"
+"""Those that are over, and one that ends too far ahead."""
 RELEASE = "DELETE FROM lease WHERE space = ? AND key = ? AND owner = ?"
 
 NEXT_SEQUENCE = """UPDATE space SET log_head = CASE log_head WHEN 0 THEN ? ELSE log_head + 1 END
@@ -140,6 +140,8 @@ ERASE_LOG = "DELETE FROM log WHERE space = ?"
 ERASE_LEASES = "DELETE FROM lease WHERE space = ?"
 TRIM = "DELETE FROM log WHERE space = ? AND sequence <= ?"
 LOG_STATE = "SELECT log_head, (SELECT min(sequence) FROM log WHERE space = :space) FROM space WHERE id = :space"
+LOG_STATE_BY_NAME = """SELECT id, log_head, (SELECT min(sequence) FROM log WHERE space = id) FROM space
+    WHERE name = :name"""
 LOG_READ = "SELECT sequence, event FROM log WHERE space = ? AND sequence > ? ORDER BY sequence LIMIT ?"
 
 WHOSE = """

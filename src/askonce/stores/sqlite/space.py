@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from askonce.eviction.policy import Budget, Policy
-from askonce.stores.base import Record
+from askonce.stores.base import LEASE_SLACK, Record
 from askonce.stores.sqlite import schema as sql
 
 REAPED_AT_ONCE = 20
@@ -132,6 +132,16 @@ class Space:
         self._delete(sql.DELETE_EXPIRED, (self.id, self._now, limit))
         self._swept = before - self.entries < limit
         return self.entries < before
+
+    def lease(self, key: bytes, owner: str, seconds: float) -> bool:
+        """As ``Store.lease``."""
+        until, ahead = self._now + seconds, self._now + LEASE_SLACK * seconds
+        self._execute(sql.END_LEASES, (self._now, self.id, key, ahead))
+        return bool(self._execute(sql.LEASE, (self.id, key, owner, until)).fetchall())
+
+    def release(self, key: bytes, owner: str) -> None:
+        """As ``Store.release``."""
+        self._execute(sql.RELEASE, (self.id, key, owner))
 
     def delete(self, key: bytes) -> int:
         return len(self._delete(sql.DELETE, (self.id, key)))

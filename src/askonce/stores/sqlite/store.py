@@ -3,7 +3,7 @@
 The file is in WAL mode: a reader never waits for a writer, so that reads are done at once, in asynchronous code
 too (a hop to another thread costs ten times the read), unless blocking calls are forbidden there. Each thread reads
 over a connection of its own. Writes go over one connection, each as one transaction; asynchronous ones are done by
-one thread.
+one thread, those that wait at the same moment in one transaction.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from askonce.errors import ConfigError
 from askonce.eviction.policy import UNLIMITED, Budget, Policy
 from askonce.stores.base import (
     DEFAULT_TIMEOUT_SECONDS,
-    LEASE_SLACK,
     LOG_LENGTH,
+    Claimed,
     Clock,
     LogPage,
     Page,
@@ -37,6 +37,7 @@ from askonce.stores.sqlite import schema as sql
 from askonce.stores.sqlite.connections import Connections, Handle
 from askonce.stores.sqlite.file import OLDEST_SQLITE, SQLITE_ERRORS, UnusableFile
 from askonce.stores.sqlite.space import REAPED_AT_ONCE, Space, is_erased
+from askonce.stores.sqlite.writes import QueuedWrite, WriteQueue
 
 if TYPE_CHECKING:  # in the functions that need it: it takes longer than to open the file
     from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,7 @@ class SQLiteStore(Store):
             )
         self.url = url
         self._connections = Connections(_file_of(path), timeout_seconds, replaceable=replaceable)
+        self._writes = WriteQueue(self._connections)
         self._clock = clock
         self._replaceable = replaceable
         self._threads: dict[str, ThreadPoolExecutor] = {}
@@ -171,7 +173,10 @@ class SQLiteStore(Store):
     def _put(
         self, connection: sqlite3.Connection, namespace: str, records: Sequence[Record], budget: Budget
     ) -> int:
-        space = Space(connection, namespace, self._clock())
+        return self._put_in(Space(connection, namespace, self._clock()), records, budget)
+
+    @staticmethod
+    def _put_in(space: Space, records: Sequence[Record], budget: Budget) -> int:
         space.reap(REAPED_AT_ONCE + 2 * len(records))  # more than are added, so that none expired remains
         evicted = 0
         present = space.present([record.key for record in records])
@@ -242,15 +247,19 @@ class SQLiteStore(Store):
         self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
         """Do an operation as one transaction, waiting no longer than the timeout for threads and processes."""
-        with self._connections.transaction(time.monotonic() + self._connections.timeout_seconds) as connection:
+        with self._connections.transaction(self._connections.deadline()) as connection:
             return operation(connection, *args, **kw)
 
     async def _awrite(
         self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
         """`_write` in the one thread that does all asynchronous writes, so that the event loop never waits."""
-        # Its time begins when its turn comes.
-        return await self._in_thread("write", partial(self._write, operation, *args, **kw))
+        import asyncio
+
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._writes.add(QueuedWrite(lambda connection: operation(connection, *args, **kw), done)):
+            self._thread("write").submit(self._writes.work)
+        return await done
 
     async def _aread(self, read: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
         """A read, done at once; from the first time that this is forbidden, in a thread."""
@@ -265,13 +274,17 @@ class SQLiteStore(Store):
 
     async def _in_thread(self, name: str, work: Callable[[], T]) -> T:
         import asyncio
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread(name), work)
+
+    def _thread(self, name: str) -> ThreadPoolExecutor:
         from concurrent.futures import ThreadPoolExecutor
 
         if self._threads_pid != os.getpid():  # after a fork they are in the parent
             self._threads, self._threads_pid = {}, os.getpid()
         if name not in self._threads:
             self._threads[name] = ThreadPoolExecutor(1, thread_name_prefix=f"askonce-sqlite-{name}")
-        return await asyncio.get_running_loop().run_in_executor(self._threads[name], work)
+        return self._threads[name]
 
     # -- between processes -----------------------------------------------------------------------------------
 
@@ -281,18 +294,58 @@ class SQLiteStore(Store):
     def _lease(
         self, connection: sqlite3.Connection, namespace: str, key: bytes, owner: str, seconds: float
     ) -> bool:
-        now = self._clock()
-        connection.execute(sql.END_LEASES, (now,))
-        space = Space(connection, namespace, now)
-        connection.execute(sql.END_LEASE_FROM_AHEAD, (space.id, key, now + LEASE_SLACK * seconds))
-        return bool(connection.execute(sql.LEASE, (space.id, key, owner, now + seconds)).fetchall())
+        return Space(connection, namespace, self._clock()).lease(key, owner, seconds)
 
     def release(self, namespace: str, key: bytes, owner: str) -> None:
         self._write(self._release, namespace, key, owner)
 
     def _release(self, connection: sqlite3.Connection, namespace: str, key: bytes, owner: str) -> None:
+        Space(connection, namespace, self._clock()).release(key, owner)
+
+    def claim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
+    ) -> Claimed:
+        return self._write(self._claim, namespace, key, owner, seconds, log, after, limit)
+
+    def _claim(
+        self,
+        connection: sqlite3.Connection,
+        namespace: str,
+        key: bytes,
+        owner: str,
+        seconds: float,
+        log: str,
+        after: int,
+        limit: int,
+    ) -> Claimed:
+        now = self._clock()
+        space = Space(connection, namespace, now)
+        is_held = space.lease(key, owner, seconds)
+        row = connection.execute(sql.GET, (space.id, key)).fetchone()
+        is_there = row is not None and (row[1] is None or row[1] > now)
+        page = self._log_in(connection, log, after, limit)
+        return Claimed(is_held, row[0] if is_there else None, page)
+
+    def fulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
+    ) -> tuple[int, LogPage | None]:
+        return self._write(self._fulfil, namespace, record, budget, owner, log, after, limit)
+
+    def _fulfil(
+        self,
+        connection: sqlite3.Connection,
+        namespace: str,
+        record: Record,
+        budget: Budget,
+        owner: str,
+        log: str,
+        after: int,
+        limit: int,
+    ) -> tuple[int, LogPage | None]:
         space = Space(connection, namespace, self._clock())
-        connection.execute(sql.RELEASE, (space.id, key, owner))
+        evicted = self._put_in(space, [record], budget)
+        space.release(record.key, owner)
+        return evicted, self._log_in(connection, log, after, limit)
 
     def log_append(self, namespace: str, event: bytes) -> int:
         return self._write(self._log_append, namespace, event)
@@ -309,21 +362,26 @@ class SQLiteStore(Store):
         with self._connections.reading() as handle:
             return self._log_page(handle, namespace, after, limit)
 
-    @staticmethod
-    def _log_page(handle: Handle, namespace: str, after: int, limit: int) -> LogPage:
+    def _log_page(self, handle: Handle, namespace: str, after: int, limit: int) -> LogPage:
         connection, space = handle.space(namespace)
-        state = connection.execute(sql.LOG_STATE, {"space": space}).fetchone()
-        if state is None or after >= state[0]:
-            return LogPage(head=state[0] if state else 0)
-        connection.execute("BEGIN")  # both reads see one state
+        head, *_ = connection.execute(sql.LOG_STATE, {"space": space}).fetchone() or (0,)
+        if after >= head:
+            return LogPage(head=head)
+        connection.execute("BEGIN")  # all reads see one state
         try:
-            state = connection.execute(sql.LOG_STATE, {"space": space}).fetchone()
-            events = connection.execute(sql.LOG_READ, (space, after, limit)).fetchall()
+            return self._log_in(connection, namespace, after, limit)
         finally:
             connection.execute("COMMIT")
-        if state is None:
-            return LogPage()
-        head, retained = state[0], state[0] + 1 - (state[1] or 1)
+
+    @staticmethod
+    def _log_in(connection: sqlite3.Connection, namespace: str, after: int, limit: int) -> LogPage:
+        """A page of a log, read within a transaction."""
+        state = connection.execute(sql.LOG_STATE_BY_NAME, {"name": namespace}).fetchone()
+        if state is None or after >= state[1]:
+            return LogPage(head=state[1] if state else 0)
+        space, head, oldest = state
+        events = connection.execute(sql.LOG_READ, (space, after, limit)).fetchall()
+        retained = head + 1 - (oldest or 1)
         return LogPage(events, head, truncated=after < head - retained if after else retained >= LOG_LENGTH)
 
     # -- life ------------------------------------------------------------------------------------------------
@@ -416,6 +474,16 @@ class SQLiteStore(Store):
 
     async def arelease(self, namespace: str, key: bytes, owner: str) -> None:
         await self._awrite(self._release, namespace, key, owner)
+
+    async def aclaim(
+        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
+    ) -> Claimed:
+        return await self._awrite(self._claim, namespace, key, owner, seconds, log, after, limit)
+
+    async def afulfil(
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
+    ) -> tuple[int, LogPage | None]:
+        return await self._awrite(self._fulfil, namespace, record, budget, owner, log, after, limit)
 
     async def alog_append(self, namespace: str, event: bytes) -> int:
         return await self._awrite(self._log_append, namespace, event)
