@@ -1,4 +1,4 @@
-"""Every model call of LangChain is answered from the cache when it was asked before."""
+"""Every model call of LangChain is answered from the cache if it was made before."""
 
 from langchain_core.globals import set_llm_cache
 from offline_langchain import OfflineChatModel

@@ -157,7 +157,7 @@ def main() -> None:
             "oracle": (chaos.oracle, ("against dicts on", "operations", "wrong", "too slow", "accounts off")),
             "damage": (
                 chaos.damage,
-                ("damaged", "files", "refused", "set aside", "served", "asked anew", "wrong", "errors"),
+                ("damaged", "files", "refused", "set aside", "served", "made anew", "wrong", "errors"),
             ),
             "flights": (
                 chaos.flights,

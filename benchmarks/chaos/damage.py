@@ -66,7 +66,7 @@ def ask_all(cache: Cache, seen: Counter[str]) -> None:
             seen["errors"] += 1
             continue
         seen["wrong"] += answer != payload(question)
-        seen["served" if was_hit else "asked anew"] += 1
+        seen["served" if was_hit else "made anew"] += 1
 
 
 def damaged(files: int, seed: int) -> list[tuple[str, ...]]:
@@ -93,7 +93,7 @@ def damaged(files: int, seed: int) -> list[tuple[str, ...]]:
                 except Exception:
                     seen["errors"] += 1
                 seen["set aside"] += any(one.suffix == ".damaged" for one in file.parent.iterdir())
-        counts = (seen[one] for one in ("refused", "set aside", "served", "asked anew", "wrong", "errors"))
+        counts = (seen[one] for one in ("refused", "set aside", "served", "made anew", "wrong", "errors"))
         name = "the default file" if is_default else "a file that was named"
         rows.append((name, f"{files // 2:,}", *(f"{one:,}" for one in counts)))
     return rows

@@ -53,7 +53,8 @@ class Cache:
 
     def __init__(self, store: str | Store | Client | None = None, **settings: Unpack[Settings]) -> None:
         if not (store is None or isinstance(store, (str, Store)) or is_client(store)):
-            raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got {store!r}")
+            kind = type(store).__name__  # what it holds may be a secret
+            raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got an object of {kind}")
         if store is None:
             store = default_store()[0]
         settings = _with_defaults(settings)  # also of a process that has no such file

@@ -69,7 +69,7 @@ def test_an_answer_that_is_gone_is_explained_by_what_became_of_it(
         asker = Asker(cache)
         first = explained(asker)
         assert (first.outcome, first.reason, first.stored) == ("miss", "absent", None)
-        assert "this process has not asked it before" in first.why[0]
+        assert "this process has not made this request before" in first.why[0]
         with cache_options(tags=["prices"]):
             asker.ask("why?")
         clock.advance(7)

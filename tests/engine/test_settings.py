@@ -18,3 +18,18 @@ from askonce import Cache, ConfigError
 def test_an_invalid_setting_is_refused_at_construction(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Cache(**{"store": "memory://", **wrong})
+
+
+def test_an_object_that_is_no_store_is_not_shown() -> None:
+    class Model:
+        def __repr__(self) -> str:
+            return "Model(headers={'Authorization': 'secret'})"
+
+    with pytest.raises(ConfigError, match="got an object of Model") as raised:
+        Cache(Model())  # type: ignore[arg-type]
+    assert "secret" not in str(raised.value)
+
+
+def test_semantic_is_no_number() -> None:
+    with pytest.raises(ConfigError, match=r"not a float"):
+        Cache("memory://", semantic=0.9)  # type: ignore[arg-type]

@@ -249,6 +249,17 @@ def test_servers_of_tools_count_and_a_namespace_says_for_whom_they_act() -> None
     assert b"SECRET" not in servers("u:SECRET@", "SECRET")
 
 
+@pytest.mark.parametrize("name", ["built_in_tools", "server_tools", "mcp_servers", "connectors", "data_sources"])
+def test_what_a_provider_uses_for_a_user_is_apart_under_any_name(name: str) -> None:
+    def given(user: str) -> list[bytes]:
+        hosted = {"url": "https://host", "authorization": user, "parameters": {"access_token": user}}
+        forms = ({name: [hosted]}, {name: hosted}, {"model_kwargs": {"extra_body": {name: [hosted]}}})
+        return [encode(form_of(**form)) for form in forms]
+
+    assert all(one != other for one, other in zip(given("ALICE"), given("BOB"), strict=True))
+    assert given("ALICE") == given("ALICE")
+
+
 @pytest.mark.parametrize(
     "schema",
     [

@@ -97,7 +97,8 @@ def agent() -> Any:
         (vector_store, r"cached\(store\.as_retriever\(\), corpus=…\)"),
         (lambda: look_up, "tools are not cached"),
         (lambda: FakeListChatModel, r"cached\(FakeListChatModel\(…\)\)"),
-        (lambda: "sqlite:///cache.db", "not a str"),
+        (lambda: "sqlite:///cache.db", "not a str.*no decorator"),
+        (lambda: "gpt-5-mini", "init_chat_model"),
         (lambda: AIMessage("hi"), "not a AIMessage"),
     ],
 )

@@ -185,7 +185,11 @@ def test_a_vector_that_is_none_is_not_stored() -> None:
         batch = CachedEmbeddings(Unwell([1.0, 1.0], [2.0], [1.0, 1.0], [2.0, 2.0]), cache)
         batch.embed_documents(["a", "b"])
         assert batch.embed_documents(["a", "b"]) == [[1.0, 1.0], [2.0, 2.0]]
-        assert cache.stats().not_stored_reasons == {"invalid": 3}
+        nulls: list[Any] = [None, None]
+        passed_on = CachedEmbeddings(Unwell(nulls, nulls, [1.0, 1.0]), cache, model="nulls")
+        assert [passed_on.embed_query("x"), *passed_on.embed_documents(["x"])] == [nulls, nulls]
+        assert passed_on.embed_documents(["x"]) == [[1.0, 1.0]]
+        assert cache.stats().not_stored_reasons == {"invalid": 5}
 
 
 class OnDevice(Embeddings):
@@ -263,6 +267,27 @@ async def test_private_attributes_and_later_changes_count(url: str) -> None:
         inner._prefix = prefix
         assert cached.embed_query("hi") == await cached.aembed_query("hi") == [length]
         assert cached.embed_documents(["hi"]) == await cached.aembed_documents(["hi"]) == [[length]]
+
+
+class Counting(Prefixed):
+    """Counts its calls beside its settings, as an application's own class does."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__("")
+        self.size, self.calls = size, 0
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        self.calls += 1
+        return [[0.5] * self.size for _ in texts]
+
+
+async def test_a_number_that_the_application_changes_counts_and_a_counter_does_not(url: str) -> None:
+    inner = Counting(2)
+    cached = CachedEmbeddings(inner, url)
+    for size, calls in ((2, 1), (2, 1), (3, 2), (2, 2)):
+        inner.size = size
+        assert (len(await cached.aembed_query("hi")), len(cached.embed_query("hi"))) == (size, size)
+        assert inner.calls == calls
 
 
 async def test_asynchronous_methods_are_named_by_the_asynchronous_client(url: str, provider: Provider) -> None:

@@ -30,7 +30,7 @@ def test_the_lease_of_a_long_write_is_renewed() -> None:
     corpus = Corpus(Cache(MemoryStore(), lease_seconds=0.4))
     with corpus.writing(["a"]):
         time.sleep(1)
-        assert corpus.cache.engine.position(corpus.log).is_settled is False  # type: ignore[union-attr]
+        assert corpus.cache.engine.position(corpus.log).is_stable is False  # type: ignore[union-attr]
     assert [shown(one) for one in changes_of(corpus)] == ["[a", "a+]"]
 
 
@@ -40,12 +40,12 @@ def test_a_write_whose_lease_ran_out_begins_again() -> None:
     with corpus.writing([]):
         write = changes_of(corpus)[0].begins
         corpus.cache.store.release(corpus.log, write, write.hex())
-        assert engine.position(corpus.log).is_settled  # type: ignore[union-attr]  # a reader took its lease
+        assert engine.position(corpus.log).is_stable  # type: ignore[union-attr]  # a reader took its lease
         lost = threading.Event()
-        while not (position := engine.position(corpus.log)) or position.is_settled:
+        while not (position := engine.position(corpus.log)) or position.is_stable:
             assert not lost.wait(0.05)
     assert [shown(one) for one in changes_of(corpus)] == ["[", "*]", "[", "+]"]
-    assert engine.position(corpus.log).is_settled  # type: ignore[union-attr]
+    assert engine.position(corpus.log).is_stable  # type: ignore[union-attr]
 
 
 def test_a_log_is_sealed_where_entries_are() -> None:
@@ -59,7 +59,7 @@ def test_a_log_is_sealed_where_entries_are() -> None:
     event = Journal(other.cache.engine.codec, other.log).write(Change(("a",)))
     store.log_append(other.log, event)  # which nobody else can read, and so concerns anything
     position = corpus.cache.engine.position(corpus.log)
-    assert position is not None and position.is_settled
+    assert position is not None and position.is_stable
 
 
 def test_a_failed_write_is_reported_as_one_that_ended() -> None:

@@ -50,7 +50,7 @@ class SharedDeletions:
     Args:
         codec: seals events, if it has keys.
         namespace: the cache's.
-        history: is told of each deletion.
+        history: records each deletion.
         clock: seconds since the epoch.
 
     Attributes:

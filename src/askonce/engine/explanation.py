@@ -240,8 +240,8 @@ class Explainer:
             if is_stored:
                 return in_part
             if past:
-                return "it was asked before, and no answer came: the call failed, or is in progress"
-            return "this process has not asked it before, and no answer of others is stored"
+                return "it was made before, and no answer came: the call failed, or is in progress"
+            return "this process has not made this request before, and no answer of others is stored"
         last, now = kept[-1], self._clock()
         if last.type == "not_stored":
             return f"its last answer was not stored: {_WHY_NOT_STORED.get(last.reason or '', last.reason)}"

@@ -49,9 +49,9 @@ def learn(
     all_ = _checked(pairs)
     (calls, usd), stored, with_judge = semantic.spent(), 0, 0
     driver = SyncDriver(engine.breaker)
-    for number, (asked, answer) in enumerate(all_):
+    for number, (question, answer) in enumerate(all_):
         compare = number >= len(all_) - compared
-        done = run(_store(driver, engine, semantic, form(asked), pack(asked, answer), compare))
+        done = run(_store(driver, engine, semantic, form(question), pack(question, answer), compare))
         stored, with_judge = stored + done, with_judge + (done and compare)
         semantic.finish_learning(_JUDGING_SECONDS)
     engine.flush(_JUDGING_SECONDS)

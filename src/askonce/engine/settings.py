@@ -140,6 +140,9 @@ class CheckedSettings:
             raise ConfigError(f"on_event is a function that takes a CacheEvent, got {self.on_event!r}")
         if self.cache_if is not None and not callable(self.cache_if):
             raise ConfigError(f"cache_if is a function that takes an answer, got {self.cache_if!r}")
+        if self.semantic is not None and not hasattr(self.semantic, "max_error"):
+            kind = type(self.semantic).__name__
+            raise ConfigError(f"semantic is a Semantic, such as Semantic(embeddings, max_error=0.01), not a {kind}")
         if self.encryption_keys and self.semantic is not None and self.semantic.search == "server":
             raise ConfigError(
                 "Semantic(search='server') stores vectors that the server reads, so they cannot be sealed: use "

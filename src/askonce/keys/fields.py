@@ -14,7 +14,6 @@ import functools
 import inspect
 import re
 import uuid
-import weakref
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -164,34 +163,6 @@ class FieldReader:
         clients = self.clients.setdefault(name, [])
         if not any(one is client for one in clients):
             clients.append(client)
-
-
-_first: dict[int, tuple[weakref.ref[Any], dict[str, Any]]] = {}
-
-
-def counters_as_at_first(owner: Any, fields: dict[str, Any], *, private: bool) -> dict[str, Any]:
-    """Fields, with numbers and lists as they were when the object was first read: they are often counters and logs.
-
-    Args:
-        owner: an object of the application's own class.
-        fields: its fields in plain data.
-        private: only those of private names.
-    """
-    at = id(owner)
-    if at not in _first:
-        try:
-            _first[at] = weakref.ref(owner, lambda _: _first.pop(at, None)), {}
-        except TypeError:  # a class with slots
-            return fields
-    _, first = _first[at]
-    return {
-        name: first.setdefault(name, value)
-        if isinstance(value, (int, float, list))
-        and not isinstance(value, bool)
-        and (name.startswith("_") or not private)
-        else value
-        for name, value in fields.items()
-    }
 
 
 def members_of(owner: Any) -> dict[str, Any]:

@@ -91,6 +91,8 @@ _CLOSING = re.compile(r"(?:[\s.?\u2026\u3002\uff1f\uff61\u061f]|(?<!\d)[!\uff01]
 _PARAMETERS = frozenset({"model_kwargs", "additional_kwargs"})  # hold further parameters, sent beside the others
 _QUERIES = frozenset({"default_query", "extra_query"})
 _TOOLS = frozenset({"tools", "functions", "mcp_servers", "connectors"})
+_HOSTED = re.compile(r"(\w+_)?(tools|connectors)|(mcp|tool)_servers|data_sources")
+"""Names of fields that hold what a provider uses in its user's name; each class has its own: ``built_in_tools``."""
 # What the application wrote itself: a field called "api_key" in a schema is meaning, not a credential.
 _WRITTEN = _TOOLS | frozenset(
     "tool_choice response_format text_format stop variables schema json_schema input_schema output_schema "
@@ -359,12 +361,12 @@ def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule) 
             return _members(value, left_out, path, _of_tool_headers if rule is _of_tool else _of_headers)
         if name in _WRITTEN:
             return plain(value)
-        if rule is _of_tool:
+        if rule is _of_tool or _HOSTED.fullmatch(_folded(name)):
             return _members(value, left_out, path, _of_tool)
         further = rule is _of_parameters and name in _PARAMETERS
         return _members(value, left_out, path, _of_parameters if further else _of_data)
     if isinstance(value, (list, tuple)):
-        if name in _TOOLS:
+        if name in _TOOLS or _HOSTED.fullmatch(_folded(name)):
             return _tools(value, left_out, path)
         if name not in _WRITTEN and rule is not _of_tool:
             return [_member("", item, left_out, f"{path}[{at}]", _of_data) for at, item in enumerate(value)]

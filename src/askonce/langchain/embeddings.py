@@ -17,6 +17,7 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import AskOnceError, ConfigError
+from askonce.keys.counters import note_counters
 from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, text
 from askonce.langchain.keys.model import described
@@ -89,7 +90,7 @@ class CachedEmbeddings(Embeddings):
         batch.found(self.cache.engine.lookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
-            kept = batch.made(self.embeddings.embed_documents(batch.missing))
+            kept = batch.made(self._call("embed_documents", batch.missing))
             self.cache.engine.store_many(*kept, time.monotonic() - started)
         return batch.vectors()
 
@@ -99,7 +100,7 @@ class CachedEmbeddings(Embeddings):
         batch.found(await self.cache.engine.alookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
-            kept = batch.made(await self.embeddings.aembed_documents(batch.missing))
+            kept = batch.made(await self._acall("aembed_documents", batch.missing))
             await self.cache.engine.astore_many(*kept, time.monotonic() - started)
         return batch.vectors()
 
@@ -108,7 +109,7 @@ class CachedEmbeddings(Embeddings):
         request = self._request("query", text)
         if request is None:
             return self.embeddings.embed_query(text)
-        found = self.cache.engine.answer(request, lambda: self.embeddings.embed_query(text), _packed)
+        found = self.cache.engine.answer(request, lambda: self._call("embed_query", text), _packed)
         return cast("Vector", found.value) if isinstance(found, Hit) else _rounded(found)
 
     async def aembed_query(self, text: str) -> Vector:
@@ -116,8 +117,22 @@ class CachedEmbeddings(Embeddings):
         request = self._request("query", text, self._reading("aembed_query"))
         if request is None:
             return await self.embeddings.aembed_query(text)
-        found = await self.cache.engine.aanswer(request, lambda: self.embeddings.aembed_query(text), _packed)
+        found = await self.cache.engine.aanswer(request, lambda: self._acall("aembed_query", text), _packed)
         return cast("Vector", found.value) if isinstance(found, Hit) else _rounded(found)
+
+    def _call(self, method: str, what: Any) -> Any:
+        """Call the model."""
+        try:
+            return getattr(self.embeddings, method)(what)
+        finally:
+            note_counters(self.embeddings)
+
+    async def _acall(self, method: str, what: Any) -> Any:
+        """Asynchronous `_call`."""
+        try:
+            return await getattr(self.embeddings, method)(what)
+        finally:
+            note_counters(self.embeddings)
 
     def _reading(self, method: str = "") -> Callable[[], _Identity]:
         """Reads the embeddings as they are now: once, and only if there is a key to make.
@@ -203,22 +218,24 @@ class _Batch:
         return vectors
 
 
+_NO_NUMBER = "the vector holds what is no number"
+
+
 def _packed(vector: Sequence[float], lengths: Collection[int] = ()) -> Answer:
     """What is stored of a vector; not what holds no numbers, or has not the one length of all in its batch."""
-    packed = _floats(vector)
+    try:
+        packed = array("f", vector)
+    except TypeError:  # some servers give nulls; what the model gives is passed on
+        return Answer(b"", invalid=True, detail=_NO_NUMBER, values=(list(vector),))
     odd = "" if len(lengths) < 2 else "the vectors of one batch differ in length"
     if not math.isfinite(sum(packed)):
-        odd = "the vector holds what is no number"
+        odd = _NO_NUMBER
     return Answer(packed.tobytes(), empty=not packed, invalid=bool(odd), detail=odd, values=(packed.tolist(),))
-
-
-def _floats(vector: Sequence[float]) -> array[float]:
-    return array("f", vector)
 
 
 def _rounded(vector: Sequence[float]) -> Vector:
     """As it will come from the cache, so that hits and misses give the same."""
-    return _floats(vector).tolist()
+    return cast("Vector", _packed(vector).values[0])
 
 
 def _unpacked(payload: bytes) -> Vector:

@@ -18,6 +18,7 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit
 from askonce.errors import ConfigError
+from askonce.keys.counters import note_counters
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.caller import Caller, find_caller
 from askonce.langchain.keys.llm_string import given_in, parameters_of
@@ -99,7 +100,9 @@ class AskOnceCache(BaseCache):
         What an application stores itself answers its own lookups, and in this process the models whose
         ``llm_string`` that is: it does not say all that a model's own answers depend on.
         """
-        call = _CacheUse(prompt, llm_string, sys._getframe(1), (prompt, llm_string) in self._given)
+        call = _CacheUse(
+            prompt, llm_string, sys._getframe(1), (prompt, llm_string) in self._given, is_answered=True
+        )
         request = self._request(call)
         if request is not None:
             self.cache.engine.update(request, lambda: call.pack(return_val))
@@ -108,7 +111,9 @@ class AskOnceCache(BaseCache):
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Asynchronous `update`."""
-        call = _CacheUse(prompt, llm_string, sys._getframe(1), (prompt, llm_string) in self._given)
+        call = _CacheUse(
+            prompt, llm_string, sys._getframe(1), (prompt, llm_string) in self._given, is_answered=True
+        )
         request = self._request(call)
         if request is not None:
             await self.cache.engine.aupdate(request, lambda: call.pack(return_val))
@@ -230,6 +235,7 @@ class _CacheUse(msgspec.Struct):
         llm_string: as LangChain writes the model and the call.
         frame: of the model's call, as soon as it is found; until then of the call to the cache.
         is_given: the application stored the answer itself, by these texts.
+        is_answered: the model has made the answer.
         caller: the model's call; ``None`` for the application's own, and before `parameters`.
     """
 
@@ -237,6 +243,7 @@ class _CacheUse(msgspec.Struct):
     llm_string: str
     frame: FrameType | None
     is_given: bool
+    is_answered: bool = False
     caller: Caller | None = None
     _parameters: Parameters | None = None
 
@@ -254,6 +261,8 @@ class _CacheUse(msgspec.Struct):
                 self._parameters = parameters_of(self.llm_string)
             else:
                 model, stop, kwargs = self.caller.model, self.caller.stop, self.caller.kwargs
+                if self.is_answered:
+                    note_counters(model)
                 self._parameters = parameters_of_model(model, stop, kwargs, asynchronous=self.caller.asynchronous)
         return self._parameters
 

@@ -14,6 +14,8 @@ def instead_of(x: Any) -> str:
 
     if isinstance(x, type):
         return f"make one first: cached({x.__name__}(…))"
+    if isinstance(x, str) and "://" not in x:
+        return "make a model of the name first: cached(init_chat_model('gpt-5-mini', model_provider='openai'))"
     if x is None or isinstance(x, str) or inspect.isroutine(x):
         return "it is no decorator: wrap the model that the function calls, model = cached(ChatOpenAI(…))"
     if isinstance(x, VectorStore):

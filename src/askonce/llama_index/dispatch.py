@@ -105,6 +105,8 @@ def _instead(x: Any) -> str:
     """What to write where `cached` cannot be used."""
     if isinstance(x, type):
         return f"make one first: cached({x.__name__}(…))"
+    if isinstance(x, str) and "://" not in x:
+        return "make a model of the name first: cached(OpenAI(model='gpt-5-mini'))"
     if x is None or isinstance(x, str) or inspect.isroutine(x):
         return "it is no decorator: wrap the LLM that the function calls, llm = cached(OpenAI(…))"
     if isinstance(x, (BaseIndex, BasePydanticVectorStore)):

@@ -32,11 +32,11 @@ class Position(msgspec.Struct, frozen=True):
 
     Attributes:
         sequence: of its last change.
-        is_settled: no write is open: what is found now may be stored.
+        is_stable: no write is open: what is found now may be stored.
     """
 
     sequence: int
-    is_settled: bool
+    is_stable: bool
 
 
 class Corpora:

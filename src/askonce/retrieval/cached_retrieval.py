@@ -106,7 +106,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         self.retriever, self.cache, self.corpus = retriever, cache, corpus
         self._empty_ttl, self._audit, self._warned = empty_ttl, audit, warned
         self.position: int | None = None
-        self._is_settled = True
+        self._is_stable = True
         self._result: object = None
         self.near: Near | None = None
         self.scope: bytes | None = None
@@ -185,11 +185,11 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
 
     def _begin_at(self, position: Position | None) -> None:
         if position is not None:
-            self.position, self._is_settled = position.sequence, position.is_settled
+            self.position, self._is_stable = position.sequence, position.is_stable
 
     def _packed(self, documents: Sequence[Document]) -> Answer | None:
         """What is stored of a result; ``None`` for nothing."""
-        if self.position is None or not self._is_settled or not (documents or self._empty_ttl):
+        if self.position is None or not self._is_stable or not (documents or self._empty_ttl):
             return None
         try:
             encoded = [self.encode(one) for one in documents]

@@ -213,7 +213,7 @@ class RoutingPolicy:
         )  # a part for each process, since they see each other late
         planned = _AUDIT_SCALE / math.sqrt(1 + self._allowed(sums["requests"]))
         p = max(planned * math.sqrt(rated.fails / (1 - self._strategy.min_quality)), _LEAST_AUDITS)
-        while p * (1 + judge) < rated.saved / (1 + judge):  # the dearer the judge, the rarer
+        while p * (1 + judge) < rated.saved / (1 + judge):  # the more a judge costs, the rarer
             if fits(_sum(known, evidence(p, RATES)), RATES, room, confidence):  # even if an audit finds it failing
                 self._shared.add(_floor_sums(endings(p, RATES)))
                 return self._toss(rated, p)

@@ -15,7 +15,7 @@ class Freshness(msgspec.Struct, frozen=True):
         ttl_seconds: an answer's time to live; ``None`` for ever.
         stale_while_revalidate_seconds: for so long after that it is still served while a new one is made.
         stale_if_error_seconds: for so long after that it is served if the model fails.
-        min_fresh_seconds: for so long it must stay fresh: of one request that wishes it.
+        min_fresh_seconds: for so long it must stay fresh: as one request demands it.
         max_stale_seconds: for so long after its time to live it is served all the same: of one such request.
     """
 

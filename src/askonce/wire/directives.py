@@ -1,4 +1,4 @@
-"""What the headers of a request wish of the cache: `Cache-Control` of RFC 9111 and 5861, and our own."""
+"""What the headers of a request demand of the cache: `Cache-Control` of RFC 9111 and 5861, and our own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN = frozenset({TTL, NAMESPACE, TAGS, SAMPLE})
 
 
 class Directives(msgspec.Struct, frozen=True):
-    """What is wished; times are in seconds.
+    """What a client demands of the cache; times are in seconds.
 
     Attributes:
         refresh: ``no-cache`` or ``max-age=0``: call the model and store the answer.
@@ -52,7 +52,7 @@ class Directives(msgspec.Struct, frozen=True):
     sample: int = 0
 
     def applied(self, settings: CheckedSettings, make: Callable[[Freshness | None], T]) -> T:
-        """What is made with these wishes in effect.
+        """What is made with these directives in effect.
 
         Args:
             settings: of the cache.
@@ -92,7 +92,7 @@ class Directives(msgspec.Struct, frozen=True):
 
 
 def read_directives(headers: Headers) -> Directives:
-    """What the headers of a request wish.
+    """The directives in the headers of a request.
 
     A number that cannot be read counts as 0 where that is the strict reading (``max-age``), else for nothing.
 

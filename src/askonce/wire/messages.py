@@ -70,8 +70,8 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
         elif kind == "message_delta" and message is not None:
             others = {name: one for name, one in data.items() if name not in ("type", "delta", "usage")}
             message |= mapping(data.get("delta")) | others
-            told = {name: value for name, value in mapping(data.get("usage")).items() if value is not None}
-            message["usage"] = mapping(message.get("usage")) | told
+            reported = {name: value for name, value in mapping(data.get("usage")).items() if value is not None}
+            message["usage"] = mapping(message.get("usage")) | reported
         elif kind not in ("ping", "content_block_stop", "message_stop"):
             faithful = False
     if message is None:
@@ -117,8 +117,8 @@ def as_stream(body: Json) -> bytes:
         events.append({"type": "content_block_start", "index": index, "content_block": first})
         events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
         events.append({"type": "content_block_stop", "index": index})
-    told = {name: value for name, value in usage.items() if name.endswith("_tokens") or name == "server_tool_use"}
-    events.append({"type": "message_delta", "delta": ends, "usage": told, **others})
+    at_end = {name: value for name, value in usage.items() if name.endswith("_tokens") or name == "server_tool_use"}
+    events.append({"type": "message_delta", "delta": ends, "usage": at_end, **others})
     return written([*events, {"type": "message_stop"}], named=True)
 
 

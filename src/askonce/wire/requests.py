@@ -61,7 +61,7 @@ class WireRequest(msgspec.Struct, eq=False):
         headers: those that count, their names in small letters.
         body: as it came.
         scope: of its caller; ``None`` if it shows no credential.
-        directives: what it wishes of the cache.
+        directives: what it demands of the cache.
         has_cookie: it shows a cookie.
         is_shared: it may be answered by what other callers were answered.
     """

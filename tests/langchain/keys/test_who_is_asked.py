@@ -291,6 +291,16 @@ class Secretive(Actor):
     _machine: Any = PrivateAttr(None)
 
 
+class Moody(Actor):
+    _strength: int = PrivateAttr(1)
+    _calls: int = PrivateAttr(0)
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        self._calls += 1
+        message = AIMessage(f"{messages[0].text}! {self._strength}")
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
 def secretive(mood: str = "merry", machine: Any = None) -> Secretive:
     model = Secretive(persona="Puck", prop={"hand": "a flower"})
     model._mood, model._machine = mood, machine
@@ -305,6 +315,14 @@ def test_private_attributes_count(keep: Keep, cache: Cache) -> None:
     for mood in ("merry", "merry", "sad"):
         keep(secretive(mood)).invoke("hi")
     assert exact_hits(cache) == 1
+
+
+def test_a_private_setting_that_changes_counts_and_a_private_counter_does_not(keep: Keep, cache: Cache) -> None:
+    model = keep(Moody(persona="Puck", prop={}))
+    for strength, hits in ((1, 0), (1, 1), (2, 1), (2, 2), (1, 3)):
+        model._strength = strength
+        assert model.invoke("hi").text == f"hi! {strength}"
+        assert exact_hits(cache) == hits
 
 
 def test_a_model_that_cannot_be_read_is_not_cached_unless_it_is_named(

@@ -79,6 +79,8 @@ def calls_for(message: AIMessage, cache: Cache, **kwargs: Any) -> int:
         {"done_reason": "unload"},
         {"status": "in_progress"},
         {"finish_reason": None, "model_provider": "openai"},
+        {"finish_reason": "", "model_provider": "deepseek"},
+        {"model_provider": "ollama"},
         {"prompt_feedback": {"block_reason": "SAFETY"}},
     ],
     ids=str,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import wrap_model_call
+from langchain_anthropic import ChatAnthropic
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
@@ -259,6 +260,43 @@ def test_a_replayed_stream_adds_up_to_the_stored_message(provider: Provider, cac
     assert len(provider.ledger) == 1
     assert json.loads(renamed(streamed)) == json.loads(renamed(stored))
     assert streamed.tool_calls and streamed.content_blocks == streamed.content_blocks
+
+
+def claude(provider: Provider, **fields: Any) -> ChatAnthropic:
+    return ChatAnthropic(model="claude-opus-4-8", base_url=provider.anthropic_url, api_key="k", **fields)
+
+
+@pytest.mark.parametrize("first", ["invoke", "stream"])
+@pytest.mark.parametrize("make", [chat, claude])
+def test_blocks_of_content_are_the_same_in_every_way(
+    provider: Provider, cache: Cache, make: Callable[..., BaseChatModel], first: str
+) -> None:
+    provider.answer = lambda request: Answer(
+        "I look.", (Call("weather", {"city": "Paris"}), Call("weather", {"city": "Rome"}))
+    )
+    plain_model = make(provider, output_version="v1", **({"stream_usage": True} if make is chat else {}))
+    model = cached(plain_model, cache).bind_tools([weather])
+    model.invoke("weather?") if first == "invoke" else list(model.stream("weather?"))
+    hits = [model.invoke("weather?"), summed(model.stream("weather?"))]
+    set_llm_cache(AskOnceCache(cache))
+    hits.append(plain_model.bind_tools([weather]).invoke("weather?"))
+    assert len(provider.ledger) == 1
+    for hit in hits:
+        assert [block["type"] for block in hit.content_blocks] == ["text", "tool_call", "tool_call"]
+        assert [call["args"] for call in hit.tool_calls] == [{"city": "Paris"}, {"city": "Rome"}]
+        assert hit.content == hit.content_blocks
+
+
+@pytest.mark.parametrize("version", ["v0", "responses/v1", "v1"])
+def test_a_hit_of_the_responses_api_shows_the_blocks_of_a_fresh_answer(
+    store: Store, provider: Provider, version: str
+) -> None:
+    provider.answer = call_and_tell
+    fresh, hit = (
+        store(chat(provider, use_responses_api=True, output_version=version)).invoke("?") for _ in range(2)
+    )
+    assert len(provider.ledger) == 1
+    assert [block["type"] for block in hit.content_blocks] == [block["type"] for block in fresh.content_blocks]
 
 
 def renamed(message: AIMessage) -> str:

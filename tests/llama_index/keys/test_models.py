@@ -17,7 +17,7 @@ from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import CustomLLM
 from llama_index.llms.anthropic import Anthropic
 from llama_index.llms.anthropic import utils as anthropic_messages
-from llama_index.llms.openai import OpenAI
+from llama_index.llms.openai import OpenAI, OpenAIResponses
 
 from askonce import Cache, ConfigError
 from askonce.keys.normal_form import Uncacheable
@@ -221,6 +221,14 @@ def test_a_hugging_face_model_with_a_name_is_cached(cache: Cache) -> None:
     for other in others:
         other.complete("hi")
     assert cache.stats().misses == 3 and cached(llm, cache) is llm
+
+
+def test_tools_that_a_provider_calls_for_a_user_are_apart(provider: Provider, cache: Cache) -> None:
+    for token, requests in (("alice", 1), ("bob", 2), ("alice", 2)):
+        tool = {"type": "mcp", "server_label": "mail", "server_url": "https://mail", "authorization": token}
+        model = OpenAIResponses(model="gpt-4.1", api_base=provider.openai_url, api_key="k", built_in_tools=[tool])
+        cached(model, cache).chat(HELLO)
+        assert provider.count == requests
 
 
 @pytest.mark.parametrize("name", ["", " ", 3])

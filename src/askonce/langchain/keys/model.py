@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any
 
 from askonce.keys.code import class_form
-from askonce.keys.fields import FieldReader, counters_as_at_first
+from askonce.keys.counters import counters_as_at_first
+from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import Uncacheable, actor_is_named, encode, is_credential, is_neutral, model_form
 from askonce.keys.server_state import refuse_server_state

@@ -290,7 +290,8 @@ def unpack(
             if message is None or not isinstance(generation, ChatGeneration):
                 raise ValueError("no answer of a chat model")
             provider = message.response_metadata.get("model_provider", "")
-            if message.tool_calls or not isinstance(message.content, str) or not isinstance(provider, str):
+            is_text = isinstance(message.content, str) and "output_version" not in message.response_metadata
+            if message.tool_calls or not is_text or not isinstance(provider, str):
                 check(generation)
         generations.append(generation)
     return generations

@@ -11,6 +11,8 @@ from typing import Any
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
+from askonce.keys.counters import note_counters
+
 
 def model_name(model: Any) -> str | None:
     """The name under which a model's provider sells it, if it has the usual field."""
@@ -52,15 +54,16 @@ class model_call(AbstractContextManager[None]):
     """While it lasts, the model's own methods call one another without a lookup, which was made before."""
 
     def __init__(self, model: Any) -> None:
-        self._model = id(model)
+        self._model = model
 
     def __enter__(self) -> None:
-        self._token = _model_calls.set(_model_calls.get() | {self._model})
+        self._token = _model_calls.set(_model_calls.get() | {id(self._model)})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _model_calls.reset(self._token)
+        note_counters(self._model)
 
 
 def in_model_call(model: Any) -> bool:

@@ -71,7 +71,22 @@ def _request(
 
 
 def _pack_result(result: ChatResult, model: Any, kwargs: dict[str, Any]) -> Answer | None:
-    return pack(_whole(result), model_name(model), result.llm_output, requested=requested_of(model, kwargs))
+    generations = [_shown(generation, model) for generation in _whole(result)]
+    return pack(generations, model_name(model), result.llm_output, requested=requested_of(model, kwargs))
+
+
+def _shown(generation: ChatGeneration, model: Any) -> ChatGeneration:
+    """A generation with its content in the form that the model's ``output_version`` asks for.
+
+    LangChain makes it so after the call. Stored as it was, an answer could not be replayed as a stream: of chunks
+    LangChain does not know which blocks are one.
+    """
+    if getattr(model, "output_version", None) != "v1":
+        return generation
+    message = generation.message
+    metadata = {**message.response_metadata, "output_version": "v1"}
+    message = message.model_copy(update={"content": message.content_blocks, "response_metadata": metadata})
+    return ChatGeneration(message=message, generation_info=generation.generation_info)
 
 
 # -- whole answers ---------------------------------------------------------------------------------------------
@@ -241,7 +256,7 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
 
 
 def _pack_stream(recording: Recording, model: Any, kwargs: dict[str, Any], delivery: int) -> Answer | None:
-    generations = recording.generations()
+    generations = [_shown(generation, model) for generation in recording.generations()]
     if not generations:
         return None
     return pack(generations, model_name(model), delivery=delivery, requested=requested_of(model, kwargs))

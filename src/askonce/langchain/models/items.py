@@ -35,7 +35,8 @@ def renew_items(message: Any) -> None:
     if not kinds <= _OF_ITEMS | _CALLS_OF_LANGCHAIN or message.additional_kwargs.get("tool_outputs"):
         return
     ids = FreshCallIds()
-    message.additional_kwargs.pop(_IDS_OF_CALLS, None)
+    if _IDS_OF_CALLS in message.additional_kwargs:  # by its presence LangChain knows the form of the message
+        message.additional_kwargs[_IDS_OF_CALLS] = {}
     reasoning = message.additional_kwargs.get("reasoning")
     if isinstance(reasoning, dict):
         reasoning.pop("id", None)

@@ -101,6 +101,11 @@ def check_replay(generation: ChatGeneration) -> None:
     message = generation.message
     if not all(isinstance(message.response_metadata.get(name, ""), str) for name in _IN_EVERY_CHUNK):
         raise ValueError("metadata of another type")
+    is_blocks = isinstance(message.content, list) and all(
+        isinstance(block, dict) and "type" in block for block in message.content
+    )
+    if message.response_metadata.get("output_version") == "v1" and not is_blocks:
+        raise ValueError("content that is no list of blocks")
     for block in message.content:
         if isinstance(block, dict) and not all(isinstance(block.get(name, ""), str) for name in _TEXTS):
             raise ValueError("a block of another type")

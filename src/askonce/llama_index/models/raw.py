@@ -1,4 +1,4 @@
-"""What the provider answered, as it comes back from the cache: with the face of the SDK's object that it was.
+"""What the provider answered, as it comes back from the cache: in the form of the SDK's object that it was.
 
 A program that works on a fresh answer works on a hit: methods and attributes are those of the SDK's object, which
 is built anew where its class is loaded; and items can be read, as of a map.

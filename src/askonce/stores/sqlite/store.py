@@ -156,6 +156,8 @@ class SQLiteStore(Store):
             connection, space = handle.space(namespace)
             cursor = connection.execute(sql.PAGE, (space, after, self._clock(), limit))
             for key, value, expires_at, weight, hits in cursor:
+                if not isinstance(value, bytes):
+                    value = b""  # as somebody else has damaged it
                 records.append(Record(key, value, expires_at, weight, hits=hits))
                 size_bytes += len(value)
                 if size_bytes >= PAGE_BYTES:
