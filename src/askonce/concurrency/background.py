@@ -53,9 +53,11 @@ class BackgroundWorker:
     def begin(self) -> None:
         """Run the step after each pause, if it does not yet."""
         with self._lock:
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+            if self._thread is not None or self._closed:
+                return
+            self._thread = thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        # Without the lock: meanwhile the garbage collector may close the worker, and wait for the thread.
+        thread.start()
 
     def flush(self, seconds: float) -> bool:
         """Wait until all steps requested before this call are done; returns whether they are."""
@@ -72,8 +74,8 @@ class BackgroundWorker:
             self._closed = True
             thread, self._thread = self._thread, None
             self._lock.notify_all()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(seconds)
+        if thread is not None and thread is not threading.current_thread() and thread.is_alive():
+            thread.join(seconds)  # one that is only being started will end by itself
 
     def _run(self) -> None:
         while True:

@@ -1,0 +1,36 @@
+"""The threads of background work."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from askonce.concurrency.background import BackgroundWorker
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_worker_that_is_closed_while_its_thread_starts_ends(
+    before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the garbage collector, which may end the worker's owner at any moment of any thread."""
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def closing(thread: threading.Thread) -> None:
+        if before:
+            worker.close(5.0)
+        start(thread)
+        started.append(thread)
+        if not before:
+            worker.close(5.0)
+
+    steps: list[int] = []
+    worker = BackgroundWorker("askonce-closing", lambda: steps.append(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", closing)
+        worker.wake()
+    started[0].join(60)
+    assert not started[0].is_alive() and not steps
+    worker.wake()
+    assert len(started) == 1
