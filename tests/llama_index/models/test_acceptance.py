@@ -23,6 +23,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import CustomLLM
+from llama_index.core.program import LLMTextCompletionProgram
 from llama_index.core.types import PydanticProgramMode
 from llama_index.llms.openai import OpenAI, OpenAIResponses
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -242,7 +243,9 @@ def script(*said: Any) -> Callable[[Any], Answer]:
     return answer
 
 
-@pytest.fixture(params=["predict", "apredict", "stream", "astream", "structured_llm", "astructured_llm"])
+@pytest.fixture(
+    params=["predict", "apredict", "stream", "astream", "structured_llm", "astructured_llm", "program", "aprogram"]
+)
 def predict(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
     """Asks for an album, in each way."""
 
@@ -257,6 +260,12 @@ def predict(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
                 return list(llm.stream_structured_predict(Album, prompt))[-1]
             case "astream":
                 return [part async for part in await llm.astream_structured_predict(Album, prompt)][-1]
+            case "program":
+                return LLMTextCompletionProgram.from_defaults(output_cls=Album, prompt=prompt, llm=llm)()
+            case "aprogram":
+                return await LLMTextCompletionProgram.from_defaults(
+                    output_cls=Album, prompt=prompt, llm=llm
+                ).acall()
             case "structured_llm":
                 return llm.as_structured_llm(Album).chat(HELLO).raw
         return (await llm.as_structured_llm(Album).achat(HELLO)).raw

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from types import FrameType
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -15,6 +18,7 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
+from llama_index.core.program import LLMTextCompletionProgram
 
 from askonce.entries.end_reasons import is_proper
 from askonce.entries.requested import Requested, requested_by
@@ -79,8 +83,38 @@ def misfit_of(response: ChatResponse | CompletionResponse, requested: Requested)
                 return "the arguments of a tool call cannot be read"
         if found := requested.misfit_of_call(name, arguments):
             return found
-    text = response.text if isinstance(response, CompletionResponse) else response.message.content
-    return "" if calls else requested.misfit_of_text(_said(text or "")) or ""
+    text = (response.text if isinstance(response, CompletionResponse) else response.message.content) or ""
+    return "" if calls else requested.misfit_of_text(_said(text)) or _refused_by_caller(text)
+
+
+_refuses: ContextVar[bool] = ContextVar("askonce_refuses", default=False)
+"""A parser is called, which may itself call the LLM."""
+
+
+def _refused_by_caller(text: str) -> str:
+    """Why the program that has called cannot parse an answer; empty if it can, or if it is none that parses.
+
+    A program parses what it got when nobody here sees it: it is found in the stack.
+    """
+    frame: FrameType | None = None if _refuses.get() else sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name in ("__call__", "acall"):
+            program = frame.f_locals.get("self")
+            if isinstance(program, LLMTextCompletionProgram):
+                return _refused_by(program, text)
+        frame = frame.f_back
+    return ""
+
+
+def _refused_by(program: LLMTextCompletionProgram[Any], text: str) -> str:
+    token = _refuses.set(True)
+    try:
+        program._output_parser.parse(text)
+    except Exception as error:
+        return f"its program cannot parse it ({type(error).__name__})"
+    finally:
+        _refuses.reset(token)
+    return ""
 
 
 def _calls(message: ChatMessage) -> Iterator[tuple[str, Any]]:
