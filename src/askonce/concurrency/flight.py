@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from askonce.concurrency.frames import current_frame
 from askonce.entries.entry import Entry, Place
 
 if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
@@ -80,7 +80,7 @@ class Flight(msgspec.Struct, eq=False):
 
 
 def _is_in(thread: threading.Thread, call: tuple[int, CodeType]) -> bool:
-    frame = sys._current_frames().get(thread.ident or 0)
+    frame = current_frame(thread.ident or 0)
     while frame is not None:
         if (id(frame), frame.f_code) == call:
             return True

@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from askonce.concurrency.frames import current_frame
 from askonce.stores.fork import reset_after_fork
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _frames(ident: int) -> list[FrameType]:
     calls of a thread that runs change meanwhile. At a generator or a coroutine it ends: once that is suspended, the
     call before it is no longer there, and to read it would end the process.
     """
-    frame, others = sys._current_frames().get(ident), ident != threading.get_ident()
+    frame, others = current_frame(ident), ident != threading.get_ident()
     found: list[FrameType] = []
     while frame is not None:
         found.append(frame)
