@@ -55,7 +55,7 @@ async def test_blocks_of_tasks_stay_apart() -> None:
     ],
     ids=str,
 )
-def test_wrong_wishes_are_refused_at_once(wrong: dict[str, Any]) -> None:
+def test_wrong_options_are_refused_at_once(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         cache_options(**wrong)
 

@@ -80,7 +80,7 @@ PAIRS = [
     Pair("empty", 2, talk={"says": ""}),
     Pair("no JSON", 2, {"response_format": {"type": "json_object"}}, {"response_format": {"type": "json_object"}}),
     Pair("a cut stream", 2, {"stream": True}, {"stream": True}, talk={"breaks": "ends"}),
-    # what the client wishes
+    # the client's directives
     Pair("no-cache", 2, {}, headers(cache_control="no-cache")),
     Pair("no-store first", 2, headers(cache_control="no-store")),
     Pair("no-store", 2, {}, headers(cache_control="no-store")),

@@ -69,9 +69,11 @@ def test_what_is_no_known_api_is_passed_on_untouched(path: str, package: Any, ca
             assert reply.content == b"\x00\xff" and "cache-status" not in reply.headers
             assert len(upstream.received) == calls and upstream.received[-1].headers["x-own"] == "1"
             assert upstream.received[-1].body == b"onetwo"
-        wish = {"cache-control": "only-if-cached"}
-        assert client.post(f"{upstream.url}{path}", content=b"", headers=wish).status_code == 504
-        assert client.post(f"{upstream.url}/v1/chat/completions", content=b"[]", headers=wish).status_code == 504
+        directives = {"cache-control": "only-if-cached"}
+        assert client.post(f"{upstream.url}{path}", content=b"", headers=directives).status_code == 504
+        assert (
+            client.post(f"{upstream.url}/v1/chat/completions", content=b"[]", headers=directives).status_code == 504
+        )
         assert len(upstream.received) == 2
 
 
@@ -305,7 +307,7 @@ async def test_a_plain_request_waits_for_a_stream_of_the_same(connect: Connect, 
     assert provider.count == 1 and len(set(texts)) == 1
 
 
-# -- the store, the clock, the client's wishes ---------------------------------------------------------------------
+# -- the store, the clock, the client's directives ----------------------------------------------------------------
 
 
 class DownStore(MemoryStore):
@@ -353,9 +355,11 @@ def test_a_client_may_take_what_is_stale(package: Any, store: Any, clock: Any) -
     ):
 
         def status(control: str) -> str:
-            wish = {"cache-control": control} if control else {}
+            directives = {"cache-control": control} if control else {}
             return str(
-                client.post(f"{upstream.url}/v1/chat/completions", json=CHAT, headers=wish).headers["cache-status"]
+                client.post(f"{upstream.url}/v1/chat/completions", json=CHAT, headers=directives).headers[
+                    "cache-status"
+                ]
             )
 
         status("")

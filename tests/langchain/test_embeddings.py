@@ -122,7 +122,7 @@ async def test_batches_at_the_same_time_are_right(url: str) -> None:
         assert got == [list(array("f", inner.embed_documents([text])[0])) for text in batch]
 
 
-def test_wishes_hold(url: str) -> None:
+def test_options_hold(url: str) -> None:
     inner = Hashing()
     cached = CachedEmbeddings(inner, url)
     cached.embed_documents(["a"])

@@ -31,7 +31,7 @@ def open_cache(store: str, folder: Path, **options: Any) -> AskOnceCache:
 class TestStandardSync(SyncCacheTestSuite):
     @pytest.fixture(params=STORES)
     def cache(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
-        cache = open_cache(request.param, tmp_path)
+        cache = open_cache(request.param, tmp_path, timeout_seconds=20)
         yield cache
         cache.clear()
         cache.close()
@@ -40,14 +40,14 @@ class TestStandardSync(SyncCacheTestSuite):
 class TestStandardAsync(AsyncCacheTestSuite):
     @pytest.fixture(params=STORES)
     async def cache(self, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-        cache = open_cache(request.param, tmp_path)
+        cache = open_cache(request.param, tmp_path, timeout_seconds=20)
         yield cache
         await cache.aclear()
         await cache.aclose()
 
 
-async def test_wishes_hold_for_both_faces() -> None:
-    cache = AskOnceCache("memory://", namespace="wishes")
+async def test_options_hold_for_sync_and_async_calls() -> None:
+    cache = AskOnceCache("memory://", namespace="options")
     one, two = [Generation(text="one")], [Generation(text="two")]
     cache.update("p", LLM, one)
     with cache_options(bypass=True):

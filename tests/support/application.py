@@ -62,7 +62,7 @@ class Asker:
 
 
 class Both:
-    """Calls either face, so that every behaviour is tested on both."""
+    """Calls the sync or the async methods, so that every behaviour is tested on both."""
 
     def __init__(self, asker: Asker, asynchronous: bool) -> None:
         self.asker, self.asynchronous = asker, asynchronous

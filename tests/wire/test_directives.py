@@ -1,4 +1,4 @@
-"""What the headers of a request wish."""
+"""The directives in the headers of a request."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ def test_the_rules_of_one_request() -> None:
     assert Directives().freshness(rules, None) is None
     assert Directives(max_age=60).freshness(rules, None) == Freshness(60.0, stale_if_error_seconds=5.0)
     assert Directives(max_age=600).freshness(rules, None) == Freshness(100.0, stale_if_error_seconds=5.0)
-    wished = Directives(stale_if_error=50, min_fresh=1, max_stale=2).freshness(rules, 30.0)
+    made = Directives(stale_if_error=50, min_fresh=1, max_stale=2).freshness(rules, 30.0)
     expected = Freshness(30.0, stale_if_error_seconds=50.0, min_fresh_seconds=1.0, max_stale_seconds=2.0)
-    assert wished == expected
+    assert made == expected
 
 
 def test_who_says_how_old_an_answer_may_be_gets_none_that_is_just_made_anew() -> None:
     rules = Freshness(100.0, stale_while_revalidate_seconds=50.0, stale_if_error_seconds=5.0)
-    for wish in (Directives(max_age=60), Directives(min_fresh=10)):
-        made = wish.freshness(rules, None)
+    for directives in (Directives(max_age=60), Directives(min_fresh=10)):
+        made = directives.freshness(rules, None)
         assert made is not None
         assert made.stale_while_revalidate_seconds == 0
         assert made.stale_if_error_seconds == 5

@@ -160,7 +160,7 @@ def test_retries_and_fallbacks_work(model: Make, provider: Provider, openai: Mak
     assert provider.count == 4
 
 
-async def test_wishes_of_a_block(model: Make, provider: Provider) -> None:
+async def test_options_of_a_block(model: Make, provider: Provider) -> None:
     asked = model()
     asked.invoke("hi")
     with cache_options(bypass=True):

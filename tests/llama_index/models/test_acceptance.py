@@ -1,4 +1,4 @@
-"""Only good answers are stored, and a hit has the face of a fresh answer."""
+"""Only good answers are stored, and a hit has the form of a fresh answer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def chat(provider: Provider, kind: type[Any] = OpenAI, **fields: Any) -> Any:
     return kind(api_base=provider.openai_url, api_key="sk-none", max_retries=0, **fields)
 
 
-# -- the face of a fresh answer ------------------------------------------------------------------------------------
+# -- the form of a fresh answer ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("streamed_first", [False, True])
