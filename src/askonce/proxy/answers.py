@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -28,6 +28,26 @@ Item = Hit | Head | bytes
 """A hit; or the head of a reply, and then the parts of its body."""
 
 
+class CacheableCall(NamedTuple):
+    """A call whose answer may be cached.
+
+    Attributes:
+        call: the client's.
+        wire: what it says.
+        request: to the cache.
+        target: where the provider is.
+        body: as it came.
+        name: what all have in common to whom the same bytes are sent.
+    """
+
+    call: ProxyCall
+    wire: WireRequest
+    request: Request
+    target: UpstreamTarget
+    body: bytes
+    name: object
+
+
 class Answers:
     """Answers to chat completions, messages and responses.
 
@@ -45,16 +65,21 @@ class Answers:
     async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
         request = replies.request_to(self._engine, wire)
-        found = None if request is None else await self._cached(call, wire, request, target, body)
-        if isinstance(found, Hit):
-            await self._replay(call, found)
-            return
-        if wire.directives.only_if_cached:
+        if request is not None:
+            await self._respond(CacheableCall(call, wire, request, target, body, _name(wire, request)))
+        elif wire.directives.only_if_cached:
             await call.say(nothing_cached())
-        elif request is None:
-            await self._relay.pass_on(call, target, body, "bypass")
         else:
-            while await self._play(call, wire, request, target, body, found) == "failed for another":
+            await self._relay.pass_on(call, target, body, "bypass")
+
+    async def _respond(self, of: CacheableCall) -> None:
+        found = await self._cached(of)
+        if isinstance(found, Hit):
+            await self._replay(of.call, found)
+        elif of.wire.directives.only_if_cached:
+            await of.call.say(nothing_cached())
+        else:
+            while await self._play(of, found) == "failed for another":
                 found = None
 
     def _looks_up(self, name: object) -> bool:
@@ -64,30 +89,28 @@ class Answers:
         """
         return name not in self._live and name not in self._looked_up
 
-    async def _cached(
-        self, call: ProxyCall, wire: WireRequest, request: Request, target: UpstreamTarget, body: bytes
-    ) -> Hit | Miss | None:
+    async def _cached(self, of: CacheableCall) -> Hit | Miss | None:
         """What is stored, perhaps a stale answer, which is then made anew; ``None``: it was not looked up."""
-        name = _name(wire, request)
-        if wire.directives.only_if_cached or self._looks_up(name):
-            found = await self._found(request, name)
+        directives = of.wire.directives
+        if directives.only_if_cached or self._looks_up(of.name):
+            found = await self._found(of)
             if isinstance(found, Hit):
                 return found
-            stale = None if wire.directives.only_if_cached else self._engine.stale(request, found)
-            if stale is not None and name not in self._live:
-                self._begin(name, call, wire, request, target, body, found).instead = found
+            stale = None if directives.only_if_cached else self._engine.stale(of.request, found)
+            if stale is not None and of.name not in self._live:
+                self._begin(of, of.name, found).instead = found
             return stale or found
-        live = self._live.get(name)
-        if live is None or live.instead is None or wire.directives.refresh or request.freshness is not None:
+        live = self._live.get(of.name)
+        if live is None or live.instead is None or directives.refresh or of.request.freshness is not None:
             return None
-        return self._engine.stale(request, live.instead)
+        return self._engine.stale(of.request, live.instead)
 
-    async def _found(self, request: Request, name: object) -> Hit | Miss:
-        self._looked_up.add(name)
+    async def _found(self, of: CacheableCall) -> Hit | Miss:
+        self._looked_up.add(of.name)
         try:
-            return await self._engine.apeek(request)
+            return await self._engine.apeek(of.request)
         finally:
-            self._looked_up.discard(name)
+            self._looked_up.discard(of.name)
 
     async def finish(self) -> None:
         """Wait until nothing more is being made."""
@@ -96,21 +119,14 @@ class Answers:
 
     # -- one tape for all who want the same bytes ----------------------------------------------------------------
 
-    async def _play(
-        self,
-        call: ProxyCall,
-        wire: WireRequest,
-        request: Request,
-        target: UpstreamTarget,
-        body: bytes,
-        found: Miss | None,
-    ) -> Literal["done", "failed for another"]:
+    async def _play(self, of: CacheableCall, found: Miss | None) -> Literal["done", "failed for another"]:
         """Respond with what a tape holds, as it comes."""
-        name = _name(wire, request)
-        began, tape = time.monotonic(), None if wire.directives.refresh else self._live.get(name)
+        call, wire = of.call, of.wire
+        name = None if wire.directives.refresh else of.name  # a refresh is nobody's to follow
+        began, tape = time.monotonic(), None if name is None else self._live.get(name)
         follows = tape is not None
         if tape is None:
-            tape = self._begin(None if wire.directives.refresh else name, call, wire, request, target, body, found)
+            tape = self._begin(of, name, found)
         reader = tape.reader()
         watch = asyncio.create_task(call.left())
         watch.add_done_callback(reader.go)
@@ -126,7 +142,7 @@ class Answers:
                 if not reader.gone:
                     await call.finish()
             if follows and (made := first if isinstance(first, Hit) else tape.answer) is not None:
-                self._engine.coalesced(request, made, time.monotonic() - began)
+                self._engine.coalesced(of.request, made, time.monotonic() - began)
         except (Refused, UpstreamFailed) as error:
             if follows and not call.begun and tape.scope != wire.scope:
                 return "failed for another"
@@ -136,27 +152,24 @@ class Answers:
             tape.leave(reader)
         return "done"
 
-    def _begin(
-        self,
-        name: object,
-        call: ProxyCall,
-        wire: WireRequest,
-        request: Request,
-        target: UpstreamTarget,
-        body: bytes,
-        found: Miss | None,
-    ) -> Tape[Item]:
-        """Begin to make an answer, in a task of its own, which goes on as long as anybody waits for it."""
+    def _begin(self, of: CacheableCall, name: object, found: Miss | None) -> Tape[Item]:
+        """Begin to make an answer, in a task of its own, which goes on as long as anybody waits for it.
+
+        Args:
+            of: whose it is.
+            name: under which others find the tape; ``None``: they do not.
+            found: what was just looked up; ``None``: nothing was.
+        """
 
         def abandoned() -> None:
             if self._live.get(name) is tape:
                 del self._live[name]
             task.cancel()
 
-        tape: Tape[Item] = Tape(wire.scope, abandoned)
+        tape: Tape[Item] = Tape(of.wire.scope, abandoned)
         if name is not None:
             self._live[name] = tape
-        task = asyncio.create_task(self._make(tape, call, wire, request, target, body, found))
+        task = asyncio.create_task(self._make(tape, of, found))
         self._making.add(task)
 
         def done(_: object) -> None:
@@ -169,23 +182,14 @@ class Answers:
         task.add_done_callback(done)
         return tape
 
-    async def _make(
-        self,
-        tape: Tape[Item],
-        call: ProxyCall,
-        wire: WireRequest,
-        request: Request,
-        target: UpstreamTarget,
-        body: bytes,
-        found: Miss | None,
-    ) -> None:
+    async def _make(self, tape: Tape[Item], of: CacheableCall, found: Miss | None) -> None:
         """Write a tape: what is stored by now, or what the provider replies, which is stored."""
         parts: list[bytes] = []
         head: Head | None = None
 
         async def call_model() -> AsyncIterator[Any]:
             nonlocal head
-            reply = await self._fetched(call, target, body)
+            reply = await self._fetched(of)
             try:
                 head = reply.head
                 yield head
@@ -197,18 +201,18 @@ class Answers:
 
         def pack() -> Answer | None:
             assert head is not None
-            tape.answer = replies.packed(wire, head.status, head.headers, b"".join(parts))
+            tape.answer = replies.packed(of.wire, head.status, head.headers, b"".join(parts))
             tape.end()  # nobody waits for the store
             return tape.answer
 
         error: BaseException | None = None
         try:
             async for item in self._engine.astream(
-                request,
+                of.request,
                 call_model,
                 pack,
                 lambda hit: iter((hit,)),
-                lambda: has_ended(wire.api, b"".join(parts)),
+                lambda: has_ended(of.wire.api, b"".join(parts)),
                 found,
             ):
                 tape.add(item)
@@ -216,7 +220,7 @@ class Answers:
             error = raised if isinstance(raised, (Refused, UpstreamFailed)) else _fault(raised)
         tape.end(error)
 
-    async def _fetched(self, call: ProxyCall, target: UpstreamTarget, body: bytes) -> Reply:
+    async def _fetched(self, of: CacheableCall) -> Reply:
         """The provider's reply, with status 200.
 
         Raises:
@@ -224,7 +228,7 @@ class Answers:
             Refused: it has another status.
         """
         reply = await self._relay.upstreams.send(
-            target.upstream, call.method, target.url, call.headers, body, decoded=True
+            of.target.upstream, of.call.method, of.target.url, of.call.headers, of.body, decoded=True
         )
         if reply.head.status == 200:
             return reply
@@ -240,7 +244,7 @@ class Answers:
 
 
 def _name(wire: WireRequest, request: Request) -> object:
-    """What all have in common to whom the same bytes are sent."""
+    """The name of a `CacheableCall`."""
     return request.place, msgspec.json.encode([wire.body.get("stream"), wire.body.get("stream_options")])
 
 
