@@ -111,6 +111,17 @@ def test_runs_side_by_side_share_nothing(place: Place) -> None:
 
 
 @apart
+def test_of_parts_that_run_side_by_side_what_one_has_shown_is_no_source_of_another(place: Place) -> None:
+    with run() as both:
+        with run():
+            place.retrieve(found("the salary of bob", "bob"))
+            assert place.ids("the salary of bob?") == ["bob"]
+            both.documents(place.store)  # as another part's answer does, before this one has ended
+        with run():
+            assert place.ids("Something else?") == []
+
+
+@apart
 def test_of_one_question_after_the_other_in_a_run_each_has_its_own(place: Place) -> None:
     with run():
         for name in ("bob", "ann"):

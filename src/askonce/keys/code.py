@@ -26,18 +26,24 @@ def class_form(cls: type) -> dict[str, str]:
     return {"class": name} if code is None else {"class": name, "code": code}
 
 
-def code_of(cls: type) -> str | None:
-    """A digest of the code of a class and of its bases, as far as they are in no installed package; else ``None``.
+def code_of(part: type | FunctionType) -> str | None:
+    """A digest of the code of a class and of its bases, or of a function; ``None`` if it is in installed packages.
 
     Functions and classes of the application's own that the code uses by name belong to it. Of variables, of the
     class or around its functions, texts count, and what is named like a constant: other numbers are often counters.
     """
-    if all(_is_installed(base.__module__) for base in cls.__mro__):
-        return None
-    digest, seen = hashlib.sha256(), set[int]()
-    for part in _class(cls, seen):
-        digest.update(repr(part).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+    parts = written_code(part)
+    return None if parts is None else hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def written_code(part: type | FunctionType) -> str | None:
+    """What `code_of` is the digest of; names and texts in the code stand in it as `repr` shows them."""
+    seen = set[int]()
+    if isinstance(part, FunctionType):
+        parts = None if _is_installed(part.__module__ or "") else _function(part, seen)
+    else:
+        parts = None if all(_is_installed(base.__module__) for base in part.__mro__) else _class(part, seen)
+    return None if parts is None else "".join(map(repr, parts))
 
 
 @functools.lru_cache(maxsize=512)

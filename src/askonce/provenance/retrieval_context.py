@@ -120,12 +120,14 @@ class RetrievalContext:
                 return
             self.ended = True
             documents, answers = dict(self._documents), list(self._answers)
+            unread = [] if self._is_tool else list(self._unread)
         outer = self.outer
         if outer is not None and outer.is_run:
             with outer._lock:
                 for name, (one, shown) in documents.items():
                     outer._documents[name] = one, shown and not self._is_tool
                 outer._answers += answers
+                outer._unread += unread  # it may have read them before it had these documents
                 outer._bound()
 
 

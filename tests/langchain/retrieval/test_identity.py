@@ -22,7 +22,7 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from askonce import Cache, ConfigError, Corpus
 from askonce.langchain import CachedEmbeddings, CachedRetriever, watch
 from askonce.stores.memory import MemoryStore
-from tests.langchain.retrieval.library import Fixed, Words, animals, at_night, found, library
+from tests.langchain.retrieval.library import KINDS, Fixed, Words, animals, at_night, found, library
 
 
 def test_what_changes_results_changes_the_key_and_nothing_else_does() -> None:
@@ -129,6 +129,15 @@ class Placeless(VectorStore):
 class Nameless(Embeddings):
     def embed_documents(self, texts: list[str]) -> list[list[float]]: ...
     def embed_query(self, text: str) -> list[float]: ...
+
+
+def test_what_langchain_computes_in_the_first_call_is_no_part_of_the_key() -> None:
+    store, corpus = library()
+    inner = KINDS["multi-query"](store)
+    inner.invoke("flies at night")  # computes and holds how it is serialized
+    for retriever in (inner, KINDS["multi-query"](store)):
+        CachedRetriever(retriever, corpus=corpus).invoke("flies at night")
+    assert corpus.cache.stats().hits == 1
 
 
 def test_wrong_arguments_are_said_at_once() -> None:

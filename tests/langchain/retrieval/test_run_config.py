@@ -90,6 +90,50 @@ def test_ids_of_runs_and_threads_are_no_part_of_the_key(cache: Cache) -> None:
     assert cache.stats().hits == 1
 
 
+class ByName(BaseRetriever):
+    """Finds what is said under a name, which its code does not show."""
+
+    name_of: str
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return [Document(ensure_config()["configurable"][self.name_of])]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-user-id",
+        "X-Organization-Id",
+        "pull_request_id",
+        "email_thread_id",
+        "task_id",
+        "project_run_id",
+        "attempt",
+    ],
+)
+def test_a_name_that_only_looks_like_a_runs_id_counts(name: str, cache: Cache) -> None:
+    chain = RunnablePassthrough() | CachedRetriever(ByName(name_of=name), cache, corpus="hr")
+    assert [texts(chain.invoke("salary", {"configurable": {name: one}})) for one in "ab"] == [["a"], ["b"]]
+
+
+class OfThread(BaseRetriever):
+    """Finds the files of a conversation."""
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return [Document(ensure_config()["configurable"]["thread_id"])]
+
+
+@pytest.mark.parametrize("name", [None, "files"])
+def test_an_id_of_the_run_counts_if_the_retrievers_code_names_it(name: str | None, cache: Cache) -> None:
+    chain = RunnablePassthrough() | CachedRetriever(OfThread(), cache, corpus="hr", name=name)
+    assert [texts(chain.invoke("files", {"configurable": {"thread_id": one}})) for one in "aba"] == [
+        ["a"],
+        ["b"],
+        ["a"],
+    ]
+    assert cache.stats().hits == 1
+
+
 def test_what_results_depend_on_can_be_named(cache: Cache) -> None:
     retriever = CachedRetriever(Personal(told_by="configurable"), cache, corpus="hr", depends_on=["user"])
     chain = RunnablePassthrough() | retriever

@@ -25,13 +25,18 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import BaseModel
 
+from askonce.keys.code import code_of, written_code
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
 from askonce.langchain.embeddings import form_of_embeddings
 from askonce.langchain.retrieval.indexes import digest, memory_version
 from askonce.retrieval.clients import place_of, without_credentials
 from askonce.retrieval.places import read
 
-_UNTELLING = frozenset("tags metadata callbacks verbose client async_client timeout max_retries".split())
+_UNTELLING = frozenset("tags metadata callbacks verbose timeout max_retries".split())
+_CLIENTS = frozenset({"client", "async_client"})
+# In a class of the application's own any field may count.
+_UNTELLING_IN_OWN = frozenset({"callbacks", "verbose"})
+_INERT = frozenset("_thread threading logging asyncio _asyncio concurrent queue".split())
 _SETTINGS = re.compile(r"(params|kwargs|config|filter|fn)$")
 # Those that return the nearest documents; with a filter too, if it is applied before the search.
 _NEAREST = {
@@ -74,12 +79,14 @@ class Identity:
         is_local: a store is on this machine.
         has_foreign: a class or function that is not LangChain's is among the parts, which may read what the run
             gives; embeddings do not count.
+        own_code: that of the application's own classes and functions among the parts.
     """
 
     def __init__(self, known: dict[int, tuple[Any, Any]]) -> None:
         self.nameless: list[str] = []
         self.is_local = False
         self.has_foreign = False
+        self.own_code: list[str] = []
         self._known = known
         self._within: list[int] = []
         self._parts = 0
@@ -97,7 +104,9 @@ class Identity:
             raise Uncacheable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
         if id(part) in self._within:
             raise Uncacheable(f"a {_name(type(part))} that holds itself")
-        self.has_foreign = self.has_foreign or _is_foreign(part)
+        if _is_foreign(part):
+            self.has_foreign = True
+            self.own_code.append(_code(_kind(part))[1])
         self._within.append(id(part))
         try:
             return self._composed(part)
@@ -156,10 +165,10 @@ class Identity:
             return repr(part)
         place = place_of(part)
         if place is not None:
-            return {"class": _name(type(part)), "place": model_form(place, [])}
+            return {**_class(type(part)), "place": model_form(place, [])}
         if (type(part).__module__, type(part).__name__) == ("lark.lark", "Lark"):  # of SelfQueryRetriever
             return {"grammar": part.source_grammar, "transformer": self.of(part.options.transformer)}
-        return {"class": _name(type(part)), "has": self.of(_state(part))}
+        return {**_class(type(part)), "has": self.of(_state(part))}
 
     def _documents(self, part: Any) -> Any:
         """A long list of documents or texts by a digest, made once while it holds the same."""
@@ -175,9 +184,11 @@ class Identity:
         return form
 
     def _model(self, part: BaseModel) -> dict[str, Any]:
-        untelling = NEUTRAL if isinstance(part, BaseLanguageModel) else _UNTELLING
+        is_own = _is_foreign(part)
+        untelling = _UNTELLING_IN_OWN if is_own else _UNTELLING
+        untelling = NEUTRAL if isinstance(part, BaseLanguageModel) else untelling
         fields = {**part.__dict__, **(part.__pydantic_extra__ or {})}
-        form: dict[str, Any] = {"class": _name(type(part))}
+        form: dict[str, Any] = _class(type(part))
         kinds = _langchain_names(type(part))
         if kinds & _OF_TIME:
             raise Uncacheable(
@@ -186,17 +197,31 @@ class Identity:
         for derived in frozenset().union(*(_DERIVED[kind] for kind in kinds & _DERIVED.keys())):
             form[derived] = _settings_of(fields.pop(derived, None))
         for name, value in sorted(fields.items()):
-            if value is not None and name not in untelling and not is_credential(name):
-                try:
-                    form[name] = self.of(value)
-                except Uncacheable as error:
-                    raise Uncacheable(f"{name}: {error}") from error
+            if value is None or name in untelling or _is_computed(type(part), name):
+                continue
+            if name in _CLIENTS and not is_own:
+                place = place_of(value)
+                if place is not None:
+                    form[name] = model_form(place, [])
+            elif is_own or not is_credential(name):
+                form[name] = self._field(name, value)
         for name, value in (part.__pydantic_private__ or {}).items():
+            if is_own and type(value).__module__.partition(".")[0] not in _INERT:
+                form[name] = self._field(name, value)
+                continue
             try:
                 form[name] = self.of(value)
             except Uncacheable:
-                continue  # private state of a class: connections, locks
+                continue  # private state of a class of LangChain's: connections, locks
         return form
+
+    def _field(self, name: str, value: Any) -> Any:
+        if value is not None and is_credential(name) and not isinstance(value, (int, list, dict)):
+            raise Uncacheable(f"{name}: a credential, whose owner may find other documents")
+        try:
+            return self.of(value)
+        except Uncacheable as error:
+            raise Uncacheable(f"{name}: {error}") from error
 
     def _embeddings(self, part: Embeddings) -> Any:
         if id(part) not in self._known:
@@ -212,7 +237,7 @@ class Identity:
             raise Uncacheable(f"a {_name(type(part))} does not show which model it is") from error
 
     def _store(self, part: Any) -> dict[str, Any]:
-        form: dict[str, Any] = {"class": _name(type(part))}
+        form: dict[str, Any] = _class(type(part))
         attributes: dict[str, Any] = {}
         version = memory_version(part)
         if version is not None:
@@ -266,8 +291,7 @@ def _finds_nearest(store: VectorStore) -> bool:
 def _is_foreign(part: Any) -> bool:
     if isinstance(part, Embeddings):
         return False
-    module = getattr(part if isinstance(part, (type, FunctionType)) else _own(type(part)), "__module__", "")
-    package = str(module).partition(".")[0]
+    package = str(getattr(_kind(part), "__module__", "")).partition(".")[0]
     return package not in _WITHOUT_RUNS and not package.startswith("langchain")
 
 
@@ -275,6 +299,28 @@ def _own(cls: type[Any]) -> type[Any]:
     """The class that was wrapped, of one that `cached` or `watch` made."""
     own: type[Any] = getattr(cls, "_askonce_base", cls)
     return own
+
+
+def _is_computed(cls: type[Any], name: str) -> bool:
+    """Whether it is computed from the others once it is needed, as LangChain does in the first call."""
+    return isinstance(getattr(cls, name, None), functools.cached_property)
+
+
+def _kind(part: Any) -> Any:
+    """A class or function itself; of an object its class."""
+    return part if isinstance(part, FunctionType) else _own(part if isinstance(part, type) else type(part))
+
+
+@functools.lru_cache(maxsize=512)
+def _code(part: Any) -> tuple[str | None, str]:
+    """The digest of the code of the application's own classes and functions, and the code; read once."""
+    return code_of(part), written_code(part) or ""
+
+
+def _class(cls: type[Any]) -> dict[str, Any]:
+    """Which class; of the application's own with its code, which may be edited between two runs of a program."""
+    code = _code(_kind(cls))[0]
+    return {"class": _name(cls)} if code is None else {"class": _name(cls), "code": code}
 
 
 def _name(cls: type[Any]) -> str:
@@ -308,11 +354,12 @@ def _state(part: Any) -> Any:
     return state
 
 
-def _by_name(part: type[Any] | FunctionType) -> str:
+def _by_name(part: type[Any] | FunctionType) -> Any:
     """Classes and functions that every process finds under the same name."""
     found: Any = sys.modules.get(part.__module__)
     for step in part.__qualname__.split("."):
         found = getattr(found, step, None)
     if found is not part:
         raise Uncacheable(f"{part.__qualname__} can be found under no name")
-    return f"{part.__module__}.{part.__qualname__}"
+    name, code = f"{part.__module__}.{part.__qualname__}", _code(part)[0]
+    return name if code is None else {"named": name, "code": code}

@@ -18,20 +18,26 @@ RunManager = CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRu
 _RUNTIME = "__pregel_runtime"
 # Which run it is, and where in it; what the frameworks themselves note for tracing.
 _OF_THE_RUN = re.compile(
-    r"__.*|ls_.*|lc_.*|(.*_)?(run|thread|trace|span|checkpoint|task|request)_?id|x-.*|traceparent|tracestate|baggage"
+    r"__.*|ls_.*|lc_.*|((parent|root|langgraph|langsmith)_)?(run|thread|trace|span|checkpoint|request)_?id"
+    r"|x-(request|correlation|trace|amzn-trace|client-trace)-?id|x-cloud-trace-context|x-b3-.*|x-datadog-.*"
+    r"|x-forwarded-.*|traceparent|tracestate|baggage"
     r"|(langgraph_)?checkpoint_(ns|map|id)|langgraph_(step|node|triggers|path|version|host|plan|api_.*)|revision_id"
-    r"|(run_)?attempt|user-agent|recursion_limit",
+    r"|run_attempt|user-agent|recursion_limit",
     re.IGNORECASE,
 )
 _OWN_TAGS = re.compile(r"(seq:step|map:key|graph:step|langsmith|langgraph):.*")
 
 
-def given_by_run(run: RunManager, depends_on: Collection[str] | None) -> dict[str, Any]:
+def given_by_run(
+    run: RunManager, depends_on: Collection[str] | None, own_code: Collection[str] = ()
+) -> dict[str, Any]:
     """What a retriever finds in the run that it is called in.
 
     Args:
         run: of the call.
         depends_on: the names that count; ``None``: all but the ids of runs, threads and checkpoints.
+        own_code: the code of the application's own parts of the retriever (`askonce.keys.code.written_code`): such
+            an id counts if the code names it.
 
     Raises:
         Uncacheable: a credential is among it.
@@ -43,16 +49,22 @@ def given_by_run(run: RunManager, depends_on: Collection[str] | None) -> dict[st
         "metadata": run.inheritable_metadata or {},
         "context": _members(context),
     }
-    given: dict[str, Any] = {part: _counting(values, depends_on) for part, values in named.items()}
+    given: dict[str, Any] = {part: _counting(values, depends_on, own_code) for part, values in named.items()}
     if depends_on is None:
         given["tags"] = sorted({tag for tag in run.inheritable_tags or () if not _OWN_TAGS.fullmatch(tag)})
     return {part: values for part, values in given.items() if values}
 
 
-def _counting(values: Mapping[str, Any], depends_on: Collection[str] | None) -> dict[str, Any]:
+def _counting(
+    values: Mapping[str, Any], depends_on: Collection[str] | None, own_code: Collection[str]
+) -> dict[str, Any]:
     if depends_on is not None:
         return {name: value for name, value in values.items() if name in depends_on}
-    counting = {name: value for name, value in values.items() if not _OF_THE_RUN.fullmatch(name)}
+    counting = {
+        name: value
+        for name, value in values.items()
+        if not _OF_THE_RUN.fullmatch(name) or any(repr(name) in code for code in own_code)
+    }
     for name in counting:
         if is_credential(name):
             raise Uncacheable(

@@ -1,0 +1,136 @@
+"""Retrievers of the application's own classes: what they are made of is all part of the key."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_classic.retrievers import ContextualCompressionRetriever
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.vectorstores import InMemoryVectorStore
+from pydantic import PrivateAttr
+
+from askonce import Cache, ConfigError
+from askonce.langchain import cached
+from tests.langchain.retrieval.library import Words, animals
+
+
+class Calling(BaseRetriever):
+    """Finds what a private part of it says."""
+
+    _say: Any = PrivateAttr()
+
+    def __init__(self, say: Any) -> None:
+        super().__init__()
+        self._say = say
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return [Document(str(self._say))]
+
+
+class Client:
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+
+class Fields(BaseRetriever):
+    client: Any = None
+    timeout: int = 0
+    api_key: str | None = None
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return [Document(f"{self.client and self.client.place} {self.timeout} {self.tags} {self.metadata}")]
+
+
+def of_one_name(place: str) -> BaseRetriever:
+    class Local(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+            return [Document(place)]
+
+    return Local()
+
+
+def compressing(place: str) -> BaseRetriever:
+    class Compressor(BaseDocumentCompressor):
+        def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> list[Document]:
+            return [Document(place)]
+
+    store = InMemoryVectorStore(Words())
+    store.add_documents(animals())
+    return ContextualCompressionRetriever(base_retriever=store.as_retriever(), base_compressor=Compressor())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        of_one_name,
+        compressing,
+        lambda place: Fields(client=Client(place)),
+        lambda place: Fields(timeout=len(place)),
+        lambda place: Fields(tags=[place]),
+        lambda place: Fields(metadata={"place": place}),
+        lambda place: Calling([place]),
+    ],
+)
+def test_two_that_differ_share_nothing(make: Callable[[str], BaseRetriever]) -> None:
+    cache = Cache("memory://")
+    for place in ("a", "bb", "a"):
+        retriever = make(place)
+        expected = retriever.invoke("where?")
+        assert cached(retriever, cache, corpus="one").invoke("where?") == expected
+    assert cache.stats().hits == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: Calling(sqlite3.connect(":memory:")), "_say: .*Connection.*name="),
+        (lambda: Calling(lambda: "a"), "_say: .*lambda.*name="),
+        (lambda: Calling(functools.partial(print, "a")), "_say: .*partial.*name="),
+        (lambda: Fields(api_key="of ann"), "api_key: a credential.*name="),
+    ],
+)
+def test_a_part_that_cannot_be_read_needs_a_name(make: Callable[[], BaseRetriever], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        cached(make(), "memory://", corpus="one")
+    assert cached(make(), "memory://", corpus="one", name="of ann").invoke("where?")
+
+
+def test_locks_and_loggers_say_nothing_of_what_is_found() -> None:
+    cache = Cache("memory://")
+    for part in (threading.Lock(), threading.Lock(), logging.getLogger("a")):
+        cached(Calling(part), cache, corpus="one").invoke("where?")
+    assert cache.stats().hits == 2
+
+
+PROGRAM = """
+    from langchain_core.documents import Document
+    from langchain_core.retrievers import BaseRetriever
+    from askonce.langchain import cached
+
+    class Search(BaseRetriever):
+        def _get_relevant_documents(self, query, *, run_manager):
+            return [Document("{found}")]
+
+    print(cached(Search(), "sqlite:///cache.db", corpus="one").invoke("where?")[0].page_content)
+"""
+
+
+def test_an_edited_program_finds_what_it_says_now(tmp_path: Path) -> None:
+    def run(found: str) -> str:
+        (tmp_path / "main.py").write_text(textwrap.dedent(PROGRAM).format(found=found))
+        return subprocess.run(
+            [sys.executable, "main.py"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        ).stdout.strip()
+
+    assert [run("before"), run("after")] == ["before", "after"]
