@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from askonce import Cache, ConfigError, cache_options
+from askonce.cli.app import app
+from askonce.entries.entry import Entry, Place
 from askonce.stores import open_store
+from askonce.stores.base import Record
 from tests.cli.conftest import Run
 from tests.support.application import Asker
 
@@ -40,7 +44,7 @@ def test_ls_shows_every_entry_a_page_at_a_time(cache: Cache, run: Run) -> None:
         assert pages < 200
     assert found.keys() == {key_of(cache, f"question {number}") for number in range(130)}
     row = found[key_of(cache, "question 7")]
-    assert (row["kind"], row["model"], row["tags"]) == ("answer", "gpt-4o", ["tagged"])
+    assert (row["kind"], row["model"], row["tags"], row["hits"]) == ("answer", "gpt-4o", ["tagged"], 0)
     shown = run("ls", "--limit", "200")
     assert key_of(cache, "question 129") in shown.stdout
     assert "Nothing is stored" in run("ls", "--tenant", "nobody").stdout
@@ -180,7 +184,8 @@ def test_the_program_says_mistakes_in_one_line(tmp_path: Path) -> None:
         Asker(cache).ask("why?")
     done = askonce("ls", "--json", ASKONCE_STORE=url)
     assert len(json.loads(done.stdout)["entries"]) == 1
-    assert json.loads(askonce("version", "--json").stdout)["askonce"]
+    version = json.loads(askonce("version", "--json").stdout)["askonce"]
+    assert askonce("--version").stdout == f"askonce {version}\n"
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
@@ -190,3 +195,14 @@ def test_without_its_packages_the_program_names_the_extra(missing: str) -> None:
     assert done.returncode == 1
     assert "pip install 'askonce[cli]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_document_that_ls_lists_can_be_shown(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'cache.db'}"
+    key = bytes(range(16))
+    with Cache(url) as cache:
+        place = Place("default", key)
+        value = cache.engine.codec.encode(Entry(b"text", 1.0, kind="chunk"), bound_to=place.bound_to)
+        cache.store.put("default", [Record(key, value, None)])
+    done = CliRunner().invoke(app, ["show", key.hex(), "--json", "--store", url])
+    assert json.loads(done.stdout)["kind"] == "chunk"

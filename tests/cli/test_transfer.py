@@ -203,3 +203,6 @@ def test_without_its_keys_an_encrypted_store_is_no_empty_one(
     findings = {one["name"]: one for one in json.loads(done.stdout)["findings"]}
     assert findings["encrypted namespaces"]["level"] == "warning"
     assert "cannot be read: they are encrypted with keys" in findings["encrypted namespaces"]["value"]
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", KEY.hex())  # nothing was left that this one does not open
+    done = CliRunner().invoke(app, ["delete", "--tenant", "jane", "--yes", "--store", url])
+    assert done.exit_code == 0, done.exception

@@ -26,5 +26,6 @@ def main() -> None:
         print(f"askonce: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:  # of a file that the user named
-        print(f"askonce: {error.strerror}: {error.filename}", file=sys.stderr)
+        named = "" if error.filename is None else f": {error.filename}"
+        print(f"askonce: {error.strerror}{named}", file=sys.stderr)
         sys.exit(1)

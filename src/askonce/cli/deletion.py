@@ -20,7 +20,7 @@ from askonce.cli.common import (
     progress,
     usage,
 )
-from askonce.cli.opened import check_keys, opened_cache
+from askonce.cli.opened import check_keys, has_readable, opened_cache
 from askonce.cli.requests import form_in, key_in
 from askonce.engine.erasure import ErasureReport, Target
 from askonce.entries.entry import place_of
@@ -60,6 +60,8 @@ def invalidate(
         check_name("a tag", tag)
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
+        if not has_readable(cache):
+            check_keys(cache)
         confirm(f"Delete the entries tagged {tag!r} of namespace {space!r} in {cache.store.url}?", yes=yes)
         entries = cache.invalidate(tag)
         if not entries:
@@ -109,6 +111,8 @@ def delete(
     with usage():
         target = Target(tuple(tenant or ()), source, tag, text)
     with opened_cache(store, namespace, access_log=access_log) as cache:
+        if not has_readable(cache):
+            check_keys(cache)
         confirm(f"Erase all of {target.what} from namespace {cache.namespace!r} in {cache.store.url}?", yes=yes)
         with progress("searching", None, quiet=as_json) as searched:
             report = cache.engine.erase(target, searched)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Namespace, StoreUrl, out, print_json, size, span
-from askonce.cli.opened import opened_cache
+from askonce.cli.opened import has_readable, opened_cache
 from askonce.cli.version import versions
 from askonce.errors import ConfigError
 from askonce.storage.sealed_store import unknown_namespaces
@@ -66,7 +66,8 @@ def doctor(store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson 
     with opened_cache(store, namespace) as cache:
         before, facts, after = time.time(), cache.store.facts(), time.time()
         found += of_facts(facts, (before + after) / 2)
-        found += _of_round_trip(cache)
+        if has_readable(cache):
+            found += _of_round_trip(cache)
         found += _of_sealed_names(cache)
         held = cache.store.size(cache.engine.namespace)
     found.append(Finding("entries", f"{held.entries:,}, {size(held.size_bytes)} of values"))

@@ -52,7 +52,7 @@ def ls(
         made = age(row["created_at"]) if row["created_at"] else "?"
         names = row["kind"], row["model"] or ""
         table.add_row(
-            made, *names, size(row["size_bytes"]), cost, str(row["hits"] - 1), " ".join(row["tags"]), row["key"]
+            made, *names, size(row["size_bytes"]), cost, str(row["hits"]), " ".join(row["tags"]), row["key"]
         )
     out.print(table if rows else f"Nothing is stored in namespace {space!r}.", markup=False)
     if following:
@@ -63,7 +63,7 @@ def _row(cache: Cache, space: str, record: Record) -> dict[str, Any]:
     row = {
         "key": record.key.hex(),
         "size_bytes": len(record.value),
-        "hits": record.hits,
+        "hits": record.hits - 1,  # storing it counted as one
         "expires_at": record.expires_at,
     }
     try:

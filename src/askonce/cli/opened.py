@@ -101,6 +101,11 @@ def stored_entry(cache: Cache, key: bytes) -> Entry | None:
         raise ConfigError(f"the entry {key.hex()} cannot be read: {error}; {KEYS_VARIABLE} has the keys") from error
 
 
+def has_readable(cache: Cache) -> bool:
+    """Whether the keys open anything in the store, if it is encrypted: one that they do not is not written to."""
+    return not unknown_namespaces(cache.store) or bool(cache.store.namespaces())
+
+
 def check_keys(cache: Cache) -> None:
     """Where nothing was found: raise if there is something that the keys do not open.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -20,6 +21,8 @@ from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, plain,
 
 SAID = ("messages", "prompt", "input")
 """The parts of a request body that hold the text of a request."""
+_KEY_LENGTHS = (64, 32)
+_PART_OF_KEY = re.compile("[0-9a-f…]{4,}")
 Plain = str | Sequence[Mapping[str, Any]]
 """A prompt, or messages."""
 
@@ -34,9 +37,10 @@ def read_json(path: str) -> Any:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
         return json.loads(text)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        hint = "; a key has 64 hexadecimal digits" if _PART_OF_KEY.fullmatch(path) else ""
+        raise ConfigError(f"cannot read {path}: {error.strerror}{hint}") from error
     except ValueError as error:
-        raise ConfigError(f"{path} is no JSON: {error}") from error
+        raise ConfigError(f"{'standard input' if path == '-' else path} is no JSON: {error}") from error
 
 
 def read_requests(path: str) -> list[Plain]:
@@ -48,7 +52,7 @@ def read_requests(path: str) -> list[Plain]:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
     found: list[Plain] = []
     if text.lstrip().startswith("["):
         rows = [(1, text)]
@@ -115,9 +119,9 @@ def _form_of(value: Any) -> NormalForm:
 
 
 def key_in(given: str) -> bytes:
-    """The key that is written in hexadecimal; empty if it is none."""
+    """The key that is written in hexadecimal, of an entry or of a document in `ls`; empty if it is none."""
     try:
-        return bytes.fromhex(given) if len(given) == 64 else b""
+        return bytes.fromhex(given) if len(given) in _KEY_LENGTHS else b""
     except ValueError:
         return b""
 

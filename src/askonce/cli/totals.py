@@ -112,7 +112,7 @@ def _table(by: str, rows: Mapping[str, Counts]) -> Table:
     for name, row in rows.items():
         table.add_row(
             escape(_readable(name) if by == "tenant" else name) or "–",
-            count(row.hits + row.misses + row.bypassed),
+            count(row.hits + row.misses),
             percent(row.hit_rate),
             usd(row.saved_usd),
             span(row.saved_seconds),
