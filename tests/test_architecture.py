@@ -36,6 +36,7 @@ HOMES = {
     "cryptography": "entries",
     "zstandard": "entries",
     "genai_prices": "costs",
+    "py3langid": "semantic",
     "tiktoken": "prefix",
     "matplotlib": "simulate",
     "rich": "cli",

@@ -13,7 +13,7 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name.partition(".")[0])
 sys.meta_path.insert(0, Missing())
 """
-ALL = "redis pymongo bson langchain_core llama_index cryptography genai_prices numpy usearch".split()
+ALL = "redis pymongo bson langchain_core llama_index cryptography genai_prices numpy py3langid usearch".split()
 
 
 def run(code: str, blocked: list[str]) -> str:
