@@ -96,7 +96,7 @@ def answer(cache: Cache, question: str, payload: str, **more: Any) -> None:
     cache.engine.answer(request, lambda: payload, lambda text: Answer(text.encode(), **more))
 
 
-def ask_semantic(cache: Cache, question: str, payload: str) -> None:
+def store_semantic(cache: Cache, question: str, payload: str) -> None:
     form = NormalForm({"kind": "chat", "messages": [{"role": "user", "content": question}]})
     request = cache.engine.request("answer", lambda: form, semantic=True)
     assert request is not None
@@ -262,7 +262,7 @@ def test_learned_state_is_searched(
         for tenant in (MARKER, OTHER):
             with cache_options(namespace=tenant):
                 for number in range(5):
-                    ask_semantic(cache, f"what of {tenant} {number}?", tenant)
+                    store_semantic(cache, f"what of {tenant} {number}?", tenant)
         cache.flush()
     files = list(index_file.folder().glob("*.index"))
     assert len(files) == 1
@@ -288,7 +288,7 @@ def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: 
 
     settings = Semantic(embed, model="test", max_error=0.5)
     with Cache(url, namespace=namespace, timeout_seconds=20, semantic=settings) as running:
-        ask_semantic(running, f"who is {MARKER}?", "x")
+        store_semantic(running, f"who is {MARKER}?", "x")
         running.flush()
         semantic = running.engine.flow.semantic
         assert semantic is not None

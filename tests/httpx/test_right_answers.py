@@ -99,7 +99,7 @@ PAIRS = [
 async def test_the_second_request_is_answered_by_the_first_or_not(
     pair: Pair, asynchronous: bool, connect: Connect, provider: Provider, talk: Talk
 ) -> None:
-    talk.says = "Answer {number} to {asked}"
+    talk.says = "Answer {number} to {prompt}"
     for name, value in pair.talk.items():
         setattr(talk, name, value)
     texts = []

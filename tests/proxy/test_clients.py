@@ -14,7 +14,7 @@ import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
-from tests.support.clients import WEATHER, Ask, Proxied, check, named, proxied
+from tests.support.clients import WEATHER, Proxied, Send, check, named, proxied
 from tests.support.environments import NEWEST_OPENAI
 
 TOOL: Any = {"type": "function", "function": WEATHER}
@@ -104,7 +104,7 @@ def langchain_streamed(model: Any, question: str) -> str:
     return "".join(chunk.text for chunk in model.stream(question))
 
 
-LANGCHAIN: dict[str, Ask] = {
+LANGCHAIN: dict[str, Send] = {
     "plain": lambda url, key, q: of_langchain(url, key).invoke(q).text,
     "streamed": lambda url, key, q: langchain_streamed(of_langchain(url, key), q),
     "tool": lambda url, key, q: str(of_langchain(url, key).bind_tools([TOOL]).invoke(q).tool_calls),
@@ -113,7 +113,7 @@ LANGCHAIN: dict[str, Ask] = {
         OpenAIEmbeddings(base_url=f"{url}/v1", api_key=key, check_embedding_ctx_length=False).embed_query(q)  # type: ignore
     ),
 }
-LANGCHAIN_ANTHROPIC: dict[str, Ask] = {
+LANGCHAIN_ANTHROPIC: dict[str, Send] = {
     "plain": lambda url, key, q: claude_of_langchain(url, key).invoke(q).text,
     "streamed": lambda url, key, q: langchain_streamed(claude_of_langchain(url, key), q),
     "tool": lambda url, key, q: str(claude_of_langchain(url, key).bind_tools([TOOL]).invoke(q).tool_calls),
@@ -128,13 +128,13 @@ def curl(url: str, key: str, body: Any) -> str:
     return subprocess.run(command, capture_output=True, check=True, encoding="utf-8", timeout=60).stdout
 
 
-CURL: dict[str, Ask] = {
+CURL: dict[str, Send] = {
     "plain": lambda url, key, q: curl(url, key, {"model": "gpt-4o", "messages": said(q)}),
     "streamed": lambda url, key, q: curl(url, key, {"model": "gpt-4o", "messages": said(q), "stream": True}),
     "tool": lambda url, key, q: curl(url, key, {"model": "gpt-4o", "messages": said(q), "tools": [TOOL]}),
 }
 
-CLIENTS: dict[str, dict[str, Ask]] = {
+CLIENTS: dict[str, dict[str, Send]] = {
     "openai": {
         "plain": openai_plain,
         "streamed": openai_streamed,
@@ -188,5 +188,5 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
 
 
 @pytest.mark.parametrize(("name", "ask"), [pytest.param(*one, id=one[0]) for one in named(CLIENTS)])
-def test_a_question_is_answered_once_for_each_caller(name: str, ask: Ask, proxy: Proxied) -> None:
-    check(proxy, name, ask)
+def test_a_question_is_answered_once_for_each_caller(name: str, send: Send, proxy: Proxied) -> None:
+    check(proxy, name, send)
