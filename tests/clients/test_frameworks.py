@@ -18,7 +18,7 @@ CLAUDE = "claude-opus-5"
 TOOL: Any = {"type": "function", "function": WEATHER}
 
 
-def said(question: str) -> Any:
+def messages_of(question: str) -> Any:
     return [{"role": "user", "content": question}]
 
 
@@ -56,19 +56,19 @@ def of_litellm() -> dict[str, Send]:
 
     def of_openai(url: str, key: str, question: str, **more: Any) -> Any:
         where = {"api_base": f"{url}/v1", "api_key": key, "num_retries": 0}
-        return litellm.completion(model="openai/gpt-4o", messages=said(question), **where, **more)
+        return litellm.completion(model="openai/gpt-4o", messages=messages_of(question), **where, **more)
 
     def of_anthropic(url: str, key: str, question: str, **more: Any) -> Any:
         where = {"api_base": url, "api_key": key, "num_retries": 0, "max_tokens": 9}
-        return litellm.completion(model=f"anthropic/{CLAUDE}", messages=said(question), **where, **more)
+        return litellm.completion(model=f"anthropic/{CLAUDE}", messages=messages_of(question), **where, **more)
 
     def ways(model: Any, name: str) -> dict[str, Send]:
         return {
-            name: lambda *asked: model(*asked).choices[0].message.content,
-            f"{name} streamed": lambda *asked: "".join(
-                part.choices[0].delta.content or "" for part in model(*asked, stream=True)
+            name: lambda *given: model(*given).choices[0].message.content,
+            f"{name} streamed": lambda *given: "".join(
+                part.choices[0].delta.content or "" for part in model(*given, stream=True)
             ),
-            f"{name} tool": lambda *asked: str(model(*asked, tools=[TOOL]).choices[0].message.tool_calls),
+            f"{name} tool": lambda *given: str(model(*given, tools=[TOOL]).choices[0].message.tool_calls),
         }
 
     def embedded(url: str, key: str, question: str) -> str:
@@ -145,7 +145,7 @@ def of_openai_agents() -> dict[str, Send]:
 def of_dspy() -> dict[str, Send]:
     import dspy
 
-    parsed = "\n\n[[ ## answer ## ]]\nfine\n\n[[ ## completed ## ]]"  # the provider says what it is asked
+    parsed = "\n\n[[ ## answer ## ]]\nfine\n\n[[ ## completed ## ]]"  # the provider repeats the prompt
 
     def model(url: str, key: str, name: str = "openai/gpt-4o") -> Any:
         return dspy.LM(name, api_base=f"{url}/v1", api_key=key, cache=False, num_retries=0)
@@ -163,7 +163,7 @@ def of_dspy() -> dict[str, Send]:
     return {
         "plain": lambda url, key, q: str(model(url, key)(q)),
         "anthropic": lambda url, key, q: str(model(url, key, f"anthropic/{CLAUDE}")(q)),
-        "tool": lambda url, key, q: str(model(url, key)(messages=said(q), tools=[TOOL])),
+        "tool": lambda url, key, q: str(model(url, key)(messages=messages_of(q), tools=[TOOL])),
         "predict": predicted,
         "streamed": run(streamed),
     }
@@ -178,19 +178,19 @@ def of_autogen() -> dict[str, Send]:
     def client(url: str, key: str) -> Any:
         return OpenAIChatCompletionClient(model="gpt-4o", base_url=f"{url}/v1", api_key=key, max_retries=0)
 
-    def asked(question: str) -> Any:
+    def message_of(question: str) -> Any:
         return [UserMessage(content=question, source="user")]
 
     async def plain(url: str, key: str, question: str) -> str:
-        return str((await client(url, key).create(asked(question))).content)
+        return str((await client(url, key).create(message_of(question))).content)
 
     async def streamed(url: str, key: str, question: str) -> str:
-        parts = [part async for part in client(url, key).create_stream(asked(question))]
+        parts = [part async for part in client(url, key).create_stream(message_of(question))]
         return str(parts[-1].content)
 
     async def tool(url: str, key: str, question: str) -> str:
         tools = [FunctionTool(weather, description="The weather in a city.")]
-        calls = (await client(url, key).create(asked(question), tools=tools)).content
+        calls = (await client(url, key).create(message_of(question), tools=tools)).content
         assert isinstance(calls[0], FunctionCall)
         return str(calls)
 
@@ -220,6 +220,6 @@ def of_openai_like() -> dict[str, Send]:
     }
 
 
-@pytest.mark.parametrize(("name", "ask"), [pytest.param(*one, id=one[0]) for one in named(clients())])
+@pytest.mark.parametrize(("name", "send"), [pytest.param(*one, id=one[0]) for one in named(clients())])
 def test_a_question_is_answered_once_for_each_caller(name: str, send: Send, proxy: Proxied) -> None:
     check(proxy, name, send)

@@ -113,7 +113,7 @@ async def test_the_second_request_is_answered_by_the_first_or_not(
 
 
 async def text_of(sdk: Any, request: dict[str, Any]) -> str:
-    """What is said, plain or streamed."""
+    """The text of the answer, plain or streamed."""
     made = sdk.chat.completions.create(**request)
     if hasattr(made, "__await__"):
         made = await made

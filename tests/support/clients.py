@@ -12,7 +12,7 @@ from tests.support import proxies
 from tests.support.provider import Provider, Talk
 
 Send = Callable[[str, str, str], str]
-"""Sends a question through a client: the proxy's URL, the caller's key, the question; returns what came, as a text."""
+"""Sends a question through a client: the proxy's URL, the caller's key, the question; returns the answer's text."""
 
 WEATHER: dict[str, Any] = {
     "name": "weather",

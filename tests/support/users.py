@@ -1,8 +1,8 @@
 """Requests of many users at once, in one cache: whose sources does each answer have?
 
-Every user has documents of their own and sends requests in many ways: in chains, in plain code, by tools, in batches, with a
-retrieval in one request and the answer in the next; the requests of all share threads, tasks and processes. Each
-prompt shows of which documents it is made, so that an answer's sources can be compared with it.
+Every user has documents of their own and sends requests in many ways: in chains, in plain code, by tools, in
+batches, with a retrieval in one request and the answer in the next; the requests of all share threads, tasks and
+processes. Each prompt shows of which documents it is made, so that an answer's sources can be compared with it.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class Office:
 
 
 class LangChainOffice(Office):
-    """Sends requests through LangChain."""
+    """Calls through LangChain."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -241,7 +241,7 @@ class NodeModel(CustomLLM):
 
 
 class LlamaIndexOffice(Office):
-    """Sends requests through LlamaIndex, whose answers of the model are seen as events: engines do not give them."""
+    """Calls through LlamaIndex, whose answers of the model are seen as events: engines do not give them."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)

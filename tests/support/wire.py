@@ -268,10 +268,10 @@ class Row:
         elif same_wire:
             self.misses.append(what)
         else:
-            told = "; ".join(
+            differing = "; ".join(
                 difference for a, b in zip(one.wire, other.wire, strict=False) for difference in a.differences(b)
             )
-            self.wrong_hits.append(f"{what}: {told}")
+            self.wrong_hits.append(f"{what}: {differing}")
 
 
 def write_table(path: Path, title: str, rows: Mapping[str, Row]) -> None:

@@ -17,7 +17,7 @@ class Talk:
     """Answers in the words of a test; pass it to a provider as its ``answer``.
 
     Attributes:
-        says: the text; in it ``{prompt}`` stands for the last message and ``{number}`` for the number of the answer.
+        says: the text; in it ``{prompt}`` stands for the last message, ``{number}`` for the number of the answer.
         integer: what stands in tools and schemas for a number; ``None`` for the number of the answer.
         finish: why answers end.
         breaks: how streams break off.

@@ -25,7 +25,7 @@ from .conversations import Setting
 from .requests import Json, ModelRequest, Place, Reply
 
 Diagnosed = list[tuple[Diagnosis, Chain]]
-"""What a tracker has told of: ``on_diagnosis=lambda *said: diagnosed.append(said)``."""
+"""What a tracker reports: ``on_diagnosis=lambda *found: diagnosed.append(found)``."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Lane:
         """The client with a tracker of its own, and what that reports."""
         diagnosed: Diagnosed = []
         about: Json = {"count_tokens": count, "keep_text": True, "clock": clock}
-        about["on_diagnosis"] = lambda *said: diagnosed.append(said)
+        about["on_diagnosis"] = lambda *found: diagnosed.append(found)
         client: Client
         with ExitStack() as installed:
             if self.framework == "langchain":
@@ -180,14 +180,14 @@ LANES = tuple(
 
 
 def _broken_by(level: str, *looks_like: str) -> Callable[[Diagnosis], bool]:
-    def named(said: Diagnosis) -> bool:
-        return said.cause is Cause.BROKEN and said.level == level and said.looks_like in looks_like
+    def named(found: Diagnosis) -> bool:
+        return found.cause is Cause.BROKEN and found.level == level and found.looks_like in looks_like
 
     return named
 
 
 def _is(cause: Cause, *changed: str) -> Callable[[Diagnosis], bool]:
-    return lambda said: said.cause is cause and (not changed or said.changed in changed)
+    return lambda found: found.cause is cause and (not changed or found.changed in changed)
 
 
 _PARAMETERS = "parallel_tool_calls", "response_format", "text.format", "tool_choice"
