@@ -1,4 +1,4 @@
-"""What the tests of the LangChain adapter share: a provider on this machine, and models that ask it."""
+"""What the tests of the LangChain adapter share: a provider on this machine, and models that call it."""
 
 from __future__ import annotations
 

@@ -60,20 +60,20 @@ def conversations(draw: st.DrawFn) -> list[BaseMessage]:
 
 def retold(message: BaseMessage, run: str) -> BaseMessage:
     """The same message as another run, another provider's client or another machine writes it."""
-    told = message.model_copy(update={"id": run, "response_metadata": {"run": run, "askonce": {"hit": "exact"}}})
+    varied = message.model_copy(update={"id": run, "response_metadata": {"run": run, "askonce": {"hit": "exact"}}})
     lines = message.content.replace("\r\n", "\n").replace("\r", "\n")
-    told.content = unicodedata.normalize("NFD", lines).replace("\n", "\r\n")
-    told.content = [{"type": "text", "text": told.content}]
-    if isinstance(told, ToolMessage):
-        told.tool_call_id += run
-        told.artifact = {"rows": run}
-    if isinstance(told, AIMessage):
-        told.usage_metadata = {"input_tokens": len(run), "output_tokens": 1, "total_tokens": 1}
-        told.tool_calls = [{**call, "id": f"{call['id']}{run}"} for call in told.tool_calls]
-        told.additional_kwargs = {"refusal": None, "parsed": {"run": run}}
-        if told.tool_calls:
-            told.additional_kwargs["tool_calls"] = [{"id": run}]
-    return told
+    varied.content = unicodedata.normalize("NFD", lines).replace("\n", "\r\n")
+    varied.content = [{"type": "text", "text": varied.content}]
+    if isinstance(varied, ToolMessage):
+        varied.tool_call_id += run
+        varied.artifact = {"rows": run}
+    if isinstance(varied, AIMessage):
+        varied.usage_metadata = {"input_tokens": len(run), "output_tokens": 1, "total_tokens": 1}
+        varied.tool_calls = [{**call, "id": f"{call['id']}{run}"} for call in varied.tool_calls]
+        varied.additional_kwargs = {"refusal": None, "parsed": {"run": run}}
+        if varied.tool_calls:
+            varied.additional_kwargs["tool_calls"] = [{"id": run}]
+    return varied
 
 
 @given(conversations(), st.uuids())

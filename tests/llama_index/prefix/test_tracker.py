@@ -44,7 +44,7 @@ def said(kind: str, question: str) -> list[ChatMessage]:
 
 
 def agrees(provider: Provider, diagnoses: list[Diagnosis]) -> None:
-    """What was predicted is what the provider did, and what it told arrived."""
+    """What was predicted is what the provider did, and what it reported arrived."""
     for row, diagnosis in zip(provider.ledger, diagnoses, strict=True):
         assert (diagnosis.read_tokens, diagnosis.written_tokens) == (row.read, sum(row.written.values()))
         assert diagnosis.input_tokens == row.input
