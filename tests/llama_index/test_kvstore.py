@@ -21,7 +21,7 @@ from tests.support.provider import Provider
 from tests.support.stores import FailingStore
 
 
-async def test_values_are_kept_by_key_and_collection() -> None:
+async def test_values_are_stored_by_key_and_collection() -> None:
     with Cache("memory://") as cache:
         store = AskOnceKVStore(cache)
         cached(MockLLM(max_tokens=1), cache).complete("something else in the same namespace")

@@ -1,4 +1,4 @@
-"""Which model is called, in both ways to cache a model: all its fields, the endpoint of its client, and on whose behalf."""
+"""Which model is called, in both ways to cache one: its fields, the endpoint of its client, and on whose behalf."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_a_predicate_that_fails_stores_nothing(cache: Cache) -> None:
         assert calls_for(AIMessage("fine"), strict) == 2
 
 
-# - what the request requires -------------------------------------------------------------------------------------
+# -- what the request requires -------------------------------------------------------------------------------------
 
 
 class Invoice(BaseModel):

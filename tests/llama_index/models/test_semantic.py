@@ -37,11 +37,11 @@ class FaqEmbedding(BaseEmbedding):
 
 
 CALLS: list[str] = []
-"""What the model was asked since a test began."""
+"""The prompts since a test began."""
 
 
 class FaqLLM(CustomLLM):
-    """Answers by the topic of the last line that asks something."""
+    """Answers by the topic of the last question."""
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -49,8 +49,8 @@ class FaqLLM(CustomLLM):
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         CALLS.append(prompt)
-        asked = prompt.rpartition("Query:")[2] if "Query:" in prompt else prompt
-        return CompletionResponse(text=f"About your {topic_of(asked)}: see the page.")
+        question_text = prompt.rpartition("Query:")[2] if "Query:" in prompt else prompt
+        return CompletionResponse(text=f"About your {topic_of(question_text)}: see the page.")
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Iterator[CompletionResponse]:
         said = ""
@@ -89,7 +89,7 @@ async def _astream(llm: FaqLLM, question: str) -> ChatResponse:
     return [chunk async for chunk in await llm.astream_chat(messages(question))][-1]
 
 
-ASK: dict[str, Callable[[FaqLLM, str], ChatResponse]] = {
+REQUESTS: dict[str, Callable[[FaqLLM, str], ChatResponse]] = {
     "chat": lambda llm, question: llm.chat(messages(question)),
     "achat": lambda llm, question: asyncio.run(llm.achat(messages(question))),
     "stream_chat": lambda llm, question: list(llm.stream_chat(messages(question)))[-1],
@@ -97,10 +97,10 @@ ASK: dict[str, Callable[[FaqLLM, str], ChatResponse]] = {
 }
 
 
-@pytest.mark.parametrize("endpoint", ASK)
+@pytest.mark.parametrize("endpoint", REQUESTS)
 def test_a_question_in_other_words_is_answered(cache: Cache, endpoint: str) -> None:
     llm = cached(FaqLLM(), cache)
-    answers = [ASK[endpoint](llm, question) for question in NEW]
+    answers = [REQUESTS[endpoint](llm, question) for question in NEW]
     marks = [answer.additional_kwargs.get("askonce", {}) for answer in answers]
     hits = [mark for mark in marks if mark.get("hit") == "semantic"]
     assert hits and len(CALLS) == len(NEW) - len(hits)
