@@ -150,17 +150,17 @@ def test_nothing_stale_is_served_after_a_change(make: Callable[..., Any], texts:
     with Cache("memory://") as cache:
         pipeline = make(cache, MiniLM())
 
-        def ask() -> tuple[list[str], list[str]]:
+        def answers_now() -> tuple[list[str], list[str]]:
             found = [text for question in questions for text in texts(pipeline, question)]
             return found, [answer for question in questions for answer in pipeline.converse([question])]
 
         there = []
         for event in chain(["at first"], change(pipeline, chunks())):
-            kept = [ask() for _ in range(2)]
+            cached = [answers_now() for _ in range(2)]
             with cache_options(bypass=True):
-                assert kept == [ask()] * 2, event
-            there.append([text in kept[0][0] for text in (original, deleted, REVISED.text)])
-            assert any("Revised" in answer for answer in kept[0][1]) == there[-1][2]
+                assert cached == [answers_now()] * 2, event
+            there.append([text in cached[0][0] for text in (original, deleted, REVISED.text)])
+            assert any("Revised" in answer for answer in cached[0][1]) == there[-1][2]
         assert there == [[True, True, False], [True, False, False], [False, False, True], [True, True, False]]
         pipeline.close()
 

@@ -1,7 +1,7 @@
-"""Ways to make and to ask the models of LlamaIndex's providers, one thing changed at a time: the pairs of the wire.
+"""Ways to make and call the models of LlamaIndex's providers, one thing changed at a time: the pairs of the wire.
 
-A class is made with its base, and asked "hi"; then each of its cases is made and asked likewise, with one argument
-of the constructor or the call, one environment variable or one client changed.
+A class is made with its base, and called with "hi"; then each of its cases is made and called likewise, with one
+argument of the constructor or the call, one environment variable or one client changed.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class CapturedRequest:
         name: of the class.
         base: arguments of the constructor that all its models have.
         fields: other values of single arguments.
-        calls: arguments of single calls; ``how`` is the endpoint, ``about`` what is asked.
+        calls: arguments of single calls; ``how`` is the endpoint, ``about`` the question.
         env: environment variables.
         made: arguments that are made anew for each model, such as clients.
         without: arguments of the base that a case leaves out, by the case's name.
         pairs: further pairs of cases, by name.
-        how: the endpoint that is asked.
+        how: the endpoint that is called.
     """
 
     module: str
@@ -78,9 +78,9 @@ def row_of(asked: CapturedRequest, cache: Cache, exempt: tuple[Exempt, ...]) -> 
         hows = {case.call.get("how", asked.how) for case in cases.values()}
         base = {how: _seen(asked, Case("base", call={"how": how}), cache, wires) for how in hows}
         for name, case in cases.items():
-            row.compare(f"{asked.name}: {name}", base[case.call.get("how", asked.how)], seen[name], exempt)
+            row.compare(f"{captured.name}: {name}", base[case.call.get("how", asked.how)], seen[name], exempt)
         for one, other in asked.pairs:
-            row.compare(f"{asked.name}: {one} | {other}", seen[one], seen[other], exempt)
+            row.compare(f"{captured.name}: {one} | {other}", seen[one], seen[other], exempt)
     return row
 
 
@@ -101,7 +101,7 @@ def _seen(asked: CapturedRequest, case: Case, cache: Cache, wires: Any) -> Seen:
             model = cls(**{**_copied(base), **_copied(case.fields), **case.prepare()})
         except Exception as error:
             return Seen((), None, f"{type(error).__name__}: {error}"[:300])
-        return observe(cache, wires, lambda: _ask(cached(model, cache), asked.how, dict(case.call)))
+        return observe(cache, wires, lambda: _call(cached(model, cache), asked.how, dict(case.call)))
 
 
 def _shown(value: Any) -> str:
@@ -112,7 +112,7 @@ def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: dict(value) if type(value) is dict else value for name, value in values.items()}
 
 
-def _ask(model: Any, how: str, call: dict[str, Any]) -> None:
+def _call(model: Any, how: str, call: dict[str, Any]) -> None:
     how, about = call.pop("how", how), call.pop("about", None)
     if how in ("chat", "achat"):
         from llama_index.core.llms import ChatMessage
@@ -129,7 +129,7 @@ async def _awaited(result: Any) -> Any:
     return await result
 
 
-# -- what is asked with ------------------------------------------------------------------------------------------
+# -- what the calls hold -----------------------------------------------------------------------------------------
 
 
 def to_prompt(messages: Any) -> str:
@@ -842,5 +842,5 @@ EXEMPT: tuple[Exempt, ...] = (
     Exempt(r"GoogleGenAI: file_mode='inline'", "says how files are sent, and there is none"),
     Exempt(r"GoogleGenAI: call generation_config=\{'temperature': 0.1\}", "the model's own value, within a map"),
     Exempt(r"Ollama: call temperature=0.5", "an option that the class does not take from a call"),
-    Exempt(r"OllamaEmbedding: query_instruction='search'", "sent with queries, and a text is asked for"),
+    Exempt(r"OllamaEmbedding: query_instruction='search'", "sent with queries, and a text is embedded"),
 )  # fmt: skip

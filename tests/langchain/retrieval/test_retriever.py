@@ -1,4 +1,4 @@
-"""Cached retrievers, and answers that know their sources."""
+"""Cached retrievers, and answers with their sources."""
 
 from __future__ import annotations
 

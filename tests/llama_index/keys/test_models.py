@@ -172,7 +172,7 @@ def test_a_call_without_its_argument_fails_as_without_a_cache(endpoint: str, cac
 
 
 class Tensor:
-    """Nothing that can be kept."""
+    """Nothing that can be stored."""
 
 
 class HuggingFaceLLM(Local):
@@ -330,7 +330,7 @@ def test_no_metadata_is_requested_to_store_an_answer(cache: Cache) -> None:
 
 
 class Opaque(Local):
-    """Its answers cannot be kept."""
+    """Its answers cannot be stored."""
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         return CompletionResponse(text=prompt, raw={"model_output": Tensor()})

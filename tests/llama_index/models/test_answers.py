@@ -160,8 +160,8 @@ def test_only_what_comes_back_as_it_was_is_stored() -> None:
     message = ChatMessage(role="assistant", content="hi")
     assert pack(ChatResponse(message=message, additional_kwargs={"it": Opaque()}), None) is None
     assert pack("no response", None) is None
-    kept = pack(Cited(message=message, citations=[{"at": 1}], raw={"usage": {"input_tokens": 5}}), None)
-    assert kept is not None and b"citations" in kept.payload
+    packed = pack(Cited(message=message, citations=[{"at": 1}], raw={"usage": {"input_tokens": 5}}), None)
+    assert packed is not None and b"citations" in packed.payload
 
 
 def test_without_a_key_the_model_is_called_and_the_bypass_is_counted(cache: Cache) -> None:

@@ -1,4 +1,4 @@
-"""What a cached LLM is, what a hit looks like, and what is not kept."""
+"""What a cached LLM is, what a hit looks like, and what is not stored."""
 
 from __future__ import annotations
 

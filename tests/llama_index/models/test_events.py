@@ -67,7 +67,7 @@ def test_inner_endpoints_are_not_looked_up(cache: Cache) -> None:
 
 
 class Threaded(MockLLM):
-    """Its asynchronous endpoint runs the other one on a thread that knows nothing of the caller's context."""
+    """Its asynchronous endpoint runs the other one on a thread without the caller's context."""
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         return await asyncio.get_running_loop().run_in_executor(None, self.chat, messages)

@@ -53,10 +53,10 @@ class FaqLLM(CustomLLM):
         return CompletionResponse(text=f"About your {topic_of(question_text)}: see the page.")
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Iterator[CompletionResponse]:
-        said = ""
+        text = ""
         for word in self.complete(prompt).text.split(" "):
-            said += f"{word} "
-            yield CompletionResponse(text=said, delta=f"{word} ")
+            text += f"{word} "
+            yield CompletionResponse(text=text, delta=f"{word} ")
 
 
 def semantic() -> Semantic:
@@ -104,8 +104,8 @@ def test_a_question_in_other_words_is_answered(cache: Cache, endpoint: str) -> N
     marks = [answer.additional_kwargs.get("askonce", {}) for answer in answers]
     hits = [mark for mark in marks if mark.get("hit") == "semantic"]
     assert hits and len(CALLS) == len(NEW) - len(hits)
-    said = [str(answer.message.content) for answer in answers]
-    assert all(topic_of(question) in one for question, one in zip(NEW, said, strict=True))
+    texts = [str(answer.message.content) for answer in answers]
+    assert all(topic_of(question) in one for question, one in zip(NEW, texts, strict=True))
     assert 0 < hits[0]["similarity"] < 1 and topic_of(hits[0]["question"]) != "something else"
 
 

@@ -1,4 +1,4 @@
-"""Retrievals are kept until the documents change, and answers know what they were made from."""
+"""Retrievals are stored until the documents change, and answers have their sources."""
 
 import asyncio
 import datetime

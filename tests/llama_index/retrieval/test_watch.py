@@ -89,7 +89,7 @@ def deleting_nodes(index: VectorStoreIndex) -> None:
 async def test_changes_of_a_watched_index_are_seen(
     change: Callable[[Any], None], awaited: bool, index: VectorStoreIndex, corpus: Corpus
 ) -> None:
-    inner = VectorIndexRetriever(index, similarity_top_k=1)  # as_retriever() knows the nodes of now only
+    inner = VectorIndexRetriever(index, similarity_top_k=1)  # as_retriever() has the nodes of now only
     retriever = CachedRetriever(inner, corpus=corpus)
     assert watch(index, corpus) and type(index).__name__ == "VectorStoreIndex"
     before = retriever.retrieve("red red red")
