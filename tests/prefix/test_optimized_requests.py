@@ -154,7 +154,7 @@ def test_what_cannot_be_changed_is_sent_as_it_is(caplog: pytest.LogCaptureFixtur
 
 
 def test_the_requests_that_are_stored_for_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("askonce.prefix.optimize.optimizer._MOST_KEPT", 10)
+    monkeypatch.setattr("askonce.prefix.optimize.optimizer._MOST_REQUESTS_IN_ALL", 10)
     optimizer = PrefixOptimizer()
     for number in range(30):
         optimizer.start(claude("Who?", tools=[tool(f"tool{number % 15 % 8}")]), "anthropic").answered(None)

@@ -87,7 +87,7 @@ def report() -> PrefixReport:
         ("shuffled", "broken by the order of the tools", "give the tools in one order"),
         ("short", "too short", "below 1,024 nothing is cached"),
         ("keys", "cache key changed", "give the same key"),
-        ("expired", "expired", 'ask for the lifetime 1h (cache_control={"type": "ephemeral", "ttl": "1h"})'),
+        ("expired", "expired", 'set the lifetime 1h (cache_control={"type": "ephemeral", "ttl": "1h"})'),
         ("overflowed", "overflowed", "use 3 prompt_cache_keys"),
     ],
 )

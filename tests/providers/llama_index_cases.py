@@ -69,18 +69,18 @@ class CapturedRequest:
         return {case.name: case for case in cases}
 
 
-def row_of(asked: CapturedRequest, cache: Cache, exempt: tuple[Exempt, ...]) -> Row:
+def row_of(sample: CapturedRequest, cache: Cache, exempt: tuple[Exempt, ...]) -> Row:
     """Compare all pairs of a class."""
-    row, cases = Row(), asked.cases()
+    row, cases = Row(), sample.cases()
     with no_environment(), captured() as wires, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seen = {name: _seen(asked, case, cache, wires) for name, case in cases.items()}
-        hows = {case.call.get("how", asked.how) for case in cases.values()}
-        base = {how: _seen(asked, Case("base", call={"how": how}), cache, wires) for how in hows}
+        seen = {name: _seen(sample, case, cache, wires) for name, case in cases.items()}
+        hows = {case.call.get("how", sample.how) for case in cases.values()}
+        base = {how: _seen(sample, Case("base", call={"how": how}), cache, wires) for how in hows}
         for name, case in cases.items():
-            row.compare(f"{captured.name}: {name}", base[case.call.get("how", asked.how)], seen[name], exempt)
-        for one, other in asked.pairs:
-            row.compare(f"{captured.name}: {one} | {other}", seen[one], seen[other], exempt)
+            row.compare(f"{sample.name}: {name}", base[case.call.get("how", sample.how)], seen[name], exempt)
+        for one, other in sample.pairs:
+            row.compare(f"{sample.name}: {one} | {other}", seen[one], seen[other], exempt)
     return row
 
 
@@ -92,16 +92,16 @@ def no_environment() -> Iterator[None]:
         yield
 
 
-def _seen(asked: CapturedRequest, case: Case, cache: Cache, wires: Any) -> Seen:
-    left = asked.without.get(case.name, ())
-    base = {name: value for name, value in asked.base.items() if name not in left}
+def _seen(sample: CapturedRequest, case: Case, cache: Cache, wires: Any) -> Seen:
+    left = sample.without.get(case.name, ())
+    base = {name: value for name, value in sample.base.items() if name not in left}
     with mock.patch.dict(os.environ, dict(case.env)):
         try:
-            cls = getattr(importlib.import_module(asked.module), asked.name)
+            cls = getattr(importlib.import_module(sample.module), sample.name)
             model = cls(**{**_copied(base), **_copied(case.fields), **case.prepare()})
         except Exception as error:
             return Seen((), None, f"{type(error).__name__}: {error}"[:300])
-        return observe(cache, wires, lambda: _call(cached(model, cache), asked.how, dict(case.call)))
+        return observe(cache, wires, lambda: _call(cached(model, cache), sample.how, dict(case.call)))
 
 
 def _shown(value: Any) -> str:

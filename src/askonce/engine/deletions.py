@@ -75,7 +75,7 @@ class SharedDeletions:
         return self._journal.write(DeletionEvent(namespace, now, tag, within))
 
     async def follow(self, driver: SyncDriver) -> None:
-        """Read what is new in the log; what the store does not tell now is read the next time."""
+        """Read what is new in the log; what the store does not return now is read the next time."""
         with contextlib.suppress(StoreDown):
             while True:
                 log, after = self.next_page()

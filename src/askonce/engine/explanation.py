@@ -38,7 +38,7 @@ _WHY_MISSED = {
 _WHY_NOT_STORED = {
     "empty": "it was empty",
     "truncated": "it did not come to its proper end",
-    "invalid": "it was not what the request asks for",
+    "invalid": "it was not what the request requires",
     "not parsed": "its caller could not parse it",
     "cache_if": "cache_if refused it",
     "deleted": "entries like it were deleted while it was made",
@@ -85,7 +85,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         outcome: what would happen to it now: ``hit``, ``miss``, or ``bypassed``.
         reason: of a hit its kind, of a miss its reason; ``None`` of what is bypassed.
         why: sentences, the most important first.
-        kind: what it asks for.
+        kind: what is requested, such as ``answer``.
         namespace: where its answer would be; empty if it is bypassed.
         key: of its answer there, in hexadecimal.
         model: the model that it calls, if known.

@@ -118,7 +118,7 @@ class Exchange:
         return self._fresh(got.response)
 
     async def _missing(self, requests: dict[bytes, Request], hits: dict[bytes, Hit]) -> httpx2.Response:
-        """Ask for the texts that are not stored; where some are, the reply is made of both."""
+        """Request the texts that are not stored; where some are, the reply is made of both."""
         wire, texts = self._wire, embeddings.texts_in(self._wire) or []
         missing = embeddings.not_stored(texts, hits)
         request = self._request if not hits else self._request_for(missing)

@@ -17,7 +17,7 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, encode
 
 _PLACEHOLDER = "\0ignored\0"
-_SAID = ("messages", "prompt", "text", "question", "query")
+_TEXT_FIELDS = ("messages", "prompt", "text", "question", "query")
 """The parts of a form that hold the text of a request; patterns are looked for in these alone."""
 _STRUCTURE = frozenset({"role", "type", "name", "id", "answers", "status", "sha256", "mime"})
 """What of a message is no text of it."""
@@ -106,7 +106,7 @@ def without(form: NormalForm, ignored: Sequence[Ignored]) -> NormalForm:
         left_out: list[str] = []
         if isinstance(one, re.Pattern):
             body = {
-                name: _replaced(item, one, name, left_out) if name in _SAID else item
+                name: _replaced(item, one, name, left_out) if name in _TEXT_FIELDS else item
                 for name, item in form.body.items()
             }
             form = msgspec.structs.replace(form, body=body, left_out=(*form.left_out, *left_out))

@@ -9,7 +9,7 @@ The rules, for both frameworks:
   order models write: they are a list of names and values.
 * Of a model's parameters: `NEUTRAL` ones are left out (timeouts, retries, callbacks, streaming, tracing, marks
   for the provider's prompt cache), credentials, and those that are ``None``. Within a parameter's value only
-  credentials are left out; a schema and the variables of a prompt are kept whole.
+  credentials are left out; a schema and the variables of a prompt are part of it as a whole.
 * Tools: sorted by name. The credential by which a hosted tool acts is left out where a namespace says for whom
   (`askonce.cache_options`); elsewhere it counts, by a digest.
 * Messages: see ``askonce.keys.messages``.
@@ -136,7 +136,7 @@ def request_form(kind: str, model: Mapping[str, Any], left_out: Sequence[str] = 
     """A request's normal form.
 
     Args:
-        kind: what the request asks for, such as ``chat`` or ``completion``.
+        kind: of the request, such as ``chat`` or ``completion``.
         model: which model with which parameters, from `model_form`.
         left_out: what was left out of the parts.
         parts: the rest, in normal form.
@@ -334,7 +334,7 @@ def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _R
 
 
 def _actor(name: str, value: Any) -> dict[str, str] | None:
-    """For whom a hosted tool acts, by a digest of the credential; ``None`` if that is said elsewhere, or nobody."""
+    """For whom a hosted tool acts, by a digest of the credential; ``None`` if that stands elsewhere, or nobody."""
     if actor_is_named.get() or not value or _TRACE_HEADERS.fullmatch(_folded(name)):
         return None
     try:
@@ -374,7 +374,7 @@ def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule) 
 
 
 def _tools(tools: Sequence[Any], left_out: list[str], path: str) -> list[Any]:
-    """Definitions of tools by name, without the credentials for a server of tools; their schemas are kept whole."""
+    """Definitions of tools by name, without the credentials for a server of tools, with whole schemas."""
     forms = [
         _members(tool, left_out, f"{path}[{at}]", _of_tool) if isinstance(tool, Mapping) else plain(tool)
         for at, tool in enumerate(tools)

@@ -90,8 +90,8 @@ class CachedEmbeddings(Embeddings):
         batch.found(self.cache.engine.lookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
-            kept = batch.made(self._call("embed_documents", batch.missing))
-            self.cache.engine.store_many(*kept, time.monotonic() - started)
+            answered = batch.made(self._call("embed_documents", batch.missing))
+            self.cache.engine.store_many(*answered, time.monotonic() - started)
         return batch.vectors()
 
     async def aembed_documents(self, texts: list[str]) -> list[Vector]:
@@ -100,8 +100,8 @@ class CachedEmbeddings(Embeddings):
         batch.found(await self.cache.engine.alookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
-            kept = batch.made(await self._acall("aembed_documents", batch.missing))
-            await self.cache.engine.astore_many(*kept, time.monotonic() - started)
+            answered = batch.made(await self._acall("aembed_documents", batch.missing))
+            await self.cache.engine.astore_many(*answered, time.monotonic() - started)
         return batch.vectors()
 
     def embed_query(self, text: str) -> Vector:

@@ -46,7 +46,7 @@ _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Sto
 
 
 def texts_in(wire: WireRequest) -> list[Any] | None:
-    """What is to be embedded, each as a text or a list of tokens; ``None`` if it cannot be told apart."""
+    """What is to be embedded, each as a text or a list of tokens; ``None`` if it cannot be read."""
     given = wire.body.get("input")
     if isinstance(given, str):
         return [given]
@@ -100,7 +100,7 @@ def name_of(text: Any) -> bytes:
 
 
 def not_stored(texts: Sequence[Any], hits: Mapping[bytes, Hit]) -> list[Any]:
-    """The texts to ask for: all as they are given if there is no hit, else those without one, each once."""
+    """The texts to request: all as they are given if there is no hit, else those without one, each once."""
     if not hits:
         return list(texts)
     return [text for name, text in {name_of(one): one for one in texts}.items() if name not in hits]

@@ -33,7 +33,7 @@ class Model:
     read_factor: float = 0.1
     write_factors: dict[str, float] = field(default_factory=dict)
     lifetimes: dict[str, float] = field(default_factory=dict)
-    """Seconds that an entry lives after its last use, by retention or lifetime that a request asks for."""
+    """Seconds that an entry lives after its last use, by retention or lifetime that a request sets."""
     longest: dict[str, float] = field(default_factory=dict)
     """Seconds after which an entry is gone however often it was used."""
 

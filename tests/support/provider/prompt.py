@@ -49,7 +49,7 @@ class Segment:
     """One tool, block or part of a message.
 
     Attributes:
-        mark: the lifetime that a breakpoint on this segment asks for.
+        mark: the lifetime that a breakpoint on this segment sets.
         ending: whether a message ends here after which GPT-5.6 may place its own breakpoint.
     """
 

@@ -194,7 +194,7 @@ class Provider:
             self.requests.clear()
 
     def serve(self, interface: str, request: Json) -> tuple[Model, list[Answer], Bill]:
-        """Read, write and bill one request, and decide on the answer: on several if it asks for ``n``.
+        """Read, write and bill one request, and decide on the answer: on several if it has ``n``.
 
         Raises:
             Refused: for a request that the provider would answer with an error.

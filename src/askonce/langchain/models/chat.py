@@ -76,7 +76,7 @@ def _pack_result(result: ChatResult, model: Any, kwargs: dict[str, Any]) -> Answ
 
 
 def _shown(generation: ChatGeneration, model: Any) -> ChatGeneration:
-    """A generation with its content in the form that the model's ``output_version`` asks for.
+    """A generation with its content in the form that the model's ``output_version`` sets.
 
     LangChain makes it so after the call. Stored as it was, an answer could not be replayed as a stream: of chunks
     LangChain does not know which blocks are one.

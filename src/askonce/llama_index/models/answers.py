@@ -30,7 +30,7 @@ from askonce.entries.entry import Answer, Hit, Incomplete
 from askonce.entries.requested import Requested
 from askonce.llama_index.models.acceptance import breaks_off, is_empty, legacy_calls, misfit_of
 from askonce.llama_index.models.items import renew_items
-from askonce.llama_index.models.raw import as_asked, classes_in, records
+from askonce.llama_index.models.raw import as_requested, classes_in, records
 from askonce.llama_index.models.usage import cost_of, finish_reason, is_routed, model_name, usage_of
 
 Response = ChatResponse | CompletionResponse
@@ -89,7 +89,7 @@ def pack(response: Any, model: str | None, requested: Requested | None = None) -
     Args:
         response: from the endpoint.
         model: the model's name, should the response not say it.
-        requested: the form that the request asks for.
+        requested: the form that the request requires.
     """
     if not isinstance(response, Response):
         return None
@@ -325,7 +325,7 @@ def unpack(payload: bytes, *, of_chat: bool, delivery: int = STREAM, streamed: b
     kwargs = {} if message is None else message.get("additional_kwargs", {})
     words = {} if message is None else {"role": message["role"], "content": _text_in(message), **kwargs}
     classes = stored.classes
-    raw, path = as_asked(stored.raw, streamed=streamed, message=words, ended=stored.ended)
+    raw, path = as_requested(stored.raw, streamed=streamed, message=words, ended=stored.ended)
     if path is not None:
         classes = {"/raw": path, **{at: one for at, one in classes.items() if at.startswith("/raw/usage")}}
     fields: dict[str, Any] = {

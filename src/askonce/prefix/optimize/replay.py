@@ -115,7 +115,7 @@ class Replay:
         done = predict(chain, self._rule, lambda digest: entries.get(here + digest), now)
         if done.read is not None:
             entries[here + done.read].use(now)
-        for digest, lifetime in done.kept:
+        for digest, lifetime in done.cached:
             entries[here + digest] = keep(entries.get(here + digest), lifetime, now, now)
         return done
 

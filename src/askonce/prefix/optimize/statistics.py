@@ -54,7 +54,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A breakpoint: where, and for how long what ends there is kept."""
+    """A breakpoint: where, and for how long what ends there is cached."""
 
     slot: Slot
     lifetime: str

@@ -21,7 +21,7 @@ Marking = Literal["automatic", "marks", "both"]
 
 
 class Lifetime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long a prefix is kept, and what keeping it costs.
+    """How long a prefix is cached, and what that costs.
 
     Attributes:
         name: as the provider's parameter names it (``5m``, ``1h``, ``24h``).

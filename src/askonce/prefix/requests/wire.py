@@ -25,7 +25,7 @@ class Block:
         rest: what counts none, but must stay the same: ids, an image.
         opens: the head of the message (its role), if it is the first part of one.
         images: how many it holds.
-        mark: the lifetime that a breakpoint here asks for (``""``: the default), or ``None``.
+        mark: the lifetime that a breakpoint here sets (``""``: the default), or ``None``.
         ending: a provider that places breakpoints itself may place one here.
     """
 

@@ -19,7 +19,7 @@ from askonce.stores.fork import reset_after_fork
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
-MOST_KNOWN = 20_000
+MOST_ENTRIES = 20_000
 RATE_SECONDS = 60.0
 _MOST_TIMES = 512
 
@@ -58,7 +58,7 @@ class History:
         most: how many prefixes are remembered; entries of the provider's cache five times as many.
     """
 
-    def __init__(self, most: int = MOST_KNOWN) -> None:
+    def __init__(self, most: int = MOST_ENTRIES) -> None:
         self.after_fork()
         reset_after_fork(self)
         self._entries: Recent[bytes, CachedPrefix] = Recent(5 * most)
@@ -119,7 +119,7 @@ class History:
             prediction = predict(chain, rule, known, now)
             if prediction.read is not None and (entry := known(prediction.read)) is not None:
                 entry.use(now)
-            for digest, lifetime in prediction.kept:
+            for digest, lifetime in prediction.cached:
                 self._entries[place + digest] = keep(known(digest), lifetime, now, available_at)
             for at, segment in enumerate(chain.segments):
                 self._prefixes[chain.scope + segment.running] = sent, at
