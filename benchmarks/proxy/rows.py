@@ -294,7 +294,7 @@ ROWS = [
     Row("the first of two leaves in mid-stream", "1 call", leaves),
     Row("a prompt of 8 MB, twice", "1 call", large),
     Row("malformed bodies `{`, `[]`, `null`", "400 each", malformed),
-    Row("what tells of a hit", "cache-status, age", says),
+    Row("headers that mark a hit", "cache-status, age", says),
     Row("embeddings [a, b], [b, c], [a, b]", "2 calls, 3 texts", texts),
     calls("an embedding as float, then as base64", 1, formats),
     Row("responses, twice", "1 call, the same", lambda gate: responses(gate, False)),

@@ -14,7 +14,7 @@ The rules, for both frameworks:
   (`askonce.cache_options`); elsewhere it counts, by a digest.
 * Messages: see ``askonce.keys.messages``.
 
-What would share a form and differ must not be cached: `Uncacheable` is raised for values without stable meaning,
+What would share a form and differ must not be cached: `Uncacheable` is raised for values without a stable representation,
 such as an object that shows nothing but its address.
 """
 
@@ -235,7 +235,7 @@ def _object(value: Any) -> Any:
         # Not what the error says, which may quote the request: the reason is logged.
         reason = f"a {type(value).__qualname__} cannot be written as plain data: {type(error).__name__}"
         raise Uncacheable(reason) from error
-    raise Uncacheable(f"a {type(value).__module__}.{type(value).__qualname__} has no stable meaning")
+    raise Uncacheable(f"a {type(value).__module__}.{type(value).__qualname__} has no stable representation")
 
 
 # -- models and tools ------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def model_form(parameters: Mapping[str, Any], left_out: list[str], path: str = "
         path: where the parameters stand.
 
     Raises:
-        Uncacheable: a value has no stable meaning.
+        Uncacheable: a value has no stable representation.
     """
     return _members(parameters, left_out, path, _of_parameters)
 
