@@ -14,8 +14,8 @@ The rules, for both frameworks:
   (`askonce.cache_options`); elsewhere it counts, by a digest.
 * Messages: see ``askonce.keys.messages``.
 
-What would share a form and differ must not be cached: `Uncacheable` is raised for values without a stable representation,
-such as an object that shows nothing but its address.
+What would share a form and differ must not be cached: `Uncacheable` is raised for values without a stable
+representation, such as an object that shows nothing but its address.
 """
 
 from __future__ import annotations
