@@ -223,20 +223,20 @@ def cpu(calls: int) -> list[Row]:
         ]
 
     rows = []
-    asked = [neighbours(number) for number in range(calls)]
+    neighbours_of = [neighbours(number) for number in range(calls)]
     for what in ("a decision, no text was read before", "a decision, all texts were read before"):
         times = []
         for number in range(calls):
             if what.endswith("read before") and "all" in what:
-                rule.decide(texts[number], asked[number], 0.5)
+                rule.decide(texts[number], neighbours_of[number], 0.5)
             started = time.perf_counter()
-            rule.decide(texts[number], asked[number], 0.5)
+            rule.decide(texts[number], neighbours_of[number], 0.5)
             times.append(time.perf_counter() - started)
         p50, p99 = np.percentile(np.array(times) * 1e6, [50, 99])
         rows.append((what, f"{p50:.0f}", f"{p99:.0f}"))
     started = time.process_time()
     for number in range(calls):
-        rule.learn(rule.decide(texts[number], asked[number], 0.0), number % 3 > 0)
+        rule.learn(rule.decide(texts[number], neighbours_of[number], 0.0), number % 3 > 0)
     rows.append(
         ("a decision and learning, mean of CPU", f"{(time.process_time() - started) / calls * 1e6:.0f}", "")
     )

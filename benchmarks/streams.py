@@ -149,7 +149,7 @@ def many() -> Pool:
 
 @cache
 def repeated() -> Pool:
-    """BANKING77's questions asked again and again (Zipf), each time with a slight change."""
+    """BANKING77's questions, repeated again and again (Zipf), each time with a slight change."""
     texts, vectors, labels = load("banking77")
     random = np.random.default_rng(2)
     weights = 1 / np.arange(1, len(texts) + 1)

@@ -1,4 +1,4 @@
-"""Threads and tasks that ask stored and new questions while a fault goes on."""
+"""Threads and tasks that request stored and new answers while a fault goes on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def request_of(cache: Cache, question: str) -> Request:
     return request
 
 
-def ask(cache: Cache, question: str) -> tuple[bytes, bool]:
+def answer_to(cache: Cache, question: str) -> tuple[bytes, bool]:
     """The answer to a question, and whether it came from the cache."""
     found = cache.engine.answer(request_of(cache, question), partial(payload, question), Answer)
     return (found.entry.payload, True) if isinstance(found, Hit) else (found, False)
@@ -148,7 +148,7 @@ def measure(
             with Cache(url, namespace=f"{name} {kind}") as cache:
                 cache.clear()
                 for number in range(STORED):
-                    ask(cache, f"stored {number}")
+                    answer_to(cache, f"stored {number}")
                 gone = {
                     question
                     for question in (f"stored {number}" for number in range(STORED))
