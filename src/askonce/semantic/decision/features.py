@@ -34,8 +34,8 @@ FEATURES = (
     "margin",  # over the nearest question with another answer
     "soft share",  # the candidate's weight among the neighbours, log-odds
     "share",  # how many of the neighbours have its answer
-    "equals",  # how many indexed questions have an answer of its meaning, logarithm
-    "record",  # how often answers of its meaning were judged right and wrong
+    "equals",  # how many indexed questions have an answer of its group, logarithm
+    "record",  # how often answers of its group were judged right and wrong
     "words",  # overlap of all words with the nearest question
     "best words",  # overlap of content words with the best of its three nearest
     "number",
@@ -48,7 +48,7 @@ FEATURES = (
     "unheard",  # share of words that no near question of the candidate has
     "foreign words",  # overlap with the best neighbour that has another answer
     "missing",  # words of the indexed question that the new one lacks
-    "alone",  # no other question has an answer of its meaning
+    "alone",  # no other question has an answer of its group
     "answers",  # how many different ones are near
     "opposite",
 )
@@ -95,14 +95,14 @@ class Candidate:
 class JudgedAnswers(Protocol):
     """What judges found about answers: `askonce.semantic.decision.state.RuleState`."""
 
-    def meaning(self, query: IndexedQuery) -> bytes:
-        """The meaning of a question's answer."""
+    def group(self, query: IndexedQuery) -> bytes:
+        """The group of a question's answer."""
 
-    def equals(self, meaning: bytes) -> int:
-        """How many further questions were found to have an answer of a meaning."""
+    def equals(self, group: bytes) -> int:
+        """How many further questions were found to have an answer of a group."""
 
-    def record(self, meaning: bytes) -> tuple[int, int]:
-        """How often answers of a meaning were judged right and wrong."""
+    def record(self, group: bytes) -> tuple[int, int]:
+        """How often answers of a group were judged right and wrong."""
 
 
 def candidate(text: str, neighbours: Sequence[Neighbour], judged: JudgedAnswers) -> Candidate:
@@ -115,13 +115,13 @@ def candidate(text: str, neighbours: Sequence[Neighbour], judged: JudgedAnswers)
     """
     neighbours = neighbours[:NEIGHBOURS]
     nearest = neighbours[0].similarity
-    meant = [(judged.meaning(neighbour.query), neighbour) for neighbour in neighbours]
+    grouped = [(judged.group(neighbour.query), neighbour) for neighbour in neighbours]
     weights: dict[bytes, float] = {}
-    for meaning, neighbour in meant:
-        weights[meaning] = weights.get(meaning, 0.0) + math.exp((neighbour.similarity - nearest) / _TEMPERATURE)
+    for group, neighbour in grouped:
+        weights[group] = weights.get(group, 0.0) + math.exp((neighbour.similarity - nearest) / _TEMPERATURE)
     best = max(weights, key=weights.__getitem__)
-    mine = [neighbour for meaning, neighbour in meant if meaning == best]
-    others = [neighbour for meaning, neighbour in meant if meaning != best]
+    mine = [neighbour for group, neighbour in grouped if group == best]
+    others = [neighbour for group, neighbour in grouped if group != best]
     share, equals = weights[best] / sum(weights.values()), mine[0].aliases + judged.equals(best)
     around = _Around(mine, others, share, neighbours[-1].similarity, len(weights), equals)
     return Candidate(
@@ -134,7 +134,7 @@ def candidate(text: str, neighbours: Sequence[Neighbour], judged: JudgedAnswers)
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """The neighbours of a question, by whether they have an answer of the candidate's meaning."""
+    """The neighbours of a question, by whether they have an answer of the candidate's group."""
 
     mine: list[Neighbour]
     others: list[Neighbour]
