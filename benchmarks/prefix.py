@@ -154,7 +154,7 @@ def found(sent: Sequence[Sent], rule: ProviderRule, most: int) -> tuple[int, int
     for one in sent:
         diagnosis = diagnose(one.chain, history, rule, None, one.at)
         read += diagnosis.predicted_read_tokens
-        predicted += history.note(one, rule, 0, one.at).read_tokens
+        predicted += history.record(one, rule, 0, one.at).read_tokens
     return predicted, read, time.perf_counter() - started, history
 
 

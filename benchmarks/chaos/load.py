@@ -59,7 +59,7 @@ class Outcome:
     added: list[float] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
-    def note(self, question: str, found: Any, added: float, servable: Callable[[str], bool]) -> None:
+    def count_answer(self, question: str, found: Any, added: float, servable: Callable[[str], bool]) -> None:
         answer = found.entry.payload if isinstance(found, Hit) else found
         assert answer == payload(question), "a wrong answer"
         self.added.append(added)
@@ -106,7 +106,7 @@ def threads_of(cache: Cache, outcome: Outcome, until: float, servable: Callable[
 
             began = time.monotonic()
             found = cache.engine.answer(request_of(cache, question), model, Answer)
-            outcome.note(question, found, time.monotonic() - began - called, servable)
+            outcome.count_answer(question, found, time.monotonic() - began - called, servable)
             time.sleep(0.005)
 
     with ThreadPoolExecutor(THREADS) as threads:
@@ -130,7 +130,7 @@ async def tasks_of(
 
             began = time.monotonic()
             found = await cache.engine.aanswer(request_of(cache, question), model, Answer)
-            outcome.note(question, found, time.monotonic() - began - called, servable)
+            outcome.count_answer(question, found, time.monotonic() - began - called, servable)
             await asyncio.sleep(0.02)
 
     await asyncio.gather(*(one(number) for number in range(TASKS)))

@@ -100,11 +100,11 @@ def accounts_off(store: Store, namespace: str) -> int:
 def call(number: int, url: str, journal: str, question: str) -> None:
     """Request one answer in many threads; a line for each call of the model, and for each answer."""
 
-    def note(line: str) -> None:
+    def write(line: str) -> None:
         lines.write(f"{line} {os.getpid()} {time.monotonic()}\n".encode())
 
     def model() -> bytes:
-        note("called")
+        write("called")
         time.sleep(MODEL_SECONDS)
         return payload(question)
 
@@ -113,7 +113,7 @@ def call(number: int, url: str, journal: str, question: str) -> None:
         begin.wait()
         found: bytes | Hit = cache.engine.answer(request_of(cache, question), model, Answer)
         answer = found.entry.payload if isinstance(found, Hit) else found
-        note("answered" if answer == payload(question) else "wrong")
+        write("answered" if answer == payload(question) else "wrong")
 
     begin = threading.Barrier(CALLER_THREADS)
     with (

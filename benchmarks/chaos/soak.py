@@ -34,7 +34,7 @@ class Soak:
     def __init__(self, cache: Cache, until: float) -> None:
         self.cache, self.until, self.seen = cache, until, Counter[str]()
 
-    def note(self, question: str, found: bytes | Hit) -> None:
+    def record(self, question: str, found: bytes | Hit) -> None:
         answer = found.entry.payload if isinstance(found, Hit) else found
         self.seen["wrong"] += answer != payload(question)
         self.seen["calls"] += 1
@@ -50,7 +50,7 @@ class Soak:
                 return payload(question)
 
             found: bytes | Hit = self.cache.engine.answer(request, model, Answer)
-            self.note(question, found)
+            self.record(question, found)
             time.sleep(0.005)
 
     async def in_a_task(self, seed: int) -> None:
@@ -69,7 +69,7 @@ class Soak:
                 await asyncio.sleep(chance.uniform(0, 0.01))
                 self.seen["cancelled"] += pending.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                self.note(question, await pending)
+                self.record(question, await pending)
             await asyncio.sleep(0.005)
 
     async def in_tasks(self, seed: int) -> None:

@@ -56,7 +56,7 @@ class Conversation:
     Attributes:
         messages: the form so far.
         left_out: the paths of what was left out.
-        continues: the provider's ids of the answer that the next request may stand on; see `note_answer`.
+        continues: the provider's ids of the answer that the next request may stand on; see `record_answer`.
     """
 
     def __init__(self) -> None:
@@ -104,14 +104,14 @@ class Conversation:
             form["extra"] = plain(kept)
         self.messages.append(form)
 
-    def note_answer(self, response: Mapping[str, Any]) -> None:
-        """Note what a provider reported about an answer: a request that names it may mean all that was before."""
+    def record_answer(self, response: Mapping[str, Any]) -> None:
+        """Record what a provider reported about an answer: a request that names it may mean all that was before."""
         ids = {name: response[name] for name in ("id", "container") if response.get(name)}
         if ids:
             self.continues |= plain(ids)
 
     def leave_out(self, what: str) -> None:
-        """Note that ``what`` of the message about to be added is left out."""
+        """Record that ``what`` of the message about to be added is left out."""
         self.left_out.append(f"messages[{len(self.messages)}].{what}")
 
     def _tool_id(self, given: str) -> str:

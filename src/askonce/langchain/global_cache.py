@@ -18,7 +18,7 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit
 from askonce.errors import ConfigError
-from askonce.keys.counters import note_counters
+from askonce.keys.counters import record_counters
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.caller import Caller, find_caller
 from askonce.langchain.keys.llm_string import given_in, parameters_of
@@ -262,7 +262,7 @@ class _CacheUse(msgspec.Struct):
             else:
                 model, stop, kwargs = self.caller.model, self.caller.stop, self.caller.kwargs
                 if self.is_answered:
-                    note_counters(model)
+                    record_counters(model)
                 self._parameters = parameters_of_model(model, stop, kwargs, asynchronous=self.caller.asynchronous)
         return self._parameters
 

@@ -77,12 +77,12 @@ class TrackedCall:
         self._began, self._done = time.monotonic(), False
 
     def answering(self) -> None:
-        """Note that the answer begins: from now on others can read what this request wrote."""
+        """Record that the answer begins: from now on others can read what this request wrote."""
         if self._available_at is None:
             self._available_at = self._tracker.clock()
 
     def finish(self, usage: Usage | None, seconds: float | None = None) -> Diagnosis | None:
-        """Note that the request was answered.
+        """Record that the request was answered.
 
         Args:
             usage: what the provider reported, see `askonce.prefix.requests.usage.usage_of`; ``None`` for nothing.
@@ -99,13 +99,13 @@ class TrackedCall:
         return self._tracker._finished(self, usage, seconds)
 
     def discard(self) -> None:
-        """Note that the request was not sent after all: a cache of the application's own answered it."""
+        """Record that the request was not sent after all: a cache of the application's own answered it."""
         if not self._done:
             self._done = True
             self._tracker.history.unroute(self.chain, self._sent.at)
 
     def fail(self) -> Diagnosis | None:
-        """Note that the request failed; a diagnosis follows only if it has too many breakpoints."""
+        """Record that the request failed; a diagnosis follows only if it has too many breakpoints."""
         if self._done or self.rule is None:
             return None
         self._done = True
@@ -196,7 +196,7 @@ class PrefixTracker:
     # -- requests --------------------------------------------------------------------------------------------
 
     def start(self, payload: Mapping[str, Any], provider: str, *, application: str | None = None) -> TrackedCall:
-        """Note that a request is sent. A model without a rule is logged once.
+        """Record that a request is sent. A model without a rule is logged once.
 
         Args:
             payload: the body of the request as it goes over the wire.
@@ -259,7 +259,7 @@ class PrefixTracker:
                 chain, self.history, rule, usage, sent.at, machine=call._machine, prediction=call.prediction
             )
             segments = self._segment_sums(sent)
-            self.history.note(sent, rule, call._machine, call._available_at)
+            self.history.record(sent, rule, call._machine, call._available_at)
         if self._shared is not None:
             self._shared.publish(sent, call._machine, call._available_at)
         if usage is not None and usage.input_tokens:

@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from askonce.keys.counters import note_counters
+from askonce.keys.counters import record_counters
 
 
 def model_name(model: Any) -> str | None:
@@ -63,7 +63,7 @@ class model_call(AbstractContextManager[None]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _model_calls.reset(self._token)
-        note_counters(self._model)
+        record_counters(self._model)
 
 
 def in_model_call(model: Any) -> bool:

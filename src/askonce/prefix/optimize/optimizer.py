@@ -253,9 +253,9 @@ class PrefixOptimizer:
                 counter.learn(plain.features, usage.input_tokens)
         one = WatchedRequest(replace(change.sent, chain=plain), in_order, paid)
         with self._lock:
-            self._note(plain.family, change, one)
+            self._record(plain.family, change, one)
 
-    def _note(self, name: str, change: _Change, one: WatchedRequest) -> None:
+    def _record(self, name: str, change: _Change, one: WatchedRequest) -> None:
         family = self._families[name] = self._families.get(name) or _Family()
         in_force = None if self.dry_run else family.plan
         if change.plan is not family.plan and not self.dry_run:

@@ -217,7 +217,7 @@ class ChainStatistics:
             at = places[slot]
             assert at is not None
             candidates = list(_candidates(slot, at, chain, rule))
-            self._note_gap(slot, chain, candidates, ends[at], now)
+            self._record_gap(slot, chain, candidates, ends[at], now)
             for lifetime in rule.lifetimes:
                 entries = self._entries[slot, lifetime.name]
                 until = now + lifetime.idle_seconds
@@ -243,7 +243,7 @@ class ChainStatistics:
             if slot.tail:
                 span.rest += tokens - kept
 
-    def _note_gap(self, slot: Slot, chain: Chain, candidates: list[int], tokens: int, now: float) -> None:
+    def _record_gap(self, slot: Slot, chain: Chain, candidates: list[int], tokens: int, now: float) -> None:
         reuse, seen = self.reuse[slot], self._seen[slot]
         reuse.requests, reuse.tokens = reuse.requests + 1, reuse.tokens + tokens
         last = next((at for one in candidates if (at := seen.get(_running(chain, one))) is not None), None)

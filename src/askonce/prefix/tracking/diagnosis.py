@@ -111,7 +111,7 @@ def diagnose(
     machine: int = 0,
     prediction: Prediction | None = None,
 ) -> Diagnosis:
-    """Say what became of a request, before it is itself noted in the history.
+    """Say what became of a request, before it is itself recorded in the history.
 
     Args:
         chain: the request.

@@ -74,7 +74,7 @@ class History:
     # -- machines --------------------------------------------------------------------------------------------
 
     def route(self, chain: Chain, rule: ProviderRule, now: float) -> int:
-        """Note that a request is sent, and say how many machines were filled by those of the minute before it."""
+        """Record that a request is sent, and say how many machines were filled by those of the minute before it."""
         if rule.requests_per_minute is None:
             return 0
         name = chain.scope + chain.route
@@ -87,7 +87,7 @@ class History:
         return machine
 
     def unroute(self, chain: Chain, at: float) -> None:
-        """A request that was noted at that time was not sent after all."""
+        """A request that was recorded at that time was not sent after all."""
         with self.lock:
             times = self._routes.get(chain.scope + chain.route)
             if times is not None and at in times:
@@ -100,7 +100,7 @@ class History:
 
     # -- sent requests ---------------------------------------------------------------------------------------
 
-    def note(self, sent: Sent, rule: ProviderRule, machine: int, available_at: float) -> Prediction:
+    def record(self, sent: Sent, rule: ProviderRule, machine: int, available_at: float) -> Prediction:
         """Take in a request that was sent.
 
         Args:
@@ -131,7 +131,7 @@ class History:
             family.append(sent)
         return prediction
 
-    def note_route(self, sent: Sent, rule: ProviderRule) -> None:
+    def record_route(self, sent: Sent, rule: ProviderRule) -> None:
         """Take in only the time of a request that another process sent."""
         self.route(sent.chain, rule, sent.at)
 

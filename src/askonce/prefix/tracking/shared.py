@@ -46,7 +46,7 @@ class PublishedRequest(msgspec.Struct, frozen=True, array_like=True):
         endings: the repeated segments where the provider may place a breakpoint.
         application: see `askonce.prefix.tracking.history.Sent`.
         at: likewise.
-        available_at: see `askonce.prefix.tracking.history.History.note`.
+        available_at: see `askonce.prefix.tracking.history.History.record`.
         machine: likewise.
     """
 
@@ -222,8 +222,8 @@ class SharedHistory:
         for one in delta.requests if is_new else ():
             rule, sent = rule_for(one.chain.provider, one.chain.model), sent_of(one, self._history)
             if rule is not None and sent is not None:
-                self._history.note_route(sent, rule)
-                self._history.note(sent, rule, one.machine, one.available_at)
+                self._history.record_route(sent, rule)
+                self._history.record(sent, rule, one.machine, one.available_at)
 
     def snapshot(self) -> tuple[PrefixDelta | None, PrefixDelta]:
         """There is none: what was sent long ago is of no use."""
