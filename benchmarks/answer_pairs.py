@@ -102,7 +102,7 @@ def generated(part: Part, count: int, seed: int) -> list[Pair]:
     return pairs
 
 
-def meanings(part: Part, count: int, seed: int) -> list[Callable[[random.Random], str]]:
+def wordings_of(part: Part, count: int, seed: int) -> list[Callable[[random.Random], str]]:
     """That many sets of facts, no two equal; each is called for an answer that states them in some wording."""
     chance, topics = random.Random(seed), list(_topics(part))
     facts: dict[tuple[int, tuple[int, ...]], Callable[[random.Random], str]] = {}

@@ -214,12 +214,12 @@ def cpu(calls: int) -> list[Row]:
     rule = DecisionRule(0.01)
 
     def neighbours(number: int) -> list[Neighbour]:
-        said = texts[calls + 10 * number : calls + 10 * number + 10]
+        texts_near = texts[calls + 10 * number : calls + 10 * number + 10]
         return [
             Neighbour(
                 IndexedQuery(bytes(32), (place // 2).to_bytes(32, "big"), "", b"", text), 0.95 - 0.01 * place, 2
             )
-            for place, text in enumerate(said)
+            for place, text in enumerate(texts_near)
         ]
 
     rows = []

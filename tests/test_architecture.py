@@ -182,7 +182,7 @@ def test_adapters_are_imported_by_nobody_but_themselves() -> None:
     assert not {(one, other) for one, other in across if other in ADAPTERS and one not in {other, *TOP}}
 
 
-def test_stores_know_nothing_of_what_they_hold() -> None:
+def test_stores_do_not_depend_on_what_they_hold() -> None:
     below = {room(other) for path in FILES if room(path) == "stores" for other in own(path)}
     assert below <= {"errors.py", "eviction", "stores"}
 

@@ -80,9 +80,9 @@ def test_key_explains_a_request(cache: Cache, run: Run, tmp_path: Path) -> None:
 
 def test_diff_says_where_two_requests_differ(cache: Cache, run: Run, tmp_path: Path) -> None:
     files = []
-    for number, said in enumerate(("why?", "why not?")):
+    for number, prompt in enumerate(("why?", "why not?")):
         files.append(tmp_path / f"{number}.json")
-        files[-1].write_text(json.dumps({"model": "m", "messages": [{"role": "user", "content": said}]}))
+        files[-1].write_text(json.dumps({"model": "m", "messages": [{"role": "user", "content": prompt}]}))
     found = read(run("diff", *map(str, files), "--json"))
     assert found == {
         "equal": False,

@@ -22,7 +22,7 @@ def test_an_answer_expires_after_its_ttl(both: Callable[..., Both], clock: FakeC
     assert app.answer() == "why?!"
 
 
-def test_stale_options_without_a_ttl_are_said_to_do_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_stale_options_without_a_ttl_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     for options in ({"stale_while_revalidate": 30}, {"stale_if_error": 30}):
         for ttl, lines in ((60, 0), (None, 1)):
             caplog.clear()

@@ -213,7 +213,7 @@ def test_a_stream_with_all_its_parts_as_a_plain_answer(connect: Connect) -> None
     assert got["choices"][0]["logprobs"] == LOGPROBS and got["choices"][0]["finish_reason"] == "tool_calls"
 
 
-def test_what_cannot_be_said_in_the_other_kind_is_a_miss(connect: Connect) -> None:
+def test_what_the_other_kind_cannot_hold_is_a_miss(connect: Connect) -> None:
     odd = [delta(reasoning_details=[{"n": n}]) for n in (1, 2)]
     chunks = events(*odd, delta(content="Hello."), delta("stop"), {"choices": [], "usage": completion()["usage"]})
     parameters = {"stream": True, "stream_options": {"include_usage": True}}

@@ -157,6 +157,6 @@ def object_at(path: str) -> Any:
 
 
 def adapter_of(model: Any) -> ModuleType:
-    """The module that knows requests to such a model."""
+    """The module for requests to such a model."""
     packages = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
     return import_module(f"askonce.{'llama_index' if 'llama_index' in packages else 'langchain'}.warming")

@@ -74,7 +74,7 @@ Consumer = Callable[[Sequence[CacheEvent]], None]
 
 
 class EventQueue:
-    """Events on their way to those who want them.
+    """Events on their way to their listener.
 
     Args:
         consumers: take in each batch at once: whoever counts.

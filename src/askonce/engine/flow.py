@@ -279,11 +279,11 @@ class RequestFlow:
         )
         if attempt is None or attempt.decision is None or attempt.decision.action != "serve":
             return attempt
-        known = attempt.decision.query
-        assert known is not None
-        hit = await self.lookup.find_in_store(driver, Place(request.place.namespace, known.key), request)
-        if isinstance(hit, Hit) and known.is_in(hit.entry):
-            return Hit(hit.entry, "semantic", hit.age_seconds, known.key, self.semantic.match(attempt), hit.value)
+        indexed = attempt.decision.query
+        assert indexed is not None
+        hit = await self.lookup.find_in_store(driver, Place(request.place.namespace, indexed.key), request)
+        if isinstance(hit, Hit) and indexed.is_in(hit.entry):
+            return Hit(hit.entry, "semantic", hit.age_seconds, indexed.key, self.semantic.match(attempt), hit.value)
         if isinstance(hit, Hit) or hit.reason != "store down":
             self.semantic.discard(attempt)
         return attempt

@@ -58,7 +58,7 @@ def conversations(draw: st.DrawFn) -> list[BaseMessage]:
     return messages
 
 
-def retold(message: BaseMessage, run: str) -> BaseMessage:
+def varied_by_a_run(message: BaseMessage, run: str) -> BaseMessage:
     """The same message as another run, another provider's client or another machine writes it."""
     varied = message.model_copy(update={"id": run, "response_metadata": {"run": run, "askonce": {"hit": "exact"}}})
     lines = message.content.replace("\r\n", "\n").replace("\r", "\n")
@@ -79,12 +79,12 @@ def retold(message: BaseMessage, run: str) -> BaseMessage:
 @given(conversations(), st.uuids())
 @settings(max_examples=60, deadline=None)
 def test_what_differs_only_by_the_run_has_one_key(messages: list[BaseMessage], run: Any) -> None:
-    assert key(messages) == key([retold(message, run.hex) for message in messages])
+    assert key(messages) == key([varied_by_a_run(message, run.hex) for message in messages])
 
 
 @given(conversations(), st.data())
 @settings(max_examples=60, deadline=None)
-def test_any_change_of_what_is_said_changes_the_key(messages: list[BaseMessage], data: st.DataObject) -> None:
+def test_any_change_of_a_message_changes_the_key(messages: list[BaseMessage], data: st.DataObject) -> None:
     changed = copy.deepcopy(messages)
     at = data.draw(st.integers(0, len(messages) - 1))
     message = changed[at]

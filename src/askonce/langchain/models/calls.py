@@ -111,7 +111,7 @@ def accepts_callbacks(method: Callable[..., Any]) -> bool:
     )
 
 
-def asks_for_usage(model: Any, kwargs: dict[str, Any]) -> bool:
+def requests_usage(model: Any, kwargs: dict[str, Any]) -> bool:
     """Whether a stream of the model has the usage, as far as its settings say."""
     wanted = kwargs.get("stream_usage", getattr(model, "stream_usage", None))
     extra = getattr(model, "model_kwargs", None)
