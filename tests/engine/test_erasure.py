@@ -159,12 +159,12 @@ def test_all_that_contains_a_text_is_erased(
     cache: Cache, stored: Callable[[str], bool], where: str, tmp_path: Path
 ) -> None:
     rng = random.Random(2)
-    places = {
+    texts_in = {
         "answer": ("why?", long(rng)),
         "question": (f"Who is {MARKER}?", "nobody"),
         "both": (MARKER, long(rng)),
     }
-    question, payload = places[where]
+    question, payload = texts_in[where]
     with cache_options(namespace="a tenant"):
         answer(cache, question, payload)
         answer(cache, "in json", '{"name": "' + MARKER + '"}')

@@ -23,12 +23,12 @@ from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, m
 from askonce.langchain.models.calls import (
     accepts_callbacks,
     alimit,
-    asks_for_usage,
     awithin,
     in_model_call,
     limit,
     model_call,
     model_name,
+    requests_usage,
     streams_several,
     within,
 )
@@ -172,7 +172,7 @@ def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterato
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         recording, given = Recording(), given_answers.get()
-        delivery = STREAM_WITH_USAGE if asks_for_usage(self, kwargs) else STREAM
+        delivery = STREAM_WITH_USAGE if requests_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
 
         def call() -> Iterator[ChatGenerationChunk]:
@@ -214,7 +214,7 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         recording, given = Recording(), given_answers.get()
-        delivery = STREAM_WITH_USAGE if asks_for_usage(self, kwargs) else STREAM
+        delivery = STREAM_WITH_USAGE if requests_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
         replaying = False
 
