@@ -43,9 +43,9 @@ def main() -> None:
         return vector / np.linalg.norm(vector)
 
     with tempfile.TemporaryDirectory() as directory:
-        kept = CacheBase("sqlite", sql_url=f"sqlite:///{directory}/cache.db")
+        stored = CacheBase("sqlite", sql_url=f"sqlite:///{directory}/cache.db")
         index = VectorBase("faiss", dimension=vectors.shape[1], index_path=f"{directory}/faiss.index")
-        manager = get_data_manager(kept, index, max_size=2 * options.count)
+        manager = get_data_manager(stored, index, max_size=2 * options.count)
         places = [number % len(vectors) for number in range(options.count)]
         for begin in range(0, options.count, 5000):
             some = places[begin : begin + 5000]

@@ -341,8 +341,8 @@ def _cheapest_of(times: Sequence[float], rule: ProviderRule) -> float:
                 continue
             after[0.0] = min(after.get(0.0, math.inf), cost + 1)
             for lifetime in rule.lifetimes:
-                kept = lifetime.idle_seconds
-                after[kept] = min(after.get(kept, math.inf), cost + lifetime.write_multiple)
+                held = lifetime.idle_seconds
+                after[held] = min(after.get(held, math.inf), cost + lifetime.write_multiple)
         states, before = after, at
     return min(states.values())
 

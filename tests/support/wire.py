@@ -134,12 +134,12 @@ def _replacements(note: NoteRequest) -> list[tuple[str, str, Any]]:
 
 
 def _headers(headers: Iterable[tuple[Any, Any]]) -> tuple[tuple[str, str], ...]:
-    kept = []
+    lasting = []
     for name, value in headers:
         name, value = _text(name).lower(), _text(value)
         if not _OF_ONE_ATTEMPT.fullmatch(name):
-            kept.append((name, _SIGNATURE.sub(r"AWS4 \1 \2 \3", value)))
-    return tuple(sorted(kept))
+            lasting.append((name, _SIGNATURE.sub(r"AWS4 \1 \2 \3", value)))
+    return tuple(sorted(lasting))
 
 
 def _text(value: Any) -> str:

@@ -139,9 +139,9 @@ class Exchange:
 
     def _request_for(self, texts: list[object]) -> httpx2.Request:
         given = self._request
-        kept = [pair for pair in given.headers.multi_items() if pair[0] != "content-length"]
+        sent = [pair for pair in given.headers.multi_items() if pair[0] != "content-length"]
         made: httpx2.Request = package_of(given).Request(
-            given.method, given.url, headers=kept, content=embeddings.body_for(self._wire, texts),
+            given.method, given.url, headers=sent, content=embeddings.body_for(self._wire, texts),
             extensions=given.extensions,
         )  # fmt: skip
         return made

@@ -100,8 +100,8 @@ class Conversation:
             form["answers"] = self._tool_id(answers)
         if status and status != "success":
             form["status"] = status
-        if extra and (kept := {key: value for key, value in extra.items() if value not in (None, "", [], {})}):
-            form["extra"] = plain(kept)
+        if extra and (nonempty := {key: value for key, value in extra.items() if value not in (None, "", [], {})}):
+            form["extra"] = plain(nonempty)
         self.messages.append(form)
 
     def record_answer(self, response: Mapping[str, Any]) -> None:

@@ -327,9 +327,11 @@ def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _R
             else:
                 left_out.append(where)
             continue
-        kept = _member(name, value, left_out, where, rule)
-        if kept or not (isinstance(value, Mapping) and value):  # headers that held only a credential are no headers
-            form[name] = kept
+        member = _member(name, value, left_out, where, rule)
+        if member or not (
+            isinstance(value, Mapping) and value
+        ):  # headers that held only a credential are no headers
+            form[name] = member
     return form
 
 
@@ -403,8 +405,8 @@ def _url(value: str, path: str, left_out: list[str], *, in_data: bool) -> str:
     if host == parts.netloc and not secret:
         return value
     left_out.append(f"{path} (credentials)")
-    kept = urlencode([(name, item) for name, item in query if name not in secret])
-    return urlunsplit((parts.scheme, host, parts.path, kept, parts.fragment))
+    cleaned = urlencode([(name, item) for name, item in query if name not in secret])
+    return urlunsplit((parts.scheme, host, parts.path, cleaned, parts.fragment))
 
 
 def _split(value: str, *, in_data: bool) -> tuple[SplitResult, list[tuple[str, str]], set[str]] | None:

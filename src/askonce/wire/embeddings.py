@@ -131,7 +131,7 @@ def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: byte
     vectors = [by_index[at] for at in range(len(texts))]
     model, usage = reply.get("model"), mapping(reply.get("usage"))
     shares = _shares(usage.get("total_tokens"), texts)
-    kept, floats = lasting(headers), [_floats(vector) for vector in vectors]
+    lasting_headers, floats = lasting(headers), [_floats(vector) for vector in vectors]
     lengths = {len(numbers or ()) for numbers in floats}
     answers: list[Answer] = []
     for vector, numbers, tokens in zip(vectors, floats, shares, strict=True):
@@ -142,7 +142,7 @@ def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: byte
             odd = "the vectors of one batch differ in length"
         answers.append(
             Answer(
-                _encode(StoredVector(vector, model if isinstance(model, str) else None, tokens, kept)),
+                _encode(StoredVector(vector, model if isinstance(model, str) else None, tokens, lasting_headers)),
                 usage=Usage(tokens or 0),
                 model=model if isinstance(model, str) else wire.model,
                 empty=not numbers,

@@ -243,7 +243,7 @@ class Held(Local):
     client: Any = None
     profile: Any = None
     hidden: Any = Field(default=None, exclude=True)
-    _kept: Any = PrivateAttr(default=None)
+    _stored: Any = PrivateAttr(default=None)
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         return CompletionResponse(text=prompt)

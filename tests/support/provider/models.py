@@ -46,9 +46,15 @@ class Model:
 
 def _before_5_6(family: str, input_usd: float, output_usd: float, read_factor: float, *retentions: str) -> Model:
     lifetimes = {"in_memory": 5 * MINUTE, "24h": DAY}
-    kept = {name: lifetimes[name] for name in retentions or ("in_memory",)}
+    cached = {name: lifetimes[name] for name in retentions or ("in_memory",)}
     return Model(
-        family, "steps", input_usd, output_usd, read_factor=read_factor, lifetimes=kept, longest={"in_memory": HOUR}
+        family,
+        "steps",
+        input_usd,
+        output_usd,
+        read_factor=read_factor,
+        lifetimes=cached,
+        longest={"in_memory": HOUR},
     )
 
 

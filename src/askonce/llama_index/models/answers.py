@@ -166,11 +166,11 @@ def _plain_part(raw: Any) -> Any:
     except NotStorable:
         if not isinstance(raw, Mapping):
             return None
-    kept = {}
+    plain = {}
     for name, item in raw.items():
         with contextlib.suppress(NotStorable):
-            kept[str(name)] = plain_data(item)
-    return kept
+            plain[str(name)] = plain_data(item)
+    return plain
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:

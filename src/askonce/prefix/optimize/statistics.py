@@ -237,11 +237,11 @@ class ChainStatistics:
         length = lengths[slot]
         for before in self._before[slot]:
             start, span = lengths[before], self.spans[before, slot, lifetime]
-            kept = max(start, length)
+            cached_until = max(start, length)
             span.read += max(0, read - start)
-            span.written += kept - max(start, read)
+            span.written += cached_until - max(start, read)
             if slot.tail:
-                span.rest += tokens - kept
+                span.rest += tokens - cached_until
 
     def _record_gap(self, slot: Slot, chain: Chain, candidates: list[int], tokens: int, now: float) -> None:
         reuse, seen = self.reuse[slot], self._seen[slot]
