@@ -255,7 +255,7 @@ def held(place: str, value: Any) -> Held:
     return model
 
 
-@pytest.mark.parametrize("place", ["client", "profile", "hidden", "_kept"])
+@pytest.mark.parametrize("place", ["client", "profile", "hidden", "_stored"])
 def test_what_a_model_holds_counts_wherever_it_is(place: str) -> None:
     def key(value: Any) -> bytes:
         return completion_form(held(place, value), "hi", False, {}).digest()
