@@ -67,7 +67,7 @@ def ours(
         depth: 2 if a fresh answer is compared with the second best as well.
         past: so many questions at first are only learned from, and not counted.
         judge: called with the labels as answers, and the probability that they are the same.
-        on_keep: is called with each question that is kept, and its place in the pool.
+        on_keep: is called with each question that is stored, and its place in the pool.
     """
     searched, coins = Searched(stream.pool, len(stream.order)), random.Random(seed)
     known: list[IndexedQuery] = []
@@ -163,7 +163,7 @@ _QUANTILES = np.array([NormalDist().inv_cdf(1 - epsilon) for epsilon in _EPSILON
 
 
 class _Entry:
-    """What vCache knows of one kept question: observations (similarity, right?) of requests nearest to it."""
+    """What vCache has of one stored question: observations (similarity, right?) of requests nearest to it."""
 
     def __init__(self, label: int) -> None:
         self.label = label

@@ -65,7 +65,7 @@ class Stream:
 
 
 class Searched:
-    """The questions of a stream that are kept so far, searched exactly."""
+    """The questions of a stream that are stored so far, searched exactly."""
 
     def __init__(self, pool: Pool, capacity: int) -> None:
         self._pool = pool
@@ -79,7 +79,7 @@ class Searched:
         self._count += 1
 
     def nearest(self, question: int, count: int = 10) -> list[tuple[int, float]]:
-        """The nearest kept questions, as (how many were kept before it, similarity), nearest first."""
+        """The nearest stored questions, as (how many were stored before it, similarity), nearest first."""
         places = self._place[self._pool.nearest[question]]
         known = np.flatnonzero(places >= 0)[:count]
         if len(known) >= min(count, self._count):

@@ -77,7 +77,7 @@ OLD_NAMES = set(
     near_entries near_seconds verifying
     """.split()
 )
-"""The private vocabulary of old: names that say something else today, or nothing that a newcomer knows."""
+"""The private vocabulary of old: names that stand for something else today, or for nothing in this field."""
 OLD_WORDS = set(
     """
     ask asked asker asking asks conclude dear dearer judging keeping kept knowledge lesson meaning mend mended mends

@@ -1,6 +1,6 @@
 """The experiments' cache: askonce's store, with its eviction, admission and counting of frequencies.
 
-What is written here is the model's choice alone, as the paper has it. Which answers are kept is decided by
+What is written here is the model's choice alone, as the paper has it. Which answers are stored is decided by
 ``MemoryStore.put`` under a ``Budget``.
 """
 
@@ -27,7 +27,7 @@ def key_of(query: int) -> bytes:
 
 
 def budget(policy: Policy, capacity: int) -> Budget:
-    """The paper's rule: a newcomer is kept only if it is worth more than what would have to go."""
+    """The paper's rule: a newcomer is stored only if it is worth more than what would have to go."""
     return Budget(max_entries=capacity, policy=policy, admission="cost")
 
 
@@ -65,7 +65,7 @@ class Online:
         self._budget = budget(self.policy, self.capacity)
 
     def look_up(self, key: bytes) -> bool:
-        """Whether an answer is kept. Hits are collected, as by ``askonce.storage.hit_buffer``."""
+        """Whether an answer is stored. Hits are collected, as by ``askonce.storage.hit_buffer``."""
         if self.store.get(SPACE, key) is None:
             return False
         self.hits[key] = self.hits.get(key, 0) + 1

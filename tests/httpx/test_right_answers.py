@@ -64,7 +64,7 @@ PAIRS = [
     Pair("labels", 1, {"metadata": {"run": "1"}}, {"metadata": {"run": "2"}}),
     Pair("an abuse identifier", 1, {"safety_identifier": "a"}, {"safety_identifier": "b"}),
     Pair("a prompt cache key", 1, {"prompt_cache_key": "a"}, {"prompt_cache_key": "b"}),
-    Pair("kept by the provider", 2, {"store": True}, {"store": True}),
+    Pair("stored by the provider", 2, {"store": True}, {"store": True}),
     # streams
     Pair("a stream twice", 1, {"stream": True}, {"stream": True}),
     Pair("plain, then a stream", 1, {}, {"stream": True}),

@@ -1,4 +1,4 @@
-"""What a client would send, and the key by which the cache knows the request: the wire is the oracle of keys.
+"""What a client would send, and the key of the request in the cache: the wire is the oracle of keys.
 
     with captured() as wires:
         seen = observe(cache, wires, lambda: cached(model, cache).invoke("hi"))

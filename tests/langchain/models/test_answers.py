@@ -82,6 +82,6 @@ def test_cut_off_and_empty_answers_are_not_stored(metadata: dict[str, Any], cont
     cache = AskOnceCache("memory://", namespace="cut")
     cache.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage(content, response_metadata=metadata))])
     assert cache.lookup(dumps(HI), LLM) is None
-    wanting = AskOnceCache("memory://", cache_empty=True, cache_truncated=True, namespace="cut but kept")
+    wanting = AskOnceCache("memory://", cache_empty=True, cache_truncated=True, namespace="cut but stored")
     wanting.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage(content, response_metadata=metadata))])
     assert wanting.lookup(dumps(HI), LLM) is not None

@@ -39,7 +39,7 @@ embedded: list[str] = []
 
 
 class Topics(BaseEmbedding):
-    """How often a text speaks of each topic; the texts stand in `embedded`."""
+    """How often each topic occurs in a text; the texts stand in `embedded`."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
         words = re.findall(r"\w+", text.lower())

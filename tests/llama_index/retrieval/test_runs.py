@@ -1,4 +1,4 @@
-"""Answers know the documents that they were made from."""
+"""Answers have their sources: the documents that they were made from."""
 
 import asyncio
 import gc

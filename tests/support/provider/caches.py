@@ -29,7 +29,7 @@ class Entry:
 
 @dataclass
 class Machine:
-    """What one machine has kept, by the hash of the prefix; the dead stay, to say what has expired."""
+    """What one machine has cached, by the hash of the prefix; the dead stay, to say what has expired."""
 
     entries: dict[bytes, Entry] = field(default_factory=dict)
 
@@ -85,7 +85,7 @@ class Visit:
         return read
 
     def why(self, read: int, ends: Iterable[tuple[int, bytes]]) -> str:
-        """The nearest reason why no more was read, of what any machine ever kept of these prefixes."""
+        """The nearest reason why no more was read, of what any machine ever cached of these prefixes."""
         longer = [digest for tokens, digest in ends if tokens > read]
         if any(self.alive(digest) for digest in longer):
             return "out of reach"
@@ -97,7 +97,7 @@ class Visit:
 
 
 def steps(visit: Visit, retention: str) -> Outcome:
-    """The longest known prefix in steps of 128 tokens, none of them missing; all steps of the prompt are kept."""
+    """The longest known prefix in steps of 128 tokens, none of them missing; all steps of the prompt are cached."""
     if visit.walk.tokens < visit.model.minimum:
         return Outcome(why="too short")
     eligible = [(tokens, digest) for tokens, digest in visit.walk.steps if tokens >= visit.model.minimum]

@@ -28,7 +28,7 @@ logger = logging.getLogger("askonce")
 _MODEL_NAMES = ("model_name", "model", "model_id", "modelId")
 _PROVIDER_NAMES = ("model_provider",)
 _WORDS = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
-# By these a client would go on with what the provider keeps of the first call: a conversation, a container.
+# By these a client would go on with what the provider stores of the first call: a conversation, a container.
 _STATE = frozenset("container conversation previous_response_id interaction_id previous_interaction_id".split())
 _STATELESS_IDS = ("chatcmpl", "cmpl")
 _PRIVATE_HEADERS = frozenset("set-cookie cookie authorization x-request-id openai-organization cf-ray".split())

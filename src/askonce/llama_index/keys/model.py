@@ -95,7 +95,7 @@ def component_form(component: BaseModel, left_out: list[str], *, asynchronous: b
 @guarded
 def _derived(component: BaseModel, asynchronous: bool) -> _Derived:
     if getattr(component, "track_previous_responses", False):
-        raise Uncacheable("the model keeps the conversation on its provider's server")
+        raise Uncacheable("the model stores the conversation on its provider's server")
     left_out: list[str] = []
     link = (component.__pydantic_private__ or {}).get("_askonce")
     if link is not None and link.name is not None:

@@ -40,7 +40,7 @@ _BLOCKS = frozenset(get_args(get_args(ContentBlock)[0]))
 
 STREAM, STREAM_WITH_USAGE, WHOLE = 0, 1, 2
 """How an answer is delivered; what a provider reports of the usage may grow in this order."""
-# By these a client would go on with what the provider keeps of the first call.
+# By these a client would go on with what the provider stores of the first call.
 _STATE = ("container", "conversation", "previous_response_id", "interaction_id", "previous_interaction_id")
 
 

@@ -10,7 +10,7 @@ from askonce.prefix.optimize.statistics import Mark, places_of
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import ProviderRule
 from askonce.prefix.tracking.history import RATE_SECONDS, Recent, Sent
-from askonce.prefix.tracking.prediction import CachedPrefix, Prediction, keep, predict
+from askonce.prefix.tracking.prediction import CachedPrefix, Prediction, renewed, predict
 
 _MOST_ENTRIES, _MOST_ROUTES = 400_000, 10_000
 
@@ -116,7 +116,7 @@ class Replay:
         if done.read is not None:
             entries[here + done.read].use(now)
         for digest, lifetime in done.cached:
-            entries[here + digest] = keep(entries.get(here + digest), lifetime, now, now)
+            entries[here + digest] = renewed(entries.get(here + digest), lifetime, now, now)
         return done
 
     def cost(self, sent: Sent) -> float:

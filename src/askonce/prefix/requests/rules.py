@@ -1,4 +1,4 @@
-"""The rules by which providers keep prompt prefixes, read from ``rules.json`` beside this file.
+"""The rules by which providers cache prompt prefixes, read from ``rules.json`` beside this file.
 
 To update a rule, edit the file: one entry for each provider and pattern of model names, the first that matches
 holds, and each says where it was read (``source``) and when (``date``).

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import ProviderRule
-from askonce.prefix.tracking.prediction import CachedPrefix, FindPrefix, Prediction, keep, predict
+from askonce.prefix.tracking.prediction import CachedPrefix, FindPrefix, Prediction, renewed, predict
 from askonce.stores.fork import reset_after_fork
 
 Key = TypeVar("Key", bound=Hashable)
@@ -120,7 +120,7 @@ class History:
             if prediction.read is not None and (entry := known(prediction.read)) is not None:
                 entry.use(now)
             for digest, lifetime in prediction.cached:
-                self._entries[place + digest] = keep(known(digest), lifetime, now, available_at)
+                self._entries[place + digest] = renewed(known(digest), lifetime, now, available_at)
             for at, segment in enumerate(chain.segments):
                 self._prefixes[chain.scope + segment.running] = sent, at
                 self._contents[segment.content] = sent, at

@@ -29,7 +29,7 @@ from askonce.prefix.requests.rules import Lifetime, ProviderRule
 
 @dataclass(slots=True)
 class CachedPrefix:
-    """A prefix that the provider keeps; times in seconds since the epoch.
+    """A prefix that the provider has cached; times in seconds since the epoch.
 
     Attributes:
         available_at: from when on it can be read: when the answer to the request that wrote it began.
@@ -64,7 +64,7 @@ class Prediction:
         read_tokens: read from the cache.
         read: the digest of what is read, or ``None``.
         written_tokens: written to it, by lifetime.
-        kept: what is cached from now on: digests with their lifetimes.
+        cached: what is cached from now on: digests with their lifetimes.
     """
 
     read_tokens: int = 0
@@ -163,8 +163,8 @@ def look_back(segments: tuple[Segment, ...], mark: int, positions: int) -> Itera
         previous = kind
 
 
-def keep(entry: CachedPrefix | None, lifetime: Lifetime, now: float, available_at: float) -> CachedPrefix:
-    """What a request that was sent at ``now`` makes of what was known of a prefix that it keeps."""
+def renewed(entry: CachedPrefix | None, lifetime: Lifetime, now: float, available_at: float) -> CachedPrefix:
+    """What a request that was sent at ``now`` makes of what was known of a prefix that it caches."""
     if entry is not None and now < entry.expires_at and entry.available_at <= available_at:
         entry.use(now)
         return entry
