@@ -330,7 +330,7 @@ def cheapest(sent: Iterable[Sent], rule: ProviderRule) -> float:
 
 
 def _cheapest_of(times: Sequence[float], rule: ProviderRule) -> float:
-    """The least cost of a block's occurrences, by the state in which each leaves it: gone, or cached for so long."""
+    """The least cost of a block's occurrences, by the state in which each leaves it: gone, or cached that long."""
     states: dict[float, float] = {0.0: 0.0}
     before = -math.inf
     for at in times:

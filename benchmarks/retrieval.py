@@ -4,8 +4,8 @@
 
 The pipeline: a question is embedded (MiniLM), looked for among tens of thousands of real questions (HNSW,
 usearch), and what is found is put into a prompt. The additions: what is found for some hundred of these questions
-is stored, others are added, and what `Corpus.added` with embeddings lets stay is compared with a fresh search, exact
-and by HNSW; without embeddings nothing stays. The texts and their embeddings are read from the folder that
+is stored, others are added, and what `Corpus.added` with embeddings lets stay is compared with a fresh search,
+exact and by HNSW; without embeddings nothing stays. The texts and their embeddings are read from the folder that
 ``ASKONCE_DATA`` names, by default ``../shared/data``; without them these parts are skipped. The churn: four
 processes search, add, update and delete at random, and every search is checked against the documents themselves.
 The sizes: questions that each find 20 of 10,000 documents of 2,000 characters, against these texts once and 20 ids

@@ -71,7 +71,7 @@ class Online:
         self.hits[key] = self.hits.get(key, 0) + 1
         return True
 
-    def keep(self, key: bytes, cost: float) -> None:
+    def store_answer(self, key: bytes, cost: float) -> None:
         """Offer a fresh answer to the store, after the hits that were collected."""
         if self.hits:
             for other, count in self.hits.items():
@@ -136,5 +136,5 @@ def online(load: Workload, policy: Policy, choice: str) -> tuple[float, npt.NDAr
             small.learn(query, cost_small)
         if not calls_small or both_known or reports_both:
             large.learn(query, cost_large)
-        cache.keep(keys[query], min(small[query], large[query]) if worth is None else worth[query])
+        cache.store_answer(keys[query], min(small[query], large[query]) if worth is None else worth[query])
     return paid, missed

@@ -75,7 +75,7 @@ def judged(requests: int) -> tuple[Multiplexer, list[dict[str, Any]]]:
     return model, marks
 
 
-def keep(cache: Cache, question: object, answer: Answer, seconds: float = 1.0) -> None:
+def store_answer(cache: Cache, question: object, answer: Answer, seconds: float = 1.0) -> None:
     request = cache.engine.request("answer", lambda: NormalForm({"question": str(question)}))
     assert request is not None
     cache.engine.store_many([request], [answer], seconds)
@@ -163,7 +163,7 @@ def test_answers_without_a_price_do_not_crowd_out_those_with_one() -> None:
     with Cache("memory://", max_entries=100) as cache:
         for number in range(400):
             model = ("gpt-4o-mini", "our-deployment-of-it")[number % 2]
-            keep(cache, number, Answer(b"x" * 1000, Usage(1000, 300), model), seconds=3.0)
+            store_answer(cache, number, Answer(b"x" * 1000, Usage(1000, 300), model), seconds=3.0)
         priced = Counter(entry.cost_usd is not None for entry in cache.entries())
     assert min(priced[True], priced[False]) >= 20
 
@@ -178,7 +178,7 @@ def test_a_simulation_of_a_model_without_a_price_shows_no_dollars(tmp_path: Path
     log = tmp_path / "accesses.log"
     with Cache("memory://", access_log=log) as cache:
         for number in range(60):
-            keep(cache, number % 20, Answer(b"x" * 100, Usage(1000, 300), "our-own-model"), seconds=8.0)
+            store_answer(cache, number % 20, Answer(b"x" * 100, Usage(1000, 300), "our-own-model"), seconds=8.0)
     command = [sys.executable, "-m", "askonce.cli", "simulate", str(log)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     assert "Best:" in done.stdout

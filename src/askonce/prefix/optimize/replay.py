@@ -10,7 +10,7 @@ from askonce.prefix.optimize.statistics import Mark, places_of
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import ProviderRule
 from askonce.prefix.tracking.history import RATE_SECONDS, Recent, Sent
-from askonce.prefix.tracking.prediction import CachedPrefix, Prediction, renewed, predict
+from askonce.prefix.tracking.prediction import CachedPrefix, Prediction, predict, renewed
 
 _MOST_ENTRIES, _MOST_ROUTES = 400_000, 10_000
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import ProviderRule
-from askonce.prefix.tracking.prediction import CachedPrefix, FindPrefix, Prediction, renewed, predict
+from askonce.prefix.tracking.prediction import CachedPrefix, FindPrefix, Prediction, predict, renewed
 from askonce.stores.fork import reset_after_fork
 
 Key = TypeVar("Key", bound=Hashable)
