@@ -22,8 +22,8 @@ class Acceptance(msgspec.Struct):
     Attributes:
         broken: why it is not whole; empty if it is.
         invalid: in what it is not what was requested; empty if nothing is known.
-        says: it says something, or calls a tool.
-        text: all that it says; ``None`` if it is more than a text.
+        has_content: it holds a text, or calls a tool.
+        text: all of it; ``None`` if it is more than a text.
         usage: the tokens that it took.
     """
 
