@@ -86,8 +86,8 @@ def test_an_answer_that_is_there_stays_and_is_not_compared() -> None:
 def test_the_judge_is_limited_and_its_calls_are_counted() -> None:
     judge = ChatJudge(FakeListChatModel(responses=["SAME"]))
     with Cache("memory://", semantic=Semantic(FaqEmbeddings(), judge=judge)) as cache:
-        fresh = enumerate(islice(questions(3), 30))
-        pairs = [(messages(question), f"{answer(question)} {number}") for number, question in fresh]
+        numbered = enumerate(islice(questions(3), 30))
+        pairs = [(messages(question), f"{answer(question)} {number}") for number, question in numbered]
         report = learn(FaqModel(), pairs, cache, compared=10)
         assert report.compared == 10
         assert 10 <= report.judge_calls == judge.calls <= 60
