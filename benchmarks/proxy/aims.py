@@ -44,7 +44,7 @@ class Aim:
     def row(self) -> tuple[str, str, str, str, str]:
         """A row of the table."""
         sign = "≥" if self.at_least else "≤"
-        limits = [f"{sign} {one:g}" if one is not None else "" for one in (self.must, self.good)]
+        limits = [f"{sign} {round(one, 3):g}" if one is not None else "" for one in (self.must, self.good)]
         if self.measured is None:
             return self.what, "not measured", *limits, ""
         return self.what, str(self.measured), *limits, self._reached()
