@@ -331,7 +331,7 @@ def test_streams_end_with_the_usage_that_a_whole_answer_has(
             messages=[message("user", "hi")],
         ) as streamed:
             answer = streamed.get_final_message()
-        assert (answer.usage.cache_read_input_tokens, message.usage.input_tokens) == (cached, 5)
+        assert (answer.usage.cache_read_input_tokens, answer.usage.input_tokens) == (cached, 5)
         assert [one.type for one in answer.content] == ["text", "tool_use", "tool_use"]
 
 
