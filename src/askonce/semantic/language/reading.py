@@ -116,10 +116,10 @@ def reading(text: str, language: str | None = None) -> TextReading:
     """What a text says; cached for the latest texts, since an indexed question is compared often."""
     language = language or language_of(text)
     words = lexicon(language)
-    said = plain(text.replace("İ", "i"), language)  # whose lower case would be two signs
-    marked = joined([_CURRENCY_SIGNS.get(token, token) for token in _TOKEN.findall(said)], words, language)
+    normalized = plain(text.replace("İ", "i"), language)  # whose lower case would be two signs
+    marked = joined([_CURRENCY_SIGNS.get(token, token) for token in _TOKEN.findall(normalized)], words, language)
     tokens = [token for token in marked if token not in _MARKS]
-    found, optional = quantities(said, tokens, language)
+    found, optional = quantities(normalized, tokens, language)
     stems = tuple(stem(token, language) for token in tokens)
     return TextReading(
         language,
@@ -127,9 +127,9 @@ def reading(text: str, language: str | None = None) -> TextReading:
         stems,
         found,
         optional,
-        _negations(said, tokens, language),
-        frozenset(_contrasts(said, tokens, stems, words, language)),
-        frozenset(_roles(said, marked, words, language)),
+        _negations(normalized, tokens, language),
+        frozenset(_contrasts(normalized, tokens, stems, words, language)),
+        frozenset(_roles(normalized, marked, words, language)),
     )
 
 
@@ -158,20 +158,20 @@ _NOT_DENIED = re.compile(
 )
 
 
-def _negations(said: str, tokens: Sequence[str], language: str) -> int:
+def _negations(normalized: str, tokens: Sequence[str], language: str) -> int:
     if language in _SPELLED:
-        return len(re.findall(_SPELLED[language], _NOT_DENIED.sub(" ", said)))
+        return len(re.findall(_SPELLED[language], _NOT_DENIED.sub(" ", normalized)))
     count = sum(negates(token, language) for token in tokens)
     if language == "fr":  # 'ne … pas' denies once, and 'ne … que' not
-        return count - (tokens.count("personne") if not _FRENCH_NE.search(said) else 0) - tokens.count("non")
+        return count - (tokens.count("personne") if not _FRENCH_NE.search(normalized) else 0) - tokens.count("non")
     return count
 
 
 def _contrasts(
-    said: str, tokens: Sequence[str], stems: Sequence[str], words: Lexicon, language: str
+    normalized: str, tokens: Sequence[str], stems: Sequence[str], words: Lexicon, language: str
 ) -> Iterable[tuple[str, str]]:
     if language in UNSPACED or language == "ko":
-        yield from _spelled_contrasts(said, words)
+        yield from _spelled_contrasts(normalized, words)
         return
     before = ""
     for token, root in zip(tokens, stems, strict=True):
@@ -211,10 +211,10 @@ def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str],
     return tuple(dict.fromkeys(found))
 
 
-def _spelled_contrasts(said: str, words: Lexicon) -> Iterable[tuple[str, str]]:
+def _spelled_contrasts(normalized: str, words: Lexicon) -> Iterable[tuple[str, str]]:
     for word in sorted(words.contrasts, key=len, reverse=True):
-        if word in said:
-            said = said.replace(word, " ")
+        if word in normalized:
+            normalized = normalized.replace(word, " ")
             yield from words.contrasts[word]
 
 
@@ -228,14 +228,14 @@ _SUFFIX_ROLES = {
 
 
 def _roles(
-    said: str, tokens: Sequence[str], words: Lexicon, language: str
+    normalized: str, tokens: Sequence[str], words: Lexicon, language: str
 ) -> Iterable[tuple[str, tuple[str, ...]]]:
     if language in UNSPACED:
-        for match in (_CJK_ROLES if language == "zh" else _JA_ROLES).finditer(said):
+        for match in (_CJK_ROLES if language == "zh" else _JA_ROLES).finditer(normalized):
             yield "from", (match[1],)
             yield "to", (match[2],)
     elif language in _SUFFIX_ROLES:
-        for match in _SUFFIX_ROLES[language].finditer(said):
+        for match in _SUFFIX_ROLES[language].finditer(normalized):
             yield _TURKISH.get(match[2], match[2]), (match[1],)
     else:
         common = _SETS[language]
