@@ -16,7 +16,7 @@ from askonce.keys.normal_form import Uncacheable, is_credential
 RunManager = CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun
 
 _RUNTIME = "__pregel_runtime"
-# Which run it is, and where in it; what the frameworks themselves note for tracing.
+# Which run it is, and where in it; what the frameworks themselves record for tracing.
 _OF_THE_RUN = re.compile(
     r"__.*|ls_.*|lc_.*|((parent|root|langgraph|langsmith)_)?(run|thread|trace|span|checkpoint|request)_?id"
     r"|x-(request|correlation|trace|amzn-trace|client-trace)-?id|x-cloud-trace-context|x-b3-.*|x-datadog-.*"
