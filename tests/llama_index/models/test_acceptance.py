@@ -75,6 +75,27 @@ def test_raw_of_a_hit_has_the_face_of_the_fresh_one(
         assert copied.model_dump() == hit.raw.model_dump()
 
 
+def test_raw_can_be_compared(provider: Provider, cache: Cache) -> None:
+    llm = cached(chat(provider), cache)
+    fresh, hit, other = (llm.chat(messages).raw for messages in (HELLO, HELLO, [*HELLO, *HELLO]))
+    assert hit == llm.chat(HELLO).raw == hit.model_dump() == json.loads(json.dumps(hit))
+    assert hit != other
+    assert isinstance(fresh == hit, bool)
+    assert isinstance(hit == fresh, bool)
+
+
+async def test_streams_of_openais_responses_are_stored(provider: Provider, cache: Cache) -> None:
+    """Their chunks have texts where other providers say why an answer ended."""
+    llm = cached(chat(provider, OpenAIResponses), cache)
+    texts = []
+    for _ in range(2):
+        texts.append(list(llm.stream_chat(HELLO))[-1].message.content)
+        texts.append([chunk async for chunk in await llm.astream_chat(HELLO)][-1].message.content)
+    texts.append(llm.chat(HELLO).message.content)
+    assert provider.count == 1
+    assert len(set(texts)) == 1
+
+
 def test_a_hit_names_no_conversation_of_the_first_call(provider: Provider, cache: Cache) -> None:
     provider.answer = lambda request: Answer()
     llm = cached(chat(provider, OpenAIResponses), cache)
