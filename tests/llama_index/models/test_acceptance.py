@@ -23,6 +23,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import CustomLLM
+from llama_index.core.output_parsers import PydanticOutputParser
 from llama_index.core.program import LLMTextCompletionProgram
 from llama_index.core.types import PydanticProgramMode
 from llama_index.llms.openai import OpenAI, OpenAIResponses
@@ -316,6 +317,20 @@ async def test_a_prediction_that_does_not_parse_is_asked_for_again(
             album = await predict(llm)
             albums += [album] if isinstance(album, Album) and album.tracks == 10 else []
     assert albums == [Album(title="Blue", tracks=10)] * 2
+    assert len(provider.ledger) == 2
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_what_the_output_parser_of_an_llm_refuses_is_asked_for_again(
+    provider: Provider, cache: Cache, asynchronous: bool
+) -> None:
+    provider.answer = script("Which album?", json.dumps(GOOD))
+    llm = cached(chat(provider, model="gpt-4.1", output_parser=PydanticOutputParser(Album)), cache)
+    prompt, titles = PromptTemplate("An album?"), []
+    for _ in range(3):
+        with contextlib.suppress(ValueError):
+            titles.append(await llm.apredict(prompt) if asynchronous else llm.predict(prompt))
+    assert len(titles) == 2
     assert len(provider.ledger) == 2
 
 
