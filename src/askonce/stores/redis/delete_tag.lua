@@ -5,4 +5,5 @@ local members = redis.call('ZRANGEBYLEX', tags, first, last, 'LIMIT', 0, removal
 for _, member in ipairs(members) do
   if remove(string.sub(member, 17)) then deleted = deleted + 1 end
 end
+save_bytes()
 return {deleted, #members < removals and 1 or 0}

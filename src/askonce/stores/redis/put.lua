@@ -10,24 +10,22 @@ local inflates, selects = ARGV[2] == 'inflation', ARGV[5] == 'cost'
 local function refuses(gain, expiry, size)
   local judged = gain -- being new does not count
   if inflates or ARGV[2] == 'expiry' then judged = base(ARGV[2], expiry) + gain end
-  local held, bytes = redis.call('HLEN', records) + 1, held_bytes() + size
-  while held > max_entries or bytes > max_bytes do
+  while held + 1 > max_entries or bytes + size > max_bytes do
     if removals <= 0 then return false, false end
     if remove_expired(1) == 0 then break end
     removals = removals - 1
-    held, bytes = redis.call('HLEN', records) + 1, held_bytes() + size
   end
-  local before, rank = held - 1, 0
-  while (held > max_entries or bytes > max_bytes) and rank < before do
+  local then_held, then_bytes, rank = held + 1, bytes + size, 0
+  while (then_held > max_entries or then_bytes > max_bytes) and rank < held do
     local lowest = redis.call('ZRANGE', priorities, rank, rank + 15, 'WITHSCORES')
     for at = 1, #lowest, 2 do
       if tonumber(lowest[at + 1]) >= judged then
-        if inflates then redis.call('HSET', totals, 'inflation', exact(inflation() + gain / before)) end
+        if inflates then inflate(inflation() + gain / held) end
         return true, true
       end
       local _, _, _, freed = struct.unpack(RECORD, redis.call('HGET', records, lowest[at]))
-      held, bytes = held - 1, bytes - freed
-      if held <= max_entries and bytes <= max_bytes then break end
+      then_held, then_bytes = then_held - 1, then_bytes - freed
+      if then_held <= max_entries and then_bytes <= max_bytes then break end
     end
     rank = rank + 16
   end
@@ -57,9 +55,10 @@ for at = 6, #ARGV, 6 do
       for start = 1, #digests, 16 do
         redis.call('ZADD', tags, 0, string.sub(digests, start, start + 15) .. key)
       end
-      add_bytes(size)
+      held, bytes = held + 1, bytes + size
     end
   end
   done = done + 1
 end
+save_bytes()
 return {evicted, done}

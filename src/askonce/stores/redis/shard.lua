@@ -9,8 +9,19 @@ local function exact(number) -- Lua's own tostring keeps 14 digits
   return string.format('%.17g', number)
 end
 
-local function add_bytes(count)
-  redis.call('HINCRBY', totals, 'size_bytes', string.format('%d', count))
+-- A server with a maxmemory-policy of allkeys-* may have dropped one of the shard's keys: start the shard anew.
+local held, written = redis.call('HLEN', values), redis.call('HGET', totals, 'size_bytes')
+written = written and tonumber(written)
+if redis.call('HLEN', records) ~= held or redis.call('ZCARD', priorities) ~= held or (held > 0 and not written) then
+  redis.call('DEL', unpack(KEYS))
+  held, written = 0, nil
+end
+local bytes = written or 0
+
+local function save_bytes() -- at the end of each script that adds or removes records
+  if bytes ~= written and (written or held > 0) then
+    redis.call('HSET', totals, 'size_bytes', string.format('%d', bytes))
+  end
 end
 
 local function remove(key) -- true if there was a record that had not expired
@@ -24,7 +35,7 @@ local function remove(key) -- true if there was a record that had not expired
   for at = 29, #record, 16 do
     redis.call('ZREM', tags, string.sub(record, at, at + 15) .. key)
   end
-  add_bytes(-size)
+  held, bytes = held - 1, bytes - size
   return expiry == 0 or expiry > now
 end
 
@@ -34,8 +45,15 @@ local function remove_expired(most) -- the number removed
   return #expired
 end
 
+local inflated -- read when it is first needed
 local function inflation()
-  return tonumber(redis.call('HGET', totals, 'inflation') or '0')
+  inflated = inflated or tonumber(redis.call('HGET', totals, 'inflation') or '0')
+  return inflated
+end
+
+local function inflate(to)
+  inflated = to
+  redis.call('HSET', totals, 'inflation', exact(to))
 end
 
 local function base(how, expiry) -- how: 'inflation', 'expiry', or the base itself
@@ -44,35 +62,20 @@ local function base(how, expiry) -- how: 'inflation', 'expiry', or the base itse
   return expiry == 0 and 1e15 or expiry
 end
 
-local function held_bytes()
-  return tonumber(redis.call('HGET', totals, 'size_bytes') or '0')
-end
-
 -- Removes what has expired, then the lowest priorities, until `entries` and `size` more fit.
 -- Returns the number evicted, and whether they fit now (if not, the client calls again).
 local function make_room(entries, size, max_entries, max_bytes, inflates)
   local evicted = 0
-  local held, bytes = redis.call('HLEN', records), held_bytes()
   while held > 0 and (held + entries > max_entries or bytes + size > max_bytes) do
     if removals <= 0 then return evicted, false end
     local removed = remove_expired(1)
     if removed == 0 then
       local lowest = redis.call('ZRANGE', priorities, 0, 0, 'WITHSCORES')
-      if inflates and tonumber(lowest[2]) > inflation() then
-        redis.call('HSET', totals, 'inflation', exact(tonumber(lowest[2])))
-      end
+      if inflates and tonumber(lowest[2]) > inflation() then inflate(tonumber(lowest[2])) end
       remove(lowest[1])
       evicted, removed = evicted + 1, 1
     end
     removals = removals - removed
-    held, bytes = redis.call('HLEN', records), held_bytes()
   end
   return evicted, true
-end
-
--- A server with a maxmemory-policy of allkeys-* may have dropped one of the shard's keys: start the shard anew.
-local entries = redis.call('HLEN', values)
-if redis.call('HLEN', records) ~= entries or redis.call('ZCARD', priorities) ~= entries
-    or (entries > 0 and redis.call('HEXISTS', totals, 'size_bytes') == 0) then
-  redis.call('DEL', unpack(KEYS))
 end
