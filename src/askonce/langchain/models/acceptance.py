@@ -14,7 +14,7 @@ from askonce.entries.requested import Requested, requested_by
 
 _ENDS = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason", "completionReason", "status")
 _ALWAYS_TELL_THEIR_END = frozenset(
-    "openai anthropic deepseek xai groq mistralai fireworks ollama google_genai bedrock_converse".split()
+    "openai anthropic deepseek xai groq mistralai fireworks ollama google_genai bedrock_converse openrouter".split()
 )
 """By ``model_provider``: an answer of these without an end reason was cut off on its way."""
 _SAYS_NOTHING = frozenset(
