@@ -60,7 +60,7 @@ lint: $(STAMP) ## check style, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: $(STAMP) ## format, and mend what ruff can mend
+format: $(STAMP) ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 

@@ -102,7 +102,7 @@ def generated(part: Part, count: int, seed: int) -> list[Pair]:
     return pairs
 
 
-def meanings(part: Part, count: int, seed: int) -> list[Callable[[random.Random], str]]:
+def wordings_of(part: Part, count: int, seed: int) -> list[Callable[[random.Random], str]]:
     """That many sets of facts, no two equal; each is called for an answer that states them in some wording."""
     chance, topics = random.Random(seed), list(_topics(part))
     facts: dict[tuple[int, tuple[int, ...]], Callable[[random.Random], str]] = {}
@@ -138,16 +138,16 @@ def _changed(topic: _Topic, values: dict[str, int], chance: random.Random) -> tu
 
 
 def _answer(topic: _Topic, values: dict[str, int], part: Part, chance: random.Random) -> str:
-    said = []
+    stated = []
     for wordings in topic.sentences:
         wording = chance.choice(wordings)
         for name, some in topic.slots.items():
             wording = wording.replace(f"{{{name}}}", chance.choice(some[values[name.rstrip("_")]]))
-        said.append(wording[0].upper() + wording[1:])
+        stated.append(wording[0].upper() + wording[1:])
     if topic.courteous and chance.random() < 0.4:
         before, after = chance.choice(_COURTESIES[part])
-        said = [*filter(None, [before]), *said, *filter(None, [after])]
-    return " ".join(said)
+        stated = [*filter(None, [before]), *stated, *filter(None, [after])]
+    return " ".join(stated)
 
 
 def measured(judge: Callable[[Comparison], bool | None], pairs: list[Pair]) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """Questions that differ from known ones in what embeddings hardly show, in twelve languages.
 
-Each language has frames, and pairs of phrases by kind. The wordings of one phrase in all frames are known; asked are
+Each language has frames, and pairs of phrases by kind. The wordings of one phrase in all frames are stored; requested are
 those of the other phrase. ``python -m benchmarks.attacks`` counts what a rule serves that trusts every neighbour.
 """
 
@@ -147,12 +147,12 @@ roles: 서울에서 부산으로 가는 표를 = 부산에서 서울로 가는 �
 
 @dataclass(frozen=True)
 class Attack:
-    """A question, and the known wordings of another one that it must not be answered with."""
+    """A question, and the stored wordings of another one that it must not be answered with."""
 
     language: str
     kind: str
-    asked: str
-    known: tuple[str, ...]
+    question: str
+    stored: tuple[str, ...]
 
 
 def attacks() -> Iterator[Attack]:
@@ -163,14 +163,14 @@ def attacks() -> Iterator[Attack]:
             kind, _, pairs = line.partition(": ")
             for pair in pairs.split("; "):
                 one, other = pair.split(" = ")
-                for known, asked in ((one, other), (other, one)):
-                    wordings = tuple(frame.format(known) for frame in frames)
+                for stored, question in ((one, other), (other, one)):
+                    wordings = tuple(frame.format(stored) for frame in frames)
                     for frame in frames:
-                        yield Attack(language, kind, frame.format(asked), wordings)
+                        yield Attack(language, kind, frame.format(question), wordings)
 
 
 def wordings() -> Iterator[Attack]:
-    """The same phrase in a frame that is not known: what must still be served."""
+    """The same phrase in a frame that is not stored: what must still be served."""
     for language, block in PHRASES.items():
         frames = FRAMES[language].split("|")
         for line in block.strip().splitlines():
@@ -185,15 +185,15 @@ def wordings() -> Iterator[Attack]:
 
 
 def is_guarded(attack: Attack) -> bool:
-    """Whether the guards alone keep the known answer from being served."""
-    order = sorted(attack.known, key=lambda known: -len(set(known) & set(attack.asked)))
+    """Whether the guards alone keep the stored answer from being served."""
+    order = sorted(attack.stored, key=lambda stored: -len(set(stored) & set(attack.question)))
     neighbours = [
         Neighbour(
             IndexedQuery(number.to_bytes(32, "big"), bytes(32), "", bytes(16), text), 0.99 - number / 1000, 10
         )
         for number, text in enumerate(order)
     ]
-    return candidate(attack.asked, neighbours, RuleState()).guarded
+    return candidate(attack.question, neighbours, RuleState()).guarded
 
 
 def passed(some: Iterator[Attack], wrong: Callable[[Attack], bool]) -> tuple[int, Counter[str], list[Attack]]:
@@ -211,8 +211,8 @@ if __name__ == "__main__":
     count, by, which = passed(attacks(), lambda attack: not is_guarded(attack))
     print(f"{count} attacks, not guarded: {len(which)} ({len(which) / count:.2%})", dict(by))
     for attack in which[::5]:
-        print(" ", attack.language, attack.kind, "|", attack.asked, "|", attack.known[0])
+        print(" ", attack.language, attack.kind, "|", attack.question, "|", attack.stored[0])
     count, by, which = passed(wordings(), is_guarded)
     print(f"{count} other wordings, guarded: {len(which)} ({len(which) / count:.2%})", dict(by))
     for attack in which[::20]:
-        print(" ", attack.language, attack.kind, "|", attack.asked, "|", attack.known[0])
+        print(" ", attack.language, attack.kind, "|", attack.question, "|", attack.stored[0])

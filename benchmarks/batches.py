@@ -76,7 +76,7 @@ def embed(embeddings: CachedEmbeddings, texts: list[str], *, in_a_task: bool) ->
     return embeddings.embed_documents(texts)
 
 
-def kept(name: str, url: str, model: Numbers, *, in_a_task: bool) -> Row:
+def stored_and_found(name: str, url: str, model: Numbers, *, in_a_task: bool) -> Row:
     """How many vectors were stored and found again, and how long that took."""
     texts, space = [str(number) for number in range(len(model.vectors))], f"batches-{in_a_task}"
     seconds = []
@@ -149,7 +149,7 @@ def main() -> None:
         for name in options.stores:
             url = f"sqlite:///{Path(folder)}/cache.db" if name == "sqlite" else servers.start(name).url
             for in_a_task in (False, True):
-                rows.append(kept(name, url, model, in_a_task=in_a_task))
+                rows.append(stored_and_found(name, url, model, in_a_task=in_a_task))
                 print(*rows[-1], sep="  ", flush=True)
     if rows:
         print(markdown(("store", "vectors", "found again", "embedding", "again", "errors"), rows), "\n")

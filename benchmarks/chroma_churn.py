@@ -3,7 +3,7 @@
     make .venv-vector-stores-langchain/.up-to-date
     .venv-vector-stores-langchain/bin/python -m benchmarks.chroma_churn [--seconds 30] [--near-margin 0]
 
-A writer adds, updates and deletes; readers ask for the documents of a topic, which all fit into one result. Begin
+A writer adds, updates and deletes; readers search the documents of a topic, which all fit into one result. Begin
 and end of every write and every read are on one clock. A read is *stale* if it holds a version that was dead before
 it began, and *missing* if it lacks one that was there from before its begin until after its end. The last columns
 compare a hit with a search of the same Chroma server, in turns.
@@ -127,7 +127,7 @@ def write(place: Place, seconds: float) -> list[Write]:
 
 
 def read(place: Place, seconds: float, seed: int) -> list[Read]:
-    """Ask for one topic after another."""
+    """Search one topic after another."""
     store, corpus = place.open()
     retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": FOUND}), corpus=corpus)
     chance, reads, last = random.Random(seed), [], {}

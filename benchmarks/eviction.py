@@ -73,30 +73,30 @@ class Result:
 # -- traces ----------------------------------------------------------------------------------------------------
 
 
-def _priced(asked: Any, texts: Any, seed: int) -> Trace:
-    """A trace over answers whose lengths and models are drawn; ``texts`` gives the length of what is asked."""
+def _priced(drawn: Any, texts: Any, seed: int) -> Trace:
+    """A trace over answers whose lengths and models are drawn; ``texts`` gives the length of a prompt."""
     dice = np.random.default_rng(seed)
     answers = dice.lognormal(5.0, 0.8, len(texts))
     price = PRICES[dice.choice(3, len(texts), p=[0.6, 0.3, 0.1])]
     costs = (texts / 4 * price[:, 0] + answers * price[:, 1]) / 1e6
     sizes = (200 + 4 * answers).astype(np.int64)
-    return Trace.of(asked, sizes[asked], costs[asked], np.arange(len(asked), dtype=float))
+    return Trace.of(drawn, sizes[drawn], costs[drawn], np.arange(len(drawn), dtype=float))
 
 
 def zipf(requests: int) -> Trace:
     dice = np.random.default_rng(7)
     chances = 1 / np.arange(1, 20_001) ** 0.9
-    asked = dice.choice(20_000, requests, p=chances / chances.sum())
-    return _priced(dice.permutation(20_000)[asked], dice.lognormal(5.5, 1.0, 20_000), 7)
+    drawn = dice.choice(20_000, requests, p=chances / chances.sum())
+    return _priced(dice.permutation(20_000)[drawn], dice.lognormal(5.5, 1.0, 20_000), 7)
 
 
 def scanned(requests: int) -> Trace:
-    """Zipf, with four in ten requests for something that is asked once."""
+    """Zipf, with four in ten requests for something that is requested once."""
     dice = np.random.default_rng(9)
     chances = 1 / np.arange(1, 20_001) ** 0.9
-    asked = dice.choice(20_000, requests, p=chances / chances.sum())
-    asked = np.where(dice.random(requests) < 0.4, 20_000 + np.arange(requests), asked)
-    return _priced(asked, dice.lognormal(5.5, 1.0, 20_000 + requests), 9)
+    drawn = dice.choice(20_000, requests, p=chances / chances.sum())
+    drawn = np.where(dice.random(requests) < 0.4, 20_000 + np.arange(requests), drawn)
+    return _priced(drawn, dice.lognormal(5.5, 1.0, 20_000 + requests), 9)
 
 
 def data_folder() -> Path | None:
@@ -130,8 +130,8 @@ def questions(folder: Path, name: str, requests: int) -> Trace:
 
 
 def loads(requests: int) -> Iterator[Load]:
-    """Every trace, with room for two shares of what is asked for."""
-    traces = {"Zipf 0.9": zipf(requests), "Zipf 0.9, 40 % asked once": scanned(requests)}
+    """Every trace, with room for two shares of what is requested."""
+    traces = {"Zipf 0.9": zipf(requests), "Zipf 0.9, 40 % one-off requests": scanned(requests)}
     if (folder := data_folder()) is None:
         print("no real traces: ASKONCE_DATA names no folder, and ../shared/data is not there", file=sys.stderr)
     else:

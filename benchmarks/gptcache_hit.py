@@ -20,7 +20,7 @@ import numpy as np
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--asked", type=int, default=500)
+    parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     options = parser.parse_args()
     try:
@@ -43,9 +43,9 @@ def main() -> None:
         return vector / np.linalg.norm(vector)
 
     with tempfile.TemporaryDirectory() as directory:
-        kept = CacheBase("sqlite", sql_url=f"sqlite:///{directory}/cache.db")
+        stored = CacheBase("sqlite", sql_url=f"sqlite:///{directory}/cache.db")
         index = VectorBase("faiss", dimension=vectors.shape[1], index_path=f"{directory}/faiss.index")
-        manager = get_data_manager(kept, index, max_size=2 * options.count)
+        manager = get_data_manager(stored, index, max_size=2 * options.count)
         places = [number % len(vectors) for number in range(options.count)]
         for begin in range(0, options.count, 5000):
             some = places[begin : begin + 5000]
@@ -53,25 +53,25 @@ def main() -> None:
             manager.import_data(
                 texts, ["an answer"] * len(some), [near(place) for place in some], [None] * len(some)
             )
-        asked: dict[str, Any] = {
-            f"asked {number}": near(int(noise.integers(len(vectors)))) for number in range(options.asked)
+        queries: dict[str, Any] = {
+            f"query {number}": near(int(noise.integers(len(vectors)))) for number in range(options.queries)
         }
         cache = Cache()
         cache.init(
             pre_embedding_func=get_prompt,
-            embedding_func=lambda text, **_: asked[text],
+            embedding_func=lambda text, **_: queries[text],
             data_manager=manager,
             similarity_evaluation=SearchDistanceEvaluation(),
         )
         times, hits = [], 0
-        for text in asked:
+        for text in queries:
             started = time.perf_counter()
             found = get(text, cache_obj=cache)
             times.append(time.perf_counter() - started)
             hits += found is not None
     p50, p99 = np.percentile(np.array(times) * 1e6, [50, 99])
     found_times = f"p50 {p50:.0f} µs, p99 {p99:.0f} µs"
-    print(f"GPTCache, {options.count:,} questions: {found_times}; {hits} of {options.asked} hits")
+    print(f"GPTCache, {options.count:,} questions: {found_times}; {hits} of {options.queries} hits")
 
 
 if __name__ == "__main__":

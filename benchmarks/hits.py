@@ -3,7 +3,7 @@
     python -m benchmarks.hits [--rounds 7] [--entries 1000000] [--markdown FILE]
 
 Every prompt that is looked up was stored by another process, and a round opens each cache anew, so that no cache
-remembers it. A round asks every subject for the same prompts in turn. What is printed is the median over the
+remembers it. A round looks up the same prompts with every subject in turn. What is printed is the median over the
 rounds, and for ratios their spread. `benchmarks.figures` writes it into the documentation.
 """
 
@@ -221,21 +221,21 @@ class NoEvents:
 
 
 def counting(rounds: int, directory: str) -> list[Claim]:
-    """A hit, over the same hit of which nobody is told."""
+    """A hit whose event is emitted, over the same hit without events."""
     cache = AskOnceCache(f"sqlite:///{directory}/counting.db")
     prompts = [dumps(messages(number, 2000)) for number in range(SAMPLE)]
     for number, prompt in enumerate(prompts):
         cache.update(prompt, MODEL, [answer(number)])
     flow = cache.cache.engine.flow
     queue: Any = flow.events
-    series = {name: Series(name) for name in ("told", "not told")}
+    series = {name: Series(name) for name in ("events", "no events")}
     for _ in range(rounds):
-        for name, events in (("told", queue), ("not told", NoEvents())):
+        for name, events in (("events", queue), ("no events", NoEvents())):
             flow.events = events
             series[name].rounds.append(one_by_one([partial(cache.lookup, prompt, MODEL) for prompt in prompts]))
     flow.events = queue
     cache.close()
-    ratio = series["told"].over(series["not told"])
+    ratio = series["events"].over(series["no events"])
     return [Claim("a hit whose event is counted, over one that emits none", ratio, 1.05)]
 
 
@@ -264,7 +264,7 @@ def many_entries(rounds: int, entries: int, directory: str, redis_url: str) -> l
 
 
 def stuff(cache: Cache, count: int) -> None:
-    """Put ``count`` entries of the usual size that nobody asks for."""
+    """Put ``count`` entries of the usual size that are never requested."""
     value = b"\x01\x00" + bytes(900)
 
     def batches() -> Iterator[list[Record]]:

@@ -9,7 +9,7 @@ Two labelled sets of real questions, and of each two real scorers of different c
 * Quora: whether two questions ask the same. Small: logistic regression on the words that they share; large: on the
   embeddings of both. Half of the pairs are duplicates; the others are among the 300 nearest that are none.
 
-What is asked was in no teaching set. An answer of the small scorer passes if it is that of the large one; the judge
+The requests were in no training set. An answer of the small scorer passes if it is that of the large one; the judge
 says so without fail. It costs nothing unless a price is named; what it costs is in what is saved. Each strategy
 answers the same stream, in an order of its own for each seed, through the package's own `Router`. For equal
 quality, the cascade and the random choice are given, in hindsight, the setting with which they pass as often as
@@ -73,18 +73,18 @@ def banking(seed: int, requests: int) -> Stream:
     data = np.load(DATA / "banking77.npz", allow_pickle=False)
     vectors, labels = data["emb"].astype(np.float32), data["label"]
     order = np.random.default_rng(seed).permutation(len(labels))
-    taught, asked = order[: len(order) // 2], order[len(order) // 2 :][:requests]
+    taught, drawn = order[: len(order) // 2], order[len(order) // 2 :][:requests]
     few = np.concatenate([taught[labels[taught] == label][:20] for label in np.unique(labels)])
     large = _fit(vectors[taught], labels[taught])
     small = _fit(vectors[few][:, :64], labels[few])
-    guesses = small.predict_proba(vectors[asked][:, :64])
+    guesses = small.predict_proba(vectors[drawn][:, :64])
     return Stream(
-        data["text"][asked].tolist(),
-        vectors[asked],
+        data["text"][drawn].tolist(),
+        vectors[drawn],
         small.classes_[guesses.argmax(1)],
         guesses.max(1),
-        large.predict(vectors[asked]),
-        labels[asked],
+        large.predict(vectors[drawn]),
+        labels[drawn],
     )
 
 
@@ -147,16 +147,16 @@ def play(stream: Stream, strategy: Strategy) -> Outcome:
     for at, text in enumerate(stream.texts):
         answers = (str(stream.small[at]), str(stream.large[at]))
 
-        def ask(index: int, answers: tuple[str, str] = answers, at: int = at) -> ModelResponse:
+        def call(index: int, answers: tuple[str, str] = answers, at: int = at) -> ModelResponse:
             return ModelResponse(answers[index], response=stream.sure[at])
 
         following = Following(router.steps(RoutingRequest(text, len(text)), vectors[at]))
-        follow(following, ask)
+        follow(following, call)
         assert following.mark is not None
-        said = answers[following.mark["model"] == "large"]
-        failing += said != answers[1]
+        verdict = answers[following.mark["model"] == "large"]
+        failing += verdict != answers[1]
         below += failing > (1 - MIN_QUALITY) * (at + 1)
-        right += said == str(stream.truth[at])
+        right += verdict == str(stream.truth[at])
     stats = router.stats()
     router.close()
     passed = len(stream.texts) - failing
@@ -183,7 +183,7 @@ def strategies(seed: int) -> dict[str, Strategy]:
     return {
         "learned": Learned(**floor, embed=len),
         "learned, the judge a tenth of the large": Learned(**floor | {"judge": priced(0.1)}, embed=len),
-        "learned, the judge as dear as the large": Learned(**floor | {"judge": priced(1.0)}, embed=len),
+        "learned, the judge as expensive as the large": Learned(**floor | {"judge": priced(1.0)}, embed=len),
         "learned, with the answer's confidence": Learned(**floor, embed=len, verifier=Confidence(0.0, score)),
     }
 

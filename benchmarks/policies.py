@@ -19,7 +19,7 @@ from benchmarks.streams import Searched, Stream
 EARLY = 500
 """Requests that are not looked at for the largest error on the way."""
 MARKS = (500, 1000, 2000, 4000, 8000)
-"""After how many requests the hits until then are noted."""
+"""After how many requests the hits until then are listed."""
 
 
 @dataclass
@@ -61,13 +61,13 @@ def ours(
     """Our rule, by default with a judge that is right.
 
     Args:
-        stream: what is asked.
+        stream: the requests.
         rule: a fresh one.
         seed: of the coins.
         depth: 2 if a fresh answer is compared with the second best as well.
         past: so many questions at first are only learned from, and not counted.
         judge: called with the labels as answers, and the probability that they are the same.
-        on_keep: is called with each question that is kept, and its place in the pool.
+        on_keep: is called with each question that is stored, and its place in the pool.
     """
     searched, coins = Searched(stream.pool, len(stream.order)), random.Random(seed)
     known: list[IndexedQuery] = []
@@ -124,13 +124,13 @@ def ours(
             worst = max(worst, wrong / count)
         if count in MARKS:
             early[count] = hits / count, wrong / count, reasons.copy()
-    total, told = len(stream.order) - past, rule.stats()
+    total, counted = len(stream.order) - past, rule.stats()
     return Outcome(
         hits / total,
         wrong / total,
         worst,
-        told.audits / total,
-        told.certified_error,
+        counted.audits / total,
+        counted.certified_error,
         decide_s / total * 1e6,
         learn_s / total * 1e6,
         early,
@@ -163,7 +163,7 @@ _QUANTILES = np.array([NormalDist().inv_cdf(1 - epsilon) for epsilon in _EPSILON
 
 
 class _Entry:
-    """What vCache knows of one kept question: observations (similarity, right?) of requests nearest to it."""
+    """What vCache has of one stored question: observations (similarity, right?) of requests nearest to it."""
 
     def __init__(self, label: int) -> None:
         self.label = label
@@ -176,7 +176,7 @@ class _Entry:
         self._fitted = None
 
     def explore(self, similarity: float, bound: float) -> float:
-        """vCache's probability of asking the model: tau of arXiv 2502.03771."""
+        """vCache's probability of calling the model: tau of arXiv 2502.03771."""
         if len(self.rights) < 6:
             return 1.0
         if self._fitted is None:

@@ -3,7 +3,7 @@
     make bench BENCH=prefix
 
 The trace is Mooncake's conversation trace (FAST'25, Apache-2.0): 12,031 requests of one hour, each as the ids of
-its blocks of 512 tokens; equal ids are equal prefixes. It tells no messages and no texts, so that here a block is a
+its blocks of 512 tokens; equal ids are equal prefixes. It has no messages and no texts, so that here a block is a
 segment: the first, which all requests share, is the system prompt. A request goes on with a conversation if its
 second block is known. The last block of a request is mostly not full; what extends it has another id, so that
 nobody can read it: it is computed, whatever is marked.
@@ -83,28 +83,28 @@ def trace() -> list[PromptParts]:
         sys.exit(f"{FILE} is not in {folder}: set ASKONCE_DATA to the folder that has it")
     with gzip.open(folder / FILE, "rt") as lines:
         rows = [json.loads(line) for line in lines]
-    known: set[int] = set()
-    asked = []
+    seen: set[int] = set()
+    records = []
     for row in rows:
         ids = tuple(row["hash_ids"])
-        asked.append(
-            PromptParts(row["timestamp"] / 1000, row["input_length"], ids, len(ids) > 1 and ids[1] in known)
+        records.append(
+            PromptParts(row["timestamp"] / 1000, row["input_length"], ids, len(ids) > 1 and ids[1] in seen)
         )
-        known.update(ids)
-    return asked
+        seen.update(ids)
+    return records
 
 
-def chains(asked: Iterable[PromptParts], provider: str, model: str, *, whole: bool) -> list[Sent]:
+def chains(records: Iterable[PromptParts], provider: str, model: str, *, whole: bool) -> list[Sent]:
     """The requests as chains.
 
     Args:
-        asked: the trace.
+        records: the trace.
         provider: whose caches they meet.
         model: of that provider.
         whole: leave out last blocks that are not full. Their tokens are computed in any case.
     """
     sent = []
-    for one in asked:
+    for one in records:
         last = one.tokens - BLOCK * (len(one.blocks) - 1)
         sizes = [BLOCK] * (len(one.blocks) - 1) + [last]
         ids = one.blocks[:-1] if whole and last < BLOCK else one.blocks
@@ -128,11 +128,11 @@ def chains(asked: Iterable[PromptParts], provider: str, model: str, *, whole: bo
 # -- found -----------------------------------------------------------------------------------------------------
 
 
-def bound(asked: Iterable[PromptParts], minimum: int, lifetime: float) -> int:
+def bound(records: Iterable[PromptParts], minimum: int, lifetime: float) -> int:
     """The tokens that can be read: the leading blocks that were sent within the lifetime, by their ids alone."""
     last: dict[int, float] = {}
     found = 0
-    for one in asked:
+    for one in records:
         if one.tokens < minimum:
             continue
         ends = [min(BLOCK * (number + 1), one.tokens) for number in range(len(one.blocks))]
@@ -154,7 +154,7 @@ def found(sent: Sequence[Sent], rule: ProviderRule, most: int) -> tuple[int, int
     for one in sent:
         diagnosis = diagnose(one.chain, history, rule, None, one.at)
         read += diagnosis.predicted_read_tokens
-        predicted += history.note(one, rule, 0, one.at).read_tokens
+        predicted += history.record(one, rule, 0, one.at).read_tokens
     return predicted, read, time.perf_counter() - started, history
 
 
@@ -168,17 +168,17 @@ def rule_with(minimum: int, idle_seconds: float) -> ProviderRule:
     )
 
 
-def shown_found(asked: Sequence[PromptParts], runs: int) -> bool:
-    sent = chains(asked, "openai", "gpt-5", whole=False)
-    blocks = sum(len(one.blocks) for one in asked)
-    tokens = sum(one.tokens for one in asked)
+def shown_found(records: Sequence[PromptParts], runs: int) -> bool:
+    sent = chains(records, "openai", "gpt-5", whole=False)
+    blocks = sum(len(one.blocks) for one in records)
+    tokens = sum(one.tokens for one in records)
     rows, right = [], True
     for name, minimum, idle in (
         ("no lifetime, no minimum", 1, math.inf),
         ("5 minutes, no minimum", 1, 300.0),
         ("5 minutes, 1,024 tokens", 1024, 300.0),
     ):
-        rule, exact = rule_with(minimum, idle), bound(asked, minimum, idle)
+        rule, exact = rule_with(minimum, idle), bound(records, minimum, idle)
         seconds = []
         for _ in range(runs):
             gc.collect()
@@ -199,7 +199,7 @@ def shown_found(asked: Sequence[PromptParts], runs: int) -> bool:
     *_, history = found(sent[:6000], rule_with(1024, 300.0), 50_000)
     memory = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    print(f"{len(asked):,} requests, {tokens:,} tokens, {blocks:,} blocks; median of {runs} runs\n")
+    print(f"{len(records):,} requests, {tokens:,} tokens, {blocks:,} blocks; median of {runs} runs\n")
     print(markdown(("cache", "bound, tokens", "predicted", "diagnosed", "", "blocks/s"), rows))
     print(f"\nA history of 50,000 prefixes takes {memory / 2**20:.0f} MB ({len(history._prefixes):,} in it).\n")
     return right
@@ -236,16 +236,16 @@ def workload(seed: int, requests: int) -> Workload:
     for number in range(requests):
         kind = kinds[number * len(kinds) // requests]
         chat = chance.randrange(chats)
-        said = running.setdefault(chat, []) if kind == "chats" else []
-        if len(said) >= 2 * turns:
-            said.clear()
-        said.append(_text(chance.choice([20, 200]), f"{seed} {number} asked"))
+        texts = running.setdefault(chat, []) if kind == "chats" else []
+        if len(texts) >= 2 * turns:
+            texts.clear()
+        texts.append(_text(chance.choice([20, 200]), f"{seed} {number} asked"))
         offered = list(described) if tools != "no" else []
         if tools == "shuffled":
             chance.shuffle(offered)
         head = f"It is {number} o'clock. {system}" if clock else system
-        made.append((chance.expovariate(1 / gap), _body(model, marking, head, said, offered)))
-        said.append(_text(150, f"{seed} {number} answered"))
+        made.append((chance.expovariate(1 / gap), _body(model, marking, head, texts, offered)))
+        texts.append(_text(150, f"{seed} {number} answered"))
     where = f", breakpoints: {marking}" if model.startswith("claude") else ""
     name = f"{model}, {' then '.join(kinds)}{where}, {tools} tools{', clock' if clock else ''}, each {gap:g} s"
     return Workload(name, "messages" if model.startswith("claude") else "chat", made)
@@ -257,12 +257,12 @@ def _text(words: int, seed: object) -> str:
 
 
 def _body(
-    model: str, marking: str, system: str, said: Sequence[str], tools: Sequence[tuple[str, str]]
+    model: str, marking: str, system: str, texts: Sequence[str], tools: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
     roles = itertools.cycle(("user", "assistant"))
     schema = {"type": "object", "properties": {"place": {"type": "string"}}}
     if not model.startswith("claude"):
-        messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
+        messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
         offered = [
             {"type": "function", "function": {"name": name, "description": text, "parameters": schema}}
             for name, text in tools
@@ -270,7 +270,7 @@ def _body(
         body: dict[str, Any] = {"model": model, "messages": [{"role": "system", "content": system}, *messages]}
         return body | ({"tools": offered} if offered else {})
     mark = {"cache_control": {"type": "ephemeral"}}
-    parts: list[Any] = [[{"type": "text", "text": text}] for text in said]
+    parts: list[Any] = [[{"type": "text", "text": text}] for text in texts]
     if marking.endswith("end"):
         parts[-1][0] |= mark
     block = {"type": "text", "text": system} | (mark if marking.startswith("system prompt") else {})
@@ -330,7 +330,7 @@ def cheapest(sent: Iterable[Sent], rule: ProviderRule) -> float:
 
 
 def _cheapest_of(times: Sequence[float], rule: ProviderRule) -> float:
-    """The least cost of a block's occurrences, by the state in which each leaves it: gone, or kept for so long."""
+    """The least cost of a block's occurrences, by the state in which each leaves it: gone, or cached that long."""
     states: dict[float, float] = {0.0: 0.0}
     before = -math.inf
     for at in times:
@@ -341,8 +341,8 @@ def _cheapest_of(times: Sequence[float], rule: ProviderRule) -> float:
                 continue
             after[0.0] = min(after.get(0.0, math.inf), cost + 1)
             for lifetime in rule.lifetimes:
-                kept = lifetime.idle_seconds
-                after[kept] = min(after.get(kept, math.inf), cost + lifetime.write_multiple)
+                held = lifetime.idle_seconds
+                after[held] = min(after.get(held, math.inf), cost + lifetime.write_multiple)
         states, before = after, at
     return min(states.values())
 
@@ -367,15 +367,15 @@ def paid(
     )
 
 
-def costs(asked: Sequence[PromptParts], provider: str, model: str, share: float) -> tuple[dict[str, float], str]:
+def costs(records: Sequence[PromptParts], provider: str, model: str, share: float) -> tuple[dict[str, float], str]:
     """Dollars for the requests behind the share from which the plan is made, by rule of marking; and the plan."""
     rule = rule_for(provider, model)
     price = input_price(model)
     if rule is None or price is None:
         sys.exit(f"no rule or no price for {model}")
-    learned = int(share * len(asked))
-    first, rest = (chains(part, provider, model, whole=True) for part in (asked[:learned], asked[learned:]))
-    computed = sum(one.tokens for one in asked[learned:])
+    learned = int(share * len(records))
+    first, rest = (chains(part, provider, model, whole=True) for part in (records[:learned], records[learned:]))
+    computed = sum(one.tokens for one in records[learned:])
     aside = computed - sum(one.chain.tokens for one in rest)  # in last blocks that are not full
     made = plan(statistics_of(first, rule), sent=first)
     tokens: dict[str, float] = {"no caching": computed}
@@ -389,14 +389,14 @@ def costs(asked: Sequence[PromptParts], provider: str, model: str, share: float)
     return {name: price * number for name, number in tokens.items()}, made.explain()
 
 
-def shown_money(asked: Sequence[PromptParts], shares: Sequence[float]) -> bool:
+def shown_money(records: Sequence[PromptParts], shares: Sequence[float]) -> bool:
     right = True
     for provider, model in MODELS:
         rule = rule_for(provider, model)
         uncompared = {"lower bound"}
         if rule is not None and rule.marking == "both":  # the breakpoint that the provider sets itself stays
             uncompared.add("no caching")
-        several = [costs(asked, provider, model, share) for share in shares]
+        several = [costs(records, provider, model, share) for share in shares]
         ours = [one["our plan"] for one, _ in several]
         rows = []
         for name in several[0][0]:
@@ -420,10 +420,10 @@ def main() -> None:
     random.seed(0)
     right = given.only not in (None, "bills") or shown_bills(given.workloads, 120)
     if given.only != "bills":
-        asked = trace()[: given.requests]
-        right = (given.only == "money" or shown_found(asked, given.runs)) and right
+        records = trace()[: given.requests]
+        right = (given.only == "money" or shown_found(records, given.runs)) and right
         shares = [LEARNED + 0.1 * (number - given.runs // 2) for number in range(given.runs)]
-        right = (given.only == "found" or shown_money(asked, shares)) and right
+        right = (given.only == "found" or shown_money(records, shares)) and right
     print("All that was claimed holds." if right else "NOT all that was claimed holds.")
     sys.exit(not right)
 

@@ -33,9 +33,9 @@ async def foreseen(lane: Lane, provider: Provider, requests: int) -> list[Exchan
     while len(exchanges) < requests:
         provider.forget()
         clock = provider.clock = FakeClock()
-        async with lane.watched(provider, clock) as (client, told):
+        async with lane.watched(provider, clock) as (client, diagnosed):
             script = interleaved(lane.setting(client, str(len(exchanges))), min(AT_ONCE, requests - len(exchanges)))
-            exchanges += await drive(client, script, provider, clock, told)
+            exchanges += await drive(client, script, provider, clock, diagnosed)
     return exchanges
 
 
@@ -59,10 +59,10 @@ async def named(lane: Lane, breakage: Breakage, provider: Provider, seeds: range
     provider.forget()
     clock = provider.clock = FakeClock()
     wrong: collections.Counter[str] = collections.Counter()
-    async with lane.watched(provider, clock) as (client, told):
+    async with lane.watched(provider, clock) as (client, diagnosed):
         for seed in seeds:
             clock.advance(7200)
-            *_, last = await drive(client, broken(breakage, seed, lane.rule), provider, clock, told)
+            *_, last = await drive(client, broken(breakage, seed, lane.rule), provider, clock, diagnosed)
             if not NAMES[breakage.name](last.diagnosis):
                 wrong[str(last.diagnosis)[:60]] += 1
     return wrong

@@ -4,8 +4,8 @@
 
 The pipeline: a question is embedded (MiniLM), looked for among tens of thousands of real questions (HNSW,
 usearch), and what is found is put into a prompt. The additions: what is found for some hundred of these questions
-is kept, others are added, and what `Corpus.added` with embeddings lets stay is compared with a fresh search, exact
-and by HNSW; without embeddings nothing stays. The texts and their embeddings are read from the folder that
+is stored, others are added, and what `Corpus.added` with embeddings lets stay is compared with a fresh search,
+exact and by HNSW; without embeddings nothing stays. The texts and their embeddings are read from the folder that
 ``ASKONCE_DATA`` names, by default ``../shared/data``; without them these parts are skipped. The churn: four
 processes search, add, update and delete at random, and every search is checked against the documents themselves.
 The sizes: questions that each find 20 of 10,000 documents of 2,000 characters, against these texts once and 20 ids
@@ -51,7 +51,7 @@ DATA = Path(os.environ.get("ASKONCE_DATA", Path(__file__).parents[2] / "shared" 
 SETS = ("banking77.npz", "qqp.npz")
 SAMPLE = 60
 FOUND = 4
-KEPT, ADDED, MARGINS = 500, (10, 100, 1000), (0.0, 0.02, 0.05)
+STORED, ADDED, MARGINS = 500, (10, 100, 1000), (0.0, 0.02, 0.05)
 
 
 class Searching(BaseRetriever):
@@ -87,7 +87,7 @@ def pipeline(rounds: int, directory: str, redis_url: str) -> tuple[list[Series],
         for question in questions:
             retriever.invoke(question)
 
-    def ask(retriever: BaseRetriever, question: str) -> object:
+    def retrieve(retriever: BaseRetriever, question: str) -> object:
         found = retriever.invoke(question)
         return prompt.invoke({"context": [document.page_content for document in found], "question": question})
 
@@ -96,7 +96,7 @@ def pipeline(rounds: int, directory: str, redis_url: str) -> tuple[list[Series],
     for _ in range(rounds):
         for name, retriever in retrievers.items():
             find[name].rounds.append(one_by_one([partial(retriever.invoke, one) for one in questions]))
-            whole[name].rounds.append(one_by_one([partial(ask, retriever, one) for one in questions]))
+            whole[name].rounds.append(one_by_one([partial(retrieve, retriever, one) for one in questions]))
     claims = [
         Claim(f"a hit on {store}, times faster than embed + HNSW", find["embed + HNSW"].over(find[hit]), 20, True)
         for store, hit in (("SQLite", "askonce, SQLite"), ("Redis", "askonce, Redis"))
@@ -125,7 +125,7 @@ def similarities(rows: np.ndarray, questions: np.ndarray, found: np.ndarray) -> 
 def staying(
     rows: np.ndarray, questions: np.ndarray, found: np.ndarray, added: np.ndarray, margin: float
 ) -> np.ndarray:
-    """Of which questions what was found stays when documents are added, each told of on its own."""
+    """Of which questions what was found stays when documents are added, each reported on its own."""
     changes = Changes()
     events = [
         (number, Change(added=True, vectors=added_vectors(one[None])))  # type: ignore[arg-type]
@@ -147,8 +147,8 @@ def nearness(seeds: int) -> list[tuple[str, ...]]:
     seen: dict[tuple[str, int, float], list[tuple[float, float]]] = {}
     for seed in range(seeds):
         mixed = np.random.default_rng(seed).permutation(len(vectors))
-        asked, coming, there = np.split(mixed, [KEPT, KEPT + max(ADDED)])
-        questions, rows = vectors[asked], np.concatenate([vectors[there], vectors[coming]])
+        queries, coming, there = np.split(mixed, [STORED, STORED + max(ADDED)])
+        questions, rows = vectors[queries], np.concatenate([vectors[there], vectors[coming]])
         index = Index(ndim=rows.shape[1], metric="ip", dtype="f32")
         before, end = {}, 0
         for count in (0, *ADDED):

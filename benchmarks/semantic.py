@@ -102,11 +102,11 @@ def draw(points: dict[str, list[tuple[float, Outcome]]], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.2))
     axes.plot([100 * b for b, _ in points["ours"]], [o.hit for _, o in points["ours"]], "o-", label="askonce")
     axes.plot([100 * b for b, _ in points["vcache"]], [o.hit for _, o in points["vcache"]], "s-", label="vCache")
-    known = [(100 * o.error, o.hit, t) for t, o in points["static"] if o.error <= 0.055]
+    indexed = [(100 * o.error, o.hit, t) for t, o in points["static"] if o.error <= 0.055]
     axes.plot(
-        [x for x, _, _ in known], [y for _, y, _ in known], "x:", color="gray", label="static, known afterwards"
+        [x for x, _, _ in indexed], [y for _, y, _ in indexed], "x:", color="gray", label="static, known afterwards"
     )
-    for x, y, threshold in known:
+    for x, y, threshold in indexed:
         axes.annotate(f"{threshold:.2f}", (x, y), fontsize=7, textcoords="offset points", xytext=(4, -8))
     axes.set(
         xlabel="bound on wrong answers, % of requests (static: what it turned out to be)",
@@ -168,17 +168,17 @@ def guards(pairs: int) -> list[Row]:
         stream = streams.stream(name, SEED)
         rule = DecisionRule(0.01)
         aliases: dict[bytes, int] = {}
-        kept: list[tuple[IndexedQuery, int]] = []
-        policies.ours(stream, rule, SEED, on_keep=lambda *one, kept=kept: kept.append(one))
-        for known, _ in kept:
-            aliases[known.answer] = aliases.get(known.answer, 0) + 1
+        collected: list[tuple[IndexedQuery, int]] = []
+        policies.ours(stream, rule, SEED, on_keep=lambda *one, collected=collected: collected.append(one))
+        for indexed, _ in collected:
+            aliases[indexed.answer] = aliases.get(indexed.answer, 0) + 1
         (_, snapshot), threshold = rule.snapshot(), rule._threshold
-        matrix = stream.pool.vectors[[question for _, question in kept]]
+        matrix = stream.pool.vectors[[question for _, question in collected]]
         for change, make in CHANGES.items():
             chance, noise = random.Random(1), np.random.default_rng(1)
             tried = served = without = 0
-            for place in chance.sample(range(len(kept)), len(kept)):
-                text = make(kept[place][0].text, chance)
+            for place in chance.sample(range(len(collected)), len(collected)):
+                text = make(collected[place][0].text, chance)
                 if text is None:
                     continue
                 if tried % 10 == 0:  # what is tried here must not use the budgets up
@@ -190,7 +190,8 @@ def guards(pairs: int) -> list[Row]:
                 similarities = matrix @ vector
                 nearest = np.argsort(-similarities)[:10]
                 neighbours = [
-                    Neighbour(kept[at][0], float(similarities[at]), aliases[kept[at][0].answer]) for at in nearest
+                    Neighbour(collected[at][0], float(similarities[at]), aliases[collected[at][0].answer])
+                    for at in nearest
                 ]
                 decision = rule.decide(text, neighbours, 0.999999)
                 tried += 1
@@ -214,29 +215,29 @@ def cpu(calls: int) -> list[Row]:
     rule = DecisionRule(0.01)
 
     def neighbours(number: int) -> list[Neighbour]:
-        said = texts[calls + 10 * number : calls + 10 * number + 10]
+        texts_near = texts[calls + 10 * number : calls + 10 * number + 10]
         return [
             Neighbour(
                 IndexedQuery(bytes(32), (place // 2).to_bytes(32, "big"), "", b"", text), 0.95 - 0.01 * place, 2
             )
-            for place, text in enumerate(said)
+            for place, text in enumerate(texts_near)
         ]
 
     rows = []
-    asked = [neighbours(number) for number in range(calls)]
+    neighbours_of = [neighbours(number) for number in range(calls)]
     for what in ("a decision, no text was read before", "a decision, all texts were read before"):
         times = []
         for number in range(calls):
             if what.endswith("read before") and "all" in what:
-                rule.decide(texts[number], asked[number], 0.5)
+                rule.decide(texts[number], neighbours_of[number], 0.5)
             started = time.perf_counter()
-            rule.decide(texts[number], asked[number], 0.5)
+            rule.decide(texts[number], neighbours_of[number], 0.5)
             times.append(time.perf_counter() - started)
         p50, p99 = np.percentile(np.array(times) * 1e6, [50, 99])
         rows.append((what, f"{p50:.0f}", f"{p99:.0f}"))
     started = time.process_time()
     for number in range(calls):
-        rule.learn(rule.decide(texts[number], asked[number], 0.0), number % 3 > 0)
+        rule.learn(rule.decide(texts[number], neighbours_of[number], 0.0), number % 3 > 0)
     rows.append(
         ("a decision and learning, mean of CPU", f"{(time.process_time() - started) / calls * 1e6:.0f}", "")
     )

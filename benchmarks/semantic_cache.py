@@ -1,4 +1,4 @@
-"""A semantic hit's way: through a `Cache` over SQLite, and a decision among many known questions."""
+"""A semantic hit's way: through a `Cache` over SQLite, and a decision among many indexed questions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from askonce.semantic.index.index import Index
 from askonce.semantic.types import Comparison, IndexedQuery
 from benchmarks import streams
 
-ASKED = 3000
+REQUESTS = 3000
 Row = tuple[str, ...]
 
 
 def in_a_cache(count: int) -> list[Row]:
-    """Times of a decision among ``count`` known questions, and of requests of a stream through a cache."""
-    return [*among(count), *through(min(count, ASKED))]
+    """Times of a decision among ``count`` indexed questions, and of requests of a stream through a cache."""
+    return [*among(count), *through(min(count, REQUESTS))]
 
 
 def among(count: int) -> list[Row]:
@@ -36,8 +36,8 @@ def among(count: int) -> list[Row]:
         place = number % len(texts)
         vector = vectors[place] + noise.normal(0, 0.01, vectors.shape[1]).astype(np.float32)
         key = number.to_bytes(32, "big")
-        known = IndexedQuery(key, (number // 3).to_bytes(32, "big"), "", bytes(16), texts[place])
-        index.add(known, vector / np.linalg.norm(vector))
+        indexed = IndexedQuery(key, (number // 3).to_bytes(32, "big"), "", bytes(16), texts[place])
+        index.add(indexed, vector / np.linalg.norm(vector))
     chance = random.Random(2)
     searching, deciding, both = [], [], []
     for number in range(2000):
@@ -55,7 +55,7 @@ def among(count: int) -> list[Row]:
         if decision.query is not None and decision.action != "serve":
             rule.learn(decision, number % 10 > 0)
     return [
-        (f"{what}, {count:,} questions known", *(f"{np.percentile(times, part) * 1e6:.0f}" for part in (50, 99)))
+        (f"{what}, {count:,} questions indexed", *(f"{np.percentile(times, part) * 1e6:.0f}" for part in (50, 99)))
         for what, times in (("search", searching), ("the rule", deciding), ("search and rule", both))
     ]
 
@@ -68,7 +68,7 @@ def through(count: int) -> list[Row]:
         dict(zip(pool.texts, pool.vectors, strict=True)),
         dict(zip(pool.texts, pool.labels, strict=True)),
     )
-    asked = [pool.texts[place] for place in stream.order[:count]]
+    requests = [pool.texts[place] for place in stream.order[:count]]
 
     def form(text: str) -> NormalForm:
         messages = [{"role": "user", "content": text}]
@@ -87,10 +87,8 @@ def through(count: int) -> list[Row]:
         semantic = Semantic(vectors.__getitem__, max_error=0.02, judge=equal, model="all-MiniLM-L6-v2")
         with Cache(url, semantic=semantic) as cache:
             before = time.process_time()
-            for text in asked:
-                request = cache.engine.request(
-                    "answer", lambda text=text: form(text), meaning=lambda text=text: form(text)
-                )
+            for text in requests:
+                request = cache.engine.request("answer", lambda text=text: form(text), semantic=True)
                 started = time.perf_counter()
                 found = cache.engine.answer(request, lambda text=text: model(text), pack)
                 took = time.perf_counter() - started
@@ -113,5 +111,5 @@ def through(count: int) -> list[Row]:
     return [*rows, (what, f"{spent * 1e6:.0f}", "")]
 
 
-def pack(said: str) -> Answer:
-    return Answer(said.encode(), said=said)
+def pack(text: str) -> Answer:
+    return Answer(text.encode(), answer_text=text)

@@ -4,7 +4,7 @@
 
 The questions are real ones (``ASKONCE_DATA`` or ``../shared/data``: banking77.npz and qqp.npz, 36,248 vectors of
 MiniLM with 384 dimensions), of which more are made: one question, 0.5 of another and 0.2 of noise. Those lie less
-densely than real ones and are harder to find, so the recall among real ones alone is told too.
+densely than real ones and are harder to find, so the recall among real ones alone is printed too.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def spread(values: list[float], digits: int = 3) -> str:
 
 def searches(
     index: Index,
-    asked: np.ndarray,
+    queries: np.ndarray,
     partitions: list[bytes] | None = None,
     clock: Callable[[], float] = time.thread_time,
 ) -> tuple[Ratio, Ratio]:
@@ -87,36 +87,36 @@ def searches(
         for place in range(number * SEARCHES, (number + 1) * SEARCHES):
             name = partitions[place % len(partitions)] if partitions else BIG
             times.append(
-                timed(lambda name=name, place=place: index.search(name, asked[place % len(asked)], now=0.0))
+                timed(lambda name=name, place=place: index.search(name, queries[place % len(queries)], now=0.0))
             )
         middle.append(float(np.median(times)))
         high.append(float(np.quantile(times, 0.99)))
     return Ratio(middle), Ratio(high)
 
 
-def recall(index: Index, rows: np.ndarray, first: int, asked: np.ndarray) -> tuple[float, float]:
+def recall(index: Index, rows: np.ndarray, first: int, queries: np.ndarray) -> tuple[float, float]:
     """The shares of the nearest ten, and of the nearest, that are found; the rows are numbered from ``first``."""
     ten = one = 0
-    for query in asked:
+    for query in queries:
         cosines = rows @ query
         nearest = np.argpartition(-cosines, 10)[:10]
         best = [int.from_bytes(each.query.key[:4]) - first for each in index.search(BIG, query, now=0.0)]
         ten += len(set(best) & set(nearest.tolist()))
         one += best[0] == int(nearest[np.argmax(cosines[nearest])])
-    return ten / 10 / len(asked), one / len(asked)
+    return ten / 10 / len(queries), one / len(queries)
 
 
 def large(count: int) -> tuple[list[Claim], list[tuple[str, str]]]:
     """One partition of many questions."""
     vectors = questions(count + ROUNDS * SEARCHES)
-    rows, asked = vectors[:count], vectors[count:]
+    rows, queries = vectors[:count], vectors[count:]
     index, before = Index(), resident_bytes()
     adds = [timed(lambda number=number: index.add(known(number), rows[number])) for number in range(count)]
     taken = resident_bytes() - before
     parts = [float(np.mean(part)) for part in np.array_split(adds, ROUNDS)]
-    middle, high = searches(index, asked)
-    wall_middle, wall_high = searches(index, asked, clock=time.perf_counter)
-    ten, one = recall(index, rows, 0, asked[:1000])
+    middle, high = searches(index, queries)
+    wall_middle, wall_high = searches(index, queries, clock=time.perf_counter)
+    ten, one = recall(index, rows, 0, queries[:1000])
     with tempfile.TemporaryDirectory() as folder:
         path, codec, sealed = Path(folder) / "index", Codec(), Codec([bytes(32)])
         saves = [timed(lambda: index_file.save(index, path, name="", position=0, codec=codec)) for _ in range(3)]
@@ -124,7 +124,7 @@ def large(count: int) -> tuple[list[Claim], list[tuple[str, str]]]:
         again = Index()
         loads = [timed(lambda: index_file.load(again, path, name="", codec=codec)) for _ in range(3)]
         assert len(again) == count
-        loaded_ten, _ = recall(again, rows, 0, asked[:1000])
+        loaded_ten, _ = recall(again, rows, 0, queries[:1000])
         index_file.save(index, path, name="", position=0, codec=sealed)
         opens = [timed(lambda: index_file.load(Index(), path, name="", codec=sealed)) for _ in range(3)]
     return [
@@ -146,26 +146,26 @@ def large(count: int) -> tuple[list[Claim], list[tuple[str, str]]]:
         ("save, ms", spread(saves, 0)),
         ("load, ms", spread(loads, 0)),
         ("load when sealed, ms", spread(opens, 0)),
-        *churned(index, vectors, count, asked),
+        *churned(index, vectors, count, queries),
     ]
 
 
 def real() -> tuple[list[Claim], list[tuple[str, str]]]:
-    """One partition of all real questions but those that are asked."""
+    """One partition of all real questions but the queries."""
     vectors = real_questions()
-    asked, rows = vectors[:1000], vectors[1000:]
+    queries, rows = vectors[:1000], vectors[1000:]
     index = Index()
     for number, row in enumerate(rows):
         index.add(known(number), row)
-    ten, one = recall(index, rows, 0, asked)
-    middle, high = searches(index, asked)
+    ten, one = recall(index, rows, 0, queries)
+    middle, high = searches(index, queries)
     return [Claim(f"recall@10 among {len(rows):,} real questions", Ratio([ten]), 0.95, at_least=True)], [
         ("recall@1 among real questions", f"{one:.4f}"),
         ("search among them, ms: p50, p99", f"{middle}, {high}"),
     ]
 
 
-def churned(index: Index, vectors: np.ndarray, count: int, asked: np.ndarray) -> list[tuple[str, str]]:
+def churned(index: Index, vectors: np.ndarray, count: int, queries: np.ndarray) -> list[tuple[str, str]]:
     """Half of the questions leave and as many others come."""
     half = count // 2
     new = questions(half + 1)[:half] + 0.3 * vectors[:half]
@@ -175,8 +175,8 @@ def churned(index: Index, vectors: np.ndarray, count: int, asked: np.ndarray) ->
         removes.append(timed(lambda number=number: index.remove([known(number).key])))
         adds.append(timed(lambda number=number: index.add(known(count + number), new[number])))
     rows = np.concatenate([vectors[half:count], new])
-    middle, high = searches(index, asked)
-    ten, _ = recall(index, rows, half, asked[:1000])
+    middle, high = searches(index, queries)
+    ten, _ = recall(index, rows, half, queries[:1000])
     return [
         ("after half were replaced: recall@10", f"{ten:.4f}"),
         ("… search, ms: p50, p99", f"{middle}, {high}"),

@@ -86,7 +86,7 @@ class Requests:
     def played(self, subject: Subject) -> tuple[float, float]:
         """The share of requests that were hits, and of those that were answered wrongly."""
         chance = random.Random(SEED)
-        facts = answer_pairs.meanings("held_out", int(self.stream.labels.max()) + 1, SEED)
+        facts = answer_pairs.wordings_of("held_out", int(self.stream.labels.max()) + 1, SEED)
         hits = wrong = 0
         for question, intent in zip(self.stream.pool.texts, self.stream.labels.tolist(), strict=True):
             fresh = facts[intent](chance)

@@ -65,7 +65,7 @@ class Stream:
 
 
 class Searched:
-    """The questions of a stream that are kept so far, searched exactly."""
+    """The questions of a stream that are stored so far, searched exactly."""
 
     def __init__(self, pool: Pool, capacity: int) -> None:
         self._pool = pool
@@ -79,7 +79,7 @@ class Searched:
         self._count += 1
 
     def nearest(self, question: int, count: int = 10) -> list[tuple[int, float]]:
-        """The nearest kept questions, as (how many were kept before it, similarity), nearest first."""
+        """The nearest stored questions, as (how many were stored before it, similarity), nearest first."""
         places = self._place[self._pool.nearest[question]]
         known = np.flatnonzero(places >= 0)[:count]
         if len(known) >= min(count, self._count):
@@ -149,7 +149,7 @@ def many() -> Pool:
 
 @cache
 def repeated() -> Pool:
-    """BANKING77's questions asked again and again (Zipf), each time with a slight change."""
+    """BANKING77's questions, repeated again and again (Zipf), each time with a slight change."""
     texts, vectors, labels = load("banking77")
     random = np.random.default_rng(2)
     weights = 1 / np.arange(1, len(texts) + 1)

@@ -4,8 +4,9 @@
 
 * A hit with ``totals=True`` against the same hit with ``totals=False``: blocks of hits in turns, by the CPU time of
   the whole process, what runs in the background included.
-* 8 processes ask as often as the time allows. In the first half all end by themselves; in the second each is killed
-  with SIGKILL after a while and another one begins. A killed one may lose what it counted since the last write.
+* 8 processes send requests as often as the time allows. In the first half all end by themselves; in the second each
+  is killed with SIGKILL after a while and another one begins. A killed one may lose what it counted since the last
+  write.
 * ``askonce stats`` and ``askonce top`` against one scan of all entries by the store's own client, in turns: the
   command alone, and with the start of Python, which takes most of it.
 """
@@ -42,7 +43,7 @@ INTERVAL_SECONDS = _FLUSH_SECONDS + WRITE_SECONDS
 ANSWER = Answer(b"because " * 150, Usage(500, 170), "gpt-4o")
 
 
-def ask(cache: Cache, number: int) -> bool:
+def send(cache: Cache, number: int) -> bool:
     request = cache.engine.request("answer", lambda: NormalForm({"question": f"why {number}?"}, model="gpt-4o"))
     assert request is not None
     return isinstance(cache.engine.answer(request, lambda: ANSWER, lambda one: one), Hit)
@@ -56,12 +57,12 @@ def cost(folder: Path, rounds: int) -> tuple[Ratio, float]:
     url = f"sqlite:///{folder / 'cost.db'}"
     caches = [Cache(url, totals=totals, timeout_seconds=5) for totals in (True, False)]
     for number in range(QUESTIONS):
-        ask(caches[0], number)
+        send(caches[0], number)
 
     def block(cache: Cache) -> float:
         began = time.process_time()
         for number in range(8 * BLOCK):
-            assert ask(cache, number % QUESTIONS)
+            assert send(cache, number % QUESTIONS)
         cache.flush()
         return time.process_time() - began
 
@@ -80,12 +81,12 @@ def cost(folder: Path, rounds: int) -> tuple[Ratio, float]:
 
 
 def child(url: str, log: str, seconds: float) -> None:
-    """Ask, and write down after each few requests how many there were."""
+    """Send requests, and write down after each few requests how many there were."""
     cache, end, done = Cache(url, timeout_seconds=5), time.time() + seconds, 0
     with open(log, "ab", buffering=0) as file:
         while time.time() < end:
             for number in range(20):
-                ask(cache, (done + number) % QUESTIONS)
+                send(cache, (done + number) % QUESTIONS)
             done += 20
             file.write(f"{time.time()} {done}\n".encode())
     cache.close()
@@ -95,7 +96,7 @@ def filled(url: str) -> int:
     """Have the answers stored, so that no process waits for another; returns how many requests that took."""
     with Cache(url, timeout_seconds=5) as cache:
         for number in range(QUESTIONS):
-            ask(cache, number)
+            send(cache, number)
     return QUESTIONS
 
 
@@ -192,7 +193,7 @@ def timed(call: Callable[[], object]) -> float:
 def reading(name: str, url: str, scan: Callable[[], int], entries: int, seconds: float, rounds: int) -> list[Claim]:
     with Cache(url, timeout_seconds=5) as cache:
         for number in range(2 * QUESTIONS):
-            ask(cache, number % QUESTIONS)
+            send(cache, number % QUESTIONS)
     store = open_store(url, timeout_seconds=5)
     count = fill(store, entries, seconds)
     store.close()

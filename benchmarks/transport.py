@@ -65,12 +65,12 @@ def call(transport: Any, streams: bool) -> Callable[[], object]:
     """A call of the SDK, to its end."""
     sdk = openai.OpenAI(api_key="k", base_url="http://host/v1", http_client=HTTP.Client(transport=transport))
 
-    def asked() -> object:
+    def send() -> object:
         made: Any = sdk.chat.completions.create(model="gpt-4o", messages=PROMPTS[streams], stream=streams)  # type: ignore[arg-type, call-overload]
         return list(made) if streams else made
 
-    asked()
-    return asked
+    send()
+    return send
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Documents change in the middle of the demo: one is deleted, one is revised, then both are as they were.
 
-The pipelines write to a vector store or an index that `watch` watches, so nobody tells the cache of it.
+The pipelines write to a vector store or an index that `watch` watches, so the application need not report it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ class Documents(Protocol):
 
 
 def change(documents: Documents, chunks: Sequence[Chunk]) -> Iterator[str]:
-    """Change documents step by step, as far as they are there, and tell after each step what was done."""
+    """Change documents step by step, as far as they are there, and report after each step what was done."""
     originals = {chunk.name: chunk for chunk in chunks if chunk.name in (DELETED, REVISED.name)}
     if not originals:
         return

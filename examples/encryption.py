@@ -18,5 +18,5 @@ with tempfile.TemporaryDirectory() as folder:
         with Cache(f"sqlite:///{file}", encryption_keys=keys) as cache:
             answer = cached(OfflineChatModel(), cache).invoke(PROMPT)
             mark = answer.response_metadata.get("askonce")
-            print(f"{title}: {answer.text} ({'the model was asked' if mark is None else 'from the cache'})")
+            print(f"{title}: {answer.text} ({'the model was called' if mark is None else 'from the cache'})")
     print("Readable in the file:", any(b"allergic" in path.read_bytes() for path in Path(folder).iterdir()))

@@ -13,7 +13,7 @@ notes = ("system", "The office opens at nine. The coffee machine is on the secon
 for _ in range(2):
     answer = model.invoke([notes, ("human", "Where is the coffee machine?")])
     print(answer.text)
-    print("  of the cache:", answer.response_metadata.get("askonce", "nothing, the model was asked"))
+    print("  of the cache:", answer.response_metadata.get("askonce", "nothing, the model was called"))
 
 stats = cache.stats()
 print(f"{stats.hits} hit, {stats.misses} miss, {stats.saved_seconds:.1f} s and ${stats.saved_usd:.6f} saved")

@@ -18,7 +18,7 @@ retriever = cached(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
 model = cached(OfflineChatModel(delay=0.1), corpus.cache)
 
 
-def ask_all(when: str) -> None:
+def answer_all(when: str) -> None:
     print(when)
     for question in "What does the red bicycle cost?", "When does the shop open?":
         before = corpus.cache.stats().stored
@@ -26,13 +26,13 @@ def ask_all(when: str) -> None:
         found = "looked up" if corpus.cache.stats().stored > before else "from the cache"
         answer = model.invoke([("system", note.page_content), ("human", question)])
         mark = answer.response_metadata.get("askonce")  # of a hit
-        told = f"from the cache, made from {mark['sources']}" if mark else "made anew"
-        print(f"  {answer.text} (note: {found}; answer: {told})")
+        origin = f"from the cache, made from {mark['sources']}" if mark else "made anew"
+        print(f"  {answer.text} (note: {found}; answer: {origin})")
 
 
-ask_all("first")
-ask_all("again")
+answer_all("first")
+answer_all("again")
 store.add_documents([Document("The red bicycle costs 250 euros.", id="price")])
-ask_all("the price is revised: a new text may be what any question looks for")
+answer_all("the price is revised: a new text may be what any question looks for")
 store.delete(["hours"])
-ask_all("the hours are deleted: only what they were found for is looked up again")
+answer_all("the hours are deleted: only what they were found for is looked up again")

@@ -1,4 +1,4 @@
-"""LangChain asks no cache when it streams; a model that was given to `cached` does."""
+"""LangChain uses no cache when it streams; a model that was given to `cached` does."""
 
 import time
 
@@ -11,7 +11,7 @@ prompt = [
     ("system", "The train to Graz leaves at noon from platform seven."),
     ("human", "When does the train leave?"),
 ]
-for title in "asked for the first time", "asked again":
+for title in "the first time", "again":
     started = time.monotonic()
     print(f"{title}: ", end="")
     for chunk in model.stream(prompt):

@@ -17,7 +17,7 @@ def days_left(name: str) -> int:
 
 
 def stand_in(messages: list[ChatMessage], **_: object) -> ChatMessage:
-    """What a real model would say: first call the tool, then tell what it gave."""
+    """What a real model would say: first call the tool, then return what it gave."""
     if messages[-1].role == "tool":
         return ChatMessage(f"Ada has {messages[-1].content} days left.", role="assistant")
     call = ToolCallBlock(tool_call_id="call-1", tool_name="days_left", tool_kwargs={"name": "Ada"})

@@ -1,4 +1,4 @@
-"""Whatever stands in LlamaIndex's Settings is cached after `install`: query engines, chat engines, all that ask."""
+"""Whatever stands in LlamaIndex's Settings is cached after `install`: query engines, chat engines, all."""
 
 from llama_index.core import Document, Settings, SummaryIndex
 from llama_index.core.llms import ChatMessage
@@ -14,7 +14,7 @@ with install("memory://") as installation:
         print(engine.query("How many books may I borrow?"))
     for _ in range(2):
         reply = Settings.llm.chat([ChatMessage(f"{notes[0]} Query: When does the library close?")])
-        print(reply.message.content, reply.additional_kwargs.get("askonce", "(the model was asked)"))
+        print(reply.message.content, reply.additional_kwargs.get("askonce", "(the model was called)"))
 
     stats = installation.stats()
     print(f"{stats.hits} hits, {stats.misses} misses, {stats.saved_seconds:.1f} s saved")

@@ -17,7 +17,7 @@ retriever = cached(index.as_retriever(similarity_top_k=1), corpus=corpus)
 llm = cached(OfflineLLM(delay=0.1), corpus.cache)
 
 
-def ask_all(when: str) -> None:
+def answer_all(when: str) -> None:
     print(when)
     for question in "What does the red bicycle cost?", "When does the shop open?":
         before = corpus.cache.stats().stored
@@ -25,13 +25,13 @@ def ask_all(when: str) -> None:
         found = "looked up" if corpus.cache.stats().stored > before else "from the cache"
         answer = llm.chat([ChatMessage(note.text, role="system"), ChatMessage(question)])
         mark = answer.additional_kwargs.get("askonce")  # of a hit
-        told = f"from the cache, made from {mark['sources']}" if mark else "made anew"
-        print(f"  {answer.message.content} (note: {found}; answer: {told})")
+        origin = f"from the cache, made from {mark['sources']}" if mark else "made anew"
+        print(f"  {answer.message.content} (note: {found}; answer: {origin})")
 
 
-ask_all("first")
-ask_all("again")
+answer_all("first")
+answer_all("again")
 index.insert_nodes([TextNode(id_="price", text="The red bicycle costs 250 euros.")])
-ask_all("the price is revised: a new text may be what any question looks for")
+answer_all("the price is revised: a new text may be what any question looks for")
 index.delete_nodes(["hours"], delete_from_docstore=True)
-ask_all("the hours are deleted: only what they were found for is looked up again")
+answer_all("the hours are deleted: only what they were found for is looked up again")

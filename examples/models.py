@@ -33,8 +33,8 @@ def open_models(name: str | None, delay: float) -> tuple[BaseChatModel, LLM]:
         return OfflineChatModel(delay=delay), OfflineLLM(delay=delay)
     provider, _, model = name.partition(":")
     if provider not in _IN_LLAMA_INDEX or not model:
-        known = ", ".join(f"{provider}:..." for provider in _IN_LLAMA_INDEX)
-        raise SystemExit(f"--model {name}: the demo knows {known}")
+        supported = ", ".join(f"{provider}:..." for provider in _IN_LLAMA_INDEX)
+        raise SystemExit(f"--model {name}: the demo takes {supported}")
     module, llm_class = _IN_LLAMA_INDEX[provider]
     try:
         return init_chat_model(name), getattr(importlib.import_module(module), llm_class)(model=model)

@@ -61,7 +61,7 @@ def is_a_number(answer: AIMessage) -> bool:
 
 
 def same(question: str, answer: str, reference: str) -> bool:
-    """A judge: would the cheap answer have done in place of the dear one? A chat model can be one too."""
+    """A judge: would the cheap answer have done in place of the expensive one? A chat model can be one too."""
     return answer == reference
 
 
@@ -82,7 +82,7 @@ for question in questions:
     answer = model.invoke(question)
 model.feedback(answer, wrong=False)  # what the application knows is learned from too
 stats = model.stats()
-print(f"LangChain: asked {stats.calls}, {stats.saved_usd / stats.always_last_usd:.0%} saved,")
+print(f"LangChain: calls {stats.calls}, {stats.saved_usd / stats.always_last_usd:.0%} saved,")
 print(f"  {stats.quality:.1%} of the answers pass by estimate, {stats.quality_at_least:.1%} for sure")
 
 llms = [CalculatorLLM(model="small", digits=3), CalculatorLLM(model="large", digits=99)]
@@ -90,4 +90,4 @@ llm = LlamaIndexMultiplexer(llms, strategy=learned, costs=COSTS, store="memory:/
 for question in questions:
     llm.chat([ChatMessage(question)])
 stats = llm.stats()
-print(f"LlamaIndex: asked {stats.calls}, {stats.saved_usd / stats.always_last_usd:.0%} saved")
+print(f"LlamaIndex: calls {stats.calls}, {stats.saved_usd / stats.always_last_usd:.0%} saved")

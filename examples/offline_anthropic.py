@@ -1,4 +1,4 @@
-"""A stand-in for Anthropic's API on this machine: it asks the first tool, then answers, and bills by the rules.
+"""A stand-in for Anthropic's API on this machine: it calls the first tool, then answers, and bills by the rules.
 
 What a request reads and writes follows from the rules that askonce knows: enough to show, and proof of nothing.
 """

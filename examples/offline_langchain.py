@@ -17,7 +17,7 @@ from offline_model import PRICED_AS, Reply, reply
 
 
 class OfflineChatModel(BaseChatModel):
-    """An offline stand-in for a chat model; with tools, it first asks the first one about the question."""
+    """An offline stand-in for a chat model; with tools, it first calls the first one with the question."""
 
     delay: float = 1.0
 
@@ -62,9 +62,9 @@ class OfflineChatModel(BaseChatModel):
         yield ChatGenerationChunk(message=AIMessageChunk("", **_report(answer)))
 
     def _reply(self, messages: list[BaseMessage], delay: float) -> Reply:
-        asked = [message.text for message in messages if message.type == "human"]
-        told = [message.text for message in messages if message.type != "human"]
-        return reply("\n".join(told), asked[-1], delay)
+        questions = [message.text for message in messages if message.type == "human"]
+        context = [message.text for message in messages if message.type != "human"]
+        return reply("\n".join(context), questions[-1], delay)
 
 
 def _report(answer: Reply) -> dict[str, Any]:

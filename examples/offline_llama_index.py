@@ -34,8 +34,8 @@ class OfflineLLM(CustomLLM):
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        told = [message.content or "" for message in messages if message.role != "user"]
-        answer = self._reply("\n".join(told), messages[-1].content or "")
+        given = [message.content or "" for message in messages if message.role != "user"]
+        answer = self._reply("\n".join(given), messages[-1].content or "")
         return ChatResponse(message=ChatMessage(answer.text, role="assistant"), raw=_report(answer))
 
     @llm_completion_callback()
@@ -47,9 +47,9 @@ class OfflineLLM(CustomLLM):
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         yield self.complete(prompt, formatted)
 
-    def _reply(self, told: str, prompt: str) -> Reply:
+    def _reply(self, given: str, prompt: str) -> Reply:
         context, _, question = prompt.rpartition("Query: ")  # a query engine puts both into one message
-        return reply(f"{told}\n{context}", question.removesuffix("Answer: ").strip(), self.delay)
+        return reply(f"{given}\n{context}", question.removesuffix("Answer: ").strip(), self.delay)
 
 
 def _report(answer: Reply) -> dict[str, Any]:

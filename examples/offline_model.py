@@ -29,8 +29,8 @@ def reply(context: str, question: str, delay: float = 1.0) -> Reply:
     """Answer a question.
 
     Args:
-        context: what the model was told by others than the user.
-        question: what the user said last.
+        context: the messages of others than the user.
+        question: the last message of the user.
         delay: 1 to take as long as a real model (0.4 to 1.2 seconds), 0 to take no time.
     """
     text = _best_sentences(context, question) or "I was not told anything about that."
@@ -43,8 +43,8 @@ def _best_sentences(context: str, question: str, count: int = 2) -> str:
     sentences = list(dict.fromkeys(re.split(r"(?<=[.!?]) +|\n+", context)))
     words = [_words(sentence) for sentence in sentences]
     frequency = Counter(word for each in words for word in each)
-    asked = _words(question)
-    scores = [sum(1 / frequency[word] for word in each & asked) for each in words]
+    wanted = _words(question)
+    scores = [sum(1 / frequency[word] for word in each & wanted) for each in words]
     best = sorted(range(len(sentences)), key=lambda position: -scores[position])[:count]
     return " ".join(sentences[position] for position in sorted(best) if scores[position])
 

@@ -54,12 +54,12 @@ TOOLS = [
 
 def agent(faults: set[str], middleware: list[Any]) -> tuple[Any, str]:
     """The application's agent for one question, and what it puts before the question."""
-    said = {"clock": time.strftime("It is %H:%M:%S. ", time.gmtime(clock.now)), "id": f"Request {uuid.uuid4()}. "}
-    texts = [text for fault, text in said.items() if fault in faults]
+    lines = {"clock": time.strftime("It is %H:%M:%S. ", time.gmtime(clock.now)), "id": f"Request {uuid.uuid4()}. "}
+    texts = [text for fault, text in lines.items() if fault in faults]
     prompt = SystemMessage([{"type": "text", "text": text} for text in (*texts, HANDBOOK)])
     model = ChatAnthropic(model=MODEL, base_url=provider.url, api_key="none")
     tools = chance.sample(TOOLS, len(TOOLS))
-    moved = "".join(text for fault, text in said.items() if fault not in faults)
+    moved = "".join(text for fault, text in lines.items() if fault not in faults)
     return create_agent(model, tools, system_prompt=prompt, middleware=middleware), moved
 
 

@@ -2,8 +2,8 @@
 
 The documentation is embedded by MiniLM, which runs here. The answers come from an offline stand-in, or from the
 model that ``--model`` names. askonce stores what was embedded, what was found and what was answered, so that what
-was asked before costs neither time nor money: some questions are asked twice within a run, and in a second run all
-of them were asked before. Half way, documents change, and what was asked is asked again: see ``changes.py``.
+was answered before costs neither time nor money: some questions come twice within a run, and in a second run all
+of them were answered before. Half way, documents change, and those until then are repeated: see ``changes.py``.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from askonce import AskOnceError, Cache, Stats, Store, open_store
 STORE = f"sqlite:///{Path(tempfile.gettempdir()) / 'askonce-demo.db'}"
 NAMESPACE = "demo"
 BATCH = 64  # pieces of documentation embedded at a time
-TIMEOUT_SECONDS = 5.0  # of the store; a server would rather ask its model than wait so long
+TIMEOUT_SECONDS = 5.0  # of the store; a server would rather call its model than wait so long
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def main() -> None:
     try:
         conversations = read_conversations(options.questions, options.limit)
         if not conversations:
-            raise SystemExit("There are no questions to ask.")
+            raise SystemExit("There are no questions.")
         chunks = stdlib_chunks(options.modules.split(","))
         with closing(open_reachable(options.store)) as store:
             if options.fresh:
@@ -71,7 +71,7 @@ def main() -> None:
             raise
         raise SystemExit(f"The demo stopped, {options.model} failed: {error}") from error
     except KeyboardInterrupt:
-        raise SystemExit("Stopped. What was answered so far is kept.") from None
+        raise SystemExit("Stopped. What was answered so far is stored.") from None
     stand_in = f"priced as {PRICED_AS}, which the stand-in imitates"
     report(console, parts, f"at the prices of {options.model}" if options.model else stand_in)
 
@@ -81,9 +81,9 @@ def arguments() -> argparse.Namespace:
     questions = Path(__file__).with_name("questions.txt")
     parser.add_argument("--store", default=STORE, help="sqlite:///file, redis://host or mongodb://host")
     parser.add_argument("--model", help="a real model instead of the stand-in, such as openai:gpt-4.1-mini")
-    parser.add_argument("--fresh", action="store_true", help="first forget what earlier runs kept")
+    parser.add_argument("--fresh", action="store_true", help="first delete what earlier runs stored")
     parser.add_argument("--questions", type=Path, default=questions, help="a file of questions")
-    parser.add_argument("--limit", type=int, help="ask only the first so many questions")
+    parser.add_argument("--limit", type=int, help="only the first so many questions")
     parser.add_argument("--modules", default=",".join(MODULES), help="whose documentation is read")
     parser.add_argument("--delay", type=float, default=1.0, help="how slow the stand-in is (1: as a real model)")
     return parser.parse_args()
@@ -114,7 +114,7 @@ def open_reachable(url: str) -> Store:
 def greet(console: Console, store: Store, model: str | None, questions: int) -> None:
     entries = store.size(NAMESPACE).entries
     console.print(f"{questions} questions about Python go through LangChain, and then through LlamaIndex.")
-    console.print("Half way, documents change, and what was asked until then is asked again.")
+    console.print("Half way, documents change, and the questions until then are repeated.")
     if entries:
         console.print(f"The cache at {store.url} holds {entries:,} entries from an earlier run.", soft_wrap=True)
     else:
@@ -129,7 +129,7 @@ def greet(console: Console, store: Store, model: str | None, questions: int) -> 
 def run(
     console: Console, store: Store, chunks: list[Chunk], conversations: list[list[str]], options: argparse.Namespace
 ) -> list[Part]:
-    """Embed the documentation, and ask the questions through each framework."""
+    """Embed the documentation, and answer the questions through each framework."""
     with console.status("Loading LangChain, LlamaIndex and MiniLM"):  # imported here: it takes some seconds
         from models import open_models
         from offline_langchain import MiniLMEmbeddings
@@ -150,10 +150,10 @@ def run(
         parts = [Part("documentation", 0, time.monotonic() - started, Stats(), Stats(), embedded.stats(), [])]
     with cache() as answers, cache() as retrieved, cache() as embedded:
         chain = LangChainRAG(chunks, vectors, chat_model, embeddings, answers, retrieved, embedded)
-        parts.append(ask(console, "LangChain", chain, chunks, conversations, show=0))
+        parts.append(answer_questions(console, "LangChain", chain, chunks, conversations, show=0))
     with cache() as answers, cache() as retrieved, cache() as embedded:
         engine = LlamaIndexRAG(chunks, vectors, llm, embed_model, answers, retrieved, embedded)
-        parts.append(ask(console, "LlamaIndex", engine, chunks, conversations, show=1))
+        parts.append(answer_questions(console, "LlamaIndex", engine, chunks, conversations, show=1))
     return parts
 
 
@@ -166,44 +166,44 @@ def embed(console: Console, embeddings: Embeddings, chunks: list[Chunk]) -> list
     return vectors
 
 
-def ask(
+def answer_questions(
     console: Console, name: str, pipeline: Pipeline, chunks: list[Chunk], conversations: list[list[str]], show: int
 ) -> Part:
-    """Ask all questions, with the changes of the documents half way, and print one of the answers."""
+    """Answer all questions, with the changes of the documents half way, and print one of the answers."""
     middle = (len(conversations) + 1) // 2
     started = time.monotonic()
-    answered = list(exchange(console, pipeline, conversations[:middle], f"Asking through {name}"))
-    asked_so_far = [list(questions) for questions in dict.fromkeys(map(tuple, conversations[:middle]))]
+    answered = list(exchange(console, pipeline, conversations[:middle], f"Answers through {name}"))
+    first_half = [list(questions) for questions in dict.fromkeys(map(tuple, conversations[:middle]))]
     with closing(change(pipeline, chunks)) as events:
-        changes = [ask_again(console, pipeline, event, asked_so_far) for event in events]
-    answered += exchange(console, pipeline, conversations[middle:], f"Asking through {name}")
+        changes = [answer_again(console, pipeline, event, first_half) for event in events]
+    answered += exchange(console, pipeline, conversations[middle:], f"Answers through {name}")
     seconds = time.monotonic() - started
     pipeline.close()
     for question, answer in answered[show : show + 1]:
-        console.print(f"\n[bold]{name}[/bold] was asked: {escape(question)}\nand answered: {escape(answer)}")
+        console.print(f"\n[bold]{name}[/bold], question: {escape(question)}\nanswer: {escape(answer)}")
     caches = pipeline.answers.stats(), pipeline.retrieved.stats(), pipeline.embedded.stats()
-    return Part(name, len(answered) + sum(one.asked for one in changes), seconds, *caches, changes)
+    return Part(name, len(answered) + sum(one.repeated for one in changes), seconds, *caches, changes)
 
 
-def ask_again(console: Console, pipeline: Pipeline, event: str, conversations: list[list[str]]) -> Change:
-    """Ask questions after a change, and see which are not answered from the cache."""
+def answer_again(console: Console, pipeline: Pipeline, event: str, conversations: list[list[str]]) -> Change:
+    """Answer questions again after a change, and see which are not answered from the cache."""
     made, looked_for = pipeline.answers.stats().misses, pipeline.retrieved.stats().misses
-    asked, anew = 0, []
-    for question, _ in exchange(console, pipeline, conversations, f"{event}: asking again"):
-        asked += 1
+    repeated, anew = 0, []
+    for question, _ in exchange(console, pipeline, conversations, f"{event}: repeated questions"):
+        repeated += 1
         if pipeline.answers.stats().misses > made:
             anew.append(question)
         made = pipeline.answers.stats().misses
-    return Change(event, asked, pipeline.retrieved.stats().misses - looked_for, anew)
+    return Change(event, repeated, pipeline.retrieved.stats().misses - looked_for, anew)
 
 
 def exchange(
     console: Console, pipeline: Pipeline, conversations: list[list[str]], label: str
 ) -> Iterator[tuple[str, str]]:
-    """Ask questions, one after the other; each with its answer."""
-    asked = [question for questions in conversations for question in questions]
+    """Questions, one after the other, each with its answer."""
+    all_questions = [question for questions in conversations for question in questions]
     replies = (reply for questions in conversations for reply in pipeline.converse(questions))
-    return zip(asked, progress(console, replies, len(asked), label), strict=True)
+    return zip(all_questions, progress(console, replies, len(all_questions), label), strict=True)
 
 
 def progress(console: Console, items: Iterable[T], total: int, label: str) -> Iterable[T]:

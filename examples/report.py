@@ -1,4 +1,4 @@
-"""What the demo prints in the end: what was asked, made and saved, what documents changed, and what to try next."""
+"""What the demo prints in the end: requests, calls and savings, changes of documents, and what to try next."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ class Change:
 
     Attributes:
         event: what happened.
-        asked: how many questions were asked again.
+        repeated: how many questions were repeated.
         retrievals: how many of them were looked up in the documents again.
         anew: those whose answers were made anew.
     """
 
     event: str
-    asked: int
+    repeated: int
     retrievals: int
     anew: Sequence[str]
 
@@ -41,7 +41,7 @@ class Part:
 
     @property
     def calls(self) -> int:
-        """How often the model was asked."""
+        """How often the model was called."""
         return self.answers.misses + self.answers.bypassed
 
     @property
@@ -60,7 +60,7 @@ class Part:
 
 
 ROWS: list[tuple[str, str, Callable[[Part], float]]] = [
-    ("questions asked", "{:,}", lambda part: part.questions),
+    ("questions answered", "{:,}", lambda part: part.questions),
     ("model calls made", "{:,}", lambda part: part.calls),
     ("model calls saved", "{:,}", lambda part: part.answers.hits),
     ("retrievals made", "{:,}", lambda part: part.retrievals),
@@ -116,7 +116,7 @@ def report_changes(console: Console, parts: Sequence[Part]) -> None:
         questions = dict.fromkeys(question for change in changes for question in change.anew)
         what = "\n".join([changes[0].event, *(f"- {escape(question)}" for question in questions)])
         table.add_row(what, *map(_made_anew, changes))
-    console.print("\nHalf way documents changed, and what was asked until then was asked again:")
+    console.print("\nHalf way documents changed, and the questions until then were repeated:")
     console.print(table)
     console.print(
         "The first change of an index in memory concerns all that was found in it. After\n"
@@ -127,9 +127,9 @@ def report_changes(console: Console, parts: Sequence[Part]) -> None:
 
 
 def _made_anew(change: Change) -> str:
-    kept = change.asked - len(change.anew)
+    cached = change.repeated - len(change.anew)
     made = f"{_count(change.retrievals, 'retrieval')}, {_count(len(change.anew), 'answer')};"
-    return f"{made}\n{kept} of {change.asked} answers cached"
+    return f"{made}\n{cached} of {change.repeated} answers cached"
 
 
 def _count(number: int, noun: str) -> str:

@@ -35,7 +35,7 @@ ENDINGS = ["?", " today?", " online?", " on my phone?", ", please?", " without c
 
 
 def questions() -> Iterator[tuple[str, str]]:
-    """What is asked, and about which matter."""
+    """Questions, each with its matter."""
     chance = random.Random(7)
     while True:
         matter = chance.choice(list(MATTERS))
@@ -50,8 +50,8 @@ class HelpDesk(BaseChatModel):
         return "help-desk"
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
-        asked = messages[-1].text
-        matter = next(name for name, ways in MATTERS.items() if any(way in asked for way in ways))
+        text = messages[-1].text
+        matter = next(name for name, ways in MATTERS.items() if any(way in text for way in ways))
         answer = AIMessage(f"See the page '{matter}'. {'It tells all about it. ' * 40}")
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
@@ -69,7 +69,7 @@ for number, (question, matter) in zip(range(1, 1001), questions(), strict=False)
     if mark["hit"] == "semantic" and not shown:
         shown = True
         print(
-            f"The first one served, after {number} requests:\n  asked:   {question}\n  matched: {mark['question']}"
+            f"The first one served, after {number} requests:\n  request: {question}\n  matched: {mark['question']}"
         )
         print(f"  similarity {mark['similarity']}, right with probability {mark['probability']}")
     cache.flush()  # an application need not wait until each answer was judged
@@ -81,6 +81,6 @@ assert learned is not None
 print(f"{learned.hits} semantic hits, {learned.audits} audits of which {learned.wrong_found} would have been wrong")
 print(
     f"estimated share of wrong answers: {learned.estimated_error:.2%}"
-    f" (between {learned.error_low:.2%} and {learned.error_high:.2%}); asked for: {learned.max_error:.0%} at most"
+    f" (between {learned.error_low:.2%} and {learned.error_high:.2%}); limit: {learned.max_error:.0%}"
 )
-print(f"{learned.questions} questions are known, {learned.saved_bytes:,} bytes of answers were not kept twice")
+print(f"{learned.questions} questions are indexed, {learned.saved_bytes:,} bytes of answers were not stored twice")

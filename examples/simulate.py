@@ -34,7 +34,7 @@ class Model(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
 
-# An application like any other. It logs what it asks: no text, only digests, sizes, costs and times.
+# An application like any other. It logs its requests: no text, only digests, sizes, costs and times.
 with Cache("memory://", access_log=log) as cache:
     small, large = (cached(Model(model=name), cache) for name in ("gpt-4o-mini", "gpt-4o"))
     for _ in range(5000):

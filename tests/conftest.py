@@ -56,7 +56,7 @@ def provider(clock: FakeClock, talk: Callable[[dict[str, Any]], Answer]) -> Iter
 
 
 @pytest.fixture(autouse=True)
-def no_trail() -> Iterator[None]:
+def no_retrieval_context() -> Iterator[None]:
     """What one test retrieves is no source of what the next one answers: they run in one context."""
     yield
     sources.retrieval_in_effect.set(None)

@@ -25,8 +25,8 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-# How many answers and how many embeddings the comments of a page say that it asks the provider for.
-ASKED = {"docs/tutorials/langchain.md": (5, 3), "docs/tutorials/llama_index.md": (4, 4)}
+# How many answers and how many embeddings the comments of a page say that it requests of the provider.
+REQUESTS = {"docs/tutorials/langchain.md": (5, 3), "docs/tutorials/llama_index.md": (4, 4)}
 
 
 def programs(page: Path) -> list[str]:
@@ -121,4 +121,4 @@ def test_the_python_of_a_page_runs(
     requests = provider.requests[before:]
     answers = sum("messages" in request for request in requests)
     name = str(page.relative_to(ROOT))
-    assert (answers, len(requests) - answers) == ASKED.get(name, (answers, len(requests) - answers)), requests
+    assert (answers, len(requests) - answers) == REQUESTS.get(name, (answers, len(requests) - answers)), requests

@@ -1,4 +1,4 @@
-"""What works without optional packages, and what is said about those that are missing."""
+"""What works without optional packages, and what is reported of those that are missing."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name.partition(".")[0])
 sys.meta_path.insert(0, Missing())
 """
-ALL = "redis pymongo bson langchain_core llama_index cryptography genai_prices numpy usearch".split()
+ALL = "redis pymongo bson langchain_core llama_index cryptography genai_prices numpy py3langid usearch".split()
 
 
 def run(code: str, blocked: list[str]) -> str:
@@ -64,9 +64,9 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-    said = run(body, ALL)
-    assert said.startswith("MissingExtraError")
-    assert f"pip install 'askonce[{extra}]'" in said
+    printed = run(body, ALL)
+    assert printed.startswith("MissingExtraError")
+    assert f"pip install 'askonce[{extra}]'" in printed
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

@@ -29,12 +29,12 @@ def test_an_inner_block_names_its_own_question_and_leaves_the_rest() -> None:
 
 
 async def test_blocks_of_tasks_stay_apart() -> None:
-    async def ask(question: str) -> str | None:
+    async def option_in_effect(question: str) -> str | None:
         with cache_options(question=question):
             await asyncio.sleep(0)
             return current_options().question
 
-    assert await asyncio.gather(ask("How?"), ask("Why?")) == ["How?", "Why?"]
+    assert await asyncio.gather(option_in_effect("How?"), option_in_effect("Why?")) == ["How?", "Why?"]
     assert named() == (None, None, True)
 
 
@@ -65,6 +65,6 @@ def test_wrong_options_are_refused_at_once(wrong: dict[str, Any]) -> None:
     [{"ttl": 0}, {"ttl": -1}, {"ttl": "60"}, {"ttl": float("nan")}, {"tags": "prices"}, {"tags": [1]},
      {"namespace": ""}, {"namespace": 7}, {"namespace": "\ud800"}],
 )  # fmt: skip
-def test_a_wish_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_option_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError), cache_options(**wrong):
         pass

@@ -42,7 +42,7 @@ def named(cache: Cache, question: object) -> Request:
     return request
 
 
-def ask(cache: Cache, question: object) -> str:
+def send(cache: Cache, question: object) -> str:
     found = cache.engine.answer(named(cache, question), lambda: b"because", Answer)
     return found.kind if isinstance(found, Hit) else "fresh"
 
@@ -52,7 +52,7 @@ def ask(cache: Cache, question: object) -> str:
 
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files as on Windows: in text mode if nothing else is said, and not to be renamed while they are open."""
+    """Files as on Windows: in text mode if nothing else is given, and not to be renamed while they are open."""
     opened: dict[int, tuple[str, bool]] = {}
     real = {name: getattr(os, name) for name in ("open", "write", "close", "replace")}
 
@@ -84,7 +84,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_access_log_that_is_written_on_windows_can_be_read(tmp_path: Path) -> None:
     with Cache("memory://", access_log=tmp_path / "log") as cache:
         for number in range(400):
-            ask(cache, number)
+            send(cache, number)
     assert len(read_log(tmp_path / "log")) == 400
 
 
@@ -94,7 +94,7 @@ def test_a_large_access_log_is_renamed_on_windows(tmp_path: Path, monkeypatch: p
     for part in range(3):
         with Cache("memory://", access_log=tmp_path / "log") as cache:
             for number in range(30):
-                ask(cache, (part, number))
+                send(cache, (part, number))
     assert sorted(one.name for one in tmp_path.iterdir()) == ["log", "log.1"]
 
 
@@ -102,7 +102,7 @@ def test_damaged_records_of_an_access_log_are_passed_over(tmp_path: Path) -> Non
     log = tmp_path / "log"
     with Cache("memory://", access_log=log) as cache:
         for number in range(50):
-            ask(cache, number)
+            send(cache, number)
     data = bytearray(log.read_bytes())
     size = len(data) // 50
     data[20 * size] ^= 0xFF
@@ -132,7 +132,7 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("homeless")
 def test_a_semantic_cache_over_a_named_store_needs_no_home_directory(tmp_path: Path) -> None:
     with Cache(f"sqlite:///{tmp_path / 'cache.db'}", semantic=Semantic(embed, model="numbers")) as cache:
-        assert ask(cache, "why?") == "fresh"
+        assert send(cache, "why?") == "fresh"
 
 
 def test_a_cache_closes_where_the_folder_of_its_index_cannot_be_made(
@@ -174,14 +174,14 @@ from askonce import Cache, ConfigError, Semantic
 from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 
-def ask(cache):
+def is_hit(cache):
     request = cache.engine.request("answer", lambda: NormalForm({"q": 1}))
     return isinstance(cache.engine.answer(request, lambda: b"because", Answer), Hit)
 
 def use(name):
     semantic = Semantic(lambda text: [1.0, 2.0], model="m")
     with Cache(f"sqlite:///{sys.argv[1]}/{name}.db", semantic=semantic, timeout_seconds=5) as cache:
-        return ask(cache), ask(cache)
+        return is_hit(cache), is_hit(cache)
 
 use("of root")  # who may read what is imported
 os.setgid(12345)
@@ -247,7 +247,7 @@ def test_the_command_line_prints_to_any_encoding(arguments: tuple[str, ...], enc
 
 
 class Failing(MemoryStore):
-    """Fails while told to: all look-ups that come together, together."""
+    """Fails while `fails` is set: all look-ups that come together, together."""
 
     def __init__(self, together: int) -> None:
         super().__init__()
@@ -293,10 +293,10 @@ def test_a_busy_event_loop_is_no_failure_of_the_store(tmp_path: Path, caplog: py
         async def busy() -> None:
             time.sleep(0.4)  # noqa: ASYNC251
 
-        asked = [cache.engine.aanswer(named(cache, number), answer, Answer) for number in range(3)]
-        await asyncio.gather(*asked, busy())
+        calls = [cache.engine.aanswer(named(cache, number), answer, Answer) for number in range(3)]
+        await asyncio.gather(*calls, busy())
 
     with closing(Cache(f"sqlite:///{tmp_path / 'cache.db'}")) as cache:
-        ask(cache, "why?")
+        send(cache, "why?")
         asyncio.run(burst(cache))
         assert cache.stats().errors == 0

@@ -3,7 +3,7 @@
     make bench BENCH=chaos
     make bench BENCH=chaos ARGS="--seconds 20 --only redis-full fork"
 
-Threads and tasks ask stored and new questions while a fault goes on: how many of the stored questions that the
+Threads and tasks request stored and new answers while a fault goes on: how many of the stored questions that the
 store could have served were served from it, what the cache added to a call (the model's time is taken off), and the
 lines in the log. An answer that is not the question's, and an error that reaches a caller, end the run.
 

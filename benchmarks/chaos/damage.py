@@ -12,7 +12,7 @@ from pathlib import Path
 
 from askonce import Cache
 from askonce.errors import ConfigError
-from benchmarks.chaos.load import ask, payload
+from benchmarks.chaos.load import answer_to, payload
 
 QUESTIONS = 60
 Damage = Callable[[bytearray, random.Random], None]
@@ -57,11 +57,11 @@ def default_file(folder: Path) -> Iterator[Path]:
             os.environ["XDG_CACHE_HOME"] = before
 
 
-def ask_all(cache: Cache, seen: Counter[str]) -> None:
+def answer_all(cache: Cache, seen: Counter[str]) -> None:
     for number in range(QUESTIONS):
         question = f"stored {number}"
         try:
-            answer, was_hit = ask(cache, question)
+            answer, was_hit = answer_to(cache, question)
         except Exception:
             seen["errors"] += 1
             continue
@@ -77,7 +77,7 @@ def damaged(files: int, seed: int) -> list[tuple[str, ...]]:
         with tempfile.TemporaryDirectory() as folder, default_file(Path(folder)) as file:
             url = None if is_default else f"sqlite:///{file}"
             with Cache(url) as cache:
-                ask_all(cache, Counter())
+                answer_all(cache, Counter())
             whole = file.read_bytes()
             for number in range(files // 2):
                 for one in file.parent.iterdir():
@@ -87,7 +87,7 @@ def damaged(files: int, seed: int) -> list[tuple[str, ...]]:
                 file.write_bytes(data)
                 try:
                     with Cache(url, timeout_seconds=5) as cache:
-                        ask_all(cache, seen)
+                        answer_all(cache, seen)
                 except ConfigError:
                     seen["refused"] += 1
                 except Exception:

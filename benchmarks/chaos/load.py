@@ -1,4 +1,4 @@
-"""Threads and tasks that ask stored and new questions while a fault goes on."""
+"""Threads and tasks that request stored and new answers while a fault goes on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def request_of(cache: Cache, question: str) -> Request:
     return request
 
 
-def ask(cache: Cache, question: str) -> tuple[bytes, bool]:
+def answer_to(cache: Cache, question: str) -> tuple[bytes, bool]:
     """The answer to a question, and whether it came from the cache."""
     found = cache.engine.answer(request_of(cache, question), partial(payload, question), Answer)
     return (found.entry.payload, True) if isinstance(found, Hit) else (found, False)
@@ -59,7 +59,7 @@ class Outcome:
     added: list[float] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
-    def note(self, question: str, found: Any, added: float, servable: Callable[[str], bool]) -> None:
+    def count_answer(self, question: str, found: Any, added: float, servable: Callable[[str], bool]) -> None:
         answer = found.entry.payload if isinstance(found, Hit) else found
         assert answer == payload(question), "a wrong answer"
         self.added.append(added)
@@ -106,7 +106,7 @@ def threads_of(cache: Cache, outcome: Outcome, until: float, servable: Callable[
 
             began = time.monotonic()
             found = cache.engine.answer(request_of(cache, question), model, Answer)
-            outcome.note(question, found, time.monotonic() - began - called, servable)
+            outcome.count_answer(question, found, time.monotonic() - began - called, servable)
             time.sleep(0.005)
 
     with ThreadPoolExecutor(THREADS) as threads:
@@ -130,7 +130,7 @@ async def tasks_of(
 
             began = time.monotonic()
             found = await cache.engine.aanswer(request_of(cache, question), model, Answer)
-            outcome.note(question, found, time.monotonic() - began - called, servable)
+            outcome.count_answer(question, found, time.monotonic() - began - called, servable)
             await asyncio.sleep(0.02)
 
     await asyncio.gather(*(one(number) for number in range(TASKS)))
@@ -148,7 +148,7 @@ def measure(
             with Cache(url, namespace=f"{name} {kind}") as cache:
                 cache.clear()
                 for number in range(STORED):
-                    ask(cache, f"stored {number}")
+                    answer_to(cache, f"stored {number}")
                 gone = {
                     question
                     for question in (f"stored {number}" for number in range(STORED))

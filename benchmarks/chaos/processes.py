@@ -19,7 +19,7 @@ from askonce.entries.entry import Answer, Hit
 from askonce.errors import StoreError
 from askonce.stores import open_store
 from askonce.stores.base import Store
-from benchmarks.chaos.load import ask, payload, request_of
+from benchmarks.chaos.load import answer_to, payload, request_of
 from tests.stores.sqlite.files import assert_sound
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -46,12 +46,12 @@ def running(count: int, target: Any, *args: Any) -> Iterator[list[Any]]:
 
 
 def write(number: int, url: str, journal: str, seed: int) -> None:
-    """Ask new questions without end, and note those whose answers another connection reads from the store."""
+    """Request new answers without end, and list those whose answers another connection reads from the store."""
     reading = open_store(url)
     with Cache(url, namespace="kills") as cache, Path(f"{journal}.{number}").open("ab", buffering=0) as lines:
         for count in range(10**9):
             question = f"{seed} {number} {count}"
-            ask(cache, question)
+            answer_to(cache, question)
             with contextlib.suppress(StoreError):
                 if reading.get(*request_of(cache, question).place) is not None:
                     lines.write(f"{question}\n".encode())
@@ -75,7 +75,7 @@ def kills(url: str, folder: Path, rounds: int, seed: int) -> tuple[str, ...]:
     with Cache(url, namespace="kills", timeout_seconds=30) as cache:
         for question in questions:
             try:
-                answer, was_hit = ask(cache, question)
+                answer, was_hit = answer_to(cache, question)
             except Exception:
                 errors += 1
                 continue
@@ -98,22 +98,22 @@ def accounts_off(store: Store, namespace: str) -> int:
 
 
 def call(number: int, url: str, journal: str, question: str) -> None:
-    """Ask one question in many threads; a line for each call of the model, and for each answer."""
+    """Request one answer in many threads; a line for each call of the model, and for each answer."""
 
-    def note(line: str) -> None:
+    def write(line: str) -> None:
         lines.write(f"{line} {os.getpid()} {time.monotonic()}\n".encode())
 
     def model() -> bytes:
-        note("called")
+        write("called")
         time.sleep(MODEL_SECONDS)
         return payload(question)
 
-    def ask_both(one: int) -> None:
-        ask(cache, f"warm up {number} {one}")  # as in a process that runs for some time, connections are open
+    def warm_up(one: int) -> None:
+        answer_to(cache, f"warm up {number} {one}")  # as in a process that runs for some time, connections are open
         begin.wait()
         found: bytes | Hit = cache.engine.answer(request_of(cache, question), model, Answer)
         answer = found.entry.payload if isinstance(found, Hit) else found
-        note("answered" if answer == payload(question) else "wrong")
+        write("answered" if answer == payload(question) else "wrong")
 
     begin = threading.Barrier(CALLER_THREADS)
     with (
@@ -121,7 +121,7 @@ def call(number: int, url: str, journal: str, question: str) -> None:
         Path(f"{journal}.{number}").open("ab", buffering=0) as lines,
         ThreadPoolExecutor(CALLER_THREADS) as threads,
     ):
-        list(threads.map(ask_both, range(CALLER_THREADS)))
+        list(threads.map(warm_up, range(CALLER_THREADS)))
 
 
 def flights(url: str, folder: Path, leaders: int) -> tuple[str, ...]:

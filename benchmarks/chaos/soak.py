@@ -29,12 +29,12 @@ def held() -> tuple[float, int, int]:
 
 
 class Soak:
-    """Asks through one cache."""
+    """Sends requests through one cache."""
 
     def __init__(self, cache: Cache, until: float) -> None:
         self.cache, self.until, self.seen = cache, until, Counter[str]()
 
-    def note(self, question: str, found: bytes | Hit) -> None:
+    def record(self, question: str, found: bytes | Hit) -> None:
         answer = found.entry.payload if isinstance(found, Hit) else found
         self.seen["wrong"] += answer != payload(question)
         self.seen["calls"] += 1
@@ -50,7 +50,7 @@ class Soak:
                 return payload(question)
 
             found: bytes | Hit = self.cache.engine.answer(request, model, Answer)
-            self.note(question, found)
+            self.record(question, found)
             time.sleep(0.005)
 
     async def in_a_task(self, seed: int) -> None:
@@ -64,12 +64,12 @@ class Soak:
                 return payload(question)
 
             answer: Awaitable[Any] = self.cache.engine.aanswer(request, model, Answer)
-            asking = asyncio.ensure_future(answer)
+            pending = asyncio.ensure_future(answer)
             if chance.random() < 0.1:
                 await asyncio.sleep(chance.uniform(0, 0.01))
-                self.seen["cancelled"] += asking.cancel()
+                self.seen["cancelled"] += pending.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                self.note(question, await asking)
+                self.record(question, await pending)
             await asyncio.sleep(0.005)
 
     async def in_tasks(self, seed: int) -> None:
@@ -85,7 +85,7 @@ class Soak:
 
 
 def soak(url: str, seconds: float) -> tuple[str, ...]:
-    """What was asked, and what the process held in each quarter of the time and at the end."""
+    """What was requested, and what the process held in each quarter of the time and at the end."""
     with Cache(url, namespace="soak", max_entries=5_000) as cache:
         one = Soak(cache, time.monotonic() + seconds)
         samples = []

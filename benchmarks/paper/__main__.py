@@ -52,8 +52,8 @@ def tables(found: list[Cells]) -> str:
         for row, mine in zip(ROWS, found, strict=False)
         if OPTIMISTIC in mine
     ]
-    heads = ("LEC selector", "told both costs, means", "told what it asked, optimistic")
-    parts.append("*What the learner is told*\n\n" + markdown(heads, lines))
+    heads = ("LEC selector", "both costs, means", "the cost of its call, optimistic")
+    parts.append("*What the learner receives*\n\n" + markdown(heads, lines))
     return "\n\n".join(parts)
 
 

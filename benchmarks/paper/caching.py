@@ -1,6 +1,6 @@
 """The experiments' cache: askonce's store, with its eviction, admission and counting of frequencies.
 
-What is written here is the model's choice alone, as the paper has it. Which answers are kept is decided by
+What is written here is the model's choice alone, as the paper has it. Which answers are stored is decided by
 ``MemoryStore.put`` under a ``Budget``.
 """
 
@@ -27,7 +27,7 @@ def key_of(query: int) -> bytes:
 
 
 def budget(policy: Policy, capacity: int) -> Budget:
-    """The paper's rule: a newcomer is kept only if it is worth more than what would have to go."""
+    """The paper's rule: a newcomer is stored only if it is worth more than what would have to go."""
     return Budget(max_entries=capacity, policy=policy, admission="cost")
 
 
@@ -36,14 +36,14 @@ def offline(load: Workload, policy: Policy, costs: Floats) -> npt.NDArray[np.boo
     counts = np.bincount(load.queries, minlength=load.count)
     means = np.bincount(load.queries, costs, load.count) / np.maximum(counts, 1)
     store, limit = MemoryStore(), budget(policy, load.capacity)
-    asked = [query for query in range(load.count) if counts[query]]
-    weights = [policy.weight(cost=means[query], size_bytes=1) for query in asked]
-    rows = zip(asked, weights, strict=True)
+    requested = [query for query in range(load.count) if counts[query]]
+    weights = [policy.weight(cost=means[query], size_bytes=1) for query in requested]
+    rows = zip(requested, weights, strict=True)
     store.put(SPACE, [Record(key_of(query), b"a", weight=w, hits=int(counts[query])) for query, w in rows], limit)
-    kept = np.zeros(load.count, bool)
-    for query, found in zip(asked, store.get_many(SPACE, [key_of(query) for query in asked]), strict=True):
-        kept[query] = found is not None
-    return kept[load.queries]
+    stored = np.zeros(load.count, bool)
+    for query, found in zip(requested, store.get_many(SPACE, [key_of(query) for query in requested]), strict=True):
+        stored[query] = found is not None
+    return stored[load.queries]
 
 
 @dataclass
@@ -65,13 +65,13 @@ class Online:
         self._budget = budget(self.policy, self.capacity)
 
     def look_up(self, key: bytes) -> bool:
-        """Whether an answer is kept. Hits are collected, as by ``askonce.storage.hit_buffer``."""
+        """Whether an answer is stored. Hits are collected, as by ``askonce.storage.hit_buffer``."""
         if self.store.get(SPACE, key) is None:
             return False
         self.hits[key] = self.hits.get(key, 0) + 1
         return True
 
-    def keep(self, key: bytes, cost: float) -> None:
+    def store_answer(self, key: bytes, cost: float) -> None:
         """Offer a fresh answer to the store, after the hits that were collected."""
         if self.hits:
             for other, count in self.hits.items():
@@ -111,28 +111,30 @@ def online(load: Workload, policy: Policy, choice: str) -> tuple[float, npt.NDAr
         policy: LFU or LEC.
         choice: ``large`` or ``small``: always that model; ``selector``: the cheaper by the means so far, the small
             one first, as in the authors' simulator; ``optimistic``: by lower confidence bounds, as in the paper,
-            and told only the costs of what was asked.
+            which learns only the costs of the called model.
     """
     cache = Online(policy, load.capacity)
     optimistic = choice == "optimistic"
-    tells_all = load.tells_all and not optimistic
+    reports_both = load.reports_both and not optimistic
     small, large = (Estimate(load.count, optimistic=optimistic, floor=1.0 if optimistic else 0.0) for _ in "sl")
     worth = {"large": large, "small": small}.get(choice)
     keys = [key_of(query) for query in range(load.count)]
     paid, missed = 0.0, np.zeros(len(load.queries), bool)
-    rows = zip(load.queries.tolist(), load.small.tolist(), load.large.tolist(), load.told.tolist(), strict=True)
-    for position, (query, cost_small, cost_large, told) in enumerate(rows):
+    rows = zip(
+        load.queries.tolist(), load.small.tolist(), load.large.tolist(), load.both_known.tolist(), strict=True
+    )
+    for position, (query, cost_small, cost_large, both_known) in enumerate(rows):
         if cache.look_up(keys[query]):
             continue
         missed[position] = True
         if optimistic:
-            asks_small = small[query] < large[query]
+            calls_small = small[query] < large[query]
         else:
-            asks_small = choice == "small" or (choice == "selector" and not large[query] < small[query])
-        paid += cost_small if asks_small else cost_large
-        if asks_small or tells_all:
+            calls_small = choice == "small" or (choice == "selector" and not large[query] < small[query])
+        paid += cost_small if calls_small else cost_large
+        if calls_small or reports_both:
             small.learn(query, cost_small)
-        if not asks_small or told or tells_all:
+        if not calls_small or both_known or reports_both:
             large.learn(query, cost_large)
-        cache.keep(keys[query], min(small[query], large[query]) if worth is None else worth[query])
+        cache.store_answer(keys[query], min(small[query], large[query]) if worth is None else worth[query])
     return paid, missed

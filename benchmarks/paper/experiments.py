@@ -20,10 +20,10 @@ def cells(row: Row, seed: int) -> dict[str, float]:
         right = np.random.default_rng([seed, 1]).random(len(load.queries)) < row.accuracy
         least, most = np.minimum(load.small, load.large), np.maximum(load.small, load.large)
         paid = {"large": load.large, "small first": load.small, "selector": np.where(right, least, most)}
-        known = {"large": load.large, "small first": load.small, "selector": least}
+        estimated = {"large": load.large, "small first": load.small, "selector": least}
         for policy in (Policy.LFU, Policy.LEC):
             for model in paid:
-                hit = caching.offline(load, policy, known[model])
+                hit = caching.offline(load, policy, estimated[model])
                 found[f"{policy.name} {model}"] = float(paid[model][~hit].sum())
     else:
         # Under LFU costs decide nothing, so that all three columns have the same misses.
@@ -34,7 +34,7 @@ def cells(row: Row, seed: int) -> dict[str, float]:
         found["LEC large"], _ = caching.online(load, Policy.LEC, "large")
         found["LEC small first"], _ = caching.online(load, Policy.LEC, "small")
         found["LEC selector"], _ = caching.online(load, Policy.LEC, "selector")
-        if load.tells_all:
+        if load.reports_both:
             found[OPTIMISTIC], _ = caching.online(load, Policy.LEC, "optimistic")
     return {name: cost / 1000 for name, cost in found.items()}
 

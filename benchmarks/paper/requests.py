@@ -1,4 +1,4 @@
-"""What is asked, and what each model takes for it."""
+"""The requests, and what each model costs for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.paper.published import Row
 
 ROUNDS = 10_000
 PENALTY = 2.0
-"""What the large model counts when it is asked after the small one was wrong."""
+"""What the large model counts when it is called after the small one was wrong."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -26,20 +26,20 @@ class Workload:
     """Requests and their costs.
 
     Attributes:
-        queries: which is asked, of 0 … n - 1.
-        small: what each request costs if the small model is asked first (the large one after it if it is wrong).
+        queries: the query of each request, of 0 … n - 1.
+        small: what each request costs if the small model is called first (the large one after it if it is wrong).
         large: what it costs if the large one is.
-        told: whether asking the small one also tells what the large one costs, since it was asked too.
-        tells_all: whether a learner is told both costs, whichever model it asked.
+        both_known: whether a call of the small one also shows what the large one costs, since it was called too.
+        reports_both: whether a learner receives both costs, whichever model it called.
         capacity: how many answers the cache holds.
     """
 
     queries: npt.NDArray[np.int64]
     small: Floats
     large: Floats
-    told: npt.NDArray[np.bool_]
+    both_known: npt.NDArray[np.bool_]
     capacity: int
-    tells_all: bool = False
+    reports_both: bool = False
 
     @property
     def count(self) -> int:
@@ -67,8 +67,8 @@ def _synthetic(row: Row, dice: np.random.Generator) -> Workload:
     means = 1.0 + row.ratio * dice.integers(0, 2, (2, 20))
     queries = _arrivals(dice, row.alpha, 20)
     small, large = np.maximum(means[:, queries] + dice.normal(size=(2, ROUNDS)), 0.1)
-    # As in the authors' simulator, which tells the learner more than a user would know.
-    return Workload(queries, small, large, np.zeros(ROUNDS, bool), 8, tells_all=True)
+    # As in the authors' simulator, which gives the learner more than a user would have.
+    return Workload(queries, small, large, np.zeros(ROUNDS, bool), 8, reports_both=True)
 
 
 def _lambada(dice: np.random.Generator) -> tuple[Floats, Floats]:

@@ -60,7 +60,7 @@ def measured(number: int, *, quick: bool, rivals: bool) -> str:
 
 
 def log(line: str) -> None:
-    """Tell how far it is."""
+    """Print the progress."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -123,9 +123,9 @@ class Gate:
             return type(error).__name__
 
 
-def same_twice(ask: Callable[[], Any], gate: Gate) -> tuple[str, bool]:
+def same_twice(call: Callable[[], Any], gate: Gate) -> tuple[str, bool]:
     """Whether the second answer is a hit, and what the first one was."""
-    made, again = ask(), ask()
+    made, again = call(), call()
     equal = "the same" if made == again else f"other events ({_size(made)}, then {_size(again)})"
     return f"{gate.calls} call{'s' * (gate.calls != 1)}, {equal}", gate.calls == 1 and made == again
 

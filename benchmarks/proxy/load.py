@@ -48,7 +48,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Point:
-    """A way to ask.
+    """A way to send requests.
 
     Attributes:
         connections: each has one request at a time.

@@ -189,8 +189,8 @@ class Bench:
 
 def served_body(upstream: Subject) -> bytes:
     """The answer of the provider."""
-    asked = urllib.request.Request(upstream.url + PATH, body_of(Point(1), "x").encode(), {})
-    with urllib.request.urlopen(asked) as reply:
+    sent = urllib.request.Request(upstream.url + PATH, body_of(Point(1), "x").encode(), {})
+    with urllib.request.urlopen(sent) as reply:
         found: bytes = reply.read()
         return found
 

@@ -79,9 +79,9 @@ def foreign(gate: Gate) -> int:
 def cut(gate: Gate, tears: bool) -> Outcome:
     gate.replies(stream(EVENTS[:3], tears=tears))
     ends = [gate.streamed() for _ in range(2)]
-    said = [end if isinstance(end, str) else f"finish_reason {_finish(end)}" for end in ends]
-    invented = any("stop" in one for one in said)
-    return f"{_calls(gate.calls)}; ends: {', '.join(said)}", gate.calls == 2 and not invented
+    endings = [end if isinstance(end, str) else f"finish_reason {_finish(end)}" for end in ends]
+    invented = any("stop" in one for one in endings)
+    return f"{_calls(gate.calls)}; ends: {', '.join(endings)}", gate.calls == 2 and not invented
 
 
 def _finish(chunks: list[dict[str, Any]]) -> object:
@@ -100,9 +100,9 @@ def error(gate: Gate, status: int) -> Outcome:
     gate.replies(Scripted([body], status, [("content-type", "application/json"), ("retry-after", "7")]))
     first = gate.post(gate.body())
     gate.post(gate.body())
-    kept = (first.status_code == status, first.content == body, first.headers.get("retry-after") == "7")
+    unchanged = (first.status_code == status, first.content == body, first.headers.get("retry-after") == "7")
     names = ("status", "body", "retry-after")
-    lost = [name for name, one in zip(names, kept, strict=True) if not one]
+    lost = [name for name, one in zip(names, unchanged, strict=True) if not one]
     changed = f"changed: {', '.join(lost)}" if lost else "as sent"
     return f"{_calls(gate.calls)}; {changed}", gate.calls == 2 and not lost
 
@@ -151,13 +151,13 @@ def leaves(gate: Gate) -> Outcome:
     go_on = threading.Event()
     gate.replies(stream(Held(EVENTS, go_on)))
     got: list[bytes] = []
-    asked: Any = {"json": gate.body(stream=True), "headers": {"authorization": f"Bearer {KEY}"}}
+    request: Any = {"json": gate.body(stream=True), "headers": {"authorization": f"Bearer {KEY}"}}
     url = gate.proxy.url + CHAT
     with httpx2.Client(timeout=60) as one, httpx2.Client(timeout=60) as other:  # making them takes a while
-        with one.stream("POST", url, **asked) as first:
+        with one.stream("POST", url, **request) as first:
             parts = first.iter_raw()  # when it is collected, the connection is closed
             next(parts)
-            second = threading.Thread(target=lambda: got.append(other.post(url, **asked).content))
+            second = threading.Thread(target=lambda: got.append(other.post(url, **request).content))
             second.start()
             time.sleep(2)
         time.sleep(0.5)
@@ -197,16 +197,16 @@ def malformed(gate: Gate) -> Outcome:
 def says(gate: Gate) -> Outcome:
     gate.post(gate.body())
     reply = gate.post(gate.body())
-    told = [name for name in ("cache-status", "age", "x-litellm-cache-key") if name in reply.headers]
-    return ", ".join(told) or "nothing", {"cache-status", "age"} <= set(told)
+    present = [name for name in ("cache-status", "age", "x-litellm-cache-key") if name in reply.headers]
+    return ", ".join(present) or "nothing", {"cache-status", "age"} <= set(present)
 
 
 def texts(gate: Gate) -> Outcome:
     gate.emulates()
     marks = [f"{one} {time.time_ns()}" + "x" * number for number, one in enumerate("abc")]
-    ask = gate.openai.embeddings.create
+    send = gate.openai.embeddings.create
     for pair in (marks[:2], marks[1:], marks[:2]):
-        made = ask(model="text-embedding-3-small", input=pair, encoding_format="float")
+        made = send(model="text-embedding-3-small", input=pair, encoding_format="float")
         lengths = [one.embedding[0] for one in made.data]
         assert lengths == [float(len(text)) for text in pair], "the order is wrong"
     sent = sum(len(one.json["input"]) for one in gate.upstream.received)
@@ -226,24 +226,24 @@ def responses(gate: Gate, streams: bool) -> Outcome:
     gate.emulates()
     text = f"Why is the sky blue? {time.time_ns()}"
 
-    def ask() -> Any:
+    def send() -> Any:
         made: Any = gate.openai.responses.create(model="gpt-4o", input=text, stream=streams)  # type: ignore[call-overload]
         return [one.type for one in made] if streams else made.output_text
 
-    return same_twice(ask, gate)
+    return same_twice(send, gate)
 
 
 def messages(gate: Gate, streams: bool) -> Outcome:
     gate.emulates()
-    said: Any = [{"role": "user", "content": f"Why is the sky blue? {time.time_ns()}"}]
+    prompt: Any = [{"role": "user", "content": f"Why is the sky blue? {time.time_ns()}"}]
 
-    def ask() -> Any:
+    def send() -> Any:
         made: Any = gate.anthropic.messages.create(
-            model="claude-sonnet-4-5", max_tokens=100, messages=said, stream=streams
+            model="claude-sonnet-4-5", max_tokens=100, messages=prompt, stream=streams
         )  # type: ignore[call-overload]
         return [one.model_dump() for one in made] if streams else made.content[0].text
 
-    return same_twice(ask, gate)
+    return same_twice(send, gate)
 
 
 ORDERED, OTHERWISE = [{"role": "user", "content": "Hi"}], [{"content": "Hi", "role": "user"}]
@@ -294,7 +294,7 @@ ROWS = [
     Row("the first of two leaves in mid-stream", "1 call", leaves),
     Row("a prompt of 8 MB, twice", "1 call", large),
     Row("malformed bodies `{`, `[]`, `null`", "400 each", malformed),
-    Row("what tells of a hit", "cache-status, age", says),
+    Row("headers that mark a hit", "cache-status, age", says),
     Row("embeddings [a, b], [b, c], [a, b]", "2 calls, 3 texts", texts),
     calls("an embedding as float, then as base64", 1, formats),
     Row("responses, twice", "1 call, the same", lambda gate: responses(gate, False)),

@@ -1,4 +1,4 @@
-"""Whatever n processes learn, and in whatever order they speak to the store, all come to know the same."""
+"""Whatever n processes learn, and in whatever order they use the store, all have the same state in the end."""
 
 from __future__ import annotations
 

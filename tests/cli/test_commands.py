@@ -14,7 +14,7 @@ import pytest
 from askonce import Cache, ConfigError, cache_options
 from askonce.stores import open_store
 from tests.cli.conftest import Run
-from tests.support.application import Asker
+from tests.support.application import Application
 
 
 def read(done: Any) -> Any:
@@ -23,14 +23,14 @@ def read(done: Any) -> Any:
 
 
 def key_of(cache: Cache, question: str) -> str:
-    return Asker(cache).request(question).place.key.hex()
+    return Application(cache).request(question).place.key.hex()
 
 
 def test_ls_shows_every_entry_a_page_at_a_time(cache: Cache, run: Run) -> None:
-    asker = Asker(cache)
+    application = Application(cache)
     with cache_options(tags=["tagged"]):
         for number in range(130):
-            asker.ask(f"question {number}")
+            application.answer(f"question {number}")
     found: dict[str, Any] = {}
     after, pages = "", 0
     while pages == 0 or after:
@@ -47,7 +47,7 @@ def test_ls_shows_every_entry_a_page_at_a_time(cache: Cache, run: Run) -> None:
 
 
 def test_show_has_the_entry_and_its_request(cache: Cache, run: Run) -> None:
-    Asker(cache).ask("why?")
+    Application(cache).answer("why?")
     found = read(run("show", key_of(cache, "why?"), "--json"))
     assert found["payload"] == "why?!"
     assert found["request"] == {"question": "why?"}
@@ -70,7 +70,7 @@ def test_key_explains_a_request(cache: Cache, run: Run, tmp_path: Path) -> None:
     assert found["left_out"] == ["model.timeout", "model.api_key"]
     assert found["stored"] is False
     assert "sk-secret" not in run("key", str(file), "--explain").stdout
-    Asker(cache).ask("why?")
+    Application(cache).answer("why?")
     form = {"version": 2, "kind": "own", "question": "why?"}
     file.write_text(json.dumps(form))
     assert read(run("key", str(file), "--json"))["stored"] is False
@@ -80,9 +80,9 @@ def test_key_explains_a_request(cache: Cache, run: Run, tmp_path: Path) -> None:
 
 def test_diff_says_where_two_requests_differ(cache: Cache, run: Run, tmp_path: Path) -> None:
     files = []
-    for number, said in enumerate(("why?", "why not?")):
+    for number, prompt in enumerate(("why?", "why not?")):
         files.append(tmp_path / f"{number}.json")
-        files[-1].write_text(json.dumps({"model": "m", "messages": [{"role": "user", "content": said}]}))
+        files[-1].write_text(json.dumps({"model": "m", "messages": [{"role": "user", "content": prompt}]}))
     found = read(run("diff", *map(str, files), "--json"))
     assert found == {
         "equal": False,
@@ -90,17 +90,17 @@ def test_diff_says_where_two_requests_differ(cache: Cache, run: Run, tmp_path: P
     }
     assert read(run("diff", str(files[0]), str(files[0]), "--json"))["equal"]
     for question in ("one", "two"):
-        Asker(cache).ask(question)
+        Application(cache).answer(question)
     shown = run("diff", key_of(cache, "one"), key_of(cache, "two"))
     assert "question" in shown.stdout
     assert "two" in shown.stdout
 
 
 def test_deletions_are_confirmed_and_count(cache: Cache, run: Run) -> None:
-    asker = Asker(cache)
+    application = Application(cache)
     for number in range(6):
         with cache_options(tags=["even"] if number % 2 == 0 else []):
-            asker.ask(f"{number}")
+            application.answer(f"{number}")
     refused = run("clear", input="n\n")
     assert refused.exit_code == 1
     assert cache.stats().entries == 6
@@ -111,7 +111,7 @@ def test_deletions_are_confirmed_and_count(cache: Cache, run: Run) -> None:
     assert run("delete", key_of(cache, "1"), "--yes").exit_code == 1  # it is gone
     assert cache.stats().entries == 2
     with cache_options(namespace="tenant"):
-        asker.ask("theirs")
+        application.answer("theirs")
     assert read(run("clear", "--yes", "--json"))["deleted"] == 2
     assert cache.stats().entries == 0
     assert read(run("clear", "--yes", "--json", "--tenant", "tenant"))["deleted"] == 1
@@ -177,7 +177,7 @@ def test_the_program_says_mistakes_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
     url = f"sqlite:///{tmp_path / 'cache.db'}"
     with Cache(url) as cache:
-        Asker(cache).ask("why?")
+        Application(cache).answer("why?")
     done = askonce("ls", "--json", ASKONCE_STORE=url)
     assert len(json.loads(done.stdout)["entries"]) == 1
     assert json.loads(askonce("version", "--json").stdout)["askonce"]

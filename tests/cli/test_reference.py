@@ -26,11 +26,11 @@ def commands(group: Any, path: str = "askonce") -> Iterator[tuple[str, Any]]:
 
 
 def row(parameter: Any) -> str:
-    meaning = str(parameter.help or "").replace("|", "\\|")
+    description = str(parameter.help or "").replace("|", "\\|")
     if parameter.param_type_name == "argument":
-        return f"| `{parameter.name.upper()}` | {meaning} |"
+        return f"| `{parameter.name.upper()}` | {description} |"
     shown = "" if parameter.default in (None, False, "", []) else f" Default: {parameter.default}."
-    return f"| `{parameter.opts[0]}` | {meaning}{shown} |"
+    return f"| `{parameter.opts[0]}` | {description}{shown} |"
 
 
 def section(name: str, command: Any) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from askonce import Cache, cache_options
 from tests.cli.test_simulate import askonce
-from tests.totals.asking import USD, ask
+from tests.totals.requests import USD, send
 
 
 @pytest.fixture(scope="module")
@@ -17,29 +17,29 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = f"sqlite:///{tmp_path_factory.mktemp('counted') / 'cache.db'}"
     with Cache(url) as cache:
         for number in range(12):
-            ask(cache, number % 4)
+            send(cache, number % 4)
         with cache_options(namespace="acme", tags=["[prices]"]):
             for _ in range(3):
-                ask(cache, "how much?", model="gpt-4o-mini")
+                send(cache, "how much?", model="gpt-4o-mini")
     return url
 
 
-def test_stats_tell_what_all_processes_did(url: str) -> None:
+def test_stats_report_what_all_processes_did(url: str) -> None:
     done = askonce("stats", "--store", url)
     assert (done.returncode, done.stderr) == (0, "")
     for text in ("15 requests", "67% of them hits", "5 entries", "misses: 5 absent", "hits: 10 exact"):
         assert text in " ".join(done.stdout.split())
-    told = json.loads(askonce("stats", "--store", url, "--json", "--by", "tenant", "--since", "1h").stdout)
-    assert (told["hits"], told["misses"], told["entries"]) == (10, 5, 5)
-    assert told["rows"]["acme"]["hits"] == 2
+    reported = json.loads(askonce("stats", "--store", url, "--json", "--by", "tenant", "--since", "1h").stdout)
+    assert (reported["hits"], reported["misses"], reported["entries"]) == (10, 5, 5)
+    assert reported["rows"]["acme"]["hits"] == 2
     of_tenant = json.loads(askonce("stats", "--store", url, "--json", "--tenant", "acme").stdout)
     assert (of_tenant["hits"], of_tenant["entries"]) == (2, 1)
 
 
-def test_top_tells_what_saves_and_what_costs_most(url: str) -> None:
-    told = json.loads(askonce("top", "--store", url, "--json").stdout)
-    assert list(told["saves_most"]) == list(told["costs_most"]) == ["gpt-4o", "gpt-4o-mini"]
-    assert told["saves_most"]["gpt-4o"]["saved_usd"] == pytest.approx(8 * USD)
+def test_top_shows_what_saves_and_what_costs_most(url: str) -> None:
+    reported = json.loads(askonce("top", "--store", url, "--json").stdout)
+    assert list(reported["saves_most"]) == list(reported["costs_most"]) == ["gpt-4o", "gpt-4o-mini"]
+    assert reported["saves_most"]["gpt-4o"]["saved_usd"] == pytest.approx(8 * USD)
     assert list(json.loads(askonce("top", "--store", url, "--json", "--most", "1").stdout)["saves_most"]) == [
         "gpt-4o"
     ]

@@ -16,7 +16,7 @@ from askonce.cli.app import app
 from askonce.stores import open_store
 from askonce.stores.base import Record
 from tests.cli.conftest import Run
-from tests.support.application import Asker
+from tests.support.application import Application
 
 KEY = b"k" * 32
 
@@ -30,12 +30,12 @@ def imported(file: Path, url: str, namespace: str, expected: int = 0) -> dict[st
 def test_all_of_a_cache_and_its_tenants_goes_into_another_store(
     cache: Cache, run: Run, url: str, namespace: str, tmp_path: Path
 ) -> None:
-    asker, file = Asker(cache), tmp_path / "entries"
+    application, file = Application(cache), tmp_path / "entries"
     for number in range(300):
         with cache_options(tags=[f"tag {number % 3}"], ttl=1000 if number % 2 else None):
-            asker.ask(f"{number}")
+            application.answer(f"{number}")
     with cache_options(namespace="tenant"):
-        asker.ask("theirs")
+        application.answer("theirs")
     cache.flush()
     assert run("export", str(file)).exit_code == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -46,25 +46,25 @@ def test_all_of_a_cache_and_its_tenants_goes_into_another_store(
         "stored": 301, "expired": 0, "older": 0, "unreadable": 0, "locked": 0, "complete": True,
     }  # fmt: skip
     with Cache(target, namespace=namespace) as other:
-        again = Asker(other)
-        assert all(again.ask(f"{number}").startswith("exact") for number in range(300))
+        again = Application(other)
+        assert all(again.answer(f"{number}").startswith("exact") for number in range(300))
         with cache_options(namespace="tenant"):
-            assert again.ask("theirs") == "exact: theirs!"
+            assert again.answer("theirs") == "exact: theirs!"
         assert other.invalidate("tag 1") == 100
     with cache_options(refresh=True):
-        asker.ask("7")
+        application.answer("7")
     found = imported(file, url, namespace)
     assert (found["stored"], found["older"]) == (300, 1)  # what is newer stays
     cache.clear()
     assert imported(file, url, namespace)["stored"] == 301
-    assert Asker(cache).ask("7") == "exact: 7!"
+    assert Application(cache).answer("7") == "exact: 7!"
 
 
 def test_damaged_parts_are_skipped_and_counted(tmp_path: Path) -> None:
     source, target = (f"sqlite:///{tmp_path / name}.db" for name in ("a", "b"))
     with Cache(source) as cache:
         for number in range(50):
-            Asker(cache).ask(f"{number}")
+            Application(cache).answer(f"{number}")
         cache.flush()
     file = tmp_path / "entries"
     assert CliRunner().invoke(app, ["export", str(file), "--store", source]).exit_code == 0
@@ -87,7 +87,7 @@ def test_damaged_parts_are_skipped_and_counted(tmp_path: Path) -> None:
 def test_an_encrypted_cache_needs_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target, plain = (f"sqlite:///{tmp_path / name}.db" for name in "abc")
     with Cache(source, encryption_keys=[KEY]) as cache, cache_options(namespace="tenant", tags=["secret tag"]):
-        Asker(cache).ask("confidential")
+        Application(cache).answer("confidential")
     file, own = tmp_path / "entries", ["--store", source, "--json"]
     assert "are encrypted with keys" in str(CliRunner().invoke(app, ["ls", *own]).exception)
     monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", KEY.hex())
@@ -107,12 +107,12 @@ def test_an_encrypted_cache_needs_its_key(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "c.db").exists()
     other, sealed = tmp_path / "plain", f"sqlite:///{tmp_path / 'd.db'}"
     with Cache(plain) as cache:
-        Asker(cache).ask("open")
+        Application(cache).answer("open")
     assert CliRunner().invoke(app, ["export", str(other), "--store", plain]).exit_code == 0
     monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", KEY.hex())
     assert imported(other, sealed, "default")["stored"] == 1
     with Cache(sealed, encryption_keys=[KEY]) as cache:
-        assert Asker(cache).ask("open") == "exact: open!"
+        assert Application(cache).answer("open") == "exact: open!"
 
 
 def test_entries_of_an_older_key_that_is_not_given_are_named_as_such(
@@ -121,7 +121,7 @@ def test_entries_of_an_older_key_that_is_not_given_are_named_as_such(
     source, target, keys = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", [os.urandom(32), KEY]
     for number, given in enumerate(([KEY], keys)):
         with Cache(source, encryption_keys=given) as cache:
-            Asker(cache).ask(f"{number}")
+            Application(cache).answer(f"{number}")
     monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", ",".join(one.hex() for one in keys))
     file = tmp_path / "entries"
     assert CliRunner().invoke(app, ["export", str(file), "--store", source]).exit_code == 0
@@ -133,7 +133,7 @@ def test_entries_of_an_older_key_that_is_not_given_are_named_as_such(
 def test_an_export_of_nothing_loses_no_file(tmp_path: Path) -> None:
     url, file = f"sqlite:///{tmp_path}/a.db", tmp_path / "entries"
     with Cache(url) as cache:
-        Asker(cache).ask("why?")
+        Application(cache).answer("why?")
     assert CliRunner().invoke(app, ["export", str(file), "--store", url]).exit_code == 0
     before = file.read_bytes()
     for where in (str(file), str(tmp_path / "new"), "-"):
@@ -148,7 +148,7 @@ def test_an_export_of_nothing_loses_no_file(tmp_path: Path) -> None:
 def test_a_failed_import_makes_no_store(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     source, file = f"sqlite:///{tmp_path}/a.db", tmp_path / "entries"
     with Cache(source) as cache:
-        Asker(cache).ask("why?")
+        Application(cache).answer("why?")
     assert CliRunner().invoke(app, ["export", str(file), "--store", source]).exit_code == 0
     file.write_bytes(damage(file.read_bytes()))
     done = CliRunner().invoke(app, ["import", str(file), "--store", f"sqlite:///{tmp_path}/new/b.db"])
@@ -159,9 +159,9 @@ def test_a_failed_import_makes_no_store(tmp_path: Path, damage: Callable[[bytes]
 def test_a_cache_named_multiplexer_is_exported_with_its_tenants(tmp_path: Path) -> None:
     source, file = f"sqlite:///{tmp_path}/a.db", tmp_path / "entries"
     with Cache(source, namespace="multiplexer") as cache:
-        Asker(cache).ask("why?")
+        Application(cache).answer("why?")
         with cache_options(namespace="jane"):
-            Asker(cache).ask("why?")
+            Application(cache).answer("why?")
         cache.store.put("multiplexer/a/judge", [Record(b"state", b"of routing")])
         cache.store.log_append("multiplexer/a/judge", b"of routing")
     own = ["--namespace", "multiplexer"]
@@ -172,7 +172,7 @@ def test_a_cache_named_multiplexer_is_exported_with_its_tenants(tmp_path: Path) 
 def test_a_stream_from_store_to_store(tmp_path: Path) -> None:
     source = f"sqlite:///{tmp_path / 'a.db'}"
     with Cache(source) as cache:
-        Asker(cache).ask("why?")
+        Application(cache).answer("why?")
     exported = CliRunner().invoke(app, ["export", "-", "--store", source])
     assert exported.exit_code == 0
     target = f"sqlite:///{tmp_path / 'b.db'}"
@@ -189,7 +189,7 @@ def test_without_its_keys_an_encrypted_store_is_no_empty_one(
 ) -> None:
     url = f"sqlite:///{tmp_path}/cache.db"
     with Cache(url, encryption_keys=[KEY]) as cache, cache_options(namespace="jane", tags=["vip"]):
-        Asker(cache).ask("1")
+        Application(cache).answer("1")
     monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", keys)
     for command in (
         ["export", str(tmp_path / "entries")], ["ls"], ["clear", "--yes"], ["invalidate", "vip", "--yes"],

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from askonce import Cache, ConfigError, cache_options
 from askonce.cli.app import app
-from tests.support.application import Asker
+from tests.support.application import Application
 
 
 def askonce(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,10 +25,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("application")
     (folder / "pyproject.toml").write_text('[tool.askonce]\nstore = "sqlite:///cache.db"\naccess_log = "log"\n')
     with Cache(f"sqlite:///{folder}/cache.db", access_log=folder / "log") as cache:
-        Asker(cache).ask("why?")
+        Application(cache).answer("why?")
         for tenant in ("50%", "a/b"):
             with cache_options(namespace=tenant, tags=["a tag"]):
-                Asker(cache).ask("why?")
+                Application(cache).answer("why?")
     (folder / "request").write_text(json.dumps({"prompt": "why?"}))
     (folder / "inner").mkdir()
     return folder

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.clients import WEATHER, Ask, Proxied, check, named
+from tests.support.clients import WEATHER, Proxied, Send, check, named
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # no price list from the net
 
@@ -18,7 +18,7 @@ CLAUDE = "claude-opus-5"
 TOOL: Any = {"type": "function", "function": WEATHER}
 
 
-def said(question: str) -> Any:
+def messages_of(question: str) -> Any:
     return [{"role": "user", "content": question}]
 
 
@@ -27,11 +27,11 @@ def weather(city: str) -> str:
     return f"Fine in {city}."
 
 
-def run(ask: Callable[[str, str, str], Awaitable[str]]) -> Ask:
-    return lambda url, key, question: asyncio.run(ask(url, key, question))  # type: ignore[arg-type]
+def run(send: Callable[[str, str, str], Awaitable[str]]) -> Send:
+    return lambda url, key, question: asyncio.run(send(url, key, question))  # type: ignore[arg-type]
 
 
-def clients() -> dict[str, dict[str, Ask]]:
+def clients() -> dict[str, dict[str, Send]]:
     """Those whose packages are here."""
     found = {}
     for package, ways in {
@@ -51,24 +51,24 @@ def clients() -> dict[str, dict[str, Ask]]:
     return found
 
 
-def of_litellm() -> dict[str, Ask]:
+def of_litellm() -> dict[str, Send]:
     import litellm
 
     def of_openai(url: str, key: str, question: str, **more: Any) -> Any:
         where = {"api_base": f"{url}/v1", "api_key": key, "num_retries": 0}
-        return litellm.completion(model="openai/gpt-4o", messages=said(question), **where, **more)
+        return litellm.completion(model="openai/gpt-4o", messages=messages_of(question), **where, **more)
 
     def of_anthropic(url: str, key: str, question: str, **more: Any) -> Any:
         where = {"api_base": url, "api_key": key, "num_retries": 0, "max_tokens": 9}
-        return litellm.completion(model=f"anthropic/{CLAUDE}", messages=said(question), **where, **more)
+        return litellm.completion(model=f"anthropic/{CLAUDE}", messages=messages_of(question), **where, **more)
 
-    def ways(model: Any, name: str) -> dict[str, Ask]:
+    def ways(model: Any, name: str) -> dict[str, Send]:
         return {
-            name: lambda *asked: model(*asked).choices[0].message.content,
-            f"{name} streamed": lambda *asked: "".join(
-                part.choices[0].delta.content or "" for part in model(*asked, stream=True)
+            name: lambda *given: model(*given).choices[0].message.content,
+            f"{name} streamed": lambda *given: "".join(
+                part.choices[0].delta.content or "" for part in model(*given, stream=True)
             ),
-            f"{name} tool": lambda *asked: str(model(*asked, tools=[TOOL]).choices[0].message.tool_calls),
+            f"{name} tool": lambda *given: str(model(*given, tools=[TOOL]).choices[0].message.tool_calls),
         }
 
     def embedded(url: str, key: str, question: str) -> str:
@@ -78,7 +78,7 @@ def of_litellm() -> dict[str, Ask]:
     return {**ways(of_openai, "openai"), **ways(of_anthropic, "anthropic"), "embeddings": embedded}
 
 
-def of_pydantic_ai() -> dict[str, Ask]:
+def of_pydantic_ai() -> dict[str, Send]:
     from pydantic_ai import Agent
     from pydantic_ai.models.anthropic import AnthropicModel
     from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
@@ -94,7 +94,7 @@ def of_pydantic_ai() -> dict[str, Ask]:
     def claude(url: str, key: str) -> Any:
         return AnthropicModel(CLAUDE, provider=AnthropicProvider(base_url=url, api_key=key))
 
-    def ways(model: Any, name: str) -> dict[str, Ask]:
+    def ways(model: Any, name: str) -> dict[str, Send]:
         async def streamed(url: str, key: str, question: str) -> str:
             async with Agent(model(url, key)).run_stream(question) as stream:
                 return str(await stream.get_output())
@@ -110,7 +110,7 @@ def of_pydantic_ai() -> dict[str, Ask]:
     return {**ways(chat, "chat"), **ways(responses, "responses"), **ways(claude, "anthropic")}
 
 
-def of_openai_agents() -> dict[str, Ask]:
+def of_openai_agents() -> dict[str, Send]:
     import agents
     from openai import AsyncOpenAI
 
@@ -120,7 +120,7 @@ def of_openai_agents() -> dict[str, Ask]:
         client = AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
         return agents.Agent(name="a", model=model("gpt-4o", openai_client=client), tools=list(tools))
 
-    def ways(model: Any, name: str) -> dict[str, Ask]:
+    def ways(model: Any, name: str) -> dict[str, Send]:
         async def plain(url: str, key: str, question: str) -> str:
             return str((await agents.Runner.run(agent(url, key, model), question)).final_output)
 
@@ -142,10 +142,10 @@ def of_openai_agents() -> dict[str, Ask]:
     }
 
 
-def of_dspy() -> dict[str, Ask]:
+def of_dspy() -> dict[str, Send]:
     import dspy
 
-    parsed = "\n\n[[ ## answer ## ]]\nfine\n\n[[ ## completed ## ]]"  # the provider says what it is asked
+    parsed = "\n\n[[ ## answer ## ]]\nfine\n\n[[ ## completed ## ]]"  # the provider repeats the prompt
 
     def model(url: str, key: str, name: str = "openai/gpt-4o") -> Any:
         return dspy.LM(name, api_base=f"{url}/v1", api_key=key, cache=False, num_retries=0)
@@ -163,13 +163,13 @@ def of_dspy() -> dict[str, Ask]:
     return {
         "plain": lambda url, key, q: str(model(url, key)(q)),
         "anthropic": lambda url, key, q: str(model(url, key, f"anthropic/{CLAUDE}")(q)),
-        "tool": lambda url, key, q: str(model(url, key)(messages=said(q), tools=[TOOL])),
+        "tool": lambda url, key, q: str(model(url, key)(messages=messages_of(q), tools=[TOOL])),
         "predict": predicted,
         "streamed": run(streamed),
     }
 
 
-def of_autogen() -> dict[str, Ask]:
+def of_autogen() -> dict[str, Send]:
     from autogen_core import FunctionCall
     from autogen_core.models import UserMessage
     from autogen_core.tools import FunctionTool
@@ -178,26 +178,26 @@ def of_autogen() -> dict[str, Ask]:
     def client(url: str, key: str) -> Any:
         return OpenAIChatCompletionClient(model="gpt-4o", base_url=f"{url}/v1", api_key=key, max_retries=0)
 
-    def asked(question: str) -> Any:
+    def message_of(question: str) -> Any:
         return [UserMessage(content=question, source="user")]
 
     async def plain(url: str, key: str, question: str) -> str:
-        return str((await client(url, key).create(asked(question))).content)
+        return str((await client(url, key).create(message_of(question))).content)
 
     async def streamed(url: str, key: str, question: str) -> str:
-        parts = [part async for part in client(url, key).create_stream(asked(question))]
+        parts = [part async for part in client(url, key).create_stream(message_of(question))]
         return str(parts[-1].content)
 
     async def tool(url: str, key: str, question: str) -> str:
         tools = [FunctionTool(weather, description="The weather in a city.")]
-        calls = (await client(url, key).create(asked(question), tools=tools)).content
+        calls = (await client(url, key).create(message_of(question), tools=tools)).content
         assert isinstance(calls[0], FunctionCall)
         return str(calls)
 
     return {"plain": run(plain), "streamed": run(streamed), "tool": run(tool)}
 
 
-def of_openai_like() -> dict[str, Ask]:
+def of_openai_like() -> dict[str, Send]:
     from llama_index.core.llms import ChatMessage
     from llama_index.core.tools import FunctionTool
     from llama_index.llms.openai_like import OpenAILike
@@ -220,6 +220,6 @@ def of_openai_like() -> dict[str, Ask]:
     }
 
 
-@pytest.mark.parametrize(("name", "ask"), [pytest.param(*one, id=one[0]) for one in named(clients())])
-def test_a_question_is_answered_once_for_each_caller(name: str, ask: Ask, proxy: Proxied) -> None:
-    check(proxy, name, ask)
+@pytest.mark.parametrize(("name", "send"), [pytest.param(*one, id=one[0]) for one in named(clients())])
+def test_a_question_is_answered_once_for_each_caller(name: str, send: Send, proxy: Proxied) -> None:
+    check(proxy, name, send)

@@ -52,7 +52,7 @@ def test_each_response_is_one_that_the_document_has(mode: Any, method: str, path
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck], phases=[Phase.generate])
     @given(operation.as_strategy(generation_mode=mode))
-    def ask(case: Any) -> None:
+    def check(case: Any) -> None:
         response = case.call(headers={"Authorization": "Bearer sk-1"}, timeout=30)
         assert response.status_code in documented - {500, 502}, response.content
         case.validate_response(
@@ -64,7 +64,7 @@ def test_each_response_is_one_that_the_document_has(mode: Any, method: str, path
             ],
         )
 
-    ask()
+    check()
 
 
 def test_all_of_the_document_is_tried(openapi: Any) -> None:

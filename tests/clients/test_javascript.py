@@ -30,10 +30,10 @@ pytestmark = [
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_question_is_answered_once_for_each_caller(way: str, proxy: Proxied) -> None:
-    def ask(url: str, key: str, question: str) -> str:
+    def send(url: str, key: str, question: str) -> str:
         command = [str(NODE), str(SCRIPT), way, url, key, question]
         done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    check(proxy, f"javascript {way}", ask)
+    check(proxy, f"javascript {way}", send)

@@ -9,7 +9,7 @@ import pytest
 
 from askonce import Cache, StoreUnavailable
 from askonce.stores.memory import MemoryStore
-from tests.support.application import Asker, eventually, lookup
+from tests.support.application import Application, eventually, lookup
 
 
 def leased(store: MemoryStore) -> int:
@@ -19,13 +19,13 @@ def leased(store: MemoryStore) -> int:
 def test_a_lease_is_renewed_while_the_call_runs(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("askonce.concurrency.claims.LEASE_SECONDS", 0.6)
     store._clock = time.time
-    one, other = (Asker(Cache(store, timeout_seconds=5)) for _ in range(2))  # also on a busy machine
-    one.ask("first")  # the prices are loaded, for which all threads stand still
+    one, other = (Application(Cache(store, timeout_seconds=5)) for _ in range(2))  # also on a busy machine
+    one.answer("first")  # the prices are loaded, for which all threads stand still
     one.calls, one.delay = 0, 2.0
     with ThreadPoolExecutor(1) as threads:
-        leader = threads.submit(one.ask, "why?")
+        leader = threads.submit(one.answer, "why?")
         eventually(lambda: one.calls == 1)
-        assert other.ask("why?") == "exact: why?!"
+        assert other.answer("why?") == "exact: why?!"
         leader.result()
     assert other.calls == 0
 
@@ -43,15 +43,15 @@ def test_a_lease_is_released_even_if_the_store_failed_first(monkeypatch: pytest.
             super().release(*args)
 
     store = Twice()
-    asker = Asker(Cache(store))
-    asker.ask("why?")
+    application = Application(Cache(store))
+    application.answer("why?")
     assert leased(store) == 1
     eventually(lambda: leased(store) == 0, seconds=0.3)
 
 
 def test_closing_releases_the_lease_of_an_abandoned_lookup(store: MemoryStore) -> None:
     with Cache(store) as cache:
-        lookup(Asker(cache), "q")
+        lookup(Application(cache), "q")
         assert leased(store) == 1
     assert leased(store) == 0
 
@@ -60,8 +60,8 @@ async def test_the_lease_of_a_failed_task_is_released_soon(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("askonce.concurrency.claims.LEASE_SECONDS", 0.4)
-    asker = Asker(Cache(store))
-    await asyncio.create_task(asker.cache.engine.alookup(asker.request("q")))
+    application = Application(Cache(store))
+    await asyncio.create_task(application.cache.engine.alookup(application.request("q")))
     await asyncio.sleep(0.3)
     assert leased(store) == 0
 
@@ -78,7 +78,7 @@ async def test_the_lease_of_a_task_that_was_cancelled_while_taking_it_is_release
             return taken
 
     store = RepliesLate()
-    task = asyncio.create_task(Asker(Cache(store)).aask("why?"))
+    task = asyncio.create_task(Application(Cache(store)).aanswer("why?"))
     await asyncio.sleep(0.1)
     assert leased(store) == 1
     task.cancel()
@@ -99,11 +99,11 @@ async def test_after_a_slow_lookup_there_is_still_time_for_the_lease() -> None:
             return super().get(*args)
 
     store = SlowAtFirst()
-    askers = [Asker(Cache(store, timeout_seconds=timeout_seconds)) for _ in range(caches)]
-    for one in askers:
+    applications = [Application(Cache(store, timeout_seconds=timeout_seconds)) for _ in range(caches)]
+    for one in applications:
         one.delay = 0.2
-    await asyncio.gather(*(one.aask("why?") for one in askers))
-    assert sum(one.calls for one in askers) == 1
+    await asyncio.gather(*(one.aanswer("why?") for one in applications))
+    assert sum(one.calls for one in applications) == 1
 
 
 async def test_who_waits_for_another_process_goes_on_when_the_store_fails_once() -> None:
@@ -127,11 +127,11 @@ async def test_who_waits_for_another_process_goes_on_when_the_store_fails_once()
                 raise StoreUnavailable(operation)
 
     store = FailsOnce()
-    leader, follower = (Asker(Cache(store, timeout_seconds=0.5)) for _ in range(2))
+    leader, follower = (Application(Cache(store, timeout_seconds=0.5)) for _ in range(2))
     leader.delay = 2.0
-    made = asyncio.create_task(leader.aask("why?"))
+    made = asyncio.create_task(leader.aanswer("why?"))
     await asyncio.sleep(0.5)
-    waited = asyncio.create_task(follower.aask("why?"))
+    waited = asyncio.create_task(follower.aanswer("why?"))
     await asyncio.sleep(0.3)
     store.to_fail = ("get", "lease")
     await asyncio.gather(made, waited)

@@ -20,7 +20,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])  # imported once, not by each process anew
 
 
-def ask(url: str, calls: str, seconds: float, lease_seconds: float = 30.0) -> str:
+def answer_of(url: str, calls: str, seconds: float, lease_seconds: float = 30.0) -> str:
     """Request one answer through a cache; the model writes a line into ``calls``."""
 
     def model() -> str:
@@ -60,21 +60,21 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_identical_requests_of_processes_cause_one_call(url: str, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     with ProcessPoolExecutor(6, mp_context=PROCESSES) as pool:
-        answers = list(pool.map(ask, [url] * 12, [str(calls)] * 12, [1.0] * 12))
+        answers = list(pool.map(answer_of, [url] * 12, [str(calls)] * 12, [1.0] * 12))
     assert answers == ["because"] * 12
     assert len(calls.read_text().splitlines()) == 1
 
 
 def test_another_process_takes_over_from_a_killed_leader(url: str, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
-    leader = PROCESSES.Process(target=ask, args=(url, str(calls), 60.0, 2.0))
+    leader = PROCESSES.Process(target=answer_of, args=(url, str(calls), 60.0, 2.0))
     leader.start()
     while not calls.exists():
         time.sleep(0.02)
     assert leader.pid is not None
     os.kill(leader.pid, signal.SIGKILL)
     leader.join()
-    assert ask(url, str(calls), 0.0, 2.0) == "because"
+    assert answer_of(url, str(calls), 0.0, 2.0) == "because"
     assert len(calls.read_text().splitlines()) == 2
 
 

@@ -11,62 +11,62 @@ import pytest
 from askonce import Cache
 from askonce.entries.entry import Hit, Miss
 from askonce.stores.memory import MemoryStore
-from tests.support.application import Asker, lookup, pack, update
+from tests.support.application import Application, lookup, pack, update
 
 
 def test_a_thread_waits_for_the_update_of_another(store: MemoryStore) -> None:
-    asker = Asker(Cache(store))
-    lookup(asker, "q")
+    application = Application(Cache(store))
+    lookup(application, "q")
     with ThreadPoolExecutor(1) as threads:
-        other = threads.submit(lookup, asker, "q")
+        other = threads.submit(lookup, application, "q")
         time.sleep(0.05)
         assert not other.done()
-        update(asker, "q")
+        update(application, "q")
         hit = other.result(5)
     assert isinstance(hit, Hit) and hit.kind == "coalesced"
 
 
 def test_a_thread_that_looks_up_something_else_has_abandoned_its_flight(store: MemoryStore) -> None:
-    asker = Asker(Cache(store))
-    lookup(asker, "q")
+    application = Application(Cache(store))
+    lookup(application, "q")
     with ThreadPoolExecutor(1) as threads:
-        other = threads.submit(lookup, asker, "q")
+        other = threads.submit(lookup, application, "q")
         time.sleep(0.05)
-        lookup(asker, "something else")
+        lookup(application, "something else")
         assert isinstance(other.result(5), Miss)
 
 
 def test_a_batch_of_one_thread_has_one_leader(store: MemoryStore) -> None:
-    asker = Asker(Cache(store))
-    assert isinstance(lookup(asker, "a", "batch"), Miss)
-    assert isinstance(lookup(asker, "b", "batch"), Miss)
-    assert isinstance(lookup(asker, "a", "batch"), Miss)  # a duplicate: it cannot wait for itself
+    application = Application(Cache(store))
+    assert isinstance(lookup(application, "a", "batch"), Miss)
+    assert isinstance(lookup(application, "b", "batch"), Miss)
+    assert isinstance(lookup(application, "a", "batch"), Miss)  # a duplicate: it cannot wait for itself
     with ThreadPoolExecutor(1) as threads:
-        other = threads.submit(lookup, asker, "a", "other")
+        other = threads.submit(lookup, application, "a", "other")
         time.sleep(0.05)
-        update(asker, "a")
+        update(application, "a")
         assert isinstance(other.result(5), Hit)
 
 
 def test_an_ended_thread_has_abandoned_its_flight(store: MemoryStore) -> None:
-    asker = Asker(Cache(store))
-    leader = threading.Thread(target=lookup, args=(asker, "q"))
+    application = Application(Cache(store))
+    leader = threading.Thread(target=lookup, args=(application, "q"))
     leader.start()
     leader.join()
-    assert isinstance(lookup(asker, "q"), Miss)
+    assert isinstance(lookup(application, "q"), Miss)
 
 
 async def test_an_ended_task_has_abandoned_its_flight(store: MemoryStore) -> None:
-    asker = Asker(Cache(store))
+    application = Application(Cache(store))
 
     async def fail() -> None:
-        await asker.cache.engine.alookup(asker.request("q"))
+        await application.cache.engine.alookup(application.request("q"))
         await asyncio.sleep(0.05)
         raise RuntimeError
 
     leader = asyncio.create_task(fail())
     await asyncio.sleep(0.01)
-    waiters = [asyncio.create_task(asker.cache.engine.alookup(asker.request("q"))) for _ in range(3)]
+    waiters = [asyncio.create_task(application.cache.engine.alookup(application.request("q"))) for _ in range(3)]
     with pytest.raises(RuntimeError):
         await leader
     done, pending = await asyncio.wait(waiters, timeout=1, return_when=asyncio.FIRST_COMPLETED)
@@ -75,33 +75,33 @@ async def test_an_ended_task_has_abandoned_its_flight(store: MemoryStore) -> Non
 
 
 def test_a_silent_leader_is_abandoned_after_the_lease_time(store: MemoryStore) -> None:
-    asker = Asker(Cache(store, lease_seconds=0.3))
-    lookup(asker, "q")  # this thread lives on and looks up nothing else
+    application = Application(Cache(store, lease_seconds=0.3))
+    lookup(application, "q")  # this thread lives on and looks up nothing else
     with ThreadPoolExecutor(1) as threads:
-        assert isinstance(threads.submit(lookup, asker, "q").result(5), Miss)
+        assert isinstance(threads.submit(lookup, application, "q").result(5), Miss)
 
 
 def test_batches_in_opposite_order_do_not_deadlock() -> None:
     cache = Cache(MemoryStore(), lease_seconds=600)
-    asker, both_lead = Asker(cache), threading.Barrier(2)
+    application, both_lead = Application(cache), threading.Barrier(2)
 
     def batch(questions: str) -> Hit | Miss:
-        first = cache.engine.lookup(asker.request(questions[0]), "batch")
+        first = cache.engine.lookup(application.request(questions[0]), "batch")
         both_lead.wait()
-        cache.engine.lookup(asker.request(questions[1]), "batch")
+        cache.engine.lookup(application.request(questions[1]), "batch")
         for question in questions:
-            cache.engine.update(asker.request(question), lambda question=question: pack(question))
+            cache.engine.update(application.request(question), lambda question=question: pack(question))
         return first
 
     with ThreadPoolExecutor(2) as pool:
         assert all(isinstance(first, Miss) for first in pool.map(batch, ["ab", "ba"]))
-    assert isinstance(cache.engine.lookup(asker.request("a")), Hit)
+    assert isinstance(cache.engine.lookup(application.request("a")), Hit)
 
 
 def test_a_question_twice_in_a_batch_does_not_block() -> None:
     cache = Cache(MemoryStore(), lease_seconds=600)
-    asker, one_leads = Asker(cache), threading.Event()
-    request = asker.request("a")
+    application, one_leads = Application(cache), threading.Event()
+    request = application.request("a")
 
     def batch() -> None:
         cache.engine.lookup(request, "batch")
@@ -121,7 +121,7 @@ def test_a_question_twice_in_a_batch_does_not_block() -> None:
 
 def test_a_thread_that_left_its_call_has_abandoned_its_flight() -> None:
     cache = Cache(MemoryStore(), lease_seconds=600)
-    request = Asker(cache).request("a")
+    request = Application(cache).request("a")
 
     def fails() -> None:
         assert isinstance(cache.engine.lookup(request, call=sys._getframe()), Miss)

@@ -14,32 +14,32 @@ import pytest
 
 from askonce import Cache
 from askonce.stores.memory import MemoryStore
-from tests.support.application import Asker, lookup, pack, update
+from tests.support.application import Application, lookup, pack, update
 
 SOON = 40.0
 """In seconds; what is not recognized ends after a minute. Machines stand still for ten at times."""
 
 
-class Nested(Asker):
-    """A model that asks further questions before it answers; synchronous, also under asyncio."""
+class Nested(Application):
+    """A model that makes further calls before it answers; synchronous, also under asyncio."""
 
     def __init__(self) -> None:
         super().__init__(Cache(MemoryStore()))
-        self.asks: Callable[[str], object] = lambda question: None
-        self.aasks: Any = None
+        self.inner: Callable[[str], object] = lambda question: None
+        self.ainner: Any = None
 
     def model(self, question: str) -> str:
         if self.calls < 8:
             self.calls += 1
-            self.asks(question)
+            self.inner(question)
         return f"{question}!"
 
     async def amodel(self, question: str) -> str:
-        if self.aasks is None:
+        if self.ainner is None:
             return await asyncio.get_running_loop().run_in_executor(None, self.model, question)
         if self.calls < 8:
             self.calls += 1
-            await self.aasks(question)
+            await self.ainner(question)
         return f"{question}!"
 
 
@@ -73,42 +73,42 @@ def within(seconds: float, function: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("elsewhere", [in_a_thread, in_a_pool, in_a_pool_of_a_pool])
-def test_a_leader_that_asks_itself_in_another_thread_is_answered(elsewhere: Callable[[Any], Any]) -> None:
-    asker = Nested()
-    asker.asks = lambda question: asker.calls < 2 and elsewhere(partial(asker.ask, question))
-    assert within(SOON, lambda: asker.ask("why?")) == "why?!"
-    assert asker.cache.stats().not_awaited == 1
+def test_a_leader_that_calls_itself_in_another_thread_is_answered(elsewhere: Callable[[Any], Any]) -> None:
+    application = Nested()
+    application.inner = lambda question: application.calls < 2 and elsewhere(partial(application.answer, question))
+    assert within(SOON, lambda: application.answer("why?")) == "why?!"
+    assert application.cache.stats().not_awaited == 1
 
 
-def in_a_task(asker: Nested, question: str) -> Any:
-    return asyncio.create_task(asker.aask(question))
+def in_a_task(application: Nested, question: str) -> Any:
+    return asyncio.create_task(application.aanswer(question))
 
 
-def in_the_executor(asker: Nested, question: str) -> Any:
-    return asyncio.get_running_loop().run_in_executor(None, asker.ask, question)
+def in_the_executor(application: Nested, question: str) -> Any:
+    return asyncio.get_running_loop().run_in_executor(None, application.answer, question)
 
 
-def in_a_thread_with_the_context(asker: Nested, question: str) -> Any:
-    return asyncio.gather(asyncio.to_thread(asker.ask, question), asyncio.sleep(0))
+def in_a_thread_with_the_context(application: Nested, question: str) -> Any:
+    return asyncio.gather(asyncio.to_thread(application.answer, question), asyncio.sleep(0))
 
 
 @pytest.mark.parametrize("elsewhere", [in_a_task, in_the_executor, in_a_thread_with_the_context])
-def test_a_task_that_asks_itself_elsewhere_is_answered(elsewhere: Callable[[Any, str], Any]) -> None:
-    asker = Nested()
+def test_a_task_that_calls_itself_elsewhere_is_answered(elsewhere: Callable[[Any, str], Any]) -> None:
+    application = Nested()
 
-    async def ask_again(question: str) -> None:
-        if asker.calls < 2:
-            await elsewhere(asker, question)
+    async def call_again(question: str) -> None:
+        if application.calls < 2:
+            await elsewhere(application, question)
 
-    asker.aasks = ask_again
-    assert within(SOON, lambda: asyncio.run(asker.aask("why?"))) == "why?!"
+    application.ainner = call_again
+    assert within(SOON, lambda: asyncio.run(application.aanswer("why?"))) == "why?!"
 
 
-def test_a_leader_of_which_only_the_lookup_is_seen_may_ask_itself_in_a_task() -> None:
-    asker = Asker(Cache(MemoryStore()))
+def test_a_leader_of_which_only_the_lookup_is_seen_may_look_up_its_own_key_in_a_task() -> None:
+    application = Application(Cache(MemoryStore()))
 
     async def main() -> Any:
-        engine, request = asker.cache.engine, asker.request("why?")
+        engine, request = application.cache.engine, application.request("why?")
         await engine.alookup(request)
         await asyncio.create_task(engine.alookup(request))
         await engine.aupdate(request, lambda: pack("so"))
@@ -117,52 +117,55 @@ def test_a_leader_of_which_only_the_lookup_is_seen_may_ask_itself_in_a_task() ->
     assert within(SOON, lambda: asyncio.run(main()))
 
 
-def test_leaders_that_ask_for_each_other_are_answered() -> None:
-    asker, both = Nested(), threading.Barrier(2)
+def test_leaders_that_wait_for_each_other_are_answered() -> None:
+    application, both = Nested(), threading.Barrier(2)
 
     def other(question: str) -> None:
-        if asker.calls <= 2:
+        if application.calls <= 2:
             both.wait()
-            asker.ask({"a": "b", "b": "a"}[question])
+            application.answer({"a": "b", "b": "a"}[question])
 
-    asker.asks = other
+    application.inner = other
 
-    def both_ask() -> list[str]:
+    def both_call() -> list[str]:
         with ThreadPoolExecutor(2) as pool:
-            return [answer.rpartition(" ")[2] for answer in pool.map(asker.ask, "ab")]
+            return [answer.rpartition(" ")[2] for answer in pool.map(application.answer, "ab")]
 
-    assert within(SOON, both_ask) == ["a!", "b!"]
+    assert within(SOON, both_call) == ["a!", "b!"]
 
 
-def test_tasks_that_ask_for_each_other_in_child_tasks_are_answered() -> None:
-    asker = Nested()
+def test_tasks_that_wait_for_each_other_in_child_tasks_are_answered() -> None:
+    application = Nested()
 
     async def other(question: str) -> None:
         await asyncio.sleep(0.05)
-        if asker.calls <= 2:
-            await asyncio.create_task(asker.aask({"a": "b", "b": "a"}[question]))
+        if application.calls <= 2:
+            await asyncio.create_task(application.aanswer({"a": "b", "b": "a"}[question]))
 
-    asker.aasks = other
+    application.ainner = other
 
-    async def both_ask() -> list[str]:
-        return [answer.rpartition(" ")[2] for answer in await asyncio.gather(asker.aask("a"), asker.aask("b"))]
+    async def both_call() -> list[str]:
+        return [
+            answer.rpartition(" ")[2]
+            for answer in await asyncio.gather(application.aanswer("a"), application.aanswer("b"))
+        ]
 
-    assert within(SOON, lambda: asyncio.run(both_ask())) == ["a!", "b!"]
+    assert within(SOON, lambda: asyncio.run(both_call())) == ["a!", "b!"]
 
 
 def test_loops_that_block_on_each_others_tasks_are_answered() -> None:
-    asker, both = Nested(), threading.Barrier(2)
+    application, both = Nested(), threading.Barrier(2)
 
     async def slowly(question: str) -> None:
         await asyncio.sleep(0.2)
 
-    asker.aasks = slowly
+    application.ainner = slowly
 
     async def main(own: str, other: str) -> str:
-        leader = asyncio.create_task(asker.aask(own))
+        leader = asyncio.create_task(application.aanswer(own))
         await asyncio.sleep(0.02)
         both.wait()
-        asker.ask(other)  # blocks the loop
+        application.answer(other)  # blocks the loop
         return (await leader).rpartition(" ")[2]
 
     def both_run() -> list[str]:
@@ -174,22 +177,22 @@ def test_loops_that_block_on_each_others_tasks_are_answered() -> None:
 
 @pytest.mark.parametrize("watched", [False, True], ids=["call", "lookup"])
 def test_waiters_do_not_use_up_the_pool_that_their_leader_needs(watched: bool) -> None:
-    asker = Asker(Cache(MemoryStore(), lease_seconds=600))
+    application = Application(Cache(MemoryStore(), lease_seconds=600))
 
-    def ask() -> str:
+    def call() -> str:
         if not watched:
-            return asker.ask("why?")
-        lookup(asker, "why?")
-        update(asker, "why?")
+            return application.answer("why?")
+        lookup(application, "why?")
+        update(application, "why?")
         return "why?!"
 
     async def lead(started: asyncio.Event) -> None:
-        engine, request = asker.cache.engine, asker.request("why?")
+        engine, request = application.cache.engine, application.request("why?")
 
         async def model() -> str:
             started.set()
             await asyncio.sleep(0.2)  # meanwhile the others take all threads
-            return await asyncio.get_running_loop().run_in_executor(None, asker.model, "why?")
+            return await asyncio.get_running_loop().run_in_executor(None, application.model, "why?")
 
         await engine.aanswer(request, model, pack)
 
@@ -197,25 +200,25 @@ def test_waiters_do_not_use_up_the_pool_that_their_leader_needs(watched: bool) -
         started = asyncio.Event()
         leader = asyncio.create_task(lead(started))
         await started.wait()
-        answers = await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(40)))
+        answers = await asyncio.gather(*(asyncio.to_thread(call) for _ in range(40)))
         await leader
         return len(answers)
 
     assert within(SOON, lambda: asyncio.run(main())) == 40
-    assert asker.calls <= 3
+    assert application.calls <= 3
 
 
 def test_equal_requests_queued_in_one_pool_still_make_one_call() -> None:
-    asker = Asker(Cache(MemoryStore()))
-    asker.delay = 1.0
+    application = Application(Cache(MemoryStore()))
+    application.delay = 1.0
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(asker.ask, ["why?"] * 40))
-    assert asker.calls == 1
+        list(pool.map(application.answer, ["why?"] * 40))
+    assert application.calls == 1
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 def test_after_max_wait_one_caller_leads_for_all(asynchronous: bool) -> None:
-    asker = Asker(Cache(MemoryStore(), max_wait=0.3))
+    application = Application(Cache(MemoryStore(), max_wait=0.3))
     hanging, release = threading.Event(), threading.Event()
 
     def hang() -> str:
@@ -223,31 +226,31 @@ def test_after_max_wait_one_caller_leads_for_all(asynchronous: bool) -> None:
         release.wait(60)
         return "late"
 
-    request = asker.request("why?")
-    threading.Thread(target=asker.cache.engine.answer, args=(request, hang, pack), daemon=True).start()
+    request = application.request("why?")
+    threading.Thread(target=application.cache.engine.answer, args=(request, hang, pack), daemon=True).start()
     hanging.wait()
-    asker.delay = 0.1
+    application.delay = 0.1
 
     async def tasks() -> list[str]:
-        return await asyncio.gather(*(asker.aask("why?") for _ in range(20)))
+        return await asyncio.gather(*(application.aanswer("why?") for _ in range(20)))
 
     started = time.monotonic()
     if asynchronous:
         answers = within(SOON, lambda: asyncio.run(tasks()))
     else:
         with ThreadPoolExecutor(20) as pool:
-            answers = list(pool.map(asker.ask, ["why?"] * 20))
+            answers = list(pool.map(application.answer, ["why?"] * 20))
     release.set()
     assert time.monotonic() - started >= 0.3
-    assert len(answers) == 20 and asker.calls == 1
-    assert (asker.cache.stats().not_awaited, asker.cache.stats().max_wait) == (1, 0.3)
+    assert len(answers) == 20 and application.calls == 1
+    assert (application.cache.stats().not_awaited, application.cache.stats().max_wait) == (1, 0.3)
 
 
 def test_a_model_that_hangs_holds_nobody_for_more_than_twice_max_wait() -> None:
-    asker = Asker(Cache(MemoryStore(), max_wait=0.2))
-    asker.delay = 3.0
+    application = Application(Cache(MemoryStore(), max_wait=0.2))
+    application.delay = 3.0
     started = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(asker.ask, ["why?"] * 8))
+        list(pool.map(application.answer, ["why?"] * 8))
     assert time.monotonic() - started < SOON
-    assert asker.calls == 8
+    assert application.calls == 8

@@ -14,7 +14,7 @@ from askonce.entries.entry import Answer, Hit
 from askonce.storage.pieces import FIRST_ENTRIES
 from askonce.stores.base import Record
 from askonce.stores.memory import MemoryStore
-from tests.support.application import Asker
+from tests.support.application import Application
 
 
 async def test_a_large_batch_leaves_turns_to_other_tasks(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ async def test_a_large_batch_leaves_turns_to_other_tasks(tmp_path: Path) -> None
             await asyncio.sleep(0)
 
     async with Cache(f"sqlite:///{tmp_path / 'cache.db'}", timeout_seconds=5) as cache:
-        requests = [Asker(cache).request(str(number)) for number in range(2000)]
+        requests = [Application(cache).request(str(number)) for number in range(2000)]
         await cache.engine.astore_many(requests, [Answer(bytes(6000))] * 2000, 1.0)
         task = asyncio.create_task(others())
         found = await cache.engine.alookup_many(requests)
@@ -50,7 +50,7 @@ def test_a_batch_survives_one_slow_piece_and_gives_a_dead_store_up() -> None:
 
     for fails, stored in (((3,), 300), ((1, 2, 3, 4, 5), 0)):
         with Cache(Moody(*fails)) as cache:
-            requests = [Asker(cache).request(str(number)) for number in range(300)]
+            requests = [Application(cache).request(str(number)) for number in range(300)]
             cache.engine.store_many(requests, [Answer(b"x")] * 300, 1.0)
             assert (cache.stats().stored, cache.stats().errors) == (stored, 1)
 
@@ -68,7 +68,7 @@ def test_a_slow_store_is_given_small_pieces() -> None:
 
     store = Slow()
     with Cache(store) as cache:
-        requests = [Asker(cache).request(str(number)) for number in range(40)]
+        requests = [Application(cache).request(str(number)) for number in range(40)]
         cache.engine.store_many(requests, [Answer(b"x")] * 40, 1.0)
     assert max(store.puts) <= FIRST_ENTRIES  # they do not grow
 

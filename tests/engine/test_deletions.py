@@ -47,7 +47,7 @@ OTHERS: dict[str, Callable[[Cache], Callable[[], object]]] = {
 }
 
 
-def ask(cache: Cache, meanwhile: Callable[[], object] = lambda: None) -> str:
+def answer_to(cache: Cache, meanwhile: Callable[[], object] = lambda: None) -> str:
     """The answer to one question; ``meanwhile`` runs in another thread while the model is called."""
 
     def call() -> str:
@@ -66,16 +66,16 @@ def ask(cache: Cache, meanwhile: Callable[[], object] = lambda: None) -> str:
 @pytest.mark.parametrize("name", DELETIONS)
 def test_an_answer_in_progress_is_not_stored_after_its_deletion(name: str) -> None:
     with Cache("memory://") as cache:
-        assert ask(cache, DELETIONS[name](cache)) == "made"
+        assert answer_to(cache, DELETIONS[name](cache)) == "made"
         assert cache.stats().not_stored_reasons == {"deleted": 1}
-        assert [ask(cache), ask(cache)] == ["made", "exact"]
+        assert [answer_to(cache), answer_to(cache)] == ["made", "exact"]
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_deletion_of_others_does_not_concern_it(name: str) -> None:
     with Cache("memory://") as cache:
-        assert ask(cache, OTHERS[name](cache)) == "made"
-        assert ask(cache) == "exact"
+        assert answer_to(cache, OTHERS[name](cache)) == "made"
+        assert answer_to(cache) == "exact"
 
 
 def test_a_batch_in_progress_is_not_stored_after_its_deletion() -> None:
@@ -134,18 +134,18 @@ def own() -> dict[str, Any]:
 def test_another_cache_deletes_it(shared: Store, own: dict[str, Any], name: str, keys: list[bytes]) -> None:
     own["encryption_keys"] = keys
     with Cache(shared, **own) as cache, Cache(shared, **own) as other:
-        assert ask(cache, DELETIONS[name](other)) == "made"
+        assert answer_to(cache, DELETIONS[name](other)) == "made"
         assert cache.stats().not_stored_reasons == {"deleted": 1}
-        assert [ask(cache), ask(cache)] == ["made", "exact"]
+        assert [answer_to(cache), answer_to(cache)] == ["made", "exact"]
         DELETIONS[name](other)()  # before it is made anew, which is no reason
-        assert [ask(cache), ask(cache), ask(other)] == ["made", "exact", "exact"]
+        assert [answer_to(cache), answer_to(cache), answer_to(other)] == ["made", "exact", "exact"]
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_cache_deletes_others(shared: Store, own: dict[str, Any], name: str) -> None:
     with Cache(shared, **own) as cache, Cache(shared, **own) as other:
-        assert ask(cache, OTHERS[name](other)) == "made"
-        assert ask(cache) == "exact"
+        assert answer_to(cache, OTHERS[name](other)) == "made"
+        assert answer_to(cache) == "exact"
 
 
 def test_another_process_deletes_it(shared: Store, own: dict[str, Any]) -> None:
@@ -155,11 +155,13 @@ def test_another_process_deletes_it(shared: Store, own: dict[str, Any]) -> None:
     url = servers.start("mongodb").url if shared.url.startswith("mongodb") else shared.url
     command = [sys.executable, "-c", code.format((url,), own)]
     with Cache(shared, **own) as cache:
-        assert ask(cache, lambda: subprocess.run(command, check=True)) == "made"
-        assert [ask(cache), ask(cache)] == ["made", "exact"]
+        assert answer_to(cache, lambda: subprocess.run(command, check=True)) == "made"
+        assert [answer_to(cache), answer_to(cache)] == ["made", "exact"]
 
 
-def test_another_cache_deletes_a_batch_and_what_is_asked_asynchronously(shared: Store, own: dict[str, Any]) -> None:
+def test_another_cache_deletes_a_batch_and_what_is_answered_asynchronously(
+    shared: Store, own: dict[str, Any]
+) -> None:
     with Cache(shared, **own) as cache, Cache(shared, **own) as other:
         requests = [cache.engine.request("embedding", lambda n=n: NormalForm({"text": n})) for n in range(3)]
         assert not [one for one in cache.engine.lookup_many(requests) if isinstance(one, Hit)]
@@ -184,7 +186,7 @@ def test_another_cache_deletes_a_batch_and_what_is_asked_asynchronously(shared: 
 def test_a_deletion_is_seen_although_the_log_began_anew(shared: Store, own: dict[str, Any]) -> None:
     with Cache(shared, **own) as cache, Cache(shared, **own) as other:
         other.clear()
-        assert ask(cache) == "made"
+        assert answer_to(cache) == "made"
 
         def erase_the_log() -> None:
             with cache_options(namespace="jane"):
@@ -194,8 +196,8 @@ def test_a_deletion_is_seen_although_the_log_began_anew(shared: Store, own: dict
         cache.clear()
         with cache_options(namespace="jane"):
             cache.clear()
-        assert ask(cache, erase_the_log) == "made"
-        assert [ask(cache), ask(cache)] == ["made", "exact"]
+        assert answer_to(cache, erase_the_log) == "made"
+        assert [answer_to(cache), answer_to(cache)] == ["made", "exact"]
 
 
 class Reading(MemoryStore):
@@ -211,7 +213,7 @@ class Reading(MemoryStore):
 def test_a_hit_reads_no_log() -> None:
     store = Reading()
     with Cache(store) as cache:
-        assert ask(cache) == "made"
+        assert answer_to(cache) == "made"
         before = store.reads
-        assert [ask(cache), ask(cache)] == ["exact", "exact"]
+        assert [answer_to(cache), answer_to(cache)] == ["exact", "exact"]
         assert store.reads == before

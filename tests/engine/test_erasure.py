@@ -96,7 +96,7 @@ def answer(cache: Cache, question: str, payload: str, **more: Any) -> None:
     cache.engine.answer(request, lambda: payload, lambda text: Answer(text.encode(), **more))
 
 
-def ask_semantic(cache: Cache, question: str, payload: str) -> None:
+def store_semantic(cache: Cache, question: str, payload: str) -> None:
     form = NormalForm({"kind": "chat", "messages": [{"role": "user", "content": question}]})
     request = cache.engine.request("answer", lambda: form, semantic=True)
     assert request is not None
@@ -159,8 +159,12 @@ def test_all_that_contains_a_text_is_erased(
     cache: Cache, stored: Callable[[str], bool], where: str, tmp_path: Path
 ) -> None:
     rng = random.Random(2)
-    said = {"answer": ("why?", long(rng)), "question": (f"Who is {MARKER}?", "nobody"), "both": (MARKER, long(rng))}
-    question, payload = said[where]
+    texts_in = {
+        "answer": ("why?", long(rng)),
+        "question": (f"Who is {MARKER}?", "nobody"),
+        "both": (MARKER, long(rng)),
+    }
+    question, payload = texts_in[where]
     with cache_options(namespace="a tenant"):
         answer(cache, question, payload)
         answer(cache, "in json", '{"name": "' + MARKER + '"}')
@@ -262,7 +266,7 @@ def test_learned_state_is_searched(
         for tenant in (MARKER, OTHER):
             with cache_options(namespace=tenant):
                 for number in range(5):
-                    ask_semantic(cache, f"what of {tenant} {number}?", tenant)
+                    store_semantic(cache, f"what of {tenant} {number}?", tenant)
         cache.flush()
     files = list(index_file.folder().glob("*.index"))
     assert len(files) == 1
@@ -288,7 +292,7 @@ def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: 
 
     settings = Semantic(embed, model="test", max_error=0.5)
     with Cache(url, namespace=namespace, timeout_seconds=20, semantic=settings) as running:
-        ask_semantic(running, f"who is {MARKER}?", "x")
+        store_semantic(running, f"who is {MARKER}?", "x")
         running.flush()
         semantic = running.engine.flow.semantic
         assert semantic is not None

@@ -14,17 +14,17 @@ from askonce.keys.normal_form import NormalForm
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
 from tests.semantic.test_aliases import DOG, OPEN, SUNDAY, cache_of, learn, sure
-from tests.semantic.test_aliases import ask as ask_in_words
-from tests.support.application import Asker
+from tests.semantic.test_aliases import answer_to as answer_in_words
+from tests.support.application import Application
 from tests.support.stores import FailingStore
 
 
-def explained(asker: Asker, question: str = "why?") -> Explanation:
+def explained(application: Application, question: str = "why?") -> Explanation:
     """The explanation; no model was called for it, and nothing counted but hits."""
-    calls, before = asker.calls, asker.cache.stats()
-    explanation = asker.cache.explain(lambda: asker.ask(question))
-    after = asker.cache.stats()
-    assert asker.calls == calls
+    calls, before = application.calls, application.cache.stats()
+    explanation = application.cache.explain(lambda: application.answer(question))
+    after = application.cache.stats()
+    assert application.calls == calls
     assert (after.misses, after.stored, after.bypassed) == (before.misses, before.stored, before.bypassed)
     return explanation
 
@@ -42,10 +42,10 @@ def expire(cache: Cache, clock: FakeClock) -> None:
 
 
 def evict(cache: Cache, clock: FakeClock) -> None:
-    asker = Asker(cache)
+    application = Application(cache)
     for number in range(3):
         clock.advance(1)
-        asker.ask(f"why {number}?")
+        application.answer(f"why {number}?")
 
 
 def delete_elsewhere(cache: Cache, clock: FakeClock) -> None:
@@ -62,24 +62,24 @@ def delete_elsewhere(cache: Cache, clock: FakeClock) -> None:
         (delete_elsewhere, "by another process"),
     ],
 )
-def test_an_answer_that_is_gone_is_explained_by_what_became_of_it(
+def test_an_answer_that_is_no_longer_stored_is_explained(
     store: MemoryStore, clock: FakeClock, happens: Callable[[Cache, FakeClock], None], why: str
 ) -> None:
     with Cache(store, clock=clock, ttl=100, max_entries=3, eviction="lru") as cache:
-        asker = Asker(cache)
-        first = explained(asker)
+        application = Application(cache)
+        first = explained(application)
         assert (first.outcome, first.reason, first.stored) == ("miss", "absent", None)
         assert "this process has not made this request before" in first.why[0]
         with cache_options(tags=["prices"]):
-            asker.ask("why?")
+            application.answer("why?")
         clock.advance(7)
-        hit = explained(asker)
+        hit = explained(application)
         assert (hit.outcome, hit.reason, hit.key) == ("hit", "exact", first.key)
         assert hit.stored is not None
         assert (hit.stored.age_seconds, hit.stored.fresh_seconds) == (7, 93)
         assert (hit.stored.tags, hit.stored.model) == (("prices",), "gpt-4o")
         happens(cache, clock)
-        gone = explained(asker)
+        gone = explained(application)
         assert (gone.outcome, gone.reason) == ("miss", "absent")
         assert why in gone.why[0], gone.why
         assert [one.type for one in gone.past] == ["miss", "stored"]
@@ -96,68 +96,68 @@ def test_an_answer_that_is_gone_is_explained_by_what_became_of_it(
         ),
     ],
 )
-def test_a_result_of_which_a_document_is_gone_is_explained_by_that(
+def test_a_result_of_which_a_document_was_deleted_is_explained_by_that(
     store: MemoryStore, happens: Callable[[Cache], object], why: str
 ) -> None:
     with Cache(store) as cache:
         payload = b"a page of prices " * 60
         answer = Answer(payload, slices=(Slice(0, len(payload), ("prices.pdf",)),))
 
-        def ask() -> object:
+        def call() -> object:
             request = cache.engine.request("retrieval", lambda: NormalForm({"question": "prices"}))
             assert request is not None
             return cache.engine.answer(request, lambda: answer, lambda one: one)
 
-        ask()
-        assert cache.explain(ask).outcome == "hit"
+        call()
+        assert cache.explain(call).outcome == "hit"
         happens(cache)
-        assert why in cache.explain(ask).why[0]
+        assert why in cache.explain(call).why[0]
 
 
-def test_an_answer_that_is_past_its_time_is_told_with_its_age(store: MemoryStore, clock: FakeClock) -> None:
+def test_an_expired_answer_is_reported_with_its_age(store: MemoryStore, clock: FakeClock) -> None:
     with Cache(store, clock=clock, ttl=100, stale_if_error=50) as cache:
-        asker = Asker(cache)
-        asker.ask("why?")
+        application = Application(cache)
+        application.answer("why?")
         clock.advance(110)
-        late = explained(asker)
+        late = explained(application)
         assert (late.outcome, late.reason) == ("miss", "expired")
         assert late.stored is not None and late.stored.fresh_seconds == -10
         assert "a stale answer may be served" in " ".join(late.why)
         with cache_options(refresh=True):
-            assert "refresh=True" in explained(asker).why[0]
+            assert "refresh=True" in explained(application).why[0]
         with cache_options(bypass=True):
-            bypassed = explained(asker)
+            bypassed = explained(application)
             assert (bypassed.outcome, bypassed.key) == ("bypassed", "")
             assert "bypass=True" in bypassed.why[0]
 
 
-def test_an_answer_that_was_not_stored_is_told_with_the_reason(store: MemoryStore) -> None:
+def test_an_answer_that_was_not_stored_is_reported_with_the_reason(store: MemoryStore) -> None:
     with Cache(store, cache_if=lambda _: False) as cache:
-        asker = Asker(cache)
-        asker.ask("and then…")
-        assert "not stored: it did not come to its proper end" in explained(asker, "and then…").why[0]
+        application = Application(cache)
+        application.answer("and then…")
+        assert "not stored: it did not come to its proper end" in explained(application, "and then…").why[0]
     down = FailingStore()
     with Cache(down) as cache:
-        asker = Asker(cache)
-        asker.ask("why?")
+        application = Application(cache)
+        application.answer("why?")
         down.failing = True
-        assert explained(asker).reason == "store down"
+        assert explained(application).reason == "store down"
 
 
 def test_a_request_is_compared_with_the_most_similar_one(store: MemoryStore) -> None:
     from askonce.entries.entry import Answer
     from askonce.keys.normal_form import NormalForm
 
-    def ask(cache: Cache, **body: Any) -> None:
+    def answer_to(cache: Cache, **body: Any) -> None:
         request = cache.engine.request("answer", lambda: NormalForm(body, ("timeout",), "gpt-4o"))
         assert request is not None
         cache.engine.answer(request, lambda: "because", lambda text: Answer(text.encode()))
 
     with Cache(store) as cache:
-        ask(cache, model={"name": "gpt-4o", "temperature": 0}, messages=["be brief", "why?"])
-        ask(cache, model={"name": "gpt-4o", "temperature": 1}, messages=["be brief", "how?", "so"])
+        answer_to(cache, model={"name": "gpt-4o", "temperature": 0}, messages=["be brief", "why?"])
+        answer_to(cache, model={"name": "gpt-4o", "temperature": 1}, messages=["be brief", "how?", "so"])
         other = cache.explain(
-            lambda: ask(cache, model={"name": "gpt-4o", "temperature": 0.7}, messages=["be brief", "why?"])
+            lambda: answer_to(cache, model={"name": "gpt-4o", "temperature": 0.7}, messages=["be brief", "why?"])
         )
         assert other.differs == ("model.temperature",)
         assert other.left_out == ("timeout",)
@@ -166,19 +166,19 @@ def test_a_request_is_compared_with_the_most_similar_one(store: MemoryStore) -> 
         with pytest.raises(ConfigError, match="no request to this cache"):
             cache.explain(lambda: None)
         with Cache(MemoryStore()) as another, pytest.raises(ConfigError):
-            cache.explain(lambda: ask(another, messages=["why?"]))
+            cache.explain(lambda: answer_to(another, messages=["why?"]))
         with pytest.raises(ZeroDivisionError):
             cache.explain(lambda: 1 / 0)
 
 
-def test_a_question_that_is_no_hit_of_the_same_meaning_tells_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_is_reported_why_a_similar_question_is_no_hit(monkeypatch: pytest.MonkeyPatch) -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN))
-        near = cache.explain(lambda: ask_in_words(cache, DOG, "never"))
+        near = cache.explain(lambda: answer_in_words(cache, DOG, "never"))
         assert near.nearest == SUNDAY and near.similarity is not None and abs(near.similarity) < 1
         assert "too few answers were compared" in near.why[1]
         requests = cache.stats().semantic.requests  # type: ignore[union-attr]
         sure(cache, monkeypatch)
-        served = cache.explain(lambda: ask_in_words(cache, f"Please, {SUNDAY}", "never"))
+        served = cache.explain(lambda: answer_in_words(cache, f"Please, {SUNDAY}", "never"))
         assert "would be served" in served.why[1], served.why
         assert cache.stats().semantic.requests == requests  # type: ignore[union-attr]

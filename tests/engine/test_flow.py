@@ -10,21 +10,21 @@ from askonce.entries.entry import Answer, Hit, Miss
 from askonce.keys.normal_form import NormalForm
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
-from tests.support.application import Asker, Both, lookup, update
+from tests.support.application import Application, Both, lookup, update
 
 
 def test_a_repeated_question_causes_one_call(both: Callable[..., Both]) -> None:
     app = both()
-    assert [app.ask(), app.ask(), app.ask("when?")] == ["why?!", "exact: why?!", "when?!"]
-    assert app.asker.calls == 2
+    assert [app.answer(), app.answer(), app.answer("when?")] == ["why?!", "exact: why?!", "when?!"]
+    assert app.application.calls == 2
 
 
 def test_savings_are_counted(both: Callable[..., Both], clock: FakeClock) -> None:
     app = both()
-    app.asker.delay = 0.02
+    app.application.delay = 0.02
     for question in ("why?", "why?", "why?", "when?"):
-        app.ask(question)
-    stats = app.asker.cache.stats()
+        app.answer(question)
+    stats = app.application.cache.stats()
     assert (stats.hits, stats.misses, stats.stored, stats.errors) == (2, 2, 2, 0)
     assert (stats.entries, stats.hit_rate, stats.saved_tokens) == (2, 0.5, 30)
     assert stats.saved_seconds >= 0.04
@@ -34,8 +34,8 @@ def test_savings_are_counted(both: Callable[..., Both], clock: FakeClock) -> Non
 
 def test_answers_that_are_not_stored_count_as_spent(both: Callable[..., Both]) -> None:
     app = both()
-    app.ask("and so on…")
-    stats = app.asker.cache.stats()
+    app.answer("and so on…")
+    stats = app.application.cache.stats()
     assert (stats.stored, stats.not_stored_reasons) == (0, {"truncated": 1})
     assert stats.spent_usd == pytest.approx(10 * 2.5e-6 + 5 * 10e-6)
     assert (stats.spent_input_tokens, stats.spent_output_tokens) == (10, 5)
@@ -43,10 +43,10 @@ def test_answers_that_are_not_stored_count_as_spent(both: Callable[..., Both]) -
 
 def test_errors_are_not_stored(both: Callable[..., Both]) -> None:
     app = both()
-    app.asker.fails = lambda call: call == 1
+    app.application.fails = lambda call: call == 1
     with pytest.raises(RuntimeError, match="call 1"):
-        app.ask()
-    assert app.ask() == "why?!"
+        app.answer()
+    assert app.answer() == "why?!"
 
 
 @pytest.mark.parametrize(("question", "option"), [("", "cache_empty"), ("…", "cache_truncated")])
@@ -58,45 +58,45 @@ def test_empty_and_truncated_answers_are_stored_only_by_option(
 
     for options, expected in (({}, False), ({option: True}, True)):
         app = both(namespace=str(options), **options)
-        app.asker.model = model  # type: ignore[method-assign]
+        app.application.model = model  # type: ignore[method-assign]
 
         async def amodel(_: str) -> str:
             return question
 
-        app.asker.amodel = amodel  # type: ignore[method-assign]
-        app.ask("q")
-        assert app.ask("q").startswith("exact") is expected
-        assert app.asker.cache.stats().not_stored == (0 if expected else 2)
+        app.application.amodel = amodel  # type: ignore[method-assign]
+        app.answer("q")
+        assert app.answer("q").startswith("exact") is expected
+        assert app.application.cache.stats().not_stored == (0 if expected else 2)
 
 
 def test_an_answer_that_cannot_be_packed_reaches_the_caller(store: MemoryStore) -> None:
     cache = Cache(store)
-    asker = Asker(cache)
+    application = Application(cache)
 
     def broken(_: str) -> Answer:
         raise TypeError("cannot be packed")
 
-    assert cache.engine.answer(asker.request("q"), lambda: "a", broken) == "a"
-    assert cache.engine.answer(asker.request("q"), lambda: "a", lambda _: None) == "a"
+    assert cache.engine.answer(application.request("q"), lambda: "a", broken) == "a"
+    assert cache.engine.answer(application.request("q"), lambda: "a", lambda _: None) == "a"
     assert cache.stats().not_stored == 2
 
 
 def test_a_corrupt_entry_is_a_miss_and_is_replaced(both: Callable[..., Both], store: MemoryStore) -> None:
     app = both()
-    app.ask()
+    app.answer()
     (record,) = [held.record for held in store._space("default").held.values()]
     store.put("default", [type(record)(record.key, b"\x01\x00" + record.key[:16] + b"garbage")])
-    assert app.ask() == "why?!"
-    assert app.ask() == "exact: why?!"
-    assert app.asker.cache.stats().corrupt == 1
+    assert app.answer() == "why?!"
+    assert app.answer() == "exact: why?!"
+    assert app.application.cache.stats().corrupt == 1
 
 
 def test_lookup_and_update_measure_the_call(store: MemoryStore) -> None:
-    asker = Asker(Cache(store))
-    assert lookup(asker, "q") == Miss("absent")
+    application = Application(Cache(store))
+    assert lookup(application, "q") == Miss("absent")
     time.sleep(0.02)
-    update(asker, "q")
-    hit = lookup(asker, "q")
+    update(application, "q")
+    hit = lookup(application, "q")
     assert isinstance(hit, Hit) and hit.entry.cost_seconds >= 0.02
 
 

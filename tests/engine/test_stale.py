@@ -10,19 +10,19 @@ from askonce import Cache, cache_options
 from askonce.entries.entry import Hit, Miss
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
-from tests.support.application import Asker, Both, Streamer, eventually, lookup, update
+from tests.support.application import Application, Both, Streamer, eventually, lookup, update
 
 
 def test_an_answer_expires_after_its_ttl(both: Callable[..., Both], clock: FakeClock) -> None:
     app = both(ttl=60)
-    app.ask()
+    app.answer()
     clock.advance(59)
-    assert app.ask() == "exact: why?!"
+    assert app.answer() == "exact: why?!"
     clock.advance(1)
-    assert app.ask() == "why?!"
+    assert app.answer() == "why?!"
 
 
-def test_stale_options_without_a_ttl_are_said_to_do_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_stale_options_without_a_ttl_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     for options in ({"stale_while_revalidate": 30}, {"stale_if_error": 30}):
         for ttl, lines in ((60, 0), (None, 1)):
             caplog.clear()
@@ -32,56 +32,56 @@ def test_stale_options_without_a_ttl_are_said_to_do_nothing(caplog: pytest.LogCa
 
 def test_a_shorter_ttl_applies_to_stored_answers(both: Callable[..., Both], clock: FakeClock) -> None:
     app = both()
-    app.ask()
+    app.answer()
     clock.advance(61)
     with cache_options(ttl=60):
-        assert app.ask() == "why?!"
-        assert app.ask() == "exact: why?!"
+        assert app.answer() == "why?!"
+        assert app.answer() == "exact: why?!"
 
 
 def test_a_stale_answer_is_served_while_a_new_one_is_made(store: MemoryStore, clock: FakeClock) -> None:
-    asker = Asker(Cache(store, clock=clock, ttl=60, stale_while_revalidate=30))
-    asker.ask("why?")
+    application = Application(Cache(store, clock=clock, ttl=60, stale_while_revalidate=30))
+    application.answer("why?")
     clock.advance(80)
-    assert asker.ask("why?") == "stale: why?!"
-    eventually(lambda: asker.calls == 2 and asker.cache.stats().stored == 2)
-    assert asker.ask("why?") == "exact: why?!"
+    assert application.answer("why?") == "stale: why?!"
+    eventually(lambda: application.calls == 2 and application.cache.stats().stored == 2)
+    assert application.answer("why?") == "exact: why?!"
     clock.advance(91)
-    assert asker.ask("why?") == "why?!"
+    assert application.answer("why?") == "why?!"
 
 
 async def test_a_stale_answer_is_served_while_a_new_one_is_made_async(store: MemoryStore, clock: FakeClock) -> None:
-    asker = Asker(Cache(store, clock=clock, ttl=60, stale_while_revalidate=30))
-    asker.delay = 0.01
-    await asker.aask("why?")
+    application = Application(Cache(store, clock=clock, ttl=60, stale_while_revalidate=30))
+    application.delay = 0.01
+    await application.aanswer("why?")
     clock.advance(80)
-    assert await asyncio.gather(*(asker.aask("why?") for _ in range(20))) == ["stale: why?!"] * 20
+    assert await asyncio.gather(*(application.aanswer("why?") for _ in range(20))) == ["stale: why?!"] * 20
     await asyncio.sleep(0.1)
-    assert asker.calls == 2
-    assert await asker.aask("why?") == "exact: why?!"
+    assert application.calls == 2
+    assert await application.aanswer("why?") == "exact: why?!"
 
 
 def test_a_stale_answer_is_served_when_the_model_fails(both: Callable[..., Both], clock: FakeClock) -> None:
     app = both(ttl=60, stale_if_error=3600)
-    app.ask()
+    app.answer()
     clock.advance(100)
-    app.asker.fails = lambda call: True
-    assert app.ask() == "stale: why?!"
+    app.application.fails = lambda call: True
+    assert app.answer() == "stale: why?!"
     clock.advance(3600)
     with pytest.raises(RuntimeError):
-        app.ask()
-    stats = app.asker.cache.stats()
+        app.answer()
+    stats = app.application.cache.stats()
     assert (stats.hits, stats.misses, stats.stale) == (1, 2, 1)
 
 
 def test_one_of_many_requests_revalidates_a_stale_answer(store: MemoryStore, clock: FakeClock) -> None:
-    asker = Asker(Cache(store, clock=clock, ttl=60, stale_while_revalidate=60))
-    lookup(asker, "q")
-    update(asker, "q")
+    application = Application(Cache(store, clock=clock, ttl=60, stale_while_revalidate=60))
+    lookup(application, "q")
+    update(application, "q")
     clock.advance(70)
-    assert isinstance(lookup(asker, "q"), Miss)
+    assert isinstance(lookup(application, "q"), Miss)
     with ThreadPoolExecutor(1) as threads:
-        hit = threads.submit(lookup, asker, "q").result(5)
+        hit = threads.submit(lookup, application, "q").result(5)
     assert isinstance(hit, Hit) and hit.kind == "stale"
 
 
@@ -95,8 +95,8 @@ def test_a_stale_answer_is_served_when_a_stream_fails_to_begin(store: MemoryStor
 
 async def test_a_stale_answer_is_served_after_only_none_was_streamed(store: MemoryStore, clock: FakeClock) -> None:
     cache = Cache(store, clock=clock, ttl=60, stale_if_error=60)
-    asker = Asker(cache)
-    asker.ask("q")
+    application = Application(cache)
+    application.answer("q")
     clock.advance(70)
 
     def produce() -> Iterator[str | None]:
@@ -108,10 +108,10 @@ async def test_a_stale_answer_is_served_after_only_none_was_streamed(store: Memo
         raise RuntimeError("the model fails when its stream is read")
 
     def replay(hit: Hit) -> Iterator[str | None]:
-        return iter([asker.text(hit)])
+        return iter([application.text(hit)])
 
-    assert list(cache.engine.stream(asker.request("q"), produce, lambda: None, replay)) == [None, "stale: q!"]
-    streamed = cache.engine.astream(asker.request("q"), aproduce, lambda: None, replay)
+    assert list(cache.engine.stream(application.request("q"), produce, lambda: None, replay)) == [None, "stale: q!"]
+    streamed = cache.engine.astream(application.request("q"), aproduce, lambda: None, replay)
     assert [chunk async for chunk in streamed] == [None, "stale: q!"]
 
 

@@ -78,5 +78,5 @@ def test_no_request_waits_for_a_stream_without_a_reader(
     held = streamer.chunks("question")
     next(held)
     with ThreadPoolExecutor(1) as threads:
-        assert threads.submit(streamer.ask, "question").result(5) == "question!"
+        assert threads.submit(streamer.answer, "question").result(5) == "question!"
     assert "".join(held) == "uestion!"

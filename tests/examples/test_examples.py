@@ -51,9 +51,9 @@ def run(name: str, *arguments: str) -> str:
         ("proxy.py", ["askonce; fwd=miss", "askonce; hit", "exit code: 0"]),
         ("embeddings.py", ["Monday: 3 of 3", "Tuesday: 1 of 3", "Nearest to the question: I forgot my password"]),
         ("control.py", ["1 answer with the tag is invalidated"]),
-        ("semantic.py", ["matched: ", "answered from the cache, 0 wrongly", "asked for: 2% at most"]),
+        ("semantic.py", ["matched: ", "answered from the cache, 0 wrongly", "limit: 2%"]),
         ("simulate.py", ["5000 requests would have cost $", "eviction='gdsf'", "no cache can save more"]),
-        ("multiplexer.py", ["(small: accepted by the verifier)", "for sure", "LlamaIndex: asked"]),
+        ("multiplexer.py", ["(small: accepted by the verifier)", "for sure", "LlamaIndex: calls"]),
         (
             "prefix_doctor.py",
             ["looks like a clock", "reordered tools", "looks like a uuid", "proposed: ", "% less"],
@@ -74,7 +74,7 @@ def test_the_demo_starts_warm_the_second_time(tmp_path: Path) -> None:
     cold = run("rag_pipeline.py", *arguments)
     assert "is empty; this run fills it" in cold
     assert "timeit: Tool for measuring execution time of small code snippets." in cold
-    assert row(cold, "questions asked") == [0, 15, 15, 30]
+    assert row(cold, "questions answered") == [0, 15, 15, 30]
     assert row(cold, "model calls made") == [0, 10, 10, 20]
     assert row(cold, "embeddings made")[0] > 60
     # The first change of an index in memory concerns all that was found in it.
@@ -83,7 +83,7 @@ def test_the_demo_starts_warm_the_second_time(tmp_path: Path) -> None:
 
     warm = run("rag_pipeline.py", *arguments)
     assert "entries from an earlier run" in warm
-    assert row(warm, "questions asked") == row(cold, "questions asked")
+    assert row(warm, "questions answered") == row(cold, "questions answered")
     assert row(warm, "embeddings made") == [0, 0, 0, 0]
     assert row(warm, "model calls made") == [0, 4, 4, 8]  # for the changes alone
     assert changes(warm) == [
@@ -150,17 +150,17 @@ def test_nothing_stale_is_served_after_a_change(make: Callable[..., Any], texts:
     with Cache("memory://") as cache:
         pipeline = make(cache, MiniLM())
 
-        def ask() -> tuple[list[str], list[str]]:
+        def answers_now() -> tuple[list[str], list[str]]:
             found = [text for question in questions for text in texts(pipeline, question)]
             return found, [answer for question in questions for answer in pipeline.converse([question])]
 
         there = []
         for event in chain(["at first"], change(pipeline, chunks())):
-            kept = [ask() for _ in range(2)]
+            cached = [answers_now() for _ in range(2)]
             with cache_options(bypass=True):
-                assert kept == [ask()] * 2, event
-            there.append([text in kept[0][0] for text in (original, deleted, REVISED.text)])
-            assert any("Revised" in answer for answer in kept[0][1]) == there[-1][2]
+                assert cached == [answers_now()] * 2, event
+            there.append([text in cached[0][0] for text in (original, deleted, REVISED.text)])
+            assert any("Revised" in answer for answer in cached[0][1]) == there[-1][2]
         assert there == [[True, True, False], [True, False, False], [False, False, True], [True, True, False]]
         pipeline.close()
 

@@ -1,4 +1,4 @@
-"""The numpy embedding model of the examples ranks meanings as the original does."""
+"""The numpy embedding model of the examples ranks texts by similarity as the original does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is paid, what is told of it, and what a limit does, where that is not yet right."""
+"""What is paid, what is reported of it, and what a limit does, where that is not yet right."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from askonce.routing import Always, Cascade, Learned
 
 USAGE = {"input_tokens": 1000, "output_tokens": 200, "total_tokens": 1200}
 DOLLARS = {"gpt-4.1-nano": 1000 * 0.1e-6 + 200 * 0.4e-6, "gpt-4.1": 1000 * 2e-6 + 200 * 8e-6}
-asked: list[str] = []
-"""The models that were asked, in order."""
+called: list[str] = []
+"""The models that were called, in order."""
 compared: list[str] = []
 """What was put to a judge."""
 
@@ -43,9 +43,9 @@ class Sums(BaseChatModel):
         return "sums"
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
-        asked.append(self.model)
-        told = {"model_name": self.model, "model_provider": self.provider, "finish_reason": "stop"}
-        message = AIMessage(self._say(messages[-1].text), usage_metadata=USAGE, response_metadata=told)
+        called.append(self.model)
+        metadata = {"model_name": self.model, "model_provider": self.provider, "finish_reason": "stop"}
+        message = AIMessage(self._say(messages[-1].text), usage_metadata=USAGE, response_metadata=metadata)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _say(self, prompt: str) -> str:
@@ -58,8 +58,8 @@ class Sums(BaseChatModel):
 
 
 @pytest.fixture(autouse=True)
-def nothing_asked() -> None:
-    asked.clear()
+def nothing_called() -> None:
+    called.clear()
     compared.clear()
 
 
@@ -75,13 +75,13 @@ def judged(requests: int) -> tuple[Multiplexer, list[dict[str, Any]]]:
     return model, marks
 
 
-def keep(cache: Cache, question: object, answer: Answer, seconds: float = 1.0) -> None:
+def store_answer(cache: Cache, question: object, answer: Answer, seconds: float = 1.0) -> None:
     request = cache.engine.request("answer", lambda: NormalForm({"question": str(question)}))
     assert request is not None
     cache.engine.store_many([request], [answer], seconds)
 
 
-def ask(cache: Cache, question: object, answer: bytes | Answer = b"because") -> str:
+def send(cache: Cache, question: object, answer: bytes | Answer = b"because") -> str:
     request = cache.engine.request("answer", lambda: NormalForm({"question": str(question)}))
     assert request is not None
     found = cache.engine.answer(
@@ -93,9 +93,9 @@ def ask(cache: Cache, question: object, answer: bytes | Answer = b"because") -> 
 # -- the multiplexer -----------------------------------------------------------------------------------------------
 
 
-def test_the_dollars_that_a_multiplexer_tells_include_its_judge() -> None:
+def test_the_dollars_that_a_multiplexer_reports_include_its_judge() -> None:
     model, marks = judged(60)
-    paid = sum(DOLLARS[name] for name in asked)
+    paid = sum(DOLLARS[name] for name in called)
     assert model.stats().spent_usd == pytest.approx(paid)
     assert sum(mark["cost_usd"] for mark in marks) == pytest.approx(paid)
 
@@ -105,9 +105,9 @@ def test_every_comparison_by_the_judge_counts_as_an_audit() -> None:
     assert model.stats().audits == len(compared) > 0
 
 
-def test_a_judge_does_not_make_a_multiplexer_dearer_than_its_large_model_alone() -> None:
+def test_a_judge_does_not_make_a_multiplexer_cost_more_than_its_large_model_alone() -> None:
     judged(600)
-    assert sum(DOLLARS[name] for name in asked) < 600 * DOLLARS["gpt-4.1"]
+    assert sum(DOLLARS[name] for name in called) < 600 * DOLLARS["gpt-4.1"]
 
 
 def test_a_multiplexer_of_models_without_a_price_has_spent_no_dollars() -> None:
@@ -149,7 +149,7 @@ def test_a_model_is_priced_by_its_name_and_its_provider(name: str, provider: str
         assert cache.stats().saved_usd == pytest.approx(dollars, rel=0.01)
 
 
-def test_a_model_without_a_price_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_without_a_price_is_reported_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with Cache("memory://") as cache:
         cached(Sums(model="our-own-model"), cache).invoke("1 plus 2")
@@ -163,7 +163,7 @@ def test_answers_without_a_price_do_not_crowd_out_those_with_one() -> None:
     with Cache("memory://", max_entries=100) as cache:
         for number in range(400):
             model = ("gpt-4o-mini", "our-deployment-of-it")[number % 2]
-            keep(cache, number, Answer(b"x" * 1000, Usage(1000, 300), model), seconds=3.0)
+            store_answer(cache, number, Answer(b"x" * 1000, Usage(1000, 300), model), seconds=3.0)
         priced = Counter(entry.cost_usd is not None for entry in cache.entries())
     assert min(priced[True], priced[False]) >= 20
 
@@ -178,7 +178,7 @@ def test_a_simulation_of_a_model_without_a_price_shows_no_dollars(tmp_path: Path
     log = tmp_path / "accesses.log"
     with Cache("memory://", access_log=log) as cache:
         for number in range(60):
-            keep(cache, number % 20, Answer(b"x" * 100, Usage(1000, 300), "our-own-model"), seconds=8.0)
+            store_answer(cache, number % 20, Answer(b"x" * 100, Usage(1000, 300), "our-own-model"), seconds=8.0)
     command = [sys.executable, "-m", "askonce.cli", "simulate", str(log)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     assert "Best:" in done.stdout
@@ -191,4 +191,4 @@ def test_a_simulation_of_a_model_without_a_price_shows_no_dollars(tmp_path: Path
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="the clock does not reach a store that a URL names")
 def test_a_cache_and_the_store_that_it_opens_go_by_one_clock() -> None:
     with Cache("memory://", clock=lambda: 1000.0, ttl=50) as cache:
-        assert [ask(cache, "why?"), ask(cache, "why?")] == ["fresh", "exact"]
+        assert [send(cache, "why?"), send(cache, "why?")] == ["fresh", "exact"]

@@ -45,9 +45,9 @@ def weather(city: str) -> str:
     return "sunny"
 
 
-def call_and_tell(request: dict[str, Any]) -> Answer:
-    told = any(item.get("type") == "function_call_output" for item in request["input"])
-    return Answer("It is sunny.") if told else Answer("I look.", (Call("weather", {"city": "Paris"}),))
+def call_then_answer(request: dict[str, Any]) -> Answer:
+    has_result = any(item.get("type") == "function_call_output" for item in request["input"])
+    return Answer("It is sunny.") if has_result else Answer("I look.", (Call("weather", {"city": "Paris"}),))
 
 
 def summed(chunks: Any) -> AIMessageChunk:
@@ -58,12 +58,12 @@ def summed(chunks: Any) -> AIMessageChunk:
 
 
 def test_an_agent_that_was_invoked_is_streamed_without_a_call(provider: Provider, cache: Cache) -> None:
-    provider.answer = call_and_tell
+    provider.answer = call_then_answer
     agent = create_agent(cached(responses(provider, output_version="v1"), cache), [weather])
-    asked = {"messages": [HumanMessage("weather?")]}
-    agent.invoke(asked)
+    question = {"messages": [HumanMessage("weather?")]}
+    agent.invoke(question)
     assert len(provider.ledger) == 2
-    assert list(agent.stream(asked, stream_mode="messages"))
+    assert list(agent.stream(question, stream_mode="messages"))
     assert len(provider.ledger) == 2
 
 
@@ -147,10 +147,10 @@ def no_blocking_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_default_store_works_where_blocking_calls_are_forbidden(cache: Cache) -> None:
     model = cached(FakeListChatModel(responses=["one", "two"]), cache)
 
-    async def ask() -> list[str]:
+    async def three_answers() -> list[str]:
         return [(await model.ainvoke("hi")).text for _ in range(3)]
 
-    answers = asyncio.run(ask())
+    answers = asyncio.run(three_answers())
     stats = cache.stats()
     assert (answers, stats.hits, stats.errors) == (["one"] * 3, 2, 0)
 

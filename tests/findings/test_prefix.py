@@ -1,4 +1,4 @@
-"""What is told of prompt prefixes, and what an optimizer does to a bill, where that is not yet right."""
+"""What is reported of prompt prefixes, and what an optimizer does to a bill, where that is not yet right."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def claude(system: str, question: str = "Why?", *, marked: bool = True, **more: 
     return {"model": "claude-opus-4-8", "max_tokens": 9, "system": [block], "messages": messages} | more
 
 
-def gpt(*said: str, **more: Any) -> Json:
+def gpt(*texts: str, **more: Any) -> Json:
     roles = itertools.chain(["system"], itertools.cycle(["user", "assistant"]))
-    messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
+    messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
     return {"model": "gpt-4.1", "messages": messages} | more
 
 
 def observed(
     payloads: list[Json], provider: str, read: int = 0, **options: Any
 ) -> tuple[PrefixTracker, list[Diagnosis]]:
-    """A tracker that saw these requests, of each of which so many tokens were read, and what it said."""
+    """A tracker that saw these requests, of each of which so many tokens were read, and what it reported."""
     clock, diagnoses = FakeClock(), []
     tracker = PrefixTracker(keep_text=True, clock=clock, **options)
     for payload in payloads:
@@ -76,26 +76,26 @@ def planned() -> Iterator[None]:
             thread.join(5)
 
 
-def test_a_mend_does_not_make_well_marked_chats_dearer(clock: FakeClock) -> None:
+def test_an_optimizer_does_not_make_well_marked_chats_cost_more(clock: FakeClock) -> None:
     dollars = []
-    for with_mend in (False, True):
+    for optimized in (False, True):
         with Provider(clock) as provider:
             model = ChatAnthropic(model="claude-opus-4-8", base_url=provider.anthropic_url, api_key="sk-none")
-            if with_mend:
+            if optimized:
                 model = optimize_prefix(model, PrefixOptimizer(clock=clock))
             for turn, chat in itertools.product(range(10), range(8)):
-                said: list[Any] = [SystemMessage([{"type": "text", "text": words(600, "system"), **MARK}])]
+                history: list[Any] = [SystemMessage([{"type": "text", "text": words(600, "system"), **MARK}])]
                 for earlier in range(turn):
-                    said += [HumanMessage(words(150, (chat, earlier))), AIMessage(words(300, (earlier, chat)))]
-                said.append(HumanMessage([{"type": "text", "text": words(150, (chat, turn)), **MARK}]))
+                    history += [HumanMessage(words(150, (chat, earlier))), AIMessage(words(300, (earlier, chat)))]
+                history.append(HumanMessage([{"type": "text", "text": words(150, (chat, turn)), **MARK}]))
                 with planned():
-                    model.invoke(said)
+                    model.invoke(history)
                 clock.advance(2)
             dollars.append(sum(row.usd for row in provider.ledger))
     assert dollars[1] <= 1.02 * dollars[0]
 
 
-def test_a_mend_does_not_switch_the_cache_of_a_provider_off(clock: FakeClock) -> None:
+def test_an_optimizer_does_not_switch_the_cache_of_a_provider_off(clock: FakeClock) -> None:
     optimizer = PrefixOptimizer(clock=clock)
     for number in range(60):
         body = gpt(words(200, number), words(1500, ("question", number)), model="gpt-5.6")
@@ -109,7 +109,7 @@ def test_a_mend_does_not_switch_the_cache_of_a_provider_off(clock: FakeClock) ->
 # -- what is read --------------------------------------------------------------------------------------------------
 
 
-def test_reads_that_no_provider_reported_are_not_told_as_reads(clock: FakeClock) -> None:
+def test_reads_that_no_provider_reported_are_not_reported_as_reads(clock: FakeClock) -> None:
     with Provider(clock) as provider:
         tracker = LangChainTracker(clock=clock)
         model = ChatOpenAI(
@@ -127,7 +127,7 @@ def test_reads_that_no_provider_reported_are_not_told_as_reads(clock: FakeClock)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         pytest.param(
             {
@@ -144,8 +144,8 @@ def test_reads_that_no_provider_reported_are_not_told_as_reads(clock: FakeClock)
         pytest.param({"prompt_tokens": 5000, "completion_tokens": 5, "cached_tokens": 4096}, id="Moonshot"),
     ],
 )
-def test_reads_are_found_in_what_providers_report(told: Json) -> None:
-    usage = usage_of(told)
+def test_reads_are_found_in_what_providers_report(reported: Json) -> None:
+    usage = usage_of(reported)
     assert usage is not None
     assert (usage.input_tokens, usage.cache_read_tokens) == (5000, 4096)
 
@@ -250,7 +250,7 @@ def turned_enum(number: int) -> Json:
 def turned_format(number: int) -> Json:
     fields = [(f"field{field}", {"type": "string"}) for field in range(5)]
     random.Random(number).shuffle(fields)
-    schema = {"name": "told", "schema": {"type": "object", "properties": dict(fields)}}
+    schema = {"name": "reported", "schema": {"type": "object", "properties": dict(fields)}}
     return gpt(words(2000, "system"), "Why?", response_format={"type": "json_schema", "json_schema": schema})
 
 
@@ -258,7 +258,7 @@ def turned_format(number: int) -> Json:
     strict=True, raises=AssertionError, reason="another order of the same things is seen for whole tools only"
 )
 @pytest.mark.parametrize("payload", [shuffled_examples, turned_enum, turned_format])
-def test_another_order_of_the_same_things_is_told_as_such(payload: Callable[[int], Json]) -> None:
+def test_another_order_of_the_same_things_is_reported_as_such(payload: Callable[[int], Json]) -> None:
     tracker, _ = observed([payload(number) for number in range(8)], "openai")
     report = tracker.report()
     assert report is not None and report.culprits
@@ -266,9 +266,11 @@ def test_another_order_of_the_same_things_is_told_as_such(payload: Callable[[int
 
 
 @pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the first fault is told alone, and mending it alone saves nothing"
+    strict=True,
+    raises=AssertionError,
+    reason="only the first fault is reported, and its remedy alone saves nothing",
 )
-def test_advice_for_a_prompt_without_breakpoints_asks_for_one_too() -> None:
+def test_advice_for_a_prompt_without_breakpoints_proposes_one_too() -> None:
     payloads = [
         claude(f"It is 05:{number:02}:11. {words(2000, 'system')}", f"question {number}", marked=False)
         for number in range(12)
@@ -303,7 +305,7 @@ def test_prompts_with_some_of_the_same_tools_are_one_family() -> None:
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="the rule is older than what the provider says today")
 @pytest.mark.parametrize(
-    ("provider", "model", "said"),
+    ("provider", "model", "holds"),
     [
         pytest.param(
             "openai", "gpt-5", lambda rule: rule.lifetimes[0].name == "24h", id="GPT-5 keeps prompts for a day"
@@ -328,7 +330,7 @@ def test_prompts_with_some_of_the_same_tools_are_one_family() -> None:
         ),
     ],
 )
-def test_rules_say_what_providers_say(provider: str, model: str, said: Callable[[Any], bool]) -> None:
+def test_rules_say_what_providers_say(provider: str, model: str, holds: Callable[[Any], bool]) -> None:
     rule = rule_for(provider, model)
     assert rule is not None
-    assert said(rule)
+    assert holds(rule)

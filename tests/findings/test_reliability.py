@@ -26,7 +26,7 @@ def named(cache: Cache, question: object) -> Request:
     return request
 
 
-def ask(cache: Cache, question: object) -> tuple[str, bytes]:
+def send(cache: Cache, question: object) -> tuple[str, bytes]:
     found = cache.engine.answer(named(cache, question), lambda: PAYLOAD, Answer)
     return (found.kind, found.entry.payload) if isinstance(found, Hit) else ("fresh", found)
 
@@ -52,7 +52,7 @@ def damaged(change: Callable[[bytes], Any]) -> Cache:
             return None if value is None else change(value)
 
     cache = Cache(Damaged())
-    ask(cache, "why?")
+    send(cache, "why?")
     return cache
 
 
@@ -60,7 +60,7 @@ def test_a_flipped_bit_never_gives_another_answer() -> None:
     wrong = 0
     for at in range(18, 18 + len(PAYLOAD), 7):
         cache = damaged(lambda value, at=at: value[:at] + bytes((value[at] ^ 1,)) + value[at + 1 :])  # type: ignore[misc]
-        wrong += ask(cache, "why?")[1] != PAYLOAD
+        wrong += send(cache, "why?")[1] != PAYLOAD
     assert wrong == 0
 
 
@@ -72,4 +72,4 @@ def nested(value: bytes) -> bytes:
 
 @pytest.mark.parametrize("change", [nested, lambda value: 5], ids=["nested deeply", "a number"])
 def test_an_entry_that_cannot_be_decoded_is_a_miss(change: Callable[[bytes], Any]) -> None:
-    assert ask(damaged(change), "why?") == ("fresh", PAYLOAD)
+    assert send(damaged(change), "why?") == ("fresh", PAYLOAD)

@@ -1,4 +1,4 @@
-"""Known faults of which users of such caches tell; each test says what is right, and fails until it is so."""
+"""Known faults that users of such caches report; each test says what is right, and fails until it is so."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_a_put_that_is_cut_off_leaves_the_account_right(monkeypatch: pytes
     assert size == Size(0, 0)
 
 
-# -- what a hit tells --------------------------------------------------------------------------------------------
+# -- what a hit reports ------------------------------------------------------------------------------------------
 
 
 # -- parts of applications ---------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ PAIRS = [
     Pair("labels", 1, {"metadata": {"run": "1"}}, {"metadata": {"run": "2"}}),
     Pair("an abuse identifier", 1, {"safety_identifier": "a"}, {"safety_identifier": "b"}),
     Pair("a prompt cache key", 1, {"prompt_cache_key": "a"}, {"prompt_cache_key": "b"}),
-    Pair("kept by the provider", 2, {"store": True}, {"store": True}),
+    Pair("stored by the provider", 2, {"store": True}, {"store": True}),
     # streams
     Pair("a stream twice", 1, {"stream": True}, {"stream": True}),
     Pair("plain, then a stream", 1, {}, {"stream": True}),
@@ -99,7 +99,7 @@ PAIRS = [
 async def test_the_second_request_is_answered_by_the_first_or_not(
     pair: Pair, asynchronous: bool, connect: Connect, provider: Provider, talk: Talk
 ) -> None:
-    talk.says = "Answer {number} to {asked}"
+    talk.says = "Answer {number} to {prompt}"
     for name, value in pair.talk.items():
         setattr(talk, name, value)
     texts = []
@@ -113,7 +113,7 @@ async def test_the_second_request_is_answered_by_the_first_or_not(
 
 
 async def text_of(sdk: Any, request: dict[str, Any]) -> str:
-    """What is said, plain or streamed."""
+    """The text of the answer, plain or streamed."""
     made = sdk.chat.completions.create(**request)
     if hasattr(made, "__await__"):
         made = await made

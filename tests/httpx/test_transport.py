@@ -213,10 +213,10 @@ def test_a_stream_with_all_its_parts_as_a_plain_answer(connect: Connect) -> None
     assert got["choices"][0]["logprobs"] == LOGPROBS and got["choices"][0]["finish_reason"] == "tool_calls"
 
 
-def test_what_cannot_be_said_in_the_other_kind_is_a_miss(connect: Connect) -> None:
+def test_what_the_other_kind_cannot_hold_is_a_miss(connect: Connect) -> None:
     odd = [delta(reasoning_details=[{"n": n}]) for n in (1, 2)]
     chunks = events(*odd, delta(content="Hello."), delta("stop"), {"choices": [], "usage": completion()["usage"]})
-    asked = {"stream": True, "stream_options": {"include_usage": True}}
+    parameters = {"stream": True, "stream_options": {"include_usage": True}}
 
     def script(received: Received) -> Scripted:
         return Scripted(chunks, 200, STREAM) if received.json.get("stream") else Scripted([PLAIN])
@@ -224,7 +224,7 @@ def test_what_cannot_be_said_in_the_other_kind_is_a_miss(connect: Connect) -> No
     with Upstream(script) as upstream:
         sdk = connect(upstream.url)
         for _ in range(2):
-            assert len(list(sdk.chat.completions.create(**CHAT, **asked))) == 5
+            assert len(list(sdk.chat.completions.create(**CHAT, **parameters))) == 5
         assert len(upstream.received) == 1
         sdk.chat.completions.create(**CHAT)
         assert len(upstream.received) == 2
@@ -348,10 +348,10 @@ def test_a_stale_answer_stands_in_for_an_error(streams: bool, package: Any, stor
 
 
 def test_a_client_may_take_what_is_stale(package: Any, store: Any, clock: Any) -> None:
-    kept = Cache(store, clock=clock, ttl=10, stale_if_error=100)
+    cache = Cache(store, clock=clock, ttl=10, stale_if_error=100)
     with (
         replies(Scripted([PLAIN])) as upstream,
-        package.Client(transport=CachedTransport(kept, share=True)) as client,
+        package.Client(transport=CachedTransport(cache, share=True)) as client,
     ):
 
         def status(control: str) -> str:
@@ -392,8 +392,8 @@ def test_options_of_a_block_and_headers_name_tags_and_tenants(
 
 
 def test_no_credential_is_in_the_store(connect: Connect, provider: Provider, store: Any, clock: Any) -> None:
-    kept = Cache(store, clock=clock, store_requests=True)
-    connect(provider.openai_url, "sk-SECRET", cache=kept).chat.completions.create(**CHAT, user="ann")
+    cache = Cache(store, clock=clock, store_requests=True)
+    connect(provider.openai_url, "sk-SECRET", cache=cache).chat.completions.create(**CHAT, user="ann")
     ((key, data),) = store.scan("default")
     assert b"SECRET" not in key + data and b"scope" in data
 
@@ -428,7 +428,7 @@ async def test_messages_plain_and_streamed(
 ) -> None:
     provider.answer = lambda request: Answer("Hello.", (ToolCall("add", {"a": 1}), ToolCall("now")))
     transport: Any = CachedTransport(cache)
-    asked: Any = {"model": "claude-sonnet-4-6", "max_tokens": 9, "messages": CHAT["messages"]}
+    parameters: Any = {"model": "claude-sonnet-4-6", "max_tokens": 9, "messages": CHAT["messages"]}
     seen = []
     if asynchronous:
         async with anthropic.AsyncAnthropic(
@@ -438,10 +438,10 @@ async def test_messages_plain_and_streamed(
         ) as client:
             for streams in order:
                 if streams:
-                    async with client.messages.stream(**asked) as stream:
+                    async with client.messages.stream(**parameters) as stream:
                         seen.append((await stream.get_final_message()).to_dict())
                 else:
-                    seen.append((await client.messages.create(**asked)).to_dict())
+                    seen.append((await client.messages.create(**parameters)).to_dict())
     else:
         with anthropic.Anthropic(
             api_key="k",
@@ -450,10 +450,10 @@ async def test_messages_plain_and_streamed(
         ) as client:
             for streams in order:
                 if streams:
-                    with client.messages.stream(**asked) as stream:
+                    with client.messages.stream(**parameters) as stream:
                         seen.append(stream.get_final_message().to_dict())
                 else:
-                    seen.append(client.messages.create(**asked).to_dict())
+                    seen.append(client.messages.create(**parameters).to_dict())
     assert provider.count == 1
     assert all(one["content"] == seen[0]["content"] and one["usage"] == seen[0]["usage"] for one in seen)
     assert all(one["stop_reason"] == "tool_use" for one in seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from askonce.keys.counters import counters_as_at_first, note_counters
+from askonce.keys.counters import counters_as_at_first, record_counters
 
 
 class Embedder:
@@ -21,7 +21,7 @@ class Embedder:
         self.texts.append("text")
         if self.inner is not None:
             self.inner.answer()
-        note_counters(self)
+        record_counters(self)
 
 
 def test_counters_and_logs_count_as_they_were_at_first() -> None:

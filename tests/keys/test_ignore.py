@@ -64,7 +64,7 @@ def test_a_form_of_which_nothing_is_ignored_keeps_its_key() -> None:
     assert without(form, checked([TIME, FormField("model.trace"), lambda form: form])).digest() == form.digest()
 
 
-def test_a_pattern_touches_only_what_is_said() -> None:
+def test_a_pattern_applies_only_to_contents_of_messages() -> None:
     form = NormalForm(
         {"kind": "chat", "model": {"name": "user 1"}, "key": "user 1", "messages": [{"role": "user 1"}]}
     )
@@ -170,11 +170,11 @@ WAYS = [through_the_global_cache, through_a_chat_model, through_a_completion_mod
 @pytest.mark.parametrize("by", ["setting", "block"])
 def test_every_adapter_leaves_it_out(way: Callable[[Cache], Callable[[str], Any]], by: str) -> None:
     cache = Cache(MemoryStore(), ignore=TIME if by == "setting" else ())
-    ask = way(cache)
+    send = way(cache)
     try:
         with cache_options(ignore=[] if by == "setting" else [re.compile(TIME)]):
             for text in ("It is 09:30. Why?", "It is 09:31. Why?", "It is 09:31. How?"):
-                ask(text)
+                send(text)
     finally:
         set_llm_cache(None)
     stats = cache.stats()
@@ -183,11 +183,11 @@ def test_every_adapter_leaves_it_out(way: Callable[[Cache], Callable[[str], Any]
 
 def test_outside_of_a_block_the_time_counts_again() -> None:
     cache = Cache(MemoryStore())
-    ask = through_a_chat_model(cache)
+    send = through_a_chat_model(cache)
     with cache_options(ignore=TIME), cache_options(ignore=r"\bplease\b"):
-        ask("It is 09:30. Why, please?")
-        ask("It is 09:31. Why, please?")
-    ask("It is 09:30. Why, please?")
+        send("It is 09:30. Why, please?")
+        send("It is 09:31. Why, please?")
+    send("It is 09:30. Why, please?")
     assert cache.stats().hits == 1
 
 
@@ -199,8 +199,8 @@ def test_explain_shows_what_is_ignored() -> None:
 
 def test_a_function_that_fails_leaves_the_request_uncached(caplog: pytest.LogCaptureFixture) -> None:
     cache = Cache(MemoryStore(), ignore=lambda form: form.body["nothing"])
-    ask = through_a_chat_model(cache)
-    assert ask("hi").content != ask("hi").content
+    send = through_a_chat_model(cache)
+    assert send("hi").content != send("hi").content
     assert cache.stats().bypassed == 2
     assert "KeyError" in caplog.text
 

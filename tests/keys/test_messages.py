@@ -191,6 +191,6 @@ def test_a_tool_result_within_the_content_is_linked_too() -> None:
     assert exchange("a") == exchange("b")
 
 
-def test_a_block_without_a_meaning_is_refused() -> None:
+def test_a_block_without_a_stable_representation_is_refused() -> None:
     with pytest.raises(Uncacheable):
         user([object()])

@@ -116,7 +116,7 @@ def test_schemas_models_and_enumerations_count_by_what_they_say() -> None:
     assert plain([Colour.RED]) == ["red"]
 
 
-def test_what_has_no_stable_meaning_is_refused() -> None:
+def test_what_has_no_stable_representation_is_refused() -> None:
     with pytest.raises(Uncacheable, match="object"):
         plain({"callback": object()})
     with pytest.raises(Uncacheable):
@@ -136,7 +136,7 @@ def test_a_namespace_is_part_of_the_key() -> None:
      "aws_session_token", "huggingfacehub_api_token", "azure_ad_token", "token", "client_secret", "credentials",
      "authorization_token"],
 )  # fmt: skip
-def test_credentials_are_known_by_their_names(name: str) -> None:
+def test_credentials_are_recognized_by_their_names(name: str) -> None:
     assert is_credential(name)
 
 
@@ -176,7 +176,7 @@ def test_the_order_of_tools_does_not_matter_but_what_they_are_does() -> None:
     assert one != model_form({"tools": [{"name": "a"}]}, [])
 
 
-def test_a_field_of_a_tool_is_meaning_even_if_it_is_called_password() -> None:
+def test_a_field_of_a_tool_is_part_of_the_key_even_if_it_is_called_password() -> None:
     with_password = {"tools": [{"name": "login", "parameters": {"password": {"type": "string"}}}]}
     assert model_form(with_password, []) != model_form({"tools": [{"name": "login", "parameters": {}}]}, [])
 
@@ -192,13 +192,13 @@ def form_of(**given: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     "within",
     [
-        lambda **told: form_of(chat_template_kwargs=told),
-        lambda **told: form_of(extra_body={"prompt": {"id": "p", "variables": told}}),
-        lambda **told: form_of(model_kwargs={"extra_body": {"items": [told]}}),
-        lambda **told: form_of(additional_kwargs={"prompt": told}),
+        lambda **fields: form_of(chat_template_kwargs=fields),
+        lambda **fields: form_of(extra_body={"prompt": {"id": "p", "variables": fields}}),
+        lambda **fields: form_of(model_kwargs={"extra_body": {"items": [fields]}}),
+        lambda **fields: form_of(additional_kwargs={"prompt": fields}),
     ],
 )
-def test_a_plain_word_within_a_value_is_meaning(within: Any, name: str) -> None:
+def test_a_plain_word_within_a_value_is_part_of_the_key(within: Any, name: str) -> None:
     assert within(**{name: "a"}) != within(**{name: "b"}) != within()
 
 
@@ -229,7 +229,7 @@ def test_unmistakable_credentials_are_left_out_at_any_depth(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["prior_authorization", "bos_token", "security_token", "api_keys", "monkey"])
-def test_names_that_only_resemble_a_credential_are_meaning_in_depth(name: str) -> None:
+def test_names_that_only_resemble_a_credential_are_part_of_the_key_in_depth(name: str) -> None:
     assert form_of(extra_body={name: "a"}) != form_of(extra_body={name: "b"})
 
 
@@ -237,8 +237,8 @@ def test_servers_of_tools_count_and_a_namespace_says_for_whom_they_act() -> None
     def servers(user: str, secret: str, scope: str = "all") -> bytes:
         url = f"https://{user}host/?{secret and f'api_key={secret}&'}v=1"
         given = {"type": "mcp", "server_url": url, "headers": {"Authorization": secret, "X-Scope": scope}}
-        asked = {"mcp_servers": [{"url": url, "authorization_token": secret}]}
-        form = form_of(tools=[given | {"authorization": secret}], extra_body=asked | {"tools": [given]})
+        options = {"mcp_servers": [{"url": url, "authorization_token": secret}]}
+        form = form_of(tools=[given | {"authorization": secret}], extra_body=options | {"tools": [given]})
         return encode(form)
 
     for users in ((("u:SECRET@", ""), ("", "")), (("", "SECRET"), ("", "OTHER"))):
@@ -273,8 +273,10 @@ def test_what_a_provider_uses_for_a_user_is_apart_under_any_name(name: str) -> N
     ],
 )
 @pytest.mark.parametrize("field", ["api_key", "authorization", "Authorization", "token", "client", "metadata"])
-def test_a_schema_is_kept_whole(schema: Any, field: str) -> None:
-    forms = [form_of(**schema(told)) for told in ({}, {field: "a"}, {field: "https://u:p@x"}, {field: "https://x"})]
+def test_a_schema_is_part_of_the_key_as_a_whole(schema: Any, field: str) -> None:
+    forms = [
+        form_of(**schema(fields)) for fields in ({}, {field: "a"}, {field: "https://u:p@x"}, {field: "https://x"})
+    ]
     assert len({encode(form) for form in forms}) == 4
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the LangChain adapter share: a provider on this machine, and models that ask it."""
+"""What the tests of the LangChain adapter share: a provider on this machine, and models that call it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ API_KEY = "sk-not-to-be-seen-1234567890"
 @pytest.fixture
 def talk() -> Talk:
     """What the provider says, as a test sets it; it never says a thing twice."""
-    return Talk("Answer {number} to {asked}", integer=None)
+    return Talk("Answer {number} to {prompt}", integer=None)
 
 
 @pytest.fixture

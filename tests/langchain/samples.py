@@ -1,4 +1,4 @@
-"""What the tests of models ask for, and what models were called with."""
+"""What the tests of models request, and what models were called with."""
 
 from __future__ import annotations
 

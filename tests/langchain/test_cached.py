@@ -48,14 +48,14 @@ def vector_store() -> InMemoryVectorStore:
 
 
 def test_a_chat_model(cache: Cache) -> None:
-    asked = cached(model(), cache)
-    assert isinstance(asked, FakeListChatModel)
-    assert [asked.invoke("hi").content for _ in range(2)] == ["one", "one"]
+    chat = cached(model(), cache)
+    assert isinstance(chat, FakeListChatModel)
+    assert [chat.invoke("hi").content for _ in range(2)] == ["one", "one"]
 
 
 def test_a_completion_model(cache: Cache) -> None:
-    asked = cached(FakeListLLM(responses=["one", "two"]), cache)
-    assert [asked.invoke("hi") for _ in range(2)] == ["one", "one"]
+    chat = cached(FakeListLLM(responses=["one", "two"]), cache)
+    assert [chat.invoke("hi") for _ in range(2)] == ["one", "one"]
 
 
 def test_embeddings(cache: Cache) -> None:
@@ -191,27 +191,27 @@ def test_models_that_are_chosen_at_run_time_are_cached(way: str, provider: Provi
         name: str
 
     provider.answer = lambda request: Answer('{"name": "Rome"}')
-    asked: Any = cached(chosen(provider), cache)
+    chat: Any = cached(chosen(provider), cache)
 
-    def ask(name: str) -> Any:
+    def answer_of(name: str) -> Any:
         match way:
             case "stream":
-                return "".join(chunk.text for chunk in asked.stream("hi", of(name)))
+                return "".join(chunk.text for chunk in chat.stream("hi", of(name)))
             case "batch":
-                return [one.content for one in asked.batch(["hi", "hi"], of(name))]
+                return [one.content for one in chat.batch(["hi", "hi"], of(name))]
             case "bound":
-                return asked.bind_tools([weather]).invoke("hi", of(name)).content
+                return chat.bind_tools([weather]).invoke("hi", of(name)).content
             case "configured":
-                return asked.with_config({"tags": ["a"], **of(name)}).invoke("hi").content
+                return chat.with_config({"tags": ["a"], **of(name)}).invoke("hi").content
             case "structured":
-                return asked.with_structured_output(City).invoke("hi", of(name))
-        return asked.invoke("hi", of(name)).content
+                return chat.with_structured_output(City).invoke("hi", of(name))
+        return chat.invoke("hi", of(name)).content
 
-    assert ask("gpt-4.1") == ask("gpt-4.1")
-    ask("gpt-5.6")
-    ask("gpt-4.1")
+    assert answer_of("gpt-4.1") == answer_of("gpt-4.1")
+    answer_of("gpt-5.6")
+    answer_of("gpt-4.1")
     assert [row.model for row in provider.ledger] == ["gpt-4.1", "gpt-5.6"]
-    assert cached(asked) is asked
+    assert cached(chat) is chat
 
 
 @tool
@@ -223,10 +223,10 @@ def weather(city: str) -> str:
 async def test_models_that_are_chosen_at_run_time_are_cached_asynchronously(
     provider: Provider, cache: Cache
 ) -> None:
-    asked: Any = cached(chosen(provider), cache)
-    fresh = await asked.ainvoke("hi", of("gpt-4.1"))
-    assert [chunk async for chunk in asked.astream("hi", of("gpt-4.1"))]
-    hit = await asked.ainvoke("hi", of("gpt-4.1"))
+    chat: Any = cached(chosen(provider), cache)
+    fresh = await chat.ainvoke("hi", of("gpt-4.1"))
+    assert [chunk async for chunk in chat.astream("hi", of("gpt-4.1"))]
+    hit = await chat.ainvoke("hi", of("gpt-4.1"))
     assert (hit.content, len(provider.ledger)) == (fresh.content, 1)
 
 
@@ -248,8 +248,8 @@ def test_a_schema_defined_again_in_the_same_words_is_the_same(
     for cell in (PERSON, PERSON, PERSON + "    age: int = 0\n"):
         exec(cell, notebook.__dict__)
         classes.append(notebook.__dict__["Person"])
-        asked = ChatOpenAI(model="gpt-4.1", base_url=provider.openai_url, api_key="sk-none", max_retries=0)
-        assert asked.with_structured_output(classes[-1]).invoke("who?").name == "Ada"
+        chat = ChatOpenAI(model="gpt-4.1", base_url=provider.openai_url, api_key="sk-none", max_retries=0)
+        assert chat.with_structured_output(classes[-1]).invoke("who?").name == "Ada"
     assert len(provider.ledger) == 2
 
 

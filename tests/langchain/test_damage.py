@@ -84,10 +84,10 @@ def test_a_cached_model_of_a_provider(fields: dict[str, Any], way: str, provider
     cache = Cache(store)
     plain = ChatOpenAI(model="gpt-4.1", base_url=provider.openai_url, api_key="sk-none", max_retries=0, **fields)
     model: Any = cached(plain, cache)
-    ask = WAYS.get(way, lambda model: model.stream_events("hi", version="v3").output.text)
+    send = WAYS.get(way, lambda model: model.stream_events("hi", version="v3").output.text)
     if way == "stream_events" and not hasattr(model, "stream_events"):
         pytest.skip("this LangChain has no events of its own")
-    assert survived(store, lambda: ask(model), lambda one: one == "so it is", lambda: cache.stats().misses) > 50
+    assert survived(store, lambda: send(model), lambda one: one == "so it is", lambda: cache.stats().misses) > 50
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "batch", "abatch"])
@@ -114,9 +114,9 @@ def test_embeddings(way: str) -> None:
     cache = Cache(store)
     method = getattr(cached(Half(), cache, model="half"), way)
     about: Any = ["text"] if way.endswith("documents") else "text"
-    ask = (lambda: run(method(about))) if way.startswith("a") else (lambda: method(about))
+    send = (lambda: run(method(about))) if way.startswith("a") else (lambda: method(about))
     right = [[0.5] * 4] if way.endswith("documents") else [0.5] * 4
-    assert survived(store, ask, lambda one: one == right, lambda: cache.stats().misses) > 50
+    assert survived(store, send, lambda one: one == right, lambda: cache.stats().misses) > 50
 
 
 class Finds(BaseRetriever):
@@ -129,9 +129,9 @@ def test_a_retriever(way: str) -> None:
     store = MemoryStore()
     cache = Cache(store)
     method = getattr(CachedRetriever(Finds(), cache, name="finds"), way)
-    ask = (lambda: run(method("sky"))) if way.startswith("a") else (lambda: method("sky"))
+    send = (lambda: run(method("sky"))) if way.startswith("a") else (lambda: method("sky"))
     right = Finds().invoke("sky")
-    assert survived(store, ask, lambda one: one == right, lambda: cache.stats().misses) > 50
+    assert survived(store, send, lambda one: one == right, lambda: cache.stats().misses) > 50
 
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "astream"])

@@ -20,11 +20,11 @@ from askonce.langchain import CachedEmbeddings
 from tests.support.provider import Provider
 
 _LOGS: dict[int, tuple[Any, list[list[str]]]] = {}
-"""What each was asked; beside them, since all that they hold is part of the key."""
+"""The texts that each embedded; beside them, since all that they hold is part of the key."""
 
 
 class Hashing(BaseModel, Embeddings):
-    """Counts what it is asked; a vector tells its text."""
+    """Counts the texts; a vector depends on its text."""
 
     model: str = "hashing"
     dimensions: int = 3
@@ -75,7 +75,7 @@ async def test_only_what_is_missing_is_embedded_in_one_call(url: str) -> None:
     assert cached.cache.stats().hits == 2
 
 
-async def test_queries_are_kept_apart_from_documents(url: str) -> None:
+async def test_queries_and_documents_have_separate_keys(url: str) -> None:
     inner = Hashing()
     cached = CachedEmbeddings(inner, url)
     assert cached.embed_query("a") == await cached.aembed_query("a") == list(array("f", [0.1] * 3))
@@ -206,7 +206,7 @@ class OnDevice(Embeddings):
         return [0.5] * self.model_kwargs["truncate_dim"]
 
 
-def test_settings_beside_an_object_tell_embeddings_apart(url: str) -> None:
+def test_settings_beside_an_object_separate_embeddings(url: str) -> None:
     for dimensions in (2, 3):
         try:
             embeddings = CachedEmbeddings(OnDevice(dimensions), url)
@@ -233,7 +233,7 @@ class Letters:
     ],
     ids=lambda changed: next(iter(changed)),
 )
-def test_what_is_sent_tells_embeddings_apart(
+def test_what_is_sent_separates_embeddings(
     url: str, provider: Provider, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(tiktoken, "encoding_for_model", lambda name: Letters())

@@ -24,7 +24,7 @@ def pair(request: pytest.FixtureRequest, openai: Callable[..., ChatOpenAI], tmp_
         yield cache, model
 
 
-async def test_a_call_is_explained_without_asking_the_provider(pair: Any, provider: Provider) -> None:
+async def test_a_call_is_explained_without_calling_the_provider(pair: Any, provider: Provider) -> None:
     cache, model = pair
     question = [("system", "Be brief."), ("user", "Why is the sky blue?")]
     miss = cache.explain(lambda: model.invoke(question))

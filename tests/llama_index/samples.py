@@ -1,4 +1,4 @@
-"""What the tests of models ask for: a question, a tool and a structure."""
+"""What the tests of models request: an answer to a question, a tool and a structure."""
 
 from __future__ import annotations
 

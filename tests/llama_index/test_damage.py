@@ -45,7 +45,7 @@ async def alast(stream: Any) -> Any:
     return [one async for one in await stream][-1]
 
 
-def asked(name: str, llm: Any) -> Callable[[], Any]:
+def caller(name: str, llm: Any) -> Callable[[], Any]:
     about = HELLO if name.endswith("chat") else "Why is the sky blue?"
     method = getattr(llm, name)
     if name.startswith("astream"):
@@ -71,8 +71,8 @@ def asked(name: str, llm: Any) -> Callable[[], Any]:
 def test_an_llm(name: str) -> None:
     store = MemoryStore()
     cache = Cache(store)
-    ask = asked(name, cached(MockLLM(), cache))
-    assert survived(store, ask, lambda one: "sky" in str(one), lambda: cache.stats().misses) > 50
+    call = caller(name, cached(MockLLM(), cache))
+    assert survived(store, call, lambda one: "sky" in str(one), lambda: cache.stats().misses) > 50
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_an_embedding_model(name: str) -> None:
     cache = Cache(store)
     method = getattr(cached(MockEmbedding(4), cache), name)
     about: Any = ["text"] if name.endswith("batch") else "text"
-    ask = (lambda: asyncio.run(method(about))) if name.startswith("a") else (lambda: method(about))
+    call = (lambda: asyncio.run(method(about))) if name.startswith("a") else (lambda: method(about))
     right = [[0.5] * 4] if name.endswith("batch") else [0.5] * 4
-    assert survived(store, ask, lambda one: one == right, lambda: cache.stats().misses) > 50
+    assert survived(store, call, lambda one: one == right, lambda: cache.stats().misses) > 50
 
 
 @pytest.mark.parametrize("name", ["retrieve", "aretrieve"])
@@ -94,9 +94,9 @@ def test_a_retriever(name: str) -> None:
     store = MemoryStore()
     cache = Cache(store)
     method = getattr(CachedRetriever(Finds(), cache, name="finds"), name)
-    ask = (lambda: asyncio.run(method("sky"))) if name.startswith("a") else (lambda: method("sky"))
+    call = (lambda: asyncio.run(method("sky"))) if name.startswith("a") else (lambda: method("sky"))
     right = Finds().retrieve("sky")
-    assert survived(store, ask, lambda one: one == right, lambda: cache.stats().misses) > 50
+    assert survived(store, call, lambda one: one == right, lambda: cache.stats().misses) > 50
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -104,14 +104,14 @@ def test_a_key_value_store(asynchronous: bool) -> None:
     store = MemoryStore()
     values = AskOnceKVStore(Cache(store))
 
-    def ask() -> Any:
+    def call() -> Any:
         found = asyncio.run(values.aget("k")) if asynchronous else values.get("k")
         assert found is None or isinstance(found, dict)
         if found is None:
             values.put("k", {"a": [1]})
         return found or values.get("k")
 
-    assert survived(store, ask, lambda one: one == {"a": [1]}, lambda: values.cache.stats().misses) > 50
+    assert survived(store, call, lambda one: one == {"a": [1]}, lambda: values.cache.stats().misses) > 50
     assert set(values.get_all()) <= {"k"}
 
 
@@ -119,8 +119,8 @@ def test_an_ingestion_cache() -> None:
     store = MemoryStore()
     cache = Cache(store)
 
-    def ask() -> Any:
+    def call() -> Any:
         pipeline = IngestionPipeline(transformations=[Upper()], cache=IngestionCache(cache))
         return [node.get_content() for node in pipeline.run(documents=[Document(text="sky", id_="a")])]
 
-    assert survived(store, ask, lambda one: one == ["SKY"], lambda: cache.stats().misses) > 50
+    assert survived(store, call, lambda one: one == ["SKY"], lambda: cache.stats().misses) > 50

@@ -20,15 +20,15 @@ from tests.support.stores import FailingStore
 
 
 class Limiter(BaseRateLimiter):
-    """Counts how often it was asked."""
+    """Counts how often it was acquired."""
 
-    asked: int = 0
+    acquired: int = 0
 
     def acquire(self) -> None:
-        self.asked += 1
+        self.acquired += 1
 
     async def async_acquire(self) -> None:
-        self.asked += 1
+        self.acquired += 1
 
 
 def test_it_is_what_the_model_is(embedding: OpenAIEmbedding, cache: Cache) -> None:
@@ -66,7 +66,7 @@ def test_the_vectors_of_a_batch_are_lists_of_their_own(cache: Cache) -> None:
         assert other[0] != 99.0
 
 
-async def test_queries_and_texts_and_models_are_kept_apart(
+async def test_queries_and_texts_and_models_have_separate_keys(
     embedding: OpenAIEmbedding, provider: Provider, cache: Cache
 ) -> None:
     larger = embedding.model_copy(update={"dimensions": 7})
@@ -109,14 +109,14 @@ def test_vectors_come_back_as_32_bit_floats(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("vector", [[float("nan")], [1e300]], ids=str)
-def test_what_32_bit_floats_cannot_hold_is_not_kept(vector: Any, cache: Cache) -> None:
+def test_what_32_bit_floats_cannot_hold_is_not_stored(vector: Any, cache: Cache) -> None:
     model = cached(Counting(gives=vector), cache)
     assert repr(model.get_text_embedding("hi")) == repr(vector)
     model.get_text_embedding_batch(["hi", "ho"])
     assert cache.stats().stored == 0
 
 
-async def test_of_a_batch_that_fails_nothing_is_kept(cache: Cache) -> None:
+async def test_of_a_batch_that_fails_nothing_is_stored(cache: Cache) -> None:
     model = cached(Counting(fails=True), cache)
     with pytest.raises(RuntimeError, match="out of order"):
         model.get_text_embedding_batch(["good", "bad"])
@@ -125,7 +125,7 @@ async def test_of_a_batch_that_fails_nothing_is_kept(cache: Cache) -> None:
     assert cache.stats().stored == 0
 
 
-async def test_the_rate_limiter_is_asked_only_before_the_model(cache: Cache) -> None:
+async def test_the_rate_limiter_is_used_only_before_the_model(cache: Cache) -> None:
     limiter = Limiter()
     model = cached(Counting(rate_limiter=limiter), cache)
     for _ in range(2):
@@ -133,7 +133,7 @@ async def test_the_rate_limiter_is_asked_only_before_the_model(cache: Cache) -> 
         await model.aget_text_embedding_batch(["a", "b"])
         await model.aget_query_embedding("a")
         model.get_query_embedding("a")
-    assert limiter.asked == 2
+    assert limiter.acquired == 2
 
 
 async def test_vectors_come_when_the_store_is_down_or_left_out(embedding: OpenAIEmbedding, cache: Cache) -> None:

@@ -11,7 +11,7 @@ from askonce.llama_index import cached
 from tests.support.provider import Provider
 
 
-async def test_a_call_is_explained_without_asking_the_provider(
+async def test_a_call_is_explained_without_calling_the_provider(
     openai: OpenAI, cache: Cache, provider: Provider
 ) -> None:
     llm, question = cached(openai, cache), [ChatMessage("Why is the sky blue?")]

@@ -56,7 +56,7 @@ def test_the_present_and_later_models_are_cached_and_restored(
     assert cache.stats().hits == 2
 
 
-def test_the_default_is_not_made_before_it_is_asked_for(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_is_not_made_before_it_is_used(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with install(cache):
         with pytest.raises(ValueError, match="OPENAI_API_KEY"):
@@ -79,7 +79,7 @@ def test_installing_twice_is_installing_once() -> None:
     install("memory://", llm=False).uninstall()
 
 
-def test_only_what_was_asked_for_is_cached_and_what_is_cached_already_stays(cache: Cache) -> None:
+def test_only_what_was_requested_is_cached_and_what_is_cached_already_stays(cache: Cache) -> None:
     Settings.llm, Settings.embed_model = MockLLM(), MockEmbedding(embed_dim=2)
     with install(cache, llm=False):
         assert not isinstance(Settings.llm, Twin) and isinstance(Settings.embed_model, Twin)

@@ -140,7 +140,7 @@ def splitting_at(separator: str) -> Callable[[str], list[str]]:
         (SentenceWindowNodeParser, lambda: SentenceWindowNodeParser(window_size=1)),
     ],
 )
-def test_transformations_are_told_apart_and_recognized(
+def test_transformations_have_separate_keys_and_are_recognized(
     one: Callable[[], TransformComponent], other: Callable[[], TransformComponent]
 ) -> None:
     given = documents("text")

@@ -21,7 +21,7 @@ from tests.support.provider import Provider
 from tests.support.stores import FailingStore
 
 
-async def test_values_are_kept_by_key_and_collection() -> None:
+async def test_values_are_stored_by_key_and_collection() -> None:
     with Cache("memory://") as cache:
         store = AskOnceKVStore(cache)
         cached(MockLLM(max_tokens=1), cache).complete("something else in the same namespace")
@@ -89,7 +89,7 @@ async def test_an_ingestion_run_twice_is_made_once(
     used.clear()
     assert used.cache.get_all("docs") == {}
     assert pipeline().run(documents=documents)[0].embedding == pytest.approx(first[0].embedding)
-    assert provider.count == 1, "the vectors are kept still"
+    assert provider.count == 1, "the vectors are still stored"
     AskOnceKVStore(url).cache.close()
     cached(embedding, url, namespace="vectors")._askonce.cache.close()
 

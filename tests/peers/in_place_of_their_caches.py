@@ -1,6 +1,6 @@
 """A pytest plugin for the tests of other packages: askonce stands where they use caches of their own.
 
-The store is that of the environment variable ``ASKONCE_TEST_STORE``. What their tests ask for that askonce does on
+The store is that of the environment variable ``ASKONCE_TEST_STORE``. What their tests demand and askonce does on
 purpose in another way is expected to fail, each with its reason.
 """
 

@@ -35,9 +35,9 @@ def provider(serving: Provider, clock: FakeClock) -> Provider:
 
 @pytest.mark.parametrize("lane", LANES, ids=str)
 async def test_reads_and_writes_are_foreseen_to_the_token(lane: Lane, provider: Provider, clock: FakeClock) -> None:
-    async with lane.watched(provider, clock) as (client, told):
+    async with lane.watched(provider, clock) as (client, diagnosed):
         script = interleaved(lane.setting(client, "ci"), REQUESTS[lane.provider])
-        exchanges = await drive(client, script, provider, clock, told)
+        exchanges = await drive(client, script, provider, clock, diagnosed)
     assert len(exchanges) == REQUESTS[lane.provider]
     assert not [one for one in exchanges if not one.equal]
     rows = [one.row for one in exchanges if one.row]
@@ -58,6 +58,6 @@ async def test_what_broke_a_prefix_is_named(
 ) -> None:
     lanes = lanes_of(rule)
     lane = lanes[BREAKAGES.index(breakage) % len(lanes)]
-    async with lane.watched(provider, clock) as (client, told):
-        *_, last = await drive(client, broken(breakage, 0, rule), provider, clock, told)
+    async with lane.watched(provider, clock) as (client, diagnosed):
+        *_, last = await drive(client, broken(breakage, 0, rule), provider, clock, diagnosed)
     assert NAMES[breakage.name](last.diagnosis), str(last.diagnosis)

@@ -241,7 +241,7 @@ def test_all_wire_forms_become_labelled_and_counted_segments(form: str) -> None:
         assert [one.mark for one in chain.segments] == ["", "1h", None]
 
 
-def test_no_text_is_kept_unless_asked_for() -> None:
+def test_no_text_is_stored_without_the_option() -> None:
     payload = {"model": "gpt-4o", "messages": [{"role": "user", "content": "a secret of mine"}]}
     assert "secret" not in repr(chain_of(payload, "openai"))
     assert chain_of(payload, "openai", keep_text=True).segments[0].text == "a secret of mine"

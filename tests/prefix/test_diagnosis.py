@@ -32,7 +32,7 @@ def text(seed: object) -> str:
 def request(model: str) -> Json:
     """Two tools, a system prompt, and three messages, each of some 450 tokens."""
     texts = [text(number) for number in range(6)]
-    said = [
+    dialogue = [
         {"role": role, "content": one} for role, one in zip(("user", "assistant", "user"), texts[3:], strict=True)
     ]
     if model.startswith("claude"):
@@ -40,13 +40,13 @@ def request(model: str) -> Json:
         tools = [
             {"name": name, "description": one, "input_schema": {}} for name, one in zip("ab", texts, strict=False)
         ]
-        messages = copy.deepcopy(said)
+        messages = copy.deepcopy(dialogue)
         messages[-1]["content"] = [{"type": "text", "text": texts[5], "cache_control": {"type": "ephemeral"}}]
         return {"model": model, "tools": tools, "system": system, "messages": messages}
     functions = [
         {"type": "function", "function": {"name": n, "description": t}} for n, t in zip("ab", texts, strict=False)
     ]
-    return {"model": model, "tools": functions, "messages": [{"role": "system", "content": texts[2]}, *said]}
+    return {"model": model, "tools": functions, "messages": [{"role": "system", "content": texts[2]}, *dialogue]}
 
 
 LABELS = {
@@ -133,10 +133,10 @@ def test_what_else_changed_is_named(model: str, change: str) -> None:
 def test_a_conversation_that_goes_on_is_no_loss_to_another_one() -> None:
     clock = FakeClock()
     tracker = PrefixTracker("memory://", count_tokens=count, clock=clock)
-    said: list[list[Json]] = [[], []]
+    dialogue: list[list[Json]] = [[], []]
     causes = []
     for turn in range(8):
-        conversation = said[turn % 2]
+        conversation = dialogue[turn % 2]
         conversation.append({"role": "user", "content": text((turn, "asked"))})
         messages = [{"role": "system", "content": text(0) * 4}, *conversation]
         causes.append(observe(tracker, {"model": "gpt-4o", "messages": messages}).cause)
@@ -145,12 +145,15 @@ def test_a_conversation_that_goes_on_is_no_loss_to_another_one() -> None:
     assert causes == [Cause.FIRST_SEEN] + [Cause.HIT] * 7
 
 
-def test_a_clock_is_named_although_another_application_asks_the_same_model_in_between() -> None:
+def test_a_clock_is_named_although_another_application_calls_the_same_model_in_between() -> None:
     with PrefixTracker("memory://", count_tokens=count, clock=FakeClock()) as tracker:
         for minute in range(4):
             for name, clock in (("shop", f"It is 10:0{minute}. "), ("bank", "")):
                 system = clock + text(name) * 4
-                said = [{"role": "system", "content": system}, {"role": "user", "content": text((name, minute))}]
-                seen = observe(tracker, {"model": "gpt-4o", "messages": said})
+                dialogue = [
+                    {"role": "system", "content": system},
+                    {"role": "user", "content": text((name, minute))},
+                ]
+                seen = observe(tracker, {"model": "gpt-4o", "messages": dialogue})
                 if name == "shop" and minute:
                     assert (seen.cause, seen.segment) == (Cause.BROKEN, "system prompt")

@@ -44,8 +44,8 @@ def tool(name: str) -> dict[str, Any]:
 
 
 def claude(*messages: Any, **more: Any) -> dict[str, Any]:
-    said = [{"role": ("user", "assistant")[turn % 2], "content": one} for turn, one in enumerate(messages)]
-    return {"model": "claude-opus-4-8", "max_tokens": 9, "system": HANDBOOK, "messages": said, **more}
+    dialogue = [{"role": ("user", "assistant")[turn % 2], "content": one} for turn, one in enumerate(messages)]
+    return {"model": "claude-opus-4-8", "max_tokens": 9, "system": HANDBOOK, "messages": dialogue, **more}
 
 
 def test_marks_are_written_where_the_plan_has_them_and_the_body_stays_as_it_is() -> None:
@@ -153,8 +153,8 @@ def test_what_cannot_be_changed_is_sent_as_it_is(caplog: pytest.LogCaptureFixtur
     assert "RuntimeError" in caplog.text and "People" not in caplog.text
 
 
-def test_the_requests_that_are_kept_for_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("askonce.prefix.optimize.optimizer._MOST_KEPT", 10)
+def test_the_requests_that_are_stored_for_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("askonce.prefix.optimize.optimizer._MOST_REQUESTS_IN_ALL", 10)
     optimizer = PrefixOptimizer()
     for number in range(30):
         optimizer.start(claude("Who?", tools=[tool(f"tool{number % 15 % 8}")]), "anthropic").answered(None)
@@ -173,25 +173,25 @@ def test_a_key_and_a_retention_of_the_application_stay() -> None:
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_longer_retention_is_only_proposed_unless_it_is_allowed(allowed: bool) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     now = 0.0
-    optimizer = PrefixOptimizer(longer_retention=allowed, on_message=told.append, clock=lambda: now)
+    optimizer = PrefixOptimizer(longer_retention=allowed, on_message=reported.append, clock=lambda: now)
     for number in range(60):
-        said = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": f"Who is {number}?"}]
-        request = optimizer.start({"model": "gpt-5", "messages": said}, "openai")
+        dialogue = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": f"Who is {number}?"}]
+        request = optimizer.start({"model": "gpt-5", "messages": dialogue}, "openai")
         request.answered(Usage(2800, 5))
         now += 2400
         if number % 10 == 0 and not optimizer.plans():
             optimizer.replan()
     assert request.body.get("prompt_cache_retention") == ("24h" if allowed and optimizer.plans() else None)
-    assert any("longer_retention=True" in line for line in told) is not allowed
+    assert any("longer_retention=True" in line for line in reported) is not allowed
 
 
 @pytest.mark.parametrize("kind", ["messages", "input"])
 def test_breakpoints_of_gpt_5_6_stand_on_parts_of_messages(kind: str) -> None:
-    said = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": "Who?"}]
+    dialogue = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": "Who?"}]
     sent = PrefixOptimizer(plan_for("openai", "gpt-5.6", Mark(Slot("system", -1), "30m"))).sending(
-        {"model": "gpt-5.6", kind: said}, "openai"
+        {"model": "gpt-5.6", kind: dialogue}, "openai"
     )
     assert "prompt_cache_options" not in sent  # the provider's own breakpoint stays
     [part] = sent[kind][0]["content"]
@@ -200,7 +200,7 @@ def test_breakpoints_of_gpt_5_6_stand_on_parts_of_messages(kind: str) -> None:
     assert "prompt_cache_breakpoint" not in json.dumps(sent[kind][1])
 
 
-# -- the meaning stays ------------------------------------------------------------------------------------------
+# -- the content stays ------------------------------------------------------------------------------------------
 
 
 def bodies(chance: random.Random) -> tuple[str, dict[str, Any]]:
@@ -232,19 +232,19 @@ def bodies(chance: random.Random) -> tuple[str, dict[str, Any]]:
         return {"name": f"tool{chance.randrange(99)}", "input_schema": schema, **more}
 
     roles = ["user", "assistant"] * 10
-    said = [
+    dialogue = [
         {"role": role, "content": chance.choice(["Who?", "", [part() for _ in range(chance.randrange(1, 5))]])}
         for role in roles[: chance.randrange(1, 20)]
     ]
     tools = [one_tool() for _ in range(chance.randrange(5))]
     if chance.random() < 0.5:
         system: Any = chance.choice(["", HANDBOOK, [{"type": "text", "text": HANDBOOK, **marked()}] * 3])
-        return "anthropic", {"model": "claude-opus-4-8", "system": system, "messages": said, "tools": tools}
-    for one in said:
+        return "anthropic", {"model": "claude-opus-4-8", "system": system, "messages": dialogue, "tools": tools}
+    for one in dialogue:
         one["content"] = chance.choice(["Who?", HANDBOOK, [{"type": "text", "text": HANDBOOK}] * 2])
     for one in tools:
         one.pop("cache_control", None)
-    return "openai", {"model": chance.choice(["gpt-5.6", "gpt-5"]), "messages": said, "tools": tools}
+    return "openai", {"model": chance.choice(["gpt-5.6", "gpt-5"]), "messages": dialogue, "tools": tools}
 
 
 def seen(value: Any) -> Any:
@@ -253,14 +253,14 @@ def seen(value: Any) -> Any:
         return [seen(one) for one in value]
     if not isinstance(value, dict):
         return value
-    kept = {name: seen(item) for name, item in value.items() if "cache" not in name}
+    rest = {name: seen(item) for name, item in value.items() if "cache" not in name}
     for name in ("system", "content"):
-        if isinstance(kept.get(name), str):
-            kept[name] = [{"type": "text", "text": kept[name]}] if kept[name] else []
+        if isinstance(rest.get(name), str):
+            rest[name] = [{"type": "text", "text": rest[name]}] if rest[name] else []
     for name in ("tools", "required"):
-        if isinstance(kept.get(name), list):
-            kept[name] = sorted(kept[name], key=lambda one: json.dumps(one, sort_keys=True))
-    return kept
+        if isinstance(rest.get(name), list):
+            rest[name] = sorted(rest[name], key=lambda one: json.dumps(one, sort_keys=True))
+    return rest
 
 
 def breakpoints(value: Any) -> list[str]:
@@ -311,7 +311,7 @@ LEVELS = ("tools", "system", "messages")
 # -- clients ---------------------------------------------------------------------------------------------------
 
 
-def test_a_client_of_the_sdk_is_mended_and_the_original_is_not() -> None:
+def test_a_client_of_the_sdk_is_optimized_and_the_original_is_not() -> None:
     with Provider() as provider:
         with anthropic.Anthropic(base_url=provider.anthropic_url, api_key="none", max_retries=0) as client:
             optimized = optimize_prefix(client, PrefixOptimizer(CLAUDE))
@@ -336,14 +336,14 @@ def test_answers_of_the_sdk_may_be_given_back() -> None:
     with Provider() as provider, openai.OpenAI(base_url=provider.openai_url, api_key="none") as client:
         provider.answer = lambda request: Answer("", (ToolCall("look", {"day": 1}),))
         optimized = optimize_prefix(client, PrefixOptimizer())
-        said: list[Any] = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": "Who?"}]
+        dialogue: list[Any] = [{"role": "system", "content": HANDBOOK}, {"role": "user", "content": "Who?"}]
         for one in (client, optimized):
-            message = one.chat.completions.create(model="gpt-4o", messages=said).choices[0].message
+            message = one.chat.completions.create(model="gpt-4o", messages=dialogue).choices[0].message
             assert message.tool_calls
             result: Any = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "7"}
-            one.chat.completions.create(model="gpt-4o", messages=(each for each in [*said, message, result]))
-            output: Any = one.responses.create(model="gpt-4o", input=said).output
-            one.responses.create(model="gpt-4o", input=[*said, *output])
+            one.chat.completions.create(model="gpt-4o", messages=(each for each in [*dialogue, message, result]))
+            output: Any = one.responses.create(model="gpt-4o", input=dialogue).output
+            one.responses.create(model="gpt-4o", input=[*dialogue, *output])
         rows = [(row.interface, row.input) for row in provider.ledger]
         assert rows[:4] == rows[4:]
 
@@ -389,7 +389,7 @@ def bedrock() -> Iterator[tuple[Any, list[Any]]]:
         server.shutdown()
 
 
-def test_what_a_boto3_client_sends_to_bedrock_is_mended(bedrock: tuple[Any, list[Any]]) -> None:
+def test_what_a_boto3_client_sends_to_bedrock_is_optimized(bedrock: tuple[Any, list[Any]]) -> None:
     client, bodies = bedrock
     model = "anthropic.claude-opus-4-8-v1:0"
     marks = Mark(LAST_TOOL, "5m"), Mark(LAST_BLOCK, "5m"), Mark(TAIL, "5m")

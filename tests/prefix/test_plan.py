@@ -41,16 +41,16 @@ def words(number: int, seed: object) -> str:
 def request(
     at: float, tools: list[str], system: list[str], messages: list[str], rule: ProviderRule = CLAUDE
 ) -> Sent:
-    said = [
+    dialogue = [
         {"role": ("user", "assistant")[turn % 2], "content": [{"type": "text", "text": text}]}
         for turn, text in enumerate(messages)
     ]
     blocks = [{"type": "text", "text": text} for text in system]
     model = "claude-sonnet-4-5" if rule.provider == "anthropic" else "gpt-5.6"
     if rule.provider == "openai":
-        body: dict[str, Any] = {"messages": [{"role": "system", "content": blocks}, *said]}
+        body: dict[str, Any] = {"messages": [{"role": "system", "content": blocks}, *dialogue]}
     else:
-        body = {"system": blocks, "messages": said}
+        body = {"system": blocks, "messages": dialogue}
     body["tools"] = [{"name": f"tool{number}", "description": text} for number, text in enumerate(tools)]
     return Sent(chain_of({"model": model, **body}, rule.provider, counter=COUNTER, rule=rule), at)
 
@@ -72,11 +72,13 @@ def workloads(draw: st.DrawFn, rule: ProviderRule = CLAUDE) -> list[Sent]:
             return words(length if index else 20, f"{index}-{changed}")
 
         if conversations and chance.random() < goes_on:
-            said = chance.choice(conversations)
-            said += [words(chance.choice([3, 80]), chance.random()) for _ in range(2 * chance.choice([1, 1, 12]))]
+            dialogue = chance.choice(conversations)
+            dialogue += [
+                words(chance.choice([3, 80]), chance.random()) for _ in range(2 * chance.choice([1, 1, 12]))
+            ]
         else:
-            conversations.append(said := [part(4)])
-        sent.append(request(at, [part(0), part(1)], [part(2), part(3)], said, rule))
+            conversations.append(dialogue := [part(4)])
+        sent.append(request(at, [part(0), part(1)], [part(2), part(3)], dialogue, rule))
     return sent
 
 
@@ -105,7 +107,7 @@ def paid(sent: list[Sent], marks: tuple[Mark, ...], rule: ProviderRule = CLAUDE)
 
 @settings(max_examples=80, deadline=None)
 @given(workloads())
-def test_a_plan_is_never_dearer_than_other_rules(sent: list[Sent]) -> None:
+def test_a_plan_never_costs_more_than_other_rules(sent: list[Sent]) -> None:
     statistics = statistics_of(sent, CLAUDE)
     marks = plan(statistics).marks
     expected = cost_of(statistics, marks)
@@ -130,9 +132,11 @@ def test_so_it_is_where_the_provider_sets_breakpoints_too(sent: list[Sent]) -> N
 @given(data=st.data(), most=st.sampled_from([1, 2, 3]))
 def test_no_set_of_marks_is_cheaper(rule: ProviderRule, data: Any, most: int) -> None:
     statistics = statistics_of(data.draw(workloads(rule)), msgspec.structs.replace(rule, most_marks=most))
-    kept = rule.marking != "both"  # a breakpoint that the provider sets itself stays in all plans
+    removable = rule.marking != "both"  # a breakpoint that the provider sets itself stays in all plans
     best = min(
-        cost_of(statistics, marks) for marks in all_marks(statistics) if kept or TAIL in [m.slot for m in marks]
+        cost_of(statistics, marks)
+        for marks in all_marks(statistics)
+        if removable or TAIL in [m.slot for m in marks]
     )
     assert cost_of(statistics, plan(statistics).marks) == pytest.approx(best)
 
@@ -183,8 +187,8 @@ def test_conversations_that_overflow_are_spread_over_keys() -> None:
     body = {"model": "gpt-5", "messages": [{"role": "system", "content": words(2000, "rule")}]}
     sent = []
     for number in range(240):
-        said = {"role": "user", "content": words(200, f"{number % 12}")}
-        chain = chain_of({**body, "messages": [*body["messages"], said]}, "openai", counter=COUNTER)
+        dialogue = {"role": "user", "content": words(200, f"{number % 12}")}
+        chain = chain_of({**body, "messages": [*body["messages"], dialogue]}, "openai", counter=COUNTER)
         sent.append(Sent(chain, float(number)))
     made = plan(statistics_of(sent, rule), sent=sent)
     assert made.keys > 1

@@ -1,4 +1,4 @@
-"""The emulated provider keeps the providers' rules: asked by their own clients, counted by hand."""
+"""The emulated provider keeps the providers' rules: called by their own clients, counted by hand."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def claude(serving: Provider) -> Iterator[anthropic.Anthropic]:
 
 
 def chat(gpt: openai.OpenAI, *texts: str, model: str = "gpt-4.1", **more: Any) -> tuple[int, int]:
-    """Prompt tokens and cached tokens of a system prompt and what the user and the model said in turn."""
+    """Prompt tokens and cached tokens of a system prompt and what the user and the model wrote in turn."""
     roles = ["system", *(["user", "assistant"] * len(texts))]
     messages: Any = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
     usage = gpt.chat.completions.create(model=model, messages=messages, **more).usage
@@ -66,7 +66,7 @@ def newer(gpt: openai.OpenAI, messages: Any, **more: Any) -> tuple[int, int, int
     return read, written, usage.prompt_tokens - read - written
 
 
-def said(role: str, text: str, *, marked: bool = False) -> Any:
+def message(role: str, text: str, *, marked: bool = False) -> Any:
     part: Any = {"type": "text", "text": text}
     if marked:
         part["prompt_cache_breakpoint"] = {"mode": "explicit"}
@@ -77,7 +77,9 @@ def block(text: str, mark: Any = None) -> Any:
     return {"type": "text", "text": text, **({"cache_control": mark} if mark else {})}
 
 
-def asked(claude: anthropic.Anthropic, system: Any, *messages: Any, **more: Any) -> tuple[int, int, int, int]:
+def read_and_written(
+    claude: anthropic.Anthropic, system: Any, *messages: Any, **more: Any
+) -> tuple[int, int, int, int]:
     """Read, written for 5 minutes, written for an hour, and other tokens."""
     turns: Any = [
         {"role": ("user", "assistant")[turn % 2], "content": content} for turn, content in enumerate(messages)
@@ -102,13 +104,13 @@ def test_a_known_prefix_is_read_in_steps_of_128_tokens(provider: Provider, gpt: 
     assert [row.why for row in provider.ledger[1:4]] == ["", "nothing longer known", ""]
 
 
-def test_a_prompt_below_1024_tokens_is_not_kept(provider: Provider, gpt: openai.OpenAI) -> None:
+def test_a_prompt_below_1024_tokens_is_not_cached(provider: Provider, gpt: openai.OpenAI) -> None:
     assert [chat(gpt, words(1014), "a") for _ in range(2)] == [(1023, 0)] * 2
     assert provider.ledger[-1].why == "too short"
     assert [chat(gpt, words(1015), "a") for _ in range(2)] == [(1024, 0), (1024, 1024)]
 
 
-def test_a_prefix_is_kept_five_minutes_after_its_last_use_and_an_hour_at_most(
+def test_a_prefix_is_cached_five_minutes_after_its_last_use_and_an_hour_at_most(
     provider: Provider, gpt: openai.OpenAI, clock: FakeClock
 ) -> None:
     cached = []
@@ -149,7 +151,7 @@ def test_models_before_5_6_refuse_breakpoints(provider: Provider, gpt: openai.Op
         with pytest.raises(openai.BadRequestError, match="not supported with this model"):
             chat(gpt, "hi", "ho", model="gpt-4o", **more)
     with pytest.raises(openai.BadRequestError, match="prompt_cache_breakpoint is not supported"):
-        gpt.chat.completions.create(model="gpt-4o", messages=[said("user", "hi", marked=True)])
+        gpt.chat.completions.create(model="gpt-4o", messages=[message("user", "hi", marked=True)])
     with pytest.raises(openai.NotFoundError):
         chat(gpt, "hi", "ho", model="claude-sonnet-5")
 
@@ -158,31 +160,34 @@ def test_models_before_5_6_refuse_breakpoints(provider: Provider, gpt: openai.Op
 
 
 def test_the_implicit_breakpoint_stands_after_the_latest_message(provider: Provider, gpt: openai.OpenAI) -> None:
-    first = [said("system", words(1000)), said("user", words(50))]
+    first = [message("system", words(1000)), message("user", words(50))]
     assert newer(gpt, first) == (0, 1058, 0)
     assert newer(gpt, first) == (1058, 0, 0)
-    grown = [*first, said("assistant", "yes"), said("user", words(10, "x"))]
+    grown = [*first, message("assistant", "yes"), message("user", words(10, "x"))]
     assert newer(gpt, grown) == (1058, 5 + 14, 0)
-    assert newer(gpt, [first[0], said("user", "something else")]) == (0, 0, 1010)
+    assert newer(gpt, [first[0], message("user", "something else")]) == (0, 0, 1010)
     assert provider.ledger[-1].why == "too short"
-    other = [said("system", words(1100)), said("user", "a")], [said("system", words(1100)), said("user", "b")]
+    other = (
+        [message("system", words(1100)), message("user", "a")],
+        [message("system", words(1100)), message("user", "b")],
+    )
     assert [newer(gpt, one) for one in other] == [(0, 1109, 0)] * 2  # no way back to an end that was not written
     assert newer(gpt, other[0][:1]) == (0, 1104, 0)
-    assert newer(gpt, [other[0][0], said("user", "c")]) == (1104, 5, 0)  # the end of the first instructions is
+    assert newer(gpt, [other[0][0], message("user", "c")]) == (1104, 5, 0)  # the end of the first instructions is
 
 
 def test_explicit_breakpoints_are_written_and_read_exactly(
     provider: Provider, gpt: openai.OpenAI, clock: FakeClock
 ) -> None:
     explicit = {"mode": "explicit"}
-    marked = said("system", words(1200), marked=True)
-    assert newer(gpt, [marked, said("user", "a b")], prompt_cache_options=explicit) == (0, 1204, 6)
-    assert newer(gpt, [marked, said("user", "c")], prompt_cache_options=explicit) == (1204, 0, 5)
-    assert newer(gpt, [marked, said("user", "c")]) == (1204, 5, 0)
-    plain = [said("system", words(1200)), said("user", "c")]
+    marked = message("system", words(1200), marked=True)
+    assert newer(gpt, [marked, message("user", "a b")], prompt_cache_options=explicit) == (0, 1204, 6)
+    assert newer(gpt, [marked, message("user", "c")], prompt_cache_options=explicit) == (1204, 0, 5)
+    assert newer(gpt, [marked, message("user", "c")]) == (1204, 5, 0)
+    plain = [message("system", words(1200)), message("user", "c")]
     assert newer(gpt, plain, prompt_cache_options=explicit) == (0, 0, 1209)
     assert provider.ledger[-1].why == "not marked"
-    assert newer(gpt, [marked, said("user", "c")], prompt_cache_key="other") == (0, 1209, 0)
+    assert newer(gpt, [marked, message("user", "c")], prompt_cache_key="other") == (0, 1209, 0)
     clock.advance(1799)
     assert newer(gpt, [marked], prompt_cache_options=explicit) == (1204, 0, 0)
     clock.advance(1799)
@@ -194,7 +199,7 @@ def test_explicit_breakpoints_are_written_and_read_exactly(
 def test_four_breakpoints_are_written_of_which_the_implicit_one_takes_one(
     provider: Provider, gpt: openai.OpenAI
 ) -> None:
-    marked = [said("user", words(1100, f"p{number}_"), marked=True) for number in range(5)]
+    marked = [message("user", words(1100, f"p{number}_"), marked=True) for number in range(5)]
     assert newer(gpt, marked[:5], prompt_cache_options={"mode": "explicit"})[1] == 5 * 1104
     reads = [newer(gpt, marked[:number], prompt_cache_options={"mode": "explicit"})[0] for number in range(1, 6)]
     assert reads == [0, *(1104 * number for number in range(2, 6))]  # the first of five was not written
@@ -205,62 +210,62 @@ def test_four_breakpoints_are_written_of_which_the_implicit_one_takes_one(
 
 def test_a_mark_writes_and_a_later_mark_looks_back(provider: Provider, claude: anthropic.Anthropic) -> None:
     system = [block(words(1500), MARK)]
-    assert asked(claude, system, "hi") == (0, 1500, 0, 5)
-    assert asked(claude, system, "what else") == (1500, 0, 0, 6)
-    assert asked(claude, [block(words(1500))], "what else") == (0, 0, 0, 1506)
+    assert read_and_written(claude, system, "hi") == (0, 1500, 0, 5)
+    assert read_and_written(claude, system, "what else") == (1500, 0, 0, 6)
+    assert read_and_written(claude, [block(words(1500))], "what else") == (0, 0, 0, 1506)
     assert provider.ledger[-1].why == "not marked"
-    assert asked(claude, [block(words(1500))], [block("go on", MARK)]) == (1500, 6, 0, 0)
-    assert asked(claude, system, [block("go on")], "yes", [block("then", MARK)]) == (1506, 5 + 5, 0, 0)
-    assert asked(claude, system, "go on", "yes", "then", cache_control=MARK)[:2] == (1516, 0)
+    assert read_and_written(claude, [block(words(1500))], [block("go on", MARK)]) == (1500, 6, 0, 0)
+    assert read_and_written(claude, system, [block("go on")], "yes", [block("then", MARK)]) == (1506, 5 + 5, 0, 0)
+    assert read_and_written(claude, system, "go on", "yes", "then", cache_control=MARK)[:2] == (1516, 0)
 
 
-def test_a_prefix_below_the_minimum_of_its_model_is_not_kept(
+def test_a_prefix_below_the_minimum_of_its_model_is_not_cached(
     provider: Provider, claude: anthropic.Anthropic
 ) -> None:
     minimum = {"claude-opus-5": 512, "claude-opus-4-8": 1024, "claude-opus-4-7": 2048, "claude-haiku-4-5": 4096}
     for model, tokens in minimum.items():
-        assert asked(claude, [block(words(tokens - 1), MARK)], "a", model=model) == (0, 0, 0, tokens + 4)
-        assert asked(claude, [block(words(tokens), MARK)], "a", model=model) == (0, tokens, 0, 5)
+        assert read_and_written(claude, [block(words(tokens - 1), MARK)], "a", model=model) == (0, 0, 0, tokens + 4)
+        assert read_and_written(claude, [block(words(tokens), MARK)], "a", model=model) == (0, tokens, 0, 5)
 
 
 def test_a_mark_looks_back_over_twenty_positions_and_a_run_of_results_is_one(
     provider: Provider, claude: anthropic.Anthropic
 ) -> None:
     system = [block(words(1500), MARK)]
-    asked(claude, system, "hi")
+    read_and_written(claude, system, "hi")
 
     def after(blocks: int) -> tuple[int, ...]:
-        return asked(claude, [block(words(1500))], [*[block("a")] * (blocks - 1), block("b", MARK)])
+        return read_and_written(claude, [block(words(1500))], [*[block("a")] * (blocks - 1), block("b", MARK)])
 
     assert after(19) == (1500, 23, 0, 0)
     assert after(20)[0] == 0
     assert provider.ledger[-1].why == "out of reach"
     provider.forget()
-    asked(claude, system, "hi")
+    read_and_written(claude, system, "hi")
     calls: Any = [{"type": "tool_use", "id": f"t{number}", "name": "look", "input": {}} for number in range(30)]
     results: Any = [
         {"type": "tool_result", "tool_use_id": f"t{number}", "content": "so it is"} for number in range(30)
     ]
     results[-1]["cache_control"] = MARK
-    assert asked(claude, [block(words(1500))], "hi", calls, results) == (1500, 5 + 4 + 90 + 4 + 90, 0, 0)
+    assert read_and_written(claude, [block(words(1500))], "hi", calls, results) == (1500, 5 + 4 + 90 + 4 + 90, 0, 0)
 
 
 def test_lifetimes_are_five_minutes_or_an_hour_and_renewed_by_reads(
     provider: Provider, claude: anthropic.Anthropic, clock: FakeClock
 ) -> None:
     system = [block(words(1100, "a"), HOUR), block(words(100, "b"), MARK)]
-    assert asked(claude, system, [block("hi there", MARK)]) == (0, 106, 1100, 0)
+    assert read_and_written(claude, system, [block("hi there", MARK)]) == (0, 106, 1100, 0)
     clock.advance(299)
-    assert asked(claude, system, "ho") == (1200, 0, 0, 5)
+    assert read_and_written(claude, system, "ho") == (1200, 0, 0, 5)
     clock.advance(299)
-    assert asked(claude, system, "ho") == (1200, 0, 0, 5)
+    assert read_and_written(claude, system, "ho") == (1200, 0, 0, 5)
     clock.advance(300)
-    assert asked(claude, system, "ho") == (1100, 100, 0, 5)
+    assert read_and_written(claude, system, "ho") == (1100, 100, 0, 5)
     assert provider.ledger[-1].why == "expired"
     clock.advance(3599)
-    assert asked(claude, system[:1], "ho") == (1100, 0, 0, 5)
+    assert read_and_written(claude, system[:1], "ho") == (1100, 0, 0, 5)
     clock.advance(3600)
-    assert asked(claude, system[:1], "ho") == (0, 0, 1100, 5)
+    assert read_and_written(claude, system[:1], "ho") == (0, 0, 1100, 5)
     row = provider.ledger[0]
     assert row.usd == pytest.approx(
         (106 * 1.25 + 1100 * 2) * 2 / 1e6 + count("The answer is forty-two.") * 10 / 1e6
@@ -271,9 +276,9 @@ def test_five_marks_and_an_hour_after_five_minutes_are_refused(
     provider: Provider, claude: anthropic.Anthropic
 ) -> None:
     with pytest.raises(anthropic.BadRequestError, match=r"maximum of 4 blocks with cache_control.*Found 5"):
-        asked(claude, [block("a", MARK)] * 4, [block("b", MARK)])
+        read_and_written(claude, [block("a", MARK)] * 4, [block("b", MARK)])
     with pytest.raises(anthropic.BadRequestError, match=r"ttl='1h' .* must not come after a ttl='5m'"):
-        asked(claude, [block("a", MARK)], [block("b", HOUR)])
+        read_and_written(claude, [block("a", MARK)], [block("b", HOUR)])
     assert not provider.ledger
 
 
@@ -286,14 +291,14 @@ def test_a_change_loses_its_level_and_the_later_ones(provider: Provider, claude:
     }
     tokens = 1100 + count('{"name":"look","input_schema":{"type":"object"},"description":""}')
     system, question = [block("be brief", MARK)], [block("hi", MARK)]
-    assert asked(claude, system, question, tools=[tool]) == (0, tokens + 2 + 5, 0, 0)
-    assert asked(claude, system, question, tools=[tool], tool_choice={"type": "any"})[0] == tokens + 2
+    assert read_and_written(claude, system, question, tools=[tool]) == (0, tokens + 2 + 5, 0, 0)
+    assert read_and_written(claude, system, question, tools=[tool], tool_choice={"type": "any"})[0] == tokens + 2
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
-    assert asked(claude, system, [picture, *question], tools=[tool]) == (tokens + 2, 4 + 85 + 1, 0, 0)
-    assert asked(claude, [block("be long", MARK)], question, tools=[tool])[0] == tokens
+    assert read_and_written(claude, system, [picture, *question], tools=[tool]) == (tokens + 2, 4 + 85 + 1, 0, 0)
+    assert read_and_written(claude, [block("be long", MARK)], question, tools=[tool])[0] == tokens
     reordered = {"input_schema": tool["input_schema"], **tool}
-    assert asked(claude, system, question, tools=[reordered])[0] == 0
-    assert asked(claude, system, question, tools=[tool], model="claude-opus-4-8")[0] == 0
+    assert read_and_written(claude, system, question, tools=[reordered])[0] == 0
+    assert read_and_written(claude, system, question, tools=[tool], model="claude-opus-4-8")[0] == 0
 
 
 # --- Streams and tools ----------------------------------------------------------------------------
@@ -303,7 +308,7 @@ def test_streams_end_with_the_usage_that_a_whole_answer_has(
     provider: Provider, gpt: openai.OpenAI, claude: anthropic.Anthropic
 ) -> None:
     provider.answer = lambda request: Answer("Let me look.", (Call("look", {"q": "red shoes"}), Call("look")))
-    messages: Any = [said("user", words(1100))]
+    messages: Any = [message("user", words(1100))]
     for model, cached in (("gpt-4.1", 1024), ("gpt-5.6-sol", 1104)):
         request: Any = {"model": model, "messages": messages, "tools": []}
         gpt.chat.completions.create(**request)
@@ -320,20 +325,23 @@ def test_streams_end_with_the_usage_that_a_whole_answer_has(
         assert response.usage.output_tokens == provider.ledger[-1].output == 4 + (1 + 10) + (1 + 2)
     for cached in (0, 1100):
         with claude.messages.stream(
-            model="claude-sonnet-5", max_tokens=99, system=[block(words(1100), MARK)], messages=[said("user", "hi")]
-        ) as told:
-            message = told.get_final_message()
-        assert (message.usage.cache_read_input_tokens, message.usage.input_tokens) == (cached, 5)
-        assert [one.type for one in message.content] == ["text", "tool_use", "tool_use"]
+            model="claude-sonnet-5",
+            max_tokens=99,
+            system=[block(words(1100), MARK)],
+            messages=[message("user", "hi")],
+        ) as streamed:
+            answer = streamed.get_final_message()
+        assert (answer.usage.cache_read_input_tokens, answer.usage.input_tokens) == (cached, 5)
+        assert [one.type for one in answer.content] == ["text", "tool_use", "tool_use"]
 
 
 def test_the_responses_of_tools_go_on_from_the_call(provider: Provider, gpt: openai.OpenAI) -> None:
     call = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": '{"q":1}'}
     output = {"type": "function_call_output", "call_id": "c1", "output": "shoes"}
     for items, read, written in (
-        ([said("user", words(1100))], 0, 1104),
-        ([said("user", words(1100)), call, output], 1104, 4 + 1 + 7 + 4 + 1),
-        ([said("user", words(1100)), call, {**output, "call_id": "c2"}], 1104, 17),
+        ([message("user", words(1100))], 0, 1104),
+        ([message("user", words(1100)), call, output], 1104, 4 + 1 + 7 + 4 + 1),
+        ([message("user", words(1100)), call, {**output, "call_id": "c2"}], 1104, 17),
     ):
         for item in items:
             if item.get("content"):

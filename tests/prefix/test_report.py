@@ -87,7 +87,7 @@ def report() -> PrefixReport:
         ("shuffled", "broken by the order of the tools", "give the tools in one order"),
         ("short", "too short", "below 1,024 nothing is cached"),
         ("keys", "cache key changed", "give the same key"),
-        ("expired", "expired", 'ask for the lifetime 1h (cache_control={"type": "ephemeral", "ttl": "1h"})'),
+        ("expired", "expired", 'set the lifetime 1h (cache_control={"type": "ephemeral", "ttl": "1h"})'),
         ("overflowed", "overflowed", "use 3 prompt_cache_keys"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_segment_shows_whether_it_was_the_same_and_whether_it_broke(report: Pr
     )
 
 
-def test_no_text_is_in_a_report_unless_texts_are_kept(report: PrefixReport) -> None:
+def test_no_text_is_in_a_report_unless_texts_are_stored(report: PrefixReport) -> None:
     assert "05:1" in report.culprits[0].example + "".join(one.example for one in report.culprits)
     clock = FakeClock()
     with PrefixTracker("memory://", clock=clock) as tracker:
@@ -187,7 +187,7 @@ def test_days_limit_what_is_reported_and_nothing_is_no_report(report: PrefixRepo
 
 
 class _Page(html.parser.HTMLParser):
-    """Tags that are open, and what a page asks the network for."""
+    """Tags that are open, and what a page loads from the network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class _Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_well_formed_asks_for_nothing_and_names_the_culprits(report: PrefixReport) -> None:
+def test_the_page_is_well_formed_loads_nothing_and_names_the_culprits(report: PrefixReport) -> None:
     text = page_of(report)
     page = _Page()
     page.feed(text)

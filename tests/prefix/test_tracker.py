@@ -1,4 +1,4 @@
-"""The tracker by itself: what processes share, what is kept, and what is learned."""
+"""The tracker by itself: what processes share, what is stored, and what is learned."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def request(*questions: str, model: str = "claude-sonnet-4-5", system: str = "",
     } | more
 
 
-def ask(tracker: PrefixTracker, provider: Provider, payload: Json) -> Diagnosis:
-    """Send a request past the emulated provider's HTTP, and tell what became of it."""
+def send(tracker: PrefixTracker, provider: Provider, payload: Json) -> Diagnosis:
+    """Send a request past the emulated provider's HTTP, and return what became of it."""
     call = tracker.start(payload, "anthropic")
     _, _, bill = provider.serve("messages", payload)
     diagnosis = call.finish(Usage(bill.input, bill.output, bill.read, sum(bill.written.values())), 0.5)
@@ -82,14 +82,14 @@ def any_url(request: pytest.FixtureRequest, url: str) -> str:
 def test_trackers_over_one_store_share_one_view(any_url: str, provider: Provider, clock: FakeClock) -> None:
     options: Json = {"namespace": uuid.uuid4().hex, "timeout_seconds": 5, "count_tokens": count, "clock": clock}
     with PrefixTracker(any_url, **options) as one, PrefixTracker(any_url, **options) as other:
-        said: list[str] = []
+        history: list[str] = []
         for turn in range(6):
-            said.append(f"And {turn}?")
+            history.append(f"And {turn}?")
             clock.advance(5)
-            asking, waiting = (one, other) if turn % 2 else (other, one)
-            diagnosis = ask(asking, provider, request(*said))
+            sender, waiting = (one, other) if turn % 2 else (other, one)
+            diagnosis = send(sender, provider, request(*history))
             assert diagnosis.predicted_read_tokens == diagnosis.read_tokens == (1500 if turn else 0)
-            asking.sync()
+            sender.sync()
             waiting.sync()
         assert [*one.history._prefixes] == [*other.history._prefixes]
         assert {name: seen[0].chain for name, seen in one.history._contents.items()} == {
@@ -102,7 +102,7 @@ PROCESSES.set_forkserver_preload([__name__])
 
 
 def child(url: str, number: int) -> tuple[str, int]:
-    """A process that asks three times; what became of its first request."""
+    """A process that sends three requests; what became of its first request."""
     with PrefixTracker(url, count_tokens=count, application="shop", timeout_seconds=30) as tracker:
         tracker.sync()
         payloads = [request(f"child {number}, {turn}") for turn in range(3)]
@@ -137,13 +137,13 @@ class BrokenStore(MemoryStore):
 
 def test_a_store_that_is_down_takes_nothing_from_the_process_itself(provider: Provider, clock: FakeClock) -> None:
     with PrefixTracker(BrokenStore(), count_tokens=count, clock=clock) as tracker:
-        ask(tracker, provider, request("one?"))
+        send(tracker, provider, request("one?"))
         tracker.sync()
         clock.advance(5)
-        assert ask(tracker, provider, request("two?")).cause is Cause.HIT
+        assert send(tracker, provider, request("two?")).cause is Cause.HIT
 
 
-# -- what is kept ----------------------------------------------------------------------------------------------
+# -- what is stored ----------------------------------------------------------------------------------------------
 
 SECRET = "the launch code is swordfish"
 
@@ -156,18 +156,18 @@ def stored(url: str) -> bytes:
     return data
 
 
-def told_two(url: str, provider: Provider, clock: FakeClock, **options: Any) -> PrefixTracker:
+def after_two(url: str, provider: Provider, clock: FakeClock, **options: Any) -> PrefixTracker:
     tracker = PrefixTracker(url, count_tokens=count, clock=clock, **options)
     for moment in ("05:14", "05:15"):
         system = f"{SECRET}, at {moment}. {text(1500, 'rest')}"
-        ask(tracker, provider, request(SECRET, system=system))
+        send(tracker, provider, request(SECRET, system=system))
         clock.advance(5)
     tracker.sync()
     return tracker
 
 
 def test_no_text_of_a_prompt_is_stored(url: str, provider: Provider, clock: FakeClock) -> None:
-    with told_two(url, provider, clock) as tracker:
+    with after_two(url, provider, clock) as tracker:
         data = stored(url)
         [row] = [row for row in tracker.days()[0].sums if row.cause == Cause.BROKEN]
         assert (row.segment, row.example) == ("system prompt", b"")
@@ -194,11 +194,11 @@ def test_no_cache_key_is_stored_since_it_may_name_a_user(url: str, clock: FakeCl
     ]
 
 
-def test_only_the_difference_is_stored_when_texts_are_kept_and_sealed_if_there_are_keys(
+def test_of_texts_only_the_difference_is_stored_and_sealed_if_there_are_keys(
     url: str, provider: Provider, clock: FakeClock
 ) -> None:
     key = bytes(32)
-    with told_two(url, provider, clock, keep_text=True, encryption_keys=(key,)) as tracker:
+    with after_two(url, provider, clock, keep_text=True, encryption_keys=(key,)) as tracker:
         [row] = [row for row in tracker.days()[0].sums if row.cause == Cause.BROKEN]
         assert row.looks_like == "a clock"
         assert "'05:14.', now '05:15.'" in tracker.example_of(row)
@@ -215,14 +215,14 @@ def test_memory_is_bounded(clock: FakeClock) -> None:
         payload = {"model": "gpt-4o", "messages": [{"role": "user", "content": f"{number} " + text(1300, number)}]}
         tracker.observe(payload, "openai", Usage(1305, 1, 0, 0), 0.1)
     history = tracker.history
-    kept = (history._entries, history._prefixes, history._contents, history._segments, history._families)
-    assert [len(one) <= 100 for one in (*kept, history._routes)] == [True] * 6
+    held = (history._entries, history._prefixes, history._contents, history._segments, history._families)
+    assert [len(one) <= 100 for one in (*held, history._routes)] == [True] * 6
 
 
 # -- diagnosis -------------------------------------------------------------------------------------------------
 
 
-def test_requests_sent_together_are_told_apart_from_those_that_expired(clock: FakeClock) -> None:
+def test_requests_sent_together_are_distinguished_from_those_that_expired(clock: FakeClock) -> None:
     tracker = PrefixTracker(count_tokens=count, clock=clock)
     first, second = (tracker.start(request(one), "anthropic") for one in ("one?", "two?"))
     clock.advance(3)
@@ -248,9 +248,9 @@ def test_a_provider_that_reads_less_than_the_rule_allows_is_not_explained_away(c
 
 def test_lost_tokens_have_a_price_and_seconds(provider: Provider, clock: FakeClock) -> None:
     tracker = PrefixTracker(count_tokens=count, clock=clock)
-    ask(tracker, provider, request("one?"))
+    send(tracker, provider, request("one?"))
     clock.advance(301)
-    ask(tracker, provider, request("two?"))
+    send(tracker, provider, request("two?"))
     [row] = [row for row in tracker.days()[0].sums if row.cause == Cause.EXPIRED]
     assert row.lost_usd == pytest.approx(1500 * 3e-6 * (1.25 - 0.1))  # written again instead of read
     assert row.lost_seconds == pytest.approx(1500 * 1e-4, rel=0.9)
@@ -275,7 +275,7 @@ def test_what_providers_read_is_in_the_totals_of_a_cache_with_the_same_namespace
 
 
 def test_nothing_that_processes_share_of_prompts_is_unsealed(tmp_path: Path) -> None:
-    """Digests tell who knows a text that it was sent, so they are sealed too."""
+    """Whoever has a text could see from digests that it was sent, so they are sealed too."""
     for keys, sealed in (((), False), ((b"k" * 32,), True)):
         path = tmp_path / f"{sealed}.db"
         with PrefixTracker(f"sqlite:///{path}", count_tokens=count, encryption_keys=keys) as tracker:
@@ -397,7 +397,7 @@ def test_a_day_is_offered_only_by_models_that_take_it(model: str, longest: float
     assert rule.longest_lifetime_seconds == longest
 
 
-def test_a_model_without_a_rule_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_without_a_rule_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     tracker = PrefixTracker()
     for model in ("gpt-3.5-turbo", "gpt-3.5-turbo", "gpt-4"):
         payload = {"model": model, "messages": [{"role": "user", "content": "Who?"}]}
@@ -420,7 +420,7 @@ def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) 
         thread = threading.Thread(target=take)
         thread.start()
         taken.wait(60)
-        process = multiprocessing.get_context("fork").Process(target=ask_in_child, args=(tracker, optimizer))
+        process = multiprocessing.get_context("fork").Process(target=send_in_child, args=(tracker, optimizer))
         process.start()
         process.join(60)
         done.set()
@@ -431,7 +431,7 @@ def test_a_child_that_was_forked_while_requests_were_taken_in_goes_on(url: str) 
         assert code == 0
 
 
-def ask_in_child(tracker: PrefixTracker, optimizer: PrefixOptimizer) -> None:
+def send_in_child(tracker: PrefixTracker, optimizer: PrefixOptimizer) -> None:
     body = optimizer.sending(request("child"), "anthropic")
     assert tracker.observe(body, "anthropic", Usage(1504, 9, 0, 1500), 0.5) is not None
 
@@ -470,7 +470,7 @@ def test_a_tokenizer_is_not_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path
     tiktoken_counter.cache_clear()
 
 
-def test_wrong_arguments_are_told_at_once() -> None:
+def test_wrong_arguments_are_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="count_tokens"):
         PrefixTracker(count_tokens=128)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="namespace"):

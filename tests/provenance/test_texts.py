@@ -53,7 +53,7 @@ def test_what_many_texts_have_in_common_says_nothing_of_one() -> None:
     assert standing(f"You know: {texts[3]}. What else?", *texts) == {3}
 
 
-def test_chunks_that_overlap_are_told_apart() -> None:
+def test_chunks_that_overlap_are_distinguished() -> None:
     words = text(51, 300).split()
     chunks = [" ".join(words[begin : begin + 100]) for begin in range(0, 240, 60)]
     for number, chunk in enumerate(chunks):

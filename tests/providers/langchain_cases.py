@@ -28,7 +28,7 @@ class Provider:
         package: the one it is in.
         name: of the class.
         base: arguments that it needs.
-        values: of fields whose type does not tell which values they take.
+        values: of fields whose type does not say which values they take.
         env: variables that it or its package reads, each with two values.
         skipped: fields that are no arguments in truth, or that take what no test can give.
         address: arguments that say where requests go.
@@ -273,7 +273,7 @@ EXEMPT = [
     Exempt(r".*: (\w+_)?api_key", "identity: a rotated key loses nothing"),
     Exempt(r".*: (aws_access_key_id|aws_secret_access_key|aws_session_token)", "identity: of AWS"),
     Exempt(r".*: env OLLAMA_API_KEY", "identity: of Ollama"),
-    Exempt(r".*: (call )?service_tier", "billing: how fast and how dear, not what"),
+    Exempt(r".*: (call )?service_tier", "billing: how fast and at what price, not what"),
     Exempt(r".*: (call )?metadata", "identity: a note for the provider's logs"),
     Exempt(r".*: prompt_cache_options", "billing: of the provider's prompt cache"),
     Exempt(r".*: (call )?(streaming|stream_usage|stream_options|disable_streaming)", "streaming or not"),

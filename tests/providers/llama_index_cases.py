@@ -1,7 +1,7 @@
-"""Ways to make and to ask the models of LlamaIndex's providers, one thing changed at a time: the pairs of the wire.
+"""Ways to make and call the models of LlamaIndex's providers, one thing changed at a time: the pairs of the wire.
 
-A class is made with its base, and asked "hi"; then each of its cases is made and asked likewise, with one argument
-of the constructor or the call, one environment variable or one client changed.
+A class is made with its base, and called with "hi"; then each of its cases is made and called likewise, with one
+argument of the constructor or the call, one environment variable or one client changed.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class CapturedRequest:
         name: of the class.
         base: arguments of the constructor that all its models have.
         fields: other values of single arguments.
-        calls: arguments of single calls; ``how`` is the endpoint, ``about`` what is asked.
+        calls: arguments of single calls; ``how`` is the endpoint, ``about`` the question.
         env: environment variables.
         made: arguments that are made anew for each model, such as clients.
         without: arguments of the base that a case leaves out, by the case's name.
         pairs: further pairs of cases, by name.
-        how: the endpoint that is asked.
+        how: the endpoint that is called.
     """
 
     module: str
@@ -69,18 +69,18 @@ class CapturedRequest:
         return {case.name: case for case in cases}
 
 
-def row_of(asked: CapturedRequest, cache: Cache, exempt: tuple[Exempt, ...]) -> Row:
+def row_of(sample: CapturedRequest, cache: Cache, exempt: tuple[Exempt, ...]) -> Row:
     """Compare all pairs of a class."""
-    row, cases = Row(), asked.cases()
+    row, cases = Row(), sample.cases()
     with no_environment(), captured() as wires, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seen = {name: _seen(asked, case, cache, wires) for name, case in cases.items()}
-        hows = {case.call.get("how", asked.how) for case in cases.values()}
-        base = {how: _seen(asked, Case("base", call={"how": how}), cache, wires) for how in hows}
+        seen = {name: _seen(sample, case, cache, wires) for name, case in cases.items()}
+        hows = {case.call.get("how", sample.how) for case in cases.values()}
+        base = {how: _seen(sample, Case("base", call={"how": how}), cache, wires) for how in hows}
         for name, case in cases.items():
-            row.compare(f"{asked.name}: {name}", base[case.call.get("how", asked.how)], seen[name], exempt)
-        for one, other in asked.pairs:
-            row.compare(f"{asked.name}: {one} | {other}", seen[one], seen[other], exempt)
+            row.compare(f"{sample.name}: {name}", base[case.call.get("how", sample.how)], seen[name], exempt)
+        for one, other in sample.pairs:
+            row.compare(f"{sample.name}: {one} | {other}", seen[one], seen[other], exempt)
     return row
 
 
@@ -92,16 +92,16 @@ def no_environment() -> Iterator[None]:
         yield
 
 
-def _seen(asked: CapturedRequest, case: Case, cache: Cache, wires: Any) -> Seen:
-    left = asked.without.get(case.name, ())
-    base = {name: value for name, value in asked.base.items() if name not in left}
+def _seen(sample: CapturedRequest, case: Case, cache: Cache, wires: Any) -> Seen:
+    left = sample.without.get(case.name, ())
+    base = {name: value for name, value in sample.base.items() if name not in left}
     with mock.patch.dict(os.environ, dict(case.env)):
         try:
-            cls = getattr(importlib.import_module(asked.module), asked.name)
+            cls = getattr(importlib.import_module(sample.module), sample.name)
             model = cls(**{**_copied(base), **_copied(case.fields), **case.prepare()})
         except Exception as error:
             return Seen((), None, f"{type(error).__name__}: {error}"[:300])
-        return observe(cache, wires, lambda: _ask(cached(model, cache), asked.how, dict(case.call)))
+        return observe(cache, wires, lambda: _call(cached(model, cache), sample.how, dict(case.call)))
 
 
 def _shown(value: Any) -> str:
@@ -112,7 +112,7 @@ def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: dict(value) if type(value) is dict else value for name, value in values.items()}
 
 
-def _ask(model: Any, how: str, call: dict[str, Any]) -> None:
+def _call(model: Any, how: str, call: dict[str, Any]) -> None:
     how, about = call.pop("how", how), call.pop("about", None)
     if how in ("chat", "achat"):
         from llama_index.core.llms import ChatMessage
@@ -129,7 +129,7 @@ async def _awaited(result: Any) -> Any:
     return await result
 
 
-# -- what is asked with ------------------------------------------------------------------------------------------
+# -- what the calls hold -----------------------------------------------------------------------------------------
 
 
 def to_prompt(messages: Any) -> str:
@@ -842,5 +842,5 @@ EXEMPT: tuple[Exempt, ...] = (
     Exempt(r"GoogleGenAI: file_mode='inline'", "says how files are sent, and there is none"),
     Exempt(r"GoogleGenAI: call generation_config=\{'temperature': 0.1\}", "the model's own value, within a map"),
     Exempt(r"Ollama: call temperature=0.5", "an option that the class does not take from a call"),
-    Exempt(r"OllamaEmbedding: query_instruction='search'", "sent with queries, and a text is asked for"),
+    Exempt(r"OllamaEmbedding: query_instruction='search'", "sent with queries, and a text is embedded"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The chat models of many providers are cached: each is asked twice, and called once."""
+"""The chat models of many providers are cached: each gets two equal requests, and is called once."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def test_every_package_of_the_group_is_tried() -> None:
 @pytest.mark.filterwarnings("default")  # what the packages warn of is theirs
 @pytest.mark.parametrize("package", MODELS)
 def test_a_model_is_cached(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or it asks the net at import
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or it loads prices from the net at import
     name, settings = MODELS[package]
     cls = getattr(importlib.import_module(package.replace("-", "_")), name)
-    asked: list[Any] = []
+    calls: list[Any] = []
 
     def answer(self: Any, messages: Any, *_: Any, **__: Any) -> ChatResult:
-        asked.append(messages)
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(f"Answer {len(asked)}"))])
+        calls.append(messages)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(f"Answer {len(calls)}"))])
 
     monkeypatch.setattr(cls, "_generate", answer)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cls, "_stream", lambda *_, **__: pytest.fail("it is not asked to stream"))
+        patch.setattr(cls, "_stream", lambda *_, **__: pytest.fail("it is not called for a stream"))
         model = cached(cls(**settings), "memory://")
         assert isinstance(model, cls)
         assert [model.invoke("Where is Paris?").content for _ in range(2)] == ["Answer 1", "Answer 1"]
         assert model.invoke("Where is Rome?").content == "Answer 2"
-    assert len(asked) == 2
+    assert len(calls) == 2

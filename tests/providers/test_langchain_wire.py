@@ -21,7 +21,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("OPENAI_", "ANTHROPIC_", "AWS_", "GOOGLE_", "LANGCHAIN_", "LANGSMITH_")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or it asks the net at import
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or it loads prices from the net at import
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     set_llm_cache(None)
 

@@ -1,4 +1,4 @@
-"""The LLMs and embeddings of many providers are cached: each is asked twice, and called once."""
+"""The LLMs and embeddings of many providers are cached: each gets two equal requests, and is called once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AWS = {"region_name": "us-east-1", "aws_access_key_id": "stub", "aws_secret_acce
 NOWHERE = "http://127.0.0.1:1"
 AZURE = {"deployment_name": "stub", "api_key": "stub", "azure_endpoint": NOWHERE, "api_version": "2024-10-21"}
 CLAUDE = "anthropic.claude-3-haiku-20240307-v1:0"
-# The sizes are given: or these models ask the provider for them.
+# The sizes are given: or these models request them of the provider.
 SIZES = {"max_tokens": 100, "context_window": 1000}
 CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-index-embeddings-azure-openai": ("AzureOpenAIEmbedding", AZURE),
@@ -43,11 +43,11 @@ def test_every_package_of_the_group_is_tried() -> None:
 @pytest.mark.filterwarnings("default")  # what the packages warn of is theirs
 @pytest.mark.parametrize("package", [one for one in CLASSES if "-llms-" in one])
 def test_an_llm_is_cached(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cls, asked = class_of(package), list[Any]()
+    cls, calls = class_of(package), list[Any]()
 
     def answer(self: Any, messages: Any, **_: Any) -> ChatResponse:
-        asked.append(messages)
-        return ChatResponse(message=ChatMessage(role="assistant", content=f"Answer {len(asked)}"))
+        calls.append(messages)
+        return ChatResponse(message=ChatMessage(role="assistant", content=f"Answer {len(calls)}"))
 
     monkeypatch.setattr(cls, "chat", answer)
     llm = cached(cls(**CLASSES[package][1]), "memory://")
@@ -60,11 +60,11 @@ def test_an_llm_is_cached(package: str, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("package", [one for one in CLASSES if "-embeddings-" in one])
 def test_an_embedding_is_cached(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cls, asked = class_of(package), list[str]()
+    cls, calls = class_of(package), list[str]()
 
     def embed(self: Any, text: str) -> list[float]:
-        asked.append(text)
-        return [float(len(asked)), 1.0]
+        calls.append(text)
+        return [float(len(calls)), 1.0]
 
     monkeypatch.setattr(cls, "_get_text_embedding", embed)
     embedding = cached(cls(**CLASSES[package][1]), "memory://")

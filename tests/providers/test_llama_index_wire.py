@@ -28,7 +28,7 @@ def row(name: str) -> Row:
 
 @pytest.mark.filterwarnings("default")  # what the packages warn of is theirs
 @pytest.mark.parametrize("name", cases.ALL)
-def test_keys_tell_apart_what_differs_on_the_wire(name: str) -> None:
+def test_what_differs_on_the_wire_differs_in_its_key(name: str) -> None:
     assert (row(name).wrong_hits, row(name).misses) == ([], [])
     assert row(name).pairs >= 10 and len(row(name).refused) <= 2
 

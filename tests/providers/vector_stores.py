@@ -1,4 +1,4 @@
-"""Pairs of vector stores: the same names in two places, and two clients for one place. No server is asked."""
+"""Pairs of vector stores: the same names in two places, and two clients for one place. No server is called."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
-from tests.support.clients import WEATHER, Ask, Proxied, check, named, proxied
+from tests.support.clients import WEATHER, Proxied, Send, check, named, proxied
 from tests.support.environments import NEWEST_OPENAI
 
 TOOL: Any = {"type": "function", "function": WEATHER}
@@ -26,7 +26,7 @@ CLAUDES_TOOL: Any = {
 }
 
 
-def said(question: str) -> Any:
+def messages_of(question: str) -> Any:
     return [{"role": "user", "content": question}]
 
 
@@ -39,17 +39,22 @@ def of_openai(url: str, key: str) -> openai.OpenAI:
 
 def openai_plain(url: str, key: str, question: str) -> str:
     with of_openai(url, key) as sdk:
-        return str(sdk.chat.completions.create(model="gpt-4o", messages=said(question)).choices[0].message.content)
+        return str(
+            sdk.chat.completions.create(model="gpt-4o", messages=messages_of(question)).choices[0].message.content
+        )
 
 
 def openai_streamed(url: str, key: str, question: str) -> str:
-    with of_openai(url, key) as sdk, sdk.chat.completions.stream(model="gpt-4o", messages=said(question)) as stream:
+    with (
+        of_openai(url, key) as sdk,
+        sdk.chat.completions.stream(model="gpt-4o", messages=messages_of(question)) as stream,
+    ):
         return str(stream.get_final_completion().choices[0].message.content)
 
 
 def openai_tool(url: str, key: str, question: str) -> str:
     with of_openai(url, key) as sdk:
-        got = sdk.chat.completions.create(model="gpt-4o", messages=said(question), tools=[TOOL])
+        got = sdk.chat.completions.create(model="gpt-4o", messages=messages_of(question), tools=[TOOL])
         return str(got.choices[0].message.tool_calls)
 
 
@@ -74,18 +79,19 @@ def of_anthropic(url: str, key: str) -> anthropic.Anthropic:
 
 def anthropic_plain(url: str, key: str, question: str) -> str:
     with of_anthropic(url, key) as sdk:
-        return str(sdk.messages.create(model=CLAUDE, max_tokens=9, messages=said(question)).content)
+        return str(sdk.messages.create(model=CLAUDE, max_tokens=9, messages=messages_of(question)).content)
 
 
 def anthropic_streamed(url: str, key: str, question: str) -> str:
-    request: Any = {"model": CLAUDE, "max_tokens": 9, "messages": said(question)}
+    request: Any = {"model": CLAUDE, "max_tokens": 9, "messages": messages_of(question)}
     with of_anthropic(url, key) as sdk, sdk.messages.stream(**request) as stream:
         return stream.get_final_text()
 
 
 def anthropic_tool(url: str, key: str, question: str) -> str:
     with of_anthropic(url, key) as sdk:
-        request: Any = {"model": CLAUDE, "max_tokens": 9, "messages": said(question), "tools": [CLAUDES_TOOL]}
+        messages = messages_of(question)
+        request: Any = {"model": CLAUDE, "max_tokens": 9, "messages": messages, "tools": [CLAUDES_TOOL]}
         return str(sdk.messages.create(**request).content)
 
 
@@ -104,7 +110,7 @@ def langchain_streamed(model: Any, question: str) -> str:
     return "".join(chunk.text for chunk in model.stream(question))
 
 
-LANGCHAIN: dict[str, Ask] = {
+LANGCHAIN: dict[str, Send] = {
     "plain": lambda url, key, q: of_langchain(url, key).invoke(q).text,
     "streamed": lambda url, key, q: langchain_streamed(of_langchain(url, key), q),
     "tool": lambda url, key, q: str(of_langchain(url, key).bind_tools([TOOL]).invoke(q).tool_calls),
@@ -113,7 +119,7 @@ LANGCHAIN: dict[str, Ask] = {
         OpenAIEmbeddings(base_url=f"{url}/v1", api_key=key, check_embedding_ctx_length=False).embed_query(q)  # type: ignore
     ),
 }
-LANGCHAIN_ANTHROPIC: dict[str, Ask] = {
+LANGCHAIN_ANTHROPIC: dict[str, Send] = {
     "plain": lambda url, key, q: claude_of_langchain(url, key).invoke(q).text,
     "streamed": lambda url, key, q: langchain_streamed(claude_of_langchain(url, key), q),
     "tool": lambda url, key, q: str(claude_of_langchain(url, key).bind_tools([TOOL]).invoke(q).tool_calls),
@@ -128,13 +134,13 @@ def curl(url: str, key: str, body: Any) -> str:
     return subprocess.run(command, capture_output=True, check=True, encoding="utf-8", timeout=60).stdout
 
 
-CURL: dict[str, Ask] = {
-    "plain": lambda url, key, q: curl(url, key, {"model": "gpt-4o", "messages": said(q)}),
-    "streamed": lambda url, key, q: curl(url, key, {"model": "gpt-4o", "messages": said(q), "stream": True}),
-    "tool": lambda url, key, q: curl(url, key, {"model": "gpt-4o", "messages": said(q), "tools": [TOOL]}),
+CURL: dict[str, Send] = {
+    "plain": lambda url, key, q: curl(url, key, {"model": "gpt-4o", "messages": messages_of(q)}),
+    "streamed": lambda url, key, q: curl(url, key, {"model": "gpt-4o", "messages": messages_of(q), "stream": True}),
+    "tool": lambda url, key, q: curl(url, key, {"model": "gpt-4o", "messages": messages_of(q), "tools": [TOOL]}),
 }
 
-CLIENTS: dict[str, dict[str, Ask]] = {
+CLIENTS: dict[str, dict[str, Send]] = {
     "openai": {
         "plain": openai_plain,
         "streamed": openai_streamed,
@@ -187,6 +193,6 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
         yield proxy
 
 
-@pytest.mark.parametrize(("name", "ask"), [pytest.param(*one, id=one[0]) for one in named(CLIENTS)])
-def test_a_question_is_answered_once_for_each_caller(name: str, ask: Ask, proxy: Proxied) -> None:
-    check(proxy, name, ask)
+@pytest.mark.parametrize(("name", "send"), [pytest.param(*one, id=one[0]) for one in named(CLIENTS)])
+def test_a_question_is_answered_once_for_each_caller(name: str, send: Send, proxy: Proxied) -> None:
+    check(proxy, name, send)

@@ -249,8 +249,8 @@ def test_responses_and_tool_calls(serve: Serve) -> None:
         assert got[0] == got[1] and got[0] is not None and got[0][0].id == "c"
         assert any(one.choices and one.choices[0].delta.tool_calls for one in streamed)
         assert len(upstream.received) == 1
-    said = {"type": "output_text", "text": "Hello.", "annotations": []}
-    message = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [said]}
+    part = {"type": "output_text", "text": "Hello.", "annotations": []}
+    message = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [part]}
     response = {"id": "r", "object": "response", "created_at": 1, "model": "m", "status": "completed"}
     response |= {"output": [message], "tools": [], "tool_choice": "auto", "parallel_tool_calls": True}
     with Upstream(lambda _: Scripted([json.dumps(response).encode()])) as upstream:

@@ -167,7 +167,7 @@ def test_a_thousand_requests_over_two_workers_are_one_call(serve: Serve, streams
         half_way.wait(60)
         return Scripted([PLAIN])
 
-    async def ask(client: httpx2.AsyncClient, url: str) -> bytes:
+    async def send(client: httpx2.AsyncClient, url: str) -> bytes:
         reply = await client.post(f"{url}/v1/chat/completions", json={**CHAT, "stream": streams}, headers=KEY)
         assert reply.status_code == 200
         return reply.content
@@ -175,21 +175,21 @@ def test_a_thousand_requests_over_two_workers_are_one_call(serve: Serve, streams
     async def run(url: str) -> set[bytes]:
         limits = httpx2.Limits(max_connections=200)
         async with httpx2.AsyncClient(timeout=120, limits=limits) as client:
-            asked = []
+            replies = []
             if streams:
                 request = {"json": {**CHAT, "stream": True}, "headers": KEY}
                 async with client.stream("POST", f"{url}/v1/chat/completions", **request) as leader:
                     parts = leader.aiter_raw()
                     assert await anext(parts) == CHUNKS[0]  # before there is a second
-                    asked = [asyncio.create_task(ask(client, url)) for _ in range(999)]
+                    replies = [asyncio.create_task(send(client, url)) for _ in range(999)]
                     await asyncio.sleep(1)
                     half_way.set()
                     assert CHUNKS[0] + b"".join([part async for part in parts]) == b"".join(CHUNKS)
             else:
-                asked = [asyncio.create_task(ask(client, url)) for _ in range(1000)]
+                replies = [asyncio.create_task(send(client, url)) for _ in range(1000)]
                 await asyncio.sleep(1)
                 half_way.set()
-            return set(await asyncio.gather(*asked))
+            return set(await asyncio.gather(*replies))
 
     with servers.start("redis-8.2") as redis, Upstream(script) as upstream:
         url = serve(upstream.url, "--workers", "2", "--config", str(config), store=redis.url).url
@@ -283,8 +283,8 @@ def test_embeddings_are_cached_text_by_text(serve: Serve) -> None:
 
 
 def test_what_providers_read_differently_is_passed_on_and_not_cached(serve: Serve) -> None:
-    said = [json.dumps({"messages": [{"role": "user", "content": text}]})[1:-1] for text in ("one", "two")]
-    body = f'{{"model": "gpt-4o", {said[0]}, {said[1]}}}'.encode()
+    members = [json.dumps({"messages": [{"role": "user", "content": text}]})[1:-1] for text in ("one", "two")]
+    body = f'{{"model": "gpt-4o", {members[0]}, {members[1]}}}'.encode()
     with Upstream(lambda _: Scripted([PLAIN])) as upstream:
         url = serve(upstream.url).url
         for _ in range(2):

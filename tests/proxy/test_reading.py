@@ -42,7 +42,7 @@ def call(path: str = "/v1/chat/completions", query: str = "", **headers: str) ->
 async def test_what_differs_is_read_anew(reader: RequestReader) -> None:
     first = reader.read(call(), BODY)
     assert first.wire is not None and first.target is not None and first.target.url.startswith("http://a/")
-    assert reader.read(call(user_agent="two"), BODY) is first  # says nothing of whom it is for, or what is asked
+    assert reader.read(call(user_agent="two"), BODY) is first  # neither the caller nor the request depends on it
     digests = {first.wire.digest()}
     others = [
         call(authorization="Bearer sk-2"),

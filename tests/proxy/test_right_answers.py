@@ -29,7 +29,7 @@ async def outcome_of(
 ) -> tuple[int, list[str]] | None:
     """How many calls came, and the texts, if they are not as they should be."""
     talk.__init__()  # type: ignore[misc]
-    talk.says = "Answer {number} to {asked}"
+    talk.says = "Answer {number} to {prompt}"
     for name, value in pair.talk.items():
         setattr(talk, name, value)
     before, texts = provider.count, []

@@ -32,12 +32,12 @@ def text(number: int) -> str:
 class Library(BaseRetriever):
     """Finds the documents whose numbers a question names."""
 
-    _asked: list[str] = PrivateAttr(default_factory=list)
-    _gone: set[str] = PrivateAttr(default_factory=set)
+    _queries: list[str] = PrivateAttr(default_factory=list)
+    _deleted: set[str] = PrivateAttr(default_factory=set)
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        self._asked.append(query)
-        numbers = [one for one in query.split() if one.isdigit() and one not in self._gone]
+        self._queries.append(query)
+        numbers = [one for one in query.split() if one.isdigit() and one not in self._deleted]
         return [Document(text(int(one)), id=one, metadata={"page": int(one)}) for one in numbers]
 
 
@@ -52,11 +52,11 @@ class Desk:
 
     def searches(self, question: str) -> int:
         """How many searches a question takes now; what is found is right."""
-        before = len(self.library._asked)
+        before = len(self.library._queries)
         found = self.retriever.invoke(question)
-        after = len(self.library._asked)
+        after = len(self.library._queries)
         assert found == self.library.invoke(question)
-        self.library._asked.pop()
+        self.library._queries.pop()
         return after - before
 
     def stored(self) -> str:
@@ -113,7 +113,7 @@ def test_what_was_invalidated_stays_so_when_its_text_is_stored_again(desk: Desk)
 
 def test_the_text_of_a_deleted_document_goes(desk: Desk) -> None:
     desk.searches("first 1 2")
-    desk.library._gone.add("1")
+    desk.library._deleted.add("1")
     with desk.corpus.writing(["1"], added=False):
         pass
     assert text(1) not in desk.stored()
@@ -220,7 +220,7 @@ def test_a_sealed_store_shows_neither_texts_nor_which_are_equal(clock: FakeClock
 def test_an_answer_in_progress_reaches_those_who_wait_for_it(clock: FakeClock) -> None:
     desk = Desk(MemoryStore())
 
-    async def ask() -> list[list[Document]]:
+    async def concurrently() -> list[list[Document]]:
         return await asyncio.gather(*(desk.retriever.ainvoke("first 1 2") for _ in range(5)))
 
     inner = Library._get_relevant_documents
@@ -230,12 +230,12 @@ def test_an_answer_in_progress_reaches_those_who_wait_for_it(clock: FakeClock) -
         return inner(desk.library, query, run_manager=run_manager)
 
     object.__setattr__(desk.library, "_get_relevant_documents", slow)
-    found = asyncio.run(ask())
-    assert len(desk.library._asked) == 1
+    found = asyncio.run(concurrently())
+    assert len(desk.library._queries) == 1
     assert all(one == found[0] for one in found)
     assert [one.page_content for one in found[0]] == [text(1), text(2)]
-    assert asyncio.run(ask())[0] == found[0]
-    assert len(desk.library._asked) == 1
+    assert asyncio.run(concurrently())[0] == found[0]
+    assert len(desk.library._queries) == 1
     desk.cache.close()
 
 
@@ -277,7 +277,7 @@ def test_a_hit_takes_two_round_trips_at_most(url: str, monkeypatch: pytest.Monke
         hit()
         assert len(sent) <= 2
         assert listener.count <= 2
-    assert len(desk.library._asked) == 1
+    assert len(desk.library._queries) == 1
     assert desk.cache.stats().hits == 4
     desk.cache.close()
     if client is not None:

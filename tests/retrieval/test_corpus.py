@@ -1,4 +1,4 @@
-"""What is kept falls with the documents that it was found in or made from."""
+"""What is stored is deleted with the documents that it was found in or made from."""
 
 import contextvars
 
@@ -53,25 +53,25 @@ class Library:
         request = self.cache.engine.request("answer", lambda: NormalForm({"answer": question}))
         assert request is not None
         found = self.cache.engine.answer(request, lambda: "fresh", lambda text: Answer(text.encode()))
-        return "kept" if isinstance(found, Hit) else found
+        return "stored" if isinstance(found, Hit) else found
 
 
 def test_retrievals_fall_with_additions_and_answers_with_their_documents() -> None:
     library = Library(MemoryStore())
 
-    def ask(question: str) -> tuple[tuple[str, ...], str]:
+    def answer_to(question: str) -> tuple[tuple[str, ...], str]:
         return contextvars.Context().run(lambda: (library.find(question), library.answer(question)))
 
-    assert ask("red?") == (("1",), "fresh")
-    assert ask("blue?") == (("2",), "fresh")
-    assert ask("red?") == (("1",), "kept")
+    assert answer_to("red?") == (("1",), "fresh")
+    assert answer_to("blue?") == (("2",), "fresh")
+    assert answer_to("red?") == (("1",), "stored")
     library.documents["3"] = "red"
     library.corpus.added()
-    assert ask("red?") == (("1", "3"), "kept")  # a real answer's prompt would hold the new document
+    assert answer_to("red?") == (("1", "3"), "stored")  # a real answer's prompt would hold the new document
     del library.documents["2"]
     library.corpus.changed(["2"])
-    assert ask("blue?") == ((), "fresh")
-    assert ask("red?") == (("1", "3"), "kept")
+    assert answer_to("blue?") == ((), "fresh")
+    assert answer_to("red?") == (("1", "3"), "stored")
 
 
 def test_a_change_is_seen_by_all_caches_of_the_store_at_once() -> None:
@@ -89,7 +89,7 @@ def test_a_retrieval_that_was_under_way_when_documents_changed_is_not_served() -
     class Slow(dict):  # type: ignore[type-arg]
         def items(self):  # type: ignore[no-untyped-def]
             found = list(super().items())
-            library.corpus.added()  # comes after the look, and before what was found is kept
+            library.corpus.added()  # comes after the look, and before what was found is stored
             return found
 
     library.documents = Slow(library.documents)
@@ -110,7 +110,7 @@ def test_corpora_are_apart() -> None:
 
 
 @given(st.integers(1, 4), st.integers(0, 8))
-def test_a_log_that_was_lost_never_makes_valid_what_was_kept_before(before: int, since: int) -> None:
+def test_a_log_that_was_lost_never_makes_valid_what_was_stored_before(before: int, since: int) -> None:
     clock = FakeClock()
     store = MemoryStore(clock=clock)
     library = Library(store)

@@ -48,7 +48,7 @@ def router(strategy: Strategy, store: Store | None = None, models: int = 2, *, p
     return Router(names, strategy, state=lambda: "s", store=store or MemoryStore(), costs=costs)
 
 
-def ask(router: Router, question: str, *answers: Any, embedding: Any = None) -> dict[str, Any]:
+def route(router: Router, question: str, *answers: Any, embedding: Any = None) -> dict[str, Any]:
     """Put a question to models that answer so; an exception is raised."""
 
     def model(index: int) -> ModelResponse:
@@ -75,7 +75,7 @@ def test_the_floor_holds_at_every_moment_on_hostile_streams(failing: float) -> N
         wrong, passed_floor = 0, False
         for number in range(260):
             bad = number > 130 and rng.random() < failing
-            mark = ask(one, "word", "b" if bad else "a", "a", embedding=FEW)
+            mark = route(one, "word", "b" if bad else "a", "a", embedding=FEW)
             wrong += mark["model"] == "m0" and bad
             passed_floor = passed_floor or wrong > 0.2 * (number + 1)
         broken += passed_floor
@@ -84,23 +84,23 @@ def test_the_floor_holds_at_every_moment_on_hostile_streams(failing: float) -> N
 
 def test_feedback_that_never_comes_counts_as_wrong() -> None:
     one = router(Learned(feedback=True, min_quality=0.8))
-    cheap = sum(ask(one, "word", "a", "a")["model"] == "m0" for _ in range(100))
+    cheap = sum(route(one, "word", "a", "a")["model"] == "m0" for _ in range(100))
     assert 0 < cheap <= 20
     assert one.stats().quality_at_least == pytest.approx(1 - cheap / 100)
 
 
-def test_what_no_judge_can_tell_counts_as_wrong() -> None:
+def test_what_no_judge_can_decide_counts_as_wrong() -> None:
     def silent(question: str, answer: str, reference: str) -> None:
         raise ValueError("no")
 
     one = router(Learned(judge=silent, min_quality=0.8, seed=1))
-    alone = sum(ask(one, "word", "a", "a", embedding=FEW)["calls"] == ["m0"] for _ in range(300))
+    alone = sum(route(one, "word", "a", "a", embedding=FEW)["calls"] == ["m0"] for _ in range(300))
     assert alone < 0.2 * 300 and (one.stats().quality_at_least or 0) >= 0.8
 
 
 def test_an_audit_of_which_the_last_model_fails_gives_the_cheap_answer() -> None:
     one = router(Learned(judge=same, seed=1))
-    mark = ask(one, "word", "a", RuntimeError("down"))
+    mark = route(one, "word", "a", RuntimeError("down"))
     assert (mark["model"], mark["why"]) == ("m0", "the last model failed")
     assert one.stats().quality_at_least == 0
 
@@ -110,7 +110,7 @@ def test_a_question_that_cannot_be_embedded_goes_to_the_last_model(
     vector: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = router(Learned(judge=same, seed=1, embed=lambda question: vector))
-    marks = [ask(one, "word", "a", "b", embedding=one.embed("word")) for _ in range(3)]
+    marks = [route(one, "word", "a", "b", embedding=one.embed("word")) for _ in range(3)]
     assert [(mark["model"], mark["why"]) for mark in marks] == [("m1", "the question could not be embedded")] * 3
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
@@ -122,7 +122,7 @@ def test_what_judges_cost_is_in_the_totals_of_all_processes() -> None:
     store = MemoryStore()
     one = router(Learned(judge=judge, seed=1), store)
     for _ in range(20):
-        ask(one, "word", "a", "a", embedding=FEW)
+        route(one, "word", "a", "a", embedding=FEW)
     judged = one.stats().calls["a judge"]
     assert judged
     assert one._cache is not None and one._cache.flush()
@@ -138,13 +138,13 @@ def test_what_judges_cost_is_in_the_totals_of_all_processes() -> None:
 def test_it_learns_which_requests_the_cheap_one_can_answer() -> None:
     rng = random.Random(3)
     one = router(Learned(judge=same, min_quality=0.9, seed=3))
-    asked: dict[bool, list[int]] = {True: [], False: []}
+    cheap_alone: dict[bool, list[int]] = {True: [], False: []}
     for _ in range(700):
         easy = rng.random() < 0.5
         question = f"{'translate this' if easy else 'prove that theorem'} {rng.randrange(50)}"
-        mark = ask(one, question, "a" if easy else "b", "a")
-        asked[easy].append(mark["calls"] == ["m0"])
-    assert sum(asked[True][-100:]) > 60 and sum(asked[False][-100:]) < 5
+        mark = route(one, question, "a" if easy else "b", "a")
+        cheap_alone[easy].append(mark["calls"] == ["m0"])
+    assert sum(cheap_alone[True][-100:]) > 60 and sum(cheap_alone[False][-100:]) < 5
     assert one.stats().saved_usd > 0.1 * one.stats().always_last_usd
 
 
@@ -153,21 +153,21 @@ def test_with_a_verifier_it_learns_where_to_begin() -> None:
     marks = []
     for number in range(150):
         easy = number % 2 == 0
-        said = "good" if easy else "bad"
-        marks.append((easy, ask(one, "simple sum" if easy else "hard proof", said, said, "good")["calls"]))
+        answer = "good" if easy else "bad"
+        marks.append((easy, route(one, "simple sum" if easy else "hard proof", answer, answer, "good")["calls"]))
     assert [calls for easy, calls in marks[-20:] if easy] == [["m0"]] * 10
     assert [calls for easy, calls in marks[-20:] if not easy] == [["m2"]] * 10
 
 
-def test_a_model_that_was_never_asked_is_taken_for_cheaper_than_those_after_it() -> None:
-    told = router(Learned(feedback=True, min_quality=0.5), priced=False)
+def test_a_model_that_was_never_called_is_taken_for_cheaper_than_those_after_it() -> None:
+    unpriced = router(Learned(feedback=True, min_quality=0.5), priced=False)
     for _ in range(60):
-        told_of = ask(told, "word", "a", "a")
-        told.feedback(told_of, wrong=False)
-    assert told.stats().answers["m0"] > 40
+        answered = route(unpriced, "word", "a", "a")
+        unpriced.feedback(answered, wrong=False)
+    assert unpriced.stats().answers["m0"] > 40
     middle = router(Learned(verifier=_is_good), models=3, priced=False)
-    ask(middle, "word", "bad", RuntimeError("down"), "good")
-    assert [ask(middle, "word", "bad", "good", "good")["model"] for _ in range(20)] == ["m1"] * 20
+    route(middle, "word", "bad", RuntimeError("down"), "good")
+    assert [route(middle, "word", "bad", "good", "good")["model"] for _ in range(20)] == ["m1"] * 20
 
 
 def _is_good(response: str) -> bool:
@@ -175,7 +175,7 @@ def _is_good(response: str) -> bool:
 
 
 def test_a_verifier_that_fails_accepts_nothing() -> None:
-    mark = ask(router(Cascade(Confidence(0.5, score=_odd))), "q", "a", "b")
+    mark = route(router(Cascade(Confidence(0.5, score=_odd))), "q", "a", "b")
     assert mark["calls"] == ["m0", "m1"]
 
 
@@ -198,14 +198,14 @@ def test_long_embeddings_are_folded_and_keep_their_angles() -> None:
 
 
 def test_a_snapshot_is_what_it_was_made_of() -> None:
-    known, again = RoutingState(), RoutingState()
+    state, again = RoutingState(), RoutingState()
     x = np.linspace(0, 1, 20).astype(np.float32)
-    known.add({"requests": 3.0, "floor.2": math.inf}, [outcome("wrong.0", x, True)])
-    new, snapshot = known.snapshot()
-    assert new is not None and new.sums == known.sums and not known.has_news
+    state.add({"requests": 3.0, "floor.2": math.inf}, [outcome("wrong.0", x, True)])
+    new, snapshot = state.snapshot()
+    assert new is not None and new.sums == state.sums and not state.has_news
     again.restart(snapshot)
-    assert again.sums == known.sums
-    assert again.learner("wrong.0", 20).predict(x) == pytest.approx(known.learner("wrong.0", 20).predict(x))
+    assert again.sums == state.sums
+    assert again.learner("wrong.0", 20).predict(x) == pytest.approx(state.learner("wrong.0", 20).predict(x))
 
 
 WORDS = "where is my parcel from Wandsbek"
@@ -214,8 +214,8 @@ WORDS = "where is my parcel from Wandsbek"
 def test_nothing_that_is_learned_stands_in_the_store_unsealed(tmp_path: Path) -> None:
     """Embeddings and hashed words of users' questions are personal data as the questions are."""
     embedding = [0.7, 0.2, 0.5]
-    told = features(RoutingRequest(WORDS, len(WORDS)), (), embedding).astype("float16").tobytes()
-    markers = [told, told[:6], b"wrong.0", b"requests", b"answered.1"]
+    vector = features(RoutingRequest(WORDS, len(WORDS)), (), embedding).astype("float16").tobytes()
+    markers = [vector, vector[:6], b"wrong.0", b"requests", b"answered.1"]
     for keys, sealed in (([], False), ([b"k" * 32], True)):
         path = tmp_path / f"{sealed}.db"
         with Cache(f"sqlite:///{path}", encryption_keys=keys) as cache:
@@ -225,28 +225,28 @@ def test_nothing_that_is_learned_stands_in_the_store_unsealed(tmp_path: Path) ->
                 Router(["a", "b"], Learned(feedback=True, min_quality=0.1), state=str, store=cache),
             ):
                 for _ in range(3):
-                    ask(one, WORDS, "a", "b", embedding=embedding)
+                    route(one, WORDS, "a", "b", embedding=embedding)
                 one._shared._follower.save()
                 one.close()
         content = b"".join(file.read_bytes() for file in tmp_path.glob(f"{path.name}*"))
         assert [marker in content for marker in markers] == [not sealed] * len(markers)
 
 
-def test_a_store_that_is_down_is_not_asked() -> None:
+def test_a_store_that_is_down_is_not_called() -> None:
     store = MemoryStore()
     one = router(Learned(judge=same), store)
     breaker = one._cache.engine.breaker
-    asked: list[str] = []
+    calls: list[str] = []
     for name in ("read", "put", "delete", "log_append", "lease", "release"):
         for _ in range(3):
             breaker.health.failed(Lane(name), StoreUnavailable("down"), math.inf)
     for name in ("get", "get_many", "put", "delete", "log_append", "log_read", "lease", "release"):
-        setattr(store, name, lambda *_, name=name: asked.append(name))
+        setattr(store, name, lambda *_, name=name: calls.append(name))
     for _ in range(3):
-        one.feedback(ask(one, "word", "a", "a"), wrong=False)
+        one.feedback(route(one, "word", "a", "a"), wrong=False)
         one.sync()
     one.close()
-    assert asked == [] and one.stats().store == "down"
+    assert calls == [] and one.stats().store == "down"
 
 
 WORK = """
@@ -288,7 +288,7 @@ def test_snapshots_and_repeated_batches_count_once(monkeypatch: pytest.MonkeyPat
     first, second = router(Learned(judge=same), store), router(Learned(judge=same), store)
     for _ in range(12):
         for one in (first, second):
-            ask(one, "word", "a", "a")
+            route(one, "word", "a", "a")
             one.sync()
     page = store.log_read("multiplexer/s/judge", 0)
     store.log_append("multiplexer/s/judge", page.events[3][1])  # sent again, since no answer came
@@ -302,7 +302,7 @@ def test_a_store_that_is_down_stops_nothing_and_gets_it_later(caplog: pytest.Log
     store = _Flaky()
     one = router(Learned(judge=same), store)
     store.down = True
-    assert ask(one, "word", "a", "a")["model"] == "m1"
+    assert route(one, "word", "a", "a")["model"] == "m1"
     one.sync()
     one.sync()
     one.sync()
@@ -317,10 +317,10 @@ def test_what_a_judge_bounded_is_no_room_for_answers_that_wait_for_feedback() ->
     store = MemoryStore()
     judged = router(Learned(judge=same, min_quality=0.8, seed=1), store)
     for _ in range(100):
-        ask(judged, "word", "a", "a", embedding=FEW)
+        route(judged, "word", "a", "a", embedding=FEW)
     judged.close()
-    told = router(Learned(feedback=True, min_quality=0.8), store)
-    assert sum(ask(told, "word", "b", "a", embedding=FEW)["model"] == "m0" for _ in range(50)) <= 0.2 * 50
+    fed_back = router(Learned(feedback=True, min_quality=0.8), store)
+    assert sum(route(fed_back, "word", "b", "a", embedding=FEW)["model"] == "m0" for _ in range(50)) <= 0.2 * 50
 
 
 def test_those_that_name_the_same_store_share_its_connections(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_what_is_learned_after_closing_is_published_too() -> None:
     store = MemoryStore()
     one = router(Learned(judge=same), store)
     for _ in range(2):
-        ask(one, "word", "a", "a")
+        route(one, "word", "a", "a")
         one.close()
     assert router(Learned(judge=same), store).stats().requests == 2
 
@@ -344,7 +344,7 @@ def test_one_that_is_collected_while_it_publishes_ends_its_thread() -> None:
     one = router(Learned(judge=same), store)
     holder: list[Any] = [one]
     holder.append(holder)
-    ask(one, "word", "a", "a")
+    route(one, "word", "a", "a")
     thread = one._shared._worker._thread
     assert thread is not None
     store.doomed = weakref.ref(one)
@@ -358,9 +358,9 @@ def test_one_that_is_collected_while_it_publishes_ends_its_thread() -> None:
 def test_a_forked_child_counts_each_request_once_and_waits_for_no_lock(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'state.db'}"
     one = Router(["a", "b"], Learned(judge=same), state=lambda: "s", store=url, costs=COSTS)
-    ask(one, "word", "a", "a")  # not published yet
+    route(one, "word", "a", "a")  # not published yet
     with one._shared.state.lock:
-        child = multiprocessing.get_context("fork").Process(target=_ask_in_child, args=(one,))
+        child = multiprocessing.get_context("fork").Process(target=_route_in_child, args=(one,))
         held = threading.Thread(target=child.start)  # so that the lock is another thread's
         held.start()
         held.join()
@@ -372,9 +372,9 @@ def test_a_forked_child_counts_each_request_once_and_waits_for_no_lock(tmp_path:
     assert code == 0 and again.stats().requests == 3
 
 
-def _ask_in_child(one: Router) -> None:
+def _route_in_child(one: Router) -> None:
     for _ in range(2):
-        ask(one, "word", "a", "a")
+        route(one, "word", "a", "a")
     one.close()
 
 

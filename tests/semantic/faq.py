@@ -68,12 +68,12 @@ class Desk:
         self.wrong += topic_of(question) not in answer_text
         return found
 
-    def ask(self, question: str) -> str | Hit:
+    def answer(self, question: str) -> str | Hit:
         request = self._request(question)
         found = self.cache.engine.answer(request, lambda: self._model(question), pack)
         return self._seen(question, found)
 
-    async def aask(self, question: str) -> str | Hit:
+    async def aanswer(self, question: str) -> str | Hit:
         async def model() -> str:
             return self._model(question)
 
@@ -81,17 +81,17 @@ class Desk:
         return self._seen(question, await self.cache.engine.aanswer(request, model, pack))
 
     def work(self, count: int, seed: int = 1, *, asynchronous: bool = False) -> list[str | Hit]:
-        """Ask so many questions, each after the one before was learned from."""
+        """Answer so many questions, each after the one before was learned from."""
         found = []
         for question, _ in zip(questions(seed), range(count), strict=False):
-            found.append(asyncio.run(self.aask(question)) if asynchronous else self.ask(question))
+            found.append(asyncio.run(self.aanswer(question)) if asynchronous else self.answer(question))
             assert self.cache.flush()
         return found
 
 
 def semantic_hit(desk: Desk) -> Hit | None:
     """A semantic hit, if one of some new questions, one of each topic, is served: nearly never all are audits."""
-    found = [desk.ask(question) for question in NEW]
+    found = [desk.answer(question) for question in NEW]
     return next(iter(semantic_hits(found)), None)
 
 

@@ -98,7 +98,7 @@ class Player:
             for place in best
         ]
 
-    def ask(self, text: str, label: int) -> Decision:
+    def put(self, text: str, label: int) -> Decision:
         decision = self.rule.decide(text, self.neighbours(text), self._coins.random())
         self.decisions.append(decision)
         answer = decision.answer

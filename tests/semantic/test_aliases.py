@@ -24,7 +24,7 @@ def cache_of(**settings: Any) -> Cache:
     return Cache("memory://", semantic=Semantic(embed, model="words", judge=judge, max_error=0.5), **settings)
 
 
-def ask(cache: Cache, question: str, answer: str, system: str = "You answer customers.") -> tuple[str, str]:
+def answer_to(cache: Cache, question: str, answer: str, system: str = "You answer customers.") -> tuple[str, str]:
     """What was answered, and how it was found."""
     request = cache.engine.request("answer", lambda: form_of(question, system), semantic=True)
     assert request is not None
@@ -39,7 +39,7 @@ def ask(cache: Cache, question: str, answer: str, system: str = "You answer cust
 
 def learn(cache: Cache, *answered: tuple[str, str]) -> None:
     for question, answer in answered:
-        assert ask(cache, question, answer)[1] == "none"
+        assert answer_to(cache, question, answer)[1] == "none"
         assert cache.flush()
 
 
@@ -56,18 +56,18 @@ def sure(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_alias_does_not_follow_a_replaced_answer() -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
-        assert ask(cache, DOG, "never") == (OPEN, "exact")
+        assert answer_to(cache, DOG, "never") == (OPEN, "exact")
         with cache_options(refresh=True):
-            ask(cache, SUNDAY, SHUT)
-        assert ask(cache, DOG, OPEN) == (OPEN, "none")
+            answer_to(cache, SUNDAY, SHUT)
+        assert answer_to(cache, DOG, OPEN) == (OPEN, "none")
 
 
 def test_an_alias_stays_valid_when_its_answer_is_replaced_by_an_equal_one() -> None:
     with cache_of() as cache:
         learn(cache, (SUNDAY, OPEN), (DOG, OPEN))
         with cache_options(refresh=True):
-            ask(cache, SUNDAY, OPEN)
-        assert ask(cache, DOG, "never") == (OPEN, "exact")
+            answer_to(cache, SUNDAY, OPEN)
+        assert answer_to(cache, DOG, "never") == (OPEN, "exact")
 
 
 def test_a_question_near_an_alias_does_not_get_the_replacement_of_its_answer(
@@ -78,8 +78,8 @@ def test_a_question_near_an_alias_does_not_get_the_replacement_of_its_answer(
         sure(cache, monkeypatch)
         near = f"{DOG[:-1]}, please?"
         with cache_options(refresh=True):
-            ask(cache, SUNDAY, SHUT)
-        assert ask(cache, near, OPEN)[0] == OPEN
+            answer_to(cache, SUNDAY, SHUT)
+        assert answer_to(cache, near, OPEN)[0] == OPEN
 
 
 def test_a_question_near_an_invalidated_alias_calls_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,9 +88,9 @@ def test_a_question_near_an_invalidated_alias_calls_the_model(monkeypatch: pytes
         with cache_options(tags=["dogs"]):
             learn(cache, (DOG, OPEN))
         sure(cache, monkeypatch)
-        assert ask(cache, f"{DOG[:-1]} today?", "never")[1] == "semantic"
+        assert answer_to(cache, f"{DOG[:-1]} today?", "never")[1] == "semantic"
         cache.invalidate("dogs")
-        assert ask(cache, f"{DOG[:-1]} now?", SHUT) == (SHUT, "none")
+        assert answer_to(cache, f"{DOG[:-1]} now?", SHUT) == (SHUT, "none")
 
 
 def test_equal_answers_to_requests_of_other_kinds_are_stored_separately() -> None:
@@ -116,13 +116,13 @@ def test_a_late_judgement_does_not_undo_a_refresh() -> None:
         go_on.set()
         learn(cache, (SUNDAY, OPEN))
         go_on.clear()
-        ask(cache, DOG, OPEN)
+        answer_to(cache, DOG, OPEN)
         assert at_work.wait(30)
         with cache_options(refresh=True):
-            ask(cache, DOG, SHUT)
+            answer_to(cache, DOG, SHUT)
         go_on.set()
         assert cache.flush()
-        assert ask(cache, DOG, "never") == (SHUT, "exact")
+        assert answer_to(cache, DOG, "never") == (SHUT, "exact")
 
 
 @pytest.mark.parametrize("seen_by", ["the process that served it", "another process"])
@@ -147,13 +147,15 @@ def test_vectors_of_another_length_are_logged_and_the_model_is_called(caplog: py
         learn(cache, (SUNDAY, OPEN))
         shorter = Semantic(lambda text: embed(text)[:8], model="words", judge=lambda _: None)
         with Cache(cache.store, semantic=shorter) as other:
-            assert ask(other, DOG, OPEN) == (OPEN, "none")
+            assert answer_to(other, DOG, OPEN) == (OPEN, "none")
     assert "64 dimensions" in caplog.text
 
 
 def _fill(cache: Cache, count: int) -> None:
     for number in range(count):
-        ask(cache, f"what does article number {number} cost?", f"It costs {number * 7919} euros in all shops.")
+        answer_to(
+            cache, f"what does article number {number} cost?", f"It costs {number * 7919} euros in all shops."
+        )
 
 
 @pytest.mark.parametrize("flush_after", [1000, 100])
@@ -177,7 +179,7 @@ def test_a_refreshed_answer_is_shared_with_other_processes(tmp_path: Any) -> Non
     with opened() as other:
         learn(other, (DOG, OPEN))
         with opened() as cache, cache_options(refresh=True):
-            ask(cache, SUNDAY, SHUT)
+            answer_to(cache, SUNDAY, SHUT)
         assert other.flush()
         stats = other.stats().semantic
         assert stats is not None and stats.questions == 2
@@ -193,7 +195,7 @@ def test_a_closed_cache_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         pause(seconds)
 
     monkeypatch.setattr("askonce.concurrency.drivers.SyncDriver.pause", paused)
-    assert ask(cache, DOG, OPEN) == (OPEN, "none")
+    assert answer_to(cache, DOG, OPEN) == (OPEN, "none")
     assert not waited
 
 
@@ -212,7 +214,7 @@ def test_there_is_no_decision_while_the_store_is_down(monkeypatch: pytest.Monkey
         sure(cache, monkeypatch)
         with monkeypatch.context() as down:
             down.setattr(cache.store, "get", _fail)
-            assert ask(cache, f"{DOG[:-1]} today?", OPEN) == (OPEN, "none")
+            assert answer_to(cache, f"{DOG[:-1]} today?", OPEN) == (OPEN, "none")
         stats = cache.stats().semantic
         assert stats is not None and stats.requests == 2 and stats.hits == 0
 
@@ -238,8 +240,8 @@ def test_reported_wrong_answers_count_in_the_estimate(monkeypatch: pytest.Monkey
 def test_an_equal_request_gets_its_own_answer_whatever_a_judge_says() -> None:
     with cache_of(judge=lambda _: True) as cache:
         learn(cache, (SUNDAY, OPEN), (DOG, SHUT))
-        assert ask(cache, DOG, "never") == (SHUT, "exact")
-        assert ask(cache, SUNDAY, "never") == (OPEN, "exact")
+        assert answer_to(cache, DOG, "never") == (SHUT, "exact")
+        assert answer_to(cache, SUNDAY, "never") == (OPEN, "exact")
 
 
 def test_an_alias_is_as_fresh_as_its_own_answer_was(clock: FakeClock) -> None:
@@ -248,7 +250,7 @@ def test_an_alias_is_as_fresh_as_its_own_answer_was(clock: FakeClock) -> None:
         clock.advance(100)
         learn(cache, (DOG, OPEN))
         with cache_options(ttl=50):
-            assert ask(cache, DOG, "never") == (OPEN, "exact")
+            assert answer_to(cache, DOG, "never") == (OPEN, "exact")
 
 
 def test_an_answer_that_lives_longer_is_no_alias(clock: FakeClock) -> None:
@@ -257,4 +259,4 @@ def test_an_answer_that_lives_longer_is_no_alias(clock: FakeClock) -> None:
             learn(cache, (SUNDAY, OPEN))
         learn(cache, (DOG, OPEN))
         clock.advance(20)
-        assert ask(cache, DOG, "never") == (OPEN, "exact")
+        assert answer_to(cache, DOG, "never") == (OPEN, "exact")

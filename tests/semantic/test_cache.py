@@ -88,10 +88,10 @@ def test_answers_in_other_words_each_time_are_learned_from_as_fast_as_equal_ones
             hits.append(len(semantic_hits(desk.work(500))))
             assert desk.wrong <= 0.05 * 500
     assert hits[1] > 0.8 * hits[0] > 40
-    with Cache(url, semantic=semantic(judge=same_topic)) as cache:  # and another process knows it too
+    with Cache(url, semantic=semantic(judge=same_topic)) as cache:  # and another process has it too
         wordy = WordyDesk(cache)
-        assert semantic_hits([wordy.ask(question) for question in NEW])
-        assert all(entry.payload for entry in cache.entries())  # each question keeps its own answer
+        assert semantic_hits([wordy.answer(question) for question in NEW])
+        assert all(entry.payload for entry in cache.entries())  # each question has its own answer
 
 
 @pytest.mark.parametrize("server", ["redis-7.0", "redis-8.2", "redis-cluster", "mongodb"])
@@ -104,7 +104,7 @@ def test_what_is_learned_is_stored_on_servers(server: str, monkeypatch: pytest.M
     with Cache(url, semantic=semantic(search=search, max_error=0.2), **settings) as cache:  # type: ignore[arg-type]
         desk = Desk(cache)
         for number, question in zip(range(160), questions(8), strict=False):
-            desk.ask(question)
+            desk.answer(question)
             if number % 20 == 0:
                 assert cache.flush(60)
     with Cache(url, semantic=semantic(search=search, max_error=0.2), **settings) as cache:  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def test_equal_answers_are_stored_once_and_their_questions_hit_exactly(url: str)
         assert len(aliases) > 200 and not any(alias.payload for alias in aliases)
         again = aliases[0].semantic
         assert again is not None
-        hit = Desk(cache).ask(again.text)
+        hit = Desk(cache).answer(again.text)
         assert isinstance(hit, Hit) and hit.kind == "exact" and hit.entry.payload.startswith(b"About your")
 
 
@@ -168,9 +168,9 @@ def test_feedback_deletes_a_wrong_answer_and_outweighs_the_judge(url: str) -> No
 def test_feedback_on_a_fresh_answer_deletes_it(tmp_path: Path) -> None:
     with Cache(f"sqlite:///{tmp_path}/cache.db", semantic=semantic()) as cache:
         desk = Desk(cache)
-        desk.ask("where is my refund?")
+        desk.answer("where is my refund?")
         assert cache.feedback(cache.engine.mark_of_fresh(desk._request("where is my refund?")), wrong=True)
-        assert not isinstance(desk.ask("where is my refund?"), Hit)
+        assert not isinstance(desk.answer("where is my refund?"), Hit)
 
 
 def test_invalidated_and_cleared_answers_are_not_served_to_other_questions(url: str) -> None:
@@ -187,13 +187,13 @@ def test_invalidating_an_answer_invalidates_its_aliases(tmp_path: Path) -> None:
     with Cache(f"sqlite:///{tmp_path}/cache.db", semantic=semantic()) as cache:
         desk = Desk(cache)
         with cache_options(tags=["vouchers"]):
-            desk.ask("where is my voucher?")
+            desk.answer("where is my voucher?")
         assert cache.flush()
-        desk.ask("where is my voucher today?")
+        desk.answer("where is my voucher today?")
         assert cache.flush()
-        assert isinstance(desk.ask("where is my voucher today?"), Hit)
+        assert isinstance(desk.answer("where is my voucher today?"), Hit)
         assert cache.invalidate("vouchers") == 1
-        assert not isinstance(desk.ask("where is my voucher today?"), Hit)
+        assert not isinstance(desk.answer("where is my voucher today?"), Hit)
 
 
 def test_expired_answers_are_not_served_to_other_questions(tmp_path: Path, clock: FakeClock) -> None:
@@ -213,7 +213,7 @@ def test_no_request_waits_for_a_judge_that_fails_or_is_slow(caplog: pytest.LogCa
 
     cache = Cache("memory://", semantic=semantic(judge=slow))
     desk = Desk(cache)
-    answers = [desk.ask(question) for question, _ in zip(questions(3), range(20), strict=False)]
+    answers = [desk.answer(question) for question, _ in zip(questions(3), range(20), strict=False)]
     assert len(answers) == 20
     released.set()
     with caplog.at_level(logging.CRITICAL):
@@ -226,8 +226,8 @@ def test_without_an_embedding_the_model_is_called(caplog: pytest.LogCaptureFixtu
 
     with Cache("memory://", semantic=Semantic(fails, judge=equal, model="fails")) as cache:
         desk = Desk(cache)
-        assert desk.ask("where is my refund?") == desk._model("where is my refund?")
-        assert isinstance(desk.ask("where is my refund?"), Hit)
+        assert desk.answer("where is my refund?") == desk._model("where is my refund?")
+        assert isinstance(desk.answer("where is my refund?"), Hit)
     assert "the embedding model is down" in caplog.text
 
 
@@ -239,7 +239,7 @@ def test_without_a_store_the_model_is_called() -> None:
     for name in ("get", "get_many", "put", "scan", "log_append", "log_read", "lease", "touch"):
         setattr(store, name, fail)
     cache = Cache(store, semantic=semantic())
-    assert not isinstance(Desk(cache).ask("where is my refund?"), Hit)
+    assert not isinstance(Desk(cache).answer("where is my refund?"), Hit)
     cache.close()
 
 
@@ -256,7 +256,7 @@ def _request_many(url: str, seed: int, start: threading.Barrier) -> None:
         desk = Desk(cache)
         start.wait()
         for question, _ in zip(questions(seed), range(100), strict=False):
-            desk.ask(question)
+            desk.answer(question)
 
 
 def test_processes_that_learn_at_once_count_each_request_once(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_processes_that_learn_at_once_count_each_request_once(tmp_path: Path) ->
         process.join(120)
         assert process.exitcode == 0
     with Cache(url, semantic=semantic()) as cache:
-        Desk(cache).ask("where is my refund, finally?")
+        Desk(cache).answer("where is my refund, finally?")
         assert cache.flush()
         stats = cache.stats().semantic
     assert stats is not None
@@ -284,7 +284,7 @@ def test_a_second_process_learns_of_questions_through_the_log(url: str) -> None:
         assert semantic_hit(Desk(other))
         before = other.stats().semantic
         Desk(one).work(20, seed=77)
-        Desk(one).ask("who planted the trees in front of the town hall?")
+        Desk(one).answer("who planted the trees in front of the town hall?")
         assert one.flush() and other.flush()
         after = other.stats().semantic
     assert before is not None and after is not None

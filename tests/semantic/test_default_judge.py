@@ -68,22 +68,22 @@ OTHER = {
 }
 
 
-def verdict(judge: EmbeddingJudge, fresh: str, known: str) -> bool | None:
-    return judge(Comparison("What is asked?", "What was asked?", fresh, known))
+def verdict(judge: EmbeddingJudge, fresh: str, stored: str) -> bool | None:
+    return judge(Comparison("What is asked?", "What was asked?", fresh, stored))
 
 
-@pytest.mark.parametrize(("fresh", "known"), SAME.values(), ids=SAME)
+@pytest.mark.parametrize(("fresh", "stored"), SAME.values(), ids=SAME)
 def test_the_default_judge_accepts_the_same_facts_in_other_words(
-    fresh: str, known: str, judge: EmbeddingJudge
+    fresh: str, stored: str, judge: EmbeddingJudge
 ) -> None:
-    assert verdict(judge, fresh, known) is True
+    assert verdict(judge, fresh, stored) is True
 
 
-@pytest.mark.parametrize(("fresh", "known"), OTHER.values(), ids=OTHER)
+@pytest.mark.parametrize(("fresh", "stored"), OTHER.values(), ids=OTHER)
 def test_the_default_judge_sees_other_facts_in_nearly_the_same_words(
-    fresh: str, known: str, judge: EmbeddingJudge
+    fresh: str, stored: str, judge: EmbeddingJudge
 ) -> None:
-    assert verdict(judge, fresh, known) is False
+    assert verdict(judge, fresh, stored) is False
 
 
 @pytest.mark.parametrize("part", ["dev", "held_out"])

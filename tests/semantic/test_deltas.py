@@ -19,7 +19,7 @@ def played(seed: int, times: int = 3, requests: int = 120) -> list[RuleDelta]:
     """What one process deltas while it answers questions."""
     player, deltas = Player(DecisionRule(0.05), seed), []
     for number, (text, intent) in enumerate(questions(seed)[: times * requests], start=1):
-        player.ask(text, intent)
+        player.put(text, intent)
         if number % requests == 0:
             delta = player.rule.take()
             assert delta is not None
@@ -61,10 +61,10 @@ def test_a_snapshot_contains_what_is_new_and_returns_it() -> None:
     player, other = Player(DecisionRule(0.05), 1), DecisionRule(0.05)
     stream = questions(1)
     for text, intent in stream[:400]:
-        player.ask(text, intent)
+        player.put(text, intent)
     first = player.rule.take()
     for text, intent in stream[400:700]:
-        player.ask(text, intent)
+        player.put(text, intent)
     second, snapshot = player.rule.snapshot()
     assert first is not None and second is not None and player.rule.take() is None
     other.restore(snapshot)
@@ -76,7 +76,7 @@ def test_what_is_not_published_yet_survives_a_restore() -> None:
     rule = DecisionRule(0.05)
     player = Player(rule, 3)
     for text, intent in questions(3)[:100]:
-        player.ask(text, intent)
+        player.put(text, intent)
     own = rule.stats()
     rule.restore(merged(*DELTAS).snapshot()[1])
     both = rule.stats()
@@ -90,7 +90,7 @@ def test_a_restart_loses_nothing() -> None:
     player = Player(DecisionRule(0.05), 4)
     stream = questions(4)
     for text, intent in stream[:700]:
-        player.ask(text, intent)
+        player.put(text, intent)
     _, snapshot = player.rule.snapshot()
     again = DecisionRule(0.05)
     again.restore(snapshot)
@@ -112,7 +112,7 @@ def test_eight_processes_share_one_budget() -> None:
     for turn in range(0, 240, 12):
         for player, stream in zip(players, streams, strict=True):
             for text, intent in stream[turn : turn + 12]:
-                player.ask(text, intent)
+                player.put(text, intent)
         deltas = [player.rule.take() for player in players]
         for (at, player), (source, delta) in itertools.product(enumerate(players), enumerate(deltas)):
             if delta is not None and source != at:
@@ -173,7 +173,7 @@ def test_what_answers_mean_is_the_same_in_other_processes(steps: list[tuple[str,
     late.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(one.snapshot()[1]), type=RuleSnapshot))
     for number in range(1, 7):
         query = IndexedQuery(key(number), key(number), "", b"", "")
-        meaning = one._state.meaning(query)
+        group = one._state.group(query)
         for other in (following, late):
-            assert other._state.meaning(query) == meaning
-            assert other._state.equals(meaning) == one._state.equals(meaning)
+            assert other._state.group(query) == group
+            assert other._state.equals(group) == one._state.equals(group)

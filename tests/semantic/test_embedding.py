@@ -1,4 +1,4 @@
-"""Any embeddings give unit vectors, and tell which model they are."""
+"""Any embeddings give unit vectors, and have the identity of their model."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_identity_depends_on_the_model_and_on_what_changes_its_vectors() -> 
         return Embedder(embeddings).identity
 
     small = OpenAIEmbeddings(model="text-embedding-3-small", api_key=KEY)
-    told = [
+    identities = [
         identity(small),
         identity(OpenAIEmbeddings(model="text-embedding-3-large", api_key=KEY)),
         identity(OpenAIEmbeddings(model="text-embedding-3-small", dimensions=256, api_key=KEY)),
@@ -130,16 +130,18 @@ def test_the_identity_depends_on_the_model_and_on_what_changes_its_vectors() -> 
         Embedder(lengths_later).identity,
         Embedder(lengths, model="lengths").identity,
     ]
-    assert len(set(told)) == len(told)
-    assert all(KEY not in one for one in told)
+    assert len(set(identities)) == len(identities)
+    assert all(KEY not in one for one in identities)
     for same in (
         OpenAIEmbeddings(model="text-embedding-3-small", api_key="other", chunk_size=7, max_retries=5),
         CachedEmbeddings(small, "memory://"),
     ):
-        assert identity(same) == told[0]
-    assert identity(cached(OpenAIEmbedding(model="text-embedding-3-small", api_key="x"), "memory://")) == told[3]
+        assert identity(same) == identities[0]
+    assert (
+        identity(cached(OpenAIEmbedding(model="text-embedding-3-small", api_key="x"), "memory://")) == identities[3]
+    )
     named = [Embedder(CachedEmbeddings(small, "memory://", model=name)).identity for name in ("a", "b")]
-    assert len({*named, *told}) == 2 + len(told)
+    assert len({*named, *identities}) == 2 + len(identities)
 
 
 class Opaque(Embeddings):

@@ -111,13 +111,13 @@ def test_questions_whose_answers_were_found_the_same_count_as_one_candidate() ->
     apart = [near(text, answer=number, similarity=0.9)[0] for number, text in enumerate(texts, 1)]
     apart = [replace(one, query=replace(one.query, key=one.query.answer), aliases=1) for one in apart]
     other = near("see my card", answer=9, similarity=0.91)
-    known = RuleState()
-    before = candidate("see the bill", other + apart, known)
-    known.join(key(2), apart[0].query)
-    known.join(key(3), apart[1].query)  # which was found to be the same as the first one
-    after = candidate("see the bill", other + apart, known)
+    state = RuleState()
+    before = candidate("see the bill", other + apart, state)
+    state.join(key(2), apart[0].query)
+    state.join(key(3), apart[1].query)  # which was found to be the same as the first one
+    after = candidate("see the bill", other + apart, state)
     share, equals = FEATURES.index("share"), FEATURES.index("equals")
-    assert (before.query, after.query) == (other[0].query, apart[0].query)  # each question keeps its own answer
+    assert (before.query, after.query) == (other[0].query, apart[0].query)  # each question has its own answer
     assert after.features[share] > before.features[share] and after.features[equals] == 0.5 * math.log(3)
-    known.renew(key(2))  # it was answered anew, nobody knows how
-    assert candidate("see the bill", other + apart, known).features[equals] == 0.5 * math.log(2)
+    state.renew(key(2))  # it was answered anew, in whatever way
+    assert candidate("see the bill", other + apart, state).features[equals] == 0.5 * math.log(2)

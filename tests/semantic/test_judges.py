@@ -262,7 +262,7 @@ def test_a_judge_that_errs_in_one_of_twenty_costs_few_hits(
             if judge is not None:
                 player.judge = partial(confirmed_by, judge, second)
             for text, intent in questions(seed=seed):
-                player.ask(text, intent)
+                player.put(text, intent)
             hits[name] += player.hits
             stats = player.rule.stats()
             assert stats.error_low <= player.wrong / stats.requests <= stats.error_high

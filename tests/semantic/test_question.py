@@ -204,9 +204,11 @@ def test_only_the_declared_question_of_a_filled_template_is_compared() -> None:
     assert partition(one) == partition(other) != partition(rag(QUESTION, "Cards cost 5.", question=QUESTION))
 
 
-def test_a_declared_context_is_not_in_the_partition_if_its_documents_are_known() -> None:
-    def partition_of(question: str, context: str, known: bool) -> bytes:
-        return partition(rag(question, context, question=question, context=context, scope=b"s" if known else None))
+def test_a_declared_context_is_not_in_the_partition_if_its_documents_are_tracked() -> None:
+    def partition_of(question: str, context: str, tracked: bool) -> bytes:
+        return partition(
+            rag(question, context, question=question, context=context, scope=b"s" if tracked else None)
+        )
 
     assert partition_of(QUESTION, "Cards are free.", True) == partition_of(
         "I forgot it all", "Codes are sent.", True

@@ -25,7 +25,7 @@ def test_a_miss_says_why_and_the_statistics_count_the_reasons() -> None:
     with Cache("memory://", semantic=semantic(skip=lambda question: "today" in question)) as cache:
         desk = Desk(cache)
         for question in ["where is my refund?", "is my refund late?", "what about my refund today?"]:
-            desk.ask(question)
+            desk.answer(question)
             cache.flush()
         marks = [cache.engine.mark_of_fresh(desk._request(question)) for question in
                  ["where is my refund?", "is my refund late?", "what about my refund today?"]]  # fmt: skip
@@ -39,7 +39,7 @@ def test_a_miss_says_why_and_the_statistics_count_the_reasons() -> None:
 def test_a_prompt_that_differs_each_time_is_logged_once_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
     with Cache("memory://", semantic=semantic()) as cache, caplog.at_level(logging.WARNING, "askonce"):
         for number, question in zip(range(45), questions(3), strict=False):
-            dated(cache, 100 + number).ask(question)
+            dated(cache, 100 + number).answer(question)
         stats = cache.stats().semantic
     assert stats is not None and stats.partitions == stats.reasons["new partition"] == 45
     assert stats.advice is not None and "ignore" in stats.advice
@@ -52,9 +52,9 @@ def test_a_declared_part_of_the_prompt_need_not_be_equal(caplog: pytest.LogCaptu
     numbers = count()
     with Cache("memory://", semantic=semantic(ignore=r"It is \d+ minutes past midnight\.")) as cache:
         for question in islice(questions(3), 30):
-            dated(cache, next(numbers)).ask(question)
+            dated(cache, next(numbers)).answer(question)
             cache.flush()
-        Desk(cache, "You answer others.").ask("where is my refund?")
+        Desk(cache, "You answer others.").answer("where is my refund?")
         stats = cache.stats().semantic
     assert stats is not None and stats.partitions == 2
     assert stats.reasons["learning"] > 20

@@ -51,7 +51,7 @@ def taught(max_error: float = 0.05, requests: int = 400) -> DecisionRule:
 def test_it_serves_right_answers_within_the_bound() -> None:
     player = Player(DecisionRule(0.02), seed=1)
     for text, intent in questions(seed=1):
-        player.ask(text, intent)
+        player.put(text, intent)
         assert_budgets_hold(player.rule)
     stats = player.rule.stats()
     assert player.hits > 0.5 * stats.requests
@@ -65,9 +65,9 @@ def test_the_cache_closes_when_answers_stop_being_right() -> None:
     player = Player(DecisionRule(0.02), seed=2)
     stream = questions(seed=2)
     for text, intent in stream[:900]:
-        player.ask(text, intent)
+        player.put(text, intent)
     for number, (text, _) in enumerate(stream[900:]):
-        player.ask(text, 1000 + number)
+        player.put(text, 1000 + number)
         assert_budgets_hold(player.rule)
     assert player.hits > 300
     assert player.wrong <= 1.3 * 0.02 * len(stream)
@@ -168,12 +168,12 @@ def test_fifty_threads_cannot_exceed_the_budget() -> None:
     rule = taught()
     start = threading.Barrier(50)
 
-    def ask(number: int) -> None:
+    def decide_often(number: int) -> None:
         start.wait()
         for count in range(20):
             rule.decide(f"ask for thing{number % ANSWERS}", close(number % ANSWERS), 0.0 if count % 2 else 0.999)
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(50)]
+    threads = [threading.Thread(target=decide_often, args=(number,)) for number in range(50)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -29,8 +29,8 @@ def test_a_process_begins_with_the_saved_index_and_later_deltas(
     with Cache(url, semantic=semantic()) as cache:
         Desk(cache).work(400)
         late = Cache(url, semantic=semantic())
-        Desk(late).ask("where is my refund?")
-    Desk(late).ask("where is my parcel, which nobody asked for before?")
+        Desk(late).answer("where is my refund?")
+    Desk(late).answer("where is my parcel, which nobody asked for before?")
     late.flush()
     late.engine.flow.semantic._shared._file = None  # type: ignore[union-attr]
     late.close()
@@ -44,8 +44,8 @@ def test_a_process_begins_with_the_saved_index_and_later_deltas(
     with Cache(url, semantic=semantic()) as cache:
         assert semantic_hit(Desk(cache))
         cache.flush()
-        known = cache.engine.flow.semantic._questions._index  # type: ignore[union-attr]
-        assert any("nobody asked for" in one.text for one in known.patrol(10_000) + known.patrol(10_000))
+        index = cache.engine.flow.semantic._questions._index  # type: ignore[union-attr]
+        assert any("nobody asked for" in one.text for one in index.patrol(10_000) + index.patrol(10_000))
 
 
 def test_an_unreadable_saved_index_is_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -68,7 +68,7 @@ def test_a_process_that_missed_deltas_starts_over(tmp_path: Path, monkeypatch: p
         Cache(url, semantic=semantic()) as one,
         Cache(url, semantic=semantic()) as other,
     ):
-        Desk(other).ask("where is my refund?")
+        Desk(other).answer("where is my refund?")
         other.flush()
         Desk(one).work(400)
         one.engine.flow.semantic._shared.save()  # type: ignore[union-attr]
@@ -85,7 +85,7 @@ def test_the_saved_index_of_a_store_that_was_lost_is_not_used(tmp_path: Path) ->
     for file in tmp_path.glob("cache.db*"):
         file.unlink()
     with Cache(f"sqlite:///{path}", semantic=semantic()) as cache:
-        Desk(cache).ask("where is my refund?")
+        Desk(cache).answer("where is my refund?")
         assert cache.flush()
         assert cache.stats().semantic.questions == 1  # type: ignore[union-attr]
 
@@ -94,7 +94,7 @@ def test_the_saved_index_of_a_store_that_was_lost_is_not_used(tmp_path: Path) ->
 def test_a_forked_child_shares_what_it_learns_and_waits_for_no_lock(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/cache.db"
     with Cache(url, semantic=semantic()) as cache:
-        Desk(cache).ask("where is my refund?")
+        Desk(cache).answer("where is my refund?")
         assert cache.flush()
         with cache.engine.flow.semantic._rule._lock:  # type: ignore[union-attr]
             child = multiprocessing.get_context("fork").Process(target=_request_in_child, args=(cache,))
@@ -111,7 +111,7 @@ def test_a_forked_child_shares_what_it_learns_and_waits_for_no_lock(tmp_path: Pa
 
 
 def _request_in_child(cache: Cache) -> None:
-    Desk(cache).ask("how do I get my voucher?")
+    Desk(cache).answer("how do I get my voucher?")
     assert cache.flush()
     stats = cache.stats().semantic
     assert stats is not None and stats.requests == 2

@@ -2,19 +2,19 @@
 
 from askonce import Cache
 from askonce.testing import FakeClock
-from tests.support.application import Asker
+from tests.support.application import Application
 from tests.support.stores import FailingStore
 
 
 def test_the_local_cache_saves_reads_for_a_while(clock: FakeClock) -> None:
     store = FailingStore(clock=clock)
-    asker = Asker(Cache(store, clock=clock, local_ttl=5))
-    asker.ask("why?")
+    application = Application(Cache(store, clock=clock, local_ttl=5))
+    application.answer("why?")
     calls = store.calls
-    assert asker.ask("why?") == "exact: why?!"
+    assert application.answer("why?") == "exact: why?!"
     assert store.calls == calls
     clock.advance(5)
-    asker.ask("why?")
+    application.answer("why?")
     assert store.calls == calls + 1
-    asker.cache.clear()
-    assert asker.ask("why?") == "why?!"
+    application.cache.clear()
+    assert application.answer("why?") == "why?!"

@@ -67,7 +67,7 @@ def test_events_reach_processes_that_rotate_one_after_the_other() -> None:
         assert [event for _, event in steps[reads].log_read(log, at).events] == [b"event"]
 
 
-def test_an_event_that_others_wrote_is_not_believed() -> None:
+def test_an_event_that_others_wrote_is_ignored() -> None:
     inner = MemoryStore()
     store = SealedStore(inner, [NEW])
     store.log_append("log", b"event")

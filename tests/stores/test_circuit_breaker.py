@@ -13,7 +13,7 @@ from askonce import Cache, StoreUnavailable
 from askonce.entries.entry import Hit
 from askonce.stores.health import Lane, StoreHealth
 from askonce.stores.memory import MemoryStore
-from tests.support.application import Asker, Both
+from tests.support.application import Application, Both
 from tests.support.stores import FailingStore
 
 
@@ -22,21 +22,21 @@ def test_a_failing_store_is_bypassed_and_logged_once(
 ) -> None:
     monkeypatch.setattr("askonce.stores.health._FIRST_PAUSE_SECONDS", 0.05)
     store = FailingStore()
-    asker = Asker(Cache(store))
+    application = Application(Cache(store))
     store.failing = True
     with caplog.at_level(logging.WARNING, "askonce"):
-        assert [asker.ask("why?") for _ in range(20)] == ["why?!"] * 20
+        assert [application.answer("why?") for _ in range(20)] == ["why?!"] * 20
         assert len(caplog.records) == 1 and "down for a test" in caplog.text
-        stats = asker.cache.stats()
+        stats = application.cache.stats()
         assert stats.errors == store.calls < 10  # the breaker spares the rest
         assert stats.store == "down"
         store.failing = False
         deadline = time.monotonic() + 30  # each attempt that failed has doubled the pause
-        while asker.ask("why?") != "exact: why?!":
+        while application.answer("why?") != "exact: why?!":
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert len(caplog.records) == 2 and "has recovered" in caplog.text
-    assert asker.cache.stats().store == "up"
+    assert application.cache.stats().store == "up"
 
 
 def test_calls_that_fail_together_open_the_breaker_once() -> None:
@@ -57,9 +57,9 @@ def test_a_store_that_answers_but_stores_nothing_is_logged_once(
         def put(self, *args: Any, **kwargs: Any) -> int:
             raise StoreUnavailable(error)
 
-    asker = Asker(Cache(Full()))
+    application = Application(Cache(Full()))
     for _ in range(5):
-        asker.ask("why?")
+        application.answer("why?")
     assert [record.getMessage() for record in caplog.records] == [
         "askonce: store memory:// does not store answers (out of memory)"
     ]
@@ -71,16 +71,16 @@ def test_a_slow_success_is_no_failure() -> None:
             time.sleep(0.05)
             return super().get(namespace, key)
 
-    asker = Asker(Cache(Late(), timeout_seconds=0.01))
-    assert [asker.ask("why?") for _ in range(5)] == ["why?!"] + ["exact: why?!"] * 4
-    assert (asker.cache.stats().errors, asker.cache.stats().store) == (0, "up")
+    application = Application(Cache(Late(), timeout_seconds=0.01))
+    assert [application.answer("why?") for _ in range(5)] == ["why?!"] + ["exact: why?!"] * 4
+    assert (application.cache.stats().errors, application.cache.stats().store) == (0, "up")
 
 
 async def test_an_asynchronous_call_does_not_wait_long_for_a_slow_store() -> None:
     store = FailingStore(hanging_seconds=60)
-    asker = Asker(Cache(store, timeout_seconds=0.05))
-    assert await asyncio.wait_for(asker.aask("why?"), 5) == "why?!"
-    assert asker.cache.stats().errors >= 1
+    application = Application(Cache(store, timeout_seconds=0.05))
+    assert await asyncio.wait_for(application.aanswer("why?"), 5) == "why?!"
+    assert application.cache.stats().errors >= 1
 
 
 def test_an_unexpected_error_of_the_store_does_not_fail_a_call(
@@ -91,7 +91,7 @@ def test_an_unexpected_error_of_the_store_does_not_fail_a_call(
             raise TypeError("a bug")
 
     with Cache(Broken()) as cache:
-        assert Asker(cache).ask("why?") == "why?!"
+        assert Application(cache).answer("why?") == "why?!"
     assert "a bug" in caplog.text
 
 
@@ -117,18 +117,18 @@ def test_a_store_that_cannot_write_still_serves_what_it_holds_and_is_logged_once
     now = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     store = Full()
-    asker = Asker(Cache(store, lease_seconds=0))
-    asker.ask("stored")
+    application = Application(Cache(store, lease_seconds=0))
+    application.answer("stored")
     store.full = True
     for round_ in range(10):
         for number in range(5):
-            asker.ask(f"{round_} {number}")
+            application.answer(f"{round_} {number}")
         now[0] += 2
-        assert asker.ask("stored") == "exact: stored!"
-    assert asker.cache.stats().errors < 20
+        assert application.answer("stored") == "exact: stored!"
+    assert application.cache.stats().errors < 20
     store.full = False
     now[0] += 60
-    assert asker.ask("new") == "new!" and asker.ask("new") == "exact: new!"
+    assert application.answer("new") == "new!" and application.answer("new") == "exact: new!"
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [
         "askonce: store memory:// does not store answers (the disk is full)",
@@ -144,12 +144,12 @@ def test_a_store_that_fails_now_and_then_does_not_fill_the_log(
     now = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     store = FailingStore()
-    asker = Asker(Cache(store, lease_seconds=0))
+    application = Application(Cache(store, lease_seconds=0))
     for second in range(120):
         now[0] += 1
         store.failing = second % 4 < 3
         for number in range(5):
-            asker.ask(f"{second} {number}")
+            application.answer(f"{second} {number}")
     assert len(caplog.records) <= 3
 
 
@@ -174,13 +174,13 @@ def test_a_part_that_fails_costs_the_other_parts_nothing() -> None:
         def get_many(self, namespace: str, keys: Sequence[bytes]) -> list[bytes | None]:
             return [self.get(namespace, key) for key in keys]
 
-    asker = Asker(Cache(Cluster(), lease_seconds=0))
+    application = Application(Cache(Cluster(), lease_seconds=0))
     questions = [str(number) for number in range(60)]
-    alive = {one for one in questions if not asker.request(one).place.key[0] % 2}
+    alive = {one for one in questions if not application.request(one).place.key[0] % 2}
     for _ in range(2):
-        answers = {one: asker.ask(one) for one in questions}
+        answers = {one: application.answer(one) for one in questions}
     assert {one for one in questions if answers[one].startswith("exact")} == alive
-    found = asker.cache.engine.lookup_many([asker.request(one) for one in questions])
+    found = application.cache.engine.lookup_many([application.request(one) for one in questions])
     assert {one for one, hit in zip(questions, found, strict=True) if isinstance(hit, Hit)} == alive
 
 
@@ -203,8 +203,8 @@ def test_a_store_that_hangs_costs_a_request_one_time_out(asynchronous: bool) -> 
 
         alease = aput = arelease = aget  # type: ignore[assignment]
 
-    both = Both(Asker(Cache(Hanging(), timeout_seconds=0.2)), asynchronous)
-    assert both.ask() == "why?!"
+    both = Both(Application(Cache(Hanging(), timeout_seconds=0.2)), asynchronous)
+    assert both.answer() == "why?!"
     assert len(calls) == 1
 
 
@@ -214,14 +214,14 @@ async def test_a_busy_event_loop_is_no_failure_of_the_store() -> None:
             await asyncio.sleep(0.01)
             return self.get(namespace, key)
 
-    asker = Asker(Cache(Prompt(), timeout_seconds=0.05))
-    asker.ask("why?")
+    application = Application(Cache(Prompt(), timeout_seconds=0.05))
+    application.answer("why?")
 
     async def busy() -> None:
         ends = time.thread_time() + 0.4
         while time.thread_time() < ends:
             pass
 
-    answers = await asyncio.gather(asker.aask("why?"), busy(), asker.aask("why?"))
+    answers = await asyncio.gather(application.aanswer("why?"), busy(), application.aanswer("why?"))
     assert answers[::2] == ["exact: why?!"] * 2
-    assert asker.cache.stats().errors == 0
+    assert application.cache.stats().errors == 0

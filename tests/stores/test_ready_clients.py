@@ -26,13 +26,13 @@ from tests.support import servers
 
 
 class Provider(redis.CredentialProvider):
-    """As one for Entra ID or IAM: asked for credentials by each connection."""
+    """As one for Entra ID or IAM: called for credentials by each connection."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
 
     def get_credentials(self) -> tuple[str, str]:
-        self.asked += 1
+        self.calls += 1
         return "app", "token"
 
 
@@ -114,7 +114,7 @@ def test_credentials_come_from_a_provider() -> None:
             closing(open_store(client, timeout_seconds=20)) as store,
         ):
             everything(store)
-        assert provider.asked >= 3  # of the threads, and of both event loops
+        assert provider.calls >= 3  # of the threads, and of both event loops
         assert "token" not in store.url
 
 

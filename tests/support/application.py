@@ -1,4 +1,4 @@
-"""An application that asks a cache for texts: what the tests of the core share."""
+"""An application that gets answers through a cache: what the tests of the core share."""
 
 import asyncio
 import gc
@@ -15,8 +15,8 @@ def pack(text: str) -> Answer:
     return Answer(text.encode(), Usage(10, 5), "gpt-4o", truncated="…" in text, empty=not text)
 
 
-class Asker:
-    """Asks a cache for texts, sync or async, and counts the calls of its model."""
+class Application:
+    """Answers questions through a cache, sync or async, and counts the calls of its model."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
@@ -48,10 +48,10 @@ class Asker:
             raise RuntimeError(f"call {call} fails")
         return f"{question}!"
 
-    def ask(self, question: str) -> str:
+    def answer(self, question: str) -> str:
         return self.text(self.cache.engine.answer(self.request(question), lambda: self.model(question), pack))
 
-    async def aask(self, question: str) -> str:
+    async def aanswer(self, question: str) -> str:
         return self.text(
             await self.cache.engine.aanswer(self.request(question), lambda: self.amodel(question), pack)
         )
@@ -64,22 +64,26 @@ class Asker:
 class Both:
     """Calls the sync or the async methods, so that every behaviour is tested on both."""
 
-    def __init__(self, asker: Asker, asynchronous: bool) -> None:
-        self.asker, self.asynchronous = asker, asynchronous
+    def __init__(self, application: Application, asynchronous: bool) -> None:
+        self.application, self.asynchronous = application, asynchronous
 
-    def ask(self, question: str = "why?") -> str:
-        return asyncio.run(self.asker.aask(question)) if self.asynchronous else self.asker.ask(question)
-
-
-def lookup(asker: Asker, question: str, group: str | None = None) -> Hit | Miss:
-    return asker.cache.engine.lookup(asker.request(question), group)
-
-
-def update(asker: Asker, question: str) -> None:
-    asker.cache.engine.update(asker.request(question), lambda: pack(f"{question}!"))
+    def answer(self, question: str = "why?") -> str:
+        return (
+            asyncio.run(self.application.aanswer(question))
+            if self.asynchronous
+            else self.application.answer(question)
+        )
 
 
-class Streamer(Asker):
+def lookup(application: Application, question: str, group: str | None = None) -> Hit | Miss:
+    return application.cache.engine.lookup(application.request(question), group)
+
+
+def update(application: Application, question: str) -> None:
+    application.cache.engine.update(application.request(question), lambda: pack(f"{question}!"))
+
+
+class Streamer(Application):
     def chunks(self, question: str) -> Iterator[str]:
         def produce() -> Iterator[str]:
             for letter in self.model(question):

@@ -1,7 +1,7 @@
 """Random questions, additions, updates and deletions by several processes, checked against the documents.
 
 The documents are rows of a SQLite file that keeps its history: each write makes a new version, so that what a
-search would have found at any version can be told afterwards. A search through the cache must find what some
+search would have found at any version can be computed afterwards. A search through the cache must find what some
 version between its begin and its end gives; begin means the newest version whose change was announced by then.
 """
 

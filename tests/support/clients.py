@@ -11,8 +11,8 @@ from typing import Any
 from tests.support import proxies
 from tests.support.provider import Provider, Talk
 
-Ask = Callable[[str, str, str], str]
-"""Asks through a client: the proxy's URL, the caller's key, the question; returns what came, as a text."""
+Send = Callable[[str, str, str], str]
+"""Sends a question through a client: the proxy's URL, the caller's key, the question; returns the answer's text."""
 
 WEATHER: dict[str, Any] = {
     "name": "weather",
@@ -46,19 +46,19 @@ def proxied(folder: Path) -> Iterator[Proxied]:
             proxy.stop()
 
 
-def check(proxy: Proxied, name: str, ask: Ask) -> None:
+def check(proxy: Proxied, name: str, send: Send) -> None:
     """A question twice is answered once by the provider, in the same words; another caller's is his own.
 
     Args:
         proxy: in front of the provider.
-        name: of the way to ask; part of the question, so that no other way has the answer.
-        ask: asks.
+        name: of the client and its method; part of the question, so that no other way has the answer.
+        send: sends the question.
     """
     question = f"What about {name.replace(' ', '-')}?"
 
     def calls(key: str) -> int:
         before = proxy.provider.count
-        texts.append(ask(proxy.url, key, question))
+        texts.append(send(proxy.url, key, question))
         return proxy.provider.count - before
 
     texts: list[str] = []
@@ -68,6 +68,6 @@ def check(proxy: Proxied, name: str, ask: Ask) -> None:
     assert calls("sk-two") == at_first, texts
 
 
-def named(clients: Mapping[str, Mapping[str, Ask]]) -> list[tuple[str, Ask]]:
-    """All ways to ask, each with its name."""
-    return [(f"{client} {how}", ask) for client, ways in clients.items() for how, ask in ways.items()]
+def named(clients: Mapping[str, Mapping[str, Send]]) -> list[tuple[str, Send]]:
+    """All clients and their methods, each with its name."""
+    return [(f"{client} {how}", send) for client, ways in clients.items() for how, send in ways.items()]

@@ -108,13 +108,13 @@ def damage(store: Store, of_entry: Damage | None = None, of_payload: Damage | No
         store.put("default", [Record(key, of_entry(value) if of_entry else value)])
 
 
-def survived(store: Store, ask: Callable[[], Any], right: Callable[[Any], bool], misses: Callable[[], int]) -> int:
-    """Ask again after each kind of damage; returns how many kinds there were.
+def survived(store: Store, call: Callable[[], Any], right: Callable[[Any], bool], misses: Callable[[], int]) -> int:
+    """Call again after each kind of damage; returns how many kinds there were.
 
     Damage to bytes and payloads that cannot be read are a counted miss with the right answer. Whatever the damage,
     nothing is raised.
     """
-    assert right(ask())
+    assert right(call())
     sound, kinds = list(store.scan("default")), 0
     assert sound
     swapped = {f"swapped {at}": one for at, one in enumerate(swapped_values(payloads(store)[0]))}
@@ -128,7 +128,7 @@ def survived(store: Store, ask: Callable[[], Any], right: Callable[[Any], bool],
         damage(store, of_entry, of_payload)
         before, kinds = misses(), kinds + 1
         try:
-            answer = ask()
+            answer = call()
         except Exception as error:
             raise AssertionError(f"{name}: {type(error).__name__}: {error}") from error
         if of_entry is not None:
@@ -137,6 +137,6 @@ def survived(store: Store, ask: Callable[[], Any], right: Callable[[Any], bool],
         elif misses() > before:
             assert right(answer), name
             before = misses()
-            assert right(ask()), name  # it was made anew, and stored
+            assert right(call()), name  # it was made anew, and stored
             assert misses() == before, name
     return kinds

@@ -14,7 +14,9 @@ NEWEST_OPENAI = int(version("openai").partition(".")[0]) >= 3
 
 TESTS = Path(__file__).parents[1]
 _LANGCHAIN = TESTS / "langchain"
-_CLIENTS = [TESTS / "prefix" / f"test_{name}.py" for name in ("against_providers", "mend", "provider")]
+_CLIENTS = [
+    TESTS / "prefix" / f"test_{name}.py" for name in ("against_providers", "optimized_requests", "provider")
+]
 _CLIENTS += [TESTS / "httpx", TESTS / "proxy" / "test_clients.py"]
 """Of the providers' own clients: of either version."""
 

@@ -33,13 +33,13 @@ class Points(Embeddings):
 class Store(InMemoryVectorStore):
     """Replaces documents, as Chroma does; counts searches."""
 
-    asked: ClassVar[list[str]] = []
+    queries: ClassVar[list[str]] = []
 
     def update_document(self, document_id: str, document: Document) -> None:
         super().add_documents([document], ids=[document_id])
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
-        self.asked.append(query)
+        self.queries.append(query)
         return super().similarity_search(query, k, **kwargs)
 
 
@@ -72,10 +72,10 @@ def run(*, near_margin: float | None, operations: int, writes: float = 0.03, see
             _change(store, ids, chance, number)
             continue
         question = f"topic{chance.randrange(TOPICS)} question {chance.randrange(QUESTIONS // TOPICS)}"
-        before = len(store.asked)
+        before = len(store.queries)
         found = retriever.invoke(question)
         outcome.reads += 1
-        if len(store.asked) > before:
+        if len(store.queries) > before:
             outcome.searches += question in last
             outcome.needless += last.get(question) == found
         outcome.stale += found != inner.invoke(question)

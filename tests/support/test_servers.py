@@ -1,4 +1,4 @@
-"""Every server that the tests promise starts, takes a write, gives it back and dies when told to."""
+"""Every server that the tests promise starts, takes a write, gives it back and ends at the command to stop."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_server_is_started_once_and_shared() -> None:
     assert started("valkey-9.1") is servers.start("valkey-9.1")
 
 
-def test_a_password_is_required_where_one_was_asked_for() -> None:
+def test_a_password_is_required_where_one_was_requested() -> None:
     if reason := servers.available("redis-8.2"):
         pytest.skip(reason)
     url = servers.start("redis-8.2", password="right").url

@@ -1,8 +1,8 @@
 """Requests of many users at once, in one cache: whose sources does each answer have?
 
-Every user has documents of their own and asks in many ways: in chains, in plain code, by tools, in batches, with a
-retrieval in one request and the answer in the next; the requests of all share threads, tasks and processes. Each
-prompt shows of which documents it is made, so that an answer's sources can be compared with it.
+Every user has documents of their own and sends requests in many ways: in chains, in plain code, by tools, in
+batches, with a retrieval in one request and the answer in the next; the requests of all share threads, tasks and
+processes. Each prompt shows of which documents it is made, so that an answer's sources can be compared with it.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Outcome:
 
 
 class Office:
-    """All users in one process, who ask through one cache."""
+    """All users in one process, who share one cache."""
 
     def __init__(self, url: str) -> None:
         self.cache = Cache(url, namespace="users", timeout_seconds=30)
@@ -114,26 +114,26 @@ class Office:
         self.turn = threading.Lock()
 
     def ways(self) -> list[Callable[[str], Any]]:
-        """How a thread may ask."""
+        """How a thread may send a request."""
         raise NotImplementedError
 
-    async def ask_in_a_task(self, query: str, chance: random.Random) -> None:
+    async def answer_in_a_task(self, query: str, chance: random.Random) -> None:
         raise NotImplementedError
 
     def find(self, query: str) -> str:
         """The texts of what is found."""
         raise NotImplementedError
 
-    def ask_the_model(self, prompt: str) -> Any:
+    def call_the_model(self, prompt: str) -> Any:
         raise NotImplementedError
 
     def plainly(self, query: str) -> None:
-        self.ask_the_model(f"Plainly, {self.find(query)}?")
+        self.call_the_model(f"Plainly, {self.find(query)}?")
 
     def hand_over(self, query: str) -> None:
         self.waiting.append(f"Later: {self.find(query)}.")
         if len(self.waiting) > 3:
-            self.ask_the_model(self.waiting.pop(0))
+            self.call_the_model(self.waiting.pop(0))
 
     def forget(self, query: str) -> None:
         """Invalidate a document: no answer that was made from it before stays after that."""
@@ -168,7 +168,7 @@ class Office:
 
 
 class LangChainOffice(Office):
-    """Asks through LangChain."""
+    """Calls through LangChain."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -194,7 +194,7 @@ class LangChainOffice(Office):
     def find(self, query: str) -> str:
         return join(self.retriever.invoke(query))
 
-    def ask_the_model(self, prompt: str) -> None:
+    def call_the_model(self, prompt: str) -> None:
         self.seen(self.model.invoke(prompt))
 
     def seen(self, *answers: Any) -> None:
@@ -205,12 +205,12 @@ class LangChainOffice(Office):
         self.seen(self.chain.invoke(query))
 
     def by_a_tool(self, query: str) -> None:
-        self.ask_the_model(f"By a tool:\n{self.tool.invoke({'query': query})}\n\nWhat?")
+        self.call_the_model(f"By a tool:\n{self.tool.invoke({'query': query})}\n\nWhat?")
 
     def in_a_batch(self, query: str) -> None:
         self.seen(*self.chain.batch([query, f"{query.split()[0]} 0"]))
 
-    async def ask_in_a_task(self, query: str, chance: random.Random) -> None:
+    async def answer_in_a_task(self, query: str, chance: random.Random) -> None:
         if chance.random() < 0.5:
             self.seen(await self.chain.ainvoke(query))
         else:
@@ -241,7 +241,7 @@ class NodeModel(CustomLLM):
 
 
 class LlamaIndexOffice(Office):
-    """Asks through LlamaIndex, whose answers of the model are seen as events: engines do not give them."""
+    """Calls through LlamaIndex, whose answers of the model are seen as events: engines do not give them."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -265,10 +265,10 @@ class LlamaIndexOffice(Office):
     def find(self, query: str) -> str:
         return "\n\n".join(one.text for one in self.retriever.retrieve(query))
 
-    def ask_the_model(self, prompt: str) -> None:
+    def call_the_model(self, prompt: str) -> None:
         self.model.complete(prompt)
 
-    async def ask_in_a_task(self, query: str, chance: random.Random) -> None:
+    async def answer_in_a_task(self, query: str, chance: random.Random) -> None:
         if chance.random() < 0.5:
             await self.engine.aquery(query)
         else:
@@ -307,7 +307,7 @@ def work(url: str, framework: str, seed: int, requests: int) -> Outcome:
     async def in_tasks() -> None:
         for _ in range(requests // 40):
             each = [random.Random(chance.random()) for _ in range(10)]
-            await asyncio.gather(*(office.ask_in_a_task(query_of(one), one) for one in each))
+            await asyncio.gather(*(office.answer_in_a_task(query_of(one), one) for one in each))
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(in_a_thread, [chance.random() for _ in range(requests * 3 // 4)]))

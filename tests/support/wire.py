@@ -1,4 +1,4 @@
-"""What a client would send, and the key by which the cache knows the request: the wire is the oracle of keys.
+"""What a client would send, and the key of the request in the cache: the wire is the oracle of keys.
 
     with captured() as wires:
         seen = observe(cache, wires, lambda: cached(model, cache).invoke("hi"))
@@ -6,7 +6,7 @@
 
 Nothing is sent: the transports of the HTTP clients that the providers' packages use are replaced, and end each
 call by an exception that no client retries. As nothing is ever answered, every call is a miss, and goes on to the
-wire. A `Case` is one way to make and ask a model; two cases of one class make a pair: those that send the same are
+wire. A `Case` is one way to make and call a model; two cases of one class make a pair: those that send the same are
 to have one key, any others two. What may differ from that stands in a list of `Exempt`.
 """
 
@@ -134,12 +134,12 @@ def _replacements(note: NoteRequest) -> list[tuple[str, str, Any]]:
 
 
 def _headers(headers: Iterable[tuple[Any, Any]]) -> tuple[tuple[str, str], ...]:
-    kept = []
+    lasting = []
     for name, value in headers:
         name, value = _text(name).lower(), _text(value)
         if not _OF_ONE_ATTEMPT.fullmatch(name):
-            kept.append((name, _SIGNATURE.sub(r"AWS4 \1 \2 \3", value)))
-    return tuple(sorted(kept))
+            lasting.append((name, _SIGNATURE.sub(r"AWS4 \1 \2 \3", value)))
+    return tuple(sorted(lasting))
 
 
 def _text(value: Any) -> str:
@@ -167,13 +167,13 @@ def _ordered(value: Any, in_properties: bool = False) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def observe(cache: Cache, wires: list[Wire], ask: Callable[[], Any]) -> Seen:
+def observe(cache: Cache, wires: list[Wire], call: Callable[[], Any]) -> Seen:
     """Make a call while `captured` lasts, of a model or embeddings over the cache: what is sent, under which key.
 
     Args:
-        cache: the cache that the model asks.
+        cache: the cache of the model.
         wires: of `captured`.
-        ask: makes the call.
+        call: makes the call.
     """
     keys: list[bytes | None] = []
     engine = cache.engine
@@ -188,7 +188,7 @@ def observe(cache: Cache, wires: list[Wire], ask: Callable[[], Any]) -> Seen:
     error = ""
     with mock.patch.object(type(engine), "request", lambda self, *args, **kwargs: request(*args, **kwargs)):
         try:
-            ask()
+            call()
             error = "nothing was sent"
         except Sent:
             pass
@@ -202,7 +202,7 @@ def observe(cache: Cache, wires: list[Wire], ask: Callable[[], Any]) -> Seen:
 
 @dataclass(frozen=True)
 class Case:
-    """One way to make a model and to ask it.
+    """One way to make a model and to call it.
 
     Attributes:
         name: for people.
@@ -268,10 +268,10 @@ class Row:
         elif same_wire:
             self.misses.append(what)
         else:
-            told = "; ".join(
+            differing = "; ".join(
                 difference for a, b in zip(one.wire, other.wire, strict=False) for difference in a.differences(b)
             )
-            self.wrong_hits.append(f"{what}: {told}")
+            self.wrong_hits.append(f"{what}: {differing}")
 
 
 def write_table(path: Path, title: str, rows: Mapping[str, Row]) -> None:

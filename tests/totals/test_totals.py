@@ -26,7 +26,7 @@ from askonce.totals.buckets import MOST_ROWS
 from askonce.totals.records import merge_days, totals_namespace
 from tests.support import servers
 from tests.support.stores import FailingStore
-from tests.totals.asking import USD, ask
+from tests.totals.requests import USD, send
 
 STORES = ("memory", "sqlite", "redis-8.2", "redis-cluster", "redis-sentinel", "mongodb")
 
@@ -58,14 +58,14 @@ def test_statistics_are_a_few_lines_to_read() -> None:
 def test_all_that_several_caches_do_is_counted_once_in_every_dimension(make: Callable[..., Cache]) -> None:
     with make() as first, make() as second:
         for cache in (first, second, first):
-            ask(cache, "why?")
+            send(cache, "why?")
         with cache_options(namespace="acme", tags=["prices", "shop"]):
-            ask(second, "how much?", model="gpt-4o-mini")
-            ask(second, "how much?", model="gpt-4o-mini")
+            send(second, "how much?", model="gpt-4o-mini")
+            send(second, "how much?", model="gpt-4o-mini")
         with cache_options(namespace="acme"), cache_options(namespace="a/b"):
-            ask(first, "cut off", Answer(b"bec", Usage(10, 5), "gpt-4o", truncated=True))
+            send(first, "cut off", Answer(b"bec", Usage(10, 5), "gpt-4o", truncated=True))
         with cache_options(bypass=True):
-            ask(first, "why?")
+            send(first, "why?")
         assert second.flush()
         total = first.totals()
         assert (total.hits, total.misses, total.bypassed, total.stored, total.not_stored) == (3, 3, 1, 2, 1)
@@ -98,7 +98,7 @@ def test_totals_are_of_a_time_and_a_wrong_one_is_refused(store: MemoryStore) -> 
     clock = FakeClock()
     with Cache(store, clock=clock) as cache:
         for _ in range(3):
-            ask(cache, "why?")
+            send(cache, "why?")
             clock.advance(3600)
         hours = cache.totals("hour").rows
         assert [row.hits for row in hours.values()] == [0, 1, 1]
@@ -116,7 +116,7 @@ def test_totals_are_of_a_time_and_a_wrong_one_is_refused(store: MemoryStore) -> 
 
 def test_totals_that_are_switched_off_leave_nothing_in_the_store(store: MemoryStore) -> None:
     with Cache(store, totals=False) as cache:
-        ask(cache, "why?")
+        send(cache, "why?")
         assert cache.flush()
         assert (cache.stats().misses, cache.totals().misses) == (1, 0)
     assert not list(store.scan(totals_namespace("default")))
@@ -129,7 +129,7 @@ def test_what_happens_while_the_store_is_down_is_counted_when_it_is_back() -> No
     store = FailingStore(failing=True)
     with Cache(store) as cache:
         for question in range(4):
-            ask(cache, question)
+            send(cache, question)
         assert not cache.flush()
         store.failing = False
         while not cache.flush():
@@ -144,7 +144,7 @@ def test_a_write_of_which_the_answer_is_lost_counts_once(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Cache(store) as cache:
-        ask(cache, "why?")
+        send(cache, "why?")
         put = store.put
 
         def put_and_fail(*args: Any) -> int:
@@ -161,14 +161,14 @@ def test_a_write_of_which_the_answer_is_lost_counts_once(
 KILLED = """
 import os, signal, sys
 from askonce import Cache
-from tests.totals.asking import ask
+from tests.totals.requests import send
 cache = Cache(sys.argv[1], timeout_seconds=5)
 for number in range(200):
-    ask(cache, (os.getpid(), number % 20))
+    send(cache, (os.getpid(), number % 20))
 cache.flush()
 print("written", flush=True)
 for number in range(50):
-    ask(cache, (os.getpid(), number))
+    send(cache, (os.getpid(), number))
 if sys.argv[2] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -194,10 +194,10 @@ def test_processes_that_are_killed_lose_what_was_not_written_and_others_nothing(
 def test_a_forked_process_counts_what_it_does_itself(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'cache.db'}"
     with Cache(url) as cache:
-        ask(cache, "why?")
+        send(cache, "why?")
         child = os.fork()
         if not child:
-            ask(cache, "why?")
+            send(cache, "why?")
             cache.flush()
             os._exit(0)
         os.waitpid(child, 0)
@@ -209,7 +209,7 @@ def test_what_was_not_written_when_the_interpreter_ends_is_written_without_a_new
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(store)
-    ask(cache, "why?")
+    send(cache, "why?")
 
     def start(thread: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
@@ -229,7 +229,7 @@ def test_many_tenants_are_counted_together_and_none_is_lost(store: MemoryStore) 
     with Cache(store) as cache:
         for number in range(tenants):
             with cache_options(namespace=f"tenant {number}", bypass=True):
-                ask(cache, "why?")
+                send(cache, "why?")
         total = cache.totals("tenant")
     assert total.bypassed == tenants
     assert len(total.rows) == MOST_ROWS + 1
@@ -274,7 +274,7 @@ def test_hours_become_days_and_every_moment_counts_all(at: int) -> None:
     for hour in range(24):
         for _ in range(2):
             with Cache(store, clock=clock) as cache, cache_options(bypass=True):
-                ask(cache, hour)
+                send(cache, hour)
                 assert cache.engine.totals_writer is not None
                 cache.engine.totals_writer._merged_at = float("inf")
         clock.advance(6 * 3600)
@@ -305,11 +305,11 @@ def test_the_name_of_a_tenant_or_a_tag_is_erased_and_what_it_counted_stays(store
     with Cache(store) as cache:
         for tenant in ("acme", "acme-2"):
             with cache_options(namespace=tenant, tags=["secret"]), cache_options(namespace="jane"):
-                ask(cache, "why?")
+                send(cache, "why?")
         assert cache.flush()
     with Cache(store) as cache:
         with cache_options(namespace="acme", tags=["secret"]):
-            ask(cache, "why?")
+            send(cache, "why?")
         assert cache.erase(tenant="acme").learned == {totals_namespace("default"): 2}
         assert cache.erase(tag="secret").learned == {totals_namespace("default"): 1}
         assert cache.erase(tenant="acme").learned == {}
@@ -334,7 +334,7 @@ def test_names_are_sealed_and_read_with_an_older_key(tmp_path: Path) -> None:
         folder = tmp_path / str(len(keys))
         url = f"sqlite:///{folder / 'cache.db'}"
         with Cache(url, encryption_keys=keys) as cache, cache_options(namespace="acme-co", tags=["secret-tag"]):
-            ask(cache, "why?", model="secret-model")
+            send(cache, "why?", model="secret-model")
         for name in (b"secret-model", b"secret-tag", b"acme-co"):
             assert any(name in data for data in raw(folder)) == (not keys)
     with Cache(url, encryption_keys=[new, old]) as cache:

@@ -101,12 +101,12 @@ def test_headers_of_an_attempt_or_a_client_do_not_count(name: str) -> None:
 
 
 def test_the_order_of_the_properties_of_a_schema_counts() -> None:
-    def asking(properties: dict[str, Any]) -> bytes:
+    def key_with(properties: dict[str, Any]) -> bytes:
         schema = {"type": "object", "properties": properties}
         return key({**CHAT, "response_format": {"type": "json_schema", "json_schema": {"schema": schema}}})
 
     one, other = {"reason": {"type": "string"}}, {"answer": {"type": "string"}}
-    assert asking({**one, **other}) != asking({**other, **one})
+    assert key_with({**one, **other}) != key_with({**other, **one})
 
 
 def test_every_part_of_the_upstream_counts_but_its_credentials() -> None:
@@ -133,7 +133,7 @@ def test_every_part_of_the_upstream_counts_but_its_credentials() -> None:
         ([("authorization", "Bearer a"), ("x-portkey-api-key", "1")], [("authorization", "Bearer a")]),
     ],
 )
-def test_callers_never_share_unless_told(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
+def test_callers_share_only_where_it_is_declared(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
     body, url = json.dumps(CHAT).encode(), f"{OPENAI}/chat/completions"
     mine, theirs = (read_request("POST", url, headers, body) for headers in (one, other))
     assert mine is not None and theirs is not None and mine.scope != theirs.scope

@@ -96,9 +96,9 @@ def test_a_response_as_a_stream_adds_up_to_it(text: str, given: dict[str, Any]) 
     whole = {"id": "r", "object": "response", "status": "completed", "output": output, "usage": {"input_tokens": 1}}
     body = responses.as_stream(whole)
     assert responses.assembled(events_in(body)) == (whole, True) and has_ended("responses", body)
-    said = [one.data for one in events_in(body)]
-    assert "".join(one["delta"] for one in said if one["type"] == "response.output_text.delta") == text
-    assert [one["item"] for one in said if one["type"] == "response.output_item.done"] == output
+    data = [one.data for one in events_in(body)]
+    assert "".join(one["delta"] for one in data if one["type"] == "response.output_text.delta") == text
+    assert [one["item"] for one in data if one["type"] == "response.output_item.done"] == output
 
 
 @given(completions(), st.integers(0, 10_000))
@@ -169,7 +169,7 @@ def test_the_usage_of_another_member_is_not_that_of_a_stream() -> None:
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "required": ["a"]}}}
 
 
-def said(reason: Any = "stop", **message: Any) -> dict[str, Any]:
+def reply_of(reason: Any = "stop", **message: Any) -> dict[str, Any]:
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
     return {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice]}
 
@@ -190,25 +190,25 @@ def outcome(request: WireRequest, body: Any) -> str:
 @pytest.mark.parametrize(
     ("more", "body", "expected"),
     [
-        ({}, said(content="Hi"), "stored"),
-        ({}, said(None, content="Hi"), "truncated"),
-        ({}, said("length", content="Hi"), "truncated"),
-        ({}, said("content_filter", content="Hi"), "truncated"),
-        ({}, said("tool_calls", content=None, tool_calls=call("add", '{"a": 1}')), "stored"),
-        ({"tools": [TOOL]}, said("tool_calls", tool_calls=call("add", '{"a": 1}')), "stored"),
-        ({"tools": [TOOL]}, said("tool_calls", tool_calls=call("add", '{"b": 1}')), "invalid"),
-        ({"tools": [TOOL]}, said("tool_calls", tool_calls=call("sub", '{"a": 1}')), "invalid"),
-        ({}, said("tool_calls", tool_calls=call("add", '{"a":')), "invalid"),
-        ({}, said(content=""), "empty"),
-        ({}, said(content=None, reasoning_content="Let me see"), "empty"),
-        ({}, said(content="<think>hm</think>"), "empty"),
-        ({}, said(content="<think>hm</think>Hi"), "stored"),
-        ({}, said(content=None, refusal="I will not"), "truncated"),
-        ({"response_format": {"type": "json_object"}}, said(content="no"), "invalid"),
-        ({"response_format": {"type": "json_object"}}, said(content="{}"), "stored"),
+        ({}, reply_of(content="Hi"), "stored"),
+        ({}, reply_of(None, content="Hi"), "truncated"),
+        ({}, reply_of("length", content="Hi"), "truncated"),
+        ({}, reply_of("content_filter", content="Hi"), "truncated"),
+        ({}, reply_of("tool_calls", content=None, tool_calls=call("add", '{"a": 1}')), "stored"),
+        ({"tools": [TOOL]}, reply_of("tool_calls", tool_calls=call("add", '{"a": 1}')), "stored"),
+        ({"tools": [TOOL]}, reply_of("tool_calls", tool_calls=call("add", '{"b": 1}')), "invalid"),
+        ({"tools": [TOOL]}, reply_of("tool_calls", tool_calls=call("sub", '{"a": 1}')), "invalid"),
+        ({}, reply_of("tool_calls", tool_calls=call("add", '{"a":')), "invalid"),
+        ({}, reply_of(content=""), "empty"),
+        ({}, reply_of(content=None, reasoning_content="Let me see"), "empty"),
+        ({}, reply_of(content="<think>hm</think>"), "empty"),
+        ({}, reply_of(content="<think>hm</think>Hi"), "stored"),
+        ({}, reply_of(content=None, refusal="I will not"), "truncated"),
+        ({"response_format": {"type": "json_object"}}, reply_of(content="no"), "invalid"),
+        ({"response_format": {"type": "json_object"}}, reply_of(content="{}"), "stored"),
         ({}, {"error": {"message": "no"}}, "truncated"),
-        ({}, {**said(content="Hi"), "choices": []}, "truncated"),
-        ({"n": 2}, said(content="Hi"), "truncated"),
+        ({}, {**reply_of(content="Hi"), "choices": []}, "truncated"),
+        ({"n": 2}, reply_of(content="Hi"), "truncated"),
         ({}, ["Hi"], "not storable"),
     ],
 )
@@ -252,20 +252,21 @@ def test_which_responses_are_stored(status: str, output: list[Any], expected: st
 
 @pytest.mark.parametrize("status", [201, 204, 206, 400, 429, 500])
 def test_only_status_200_is_stored(status: int) -> None:
-    assert replies.packed(wire(), status, JSON, json.dumps(said(content="Hi")).encode()) is None
+    assert replies.packed(wire(), status, JSON, json.dumps(reply_of(content="Hi")).encode()) is None
 
 
 def test_a_reply_of_the_other_kind_is_not_stored() -> None:
-    body = chat.as_stream({**said(content="Hi")}, wants_usage=False)
+    body = chat.as_stream({**reply_of(content="Hi")}, wants_usage=False)
     assert replies.packed(wire(), 200, EVENTS, body) is None
     assert (
-        replies.packed(wire({**CHAT, "stream": True}), 200, JSON, json.dumps(said(content="Hi")).encode()) is None
+        replies.packed(wire({**CHAT, "stream": True}), 200, JSON, json.dumps(reply_of(content="Hi")).encode())
+        is None
     )
 
 
 def test_the_tokens_and_the_price_of_an_answer_are_known() -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
-    answer = replies.packed(wire(), 200, JSON, json.dumps({**said(content="Hi"), "usage": usage}).encode())
+    answer = replies.packed(wire(), 200, JSON, json.dumps({**reply_of(content="Hi"), "usage": usage}).encode())
     assert answer is not None and answer.model == "m" and answer.answer_text == "Hi"
     assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.cache_read_tokens) == (9, 2, 4)
 
@@ -277,8 +278,11 @@ def test_which_headers_last() -> None:
         " retry-after keep-alive"
         " anthropic-ratelimit-tokens-reset anthropic-organization-id alt-svc x-envoy-upstream-service-time"
     ).split()
-    kept = [("Content-Type", "application/json"), ("openai-version", "2020-10-01"), ("x-own", "1")]
-    assert lasting([*((name, "1") for name in gone), *kept, *((name.title(), "1") for name in gone)]) == kept
+    lasting_headers = [("Content-Type", "application/json"), ("openai-version", "2020-10-01"), ("x-own", "1")]
+    assert (
+        lasting([*((name, "1") for name in gone), *lasting_headers, *((name.title(), "1") for name in gone)])
+        == lasting_headers
+    )
 
 
 def test_what_is_no_stored_reply_is_refused() -> None:

@@ -18,7 +18,7 @@ from askonce.cli.opened import stored_entry
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, plain, request_form
 
-SAID = ("messages", "prompt", "input")
+PROMPT_FIELDS = ("messages", "prompt", "input")
 """The parts of a request body that hold the text of a request."""
 Plain = str | Sequence[Mapping[str, Any]]
 """A prompt, or messages."""
@@ -69,11 +69,13 @@ def plain_request(value: Any) -> Plain:
     Raises:
         ConfigError: it has none.
     """
-    said = next((value[name] for name in SAID if name in value), None) if isinstance(value, dict) else value
-    if isinstance(said, str) and said:
-        return said
-    if isinstance(said, list) and said and all(isinstance(one, dict) and "role" in one for one in said):
-        return [{"role": one["role"], "content": one.get("content") or ""} for one in said]
+    prompt = (
+        next((value[name] for name in PROMPT_FIELDS if name in value), None) if isinstance(value, dict) else value
+    )
+    if isinstance(prompt, str) and prompt:
+        return prompt
+    if isinstance(prompt, list) and prompt and all(isinstance(one, dict) and "role" in one for one in prompt):
+        return [{"role": one["role"], "content": one.get("content") or ""} for one in prompt]
     raise ConfigError('a request is a prompt, {"prompt": …}, or {"messages": [{"role": …, "content": …}]}')
 
 
@@ -109,9 +111,9 @@ def _form_of(value: Any) -> NormalForm:
 
         return form_of(value["prompt"], parameters_of(value["llm_string"]))
     left_out: list[str] = []
-    parameters = model_form({name: one for name, one in value.items() if name not in SAID}, left_out)
-    said = {name: plain(value[name]) for name in SAID if name in value}
-    return request_form("chat" if "messages" in said else "completion", parameters, left_out, **said)
+    parameters = model_form({name: one for name, one in value.items() if name not in PROMPT_FIELDS}, left_out)
+    prompt = {name: plain(value[name]) for name in PROMPT_FIELDS if name in value}
+    return request_form("chat" if "messages" in prompt else "completion", parameters, left_out, **prompt)
 
 
 def key_in(given: str) -> bytes:
@@ -155,6 +157,6 @@ def object_at(path: str) -> Any:
 
 
 def adapter_of(model: Any) -> ModuleType:
-    """The module that knows requests to such a model."""
+    """The module for requests to such a model."""
     packages = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
     return import_module(f"askonce.{'llama_index' if 'llama_index' in packages else 'langchain'}.warming")

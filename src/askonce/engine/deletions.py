@@ -69,13 +69,13 @@ class SharedDeletions:
         self._lock = threading.Lock()
 
     def event(self, namespace: str, tag: str | None = None, *, within: bool = False) -> bytes:
-        """Note a deletion that this process is about to do; returns what is to be appended to the log before."""
+        """Record a deletion that this process is about to do; returns what is to be appended to the log before."""
         now = self._clock()
         self._history.deleted(Deletion(namespace, now, tag, within=within))
         return self._journal.write(DeletionEvent(namespace, now, tag, within))
 
     async def follow(self, driver: SyncDriver) -> None:
-        """Read what is new in the log; what the store does not tell now is read the next time."""
+        """Read what is new in the log; what the store does not return now is read the next time."""
         with contextlib.suppress(StoreDown):
             while True:
                 log, after = self.next_page()

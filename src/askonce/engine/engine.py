@@ -175,7 +175,7 @@ class CacheEngine:
         """Give a request its key.
 
         Args:
-            kind: what it asks for.
+            kind: what is requested, such as ``answer``.
             form: makes its normal form; not called if the request is not to be cached.
             digest: makes the digest of its normal form and the model's name, where they are known without the form.
             unpack: turns a stored payload, the bytes of ``pack``, into the ``value`` of a `Hit`. What it raises

@@ -36,7 +36,7 @@ class CacheEvent(msgspec.Struct, frozen=True):
         type: what happened: ``hit`` (answered from the cache), ``miss`` (the model is called), ``bypassed`` (not
             looked up, not stored), ``stored`` or ``not_stored`` (what became of a fresh answer), ``audited`` (a hit
             was compared with a new search).
-        kind: what the request asks for.
+        kind: what is requested, such as ``answer``.
         model: the model that was called, if known.
         at: seconds since the epoch.
         place: where the answer is stored (of a semantic hit, the other question's); ``None`` if it cannot be.
@@ -74,7 +74,7 @@ Consumer = Callable[[Sequence[CacheEvent]], None]
 
 
 class EventQueue:
-    """Events on their way to those who want them.
+    """Events on their way to their listener.
 
     Args:
         consumers: take in each batch at once: whoever counts.

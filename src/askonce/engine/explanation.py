@@ -38,7 +38,7 @@ _WHY_MISSED = {
 _WHY_NOT_STORED = {
     "empty": "it was empty",
     "truncated": "it did not come to its proper end",
-    "invalid": "it was not what the request asks for",
+    "invalid": "it was not what the request requires",
     "not parsed": "its caller could not parse it",
     "cache_if": "cache_if refused it",
     "deleted": "entries like it were deleted while it was made",
@@ -85,7 +85,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         outcome: what would happen to it now: ``hit``, ``miss``, or ``bypassed``.
         reason: of a hit its kind, of a miss its reason; ``None`` of what is bypassed.
         why: sentences, the most important first.
-        kind: what it asks for.
+        kind: what is requested, such as ``answer``.
         namespace: where its answer would be; empty if it is bypassed.
         key: of its answer there, in hexadecimal.
         model: the model that it calls, if known.
@@ -234,15 +234,15 @@ class Explainer:
 
     def _why_absent(self, place: Place, past: tuple[PastOutcome, ...], *, is_stored: bool) -> str:
         """Why nothing is under a key, or not all of it, as far as this process knows."""
-        kept = [one for one in past if one.type != "miss"]
+        outcomes = [one for one in past if one.type != "miss"]
         in_part = "a document that its answer holds is gone: invalidated, deleted or evicted"
-        if not kept:
+        if not outcomes:
             if is_stored:
                 return in_part
             if past:
                 return "it was made before, and no answer came: the call failed, or is in progress"
             return "this process has not made this request before, and no answer of others is stored"
-        last, now = kept[-1], self._clock()
+        last, now = outcomes[-1], self._clock()
         if last.type == "not_stored":
             return f"its last answer was not stored: {_WHY_NOT_STORED.get(last.reason or '', last.reason)}"
         ago = f"its answer was stored {now - last.at:,.0f} s ago"

@@ -279,11 +279,11 @@ class RequestFlow:
         )
         if attempt is None or attempt.decision is None or attempt.decision.action != "serve":
             return attempt
-        known = attempt.decision.query
-        assert known is not None
-        hit = await self.lookup.find_in_store(driver, Place(request.place.namespace, known.key), request)
-        if isinstance(hit, Hit) and known.is_in(hit.entry):
-            return Hit(hit.entry, "semantic", hit.age_seconds, known.key, self.semantic.match(attempt), hit.value)
+        indexed = attempt.decision.query
+        assert indexed is not None
+        hit = await self.lookup.find_in_store(driver, Place(request.place.namespace, indexed.key), request)
+        if isinstance(hit, Hit) and indexed.is_in(hit.entry):
+            return Hit(hit.entry, "semantic", hit.age_seconds, indexed.key, self.semantic.match(attempt), hit.value)
         if isinstance(hit, Hit) or hit.reason != "store down":
             self.semantic.discard(attempt)
         return attempt
@@ -410,7 +410,7 @@ class RequestFlow:
     def _stored(
         self, request: Request, entry: Entry, record: Record, result: int | NotStoredReason, apart: Apart | None
     ) -> None:
-        """Tell of an answer that was stored, or why it was not: ``result``, see `EntryStorage.put_records`."""
+        """Report an answer that was stored, or why it was not: ``result``, see `EntryStorage.put_records`."""
         if result == "too large":
             self.not_stored(request, result, f"{len(record.value):,} bytes", entry)
             return
@@ -494,7 +494,7 @@ class RequestFlow:
     # -- what happened -----------------------------------------------------------------------------------------
 
     def hit(self, request: Request, hit: Hit | None, *, instead_of_miss: bool = False) -> Hit:
-        """Tell of a hit, and give it the key of the entry that answered."""
+        """Report a hit, and give it the key of the entry that answered."""
         assert hit is not None
         if request.made_from is not None:
             request.answered(hit.entry)
@@ -509,7 +509,7 @@ class RequestFlow:
         return Hit(hit.entry, hit.kind, hit.age_seconds, place.key, hit.match, hit.value)
 
     def miss(self, request: Request, miss: Miss) -> None:
-        """Tell of a miss."""
+        """Report a miss."""
         self.events.emit(
             CacheEvent(
                 "miss", request.kind, request.model, self._clock(), request.place, miss.reason, form=request.form,
@@ -520,7 +520,7 @@ class RequestFlow:
     def not_stored(
         self, request: Request, reason: NotStoredReason, detail: str = "", entry: Entry | None = None
     ) -> None:
-        """Tell of an answer that is not stored; of each model and reason once in the log."""
+        """Report an answer that is not stored; of each model and reason once in the log."""
         self.events.emit(
             CacheEvent(
                 "not_stored", request.kind, request.model, self._clock(), request.place, reason, entry,

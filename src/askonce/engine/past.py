@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from askonce.semantic.semantic_cache import SemanticCache
 
 RequestT = TypeVar("RequestT")
-_JUDGING_SECONDS = 600.0
+_COMPARE_SECONDS = 600.0
 
 
 def learn(
@@ -53,8 +53,8 @@ def learn(
         compare = number >= len(all_) - compared
         done = run(_store(driver, engine, semantic, form(question), pack(question, answer), compare))
         stored, with_judge = stored + done, with_judge + (done and compare)
-        semantic.finish_learning(_JUDGING_SECONDS)
-    engine.flush(_JUDGING_SECONDS)
+        semantic.finish_learning(_COMPARE_SECONDS)
+    engine.flush(_COMPARE_SECONDS)
     now = semantic.spent()
     return LearnReport(stored, with_judge, now[0] - calls, now[1] - usd)
 

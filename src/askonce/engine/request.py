@@ -31,7 +31,7 @@ class Request(msgspec.Struct, frozen=True):
 
     Attributes:
         place: where its answer is stored.
-        kind: what it asks for.
+        kind: what is requested, such as ``answer``.
         options: the options that were in effect when it was made.
         form: makes its normal form.
         model: the model that it calls, if known.

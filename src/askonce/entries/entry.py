@@ -22,7 +22,7 @@ the stored one, such as the usage."""
 NotStoredReason = Literal[
     "empty", "truncated", "invalid", "not parsed", "cache_if", "deleted", "not storable", "too large", "store down"
 ]
-"""``truncated``: it did not come to its proper end. ``invalid``: it is not what the request asks for: tool calls
+"""``truncated``: it did not come to its proper end. ``invalid``: it is not what the request requires: tool calls
 that cannot be read, JSON that does not fit the schema, vectors that hold no numbers. ``not parsed``: its caller
 could not parse it. ``cache_if``: the application's predicate refused it. ``deleted``: while it was made, entries
 were deleted of which it would have been one. ``not storable``: it holds what is no plain data. ``too large``: it
@@ -165,7 +165,7 @@ class Answer(msgspec.Struct, frozen=True):
         truncated: it did not come to its proper end (length limit, content filter, refusal, an end that is not
             known).
         empty: it has no content.
-        invalid: it is not what the request asks for.
+        invalid: it is not what the request requires.
         detail: what is wrong with it, for the log.
         values: the framework's answers, for ``cache_if``.
         ttl_seconds: a time to live of its own, if shorter than the one in effect.

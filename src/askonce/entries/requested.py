@@ -1,4 +1,4 @@
-"""What form of answer a request asks for: the schemas of its tools, and of its JSON output.
+"""What form of answer a request requires: the schemas of its tools, and of its JSON output.
 
 Read from the arguments of a call, in the shapes in which providers take them.
 """
@@ -27,13 +27,13 @@ _FENCED = re.compile(r"```(?:json)?\s*\n?(.*?)\n?\s*```", re.DOTALL | re.IGNOREC
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """The form that the request asks for.
+    """The form that the request requires.
 
     Attributes:
         tools: the JSON schema of each tool's arguments, as far as it is known.
         all_tools: there are no tools beside these.
-        text: the JSON schema of what is said, if it is to be JSON of one.
-        is_json: what is said is to be JSON.
+        text: the JSON schema of the text, if it is to be JSON of one.
+        is_json: the text is to be JSON.
         must_call: a tool is to be called.
     """
 
@@ -51,7 +51,7 @@ class Requested:
         return found and f"the call of {name} does not fit its schema: {found}"
 
     def misfit_of_text(self, text: str) -> str | None:
-        """What is wrong with what was said; ``None`` if nothing is known to be."""
+        """What is wrong with a text; ``None`` if nothing is known to be."""
         if self.must_call:
             return "it calls no tool, which the request demands"
         if self.text is None and not self.is_json:
@@ -64,7 +64,7 @@ class Requested:
 
 
 def requested_by(*arguments: Mapping[str, Any]) -> Requested:
-    """The form that the arguments of a call ask for; later ones count more."""
+    """The form that the arguments of a call require; later ones count more."""
     tools: dict[str, Any] = {}
     unknown, text, is_json, must_call = False, None, False, False
     for given in arguments:

@@ -118,7 +118,7 @@ class Exchange:
         return self._fresh(got.response)
 
     async def _missing(self, requests: dict[bytes, Request], hits: dict[bytes, Hit]) -> httpx2.Response:
-        """Ask for the texts that are not stored; where some are, the reply is made of both."""
+        """Request the texts that are not stored; where some are, the reply is made of both."""
         wire, texts = self._wire, embeddings.texts_in(self._wire) or []
         missing = embeddings.not_stored(texts, hits)
         request = self._request if not hits else self._request_for(missing)
@@ -139,9 +139,9 @@ class Exchange:
 
     def _request_for(self, texts: list[object]) -> httpx2.Request:
         given = self._request
-        kept = [pair for pair in given.headers.multi_items() if pair[0] != "content-length"]
+        sent = [pair for pair in given.headers.multi_items() if pair[0] != "content-length"]
         made: httpx2.Request = package_of(given).Request(
-            given.method, given.url, headers=kept, content=embeddings.body_for(self._wire, texts),
+            given.method, given.url, headers=sent, content=embeddings.body_for(self._wire, texts),
             extensions=given.extensions,
         )  # fmt: skip
         return made

@@ -58,7 +58,7 @@ def counters_as_at_first(owner: Any, fields: dict[str, Any], *, private: bool) -
     return {name: seen.first.get(name, value) if name in seen.own else value for name, value in fields.items()}
 
 
-def note_counters(owner: Any) -> None:
+def record_counters(owner: Any) -> None:
     """Note, after a call, what an object has changed of itself and of the objects in it since it was read."""
     for one in (owner, *_members(owner).values()):
         seen = _seen.get(id(one))

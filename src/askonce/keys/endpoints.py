@@ -299,7 +299,7 @@ def _before_sending(client: Any) -> list[Any]:
 
 def _headers(headers: Mapping[str, Any]) -> dict[str, str]:
     """Headers by their names in small letters, less what says nothing but which version of an SDK sends them."""
-    kept = {}
+    fields = {}
     for name, value in headers.items():
         name = name.lower()
         if not isinstance(value, str) or _TELEMETRY.fullmatch(name):
@@ -307,8 +307,8 @@ def _headers(headers: Mapping[str, Any]) -> dict[str, str]:
         is_own_agent = name == "user-agent" and _OWN_AGENT.match(value)
         if is_own_agent or (name, value) == ("content-type", "application/json"):
             continue
-        kept[name] = value
-    return kept
+        fields[name] = value
+    return fields
 
 
 def _query(query: Any) -> dict[str, Any]:

@@ -212,7 +212,7 @@ def members_of(owner: Any) -> dict[str, Any]:
         **(getattr(owner, "__pydantic_private__", None) or {}),
     }
     cls = type(owner)
-    # What is computed once and kept among them is computed from the others.
+    # What is computed once and stored among them is computed from the others.
     return {
         name: value
         for name, value in members.items()

@@ -17,7 +17,7 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, encode
 
 _PLACEHOLDER = "\0ignored\0"
-_SAID = ("messages", "prompt", "text", "question", "query")
+_TEXT_FIELDS = ("messages", "prompt", "text", "question", "query")
 """The parts of a form that hold the text of a request; patterns are looked for in these alone."""
 _STRUCTURE = frozenset({"role", "type", "name", "id", "answers", "status", "sha256", "mime"})
 """What of a message is no text of it."""
@@ -106,13 +106,13 @@ def without(form: NormalForm, ignored: Sequence[Ignored]) -> NormalForm:
         left_out: list[str] = []
         if isinstance(one, re.Pattern):
             body = {
-                name: _replaced(item, one, name, left_out) if name in _SAID else item
+                name: _replaced(item, one, name, left_out) if name in _TEXT_FIELDS else item
                 for name, item in form.body.items()
             }
             form = msgspec.structs.replace(form, body=body, left_out=(*form.left_out, *left_out))
         elif isinstance(one, FormField):
-            kept = _without_field(form.body, one.steps, "", left_out)
-            form = msgspec.structs.replace(form, body=kept, left_out=(*form.left_out, *left_out))
+            rest = _without_field(form.body, one.steps, "", left_out)
+            form = msgspec.structs.replace(form, body=rest, left_out=(*form.left_out, *left_out))
         elif callable(one):
             form = _by_function(form, one)
     return (
@@ -144,15 +144,15 @@ def _without_field(value: Any, steps: Sequence[str | int], path: str, left_out: 
         members = [(at, item, f"{path}[{at}]") for at, item in enumerate(value)]
     else:
         return value
-    kept: list[tuple[Any, Any]] = []
+    rest: list[tuple[Any, Any]] = []
     for name, item, where in members:
         if step not in (name, "*"):
-            kept.append((name, item))
+            rest.append((name, item))
         elif others:
-            kept.append((name, _without_field(item, others, where, left_out)))
+            rest.append((name, _without_field(item, others, where, left_out)))
         else:
             left_out.append(f"{where} (ignored)")
-    return dict(kept) if isinstance(value, Mapping) else [item for _, item in kept]
+    return dict(rest) if isinstance(value, Mapping) else [item for _, item in rest]
 
 
 def _by_function(form: NormalForm, function: Callable[[NormalForm], NormalForm]) -> NormalForm:

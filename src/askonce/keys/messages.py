@@ -56,7 +56,7 @@ class Conversation:
     Attributes:
         messages: the form so far.
         left_out: the paths of what was left out.
-        continues: the provider's ids of the answer that the next request may stand on; see `note_answer`.
+        continues: the provider's ids of the answer that the next request may stand on; see `record_answer`.
     """
 
     def __init__(self) -> None:
@@ -100,18 +100,18 @@ class Conversation:
             form["answers"] = self._tool_id(answers)
         if status and status != "success":
             form["status"] = status
-        if extra and (kept := {key: value for key, value in extra.items() if value not in (None, "", [], {})}):
-            form["extra"] = plain(kept)
+        if extra and (nonempty := {key: value for key, value in extra.items() if value not in (None, "", [], {})}):
+            form["extra"] = plain(nonempty)
         self.messages.append(form)
 
-    def note_answer(self, response: Mapping[str, Any]) -> None:
-        """Note what a provider reported about an answer: a request that names it may mean all that was before."""
+    def record_answer(self, response: Mapping[str, Any]) -> None:
+        """Record what a provider reported about an answer: a request that names it may mean all that was before."""
         ids = {name: response[name] for name in ("id", "container") if response.get(name)}
         if ids:
             self.continues |= plain(ids)
 
     def leave_out(self, what: str) -> None:
-        """Note that ``what`` of the message about to be added is left out."""
+        """Record that ``what`` of the message about to be added is left out."""
         self.left_out.append(f"messages[{len(self.messages)}].{what}")
 
     def _tool_id(self, given: str) -> str:

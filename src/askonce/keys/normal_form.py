@@ -9,13 +9,13 @@ The rules, for both frameworks:
   order models write: they are a list of names and values.
 * Of a model's parameters: `NEUTRAL` ones are left out (timeouts, retries, callbacks, streaming, tracing, marks
   for the provider's prompt cache), credentials, and those that are ``None``. Within a parameter's value only
-  credentials are left out; a schema and the variables of a prompt are kept whole.
+  credentials are left out; a schema and the variables of a prompt are part of it as a whole.
 * Tools: sorted by name. The credential by which a hosted tool acts is left out where a namespace says for whom
   (`askonce.cache_options`); elsewhere it counts, by a digest.
 * Messages: see ``askonce.keys.messages``.
 
-What would share a form and differ must not be cached: `Uncacheable` is raised for values without stable meaning,
-such as an object that shows nothing but its address.
+What would share a form and differ must not be cached: `Uncacheable` is raised for values without a stable
+representation, such as an object that shows nothing but its address.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def request_form(kind: str, model: Mapping[str, Any], left_out: Sequence[str] = 
     """A request's normal form.
 
     Args:
-        kind: what the request asks for, such as ``chat`` or ``completion``.
+        kind: of the request, such as ``chat`` or ``completion``.
         model: which model with which parameters, from `model_form`.
         left_out: what was left out of the parts.
         parts: the rest, in normal form.
@@ -235,7 +235,7 @@ def _object(value: Any) -> Any:
         # Not what the error says, which may quote the request: the reason is logged.
         reason = f"a {type(value).__qualname__} cannot be written as plain data: {type(error).__name__}"
         raise Uncacheable(reason) from error
-    raise Uncacheable(f"a {type(value).__module__}.{type(value).__qualname__} has no stable meaning")
+    raise Uncacheable(f"a {type(value).__module__}.{type(value).__qualname__} has no stable representation")
 
 
 # -- models and tools ------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def model_form(parameters: Mapping[str, Any], left_out: list[str], path: str = "
         path: where the parameters stand.
 
     Raises:
-        Uncacheable: a value has no stable meaning.
+        Uncacheable: a value has no stable representation.
     """
     return _members(parameters, left_out, path, _of_parameters)
 
@@ -333,14 +333,16 @@ def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _R
             else:
                 left_out.append(where)
             continue
-        kept = _member(name, value, left_out, where, rule)
-        if kept or not (isinstance(value, Mapping) and value):  # headers that held only a credential are no headers
-            form[name] = kept
+        member = _member(name, value, left_out, where, rule)
+        if member or not (
+            isinstance(value, Mapping) and value
+        ):  # headers that held only a credential are no headers
+            form[name] = member
     return form
 
 
 def _actor(name: str, value: Any) -> dict[str, str] | None:
-    """For whom a hosted tool acts, by a digest of the credential; ``None`` if that is said elsewhere, or nobody."""
+    """For whom a hosted tool acts, by a digest of the credential; ``None`` if that stands elsewhere, or nobody."""
     if actor_is_named.get() or not value or _TRACE_HEADERS.fullmatch(_folded(name)):
         return None
     try:
@@ -380,7 +382,7 @@ def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule) 
 
 
 def _tools(tools: Sequence[Any], left_out: list[str], path: str) -> list[Any]:
-    """Definitions of tools by name, without the credentials for a server of tools; their schemas are kept whole."""
+    """Definitions of tools by name, without the credentials for a server of tools, with whole schemas."""
     forms = [
         _members(tool, left_out, f"{path}[{at}]", _of_tool) if isinstance(tool, Mapping) else plain(tool)
         for at, tool in enumerate(tools)
@@ -409,8 +411,8 @@ def _url(value: str, path: str, left_out: list[str], *, in_data: bool) -> str:
     if host == parts.netloc and not secret:
         return value
     left_out.append(f"{path} (credentials)")
-    kept = urlencode([(name, item) for name, item in query if name not in secret])
-    return urlunsplit((parts.scheme, host, parts.path, kept, parts.fragment))
+    cleaned = urlencode([(name, item) for name, item in query if name not in secret])
+    return urlunsplit((parts.scheme, host, parts.path, cleaned, parts.fragment))
 
 
 def _split(value: str, *, in_data: bool) -> tuple[SplitResult, list[tuple[str, str]], set[str]] | None:

@@ -17,7 +17,7 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.errors import AskOnceError, ConfigError
-from askonce.keys.counters import note_counters
+from askonce.keys.counters import record_counters
 from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, text
 from askonce.langchain.keys.model import described
@@ -90,8 +90,8 @@ class CachedEmbeddings(Embeddings):
         batch.found(self.cache.engine.lookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
-            kept = batch.made(self._call("embed_documents", batch.missing))
-            self.cache.engine.store_many(*kept, time.monotonic() - started)
+            answered = batch.made(self._call("embed_documents", batch.missing))
+            self.cache.engine.store_many(*answered, time.monotonic() - started)
         return batch.vectors()
 
     async def aembed_documents(self, texts: list[str]) -> list[Vector]:
@@ -100,8 +100,8 @@ class CachedEmbeddings(Embeddings):
         batch.found(await self.cache.engine.alookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
-            kept = batch.made(await self._acall("aembed_documents", batch.missing))
-            await self.cache.engine.astore_many(*kept, time.monotonic() - started)
+            answered = batch.made(await self._acall("aembed_documents", batch.missing))
+            await self.cache.engine.astore_many(*answered, time.monotonic() - started)
         return batch.vectors()
 
     def embed_query(self, text: str) -> Vector:
@@ -125,14 +125,14 @@ class CachedEmbeddings(Embeddings):
         try:
             return getattr(self.embeddings, method)(what)
         finally:
-            note_counters(self.embeddings)
+            record_counters(self.embeddings)
 
     async def _acall(self, method: str, what: Any) -> Any:
         """Asynchronous `_call`."""
         try:
             return await getattr(self.embeddings, method)(what)
         finally:
-            note_counters(self.embeddings)
+            record_counters(self.embeddings)
 
     def _reading(self, method: str = "") -> Callable[[], _Identity]:
         """Reads the embeddings as they are now: once, and only if there is a key to make.
@@ -182,7 +182,7 @@ class _Batch:
         self.missing: list[str] = []
 
     def found(self, found: Sequence[Hit | Miss]) -> None:
-        """Note what the lookup of ``named`` found."""
+        """Record what the lookup of ``named`` found."""
         looked_up = iter(found)
         for one, request in self._requests.items():
             hit = None if request is None else next(looked_up)
@@ -192,7 +192,7 @@ class _Batch:
                 self.missing.append(one)
 
     def made(self, vectors: Sequence[Sequence[float]]) -> tuple[list[Request], list[Answer]]:
-        """Note what the model gave for ``missing``; returns what of it to store."""
+        """Record what the model gave for ``missing``; returns what of it to store."""
         if len(vectors) != len(self.missing):
             raise AskOnceError(
                 f"the embeddings gave {len(vectors)} vectors for {len(self.missing)} texts; nothing was stored"

@@ -18,7 +18,7 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit
 from askonce.errors import ConfigError
-from askonce.keys.counters import note_counters
+from askonce.keys.counters import record_counters
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.caller import Caller, find_caller
 from askonce.langchain.keys.llm_string import given_in, parameters_of
@@ -26,7 +26,7 @@ from askonce.langchain.keys.model import Parameters, parameters_of_model
 from askonce.langchain.keys.requests import Digests, form_of
 from askonce.langchain.models.acceptance import requested_in, requested_of
 from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
-from askonce.langchain.models.calls import asks_for_usage, model_name
+from askonce.langchain.models.calls import model_name, requests_usage
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
 from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store
@@ -262,7 +262,7 @@ class _CacheUse(msgspec.Struct):
             else:
                 model, stop, kwargs = self.caller.model, self.caller.stop, self.caller.kwargs
                 if self.is_answered:
-                    note_counters(model)
+                    record_counters(model)
                 self._parameters = parameters_of_model(model, stop, kwargs, asynchronous=self.caller.asynchronous)
         return self._parameters
 
@@ -272,7 +272,7 @@ class _CacheUse(msgspec.Struct):
             return WHOLE
         model, kwargs = self.caller.model, self.caller.kwargs
         if self.caller.streams():
-            return STREAM_WITH_USAGE if asks_for_usage(model, kwargs) else STREAM
+            return STREAM_WITH_USAGE if requests_usage(model, kwargs) else STREAM
         return WHOLE if hasattr(model, "stream_usage") else STREAM
 
     def pack(self, generations: Sequence[Generation]) -> Answer | None:

@@ -29,7 +29,7 @@ def learn(
 
     The model is not called. Each question is compared with the nearest of those before it: the judge says whether
     their answers are the same, and the cache learns from that as from fresh answers. The bound on wrong answers
-    holds for what is served later, as without this. A request that has an answer in the cache keeps it.
+    holds for what is served later, as without this. A request that has an answer in the cache is skipped.
 
     Args:
         model: that answers such requests from now on, a chat model or a completion model.

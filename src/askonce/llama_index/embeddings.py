@@ -185,8 +185,8 @@ class _Uncounted:
 def _uncounted(twin: Any) -> Any:
     """The twin's callback manager; one without handlers as it is."""
     manager = twin.__dict__["callback_manager"]
-    is_told = isinstance(manager, CallbackManager) and manager.handlers
-    return _Uncounted(manager) if is_told else manager
+    has_handlers = isinstance(manager, CallbackManager) and manager.handlers
+    return _Uncounted(manager) if has_handlers else manager
 
 
 def _set_callbacks(twin: Any, manager: Any) -> None:

@@ -6,7 +6,7 @@
     diagnosis = call.finish(usage, seconds=1.2)    # when it was answered
 
 Adapters do this for LangChain and LlamaIndex (``askonce.langchain.PrefixTracker``,
-``askonce.llama_index.PrefixTracker``). No text of a prompt is kept, in memory or in the store, unless
+``askonce.llama_index.PrefixTracker``). No text of a prompt is stored, in memory or in the store, unless
 ``keep_text=True``: digests and lengths suffice.
 """
 
@@ -42,7 +42,7 @@ from askonce.prefix.tracking.aggregates import (
 )
 from askonce.prefix.tracking.costs import lost_usd_of, saved_usd_of
 from askonce.prefix.tracking.diagnosis import Diagnosis, diagnose
-from askonce.prefix.tracking.history import MOST_KNOWN, History, Recent, Sent
+from askonce.prefix.tracking.history import MOST_ENTRIES, History, Recent, Sent
 from askonce.prefix.tracking.losses import Cause, too_many_marks
 from askonce.prefix.tracking.prediction import NOTHING, Prediction, predict
 from askonce.prefix.tracking.shared import SharedHistory
@@ -77,12 +77,12 @@ class TrackedCall:
         self._began, self._done = time.monotonic(), False
 
     def answering(self) -> None:
-        """Note that the answer begins: from now on others can read what this request wrote."""
+        """Record that the answer begins: from now on others can read what this request wrote."""
         if self._available_at is None:
             self._available_at = self._tracker.clock()
 
     def finish(self, usage: Usage | None, seconds: float | None = None) -> Diagnosis | None:
-        """Note that the request was answered.
+        """Record that the request was answered.
 
         Args:
             usage: what the provider reported, see `askonce.prefix.requests.usage.usage_of`; ``None`` for nothing.
@@ -99,13 +99,13 @@ class TrackedCall:
         return self._tracker._finished(self, usage, seconds)
 
     def discard(self) -> None:
-        """Note that the request was not sent after all: a cache of the application's own answered it."""
+        """Record that the request was not sent after all: a cache of the application's own answered it."""
         if not self._done:
             self._done = True
             self._tracker.history.unroute(self.chain, self._sent.at)
 
     def fail(self) -> Diagnosis | None:
-        """Note that the request failed; a diagnosis follows only if it has too many breakpoints."""
+        """Record that the request failed; a diagnosis follows only if it has too many breakpoints."""
         if self._done or self.rule is None:
             return None
         self._done = True
@@ -138,11 +138,11 @@ class PrefixTracker:
     10,000 tokens a second.
 
     Args:
-        store: where processes share what they sent, and where the sums for reports are kept: a URL, a store, or
+        store: where processes share what they sent, and where the sums for reports are stored: a URL, a store, or
             ``None`` for this process's memory alone.
         namespace: keeps this apart from others in the store.
         application: the name under which this process's requests are counted.
-        keep_text: keep texts in memory to show the smallest difference; in the store only that difference is kept.
+        keep_text: keep texts in memory to show the smallest difference; in the store only that difference stands.
         encryption_keys: as for `askonce.Cache`; they seal what processes share, and the differences.
         count_tokens: the tokens of a text.
         on_diagnosis: called with each diagnosis and its request.
@@ -165,7 +165,7 @@ class PrefixTracker:
         encryption_keys: tuple[bytes, ...] = (),
         count_tokens: Count | None = None,
         on_diagnosis: Callable[[Diagnosis, Chain], None] | None = None,
-        most: int = MOST_KNOWN,
+        most: int = MOST_ENTRIES,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -196,7 +196,7 @@ class PrefixTracker:
     # -- requests --------------------------------------------------------------------------------------------
 
     def start(self, payload: Mapping[str, Any], provider: str, *, application: str | None = None) -> TrackedCall:
-        """Note that a request is sent. A model without a rule is logged once.
+        """Record that a request is sent. A model without a rule is logged once.
 
         Args:
             payload: the body of the request as it goes over the wire.
@@ -259,7 +259,7 @@ class PrefixTracker:
                 chain, self.history, rule, usage, sent.at, machine=call._machine, prediction=call.prediction
             )
             segments = self._segment_sums(sent)
-            self.history.note(sent, rule, call._machine, call._available_at)
+            self.history.record(sent, rule, call._machine, call._available_at)
         if self._shared is not None:
             self._shared.publish(sent, call._machine, call._available_at)
         if usage is not None and usage.input_tokens:
@@ -362,7 +362,7 @@ class PrefixTracker:
         """What was read and lost, to what, and what to change; ``None`` if nothing was tracked.
 
         Args:
-            days: the last so many; by default all that are kept.
+            days: the last so many; by default all that are stored.
 
         Raises:
             StoreError: the store cannot be read.
@@ -370,7 +370,7 @@ class PrefixTracker:
         return report_of(self.days(), example_of=self.example_of, most_days=days)
 
     def example_of(self, row: Sums) -> str:
-        """The difference that a row of `days` shows, if texts were kept.
+        """The difference that a row of `days` shows, with ``keep_text``.
 
         Raises:
             CodecError: it is sealed with a key that this tracker does not have.

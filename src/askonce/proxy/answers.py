@@ -253,8 +253,8 @@ def _shown(head: Head, wire: WireRequest, follows: bool) -> list[tuple[bytes, by
     if not follows:
         return [*head.raw, (b"cache-status", headers.of_forwarded(forwarded_since(wire))[1].encode())]
     lasting = {name for name, _ in headers.lasting(head.headers)} | {"content-length", "Content-Length"}
-    kept = [(name, value) for name, value in head.raw if name.decode("latin-1") in lasting]
-    return [*kept, (b"cache-status", b"askonce; fwd=miss; collapsed")]
+    passed = [(name, value) for name, value in head.raw if name.decode("latin-1") in lasting]
+    return [*passed, (b"cache-status", b"askonce; fwd=miss; collapsed")]
 
 
 def _fault(error: BaseException) -> UpstreamFailed:

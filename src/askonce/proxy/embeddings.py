@@ -84,7 +84,7 @@ class Embeddings:
         requests: dict[bytes, Request],
         hits: dict[bytes, Hit],
     ) -> None:
-        """Ask for the texts that are not stored; where some are, the reply is made of both."""
+        """Request the texts that are not stored; where some are, the reply is made of both."""
         texts = embeddings.texts_in(wire) or []
         missing = embeddings.not_stored(texts, hits)
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""How a request reads: which provider it goes to, and what it asks. The same bytes are not read twice."""
+"""How a request reads: which provider it goes to, and what it is for. The same bytes are not read twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ReadRequest(msgspec.Struct, frozen=True):
     Attributes:
         models: all that it names: in its path, and in its body if that was read.
         target: where it goes; ``None``: no provider fits.
-        wire: what it asks; ``None``: it is passed on as it is.
+        wire: what it is for; ``None``: it is passed on as it is.
         is_read: its body was read, so that no model is unknown.
     """
 

@@ -26,7 +26,7 @@ _MOST_OPEN_FILES = 2**17
 
 
 def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
-    """Serve until the process is told to stop (SIGINT, SIGTERM); what is being answered then is finished.
+    """Serve until the process is to stop (SIGINT, SIGTERM); what is being answered then is finished.
 
     Args:
         settings: of the proxy.

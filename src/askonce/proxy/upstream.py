@@ -175,18 +175,18 @@ class Upstreams:
             sent.append(header_of_key(headers, url.partition("?")[0], self._keys[upstream.key_env]))
         else:
             sent = headers
-        kept = [(name, value) for name, value in sent if name not in dropped]
+        passed = [(name, value) for name, value in sent if name not in dropped]
         if decoded:
-            kept = [pair for pair in kept if pair[0] != "accept-encoding"]
-            kept.append(("accept-encoding", "identity"))
+            passed = [pair for pair in passed if pair[0] != "accept-encoding"]
+            passed.append(("accept-encoding", "identity"))
         if not isinstance(body, (bytes, type(None))):
-            kept += [pair for pair in headers if pair[0] == "content-length"]
+            passed += [pair for pair in headers if pair[0] == "content-length"]
         session = self._decoding if decoded else self._as_is
         try:
             response = await session.request(
                 method,
                 URL(url, encoded=True),
-                headers=kept,
+                headers=passed,
                 data=body,
                 allow_redirects=False,
                 proxy=self._proxy_to(url),

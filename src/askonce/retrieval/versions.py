@@ -75,7 +75,7 @@ def version_of(index: Any, items: Iterable[Any], digest: Callable[[], str]) -> s
 
 
 def written(index: Any, items: Iterable[Any]) -> None:
-    """Note that a change of an index, which its corpus has recorded, is done.
+    """Record that a change of an index, which its corpus has recorded, is done.
 
     Args:
         index: as in `version_of`.

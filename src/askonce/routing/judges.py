@@ -63,5 +63,5 @@ def _prompt(question: str, answer: str, reference: str | None) -> str:
 
 def _read(reply: str) -> bool | None:
     """The last yes or no: models that think aloud end with it."""
-    said = _REPLY.findall(reply)
-    return said[-1].lower() == "yes" if said else None
+    verdicts = _REPLY.findall(reply)
+    return verdicts[-1].lower() == "yes" if verdicts else None

@@ -139,8 +139,8 @@ class RoutingRun:
                 verdict = yield from self._verify(strategy.verifier, response)
                 seen = with_score(x, verdict.score)
                 coin = policy.throw({index: seen}, size) if verdict.accepted and policy.has_floor else None
-                kept = verdict.accepted and (coin is None or coin.kind in ("serve", "audit") or coin.tight)
-                policy.verified(index, x, kept)
+                is_final = verdict.accepted and (coin is None or coin.kind in ("serve", "audit") or coin.tight)
+                policy.verified(index, x, is_final)
                 if verdict.accepted and (coin is None or coin.kind == "serve"):
                     self._open(coin, seen)
                     return index, "accepted by the verifier"

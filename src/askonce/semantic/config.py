@@ -37,7 +37,7 @@ class Semantic:
 
     Raises:
         ConfigError: an argument is wrong.
-        MissingExtraError: numpy or usearch is not installed.
+        MissingExtraError: numpy, py3langid or usearch is not installed.
     """
 
     embeddings: Any
@@ -53,6 +53,8 @@ class Semantic:
         try:
             import numpy  # noqa: F401
             import usearch  # noqa: F401
+
+            import askonce.semantic.language.identifier  # noqa: F401
         except ModuleNotFoundError:
             raise MissingExtraError("Semantic caching", "semantic") from None
         if isinstance(self.max_error, bool) or not isinstance(self.max_error, (int, float)):

@@ -144,7 +144,7 @@ def erase_accesses(path: str | os.PathLike[str], namespaces: Collection[str], ke
 
 
 def _append_others(aside: Path, part: Path, digests: Collection[bytes], beginnings: Collection[bytes]) -> int:
-    data, kept, erased, at = aside.read_bytes(), bytearray(), 0, 0
+    data, rest, erased, at = aside.read_bytes(), bytearray(), 0, 0
     while len(data) - at >= RECORD.size:
         if not _LIKE_A_RECORD.match(data, at):  # the part of one that a process left when it died
             found = BEGINNING.search(data, at + 1)
@@ -154,11 +154,11 @@ def _append_others(aside: Path, part: Path, digests: Collection[bytes], beginnin
         if digest in digests or beginning in beginnings:
             erased += 1
         else:
-            kept += data[at : at + RECORD.size]
+            rest += data[at : at + RECORD.size]
         at += RECORD.size
     file = os.open(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
     try:
-        os.write(file, kept)
+        os.write(file, rest)
     finally:
         os.close(file)
     return erased

@@ -134,7 +134,7 @@ class EntryStorage:
         """Store entries of one namespace; returns what `put_records` does."""
         results = await self.put_records(driver, places[0].namespace, records)
         for place, entry, result in zip(places, entries, results, strict=True):
-            self._note(place, entry, result)
+            self._report(place, entry, result)
         return results
 
     async def fulfil(
@@ -163,11 +163,11 @@ class EntryStorage:
                 result = evicted if self._budget.admits(len(record.value)) else "too large"
             except StoreDown:
                 result = "store down"
-        self._note(place, entry, result)
+        self._report(place, entry, result)
         return result, page
 
-    def _note(self, place: Place, entry: Entry, result: int | NotStoredReason) -> None:
-        """Note what became of an entry that was to be stored."""
+    def _report(self, place: Place, entry: Entry, result: int | NotStoredReason) -> None:
+        """Report what became of an entry that was to be stored."""
         if isinstance(result, int) and self._local is not None:
             self._local.put(place, entry, entry.created_at)
         if self._frequencies is not None:

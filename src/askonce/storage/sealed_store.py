@@ -77,14 +77,14 @@ class SealedStore(Store):
         """Store the name of a namespace that this process writes to for the first time."""
         if namespace not in self._registered:
             self._store.put(self._first(_REGISTER), [self._name_record(namespace)])
-            self._note(namespace)
+            self._record(namespace)
 
     async def _aregister(self, namespace: str) -> None:
         if namespace not in self._registered:
             await self._store.aput(self._first(_REGISTER), [self._name_record(namespace)])
-            self._note(namespace)
+            self._record(namespace)
 
-    def _note(self, namespace: str) -> None:
+    def _record(self, namespace: str) -> None:
         if len(self._registered) >= _CACHED_NAMES:
             self._registered = set()
         self._registered.add(namespace)

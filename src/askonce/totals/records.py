@@ -29,7 +29,7 @@ LATE_HOURS = 12
 MERGED_AFTER_HOURS = 24
 HOURLY_DAYS = 8
 """For so long the hours of a day are separate."""
-KEPT_DAYS = 400
+RETENTION_DAYS = 400
 _DONE = b"merged"
 _DONE_SECONDS = 6 * 3600.0
 _LEASE_SECONDS = 60.0
@@ -78,9 +78,9 @@ class TotalsRecords:
         self._journal = Journal(codec, self.namespace)
 
     def record(self, key: bytes, portion: Portion) -> Record:
-        """The record of a portion; it expires `KEPT_DAYS` after its last hour."""
+        """The record of a portion; it expires `RETENTION_DAYS` after its last hour."""
         last = max((bucket.start + bucket.hours for bucket in portion.buckets), default=0)
-        return Record(key, self._journal.write(portion, key), (last + 24 * KEPT_DAYS) * 3600.0)
+        return Record(key, self._journal.write(portion, key), (last + 24 * RETENTION_DAYS) * 3600.0)
 
     def portions(self, rows: Iterable[tuple[bytes, bytes]]) -> dict[bytes, Portion]:
         """What a scan found, by key. What cannot be read is left out."""

@@ -22,27 +22,27 @@ class Acceptance(msgspec.Struct):
     Attributes:
         broken: why it is not whole; empty if it is.
         invalid: in what it is not what was requested; empty if nothing is known.
-        says: it says something, or calls a tool.
-        text: all that it says; ``None`` if it is more than a text.
+        has_content: it holds a text, or calls a tool.
+        text: all of it; ``None`` if it is more than a text.
         usage: the tokens that it took.
     """
 
     broken: str = ""
     invalid: str = ""
-    says: bool = False
+    has_content: bool = False
     text: str | None = ""
     usage: Usage = NO_USAGE
 
     def add_text(self, text: str) -> None:
-        """Note what is said."""
-        if said(text):
-            self.says = True
+        """Add a part of the text."""
+        if visible(text):
+            self.has_content = True
         if self.text is not None:
             self.text += text
 
     def add_call(self, name: Any, arguments: Any, requested: Requested) -> None:
-        """Note a call of a tool; arguments are a text of JSON, or read."""
-        self.says, self.text = True, None
+        """Add a call of a tool; arguments are a text of JSON, or read."""
+        self.has_content, self.text = True, None
         if isinstance(arguments, str):
             try:
                 arguments = json.loads(arguments or "{}", strict=False)
@@ -55,12 +55,12 @@ class Acceptance(msgspec.Struct):
             self.invalid = self.invalid or requested.misfit_of_call(str(name), arguments) or ""
 
     def check_text(self, requested: Requested) -> None:
-        """Compare what is said with what was requested, when all of it is noted."""
+        """Compare the text with what was requested, when all of it has arrived."""
         if self.text is not None and not self.invalid:
-            self.invalid = requested.misfit_of_text(said(self.text)) or ""
+            self.invalid = requested.misfit_of_text(visible(self.text)) or ""
 
 
-def said(text: str) -> str:
+def visible(text: str) -> str:
     """A text without the thoughts that some servers write before it."""
     return (_THOUGHT.sub("", text) if text.lstrip().startswith("<") else text).strip()
 

@@ -24,7 +24,7 @@ NEUTRAL = frozenset(
 abuse detection, and its prompt cache. Reviewed: whatever is not here counts, known or not."""
 
 STATE = frozenset("store previous_response_id conversation background".split())
-"""Members of a body, if set, by which the provider keeps or reads what is no part of the request."""
+"""Members of a body, if set, by which the provider stores or reads what is no part of the request."""
 
 
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")

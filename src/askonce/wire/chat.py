@@ -40,19 +40,19 @@ def judged(body: Json, requested: Requested) -> Acceptance:
         if isinstance(message.get("content"), str):
             found.add_text(message["content"])
         elif message.get("content"):
-            found.says, found.text = True, None
+            found.has_content, found.text = True, None
         for call in objects(message.get("tool_calls")):
             function = call.get("function")
             if isinstance(function, dict):
                 found.add_call(function.get("name"), function.get("arguments"), requested)
             else:
-                found.says, found.text = True, None
+                found.has_content, found.text = True, None
         if isinstance(message.get("function_call"), dict):
             found.add_call(
                 message["function_call"].get("name"), message["function_call"].get("arguments"), requested
             )
         if any(message.get(name) for name in _SAYS):
-            found.says, found.text = True, None
+            found.has_content, found.text = True, None
         if len(choices) == 1:
             found.check_text(requested)
     if len(choices) != 1:

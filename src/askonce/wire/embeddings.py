@@ -46,7 +46,7 @@ _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Sto
 
 
 def texts_in(wire: WireRequest) -> list[Any] | None:
-    """What is to be embedded, each as a text or a list of tokens; ``None`` if it cannot be told apart."""
+    """What is to be embedded, each as a text or a list of tokens; ``None`` if it cannot be read."""
     given = wire.body.get("input")
     if isinstance(given, str):
         return [given]
@@ -100,7 +100,7 @@ def name_of(text: Any) -> bytes:
 
 
 def not_stored(texts: Sequence[Any], hits: Mapping[bytes, Hit]) -> list[Any]:
-    """The texts to ask for: all as they are given if there is no hit, else those without one, each once."""
+    """The texts to request: all as they are given if there is no hit, else those without one, each once."""
     if not hits:
         return list(texts)
     return [text for name, text in {name_of(one): one for one in texts}.items() if name not in hits]
@@ -131,7 +131,7 @@ def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: byte
     vectors = [by_index[at] for at in range(len(texts))]
     model, usage = reply.get("model"), mapping(reply.get("usage"))
     shares = _shares(usage.get("total_tokens"), texts)
-    kept, floats = lasting(headers), [_floats(vector) for vector in vectors]
+    lasting_headers, floats = lasting(headers), [_floats(vector) for vector in vectors]
     lengths = {len(numbers or ()) for numbers in floats}
     answers: list[Answer] = []
     for vector, numbers, tokens in zip(vectors, floats, shares, strict=True):
@@ -142,7 +142,7 @@ def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: byte
             odd = "the vectors of one batch differ in length"
         answers.append(
             Answer(
-                _encode(StoredVector(vector, model if isinstance(model, str) else None, tokens, kept)),
+                _encode(StoredVector(vector, model if isinstance(model, str) else None, tokens, lasting_headers)),
                 usage=Usage(tokens or 0),
                 model=model if isinstance(model, str) else wire.model,
                 empty=not numbers,

@@ -47,7 +47,7 @@ def of_hit(hit: Hit, now: float) -> list[tuple[str, str]]:
 
 
 Forwarded = Literal["miss", "request", "bypass"]
-"""Why the upstream was called: nothing was stored that can be used; the client said so; it is not to be cached."""
+"""Why the upstream was called: nothing was stored that can be used; the client demands it; it is never cached."""
 
 
 def of_forwarded(why: Forwarded, stored: bool | None = None, status: int = 200) -> tuple[str, str]:
@@ -58,5 +58,5 @@ def of_forwarded(why: Forwarded, stored: bool | None = None, status: int = 200) 
         stored: whether the reply was stored, where that is known before it is sent.
         status: of the upstream's reply.
     """
-    said = f"; fwd-status={status}" if status != 200 else "; stored" if stored else ""
-    return "cache-status", f"askonce; fwd={why}{said}"
+    detail = f"; fwd-status={status}" if status != 200 else "; stored" if stored else ""
+    return "cache-status", f"askonce; fwd={why}{detail}"

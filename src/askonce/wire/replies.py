@@ -47,7 +47,7 @@ _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Sto
 def request_to(engine: CacheEngine, wire: WireRequest) -> Request | None:
     """A request to a cache; ``None`` if it is not to be cached. Not for embeddings.
 
-    The ``value`` of a hit is a `StoredReply` of the kind that the request asks for.
+    The ``value`` of a hit is a `StoredReply` of the kind of the request.
     """
 
     def made(rules: Freshness | None) -> Request | None:
@@ -89,7 +89,7 @@ def packed(wire: WireRequest, status: int, headers: Headers, body: bytes) -> Ans
         usage=found.usage,
         model=model if isinstance(model, str) and model else wire.model,
         truncated=bool(found.broken),
-        empty=not found.says,
+        empty=not found.has_content,
         invalid=bool(found.invalid),
         detail=found.broken or found.invalid,
         answer_text=found.text or None,

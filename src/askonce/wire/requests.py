@@ -33,7 +33,7 @@ Body = dict[str, Any]
 
 _TOOLS = ("tools", "functions", "mcp_servers", "connectors")
 _OF_DELIVERY = frozenset({"include_usage", "include_obfuscation"})
-_SAID: dict[Api, tuple[str, ...]] = {
+_PROMPT_FIELDS: dict[Api, tuple[str, ...]] = {
     "chat": ("messages",),
     "messages": ("messages", "system"),
     "responses": ("input", "instructions"),
@@ -124,8 +124,8 @@ class WireRequest(msgspec.Struct, eq=False):
 
     def _made_form(self) -> NormalForm:
         left_out: list[str] = []
-        said = {name: _unmarked(self.body[name]) for name in _SAID[self.api] if name in self.body}
-        messages = said.pop(_SAID[self.api][0], None)
+        fields = {name: _unmarked(self.body[name]) for name in _PROMPT_FIELDS[self.api] if name in self.body}
+        messages = fields.pop(_PROMPT_FIELDS[self.api][0], None)
         if self.api == "responses" and isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
         return request_form(
@@ -134,7 +134,7 @@ class WireRequest(msgspec.Struct, eq=False):
             left_out,
             upstream=self.upstream(),
             messages=plain(messages),
-            prompt=plain(said),
+            prompt=plain(fields),
         )
 
     def check(self) -> None:
@@ -165,7 +165,7 @@ class WireRequest(msgspec.Struct, eq=False):
         }
 
     def parameters(self, left_out: list[str], *others: str) -> dict[str, Any]:
-        """All of the body but what is said, in normal form.
+        """All of the body but the prompt, in normal form.
 
         Args:
             left_out: the names of what cannot change the answer are appended to it.
@@ -173,7 +173,7 @@ class WireRequest(msgspec.Struct, eq=False):
         """
         form: dict[str, Any] = {}
         for name, value in self.body.items():
-            if name in _SAID[self.api] or name in others:
+            if name in _PROMPT_FIELDS[self.api] or name in others:
                 continue
             if name == "stream_options" and isinstance(value, dict) and value.keys() - _OF_DELIVERY:
                 form[name] = plain({inner: one for inner, one in value.items() if inner not in _OF_DELIVERY})
@@ -271,15 +271,15 @@ def counts(header: str) -> bool:
     )
 
 
-def _unmarked(said: Any) -> Any:
+def _unmarked(fields: Any) -> Any:
     """Messages, or blocks, without the marks for the provider's prompt cache."""
-    if not isinstance(said, list):
-        return said
+    if not isinstance(fields, list):
+        return fields
     return [
         {**_unmarked_one(one), "content": [_unmarked_one(block) for block in one["content"]]}
         if isinstance(one, dict) and isinstance(one.get("content"), list)
         else _unmarked_one(one)
-        for one in said
+        for one in fields
     ]
 
 

@@ -25,7 +25,7 @@ def judged(body: Json, requested: Requested) -> Acceptance:
         elif kind == "function_call":
             found.add_call(item.get("name"), item.get("arguments"), requested)
         elif kind != "reasoning":
-            found.says, found.text = True, None
+            found.has_content, found.text = True, None
     found.check_text(requested)
     return found
 
@@ -39,7 +39,7 @@ def _judge_message(item: Json, found: Acceptance) -> None:
         elif part.get("type") == "output_text":
             found.add_text(str(part.get("text") or ""))
         else:
-            found.says, found.text = True, None
+            found.has_content, found.text = True, None
 
 
 def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:

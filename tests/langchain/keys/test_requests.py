@@ -58,33 +58,33 @@ def conversations(draw: st.DrawFn) -> list[BaseMessage]:
     return messages
 
 
-def retold(message: BaseMessage, run: str) -> BaseMessage:
+def varied_by_a_run(message: BaseMessage, run: str) -> BaseMessage:
     """The same message as another run, another provider's client or another machine writes it."""
-    told = message.model_copy(update={"id": run, "response_metadata": {"run": run, "askonce": {"hit": "exact"}}})
+    varied = message.model_copy(update={"id": run, "response_metadata": {"run": run, "askonce": {"hit": "exact"}}})
     lines = message.content.replace("\r\n", "\n").replace("\r", "\n")
-    told.content = unicodedata.normalize("NFD", lines).replace("\n", "\r\n")
-    told.content = [{"type": "text", "text": told.content}]
-    if isinstance(told, ToolMessage):
-        told.tool_call_id += run
-        told.artifact = {"rows": run}
-    if isinstance(told, AIMessage):
-        told.usage_metadata = {"input_tokens": len(run), "output_tokens": 1, "total_tokens": 1}
-        told.tool_calls = [{**call, "id": f"{call['id']}{run}"} for call in told.tool_calls]
-        told.additional_kwargs = {"refusal": None, "parsed": {"run": run}}
-        if told.tool_calls:
-            told.additional_kwargs["tool_calls"] = [{"id": run}]
-    return told
+    varied.content = unicodedata.normalize("NFD", lines).replace("\n", "\r\n")
+    varied.content = [{"type": "text", "text": varied.content}]
+    if isinstance(varied, ToolMessage):
+        varied.tool_call_id += run
+        varied.artifact = {"rows": run}
+    if isinstance(varied, AIMessage):
+        varied.usage_metadata = {"input_tokens": len(run), "output_tokens": 1, "total_tokens": 1}
+        varied.tool_calls = [{**call, "id": f"{call['id']}{run}"} for call in varied.tool_calls]
+        varied.additional_kwargs = {"refusal": None, "parsed": {"run": run}}
+        if varied.tool_calls:
+            varied.additional_kwargs["tool_calls"] = [{"id": run}]
+    return varied
 
 
 @given(conversations(), st.uuids())
 @settings(max_examples=60, deadline=None)
 def test_what_differs_only_by_the_run_has_one_key(messages: list[BaseMessage], run: Any) -> None:
-    assert key(messages) == key([retold(message, run.hex) for message in messages])
+    assert key(messages) == key([varied_by_a_run(message, run.hex) for message in messages])
 
 
 @given(conversations(), st.data())
 @settings(max_examples=60, deadline=None)
-def test_any_change_of_what_is_said_changes_the_key(messages: list[BaseMessage], data: st.DataObject) -> None:
+def test_any_change_of_a_message_changes_the_key(messages: list[BaseMessage], data: st.DataObject) -> None:
     changed = copy.deepcopy(messages)
     at = data.draw(st.integers(0, len(messages) - 1))
     message = changed[at]

@@ -1,4 +1,4 @@
-"""What tells models apart beside their declared fields: clients, hooks, code, and what a call makes of a field."""
+"""What separates models beside their declared fields: clients, hooks, code, and what a call makes of a field."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_part_of_a_client_of_the_applications_own_class_is_not_read(cache: Cac
     assert key(chat(client=usual.chat.completions), cache)
 
 
-def test_sockets_tell_servers_apart(cache: Cache) -> None:
+def test_a_socket_is_part_of_the_key(cache: Cache) -> None:
     def through(socket: str) -> bytes:
         with newest.Client(transport=newest.HTTPTransport(uds=socket)) as http:
             return key(chat(http_client=http), cache)
@@ -239,8 +239,8 @@ def persona(text: str) -> BaseChatModel:
 
 
 def test_classes_of_one_name_count_by_their_code(cache: Cache) -> None:
-    said = [cached(persona(text), cache).invoke("hello").content for text in ("bonjour", "guten tag", "bonjour")]
-    assert said == ["bonjour", "guten tag", "bonjour"]
+    answers = [cached(persona(text), cache).invoke("hello").content for text in ("bonjour", "guten tag", "bonjour")]
+    assert answers == ["bonjour", "guten tag", "bonjour"]
     assert cache.stats().hits == 1
 
 
@@ -271,7 +271,7 @@ class Around(BaseCache):
 
 async def test_a_model_that_cannot_be_seen_is_not_cached(cache: Cache) -> None:
     set_llm_cache(Around(AskOnceCache(cache)))
-    said = [(await Own(says=text).ainvoke("hi")).content for text in ("one", "two")]
+    answers = [(await Own(says=text).ainvoke("hi")).content for text in ("one", "two")]
     set_llm_cache(None)
-    assert said == ["one", "two"]
+    assert answers == ["one", "two"]
     assert cache.stats().stored == 0

@@ -16,7 +16,7 @@ from tests.providers.langchain_cases import PROVIDERS, Provider, row_of
     [one for one in PROVIDERS if one.name in ("ChatOpenAI", "ChatAnthropic")],
     ids=lambda one: one.name,
 )
-def test_keys_tell_apart_what_differs_on_the_wire(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_differs_on_the_wire_differs_in_its_key(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("OPENAI_", "ANTHROPIC_", "LANGCHAIN_", "LANGSMITH_")):
             monkeypatch.delenv(name)

@@ -166,7 +166,7 @@ def test_a_predicate_that_fails_stores_nothing(cache: Cache) -> None:
         assert calls_for(AIMessage("fine"), strict) == 2
 
 
-# -- what the request asks for -------------------------------------------------------------------------------------
+# -- what the request requires -------------------------------------------------------------------------------------
 
 
 class Invoice(BaseModel):
@@ -188,7 +188,7 @@ class Careful(Invoice):
 
 
 def script(*arguments: Any, name: str = "Invoice", as_text: bool = False) -> Callable[[Any], Answer]:
-    """Invoices, one for each time that the model is asked: as calls of a tool, or as text."""
+    """Invoices, one for each call of the model: as calls of a tool, or as text."""
     left = list(arguments)
 
     def answer(request: Any) -> Answer:
@@ -204,16 +204,18 @@ GOOD = {"number": "A1", "total": 3}
 
 
 @pytest.mark.parametrize("bad", [{"number": "A1"}, {"number": "A1", "total": "many"}], ids=str)
-def test_a_call_that_does_not_parse_is_asked_for_again(store: Store, provider: Provider, bad: Any) -> None:
+def test_the_model_is_called_again_after_a_call_that_does_not_parse(
+    store: Store, provider: Provider, bad: Any
+) -> None:
     provider.answer = script(bad, GOOD)
     model = store(chat(provider)).with_structured_output(Invoice, method="function_calling")
-    asked = model.with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
-    assert asked.invoke("the invoice") == Invoice(**GOOD)
-    assert asked.invoke("the invoice") == Invoice(**GOOD)
+    retried = model.with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
+    assert retried.invoke("the invoice") == Invoice(**GOOD)
+    assert retried.invoke("the invoice") == Invoice(**GOOD)
     assert len(provider.ledger) == 2
 
 
-def test_no_call_where_one_was_asked_for_is_not_stored(store: Store, provider: Provider) -> None:
+def test_an_answer_without_the_required_call_is_not_stored(store: Store, provider: Provider) -> None:
     provider.answer = script("Which invoice?", GOOD)
     model = store(chat(provider)).with_structured_output(Invoice, method="function_calling")
     assert [model.invoke("the invoice") for _ in range(3)] == [None, Invoice(**GOOD), Invoice(**GOOD)]
@@ -221,14 +223,14 @@ def test_no_call_where_one_was_asked_for_is_not_stored(store: Store, provider: P
 
 @pytest.mark.parametrize("method", ["json_mode", "json_schema"])
 @pytest.mark.parametrize("bad", [{"number": "A1"}, "Sorry."], ids=str)
-def test_a_text_that_does_not_parse_is_asked_for_again(
+def test_the_model_is_called_again_after_a_text_that_does_not_parse(
     provider: Provider, cache: Cache, method: Literal["json_mode", "json_schema"], bad: Any
 ) -> None:
     provider.answer = script(bad, GOOD, as_text=True)
     model = cached(chat(provider), cache).with_structured_output(Invoice, method=method)
-    asked = model.with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
-    assert asked.invoke("the invoice, as JSON") == Invoice(**GOOD)
-    assert asked.invoke("the invoice, as JSON") == Invoice(**GOOD)
+    retried = model.with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
+    assert retried.invoke("the invoice, as JSON") == Invoice(**GOOD)
+    assert retried.invoke("the invoice, as JSON") == Invoice(**GOOD)
     assert len(provider.ledger) == 2
 
 
@@ -252,7 +254,7 @@ async def test_what_only_the_parser_can_check_decides_too(
         Careful, method="function_calling", include_raw=include_raw
     )
 
-    async def ask() -> Any:
+    async def call() -> Any:
         try:
             match way:
                 case "invoke":
@@ -275,7 +277,7 @@ async def test_what_only_the_parser_can_check_decides_too(
             return whole.get("parsed")
         return (found or [None])[-1] if isinstance(found, list) else found
 
-    assert [await ask() for _ in range(3)] == [None, Careful(**GOOD), Careful(**GOOD)]
+    assert [await call() for _ in range(3)] == [None, Careful(**GOOD), Careful(**GOOD)]
     assert len(provider.ledger) == 2
     assert cache.stats().not_stored_reasons == {"not parsed": 1}
 
@@ -286,8 +288,8 @@ def test_a_chain_with_structured_output_behind_a_prompt_is_watched(provider: Pro
     provider.answer = script({"number": "B1", "total": 3}, GOOD, name="Careful")
     model = cached(chat(provider), cache).with_structured_output(Careful, method="function_calling")
     chain = ChatPromptTemplate.from_template("the invoice of {day}") | model
-    asked = chain.with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
-    assert asked.invoke({"day": "today"}) == Careful(**GOOD)
+    retried = chain.with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
+    assert retried.invoke({"day": "today"}) == Careful(**GOOD)
 
 
 @tool

@@ -57,7 +57,7 @@ def test_chunks_become_whole_messages() -> None:
 
 
 @pytest.mark.parametrize("value", [object(), Place, 2**70], ids=["object", "class", "great number"])
-def test_an_answer_that_is_no_plain_data_is_not_kept(value: Any) -> None:
+def test_an_answer_that_is_no_plain_data_is_not_stored(value: Any) -> None:
     cache = AskOnceCache("memory://", namespace="odd")
     cache.clear()
     before = cache.stats().not_stored
@@ -78,10 +78,10 @@ def test_an_answer_that_is_no_plain_data_is_not_kept(value: Any) -> None:
         ({"finish_reason": "stop"}, [{"type": "text", "text": ""}]),
     ],
 )
-def test_cut_off_and_empty_answers_are_not_kept(metadata: dict[str, Any], content: Any) -> None:
+def test_cut_off_and_empty_answers_are_not_stored(metadata: dict[str, Any], content: Any) -> None:
     cache = AskOnceCache("memory://", namespace="cut")
     cache.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage(content, response_metadata=metadata))])
     assert cache.lookup(dumps(HI), LLM) is None
-    wanting = AskOnceCache("memory://", cache_empty=True, cache_truncated=True, namespace="cut but kept")
+    wanting = AskOnceCache("memory://", cache_empty=True, cache_truncated=True, namespace="cut but stored")
     wanting.update(dumps(HI), LLM, [ChatGeneration(message=AIMessage(content, response_metadata=metadata))])
     assert wanting.lookup(dumps(HI), LLM) is not None

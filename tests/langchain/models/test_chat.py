@@ -22,43 +22,43 @@ from tests.support.provider import Provider
 
 def test_the_cached_model_is_what_the_model_was(openai: Make, tmp_path: Path, provider: Provider) -> None:
     original = openai()
-    asked = cached(original, f"sqlite:///{tmp_path / 'cache.db'}")
+    chat = cached(original, f"sqlite:///{tmp_path / 'cache.db'}")
     assert type(original) is ChatOpenAI
     assert original.cache is None
-    assert isinstance(asked, ChatOpenAI)
-    assert cached(asked) is asked
-    assert (asked.lc_id(), repr(asked)[:11], asked.model_name) == (original.lc_id(), "ChatOpenAI(", "gpt-4o")
-    asked.invoke("hi")
+    assert isinstance(chat, ChatOpenAI)
+    assert cached(chat) is chat
+    assert (chat.lc_id(), repr(chat)[:11], chat.model_name) == (original.lc_id(), "ChatOpenAI(", "gpt-4o")
+    chat.invoke("hi")
     for copied in (
-        asked.model_copy(),
-        asked.model_copy(deep=False),
-        cached(asked, f"sqlite:///{tmp_path / 'cache.db'}"),
+        chat.model_copy(),
+        chat.model_copy(deep=False),
+        cached(chat, f"sqlite:///{tmp_path / 'cache.db'}"),
     ):
         copied.invoke("hi")
     assert provider.count == 1
-    asked.model_copy(update={"temperature": 0.0}).invoke("hi")
+    chat.model_copy(update={"temperature": 0.0}).invoke("hi")
     assert provider.count == 2
     original.invoke("hi")
     assert provider.count == 3
 
 
 def test_a_configured_model_stays_cached(openai: Make, tmp_path: Path, provider: Provider) -> None:
-    asked = cached(openai(), f"sqlite:///{tmp_path / 'cache.db'}").configurable_fields(
+    chat = cached(openai(), f"sqlite:///{tmp_path / 'cache.db'}").configurable_fields(
         temperature=ConfigurableField(id="heat")
     )
     for heat in (0.1, 0.1, 0.2, 0.2):
-        asked.invoke("hi", {"configurable": {"heat": heat}})
+        chat.invoke("hi", {"configurable": {"heat": heat}})
     assert provider.count == 2
 
 
 def test_nothing_is_looked_up_twice(openai: Make, tmp_path: Path, provider: Provider) -> None:
     hook = AskOnceCache("memory://", namespace="twice")
     set_llm_cache(hook)
-    asked = cached(openai(), f"sqlite:///{tmp_path / 'cache.db'}")
-    asked.invoke("hi")
-    asked.invoke("hi")
+    chat = cached(openai(), f"sqlite:///{tmp_path / 'cache.db'}")
+    chat.invoke("hi")
+    chat.invoke("hi")
     assert (hook.stats().hits, hook.stats().misses) == (0, 0)
-    stats = type(asked)._askonce_cache.stats()
+    stats = type(chat)._askonce_cache.stats()
     assert (stats.hits, stats.misses, stats.saved_input_tokens) == (1, 1, 1000)
 
 
@@ -76,24 +76,24 @@ class Counting(BaseRateLimiter):
 
 async def test_only_misses_wait_for_the_rate_limiter(openai: Make, tmp_path: Path) -> None:
     limiter = Counting()
-    asked = cached(openai(rate_limiter=limiter), f"sqlite:///{tmp_path / 'cache.db'}")
-    asked.invoke("hi")
-    asked.invoke("hi")
-    list(asked.stream("hi"))
-    await asked.ainvoke("hi")
+    chat = cached(openai(rate_limiter=limiter), f"sqlite:///{tmp_path / 'cache.db'}")
+    chat.invoke("hi")
+    chat.invoke("hi")
+    list(chat.stream("hi"))
+    await chat.ainvoke("hi")
     assert limiter.count == 1
-    list(asked.stream("hello"))
+    list(chat.stream("hello"))
     assert limiter.count == 2
 
 
 def test_a_failure_is_stood_in_for_by_a_stale_answer(openai: Make, provider: Provider, clock: FakeClock) -> None:
     cache = Cache(MemoryStore(clock=clock), clock=clock, ttl=10, stale_if_error=100)
-    asked = cached(openai(), cache)
-    first = asked.invoke("hi").content
+    chat = cached(openai(), cache)
+    first = chat.invoke("hi").content
     clock.advance(20)
     provider.failures = 2
-    assert asked.invoke("hi").response_metadata["askonce"]["hit"] == "stale"
-    assert "".join(chunk.content for chunk in asked.stream("hi")) == first
+    assert chat.invoke("hi").response_metadata["askonce"]["hit"] == "stale"
+    assert "".join(chunk.content for chunk in chat.stream("hi")) == first
     assert provider.count == 3
 
 

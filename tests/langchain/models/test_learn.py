@@ -32,8 +32,8 @@ def past(count: int) -> list[tuple[list[dict[str, str]], str]]:
 
 
 def new_questions(count: int) -> list[str]:
-    known = set(islice(questions(21), 400))
-    return list(islice((question for question in questions(22) if question not in known), count))
+    first = set(islice(questions(21), 400))
+    return list(islice((question for question in questions(22) if question not in first), count))
 
 
 @pytest.fixture
@@ -42,10 +42,10 @@ def no_global_cache() -> Iterator[None]:
     set_llm_cache(None)
 
 
-def hits_of(model: Any, cache: Cache, asked: list[str]) -> int:
+def hits_of(model: Any, cache: Cache, fresh: list[str]) -> int:
     """Semantic hits; each answer is right."""
     hits = 0
-    for question in asked:
+    for question in fresh:
         prompt: list[BaseMessage] = [SYSTEM, HumanMessage(question)]
         reply = model.invoke(prompt)
         assert reply.content == answer(question)
@@ -68,8 +68,8 @@ def test_the_first_requests_hit_after_learning(way: str, no_global_cache: None) 
         stats = cache.stats()
         assert report.stored == report.compared == stats.stored > 300
         assert stats.semantic is not None and (stats.semantic.requests, stats.semantic.hits) == (0, 0)
-        asked = new_questions(200)
-        assert hits_of(model, cache, asked) > 60  # without: none before 200 answers were compared
+        fresh = new_questions(200)
+        assert hits_of(model, cache, fresh) > 60  # without: none before 200 answers were compared
         reply = model.invoke([SYSTEM, HumanMessage(past(1)[0][0][1]["content"])])
         assert (reply.content, reply.response_metadata["askonce"]["hit"]) == (past(1)[0][1], "exact")
 
@@ -86,8 +86,8 @@ def test_an_answer_that_is_there_stays_and_is_not_compared() -> None:
 def test_the_judge_is_limited_and_its_calls_are_counted() -> None:
     judge = ChatJudge(FakeListChatModel(responses=["SAME"]))
     with Cache("memory://", semantic=Semantic(FaqEmbeddings(), judge=judge)) as cache:
-        asked = enumerate(islice(questions(3), 30))
-        pairs = [(messages(question), f"{answer(question)} {number}") for number, question in asked]
+        numbered = enumerate(islice(questions(3), 30))
+        pairs = [(messages(question), f"{answer(question)} {number}") for number, question in numbered]
         report = learn(FaqModel(), pairs, cache, compared=10)
         assert report.compared == 10
         assert 10 <= report.judge_calls == judge.calls <= 60

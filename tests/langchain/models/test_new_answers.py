@@ -1,4 +1,4 @@
-"""A hit is a new answer: it names nothing of the first call, and tells what a fresh one would."""
+"""A hit is a new answer: it names nothing of the first call, and reports what a fresh one would."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def test_a_hit_is_a_new_message_in_its_thread(store: Store, provider: Provider, 
         checkpointer=InMemorySaver(),
     )
     for _ in range(3):
-        asked = {"messages": [HumanMessage("opening hours?")]}
-        said = agent.invoke(asked, {"configurable": {"thread_id": "1"}})["messages"]
+        question = {"messages": [HumanMessage("opening hours?")]}
+        messages = agent.invoke(question, {"configurable": {"thread_id": "1"}})["messages"]
     assert len(provider.ledger) == 1
-    assert [message.type for message in said] == ["human", "ai"] * 3
+    assert [message.type for message in messages] == ["human", "ai"] * 3
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -93,10 +93,10 @@ def test_no_conversation_goes_on_from_a_response_of_another_user(
     continued = []
     for user in ("Ann", "Bob"):
         model = store(chat(provider, use_responses_api=True, use_previous_response_id=True))
-        said: list[BaseMessage] = [HumanMessage("hello")]
-        first = summed(model.stream(said)) if streamed else model.invoke(said)
-        said += [first, HumanMessage(f"I am {user}")]
-        model.invoke(said)
+        history: list[BaseMessage] = [HumanMessage("hello")]
+        first = summed(model.stream(history)) if streamed else model.invoke(history)
+        history += [first, HumanMessage(f"I am {user}")]
+        model.invoke(history)
         continued.append(requests[-1].get("previous_response_id"))
     assert continued[0] != continued[1]
 
@@ -110,15 +110,15 @@ def test_two_hits_stand_in_one_history(
 
     def answer(request: dict[str, Any]) -> Answer:
         requests.append(request)
-        return call_and_tell(request)
+        return call_then_answer(request)
 
     provider.answer = answer
-    keep = (lambda model: cached(model, cache)) if streamed else store  # LangChain's own cache knows no streams
-    model = keep(chat(provider, use_responses_api=True, output_version=version)).bind_tools([weather])
+    wrap = (lambda model: cached(model, cache)) if streamed else store  # LangChain's own cache takes no streams
+    model = wrap(chat(provider, use_responses_api=True, output_version=version)).bind_tools([weather])
     history: list[BaseMessage] = []
     for _ in range(3):
-        said = summed(model.stream("weather?")) if streamed else model.invoke("weather?")
-        history += [HumanMessage("weather?"), said, ToolMessage("sunny", tool_call_id=said.tool_calls[0]["id"])]
+        reply = summed(model.stream("weather?")) if streamed else model.invoke("weather?")
+        history += [HumanMessage("weather?"), reply, ToolMessage("sunny", tool_call_id=reply.tool_calls[0]["id"])]
     assert len(requests) == 1
     model.invoke(history)
     sent = requests[-1]["input"]
@@ -144,8 +144,8 @@ CALLED = [
 
 
 def test_a_hit_keeps_what_its_items_say_and_has_the_key_of_the_first_answer(cache: Cache) -> None:
-    said = AIMessage(ITEMS, tool_calls=CALLED, response_metadata={"object": "response"})
-    model = cached(Says(message=said), cache)
+    message = AIMessage(ITEMS, tool_calls=CALLED, response_metadata={"object": "response"})
+    model = cached(Says(message=message), cache)
     first, hit = model.invoke("hi"), model.invoke("hi")
     reasoning, text, call, custom = hit.content
     assert reasoning == {"type": "reasoning", "summary": [], "encrypted_content": "sealed"}
@@ -190,7 +190,7 @@ def test_a_hit_names_no_container_and_no_conversation_of_the_first_call(cache: C
     assert hit.response_metadata.keys() == {"model_name", "askonce"}
 
 
-# -- what a fresh answer would tell --------------------------------------------------------------------------------
+# -- what a fresh answer would report ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["invoke", "stream"])
@@ -204,14 +204,14 @@ def test_a_hit_says_that_it_cost_nothing(provider: Provider, cache: Cache, strea
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["invoke", "stream"])
-def test_a_hit_tells_the_usage_that_a_call_would_tell(provider: Provider, cache: Cache, streamed: bool) -> None:
+def test_a_hit_has_the_usage_that_a_call_would_report(provider: Provider, cache: Cache, streamed: bool) -> None:
     model = cached(chat(provider), cache)
     for _ in range(2):
         summed(model.stream("hi"))
     assert len(provider.ledger) == 1
     for _ in range(2):
-        told = summed(model.stream("hi", stream_usage=True)) if streamed else model.invoke("hi")
-        assert told.usage_metadata is not None
+        answer = summed(model.stream("hi", stream_usage=True)) if streamed else model.invoke("hi")
+        assert answer.usage_metadata is not None
     summed(model.stream("hi"))
     assert len(provider.ledger) == 2
     assert (cache.stats().hits, cache.stats().corrupt) == (3, 0)
@@ -228,11 +228,11 @@ async def test_what_a_global_cache_saw_streamed_serves_streams_alone(provider: P
     assert len(provider.ledger) == 2
 
 
-def test_a_hit_tells_the_headers_that_were_asked_for(provider: Provider, store: Store) -> None:
+def test_a_hit_has_the_headers_that_were_requested(provider: Provider, store: Store) -> None:
     store(chat(provider)).invoke("hi")
     for _ in range(2):
-        told = store(chat(provider, include_response_headers=True)).invoke("hi")
-        assert "headers" in told.response_metadata
+        answer = store(chat(provider, include_response_headers=True)).invoke("hi")
+        assert "headers" in answer.response_metadata
     assert "headers" not in store(chat(provider)).invoke("hi").response_metadata
     assert len(provider.ledger) == 2
 
@@ -246,14 +246,14 @@ def weather(city: str) -> str:
     return "sunny"
 
 
-def call_and_tell(request: dict[str, Any]) -> Answer:
-    told = any(item.get("type") == "function_call_output" for item in request["input"])
-    return Answer("It is sunny.") if told else Answer("I look.", (Call("weather", {"city": "Paris"}),))
+def call_then_answer(request: dict[str, Any]) -> Answer:
+    has_result = any(item.get("type") == "function_call_output" for item in request["input"])
+    return Answer("It is sunny.") if has_result else Answer("I look.", (Call("weather", {"city": "Paris"}),))
 
 
 @pytest.mark.parametrize("version", ["v0", "responses/v1", "v1"])
 def test_a_replayed_stream_adds_up_to_the_stored_message(provider: Provider, cache: Cache, version: str) -> None:
-    provider.answer = call_and_tell
+    provider.answer = call_then_answer
     model = cached(chat(provider, use_responses_api=True, output_version=version), cache).bind_tools([weather])
     model.invoke("weather?")
     stored, streamed = model.invoke("weather?"), summed(model.stream("weather?"))
@@ -291,7 +291,7 @@ def test_blocks_of_content_are_the_same_in_every_way(
 def test_a_hit_of_the_responses_api_shows_the_blocks_of_a_fresh_answer(
     store: Store, provider: Provider, version: str
 ) -> None:
-    provider.answer = call_and_tell
+    provider.answer = call_then_answer
     fresh, hit = (
         store(chat(provider, use_responses_api=True, output_version=version)).invoke("?") for _ in range(2)
     )
@@ -392,15 +392,15 @@ def test_the_chunks_of_a_replay_add_up(content: Any, calls: Any, shown: str, usa
 
 
 @pytest.mark.parametrize("first", ["invoke", "stream"])
-def test_an_agent_is_streamed_without_a_call_after_it_was_asked(
+def test_an_agent_is_streamed_without_a_call_after_the_same_question(
     provider: Provider, cache: Cache, first: str
 ) -> None:
-    provider.answer = call_and_tell
+    provider.answer = call_then_answer
     agent: Any = create_agent(
         cached(chat(provider, use_responses_api=True, output_version="responses/v1"), cache), [weather]
     )
-    asked = {"messages": [HumanMessage("weather?")]}
-    agent.invoke(asked) if first == "invoke" else list(agent.stream(asked, stream_mode="messages"))
+    question = {"messages": [HumanMessage("weather?")]}
+    agent.invoke(question) if first == "invoke" else list(agent.stream(question, stream_mode="messages"))
     assert len(provider.ledger) == 2
 
 
@@ -414,15 +414,15 @@ class Thinking(Says):
         yield ChatGenerationChunk(message=AIMessageChunk("it is."))
 
 
-def test_a_replayed_stream_tells_its_reasoning_first(cache: Cache) -> None:
+def test_a_replayed_stream_begins_with_its_reasoning(cache: Cache) -> None:
     model = cached(Thinking(), cache)
 
     def order() -> list[str]:
-        told = []
+        kinds = []
         for chunk in model.stream("is it?"):
-            told += ["reasoning"] if "reasoning_content" in chunk.additional_kwargs else []
-            told += ["text"] if chunk.text else []
-        return list(dict.fromkeys(told))
+            kinds += ["reasoning"] if "reasoning_content" in chunk.additional_kwargs else []
+            kinds += ["text"] if chunk.text else []
+        return list(dict.fromkeys(kinds))
 
     assert [order(), order()] == [["reasoning", "text"]] * 2
     assert cache.stats().hits == 1

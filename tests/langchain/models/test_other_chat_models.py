@@ -85,12 +85,12 @@ class Blocks(BaseChatModel):
 
 def test_content_blocks_are_replayed_one_by_one(url: str) -> None:
     model = cached(Blocks(), url)
-    kept = model.invoke("a").content
+    blocks = model.invoke("a").content
     chunks = list(model.stream("a"))
     whole = chunks[0]
     for chunk in chunks[1:]:
         whole += chunk
-    assert [{name: value for name, value in block.items() if name != "index"} for block in whole.content] == kept
+    assert [{name: value for name, value in block.items() if name != "index"} for block in whole.content] == blocks
     assert len([chunk for chunk in chunks if chunk.content]) == 4
     assert len(CALLS) == 1
 

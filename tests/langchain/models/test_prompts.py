@@ -1,4 +1,4 @@
-"""The question and the context are found in a chain's prompt, whichever way the chain is asked."""
+"""The question and the context are found in a chain's prompt, whichever way the chain is called."""
 
 from __future__ import annotations
 
@@ -85,17 +85,17 @@ def test_the_model_may_stand_deeper_in_the_chain_than_the_prompt(way: Any, seen:
 @pytest.mark.parametrize("kind", ["the only variable", "a text template", "in a function", "the context before"])
 def test_templates_of_all_kinds_are_read(kind: str, seen: Seen, model: Any) -> None:
     @chain
-    def function(asked: str) -> Any:
-        return model.invoke(PROMPT.invoke({"question": asked, "context": CARDS[0]}))
+    def function(question: str) -> Any:
+        return model.invoke(PROMPT.invoke({"question": question, "context": CARDS[0]}))
 
-    ask: Runnable[Any, Any] = {
+    pipeline: Runnable[Any, Any] = {
         "the only variable": ChatPromptTemplate.from_template("Be brief.\nQuestion: {query}") | model,
         "a text template": PromptTemplate.from_template("Be brief.\nQuestion: {input}") | model,
         "in a function": function,
         "the context before": {"context": lambda _: CARDS[0], "question": RunnablePassthrough()} | PROMPT | model,
     }[kind]
-    ask.invoke("What is the fee?")
-    ask.invoke("How do I pay?")
+    pipeline.invoke("What is the fee?")
+    pipeline.invoke("How do I pay?")
     assert texts(seen) == ["What is the fee?", "How do I pay?"]
     assert len(partitions(seen)) == 1
 
@@ -108,22 +108,22 @@ def test_completion_models_are_seen_too(way: str, asynchronous: bool, seen: Seen
         llm = cached(llm, cache)
     else:
         set_llm_cache(AskOnceCache(cache))
-    ask = PromptTemplate.from_template("Be brief.\nQuestion: {question}") | llm
+    pipeline = PromptTemplate.from_template("Be brief.\nQuestion: {question}") | llm
     for question in ("What is the fee?", "How do I pay?"):
-        asked = {"question": question}
-        asyncio.run(ask.ainvoke(asked)) if asynchronous else ask.invoke(asked)
+        fields = {"question": question}
+        asyncio.run(pipeline.ainvoke(fields)) if asynchronous else pipeline.invoke(fields)
     llm.invoke("Question: How do I pay?")
     assert texts(seen[-1:]) == [None]
     assert set(texts(seen[:-1])) == {"What is the fee?", "How do I pay?"}
 
 
 def test_nothing_is_left_of_a_chain_for_what_comes_after_it(seen: Seen, model: Any) -> None:
-    asked = {"question": "What is the fee?", "context": CARDS[0]}
-    (PROMPT | model).invoke(asked)
+    fields = {"question": "What is the fee?", "context": CARDS[0]}
+    (PROMPT | model).invoke(fields)
     model.invoke("Question: What is the fee?")
     (ChatPromptTemplate.from_template("{what}") | model).invoke({"what": "Question: What is the fee? "})
     (RunnableLambda(lambda _: "Question: What is the fee?\n") | model).invoke("x")
-    assert texts(seen) == [asked["question"], None, None, None]
+    assert texts(seen) == [fields["question"], None, None, None]
 
 
 def test_a_second_prompt_takes_the_place_of_the_first(seen: Seen, model: Any) -> None:
@@ -136,11 +136,11 @@ def test_a_second_prompt_takes_the_place_of_the_first(seen: Seen, model: Any) ->
 
 
 def test_what_the_application_names_comes_first(seen: Seen, model: Any) -> None:
-    ask = ChatPromptTemplate.from_template("{question} I am asked by a {query}.") | model
+    pipeline = ChatPromptTemplate.from_template("{question} I am asked by a {query}.") | model
     with cache_options(question="a customer"):
-        ask.invoke({"question": "What is the fee?", "query": "customer"})
+        pipeline.invoke({"question": "What is the fee?", "query": "customer"})
     with cache_options(semantic=False):
-        ask.invoke({"question": "How do I pay?", "query": "customer"})
+        pipeline.invoke({"question": "How do I pay?", "query": "customer"})
     assert texts(seen) == ["a customer", None]
 
 
@@ -166,11 +166,11 @@ QUESTIONS = [f"What is the fee of card {one}?" for one in range(12)]
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_a_context_of_known_documents_alone_may_be_another(
+def test_a_context_of_tracked_documents_alone_may_be_another(
     way: Any, seen: Seen, model: Any, retriever: CachedRetriever
 ) -> None:
-    ask = {"context": retriever | joined, "question": RunnablePassthrough()} | PROMPT | model
-    way(ask, QUESTIONS)
+    pipeline = {"context": retriever | joined, "question": RunnablePassthrough()} | PROMPT | model
+    way(pipeline, QUESTIONS)
     assert sorted(map(str, texts(seen))) == sorted(QUESTIONS)
     assert len(partitions(seen)) == 1
 
@@ -204,15 +204,15 @@ async def test_the_retrieval_chains_of_langchain(seen: Seen, model: Any, retriev
     history = MessagesPlaceholder("chat_history")
     condense = ChatPromptTemplate.from_messages([("system", "Rephrase."), history, ("human", "{input}")])
     answer = ChatPromptTemplate.from_messages([("system", "Use: {context}"), history, ("human", "Please: {input}")])
-    ask = create_retrieval_chain(
+    pipeline = create_retrieval_chain(
         create_history_aware_retriever(model, retriever, condense), create_stuff_documents_chain(model, answer)
     )
     for question in QUESTIONS:
-        await ask.ainvoke({"input": question, "chat_history": []})
+        await pipeline.ainvoke({"input": question, "chat_history": []})
     assert texts(seen) == QUESTIONS
     assert len(partitions(seen)) == 1
     seen.clear()
     before = [HumanMessage("What is a card?"), AIMessage("A piece of plastic.")]
-    ask.invoke({"input": "And what is the fee?", "chat_history": before})
-    ask.invoke({"input": "How do I close my account?", "chat_history": before})
+    pipeline.invoke({"input": "And what is the fee?", "chat_history": before})
+    pipeline.invoke({"input": "How do I close my account?", "chat_history": before})
     assert texts(seen) == [None, None, "How do I close my account?", "How do I close my account?"]

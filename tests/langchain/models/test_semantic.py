@@ -49,9 +49,9 @@ class FaqModel(BaseChatModel):
         return "faq"
 
     def _say(self, messages: list[BaseMessage]) -> str:
-        asked = str(messages[-1].content)
-        self.questions.append(asked)
-        return f"About your {topic_of(asked.rpartition('Question')[2])}: see the page."
+        prompt_text = str(messages[-1].content)
+        self.questions.append(prompt_text)
+        return f"About your {topic_of(prompt_text.rpartition('Question')[2])}: see the page."
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
         return ChatResult(generations=[ChatGeneration(message=AIMessage(self._say(messages)))])
@@ -98,8 +98,8 @@ async def _astream(model: BaseChatModel, messages: Sequence[BaseMessage]) -> Bas
     return whole
 
 
-Ask = Callable[[BaseChatModel, Sequence[BaseMessage]], BaseMessage]
-ASK: dict[str, Ask] = {
+Call = Callable[[BaseChatModel, Sequence[BaseMessage]], BaseMessage]
+CALLS: dict[str, Call] = {
     "invoke": lambda model, messages: model.invoke(list(messages)),
     "ainvoke": lambda model, messages: asyncio.run(model.ainvoke(list(messages))),
     "stream": _stream,
@@ -107,12 +107,12 @@ ASK: dict[str, Ask] = {
 }
 
 
-@pytest.mark.parametrize("way", [*ASK, "set_llm_cache"])
+@pytest.mark.parametrize("way", [*CALLS, "set_llm_cache"])
 def test_a_question_in_other_words_is_answered(cache: Cache, way: str) -> None:
     FaqModel.questions.clear()
     model = cached(FaqModel(), cache) if way != "set_llm_cache" else FaqModel(cache=AskOnceCache(cache))
-    ask = ASK.get(way, ASK["invoke"])
-    answers = [ask(model, [SYSTEM, HumanMessage(question)]) for question in NEW]
+    call = CALLS.get(way, CALLS["invoke"])
+    answers = [call(model, [SYSTEM, HumanMessage(question)]) for question in NEW]
     marks = [answer.response_metadata.get("askonce", {}) for answer in answers]
     hits = [mark for mark in marks if mark.get("hit") == "semantic"]
     assert hits and all(

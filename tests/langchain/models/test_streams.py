@@ -32,9 +32,9 @@ def merged(chunks: list[AIMessageChunk]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("tools", [[], [look_up]], ids=["text", "tool call"])
 async def test_a_stream_is_replayed_as_it_was(streamed: ChatOpenAI, provider: Provider, tools: Any) -> None:
-    asked = streamed.bind_tools(tools) if tools else streamed
-    first, second = ([*asked.stream("Paris, or else?")] for _ in range(2))
-    third = [chunk async for chunk in asked.astream("Paris, or else?")]
+    chat = streamed.bind_tools(tools) if tools else streamed
+    first, second = ([*chat.stream("Paris, or else?")] for _ in range(2))
+    third = [chunk async for chunk in chat.astream("Paris, or else?")]
     assert provider.count == 1
     assert merged(first) == merged(second) == merged(third)
     assert len(second) > 1
@@ -80,7 +80,7 @@ def test_the_hook_and_cached_share_their_answers(openai: Make, provider: Provide
     assert provider.count == 3
 
 
-async def test_a_stream_that_is_left_or_breaks_is_not_kept(
+async def test_a_stream_that_is_left_or_breaks_is_not_stored(
     streamed: ChatOpenAI, provider: Provider, talk: Talk
 ) -> None:
     for chunk in streamed.stream("hi there"):
@@ -116,29 +116,29 @@ async def test_events_of_a_stream_are_replayed(streamed: ChatOpenAI, provider: P
 @pytest.mark.skipif(not hasattr(BaseChatModel, "stream_events"), reason="a later version of LangChain")
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 async def test_protocol_events_are_replayed(streamed: ChatOpenAI, provider: Provider) -> None:
-    asked = streamed.bind_tools([look_up])
-    told = [asked.stream_events("Paris?", version="v3").output for _ in range(2)]
-    told.append(await (await asked.astream_events("Paris?", version="v3")).output)
+    chat = streamed.bind_tools([look_up])
+    answers = [chat.stream_events("Paris?", version="v3").output for _ in range(2)]
+    answers.append(await (await chat.astream_events("Paris?", version="v3")).output)
     assert provider.count == 1
-    assert len({str(message.tool_calls) for message in told}) == 1
-    assert told[0].tool_calls[0]["args"]["city"] == "Paris"
+    assert len({str(message.tool_calls) for message in answers}) == 1
+    assert answers[0].tool_calls[0]["args"]["city"] == "Paris"
 
 
-async def test_an_agent_that_streams_asks_the_model_once(streamed: ChatOpenAI, provider: Provider) -> None:
+async def test_an_agent_that_streams_calls_the_model_once(streamed: ChatOpenAI, provider: Provider) -> None:
     agent = create_agent(streamed, [look_up])
     question = {"messages": [HumanMessage("Paris?")]}
-    told = []
+    answers = []
     for _ in range(2):
-        told.append([part async for part in agent.astream(question, stream_mode="messages")])
+        answers.append([part async for part in agent.astream(question, stream_mode="messages")])
     sync = list(agent.stream(question, stream_mode="messages"))
     updates = list(agent.stream(question, stream_mode="updates"))
     assert provider.count == 2
     texts = [
         "".join(message.content for message, _ in parts if message.type == "AIMessageChunk")
-        for parts in (*told, sync)
+        for parts in (*answers, sync)
     ]
     assert len(set(texts)) == 1
-    assert len([message for message, _ in told[1] if message.type == "AIMessageChunk" and message.content]) > 2
+    assert len([message for message, _ in answers[1] if message.type == "AIMessageChunk" and message.content]) > 2
     assert len(updates) == 3
 
 
@@ -151,8 +151,8 @@ def test_other_threads_wait_for_a_stream(streamed: ChatOpenAI, provider: Provide
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_structured_output_streams(streamed: ChatOpenAI, provider: Provider) -> None:
-    asked = streamed.with_structured_output(Place)
-    places = [list(asked.stream("where?"))[-1], list(asked.stream("where?"))[-1], asked.invoke("where?")]
+    chat = streamed.with_structured_output(Place)
+    places = [list(chat.stream("where?"))[-1], list(chat.stream("where?"))[-1], chat.invoke("where?")]
     assert places == [Place(city="where", number=1)] * 3
     assert provider.count == 1
 
@@ -163,8 +163,8 @@ def without_index(blocks: Any) -> list[dict[str, Any]]:
 
 
 def test_streams_of_standard_content_blocks_are_replayed(openai: Make, tmp_path: Path, provider: Provider) -> None:
-    asked = cached(openai(output_version="v1"), f"sqlite:///{tmp_path / 'cache.db'}")
-    for bound in (asked, asked.bind_tools([look_up])):
+    chat = cached(openai(output_version="v1"), f"sqlite:///{tmp_path / 'cache.db'}")
+    for bound in (chat, chat.bind_tools([look_up])):
         first, second = (merged([*bound.stream("Paris?")]) for _ in range(2))
         assert (without_index(first[0]), *first[1:]) == (without_index(second[0]), *second[1:])
         assert bound.invoke("Paris?").tool_calls == first[1]

@@ -51,7 +51,7 @@ def shuffled(chance: random.Random) -> list[dict[str, Any]]:
     return [turned(one) for one in chance.sample(TOOLS, len(TOOLS))]
 
 
-def asked(model: Any, clock: FakeClock, requests: int, *, gap: float = 30.0, seed: int = 0) -> None:
+def converse(model: Any, clock: FakeClock, requests: int, *, gap: float = 30.0, seed: int = 0) -> None:
     """Questions that share a handbook and tools, which come in any order; no conversation goes on."""
     chance = random.Random(seed)
     for number in range(requests):
@@ -68,13 +68,13 @@ def usd(rows: list[Row]) -> float:
 def test_what_is_learned_saves_money(
     make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
 ) -> None:
-    asked(make(provider), clock, 10, seed=1)
+    converse(make(provider), clock, 10, seed=1)
     before = usd(provider.ledger)
     model = optimize_prefix(make(provider), optimizer)
-    asked(model, clock, 30, seed=2)
+    converse(model, clock, 30, seed=2)
     optimizer.replan()
     learned = len(provider.ledger)
-    asked(model, clock, 10, seed=3)
+    converse(model, clock, 10, seed=3)
     assert usd(provider.ledger[learned:]) < 0.5 * before
     assert all(row.read > 1024 for row in provider.ledger[learned + 1 :])
 
@@ -84,9 +84,9 @@ def test_a_longer_lifetime_is_chosen_where_requests_are_rare(
     make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
 ) -> None:
     model = optimize_prefix(make(provider), optimizer)
-    asked(model, clock, 30, gap=1200)
+    converse(model, clock, 30, gap=1200)
     optimizer.replan()
-    asked(model, clock, 6, gap=1200, seed=1)
+    converse(model, clock, 6, gap=1200, seed=1)
     written = {lifetime for row in provider.ledger for lifetime in row.written}
     assert written == ({"1h"} if make is claude else {"30m"})
     assert all(row.read for row in provider.ledger[31:])
@@ -98,10 +98,10 @@ def test_conversations_are_marked_at_their_end(
     model = optimize_prefix(claude(provider), optimizer)
 
     def talk(number: int, turns: int) -> None:
-        said: list[Any] = [SystemMessage(HANDBOOK)]
+        conversation: list[Any] = [SystemMessage(HANDBOOK)]
         for turn in range(turns):
-            said.append(HumanMessage(f"And what of group {turn} of {number}? " * 20))
-            said.append(model.invoke(said))
+            conversation.append(HumanMessage(f"And what of group {turn} of {number}? " * 20))
+            conversation.append(model.invoke(conversation))
             clock.advance(20)
 
     provider.answer = lambda request: Answer("As I said. " * 20)
@@ -119,15 +119,15 @@ async def test_async_calls_and_streams_are_optimized(
     make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
 ) -> None:
     model = optimize_prefix(make(provider), optimizer)
-    asked(model, clock, 30)
+    converse(model, clock, 30)
     optimizer.replan()
-    asked(model, clock, 1, seed=1)
-    said = [SystemMessage(HANDBOOK), HumanMessage("Who?")]
+    converse(model, clock, 1, seed=1)
+    conversation = [SystemMessage(HANDBOOK), HumanMessage("Who?")]
     chance = random.Random(5)
-    await model.bind_tools(shuffled(chance)).ainvoke(said)
-    async for _ in model.bind_tools(shuffled(chance)).astream(said):
+    await model.bind_tools(shuffled(chance)).ainvoke(conversation)
+    async for _ in model.bind_tools(shuffled(chance)).astream(conversation):
         pass
-    list(await asyncio.to_thread(lambda: list(model.bind_tools(shuffled(chance)).stream(said))))
+    list(await asyncio.to_thread(lambda: list(model.bind_tools(shuffled(chance)).stream(conversation))))
     assert [row.read > 1024 for row in provider.ledger[-3:]] == [True] * 3
     assert [row.stream for row in provider.ledger[-3:]] == [False, True, True]
 
@@ -154,23 +154,23 @@ def test_a_dry_run_changes_nothing_and_prints_what_it_would(
 ) -> None:
     optimizer = PrefixOptimizer(count_tokens=count, clock=clock, dry_run=True)
     model = optimize_prefix(claude(provider), optimizer)
-    asked(model, clock, 30)
+    converse(model, clock, 30)
     optimizer.replan()
-    asked(model, clock, 3)
+    converse(model, clock, 3)
     assert not any(row.read or row.written for row in provider.ledger)
-    told = capsys.readouterr().out
-    assert "tools sorted: call, look, read, search, write" in told
-    assert "breakpoints: behind" in told and "system prompt (default)" in told
-    assert "Rule 7" not in told
+    printed = capsys.readouterr().out
+    assert "tools sorted: call, look, read, search, write" in printed
+    assert "breakpoints: behind" in printed and "system prompt (default)" in printed
+    assert "Rule 7" not in printed
 
 
 def test_a_tracker_sees_what_is_sent(provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer) -> None:
     found: list[Diagnosis] = []
     tracker = PrefixTracker(count_tokens=count, clock=clock, on_diagnosis=lambda one, _: found.append(one))
     model = optimize_prefix(claude(provider, callbacks=[tracker]), optimizer)
-    asked(model, clock, 20)  # with one more, a plan might come into force between the callback and the request
+    converse(model, clock, 20)  # with one more, a plan might come into force between the callback and the request
     optimizer.replan()
-    asked(model, clock, 5, seed=1)
+    converse(model, clock, 5, seed=1)
     for row, diagnosis in zip(provider.ledger, found, strict=True):
         assert (diagnosis.predicted_read_tokens, diagnosis.predicted_written_tokens) == (row.read, row.written)
     assert {one.cause for one in found[-4:]} == {Cause.HIT}
@@ -181,18 +181,18 @@ def test_it_composes_with_the_own_cache_and_changes_no_keys(
     make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer, tmp_path: Any
 ) -> None:
     store = f"sqlite:///{tmp_path / 'cache.db'}"
-    said = [SystemMessage(HANDBOOK), HumanMessage("Who?")]
+    conversation = [SystemMessage(HANDBOOK), HumanMessage("Who?")]
     models = (
         cached(make(provider), store),
         cached(optimize_prefix(make(provider), optimizer), store),
         optimize_prefix(cached(make(provider), store), optimizer),
     )
     for model in models:
-        answer = model.bind_tools(TOOLS).invoke(said)
+        answer = model.bind_tools(TOOLS).invoke(conversation)
         assert isinstance(answer, AIMessage)
     assert len(provider.ledger) == 1
     for model in models[1:]:
-        asked(model, clock, 3, seed=id(model))
+        converse(model, clock, 3, seed=id(model))
     assert len(provider.ledger) == 7
 
 

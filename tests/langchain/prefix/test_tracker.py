@@ -47,7 +47,7 @@ def system(make: Make) -> SystemMessage:
 
 
 def agrees(provider: Provider, diagnoses: list[Diagnosis]) -> None:
-    """What was predicted is what the provider did, and what it told arrived."""
+    """What was predicted is what the provider did, and what it reported arrived."""
     for row, diagnosis in zip(provider.ledger, diagnoses, strict=True):
         assert (diagnosis.read_tokens, diagnosis.written_tokens) == (row.read, sum(row.written.values()))
         assert diagnosis.input_tokens == row.input
@@ -60,14 +60,14 @@ def test_a_conversation_is_predicted_to_the_token(
     make: Make, way: str, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis], clock: FakeClock
 ) -> None:
     model = make(provider, callbacks=[tracker])
-    said: list[Any] = [system(make)]
+    conversation: list[Any] = [system(make)]
     for turn in range(4):
-        said.append(HumanMessage(f"And what of group {turn}?"))
+        conversation.append(HumanMessage(f"And what of group {turn}?"))
         if way == "invoke":
-            said.append(model.invoke(said))
+            conversation.append(model.invoke(conversation))
         else:
-            chunks = list(model.stream(said))
-            said.append(AIMessage("".join(chunk.text for chunk in chunks)))
+            chunks = list(model.stream(conversation))
+            conversation.append(AIMessage("".join(chunk.text for chunk in chunks)))
         clock.advance(20)
     agrees(provider, diagnoses)
     last = Cause.NOT_MARKED if make is claude else Cause.HIT  # of the conversation, only the handbook is marked
@@ -147,13 +147,13 @@ def test_answers_from_the_own_cache_were_not_sent(
 def test_a_fifth_breakpoint_is_named_when_the_provider_refuses_it(
     provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
 ) -> None:
-    said = [HumanMessage([{"type": "text", "text": "Who?", "cache_control": {"type": "ephemeral"}}])] * 4
+    conversation = [HumanMessage([{"type": "text", "text": "Who?", "cache_control": {"type": "ephemeral"}}])] * 4
     with pytest.raises(Exception, match="maximum of 4"):
-        claude(provider, callbacks=[tracker]).invoke([system(claude), *said])
+        claude(provider, callbacks=[tracker]).invoke([system(claude), *conversation])
     assert [one.cause for one in diagnoses] == [Cause.TOO_MANY_MARKS]
 
 
-def test_a_model_of_another_package_is_tracked_by_the_rules_that_it_is_said_to_have(
+def test_a_model_of_another_package_is_tracked_by_the_rules_that_are_declared_for_it(
     clock: FakeClock, diagnoses: list[Diagnosis]
 ) -> None:
     tracker = PrefixTracker(
@@ -183,12 +183,12 @@ def test_a_failing_tracker_does_not_fail_the_call(
     assert "Who?" not in caplog.text
 
 
-def test_a_model_of_which_nothing_is_known_is_told_once(
+def test_an_unknown_model_is_reported_once(
     tracker: PrefixTracker, diagnoses: list[Diagnosis], caplog: pytest.LogCaptureFixture
 ) -> None:
     model = FakeListChatModel(responses=["One."], callbacks=[tracker])
     for _ in range(2):
         model.invoke("Who?")
-    [told] = caplog.messages
-    assert "give PrefixTracker a provider" in told
+    [warning] = caplog.messages
+    assert "give PrefixTracker a provider" in warning
     assert not diagnoses

@@ -9,5 +9,5 @@ from tests.langchain.retrieval.library import Words
 
 @pytest.fixture(autouse=True)
 def words() -> list[str]:
-    Words.asked.clear()
-    return Words.asked
+    Words.embedded.clear()
+    return Words.embedded

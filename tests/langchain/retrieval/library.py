@@ -39,16 +39,16 @@ ANIMALS = {
 
 
 class Words(Embeddings):
-    """A vector counts words; what it is asked is counted too."""
+    """A vector counts words; each text is listed in `embedded`."""
 
     model = "words"
-    asked: ClassVar[list[str]] = []
+    embedded: ClassVar[list[str]] = []
 
     def __init__(self) -> None:
         self.model = "words"
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        self.asked.extend(texts)
+        self.embedded.extend(texts)
         vocabulary = sorted({word for text in ANIMALS.values() for word in text.split()})
         return [
             [
@@ -134,10 +134,10 @@ class Fixed(BaseRetriever):
 
     documents: list[Any] = Field(default_factory=list, exclude=True)
     k: int = 9
-    _asked: int = PrivateAttr(default=0)
+    _calls: int = PrivateAttr(default=0)
 
     def _get_relevant_documents(self, query: str, *, run_manager: Any, k: int | None = None) -> list[Document]:
-        self._asked += 1
+        self._calls += 1
         if query in failing:
             raise RuntimeError("index down")
         return self.documents[: k or self.k]

@@ -40,21 +40,21 @@ async def test_what_changed_unseen_is_counted_logged_and_deleted(
 ) -> None:
     one = Audited()
 
-    async def ask() -> list[str | None]:
+    async def retrieved() -> list[str | None]:
         return found(await one.retriever.ainvoke("a") if awaited else one.retriever.invoke("a"))
 
-    before = await ask()
-    assert await ask() == before
+    before = await retrieved()
+    assert await retrieved() == before
     assert await one.counts(lambda counts: counts[0] == 1) == (1, 0)
     one.inner.documents.reverse()  # which may happen to documents of one score
-    assert await ask() == before
+    assert await retrieved() == before
     assert await one.counts(lambda counts: counts[0] == 2) == (2, 0)
     one.inner.documents.append(Document("unseen", id="new"))
     with caplog.at_level(logging.WARNING, logger="askonce"):
-        assert await ask() == before
+        assert await retrieved() == before
         assert await one.counts(lambda counts: counts[0] == 3) == (3, 1)
     assert "audit" in caplog.text
-    assert "new" in await ask()
+    assert "new" in await retrieved()
 
 
 async def test_an_audit_while_documents_change_says_nothing() -> None:
@@ -63,9 +63,9 @@ async def test_an_audit_while_documents_change_says_nothing() -> None:
     with one.corpus.writing([]):
         one.inner.documents.append(Document("written now", id="new"))
         one.retriever.invoke("a")
-        asked = one.inner._asked
+        calls = one.inner._calls
         await asyncio.sleep(0.2)
-        assert (one.inner._asked, one._counts()) == (asked, (0, 0))
+        assert (one.inner._calls, one._counts()) == (calls, (0, 0))
     assert "new" in found(one.retriever.invoke("a"))
 
 
@@ -73,6 +73,6 @@ def test_without_audits_nothing_is_searched_twice() -> None:
     one = Audited(audit=0)
     for _ in range(50):
         one.retriever.invoke("a")
-    assert one.inner._asked == 1
+    assert one.inner._calls == 1
     with pytest.raises(ConfigError, match="audit"):
         CachedRetriever(one.inner, corpus=one.corpus, name="fixed", audit=2)

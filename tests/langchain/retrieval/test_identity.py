@@ -33,18 +33,18 @@ def test_what_changes_results_changes_the_key_and_nothing_else_does() -> None:
     same_documents = InMemoryVectorStore(CachedEmbeddings(Words(), corpus.cache))
     same_documents.add_documents(animals())
 
-    def is_asked(retriever: BaseRetriever, query: str = "flies at night", **kwargs: Any) -> bool:
+    def is_called(retriever: BaseRetriever, query: str = "flies at night", **kwargs: Any) -> bool:
         before = corpus.cache.stats().misses
         retriever.invoke(query, **kwargs)
         return corpus.cache.stats().misses > before
 
     retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
-    assert is_asked(retriever)
+    assert is_called(retriever)
     for same in (
         CachedRetriever(store.as_retriever(tags=["other"], metadata={"run": 1}), corpus=corpus),
         CachedRetriever(same_documents.as_retriever(), corpus=corpus),
     ):
-        assert not is_asked(same)
+        assert not is_called(same)
     for differs in (
         CachedRetriever(store.as_retriever(search_kwargs={"k": 2}), corpus=corpus),
         CachedRetriever(store.as_retriever(search_kwargs={"k": 2, "filter": at_night}), corpus=corpus),
@@ -53,19 +53,19 @@ def test_what_changes_results_changes_the_key_and_nothing_else_does() -> None:
         CachedRetriever(store.as_retriever(), corpus=corpus, name="mine"),
         CachedRetriever(store.as_retriever(), corpus=corpus, ignore_case=False),
     ):
-        assert is_asked(differs)
-        assert not is_asked(differs)
-    assert is_asked(retriever, k=1)
-    assert not is_asked(retriever, k=1)
+        assert is_called(differs)
+        assert not is_called(differs)
+    assert is_called(retriever, k=1)
+    assert not is_called(retriever, k=1)
     assert retriever.invoke("flies at night", filter=lambda document: False) == []
     assert retriever.invoke("flies at night", filter=lambda document: True) != []
     retriever.retriever.search_kwargs["k"] = 3
-    assert is_asked(retriever)
+    assert is_called(retriever)
     strict = CachedRetriever(store.as_retriever(), corpus=corpus, ignore_punctuation=False)
-    assert [is_asked(strict, "owl"), is_asked(strict, "OWL"), is_asked(strict, "owl?")] == [True, False, True]
+    assert [is_called(strict, "owl"), is_called(strict, "OWL"), is_called(strict, "owl?")] == [True, False, True]
 
 
-def test_filters_are_told_apart_whatever_their_fields_are_called() -> None:
+def test_filters_have_keys_of_their_own_whatever_their_fields_are_called() -> None:
     inner = Fixed()
     retriever = CachedRetriever(Filtered(store={}), Cache(MemoryStore()), name="filtered")
     for fields in (
@@ -109,7 +109,7 @@ class Filtered(BaseRetriever):
         (lambda: Words(), "takes a retriever"),
     ],
 )
-def test_what_cannot_be_told_is_said_at_once(make: Callable[[], Any], why: str) -> None:
+def test_what_has_no_key_is_refused_at_once(make: Callable[[], Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         CachedRetriever(make(), Cache(MemoryStore()))
 
@@ -131,7 +131,7 @@ class Nameless(Embeddings):
     def embed_query(self, text: str) -> list[float]: ...
 
 
-def test_wrong_arguments_are_said_at_once() -> None:
+def test_wrong_arguments_are_refused_at_once() -> None:
     store, corpus = library()
     retriever = store.as_retriever()
     with pytest.raises(ConfigError, match="empty_ttl"):

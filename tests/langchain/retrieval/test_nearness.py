@@ -19,7 +19,7 @@ from askonce.stores.memory import MemoryStore
 
 
 class Points(Embeddings):
-    """A text is a point on a sphere of a few dimensions, told by its words."""
+    """A text is a point on a sphere of a few dimensions, which its words determine."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return [self.embed_query(text) for text in texts]
@@ -73,8 +73,8 @@ async def test_with_an_exact_search_no_retrieval_that_stays_differs(seed: int, a
         else:
             query = f"question {chance.randrange(5)}"
             fresh = retriever.retriever.invoke(query)
-            kept = await retriever.ainvoke(query) if awaited else retriever.invoke(query)
-            assert found(kept) == found(fresh), step
+            cached = await retriever.ainvoke(query) if awaited else retriever.invoke(query)
+            assert found(cached) == found(fresh), step
 
 
 @pytest.mark.parametrize("awaited", [False, True])
@@ -108,19 +108,19 @@ def test_an_update_drops_what_held_the_document_or_could_now_hold_it() -> None:
 
 
 def stayed(retriever: CachedRetriever, questions: list[str]) -> list[bool]:
-    """Whether each is a hit: the retriever inside is not asked."""
-    asked: list[str] = []
+    """Whether each is a hit: the retriever inside is not called."""
+    searched: list[str] = []
     inner = type(retriever.retriever)._get_relevant_documents
 
     def spy(self: Any, query: str, **kwargs: Any) -> list[Document]:
-        asked.append(query)
+        searched.append(query)
         return inner(self, query, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(retriever.retriever), "_get_relevant_documents", spy)
         for one in questions:
             retriever.invoke(one)
-    return [one not in asked for one in questions]
+    return [one not in searched for one in questions]
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def stayed(retriever: CachedRetriever, questions: list[str]) -> list[bool]:
         (0.0, {}, 40, "most"),
         (2.0, {}, 40, "none"),
         (None, {}, 40, "none"),
-        (0.0, {}, 2, "none"),  # fewer than asked for: whatever comes is found
+        (0.0, {}, 2, "none"),  # fewer than requested: whatever comes is found
         (0.0, {"filter": anything}, 40, "most"),
         (0.0, {"fetch_k": 9}, 40, "none"),  # it may weigh more than it returns
     ],
 )
-def test_when_it_cannot_be_told_what_is_near_all_are_made_anew(
+def test_when_distances_are_unavailable_all_are_made_anew(
     near_margin: float | None, search: dict[str, Any], documents: int, stays: str
 ) -> None:
     store, retriever = library(near_margin, **search)
@@ -145,7 +145,7 @@ def test_when_it_cannot_be_told_what_is_near_all_are_made_anew(
     assert (sum(stayed(retriever, questions)) > 10) == (stays == "most")
 
 
-def test_texts_of_which_no_vectors_are_known_drop_all() -> None:
+def test_texts_without_vectors_drop_all() -> None:
     store, retriever = library()
     store.add_documents([Document(f"text {number}", id=str(number)) for number in range(40)])
     questions = [f"question {number}" for number in range(20)]

@@ -1,4 +1,4 @@
-"""Cached retrievers, and answers that know their sources."""
+"""Cached retrievers, and answers with their sources."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_what_comes_back_equals_what_the_retriever_gave(kind: str, words: 
     assert await CachedRetriever(KINDS[kind](store), corpus=corpus).ainvoke("flies at night") == expected
 
 
-async def test_what_is_asked_at_once_is_looked_for_once(words: list[str]) -> None:
+async def test_concurrent_equal_queries_cause_one_search(words: list[str]) -> None:
     store, corpus = library()
     retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
     words.clear()
@@ -74,7 +74,7 @@ def test_what_cannot_be_given_back_equal_is_passed_through_with_one_warning(
     retriever = CachedRetriever(inner, Cache(MemoryStore()), name="fixed")
     with caplog.at_level(logging.WARNING, "askonce"):
         assert retriever.invoke("a") == retriever.invoke("a") == retriever.invoke("b") == [document]
-    assert inner._asked == 3
+    assert inner._calls == 3
     assert [record.message for record in caplog.records if "common types" in record.message] != []
     assert len(caplog.records) == 1
 
@@ -101,24 +101,24 @@ def test_metadata_of_everyday_types_comes_back_with_them(value: object) -> None:
     fresh, hit = retriever.invoke("a"), retriever.invoke("a")
     assert hit == fresh == [Document("x", id="x", metadata=metadata)]
     assert [type(one) for one in hit[0].metadata.values()] == [type(value)] * 2
-    assert inner._asked == 1
+    assert inner._calls == 1
 
 
-def test_empty_results_are_kept_for_a_time_of_their_own(clock: FakeClock) -> None:
+def test_empty_results_have_a_ttl_of_their_own(clock: FakeClock) -> None:
     inner = Fixed()
     cache = Cache(MemoryStore(clock=clock), clock=clock, ttl=1000)
     retriever = CachedRetriever(inner, cache, name="fixed", empty_ttl=30)
     assert retriever.invoke("a") == retriever.invoke("a") == []
-    assert inner._asked == 1
+    assert inner._calls == 1
     clock.advance(31)
     inner.documents.append(Document("x"))
     assert retriever.invoke("a") == [Document("x")]
     clock.advance(900)
     retriever.invoke("a")
-    assert inner._asked == 2
+    assert inner._calls == 2
     never = CachedRetriever(Fixed(), cache, name="other", empty_ttl=0)
     assert never.invoke("a") == never.invoke("a") == []
-    assert never.retriever._asked == 2
+    assert never.retriever._calls == 2
 
 
 async def test_without_the_store_documents_are_retrieved_all_the_same(words: list[str]) -> None:
@@ -144,7 +144,7 @@ def test_what_is_corrupt_is_looked_for_anew() -> None:
         assert retriever.invoke("barks") == retriever.invoke("barks") == expected
 
 
-def test_a_retriever_that_fails_is_asked_again() -> None:
+def test_a_retriever_that_fails_is_called_again() -> None:
     inner = Fixed(documents=[Document("x")])
     retriever = CachedRetriever(inner, Cache(MemoryStore()), name="fixed")
     failing.add("a")
@@ -154,7 +154,7 @@ def test_a_retriever_that_fails_is_asked_again() -> None:
     assert retriever.invoke("a") == [Document("x")]
     with cache_options(bypass=True):
         retriever.invoke("a")
-    assert inner._asked == 3
+    assert inner._calls == 3
 
 
 async def test_query_embeddings_are_cached_where_the_store_has_cached_embeddings(words: list[str]) -> None:

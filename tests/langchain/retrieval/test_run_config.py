@@ -27,19 +27,19 @@ class Person:
 class Personal(BaseRetriever):
     """Finds what the one who runs it may see."""
 
-    told_by: str
+    given_by: str
 
     def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
-        if self.told_by == "context":
+        if self.given_by == "context":
             return [Document(f"{query} of {get_runtime(Person).context.user}")]
-        told = run_manager.metadata if self.told_by == "metadata" else ensure_config()["configurable"]
-        return [Document(f"{query} of {told['user']}")]
+        configured = run_manager.metadata if self.given_by == "metadata" else ensure_config()["configurable"]
+        return [Document(f"{query} of {configured['user']}")]
 
 
-def of_person(retriever: BaseRetriever, told_by: str, user: str) -> list[str]:
-    """What a user finds, told by the configuration of a run, its metadata, or the context of a graph."""
-    if told_by != "context":
-        return texts((RunnablePassthrough() | retriever).invoke("salary", {told_by: {"user": user}}))  # type: ignore[misc]
+def of_person(retriever: BaseRetriever, given_by: str, user: str) -> list[str]:
+    """What a user finds, whom the configuration of a run, its metadata, or the context of a graph names."""
+    if given_by != "context":
+        return texts((RunnablePassthrough() | retriever).invoke("salary", {given_by: {"user": user}}))  # type: ignore[misc]
 
     class State(TypedDict):
         found: list[str]
@@ -62,16 +62,16 @@ def cache() -> Cache:
 
 
 @pytest.mark.parametrize("name", [None, "personal"])
-@pytest.mark.parametrize("told_by", ["configurable", "metadata", "context"])
-def test_each_user_is_given_their_own_documents(told_by: str, name: str | None, cache: Cache) -> None:
-    retriever = CachedRetriever(Personal(told_by=told_by), cache, corpus="hr", name=name)
-    found = [of_person(retriever, told_by, user) for user in ("ann", "bob", "ann")]
+@pytest.mark.parametrize("given_by", ["configurable", "metadata", "context"])
+def test_each_user_is_given_their_own_documents(given_by: str, name: str | None, cache: Cache) -> None:
+    retriever = CachedRetriever(Personal(given_by=given_by), cache, corpus="hr", name=name)
+    found = [of_person(retriever, given_by, user) for user in ("ann", "bob", "ann")]
     assert found == [["salary of ann"], ["salary of bob"], ["salary of ann"]]
     assert cache.stats().hits == 1
 
 
 def test_a_retriever_around_it_distinguishes_users_too(cache: Cache) -> None:
-    inner = CachedRetriever(Personal(told_by="configurable"), cache, corpus="hr", name="inner")
+    inner = CachedRetriever(Personal(given_by="configurable"), cache, corpus="hr", name="inner")
     outer = CachedRetriever(inner, cache, corpus="hr")
     assert [of_person(outer, "configurable", user) for user in ("ann", "bob")] == [
         ["salary of ann"],
@@ -80,7 +80,7 @@ def test_a_retriever_around_it_distinguishes_users_too(cache: Cache) -> None:
 
 
 def test_ids_of_runs_and_threads_are_no_part_of_the_key(cache: Cache) -> None:
-    chain = RunnablePassthrough() | CachedRetriever(Personal(told_by="configurable"), cache, corpus="hr")
+    chain = RunnablePassthrough() | CachedRetriever(Personal(given_by="configurable"), cache, corpus="hr")
     for thread in ("1", "2"):
         ids = {"thread_id": thread, "checkpoint_id": thread, "checkpoint_ns": thread, "run_id": thread}
         chain.invoke(
@@ -91,21 +91,21 @@ def test_ids_of_runs_and_threads_are_no_part_of_the_key(cache: Cache) -> None:
 
 
 def test_what_results_depend_on_can_be_named(cache: Cache) -> None:
-    retriever = CachedRetriever(Personal(told_by="configurable"), cache, corpus="hr", depends_on=["user"])
+    retriever = CachedRetriever(Personal(given_by="configurable"), cache, corpus="hr", depends_on=["user"])
     chain = RunnablePassthrough() | retriever
     for user, other in (("ann", "1"), ("ann", "2"), ("bob", "2")):
         given = {"user": user, "page": other, "api_key": "secret", "session": object()}
         assert texts(chain.invoke("salary", {"configurable": given})) == [f"salary of {user}"]
     assert (cache.stats().hits, cache.stats().misses) == (1, 2)
     with pytest.raises(ConfigError, match="list of names"):
-        CachedRetriever(Personal(told_by="configurable"), cache, depends_on="user")  # type: ignore[arg-type]
+        CachedRetriever(Personal(given_by="configurable"), cache, depends_on="user")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("given", [{"access_token": "a"}, {"session": threading.Lock()}])
 def test_what_has_no_place_in_a_key_is_not_cached(
     given: dict[str, Any], cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chain = RunnablePassthrough() | CachedRetriever(Personal(told_by="configurable"), cache, corpus="hr")
+    chain = RunnablePassthrough() | CachedRetriever(Personal(given_by="configurable"), cache, corpus="hr")
     for _ in range(2):
         chain.invoke("salary", {"configurable": {"user": "ann", **given}})
     assert cache.stats().bypassed == 2
@@ -120,7 +120,7 @@ def test_langchains_own_retrievers_share_what_they_find(cache: Cache) -> None:
 
 
 def test_tags_of_the_application_count_and_those_of_chains_do_not(cache: Cache) -> None:
-    retriever = CachedRetriever(Personal(told_by="configurable"), cache, corpus="hr")
+    retriever = CachedRetriever(Personal(given_by="configurable"), cache, corpus="hr")
     config: Any = {"configurable": {"user": "ann"}}
     (RunnablePassthrough() | retriever).invoke("salary", config)
     (RunnableLambda(str) | RunnablePassthrough() | {"found": retriever}).invoke("salary", config)

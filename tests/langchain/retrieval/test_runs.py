@@ -1,4 +1,4 @@
-"""Answers know the documents that they were made from."""
+"""Answers have their sources: the documents that they were made from."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ class Assistant:
         return create_agent(self.model, [search]), {"messages": [("user", query)]}
 
     def by_an_agent(self, query: str) -> Any:
-        agent, asked = self._agent(query)
-        return agent.invoke(asked)["messages"][-1]
+        agent, question = self._agent(query)
+        return agent.invoke(question)["messages"][-1]
 
     async def by_an_awaited_agent(self, query: str) -> Any:
-        agent, asked = self._agent(query)
-        return (await agent.ainvoke(asked))["messages"][-1]
+        agent, question = self._agent(query)
+        return (await agent.ainvoke(question))["messages"][-1]
 
 
 WAYS = [name for name in vars(Assistant) if name.startswith(("in_", "by_", "with_"))]
@@ -116,31 +116,33 @@ def assistant(request: pytest.FixtureRequest, openai: Callable[..., Any], tmp_pa
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_answers_know_what_they_were_made_from_and_fall_with_it(assistant: Assistant, way: str) -> None:
+async def test_an_answer_is_deleted_with_the_documents_that_it_was_made_from(
+    assistant: Assistant, way: str
+) -> None:
     if way == "in_a_streamed_chain" and not hasattr(type(assistant.model), "_askonce_cache"):
-        pytest.skip("LangChain asks no cache when it streams")
+        pytest.skip("LangChain uses no cache when it streams")
 
-    async def ask() -> Any:
+    async def call() -> Any:
         """In a context of its own, as each request to a server has."""
         answer = contextvars.Context().run(getattr(assistant, way), "who barks")
         if asyncio.iscoroutine(answer):
             answer = await asyncio.create_task(answer, context=contextvars.Context())
         return answer
 
-    first = await ask()
-    again = await ask()
+    first = await call()
+    again = await call()
     assert again.content == first.content
     assert "askonce" not in first.response_metadata
     assert again.response_metadata["askonce"]["sources"] == ["dog"]
     assistant.corpus.changed(["owl"])
-    assert "askonce" in (await ask()).response_metadata
+    assert "askonce" in (await call()).response_metadata
     assistant.corpus.changed(["dog"])
-    changed = await ask()
+    changed = await call()
     assert "askonce" not in changed.response_metadata
-    assert (await ask()).content == changed.content != first.content
+    assert (await call()).content == changed.content != first.content
     assert assistant.cache.invalidate("doc:dog") >= 2  # a retrieval and an answer
-    assert "askonce" not in (await ask()).response_metadata
-    assert "askonce" in (await ask()).response_metadata
+    assert "askonce" not in (await call()).response_metadata
+    assert "askonce" in (await call()).response_metadata
 
 
 def test_questions_that_follow_one_another_keep_their_sources_apart(assistant: Assistant) -> None:

@@ -66,7 +66,7 @@ class Desk:
         return self.answer(tool.invoke({"query": "leave"}))
 
     def by_hand_over(self) -> Any:
-        """A graph that asks a human before it answers, who says yes in another request."""
+        """A graph that waits for a human before it answers, whose approval is another request."""
 
         class State(TypedDict, total=False):
             found: str
@@ -129,21 +129,21 @@ def sources(answer: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "call",
     [Desk.by_chain, Desk.by_tool, Desk.by_hand_over, Desk.by_a_tool_that_summarizes, Desk.by_a_tool_with_a_model],
 )
 def test_an_answer_falls_with_documents_that_a_tool_or_an_earlier_request_found(
-    ask: Callable[[Desk], Any], desk: Desk
+    call: Callable[[Desk], Any], desk: Desk
 ) -> None:
-    apart(ask, desk)
-    assert sources(apart(ask, desk)) == ["leave"]
+    apart(call, desk)
+    assert sources(apart(call, desk)) == ["leave"]
     desk.corpus.changed(["salary"])
-    assert sources(apart(ask, desk)) == ["leave"]
+    assert sources(apart(call, desk)) == ["leave"]
     desk.corpus.changed(["leave"])
-    assert "askonce" not in apart(ask, desk).response_metadata
-    assert sources(apart(ask, desk)) == ["leave"]
+    assert "askonce" not in apart(call, desk).response_metadata
+    assert sources(apart(call, desk)) == ["leave"]
     assert desk.corpus.cache.invalidate("doc:leave") >= 2
-    assert "askonce" not in apart(ask, desk).response_metadata
+    assert "askonce" not in apart(call, desk).response_metadata
 
 
 def test_an_answers_sources_are_those_of_its_own_request(desk: Desk) -> None:
@@ -168,24 +168,24 @@ def in_a_map(desk: Desk) -> list[Any]:
 
 def in_a_loop_of_one_run(desk: Desk) -> list[Any]:
     @chain
-    def ask_all(words: list[str]) -> list[Any]:
+    def answer_all(words: list[str]) -> list[Any]:
         return [desk.chain.invoke(word) for word in words]
 
-    return list(ask_all.invoke(WORDS))
+    return list(answer_all.invoke(WORDS))
 
 
 def side_by_side(desk: Desk) -> list[Any]:
-    asks = {word: RunnableLambda(lambda _, word=word: word) | desk.chain for word in WORDS}
-    return list(RunnableParallel(asks).invoke("").values())
+    chains = {word: RunnableLambda(lambda _, word=word: word) | desk.chain for word in WORDS}
+    return list(RunnableParallel(chains).invoke("").values())
 
 
 async def in_tasks(desk: Desk) -> list[Any]:
-    async def ask(word: str) -> Any:
+    async def answer_one(word: str) -> Any:
         (found,) = await asyncio.gather(desk.retriever.ainvoke(word))
         await asyncio.sleep(0)
         return await desk.model.ainvoke(desk.prompt.invoke({"found": found[0].page_content}))
 
-    return list(await asyncio.gather(*map(ask, WORDS)))
+    return list(await asyncio.gather(*map(answer_one, WORDS)))
 
 
 def after_all_was_found(desk: Desk) -> list[Any]:
@@ -211,10 +211,10 @@ WAYS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("ask", WAYS)
-async def test_of_many_answers_each_has_its_own_sources(ask: Callable[[Desk], Any], desk: Desk) -> None:
+@pytest.mark.parametrize("call", WAYS)
+async def test_of_many_answers_each_has_its_own_sources(call: Callable[[Desk], Any], desk: Desk) -> None:
     async def answers() -> list[Any]:
-        found = apart(ask, desk)
+        found = apart(call, desk)
         return list(await found if asyncio.iscoroutine(found) else found)
 
     await answers()
@@ -225,13 +225,13 @@ async def test_of_many_answers_each_has_its_own_sources(ask: Callable[[Desk], An
     assert fresh == ["plum"]
 
 
-def test_tenants_know_nothing_of_one_another(desk: Desk) -> None:
-    def ask(tenant: str, call: Callable[..., Any], given: str) -> Any:
+def test_tenants_share_no_sources(desk: Desk) -> None:
+    def in_namespace(tenant: str, call: Callable[..., Any], given: str) -> Any:
         with cache_options(namespace=tenant):
             return call(given)
 
-    apart(ask, "ann", desk.retriever.invoke, "leave")
-    apart(ask, "bob", desk.answer, "leave of all")
-    assert sources(apart(ask, "bob", desk.answer, "leave of all")) == []
-    apart(ask, "ann", desk.answer, "leave of all")
-    assert sources(apart(ask, "ann", desk.answer, "leave of all")) == ["leave"]
+    apart(in_namespace, "ann", desk.retriever.invoke, "leave")
+    apart(in_namespace, "bob", desk.answer, "leave of all")
+    assert sources(apart(in_namespace, "bob", desk.answer, "leave of all")) == []
+    apart(in_namespace, "ann", desk.answer, "leave of all")
+    assert sources(apart(in_namespace, "ann", desk.answer, "leave of all")) == ["leave"]

@@ -29,26 +29,26 @@ def test_only_what_a_change_concerns_is_made_anew(words: list[str]) -> None:
     store, corpus = library()
     retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
 
-    def asked(*queries: str) -> list[str]:
+    def embedded(*queries: str) -> list[str]:
         words.clear()
         for query in queries:
             retriever.invoke(query)
         return list(words)
 
     both = ("barks", "works")
-    assert asked(*both, *both) == ["barks", "works"]
+    assert embedded(*both, *both) == ["barks", "works"]
     store.delete(["dog"])
-    assert asked(*both) == ["barks"]
+    assert embedded(*both) == ["barks"]
     store.add_documents(animals(cow="the cow barks"))
-    assert asked(*both) == ["barks", "works"]
+    assert embedded(*both) == ["barks", "works"]
     assert found(retriever.invoke("barks")) == ["cow"]
     store.add_texts(["barks"], ids=["ant"])
-    assert asked(*both) == ["barks", "works"]
+    assert embedded(*both) == ["barks", "works"]
     assert found(retriever.invoke("barks")) == ["ant"]
     corpus.changed(["ant"])
-    assert asked(*both) == ["barks"] + (["works"] if found(retriever.invoke("works")) == ["ant"] else [])
+    assert embedded(*both) == ["barks"] + (["works"] if found(retriever.invoke("works")) == ["ant"] else [])
     store.delete()
-    assert asked(*both) == ["barks", "works"]
+    assert embedded(*both) == ["barks", "works"]
 
 
 @pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
@@ -80,23 +80,21 @@ def test_a_document_that_was_weighed_and_not_returned_counts_where_it_matters() 
 
 
 @pytest.mark.parametrize(("nearest", "calls"), [(None, 2), (True, 1)])
-def test_of_a_retriever_of_ones_own_it_can_be_said_that_it_finds_the_nearest(
-    nearest: bool | None, calls: int
-) -> None:
+def test_a_retriever_of_ones_own_can_be_declared_to_find_the_nearest(nearest: bool | None, calls: int) -> None:
     inner = Fixed(documents=animals())
     corpus = Corpus(Cache(MemoryStore()))
     retriever = CachedRetriever(inner, corpus=corpus, name="fixed", nearest=nearest)
     retriever.invoke("a")
     corpus.changed(["none of them"])
     retriever.invoke("a")
-    assert inner._asked == calls
+    assert inner._calls == calls
     corpus.changed(["dog"])
     retriever.invoke("a")
-    assert inner._asked == calls + 1
+    assert inner._calls == calls + 1
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_the_indexing_api_tells_of_what_it_writes_and_deletes(asynchronous: bool) -> None:
+async def test_the_indexing_api_reports_what_it_writes_and_deletes(asynchronous: bool) -> None:
     corpus = Corpus(Cache(MemoryStore()), name="animals")
     store = watch(InMemoryVectorStore(Words()), corpus)
     retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
@@ -104,43 +102,43 @@ async def test_the_indexing_api_tells_of_what_it_writes_and_deletes(asynchronous
     records.create_schema()
 
     async def write(cleanup: str, **texts: str) -> dict[str, int]:
-        await asyncio.sleep(0.001)  # the record keeper tells runs apart by their time
+        await asyncio.sleep(0.001)  # the record manager distinguishes runs by their time
         documents = [Document(text, metadata={"source": name}) for name, text in texts.items()]
         options: Any = {"cleanup": cleanup, "source_id_key": "source", "key_encoder": "sha256"}
         if asynchronous:
             return dict(await aindex(documents, records, store, **options))  # type: ignore[call-overload]
         return dict(index(documents, records, store, **options))
 
-    def asks(query: str) -> tuple[str, ...]:
+    def contents(query: str) -> tuple[str, ...]:
         documents = retriever.invoke(query)
         assert documents == retriever.retriever.invoke(query)
         return tuple(one.page_content for one in documents)
 
-    assert asks("cat") == ()
+    assert contents("cat") == ()
     assert (await write("incremental", cat="the cat sleeps", dog="the dog barks"))["num_added"] == 2
-    assert asks("cat") == ("the cat sleeps",)
+    assert contents("cat") == ("the cat sleeps",)
     assert (await write("incremental", cat="the cat barks"))["num_deleted"] == 1
-    assert asks("cat") == ("the cat barks",)
+    assert contents("cat") == ("the cat barks",)
     position = corpus.cache.engine.position(corpus.log)
     assert (await write("incremental", cat="the cat barks"))["num_skipped"] == 1
     assert corpus.cache.engine.position(corpus.log) == position
     assert (await write("full", dog="the dog barks"))["num_deleted"] == 1
-    assert asks("cat") == ("the dog barks",)
+    assert contents("cat") == ("the dog barks",)
 
 
-def test_a_watched_store_is_the_store_and_each_write_is_told_once() -> None:
+def test_a_watched_store_is_the_store_and_each_write_is_reported_once() -> None:
     corpus = Corpus(Cache(MemoryStore()))
     plain = InMemoryVectorStore(Words())
     store = watch(plain, corpus)
     assert isinstance(store, InMemoryVectorStore)
     assert store.__class__ is InMemoryVectorStore
     assert watch(store, corpus) is store
-    told = 0
+    seen = 0
 
     def log() -> list[str]:
-        nonlocal told
-        new = [shown(one) for one in changes_of(corpus)[told:]]
-        told += len(new)
+        nonlocal seen
+        new = [shown(one) for one in changes_of(corpus)[seen:]]
+        seen += len(new)
         return new
 
     store.add_texts(["the cat"])
@@ -168,7 +166,7 @@ class Shop(InMemoryVectorStore):
         self.store.clear()
 
 
-async def test_all_that_changes_documents_is_told_of() -> None:
+async def test_all_that_changes_documents_is_reported() -> None:
     corpus = Corpus(Cache(MemoryStore()), name="animals")
     store = watch(Shop(Words()), corpus)
     await store.aadd_texts(["the dog barks"], ids=["dog"])
@@ -189,13 +187,13 @@ async def test_all_that_changes_documents_is_told_of() -> None:
 
 
 class Interrupted(InMemoryStore):
-    """Somebody asks a question just before documents are written."""
+    """Somebody searches just before documents are written."""
 
-    ask: Callable[[], Any] | None = None
+    before_write: Callable[[], Any] | None = None
 
     def mset(self, pairs: Any) -> None:
-        if self.ask is not None:
-            self.ask()
+        if self.before_write is not None:
+            self.before_write()
         super().mset(pairs)
 
 
@@ -220,7 +218,7 @@ class Parents:
 def test_a_document_whose_parts_are_written_one_after_the_other_is_found() -> None:
     parents = Parents()
     parents.inner.add_documents([Document("a dog barks")])
-    parents.store.ask = lambda: parents.retriever.invoke("barks")
+    parents.store.before_write = lambda: parents.retriever.invoke("barks")
     parents.inner.add_documents([Document("a cow barks")])
     assert parents.find() == ["a cow barks", "a dog barks"]
 

@@ -46,7 +46,7 @@ def mark(message: AIMessage) -> dict[str, Any]:
     return message.response_metadata["askonce"]
 
 
-def asked(provider: Provider) -> list[str]:
+def called(provider: Provider) -> list[str]:
     return [body["model"] for body in provider.requests]
 
 
@@ -61,7 +61,7 @@ class TestMultiplexerAsAChatModel(ChatModelUnitTests):
         return {"models": models, "strategy": Always()}
 
 
-async def test_a_cascade_asks_the_next_only_if_the_verifier_says_no(
+async def test_a_cascade_calls_the_next_only_if_the_verifier_says_no(
     pair: list[ChatOpenAI], provider: Provider
 ) -> None:
     content = Multiplexer(pair, strategy=Cascade(yes))
@@ -72,7 +72,7 @@ async def test_a_cascade_asks_the_next_only_if_the_verifier_says_no(
         assert (mark(answer)["model"], mark(answer)["calls"]) == ("gpt-4.1", ["gpt-4.1-nano", "gpt-4.1"])
         small, large = 20 * 0.1e-6, 20 * 2e-6
         assert mark(answer)["cost_usd"] > (small + large) / 2
-    assert asked(provider) == ["gpt-4.1-nano"] * 2 + ["gpt-4.1-nano", "gpt-4.1"] * 2
+    assert called(provider) == ["gpt-4.1-nano"] * 2 + ["gpt-4.1-nano", "gpt-4.1"] * 2
     stats = picky.stats()
     assert (stats.requests, stats.escalated, stats.calls) == (2, 2, {"gpt-4.1-nano": 2, "gpt-4.1": 2})
     assert stats.saved_usd < 0 < content.stats().saved_usd or content.stats().always_last_usd > 0
@@ -124,9 +124,9 @@ async def test_a_model_that_fails_is_passed_over_and_the_last_one_raises(
     pair: list[ChatOpenAI], provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = Multiplexer(pair, strategy=Always(0))
-    for ask in (model.invoke, lambda text: list(model.stream(text))[-1]):
+    for call in (model.invoke, lambda text: list(model.stream(text))[-1]):
         provider.failures = 1
-        assert mark(ask("hi"))["why"] == "a cheaper one failed"
+        assert mark(call("hi"))["why"] == "a cheaper one failed"
     assert caplog.text.count("failed, and the next one is called") == 1
     provider.failures = 2
     with pytest.raises(Exception, match="out of order"):
@@ -136,8 +136,8 @@ async def test_a_model_that_fails_is_passed_over_and_the_last_one_raises(
 
 def test_confidence_is_read_off_the_logprobs() -> None:
     def model(logprob: float) -> BaseChatModel:
-        told = {"logprobs": {"content": [{"token": "a", "logprob": logprob}]}}
-        return GenericFakeChatModel(messages=iter([AIMessage("a", response_metadata=told)] * 2))
+        metadata = {"logprobs": {"content": [{"token": "a", "logprob": logprob}]}}
+        return GenericFakeChatModel(messages=iter([AIMessage("a", response_metadata=metadata)] * 2))
 
     for logprob, calls in ((math.log(0.95), 1), (math.log(0.5), 2)):
         models = [model(logprob), model(0.0)]
@@ -155,7 +155,7 @@ async def test_a_chat_model_can_be_the_verifier_and_the_judge(pair: list[ChatOpe
     assert mark(answer)["calls"] == ["gpt-4.1-nano", "gpt-4.1"] and mark(answer)["model"] == "gpt-4.1"
 
 
-def test_learned_comes_to_ask_the_small_one_alone_and_keeps_its_floor(openai: Make, provider: Provider) -> None:
+def test_learned_comes_to_call_the_small_one_alone_and_keeps_its_floor(openai: Make, provider: Provider) -> None:
     store = MemoryStore()
     models = [_Fixed(text="four"), _Fixed(text="four!")]
     model = Multiplexer(models, strategy=Learned(judge=same, min_quality=0.8, seed=1), costs=COSTS, store=store)

@@ -1,4 +1,4 @@
-"""Which model is asked: all that it holds counts, or it is refused."""
+"""Which model is called: all that it holds counts, or it is refused."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ class Weights:
 
 
 class Loaded(Local):
-    """Keeps what it loaded as an object, as wrappers of local models do."""
+    """Holds what it loaded as an object, as wrappers of local models do."""
 
     _model: Any = PrivateAttr()
 
-    def __init__(self, said: str) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self._model = Weights(said)
+        self._model = Weights(name)
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         return CompletionResponse(text=f"{self._model}: {prompt}")
@@ -145,9 +145,9 @@ class Blocks(Local):
 
     _block_style: str = PrivateAttr()
 
-    def __init__(self, said: str) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self._block_style = said
+        self._block_style = name
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         return CompletionResponse(text=f"{self._block_style}: {prompt}")
@@ -155,8 +155,8 @@ class Blocks(Local):
 
 @pytest.mark.parametrize("kind", [Loaded, Blocks])
 def test_models_that_differ_in_a_private_attribute_are_apart(kind: Callable[[str], Local], cache: Cache) -> None:
-    said = [cached(kind(one), cache).complete("hi").text for one in ("llama", "mistral")]
-    assert said == ["llama: hi", "mistral: hi"]
+    answers = [cached(kind(one), cache).complete("hi").text for one in ("llama", "mistral")]
+    assert answers == ["llama: hi", "mistral: hi"]
 
 
 @pytest.mark.parametrize("endpoint", ["complete", "stream_complete", "chat", "stream_chat"])
@@ -172,7 +172,7 @@ def test_a_call_without_its_argument_fails_as_without_a_cache(endpoint: str, cac
 
 
 class Tensor:
-    """Nothing that can be kept."""
+    """Nothing that can be stored."""
 
 
 class HuggingFaceLLM(Local):
@@ -243,7 +243,7 @@ class Held(Local):
     client: Any = None
     profile: Any = None
     hidden: Any = Field(default=None, exclude=True)
-    _kept: Any = PrivateAttr(default=None)
+    _stored: Any = PrivateAttr(default=None)
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         return CompletionResponse(text=prompt)
@@ -255,7 +255,7 @@ def held(place: str, value: Any) -> Held:
     return model
 
 
-@pytest.mark.parametrize("place", ["client", "profile", "hidden", "_kept"])
+@pytest.mark.parametrize("place", ["client", "profile", "hidden", "_stored"])
 def test_what_a_model_holds_counts_wherever_it_is(place: str) -> None:
     def key(value: Any) -> bytes:
         return completion_form(held(place, value), "hi", False, {}).digest()
@@ -342,19 +342,19 @@ class Remote(Local):
 
     @property
     def metadata(self) -> LLMMetadata:
-        raise AssertionError("the server was asked")
+        raise AssertionError("the server was called")
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         return CompletionResponse(text=prompt)
 
 
-def test_no_metadata_is_asked_for_to_store_an_answer(cache: Cache) -> None:
+def test_no_metadata_is_requested_to_store_an_answer(cache: Cache) -> None:
     assert cached(Remote(), cache).complete("hi").text == "hi"
     assert cache.stats().stored == 1
 
 
 class Opaque(Local):
-    """Its answers cannot be kept."""
+    """Its answers cannot be stored."""
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         return CompletionResponse(text=prompt, raw={"model_output": Tensor()})
@@ -376,7 +376,7 @@ def test_a_raw_that_is_not_plain_is_left_out(cache: Cache) -> None:
     assert cache.stats().hits == 1
 
 
-def test_a_model_whose_key_always_changes_is_told_of_once(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_whose_key_always_changes_is_reported_once(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
     llm = cached(Counts(), cache)
     for _ in range(30):
         llm.complete("hi")

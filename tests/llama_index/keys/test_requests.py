@@ -134,7 +134,7 @@ ADD, MULTIPLY = FunctionTool.from_defaults(add), FunctionTool.from_defaults(mult
         lambda: completion_form(openai(), "hi", True, {}).digest(),
     ),
 ], ids=str)  # fmt: skip
-def test_the_same_meaning_has_one_key(one: Callable[[], bytes], other: Callable[[], bytes]) -> None:
+def test_equal_conversations_have_one_key(one: Callable[[], bytes], other: Callable[[], bytes]) -> None:
     assert one() == other()
 
 
@@ -216,10 +216,10 @@ def test_a_conversation_has_the_form_that_it_has_in_langchain() -> None:
     assert chat_form(openai(), conversation, {}).body["messages"] == in_langchain(same).messages
 
 
-def test_a_langchain_llm_is_told_apart_by_the_model_inside() -> None:
+def test_the_key_of_a_langchain_llm_holds_the_model_inside() -> None:
     wrapper = pytest.importorskip("llama_index.llms.langchain").LangChainLLM
     models = pytest.importorskip("langchain_core.language_models")
-    one, same, other = (models.FakeListChatModel(responses=[said]) for said in ("one", "one", "other"))
+    one, same, other = (models.FakeListChatModel(responses=[answer]) for answer in ("one", "one", "other"))
     assert key([], wrapper(one)) == key([], wrapper(same)) != key([], wrapper(other))
 
 
@@ -240,7 +240,7 @@ def test_a_langchain_llm_is_told_apart_by_the_model_inside() -> None:
     lambda: key([], OpenAIResponses(model="m", api_key="k", additional_kwargs={"conversation": "conv_1"})),
     lambda: completion_form(openai(), 3, False, {}),  # type: ignore[arg-type]
 ], ids=str)  # fmt: skip
-def test_what_has_no_stable_meaning_has_no_key(refused: Callable[[], Any]) -> None:
+def test_what_has_no_stable_representation_has_no_key(refused: Callable[[], Any]) -> None:
     with pytest.raises(Uncacheable):
         refused()
 
@@ -290,8 +290,8 @@ def _text(text: str) -> TextBlock:
     return TextBlock(text=text)
 
 
-def meaning(plain: list[Plain]) -> list[Plain]:
-    """What a conversation says, told in the simplest way."""
+def normalized(plain: list[Plain]) -> list[Plain]:
+    """A conversation in its normal form."""
 
     def of(text: str) -> str:
         return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
@@ -310,7 +310,7 @@ def test_marks_and_reports_never_matter(plain: list[Plain], noise: dict[str, Any
 
 @given(conversations, conversations)
 def test_two_conversations_have_one_key_exactly_if_they_say_the_same(one: list[Plain], other: list[Plain]) -> None:
-    assert (key(built(one), LLM) == key(built(other), LLM)) == (meaning(one) == meaning(other))
+    assert (key(built(one), LLM) == key(built(other), LLM)) == (normalized(one) == normalized(other))
 
 
 @given(conversations)

@@ -49,17 +49,17 @@ def chat(provider: Provider, kind: type[Any] = OpenAI, **fields: Any) -> Any:
 
 @pytest.mark.parametrize("streamed_first", [False, True])
 @pytest.mark.parametrize("streamed", [False, True])
-def test_raw_of_a_hit_has_the_face_of_the_fresh_one(
+def test_raw_of_a_hit_has_the_form_of_the_fresh_one(
     provider: Provider, cache: Cache, streamed_first: bool, streamed: bool
 ) -> None:
     options = {"additional_kwargs": {"stream_options": {"include_usage": True}}}
 
-    def ask(llm: Any, streams: bool) -> Any:
+    def last_of(llm: Any, streams: bool) -> Any:
         return list(llm.stream_chat(HELLO))[-1] if streams else llm.chat(HELLO)
 
     plain, llm = chat(provider, **options), cached(chat(provider, **options), cache)
-    ask(llm, streamed_first)
-    fresh, hit = ask(plain, streamed), ask(llm, streamed)
+    last_of(llm, streamed_first)
+    fresh, hit = last_of(plain, streamed), last_of(llm, streamed)
     assert hit.additional_kwargs["askonce"]["hit"] == "exact"
     assert isinstance(hit.raw, ChatCompletionChunk if streamed else ChatCompletion)
     assert type(hit.raw.usage.model_dump()) is dict and isinstance(hit.raw.usage, CompletionUsage)
@@ -108,7 +108,7 @@ def test_a_hit_names_no_conversation_of_the_first_call(provider: Provider, cache
     assert "resp_" not in str(hit)
 
 
-def test_a_hit_tells_the_usage_that_a_call_would_tell(provider: Provider, cache: Cache) -> None:
+def test_a_hit_has_the_usage_that_a_call_would_report(provider: Provider, cache: Cache) -> None:
     llm = cached(chat(provider), cache)
     for _ in range(2):
         list(llm.stream_chat(HELLO))
@@ -190,7 +190,7 @@ class Opaque(CustomLLM):
         raise NotImplementedError
 
 
-def test_a_model_whose_answers_are_never_stored_is_told_once(
+def test_a_model_whose_answers_are_never_stored_is_reported_once(
     cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
     llm = cached(Opaque(), cache)
@@ -253,8 +253,8 @@ class Album(BaseModel):
 GOOD = {"title": "Blue", "tracks": 10}
 
 
-def script(*said: Any) -> Callable[[Any], Answer]:
-    left = list(said)
+def script(*scripted: Any) -> Callable[[Any], Answer]:
+    left = list(scripted)
 
     def answer(request: Any) -> Answer:
         one = left.pop(0)
@@ -269,9 +269,9 @@ def script(*said: Any) -> Callable[[Any], Answer]:
     params=["predict", "apredict", "stream", "astream", "structured_llm", "astructured_llm", "program", "aprogram"]
 )
 def predict(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
-    """Asks for an album, in each way."""
+    """Requests an album, in each way."""
 
-    async def ask(llm: Any) -> Any:
+    async def call(llm: Any) -> Any:
         prompt = PromptTemplate("An album?")
         match request.param:
             case "predict":
@@ -292,7 +292,7 @@ def predict(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
                 return llm.as_structured_llm(Album).chat(HELLO).raw
         return (await llm.as_structured_llm(Album).achat(HELLO)).raw
 
-    return ask
+    return call
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -306,7 +306,7 @@ def predict(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
     ids=["json_schema", "tools", "text"],
 )
 @pytest.mark.parametrize("bad", [{"title": "Blue"}, {"title": "Red", "tracks": 1}, "Which album?"], ids=str)
-async def test_a_prediction_that_does_not_parse_is_asked_for_again(
+async def test_the_model_is_called_again_after_a_prediction_that_does_not_parse(
     provider: Provider, cache: Cache, predict: Callable[[Any], Any], model: str, mode: PydanticProgramMode, bad: Any
 ) -> None:
     provider.answer = script(bad, GOOD)

@@ -60,10 +60,10 @@ async def test_streamed_or_not_is_one_question(
     assert isinstance(sync, GeneratorType) and isinstance(asynchronous, AsyncGeneratorType)
     for chunks in (list(sync), [chunk async for chunk in asynchronous]):
         assert "".join(chunk.delta or "" for chunk in chunks) == talk.says
-        said = ""
+        content = ""
         for chunk in chunks:
-            said += chunk.delta or ""
-            assert chunk.message.content == said
+            content += chunk.delta or ""
+            assert chunk.message.content == content
             assert chunk.additional_kwargs["askonce"]["hit"] == "exact"
         assert chunks[-1].raw.usage.prompt_tokens == 1000
         if streamed_first:
@@ -73,7 +73,7 @@ async def test_streamed_or_not_is_one_question(
     assert provider.count == 1
 
 
-def test_tool_calls_come_back_whole_and_the_next_turn_asks_the_same(
+def test_tool_calls_come_back_whole_and_the_next_turn_has_the_same_request(
     openai: OpenAI, provider: Provider, cache: Cache
 ) -> None:
     llm, tools = cached(openai, cache), [FunctionTool.from_defaults(add)]
@@ -114,7 +114,7 @@ def generate_thinking(messages: Sequence[ChatMessage], **kwargs: Any) -> ChatMes
     return ChatMessage(role="assistant", blocks=[ThinkingBlock(content="hm, hm"), *HELLO[0].blocks])
 
 
-async def test_streams_that_are_abandoned_or_fail_are_not_kept(openai: OpenAI, talk: Talk, cache: Cache) -> None:
+async def test_streams_that_are_abandoned_or_fail_are_not_stored(openai: OpenAI, talk: Talk, cache: Cache) -> None:
     llm = cached(openai, cache)
     half: Generator[Any, None, None] = llm.stream_chat(HELLO)  # type: ignore[assignment]
     next(half)
@@ -132,7 +132,7 @@ async def test_streams_that_are_abandoned_or_fail_are_not_kept(openai: OpenAI, t
 
 
 @pytest.mark.parametrize(("says", "finish"), [("cut o", "length"), ("I will not", "content_filter"), ("", "stop")])
-def test_truncated_and_empty_answers_are_not_kept(
+def test_truncated_and_empty_answers_are_not_stored(
     says: str, finish: str, openai: OpenAI, talk: Talk, provider: Provider, cache: Cache
 ) -> None:
     talk.says, talk.finish = says, finish
@@ -143,7 +143,7 @@ def test_truncated_and_empty_answers_are_not_kept(
     assert provider.count == 4 and cache.stats().stored == 0 and cache.stats().not_stored == 4
 
 
-def test_a_stream_without_chunks_is_not_kept(cache: Cache) -> None:
+def test_a_stream_without_chunks_is_not_stored(cache: Cache) -> None:
     llm = cached(MockLLMWithNonyieldingChatStream(max_tokens=2), cache)
     assert list(llm.stream_chat(HELLO)) == [] and cache.stats().stored == 0
 
@@ -156,15 +156,15 @@ class Cited(ChatResponse):
     citations: list[dict[str, Any]] = Field(default_factory=list)
 
 
-def test_only_what_comes_back_as_it_was_is_kept() -> None:
+def test_only_what_comes_back_as_it_was_is_stored() -> None:
     message = ChatMessage(role="assistant", content="hi")
     assert pack(ChatResponse(message=message, additional_kwargs={"it": Opaque()}), None) is None
     assert pack("no response", None) is None
-    kept = pack(Cited(message=message, citations=[{"at": 1}], raw={"usage": {"input_tokens": 5}}), None)
-    assert kept is not None and b"citations" in kept.payload
+    packed = pack(Cited(message=message, citations=[{"at": 1}], raw={"usage": {"input_tokens": 5}}), None)
+    assert packed is not None and b"citations" in packed.payload
 
 
-def test_what_cannot_be_named_is_asked_and_counted(cache: Cache) -> None:
+def test_without_a_key_the_model_is_called_and_the_bypass_is_counted(cache: Cache) -> None:
     llm = cached(MockFunctionCallingLLM(response_generator=_always(HELLO[0])), cache)
     for _ in range(2):
         assert llm.chat(HELLO).message.content == "hello"
@@ -173,7 +173,9 @@ def test_what_cannot_be_named_is_asked_and_counted(cache: Cache) -> None:
     assert cache.stats().bypassed == 3 and cache.stats().stored == 0
 
 
-def test_what_cannot_be_read_back_is_asked_anew(openai: OpenAI, provider: Provider, cache: Cache) -> None:
+def test_the_model_is_called_again_for_what_cannot_be_read_back(
+    openai: OpenAI, provider: Provider, cache: Cache
+) -> None:
     from askonce.entries.entry import Answer
     from askonce.llama_index.keys.requests import chat_form
 
@@ -189,8 +191,8 @@ def test_what_cannot_be_read_back_is_asked_anew(openai: OpenAI, provider: Provid
 # -- answers of OpenAI's Responses API
 
 
-SAID = [{"type": "summary_text", "text": "Well"}]
-THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": SAID, "content": None}
+SUMMARY = [{"type": "summary_text", "text": "Well"}]
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": SUMMARY, "content": None}
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "add", "arguments": "{}"}
 
 

@@ -1,4 +1,4 @@
-"""What a cached LLM is, what a hit looks like, and what is not kept."""
+"""What a cached LLM is, what a hit looks like, and what is not stored."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ async def test_errors_of_the_provider_come_through_and_stale_answers_stand_in(
     assert [chunk.delta for chunk in llm.stream_chat(HELLO)] == ["You", " said:", " hello", ""]
     assert [chunk.delta async for chunk in await llm.astream_chat(HELLO)] == ["You", " said:", " hello", ""]
     clock.advance(60)
-    for ask in (lambda: llm.chat(HELLO), lambda: list(llm.stream_chat(HELLO))):
+    for call in (lambda: llm.chat(HELLO), lambda: list(llm.stream_chat(HELLO))):
         with pytest.raises(Exception, match="out of order"):
-            ask()
+            call()
 
 
 def test_the_api_key_is_nowhere(openai: OpenAI, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

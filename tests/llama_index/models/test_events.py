@@ -29,7 +29,7 @@ async def test_observers_see_a_miss_as_ever_and_a_hit_marked(
     openai.callback_manager = CallbackManager([counter])
     llm = cached(openai, cache)
 
-    async def ask(llm: Any) -> tuple[list[str], list[str], int]:
+    async def observed(llm: Any) -> tuple[list[str], list[str], int]:
         events.seen.clear()
         spans.completed_spans.clear()
         await llm.achat(HELLO)
@@ -38,11 +38,11 @@ async def test_observers_see_a_miss_as_ever_and_a_hit_marked(
         names = list(dict.fromkeys(events.names()))
         return names, [span.id_.split("-")[0] for span in spans.completed_spans], counter.total_llm_token_count
 
-    without = await ask(openai)
-    miss = await ask(llm)
+    without = await observed(openai)
+    miss = await observed(llm)
     assert miss[:2] == without[:2]
     assert not any(event.tags for event in events.seen)
-    hit = await ask(llm)
+    hit = await observed(llm)
     assert hit[:2] == without[:2] and hit[1] == ["OpenAI.achat", "OpenAI.stream_complete"]
     assert hit[2] == miss[2], "a token counter must not count an answer again"
     assert {event.tags["askonce.hit"] for event in events.seen} == {"exact"}
@@ -50,7 +50,7 @@ async def test_observers_see_a_miss_as_ever_and_a_hit_marked(
     assert API_KEY not in repr([event.model_dump() for event in events.seen])
 
 
-def test_a_stream_is_asked_for_at_its_call(openai: OpenAI, cache: Cache, spans: SimpleSpanHandler) -> None:
+def test_a_stream_is_requested_at_its_call(openai: OpenAI, cache: Cache, spans: SimpleSpanHandler) -> None:
     llm = cached(openai, cache)
     for _ in range(2):
         spans.completed_spans.clear()
@@ -67,7 +67,7 @@ def test_inner_endpoints_are_not_looked_up(cache: Cache) -> None:
 
 
 class Threaded(MockLLM):
-    """Its asynchronous endpoint runs the other one on a thread that knows nothing of the caller's context."""
+    """Its asynchronous endpoint runs the other one on a thread without the caller's context."""
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         return await asyncio.get_running_loop().run_in_executor(None, self.chat, messages)

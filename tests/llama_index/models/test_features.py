@@ -203,12 +203,12 @@ async def test_it_gives_the_same_with_an_empty_and_with_a_full_cache(
     if feature is react_agent:
         talk.says = "Thought: I can answer without using any more tools.\nAnswer: it is six"
     without = await feature(openai)
-    asked_without = provider.count
+    calls_without = provider.count
     assert await feature(cached(openai, cache)) == without
-    asked_with = provider.count - asked_without
-    assert 0 < asked_with <= asked_without
+    calls_with = provider.count - calls_without
+    assert 0 < calls_with <= calls_without
     assert await feature(cached(openai, cache)) == without
-    assert provider.count == asked_without + asked_with
+    assert provider.count == calls_without + calls_with
     stats = cache.stats()
-    assert stats.hits >= asked_with == stats.stored
+    assert stats.hits >= calls_with == stats.stored
     assert stats.bypassed == stats.not_stored == 0

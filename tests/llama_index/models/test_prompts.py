@@ -1,4 +1,4 @@
-"""The question and the context are found in the templates of query and chat engines, however they are asked."""
+"""The question and the context are found in the templates of query and chat engines, however they are called."""
 
 from __future__ import annotations
 
@@ -83,28 +83,30 @@ async def read(answer: Any) -> str:
 
 TEMPLATE = PromptTemplate("Be brief.\nQuestion: {query_str}\nIn {language}.")
 WAYS: dict[str, Callable[[Any, list[str]], Any]] = {
-    "predict": lambda llm, asked: [llm.predict(TEMPLATE, query_str=one, language="Latin") for one in asked],
-    "apredict": lambda llm, asked: asyncio.run(
-        together([llm.apredict(TEMPLATE, query_str=one, language="Latin") for one in asked])
+    "predict": lambda llm, questions: [llm.predict(TEMPLATE, query_str=one, language="Latin") for one in questions],
+    "apredict": lambda llm, questions: asyncio.run(
+        together([llm.apredict(TEMPLATE, query_str=one, language="Latin") for one in questions])
     ),
-    "stream": lambda llm, asked: ["".join(llm.stream(TEMPLATE, query_str=one, language="Latin")) for one in asked],
-    "astream": lambda llm, asked: asyncio.run(
-        together([read(llm.astream(TEMPLATE, query_str=one, language="Latin")) for one in asked])
+    "stream": lambda llm, questions: [
+        "".join(llm.stream(TEMPLATE, query_str=one, language="Latin")) for one in questions
+    ],
+    "astream": lambda llm, questions: asyncio.run(
+        together([read(llm.astream(TEMPLATE, query_str=one, language="Latin")) for one in questions])
     ),
-    "partial": lambda llm, asked: [
-        llm.predict(TEMPLATE.partial_format(query_str=one), language="Latin") for one in asked
+    "partial": lambda llm, questions: [
+        llm.predict(TEMPLATE.partial_format(query_str=one), language="Latin") for one in questions
     ],
 }
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_a_template_tells_the_question(way: Any, seen: Seen, llm: Any) -> None:
+def test_a_template_shows_the_question(way: Any, seen: Seen, llm: Any) -> None:
     way(llm, QUESTIONS)
     assert sorted(map(str, texts(seen))) == QUESTIONS
     assert len(partitions(seen)) == 1
 
 
-def test_a_template_with_names_of_its_own_tells_it_too(seen: Seen, llm: Any) -> None:
+def test_a_template_with_names_of_its_own_shows_it_too(seen: Seen, llm: Any) -> None:
     template = PromptTemplate("Question: {mine}", template_var_mappings={"query_str": "mine"})
     llm.predict(template, query_str="What is the fee?")
     assert texts(seen) == ["What is the fee?"]
@@ -114,7 +116,7 @@ class Fee(BaseModel):
     euros: int
 
 
-def test_structured_answers_are_asked_for_with_the_question(seen: Seen, cache: Cache) -> None:
+def test_structured_answers_are_requested_with_the_question(seen: Seen, cache: Cache) -> None:
     llm = cached(MockChat(max_tokens=8), cache)
     with pytest.raises(ValueError, match=r"(?i)json|extract"):  # the mock speaks none
         llm.structured_predict(Fee, TEMPLATE, query_str="What is the fee?", language="Latin")
@@ -132,24 +134,24 @@ def test_nothing_is_left_of_a_template_for_what_comes_after_it(seen: Seen, llm: 
 
 
 ENGINES: dict[str, Callable[[Any, str], Any]] = {
-    "query": lambda engine, asked: engine.query(asked),
-    "aquery": lambda engine, asked: asyncio.run(engine.aquery(asked)),
+    "query": lambda engine, question: engine.query(question),
+    "aquery": lambda engine, question: asyncio.run(engine.aquery(question)),
 }
 
 
 @pytest.mark.parametrize("mode", ["compact", "refine", "tree_summarize"])
-@pytest.mark.parametrize("ask", ENGINES.values(), ids=ENGINES)
-def test_query_engines_tell_the_question_and_a_context_of_known_documents(
-    ask: Any, mode: str, seen: Seen, llm: Any, retriever: CachedRetriever
+@pytest.mark.parametrize("query", ENGINES.values(), ids=ENGINES)
+def test_query_engines_show_the_question_and_a_context_of_tracked_documents(
+    query: Any, mode: str, seen: Seen, llm: Any, retriever: CachedRetriever
 ) -> None:
     engine = RetrieverQueryEngine.from_args(retriever, llm=llm, response_mode=mode)
     for question in QUESTIONS:
-        ask(engine, question)
+        query(engine, question)
     assert texts(seen) == QUESTIONS
     assert len(partitions(seen)) == 1
 
 
-def test_streaming_query_engines_tell_it_too(seen: Seen, llm: Any, retriever: CachedRetriever) -> None:
+def test_streaming_query_engines_show_it_too(seen: Seen, llm: Any, retriever: CachedRetriever) -> None:
     engine = RetrieverQueryEngine.from_args(retriever, llm=llm, streaming=True)
     for question in QUESTIONS:
         assert "".join(engine.query(question).response_gen)
@@ -176,7 +178,7 @@ def test_who_sees_other_documents_is_not_answered_from_these(
 
 
 @pytest.mark.parametrize("engine", [ContextChatEngine, CondensePlusContextChatEngine])
-def test_chat_engines_tell_the_question(engine: Any, seen: Seen, cache: Cache, retriever: CachedRetriever) -> None:
+def test_chat_engines_show_the_question(engine: Any, seen: Seen, cache: Cache, retriever: CachedRetriever) -> None:
     llm = cached(MockChat(max_tokens=8), cache)
     for question in QUESTIONS:
         memory = ChatMemoryBuffer.from_defaults(llm=llm)

@@ -37,11 +37,11 @@ class FaqEmbedding(BaseEmbedding):
 
 
 CALLS: list[str] = []
-"""What the model was asked since a test began."""
+"""The prompts since a test began."""
 
 
 class FaqLLM(CustomLLM):
-    """Answers by the topic of the last line that asks something."""
+    """Answers by the topic of the last question."""
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -49,14 +49,14 @@ class FaqLLM(CustomLLM):
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         CALLS.append(prompt)
-        asked = prompt.rpartition("Query:")[2] if "Query:" in prompt else prompt
-        return CompletionResponse(text=f"About your {topic_of(asked)}: see the page.")
+        question_text = prompt.rpartition("Query:")[2] if "Query:" in prompt else prompt
+        return CompletionResponse(text=f"About your {topic_of(question_text)}: see the page.")
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Iterator[CompletionResponse]:
-        said = ""
+        text = ""
         for word in self.complete(prompt).text.split(" "):
-            said += f"{word} "
-            yield CompletionResponse(text=said, delta=f"{word} ")
+            text += f"{word} "
+            yield CompletionResponse(text=text, delta=f"{word} ")
 
 
 def semantic() -> Semantic:
@@ -89,7 +89,7 @@ async def _astream(llm: FaqLLM, question: str) -> ChatResponse:
     return [chunk async for chunk in await llm.astream_chat(messages(question))][-1]
 
 
-ASK: dict[str, Callable[[FaqLLM, str], ChatResponse]] = {
+REQUESTS: dict[str, Callable[[FaqLLM, str], ChatResponse]] = {
     "chat": lambda llm, question: llm.chat(messages(question)),
     "achat": lambda llm, question: asyncio.run(llm.achat(messages(question))),
     "stream_chat": lambda llm, question: list(llm.stream_chat(messages(question)))[-1],
@@ -97,15 +97,15 @@ ASK: dict[str, Callable[[FaqLLM, str], ChatResponse]] = {
 }
 
 
-@pytest.mark.parametrize("endpoint", ASK)
+@pytest.mark.parametrize("endpoint", REQUESTS)
 def test_a_question_in_other_words_is_answered(cache: Cache, endpoint: str) -> None:
     llm = cached(FaqLLM(), cache)
-    answers = [ASK[endpoint](llm, question) for question in NEW]
+    answers = [REQUESTS[endpoint](llm, question) for question in NEW]
     marks = [answer.additional_kwargs.get("askonce", {}) for answer in answers]
     hits = [mark for mark in marks if mark.get("hit") == "semantic"]
     assert hits and len(CALLS) == len(NEW) - len(hits)
-    said = [str(answer.message.content) for answer in answers]
-    assert all(topic_of(question) in one for question, one in zip(NEW, said, strict=True))
+    texts = [str(answer.message.content) for answer in answers]
+    assert all(topic_of(question) in one for question, one in zip(NEW, texts, strict=True))
     assert 0 < hits[0]["similarity"] < 1 and topic_of(hits[0]["question"]) != "something else"
 
 

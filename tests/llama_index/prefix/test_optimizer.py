@@ -32,16 +32,16 @@ TOOLS = [tool(name) for name in ("search", "write", "look")]
 KINDS = ["chat", "responses", "claude"]
 
 
-def said(question: str) -> list[ChatMessage]:
+def messages(question: str) -> list[ChatMessage]:
     return [ChatMessage(role="system", content=HANDBOOK), ChatMessage(role="user", content=question)]
 
 
-def asked(llm: Any, clock: FakeClock, requests: int, *, seed: int = 0) -> None:
+def converse(llm: Any, clock: FakeClock, requests: int, *, seed: int = 0) -> None:
     """Questions that share a handbook and tools, which come in any order; no conversation goes on."""
     chance = random.Random(seed)
     for number in range(requests):
         tools = chance.sample(TOOLS, len(TOOLS))
-        llm.chat_with_tools(tools, chat_history=said(f"Question {seed}-{number}: {chance.random()}?"))
+        llm.chat_with_tools(tools, chat_history=messages(f"Question {seed}-{number}: {chance.random()}?"))
         clock.advance(30)
 
 
@@ -50,17 +50,17 @@ def test_what_is_learned_saves_money(
     kind: str, make: Make, provider: Provider, clock: FakeClock, optimizer: PrefixOptimizer
 ) -> None:
     plain = make(kind)
-    asked(plain, clock, 8, seed=1)
+    converse(plain, clock, 8, seed=1)
     before = sum(row.usd for row in provider.ledger)
     llm = optimize_prefix(plain, optimizer)
-    asked(llm, clock, 120, seed=2)  # a plan is tried on half of them: fewer prove nothing of a saving by half
+    converse(llm, clock, 120, seed=2)  # a plan is tried on half of them: fewer prove nothing of a saving by half
     optimizer.replan()
     assert optimizer.plans()
     learned = len(provider.ledger)
-    asked(llm, clock, 8, seed=3)
+    converse(llm, clock, 8, seed=3)
     assert sum(row.usd for row in provider.ledger[learned:]) < (0.7 if kind != "claude" else 0.4) * before
     assert all(row.read >= 1024 for row in provider.ledger[learned:])
-    asked(plain, clock, 1, seed=4)
+    converse(plain, clock, 1, seed=4)
     if kind == "claude":
         assert not provider.ledger[-1].read
 
@@ -85,12 +85,12 @@ async def test_async_chats_and_streams_are_optimized_and_tracked(
     llm = optimize_prefix(make(kind), optimizer)
     with tracker:
         for number in range(20):  # with one more, a plan might come into force between the span and the request
-            llm.chat(said(f"{number}?"))
+            llm.chat(messages(f"{number}?"))
         optimizer.replan()
-        llm.chat(said("One?"))
-        await llm.achat(said("Two?"))
-        assert list(llm.stream_chat(said("Three?")))
-        async for _ in await llm.astream_chat(said("Four?")):
+        llm.chat(messages("One?"))
+        await llm.achat(messages("Two?"))
+        assert list(llm.stream_chat(messages("Three?")))
+        async for _ in await llm.astream_chat(messages("Four?")):
             pass
     assert [row.read >= 1024 for row in provider.ledger[-3:]] == [True] * 3
     for row, diagnosis in zip(provider.ledger, found, strict=True):
@@ -108,8 +108,8 @@ def test_it_composes_with_the_own_cache_and_changes_no_keys(
         cached(optimize_prefix(plain, optimizer), store),
         optimize_prefix(cached(plain, store), optimizer),
     ):
-        assert llm.chat(said("Who?")).message.content
-        assert list(llm.stream_chat(said("Who?")))
+        assert llm.chat(messages("Who?")).message.content
+        assert list(llm.stream_chat(messages("Who?")))
     assert len(provider.ledger) == 1
 
 

@@ -36,7 +36,7 @@ def tracker(clock: FakeClock, diagnoses: list[Diagnosis]) -> Iterator[PrefixTrac
     tracker.close()
 
 
-def said(kind: str, question: str) -> list[ChatMessage]:
+def messages(kind: str, question: str) -> list[ChatMessage]:
     if kind != "claude":
         return [ChatMessage(role="system", content=HANDBOOK), ChatMessage(role="user", content=question)]
     point = CachePoint(cache_control=CacheControl(type="ephemeral"))  # not passed on from a system message
@@ -44,7 +44,7 @@ def said(kind: str, question: str) -> list[ChatMessage]:
 
 
 def agrees(provider: Provider, diagnoses: list[Diagnosis]) -> None:
-    """What was predicted is what the provider did, and what it told arrived."""
+    """What was predicted is what the provider did, and what it reported arrived."""
     for row, diagnosis in zip(provider.ledger, diagnoses, strict=True):
         assert (diagnosis.read_tokens, diagnosis.written_tokens) == (row.read, sum(row.written.values()))
         assert diagnosis.input_tokens == row.input
@@ -59,9 +59,9 @@ def test_chats_and_streams_are_predicted_to_the_token(
     kind: str, make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis], clock: FakeClock
 ) -> None:
     llm = make(kind)
-    llm.chat(said(kind, "One?"))
+    llm.chat(messages(kind, "One?"))
     clock.advance(20)
-    assert list(llm.stream_chat(said(kind, "Two?")))
+    assert list(llm.stream_chat(messages(kind, "Two?")))
     agrees(provider, diagnoses)
     assert [one.cause for one in diagnoses] == [Cause.FIRST_SEEN, Cause.HIT]
     assert diagnoses[1].read_tokens >= 1024
@@ -72,8 +72,8 @@ async def test_async_chats_and_streams_are_tracked(
     kind: str, make: Make, provider: Provider, tracker: PrefixTracker, diagnoses: list[Diagnosis]
 ) -> None:
     llm = make(kind)
-    await llm.achat(said(kind, "One?"))
-    async for _ in await llm.astream_chat(said(kind, "Two?")):
+    await llm.achat(messages(kind, "One?"))
+    async for _ in await llm.astream_chat(messages(kind, "Two?")):
         pass
     agrees(provider, diagnoses)
     assert [one.cause for one in diagnoses] == [Cause.FIRST_SEEN, Cause.HIT]
@@ -89,9 +89,9 @@ async def test_completions_are_chats_too(
     await llm.acomplete(f"{HANDBOOK} Three?")
     agrees(provider, diagnoses)
     assert len(diagnoses) == len(provider.ledger) == 3
-    kept = cached(llm, "memory://")
+    cached_llm = cached(llm, "memory://")
     for _ in range(3):
-        kept.complete("Who?")
+        cached_llm.complete("Who?")
     assert len(diagnoses) == len(provider.ledger) == 4
 
 
@@ -111,7 +111,7 @@ def test_tools_that_come_in_another_order_are_named(
 ) -> None:
     llm, tools = make(kind), [FunctionTool.from_defaults(search), FunctionTool.from_defaults(write)]
     for order in (tools, tools[::-1]):
-        llm.chat_with_tools(order, chat_history=said(kind, "Who?"))
+        llm.chat_with_tools(order, chat_history=messages(kind, "Who?"))
     agrees(provider, diagnoses)
     broken = diagnoses[1]
     assert (broken.cause, broken.segment, broken.looks_like) == (Cause.BROKEN, "tool write", "reordered tools")
@@ -122,8 +122,8 @@ def test_answers_from_the_own_cache_were_not_sent(
 ) -> None:
     llm = cached(make("chat"), "memory://")
     for _ in range(3):
-        llm.chat(said("chat", "Who?"))
-        assert list(llm.stream_chat(said("chat", "Who?")))
+        llm.chat(messages("chat", "Who?"))
+        assert list(llm.stream_chat(messages("chat", "Who?")))
     agrees(provider, diagnoses)
     assert 1 <= len(diagnoses) < 3
 
@@ -134,9 +134,9 @@ def test_install_adds_a_tracker_and_takes_it_away_again(
     tracker = PrefixTracker(count_tokens=count, clock=clock, on_diagnosis=lambda one, _: diagnoses.append(one))
     Settings.llm = make("chat")
     with askonce.llama_index.install("memory://", embed_model=False, prefix=tracker):
-        Settings.llm.chat(said("chat", "Who?"))
+        Settings.llm.chat(messages("chat", "Who?"))
     assert len(diagnoses) == 1
-    Settings.llm.chat(said("chat", "Who else?"))
+    Settings.llm.chat(messages("chat", "Who else?"))
     assert len(diagnoses) == 1
 
 
@@ -152,7 +152,7 @@ def test_a_chat_that_fails_is_forgotten(
     assert not tracker._models
 
 
-def test_a_model_of_another_package_is_tracked_by_the_rules_that_it_is_said_to_have(
+def test_a_model_of_another_package_is_tracked_by_the_rules_that_are_declared_for_it(
     clock: FakeClock, diagnoses: list[Diagnosis]
 ) -> None:
     tracker = PrefixTracker(
@@ -160,7 +160,7 @@ def test_a_model_of_another_package_is_tracked_by_the_rules_that_it_is_said_to_h
     )
     with tracker:
         for question in ("One?", "Two?"):
-            MockLLM(max_tokens=3).chat(said("chat", question))
+            MockLLM(max_tokens=3).chat(messages("chat", question))
             clock.advance(1)
     assert [(one.cause, one.reported) for one in diagnoses] == [(Cause.UNKNOWN, False)] * 2
     assert diagnoses[1].predicted_read_tokens > 1024

@@ -39,7 +39,7 @@ embedded: list[str] = []
 
 
 class Topics(BaseEmbedding):
-    """How often a text speaks of each topic; what it was asked stands in `embedded`."""
+    """How often each topic occurs in a text; the texts stand in `embedded`."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
         words = re.findall(r"\w+", text.lower())
@@ -63,8 +63,8 @@ async def apart(run: Coroutine[Any, Any, Any]) -> Any:
     return await asyncio.create_task(run, context=contextvars.Context())
 
 
-def asked_anew(retriever: CachedRetriever, question: Any) -> bool:
-    """Whether the retriever inside is asked."""
+def is_called(retriever: CachedRetriever, question: Any) -> bool:
+    """Whether the retriever inside is called."""
     before = retriever.cache.stats().misses
     retriever.retrieve(question)
     return retriever.cache.stats().misses > before
@@ -163,11 +163,11 @@ class Given(BaseRetriever):
     """Finds what it was given, or raises it."""
 
     def __init__(self, found: Any) -> None:
-        self.found, self.asked = found, 0
+        self.found, self.calls = found, 0
         super().__init__()
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        self.asked += 1
+        self.calls += 1
         if isinstance(self.found, Exception):
             raise self.found
         return list(self.found)

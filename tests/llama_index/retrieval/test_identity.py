@@ -20,7 +20,7 @@ from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from askonce import ConfigError, Corpus
 from askonce.llama_index import CachedRetriever
 from tests.llama_index.conftest import LLAMA_INDEX_WARNINGS
-from tests.llama_index.retrieval.colours import Given, TextStore, Topics, asked_anew, documents, embedded, fusion
+from tests.llama_index.retrieval.colours import Given, TextStore, Topics, documents, embedded, fusion, is_called
 
 pytestmark = [
     *LLAMA_INDEX_WARNINGS,
@@ -41,27 +41,27 @@ def test_after_an_addition_the_question_is_not_embedded_again(index: VectorStore
     retriever = CachedRetriever(index.as_retriever(), corpus=corpus)
     retriever.retrieve("red")
     corpus.added()
-    assert asked_anew(retriever, "red")
+    assert is_called(retriever, "red")
     assert embedded == ["red"]
 
 
-def test_what_is_asked_and_how_is_part_of_the_key(index: VectorStoreIndex, corpus: Corpus) -> None:
+def test_the_question_and_the_settings_are_part_of_the_key(index: VectorStoreIndex, corpus: Corpus) -> None:
     retriever = CachedRetriever(index.as_retriever(), corpus=corpus)
     retriever.retrieve("What is red?")
-    assert not asked_anew(retriever, " what  is “RED” ")
+    assert not is_called(retriever, " what  is “RED” ")
     for other in (
         "What is blue?",
         QueryBundle("What is red?", custom_embedding_strs=["blue"]),
         QueryBundle("What is red?", embedding=[0.0, 1.0, 0.0, 0.0]),
     ):
-        assert asked_anew(retriever, other)
-        assert not asked_anew(retriever, other)
+        assert is_called(retriever, other)
+        assert not is_called(retriever, other)
 
 
 def test_case_and_punctuation_count_if_wished(index: VectorStoreIndex, corpus: Corpus) -> None:
     retriever = CachedRetriever(index.as_retriever(), corpus=corpus, ignore_case=False, ignore_punctuation=False)
-    assert all(asked_anew(retriever, question) for question in ("red", "Red", "red?"))
-    assert not asked_anew(retriever, " red ")
+    assert all(is_called(retriever, question) for question in ("red", "Red", "red?"))
+    assert not is_called(retriever, " red ")
 
 
 def test_the_retrievers_settings_are_part_of_the_key(index: VectorStoreIndex, corpus: Corpus) -> None:
@@ -83,9 +83,9 @@ def test_the_retrievers_settings_are_part_of_the_key(index: VectorStoreIndex, co
         fusion(index),
         QueryFusionRetriever([index.as_retriever()], llm=MockLLM(), num_queries=1, use_async=False),
     ]
-    assert all(asked_anew(CachedRetriever(one, corpus=corpus), "red") for one in retrievers)
-    assert not any(asked_anew(CachedRetriever(one, corpus=corpus), "red") for one in retrievers)
-    assert asked_anew(CachedRetriever(retrievers[0], corpus.cache, corpus="another"), "red")
+    assert all(is_called(CachedRetriever(one, corpus=corpus), "red") for one in retrievers)
+    assert not any(is_called(CachedRetriever(one, corpus=corpus), "red") for one in retrievers)
+    assert is_called(CachedRetriever(retrievers[0], corpus.cache, corpus="another"), "red")
 
 
 def test_a_setting_changed_later_counts(index: VectorStoreIndex, corpus: Corpus) -> None:
@@ -102,8 +102,8 @@ def test_an_index_over_a_store_of_documents_counts_by_its_store(corpus: Corpus) 
         return CachedRetriever(index.as_retriever(), corpus=corpus)
 
     retriever().retrieve("red")
-    assert not asked_anew(retriever(password="other"), "red")
-    assert asked_anew(retriever(collection_name="other"), "red")
+    assert not is_called(retriever(password="other"), "red")
+    assert is_called(retriever(collection_name="other"), "red")
 
 
 def test_an_unknown_retriever_needs_a_name(index: VectorStoreIndex, corpus: Corpus) -> None:
@@ -112,9 +112,9 @@ def test_an_unknown_retriever_needs_a_name(index: VectorStoreIndex, corpus: Corp
     with pytest.raises(ConfigError, match="name="):
         CachedRetriever(QueryFusionRetriever([Given([])], llm=MockLLM()), corpus=corpus)
     found = [NodeWithScore(node=TextNode(text="x"))]
-    assert asked_anew(CachedRetriever(Given(found), corpus=corpus, name="one"), "x")
-    assert not asked_anew(CachedRetriever(Given(found), corpus=corpus, name="one"), "x")
-    assert asked_anew(CachedRetriever(Given(found), corpus=corpus, name="other"), "x")
+    assert is_called(CachedRetriever(Given(found), corpus=corpus, name="one"), "x")
+    assert not is_called(CachedRetriever(Given(found), corpus=corpus, name="one"), "x")
+    assert is_called(CachedRetriever(Given(found), corpus=corpus, name="other"), "x")
 
 
 def test_a_corpus_in_another_store_is_refused(index: VectorStoreIndex, corpus: Corpus, tmp_path: Path) -> None:

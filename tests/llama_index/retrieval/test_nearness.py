@@ -24,7 +24,7 @@ QUESTIONS = [f"question {number}" for number in range(20)]
 
 
 class Points(BaseEmbedding):
-    """A text is a point on a sphere of a few dimensions, told by its words."""
+    """A text is a point on a sphere of a few dimensions, which its words determine."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return [float(one) for one in np.random.default_rng([*text.encode()]).normal(size=4)]
@@ -52,19 +52,19 @@ def found(nodes: list[NodeWithScore]) -> list[tuple[str, str, float | None]]:
 
 
 def stayed(retriever: CachedRetriever) -> list[bool]:
-    """Whether each question is a hit: the retriever inside is not asked."""
-    asked: list[str] = []
+    """Whether each question is a hit: the retriever inside is not called."""
+    searched: list[str] = []
     inner = VectorIndexRetriever._retrieve
 
     def spy(self: Any, query: Any) -> list[NodeWithScore]:
-        asked.append(query.query_str)
+        searched.append(query.query_str)
         return inner(self, query)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VectorIndexRetriever, "_retrieve", spy)
         for one in QUESTIONS:
             retriever.retrieve(one)
-    return [one not in asked for one in QUESTIONS]
+    return [one not in searched for one in QUESTIONS]
 
 
 @settings(max_examples=20, deadline=None)
@@ -87,8 +87,8 @@ async def test_with_an_exact_search_no_retrieval_that_stays_differs(seed: int, a
         else:
             query = f"question {chance.randrange(5)}"
             fresh = VectorIndexRetriever(index, similarity_top_k=3).retrieve(query)
-            kept = await retriever.aretrieve(query) if awaited else retriever.retrieve(query)
-            assert [row[:2] for row in found(kept)] == [row[:2] for row in found(fresh)], step
+            cached = await retriever.aretrieve(query) if awaited else retriever.retrieve(query)
+            assert [row[:2] for row in found(cached)] == [row[:2] for row in found(fresh)], step
 
 
 def inserting_nodes(index: VectorStoreIndex, corpus: Corpus) -> None:
@@ -104,7 +104,7 @@ def refreshing(index: VectorStoreIndex, corpus: Corpus) -> None:
 
 
 def running_a_pipeline(index: VectorStoreIndex, corpus: Corpus) -> None:
-    """It writes into a store of its own; what counts is what the corpus is told."""
+    """It writes into a store of its own; what counts is what the corpus receives."""
     pipeline = IngestionPipeline(transformations=[Points()], vector_store=SimpleVectorStore())
     with watch(pipeline, corpus):
         pipeline.run(nodes=[node(99, "something else")])
@@ -128,14 +128,14 @@ class Otherwise(SimpleVectorStore):
 
 
 @pytest.mark.parametrize(("near_margin", "nodes"), [(None, 40), (2.0, 40), (0.0, 2)])
-def test_when_it_cannot_be_told_what_is_near_all_are_made_anew(near_margin: float | None, nodes: int) -> None:
+def test_when_distances_are_unavailable_all_are_made_anew(near_margin: float | None, nodes: int) -> None:
     index, retriever = library(near_margin, nodes=nodes)
     stayed(retriever)
     index.insert_nodes([node(99, "something else")])
     assert sum(stayed(retriever)) == 0
 
 
-def test_scores_of_unknown_stores_tell_nothing() -> None:
+def test_scores_of_unknown_stores_are_not_used() -> None:
     index, retriever = library()
     index.vector_store.__class__ = Otherwise
     stayed(retriever)

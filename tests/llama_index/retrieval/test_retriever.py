@@ -1,4 +1,4 @@
-"""Retrievals are kept until the documents change, and answers know what they were made from."""
+"""Retrievals are stored until the documents change, and answers have their sources."""
 
 import asyncio
 import datetime
@@ -29,9 +29,9 @@ from tests.llama_index.conftest import LLAMA_INDEX_WARNINGS, Events
 from tests.llama_index.retrieval.colours import (
     KINDS,
     Given,
-    asked_anew,
     auto_merging,
     fusion,
+    is_called,
     router,
     summary,
     vector,
@@ -103,7 +103,7 @@ def test_what_would_not_come_back_is_passed_through_with_one_warning(
     inner = Given([NodeWithScore(node=node)])
     retriever = CachedRetriever(inner, corpus=corpus, name="given")
     assert [retriever.retrieve("x")[0].node is node for _ in range(3)] == [True] * 3
-    assert inner.asked == 3
+    assert inner.calls == 3
     assert len([record for record in caplog.records if "is not cached" in record.message]) == 1
 
 
@@ -130,7 +130,7 @@ def test_metadata_of_everyday_types_comes_back_with_them(value: object, corpus: 
     retriever = CachedRetriever(inner, corpus=corpus, name="given")
     fresh, hit = retriever.retrieve("x"), retriever.retrieve("x")
     assert hit == fresh
-    assert inner.asked == 1
+    assert inner.calls == 1
     assert type(hit[0].node.metadata["value"]) is type(value)
     related = hit[0].node.source_node
     assert related is not None and type(related.metadata["value"]) is type(value)
@@ -164,25 +164,25 @@ def test_observers_see_a_hit_as_a_retrieval(index: VectorStoreIndex, corpus: Cor
     assert events.names() == ["RetrievalStartEvent", "RetrievalEndEvent"]
 
 
-def test_nothing_found_is_believed_for_a_short_time(clock: FakeClock) -> None:
+def test_an_empty_result_is_cached_for_a_short_time(clock: FakeClock) -> None:
     corpus = Corpus(Cache("memory://", clock=clock))
     retriever = CachedRetriever(Given([]), corpus=corpus, name="given", empty_ttl=60)
-    assert asked_anew(retriever, "x")
-    assert not asked_anew(retriever, "x")
+    assert is_called(retriever, "x")
+    assert not is_called(retriever, "x")
     clock.advance(61)
-    assert asked_anew(retriever, "x")
+    assert is_called(retriever, "x")
     never = CachedRetriever(Given([]), corpus=corpus, name="never", empty_ttl=0)
-    assert asked_anew(never, "x")
-    assert asked_anew(never, "x")
+    assert is_called(never, "x")
+    assert is_called(never, "x")
 
 
-def test_a_retriever_that_fails_is_asked_again(corpus: Corpus) -> None:
+def test_a_retriever_that_fails_is_called_again(corpus: Corpus) -> None:
     inner = Given(OSError("index is down"))
     retriever = CachedRetriever(inner, corpus=corpus, name="given")
     for _ in range(2):
         with pytest.raises(OSError, match="down"):
             retriever.retrieve("x")
-    assert inner.asked == 2
+    assert inner.calls == 2
 
 
 async def test_a_store_that_is_down_or_corrupt_leaves_plain_retrieval(

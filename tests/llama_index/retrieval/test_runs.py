@@ -1,4 +1,4 @@
-"""Answers know the documents that they were made from."""
+"""Answers have their sources: the documents that they were made from."""
 
 import asyncio
 import gc
@@ -118,7 +118,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize("run", RUNS)
-async def test_answers_know_their_sources_and_fall_with_them(
+async def test_answers_have_their_sources_and_are_deleted_with_them(
     run: Callable[[CachedRetriever, Any], Any], retriever: CachedRetriever, corpus: Corpus, events: Events
 ) -> None:
     llm = cached(MockLLM(), corpus.cache)
@@ -143,7 +143,7 @@ def reply(messages: list[ChatMessage], **kwargs: Any) -> ChatMessage:
     return ChatMessage(role="assistant", blocks=[call])
 
 
-async def test_an_agents_answer_knows_what_its_tool_found(
+async def test_an_agents_answer_has_the_sources_that_its_tool_found(
     retriever: CachedRetriever, corpus: Corpus, events: Events
 ) -> None:
     model = MockFunctionCallingLLM(is_chat_model=True, response_generator=reply)
@@ -151,19 +151,19 @@ async def test_an_agents_answer_knows_what_its_tool_found(
     engine = RetrieverQueryEngine.from_args(retriever, llm=cached(MockLLM(), corpus.cache))
     tool = QueryEngineTool.from_defaults(engine, name="colours", description="of colours")
 
-    async def ask() -> None:
+    async def run_once() -> None:
         await FunctionAgent(tools=[tool], llm=llm).run("What is red?")
 
-    await apart(ask())
-    await apart(ask())
+    await apart(run_once())
+    await apart(run_once())
     assert sources_of(events) == {"1"}
     corpus.changed(["1"])
     events.seen.clear()
-    await apart(ask())
-    assert [mark.get("sources") for mark in marks(events)] == [None]  # the choice of the tool alone is kept
+    await apart(run_once())
+    assert [mark.get("sources") for mark in marks(events)] == [None]  # the choice of the tool alone is stored
 
 
-async def test_an_agents_answer_knows_what_a_tool_found_that_tells_nothing_of_it(
+async def test_an_agents_answer_has_the_sources_of_a_tool_that_does_not_show_them(
     retriever: CachedRetriever, corpus: Corpus, events: Events
 ) -> None:
     model = MockFunctionCallingLLM(is_chat_model=True, response_generator=reply)
@@ -173,18 +173,18 @@ async def test_an_agents_answer_knows_what_a_tool_found_that_tells_nothing_of_it
         nodes = await retriever.aretrieve(input)
         return str(len((await inner.acomplete(f"Of this: {nodes[0].text}")).text))
 
-    async def ask() -> None:
+    async def run_once() -> None:
         tool = FunctionTool.from_defaults(async_fn=count, name="colours", description="of colours")
         await FunctionAgent(tools=[tool], llm=llm).run("What is red?")
 
-    await apart(ask())
-    await apart(ask())
+    await apart(run_once())
+    await apart(run_once())
     assert sources_of(events) == {"1"}
     assert [len(mark.get("sources", ())) > 0 for mark in marks(events)] == [False, True, True]
 
 
 @pytest.mark.parametrize("run", [streamed_query, streamed_aquery, streamed_chat])
-async def test_what_a_stream_asks_when_it_is_read_knows_its_sources(
+async def test_the_calls_of_a_stream_that_is_read_have_their_sources(
     run: Callable[[CachedRetriever, Any], Any], corpus: Corpus, events: Events
 ) -> None:
     nodes = [TextNode(id_=one, text="red " * 2500) for one in "12"]  # more than one prompt can hold
@@ -202,12 +202,12 @@ async def test_runs_are_apart(retriever: CachedRetriever, corpus: Corpus, events
     llm = cached(MockLLM(), corpus.cache)
     engine = RetrieverQueryEngine.from_args(retriever, llm=llm)
 
-    async def ask() -> None:
+    async def run_once() -> None:
         await asyncio.gather(*(engine.aquery(topic) for topic in TOPICS))
         engine.query("red")
         engine.query("blue")
         assert current_retrieval_context() is None
 
-    await apart(ask())
+    await apart(run_once())
     assert sources_of(events) == {"2"}
     assert len([one for one in get_dispatcher().span_handlers if isinstance(one, Runs)]) == 1

@@ -34,11 +34,11 @@ from tests.llama_index.retrieval.colours import (
     TOPICS,
     TextStore,
     Topics,
-    asked_anew,
     doc_ids,
     documents,
     fusion,
     inserting,
+    is_called,
 )
 from tests.support.change_log import changes_of, shown
 
@@ -55,8 +55,8 @@ def test_a_deleted_document_takes_its_retrievals_along(index: VectorStoreIndex, 
         retriever.retrieve("red")
         retriever.retrieve("blue")
         index.delete_ref_doc("1", delete_from_docstore=True)
-    assert not asked_anew(retriever, "blue")
-    assert asked_anew(retriever, "red")
+    assert not is_called(retriever, "blue")
+    assert is_called(retriever, "red")
     assert doc_ids(retriever.retrieve("red")) == ["3"]
 
 
@@ -64,7 +64,7 @@ def test_any_change_concerns_what_weighs_more_than_it_returns(index: VectorStore
     retriever = CachedRetriever(fusion(index), corpus=corpus)
     retriever.retrieve("red")
     corpus.changed(["4"])
-    assert asked_anew(retriever, "red")
+    assert is_called(retriever, "red")
 
 
 def inserting_nodes(index: VectorStoreIndex) -> None:
@@ -89,7 +89,7 @@ def deleting_nodes(index: VectorStoreIndex) -> None:
 async def test_changes_of_a_watched_index_are_seen(
     change: Callable[[Any], None], awaited: bool, index: VectorStoreIndex, corpus: Corpus
 ) -> None:
-    inner = VectorIndexRetriever(index, similarity_top_k=1)  # as_retriever() knows the nodes of now only
+    inner = VectorIndexRetriever(index, similarity_top_k=1)  # as_retriever() has the nodes of now only
     retriever = CachedRetriever(inner, corpus=corpus)
     assert watch(index, corpus) and type(index).__name__ == "VectorStoreIndex"
     before = retriever.retrieve("red red red")
@@ -98,7 +98,7 @@ async def test_changes_of_a_watched_index_are_seen(
     else:
         change(index)
     assert before != inner.retrieve("red red red") == retriever.retrieve("red red red")
-    assert not asked_anew(retriever, "red red red")
+    assert not is_called(retriever, "red red red")
 
 
 def recorded(change: Callable[[Any], None], index: VectorStoreIndex) -> list[Any]:
@@ -120,7 +120,7 @@ def recorded(change: Callable[[Any], None], index: VectorStoreIndex) -> list[Any
 
 
 @pytest.mark.parametrize("make", [VectorIndexRetriever, fusion])
-def test_whatever_is_changed_and_asked_in_turn_nothing_stale_is_found(
+def test_whatever_is_changed_and_searched_in_turn_nothing_stale_is_found(
     make: Callable[[VectorStoreIndex], BaseRetriever], index: VectorStoreIndex, corpus: Corpus
 ) -> None:
     watch(index, corpus)
@@ -139,12 +139,12 @@ def test_whatever_is_changed_and_asked_in_turn_nothing_stale_is_found(
     assert corpus.cache.stats().hits > 5
 
 
-def test_refreshing_what_has_not_changed_tells_nothing(index: VectorStoreIndex, corpus: Corpus) -> None:
+def test_refreshing_what_has_not_changed_reports_nothing(index: VectorStoreIndex, corpus: Corpus) -> None:
     retriever = CachedRetriever(index.as_retriever(), corpus=corpus)
     retriever.retrieve("red")
     with watch(index, corpus):
         index.refresh_ref_docs(documents())
-    assert not asked_anew(retriever, "red")
+    assert not is_called(retriever, "red")
 
 
 def test_indexes_without_vectors_are_watched_too(corpus: Corpus) -> None:
@@ -158,7 +158,7 @@ def test_indexes_without_vectors_are_watched_too(corpus: Corpus) -> None:
     assert "9" not in doc_ids(retriever.retrieve("red"))
 
 
-def test_a_watched_object_is_told_of_no_more_when_undone_and_pickles_as_it_was(corpus: Corpus) -> None:
+def test_a_watched_object_reports_no_more_when_undone_and_pickles_as_it_was(corpus: Corpus) -> None:
     store = SimpleVectorStore()
     node = TextNode(id_="1", text="red", embedding=[1.0])
     first, second = watch(store, corpus), watch(store, corpus)
@@ -174,13 +174,13 @@ def test_a_watched_object_is_told_of_no_more_when_undone_and_pickles_as_it_was(c
         watch(object(), corpus)
 
 
-async def test_a_watched_vector_store_tells_what_changed(corpus: Corpus) -> None:
+async def test_a_watched_vector_store_reports_what_changed(corpus: Corpus) -> None:
     store = SimpleVectorStore()
-    told: list[Change] = []
+    seen: list[Change] = []
 
     def log() -> list[str]:
-        new = changes_of(corpus)[len(told) :]
-        told.extend(new)
+        new = changes_of(corpus)[len(seen) :]
+        seen.extend(new)
         return [shown(one) for one in new]
 
     watch(store, corpus)
@@ -201,7 +201,7 @@ async def test_a_watched_vector_store_tells_what_changed(corpus: Corpus) -> None
 
 
 @pytest.mark.parametrize("awaited", [False, True])
-async def test_a_watched_pipeline_tells_of_upserts_and_deletions(awaited: bool, corpus: Corpus) -> None:
+async def test_a_watched_pipeline_reports_upserts_and_deletions(awaited: bool, corpus: Corpus) -> None:
     store = TextStore()
     pipeline = IngestionPipeline(
         transformations=[SentenceSplitter(), Topics()],
@@ -224,7 +224,7 @@ async def test_a_watched_pipeline_tells_of_upserts_and_deletions(awaited: bool, 
     assert doc_ids(retriever.retrieve("blue")) == ["2"]
     assert doc_ids(retriever.retrieve("red")) == ["1"]
     await ingest(documents())
-    assert not asked_anew(retriever, "blue")
+    assert not is_called(retriever, "blue")
     await ingest([Document(id_="1", text="a changed text: blue blue blue"), *documents()[1:]])
     assert doc_ids(retriever.retrieve("blue")) == ["2"]
     assert doc_ids(retriever.retrieve("blue blue blue")) == ["1"]
@@ -234,7 +234,7 @@ async def test_a_watched_pipeline_tells_of_upserts_and_deletions(awaited: bool, 
     assert doc_ids(retriever.retrieve("green")) != ["3"]
 
 
-def test_a_change_that_fails_half_way_is_told(index: VectorStoreIndex, corpus: Corpus) -> None:
+def test_a_change_that_fails_half_way_is_reported(index: VectorStoreIndex, corpus: Corpus) -> None:
     class Failing(SimpleVectorStore):
         def add(self, nodes: Any, **kwargs: Any) -> list[str]:
             super().add(nodes, **kwargs)
@@ -254,12 +254,12 @@ def test_a_change_by_another_process_is_seen_at_the_next_retrieval(index: Vector
     retriever.retrieve("blue")
     change = f"from askonce import Corpus; Corpus({url!r}, name='colours').changed(['1'])"
     subprocess.run([sys.executable, "-c", change], check=True)
-    assert asked_anew(retriever, "red")
-    assert not asked_anew(retriever, "blue")
+    assert is_called(retriever, "red")
+    assert not is_called(retriever, "blue")
     retriever.cache.close()
 
 
-class Kept:
+class OwnStore:
     """Writes documents in ways of its own."""
 
     def ingest(self, text: str) -> str:
@@ -273,19 +273,19 @@ async def test_document_stores_retrievers_and_whatever_writes_are_watched(
     index: VectorStoreIndex, corpus: Corpus
 ) -> None:
     def log() -> list[str]:
-        new = changes_of(corpus)[len(told) :]
-        told.extend(new)
+        new = changes_of(corpus)[len(seen) :]
+        seen.extend(new)
         return [shown(one) for one in new]
 
-    told: list[Change] = []
-    store, kept = SimpleDocumentStore(), Kept()
+    seen: list[Change] = []
+    store, own = SimpleDocumentStore(), OwnStore()
     watch(store, corpus)
-    watch(kept, corpus)
+    watch(own, corpus)
     store.add_documents([TextNode(id_="n", text="red"), Document(id_="d", text="blue")])
     store.delete_document("n")
     await store.adelete_document("d")
     assert log() == ["[n,d", "n,d+]", "[n", "n]", "[d", "d]"]
-    assert (kept.ingest("x"), kept.texts()) == ("x", [])
+    assert (own.ingest("x"), own.texts()) == ("x", [])
     assert log() == ["[*", "*+]"]
     with watch(fusion(index), corpus):
         pass  # what it searches is not watched any more

@@ -63,7 +63,7 @@ async def every_way(llm: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-async def test_a_cascade_asks_the_next_only_if_the_verifier_says_no(
+async def test_a_cascade_calls_the_next_only_if_the_verifier_says_no(
     accepted: bool, pair: list[OpenAI], provider: Provider
 ) -> None:
     llm = Multiplexer(pair, strategy=Cascade(yes if accepted else no))
@@ -116,7 +116,7 @@ async def test_a_model_that_fails_is_passed_over_and_the_last_one_raises(
         llm.chat(HELLO)
 
 
-async def test_learned_shares_what_it_knows_and_takes_feedback(pair: list[OpenAI]) -> None:
+async def test_learned_shares_its_state_and_takes_feedback(pair: list[OpenAI]) -> None:
     store, strategy = MemoryStore(), Learned(judge=same, min_quality=0.8, seed=1)
     llms = [MockLLM(max_tokens=3), MockLLM(max_tokens=3)]
     llm = Multiplexer(llms, strategy=strategy, costs=(0.001, 0.01), store=store)

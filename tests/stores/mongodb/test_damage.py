@@ -11,7 +11,7 @@ import pytest
 
 from askonce import Cache
 from tests.support import servers
-from tests.support.application import Asker
+from tests.support.application import Application
 
 QUESTIONS = [f"question {number}" for number in range(6)]
 
@@ -41,17 +41,17 @@ def documents(url: str) -> Iterator[Any]:
 def test_damaged_documents_are_misses_and_written_anew(url: str, documents: Any, change: dict[str, Any]) -> None:
     namespace = uuid.uuid4().hex
     with Cache(url, namespace=namespace, timeout_seconds=5, max_entries=10) as cache:
-        asker = Asker(cache)
+        application = Application(cache)
         for question in QUESTIONS:
-            asker.ask(question)
+            application.answer(question)
         cache.flush()
         assert documents.update_many({"ns": namespace}, change).modified_count
         for question in QUESTIONS:
-            assert asker.ask(question).endswith(f"{question}!")
+            assert application.answer(question).endswith(f"{question}!")
         for question in QUESTIONS:
-            assert asker.ask(question) == f"exact: {question}!"
+            assert application.answer(question) == f"exact: {question}!"
         for number in range(12):  # evicts
-            asker.ask(f"another {number}")
+            application.answer(f"another {number}")
         assert 0 < len(list(cache.entries())) <= 10
         # The server itself refuses to count hits of a text.
         assert cache.stats().errors <= ("$set" in change and bool(change["$set"].keys() & {"h", "w"}))

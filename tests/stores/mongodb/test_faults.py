@@ -24,7 +24,7 @@ def faulty(database_url: str) -> Iterator[FaultyServer]:
         yield server
 
 
-def ask(cache: Cache, question: object) -> str:
+def send(cache: Cache, question: object) -> str:
     request = cache.engine.request("answer", lambda: NormalForm({"question": str(question)}))
     assert request is not None
     found = cache.engine.answer(request, lambda: b"because", Answer)
@@ -47,9 +47,9 @@ def test_a_password_that_is_changed_meanwhile_costs_hits_and_nothing_else(
     faulty: FaultyServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Cache(faulty.url, namespace=uuid.uuid4().hex, timeout_seconds=5, lease_seconds=0) as cache:
-        assert [ask(cache, 1), ask(cache, 1)] == ["fresh", "exact"]
+        assert [send(cache, 1), send(cache, 1)] == ["fresh", "exact"]
         faulty.fail(READS | WRITES, 18, "AuthenticationFailed")
-        assert [ask(cache, 1) for _ in range(5)] == ["fresh"] * 5
+        assert [send(cache, 1) for _ in range(5)] == ["fresh"] * 5
         assert cache.stats().store == "down"
     assert all(record.exc_info is None for record in caplog.records if record.levelno >= logging.WARNING)
 

@@ -24,7 +24,7 @@ from askonce.stores.base import Record
 from askonce.stores.sqlite.store import SQLiteStore
 
 
-def ask(cache: Cache, question: object) -> str:
+def send(cache: Cache, question: object) -> str:
     request = cache.engine.request("answer", lambda: NormalForm({"question": str(question)}))
     assert request is not None
     found = cache.engine.answer(request, lambda: os.urandom(500), Answer)
@@ -75,13 +75,13 @@ def test_a_damaged_default_file_is_set_aside(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with Cache(timeout_seconds=5) as cache:
         for number in range(300):
-            ask(cache, number)
+            send(cache, number)
     [file] = tmp_path.rglob("*.db")
     assert file.name == "cache-1.db"  # its format is in its name, so that an older askonce has a file of its own
     damage(file)
     damaged = file.read_bytes()
     with Cache(timeout_seconds=5) as cache:
-        assert [ask(cache, "why?"), ask(cache, "why?")] == ["fresh", "exact"]
+        assert [send(cache, "why?"), send(cache, "why?")] == ["fresh", "exact"]
     assert file.with_name("cache-1.db.damaged").read_bytes() == damaged
     assert len(caplog.records) == 1
 
@@ -185,9 +185,9 @@ def test_one_line_says_why_a_file_that_became_unusable_is_not_used(
 ) -> None:
     path = tmp_path / "cache.db"
     with Cache(f"sqlite:///{path}", timeout_seconds=5) as cache:
-        ask(cache, 1)
+        send(cache, 1)
         cache.store.close()
         of_a_newer_format(path)
-        assert [ask(cache, number) for number in range(10)] == ["fresh"] * 10
-    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(told) == 1 and "has format 99" in told[0].getMessage() and told[0].exc_info is None
+        assert [send(cache, number) for number in range(10)] == ["fresh"] * 10
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1 and "has format 99" in warnings[0].getMessage() and warnings[0].exc_info is None

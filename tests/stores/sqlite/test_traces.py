@@ -56,18 +56,20 @@ def test_what_was_deleted_by_request_is_gone_from_the_files(delete: Callable[[Ca
     short, long = [b"<short %016x>" % rng.getrandbits(64) for _ in range(60)], []
     with Cache(f"sqlite:///{tmp_path / 'cache.db'}", timeout_seconds=10) as cache, cache_options(tags=["secret"]):
 
-        def ask(question: str, payload: bytes) -> None:
+        def store_answer(question: str, payload: bytes) -> None:
             request = cache.engine.request("answer", lambda: NormalForm({"question": question}))
             assert request is not None
             cache.engine.answer(request, lambda: payload, Answer)
 
         for number, marker in enumerate(short):
-            ask(f"short {number}", marker)
+            store_answer(f"short {number}", marker)
             if number % 2:
                 long.append(b"<long %016x>" % rng.getrandbits(64))
-                ask(f"long {number}", b"once upon a time " * 200 + long[-1] + rng.randbytes(rng.randrange(5000)))
+                store_answer(
+                    f"long {number}", b"once upon a time " * 200 + long[-1] + rng.randbytes(rng.randrange(5000))
+                )
             with cache_options(refresh=number % 7 == 0):  # an older answer, too, is gone
-                ask("asked anew", marker)
+                store_answer("called again", marker)
         before = found(short, tmp_path), found(long, tmp_path)
         assert before == (short, long)  # they can be found at all
         delete(cache)

@@ -40,7 +40,7 @@ class Answer:
     Attributes:
         finish: why a chat completion ends, where it is not by itself.
         breaks: how a stream breaks off after some events: it ``ends`` as if all were well, its connection
-            ``tears``, or it tells that it ``fails``.
+            ``tears``, or an event says that it ``fails``.
         usage: what is reported in place of the provider's own count.
     """
 
@@ -131,7 +131,7 @@ def chat_completion(request: Json, choices: list[Answer], bill: Bill, reports_wr
 
 
 def chat_stream(request: Json, answer: Answer, bill: Bill, reports_writes: bool) -> Iterator[bytes]:
-    """Chunks; the usage comes in one of its own at the end, without choices, and only when asked for."""
+    """Chunks; the usage comes in one of its own at the end, without choices, and only when requested."""
     wants_usage = bool((request.get("stream_options") or {}).get("include_usage"))
     base = {
         "id": f"chatcmpl-{bill.number:08d}",

@@ -29,7 +29,7 @@ class Entry:
 
 @dataclass
 class Machine:
-    """What one machine has kept, by the hash of the prefix; the dead stay, to say what has expired."""
+    """What one machine has cached, by the hash of the prefix; the dead stay, to say what has expired."""
 
     entries: dict[bytes, Entry] = field(default_factory=dict)
 
@@ -43,7 +43,7 @@ class Machine:
             entry = self.entries[digest]
             entry.expires = min(now + entry.lifetime, entry.end)
 
-    def keep(self, digest: bytes, lifetime: float, now: float, longest: float = math.inf) -> None:
+    def add(self, digest: bytes, lifetime: float, now: float, longest: float = math.inf) -> None:
         """Write an entry; one that is alive already is renewed and keeps its own lifetime."""
         if self.alive(digest, now):
             self.use(digest, now)
@@ -74,9 +74,9 @@ class Visit:
     def alive(self, digest: bytes) -> bool:
         return self.machine.alive(digest, self.now)
 
-    def keep(self, digest: bytes, lifetime: str) -> None:
+    def add(self, digest: bytes, lifetime: str) -> None:
         longest = self.model.longest.get(lifetime, math.inf)
-        self.machine.keep(digest, self.model.lifetimes[lifetime], self.now, longest)
+        self.machine.add(digest, self.model.lifetimes[lifetime], self.now, longest)
 
     def longest_read(self, found: Iterable[tuple[int, bytes]]) -> int:
         """The longest living prefix of those looked up, which is renewed."""
@@ -85,7 +85,7 @@ class Visit:
         return read
 
     def why(self, read: int, ends: Iterable[tuple[int, bytes]]) -> str:
-        """The nearest reason why no more was read, of what any machine ever kept of these prefixes."""
+        """The nearest reason why no more was read, of what any machine ever cached of these prefixes."""
         longer = [digest for tokens, digest in ends if tokens > read]
         if any(self.alive(digest) for digest in longer):
             return "out of reach"
@@ -97,14 +97,14 @@ class Visit:
 
 
 def steps(visit: Visit, retention: str) -> Outcome:
-    """The longest known prefix in steps of 128 tokens, none of them missing; all steps of the prompt are kept."""
+    """The longest known prefix in steps of 128 tokens, none of them missing; all steps of the prompt are cached."""
     if visit.walk.tokens < visit.model.minimum:
         return Outcome(why="too short")
     eligible = [(tokens, digest) for tokens, digest in visit.walk.steps if tokens >= visit.model.minimum]
     read = visit.longest_read(itertools.takewhile(lambda step: visit.alive(step[1]), eligible))
     why = visit.why(read, eligible)
     for _, digest in eligible:
-        visit.keep(digest, retention)
+        visit.add(digest, retention)
     return Outcome(read, {}, "" if visit.walk.tokens - read < STEP else why)
 
 
@@ -127,7 +127,7 @@ def boundaries(visit: Visit, mode: str) -> Outcome:
     last = read
     for tokens, digest in (ends[number] for number in writes):
         if tokens >= visit.model.minimum:
-            visit.keep(digest, "30m")
+            visit.add(digest, "30m")
             last = max(last, tokens)
     return Outcome(read, {"30m": last - read} if last > read else {}, "" if last == read else why)
 
@@ -160,7 +160,7 @@ def marks(visit: Visit) -> Outcome:
     for number in marked:  # those of an hour come before those of five minutes
         (tokens, digest), lifetime = ends[number], segments[number].mark or "5m"
         if tokens >= visit.model.minimum:
-            visit.keep(digest, lifetime)
+            visit.add(digest, lifetime)
             if tokens > last:
                 written[lifetime] = written.get(lifetime, 0) + tokens - last
                 last = tokens

@@ -33,7 +33,7 @@ class Model:
     read_factor: float = 0.1
     write_factors: dict[str, float] = field(default_factory=dict)
     lifetimes: dict[str, float] = field(default_factory=dict)
-    """Seconds that an entry lives after its last use, by retention or lifetime that a request asks for."""
+    """Seconds that an entry lives after its last use, by retention or lifetime that a request sets."""
     longest: dict[str, float] = field(default_factory=dict)
     """Seconds after which an entry is gone however often it was used."""
 
@@ -46,9 +46,15 @@ class Model:
 
 def _before_5_6(family: str, input_usd: float, output_usd: float, read_factor: float, *retentions: str) -> Model:
     lifetimes = {"in_memory": 5 * MINUTE, "24h": DAY}
-    kept = {name: lifetimes[name] for name in retentions or ("in_memory",)}
+    cached = {name: lifetimes[name] for name in retentions or ("in_memory",)}
     return Model(
-        family, "steps", input_usd, output_usd, read_factor=read_factor, lifetimes=kept, longest={"in_memory": HOUR}
+        family,
+        "steps",
+        input_usd,
+        output_usd,
+        read_factor=read_factor,
+        lifetimes=cached,
+        longest={"in_memory": HOUR},
     )
 
 

@@ -49,7 +49,7 @@ class Segment:
     """One tool, block or part of a message.
 
     Attributes:
-        mark: the lifetime that a breakpoint on this segment asks for.
+        mark: the lifetime that a breakpoint on this segment sets.
         ending: whether a message ends here after which GPT-5.6 may place its own breakpoint.
     """
 
@@ -114,8 +114,8 @@ def _without_marks(value: Json) -> Json:
 
 def _rest(value: Json, *known: str) -> str:
     """What else an object carries: it counts no tokens, but it is part of what must stay the same."""
-    kept = {key: item for key, item in value.items() if key not in (*known, *_MARKS) and item is not None}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    rest = {key: item for key, item in value.items() if key not in (*known, *_MARKS) and item is not None}
+    return json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _mark(value: Json) -> str | None:

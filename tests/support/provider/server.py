@@ -120,11 +120,11 @@ class Provider:
     """OpenAI and Anthropic on one port, with their caching rules, prices and usage fields.
 
     Use it as a context manager. Requests are served one after the other, in the order of their arrival. A path
-    before ``/v1`` is passed over: clients that keep their connections by URL can be told apart by it.
+    before ``/v1`` is passed over: clients that keep their connections by URL can be distinguished by it.
 
     Args:
         clock: the seconds since the epoch by which entries expire and rates are measured.
-        answer: what the model says to a request (the JSON as received), asked once for each choice.
+        answer: what the model says to a request (the JSON as received), called once for each choice.
         rate: requests a minute for one prefix and key, after which the next machine is taken.
         machines: how many there are, each with a cache of its own.
 
@@ -194,7 +194,7 @@ class Provider:
             self.requests.clear()
 
     def serve(self, interface: str, request: Json) -> tuple[Model, list[Answer], Bill]:
-        """Read, write and bill one request, and decide on the answer: on several if it asks for ``n``.
+        """Read, write and bill one request, and decide on the answer: on several if it has ``n``.
 
         Raises:
             Refused: for a request that the provider would answer with an error.
@@ -217,8 +217,8 @@ class Provider:
             choices = [self.answer(request) for _ in range(request.get("n") or 1)]
             uncached = walk.tokens - outcome.read - sum(outcome.written.values())
             self._served += 1
-            if (told := choices[0].usage) is not None:
-                bill = Bill(self._served, told.input - told.read, told.read, {}, told.output)
+            if (usage := choices[0].usage) is not None:
+                bill = Bill(self._served, usage.input - usage.read, usage.read, {}, usage.output)
             else:
                 output = sum(answer.tokens for answer in choices)
                 bill = Bill(self._served, uncached, outcome.read, outcome.written, output)
@@ -343,7 +343,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing is printed; the ledger tells."""
+        """Nothing is printed; requests are in the ledger."""
 
 
 def _error(interface: str | None, refused: Refused) -> Json:

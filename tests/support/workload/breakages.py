@@ -14,8 +14,8 @@ from typing import Literal
 
 from tests.support.provider import Answer, Call
 
-from .asks import MODES, Ask, Json, Place, Reply, Result, Tool, User
 from .conversations import Script, picture, prose, tool
+from .requests import MODES, Json, ModelRequest, Place, Reply, Result, Tool, User
 
 Rule = Literal["steps", "boundaries", "marks"]
 MODELS: dict[Rule, tuple[str, ...]] = {
@@ -44,34 +44,34 @@ class Breakage:
     script: Callable[[random.Random, Rule], Script]
 
 
-def _start(rng: random.Random, rule: Rule, *, tools: int = 0, words: int = 1300) -> Ask:
+def _start(rng: random.Random, rule: Rule, *, tools: int = 0, words: int = 1300) -> ModelRequest:
     toolbox = tuple(tool(rng, f"tool_{number}") for number in range(tools))
     system = (prose(rng, rng.randint(words, words + 500)),)
-    return Ask(rng.choice(MODELS[rule]), system, toolbox, marks=dict(TAIL[rule]))
+    return ModelRequest(rng.choice(MODELS[rule]), system, toolbox, marks=dict(TAIL[rule]))
 
 
-def _next(rng: random.Random, ask: Ask, pause: float | None = None) -> Ask:
+def _next(rng: random.Random, request: ModelRequest, pause: float | None = None) -> ModelRequest:
     answer = Answer(prose(rng, rng.randint(5, 40)).strip())
     pause = pause or rng.uniform(4.3, 40)
-    return replace(ask, messages=list(ask.messages), answer=answer, pause=pause, mode=rng.choice(MODES))
+    return replace(request, messages=list(request.messages), answer=answer, pause=pause, mode=rng.choice(MODES))
 
 
-def _talk(rng: random.Random, ask: Ask, turns: int, images: int = 0) -> Script:
-    """Some turns of a conversation; it ends with a question that has not been asked yet."""
+def _talk(rng: random.Random, request: ModelRequest, turns: int, images: int = 0) -> Script:
+    """Some turns of a conversation; it ends with a question that has not been sent yet."""
     for turn in range(turns):
         pictures = tuple(picture(rng) for _ in range(images if turn == 0 else 0))
-        ask.messages.append(User((prose(rng, rng.randint(15, 80)),), pictures))
-        asked = _next(rng, ask)
-        if ask.tools and rng.random() < 0.6:
+        request.messages.append(User((prose(rng, rng.randint(15, 80)),), pictures))
+        sent = _next(rng, request)
+        if request.tools and rng.random() < 0.6:
             calls = tuple(
-                Call(rng.choice(ask.tools).name, {"query": prose(rng, 3)}) for _ in range(rng.randint(1, 3))
+                Call(rng.choice(request.tools).name, {"query": prose(rng, 3)}) for _ in range(rng.randint(1, 3))
             )
-            reply = yield replace(asked, answer=Answer("", calls))
-            ask.messages.append(reply)
-            ask.messages += [Result(call_id, prose(rng, rng.randint(10, 60))) for call_id in reply.call_ids]
-            asked = _next(rng, ask)
-        ask.messages.append((yield asked))
-    ask.messages.append(User((prose(rng, rng.randint(15, 80)),)))
+            reply = yield replace(sent, answer=Answer("", calls))
+            request.messages.append(reply)
+            request.messages += [Result(call_id, prose(rng, rng.randint(10, 60))) for call_id in reply.call_ids]
+            sent = _next(rng, request)
+        request.messages.append((yield sent))
+    request.messages.append(User((prose(rng, rng.randint(15, 80)),)))
 
 
 def _turns(rng: random.Random) -> int:
@@ -94,28 +94,28 @@ CLOCKS = (
 
 
 def clock_in_system(rng: random.Random, rule: Rule) -> Script:
-    ask, at = _start(rng, rule, tools=rng.choice((0, 3))), rng.uniform(0, 0.4)
-    (text,), written, minute = ask.system, rng.choice(CLOCKS), rng.randrange(60, 11 * 60)
-    ask.system = (_with_line(text, written.format(*divmod(minute, 60)), at),)
+    request, at = _start(rng, rule, tools=rng.choice((0, 3))), rng.uniform(0, 0.4)
+    (text,), written, minute = request.system, rng.choice(CLOCKS), rng.randrange(60, 11 * 60)
+    request.system = (_with_line(text, written.format(*divmod(minute, 60)), at),)
     for _ in range(_turns(rng)):
-        yield from _once(rng, ask)
-    ask.system = (_with_line(text, written.format(*divmod(minute + rng.randint(1, 60), 60)), at),)
-    ask.messages.append(User((prose(rng, 20),)))
-    yield _next(rng, ask)
+        yield from _once(rng, request)
+    request.system = (_with_line(text, written.format(*divmod(minute + rng.randint(1, 60), 60)), at),)
+    request.messages.append(User((prose(rng, 20),)))
+    yield _next(rng, request)
 
 
-def _once(rng: random.Random, ask: Ask) -> Script:
-    ask.messages.append(User((prose(rng, rng.randint(15, 80)),)))
-    ask.messages.append((yield _next(rng, ask)))
+def _once(rng: random.Random, request: ModelRequest) -> Script:
+    request.messages.append(User((prose(rng, rng.randint(15, 80)),)))
+    request.messages.append((yield _next(rng, request)))
 
 
 def shuffled_tools(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule, tools=rng.randint(3, 7))
-    yield from _talk(rng, ask, _turns(rng))
-    tools = list(ask.tools)
-    while tuple(tools) == ask.tools:
+    request = _start(rng, rule, tools=rng.randint(3, 7))
+    yield from _talk(rng, request, _turns(rng))
+    tools = list(request.tools)
+    while tuple(tools) == request.tools:
         rng.shuffle(tools)
-    yield _next(rng, replace(ask, tools=tuple(tools)))
+    yield _next(rng, replace(request, tools=tuple(tools)))
 
 
 def _reordered(rng: random.Random, schema: Json) -> Json:
@@ -126,17 +126,17 @@ def _reordered(rng: random.Random, schema: Json) -> Json:
 
 
 def reordered_keys(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule, tools=rng.randint(1, 5))
-    yield from _talk(rng, ask, _turns(rng))
-    number = rng.randrange(len(ask.tools))
-    one = ask.tools[number]
-    tools = [*ask.tools]
+    request = _start(rng, rule, tools=rng.randint(1, 5))
+    yield from _talk(rng, request, _turns(rng))
+    number = rng.randrange(len(request.tools))
+    one = request.tools[number]
+    tools = [*request.tools]
     tools[number] = Tool(one.name, one.description, _reordered(rng, one.schema))
-    yield _next(rng, replace(ask, tools=tuple(tools)))
+    yield _next(rng, replace(request, tools=tuple(tools)))
 
 
 def random_id(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule, words=700)
+    request = _start(rng, rule, words=700)
 
     def headed(text: str) -> User:
         drawn = uuid.UUID(int=rng.getrandbits(128), version=4)
@@ -145,83 +145,86 @@ def random_id(rng: random.Random, rule: Rule) -> Script:
     form = rng.choice(("[request {drawn}] ", "trace={hexadecimal}\n", "Session req-{hexadecimal:.12}: "))
     text = prose(rng, rng.randint(500, 700))
     for _ in range(_turns(rng)):
-        ask.messages[:1] = [headed(text)]
-        if len(ask.messages) > 1:
-            ask.messages.append(User((prose(rng, 20),)))
-        ask.messages.append((yield _next(rng, ask)))
-    ask.messages[:1] = [headed(text)]
-    ask.messages.append(User((prose(rng, 20),)))
-    yield _next(rng, ask)
+        request.messages[:1] = [headed(text)]
+        if len(request.messages) > 1:
+            request.messages.append(User((prose(rng, 20),)))
+        request.messages.append((yield _next(rng, request)))
+    request.messages[:1] = [headed(text)]
+    request.messages.append(User((prose(rng, 20),)))
+    yield _next(rng, request)
 
 
 def changed_image(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule, words=700)
-    yield from _talk(rng, ask, _turns(rng) + 2, images=1)
-    first = ask.messages[0]
+    request = _start(rng, rule, words=700)
+    yield from _talk(rng, request, _turns(rng) + 2, images=1)
+    first = request.messages[0]
     assert isinstance(first, User)
-    ask.messages[0] = User(first.parts, (picture(rng),))
-    yield _next(rng, ask)
+    request.messages[0] = User(first.parts, (picture(rng),))
+    yield _next(rng, request)
 
 
 def expired(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule, tools=rng.choice((0, 3)))
-    yield from _talk(rng, ask, _turns(rng))
+    request = _start(rng, rule, tools=rng.choice((0, 3)))
+    yield from _talk(rng, request, _turns(rng))
     lifetime = 1800 if rule == "boundaries" else 300
-    yield _next(rng, ask, pause=rng.uniform(lifetime + 1, 3 * lifetime))
+    yield _next(rng, request, pause=rng.uniform(lifetime + 1, 3 * lifetime))
 
 
 def too_short(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule, words=200)
-    ask.system = (prose(rng, rng.randint(150, 400)),)
-    yield from _talk(rng, ask, rng.randint(1, 3))
-    yield _next(rng, ask)
+    request = _start(rng, rule, words=200)
+    request.system = (prose(rng, rng.randint(150, 400)),)
+    yield from _talk(rng, request, rng.randint(1, 3))
+    yield _next(rng, request)
 
 
 def fifth_breakpoint(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule, tools=rng.choice((0, 3)))
-    yield from _talk(rng, ask, _turns(rng))
-    ask.messages[-1] = User(tuple(prose(rng, rng.randint(5, 15)) for _ in range(5)))
-    yield _next(rng, replace(ask, marks={"tail": "", "every": ""}))
+    request = _start(rng, rule, tools=rng.choice((0, 3)))
+    yield from _talk(rng, request, _turns(rng))
+    request.messages[-1] = User(tuple(prose(rng, rng.randint(5, 15)) for _ in range(5)))
+    yield _next(rng, replace(request, marks={"tail": "", "every": ""}))
 
 
 def beyond_look_back(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule)
-    yield from _talk(rng, ask, _turns(rng))
-    yield (asked := _next(rng, ask))
+    request = _start(rng, rule)
+    yield from _talk(rng, request, _turns(rng))
+    yield (sent := _next(rng, request))
     parts = tuple(prose(rng, rng.randint(5, 15)) for _ in range(rng.randint(20, 30)))
-    yield _next(rng, replace(asked, messages=[*asked.messages[:-1], User((prose(rng, 9),)), User(parts)]))
+    yield _next(rng, replace(sent, messages=[*sent.messages[:-1], User((prose(rng, 9),)), User(parts)]))
 
 
 def overflowed(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule)
+    request = _start(rng, rule)
     for number in range(16):
-        ask.messages.append(User((prose(rng, 12),)))
-        ask.messages.append((yield _next(rng, ask, rng.uniform(0.1, 2.5) if number else 60.0)))
+        request.messages.append(User((prose(rng, 12),)))
+        request.messages.append((yield _next(rng, request, rng.uniform(0.1, 2.5) if number else 60.0)))
 
 
 def model_changed(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule, tools=rng.choice((0, 3)))
-    yield from _talk(rng, ask, _turns(rng))
-    yield _next(rng, replace(ask, model=OTHER_MODEL[ask.model]))
+    request = _start(rng, rule, tools=rng.choice((0, 3)))
+    yield from _talk(rng, request, _turns(rng))
+    yield _next(rng, replace(request, model=OTHER_MODEL[request.model]))
 
 
 def parameter_changed(rng: random.Random, rule: Rule) -> Script:
     option: Json
     if rule == "marks":  # what matters to the messages alone: there must be many
-        ask, option = _start(rng, rule, tools=3, words=400), {"tool_choice": {"type": rng.choice(("any", "none"))}}
+        request, option = (
+            _start(rng, rule, tools=3, words=400),
+            {"tool_choice": {"type": rng.choice(("any", "none"))}},
+        )
     elif rng.random() < 0.5:
-        ask, option = _start(rng, rule, tools=3), {"parallel_tool_calls": False}
+        request, option = _start(rng, rule, tools=3), {"parallel_tool_calls": False}
     else:
-        ask, option = _start(rng, rule), {"response_format": {"type": "json_object"}}
-    yield from _talk(rng, ask, _turns(rng) + 8 * (rule == "marks"))
-    yield _next(rng, replace(ask, options=option))
+        request, option = _start(rng, rule), {"response_format": {"type": "json_object"}}
+    yield from _talk(rng, request, _turns(rng) + 8 * (rule == "marks"))
+    yield _next(rng, replace(request, options=option))
 
 
 def not_marked(rng: random.Random, rule: Rule) -> Script:
-    ask = _start(rng, rule, tools=rng.choice((0, 3)))
-    yield from _talk(rng, ask, _turns(rng))
+    request = _start(rng, rule, tools=rng.choice((0, 3)))
+    yield from _talk(rng, request, _turns(rng))
     explicit: Json = {"prompt_cache_options": {"mode": "explicit"}}
-    yield _next(rng, replace(ask, marks={}, options=explicit if rule == "boundaries" else {}))
+    yield _next(rng, replace(request, marks={}, options=explicit if rule == "boundaries" else {}))
 
 
 ALL: tuple[Rule, ...] = ("steps", "boundaries", "marks")
@@ -248,18 +251,18 @@ def broken(breakage: Breakage, seed: int, rule: Rule) -> Script:
     script = breakage.script(rng, rule)
     noise = _noise(random.Random(f"noise {seed}"), rule)
     other = next(noise)
-    ask = next(script)
+    request = next(script)
     while True:
         if rng.random() < 0.2 and breakage.name != "overflowed":
             other = noise.send((yield other))
-        reply: Reply = yield ask
+        reply: Reply = yield request
         try:
-            ask = script.send(reply)
+            request = script.send(reply)
         except StopIteration:
             return
 
 
 def _noise(rng: random.Random, rule: Rule) -> Script:
     while True:
-        ask = _start(rng, rule, tools=2)
-        yield from _talk(rng, ask, 3)
+        request = _start(rng, rule, tools=2)
+        yield from _talk(rng, request, 3)

@@ -1,4 +1,4 @@
-"""The real clients: each words an `Ask` in its framework, sends it, and hands back what it understood."""
+"""The real clients: each words an `ModelRequest` in its framework, sends it, and hands back what it understood."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from tests.support.provider import Provider
 
-from .asks import Ask, Json, Reply, Result, Tool, User
+from .requests import Json, ModelRequest, Reply, Result, Tool, User
 
 EXPLICIT = {"mode": "explicit"}
 
@@ -32,7 +32,7 @@ class Client(Protocol):
     provider: str
     places: frozenset[str]
 
-    async def send(self, ask: Ask) -> Reply: ...
+    async def send(self, request: ModelRequest) -> Reply: ...
 
     async def close(self) -> None: ...
 
@@ -70,12 +70,12 @@ def responses_tool(tool: Tool) -> Json:
     return {"type": "function", **openai_tool(tool)["function"]}
 
 
-def anthropic_tools(ask: Ask) -> list[Json]:
+def anthropic_tools(request: ModelRequest) -> list[Json]:
     tools: list[Json] = [
-        {"name": tool.name, "description": tool.description, "input_schema": tool.schema} for tool in ask.tools
+        {"name": tool.name, "description": tool.description, "input_schema": tool.schema} for tool in request.tools
     ]
-    if tools and "tools" in ask.marks:
-        tools[-1]["cache_control"] = anthropic_mark(ask.marks["tools"])
+    if tools and "tools" in request.marks:
+        tools[-1]["cache_control"] = anthropic_mark(request.marks["tools"])
     return tools
 
 
@@ -108,55 +108,57 @@ class LangChainClient:
             use_responses_api=self._responses,
         )
 
-    def _text(self, text: str, ask: Ask, place: str) -> Json:
+    def _text(self, text: str, request: ModelRequest, place: str) -> Json:
         part: Json = {"type": "text", "text": text}
-        if place in ask.marks:
+        if place in request.marks:
             anthropic = self.provider == "anthropic"
             name = "cache_control" if anthropic else "prompt_cache_breakpoint"
-            part[name] = anthropic_mark(ask.marks[place]) if anthropic else EXPLICIT
+            part[name] = anthropic_mark(request.marks[place]) if anthropic else EXPLICIT
         return part
 
-    def _content(self, texts: Sequence[str], ask: Ask, place: str, images: Sequence[str] = ()) -> Any:
-        if len(texts) == 1 and not images and place not in ask.marks:
+    def _content(self, texts: Sequence[str], request: ModelRequest, place: str, images: Sequence[str] = ()) -> Any:
+        if len(texts) == 1 and not images and place not in request.marks:
             return texts[0]
         inner = "every" if place == "tail" else ""
         parts: list[Json] = [
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}} for data in images
         ]
-        parts += [self._text(text, ask, inner) for text in texts[:-1]]
-        return [*parts, self._text(texts[-1], ask, place)]
+        parts += [self._text(text, request, inner) for text in texts[:-1]]
+        return [*parts, self._text(texts[-1], request, place)]
 
-    def _messages(self, ask: Ask) -> list[BaseMessage]:
+    def _messages(self, request: ModelRequest) -> list[BaseMessage]:
         messages: list[BaseMessage] = []
-        if ask.system:
-            messages.append(SystemMessage(self._content(ask.system, ask, "system")))
-        for number, one in enumerate(ask.messages, 1):
-            place = "tail" if number == len(ask.messages) else ""
+        if request.system:
+            messages.append(SystemMessage(self._content(request.system, request, "system")))
+        for number, one in enumerate(request.messages, 1):
+            place = "tail" if number == len(request.messages) else ""
             if isinstance(one, User):
-                messages.append(HumanMessage(self._content(one.parts, ask, place, one.images)))
+                messages.append(HumanMessage(self._content(one.parts, request, place, one.images)))
             elif isinstance(one, Result):
-                content = self._content([one.text], ask, place)
+                content = self._content([one.text], request, place)
                 messages.append(ToolMessage(content, tool_call_id=one.call_id))
             else:
                 messages.append(one.native)
         return messages
 
-    async def send(self, ask: Ask) -> Reply:
-        model: Any = self._models.get(ask.model) or self._models.setdefault(ask.model, self._make(ask.model))
-        options = dict(ask.options)
-        if "automatic" in ask.marks:
-            options["cache_control"] = anthropic_mark(ask.marks["automatic"])
-        if ask.tools:
+    async def send(self, request: ModelRequest) -> Reply:
+        model: Any = self._models.get(request.model) or self._models.setdefault(
+            request.model, self._make(request.model)
+        )
+        options = dict(request.options)
+        if "automatic" in request.marks:
+            options["cache_control"] = anthropic_mark(request.marks["automatic"])
+        if request.tools:
             anthropic = self.provider == "anthropic"
-            tools = anthropic_tools(ask) if anthropic else [openai_tool(tool) for tool in ask.tools]
+            tools = anthropic_tools(request) if anthropic else [openai_tool(tool) for tool in request.tools]
             model = model.bind_tools(tools)
-        messages = self._messages(ask)
+        messages = self._messages(request)
         message: Any
-        if ask.mode == "plain":
+        if request.mode == "plain":
             message = model.invoke(messages, self._config, **options)
-        elif ask.mode == "async":
+        elif request.mode == "async":
             message = await model.ainvoke(messages, self._config, **options)
-        elif ask.mode == "stream":
+        elif request.mode == "stream":
             message = _sum(list(model.stream(messages, self._config, **options)))
         else:
             message = _sum([chunk async for chunk in model.astream(messages, self._config, **options)])

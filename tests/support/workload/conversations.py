@@ -1,4 +1,4 @@
-"""Agents, chats and RAG as seeded scripts: each asks, is answered, and goes on from there."""
+"""Agents, chats and RAG as seeded scripts: each sends a request, is answered, and goes on from there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from tests.support.provider import Answer, Call
 
-from .asks import MODES, Ask, Json, Place, Reply, Result, Tool, User
+from .requests import MODES, Json, ModelRequest, Place, Reply, Result, Tool, User
 
-Script = Generator[Ask, Reply, None]
+Script = Generator[ModelRequest, Reply, None]
 
 _WORDS = """
     the a of and to in is it you that he was for on are with as his they at be this from have or by one had not
@@ -79,13 +79,13 @@ class Setting:
             names = [f"tool_{number}" for number in range(self.rng.randint(2, 6))]
             self.toolboxes.append(tuple(tool(self.rng, name) for name in names))
 
-    def first(self, *, tools: bool = False) -> Ask:
+    def first(self, *, tools: bool = False) -> ModelRequest:
         """How a conversation begins: one of the applications, nothing said yet."""
         rng = self.rng
         number = rng.randrange(len(self.systems))
         marks, options = rng.choice(self.marks)
         key = rng.choice(self.keys)
-        return Ask(
+        return ModelRequest(
             rng.choice(self.models),
             self.systems[number],
             self.toolboxes[number] if tools else (),
@@ -93,28 +93,30 @@ class Setting:
             options={**options, **({"prompt_cache_key": key} if key else {})},
         )
 
-    def next(self, ask: Ask, answer: Answer, *, slow: bool = False) -> Ask:
+    def next(self, request: ModelRequest, answer: Answer, *, slow: bool = False) -> ModelRequest:
         """The request as it is now sent, after a pause; ``slow`` for one in which the user may think."""
         pause = self.rng.uniform(4.3, 20)
         if slow and self.rng.random() < 0.04:
             pause = self.rng.uniform(200, 700)
         mode = self.rng.choice(MODES)
-        return replace(ask, messages=list(ask.messages), answer=answer, mode=mode, pause=pause)
+        return replace(request, messages=list(request.messages), answer=answer, mode=mode, pause=pause)
 
 
 def chat(setting: Setting) -> Script:
     """A growing history; now and then with a picture."""
-    rng, ask = setting.rng, setting.first()
+    rng, request = setting.rng, setting.first()
     for _ in range(rng.randint(2, 8)):
         images = (picture(rng),) if rng.random() < 0.05 else ()
         parts = tuple(prose(rng, rng.randint(5, 80)) for _ in range(rng.choice((1, 1, 1, 2))))
-        ask.messages.append(User(parts, images))
-        ask.messages.append((yield setting.next(ask, Answer(prose(rng, rng.randint(5, 60)).strip()), slow=True)))
+        request.messages.append(User(parts, images))
+        request.messages.append(
+            (yield setting.next(request, Answer(prose(rng, rng.randint(5, 60)).strip()), slow=True))
+        )
 
 
 def rag(setting: Setting) -> Script:
     """One question after the other, each over its own documents behind the same instructions."""
-    rng, ask = setting.rng, setting.first()
+    rng, request = setting.rng, setting.first()
     shared = prose(rng, rng.randint(30, 200))
     for _ in range(rng.randint(2, 8)):
         documents = [prose(rng, rng.randint(40, 150)) for _ in range(rng.randint(1, 3))]
@@ -122,38 +124,38 @@ def rag(setting: Setting) -> Script:
         context = "Context:\n" + "\n---\n".join([*start, *documents])
         question = prose(rng, 8)
         parts = (context, question) if rng.random() < 0.5 else (f"{context}\n\nQuestion: {question}",)
-        ask.messages[:] = [User(parts)]
-        yield setting.next(ask, Answer(prose(rng, 20).strip()), slow=True)
+        request.messages[:] = [User(parts)]
+        yield setting.next(request, Answer(prose(rng, 20).strip()), slow=True)
 
 
 def agent(setting: Setting) -> Script:
     """Tasks with tool calls, single and parallel, in one growing conversation."""
-    rng, ask = setting.rng, setting.first(tools=True)
+    rng, request = setting.rng, setting.first(tools=True)
     for _ in range(rng.randint(1, 3)):
-        ask.messages.append(User((prose(rng, rng.randint(10, 60)),)))
+        request.messages.append(User((prose(rng, rng.randint(10, 60)),)))
         for _ in range(rng.randint(1, 4)):
-            names = [rng.choice(ask.tools).name for _ in range(rng.choice((1, 1, 2, 5)))]
+            names = [rng.choice(request.tools).name for _ in range(rng.choice((1, 1, 2, 5)))]
             calls = tuple(Call(name, {"query": prose(rng, 4), "limit": rng.randrange(50)}) for name in names)
-            reply = yield setting.next(ask, Answer(rng.choice(("", "Let me look that up. ")).strip(), calls))
-            ask.messages.append(reply)
-            ask.messages += [Result(call_id, prose(rng, rng.randint(5, 60))) for call_id in reply.call_ids]
-        ask.messages.append((yield setting.next(ask, Answer(prose(rng, 30).strip()), slow=True)))
+            reply = yield setting.next(request, Answer(rng.choice(("", "Let me look that up. ")).strip(), calls))
+            request.messages.append(reply)
+            request.messages += [Result(call_id, prose(rng, rng.randint(5, 60))) for call_id in reply.call_ids]
+        request.messages.append((yield setting.next(request, Answer(prose(rng, 30).strip()), slow=True)))
 
 
 KINDS: tuple[Callable[[Setting], Script], ...] = (agent, chat, rag)
 
 
-def interleaved(setting: Setting, requests: int, at_once: int = 6) -> Generator[Ask, Reply, None]:
+def interleaved(setting: Setting, requests: int, at_once: int = 6) -> Generator[ModelRequest, Reply, None]:
     """So many requests of conversations that go on at the same time, in turns drawn by the seed."""
     fresh: Iterator[Script] = (setting.rng.choice(KINDS)(setting) for _ in itertools.count())
-    running: list[tuple[Script, Ask]] = []
+    running: list[tuple[Script, ModelRequest]] = []
     while requests > 0:
         while len(running) < at_once:
             script: Any = next(fresh)
             running.append((script, next(script)))
         number = setting.rng.randrange(len(running))
-        script, ask = running[number]
-        reply = yield ask
+        script, request = running[number]
+        reply = yield request
         requests -= 1
         try:
             running[number] = script, script.send(reply)

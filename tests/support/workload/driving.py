@@ -19,20 +19,20 @@ from askonce.testing import FakeClock
 from tests.support.environments import NEWEST_OPENAI
 from tests.support.provider import Provider, Row, count
 
-from .asks import Ask, Json, Place, Reply
 from .breakages import Rule
 from .clients import Client, LangChainClient
 from .conversations import Setting
+from .requests import Json, ModelRequest, Place, Reply
 
-Told = list[tuple[Diagnosis, Chain]]
-"""What a tracker has told of: ``on_diagnosis=lambda *said: told.append(said)``."""
+Diagnosed = list[tuple[Diagnosis, Chain]]
+"""What a tracker reports: ``on_diagnosis=lambda *found: diagnosed.append(found)``."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request: what was asked, what the provider did (``None``: refused it), and what the tracker said."""
+    """One request: what was sent, what the provider did (``None``: refused it), and what the tracker reported."""
 
-    ask: Ask
+    request: ModelRequest
     row: Row | None
     diagnosis: Diagnosis
     chain: Chain
@@ -53,33 +53,37 @@ class Exchange:
 
 
 async def drive(
-    client: Client, script: Generator[Ask, Reply, None], provider: Provider, clock: FakeClock, told: Told
+    client: Client,
+    script: Generator[ModelRequest, Reply, None],
+    provider: Provider,
+    clock: FakeClock,
+    diagnosed: Diagnosed,
 ) -> list[Exchange]:
     """Have a conversation to its end, or until the provider refuses a request."""
     exchanges: list[Exchange] = []
-    ask = next(script)
+    request = next(script)
     while True:
-        clock.advance(ask.pause)
-        answer = ask.answer
+        clock.advance(request.pause)
+        answer = request.answer
         provider.answer = lambda request, answer=answer: answer  # type: ignore[misc]
         served = len(provider.ledger)
-        told.clear()
+        diagnosed.clear()
         try:
-            reply = await client.send(ask)
+            reply = await client.send(request)
         except (openai.BadRequestError, anthropic.BadRequestError):
-            exchanges.append(Exchange(ask, None, *_only(told)))
+            exchanges.append(Exchange(request, None, *_only(diagnosed)))
             return exchanges
         (row,) = provider.ledger[served:]
-        exchanges.append(Exchange(ask, row, *_only(told)))
+        exchanges.append(Exchange(request, row, *_only(diagnosed)))
         try:
-            ask = script.send(reply)
+            request = script.send(reply)
         except StopIteration:
             return exchanges
 
 
-def _only(told: Told) -> tuple[Diagnosis, Chain]:
-    assert len(told) == 1, f"a request has one diagnosis, got {told}"
-    return told[0]
+def _only(diagnosed: Diagnosed) -> tuple[Diagnosis, Chain]:
+    assert len(diagnosed) == 1, f"a request has one diagnosis, got {diagnosed}"
+    return diagnosed[0]
 
 
 # --- Applications ---------------------------------------------------------------------------------
@@ -114,7 +118,7 @@ _MODELS: dict[Rule, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Lane:
-    """A real client and the caching rule of the models that it asks."""
+    """A real client and the caching rule of the models that it calls."""
 
     framework: Literal["langchain", "llama-index"]
     kind: Literal["openai", "openai responses", "anthropic"]
@@ -128,11 +132,11 @@ class Lane:
         return f"{self.framework} {self.kind}" + ", 5.6" * (self.rule == "boundaries")
 
     @asynccontextmanager
-    async def watched(self, provider: Provider, clock: FakeClock) -> AsyncIterator[tuple[Client, Told]]:
-        """The client with a tracker of its own, and what that tells of."""
-        told: Told = []
+    async def watched(self, provider: Provider, clock: FakeClock) -> AsyncIterator[tuple[Client, Diagnosed]]:
+        """The client with a tracker of its own, and what that reports."""
+        diagnosed: Diagnosed = []
         about: Json = {"count_tokens": count, "keep_text": True, "clock": clock}
-        about["on_diagnosis"] = lambda *said: told.append(said)
+        about["on_diagnosis"] = lambda *found: diagnosed.append(found)
         client: Client
         with ExitStack() as installed:
             if self.framework == "langchain":
@@ -143,7 +147,7 @@ class Lane:
                 client = LlamaIndexClient(provider, self.kind)
                 installed.enter_context(askonce.llama_index.PrefixTracker(**about))
             try:
-                yield client, told
+                yield client, diagnosed
             finally:
                 await client.close()
 
@@ -176,14 +180,14 @@ LANES = tuple(
 
 
 def _broken_by(level: str, *looks_like: str) -> Callable[[Diagnosis], bool]:
-    def named(said: Diagnosis) -> bool:
-        return said.cause is Cause.BROKEN and said.level == level and said.looks_like in looks_like
+    def named(found: Diagnosis) -> bool:
+        return found.cause is Cause.BROKEN and found.level == level and found.looks_like in looks_like
 
     return named
 
 
 def _is(cause: Cause, *changed: str) -> Callable[[Diagnosis], bool]:
-    return lambda said: said.cause is cause and (not changed or said.changed in changed)
+    return lambda found: found.cause is cause and (not changed or found.changed in changed)
 
 
 _PARAMETERS = "parallel_tool_calls", "response_format", "text.format", "tool_choice"

@@ -20,8 +20,8 @@ from llama_index.llms.openai import OpenAI, OpenAIResponses
 
 from tests.support.provider import Provider
 
-from .asks import Ask, Reply, Result, User
 from .clients import anthropic_mark, anthropic_tools, close_connections, openai_tool, responses_tool, urls
+from .requests import ModelRequest, Reply, Result, User
 
 # llama-index-llms-anthropic 0.12 calls `MessageParam(...)`, which the SDK has made a union that cannot be called.
 if get_origin(vars(anthropic_wording)["MessageParam"]) is Union:
@@ -53,19 +53,19 @@ class LlamaIndexClient:
             additional_kwargs={"stream_options": {"include_usage": True}},
         )
 
-    def _messages(self, ask: Ask) -> list[ChatMessage]:
+    def _messages(self, request: ModelRequest) -> list[ChatMessage]:
         messages = []
-        if ask.system:
-            messages.append(ChatMessage(role="system", blocks=[TextBlock(text=text) for text in ask.system]))
-        for number, one in enumerate(ask.messages, 1):
+        if request.system:
+            messages.append(ChatMessage(role="system", blocks=[TextBlock(text=text) for text in request.system]))
+        for number, one in enumerate(request.messages, 1):
             if isinstance(one, User):
                 images = [ImageBlock(url=f"data:image/png;base64,{data}") for data in one.images]
                 blocks: list[Any] = [*images]
                 for part, text in enumerate(one.parts, 1):
                     blocks.append(TextBlock(text=text))
                     place = "tail" if part == len(one.parts) else "every"
-                    if number == len(ask.messages) and place in ask.marks:
-                        cache_options = CacheControl(type="ephemeral", ttl=ask.marks[place] or "5m")
+                    if number == len(request.messages) and place in request.marks:
+                        cache_options = CacheControl(type="ephemeral", ttl=request.marks[place] or "5m")
                         blocks.append(CachePoint(cache_control=cache_options))
                 messages.append(ChatMessage(role="user", blocks=blocks))
             elif isinstance(one, Result):
@@ -76,24 +76,24 @@ class LlamaIndexClient:
                 messages.append(one.native)
         return messages
 
-    async def send(self, ask: Ask) -> Reply:
-        model = self._models.get(ask.model) or self._models.setdefault(ask.model, self._make(ask.model))
-        options = dict(ask.options)
-        if "automatic" in ask.marks:
-            options["cache_control"] = anthropic_mark(ask.marks["automatic"])
-        if ask.tools:
+    async def send(self, request: ModelRequest) -> Reply:
+        model = self._models.get(request.model) or self._models.setdefault(request.model, self._make(request.model))
+        options = dict(request.options)
+        if "automatic" in request.marks:
+            options["cache_control"] = anthropic_mark(request.marks["automatic"])
+        if request.tools:
             anthropic = self.provider == "anthropic"
             word = responses_tool if self._responses else openai_tool
-            options["tools"] = anthropic_tools(ask) if anthropic else [word(tool) for tool in ask.tools]
+            options["tools"] = anthropic_tools(request) if anthropic else [word(tool) for tool in request.tools]
         if self._responses and "response_format" in options:  # LangChain's client words it so of itself
             options["text"] = {"format": options.pop("response_format")}
-        messages = self._messages(ask)
+        messages = self._messages(request)
         response: ChatResponse
-        if ask.mode == "plain":
+        if request.mode == "plain":
             response = model.chat(messages, **options)
-        elif ask.mode == "async":
+        elif request.mode == "async":
             response = await model.achat(messages, **options)
-        elif ask.mode == "stream":
+        elif request.mode == "stream":
             *_, response = model.stream_chat(messages, **options)
         else:
             response = [whole async for whole in await model.astream_chat(messages, **options)][-1]

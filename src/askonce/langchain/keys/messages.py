@@ -91,7 +91,7 @@ def _add(conversation: Conversation, class_name: str, fields: Mapping[str, Any])
         elif name in _NOT_SENT and name != "type" and value:
             conversation.leave_out(name)
             if name == "response_metadata" and isinstance(value, Mapping):
-                conversation.note_answer(value)
+                conversation.record_answer(value)
     conversation.add(
         role,
         fields.get("content"),

@@ -164,8 +164,8 @@ def _constructor_from(written: Mapping[str, Any]) -> _Constructor:
         return _Constructor({}, (), None)
     left_out: list[str] = []
     given = written.get("kwargs", {})
-    kept = _own(given, left_out, "model")
-    form = {"class": ".".join(map(str, written.get("id", ()))), "constructor": model_form(kept, left_out)}
+    arguments = _own(given, left_out, "model")
+    form = {"class": ".".join(map(str, written.get("id", ()))), "constructor": model_form(arguments, left_out)}
     continues = any(given.get(flag) is True for flag in _CONTINUING)
     return _Constructor(form, tuple(left_out), _name_in(given), continues=continues)
 

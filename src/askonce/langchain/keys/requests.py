@@ -76,7 +76,7 @@ class Digests:
         self._room = characters
         self._lock = fork_lock()
         self._known: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
-        self._models: dict[bytes, tuple[bytes, int]] = {}  # each model: the object kept, and for how many prompts
+        self._models: dict[bytes, tuple[bytes, int]] = {}  # each model: the object, and for how many prompts
 
     def of(self, prompt: str, read_parameters: Callable[[], Parameters]) -> tuple[bytes, str | None]:
         """The digest of the form of a request, and the model's name if it is known.

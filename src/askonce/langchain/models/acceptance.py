@@ -13,7 +13,7 @@ from askonce.entries.end_reasons import is_proper
 from askonce.entries.requested import Requested, requested_by
 
 _ENDS = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason", "completionReason", "status")
-_ALWAYS_TELL_THEIR_END = frozenset(
+_ALWAYS_WITH_END_REASON = frozenset(
     "openai anthropic deepseek xai groq mistralai fireworks ollama google_genai bedrock_converse openrouter".split()
 )
 """By ``model_provider``: an answer of these without an end reason was cut off on its way."""
@@ -35,14 +35,14 @@ _FROM_MODEL = (
 
 
 def requested_of(model: Any, kwargs: Mapping[str, Any]) -> Requested:
-    """The form of answer that a call of a model asks for."""
+    """The form of answer that a call of a model requires."""
     fields = {name: value for name in _FROM_MODEL if (value := getattr(model, name, None)) is not None}
     extra = fields.pop("model_kwargs", None)
     return requested_by(extra if isinstance(extra, Mapping) else {}, fields, kwargs)
 
 
 def requested_in(constructor: Mapping[str, Any], call: Mapping[str, Any]) -> Requested:
-    """The form of answer that the arguments of a constructor and of a call ask for."""
+    """The form of answer that the arguments of a constructor and of a call require."""
     extra = constructor.get("model_kwargs")
     return requested_by(extra if isinstance(extra, Mapping) else {}, constructor, call)
 
@@ -76,7 +76,7 @@ def breaks_off(generations: Sequence[Generation], metadata: Sequence[Mapping[str
             if _refuses(message):
                 return "the model refused"
             endings = [*metadata_of(generation), *metadata]
-            if message.response_metadata.get("model_provider") in _ALWAYS_TELL_THEIR_END and not any(
+            if message.response_metadata.get("model_provider") in _ALWAYS_WITH_END_REASON and not any(
                 one.get(name) for one in endings for name in _ENDS
             ):
                 return "it ended without an end reason"
@@ -96,7 +96,7 @@ def _refuses(message: Any) -> bool:
 def is_empty(generation: Generation) -> bool:
     """Whether an answer says nothing: no text, no call of a tool, no medium; thoughts alone are nothing."""
     if not isinstance(generation, ChatGeneration):
-        return not _said(generation.text)
+        return not _visible(generation.text)
     message = generation.message
     assert isinstance(message, AIMessage)
     if message.tool_calls or message.invalid_tool_calls:
@@ -104,26 +104,26 @@ def is_empty(generation: Generation) -> bool:
     if any(message.additional_kwargs.get(name) for name in _SAYS_SOMETHING):
         return False
     content = message.content
-    return not (_said(content) if isinstance(content, str) else any(map(_block_says, content)))
+    return not (_visible(content) if isinstance(content, str) else any(map(_block_is_visible, content)))
 
 
-def _said(text: str) -> str:
+def _visible(text: str) -> str:
     return (_THOUGHT.sub("", text) if text.lstrip().startswith("<") else text).strip()
 
 
-def _block_says(block: Any) -> bool:
+def _block_is_visible(block: Any) -> bool:
     if isinstance(block, str):
-        return bool(_said(block))
+        return bool(_visible(block))
     kind, value = block.get("type"), block.get("value")
     if kind == "non_standard" and isinstance(value, dict):
         kind = value.get("type")
     if kind == "text" or (kind is None and "text" in block):
-        return bool(_said(block.get("text") or ""))
+        return bool(_visible(block.get("text") or ""))
     return kind not in _SAYS_NOTHING
 
 
 def misfit_of(generations: Sequence[Generation], requested: Requested) -> str:
-    """In what an answer differs from what the request asks for; empty if nothing is known."""
+    """In what an answer differs from what the request requires; empty if nothing is known."""
     for generation in generations:
         if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
             found = requested.misfit_of_text(generation.text)
@@ -137,6 +137,6 @@ def misfit_of(generations: Sequence[Generation], requested: Requested) -> str:
             found = requested.misfit_of_call(call["name"], call["args"])
             if found:
                 return found
-        if not message.tool_calls and (found := requested.misfit_of_text(_said(str(message.text)))):
+        if not message.tool_calls and (found := requested.misfit_of_text(_visible(str(message.text)))):
             return found
     return ""

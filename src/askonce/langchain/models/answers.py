@@ -28,7 +28,7 @@ logger = logging.getLogger("askonce")
 _MODEL_NAMES = ("model_name", "model", "model_id", "modelId")
 _PROVIDER_NAMES = ("model_provider",)
 _WORDS = frozenset({"text", "reasoning", "thinking", "redacted_thinking"})
-# By these a client would go on with what the provider keeps of the first call: a conversation, a container.
+# By these a client would go on with what the provider stores of the first call: a conversation, a container.
 _STATE = frozenset("container conversation previous_response_id interaction_id previous_interaction_id".split())
 _STATELESS_IDS = ("chatcmpl", "cmpl")
 _PRIVATE_HEADERS = frozenset("set-cookie cookie authorization x-request-id openai-organization cf-ray".split())
@@ -93,11 +93,11 @@ def pack(
     """What is stored of an answer, or ``None`` if it holds something that cannot be stored.
 
     Args:
-        generations: the answer; of several where the request asks for more than one.
+        generations: the answer; of several where the request is for more than one.
         model: the model's name, where the answer does not give it.
         llm_output: what the provider reported of the whole call.
         delivery: `STREAM`, `STREAM_WITH_USAGE` or `WHOLE`.
-        requested: the form that the request asks for.
+        requested: the form that the request requires.
     """
     try:
         payload = _encode([_written(generation, delivery) for generation in generations])
@@ -109,8 +109,8 @@ def pack(
         metadata.append(llm_output)
     broken = breaks_off(generations, metadata)
     misfit = misfit_of(generations, requested or Requested())
-    usage, name = _usage(generations, llm_output or {}), _told(metadata, _MODEL_NAMES) or model
-    seller = _told(metadata, _PROVIDER_NAMES)
+    usage, name = _usage(generations, llm_output or {}), _first_of(metadata, _MODEL_NAMES) or model
+    seller = _first_of(metadata, _PROVIDER_NAMES)
     priced = cost_usd(name, usage, seller) if seller else None
     routed = (reported["askonce"].get("cost_usd") for reported in metadata if _is_routed(reported))
     return Answer(
@@ -146,8 +146,8 @@ def cost_of(message: AIMessage, model: str | None) -> float | None:
     if isinstance(mark, Mapping) and "calls" in mark:
         cost: float | None = mark.get("cost_usd")
         return cost
-    name = _told([message.response_metadata], _MODEL_NAMES) or model
-    seller = _told([message.response_metadata], _PROVIDER_NAMES)
+    name = _first_of([message.response_metadata], _MODEL_NAMES) or model
+    seller = _first_of([message.response_metadata], _PROVIDER_NAMES)
     return cost_usd(name, _usage([ChatGeneration(message=message)], {}), seller)
 
 
@@ -190,7 +190,7 @@ def _lasting(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return lasting
 
 
-def _told(metadata: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
+def _first_of(metadata: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
     for name in names:
         for reported in metadata:
             if isinstance(reported.get(name), str) and reported[name]:

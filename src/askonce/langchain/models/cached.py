@@ -136,7 +136,7 @@ def _choice_class(base: type[Any], cache: Cache) -> type[Any]:
         found = base.__getattr__(self, name)
         if not getattr(found, "__qualname__", "").startswith(f"{base.__qualname__}.__getattr__."):
             return found
-        # It notes an operation, such as `bind_tools`, for the models to come, on a new object of the plain class.
+        # It records an operation, such as `bind_tools`, for the models to come, on a new object of the plain class.
         return lambda *args, **kwargs: _of_class(found(*args, **kwargs), cls)
 
     def with_config(self: Any, config: Any = None, **kwargs: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from askonce.keys.counters import note_counters
+from askonce.keys.counters import record_counters
 
 
 def model_name(model: Any) -> str | None:
@@ -63,7 +63,7 @@ class model_call(AbstractContextManager[None]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _model_calls.reset(self._token)
-        note_counters(self._model)
+        record_counters(self._model)
 
 
 def in_model_call(model: Any) -> bool:
@@ -111,7 +111,7 @@ def accepts_callbacks(method: Callable[..., Any]) -> bool:
     )
 
 
-def asks_for_usage(model: Any, kwargs: dict[str, Any]) -> bool:
+def requests_usage(model: Any, kwargs: dict[str, Any]) -> bool:
     """Whether a stream of the model has the usage, as far as its settings say."""
     wanted = kwargs.get("stream_usage", getattr(model, "stream_usage", None))
     extra = getattr(model, "model_kwargs", None)

@@ -23,12 +23,12 @@ from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, m
 from askonce.langchain.models.calls import (
     accepts_callbacks,
     alimit,
-    asks_for_usage,
     awithin,
     in_model_call,
     limit,
     model_call,
     model_name,
+    requests_usage,
     streams_several,
     within,
 )
@@ -76,7 +76,7 @@ def _pack_result(result: ChatResult, model: Any, kwargs: dict[str, Any]) -> Answ
 
 
 def _shown(generation: ChatGeneration, model: Any) -> ChatGeneration:
-    """A generation with its content in the form that the model's ``output_version`` asks for.
+    """A generation with its content in the form that the model's ``output_version`` sets.
 
     LangChain makes it so after the call. Stored as it was, an answer could not be replayed as a stream: of chunks
     LangChain does not know which blocks are one.
@@ -172,7 +172,7 @@ def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterato
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         recording, given = Recording(), given_answers.get()
-        delivery = STREAM_WITH_USAGE if asks_for_usage(self, kwargs) else STREAM
+        delivery = STREAM_WITH_USAGE if requests_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
 
         def call() -> Iterator[ChatGenerationChunk]:
@@ -214,7 +214,7 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         recording, given = Recording(), given_answers.get()
-        delivery = STREAM_WITH_USAGE if asks_for_usage(self, kwargs) else STREAM
+        delivery = STREAM_WITH_USAGE if requests_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
         replaying = False
 

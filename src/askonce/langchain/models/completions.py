@@ -135,7 +135,7 @@ class _PromptBatch:
         self.result = LLMResult(generations=[[] for _ in prompts])
 
     def found(self, found: list[Hit | Miss]) -> None:
-        """Note what the lookup of ``named`` found."""
+        """Record what the lookup of ``named`` found."""
         hits = iter(found)
         for position, request in enumerate(self._requests):
             one = None if request is None else next(hits)
@@ -145,7 +145,7 @@ class _PromptBatch:
                 self.missing.append(position)
 
     def made(self, result: LLMResult) -> tuple[list[Request], list[Answer | None]]:
-        """Note what the provider gave for ``missing``; returns what of it to store."""
+        """Record what the provider gave for ``missing``; returns what of it to store."""
         requests: list[Request] = []
         answers: list[Answer | None] = []
         for at, position in enumerate(self.missing):

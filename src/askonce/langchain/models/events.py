@@ -25,11 +25,11 @@ from askonce.langchain.models.acceptance import requested_of
 from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, marked, pack, unpack
 from askonce.langchain.models.calls import (
     alimit,
-    asks_for_usage,
     awithin,
     in_model_call,
     limit,
     model_name,
+    requests_usage,
     within,
 )
 from askonce.langchain.models.streams import check_replay
@@ -61,7 +61,7 @@ def _request(cache: Cache, model: Any, messages: Messages, stop: Stop, kwargs: d
 
 
 def _delivery(model: Any, kwargs: dict[str, Any]) -> int:
-    return STREAM_WITH_USAGE if asks_for_usage(model, kwargs) else STREAM
+    return STREAM_WITH_USAGE if requests_usage(model, kwargs) else STREAM
 
 
 def _is_last(event: Any) -> bool:

@@ -50,7 +50,7 @@ class Recording:
 
 
 def replay(generation: ChatGeneration) -> Iterator[ChatGenerationChunk]:
-    """A stored answer as a stream, about a word at a time: thoughts, what is said, tool calls, its metadata.
+    """A stored answer as a stream, about a word at a time: thoughts, text, tool calls, its metadata.
 
     The chunks add up to the stored message; blocks get an ``index``, as in all streams.
     """

@@ -1,7 +1,7 @@
 """Structured output of `cached` models: an answer that its parser refuses is not stored.
 
-The parser runs after the model's answer was stored. So the chain notes which answers its models gave while it runs,
-and has them deleted where parsing fails: a retry reaches the model.
+The parser runs after the model's answer was stored. So the chain records which answers its models gave while it
+runs, and has them deleted where parsing fails: a retry reaches the model.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Watch:
         given_answers.reset(self._token)
 
     def see(self, part: Any) -> None:
-        """Note a part of the result: of a stream the last one counts, of its maps each key."""
+        """Record a part of the result: of a stream the last one counts, of its maps each key."""
         if isinstance(self.result, dict) and _is_with_raw(self.result) and isinstance(part, dict):
             self.result = {**self.result, **part}
         else:

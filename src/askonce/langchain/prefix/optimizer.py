@@ -172,7 +172,7 @@ class _Reported:
                 request.answered(usage_of(self._usage))
 
     def within(self, call: Callable[[], Any]) -> Any:
-        """Call where the requests that are made are noted."""
+        """Call where the requests that are made are recorded."""
         token = _calls.set(self.requests)
         try:
             return call()

@@ -28,7 +28,7 @@ def memory_version(store: Any) -> str | None:
 
 
 def memory_written(store: Any) -> None:
-    """Note that a store was written to, and that its corpus has recorded it."""
+    """Record that a store was written to, and that its corpus has recorded it."""
     for part in (store, *vars(store).values()):
         held = _held(part)
         if held is not None:

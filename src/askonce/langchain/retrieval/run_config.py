@@ -16,7 +16,7 @@ from askonce.keys.normal_form import Uncacheable, is_credential
 RunManager = CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun
 
 _RUNTIME = "__pregel_runtime"
-# Which run it is, and where in it; what the frameworks themselves note for tracing.
+# Which run it is, and where in it; what the frameworks themselves record for tracing.
 _OF_THE_RUN = re.compile(
     r"__.*|ls_.*|lc_.*|(.*_)?(run|thread|trace|span|checkpoint|task|request)_?id|x-.*|traceparent|tracestate|baggage"
     r"|(langgraph_)?checkpoint_(ns|map|id)|langgraph_(step|node|triggers|path|version|host|plan|api_.*)|revision_id"

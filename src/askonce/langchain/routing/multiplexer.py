@@ -175,7 +175,7 @@ class Multiplexer(BaseChatModel):
         run = Routed(self.models, self._router, stop, kwargs)
         request = _routing_request(messages, kwargs)
         following = Following(self._router.steps(request, await self._router.aembed(request.question)))
-        await afollow(following, lambda index: run.aask(index, messages))
+        await afollow(following, lambda index: run.acall(index, messages))
         return ChatResult(generations=[ChatGeneration(message=run.answer(following))])
 
     def _stream(
@@ -209,7 +209,7 @@ class Multiplexer(BaseChatModel):
         request = _routing_request(messages, kwargs)
         following = Following(self._router.steps(request, await self._router.aembed(request.question)))
         with closing(following):
-            await afollow(following, lambda index: run.aask(index, messages), until_final=True)
+            await afollow(following, lambda index: run.acall(index, messages), until_final=True)
             while isinstance(step := following.step, ModelCall):
                 model, options = run.bound(step.index)
                 chunks: Any = model.astream(messages, UNSEEN, **options)
@@ -224,7 +224,7 @@ class Multiplexer(BaseChatModel):
                     following.failed(error)
                 else:
                     following.came(run.streamed_whole(step.index, begun))
-                await afollow(following, lambda index: run.aask(index, messages), until_final=True)
+                await afollow(following, lambda index: run.acall(index, messages), until_final=True)
             for chunk in run.rest(following):
                 yield chunk
 

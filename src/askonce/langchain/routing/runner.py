@@ -63,7 +63,7 @@ class Routed:
         model, options = self.bound(index)
         return self._response(index, model.invoke(messages, UNSEEN, **options), begun)
 
-    async def aask(self, index: int, messages: list[BaseMessage]) -> ModelResponse:
+    async def acall(self, index: int, messages: list[BaseMessage]) -> ModelResponse:
         """Asynchronous `call`."""
         begun = time.monotonic()
         model, options = self.bound(index)

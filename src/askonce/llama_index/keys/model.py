@@ -95,7 +95,7 @@ def component_form(component: BaseModel, left_out: list[str], *, asynchronous: b
 @guarded
 def _derived(component: BaseModel, asynchronous: bool) -> _Derived:
     if getattr(component, "track_previous_responses", False):
-        raise Uncacheable("the model keeps the conversation on its provider's server")
+        raise Uncacheable("the model stores the conversation on its provider's server")
     left_out: list[str] = []
     link = (component.__pydantic_private__ or {}).get("_askonce")
     if link is not None and link.name is not None:
@@ -235,7 +235,7 @@ def _named(component: BaseModel, name: str) -> dict[str, Any]:
 
 
 def fields_of(values: Mapping[str, Any], reading: _Reading = _OF_NO_MODEL) -> dict[str, Any]:
-    """Settings or arguments as data that ``askonce.keys.normal_form`` knows.
+    """Settings or arguments as data that ``askonce.keys.normal_form`` takes.
 
     Args:
         values: by name.
@@ -248,7 +248,7 @@ def fields_of(values: Mapping[str, Any], reading: _Reading = _OF_NO_MODEL) -> di
 
 
 def _data(value: Any, reading: _Reading = _OF_NO_MODEL) -> Any:
-    """A setting or argument as data that ``askonce.keys.normal_form`` knows."""
+    """A setting or argument as data that ``askonce.keys.normal_form`` takes."""
     if isinstance(value, _SIMPLE):
         return value
     if isinstance(value, _AS_TEXT):

@@ -24,11 +24,11 @@ from askonce.entries.end_reasons import is_proper
 from askonce.entries.requested import Requested, requested_by
 
 _THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL)
-_ALWAYS_TELL_THEIR_END = frozenset({"chat.completion", "chat.completion.chunk", "response", "message"})
+_ALWAYS_WITH_END_REASON = frozenset({"chat.completion", "chat.completion.chunk", "response", "message"})
 
 
 def requested_of(llm: Any, options: Mapping[str, Any]) -> Requested:
-    """The form of answer that a call of an LLM asks for."""
+    """The form of answer that a call of an LLM requires."""
     extra = getattr(llm, "additional_kwargs", None)
     return requested_by(extra if isinstance(extra, Mapping) else {}, options)
 
@@ -49,7 +49,7 @@ def breaks_off(response: ChatResponse | CompletionResponse, ends: Sequence[str])
         return "the model refused"
     if isinstance(response, ChatResponse) and response.message.additional_kwargs.get("refusal"):
         return "the model refused"
-    if not ends and _get(response.raw, "object") in _ALWAYS_TELL_THEIR_END:
+    if not ends and _get(response.raw, "object") in _ALWAYS_WITH_END_REASON:
         return "it ended without an end reason"
     return ""
 
@@ -57,13 +57,13 @@ def breaks_off(response: ChatResponse | CompletionResponse, ends: Sequence[str])
 def is_empty(response: ChatResponse | CompletionResponse) -> bool:
     """Whether an answer says nothing: no text, no call of a tool, no medium; thoughts alone are nothing."""
     if isinstance(response, CompletionResponse):
-        return not _said(response.text)
+        return not _visible(response.text)
     message = response.message
     others = [block for block in message.blocks if not isinstance(block, (TextBlock, ThinkingBlock))]
-    return not others and not _said(message.content or "") and not legacy_calls(message)
+    return not others and not _visible(message.content or "") and not legacy_calls(message)
 
 
-def _said(text: str) -> str:
+def _visible(text: str) -> str:
     return (_THOUGHT.sub("", text) if text.lstrip().startswith("<") else text).strip()
 
 
@@ -73,7 +73,7 @@ def legacy_calls(message: ChatMessage) -> Any:
 
 
 def misfit_of(response: ChatResponse | CompletionResponse, requested: Requested) -> str:
-    """In what an answer differs from what the request asks for; empty if nothing is known."""
+    """In what an answer differs from what the request requires; empty if nothing is known."""
     calls = list(_calls(response.message)) if isinstance(response, ChatResponse) else []
     for name, arguments in calls:
         if isinstance(arguments, str):
@@ -84,7 +84,7 @@ def misfit_of(response: ChatResponse | CompletionResponse, requested: Requested)
         if found := requested.misfit_of_call(name, arguments):
             return found
     text = (response.text if isinstance(response, CompletionResponse) else response.message.content) or ""
-    return "" if calls else requested.misfit_of_text(_said(text)) or _refused_by_caller(text)
+    return "" if calls else requested.misfit_of_text(_visible(text)) or _refused_by_caller(text)
 
 
 _refuses: ContextVar[bool] = ContextVar("askonce_refuses", default=False)

@@ -30,7 +30,7 @@ from askonce.entries.entry import Answer, Hit, Incomplete
 from askonce.entries.requested import Requested
 from askonce.llama_index.models.acceptance import breaks_off, is_empty, legacy_calls, misfit_of
 from askonce.llama_index.models.items import renew_items
-from askonce.llama_index.models.raw import as_asked, classes_in, records
+from askonce.llama_index.models.raw import as_requested, classes_in, records
 from askonce.llama_index.models.usage import cost_of, finish_reason, is_routed, model_name, usage_of
 
 Response = ChatResponse | CompletionResponse
@@ -40,7 +40,7 @@ _BLOCKS = frozenset(get_args(get_args(ContentBlock)[0]))
 
 STREAM, STREAM_WITH_USAGE, WHOLE = 0, 1, 2
 """How an answer is delivered; what a provider reports of the usage may grow in this order."""
-# By these a client would go on with what the provider keeps of the first call.
+# By these a client would go on with what the provider stores of the first call.
 _STATE = ("container", "conversation", "previous_response_id", "interaction_id", "previous_interaction_id")
 
 
@@ -89,7 +89,7 @@ def pack(response: Any, model: str | None, requested: Requested | None = None) -
     Args:
         response: from the endpoint.
         model: the model's name, should the response not say it.
-        requested: the form that the request asks for.
+        requested: the form that the request requires.
     """
     if not isinstance(response, Response):
         return None
@@ -166,11 +166,11 @@ def _plain_part(raw: Any) -> Any:
     except NotStorable:
         if not isinstance(raw, Mapping):
             return None
-    kept = {}
+    plain = {}
     for name, item in raw.items():
         with contextlib.suppress(NotStorable):
-            kept[str(name)] = plain_data(item)
-    return kept
+            plain[str(name)] = plain_data(item)
+    return plain
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:
@@ -325,7 +325,7 @@ def unpack(payload: bytes, *, of_chat: bool, delivery: int = STREAM, streamed: b
     kwargs = {} if message is None else message.get("additional_kwargs", {})
     words = {} if message is None else {"role": message["role"], "content": _text_in(message), **kwargs}
     classes = stored.classes
-    raw, path = as_asked(stored.raw, streamed=streamed, message=words, ended=stored.ended)
+    raw, path = as_requested(stored.raw, streamed=streamed, message=words, ended=stored.ended)
     if path is not None:
         classes = {"/raw": path, **{at: one for at, one in classes.items() if at.startswith("/raw/usage")}}
     fields: dict[str, Any] = {

@@ -43,7 +43,7 @@ def cached_llm(
     A hit shows LlamaIndex's observers the usual span and events, with tags ``askonce.…``. It shows the legacy
     ``CallbackManager`` nothing, whose token counters would count the answer again. ``raw`` has the methods and
     attributes of the SDK's object, and its items can be read as of a map. OpenAI's chat completions come as a whole
-    or as a stream's last chunk, as the request asks for; others as they were stored.
+    or as a stream's last chunk, as the request has it; others as they were stored.
 
     A ``LangChainLLM`` whose LangChain model is cached by askonce too is stored in both caches; the outer one
     answers first.
@@ -96,7 +96,7 @@ class _Call:
     Attributes:
         llm: the twin.
         name: the endpoint's name.
-        kind: what it asks for.
+        kind: of the request, such as ``answer``.
         args: the arguments.
         kwargs: those by keyword.
         model: the model's name, once the request has a key.
@@ -182,12 +182,12 @@ class _Call:
 
     def _model(self) -> str | None:
         if self.model is not None:
-            return self.model  # a provider's metadata may ask its server
+            return self.model  # a provider's metadata may call its server
         name: str = self.llm.metadata.model_name
         return None if name == "unknown" else name
 
     def given(self, request: Request, hit: Hit | None = None) -> None:
-        """Tell a structured prediction that waits for it which answer was given."""
+        """Hand the answer that was given to the structured prediction that waits for it."""
         given = given_answers.get()
         if given is not None:
             place = Place(request.place.namespace, hit.key) if hit is not None and hit.key else None

@@ -146,7 +146,9 @@ _CLASSES = {
 }
 
 
-def as_asked(raw: Any, *, streamed: bool, message: Mapping[str, Any], ended: str | None) -> tuple[Any, str | None]:
+def as_requested(
+    raw: Any, *, streamed: bool, message: Mapping[str, Any], ended: str | None
+) -> tuple[Any, str | None]:
     """OpenAI's chat completion as a stream's last chunk, or the other way round; all else as it is.
 
     Args:

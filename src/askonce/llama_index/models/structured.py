@@ -1,6 +1,6 @@
 """Structured output of cached LLMs: an answer that its parser refuses is not stored.
 
-LlamaIndex parses after the LLM's answer was stored. So a structured prediction notes which answers the LLM gave
+LlamaIndex parses after the LLM's answer was stored. So a structured prediction records which answers the LLM gave
 while it runs, and has them deleted where parsing fails: the next one reaches the model.
 """
 

@@ -23,7 +23,7 @@ def memory_version(store: Any) -> str | None:
 
 
 def memory_written(changing: Any) -> None:
-    """Note that an index, a store or a pipeline was written to, and that its corpus has recorded it."""
+    """Record that an index, a store or a pipeline was written to, and that its corpus has recorded it."""
     for part in (changing, *(getattr(changing, name, None) for name in ("vector_store", "docstore"))):
         held = _held(part)
         if held is not None:

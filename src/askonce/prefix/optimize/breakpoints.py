@@ -218,18 +218,20 @@ class ToolOrder:
 
     def _canonical(self, value: Any, tool: str) -> Any:
         if isinstance(value, Mapping):
-            kept: dict[str, Any] = {}
+            canonical: dict[str, Any] = {}
             for name in sorted(value):
                 item = value[name]
                 if name == "properties" and isinstance(item, Mapping):
-                    kept[name] = {one: self._canonical(item[one], tool) for one in self._first_seen(tool, item)}
+                    canonical[name] = {
+                        one: self._canonical(item[one], tool) for one in self._first_seen(tool, item)
+                    }
                 elif name in _VALUES:
-                    kept[name] = item
+                    canonical[name] = item
                 elif name == "required" and isinstance(item, list):
-                    kept[name] = sorted(item, key=str)
+                    canonical[name] = sorted(item, key=str)
                 else:
-                    kept[name] = self._canonical(item, tool)
-            return kept
+                    canonical[name] = self._canonical(item, tool)
+            return canonical
         return [self._canonical(one, tool) for one in value] if isinstance(value, list) else value
 
     def _first_seen(self, tool: str, properties: Mapping[str, Any]) -> list[str]:

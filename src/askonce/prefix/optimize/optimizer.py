@@ -40,8 +40,8 @@ from askonce.stores.fork import reset_after_fork
 
 logger = logging.getLogger("askonce")
 
-_MOST_FAMILIES, _MOST_REQUESTS, _MOST_KEPT = 200, 500, 4_000
-"""Plans are made from requests kept in memory, some 20 kB each: so many of one family, so many in all."""
+_MOST_FAMILIES, _MOST_REQUESTS, _MOST_REQUESTS_IN_ALL = 200, 500, 4_000
+"""Plans are made from requests held in memory, some 20 kB each: so many of one family, so many in all."""
 _LEAST_REQUESTS = 20
 """A plan is proven on no fewer. It is looked for after 20, 50, 100 and 200 requests, and then after each 250."""
 _REVIEWED_AT, _REVIEWED_EVERY = (20, 50, 100, 200), 250
@@ -101,7 +101,7 @@ class PrefixOptimizer:
 
     Args:
         plan: for all requests to its provider, at once and unproven; ``None`` to learn one for each prompt family.
-        longer_retention: a plan that is learned may ask the provider to keep prompts for longer than it does by
+        longer_retention: a plan that is learned may have the provider cache prompts for longer than it does by
             itself (``prompt_cache_retention``), which agreements with it may forbid. Otherwise that is proposed.
         dry_run: change nothing, and say what would be changed.
         on_message: receives each message once; by default it is printed in a dry run, and logged otherwise.
@@ -139,7 +139,7 @@ class PrefixOptimizer:
         weakref.finalize(self, self._worker.close, 0.0)
         self._counters: dict[tuple[str, str], Counter] = {}
         self._families: Recent[str, _Family] = Recent(_MOST_FAMILIES)
-        self._told: Recent[str, None] = Recent(1_000)
+        self._reported: Recent[str, None] = Recent(1_000)
         optimizers[self.name] = self
         reset_after_fork(self)
 
@@ -167,8 +167,8 @@ class PrefixOptimizer:
         try:
             return self._changed(body, provider)
         except Exception as error:
-            if provider not in self._told:
-                self._told[provider] = None
+            if provider not in self._reported:
+                self._reported[provider] = None
                 # No more of the error: its text might hold some of the prompt.
                 what = error if isinstance(error, ConfigError) else type(error).__name__
                 logger.warning("askonce: a request to %s is sent as it is: %s", provider, what)
@@ -224,8 +224,8 @@ class PrefixOptimizer:
 
     def _say_changes(self, before: Mapping[str, Any], after: Mapping[str, Any], provider: str) -> None:
         for line in changes(before, after, provider):
-            if line not in self._told:
-                self._told[line] = None
+            if line not in self._reported:
+                self._reported[line] = None
                 self._on_message(f"askonce: {'would be changed' if self.dry_run else 'changed'}: {line}")
 
     def _counter_of(self, provider: str, model: str) -> Counter:
@@ -253,16 +253,16 @@ class PrefixOptimizer:
                 counter.learn(plain.features, usage.input_tokens)
         one = WatchedRequest(replace(change.sent, chain=plain), in_order, paid)
         with self._lock:
-            self._note(plain.family, change, one)
+            self._record(plain.family, change, one)
 
-    def _note(self, name: str, change: _Change, one: WatchedRequest) -> None:
+    def _record(self, name: str, change: _Change, one: WatchedRequest) -> None:
         family = self._families[name] = self._families.get(name) or _Family()
         in_force = None if self.dry_run else family.plan
         if change.plan is not family.plan and not self.dry_run:
             return  # sent before the plan changed
         family.watched.append(one)
         family.seen += 1
-        if sum(len(each.watched) for each in self._families.values()) > _MOST_KEPT:
+        if sum(len(each.watched) for each in self._families.values()) > _MOST_REQUESTS_IN_ALL:
             next(each for each in self._families.values() if each.watched).watched.popleft()
         if in_force is not None and family.account is not None and not family.account.still_pays(one):
             self._withdraw(name, family)

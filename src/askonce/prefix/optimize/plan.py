@@ -52,7 +52,7 @@ class BreakpointPlan:
         rule: the provider's.
         model: as the requests name it.
         marks: the breakpoints, in the order of the prompt.
-        retention: the lifetime that the request as a whole asks for; ``None`` for the provider's default.
+        retention: the lifetime that the request as a whole sets; ``None`` for the provider's default.
         keys: over how many values of ``prompt_cache_key`` conversations are spread; 1 for none.
         tools_sorted: tools and the keys of their JSON are brought into one order.
         cost_tokens: what a request's prompt costs, in input tokens; see the module.
@@ -303,7 +303,9 @@ def _explicit_cache(sent: list[Sent], rule: ProviderRule, model: str) -> tuple[s
         return ()
     pays = ""
     if price is not None:
-        pays = f"; pays while a million tokens are kept for less than ${1e6 * saved * price / at[best]:.2f} an hour"
+        pays = (
+            f"; pays while a million tokens are cached for less than ${1e6 * saved * price / at[best]:.2f} an hour"
+        )
     return (
         f"an explicit cache of the first {at[best]:,} tokens (up to {label}), which {shared[best] / hours:,.0f} "
         f"requests an hour share: implicit caching misses {missed / hours:,.0f} tokens an hour of it{pays}",

@@ -63,7 +63,7 @@ class Proof:
 def cost_of_usage(usage: Usage, chain: Chain, rule: ProviderRule, *, dearest: bool) -> float:
     """What a request cost, in input tokens, by what its provider reported.
 
-    Usage does not show for how long each token was written. Of several lifetimes that the request asks for, the
+    Usage does not show for how long each token was written. Of several lifetimes that the request sets, the
     ``dearest`` or the cheapest is taken for all.
     """
     names = [chain.segments[at].mark for at in chain.marks] or [chain.retention]

@@ -10,7 +10,7 @@ from askonce.prefix.optimize.statistics import Mark, places_of
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import ProviderRule
 from askonce.prefix.tracking.history import RATE_SECONDS, Recent, Sent
-from askonce.prefix.tracking.prediction import CachedPrefix, Prediction, keep, predict
+from askonce.prefix.tracking.prediction import CachedPrefix, Prediction, predict, renewed
 
 _MOST_ENTRIES, _MOST_ROUTES = 400_000, 10_000
 
@@ -115,8 +115,8 @@ class Replay:
         done = predict(chain, self._rule, lambda digest: entries.get(here + digest), now)
         if done.read is not None:
             entries[here + done.read].use(now)
-        for digest, lifetime in done.kept:
-            entries[here + digest] = keep(entries.get(here + digest), lifetime, now, now)
+        for digest, lifetime in done.cached:
+            entries[here + digest] = renewed(entries.get(here + digest), lifetime, now, now)
         return done
 
     def cost(self, sent: Sent) -> float:

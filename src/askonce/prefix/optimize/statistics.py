@@ -54,7 +54,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A breakpoint: where, and for how long what ends there is kept."""
+    """A breakpoint: where, and for how long what ends there is cached."""
 
     slot: Slot
     lifetime: str
@@ -217,7 +217,7 @@ class ChainStatistics:
             at = places[slot]
             assert at is not None
             candidates = list(_candidates(slot, at, chain, rule))
-            self._note_gap(slot, chain, candidates, ends[at], now)
+            self._record_gap(slot, chain, candidates, ends[at], now)
             for lifetime in rule.lifetimes:
                 entries = self._entries[slot, lifetime.name]
                 until = now + lifetime.idle_seconds
@@ -237,13 +237,13 @@ class ChainStatistics:
         length = lengths[slot]
         for before in self._before[slot]:
             start, span = lengths[before], self.spans[before, slot, lifetime]
-            kept = max(start, length)
+            cached_until = max(start, length)
             span.read += max(0, read - start)
-            span.written += kept - max(start, read)
+            span.written += cached_until - max(start, read)
             if slot.tail:
-                span.rest += tokens - kept
+                span.rest += tokens - cached_until
 
-    def _note_gap(self, slot: Slot, chain: Chain, candidates: list[int], tokens: int, now: float) -> None:
+    def _record_gap(self, slot: Slot, chain: Chain, candidates: list[int], tokens: int, now: float) -> None:
         reuse, seen = self.reuse[slot], self._seen[slot]
         reuse.requests, reuse.tokens = reuse.requests + 1, reuse.tokens + tokens
         last = next((at for one in candidates if (at := seen.get(_running(chain, one))) is not None), None)

@@ -38,7 +38,7 @@ def advice(row: Sums, segments: Sequence[SegmentSums], family_requests: int, exa
         row: the culprit, summed over days.
         segments: the segments of its family, in their order.
         family_requests: how many requests the family has in all.
-        example: the last difference, as text, if texts were kept.
+        example: the last difference, as text, with ``keep_text``.
 
     Returns:
         one sentence without a full stop; ``""`` if nothing is wrong.
@@ -112,13 +112,13 @@ def _expired(row: Sums, segments: Sequence[SegmentSums], rule: ProviderRule) -> 
     if best is usual:
         longer = len(rule.lifetimes) > 1
         return (
-            f"the prefix comes back later than the {span(usual.idle_seconds)} for which it is kept"
+            f"the prefix comes back later than the {span(usual.idle_seconds)} for which it is cached"
             + (", and too rarely for a longer lifetime to pay" if longer else "")
             + ": send such requests closer together, or bear it"
         )
     how = _LIFETIME.get(row.provider, "").format(best.name)
     return (
-        f"ask for the lifetime {best.name}{f' ({how})' if how else ''}: the prefix then costs about "
+        f"set the lifetime {best.name}{f' ({how})' if how else ''}: the prefix then costs about "
         f"{percent(saved)} less, as often as it comes back after {span(usual.idle_seconds)}"
     )
 

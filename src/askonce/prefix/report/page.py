@@ -175,7 +175,9 @@ def _chart(report: PrefixReport) -> str:
     for day, total in report.days:
         at = (datetime.date.fromisoformat(day) - first).days
         middle = _LEFT + (at + 0.5) * step
-        drawn.append(f"<g><title>{_told(day, total)}</title>{_column(total, middle - wide / 2, wide, high)}</g>")
+        drawn.append(
+            f"<g><title>{_day_text(day, total)}</title>{_column(total, middle - wide / 2, wide, high)}</g>"
+        )
         if at % every == 0:
             shown = datetime.date.fromisoformat(day).strftime("%d %b").lstrip("0")
             drawn.append(f'<text x="{middle:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{shown}</text>')
@@ -194,7 +196,7 @@ def _column(total: Total, left: float, wide: float, high: float) -> str:
     return drawn
 
 
-def _told(day: str, total: Total) -> str:
+def _day_text(day: str, total: Total) -> str:
     return (
         f"{day}: {percent(total.read_share)} of {count(total.input_tokens)} tokens read, "
         f"{percent(total.lost_share)} lost, {_several(total.requests, 'request')}"
@@ -280,15 +282,15 @@ def _segment(one: Part, number: int | None, broken: float) -> str:
 
 def _footer(report: PrefixReport) -> str:
     total = report.total
-    said = [
+    sentences = [
         "“Could have been read” is what a request has in common with one that was sent lately; what was read is "
         "the provider’s own figure. Money is by list prices, days are in UTC.",
     ]
     if total.unpriced:
-        said.append(f"No price is known for {_several(total.unpriced, 'request')} that lost tokens.")
+        sentences.append(f"No price is known for {_several(total.unpriced, 'request')} that lost tokens.")
     if total.disagreed:
-        said.append(
+        sentences.append(
             f"For {_several(total.disagreed, 'request')} ({percent(total.disagreed / total.requests)}) the "
             "provider read something else than its published rule predicts."
         )
-    return f'<footer class="soft">{"".join(f"<p>{escape(one)}</p>" for one in said)}</footer>'
+    return f'<footer class="soft">{"".join(f"<p>{escape(one)}</p>" for one in sentences)}</footer>'

@@ -67,7 +67,7 @@ class Total:
             return ""
         return (
             f"{self.unknown:,} of {self.requests:,} requests are unknown: the provider reported no usage. Streams"
-            " report it if asked: stream_usage=True in LangChain, stream_options={'include_usage': True} of OpenAI"
+            " do so on request: stream_usage=True in LangChain, stream_options={'include_usage': True} of OpenAI"
         )
 
     @property
@@ -92,7 +92,7 @@ class Culprit:
         segment: which segment broke the prefix, or what changed; else empty.
         name: the two in words.
         looks_like: what the difference looked like in the last of them: ``a clock``, …
-        example: the last difference, if texts were kept.
+        example: the last difference, with ``keep_text``.
         requests: how many it hit.
         requests_share: of the family's, 0 to 1.
         lost_tokens: in all.

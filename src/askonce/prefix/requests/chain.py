@@ -49,7 +49,7 @@ class Segment:
         content: the same without parameters: what finds the prompt again under another model or key.
         characters: of its texts.
         tokens: counted, or estimated.
-        mark: the lifetime that a breakpoint here asks for, ``""`` for the default one; ``None`` for no breakpoint.
+        mark: the lifetime that a breakpoint here sets, ``""`` for the default one; ``None`` for no breakpoint.
         ending: a provider that places breakpoints itself may place one here.
         pieces: digests of 4 bytes of its pieces, some 64 characters each, cut at line and sentence ends: how much
             of it is still there when it was changed.
@@ -78,7 +78,7 @@ class Chain:
         provider: as in `askonce.prefix.requests.rules.ProviderRule`.
         model: as the request names it.
         cache_key: the digest of ``prompt_cache_key``, which may name a user; empty where there is none.
-        retention: the lifetime that the request as a whole asks for, or ``None``.
+        retention: the lifetime that the request as a whole sets, or ``None``.
         implicit: the provider may place breakpoints of its own.
         parameters: for each level the digests of the parameters that count there, by name.
         segments: in the order in which the provider hashes them.

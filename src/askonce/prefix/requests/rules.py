@@ -1,4 +1,4 @@
-"""The rules by which providers keep prompt prefixes, read from ``rules.json`` beside this file.
+"""The rules by which providers cache prompt prefixes, read from ``rules.json`` beside this file.
 
 To update a rule, edit the file: one entry for each provider and pattern of model names, the first that matches
 holds, and each says where it was read (``source``) and when (``date``).
@@ -21,7 +21,7 @@ Marking = Literal["automatic", "marks", "both"]
 
 
 class Lifetime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long a prefix is kept, and what keeping it costs.
+    """How long a prefix is cached, and what that costs.
 
     Attributes:
         name: as the provider's parameter names it (``5m``, ``1h``, ``24h``).

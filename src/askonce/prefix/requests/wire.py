@@ -25,7 +25,7 @@ class Block:
         rest: what counts none, but must stay the same: ids, an image.
         opens: the head of the message (its role), if it is the first part of one.
         images: how many it holds.
-        mark: the lifetime that a breakpoint here asks for (``""``: the default), or ``None``.
+        mark: the lifetime that a breakpoint here sets (``""``: the default), or ``None``.
         ending: a provider that places breakpoints itself may place one here.
     """
 
@@ -92,8 +92,8 @@ def _without_marks(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rest(value: Mapping[str, Any], *known: str) -> str:
-    kept = {key: item for key, item in value.items() if key not in known + _MARKS and item is not None}
-    return json.dumps(kept, sort_keys=True, default=str) if kept else ""
+    other_members = {key: item for key, item in value.items() if key not in known + _MARKS and item is not None}
+    return json.dumps(other_members, sort_keys=True, default=str) if other_members else ""
 
 
 def _mark(value: Mapping[str, Any]) -> str | None:

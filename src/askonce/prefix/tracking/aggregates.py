@@ -1,4 +1,4 @@
-"""What a report is made of: sums over requests, kept in the store by each process for itself.
+"""What a report is made of: sums over requests, stored by each process for itself.
 
 The data, in namespace ``<namespace>:prefix:days``: one record for each process and day, its key the BLAKE2b digest
 of both, its value a `Day` in MessagePack. A process replaces its own records with larger sums, and nobody else's:
@@ -22,7 +22,7 @@ from askonce.entries.decodable import decodable
 from askonce.prefix.tracking.diagnosis import Diagnosis
 from askonce.stores.fork import reset_after_fork
 
-KEPT_DAYS = 90
+RETENTION_DAYS = 90
 GAP_SECONDS = (60, 300, 600, 1_800, 3_600, 21_600, 86_400)
 """The upper bounds of the classes of `SegmentSums.gaps`; one more class holds what is longer."""
 _MOST_ROWS = 2_000
@@ -55,7 +55,7 @@ class Sums(msgspec.Struct):
         machines: over how many machines the requests of one minute were spread, at most.
         looks_like: what the difference looked like in the last of them, see `askonce.prefix.tracking.difference`.
         example: the last difference, encoded (and sealed, if there are keys) by `askonce.entries.codec.Codec`;
-            empty unless texts are kept.
+            empty without ``keep_text``.
         remedy: what to do about it.
     """
 
@@ -237,11 +237,11 @@ def _add(
         name = (row.application, row.provider, row.model, row.family, row.cause, row.segment)
         if name not in sums and len(sums) >= _MOST_ROWS:
             name = (OTHERS, row.provider, row.model, OTHERS, row.cause, OTHERS)
-        kept = sums.setdefault(name, Sums(*name))
+        total = sums.setdefault(name, Sums(*name))
         for attribute in _ADDED:
-            setattr(kept, attribute, getattr(kept, attribute) + getattr(row, attribute))
-        kept.looks_like, kept.example = row.looks_like or kept.looks_like, row.example or kept.example
-        kept.remedy, kept.machines = row.remedy or kept.remedy, max(kept.machines, row.machines)
+            setattr(total, attribute, getattr(total, attribute) + getattr(row, attribute))
+        total.looks_like, total.example = row.looks_like or total.looks_like, row.example or total.example
+        total.remedy, total.machines = row.remedy or total.remedy, max(total.machines, row.machines)
     for one in more_segments:
         place = (one.application, one.family, one.label)
         if place not in segments and len(segments) >= _MOST_ROWS:

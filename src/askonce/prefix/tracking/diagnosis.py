@@ -22,10 +22,10 @@ from askonce.prefix.tracking.losses import Cause as Cause
 from askonce.prefix.tracking.losses import Loss, loss_of, tolerance
 from askonce.prefix.tracking.prediction import Prediction, predict
 
-_MEND = {
+_REMEDIES = {
     Cause.UNKNOWN: "let the provider report usage: streams do so only on request",
     Cause.TOO_SHORT: "nothing below {minimum} tokens is cached: bring what stays the same to the front",
-    Cause.EXPIRED: "ask for a longer lifetime, or keep the prefix warm",
+    Cause.EXPIRED: "set a longer lifetime, or keep the prefix warm",
     Cause.NOT_MARKED: "put a breakpoint behind the last part that stays the same",
     Cause.OUT_OF_LOOK_BACK: "put one more breakpoint at most {lookback} blocks behind the last one",
     Cause.TOO_MANY_MARKS: "use no more than {marks} breakpoints",
@@ -52,7 +52,7 @@ class Diagnosis:
         segment: which segment broke the prefix; the label of `askonce.prefix.requests.chain.Segment`, or ``""``.
         level: where that stands, or ``""``.
         changed: what changed, for ``model or parameter changed``: ``model``, ``cache key`` or a parameter's name.
-        difference: the smallest difference in the segment, when texts are kept.
+        difference: the smallest difference in the segment, with ``keep_text``.
         looks_like: what the difference looks like, also ``reordered tools`` and ``a changed image``, which show
             without a text.
         reported: the provider reported its usage; if not, nothing was read or lost as far as is known.
@@ -84,7 +84,7 @@ class Diagnosis:
 
     def remedy(self, rule: ProviderRule) -> str:
         """What to do about it; empty where there is nothing to do."""
-        return _MEND.get(self.cause, "").format(
+        return _REMEDIES.get(self.cause, "").format(
             minimum=rule.minimum_tokens,
             lookback=rule.lookback_blocks,
             marks=rule.most_marks,
@@ -111,7 +111,7 @@ def diagnose(
     machine: int = 0,
     prediction: Prediction | None = None,
 ) -> Diagnosis:
-    """Say what became of a request, before it is itself noted in the history.
+    """Say what became of a request, before it is itself recorded in the history.
 
     Args:
         chain: the request.
@@ -120,7 +120,7 @@ def diagnose(
         usage: what the provider reported; ``None`` if it reported nothing.
         now: when it was sent.
         machine: how many machines requests of the minute before filled, see `History.route`.
-        prediction: what `predict` said when it was sent.
+        prediction: what `predict` returned when it was sent.
     """
     with history.lock:
         here = predict(chain, rule, history.known(chain, machine), now)

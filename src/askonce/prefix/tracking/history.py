@@ -13,13 +13,13 @@ from typing import Generic, TypeVar
 
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import ProviderRule
-from askonce.prefix.tracking.prediction import CachedPrefix, FindPrefix, Prediction, keep, predict
+from askonce.prefix.tracking.prediction import CachedPrefix, FindPrefix, Prediction, predict, renewed
 from askonce.stores.fork import reset_after_fork
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
-MOST_KNOWN = 20_000
+MOST_ENTRIES = 20_000
 RATE_SECONDS = 60.0
 _MOST_TIMES = 512
 
@@ -58,7 +58,7 @@ class History:
         most: how many prefixes are remembered; entries of the provider's cache five times as many.
     """
 
-    def __init__(self, most: int = MOST_KNOWN) -> None:
+    def __init__(self, most: int = MOST_ENTRIES) -> None:
         self.after_fork()
         reset_after_fork(self)
         self._entries: Recent[bytes, CachedPrefix] = Recent(5 * most)
@@ -74,7 +74,7 @@ class History:
     # -- machines --------------------------------------------------------------------------------------------
 
     def route(self, chain: Chain, rule: ProviderRule, now: float) -> int:
-        """Note that a request is sent, and say how many machines were filled by those of the minute before it."""
+        """Record that a request is sent, and say how many machines were filled by those of the minute before it."""
         if rule.requests_per_minute is None:
             return 0
         name = chain.scope + chain.route
@@ -87,7 +87,7 @@ class History:
         return machine
 
     def unroute(self, chain: Chain, at: float) -> None:
-        """A request that was noted at that time was not sent after all."""
+        """A request that was recorded at that time was not sent after all."""
         with self.lock:
             times = self._routes.get(chain.scope + chain.route)
             if times is not None and at in times:
@@ -100,7 +100,7 @@ class History:
 
     # -- sent requests ---------------------------------------------------------------------------------------
 
-    def note(self, sent: Sent, rule: ProviderRule, machine: int, available_at: float) -> Prediction:
+    def record(self, sent: Sent, rule: ProviderRule, machine: int, available_at: float) -> Prediction:
         """Take in a request that was sent.
 
         Args:
@@ -119,8 +119,8 @@ class History:
             prediction = predict(chain, rule, known, now)
             if prediction.read is not None and (entry := known(prediction.read)) is not None:
                 entry.use(now)
-            for digest, lifetime in prediction.kept:
-                self._entries[place + digest] = keep(known(digest), lifetime, now, available_at)
+            for digest, lifetime in prediction.cached:
+                self._entries[place + digest] = renewed(known(digest), lifetime, now, available_at)
             for at, segment in enumerate(chain.segments):
                 self._prefixes[chain.scope + segment.running] = sent, at
                 self._contents[segment.content] = sent, at
@@ -131,7 +131,7 @@ class History:
             family.append(sent)
         return prediction
 
-    def note_route(self, sent: Sent, rule: ProviderRule) -> None:
+    def record_route(self, sent: Sent, rule: ProviderRule) -> None:
         """Take in only the time of a request that another process sent."""
         self.route(sent.chain, rule, sent.at)
 

@@ -268,9 +268,9 @@ def _alike(before: Segment, now: Segment) -> float:
     new = [now.pieces[at : at + PIECE_BYTES] for at in range(0, len(now.pieces), PIECE_BYTES)]
     if not new:
         return 0.0
-    kept = 0
+    same = 0
     for piece in new:
         if old[piece] > 0:
             old[piece] -= 1
-            kept += 1
-    return kept / len(new)
+            same += 1
+    return same / len(new)

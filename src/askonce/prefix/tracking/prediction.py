@@ -3,11 +3,11 @@
 The rules of the providers' caches, as they are executed here:
 
 *Automatic* (OpenAI before GPT-5.6, DeepSeek, Gemini, vLLM): the longest known step of the prompt that is no shorter
-than the minimum is read; all steps of the prompt are kept, those that live already being renewed.
+than the minimum is read; all steps of the prompt are cached, those that live already being renewed.
 
 *Marks* (Anthropic, Bedrock): entries end at marked segments only. Each mark looks back over ``lookback_blocks``
 positions, itself the first, for an entry; a run of tool calls, or of tool results, is one position. The longest
-entry found is read and renewed. Each mark that is no shorter than the minimum is kept, those that live being
+entry found is read and renewed. Each mark that is no shorter than the minimum is cached, those that live being
 renewed with their own lifetime; written is what lies behind what was read, by the lifetime of the mark after it.
 
 *Both* (GPT-5.6 and later): the same without looking back. Unless the request says ``explicit``, the provider adds
@@ -29,7 +29,7 @@ from askonce.prefix.requests.rules import Lifetime, ProviderRule
 
 @dataclass(slots=True)
 class CachedPrefix:
-    """A prefix that the provider keeps; times in seconds since the epoch.
+    """A prefix that the provider has cached; times in seconds since the epoch.
 
     Attributes:
         available_at: from when on it can be read: when the answer to the request that wrote it began.
@@ -64,13 +64,13 @@ class Prediction:
         read_tokens: read from the cache.
         read: the digest of what is read, or ``None``.
         written_tokens: written to it, by lifetime.
-        kept: what is kept from now on: digests with their lifetimes.
+        cached: what is cached from now on: digests with their lifetimes.
     """
 
     read_tokens: int = 0
     read: bytes | None = None
     written_tokens: Mapping[str, int] = field(default_factory=dict)
-    kept: tuple[tuple[bytes, Lifetime], ...] = ()
+    cached: tuple[tuple[bytes, Lifetime], ...] = ()
 
 
 NOTHING = Prediction()
@@ -90,18 +90,18 @@ def predict(chain: Chain, rule: ProviderRule, known: FindPrefix, now: float) -> 
         entry = known(digest)
         if ends[at] > read_tokens and entry is not None and entry.alive(now):
             read_tokens, read = ends[at], digest
-    kept: list[tuple[bytes, Lifetime]] = []
+    cached: list[tuple[bytes, Lifetime]] = []
     tokens: dict[str, int] = {}
     last = read_tokens
     for at in written:
         lifetime = rule.lifetime(chain.segments[at].mark or chain.retention)
-        kept.append((chain.segments[at].running, lifetime))
+        cached.append((chain.segments[at].running, lifetime))
         if ends[at] > last:
             tokens[lifetime.name] = tokens.get(lifetime.name, 0) + ends[at] - last
             last = ends[at]
     if rule.lifetimes[0].write_multiple == 1.0:
         tokens = {}
-    return Prediction(read_tokens, read, tokens, tuple(kept))
+    return Prediction(read_tokens, read, tokens, tuple(cached))
 
 
 def _automatic(chain: Chain, rule: ProviderRule, known: FindPrefix, now: float) -> Prediction:
@@ -116,11 +116,11 @@ def _automatic(chain: Chain, rule: ProviderRule, known: FindPrefix, now: float) 
         middle = (low + high) // 2
         entry = known(chain.steps[middle])
         low, high = (middle + 1, high) if entry is not None and entry.alive(now) else (low, middle)
-    kept = tuple((digest, lifetime) for digest in chain.steps[first:])
+    cached = tuple((digest, lifetime) for digest in chain.steps[first:])
     if low == first:
-        return Prediction(kept=kept)
+        return Prediction(cached=cached)
     tokens = chain.step_tokens[low - 1] // rule.step_tokens * rule.step_tokens
-    return Prediction(tokens, chain.steps[low - 1], {}, kept)
+    return Prediction(tokens, chain.steps[low - 1], {}, cached)
 
 
 def written_at(chain: Chain, rule: ProviderRule) -> list[int]:
@@ -163,8 +163,8 @@ def look_back(segments: tuple[Segment, ...], mark: int, positions: int) -> Itera
         previous = kind
 
 
-def keep(entry: CachedPrefix | None, lifetime: Lifetime, now: float, available_at: float) -> CachedPrefix:
-    """What a request that was sent at ``now`` makes of what was known of a prefix that it keeps."""
+def renewed(entry: CachedPrefix | None, lifetime: Lifetime, now: float, available_at: float) -> CachedPrefix:
+    """What a request that was sent at ``now`` makes of what was known of a prefix that it caches."""
     if entry is not None and now < entry.expires_at and entry.available_at <= available_at:
         entry.use(now)
         return entry

@@ -20,7 +20,7 @@ from askonce.entries.codec import Codec
 from askonce.entries.decodable import decodable
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import rule_for
-from askonce.prefix.tracking.aggregates import KEPT_DAYS, Aggregates, days_namespace
+from askonce.prefix.tracking.aggregates import RETENTION_DAYS, Aggregates, days_namespace
 from askonce.prefix.tracking.history import History, Recent, Sent
 from askonce.stores.base import Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
@@ -42,11 +42,11 @@ class PublishedRequest(msgspec.Struct, frozen=True, array_like=True):
         base: the running digest of the last repeated segment.
         shared: how many segments are repeated.
         shared_steps: how many steps are repeated.
-        marks: the lifetimes that breakpoints at repeated segments ask for.
+        marks: the lifetimes that breakpoints at repeated segments set.
         endings: the repeated segments where the provider may place a breakpoint.
         application: see `askonce.prefix.tracking.history.Sent`.
         at: likewise.
-        available_at: see `askonce.prefix.tracking.history.History.note`.
+        available_at: see `askonce.prefix.tracking.history.History.record`.
         machine: likewise.
     """
 
@@ -202,7 +202,7 @@ class SharedHistory:
         records = self._aggregates.changed()
         if not records:
             return
-        expires = self._clock() + KEPT_DAYS * 86_400
+        expires = self._clock() + RETENTION_DAYS * 86_400
         days = [Record(key, value, expires) for key, value in records]
         try:
             self._breaker.call(self._breaker.store.put, self.days, days)
@@ -222,8 +222,8 @@ class SharedHistory:
         for one in delta.requests if is_new else ():
             rule, sent = rule_for(one.chain.provider, one.chain.model), sent_of(one, self._history)
             if rule is not None and sent is not None:
-                self._history.note_route(sent, rule)
-                self._history.note(sent, rule, one.machine, one.available_at)
+                self._history.record_route(sent, rule)
+                self._history.record(sent, rule, one.machine, one.available_at)
 
     def snapshot(self) -> tuple[PrefixDelta | None, PrefixDelta]:
         """There is none: what was sent long ago is of no use."""

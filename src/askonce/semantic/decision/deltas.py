@@ -8,15 +8,15 @@ import msgspec
 import numpy as np
 
 from askonce.entries.decodable import decodable
+from askonce.semantic.decision.answer_groups import Membership
 from askonce.semantic.decision.counts import DecisionCounts
 from askonce.semantic.decision.features import SIZE
-from askonce.semantic.decision.meanings import Meant
 from askonce.semantic.decision.model import Label
 
 
 @decodable
 class RuleDelta(msgspec.Struct, frozen=True, array_like=True):
-    """What one process counted and learned: sums, labels and meanings of answers, oldest first.
+    """What one process counted and learned: sums, labels and groups of answers, oldest first.
 
     Raises:
         ValueError: a label is not valid.
@@ -24,16 +24,16 @@ class RuleDelta(msgspec.Struct, frozen=True, array_like=True):
 
     counts: DecisionCounts
     labels: list[Label]
-    meanings: list[Meant] = []
+    groups: list[Membership] = []
 
     def __post_init__(self) -> None:
         _check(self.labels, ())
-        _check_meanings(self.meanings)
+        _check_groups(self.groups)
 
 
 @decodable
 class RuleSnapshot(msgspec.Struct, frozen=True, array_like=True):
-    """All that was counted and learned: sums, model, how often answers were right, and what they mean.
+    """All that was counted and learned: sums, model, how often answers were right, and their groups.
 
     Raises:
         ValueError: something is not valid.
@@ -51,10 +51,10 @@ class RuleSnapshot(msgspec.Struct, frozen=True, array_like=True):
     recent: list[float]
     threshold: float
     correction: float
-    meanings: list[Meant] = []
+    groups: list[Membership] = []
 
     def __post_init__(self) -> None:
-        _check_meanings(self.meanings)
+        _check_groups(self.groups)
         if len(self.coefficients) != 8 * SIZE or len(self.covariance) != 8 * SIZE * SIZE:
             raise ValueError(f"a model has {SIZE} coefficients")
         model = (*np.frombuffer(self.coefficients), *np.frombuffer(self.covariance))
@@ -69,6 +69,6 @@ def _check(labels: Iterable[Label], numbers: Iterable[float]) -> None:
         raise ValueError("a number is not finite")
 
 
-def _check_meanings(meanings: Iterable[Meant]) -> None:
-    if any(len(one) != 16 for meant in meanings for one in meant):
-        raise ValueError("a meaning and a key have 16 bytes each")
+def _check_groups(groups: Iterable[Membership]) -> None:
+    if any(len(one) != 16 for member in groups for one in member):
+        raise ValueError("a group and a key have 16 bytes each")

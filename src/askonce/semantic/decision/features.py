@@ -34,8 +34,8 @@ FEATURES = (
     "margin",  # over the nearest question with another answer
     "soft share",  # the candidate's weight among the neighbours, log-odds
     "share",  # how many of the neighbours have its answer
-    "equals",  # how many indexed questions have an answer of its meaning, logarithm
-    "record",  # how often answers of its meaning were judged right and wrong
+    "equals",  # how many indexed questions have an answer of its group, logarithm
+    "record",  # how often answers of its group were judged right and wrong
     "words",  # overlap of all words with the nearest question
     "best words",  # overlap of content words with the best of its three nearest
     "number",
@@ -48,7 +48,7 @@ FEATURES = (
     "unheard",  # share of words that no near question of the candidate has
     "foreign words",  # overlap with the best neighbour that has another answer
     "missing",  # words of the indexed question that the new one lacks
-    "alone",  # no other question has an answer of its meaning
+    "alone",  # no other question has an answer of its group
     "answers",  # how many different ones are near
     "opposite",
 )
@@ -92,49 +92,49 @@ class Candidate:
         return any(self.features[guard] >= 1.0 for guard in GUARDS)
 
 
-class KnownAnswers(Protocol):
+class JudgedAnswers(Protocol):
     """What judges found about answers: `askonce.semantic.decision.state.RuleState`."""
 
-    def meaning(self, query: IndexedQuery) -> bytes:
-        """The meaning of a question's answer."""
+    def group(self, query: IndexedQuery) -> bytes:
+        """The group of a question's answer."""
 
-    def equals(self, meaning: bytes) -> int:
-        """How many further questions were found to have an answer of a meaning."""
+    def equals(self, group: bytes) -> int:
+        """How many further questions were found to have an answer of a group."""
 
-    def record(self, meaning: bytes) -> tuple[int, int]:
-        """How often answers of a meaning were judged right and wrong."""
+    def record(self, group: bytes) -> tuple[int, int]:
+        """How often answers of a group were judged right and wrong."""
 
 
-def candidate(text: str, neighbours: Sequence[Neighbour], known: KnownAnswers) -> Candidate:
+def candidate(text: str, neighbours: Sequence[Neighbour], judged: JudgedAnswers) -> Candidate:
     """The most likely answer among the neighbours.
 
     Args:
         text: of the question.
         neighbours: the nearest indexed questions, at least one, nearest first.
-        known: what judges found about their answers.
+        judged: what judges found about their answers.
     """
     neighbours = neighbours[:NEIGHBOURS]
     nearest = neighbours[0].similarity
-    meant = [(known.meaning(neighbour.query), neighbour) for neighbour in neighbours]
+    grouped = [(judged.group(neighbour.query), neighbour) for neighbour in neighbours]
     weights: dict[bytes, float] = {}
-    for meaning, neighbour in meant:
-        weights[meaning] = weights.get(meaning, 0.0) + math.exp((neighbour.similarity - nearest) / _TEMPERATURE)
+    for group, neighbour in grouped:
+        weights[group] = weights.get(group, 0.0) + math.exp((neighbour.similarity - nearest) / _TEMPERATURE)
     best = max(weights, key=weights.__getitem__)
-    mine = [neighbour for meaning, neighbour in meant if meaning == best]
-    others = [neighbour for meaning, neighbour in meant if meaning != best]
-    share, equals = weights[best] / sum(weights.values()), mine[0].aliases + known.equals(best)
+    mine = [neighbour for group, neighbour in grouped if group == best]
+    others = [neighbour for group, neighbour in grouped if group != best]
+    share, equals = weights[best] / sum(weights.values()), mine[0].aliases + judged.equals(best)
     around = _Around(mine, others, share, neighbours[-1].similarity, len(weights), equals)
     return Candidate(
         mine[0].query,
         mine[0].similarity,
         others[0].query if others else None,
-        np.array(_features(text, around, known.record(best))),
+        np.array(_features(text, around, judged.record(best))),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """The neighbours of a question, by whether they have an answer of the candidate's meaning."""
+    """The neighbours of a question, by whether they have an answer of the candidate's group."""
 
     mine: list[Neighbour]
     others: list[Neighbour]
@@ -152,7 +152,7 @@ def _features(text: str, around: _Around, record: tuple[int, int]) -> tuple[floa
     texts = [neighbour.query.text for neighbour in mine]
     new, indexed = read(text), [read(one) for one in texts]
     language = language_of(text, *texts)
-    said, known = reading(text, language), [reading(one, language) for one in texts]
+    new_reading, readings = reading(text, language), [reading(one, language) for one in texts]
     nearest = indexed[0]
     content = max(1, len(new.content))
     heard = frozenset().union(*(words.content for words in indexed))
@@ -168,8 +168,8 @@ def _features(text: str, around: _Around, record: tuple[int, int]) -> tuple[floa
         math.log((right + 1.5) / (wrong + 1.0)),
         2 * overlap(new.all, nearest.all),
         2 * max(overlap(new.content, words.content) for words in indexed[:3]),
-        _other_numbers(said.quantities, [one.quantities for one in known]),
-        float(said.negations % 2 not in [one.negations % 2 for one in known]),
+        _other_numbers(new_reading.quantities, [one.quantities for one in readings]),
+        float(new_reading.negations % 2 not in [one.negations % 2 for one in readings]),
         _differs(new.names, [words.names for words in indexed]),
         float(new.question != nearest.question),
         (last - 0.7) * 5,
@@ -180,7 +180,7 @@ def _features(text: str, around: _Around, record: tuple[int, int]) -> tuple[floa
         min(len(nearest.content - new.content), 4) / 2,
         float(equals <= 1),
         around.answers / 5,
-        float(opposed(said, known)),
+        float(opposed(new_reading, readings)),
     )
 
 

@@ -37,23 +37,23 @@ class Label(msgspec.Struct, frozen=True, array_like=True):
     """A judged candidate.
 
     Attributes:
-        meaning: of the candidate's answer; 16 bytes.
+        group: of the candidate's answer; 16 bytes.
         right: whether it was the same as the fresh answer.
         weight: as how many of a judge's labels it counts.
         expected: the probability of being right that the model had given it.
         features: as `Candidate.features`, in half precision.
     """
 
-    meaning: bytes
+    group: bytes
     right: bool
     weight: int
     expected: float
     features: bytes
 
 
-def label(meaning: bytes, right: bool, weight: int, expected: float, features: Vector) -> Label:
+def label(group: bytes, right: bool, weight: int, expected: float, features: Vector) -> Label:
     """A label, its numbers as they are stored."""
-    return Label(meaning, right, weight, expected, features.astype(_STORED).tobytes())
+    return Label(group, right, weight, expected, features.astype(_STORED).tobytes())
 
 
 class Model:

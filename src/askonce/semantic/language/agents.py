@@ -23,9 +23,9 @@ def other_agent(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
     names -= TITLES | words.months.keys() | words.weekdays.keys()
     some, others = _agents(fresh.text, names), _agents(cached.text, names)
     return any(
-        who == whom and agent != other and (verb in said or done in stems)
+        who == whom and agent != other and (verb in stems_of_other or done in stems)
         for who, agent, verb, stems in some
-        for whom, other, done, said in others
+        for whom, other, done, stems_of_other in others
     )
 
 

@@ -127,13 +127,13 @@ def _content(token: str, root: str, common: frozenset[str], language: str) -> st
 
 
 def _without_courtesies(text: str, language: str) -> str:
-    kept = []
+    sentences = []
     for sentence in SENTENCE.split(text):
         first, comma, rest = sentence.partition(",")
         if _is_courtesy(sentence, language):
             continue
-        kept.append(rest if comma and _is_courtesy(first, language) else AFRAID.sub("", sentence))
-    return " ".join(kept) or text
+        sentences.append(rest if comma and _is_courtesy(first, language) else AFRAID.sub("", sentence))
+    return " ".join(sentences) or text
 
 
 def _is_courtesy(part: str, language: str) -> bool:

@@ -38,16 +38,16 @@ def opposed(new: TextReading, indexed: Sequence[TextReading]) -> bool:
     )
 
 
-def swapped(new: TextReading, known: TextReading) -> bool:
+def swapped(new: TextReading, cached: TextReading) -> bool:
     """Whether two things have changed places: 'from A to B' and 'from B to A'."""
     words = lexicon(new.language)
-    if transposed(new.stems, known.stems, words.roles | _PRONOUNS | words.weekdays.keys()):
+    if transposed(new.stems, cached.stems, words.roles | _PRONOUNS | words.weekdays.keys()):
         return True
-    if new.language in UNSPACED and transposed("".join(new.tokens), "".join(known.tokens)):
+    if new.language in UNSPACED and transposed("".join(new.tokens), "".join(cached.tokens)):
         return True
-    mine, theirs = _words(new), _words(known)
+    mine, theirs = _words(new), _words(cached)
     close = len(mine & theirs) >= 0.8 * max(len(mine), len(theirs))
-    here, there = _by_role(new), _by_role(known)
+    here, there = _by_role(new), _by_role(cached)
     return any(
         set(window) <= theirs and set(other) <= mine
         for role in here.keys() & there.keys()

@@ -191,9 +191,9 @@ def _negated_apart(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
 
 def _denied(one: AnswerClaims, other: AnswerClaims) -> bool:
     """Whether something that one denies is said by the other, and denied nowhere there."""
-    said = frozenset().union(*(clause.roots for clause in other.clauses))
+    roots = frozenset().union(*(clause.roots for clause in other.clauses))
     for clause in one.clauses:
-        if not clause.denies or not clause.roots & said or _says_opposite(clause, other):
+        if not clause.denies or not clause.roots & roots or _says_opposite(clause, other):
             continue
         alike = [
             its for its in other.clauses if len(its.roots & clause.roots) >= 0.7 * len(its.roots | clause.roots)
@@ -223,8 +223,8 @@ def _has(other: AnswerClaims, token: str, word: str) -> bool:
     if word in other.words or any(_related(word, one) for one in other.words if one):
         return True
     if any(
-        place[:4] != "not " and (place, said) in other.read.contrasts
-        for place, said in contrasts_of(token, word, other.read.language)
+        place[:4] != "not " and (place, value) in other.read.contrasts
+        for place, value in contrasts_of(token, word, other.read.language)
     ):
         return True
     if other.read.language != "en":

@@ -15,7 +15,7 @@ from importlib.resources import files
 UNSPACED = ("zh", "ja")
 """Languages that do not part words: these are found as parts of the text."""
 
-# The words by which a language of Latin letters is recognized.
+# The most common words of the languages of Latin letters.
 COMMON = {
     "en": "the a an is are was be do does did can could will would my your i you it how what where when why which"
     " who to of for with from and or not have has this that there if on in at by get need we our us they as up",
@@ -37,6 +37,7 @@ COMMON = {
     "tr": "bir ve veya için ile nasıl ne nerede zaman neden hangi kim mi mı mu mü değil var yok bu şu ben sen benim"
     " kadar gibi daha çok sonra önce olarak nedir edebilir miyim mıyım kaç",
 }
+LANGUAGES = (*COMMON, "zh", "ja", "ko")
 
 NEGATIONS = {
     "en": "not no never without none nothing cannot neither nor unable nobody nowhere non",

@@ -146,19 +146,19 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
         language: its code.
     """
     words = lexicon(language)
-    said = " ".join(tokens)
+    spaced = " ".join(tokens)
     found: set[str] = set()
     optional: set[str] = set()
     spans: list[tuple[int, int]] = []
     if language == "en":
-        for match in _DURATION.finditer(said):
+        for match in _DURATION.finditer(spaced):
             amount, half, unit = match.groups()
             number = 1.0 if amount in ("a", "an", "one") else float(amount)
             length = (number + (0.5 if half else 0)) * UNITS_OF_TIME[unit]
-            certain = number != 1 or half or (amount == "1" and not _PER.search(said[: match.start()]))
+            certain = number != 1 or half or (amount == "1" and not _PER.search(spaced[: match.start()]))
             (found if certain else optional).add(f"{length:g} minutes")
             spans.append(match.span())
-    rest = said
+    rest = spaced
     for start, end in spans:
         rest = rest[:start] + " " * (end - start) + rest[end:]
     for match in _NUMBER.finditer(rest):

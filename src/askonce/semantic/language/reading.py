@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from askonce.semantic.language.lexicon import (
     COMMON,
+    LANGUAGES,
     NEGATIONS,
     OPPOSED_PREFIXES,
     UNITS_OF_TIME,
@@ -65,52 +66,24 @@ def stem(word: str, language: str = "en") -> str:
 
 
 def language_of(*texts: str) -> str:
-    """The code of the language of texts, among those of `askonce.semantic.language.lexicon`; in doubt English."""
-    votes = dict.fromkeys(COMMON, 0.0)
+    """The code of the language of texts, among `LANGUAGES`; in doubt English."""
+    scores = dict.fromkeys(LANGUAGES, 0.0)
     for text in texts:
-        for language, vote in _votes(text).items():
-            votes[language] = votes.get(language, 0.0) + vote
-    return max(votes, key=lambda language: votes[language] + (0.5 if language == "en" else 0.0))
+        for language, score in _log_likelihoods(text).items():
+            scores[language] += score
+    best = max(scores, key=lambda language: scores[language])
+    return best if scores[best] > scores["en"] + _DOUBT else "en"
 
 
 @lru_cache(maxsize=10_000)
-def _votes(text: str) -> dict[str, float]:
-    """How many words of a text are common in which language."""
-    spelled = {
-        "ko": sum("\uac00" <= sign <= "\ud7af" for sign in text),
-        "ja": 2 * sum("\u3040" <= sign <= "\u30ff" for sign in text),
-        "zh": sum("\u4e00" <= sign <= "\u9fff" for sign in text),
-    }
-    if spelled["ja"]:
-        spelled["ja"] += spelled["zh"]
-    if any(spelled.values()):
-        return {language: float(count) for language, count in spelled.items() if count}
-    known = _languages()
-    votes: dict[str, float] = {}
-    for word in re.findall(r"[^\W\d_]+(?:-ce)?", text.lower()):
-        for language in known.get(word, ()):
-            votes[language] = votes.get(language, 0.0) + 1.0
-    for language, letters in _LETTERS.items():
-        if own := sum(sign in letters for sign in text):
-            votes[language] = votes.get(language, 0.0) + 0.8 * min(2, own)
-    return votes
+def _log_likelihoods(text: str) -> dict[str, float]:
+    from askonce.semantic.language.identifier import log_likelihoods
+
+    return log_likelihoods(text)
 
 
-@cache
-def _languages() -> dict[str, list[str]]:
-    """In which languages a word is common."""
-    found: dict[str, list[str]] = {}
-    for language, common in _SETS.items():
-        words = lexicon(language)
-        more = _MORE_ENGLISH if language == "en" else frozenset()
-        for word in common | more | words.weekdays.keys() | words.numbers.keys() | words.months.keys():
-            found.setdefault(word, []).append(language)
-    return found
-
-
-_MORE_ENGLISH = frozenset("he she him her his hers them its just only too also must may".split())
-"""Words that show the language and are looked at in answers."""
-_LETTERS = {"de": "äöüß", "es": "ñ¿¡", "fr": "èêçœù", "pt": "ãõ", "pl": "ąęłńśźż", "tr": "ğışİöüç", "it": "òì"}
+_DOUBT = 4.0
+"""How much more likely than English another language must be, as a natural logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +116,10 @@ def reading(text: str, language: str | None = None) -> TextReading:
     """What a text says; cached for the latest texts, since an indexed question is compared often."""
     language = language or language_of(text)
     words = lexicon(language)
-    said = plain(text.replace("İ", "i"), language)  # whose lower case would be two signs
-    marked = joined([_CURRENCY_SIGNS.get(token, token) for token in _TOKEN.findall(said)], words, language)
+    normalized = plain(text.replace("İ", "i"), language)  # whose lower case would be two signs
+    marked = joined([_CURRENCY_SIGNS.get(token, token) for token in _TOKEN.findall(normalized)], words, language)
     tokens = [token for token in marked if token not in _MARKS]
-    found, optional = quantities(said, tokens, language)
+    found, optional = quantities(normalized, tokens, language)
     stems = tuple(stem(token, language) for token in tokens)
     return TextReading(
         language,
@@ -154,9 +127,9 @@ def reading(text: str, language: str | None = None) -> TextReading:
         stems,
         found,
         optional,
-        _negations(said, tokens, language),
-        frozenset(_contrasts(said, tokens, stems, words, language)),
-        frozenset(_roles(said, marked, words, language)),
+        _negations(normalized, tokens, language),
+        frozenset(_contrasts(normalized, tokens, stems, words, language)),
+        frozenset(_roles(normalized, marked, words, language)),
     )
 
 
@@ -185,20 +158,20 @@ _NOT_DENIED = re.compile(
 )
 
 
-def _negations(said: str, tokens: Sequence[str], language: str) -> int:
+def _negations(normalized: str, tokens: Sequence[str], language: str) -> int:
     if language in _SPELLED:
-        return len(re.findall(_SPELLED[language], _NOT_DENIED.sub(" ", said)))
+        return len(re.findall(_SPELLED[language], _NOT_DENIED.sub(" ", normalized)))
     count = sum(negates(token, language) for token in tokens)
     if language == "fr":  # 'ne … pas' denies once, and 'ne … que' not
-        return count - (tokens.count("personne") if not _FRENCH_NE.search(said) else 0) - tokens.count("non")
+        return count - (tokens.count("personne") if not _FRENCH_NE.search(normalized) else 0) - tokens.count("non")
     return count
 
 
 def _contrasts(
-    said: str, tokens: Sequence[str], stems: Sequence[str], words: Lexicon, language: str
+    normalized: str, tokens: Sequence[str], stems: Sequence[str], words: Lexicon, language: str
 ) -> Iterable[tuple[str, str]]:
     if language in UNSPACED or language == "ko":
-        yield from _spelled_contrasts(said, words)
+        yield from _spelled_contrasts(normalized, words)
         return
     before = ""
     for token, root in zip(tokens, stems, strict=True):
@@ -238,10 +211,10 @@ def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str],
     return tuple(dict.fromkeys(found))
 
 
-def _spelled_contrasts(said: str, words: Lexicon) -> Iterable[tuple[str, str]]:
+def _spelled_contrasts(normalized: str, words: Lexicon) -> Iterable[tuple[str, str]]:
     for word in sorted(words.contrasts, key=len, reverse=True):
-        if word in said:
-            said = said.replace(word, " ")
+        if word in normalized:
+            normalized = normalized.replace(word, " ")
             yield from words.contrasts[word]
 
 
@@ -255,14 +228,14 @@ _SUFFIX_ROLES = {
 
 
 def _roles(
-    said: str, tokens: Sequence[str], words: Lexicon, language: str
+    normalized: str, tokens: Sequence[str], words: Lexicon, language: str
 ) -> Iterable[tuple[str, tuple[str, ...]]]:
     if language in UNSPACED:
-        for match in (_CJK_ROLES if language == "zh" else _JA_ROLES).finditer(said):
+        for match in (_CJK_ROLES if language == "zh" else _JA_ROLES).finditer(normalized):
             yield "from", (match[1],)
             yield "to", (match[2],)
     elif language in _SUFFIX_ROLES:
-        for match in _SUFFIX_ROLES[language].finditer(said):
+        for match in _SUFFIX_ROLES[language].finditer(normalized):
             yield _TURKISH.get(match[2], match[2]), (match[1],)
     else:
         common = _SETS[language]

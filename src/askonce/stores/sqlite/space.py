@@ -68,7 +68,7 @@ class Space:
         return evicted
 
     def present(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Which of some keys have a row; of one it is not worth a question."""
+        """Which of some keys have a row; for one key a query does not pay."""
         if len(keys) == 1:
             return set(keys)
         found = set[bytes]()

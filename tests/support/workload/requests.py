@@ -1,4 +1,4 @@
-"""What an application asks of a model, before a framework words it."""
+"""What an application sends to a model, before a framework words it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Result:
 
 
 @dataclass
-class Ask:
+class ModelRequest:
     """One request.
 
     Attributes:

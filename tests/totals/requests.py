@@ -11,7 +11,7 @@ USD = 1000 * 2.5e-6 + 300 * 10e-6
 """What it costs."""
 
 
-def ask(cache: Cache, question: object, answer: Answer | None = ANSWER, *, model: str = "gpt-4o") -> str:
+def send(cache: Cache, question: object, answer: Answer | None = ANSWER, *, model: str = "gpt-4o") -> str:
     request = cache.engine.request("answer", lambda: NormalForm({"question": str(question)}, model=model))
     if request is None:
         return "bypassed"

@@ -1,4 +1,4 @@
-"""Who is asked, in both ways to cache a model: all its fields, the endpoint of its client, who acts through it."""
+"""Which model is called, in both ways to cache one: its fields, the endpoint of its client, and on whose behalf."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from askonce.langchain import AskOnceCache, CachedEmbeddings, Multiplexer, cache
 from askonce.routing import Always
 from tests.support.provider import Answer, Call, Provider
 
-Keep = Callable[[Any], Any]
+Wrap = Callable[[Any], Any]
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def cache() -> Iterator[Cache]:
 
 
 @pytest.fixture(params=["cached", "set_llm_cache"])
-def keep(request: pytest.FixtureRequest, cache: Cache) -> Iterator[Keep]:
-    """Has a model's answers kept, by each of the two ways."""
+def wrap(request: pytest.FixtureRequest, cache: Cache) -> Iterator[Wrap]:
+    """Caches a model, in each of the two ways."""
     if request.param == "cached":
         yield lambda model: cached(model, cache)
     else:
@@ -71,27 +71,27 @@ class Actor(BaseChatModel):
         return "actor"
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        said = AIMessage(f"{self.persona} with {self.prop['hand']} says hello")
-        return ChatResult(generations=[ChatGeneration(message=said)])
+        answer = AIMessage(f"{self.persona} with {self.prop['hand']} says hello")
+        return ChatResult(generations=[ChatGeneration(message=answer)])
 
 
-def test_a_model_is_named_by_all_its_fields(keep: Keep) -> None:
+def test_a_model_is_named_by_all_its_fields(wrap: Wrap) -> None:
     roles = [("Hamlet", "a skull"), ("Ophelia", "a skull"), ("Ophelia", "rosemary")]
-    said = [keep(Actor(persona=who, prop={"hand": what})).invoke("hi").content for who, what in roles]
-    assert said == [f"{who} with {what} says hello" for who, what in roles]
+    answers = [wrap(Actor(persona=who, prop={"hand": what})).invoke("hi").content for who, what in roles]
+    assert answers == [f"{who} with {what} says hello" for who, what in roles]
 
 
-def test_the_endpoint_from_the_environment_tells_models_apart(
-    keep: Keep, provider: Provider, monkeypatch: pytest.MonkeyPatch
+def test_the_endpoint_from_the_environment_separates_models(
+    wrap: Wrap, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Provider() as other:
         for each in (provider, other):
             monkeypatch.setenv("OPENAI_BASE_URL", each.openai_url)
-            keep(ChatOpenAI(model="gpt-4.1", api_key="sk-none", max_retries=0)).invoke("who are you?")
+            wrap(ChatOpenAI(model="gpt-4.1", api_key="sk-none", max_retries=0)).invoke("who are you?")
         assert (len(provider.ledger), len(other.ledger)) == (1, 1)
 
 
-def test_the_endpoint_from_the_environment_tells_embeddings_apart(
+def test_the_endpoint_from_the_environment_separates_embeddings(
     cache: Cache, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Provider() as other:
@@ -102,7 +102,7 @@ def test_the_endpoint_from_the_environment_tells_embeddings_apart(
         assert (provider.count, other.count) == (1, 1)
 
 
-def test_users_whose_tokens_a_hosted_tool_acts_with_share_no_answer(keep: Keep, provider: Provider) -> None:
+def test_users_whose_tokens_a_hosted_tool_acts_with_share_no_answer(wrap: Wrap, provider: Provider) -> None:
     provider.answer = lambda request: Answer(f"mail of {request['tools'][0]['authorization']}")
     answers = []
     for user in ("alice", "bob"):
@@ -113,11 +113,11 @@ def test_users_whose_tokens_a_hosted_tool_acts_with_share_no_answer(keep: Keep, 
             "authorization": user,
             "require_approval": "never",
         }
-        answers.append(keep(responses(provider)).bind_tools([mail]).invoke("my last mail?").text)
+        answers.append(wrap(responses(provider)).bind_tools([mail]).invoke("my last mail?").text)
     assert answers == ["mail of alice", "mail of bob"]
 
 
-def test_models_with_other_tool_servers_share_no_answer(keep: Keep, provider: Provider) -> None:
+def test_models_with_other_tool_servers_share_no_answer(wrap: Wrap, provider: Provider) -> None:
     provider.answer = lambda request: Answer(str([one["url"] for one in request.get("mcp_servers", ())]))
     answers = []
     for urls in ([], ["https://a/mcp"], ["https://b/mcp"]):
@@ -126,7 +126,7 @@ def test_models_with_other_tool_servers_share_no_answer(keep: Keep, provider: Pr
         model = ChatAnthropic(
             model="claude-opus-4-8", base_url=provider.anthropic_url, api_key="sk-none", max_retries=0, **fields
         )
-        answers.append(keep(model).invoke("hi").content)
+        answers.append(wrap(model).invoke("hi").content)
     assert answers == ["[]", "['https://a/mcp']", "['https://b/mcp']"]
 
 
@@ -136,7 +136,7 @@ def answer_class(*fields: str) -> type[BaseModel]:
     return create_model("Solution", **types)
 
 
-def asking(method: str) -> Callable[[Any, tuple[str, str]], Any]:
+def structured(method: str) -> Callable[[Any, tuple[str, str]], Any]:
     return lambda model, order: model.with_structured_output(answer_class(*order), method=method)
 
 
@@ -146,7 +146,9 @@ def with_tool(model: Any, order: tuple[str, str]) -> Any:
 
 
 @pytest.mark.parametrize(
-    "bind", [asking("function_calling"), asking("json_schema"), with_tool], ids=["function", "schema", "tool"]
+    "bind",
+    [structured("function_calling"), structured("json_schema"), with_tool],
+    ids=["function", "schema", "tool"],
 )
 def test_the_order_of_properties_in_a_schema_is_part_of_the_question(
     provider: Provider, cache: Cache, bind: Callable[[Any, tuple[str, str]], Any]
@@ -159,10 +161,10 @@ def test_the_order_of_properties_in_a_schema_is_part_of_the_question(
     assert len(provider.ledger) == 2
 
 
-def test_conversations_that_the_provider_keeps_are_told_apart(keep: Keep, provider: Provider) -> None:
+def test_conversations_that_the_provider_stores_have_keys_of_their_own(wrap: Wrap, provider: Provider) -> None:
     provider.answer = lambda request: Answer(f"as in {request.get('previous_response_id')}")
     answers = [
-        keep(responses(provider, use_previous_response_id=continues))
+        wrap(responses(provider, use_previous_response_id=continues))
         .invoke([AIMessage("ok", response_metadata={"id": before}), HumanMessage("what did I tell you?")])
         .text
         for before, continues in (("resp_a", False), ("resp_a", True), ("resp_b", True))
@@ -170,18 +172,18 @@ def test_conversations_that_the_provider_keeps_are_told_apart(keep: Keep, provid
     assert answers == ["as in None", "as in resp_a", "as in resp_b"]
 
 
-def test_a_setting_that_chooses_another_api_counts(keep: Keep, provider: Provider) -> None:
+def test_a_setting_that_chooses_another_api_counts(wrap: Wrap, provider: Provider) -> None:
     for continues in (False, True):
-        keep(chat(provider, use_previous_response_id=continues)).invoke("Hi")
+        wrap(chat(provider, use_previous_response_id=continues)).invoke("Hi")
     assert len(provider.ledger) == 2
 
 
-CONVERSATIONS: dict[str, Callable[[Keep, Provider], Any]] = {
-    "bound": lambda keep, provider: keep(responses(provider)).bind(conversation="conv_1"),
-    "bound, as a map": lambda keep, provider: keep(responses(provider)).bind(conversation={"id": "conv_1"}),
-    "model_kwargs": lambda keep, provider: keep(responses(provider, model_kwargs={"conversation": "conv_1"})),
-    "extra_body": lambda keep, provider: keep(responses(provider, extra_body={"conversation": "conv_1"})),
-    "a container": lambda keep, provider: keep(responses(provider)).bind_tools(
+CONVERSATIONS: dict[str, Callable[[Wrap, Provider], Any]] = {
+    "bound": lambda wrap, provider: wrap(responses(provider)).bind(conversation="conv_1"),
+    "bound, as a map": lambda wrap, provider: wrap(responses(provider)).bind(conversation={"id": "conv_1"}),
+    "model_kwargs": lambda wrap, provider: wrap(responses(provider, model_kwargs={"conversation": "conv_1"})),
+    "extra_body": lambda wrap, provider: wrap(responses(provider, extra_body={"conversation": "conv_1"})),
+    "a container": lambda wrap, provider: wrap(responses(provider)).bind_tools(
         [{"type": "code_interpreter", "container": "cntr_1"}]
     ),
 }
@@ -189,18 +191,18 @@ CONVERSATIONS: dict[str, Callable[[Keep, Provider], Any]] = {
 
 @pytest.mark.parametrize("make", CONVERSATIONS.values(), ids=CONVERSATIONS)
 def test_what_the_provider_keeps_and_each_call_changes_is_not_cached(
-    keep: Keep, provider: Provider, make: Callable[[Keep, Provider], Any]
+    wrap: Wrap, provider: Provider, make: Callable[[Wrap, Provider], Any]
 ) -> None:
-    model = make(keep, provider)
+    model = make(wrap, provider)
     for calls in (1, 2):
         model.invoke("go on")
         assert provider.count == calls
 
 
-def test_a_container_that_is_new_each_time_is_nothing_that_changes(keep: Keep, provider: Provider) -> None:
+def test_a_container_that_is_new_each_time_is_nothing_that_changes(wrap: Wrap, provider: Provider) -> None:
     tool = {"type": "code_interpreter", "container": {"type": "auto"}}
     for _ in range(2):
-        keep(responses(provider)).bind_tools([tool]).invoke("go on")
+        wrap(responses(provider)).bind_tools([tool]).invoke("go on")
     assert provider.count == 1
 
 
@@ -230,11 +232,11 @@ class Around(BaseChatModel):
     ids=["a Multiplexer", "a model", "both"],
 )
 async def test_the_asynchronous_client_of_a_model_in_a_model_counts(
-    keep: Keep, provider: Provider, around: Callable[[Any, Provider], Any]
+    wrap: Wrap, provider: Provider, around: Callable[[Any, Provider], Any]
 ) -> None:
     for tenant, calls in (("a", 1), ("b", 2), ("a", 2)):
         async with httpx2.AsyncClient(headers={"x-tenant": tenant}) as client:
-            await keep(around(chat(provider, http_async_client=client), provider)).ainvoke("my invoices?")
+            await wrap(around(chat(provider, http_async_client=client), provider)).ainvoke("my invoices?")
         assert provider.count == calls
 
 
@@ -311,14 +313,14 @@ def exact_hits(cache: Cache) -> int:
     return cache.stats().hits
 
 
-def test_private_attributes_count(keep: Keep, cache: Cache) -> None:
+def test_private_attributes_count(wrap: Wrap, cache: Cache) -> None:
     for mood in ("merry", "merry", "sad"):
-        keep(secretive(mood)).invoke("hi")
+        wrap(secretive(mood)).invoke("hi")
     assert exact_hits(cache) == 1
 
 
-def test_a_private_setting_that_changes_counts_and_a_private_counter_does_not(keep: Keep, cache: Cache) -> None:
-    model = keep(Moody(persona="Puck", prop={}))
+def test_a_private_setting_that_changes_counts_and_a_private_counter_does_not(wrap: Wrap, cache: Cache) -> None:
+    model = wrap(Moody(persona="Puck", prop={}))
     for strength, hits in ((1, 0), (1, 1), (2, 1), (2, 2), (1, 3)):
         model._strength = strength
         assert model.invoke("hi").text == f"hi! {strength}"
@@ -326,28 +328,28 @@ def test_a_private_setting_that_changes_counts_and_a_private_counter_does_not(ke
 
 
 def test_a_model_that_cannot_be_read_is_not_cached_unless_it_is_named(
-    keep: Keep, cache: Cache, caplog: pytest.LogCaptureFixture
+    wrap: Wrap, cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
-        keep(secretive(machine=Machine())).invoke("hi")
+        wrap(secretive(machine=Machine())).invoke("hi")
     assert exact_hits(cache) == 0
-    told = [record.message for record in caplog.records if "cached(model, name='…')" in record.message]
-    assert len([line for line in told if "Secretive._machine" in line]) >= 1
+    warnings = [record.message for record in caplog.records if "cached(model, name='…')" in record.message]
+    assert len([line for line in warnings if "Secretive._machine" in line]) >= 1
     for name in ("one", "one", "other"):
         cached(secretive(machine=Machine()), cache, name=name).invoke("hi")
     assert exact_hits(cache) == 1
 
 
-async def test_an_asynchronous_call_is_named_as_a_synchronous_one(keep: Keep, provider: Provider) -> None:
-    keep(chat(provider)).invoke("hi")
-    await keep(chat(provider)).ainvoke("hi")
-    await keep(chat(provider, temperature=0.5)).ainvoke("hi")
+async def test_an_asynchronous_call_is_named_as_a_synchronous_one(wrap: Wrap, provider: Provider) -> None:
+    wrap(chat(provider)).invoke("hi")
+    await wrap(chat(provider)).ainvoke("hi")
+    await wrap(chat(provider, temperature=0.5)).ainvoke("hi")
     assert provider.count == 2
 
 
-def test_a_client_that_is_sent_elsewhere_is_another_endpoint(keep: Keep, provider: Provider) -> None:
+def test_a_client_that_is_sent_elsewhere_is_another_endpoint(wrap: Wrap, provider: Provider) -> None:
     with Provider() as other:
-        model = keep(chat(provider))
+        model = wrap(chat(provider))
         model.invoke("hi")
         model.root_client.base_url = other.openai_url
         model.invoke("hi")
@@ -355,12 +357,12 @@ def test_a_client_that_is_sent_elsewhere_is_another_endpoint(keep: Keep, provide
         assert (provider.count, other.count) == (1, 1)
 
 
-def test_headers_of_a_client_of_ones_own_count(keep: Keep, provider: Provider) -> None:
+def test_headers_of_a_client_of_ones_own_count(wrap: Wrap, provider: Provider) -> None:
     newest = sys.modules.get("httpx2")
     assert isinstance(newest, ModuleType)
     for tenant in ("a", "a", "b"):
         with newest.Client(headers={"X-Tenant": tenant}) as client:
-            keep(chat(provider, http_client=client)).invoke("hi")
+            wrap(chat(provider, http_client=client)).invoke("hi")
     assert provider.count == 2
 
 
@@ -374,10 +376,10 @@ def test_headers_of_a_client_of_ones_own_count(keep: Keep, provider: Provider) -
     ],
 )
 def test_a_rotated_credential_loses_nothing(
-    keep: Keep, provider: Provider, one: dict[str, Any], other: dict[str, Any]
+    wrap: Wrap, provider: Provider, one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     for given in (one, other):
-        keep(chat(provider, **given)).invoke("hi")
+        wrap(chat(provider, **given)).invoke("hi")
     assert provider.count == 1
 
 
@@ -389,15 +391,15 @@ def test_a_signature_in_the_url_of_a_model_is_no_part_of_its_key(cache: Cache) -
     assert one.digest() == other.digest()
 
 
-def test_in_a_namespace_the_credential_of_a_hosted_tool_may_change(keep: Keep, provider: Provider) -> None:
-    def ask(token: str) -> None:
+def test_in_a_namespace_the_credential_of_a_hosted_tool_may_change(wrap: Wrap, provider: Provider) -> None:
+    def send(token: str) -> None:
         mail = {"type": "mcp", "server_label": "mail", "server_url": "https://m/", "authorization": token}
-        keep(responses(provider)).bind_tools([mail]).invoke("my last mail?")
+        wrap(responses(provider)).bind_tools([mail]).invoke("my last mail?")
 
     for user in ("alice", "bob"):
         with cache_options(namespace=user):
             for token in ("1", "2"):
-                ask(token)
+                send(token)
     assert provider.count == 2
 
 
