@@ -77,7 +77,7 @@ def test_a_slow_store_is_given_small_pieces() -> None:
 async def test_what_is_no_bytes_in_a_batch_is_a_miss(tmp_path: Path, damaged: str) -> None:
     path = tmp_path / "cache.db"
     async with Cache(f"sqlite:///{path}") as cache:
-        requests = [Asker(cache).request(str(number)) for number in range(3)]
+        requests = [Application(cache).request(str(number)) for number in range(3)]
         cache.engine.store_many(requests, [Answer(b"x")] * 3, 1.0)
         with sqlite3.connect(path) as damage:
             damage.execute(f"UPDATE entry SET value = {damaged} WHERE id = (SELECT min(id) FROM entry)")
