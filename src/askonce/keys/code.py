@@ -177,12 +177,12 @@ def _shown(value: Any, numbers: bool, left: list[int]) -> Any:
         return (sorted(map(repr, shown)) if isinstance(value, (set, frozenset)) else shown) or _NOTHING
     kind = type(value)
     if dataclasses.is_dataclass(kind) or hasattr(kind, "__pydantic_fields__"):
-        fields = {name: one for name, one in vars(value).items() if not _is_of_no_meaning(name)}
+        fields = {name: one for name, one in vars(value).items() if not _is_ignored(name)}
         return _shown(fields, numbers, left)
     return _NOTHING
 
 
-def _is_of_no_meaning(name: str) -> bool:
+def _is_ignored(name: str) -> bool:
     return is_credential(name) or is_neutral(name) or _OF_ONE_RUN.fullmatch(name) is not None
 
 

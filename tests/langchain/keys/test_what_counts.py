@@ -90,7 +90,7 @@ def signed(request: Any) -> Any:
     return request
 
 
-def test_what_signs_requests_may_say_more_than_who_asks(cache: Cache) -> None:
+def test_an_auth_of_ones_own_counts_by_its_settings(cache: Cache) -> None:
     def through(auth: Any) -> bytes:
         with newest.Client(auth=auth) as http:
             return key(chat(http_client=http), cache)

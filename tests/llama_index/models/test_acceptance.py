@@ -321,7 +321,7 @@ async def test_the_model_is_called_again_after_a_prediction_that_does_not_parse(
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_what_the_output_parser_of_an_llm_refuses_is_asked_for_again(
+async def test_what_the_output_parser_of_an_llm_refuses_is_not_stored(
     provider: Provider, cache: Cache, asynchronous: bool
 ) -> None:
     provider.answer = script("Which album?", json.dumps(GOOD))
