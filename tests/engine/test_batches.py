@@ -1,10 +1,13 @@
 """Large batches: in pieces, and with turns for others between them."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from askonce import Cache, StoreUnavailable
 from askonce.entries.entry import Answer, Hit
@@ -68,3 +71,17 @@ def test_a_slow_store_is_given_small_pieces() -> None:
         requests = [Application(cache).request(str(number)) for number in range(40)]
         cache.engine.store_many(requests, [Answer(b"x")] * 40, 1.0)
     assert max(store.puts) <= FIRST_ENTRIES  # they do not grow
+
+
+@pytest.mark.parametrize("damaged", ["1.5", "5", "'text'"])
+async def test_what_is_no_bytes_in_a_batch_is_a_miss(tmp_path: Path, damaged: str) -> None:
+    path = tmp_path / "cache.db"
+    async with Cache(f"sqlite:///{path}") as cache:
+        requests = [Application(cache).request(str(number)) for number in range(3)]
+        cache.engine.store_many(requests, [Answer(b"x")] * 3, 1.0)
+        with sqlite3.connect(path) as damage:
+            damage.execute(f"UPDATE entry SET value = {damaged} WHERE id = (SELECT min(id) FROM entry)")
+        damage.close()
+        for found in (cache.engine.lookup_many(requests), await cache.engine.alookup_many(requests)):
+            assert sum(isinstance(one, Hit) for one in found) == 2
+        assert (cache.stats().corrupt, cache.stats().errors) == (2, 0)

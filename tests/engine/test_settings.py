@@ -33,3 +33,12 @@ def test_an_object_that_is_no_store_is_not_shown() -> None:
 def test_semantic_is_no_number() -> None:
     with pytest.raises(ConfigError, match=r"not a float"):
         Cache("memory://", semantic=0.9)  # type: ignore[arg-type]
+
+
+async def _is_short(answer: object) -> bool:
+    return len(str(answer)) < 100
+
+
+def test_a_predicate_that_must_be_awaited_is_refused() -> None:
+    with pytest.raises(ConfigError, match="asynchronous"):
+        Cache("memory://", cache_if=_is_short)

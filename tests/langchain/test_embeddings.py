@@ -269,6 +269,41 @@ async def test_private_attributes_and_later_changes_count(url: str) -> None:
         assert cached.embed_documents(["hi"]) == await cached.aembed_documents(["hi"]) == [[length]]
 
 
+class Configured(Prefixed):
+    """Holds whatever its author liked, private or not, and a memo."""
+
+    def __init__(self, **held: Any) -> None:
+        super().__init__("")
+        self.__dict__.update(held)
+        self._memo: dict[str, int] = {}
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        self._memo.update(dict.fromkeys(texts, 1))
+        return [[float(len(repr(sorted(self.__dict__.items())))), float(self.model == "bge")] for _ in texts]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"_size": 1}, {"_size": 2}),
+        ({"_normalized": True}, {"_normalized": False}),
+        ({"_options": {"pooling": ["mean"]}}, {"_options": {"pooling": ["cls"]}}),
+        ({"tags": ["formal"]}, {"tags": ["rude"]}),
+        ({"metadata": {"language": "de"}}, {"metadata": {"language": "en"}}),
+        ({"profile": {"domain": "law"}}, {"profile": {"domain": "art"}}),
+        ({"cache": {"of": "x"}}, {"cache": {"of": "y"}}),
+    ],
+    ids=str,
+)
+def test_all_of_embeddings_of_ones_own_counts(url: str, one: dict[str, Any], other: dict[str, Any]) -> None:
+    with Cache(url) as cache:
+        for held in (one, other, one | {"_model": object(), "timeout": 3, "api_key": "sk"}):
+            inner = CachedEmbeddings(Configured(**held), cache)
+            for text in ("hi", "hi", "ho"):
+                inner.embed_query(text)
+        assert (cache.stats().misses, cache.stats().hits) == (4, 5)
+
+
 class Counting(Prefixed):
     """Counts its calls beside its settings, as an application's own class does."""
 

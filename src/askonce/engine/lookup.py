@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -89,7 +90,7 @@ class Lookup:
                     await driver.pause(retry.pause)
                     continue
                 start, failures = start + len(piece), 0
-                length = next_length(len(piece), sum(map(len, filter(None, rows))), time.monotonic() - began)
+                length = next_length(len(piece), _bytes_in(rows), time.monotonic() - began)
                 await driver.pause(0)  # others have their turn
                 for position, data in zip(piece, rows, strict=True):
                     found[position] = await self.found(driver, requests[position], data)
@@ -207,3 +208,8 @@ class Lookup:
             created_at=max(alias.created_at, stored.created_at),  # the model gave this text both times
             fresh_until=min(ends, default=None),
         )
+
+
+def _bytes_in(rows: Iterable[Any]) -> int:
+    """How many bytes a store gave; what is no bytes, since it was damaged, is found to be corrupt later."""
+    return sum(len(row) for row in rows if isinstance(row, bytes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -140,6 +141,8 @@ class CheckedSettings:
             raise ConfigError(f"on_event is a function that takes a CacheEvent, got {self.on_event!r}")
         if self.cache_if is not None and not callable(self.cache_if):
             raise ConfigError(f"cache_if is a function that takes an answer, got {self.cache_if!r}")
+        if inspect.iscoroutinefunction(self.cache_if):
+            raise ConfigError("cache_if is a plain function: what an asynchronous one returns is always true")
         if self.semantic is not None and not hasattr(self.semantic, "max_error"):
             kind = type(self.semantic).__name__
             raise ConfigError(f"semantic is a Semantic, such as Semantic(embeddings, max_error=0.01), not a {kind}")

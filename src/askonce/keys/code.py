@@ -7,14 +7,19 @@ it may be local to a function, or edited between two runs of a script or a noteb
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import enum
 import functools
 import hashlib
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
+
+from askonce.keys.normal_form import is_credential, is_neutral
 
 _INSTALLED = ("site-packages", "dist-packages")
 _STANDARD = sysconfig.get_paths()["stdlib"]
@@ -26,24 +31,29 @@ def class_form(cls: type) -> dict[str, str]:
     return {"class": name} if code is None else {"class": name, "code": code}
 
 
-def code_of(part: type | FunctionType) -> str | None:
-    """A digest of the code of a class and of its bases, or of a function; ``None`` if it is in installed packages.
+def code_of(part: Any) -> str | None:
+    """A digest of the code of a class and its bases, or of a function; ``None`` if it is in installed packages.
 
-    Functions and classes of the application's own that the code uses by name belong to it. Of variables, of the
-    class or around its functions, texts count, and what is named like a constant: other numbers are often counters.
+    Functions, classes, modules and objects of the application's own that the code uses by name belong to it. Of
+    variables, of the class or around its functions, texts count, also within lists, maps and objects, and of those
+    that are named like a constant numbers, too: others are often counters. What can be changed counts as it was
+    when it was first seen in this process, since it may be a log.
     """
     parts = written_code(part)
     return None if parts is None else hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def written_code(part: type | FunctionType) -> str | None:
+def written_code(part: Any) -> str | None:
     """What `code_of` is the digest of; names and texts in the code stand in it as `repr` shows them."""
     seen = set[int]()
-    if isinstance(part, FunctionType):
-        parts = None if _is_installed(part.__module__ or "") else _function(part, seen)
+    if isinstance(part, type):
+        of_application = not all(_is_installed(base.__module__) for base in part.__mro__)
+        parts = _class(part, seen)
     else:
-        parts = None if all(_is_installed(base.__module__) for base in part.__mro__) else _class(part, seen)
-    return None if parts is None else "".join(map(repr, parts))
+        functions = list(_functions(part))
+        of_application = not all(_is_installed(one.__module__ or "") for one in functions)
+        parts = (one for function in functions for one in _function(function, seen))
+    return "".join(map(repr, parts)) if of_application else None
 
 
 @functools.lru_cache(maxsize=512)
@@ -81,30 +91,95 @@ def _function(function: FunctionType, seen: set[int]) -> Iterator[Any]:
         return
     seen.add(id(function))
     yield from _code(function.__code__)
-    around = {
-        name: function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__
-    }
+    defaults = [*enumerate(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
+    for name, value in defaults:
+        yield from _variable(str(name), value, seen, numbers=True)
+    names = _names(function.__code__)
+    around = {name: function.__globals__[name] for name in names if name in function.__globals__}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # not assigned yet
             around[name] = cell.cell_contents
+    yield from _used(around, names, seen)
+
+
+def _used(around: dict[str, Any], names: set[str], seen: set[int]) -> Iterator[Any]:
+    """Variables that code uses, and what it uses of the application's own modules among them."""
     for name, value in sorted(around.items()):
-        yield from _variable(name, value, seen)
+        if type(value) is not ModuleType:
+            try:
+                yield from list(_variable(name, value, seen))
+            except Exception:  # an object that raises errors when it is looked at, such as a proxy, says nothing
+                continue
+        elif not _is_installed(value.__name__) and id(value) not in seen:
+            seen.add(id(value))
+            yield from _used({one: vars(value)[one] for one in names & vars(value).keys()}, names, seen)
+            seen.discard(id(value))  # another function uses other parts of it
 
 
-def _variable(name: str, value: Any, seen: set[int]) -> Iterator[Any]:
-    if isinstance(value, FunctionType):
-        yield from _function(value, seen)
+def _variable(name: str, value: Any, seen: set[int], *, numbers: bool = False) -> Iterator[Any]:
+    if isinstance(value, functools.partial):
+        yield from _variable(name, value.func, seen)
+        yield from _variable(name, [value.args, value.keywords], seen, numbers=True)
+    elif functions := list(_functions(value)):
+        for function in functions:
+            yield from _function(function, seen)
     elif isinstance(value, type):
         yield from _class(value, seen)
-    elif isinstance(value, (str, bytes)) or (name.isupper() and _is_constant(value)):
-        yield name
-        yield sorted(map(repr, value)) if isinstance(value, frozenset) else value
+    else:
+        if not _is_installed(type(value).__module__):
+            yield from _class(type(value), seen)
+        shown = _first_shown(value, numbers or name.isupper())
+        if shown is not _NOTHING:
+            yield name
+            yield shown
 
 
-def _is_constant(value: Any) -> bool:
-    if isinstance(value, (tuple, frozenset)):
-        return all(map(_is_constant, value))
-    return value is None or isinstance(value, (str, bytes, bool, int, float))
+# -- variables -----------------------------------------------------------------------------------------------------
+
+_NOTHING: Any = object()
+_MOST_PARTS = 10_000
+_SCALARS = (str, bytes, bool, int, float, type(None))
+_CONTAINERS = (dict, list, tuple, set, frozenset)
+_OF_ONE_RUN = re.compile(r"(.*_)?(id_?|uuid|time|timestamp|created(_at)?)")
+_first: dict[tuple[int, bool], tuple[Any, Any]] = {}
+
+
+def _first_shown(value: Any, numbers: bool) -> Any:
+    """What a variable says; of one that can be changed, as it was when it was first seen."""
+    if isinstance(value, (*_SCALARS, tuple, frozenset)):
+        return _shown(value, numbers, [_MOST_PARTS])
+    known = _first.get((id(value), numbers))
+    if known is None or known[0] is not value:
+        known = _first[id(value), numbers] = value, _shown(value, numbers, [_MOST_PARTS])
+        if len(_first) > _MOST_PARTS:
+            del _first[next(iter(_first))]
+    return known[1]
+
+
+def _shown(value: Any, numbers: bool, left: list[int]) -> Any:
+    """The texts in a value, and the numbers if they count; `_NOTHING` if there are none, or too many to look at."""
+    left[0] -= 1
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if isinstance(value, _SCALARS):
+        return value if numbers or isinstance(value, (str, bytes)) else _NOTHING
+    if left[0] < 0 or (isinstance(value, _CONTAINERS) and len(value) > left[0]):
+        return _NOTHING
+    if isinstance(value, dict):
+        parts = [(_shown(key, True, left), _shown(item, numbers, left)) for key, item in value.items()]
+        return [part for part in parts if _NOTHING not in part] or _NOTHING
+    if isinstance(value, (list, tuple, set, frozenset)):
+        shown = [part for one in value if (part := _shown(one, numbers, left)) is not _NOTHING]
+        return (sorted(map(repr, shown)) if isinstance(value, (set, frozenset)) else shown) or _NOTHING
+    kind = type(value)
+    if dataclasses.is_dataclass(kind) or hasattr(kind, "__pydantic_fields__"):
+        fields = {name: one for name, one in vars(value).items() if not _is_ignored(name)}
+        return _shown(fields, numbers, left)
+    return _NOTHING
+
+
+def _is_ignored(name: str) -> bool:
+    return is_credential(name) or is_neutral(name) or _OF_ONE_RUN.fullmatch(name) is not None
 
 
 def _names(code: CodeType) -> set[str]:

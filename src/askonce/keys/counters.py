@@ -1,8 +1,9 @@
 """What an object changes of itself while it answers is a counter or a log, and no setting.
 
 An object of the application's own class often holds both: how many texts it has embedded, and the length of its
-vectors. Numbers and lists count as they are, so that a setting that the application changes later is seen. One that
-was seen to change during a call counts as it was at first, or the object would have a new key after each call.
+vectors. Numbers, lists and maps count as they are, so that a setting that the application changes later is seen.
+One that was seen to change during a call counts as it was at first, or the object would have a new key after each
+call.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ class _Seen:
 
     Attributes:
         owner: the object.
-        first: its numbers and lists, as they were when it was first read.
-        last: the same, when it was last read: the numbers, and the lengths of the lists.
+        first: its numbers, lists and maps, as they were when it was first read.
+        last: the same, when it was last read: the numbers, and the lengths of lists and maps.
         own: the names of those that it changed itself.
     """
 
@@ -72,7 +73,7 @@ def _members(owner: Any) -> dict[str, Any]:
 
 
 def _size(value: Any) -> float | None:
-    """A number, or the length of a list; ``None`` for what is no counter."""
-    if isinstance(value, list):
+    """A number, or the length of a list or map; ``None`` for what is no counter."""
+    if isinstance(value, (list, dict, set)):
         return len(value)
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None

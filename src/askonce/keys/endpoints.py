@@ -15,8 +15,9 @@ from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
+from askonce.keys.code import class_form, code_of
 from askonce.keys.model_identity import show_inside
-from askonce.keys.normal_form import Uncacheable
+from askonce.keys.normal_form import Uncacheable, is_credential_in_request, plain
 
 Endpoint = dict[str, Any]
 """``url``, ``headers``, ``default_query`` and what else names the endpoint; headers may hold credentials still."""
@@ -90,7 +91,7 @@ def _reader_of(cls: type) -> Callable[[Any], Endpoint] | None:
         if f"{package}._base_client.BaseClient" in names:
             return _of_generated
         if f"{package}._resource.SyncAPIResource" in names or f"{package}._resource.AsyncAPIResource" in names:
-            return lambda resource: _of_generated(resource._client)
+            return _of_resource
     if names[0] in ("ollama._client.Client", "ollama._client.AsyncClient"):
         return _of_ollama
     if names[0] == "google.genai.client.Client":
@@ -113,7 +114,8 @@ def _reader_of(cls: type) -> Callable[[Any], Endpoint] | None:
 def _of_http(client: Any) -> Endpoint:
     """Of a client of httpx: what it adds to each request, and what may change requests on their way."""
     show_inside(
-        type(client), attrgetter("headers.raw", "params", "base_url", "_event_hooks", "_transport", "_mounts")
+        type(client),
+        attrgetter("headers.raw", "params", "base_url", "_auth", "_event_hooks", "_transport", "_mounts"),
     )
     transports = [client._transport, *client._mounts.values()]
     return {
@@ -121,6 +123,7 @@ def _of_http(client: Any) -> Endpoint:
         "headers": _headers(client.headers),
         "default_query": _query(client.params),
         "hooks": [_hook(hook) for hook in client.event_hooks.get("request", ())],
+        "auth": _auth(client.auth),
         "transports": [
             described for one in transports if one is not None and (described := _transport(one)) is not None
         ],
@@ -140,6 +143,29 @@ def _hook(hook: Any) -> str:
     if name.partition(".")[0] not in _HTTP_PACKAGES:
         raise Uncacheable(f"{name} may change requests on their way")
     return name
+
+
+def _auth(auth: Any) -> dict[str, Any] | None:
+    """What signs each request: of a package's class nothing counts, of the application's own what it may add.
+
+    Numbers are left out, which say until when a token is good.
+    """
+    if auth is None:
+        return None
+    form: dict[str, Any] = dict(class_form(type(auth)))
+    if "code" not in form:
+        function = getattr(auth, "_func", None)
+        return None if function is None else {"function": function_form(function)}
+    show_inside(type(auth), attrgetter("__dict__", "__class__"))
+    for name, value in vars(auth).items():
+        of_one_token = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is None or of_one_token or is_credential_in_request(name) or is_client(value):
+            continue
+        try:
+            form[name] = plain(value)
+        except Uncacheable as error:
+            raise Uncacheable(f"a {_name(auth)} may change requests on their way: {error}") from error
+    return form
 
 
 def _transport(transport: Any) -> Any:
@@ -166,6 +192,15 @@ def _of_generated(client: Any) -> Endpoint:
         "middleware": middleware,
         "project": getattr(client, "project_id", None),  # of Vertex AI; OpenAI's is a header
     }
+
+
+def _of_resource(resource: Any) -> Endpoint:
+    """Of a part of an SDK's client, such as its chat completions."""
+    show_inside(type(resource), attrgetter("_client", "__class__"))
+    client = resource._client
+    if _reader(client) is not _of_generated:
+        raise Uncacheable(f"a {_name(client)} may change requests on their way")
+    return _of_generated(client)
 
 
 def _of_ollama(client: Any) -> Endpoint:
@@ -284,6 +319,17 @@ def _query(query: Any) -> dict[str, Any]:
 
 def _name(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def function_form(value: Any) -> str | dict[str, str]:
+    """The name of a function or class that stands in a module; of an application's function with its code.
+
+    Raises:
+        Uncacheable: it stands in none.
+    """
+    name = importable_name(value)
+    code = None if isinstance(value, type) else code_of(value)
+    return name if code is None else {"name": name, "code": code}
 
 
 def importable_name(value: Any) -> str:

@@ -14,13 +14,13 @@ import functools
 import inspect
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
 from askonce.keys.code import class_form
-from askonce.keys.endpoints import endpoint_of, importable_name, is_asynchronous, is_client
-from askonce.keys.normal_form import Uncacheable, is_credential, is_neutral
+from askonce.keys.endpoints import endpoint_of, function_form, is_asynchronous, is_client
+from askonce.keys.normal_form import Uncacheable, is_credential, is_credential_in_data, is_neutral
 
 NOTHING: Any = object()
 """In place of a value that says nothing of what is answered, such as a lock or a secret."""
@@ -36,6 +36,9 @@ _HOLDERS = frozenset(
     "client async_client root_client root_async_client http_client http_async_client profile metadata tags".split()
 )
 
+_WORDS = frozenset("cache verbose tags metadata profile".split())
+"""Neutral in LangChain's models alone."""
+
 
 class FieldReader:
     """Reads objects, and collects the clients in them.
@@ -44,15 +47,22 @@ class FieldReader:
         way_out: what to do about a model that cannot be read, for people.
         special: reads some objects in its own way; it returns ``None`` for any other.
         private: all private attributes count, and not only texts.
+        own: the object is of the application's own class: no name in it has LangChain's meaning, and private
+            attributes count as far as they can be read.
 
     Attributes:
         clients: those that were found, by the field that holds them.
     """
 
     def __init__(
-        self, way_out: str, special: Callable[[Any], Any] = lambda value: None, *, private: bool = True
+        self,
+        way_out: str,
+        special: Callable[[Any], Any] = lambda value: None,
+        *,
+        private: bool = True,
+        own: bool = False,
     ) -> None:
-        self._way_out, self._special, self._private = way_out, special, private
+        self._way_out, self._special, self._private, self._own = way_out, special, private, own
         self._within: list[int] = []
         self.clients: dict[str, list[Any]] = {}
 
@@ -64,18 +74,17 @@ class FieldReader:
         """
         if id(owner) in self._within:
             return {}
+        read = self._data_fields if self._own or self._within else self._fields
         self._within.append(id(owner))
         try:
-            return self._fields(owner, skipped)
+            return read(owner, skipped)
         finally:
             self._within.pop()
 
     def _fields(self, owner: Any, skipped: frozenset[str]) -> dict[str, Any]:
-        declared = getattr(type(owner), "__pydantic_fields__", {})
+        """Of an object of a framework's, whose names have a known meaning."""
         form: dict[str, Any] = {}
-        for name, value in members_of(owner).items():
-            if name in skipped or value is None or _is_false_by_default(declared.get(name), value):
-                continue
+        for name, value in _members(owner, skipped):
             if is_client(value):
                 self._found(name, value)
             elif not self._private and name.startswith("_"):
@@ -86,10 +95,32 @@ class FieldReader:
                     form[f"own {name}"] = value
                 elif "client" in name:
                     raise self._unread(owner, name, value)
-            elif not is_neutral(name) and not (is_credential(name) and not isinstance(value, (list, dict))):
+            elif not is_neutral(name, value) and not (is_credential(name) and not isinstance(value, (list, dict))):
                 read = self.value(value, owner, name)
                 if read is not NOTHING:
                     form[name] = read
+        return form
+
+    def _data_fields(self, owner: Any, skipped: frozenset[str]) -> dict[str, Any]:
+        """Of an object of the application's, or one within a model, where "tags" may mean anything."""
+        form: dict[str, Any] = {}
+        for name, value in _members(owner, skipped):
+            if is_client(value):
+                self._found(name, value)
+                continue
+            if isinstance(value, str) and is_credential_in_data(name):
+                continue
+            if self._own and is_neutral(name, value) and name not in _WORDS and not isinstance(value, str):
+                continue  # timeouts, retries, callbacks
+            try:
+                read = self.value(value, owner, name)
+            except Uncacheable:
+                is_private = name.startswith("_") and not self._private
+                if is_private or ((is_neutral(name) or is_credential(name)) and "client" not in name):
+                    continue  # callbacks, what gives a token
+                raise
+            if read is not NOTHING:
+                form[f"own {name}" if self._own and is_neutral(name) else name] = read
         return form
 
     def value(self, value: Any, owner: Any, name: str) -> Any:
@@ -130,9 +161,9 @@ class FieldReader:
             return {**class_form(kind), **self.fields(value)}
         raise self._unread(owner, name, value)
 
-    def _name(self, value: Any, owner: Any, name: str) -> str:
+    def _name(self, value: Any, owner: Any, name: str) -> str | dict[str, str]:
         try:
-            return importable_name(value)
+            return function_form(value)
         except Uncacheable as error:
             raise self._unread(owner, name, value) from error
 
@@ -163,6 +194,14 @@ class FieldReader:
         clients = self.clients.setdefault(name, [])
         if not any(one is client for one in clients):
             clients.append(client)
+
+
+def _members(owner: Any, skipped: frozenset[str]) -> Iterator[tuple[str, Any]]:
+    """What an object holds, but what is nothing, or false by default."""
+    declared = getattr(type(owner), "__pydantic_fields__", {})
+    for name, value in members_of(owner).items():
+        if name not in skipped and value is not None and not _is_false_by_default(declared.get(name), value):
+            yield name, value
 
 
 def members_of(owner: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ bytes, however they are wrapped, a file given as text by that text, and one give
 signature. Ids of tool calls link a call to its result
 and mean nothing else: they are renamed in the order of their appearance. Left out, for they cannot change the next
 answer: ids of messages, of text blocks and of reasoning, what a provider reported about an earlier answer
-(``response_metadata``, usage), marks for its prompt cache, and the stream positions of blocks.
+(``response_metadata``, usage), marks for its prompt cache, and the stream positions of an answer's blocks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import Any
 
 from askonce.keys.normal_form import Uncacheable, media_url, plain, text
 
-_MARKS = frozenset({"cache_control", "cachePoint", "cache_point", "prompt_cache_breakpoint", "index"})
+_MARKS = frozenset({"cache_control", "cachePoint", "cache_point", "prompt_cache_breakpoint"})
 _MEDIA = {
     "image": "image", "image_url": "image", "input_image": "image",
     "audio": "audio", "input_audio": "audio",
@@ -91,7 +91,7 @@ class Conversation:
             Uncacheable: the message holds something whose meaning cannot be determined.
         """
         calls = list(tool_calls)
-        form: dict[str, Any] = {"role": role, "content": self._content(content, calls)}
+        form: dict[str, Any] = {"role": role, "content": self._content(content, calls, role == "assistant")}
         if name:
             form["name"] = text(name)
         if calls:  # those that are not among the content's blocks
@@ -126,24 +126,26 @@ class Conversation:
         form = {"name": plain(call.get("name") or call.get("tool_name")), "args": plain(args)}
         return {"id": self._tool_id(str(given)), **form} if given else form
 
-    def _content(self, content: Any, calls: list[Mapping[str, Any]]) -> Any:
+    def _content(self, content: Any, calls: list[Mapping[str, Any]], is_answer: bool = False) -> Any:
         if isinstance(content, str):
             return text(content)
         if content is None:
             return ""
-        parts = [part for block in content if (part := self._part(block, calls)) is not None]
+        parts = [part for block in content if (part := self._part(block, calls, is_answer)) is not None]
         if len(parts) == 1 and parts[0].keys() == {"type", "text"} and parts[0]["type"] == "text":
             return parts[0]["text"]
         return parts or ""
 
-    def _part(self, block: Any, calls: list[Mapping[str, Any]]) -> dict[str, Any] | None:
+    def _part(self, block: Any, calls: list[Mapping[str, Any]], is_answer: bool) -> dict[str, Any] | None:
         if isinstance(block, str):
             return {"type": "text", "text": text(block)}
         if not isinstance(block, Mapping):
             raise Uncacheable(f"a content block of type {type(block).__name__}")
+        if is_answer and "index" in block:  # its place in a stream
+            block = {key: value for key, value in block.items() if key != "index"}
         marks = _MARKS & block.keys()
         if marks:
-            for mark in sorted(marks - {"index"}):
+            for mark in sorted(marks):
                 self.leave_out(f"content.{mark}")
             block = {key: value for key, value in block.items() if key not in marks}
         kind = block.get("type")

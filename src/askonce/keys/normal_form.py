@@ -264,13 +264,18 @@ _Rule = Callable[[str, Any], bool]
 """Whether a member of a map, of that name and value, is left out: what a name means depends on where it stands."""
 
 
-def is_neutral(name: str) -> bool:
-    """Whether a parameter of that name cannot change the answer."""
-    return name in NEUTRAL or _TIMEOUT.search(name) is not None
+def is_neutral(name: str, value: Any = None) -> bool:
+    """Whether a parameter of that name, and with that value, cannot change the answer."""
+    return name in NEUTRAL or (_TIMEOUT.search(name) is not None and not isinstance(value, str))
+
+
+def own_words(values: Mapping[str, Any]) -> dict[str, str]:
+    """Texts under neutral names: to a class of the application's own they may mean anything."""
+    return {f"own {name}": text for name, text in values.items() if isinstance(text, str) and is_neutral(name)}
 
 
 def _of_parameters(name: str, value: Any) -> bool:
-    return is_neutral(name) or is_credential(name)
+    return is_neutral(name, value) or is_credential(name)
 
 
 def _of_headers(name: str, value: Any) -> bool:
@@ -285,7 +290,7 @@ def is_credential_in_request(name: str) -> bool:
 def _of_data(name: str, value: Any) -> bool:
     if isinstance(value, (Mapping, list, tuple, int, float)):
         return False
-    if _is_credential_in_data(name):
+    if is_credential_in_data(name):
         return True
     return (is_neutral(name) or is_credential(name)) and _is_no_data(value)  # a client, callbacks, a hidden secret
 
@@ -298,7 +303,8 @@ def _of_tool_headers(name: str, value: Any) -> bool:
     return _of_headers(name, value)
 
 
-def _is_credential_in_data(name: str) -> bool:
+def is_credential_in_data(name: str) -> bool:
+    """Whether a text of that name is a credential wherever it stands, among an application's own data, too."""
     return _CREDENTIAL_IN_DATA.search(_folded(name)) is not None
 
 
@@ -421,7 +427,7 @@ def _split(value: str, *, in_data: bool) -> tuple[SplitResult, list[tuple[str, s
 
 def _secrets(query: Sequence[tuple[str, str]], *, in_data: bool) -> set[str]:
     """The names in a query that hold a credential, or belong to a signature; in data, a "key" may be a word."""
-    is_secret = _is_credential_in_data if in_data else is_credential_in_request
+    is_secret = is_credential_in_data if in_data else is_credential_in_request
     signed = any(_folded(name) in _SIGNATURES for name, _ in query)
     return {
         name

@@ -75,6 +75,51 @@ def test_a_client_that_may_change_requests_makes_a_model_without_a_key(client: A
         key(chat(http_client=http), cache)
 
 
+class Tenant(newest.Auth):  # type: ignore[name-defined,misc]
+    """Signs requests, and says for whom."""
+
+    def __init__(self, tenant: str, token: str = "", expires: float = 0) -> None:
+        self.tenant, self.token, self.expires = tenant, token, expires
+
+    def auth_flow(self, request: Any) -> Iterator[Any]:
+        request.headers["x-tenant"] = self.tenant
+        yield request
+
+
+def signed(request: Any) -> Any:
+    return request
+
+
+def test_an_auth_of_ones_own_counts_by_its_settings(cache: Cache) -> None:
+    def through(auth: Any) -> bytes:
+        with newest.Client(auth=auth) as http:
+            return key(chat(http_client=http), cache)
+
+    assert through(Tenant("a")) != through(Tenant("b"))
+    assert through(Tenant("a", "t1", 1)) == through(Tenant("a", "t2", 2))
+    assert through(("user", "one")) == through(("user", "two")) == key(chat(), cache)
+    assert through(signed) != through(None)
+    with pytest.raises(ConfigError, match="not a function at the top of a module"):
+        through(lambda request: request)
+    with newest.Client(auth=Tenant("a")) as http:
+        model = cached(chat(http_client=http), cache)
+        before = key(model, cache)
+        http.auth.tenant = "b"
+        assert key(model, cache) != before
+
+
+class Renamed(openai.OpenAI):
+    """May change each request."""
+
+
+def test_a_part_of_a_client_of_the_applications_own_class_is_not_read(cache: Cache) -> None:
+    client = Renamed(base_url="http://127.0.0.1:1/v1", api_key="sk-none")
+    with pytest.raises(ConfigError, match="may change requests"):
+        key(chat(client=client.chat.completions), cache)
+    usual = openai.OpenAI(base_url="http://127.0.0.1:1/v1", api_key="sk-none")
+    assert key(chat(client=usual.chat.completions), cache)
+
+
 def test_a_socket_is_part_of_the_key(cache: Cache) -> None:
     def through(socket: str) -> bytes:
         with newest.Client(transport=newest.HTTPTransport(uds=socket)) as http:
@@ -104,6 +149,61 @@ def test_a_change_inside_a_dataclass_is_seen(cache: Cache) -> None:
     before = key(model, cache)
     settings.persona = "poet"
     assert key(model, cache) != before
+
+
+@dataclasses.dataclass
+class Persona:
+    """Of the application's own: no name in it has a meaning of LangChain's."""
+
+    tags: list[str] = dataclasses.field(default_factory=list)
+    verbose: bool = False
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    profile: Any = None
+    timeout_message: str = ""
+    api_key: str = ""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tags": ["rude"]},
+        {"verbose": True},
+        {"metadata": {"tone": "rude"}},
+        {"profile": {"age": 5}},
+        {"timeout_message": "Sorry."},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_names_within_an_object_of_the_application_mean_what_it_likes(fields: Any, cache: Cache) -> None:
+    assert key(Own(says=Persona(**fields)), cache) != key(Own(says=Persona()), cache)
+    assert key(Own(says=Persona(api_key="a")), cache) == key(Own(says=Persona(api_key="b")), cache)
+
+
+class Waiting(Own):
+    timeout_message: str = ""
+    timeout: float = 1
+
+
+def test_a_text_about_time_is_no_timeout(cache: Cache) -> None:
+    assert key(Waiting(timeout_message="Sorry."), cache) != key(Waiting(), cache)
+    assert key(Waiting(timeout=9), cache) == key(Waiting(), cache)
+
+
+def test_a_text_in_a_call_to_a_class_of_the_application_counts() -> None:
+    forms = [parameters_of_model(Own(), None, {"profile": who, "timeout": 3}).encoded for who in ("pirate", "poet")]
+    assert forms[0] != forms[1]
+    forms = [parameters_of_model(chat(), None, {"prompt_cache_key": who}).encoded for who in ("pirate", "poet")]
+    assert forms[0] == forms[1]
+
+
+def test_a_function_in_a_field_counts_by_its_code(cache: Cache) -> None:
+    def defined(source: str) -> bytes:
+        exec(source, globals())  # as a cell of a notebook that is run again
+        return key(Own(says=globals()["greeting"]), cache)
+
+    formal = defined("def greeting(name):\n    return 'Good day'")
+    assert defined("def greeting(name):\n    return 'Hi'") != formal
+    assert defined("def greeting(name):\n    return 'Good day'") == formal
 
 
 def test_empty_is_not_none_where_it_may_be_meant_and_nothing_where_it_is_not_sent(cache: Cache) -> None:

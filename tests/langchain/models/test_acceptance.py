@@ -81,6 +81,8 @@ def calls_for(message: AIMessage, cache: Cache, **kwargs: Any) -> int:
         {"finish_reason": None, "model_provider": "openai"},
         {"finish_reason": "", "model_provider": "deepseek"},
         {"model_provider": "ollama"},
+        {"model_provider": "google_genai"},
+        {"model_provider": "openrouter"},
         {"prompt_feedback": {"block_reason": "SAFETY"}},
     ],
     ids=str,

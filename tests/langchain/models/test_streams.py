@@ -10,11 +10,13 @@ import httpx
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, message_chunk_to_message
+from langchain_core.outputs import ChatGeneration
 from langchain_openai import ChatOpenAI
 from openai import APIConnectionError
 
 from askonce.langchain import AskOnceCache, cached
+from askonce.langchain.models.streams import replay
 from tests.langchain.samples import Make, Place, look_up
 from tests.support.provider import Provider, Talk
 
@@ -39,6 +41,22 @@ async def test_a_stream_is_replayed_as_it_was(streamed: ChatOpenAI, provider: Pr
     assert second[-1].chunk_position == "last"
     assert second[-1].response_metadata["askonce"]["hit"] == "exact"
     assert len({chunk.id for chunk in second}) == 1
+
+
+def test_calls_of_tools_that_stand_in_two_places_are_replayed_once() -> None:
+    """Groq's and Mistral's messages have them in the provider's form, too."""
+    function = {"name": "look_up", "arguments": '{"word": "Oslo"}'}
+    message = AIMessage(
+        "",
+        additional_kwargs={"tool_calls": [{"id": "call_1", "type": "function", "function": function}]},
+        tool_calls=[{"name": "look_up", "args": {"word": "Oslo"}, "id": "call_1", "type": "tool_call"}],
+        response_metadata={"finish_reason": "tool_calls"},
+    )
+    chunks = [chunk.message for chunk in replay(ChatGeneration(message=message))]
+    assert sum(len(chunk.tool_call_chunks) for chunk in chunks if isinstance(chunk, AIMessageChunk)) == 1
+    whole = message_chunk_to_message(chunks[0] + chunks[1:])  # type: ignore[operator,arg-type]
+    assert isinstance(whole, AIMessage)
+    assert (whole.tool_calls, whole.additional_kwargs) == (message.tool_calls, message.additional_kwargs)
 
 
 @pytest.mark.parametrize("first", ["invoke", "stream"])

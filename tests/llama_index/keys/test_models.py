@@ -272,6 +272,30 @@ def test_what_a_model_holds_counts_wherever_it_is(place: str) -> None:
             key(unknown)
 
 
+class Wordy(Held):
+    service_tier: str = ""
+    timeout_message: str = ""
+
+
+def test_names_in_a_class_of_the_application_mean_what_it_likes() -> None:
+    def key(options: dict[str, Any] | None = None, **fields: Any) -> bytes:
+        return completion_form(Wordy(**fields), "hi", False, options or {}).digest()
+
+    keys = [key(), key(service_tier="of thought"), key(timeout_message="Sorry."), key({"profile": "pirate"})]
+    assert len(set(keys)) == len(keys)
+    assert key({"timeout": 3}) == key()
+
+
+def test_a_function_in_a_field_counts_by_its_code() -> None:
+    def defined(source: str) -> bytes:
+        exec(source, globals())  # as a cell of a notebook that is run again
+        return completion_form(Held(profile=globals()["greeting"]), "hi", False, {}).digest()
+
+    formal = defined("def greeting(name):\n    return 'Good day'")
+    assert defined("def greeting(name):\n    return 'Hi'") != formal
+    assert defined("def greeting(name):\n    return 'Good day'") == formal
+
+
 def test_a_client_that_is_set_up_anew_counts_anew(provider: Provider, cache: Cache) -> None:
     with httpx.Client() as http:
         llm = cached(over_http_client(provider, http, "one"), cache)

@@ -23,6 +23,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import CustomLLM
+from llama_index.core.output_parsers import PydanticOutputParser
 from llama_index.core.program import LLMTextCompletionProgram
 from llama_index.core.types import PydanticProgramMode
 from llama_index.llms.openai import OpenAI, OpenAIResponses
@@ -73,6 +74,27 @@ def test_raw_of_a_hit_has_the_form_of_the_fresh_one(
         assert hit.raw.model_dump().keys() == fresh.raw.model_dump().keys()
     for copied in (copy.deepcopy(hit.raw), pickle.loads(pickle.dumps(hit.raw)), hit.raw.model_copy()):
         assert copied.model_dump() == hit.raw.model_dump()
+
+
+def test_raw_can_be_compared(provider: Provider, cache: Cache) -> None:
+    llm = cached(chat(provider), cache)
+    fresh, hit, other = (llm.chat(messages).raw for messages in (HELLO, HELLO, [*HELLO, *HELLO]))
+    assert hit == llm.chat(HELLO).raw == hit.model_dump() == json.loads(json.dumps(hit))
+    assert hit != other
+    assert isinstance(fresh == hit, bool)
+    assert isinstance(hit == fresh, bool)
+
+
+async def test_streams_of_openais_responses_are_stored(provider: Provider, cache: Cache) -> None:
+    """Their chunks have texts where other providers say why an answer ended."""
+    llm = cached(chat(provider, OpenAIResponses), cache)
+    texts = []
+    for _ in range(2):
+        texts.append(list(llm.stream_chat(HELLO))[-1].message.content)
+        texts.append([chunk async for chunk in await llm.astream_chat(HELLO)][-1].message.content)
+    texts.append(llm.chat(HELLO).message.content)
+    assert provider.count == 1
+    assert len(set(texts)) == 1
 
 
 def test_a_hit_names_no_conversation_of_the_first_call(provider: Provider, cache: Cache) -> None:
@@ -295,6 +317,20 @@ async def test_the_model_is_called_again_after_a_prediction_that_does_not_parse(
             album = await predict(llm)
             albums += [album] if isinstance(album, Album) and album.tracks == 10 else []
     assert albums == [Album(title="Blue", tracks=10)] * 2
+    assert len(provider.ledger) == 2
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_what_the_output_parser_of_an_llm_refuses_is_not_stored(
+    provider: Provider, cache: Cache, asynchronous: bool
+) -> None:
+    provider.answer = script("Which album?", json.dumps(GOOD))
+    llm = cached(chat(provider, model="gpt-4.1", output_parser=PydanticOutputParser(Album)), cache)
+    prompt, titles = PromptTemplate("An album?"), []
+    for _ in range(3):
+        with contextlib.suppress(ValueError):
+            titles.append(await llm.apredict(prompt) if asynchronous else llm.predict(prompt))
+    assert len(titles) == 2
     assert len(provider.ledger) == 2
 
 

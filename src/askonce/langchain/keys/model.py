@@ -18,7 +18,15 @@ from askonce.keys.code import class_form
 from askonce.keys.counters import counters_as_at_first
 from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity
-from askonce.keys.normal_form import Uncacheable, actor_is_named, encode, is_credential, is_neutral, model_form
+from askonce.keys.normal_form import (
+    Uncacheable,
+    actor_is_named,
+    encode,
+    is_credential,
+    is_neutral,
+    model_form,
+    own_words,
+)
 from askonce.keys.server_state import refuse_server_state
 from askonce.langchain.keys.providers import Provider, provider_of
 
@@ -115,7 +123,9 @@ def parameters_from(
 def _with_call(constructor: _Constructor, call: Mapping[str, Any] | str, *, lasting: bool = True) -> Parameters:
     left_out: list[str] = []
     form = dict(constructor.form)
-    called = call if isinstance(call, str) else model_form(_own(call, left_out, "call"), left_out, "call")
+    called: Any = call if isinstance(call, str) else model_form(_own(call, left_out, "call"), left_out, "call")
+    if "code" in form and not constructor.provider.overrides and isinstance(call, Mapping):
+        called |= own_words(call)
     if constructor.provider.overrides and isinstance(call, Mapping) and isinstance(called, dict):
         called |= {name: None for name, value in call.items() if value is None and name in form["constructor"]}
         form["constructor"], called = _sent(form["constructor"], called, constructor.provider)
@@ -192,13 +202,14 @@ def described(
     """
     cls: type = type(owner)
     special = partial(_part_form, asynchronous=asynchronous)
-    reader = FieldReader(f"name the model: {way_out}", special, private=False)
+    named = class_form(cls)
+    reader = FieldReader(f"name the model: {way_out}", special, private=False, own="code" in named)
     read, endpoints = _read_with(reader, owner, cls, neutral, asynchronous=asynchronous)
     if not hasattr(cls, "__pydantic_fields__"):
         read = counters_as_at_first(owner, read, private=False)
     fields = model_form(read, [])
     forms = [model_form(one, [], "endpoint") for one in endpoints]
-    return {**class_form(cls), "fields": fields, "endpoints": forms}, fields
+    return {**named, "fields": fields, "endpoints": forms}, fields
 
 
 def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str]) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from askonce.entries.end_reasons import is_proper
 from askonce.entries.requested import Requested, requested_by
 
 _ENDS = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason", "completionReason", "status")
-_ALWAYS_WITH_END_REASON = frozenset("openai anthropic deepseek xai groq mistralai fireworks ollama".split())
+_ALWAYS_WITH_END_REASON = frozenset(
+    "openai anthropic deepseek xai groq mistralai fireworks ollama google_genai bedrock_converse openrouter".split()
+)
 """By ``model_provider``: an answer of these without an end reason was cut off on its way."""
 _SAYS_NOTHING = frozenset(
     "reasoning reasoning_content thinking redacted_thinking thought signature refusal".split()

@@ -82,13 +82,14 @@ def replay(generation: ChatGeneration) -> Iterator[ChatGenerationChunk]:
         content=nothing,
         id=message.id,
         name=message.name,
-        additional_kwargs={
-            name: value for name, value in message.additional_kwargs.items() if name not in thoughts
-        },
         response_metadata=metadata,
         usage_metadata=message.usage_metadata,
         chunk_position="last",
     )
+    # Given to the constructor, the provider's form of the tool calls would be read as further ones.
+    last.additional_kwargs = {
+        name: value for name, value in message.additional_kwargs.items() if name not in thoughts
+    }
     yield ChatGenerationChunk(message=last, generation_info=generation.generation_info)
 
 

@@ -21,9 +21,9 @@ from llama_index.core.schema import BaseComponent
 from llama_index.core.tools.types import BaseTool
 
 from askonce.keys.code import class_form
-from askonce.keys.endpoints import endpoint_of, importable_name
+from askonce.keys.endpoints import endpoint_of, function_form
 from askonce.keys.model_identity import RememberedIdentity, show_inside
-from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form, plain
+from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form, own_words, plain
 from askonce.keys.server_state import refuse_server_state
 from askonce.llama_index.keys.providers import Provider, environment, makes_client_later, provider_of
 
@@ -155,6 +155,8 @@ def _settings(value: BaseModel, reading: _Reading) -> dict[str, Any]:
         named, data = _setting(name, item, value, reading)
         if data is not None and data != {}:
             found[named] = data
+    if "code" in found and provider.endpoint is None:
+        found |= own_words(vars(value))
     if isinstance(value, BaseLLM):
         refuse_server_state(found)
     if provider.endpoint is not None:
@@ -268,7 +270,7 @@ def _data(value: Any, reading: _Reading = _OF_NO_MODEL) -> Any:
     if inspect.ismethod(value):
         return _method_name(value, reading.owner)
     if inspect.isroutine(value) or (isinstance(value, type) and not issubclass(value, BaseModel)):
-        return importable_name(value)
+        return function_form(value)
     endpoint = endpoint_of(value)
     return value if endpoint is None else {"endpoint": endpoint}
 

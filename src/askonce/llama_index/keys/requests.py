@@ -8,7 +8,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.schema import BaseComponent
 
-from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, request_form, text
+from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, own_words, request_form, text
 from askonce.keys.server_state import refuse_server_state
 from askonce.llama_index.keys.messages import conversation_of
 from askonce.llama_index.keys.model import component_form, fields_of, guarded, known_of
@@ -66,6 +66,8 @@ def _model_and_call(
         return model, {}
     refuse_server_state(options)
     call = model_form(fields_of(options), left_out, "call")
+    if "code" in model and known_of(llm).endpoint is None:
+        call |= own_words(options)
     for name in known_of(llm).overridden & options.keys():
         model = {**model, name: call.pop(name, None)}  # None is sent as it is
     return model, call

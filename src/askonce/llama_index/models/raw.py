@@ -25,7 +25,8 @@ class RawObject(dict[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name in self:
             return self[name]
-        built = None if name.startswith("__") else self._built()
+        # Pydantic's own comparison asks for its names.
+        built = None if name.startswith("__") and not name.startswith("__pydantic_") else self._built()
         if built is None:
             raise AttributeError(name)
         return getattr(built, name)
@@ -34,6 +35,14 @@ class RawObject(dict[str, Any]):
     def __class__(self) -> type:
         """For `isinstance`: the SDK's class, where it is loaded; it is a map all the same."""
         return _class_at(self._askonce_class) or RawObject
+
+    def __eq__(self, other: object) -> bool:
+        """Of the same content: as another one, a map, or the SDK's object."""
+        if issubclass(type(other), BaseModel):
+            return bool(self._built() == other)
+        return dict.__eq__(self, other)
+
+    __hash__ = None
 
     def __reduce__(self) -> Any:
         return _record, (dict(self), self._askonce_class)

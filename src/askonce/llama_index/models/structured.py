@@ -46,6 +46,8 @@ class _Watch:
 def structured_methods(base: type) -> dict[str, Callable[..., Any]]:
     """The methods of the twin's class that parse, as far as the LLM's class has them."""
     makers = {
+        "predict": _predict,  # with an ``output_parser`` of the LLM's
+        "apredict": _apredict,
         "structured_predict": _predict,
         "astructured_predict": _apredict,
         "stream_structured_predict": _stream_predict,

@@ -86,15 +86,16 @@ def finish_reason(response: Any) -> str | None:
     """Why the answer ended, in the provider's words."""
     raw = response.raw
     whole = _get(raw, "response")  # of the last event of a stream
+    for one in (raw, whole):
+        incomplete = _get(_get(one, "incomplete_details"), "reason")
+        if isinstance(incomplete, str):
+            return incomplete
     places = [raw, _get(raw, "delta"), whole]
-    places += [_get(_get(one, "incomplete_details"), "reason") for one in (raw, whole)]
     for listed in ("choices", "candidates"):
         several = _get(raw, listed)
         places += several[:1] if isinstance(several, (list, tuple)) else []
     places += [response.additional_kwargs, _get(_get(response, "message"), "additional_kwargs")]
-    for place in places:
-        if isinstance(place, str):
-            return place
+    for place in places:  # of OpenAI's responses, a delta is a text
         for name in ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason", "status"):
             reported = _get(place, name)
             reported = getattr(reported, "name", getattr(reported, "value", reported))
