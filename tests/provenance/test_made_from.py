@@ -2,6 +2,7 @@
 
 import contextvars
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from askonce.entries.entry import Source
 from askonce.keys.normal_form import NormalForm
 from askonce.provenance.made_from import MadeFrom
 from askonce.provenance.retrieval_context import (
+    Answered,
     RetrievalContext,
     begin_retrieval_context,
     current_retrieval_context,
@@ -166,3 +168,37 @@ def test_a_retrieval_context_does_not_grow_without_limit(place: Place) -> None:
             place.retrieve(*(found("", f"{number}-{n}") for n in range(100)))
         names = [document.ids[0] for document, _ in one.documents()]
     assert len(names) == 1000 and names[-1] == "49-99"
+
+
+def test_what_another_thread_is_just_looking_at_is_no_source() -> None:
+    run_around, document = RetrievalContext(), found("the salary of bob", "bob")
+    looks, may_go_on = threading.Event(), threading.Event()
+
+    def shown() -> list[RetrievedDocument]:
+        looks.set()
+        assert may_go_on.wait(30)
+        return [document]
+
+    run_around.add([document], "store")
+    run_around.answered(Answered(b"", ()), "store", shown)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(run_around.documents)
+        assert looks.wait(30)
+        second = threads.submit(run_around.documents)
+        inner = RetrievalContext(outer=run_around)
+        inner.end()  # never waits: the garbage collector may do that
+        assert not second.done()
+        may_go_on.set()
+        assert first.result() == second.result() == [(document, True)]
+
+
+@apart
+def test_of_many_hits_in_one_run_none_is_a_source_of_what_follows(place: Place) -> None:
+    with run():
+        for number in range(300):
+            with run():
+                place.retrieve(found(f"the salary of person {number}", str(number)))
+                made_from = place.made_from(f"the salary of person {number}?")
+                made_from.answered(b"", ())  # a hit, of which nobody needs the sources
+        with run():
+            assert place.ids("Something else?") == []

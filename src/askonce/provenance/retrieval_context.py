@@ -23,6 +23,9 @@ _MOST_DOCUMENTS = 1000
 _MOST_ANSWERS = 100
 
 
+_reading = fork_rlock()
+"""Held while prompts are read: by one thread at a time, since a run's are read with those of the runs around it."""
+
 _Name = tuple[str, str, tuple[str, ...]]
 """Of a document in a context: store, corpus, and its ids, or its text if it has none."""
 _Held = tuple[RetrievedDocument, bool]
@@ -60,6 +63,7 @@ class RetrievalContext:
         self._documents: dict[_Name, _Held] = {}
         self._answers: list[Answered] = []
         self._unread: list[tuple[str, Callable[[], Iterable[RetrievedDocument]]]] = []
+        self._is_read = False
         self._answered = False
         self.ended = False
 
@@ -78,12 +82,23 @@ class RetrievalContext:
     def _bound(self) -> None:
         for name in list(islice(self._documents, max(len(self._documents) - _MOST_DOCUMENTS, 0))):
             del self._documents[name]
-        del self._answers[:-_MOST_ANSWERS], self._unread[:-_MOST_ANSWERS]
+        del self._answers[:-_MOST_ANSWERS]
 
     def documents(self, store: str | None = None) -> list[_Held]:
         """What was retrieved from a store, or from all; and whether a prompt showed it."""
+        with _reading:  # what another thread is looking at counts as it will be
+            if not self._is_read:
+                self._is_read = True  # to see what a prompt shows takes the documents, too
+                try:
+                    self._read()
+                finally:
+                    self._is_read = False
         with self._lock:
-            unread, self._unread = self._unread, []
+            return [held for name, held in self._documents.items() if store in (None, name[0])]
+
+    def _read(self) -> None:
+        with self._lock:
+            unread = list(self._unread)
         for place, shown in unread:
             documents = set(shown())
             with self._lock:
@@ -91,7 +106,7 @@ class RetrievalContext:
                     if name[0] == place and one in documents:
                         self._documents[name] = one, True
         with self._lock:
-            return [held for name, held in self._documents.items() if store in (None, name[0])]
+            del self._unread[: len(unread)]  # only now: a run that ends meanwhile passes them on
 
     def answers(self) -> list[Answered]:
         """The answers of the run."""
@@ -109,7 +124,9 @@ class RetrievalContext:
                 return
             with one._lock:
                 one._unread.append((store, shown))
-                one._bound()
+                is_long = len(one._unread) > _MOST_ANSWERS
+            if is_long:
+                one.documents()
             if one._is_tool:  # around it, what it returns need not show what it was shown
                 return
 
