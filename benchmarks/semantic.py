@@ -22,7 +22,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from askonce.semantic.decision.rule import DecisionRule
-from askonce.semantic.decision.words import STOP_WORDS, read
+from askonce.semantic.decision.words import STOP_WORDS
+from askonce.semantic.language.reading import reading
 from askonce.semantic.types import IndexedQuery, Neighbour
 from benchmarks import policies, streams
 from benchmarks.measure import markdown
@@ -142,7 +143,7 @@ def other_number(text: str, chance: random.Random) -> str | None:
 
 def negated(text: str, chance: random.Random) -> str | None:
     found = _AUXILIARY.search(text)
-    return None if found is None or read(text).negated else text[: found.end()] + " not" + text[found.end() :]
+    return None if found is None or reading(text).negations else text[: found.end()] + " not" + text[found.end() :]
 
 
 def one_word_less(text: str, chance: random.Random) -> str | None:

@@ -135,6 +135,13 @@ def test_a_tool_call_in_the_content_and_in_the_message_is_one() -> None:
     assert "tool_calls" not in streamed[0]
 
 
+def test_a_blocks_place_in_a_stream_matters_to_a_user_alone() -> None:
+    first, second = ({"type": "document", "title": "a", "index": index} for index in (0, 1))
+    assert user([first]) != user([second])
+    parts = ({"type": "text", "text": "hi", "index": index} for index in (0, 1))
+    assert len({str(conversation({"role": "assistant", "content": [part]})) for part in parts}) == 1
+
+
 def calling(*cities: str, blocks: bool = False, listed: bool = True) -> list[dict[str, Any]]:
     calls = [{"id": "w", "name": "weather", "args": {"city": city}} for city in cities]
     content = [{"type": "tool_use", "id": "w", "name": "weather", "input": {"city": city}} for city in cities]
