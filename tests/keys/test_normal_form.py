@@ -221,10 +221,17 @@ def test_headers_lose_credentials_and_traces_wherever_they_stand(name: str) -> N
     ["api_key", "apiKey", "openai_api_key", "secret_key", "aws_secret_access_key", "private_key", "Authorization",
      "authorization_token", "access_token", "auth_token", "session_token", "bearer_token"],
 )  # fmt: skip
-def test_unmistakable_credentials_are_left_out_at_any_depth(name: str) -> None:
+def test_unmistakable_credentials_at_any_depth_count_by_a_digest_or_for_a_namespace_not_at_all(name: str) -> None:
+    def form(secret: str, left_out: list[str]) -> dict[str, Any]:
+        return model_form({"extra_body": {"servers": [{"url": "x", name: secret}]}}, left_out)
+
     left_out: list[str] = []
-    form = model_form({"extra_body": {"servers": [{"url": "x", name: "secret"}]}}, left_out)
-    assert form == {"extra_body": {"servers": [{"url": "x"}]}}
+    anns, bobs = form("secret", left_out), form("other", left_out)
+    assert anns != bobs
+    assert b"secret" not in encode(anns).replace(name.encode(), b"")
+    assert not left_out
+    with cache_options(namespace="alice"):
+        assert form("secret", left_out) == {"extra_body": {"servers": [{"url": "x"}]}}
     assert left_out == [f"model.extra_body.servers[0].{name}"]
 
 

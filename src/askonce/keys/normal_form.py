@@ -328,7 +328,7 @@ def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _R
         if rule is _of_parameters and (value is None or (name in _TOOLS and value in ([], ()))):
             continue
         if rule(name, value):
-            if rule in (_of_tool, _of_tool_headers) and (actor := _actor(name, value)):
+            if _acts(name, rule) and (actor := _actor(name, value)):
                 form[name] = actor
             else:
                 left_out.append(where)
@@ -341,8 +341,13 @@ def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _R
     return form
 
 
+def _acts(name: str, rule: _Rule) -> bool:
+    """Whether what is left out under a name may say for whom the provider acts: it is not the caller's own."""
+    return rule in (_of_tool, _of_tool_headers) or (rule is _of_data and is_credential_in_data(name))
+
+
 def _actor(name: str, value: Any) -> dict[str, str] | None:
-    """For whom a hosted tool acts, by a digest of the credential; ``None`` if that stands elsewhere, or nobody."""
+    """For whom the provider acts, by a digest of the credential; ``None`` if that stands elsewhere, or nobody."""
     if actor_is_named.get() or not value or _TRACE_HEADERS.fullmatch(_folded(name)):
         return None
     try:
