@@ -47,17 +47,18 @@ def written_code(part: Any) -> str | None:
     """What `code_of` is the digest of; names and texts in the code stand in it as `repr` shows them."""
     seen = set[int]()
     if isinstance(part, type):
-        of_application = not all(_is_installed(base.__module__) for base in part.__mro__)
+        of_application = not all(is_installed(base.__module__) for base in part.__mro__)
         parts = _class(part, seen)
     else:
         functions = list(_functions(part))
-        of_application = not all(_is_installed(one.__module__ or "") for one in functions)
+        of_application = not all(is_installed(one.__module__ or "") for one in functions)
         parts = (one for function in functions for one in _function(function, seen))
     return "".join(map(repr, parts)) if of_application else None
 
 
 @functools.lru_cache(maxsize=512)
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Whether a module is of Python's own, of an installed package, or of askonce."""
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
         return module in sys.builtin_module_names or module in ("builtins", "abc", "typing")
@@ -67,7 +68,7 @@ def _is_installed(module: str) -> bool:
 
 def _class(cls: type, seen: set[int]) -> Iterator[Any]:
     for base in cls.__mro__:
-        if id(base) in seen or _is_installed(base.__module__):
+        if id(base) in seen or is_installed(base.__module__):
             continue
         seen.add(id(base))
         for name, value in sorted(vars(base).items()):
@@ -87,7 +88,7 @@ def _functions(value: Any) -> Iterator[FunctionType]:
 
 
 def _function(function: FunctionType, seen: set[int]) -> Iterator[Any]:
-    if id(function) in seen or _is_installed(function.__module__ or ""):
+    if id(function) in seen or is_installed(function.__module__ or ""):
         return
     seen.add(id(function))
     yield from _code(function.__code__)
@@ -110,7 +111,7 @@ def _used(around: dict[str, Any], names: set[str], seen: set[int]) -> Iterator[A
                 yield from list(_variable(name, value, seen))
             except Exception:  # an object that raises errors when it is looked at, such as a proxy, says nothing
                 continue
-        elif not _is_installed(value.__name__) and id(value) not in seen:
+        elif not is_installed(value.__name__) and id(value) not in seen:
             seen.add(id(value))
             yield from _used({one: vars(value)[one] for one in names & vars(value).keys()}, names, seen)
             seen.discard(id(value))  # another function uses other parts of it
@@ -126,7 +127,7 @@ def _variable(name: str, value: Any, seen: set[int], *, numbers: bool = False) -
     elif isinstance(value, type):
         yield from _class(value, seen)
     else:
-        if not _is_installed(type(value).__module__):
+        if not is_installed(type(value).__module__):
             yield from _class(type(value), seen)
         shown = _first_shown(value, numbers or name.isupper())
         if shown is not _NOTHING:

@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_openai import ChatOpenAI
 
-from askonce import Cache, ConfigError
+from askonce import Cache, ConfigError, cache_options
 from askonce.langchain import AskOnceCache, cached
 from askonce.langchain.keys.model import parameters_of_model
 
@@ -182,6 +182,49 @@ def test_names_within_an_object_of_the_application_mean_what_it_likes(fields: An
 class Waiting(Own):
     timeout_message: str = ""
     timeout: float = 1
+
+
+class ForATenant(Own):
+    """Answers by the metadata of its run."""
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **_: Any
+    ) -> ChatResult:
+        tenant = run_manager.metadata["tenant"]
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(f"for {tenant}"))])
+
+
+class Streaming(Own):
+    """Uses its run for what it is there for."""
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **_: Any
+    ) -> ChatResult:
+        run_manager.on_llm_new_token("yes")
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("yes"))])
+
+
+@pytest.mark.parametrize("way", ["cached", "set_llm_cache"])
+def test_a_model_that_uses_the_metadata_of_its_run_is_cached_within_a_namespace_alone(
+    way: str, cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = ForATenant() if way == "cached" else ForATenant(cache=AskOnceCache(cache))
+    model = cached(own, cache) if way == "cached" else own
+
+    def answer(tenant: str) -> Any:
+        return model.invoke("hi", config={"metadata": {"tenant": tenant}}).content
+
+    assert [answer("ann"), answer("bob")] == ["for ann", "for bob"]
+    assert "uses metadata, which may differ from run to run" in caplog.text
+    with cache_options(namespace="ann"):
+        assert [answer("ann"), answer("ann")] == ["for ann", "for ann"]
+    assert (cache.stats().hits, cache.stats().stored) == (1, 1)
+
+
+def test_a_model_that_reports_tokens_to_its_run_is_cached(cache: Cache) -> None:
+    model = cached(Streaming(), cache)
+    assert [model.invoke("hi").content for _ in "12"] == ["yes", "yes"]
+    assert cache.stats().hits == 1
 
 
 def test_a_text_about_time_is_no_timeout(cache: Cache) -> None:

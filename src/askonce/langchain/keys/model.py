@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from askonce.keys.code import class_form
+from askonce.keys.code import class_form, is_installed
 from askonce.keys.counters import counters_as_at_first
 from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity
@@ -218,6 +218,8 @@ def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str])
             "class": f"{base.__module__}.{base.__qualname__}",
             "constructor": model.askonce_form(asynchronous=asynchronous),
         }
+    if not actor_is_named.get():
+        _refuse_reader_of_its_run(base)
     late = provider_of(base).late_clients
     if late is not None:
         getattr(model, late[asynchronous], None)
@@ -254,6 +256,24 @@ def _read_with(
 
 
 _FAKES = ("Fake", "GenericFake")
+_GENERATING = ("_generate", "_agenerate", "_stream", "_astream", "_call", "_acall")
+_GIVEN_BY_RUN = frozenset("metadata inheritable_metadata tags inheritable_tags".split())
+_CONFIGURATION = frozenset("ensure_config var_child_runnable_config get_config get_runtime get_store".split())
+
+
+def _refuse_reader_of_its_run(base: type) -> None:
+    """Refuse a model of the application's own whose code uses what the run gives it, such as a user's name."""
+    for cls in base.__mro__:
+        for name in () if is_installed(cls.__module__) else _GENERATING:
+            code = getattr(vars(cls).get(name), "__code__", None)
+            if code is None:
+                continue
+            used = _GIVEN_BY_RUN if "run_manager" in code.co_varnames else frozenset[str]()
+            if found := sorted((used | _CONFIGURATION) & set(code.co_names)):
+                raise Uncacheable(
+                    f"{cls.__name__}.{name} uses {found[0]}, which may differ from run to run: make it a field, or"
+                    " give each user a namespace: cache_options(namespace=…)"
+                )
 
 
 def _parts_of(value: tuple[_Constructor, Any]) -> dict[str, Any]:
