@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pymongo.monitoring import CommandListener
 
 from askonce import Cache, Corpus, cache_options
 from askonce.langchain import CachedRetriever
+from askonce.stores.base import Claimed
 from askonce.stores.memory import MemoryStore
 from askonce.stores.redis import connect
 from askonce.testing import FakeClock
@@ -252,6 +254,38 @@ class Commands(CommandListener):
 
     def failed(self, event: Any) -> None:
         pass
+
+
+class FilledMeanwhile(MemoryStore):
+    """At the first claim another request for the same waits, and then another process stores the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: list[Callable[[], object]] = []
+
+    def claim(self, *args: Any) -> Claimed:
+        while self.meanwhile:
+            self.meanwhile.pop(0)()
+        return super().claim(*args)
+
+
+def test_those_who_wait_get_the_whole_of_what_another_process_stored(caplog: pytest.LogCaptureFixture) -> None:
+    store = FilledMeanwhile()
+    one, another = (Desk(store, timeout_seconds=30) for _ in "12")
+    question = "which 1 2"
+    with ThreadPoolExecutor(1) as threads, one.cache, another.cache:
+        for desk in (one, another):
+            desk.retriever.invoke("another question 3")  # begins the corpus's log
+        waiting: list[Future[list[Document]]] = []
+        store.meanwhile = [
+            lambda: waiting.append(threads.submit(one.retriever.invoke, question)),
+            lambda: time.sleep(0.3),  # it has looked up, and waits
+            lambda: another.retriever.invoke(question),
+        ]
+        assert one.retriever.invoke(question) == waiting[0].result(30) == one.library.invoke(question)
+    assert one.library._queries == ["another question 3", question]  # the second one just now
+    assert one.cache.stats().hits == 2
+    assert "cannot be read" not in caplog.text
 
 
 def test_a_hit_takes_two_round_trips_at_most(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,21 +162,16 @@ class Lookup:
             request.freshness or self._freshness,
             None if request.freshness else request.options.ttl_seconds,
         )
-        return self.unpacked(rules.judge(entry, self._clock(), ttl), request, payload)
+        whole = msgspec.structs.replace(entry, payload=payload)  # for those, too, who wait for this request
+        return self.unpacked(rules.judge(whole, self._clock(), ttl), request)
 
-    def unpacked(self, found: Hit | Miss, request: Request, payload: bytes | None = None) -> Hit | Miss:
-        """What was found, with the value that the adapter makes of it; a miss if it cannot be read.
-
-        Args:
-            found: of the lookup.
-            request: which.
-            payload: the whole of it; ``None``: that of the entry.
-        """
+    def unpacked(self, found: Hit | Miss, request: Request) -> Hit | Miss:
+        """What was found, with the value that the adapter makes of it; a miss if it cannot be read."""
         hit = found if isinstance(found, Hit) else found.stale
         if hit is None or request.unpack is None:
             return found
         try:
-            value = request.unpack(hit.entry.payload if payload is None else payload)
+            value = request.unpack(hit.entry.payload)
         except Incomplete:
             return Miss("incomplete")
         except Exception as error:
