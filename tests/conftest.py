@@ -55,6 +55,15 @@ def provider(clock: FakeClock, talk: Callable[[dict[str, Any]], Answer]) -> Iter
         yield provider
 
 
+@pytest.fixture
+def quick_collector() -> Iterator[None]:
+    """What earlier tests left is set aside: on a busy machine the collector takes many seconds to look at it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def no_retrieval_context() -> Iterator[None]:
     """What one test retrieves is no source of what the next one answers: they run in one context."""

@@ -47,6 +47,7 @@ class Locked(MemoryStore):
             super().release(namespace, key, owner)
 
 
+@pytest.mark.usefixtures("quick_collector")
 def test_the_garbage_collector_may_close_a_stream_while_its_thread_holds_a_lock() -> None:
     store = Locked()
     with Cache(store) as cache, ThreadPoolExecutor(1) as others:

@@ -339,6 +339,7 @@ def test_what_is_learned_after_closing_is_published_too() -> None:
     assert router(Learned(judge=same), store).stats().requests == 2
 
 
+@pytest.mark.usefixtures("quick_collector")
 def test_one_that_is_collected_while_it_publishes_ends_its_thread() -> None:
     store = _Collecting()
     one = router(Learned(judge=same), store)
@@ -350,7 +351,7 @@ def test_one_that_is_collected_while_it_publishes_ends_its_thread() -> None:
     store.doomed = weakref.ref(one)
     del one, holder
     store.collects.set()
-    thread.join(timeout=60)  # the collector is slow where many tests ran before
+    thread.join(timeout=60)
     assert not thread.is_alive() and router(Learned(judge=same), store).stats().requests == 1
 
 
