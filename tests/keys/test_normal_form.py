@@ -358,3 +358,12 @@ def test_case_and_punctuation_of_a_question_matter_if_wished() -> None:
 def test_a_question_in_normal_form_stays_as_it_is(value: str) -> None:
     folded = question(value, ignore_punctuation=False)
     assert question(folded, ignore_punctuation=False) == folded
+
+
+def test_a_text_of_a_framework_is_a_text() -> None:
+    class Accessor(str):
+        def __str__(self) -> str:
+            return "a text accessor"
+
+    assert type(text(Accessor("hi"))) is str
+    assert encode({"text": text(Accessor("hi"))}) == encode({"text": "hi"})

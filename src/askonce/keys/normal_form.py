@@ -151,6 +151,8 @@ def request_form(kind: str, model: Mapping[str, Any], left_out: Sequence[str] = 
 
 def text(value: str) -> str:
     """A text in normal form."""
+    if type(value) is not str:  # frameworks have their own texts
+        value = str.__str__(value)
     if "\r" in value:
         value = value.replace("\r\n", "\n").replace("\r", "\n")
     if value.isascii() or unicodedata.is_normalized("NFC", value):

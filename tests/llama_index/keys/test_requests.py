@@ -108,6 +108,8 @@ ADD, MULTIPLY = FunctionTool.from_defaults(add), FunctionTool.from_defaults(mult
     (lambda: key(user("hi")), lambda: key(user("hi", additional_kwargs={"cache_control": {"type": "ephemeral"}}))),
     (lambda: key(assistant(HI)), lambda: key(assistant(HI, usage={"input": 3}, id="m1"))),
     (lambda: key(user("Zu\u0308rich\r\n")), lambda: key(user("Z\u00fcrich\n"))),
+    (lambda: key(assistant(HI)), lambda: key(assistant(HI, tool_call_id=[], status=[]))),  # BedrockConverse's
+    (lambda: key(turn("call_1")), lambda: key(turn("call_1", tool_call_id=["call_1"], status=["success"]))),
     (lambda: key(turn("call_1")), lambda: key(turn("call_2"))),
     (lambda: key(turn("call_1")), lambda: key(turn("call_1", {"a": 1}))),
     (lambda: key(turn("call_1")), lambda: key(turn("x", tool_calls=[sdk_call("x", '{"a":1}')]))),

@@ -34,6 +34,7 @@ from pydantic import BaseModel, ValidationError, field_validator
 
 from askonce import Cache
 from askonce.llama_index import cached
+from askonce.llama_index.models.acceptance import breaks_off
 from askonce.llama_index.models.answers import pack
 from tests.llama_index.samples import HELLO
 from tests.support.provider import Answer, Call, Provider
@@ -338,3 +339,18 @@ async def test_what_the_output_parser_of_an_llm_refuses_is_not_stored(
 def cache() -> Iterator[Cache]:
     with Cache("memory://") as cache:
         yield cache
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"metadata": {"usage": {"outputTokens": 3}}},  # BedrockConverse passes on no messageStop
+        {"contentBlockDelta": {"delta": {"text": "The dose"}}},
+        {"candidates": [{"content": {}, "finish_reason": None}]},
+        {"message": {"content": "The dose"}, "done": False},
+    ],
+)
+def test_a_stream_whose_provider_gives_no_end_reason_is_not_whole(last: dict[str, Any]) -> None:
+    response = ChatResponse(message=ChatMessage(role="assistant", content="The dose is at most"), raw=last)
+    assert breaks_off(response, []) == "it ended without an end reason"
+    assert not breaks_off(response, ["stop"])

@@ -63,6 +63,8 @@ def _add(conversation: Conversation, message: ChatMessage) -> None:
         del given[name]
         conversation.leave_out(f"additional_kwargs.{name}")
     answers, name = given.pop("tool_call_id", None), given.pop("name", None)
+    if isinstance(answers, list):  # BedrockConverse's: the ids of an answer's own calls, which its blocks have
+        answers, given["status"] = None, None
     parts = [part for block in blocks if (part := _part(block, conversation)) is not None]
     known_calls = {str(one.get("tool_call_id")): _call(one) for one in parts if one["type"] == "tool_call"}
     calls, others = _tool_calls(given.pop("tool_calls", None) or (), known_calls)

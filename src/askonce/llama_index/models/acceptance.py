@@ -25,6 +25,10 @@ from askonce.entries.requested import Requested, requested_by
 
 _THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL)
 _ALWAYS_WITH_END_REASON = frozenset({"chat.completion", "chat.completion.chunk", "response", "message"})
+_OF_BEDROCKS_STREAMS = frozenset(
+    "messageStart contentBlockStart contentBlockDelta contentBlockStop metadata".split()
+)
+"""Events of Converse; LlamaIndex does not pass on ``messageStop``, which has the end reason."""
 
 
 def requested_of(llm: Any, options: Mapping[str, Any]) -> Requested:
@@ -49,9 +53,19 @@ def breaks_off(response: ChatResponse | CompletionResponse, ends: Sequence[str])
         return "the model refused"
     if isinstance(response, ChatResponse) and response.message.additional_kwargs.get("refusal"):
         return "the model refused"
-    if not ends and _get(response.raw, "object") in _ALWAYS_WITH_END_REASON:
+    if not ends and _has_end_reason_when_whole(response.raw):
         return "it ended without an end reason"
     return ""
+
+
+def _has_end_reason_when_whole(raw: Any) -> bool:
+    """Whether a provider of which an answer or its last chunk is says why its answers end."""
+    return (
+        _get(raw, "object") in _ALWAYS_WITH_END_REASON
+        or _get(raw, "candidates") is not None  # Google
+        or _get(raw, "done") is False  # Ollama
+        or (isinstance(raw, Mapping) and not _OF_BEDROCKS_STREAMS.isdisjoint(raw))
+    )
 
 
 def is_empty(response: ChatResponse | CompletionResponse) -> bool:
