@@ -142,7 +142,7 @@ def _hook(hook: Any) -> str:
     name = importable_name(hook)
     if name.partition(".")[0] not in _HTTP_PACKAGES:
         raise Uncacheable(f"{name} may change requests on their way")
-    return name
+    return name.replace("._async_", "._")  # the same of an asynchronous client
 
 
 def _auth(auth: Any) -> dict[str, Any] | None:

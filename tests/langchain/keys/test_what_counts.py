@@ -16,7 +16,8 @@ from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_openai import ChatOpenAI
+from langchain_openai import AzureChatOpenAI, ChatOpenAI
+from pydantic import SecretStr
 
 from askonce import Cache, ConfigError, cache_options
 from askonce.langchain import AskOnceCache, cached
@@ -52,6 +53,13 @@ class Own(BaseChatModel):
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
         return ChatResult(generations=[ChatGeneration(message=AIMessage(str(self.says)))])
+
+
+def test_a_call_and_its_asynchronous_twin_share_an_answer_of_azure() -> None:
+    model = AzureChatOpenAI(
+        azure_endpoint="https://127.0.0.1:1", azure_deployment="d", api_version="2025-01-01", api_key=SecretStr("k")
+    )
+    assert len({parameters_of_model(model, None, {}, asynchronous=one).encoded for one in (False, True)}) == 1
 
 
 # -- clients -------------------------------------------------------------------------------------------------------
