@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import textwrap
 import types
+import weakref
 
 import pytest
 
@@ -150,3 +152,22 @@ def test_code_that_uses_itself_has_an_end() -> None:
 def test_classes_of_installed_packages_have_none() -> None:
     assert code_of(pytest.Config) is None
     assert code_of(dict) is None
+
+
+def test_objects_that_code_uses_can_be_collected() -> None:
+    class Handle:
+        """Something large."""
+
+    def model(handle: Handle) -> type:
+        class Model:
+            def answer(self) -> Handle:
+                return handle
+
+        return Model
+
+    handle = Handle()
+    seen = weakref.ref(handle)
+    assert code_of(model(handle)) is not None
+    del handle
+    gc.collect()
+    assert seen() is None

@@ -147,8 +147,10 @@ _first: dict[tuple[int, bool], tuple[Any, Any]] = {}
 
 def _first_shown(value: Any, numbers: bool) -> Any:
     """What a variable says; of one that can be changed, as it was when it was first seen."""
-    if isinstance(value, (*_SCALARS, tuple, frozenset)):
-        return _shown(value, numbers, [_MOST_PARTS])
+    if isinstance(value, (*_SCALARS, tuple, frozenset)) or not (
+        isinstance(value, _CONTAINERS) or _has_fields(value)
+    ):
+        return _shown(value, numbers, [_MOST_PARTS])  # without holding on to it
     known = _first.get((id(value), numbers))
     if known is None or known[0] is not value:
         known = _first[id(value), numbers] = value, _shown(value, numbers, [_MOST_PARTS])
@@ -172,11 +174,14 @@ def _shown(value: Any, numbers: bool, left: list[int]) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         shown = [part for one in value if (part := _shown(one, numbers, left)) is not _NOTHING]
         return (sorted(map(repr, shown)) if isinstance(value, (set, frozenset)) else shown) or _NOTHING
-    kind = type(value)
-    if dataclasses.is_dataclass(kind) or hasattr(kind, "__pydantic_fields__"):
+    if _has_fields(value):
         fields = {name: one for name, one in vars(value).items() if not _is_ignored(name)}
         return _shown(fields, numbers, left)
     return _NOTHING
+
+
+def _has_fields(value: Any) -> bool:
+    return dataclasses.is_dataclass(type(value)) or hasattr(type(value), "__pydantic_fields__")
 
 
 def _is_ignored(name: str) -> bool:
