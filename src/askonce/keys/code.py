@@ -39,8 +39,8 @@ def code_of(part: Any) -> str | None:
     that are named like a constant numbers, too: others are often counters. What can be changed counts as it was
     when it was first seen in this process, since it may be a log.
     """
-    parts = written_code(part)
-    return None if parts is None else hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+    code = written_code(part)
+    return None if code is None else digest_of(code)
 
 
 def written_code(part: Any) -> str | None:
@@ -54,6 +54,11 @@ def written_code(part: Any) -> str | None:
         of_application = not all(is_installed(one.__module__ or "") for one in functions)
         parts = (one for function in functions for one in _function(function, seen))
     return "".join(map(repr, parts)) if of_application else None
+
+
+def digest_of(code: str) -> str:
+    """The digest of what `written_code` returns."""
+    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @functools.lru_cache(maxsize=512)
@@ -147,10 +152,8 @@ _first: dict[tuple[int, bool], tuple[Any, Any]] = {}
 
 def _first_shown(value: Any, numbers: bool) -> Any:
     """What a variable says; of one that can be changed, as it was when it was first seen."""
-    if isinstance(value, (*_SCALARS, tuple, frozenset)) or not (
-        isinstance(value, _CONTAINERS) or _has_fields(value)
-    ):
-        return _shown(value, numbers, [_MOST_PARTS])  # without holding on to it
+    if not (isinstance(value, (dict, list, set)) or _has_fields(value)):
+        return _shown(value, numbers, [_MOST_PARTS])  # nothing refers to it afterwards
     known = _first.get((id(value), numbers))
     if known is None or known[0] is not value:
         known = _first[id(value), numbers] = value, _shown(value, numbers, [_MOST_PARTS])

@@ -59,7 +59,7 @@ def counters_as_at_first(owner: Any, fields: dict[str, Any], *, private: bool) -
 
 
 def record_counters(owner: Any) -> None:
-    """Note, after a call, what an object has changed of itself and of the objects in it since it was read."""
+    """Record, after a call, what an object has changed of itself and of the objects in it since it was read."""
     for one in (owner, *_members(owner).values()):
         seen = _seen.get(id(one))
         if seen is not None and seen.owner() is one:

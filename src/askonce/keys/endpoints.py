@@ -132,9 +132,14 @@ def _of_http(client: Any) -> Endpoint:
 
 def _http_of(client: Any) -> Endpoint:
     """Of the HTTP client within another one."""
-    if _reader(client) is not _of_http:
+    return _read_by(_of_http, client)
+
+
+def _read_by(reader: Callable[[Any], Endpoint], client: Any) -> Endpoint:
+    """Of a client within another one, if it is of the kind that a reader is for."""
+    if _reader(client) is not reader:
         raise Uncacheable(f"a {_name(client)} may change requests on their way")
-    return _of_http(client)
+    return reader(client)
 
 
 def _hook(hook: Any) -> str:
@@ -197,10 +202,7 @@ def _of_generated(client: Any) -> Endpoint:
 def _of_resource(resource: Any) -> Endpoint:
     """Of a part of an SDK's client, such as its chat completions."""
     show_inside(type(resource), attrgetter("_client", "__class__"))
-    client = resource._client
-    if _reader(client) is not _of_generated:
-        raise Uncacheable(f"a {_name(client)} may change requests on their way")
-    return _of_generated(client)
+    return _read_by(_of_generated, resource._client)
 
 
 def _of_ollama(client: Any) -> Endpoint:

@@ -63,7 +63,7 @@ class RetrievalContext:
         self._documents: dict[_Name, _Held] = {}
         self._answers: list[Answered] = []
         self._unread: list[tuple[str, Callable[[], Iterable[RetrievedDocument]]]] = []
-        self._is_read = False
+        self._is_being_read = False
         self._answered = False
         self.ended = False
 
@@ -87,12 +87,12 @@ class RetrievalContext:
     def documents(self, store: str | None = None) -> list[_Held]:
         """What was retrieved from a store, or from all; and whether a prompt showed it."""
         with _reading:  # what another thread is looking at counts as it will be
-            if not self._is_read:
-                self._is_read = True  # to see what a prompt shows takes the documents, too
+            if not self._is_being_read:
+                self._is_being_read = True  # to see what a prompt shows takes the documents, too
                 try:
                     self._read()
                 finally:
-                    self._is_read = False
+                    self._is_being_read = False
         with self._lock:
             return [held for name, held in self._documents.items() if store in (None, name[0])]
 

@@ -25,7 +25,7 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import BaseModel
 
-from askonce.keys.code import code_of, written_code
+from askonce.keys.code import digest_of, written_code
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
 from askonce.langchain.embeddings import form_of_embeddings
 from askonce.langchain.retrieval.indexes import digest, memory_version
@@ -314,7 +314,8 @@ def _kind(part: Any) -> Any:
 @functools.lru_cache(maxsize=512)
 def _code(part: Any) -> tuple[str | None, str]:
     """The digest of the code of the application's own classes and functions, and the code; read once."""
-    return code_of(part), written_code(part) or ""
+    code = written_code(part)
+    return (None, "") if code is None else (digest_of(code), code)
 
 
 def _class(cls: type[Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class RawObject(dict[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name in self:
             return self[name]
-        # Pydantic's own comparison asks for its names.
+        # Pydantic's own comparison looks up its names.
         built = None if name.startswith("__") and not name.startswith("__pydantic_") else self._built()
         if built is None:
             raise AttributeError(name)

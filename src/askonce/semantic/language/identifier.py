@@ -18,6 +18,6 @@ _identifier.set_languages(list(LANGUAGES))
 
 
 def log_likelihoods(text: str) -> dict[str, float]:
-    """Of a text in each language; of none if nothing in it tells them apart."""
+    """Of a text in each language; of none if nothing in it separates them."""
     found: dict[str, float] = dict(_identifier.rank(text))
     return found if found["en"] > _NOTHING else {}
