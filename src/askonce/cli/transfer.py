@@ -87,9 +87,7 @@ def import_(file: File, store: StoreUrl = None, namespace: Namespace = None, as_
         first = next(batches, None)
         if first is not None:  # or a file that holds nothing would make a new store
             with opened_cache(store, namespace, new=True) as cache:
-                for batch in chain([first], batches):
-                    reading.store(cache.store, batch)
-                    done(sum(map(len, batch.values())))
+                reading.into(cache.store, chain([first], batches), progress=done)
     imported = reading.done
     if as_json:
         print_json(imported)

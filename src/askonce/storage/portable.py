@@ -16,8 +16,9 @@ from __future__ import annotations
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -33,7 +34,29 @@ _LARGEST_FRAME = LARGEST_VALUE_BYTES + 2**20
 _READ_BYTES = 2**20
 _RECORDS_AT_ONCE, _BYTES_AT_ONCE = 500, 2_000_000
 
+
+class _HeadFrame(msgspec.Struct, frozen=True, array_like=True, tag="head"):
+    sealed: bool
+    namespace: str
+    written_at: float
+
+
+class _RecordFrame(msgspec.Struct, frozen=True, array_like=True, tag="record"):
+    namespace: str
+    key: bytes
+    value: bytes
+    expires_at: float | None
+    weight: float
+    hits: int
+
+
+class _EndFrame(msgspec.Struct, frozen=True, array_like=True, tag="end"):
+    records: int
+
+
+_AnyFrame = _HeadFrame | _RecordFrame | _EndFrame
 _encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[_AnyFrame] = msgspec.msgpack.Decoder(_AnyFrame)
 
 Progress = Callable[[int], object]
 """Called with the number of records done since it was called last."""
@@ -72,22 +95,22 @@ def export_entries(
         OSError: the file cannot be written.
     """
     file.write(MAGIC)
-    file.write(_frame(_encoder.encode(("head", codec.seals, namespaces[0], time.time()))))
+    file.write(_frame(_encoder.encode(_HeadFrame(codec.seals, namespaces[0], time.time()))))
     count = 0
     for namespace in namespaces:
         for records in pages(store, namespace):
             for one in records:
-                fields = ("record", namespace, one.key, one.value, one.expires_at, one.weight, one.hits)
-                file.write(_frame(_sealed(codec, fields)))
+                record = _RecordFrame(namespace, one.key, one.value, one.expires_at, one.weight, one.hits)
+                file.write(_frame(_sealed(codec, record)))
             count += len(records)
             if progress is not None:
                 progress(len(records))
-    file.write(_frame(_sealed(codec, ("end", count))))
+    file.write(_frame(_sealed(codec, _EndFrame(count))))
     return count
 
 
-def _sealed(codec: Codec, fields: tuple[Any, ...]) -> bytes:
-    data = _encoder.encode(fields)
+def _sealed(codec: Codec, frame: _AnyFrame) -> bytes:
+    data = _encoder.encode(frame)
     return codec.encode(Entry(data, 0.0), bound_to=_BOUND_TO) if codec.seals else data
 
 
@@ -113,8 +136,7 @@ class Import:
     """The entries of a file, on their way into a store: each under the namespace and key that it had.
 
         reading = Import(file, codec)
-        for batch in reading.batches():
-            reading.store(store, batch)
+        reading.into(store, reading.batches())
 
     Args:
         file: what `export_entries` wrote.
@@ -133,10 +155,10 @@ class Import:
             raise ConfigError("not a file of `askonce export`, or one of a newer version")
         self._frames = _frames(file)
         try:
-            head = _array(next(self._frames, None), None)
+            head = _opened(next(self._frames, None), None)
         except CodecError:
-            head = []
-        self._sealed = bool(head[1:] and head[0] == "head" and head[1])
+            head = None
+        self._sealed = isinstance(head, _HeadFrame) and head.sealed
         if self._sealed and not codec.seals:
             raise ConfigError(
                 "the file is encrypted: set ASKONCE_ENCRYPTION_KEYS, and import into an encrypted store"
@@ -166,12 +188,26 @@ class Import:
         if waiting:
             yield waiting
 
-    def store(self, store: Store, batch: Batch) -> None:
-        """Store a batch, except what is older than what is there.
+    def into(self, store: Store, batches: Iterable[Batch], *, progress: Progress | None = None) -> None:
+        """Store batches, each while the next one is read.
 
         Raises:
             StoreError: the store failed. What was stored before stays.
+            ConfigError: as `batches`.
         """
+        with ThreadPoolExecutor(1, thread_name_prefix="askonce-import") as storing:
+            waiting: Future[None] | None = None
+            for batch in batches:
+                if waiting is not None:
+                    waiting.result()
+                waiting = storing.submit(self._store, store, batch)
+                if progress is not None:
+                    progress(sum(map(len, batch.values())))
+            if waiting is not None:
+                waiting.result()
+
+    def _store(self, store: Store, batch: Batch) -> None:
+        """Store a batch, except what is older than what is there."""
         for namespace, some in batch.items():
             present = store.get_many(namespace, [one.record.key for one in some])
             records = [
@@ -195,36 +231,36 @@ class Import:
         if self._sealed and data is not None and not self._theirs.has_key_of(data):
             raise ConfigError("the file is encrypted, and no key in ASKONCE_ENCRYPTION_KEYS opens it")
         try:
-            kind, *fields = _array(data, self._theirs if self._sealed else None)
-            if kind == "end":
-                self.done.complete = fields[0] == self._records and not self.done.unreadable
+            found = _opened(data, self._theirs if self._sealed else None)
+            if isinstance(found, _EndFrame):
+                self.done.complete = found.records == self._records and not self.done.unreadable
                 return None
             self._records += 1
-            namespace, key, value, expires_at, weight, hits = fields
-            if kind != "record" or not isinstance(namespace, str):
+            if not isinstance(found, _RecordFrame):
                 raise CodecError("another kind of frame")
-            place = Place(namespace, key)
+            key, value = found.key, found.value
+            bound_to = Place(found.namespace, key).bound_to
             self.done.locked += not self._theirs.has_key_of(value)
-            entry = self._theirs.decode(value, bound_to=place.bound_to)
-            if expires_at is not None and expires_at <= self._now:
+            entry = self._theirs.decode(value, bound_to=bound_to)
+            if found.expires_at is not None and found.expires_at <= self._now:
                 self.done.expired += 1
                 return None
             if not self._codec.wrote(value):
-                value = self._codec.encode(entry, bound_to=place.bound_to)
-            record = Record(key, value, expires_at, float(weight), entry.tags, int(hits))
-            return namespace, _Dated(record, entry.created_at)
-        except (CodecError, ValueError, TypeError, IndexError):
+                value = self._codec.encode(entry, bound_to=bound_to)
+            record = Record(key, value, found.expires_at, found.weight, entry.tags, found.hits)
+            return found.namespace, _Dated(record, entry.created_at)
+        except CodecError:
             self.done.unreadable += 1
             return None
 
 
-def _array(data: bytes | None, codec: Codec | None) -> list[Any]:
+def _opened(data: bytes | None, codec: Codec | None) -> _AnyFrame:
     if data is None:
         raise CodecError("damaged")
     if codec is not None:
         data = codec.decode(data, bound_to=_BOUND_TO).payload
     try:
-        return msgspec.msgpack.decode(data, type=list)
+        return _decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise CodecError(f"damaged: {error}") from error
 

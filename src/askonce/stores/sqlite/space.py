@@ -25,7 +25,7 @@ class Space:
     """
 
     def __init__(self, connection: sqlite3.Connection, namespace: str, now: float) -> None:
-        self._execute = connection.execute
+        self._execute, self._executemany = connection.execute, connection.executemany
         self._now = now
         self._swept = False  # whether no expired row is left
         row = self._execute(sql.LOAD_SPACE, (namespace,)).fetchone()
@@ -66,6 +66,37 @@ class Space:
         self.size_bytes += size_bytes
         self._swept = self._swept and (record.expires_at is None or record.expires_at > self._now)
         return evicted
+
+    def has_room(self, records: Sequence[Record], budget: Budget) -> bool:
+        """Whether records fit as they are: nothing that is there must go for them."""
+        return not self._exceeds(budget, len(records), sum(len(record.value) for record in records))
+
+    def put_all(self, records: Sequence[Record], policy: Policy) -> None:
+        """Store records that there is room for, under keys that have none: most of them with one statement."""
+        rows = []
+        for record in records:
+            base = policy.base(inflation=self.inflation, now=self._now, expires_at=record.expires_at)
+            size_bytes = len(record.value)
+            row = (
+                self.id,
+                record.key,
+                record.expires_at,
+                base + record.hits * record.weight,
+                record.weight,
+                record.hits,
+                size_bytes,
+                bool(record.tags),
+                record.value,
+            )
+            if record.tags:
+                entry = self._execute(sql.INSERT, row).lastrowid
+                self._executemany(sql.ADD_TAG, [(self.id, tag, entry) for tag in record.tags])
+            else:
+                rows.append(row)
+            self.size_bytes += size_bytes
+            self._swept = self._swept and (record.expires_at is None or record.expires_at > self._now)
+        self._executemany(sql.INSERT, rows)
+        self.entries += len(records)
 
     def present(self, keys: Sequence[bytes]) -> set[bytes]:
         """Which of some keys have a row; for one key a query does not pay."""

@@ -180,6 +180,13 @@ class SQLiteStore(Store):
         space.reap(REAPED_AT_ONCE + 2 * len(records))  # more than are added, so that none expired remains
         evicted = 0
         present = space.present([record.key for record in records])
+        last = {record.key: record for record in records}
+        if space.has_room(records, budget):
+            for key in present.intersection(last):
+                space.delete(key)
+            space.put_all(list(last.values()), budget.policy)
+            space.save()
+            return 0
         for record in records:
             if record.key in present:
                 space.delete(record.key)
