@@ -50,6 +50,18 @@ def test_ls_shows_every_entry_a_page_at_a_time(cache: Cache, run: Run) -> None:
     assert "Nothing is stored" in run("ls", "--tenant", "nobody").stdout
 
 
+def test_what_reads_a_pipe_gets_whole_names(tmp_path: Path) -> None:
+    url, tag = f"sqlite:///{tmp_path / 'cache.db'}", "documents-of-" + "the-department-" * 3
+    with Cache(url) as cache, cache_options(tags=[tag]):
+        Application(cache).answer("why?")
+        key = key_of(cache, "why?")
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, "-m", "askonce", "ls", "--store", url]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert tag in done.stdout
+    assert key in done.stdout
+
+
 def test_show_has_the_entry_and_its_request(cache: Cache, run: Run) -> None:
     Application(cache).answer("why?")
     found = read(run("show", key_of(cache, "why?"), "--json"))

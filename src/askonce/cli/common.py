@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +37,17 @@ Model = Annotated[
     typer.Option("--model", help="The application's model, as module:name, whose requests these are."),
 ]
 
-out = Console(highlight=False, soft_wrap=True)
+_PIPE_COLUMNS = 200
+"""Rich takes 80 where there is no terminal, and cuts names; what reads a pipe has no need of that."""
+
+
+def _console() -> Console:
+    is_terminal, is_given = sys.stdout.isatty(), "COLUMNS" in os.environ
+    width = None if is_terminal or is_given else _PIPE_COLUMNS
+    return Console(highlight=False, soft_wrap=True, width=width)
+
+
+out = _console()
 err = Console(stderr=True, highlight=False)
 
 
