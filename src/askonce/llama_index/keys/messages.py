@@ -67,7 +67,8 @@ def _add(conversation: Conversation, message: ChatMessage) -> None:
         answers, given["status"] = None, None
     parts = [part for block in blocks if (part := _part(block, conversation)) is not None]
     known_calls = {str(one.get("tool_call_id")): _call(one) for one in parts if one["type"] == "tool_call"}
-    calls, others = _tool_calls(given.pop("tool_calls", None) or (), known_calls)
+    beside = given.pop("tool_calls", None) or ()
+    calls, others = _tool_calls(beside, known_calls)
     while parts and parts[-1]["type"] == "tool_call":  # the usual place; elsewhere they stay among the content
         calls.insert(0, parts.pop())
     conversation.add(
@@ -76,7 +77,7 @@ def _add(conversation: Conversation, message: ChatMessage) -> None:
         name=name,
         tool_calls=calls,
         answers=answers,
-        extra={**fields_of(given), "tool_calls": others},
+        extra={**fields_of(given), "tool_calls": others, "calls beside blocks": _shapes(beside, known_calls)},
     )
 
 
@@ -93,6 +94,16 @@ def _tool_calls(given: Iterable[Any], described: Mapping[str, Any]) -> tuple[lis
         elif call != described[str(named)]:
             others.append({"id": named, **call})
     return calls, others
+
+
+def _shapes(given: Iterable[Any], described: Mapping[str, Any]) -> list[Any]:
+    """How calls stand in ``additional_kwargs``, which some clients send as they are, and others not at all."""
+    shapes = []
+    for one in given:
+        data = one.model_dump() if isinstance(one, BaseModel) else one
+        names = sorted(name for name, value in data.items() if value is not None and name != "index")
+        shapes.append([str(data.get("id") or data.get("tool_id")) in described, names])
+    return shapes
 
 
 def _call(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 def _given(value: Any) -> Any:
     """Plain data without the fields that the provider did not give."""
     if isinstance(value, dict):
-        path = value._askonce_class if issubclass(type(value), RawObject) else ""
+        path: str = getattr(value, "_askonce_class", "") if issubclass(type(value), RawObject) else ""
         unset = frozenset(path.partition("-")[2].split(","))
         return {name: _given(item) for name, item in value.items() if item is not None or name not in unset}
     return [_given(item) for item in value] if isinstance(value, list) else value
