@@ -38,19 +38,23 @@ _REPORTED = frozenset(
 )
 
 
-def conversation_of(messages: Iterable[ChatMessage]) -> Conversation:
+def conversation_of(messages: Iterable[ChatMessage], *, calls_alike: bool = False) -> Conversation:
     """The conversation that an LLM is given.
+
+    Args:
+        messages: it.
+        calls_alike: the LLM's class sends calls of tools in ``additional_kwargs`` as it sends those of blocks.
 
     Raises:
         Uncacheable: a message holds something without a stable representation.
     """
     conversation = Conversation()
     for message in messages:
-        _add(conversation, message)
+        _add(conversation, message, calls_alike)
     return conversation
 
 
-def _add(conversation: Conversation, message: ChatMessage) -> None:
+def _add(conversation: Conversation, message: ChatMessage, calls_alike: bool) -> None:
     if not isinstance(message, ChatMessage):
         raise Uncacheable(f"a message of type {type(message).__name__}")
     blocks = message.blocks
@@ -77,7 +81,11 @@ def _add(conversation: Conversation, message: ChatMessage) -> None:
         name=name,
         tool_calls=calls,
         answers=answers,
-        extra={**fields_of(given), "tool_calls": others, "calls beside blocks": _shapes(beside, known_calls)},
+        extra={
+            **fields_of(given),
+            "tool_calls": others,
+            "calls beside blocks": [] if calls_alike else _shapes(beside, known_calls),
+        },
     )
 
 

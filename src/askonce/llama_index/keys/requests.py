@@ -34,7 +34,7 @@ def chat_form(
     Raises:
         Uncacheable: it has none.
     """
-    conversation = conversation_of(messages)
+    conversation = conversation_of(messages, calls_alike=known_of(llm).calls_alike)
     left_out = conversation.left_out
     model, call = _model_and_call(llm, options, left_out, asynchronous)
     return request_form("chat", model, left_out, messages=conversation.messages, call=call)
