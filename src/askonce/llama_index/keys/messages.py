@@ -27,7 +27,7 @@ from llama_index.core.bridge.pydantic import BaseModel
 
 from askonce.keys.messages import Conversation
 from askonce.keys.normal_form import Uncacheable, plain
-from askonce.llama_index.keys.model import fields_of
+from askonce.llama_index.keys.model import fields_of, known_of
 
 # Reported by a provider about an earlier answer, or a mark for its prompt cache.
 _REPORTED = frozenset(
@@ -38,23 +38,23 @@ _REPORTED = frozenset(
 )
 
 
-def conversation_of(messages: Iterable[ChatMessage], *, calls_alike: bool = False) -> Conversation:
+def conversation_of(messages: Iterable[ChatMessage], llm: BaseModel | None = None) -> Conversation:
     """The conversation that an LLM is given.
 
     Args:
         messages: it.
-        calls_alike: the LLM's class sends calls of tools in ``additional_kwargs`` as it sends those of blocks.
+        llm: it, whose class may send calls of tools in ``additional_kwargs`` as it sends those of blocks.
 
     Raises:
         Uncacheable: a message holds something without a stable representation.
     """
     conversation = Conversation()
     for message in messages:
-        _add(conversation, message, calls_alike)
+        _add(conversation, message, llm)
     return conversation
 
 
-def _add(conversation: Conversation, message: ChatMessage, calls_alike: bool) -> None:
+def _add(conversation: Conversation, message: ChatMessage, llm: BaseModel | None) -> None:
     if not isinstance(message, ChatMessage):
         raise Uncacheable(f"a message of type {type(message).__name__}")
     blocks = message.blocks
@@ -84,7 +84,7 @@ def _add(conversation: Conversation, message: ChatMessage, calls_alike: bool) ->
         extra={
             **fields_of(given),
             "tool_calls": others,
-            "calls beside blocks": [] if calls_alike else _shapes(beside, known_calls),
+            "calls beside blocks": _shapes(beside, known_calls, llm) if beside else [],
         },
     )
 
@@ -104,9 +104,11 @@ def _tool_calls(given: Iterable[Any], described: Mapping[str, Any]) -> tuple[lis
     return calls, others
 
 
-def _shapes(given: Iterable[Any], described: Mapping[str, Any]) -> list[Any]:
+def _shapes(given: Iterable[Any], described: Mapping[str, Any], llm: BaseModel | None) -> list[Any]:
     """How calls stand in ``additional_kwargs``, which some clients send as they are, and others not at all."""
-    shapes = []
+    shapes: list[Any] = []
+    if llm is not None and known_of(llm).calls_alike:
+        return shapes
     for one in given:
         data = one.model_dump() if isinstance(one, BaseModel) else one
         names = sorted(name for name, value in data.items() if value is not None and name != "index")

@@ -34,7 +34,7 @@ def chat_form(
     Raises:
         Uncacheable: it has none.
     """
-    conversation = conversation_of(messages, calls_alike=known_of(llm).calls_alike)
+    conversation = conversation_of(messages, llm)
     left_out = conversation.left_out
     model, call = _model_and_call(llm, options, left_out, asynchronous)
     return request_form("chat", model, left_out, messages=conversation.messages, call=call)
@@ -82,7 +82,7 @@ def structured_form(
     """
     if getattr(prompt, "function_mappings", None):
         raise Uncacheable("its prompt calls functions, which may give something else when it is sent")
-    conversation = conversation_of(prompt.format_messages(**prompt_args))
+    conversation = conversation_of(prompt.format_messages(**prompt_args), llm)
     left_out = conversation.left_out
     model = component_form(llm, left_out, asynchronous=asynchronous)
     refuse_server_state(options)
