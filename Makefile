@@ -33,8 +33,8 @@ test-providers: .venv-providers-langchain/.up-to-date
 test-providers: .venv-vector-stores-langchain/.up-to-date
 test-providers: .venv-vector-stores-llama-index/.up-to-date
 test-providers: .venv-providers-llama-index/.up-to-date ## models and vector stores of many packages; no part of `make test`
-	.venv-providers-langchain/bin/python -m pytest tests/providers/test_langchain.py tests/providers/test_langchain_wire.py $(PYTEST_ARGS)
-	.venv-providers-llama-index/bin/python -m pytest tests/providers/test_llama_index.py tests/providers/test_llama_index_wire.py $(PYTEST_ARGS)
+	.venv-providers-langchain/bin/python -m pytest tests/providers/test_langchain.py tests/providers/test_langchain_streams.py tests/providers/test_langchain_wire.py $(PYTEST_ARGS)
+	.venv-providers-llama-index/bin/python -m pytest tests/providers/test_llama_index.py tests/providers/test_llama_index_structured.py tests/providers/test_llama_index_turns.py tests/providers/test_llama_index_wire.py $(PYTEST_ARGS)
 	.venv-vector-stores-langchain/bin/python -m pytest tests/providers/test_langchain_vector_stores.py $(PYTEST_ARGS)
 	.venv-vector-stores-llama-index/bin/python -m pytest tests/providers/test_llama_index_vector_stores.py $(PYTEST_ARGS)
 

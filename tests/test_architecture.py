@@ -65,6 +65,7 @@ ONE_ADAPTER_ONLY = {
     "langchain/retrieval/run_config.py": "LlamaIndex's runs give a retriever nothing but the question",
     "llama_index/ingestion.py": "LlamaIndex has an interface of caches for ingestion pipelines",
     "llama_index/kvstore.py": "LlamaIndex has an interface of key-value stores",
+    "llama_index/models/direct.py": "some LLMs have their SDK parse, past their own methods of chat",
     "llama_index/models/raw.py": "LlamaIndex's answers carry the SDK's object",
     "llama_index/models/twin.py": "an LLM has no field for a cache: a class of its own is derived for it",
     "llama_index/models/usage.py": "LangChain's messages carry their usage in one form",

@@ -192,6 +192,44 @@ def test_a_vector_that_is_none_is_not_stored() -> None:
         assert cache.stats().not_stored_reasons == {"invalid": 5}
 
 
+class Sized(Unwell):
+    """One that is to give vectors of a length."""
+
+    def __init__(self, dimensions: int | None, *vectors: list[float]) -> None:
+        super().__init__(*vectors)
+        self.dimensions = dimensions
+
+
+def test_a_vector_of_zeros_or_of_another_length_is_not_stored() -> None:
+    right = [1.0, 1.0]
+    with Cache("memory://") as cache:
+        zeros = CachedEmbeddings(Sized(2, [0.0, 0.0], right), cache)
+        assert [zeros.embed_query("x"), zeros.embed_query("x")] == [[0.0, 0.0], right]
+        long = CachedEmbeddings(Sized(2, [1.0, 1.0, 1.0], [2.0], [3.0], right, right), cache)
+        long.embed_query("y")
+        long.embed_documents(["a", "b"])
+        assert [long.embed_query("y"), *long.embed_documents(["a"])] == [right, right]
+        assert cache.stats().not_stored_reasons == {"invalid": 4}
+
+
+def test_a_vector_of_another_length_than_others_of_its_model_is_not_stored() -> None:
+    right = [1.0, 1.0]
+    with Cache("memory://") as cache:
+        model = CachedEmbeddings(Sized(None, right, [3.0], right, [4.0], [4.0], right, right), cache)
+        assert [model.embed_query(text) for text in "xyy"] == [right, [3.0], right]
+        model.embed_documents(["a", "b"])
+        assert model.embed_documents(["a", "b"]) == [right, right]
+        assert cache.stats().not_stored_reasons == {"invalid": 3}
+
+
+def test_a_model_that_has_another_length_from_now_on_is_cached_again() -> None:
+    with Cache("memory://") as cache:
+        model = CachedEmbeddings(Sized(None, [1.0], *([float(at), 1.0] for at in range(9))), cache)
+        for text in "abcde":
+            model.embed_query(text)
+        assert cache.stats().not_stored_reasons == {"invalid": 2} and cache.stats().stored == 3
+
+
 class OnDevice(Embeddings):
     """Of the shape of embeddings that run a model on this machine; one of their settings is an object."""
 

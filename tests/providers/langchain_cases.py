@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from langchain_core.globals import set_llm_cache
 
 from askonce import Cache
 from askonce.langchain import AskOnceCache, cached
+from tests.providers.langchain_turns import structured, turns
 from tests.support.wire import Case, Exempt, Row, Seen, captured, observe
 
 NOWHERE, ELSEWHERE = "http://127.0.0.1:1/one", "http://127.0.0.1:1/two"
@@ -267,6 +268,8 @@ PROVIDERS = [
 ]
 
 EXEMPT = [
+    Exempt(r".*: turn, id of the call", "documented normalization: ids of calls are renamed in their order"),
+    Exempt(r".*: turn, (result|question): blocks", "documented normalization: a list of one text is that text"),
     Exempt(r".*: order of tools", "documented normalization: tools are sorted by name"),
     Exempt(r".*: stop empty", "documented normalization: an empty list is none"),
     Exempt(r".*: output_version", "the answer comes back in another form"),
@@ -386,7 +389,15 @@ def _tool(*names: str, name: str = "look") -> list[dict[str, Any]]:
     return [{"type": "function", "function": {"name": name, "description": "Looks.", "parameters": parameters}}]
 
 
-def row_of(provider: Provider, cache: Cache) -> tuple[Row, list[str]]:
+def later_turns(provider: Provider, cls: Any) -> Iterator[tuple[str, Case, Case]]:
+    """The pairs of second turns and of structured calls."""
+    yield from turns()
+    yield from structured()
+
+
+def row_of(
+    provider: Provider, cache: Cache, pairs: Callable[[Provider, Any], Iterator[tuple[str, Case, Case]]] = cases
+) -> tuple[Row, list[str]]:
     """What is found of a class, and the cases in which `cached` and the global cache differ."""
     cls, row = class_of(provider), Row()
     known: dict[str, tuple[Seen, Seen]] = {}
@@ -397,7 +408,7 @@ def row_of(provider: Provider, cache: Cache) -> tuple[Row, list[str]]:
             known[at] = seen(provider, cls, case, cache)
         return known[at]
 
-    for what, one, other in cases(provider, cls):
+    for what, one, other in pairs(provider, cls):
         row.compare(f"{provider.name}: {what}", both(one)[0], both(other)[0], EXEMPT)
     differently = [
         at
@@ -420,9 +431,18 @@ def seen(provider: Provider, cls: Any, case: Case, cache: Cache) -> tuple[Seen, 
             model = cls(**{**provider.base, **case.fields, **case.prepare()})
         except Exception as refused:
             return (Seen((), None, f"{type(refused).__name__}: {refused}"[:200]),) * 2
-        ours = observe(cache, wires, lambda: cached(model, cache).invoke("hi", **case.call))
+        ours = observe(cache, wires, lambda: _invoke(cached(model, cache), case.call))
         set_llm_cache(AskOnceCache(cache))
         try:
-            return ours, observe(cache, wires, lambda: model.invoke("hi", **case.call))
+            return ours, observe(cache, wires, lambda: _invoke(model, case.call))
         finally:
             set_llm_cache(None)
+
+
+def _invoke(model: Any, call: Mapping[str, Any]) -> None:
+    options = dict(call)
+    about, wanted = options.pop("about", "hi"), options.pop("structured", None)
+    if wanted is not None:
+        schema, how, _ = wanted
+        model = model.with_structured_output(schema, **how)
+    model.invoke(about, **options)

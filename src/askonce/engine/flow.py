@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -22,6 +22,7 @@ from askonce.engine.deletions import SharedDeletions
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
+from askonce.engine.vector_lengths import VectorLengths
 from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Place, Slice, tags_of
 from askonce.storage.chunks import Apart, ChunkStorage
 from askonce.storage.entries import EntryStorage
@@ -87,6 +88,7 @@ class RequestFlow:
         self._freshness, self._chunks = freshness, chunks
         self._cache_empty, self._cache_truncated, self._cache_if = cache_empty, cache_truncated, cache_if
         self.deletions, self._was_deleted = deletions, was_deleted
+        self._vector_lengths = VectorLengths()
         self._reported: set[tuple[str | None, NotStoredReason]] = set()
         self._clock = clock
 
@@ -309,7 +311,8 @@ class RequestFlow:
                     answer, request.kind, request.options, sources, seconds, semantic, request.form
                 )
                 request.answered(entry)
-                cacheable = self._is_cacheable(request, answer, entry, leader.started)
+                odd = self._odd_lengths([request], [answer])
+                cacheable = self._is_cacheable(request, answer, entry, leader.started, odd)
                 if cacheable:
                     await self._store_whole(driver, request, entry, answer.slices, leader.flight)
                     cacheable = await self._stays(driver, request, answer, entry, leader.started)
@@ -336,6 +339,7 @@ class RequestFlow:
     ) -> None:
         """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
         storable, entries, began = [], [], time.monotonic() - seconds
+        odd = self._odd_lengths(requests, answers)
         for request, answer in zip(requests, answers, strict=True):
             if answer is None:
                 self.not_stored(request, "not storable")
@@ -344,7 +348,7 @@ class RequestFlow:
             entry = self.storage.entry(
                 answer, request.kind, request.options, request.sources, each, form=request.form
             )
-            if self._is_cacheable(request, answer, entry, began):
+            if self._is_cacheable(request, answer, entry, began, odd):
                 storable.append(request)
                 entries.append(entry)
         if not entries:
@@ -467,20 +471,28 @@ class RequestFlow:
         tags = {*entry.tags, *tags_of(one for part in answer.slices for one in part.ids)}
         return self._was_deleted(request.place, tags, since)
 
-    def _is_cacheable(self, request: Request, answer: Answer, entry: Entry, since: float) -> bool:
+    def _odd_lengths(self, requests: Sequence[Request], answers: Sequence[Answer | None]) -> dict[int, str]:
+        """By length, what is wrong with vectors, made by one model, that have it."""
+        lengths = {one.vector_length: None for one in answers if one and one.vector_length and not one.invalid}
+        return self._vector_lengths.oddity(requests[0].form(), list(lengths)) if lengths else {}
+
+    def _is_cacheable(
+        self, request: Request, answer: Answer, entry: Entry, since: float, odd_lengths: Mapping[int, str]
+    ) -> bool:
         reason: NotStoredReason | None = None
+        detail = answer.detail or odd_lengths.get(answer.vector_length, "")
         if self._is_deleted(request, answer, entry, since):
             reason = "deleted"
         elif answer.empty and not self._cache_empty:
             reason = "empty"
         elif answer.truncated and not self._cache_truncated:
             reason = "truncated"
-        elif answer.invalid:
+        elif answer.invalid or answer.vector_length in odd_lengths:
             reason = "invalid"
         elif self._cache_if is not None and not self._passes(self._cache_if, answer):
             reason = "cache_if"
         if reason is not None:
-            self.not_stored(request, reason, answer.detail, entry)
+            self.not_stored(request, reason, detail, entry)
         return reason is None
 
     @staticmethod

@@ -174,6 +174,7 @@ class Answer(msgspec.Struct, frozen=True):
             for it.
         answer_text: all of it, if that is one text; given to judges.
         slices: parts of the payload that are stored once for all answers, in their order.
+        vector_length: how many numbers it has, if it is a vector.
     """
 
     payload: bytes
@@ -189,6 +190,7 @@ class Answer(msgspec.Struct, frozen=True):
     detail: str = ""
     values: tuple[Any, ...] = ()
     slices: tuple[Slice, ...] = ()
+    vector_length: int = 0
 
 
 class SemanticEntry(msgspec.Struct, frozen=True, array_like=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,6 +15,7 @@ from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
+from askonce.entries.vectors import NO_NUMBER, oddity
 from askonce.errors import AskOnceError, ConfigError
 from askonce.keys.counters import record_counters
 from askonce.keys.model_identity import RememberedIdentity
@@ -218,19 +218,21 @@ class _Batch:
         return vectors
 
 
-_NO_NUMBER = "the vector holds what is no number"
-
-
 def _packed(vector: Sequence[float], lengths: Collection[int] = ()) -> Answer:
-    """What is stored of a vector; not what holds no numbers, or has not the one length of all in its batch."""
+    """What is stored of a vector, unless something is wrong with it."""
     try:
         packed = array("f", vector)
     except TypeError:  # some servers give nulls; what the model gives is passed on
-        return Answer(b"", invalid=True, detail=_NO_NUMBER, values=(list(vector),))
-    odd = "" if len(lengths) < 2 else "the vectors of one batch differ in length"
-    if not math.isfinite(sum(packed)):
-        odd = _NO_NUMBER
-    return Answer(packed.tobytes(), empty=not packed, invalid=bool(odd), detail=odd, values=(packed.tolist(),))
+        return Answer(b"", invalid=True, detail=NO_NUMBER, values=(list(vector),))
+    odd = oddity(packed, lengths)
+    return Answer(
+        packed.tobytes(),
+        empty=not packed,
+        invalid=bool(odd),
+        detail=odd,
+        values=(packed.tolist(),),
+        vector_length=len(packed),
+    )
 
 
 def _rounded(vector: Sequence[float]) -> Vector:

@@ -24,7 +24,7 @@ from askonce.langchain.keys.caller import Caller, find_caller
 from askonce.langchain.keys.llm_string import given_in, parameters_of
 from askonce.langchain.keys.model import Parameters, parameters_of_model
 from askonce.langchain.keys.requests import Digests, form_of
-from askonce.langchain.models.acceptance import requested_in, requested_of
+from askonce.langchain.models.acceptance import gives_end_reason, requested_in, requested_of
 from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
 from askonce.langchain.models.calls import model_name, requests_usage
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
@@ -276,9 +276,11 @@ class _CacheUse(msgspec.Struct):
         return WHOLE if hasattr(model, "stream_usage") else STREAM
 
     def pack(self, generations: Sequence[Generation]) -> Answer | None:
+        with_reason = False
         if self.caller is None:
             name, requested = parameters_of(self.llm_string).name, requested_in(*given_in(self.llm_string))
         else:
             model = self.caller.model
             name, requested = model_name(model), requested_of(model, self.caller.kwargs)
-        return pack(generations, name, delivery=self.delivery(), requested=requested)
+            with_reason = gives_end_reason(model, streamed=self.caller.streams())
+        return pack(generations, name, delivery=self.delivery(), requested=requested, with_end_reason=with_reason)

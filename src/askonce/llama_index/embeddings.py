@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import time
+from array import array
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
+from askonce.entries.vectors import oddity
 from askonce.keys.normal_form import NormalForm, request_form, text
 from askonce.llama_index.keys.model import component_form, known_of
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
@@ -297,8 +299,8 @@ def _requests(
 def _pack(vector: Any, lengths: Collection[int] = (), *, is_exact: bool = False) -> Answer | None:
     """32-bit floats, least significant byte first.
 
-    A vector that holds what is no number, or has not the one length of all in its batch, is not stored. One that
-    comes back ``is_exact`` has 64-bit floats after a byte of zero, if it needs them.
+    A vector with which something is wrong is not stored. One that comes back ``is_exact`` has 64-bit floats after a
+    byte of zero, if it needs them.
     """
     if not isinstance(vector, (list, tuple, np.ndarray)):
         return None
@@ -306,14 +308,19 @@ def _pack(vector: Any, lengths: Collection[int] = (), *, is_exact: bool = False)
         packed = np.asarray(vector, dtype="<f4")
     if packed.ndim != 1:
         return None
-    odd = "" if len(lengths) < 2 else "the vectors of one batch differ in length"
-    if not np.isfinite(packed).all():
-        odd = "the vector holds what is no number"
     payload = packed.tobytes()
+    odd = oddity(array("f", payload), lengths)
     if is_exact and not odd:
         exact = np.asarray(vector, dtype="<f8")
         payload = payload if (exact == packed).all() else b"\0" + exact.tobytes()
-    return Answer(payload, empty=not packed.size, invalid=bool(odd), detail=odd, values=(vector,))
+    return Answer(
+        payload,
+        empty=not packed.size,
+        invalid=bool(odd),
+        detail=odd,
+        values=(vector,),
+        vector_length=packed.size,
+    )
 
 
 def _vector(result: Any) -> Vector:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ import msgspec
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Usage
+from askonce.entries.vectors import oddity
 from askonce.keys.normal_form import NormalForm, plain, request_form
 from askonce.storage.freshness import Freshness
 from askonce.wire.acceptance import Json, mapping, number, objects
@@ -57,6 +57,11 @@ def texts_in(wire: WireRequest) -> list[Any] | None:
     return [given] if all(isinstance(one, int) for one in given) else None
 
 
+def is_one_entry(wire: WireRequest) -> bool:
+    """Whether its vectors are numbers, which are one entry in whichever encoding."""
+    return wire.body.get("encoding_format") in _ONE_ENTRY and "output_dtype" not in wire.body
+
+
 def text_form(wire: WireRequest, text: Any) -> NormalForm:
     """The normal form of a request for one text.
 
@@ -65,9 +70,7 @@ def text_form(wire: WireRequest, text: Any) -> NormalForm:
     """
     wire.check()
     left_out: list[str] = []
-    encoding = wire.body.get("encoding_format")
-    is_one_entry = encoding in _ONE_ENTRY and "output_dtype" not in wire.body
-    parameters = wire.parameters(left_out, *(("encoding_format",) if is_one_entry else ()))
+    parameters = wire.parameters(left_out, *(("encoding_format",) if is_one_entry(wire) else ()))
     return request_form("embedding", parameters, left_out, upstream=wire.upstream(), text=plain(text))
 
 
@@ -137,9 +140,7 @@ def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: byte
     for vector, numbers, tokens in zip(vectors, floats, shares, strict=True):
         if numbers is None or vector is None:
             return None
-        odd = "" if math.isfinite(sum(numbers)) else "the vector holds what is no number"
-        if len(lengths) > 1:
-            odd = "the vectors of one batch differ in length"
+        odd = oddity(numbers, lengths)
         answers.append(
             Answer(
                 _encode(StoredVector(vector, model if isinstance(model, str) else None, tokens, lasting_headers)),
@@ -149,6 +150,7 @@ def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: byte
                 invalid=bool(odd),
                 detail=odd,
                 values=(reply,),
+                vector_length=len(numbers) if is_one_entry(wire) else 0,  # else packed, as bits or bytes
             )
         )
     return answers
@@ -181,7 +183,7 @@ def reply_of(wire: WireRequest, texts: Sequence[Any], vectors: Mapping[bytes, St
         vectors: of each, by its name.
     """
     as_base64 = wire.body.get("encoding_format") == "base64"
-    as_is = wire.body.get("encoding_format") not in _ONE_ENTRY or "output_dtype" in wire.body
+    as_is = not is_one_entry(wire)
     stored = [vectors[name_of(text)] for text in texts]
     data = [
         {"object": "embedding", "index": at, "embedding": one.vector if as_is else _encoded(one.vector, as_base64)}

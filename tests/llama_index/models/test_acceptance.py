@@ -7,6 +7,7 @@ import copy
 import json
 import logging
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -48,6 +49,11 @@ def chat(provider: Provider, kind: type[Any] = OpenAI, **fields: Any) -> Any:
 # -- the form of a fresh answer ------------------------------------------------------------------------------------
 
 
+def _of_no_call(text: str) -> str:
+    """Without what names one call."""
+    return re.sub(r'"(id|created)": ("[^"]*"|\d+)', "", text)
+
+
 @pytest.mark.parametrize("streamed_first", [False, True])
 @pytest.mark.parametrize("streamed", [False, True])
 def test_raw_of_a_hit_has_the_form_of_the_fresh_one(
@@ -71,8 +77,11 @@ def test_raw_of_a_hit_has_the_form_of_the_fresh_one(
     if not streamed:
         assert hit.raw.choices[0].message.content == fresh.raw.choices[0].message.content
         assert hit.raw.choices[0].finish_reason == "stop"
+    assert hit.raw.to_dict().keys() == fresh.raw.to_dict().keys()
     if streamed_first == streamed:
         assert hit.raw.model_dump().keys() == fresh.raw.model_dump().keys()
+        assert _of_no_call(hit.raw.to_json()) == _of_no_call(fresh.raw.to_json())
+        assert hit.raw["service_tier"] is None and "service_tier" not in hit.raw.to_dict()
     for copied in (copy.deepcopy(hit.raw), pickle.loads(pickle.dumps(hit.raw)), hit.raw.model_copy()):
         assert copied.model_dump() == hit.raw.model_dump()
 

@@ -27,6 +27,7 @@ _NOT_SENT = frozenset(
 )
 _PLACED = frozenset("content name tool_calls tool_call_id status role additional_kwargs".split())
 _KNOWN = _NOT_SENT | _PLACED
+_TRANSLATED_BY = ("model_provider", "output_version")
 _ELSEWHERE = frozenset({"parsed", "__openai_function_call_ids__"})
 _CALLS = frozenset({"tool_calls", "function_call"})
 _BARE = {"content", "type"}  # of most messages that is all
@@ -92,6 +93,7 @@ def _add(conversation: Conversation, class_name: str, fields: Mapping[str, Any])
             conversation.leave_out(name)
             if name == "response_metadata" and isinstance(value, Mapping):
                 conversation.record_answer(value)
+                extra |= _translated_by(fields.get("content"), value)
     conversation.add(
         role,
         fields.get("content"),
@@ -101,6 +103,15 @@ def _add(conversation: Conversation, class_name: str, fields: Mapping[str, Any])
         status=fields.get("status"),
         extra=extra,
     )
+
+
+def _translated_by(content: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """By what a client translates blocks that are no text: those of another provider it may leave out."""
+    if not isinstance(content, list) or all(
+        isinstance(block, str) or (isinstance(block, Mapping) and block.get("type") == "text") for block in content
+    ):
+        return {}
+    return {f"blocks' {name}": metadata[name] for name in _TRANSLATED_BY if metadata.get(name)}
 
 
 def _additional(

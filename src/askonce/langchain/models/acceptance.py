@@ -17,6 +17,16 @@ _ALWAYS_WITH_END_REASON = frozenset(
     "openai anthropic deepseek xai groq mistralai fireworks ollama google_genai bedrock_converse openrouter".split()
 )
 """By ``model_provider``: an answer of these without an end reason was cut off on its way."""
+_CLASSES_WITH_END_REASON = frozenset(
+    """
+    langchain_openai.ChatOpenAI langchain_anthropic.ChatAnthropic langchain_ollama.ChatOllama
+    langchain_mistralai.ChatMistralAI langchain_groq.ChatGroq langchain_fireworks.ChatFireworks
+    langchain_google_genai.ChatGoogleGenerativeAI langchain_aws.ChatBedrockConverse langchain_deepseek.ChatDeepSeek
+    langchain_xai.ChatXAI langchain_cohere.ChatCohere langchain_openrouter.ChatOpenRouter
+    langchain_perplexity.ChatPerplexity langchain_litellm.ChatLiteLLM
+    """.split()
+)
+"""The same by package and class: what was cut off has no ``model_provider`` of some."""
 _SAYS_NOTHING = frozenset(
     "reasoning reasoning_content thinking redacted_thinking thought signature refusal".split()
 )
@@ -55,8 +65,30 @@ def metadata_of(generation: Generation) -> Iterator[Mapping[str, Any]]:
         yield generation.message.response_metadata
 
 
-def breaks_off(generations: Sequence[Generation], metadata: Sequence[Mapping[str, Any]]) -> str:
-    """Why an answer is not whole, as far as its provider says; empty if it is."""
+def gives_end_reason(model: Any, *, streamed: bool) -> bool:
+    """Whether whole answers of a model come with an end reason: its package's own code makes them.
+
+    Args:
+        model: it, cached or not.
+        streamed: the answer comes as a stream.
+    """
+    cls = getattr(type(model), "_askonce_base", type(model))
+    names = (f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in cls.__mro__)
+    made_by = getattr(cls, "_stream" if streamed else "_generate", None)
+    is_own = getattr(made_by, "__module__", "").startswith("langchain_")
+    return is_own and not _CLASSES_WITH_END_REASON.isdisjoint(names)
+
+
+def breaks_off(
+    generations: Sequence[Generation], metadata: Sequence[Mapping[str, Any]], with_end_reason: bool = False
+) -> str:
+    """Why an answer is not whole, as far as its provider says; empty if it is.
+
+    Args:
+        generations: the answer.
+        metadata: what the provider reported of it.
+        with_end_reason: a whole answer of its model comes with one.
+    """
     for reported in metadata:
         for name in _ENDS:
             ended = reported.get(name)
@@ -76,9 +108,9 @@ def breaks_off(generations: Sequence[Generation], metadata: Sequence[Mapping[str
             if _refuses(message):
                 return "the model refused"
             endings = [*metadata_of(generation), *metadata]
-            if message.response_metadata.get("model_provider") in _ALWAYS_WITH_END_REASON and not any(
-                one.get(name) for one in endings for name in _ENDS
-            ):
+            provider = message.response_metadata.get("model_provider")
+            is_reported = with_end_reason or provider in _ALWAYS_WITH_END_REASON
+            if is_reported and not any(one.get(name) for one in endings for name in _ENDS):
                 return "it ended without an end reason"
     return ""
 

@@ -89,6 +89,7 @@ def pack(
     *,
     delivery: int = WHOLE,
     requested: Requested | None = None,
+    with_end_reason: bool = False,
 ) -> Answer | None:
     """What is stored of an answer, or ``None`` if it holds something that cannot be stored.
 
@@ -98,6 +99,7 @@ def pack(
         llm_output: what the provider reported of the whole call.
         delivery: `STREAM`, `STREAM_WITH_USAGE` or `WHOLE`.
         requested: the form that the request requires.
+        with_end_reason: a whole answer of the model comes with one.
     """
     try:
         payload = _encode([_written(generation, delivery) for generation in generations])
@@ -107,7 +109,7 @@ def pack(
     metadata = [reported for generation in generations for reported in metadata_of(generation)]
     if llm_output:
         metadata.append(llm_output)
-    broken = breaks_off(generations, metadata)
+    broken = breaks_off(generations, metadata, with_end_reason)
     misfit = misfit_of(generations, requested or Requested())
     usage, name = _usage(generations, llm_output or {}), _first_of(metadata, _MODEL_NAMES) or model
     seller = _first_of(metadata, _PROVIDER_NAMES)

@@ -18,7 +18,7 @@ from askonce.entries.entry import Answer, Hit, Place
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
-from askonce.langchain.models.acceptance import requested_of
+from askonce.langchain.models.acceptance import gives_end_reason, requested_of
 from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
 from askonce.langchain.models.calls import (
     accepts_callbacks,
@@ -72,7 +72,13 @@ def _request(
 
 def _pack_result(result: ChatResult, model: Any, kwargs: dict[str, Any]) -> Answer | None:
     generations = [_shown(generation, model) for generation in _whole(result)]
-    return pack(generations, model_name(model), result.llm_output, requested=requested_of(model, kwargs))
+    return pack(
+        generations,
+        model_name(model),
+        result.llm_output,
+        requested=requested_of(model, kwargs),
+        with_end_reason=gives_end_reason(model, streamed=False),
+    )
 
 
 def _shown(generation: ChatGeneration, model: Any) -> ChatGeneration:
@@ -259,4 +265,10 @@ def _pack_stream(recording: Recording, model: Any, kwargs: dict[str, Any], deliv
     generations = [_shown(generation, model) for generation in recording.generations()]
     if not generations:
         return None
-    return pack(generations, model_name(model), delivery=delivery, requested=requested_of(model, kwargs))
+    return pack(
+        generations,
+        model_name(model),
+        delivery=delivery,
+        requested=requested_of(model, kwargs),
+        with_end_reason=gives_end_reason(model, streamed=True),
+    )

@@ -21,7 +21,7 @@ from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
-from askonce.langchain.models.acceptance import requested_of
+from askonce.langchain.models.acceptance import gives_end_reason, requested_of
 from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, marked, pack, unpack
 from askonce.langchain.models.calls import (
     alimit,
@@ -153,4 +153,5 @@ def _packed(whole: ChatModelStream, model: Any, kwargs: dict[str, Any]) -> Answe
         model_name(model),
         delivery=_delivery(model, kwargs),
         requested=requested_of(model, kwargs),
+        with_end_reason=gives_end_reason(model, streamed=True),
     )

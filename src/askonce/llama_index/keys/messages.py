@@ -27,7 +27,7 @@ from llama_index.core.bridge.pydantic import BaseModel
 
 from askonce.keys.messages import Conversation
 from askonce.keys.normal_form import Uncacheable, plain
-from askonce.llama_index.keys.model import fields_of
+from askonce.llama_index.keys.model import fields_of, known_of
 
 # Reported by a provider about an earlier answer, or a mark for its prompt cache.
 _REPORTED = frozenset(
@@ -38,19 +38,23 @@ _REPORTED = frozenset(
 )
 
 
-def conversation_of(messages: Iterable[ChatMessage]) -> Conversation:
+def conversation_of(messages: Iterable[ChatMessage], llm: BaseModel | None = None) -> Conversation:
     """The conversation that an LLM is given.
+
+    Args:
+        messages: it.
+        llm: it, whose class may send calls of tools in ``additional_kwargs`` as it sends those of blocks.
 
     Raises:
         Uncacheable: a message holds something without a stable representation.
     """
     conversation = Conversation()
     for message in messages:
-        _add(conversation, message)
+        _add(conversation, message, llm)
     return conversation
 
 
-def _add(conversation: Conversation, message: ChatMessage) -> None:
+def _add(conversation: Conversation, message: ChatMessage, llm: BaseModel | None) -> None:
     if not isinstance(message, ChatMessage):
         raise Uncacheable(f"a message of type {type(message).__name__}")
     blocks = message.blocks
@@ -67,7 +71,8 @@ def _add(conversation: Conversation, message: ChatMessage) -> None:
         answers, given["status"] = None, None
     parts = [part for block in blocks if (part := _part(block, conversation)) is not None]
     known_calls = {str(one.get("tool_call_id")): _call(one) for one in parts if one["type"] == "tool_call"}
-    calls, others = _tool_calls(given.pop("tool_calls", None) or (), known_calls)
+    beside = given.pop("tool_calls", None) or ()
+    calls, others = _tool_calls(beside, known_calls)
     while parts and parts[-1]["type"] == "tool_call":  # the usual place; elsewhere they stay among the content
         calls.insert(0, parts.pop())
     conversation.add(
@@ -76,7 +81,11 @@ def _add(conversation: Conversation, message: ChatMessage) -> None:
         name=name,
         tool_calls=calls,
         answers=answers,
-        extra={**fields_of(given), "tool_calls": others},
+        extra={
+            **fields_of(given),
+            "tool_calls": others,
+            "calls beside blocks": _shapes(beside, known_calls, llm) if beside else [],
+        },
     )
 
 
@@ -93,6 +102,18 @@ def _tool_calls(given: Iterable[Any], described: Mapping[str, Any]) -> tuple[lis
         elif call != described[str(named)]:
             others.append({"id": named, **call})
     return calls, others
+
+
+def _shapes(given: Iterable[Any], described: Mapping[str, Any], llm: BaseModel | None) -> list[Any]:
+    """How calls stand in ``additional_kwargs``, which some clients send as they are, and others not at all."""
+    shapes: list[Any] = []
+    if llm is not None and known_of(llm).calls_alike:
+        return shapes
+    for one in given:
+        data = one.model_dump() if isinstance(one, BaseModel) else one
+        names = sorted(name for name, value in data.items() if value is not None and name != "index")
+        shapes.append([str(data.get("id") or data.get("tool_id")) in described, names])
+    return shapes
 
 
 def _call(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Provider:
         only_with: fields that are sent only if another one is set. Not of subclasses.
         overridden: settings of the model that those of a call replace. Not of subclasses.
         as_sent: a text as it is sent to be embedded. Not of subclasses.
+        calls_alike: calls of tools in ``additional_kwargs`` are sent as those of blocks. Not of subclasses.
     """
 
     endpoint: Callable[[Any, bool], Endpoint | None] | None = None
@@ -38,6 +39,7 @@ class Provider:
     only_with: Mapping[str, str] = field(default_factory=dict)
     overridden: frozenset[str] = _NOTHING
     as_sent: Callable[[str], str] | None = None
+    calls_alike: bool = False
 
     def leaves_out(self, name: str, fields: Mapping[str, Any]) -> bool:
         """Whether a field or private attribute cannot change a request."""
@@ -172,6 +174,7 @@ _OPENAI_LLM = Provider(
     unsent=_words(f"{_PROMPTS} strict formatted"),
     only_with={"top_logprobs": "logprobs"},
     overridden=_TEMPERATURE,
+    calls_alike=True,
 )
 _OPENAI_RESPONSES = Provider(
     endpoint=_held("_client", "_aclient"),
@@ -195,7 +198,7 @@ _OPENAI_EMBEDDING = Provider(
 _PROVIDERS: dict[str, Provider] = {
     "llama_index.llms.openai.base.OpenAI": _OPENAI_LLM,
     "llama_index.llms.azure_openai.base.AzureOpenAI": Provider(
-        _of_openai, _AZURE_CLIENT, _OPENAI_LLM.unsent, _OPENAI_LLM.only_with, _TEMPERATURE
+        _of_openai, _AZURE_CLIENT, _OPENAI_LLM.unsent, _OPENAI_LLM.only_with, _TEMPERATURE, calls_alike=True
     ),
     "llama_index.llms.openai_like.base.OpenAILike": Provider(
         endpoint=_of_openai,
@@ -206,6 +209,7 @@ _PROVIDERS: dict[str, Provider] = {
         ),
         only_with={"top_logprobs": "logprobs", "context_window": "tokenizer"},
         overridden=_TEMPERATURE,
+        calls_alike=True,
     ),
     "llama_index.llms.openai.responses.OpenAIResponses": _OPENAI_RESPONSES,
     "llama_index.llms.azure_openai.responses.AzureOpenAIResponses": Provider(

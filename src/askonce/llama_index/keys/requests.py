@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.schema import BaseComponent
 
-from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, own_words, request_form, text
+from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, own_words, plain, request_form, text
 from askonce.keys.server_state import refuse_server_state
 from askonce.llama_index.keys.messages import conversation_of
 from askonce.llama_index.keys.model import component_form, fields_of, guarded, known_of
@@ -33,7 +34,7 @@ def chat_form(
     Raises:
         Uncacheable: it has none.
     """
-    conversation = conversation_of(messages)
+    conversation = conversation_of(messages, llm)
     left_out = conversation.left_out
     model, call = _model_and_call(llm, options, left_out, asynchronous)
     return request_form("chat", model, left_out, messages=conversation.messages, call=call)
@@ -55,6 +56,45 @@ def completion_form(
     model, call = _model_and_call(llm, options, left_out, asynchronous)
     counts = bool(formatted) and "formatted" not in known_of(llm).unsent
     return request_form("completion", model, left_out, prompt=text(prompt), formatted=counts, call=call)
+
+
+@guarded
+def structured_form(
+    llm: BaseComponent,
+    output_cls: type,
+    prompt: BasePromptTemplate,
+    prompt_args: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    by: str,
+    asynchronous: bool = False,
+) -> NormalForm:
+    """The normal form of a structured prediction that goes past the LLM's chat; `Uncacheable` as in `chat_form`.
+
+    Args:
+        llm: the model.
+        output_cls: the class of what is wanted, which counts by its schema.
+        prompt: the prompt.
+        prompt_args: what it is formatted with.
+        options: further arguments of the provider's call; they stand beside the model's, which are not sent by all.
+        by: the method.
+        asynchronous: the call is.
+    """
+    if getattr(prompt, "function_mappings", None):
+        raise Uncacheable("its prompt calls functions, which may give something else when it is sent")
+    conversation = conversation_of(prompt.format_messages(**prompt_args), llm)
+    left_out = conversation.left_out
+    model = component_form(llm, left_out, asynchronous=asynchronous)
+    refuse_server_state(options)
+    return request_form(
+        "structured",
+        model,
+        left_out,
+        messages=conversation.messages,
+        call=model_form(fields_of(options), left_out, "call"),
+        output=plain(output_cls),
+        by=by,
+    )
 
 
 def _model_and_call(

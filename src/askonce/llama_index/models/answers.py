@@ -327,7 +327,8 @@ def unpack(payload: bytes, *, of_chat: bool, delivery: int = STREAM, streamed: b
     classes = stored.classes
     raw, path = as_requested(stored.raw, streamed=streamed, message=words, ended=stored.ended)
     if path is not None:
-        classes = {"/raw": path, **{at: one for at, one in classes.items() if at.startswith("/raw/usage")}}
+        unset = "".join(classes.get("/raw", "").partition("-")[1:])
+        classes = {"/raw": path + unset, **{at: one for at, one in classes.items() if at.startswith("/raw/usage")}}
     fields: dict[str, Any] = {
         "raw": records(raw, classes, "/raw"),
         "delta": stored.delta,

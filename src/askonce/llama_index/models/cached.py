@@ -23,7 +23,7 @@ from askonce.llama_index.models import answers, events
 from askonce.llama_index.models.acceptance import requested_of
 from askonce.llama_index.models.answers import Response
 from askonce.llama_index.models.prompts import follow_prompts
-from askonce.llama_index.models.structured import given_answers, structured_methods
+from askonce.llama_index.models.structured import running_prediction, structured_methods
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
 from askonce.stores import Client, Store
 
@@ -159,6 +159,9 @@ class _Call:
 
     def run(self) -> Any:
         """Call the LLM. Of an asynchronous endpoint the result is to be awaited."""
+        prediction = running_prediction.get()
+        if prediction is not None:
+            prediction.calls = True
         return getattr(plain_view(self.llm), self.name)(*self.args, **self.kwargs)
 
     def response(self, found: Any, request: Request) -> Any:
@@ -188,10 +191,11 @@ class _Call:
 
     def given(self, request: Request, hit: Hit | None = None) -> None:
         """Hand the answer that was given to the structured prediction that waits for it."""
-        given = given_answers.get()
-        if given is not None:
+        prediction = running_prediction.get()
+        if prediction is not None:
+            prediction.calls = True
             place = Place(request.place.namespace, hit.key) if hit is not None and hit.key else None
-            given.append((self.cache.engine, request, place))
+            prediction.given.append((self.cache.engine, request, place))
 
     def answer(self, hit: Hit) -> Response:
         """A hit as the endpoint's answer, shown to LlamaIndex's observers."""

@@ -21,6 +21,7 @@ class RawObject(dict[str, Any]):
     """A map that reads as the SDK's object did: by items, by attributes, and by the object's own methods."""
 
     _askonce_class: str = ""
+    """Its path, and after ``-`` the fields that the provider did not give, of which `_built` makes none."""
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -79,7 +80,7 @@ class RawObject(dict[str, Any]):
         cls = _class_at(self._askonce_class)
         if cls is None:
             return None
-        data = _plain(self)
+        data = _given(self)
         try:
             is_lenient = hasattr(cls, "to_dict")  # as OpenAI's and Anthropic's are: it takes what servers say
             return cls.construct(**data) if is_lenient else cls.model_validate(data)
@@ -92,7 +93,7 @@ def _record(data: dict[str, Any], path: str) -> RawObject:
 
 
 def _class_at(path: str) -> Any:
-    module, _, name = path.partition(":")
+    module, _, name = path.partition("-")[0].partition(":")
     found: Any = sys.modules.get(module) if module.partition(".")[0] in _SDKS else None
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -105,6 +106,15 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
+def _given(value: Any) -> Any:
+    """Plain data without the fields that the provider did not give."""
+    if isinstance(value, dict):
+        path: str = getattr(value, "_askonce_class", "") if issubclass(type(value), RawObject) else ""
+        unset = frozenset(path.partition("-")[2].split(","))
+        return {name: _given(item) for name, item in value.items() if item is not None or name not in unset}
+    return [_given(item) for item in value] if isinstance(value, list) else value
+
+
 def classes_in(value: Any, place: str = "") -> dict[str, str]:
     """By place, the classes of the SDK's objects in a value."""
     found = {}
@@ -113,7 +123,8 @@ def classes_in(value: Any, place: str = "") -> dict[str, str]:
     elif isinstance(value, BaseModel):
         cls = type(value)
         if cls.__module__.partition(".")[0] in _SDKS and "[" not in cls.__qualname__:
-            found = {place: f"{cls.__module__}:{cls.__qualname__}"}
+            unset = sorted(cls.model_fields.keys() - value.__pydantic_fields_set__)
+            found = {place: f"{cls.__module__}:{cls.__qualname__}" + ("-" + ",".join(unset) if unset else "")}
         value = {**value.__dict__, **(value.__pydantic_extra__ or {})}
     if isinstance(value, Mapping):
         parts: Any = value.items()

@@ -1,7 +1,8 @@
 """Structured output of cached LLMs: an answer that its parser refuses is not stored.
 
 LlamaIndex parses after the LLM's answer was stored. So a structured prediction records which answers the LLM gave
-while it runs, and has them deleted where parsing fails: the next one reaches the model.
+while it runs, and has them deleted where parsing fails: the next one reaches the model. One that succeeds without
+a call of the LLM's chat went past the cache, which is counted and logged.
 """
 
 from __future__ import annotations
@@ -16,23 +17,30 @@ from llama_index.core.bridge.pydantic import BaseModel
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Place
-
-Given = list[tuple[CacheEngine, Request, Place | None]]
-given_answers: ContextVar[Given | None] = ContextVar("askonce_given_answers", default=None)
-"""The answers that cached LLMs gave to the running prediction; ``None`` where nobody parses them."""
+from askonce.keys.normal_form import NormalForm, Uncacheable
+from askonce.llama_index.models.direct import routed
 
 
-class _Watch:
-    """The answers given in one prediction."""
+class WatchedPrediction:
+    """What one prediction had of cached LLMs.
+
+    Attributes:
+        given: the answers.
+        calls: whether an LLM's own chat or completion was called.
+    """
 
     def __init__(self) -> None:
-        self.given: Given = []
+        self.given: list[tuple[CacheEngine, Request, Place | None]] = []
+        self.calls = False
 
     def __enter__(self) -> None:
-        self._token = given_answers.set(self.given)
+        self._token = running_prediction.set(self)
 
     def __exit__(self, *_: object) -> None:
-        given_answers.reset(self._token)
+        running_prediction.reset(self._token)
+        outer = running_prediction.get()
+        if outer is not None:
+            outer.calls = outer.calls or self.calls
 
     def reject(self) -> None:
         for engine, request, place in self.given:
@@ -41,6 +49,22 @@ class _Watch:
     async def areject(self) -> None:
         for engine, request, place in self.given:
             await engine.areject(request, place)
+
+    def succeeded(self, llm: Any, name: str) -> None:
+        """Count the prediction, if it went past the cache."""
+        if not self.calls:
+            llm._askonce.cache.engine.request("answer", functools.partial(_went_past, llm, name))
+
+
+def _went_past(llm: Any, name: str) -> NormalForm:
+    raise Uncacheable(
+        f"{type(llm).__name__}.{name} called its provider past the class's own chat and completion;"
+        " chat with the schema among its arguments, and askonce.httpx.CachedTransport below the SDK, are cached"
+    )
+
+
+running_prediction: ContextVar[WatchedPrediction | None] = ContextVar("askonce_running_prediction", default=None)
+"""The prediction that runs; ``None`` where nobody parses what cached LLMs answer."""
 
 
 def structured_methods(base: type) -> dict[str, Callable[..., Any]]:
@@ -52,33 +76,42 @@ def structured_methods(base: type) -> dict[str, Callable[..., Any]]:
         "astructured_predict": _apredict,
         "stream_structured_predict": _stream_predict,
         "astream_structured_predict": _astream_predict,
+        "structured_predict_without_function_calling": _predict,  # Google's
     }
     own = {name: getattr(base, name, None) for name in makers}
-    return {name: functools.wraps(method)(makers[name](method)) for name, method in own.items() if method}
+    return {
+        name: functools.wraps(method)(routed(name, method, makers[name](name, method)))
+        for name, method in own.items()
+        if method
+    }
 
 
-def _predict(method: Callable[..., Any]) -> Callable[..., Any]:
+def _predict(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     def structured_predict(self: Any, *args: Any, **kwargs: Any) -> Any:
-        watch = _Watch()
+        watch = WatchedPrediction()
         try:
             with watch:
-                return method(self, *args, **kwargs)
+                result = method(self, *args, **kwargs)
         except Exception:
             watch.reject()
             raise
+        watch.succeeded(self, name)
+        return result
 
     return structured_predict
 
 
-def _apredict(method: Callable[..., Any]) -> Callable[..., Any]:
+def _apredict(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     async def astructured_predict(self: Any, *args: Any, **kwargs: Any) -> Any:
-        watch = _Watch()
+        watch = WatchedPrediction()
         try:
             with watch:
-                return await method(self, *args, **kwargs)
+                result = await method(self, *args, **kwargs)
         except Exception:
             await watch.areject()
             raise
+        watch.succeeded(self, name)
+        return result
 
     return astructured_predict
 
@@ -88,10 +121,11 @@ def _output_class(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return wanted if isinstance(wanted, type) else BaseModel
 
 
-def _stream_predict(method: Callable[..., Any]) -> Callable[..., Any]:
+def _stream_predict(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     def stream_structured_predict(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        watch, last = _Watch(), None
-        parts = method(self, *args, **kwargs)
+        watch, last = WatchedPrediction(), None
+        with watch:
+            parts = method(self, *args, **kwargs)
         try:
             while True:
                 try:
@@ -105,13 +139,14 @@ def _stream_predict(method: Callable[..., Any]) -> Callable[..., Any]:
             raise
         if not isinstance(last, _output_class(args, kwargs)):
             watch.reject()
+        watch.succeeded(self, name)
 
     return stream_structured_predict
 
 
-def _astream_predict(method: Callable[..., Any]) -> Callable[..., Any]:
+def _astream_predict(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     async def astream_structured_predict(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        watch = _Watch()
+        watch = WatchedPrediction()
         with watch:
             parts = await method(self, *args, **kwargs)
 
@@ -130,6 +165,7 @@ def _astream_predict(method: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             if not isinstance(last, _output_class(args, kwargs)):
                 await watch.areject()
+            watch.succeeded(self, name)
 
         return watched()
 
