@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from askonce.keys.code import digest_of, written_code
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
 from askonce.langchain.embeddings import form_of_embeddings
-from askonce.langchain.retrieval.indexes import digest, memory_version
+from askonce.langchain.retrieval.indexes import digest, is_own, memory_version
 from askonce.retrieval.clients import place_of, without_credentials
 from askonce.retrieval.places import read
 
@@ -76,6 +76,7 @@ class Identity:
 
     Attributes:
         nameless: stores that do not show where their documents are: only the corpus distinguishes them from others.
+        stores: the vector stores.
         is_local: a store is on this machine.
         has_foreign: a class or function that is not LangChain's is among the parts, which may read what the run
             gives; embeddings do not count.
@@ -84,6 +85,7 @@ class Identity:
 
     def __init__(self, known: dict[int, tuple[Any, Any]]) -> None:
         self.nameless: list[str] = []
+        self.stores: list[VectorStore] = []
         self.is_local = False
         self.has_foreign = False
         self.own_code: list[str] = []
@@ -237,12 +239,14 @@ class Identity:
             raise Uncacheable(f"a {_name(type(part))} does not show which model it is") from error
 
     def _store(self, part: Any) -> dict[str, Any]:
+        if isinstance(part, VectorStore):
+            self.stores.append(part)
         form: dict[str, Any] = _class(type(part))
         attributes: dict[str, Any] = {}
         version = memory_version(part)
         if version is not None:
             form["version"] = version
-        placed = version is not None
+        placed = version is not None and not is_own(part)  # whose lists may hold anything
         for name, value in vars(part).items():
             bare = name.strip("_").lower()
             held = memory_version(value)

@@ -107,9 +107,13 @@ class CachedRetriever(BaseRetriever):
         if isinstance(depends_on, str):
             raise ConfigError(f"depends_on is a list of names: depends_on=[{depends_on!r}]")
         known: dict[int, Any] = {}
+        identity = Identity(known)
         if name is None:
-            _check_identity(Identity(known), retriever, has_corpus=corpus is not None)
+            _check_identity(identity, retriever, has_corpus=corpus is not None)
+        else:
+            identity.stores_in(retriever)
         cache, own_corpus = cache_and_corpus(store, corpus, settings)
+        own_corpus.compare(identity.stores)
         fields: dict[str, Any] = {
             "retriever": retriever,
             "corpus": own_corpus,
