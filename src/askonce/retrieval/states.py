@@ -66,7 +66,9 @@ def _digest(content: bytes) -> bytes:
 
 def _of(count: int, rows: Iterator[Any]) -> bytes:
     """A state; of rows in any order."""
-    return f"{count} {digest_of(msgspec.msgpack.encode(row, enc_hook=str) for row in rows)}".encode()
+    return (
+        f"{count} {digest_of(msgspec.msgpack.encode(row, enc_hook=str, order='sorted') for row in rows)}".encode()
+    )
 
 
 def _chroma(collection: Any, _: str | None) -> tuple[Any, bytes]:
