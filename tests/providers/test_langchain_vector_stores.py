@@ -10,7 +10,7 @@ import pytest
 from langchain_core.embeddings import Embeddings
 
 from askonce.langchain.retrieval.identity import Identity
-from tests.providers.vector_stores import SECRET, Place, check
+from tests.providers.vector_stores import SECRET, Place, check, outputs
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the packages warn of is theirs
 
@@ -156,3 +156,78 @@ def test_a_self_query_retriever_is_read() -> None:
     lenient = {"chain_kwargs": {"fix_invalid": True}}
     assert of("legs") == of("legs") != of("eyes")
     assert of("legs", **lenient) == of("legs", **lenient) != of("eyes", **lenient)
+
+
+SCRIPT = """
+import sys
+from askonce import Corpus
+from askonce.langchain import cached, watch
+from tests.providers.test_langchain_vector_stores import Lengths
+
+kind, directory, texts, *words = sys.argv[1:]
+texts, numbers = texts.split(","), [f"00000000-0000-0000-0000-{n:012}" for n in range(8)]
+if kind == "Chroma":
+    from langchain_chroma import Chroma
+elif kind == "Qdrant":
+    from langchain_qdrant import QdrantVectorStore
+elif kind == "InMemory":
+    from langchain_core.vectorstores import InMemoryVectorStore
+else:
+    from langchain_community.vectorstores import FAISS, LanceDB
+ids = numbers[: len(texts)] if "ids" in words else None
+make = {
+    "Chroma": lambda: Chroma.from_texts(texts, Lengths(), ids=ids, persist_directory=directory),
+    "Qdrant": lambda: QdrantVectorStore.from_texts(
+        texts, Lengths(), ids=ids, path=directory, collection_name="x", force_recreate="anew" in words),
+    "LanceDB": lambda: LanceDB.from_texts(texts, Lengths(), uri=directory),
+    "FAISS": lambda: FAISS.from_texts(texts, Lengths(), ids=ids),
+    "InMemory": lambda: InMemoryVectorStore.from_texts(texts, Lengths(), ids=ids),
+}
+opened = {
+    "Chroma": lambda: Chroma(embedding_function=Lengths(), persist_directory=directory),
+    "Qdrant": lambda: QdrantVectorStore.from_existing_collection("x", Lengths(), path=directory),
+    "LanceDB": lambda: LanceDB(uri=directory, embedding=Lengths()),
+}
+corpus = Corpus(name="handbook")
+store = (opened if texts == [""] else make)[kind]()
+if "watched" in words:
+    store = watch(store, corpus)
+    store.add_texts(["a word more"])
+retriever = cached(store.as_retriever(search_kwargs={"k": 9}), corpus=corpus)
+print(*sorted(one.page_content for one in retriever.invoke("a question")), corpus.cache.stats().hits, sep="|")
+"""
+
+OUTLIVING = ["Chroma", "Qdrant", "LanceDB"]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    file = tmp_path / "script.py"
+    file.write_text(SCRIPT)
+    (tmp_path / "documents").mkdir()
+    return file
+
+
+@pytest.mark.parametrize("ids", ["", "ids"])
+@pytest.mark.parametrize("kind", [*OUTLIVING, "FAISS", "InMemory"])
+def test_another_run_of_a_script_finds_the_documents_that_it_made_the_store_of(
+    kind: str, ids: str, script: Path
+) -> None:
+    documents = str(script.parent / "documents")
+    anew = ["anew"] if kind == "Qdrant" and not ids else []
+    runs = [[kind, documents, texts, ids, *anew] for texts in ("old,older", "new,newer")]
+    first, second = outputs(script, script.parent, runs)
+    assert first == "old|older|0"
+    added = kind == "Chroma" and not ids  # whose from_texts adds to what is there
+    assert second == ("new|newer|old|older|0" if added else "new|newer|0")
+
+
+@pytest.mark.parametrize("kind", OUTLIVING)
+def test_a_restart_without_a_write_finds_what_is_stored(kind: str, script: Path) -> None:
+    documents = str(script.parent / "documents")
+    runs = [[kind, documents, "old,older", "ids"], [kind, documents, ""]]
+    runs += [[kind, documents, "", "watched"], [kind, documents, ""]]
+    printed = outputs(script, script.parent, runs)
+    assert printed[:2] == ["old|older|0", "old|older|1"]
+    after = "a word more" if kind == "LanceDB" else "a word more|old|older"  # it overwrites by default
+    assert printed[2:] == [f"{after}|0", f"{after}|1"]

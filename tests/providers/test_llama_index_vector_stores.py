@@ -10,7 +10,7 @@ from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
 from llama_index.core.schema import TextNode
 
 from askonce.llama_index.retrieval.identity import Identity
-from tests.providers.vector_stores import SECRET, Place, check
+from tests.providers.vector_stores import SECRET, Place, check, outputs
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the packages warn of is theirs
 
@@ -113,3 +113,74 @@ def test_faiss_is_what_it_holds() -> None:
         return Identity("named", "corpus").of(index.as_retriever())
 
     assert of("a") == of("a") != of("b") != of("a", "b")
+
+
+SCRIPT = """
+import sys
+from askonce import Corpus
+from askonce.llama_index import cached, watch
+from llama_index.core import Document, MockEmbedding, StorageContext, VectorStoreIndex
+
+kind, directory, texts, *words = sys.argv[1:]
+settings = {"embed_model": MockEmbedding(2)}
+if kind == "Chroma":
+    import chromadb
+    from llama_index.vector_stores.chroma import ChromaVectorStore
+    collection = chromadb.PersistentClient(directory).get_or_create_collection("quickstart")
+    store = ChromaVectorStore(chroma_collection=collection)
+elif kind == "Qdrant":
+    from llama_index.vector_stores.qdrant import QdrantVectorStore
+    from qdrant_client import QdrantClient
+    store = QdrantVectorStore("x", client=QdrantClient(path=directory))
+elif kind == "LanceDB":
+    from llama_index.vector_stores.lancedb import LanceDBVectorStore
+    store = LanceDBVectorStore(uri=directory)
+else:
+    store = None
+corpus = Corpus(name="handbook")
+if texts:
+    if "anew" in words and kind == "Qdrant":
+        store.clear()
+    documents = [Document(text=one, id_=str(n)) for n, one in enumerate(texts.split(","))]
+    stored = StorageContext.from_defaults(vector_store=store)
+    index = VectorStoreIndex.from_documents(documents, storage_context=stored, **settings)
+else:
+    index = VectorStoreIndex.from_vector_store(store, **settings)
+if "watched" in words:
+    watch(index, corpus)
+    index.insert(Document(text="a word more", id_="more"))
+name = None if store else "simple"
+retriever = cached(index.as_retriever(similarity_top_k=9), corpus=corpus, name=name)
+found = sorted(one.text for one in retriever.retrieve("a question"))
+print(*found, corpus.cache.stats().kinds["retrieval"].hits, sep="|")
+"""
+
+OUTLIVING = ["Chroma", "Qdrant", "LanceDB"]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    file = tmp_path / "script.py"
+    file.write_text(SCRIPT)
+    (tmp_path / "documents").mkdir()
+    return file
+
+
+@pytest.mark.parametrize("kind", [*OUTLIVING, "Simple"])
+def test_another_run_of_a_script_finds_the_documents_that_it_made_the_store_of(kind: str, script: Path) -> None:
+    documents = str(script.parent / "documents")
+    runs = [[kind, documents, texts, "anew"] for texts in ("old,older", "new,newer")]
+    first, second = outputs(script, script.parent, runs)
+    assert first == "old|older|0"
+    adds = kind in ("Chroma", "LanceDB")  # to what is there
+    assert second == ("new|newer|old|older|0" if adds else "new|newer|0")
+
+
+@pytest.mark.parametrize("kind", OUTLIVING)
+def test_a_restart_without_a_write_finds_what_is_stored(kind: str, script: Path) -> None:
+    documents = str(script.parent / "documents")
+    runs = [[kind, documents, "old,older"], [kind, documents, ""]]
+    runs += [[kind, documents, "", "watched"], [kind, documents, ""]]
+    printed = outputs(script, script.parent, runs)
+    assert printed[:2] == ["old|older|0", "old|older|1"]
+    assert printed[2:] == ["a word more|old|older|0", "a word more|old|older|1"]

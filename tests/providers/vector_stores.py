@@ -1,8 +1,11 @@
-"""Pairs of vector stores: the same names in two places, and two clients for one place. No server is called."""
+"""Vector stores of many packages: in two places, by two clients, and written past `watch`. No server is called."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,3 +48,22 @@ def check(make: Make, identity: Callable[[Any], tuple[Any, list[str]]], place: P
     for other in place.others(files=files):
         other.directory.mkdir(exist_ok=True)
         assert identity(make(other))[0] != form
+
+
+def outputs(script: Path, directory: Path, runs: list[list[str]]) -> list[str]:
+    """What runs of a script print, one after the other, each in a process of its own, with the default store.
+
+    Args:
+        script: gets the arguments of a run.
+        directory: of the user's cache.
+        runs: the arguments of each.
+    """
+    environment = {**os.environ, "XDG_CACHE_HOME": str(directory / "cache"), "PYTHONWARNINGS": "ignore"}
+    printed = []
+    for arguments in runs:
+        run = subprocess.run(
+            [sys.executable, str(script), *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+        assert not run.returncode, run.stderr
+        printed.append(run.stdout.strip())
+    return printed

@@ -16,7 +16,7 @@ import contextlib
 import itertools
 import logging
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -488,6 +488,10 @@ class CacheEngine:
     async def aposition(self, corpus: str) -> Position | None:
         """Asynchronous `position`."""
         return await self.corpora.position(self._async, corpus)
+
+    def compare_states(self, corpus: str, states: Mapping[bytes, bytes]) -> bool:
+        """Compare what collections of documents hold with the change log of a corpus; see `Corpora.compare`."""
+        return run(self.corpora.compare(self._sync, corpus, states))
 
     def record_retrieval(self, documents: Sequence[RetrievedDocument], result: object = None) -> None:
         """Record that documents of a corpus in this store were retrieved in the running context.

@@ -15,6 +15,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -45,15 +46,27 @@ def code_of(part: Any) -> str | None:
 
 def written_code(part: Any) -> str | None:
     """What `code_of` is the digest of; names and texts in the code stand in it as `repr` shows them."""
-    seen = set[int]()
     if isinstance(part, type):
         of_application = not all(is_installed(base.__module__) for base in part.__mro__)
-        parts = _class(part, seen)
     else:
-        functions = list(_functions(part))
-        of_application = not all(is_installed(one.__module__ or "") for one in functions)
-        parts = (one for function in functions for one in _function(function, seen))
-    return "".join(map(repr, parts)) if of_application else None
+        of_application = not all(is_installed(one.__module__ or "") for one in _functions(part))
+    return "".join(repr(_stable(one)) for one in _parts(part)) if of_application else None
+
+
+def context_variables(part: Any) -> list[ContextVar[Any]]:
+    """The context variables that the code of `code_of` uses: what they hold is another in each request."""
+    return [one for one in _parts(part) if isinstance(one, ContextVar)]
+
+
+def _parts(part: Any) -> Iterator[Any]:
+    seen = set[int]()
+    if isinstance(part, type):
+        return _class(part, seen)
+    return (one for function in _functions(part) for one in _function(function, seen))
+
+
+def _stable(part: Any) -> Any:
+    return f"ContextVar {part.name}" if isinstance(part, ContextVar) else part
 
 
 def digest_of(code: str) -> str:
@@ -123,7 +136,9 @@ def _used(around: dict[str, Any], names: set[str], seen: set[int]) -> Iterator[A
 
 
 def _variable(name: str, value: Any, seen: set[int], *, numbers: bool = False) -> Iterator[Any]:
-    if isinstance(value, functools.partial):
+    if isinstance(value, ContextVar):
+        yield value
+    elif isinstance(value, functools.partial):
         yield from _variable(name, value.func, seen)
         yield from _variable(name, [value.args, value.keywords], seen, numbers=True)
     elif functions := list(_functions(value)):

@@ -10,7 +10,7 @@ a reader, as a change of any document.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -34,6 +34,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         vectors: with ``added``, the vectors of all added documents: only retrievals near them may.
         begins: the write that begins with it, 16 bytes.
         ends: the write that ends with it.
+        states: what collections of documents hold since then, by their places: digests of 16 bytes.
     """
 
     ids: tuple[str, ...] | None = ()
@@ -41,6 +42,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     vectors: AddedVectors | None = None
     begins: bytes = b""
     ends: bytes = b""
+    states: dict[bytes, bytes] = {}
 
 
 ANYTHING = Change(ids=None)
@@ -50,6 +52,10 @@ ANYTHING = Change(ids=None)
 def batches(ids: Sequence[str]) -> list[tuple[str, ...]]:
     """Ids, as many as one change holds; at least one batch."""
     return [tuple(ids[begin : begin + _IDS_IN_A_CHANGE]) for begin in range(0, len(ids) or 1, _IDS_IN_A_CHANGE)]
+
+
+def _is_new_or_same(known: bytes | None, found: bytes) -> bool:
+    return known is None or known == found
 
 
 class ChangesPage(msgspec.Struct, frozen=True):
@@ -80,11 +86,25 @@ class Changes:
         self._additions = Additions()
         self._changed_at: dict[str, int] = {}  # in the order of the sequences
         self._open: dict[bytes, int] = {}
+        self._states: dict[bytes, bytes] = {}
+        self._is_whole = False  # the log was read from its beginning, so that all states are known
 
     @property
     def open_writes(self) -> tuple[bytes, ...]:
         """The writes that have begun and not ended."""
         return tuple(self._open) if self._open else ()
+
+    def since(self, states: Mapping[bytes, bytes]) -> Change | None:
+        """The change that brought collections, by their places, into the states that they were found in.
+
+        ``None``: they are in the states that the log says. Where it says another, anything was written in between.
+        """
+        with self._lock:
+            known = [self._states.get(place) for place in states]
+            if known == [*states.values()]:
+                return None
+            are_new = self._is_whole and all(map(_is_new_or_same, known, states.values()))
+            return Change(() if are_new else None, states={**states})
 
     def learn(self, after: int, page: ChangesPage) -> bool:
         """Add a page that was read after a position; returns whether there is more to read."""
@@ -95,6 +115,7 @@ class Changes:
             self._head = max(self._head, page.head)
             if after == self.position and (page.truncated or not after):  # there may have been an earlier log
                 self._known_from = page.changes[0][0] - 1 if page.changes else page.head
+                self._is_whole = not page.truncated
                 self.position = max(self.position, self._known_from)
             for sequence, change in page.changes:
                 if sequence > self.position:  # another thread may have read on meanwhile
@@ -106,6 +127,7 @@ class Changes:
         if change.begins:
             self._open[change.begins] = sequence
         self._open.pop(change.ends, None)
+        self._states.update(change.states)
         if change.added:
             rows = None if change.vectors is None else rows_of(change.vectors)
             if rows is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -97,6 +97,28 @@ class Corpora:
                 return None
             changes = await self.changes(driver, corpus)
         return None if changes is None else Position(changes.position, not changes.open_writes)
+
+    async def compare(self, driver: SyncDriver, corpus: str, states: Mapping[bytes, bytes]) -> bool:
+        """See whether collections are in the states that the log of a corpus says; else anything may have changed.
+
+        Args:
+            driver: of the caller.
+            corpus: the namespace of the log.
+            states: of each collection, by its place.
+
+        Returns:
+            False if the store is down.
+        """
+        changes = await self.changes(driver, corpus)
+        if changes is None:
+            return False
+        change = changes.since(states)
+        if change is not None:
+            try:
+                await driver.call("log_append", corpus, self.event(corpus, change))
+            except StoreDown:
+                return False
+        return True
 
     async def _read(self, read: ReadLog, corpus: str, changes: Changes) -> None:
         journal = Journal(self._codec, corpus)

@@ -98,7 +98,7 @@ class Writes:
         """
         self.drop(write)
         *others, last = [None] if change.ids is None else batches(change.ids)
-        ended = Change(last, change.added, change.vectors, ends=write.name)
+        ended = Change(last, change.added, change.vectors, ends=write.name, states=change.states)
         for one in (*(Change(some) for some in others), ended):
             await call("log_append", write.corpus, self._corpora.event(write.corpus, one))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Unpack
@@ -16,10 +19,13 @@ from askonce.options import CacheOptions
 from askonce.provenance.additions import added_vectors
 from askonce.provenance.changes import Change, batches
 from askonce.provenance.writes import Call, Write, Writes
+from askonce.retrieval.states import States, seen, states_of, unseen
 from askonce.retrieval.written import Written
 from askonce.stores import Client, Store
 
 logger = logging.getLogger("askonce")
+_MOST_STORES = 16
+"""Of stores that are read after a write that names none."""
 
 
 class Corpus:
@@ -64,6 +70,7 @@ class Corpus:
         self.cache = shared_cache(store, settings)
         self.name = name
         self.near_margin = near_margin
+        self._stores: deque[weakref.ref[object]] = deque(maxlen=_MOST_STORES)
         self.log = f"{CacheOptions().namespace(self.cache.namespace)}:corpus:{quote(name, safe='')}"
 
     def added(self, embeddings: Sequence[Sequence[float]] | None = None) -> None:
@@ -79,11 +86,11 @@ class Corpus:
             MissingExtraError: ``embeddings`` were given, and numpy is not installed.
             StoreError: the store failed, so that outdated retrievals may still be served.
         """
-        run(self._report(self._call, _addition(embeddings)))
+        run(self._report(self._call, _addition(embeddings, self._states())))
 
     async def aadded(self, embeddings: Sequence[Sequence[float]] | None = None) -> None:
         """Asynchronous `added`."""
-        await self._report(self._acall, _addition(embeddings))
+        await self._report(self._acall, _addition(embeddings, await asyncio.to_thread(self._states)))
 
     def changed(self, ids: Iterable[str]) -> None:
         """Report documents that were deleted, or whose content changed without making them relevant to others.
@@ -94,11 +101,11 @@ class Corpus:
         Raises:
             StoreError: the store failed, so that outdated retrievals may still be served.
         """
-        run(self._changed(self._call, _listed(ids)))
+        run(self._changed(self._call, _listed(ids), self._states()))
 
     async def achanged(self, ids: Iterable[str]) -> None:
         """Asynchronous `changed`."""
-        await self._changed(self._acall, _listed(ids))
+        await self._changed(self._acall, _listed(ids), await asyncio.to_thread(self._states))
 
     @contextmanager
     def writing(self, ids: Iterable[str] | None = None, *, added: bool = True) -> Iterator[Written]:
@@ -130,6 +137,8 @@ class Corpus:
             with self._only_logged():
                 run(self._end(self._call, write, Written(written.ids, written.added)))
             raise
+        if written.states is None:
+            written.states = self._states()
         run(self._end(self._call, write, written))
 
     @asynccontextmanager
@@ -143,7 +152,20 @@ class Corpus:
             with self._only_logged():
                 run(self._end(self._call, write, Written(written.ids, written.added)))
             raise
+        if written.states is None:
+            written.states = await asyncio.to_thread(self._states)
         await self._end(self._acall, write, written)
+
+    def compare(self, stores: Iterable[object]) -> None:
+        """See whether vector stores hold what they held after the last write that was reported here.
+
+        Otherwise anything may have changed, as by ``Chroma.from_documents``. Each store is compared once here.
+        """
+        new = unseen(stores, self.log)
+        states = {place: state for one in new for place, state in states_of(one).items()}
+        if not states or self.cache.engine.compare_states(self.log, states):
+            seen(new, self.log)
+            self._stores.extend(weakref.ref(one) for one in new)
 
     # -- the store -------------------------------------------------------------------------------------------------
 
@@ -177,9 +199,14 @@ class Corpus:
         for one in ids:
             await call("delete_tag", namespace, f"doc:{one}")
 
-    async def _changed(self, call: Call, ids: list[str]) -> None:
+    def _states(self) -> States:
+        """What the stores hold whose retrievers are cached, or that are watched, in this process."""
+        stores = [store for one in list(self._stores) if (store := one()) is not None]
+        return {place: state for one in stores for place, state in states_of(one).items()}
+
+    async def _changed(self, call: Call, ids: list[str], states: States) -> None:
         for some in batches(ids) if ids else ():
-            await self._report(call, Change(some))
+            await self._report(call, Change(some, states=states))
         if ids:
             await self._free(call, ids)
 
@@ -187,8 +214,9 @@ class Corpus:
         await call("log_append", self.log, self.cache.engine.corpora.event(self.log, change))
 
 
-def _addition(embeddings: Sequence[Sequence[float]] | None) -> Change:
-    return Change(added=True, vectors=None if embeddings is None else added_vectors(embeddings))
+def _addition(embeddings: Sequence[Sequence[float]] | None, states: States) -> Change:
+    vectors = None if embeddings is None else added_vectors(embeddings)
+    return Change(added=True, vectors=vectors, states=states)
 
 
 def _listed(ids: Iterable[str]) -> list[str]:

@@ -10,12 +10,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import Uncacheable
 
 _AT = "_askonce_version"
+_CONTAINERS = (list, tuple, set, frozenset, deque, Mapping)
+_DEEPEST = 4
 
 
 class IndexContent(NamedTuple):
@@ -28,6 +32,46 @@ class IndexContent(NamedTuple):
 
     items: Sequence[Any]
     rows: Callable[[], Iterable[Any]]
+
+
+def held_in(attributes: Mapping[str, Any]) -> IndexContent | None:
+    """What is in the lists and maps of an application's own store; ``None`` if it holds none."""
+    containers = [
+        found
+        for name, value in attributes.items()
+        if not name.startswith("_askonce") and isinstance(value, _CONTAINERS)
+        for found in _containers((name,), value)
+    ]
+    if not containers:
+        return None
+    return IndexContent(
+        [item for _, one in containers for item in _items(one)],
+        lambda: [
+            ((*path, str(at)), item)
+            for path, one in containers
+            for at, item in enumerate(_items(one))
+            if not _is_read(path, item)
+        ],
+    )
+
+
+def _containers(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A list or map, and those in it, by where they are."""
+    yield path, value
+    for name, one in value.items() if isinstance(value, Mapping) else enumerate(value):
+        if _is_read(path, one):
+            yield from _containers((*path, str(name)), one)
+
+
+def _is_read(path: tuple[str, ...], item: Any) -> bool:
+    """Whether an item is a list or map that is read itself; not if it is a vector, or far inside."""
+    if not isinstance(item, _CONTAINERS) or len(path) >= _DEEPEST:
+        return False
+    return not all(isinstance(part, (int, float)) for part in item)
+
+
+def _items(container: Any) -> Iterable[Any]:
+    return chain(container, container.values()) if isinstance(container, Mapping) else container
 
 
 def digest_of(rows: Iterable[bytes]) -> str:

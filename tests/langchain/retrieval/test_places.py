@@ -255,3 +255,38 @@ def test_what_is_found_after_the_first_change_stays_until_it_is_concerned() -> N
     store.delete(["dog"])
     retriever.invoke("flies at night")
     assert corpus.cache.stats().hits == 1
+
+
+class OwnStore(Server):
+    """Of the application: holds its documents itself, in a list or in maps."""
+
+    def __init__(self, docs: Any) -> None:
+        super().__init__()
+        self.docs = docs
+
+    def similarity_search(self, *args: Any, **kwargs: Any) -> list[Document]:
+        rows = self.docs.values() if isinstance(self.docs, dict) else self.docs
+        return [row["document"] if isinstance(row, dict) else row for row in rows]
+
+
+@pytest.mark.parametrize(
+    "hold", [list, lambda some: {one.id: one for one in some}, lambda some: {"x": {"document": some[-1]}}]
+)
+def test_an_own_store_is_what_its_lists_and_maps_hold(hold: Any) -> None:
+    corpus = Corpus("memory://", name="animals")
+
+    def texts(store: VectorStore) -> list[str]:
+        retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
+        first, again = retriever.invoke("?"), retriever.invoke("?")
+        assert first == again
+        return [one.page_content for one in first]
+
+    one, other = OwnStore(hold([Document("old", id="1")])), OwnStore(hold([Document("new", id="1")]))
+    assert (texts(one), texts(other)) == (["old"], ["new"])
+    assert texts(OwnStore(hold([Document("old", id="1")]))) == ["old"]
+    assert corpus.cache.stats().kinds["retrieval"].misses == 2
+    one.docs = hold([Document("old", id="1"), Document("newer", id="2")])
+    assert texts(one)[-1] == "newer"
+    if isinstance(one.docs, list):
+        one.docs.append(Document("newest", id="3"))
+        assert texts(one) == ["old", "newer", "newest"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypedDict
 from uuid import uuid4
@@ -170,4 +171,26 @@ def test_tags_of_the_application_count_and_those_of_chains_do_not(cache: Cache) 
     (RunnableLambda(str) | RunnablePassthrough() | {"found": retriever}).invoke("salary", config)
     assert cache.stats().hits == 1
     (RunnablePassthrough() | retriever).invoke("salary", {**config, "tags": ["vip"]})
+    assert cache.stats().hits == 1
+
+
+USER: ContextVar[str] = ContextVar("user", default="nobody")
+
+
+def current_user() -> str:
+    return USER.get()
+
+
+class OfContext(BaseRetriever):
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return [Document(current_user())]
+
+
+@pytest.mark.parametrize("name", [None, "named"])
+def test_a_context_variable_that_the_retrievers_code_uses_counts(name: str | None, cache: Cache) -> None:
+    retriever = CachedRetriever(OfContext(), cache, corpus="people", name=name)
+    for user in ("ann", "bob", "ann"):
+        token = USER.set(user)
+        assert [one.page_content for one in retriever.invoke("?")] == [user]
+        USER.reset(token)
     assert cache.stats().hits == 1

@@ -129,3 +129,31 @@ def test_changes_that_nobody_reported_are_seen_in_memory(cache: Cache) -> None:
     assert texts(retriever) == ["red"]
     index.insert_nodes([TextNode(text="red too", id_="b")])
     assert texts(retriever) == ["red", "red too"]
+
+
+class OwnStore(Server):
+    """Of the application: holds its nodes itself."""
+
+    _nodes: list[TextNode] = PrivateAttr(default_factory=list)
+
+    def add(self, nodes: Any, **kwargs: Any) -> list[str]:
+        self._nodes.extend(nodes)
+        return [one.node_id for one in nodes]
+
+    def query(self, query: Any, **kwargs: Any) -> VectorStoreQueryResult:
+        nodes = list(self._nodes)
+        return VectorStoreQueryResult(nodes=nodes, similarities=[1.0] * len(nodes), ids=[one.id_ for one in nodes])
+
+
+def test_an_own_store_is_what_its_lists_and_maps_hold(cache: Cache) -> None:
+    def of(*words: str) -> tuple[OwnStore, CachedRetriever]:
+        store = OwnStore()
+        store.add([TextNode(text=word, id_=str(at)) for at, word in enumerate(words)])
+        index = VectorStoreIndex.from_vector_store(store, embed_model=Topics())
+        return store, CachedRetriever(index.as_retriever(), cache, corpus="colours")
+
+    (one, first), (_, second), (_, third) = of("red"), of("blue"), of("red")
+    assert [texts(first), texts(second), texts(third)] == [["red"], ["blue"], ["red"]]
+    assert cache.stats().kinds["retrieval"].misses == 2
+    one.add([TextNode(text="red too", id_="more")])
+    assert texts(first) == ["red", "red too"]

@@ -12,6 +12,7 @@ import functools
 import re
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -25,10 +26,10 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import BaseModel
 
-from askonce.keys.code import digest_of, written_code
+from askonce.keys.code import context_variables, digest_of, written_code
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
 from askonce.langchain.embeddings import form_of_embeddings
-from askonce.langchain.retrieval.indexes import digest, memory_version
+from askonce.langchain.retrieval.indexes import digest, is_own, memory_version
 from askonce.retrieval.clients import place_of, without_credentials
 from askonce.retrieval.places import read
 
@@ -76,17 +77,21 @@ class Identity:
 
     Attributes:
         nameless: stores that do not show where their documents are: only the corpus distinguishes them from others.
+        stores: the vector stores.
         is_local: a store is on this machine.
         has_foreign: a class or function that is not LangChain's is among the parts, which may read what the run
             gives; embeddings do not count.
         own_code: that of the application's own classes and functions among the parts.
+        variables: the context variables that it uses.
     """
 
     def __init__(self, known: dict[int, tuple[Any, Any]]) -> None:
         self.nameless: list[str] = []
+        self.stores: list[VectorStore] = []
         self.is_local = False
         self.has_foreign = False
         self.own_code: list[str] = []
+        self.variables: list[ContextVar[Any]] = []
         self._known = known
         self._within: list[int] = []
         self._parts = 0
@@ -106,7 +111,9 @@ class Identity:
             raise Uncacheable(f"a {_name(type(part))} that holds itself")
         if _is_foreign(part):
             self.has_foreign = True
-            self.own_code.append(_code(_kind(part))[1])
+            _, code, variables = _code(_kind(part))
+            self.own_code.append(code)
+            self.variables += variables
         self._within.append(id(part))
         try:
             return self._composed(part)
@@ -237,12 +244,14 @@ class Identity:
             raise Uncacheable(f"a {_name(type(part))} does not show which model it is") from error
 
     def _store(self, part: Any) -> dict[str, Any]:
+        if isinstance(part, VectorStore):
+            self.stores.append(part)
         form: dict[str, Any] = _class(type(part))
         attributes: dict[str, Any] = {}
         version = memory_version(part)
         if version is not None:
             form["version"] = version
-        placed = version is not None
+        placed = version is not None and not is_own(part)  # whose lists may hold anything
         for name, value in vars(part).items():
             bare = name.strip("_").lower()
             held = memory_version(value)
@@ -312,10 +321,10 @@ def _kind(part: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=512)
-def _code(part: Any) -> tuple[str | None, str]:
-    """The digest of the code of the application's own classes and functions, and the code; read once."""
+def _code(part: Any) -> tuple[str | None, str, list[ContextVar[Any]]]:
+    """The digest of the code of the application's own classes and functions, the code, what it uses; read once."""
     code = written_code(part)
-    return (None, "") if code is None else (digest_of(code), code)
+    return (None, "", []) if code is None else (digest_of(code), code, context_variables(part))
 
 
 def _class(cls: type[Any]) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 from langchain_core.documents import Document
 from langchain_core.stores import InMemoryBaseStore
-from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from askonce.entries.values import tagged
 from askonce.keys.normal_form import Uncacheable
 from askonce.langchain.retrieval.documents import encoded
 from askonce.retrieval.cached_retrieval import NotPlain
-from askonce.retrieval.versions import IndexContent, digest_of, version_of, written
+from askonce.retrieval.versions import IndexContent, digest_of, held_in, version_of, written
 
 
 def memory_version(store: Any) -> str | None:
@@ -65,7 +65,14 @@ def _held(part: Any) -> IndexContent | None:
         return IndexContent(list(part._dict.values()), lambda: list(part._dict.items()))
     if name == "langchain_community.SKLearnVectorStore":
         return IndexContent(part._texts, lambda: zip(part._ids, part._texts, part._metadatas, strict=True))
+    if isinstance(part, VectorStore) and is_own(part):
+        return held_in(vars(part))
     return None
+
+
+def is_own(store: Any) -> bool:
+    """Whether a store's class is none of LangChain's packages."""
+    return not type(store).__module__.startswith("langchain")
 
 
 def _entry(entry: Any) -> Any:

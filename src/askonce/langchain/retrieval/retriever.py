@@ -79,7 +79,7 @@ class CachedRetriever(BaseRetriever):
     ignore_punctuation: bool
     _known_as: str | None = PrivateAttr()
     _known: dict[int, Any] = PrivateAttr()
-    _own_code: list[str] | None = PrivateAttr(default=None)
+    _own: Identity | None = PrivateAttr(default=None)
     _cache: Cache = PrivateAttr()
     _warned: set[str] = PrivateAttr(default_factory=set)
 
@@ -107,9 +107,13 @@ class CachedRetriever(BaseRetriever):
         if isinstance(depends_on, str):
             raise ConfigError(f"depends_on is a list of names: depends_on=[{depends_on!r}]")
         known: dict[int, Any] = {}
+        identity = Identity(known)
         if name is None:
-            _check_identity(Identity(known), retriever, has_corpus=corpus is not None)
+            _check_identity(identity, retriever, has_corpus=corpus is not None)
+        else:
+            identity.stores_in(retriever)
         cache, own_corpus = cache_and_corpus(store, corpus, settings)
+        own_corpus.compare(identity.stores)
         fields: dict[str, Any] = {
             "retriever": retriever,
             "corpus": own_corpus,
@@ -123,7 +127,7 @@ class CachedRetriever(BaseRetriever):
         super().__init__(**fields)
         self._cache, self._known_as, self._known = cache, name, known
         if name is not None:
-            self._own_code = _foreign_code(retriever)
+            self._own = _foreign_in(retriever)
 
     @property
     def cache(self) -> Cache:
@@ -132,8 +136,10 @@ class CachedRetriever(BaseRetriever):
 
     def _identity(self, identity: Identity) -> dict[str, Any]:
         known_as = self._known_as
-        identity.has_foreign = identity.has_foreign or self._own_code is not None or self.depends_on is not None
-        identity.own_code += self._own_code or []
+        identity.has_foreign = identity.has_foreign or self._own is not None or self.depends_on is not None
+        if self._own is not None:
+            identity.own_code += self._own.own_code
+            identity.variables += self._own.variables
         form = {
             "retriever": identity.of(self.retriever) if known_as is None else self._named(identity),
             "corpus": self.corpus.name,
@@ -182,7 +188,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
         model, arguments = owner._identity(identity), identity.of(self._arguments)
         parts = {"arguments": arguments}
         if identity.has_foreign:
-            given = given_by_run(self._run, owner.depends_on, identity.own_code)
+            given = given_by_run(self._run, owner.depends_on, identity.own_code, identity.variables)
             if given:
                 parts["run"] = identity.of(given)
         self.scope = request_form("retrieval", model, **parts).digest()
@@ -220,14 +226,17 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
         return not nearest or not all(one.id for one in documents)
 
 
-def _foreign_code(retriever: BaseRetriever) -> list[str] | None:
-    """The application's own code in a retriever with a name; ``None``: nothing in it may read what a run gives."""
+def _foreign_in(retriever: BaseRetriever) -> Identity | None:
+    """What shows the application's own code in a retriever with a name.
+
+    ``None``: nothing in it may read what a run gives.
+    """
     identity = Identity({})
     try:
         identity.of(retriever)
     except Uncacheable:
-        return identity.own_code
-    return identity.own_code if identity.has_foreign else None
+        return identity
+    return identity if identity.has_foreign else None
 
 
 def _check_identity(identity: Identity, retriever: BaseRetriever, *, has_corpus: bool) -> None:

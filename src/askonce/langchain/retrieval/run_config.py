@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -29,7 +30,10 @@ _OWN_TAGS = re.compile(r"(seq:step|map:key|graph:step|langsmith|langgraph):.*")
 
 
 def given_by_run(
-    run: RunManager, depends_on: Collection[str] | None, own_code: Collection[str] = ()
+    run: RunManager,
+    depends_on: Collection[str] | None,
+    own_code: Collection[str] = (),
+    variables: Iterable[ContextVar[Any]] = (),
 ) -> dict[str, Any]:
     """What a retriever finds in the run that it is called in.
 
@@ -38,6 +42,7 @@ def given_by_run(
         depends_on: the names that count; ``None``: all but the ids of runs, threads and checkpoints.
         own_code: the code of the application's own parts of the retriever (`askonce.keys.code.written_code`): such
             an id counts if the code names it.
+        variables: the context variables that this code uses; all count.
 
     Raises:
         Uncacheable: a credential is among it.
@@ -48,11 +53,20 @@ def given_by_run(
         "configurable": configurable,
         "metadata": run.inheritable_metadata or {},
         "context": _members(context),
+        "variables": _held(variables),
     }
     given: dict[str, Any] = {part: _counting(values, depends_on, own_code) for part, values in named.items()}
     if depends_on is None:
         given["tags"] = sorted({tag for tag in run.inheritable_tags or () if not _OWN_TAGS.fullmatch(tag)})
     return {part: values for part, values in given.items() if values}
+
+
+def _held(variables: Iterable[ContextVar[Any]]) -> dict[str, list[Any]]:
+    """What context variables hold, by their names, which several may share."""
+    held: dict[str, list[Any]] = {}
+    for one in variables:
+        held.setdefault(one.name, []).append(one.get(None))
+    return held
 
 
 def _counting(

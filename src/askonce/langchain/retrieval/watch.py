@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import re
@@ -21,6 +22,7 @@ from askonce.langchain.retrieval.indexes import memory_written
 from askonce.langchain.retrieval.nearness import aaddition, addition
 from askonce.langchain.retrieval.stored_documents import StoreWrite
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.states import states_of
 from askonce.retrieval.written import WRITING, Written
 
 Watched = TypeVar("Watched")
@@ -86,6 +88,8 @@ def watch(written: Watched, corpus: Corpus) -> Watched:
     object.__setattr__(watched, "__dict__", written.__dict__)
     for name in _PYDANTIC_STATE if isinstance(written, BaseModel) else ():
         object.__setattr__(watched, name, getattr(written, name))
+    if isinstance(watched, VectorStore):
+        corpus.compare([watched])
     return watched
 
 
@@ -178,6 +182,7 @@ def _reporting(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
             with corpus.writing(written.ids, added=written.added) as done, _in_memory(self):
                 result = method(self, *args, **kwargs)
                 done.vectors = addition(corpus, self, kind.texts(given))
+                done.states = states_of(self)
                 return result
 
     async def awrite(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -192,6 +197,7 @@ def _reporting(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
                 with _in_memory(self):
                     result = await method(self, *args, **kwargs)
                     done.vectors = await aaddition(corpus, self, kind.texts(given))
+                    done.states = await asyncio.to_thread(states_of, self)
                     return result
 
     return functools.wraps(method)(awrite if inspect.iscoroutinefunction(method) else write)

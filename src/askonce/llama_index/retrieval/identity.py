@@ -23,7 +23,7 @@ from askonce.errors import ConfigError
 from askonce.keys.endpoints import importable_name
 from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, plain
 from askonce.llama_index.keys.model import component_form
-from askonce.llama_index.retrieval.indexes import memory_version
+from askonce.llama_index.retrieval.indexes import is_own, memory_version
 from askonce.retrieval.places import read
 
 # What observes, or holds the documents, whose changes are reported to the corpus.
@@ -55,11 +55,13 @@ class Identity:
 
     Attributes:
         nameless: stores that do not show where their documents are, as far as was read last.
+        stores: the vector stores, as far as was read last.
         is_local: a store is on this machine, as far as was read last.
     """
 
     def __init__(self, name: str | None, corpus: str) -> None:
         self.nameless: list[str] = []
+        self.stores: list[BasePydanticVectorStore] = []
         self.is_local = False
         self._name, self._corpus = name, corpus
         self._long_lists: dict[int, tuple[Sequence[Any], Any]] = {}
@@ -71,7 +73,7 @@ class Identity:
             Uncacheable: it has no stable representation and there is no name.
             ConfigError: a cached retriever in it is of another corpus.
         """
-        self.nameless, self.is_local = [], False
+        self.nameless, self.stores, self.is_local = [], [], False
         return plain({"name": self._name, "retriever": self._part(retriever, 0)})
 
     def _part(self, value: Any, depth: int) -> Any:
@@ -152,11 +154,12 @@ class Identity:
         return form
 
     def _vector_store(self, store: BasePydanticVectorStore) -> dict[str, Any]:
+        self.stores.append(store)
         version = memory_version(store)
         # Some keep the default of a field whatever they were given.
         fields = {name: getattr(store, name, None) for name in store.model_fields_set}
         reading = read(fields | (store.__pydantic_private__ or {}))
-        if not (version or reading.is_placed):
+        if not ((version and not is_own(store)) or reading.is_placed):
             self.nameless.append(type(store).__name__)
         self.is_local = self.is_local or reading.is_local
         return {"class": _class_name(store), "version": version, **reading.form}

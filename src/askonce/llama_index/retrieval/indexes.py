@@ -5,11 +5,18 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
+import msgspec
+from llama_index.core.schema import BaseNode
 from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
 from llama_index.core.storage.kvstore.simple_kvstore import SimpleKVStore
 from llama_index.core.vector_stores import SimpleVectorStore
+from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
-from askonce.retrieval.versions import IndexContent, digest_of, version_of, written
+from askonce.entries.values import tagged
+from askonce.keys.fields import members_of
+from askonce.keys.normal_form import Uncacheable
+from askonce.retrieval.cached_retrieval import NotPlain
+from askonce.retrieval.versions import IndexContent, digest_of, held_in, version_of, written
 
 
 def memory_version(store: Any) -> str | None:
@@ -30,6 +37,21 @@ def memory_written(changing: Any) -> None:
             written(part, held.items)
 
 
+def is_own(store: Any) -> bool:
+    """Whether a store's class is none of LlamaIndex's packages."""
+    return type(store).__module__.partition(".")[0] != "llama_index"
+
+
+def _row(row: Any) -> bytes:
+    path, item = row
+    if isinstance(item, BaseNode):
+        item = item.node_id, item.hash
+    try:
+        return msgspec.msgpack.encode((path, tagged(item, "document")))
+    except (NotPlain, TypeError, ValueError, RecursionError) as error:
+        raise Uncacheable(str(error)) from error
+
+
 def _held(part: Any) -> IndexContent | None:
     """What is in a store: each row without the document's id, which may be random."""
     if isinstance(part, SimpleVectorStore):
@@ -44,4 +66,7 @@ def _held(part: Any) -> IndexContent | None:
     if any(cls.__name__ == "FaissVectorStore" for cls in type(part).__mro__):  # its documents are in the docstore
         count = int(part._faiss_index.ntotal)
         return IndexContent([None] * count, lambda: [str(count).encode()])
+    if isinstance(part, BasePydanticVectorStore) and is_own(part):
+        held = held_in(members_of(part))
+        return None if held is None else IndexContent(held.items, lambda: map(_row, held.rows()))
     return None

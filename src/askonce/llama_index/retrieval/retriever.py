@@ -102,6 +102,7 @@ class CachedRetriever(BaseRetriever):
             ) from error
         if self._identity.nameless and corpus is None and name is None:
             raise ConfigError(unplaced(self._identity.nameless[0]))
+        self.corpus.compare(self._identity.stores)
         follow_runs()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -25,6 +26,7 @@ from askonce.errors import ConfigError
 from askonce.llama_index.retrieval.indexes import memory_written
 from askonce.provenance.additions import added_vectors
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.states import States, states_of
 from askonce.retrieval.written import WRITING, Written
 
 logger = logging.getLogger("askonce")
@@ -121,6 +123,7 @@ class Watching:
         except TypeError as error:
             raise ConfigError(f"a {base.__name__} cannot be watched; write within corpus.writing(ids)") from error
         self._entered.append((changing, cls))
+        self._corpus.compare(_vector_stores(changing))
 
     def _reporting_method(self, method: Any, report: _Report) -> Any:
         reporting: Any
@@ -134,6 +137,7 @@ class Watching:
                     with _in_memory(changing):
                         result = await method(changing, *args, **kwargs)
                     self._complete(written, changing, report, args, kwargs, result)
+                    written.states = await asyncio.to_thread(_states, changing)
                     return result
 
         else:
@@ -145,6 +149,7 @@ class Watching:
                     with _in_memory(changing):
                         result = method(changing, *args, **kwargs)
                     self._complete(written, changing, report, args, kwargs, result)
+                    written.states = _states(changing)
                     return result
 
         reporting = functools.wraps(method)(reporting)
@@ -174,6 +179,17 @@ def _in_memory(changing: Any) -> Iterator[None]:
         yield
     finally:
         memory_written(changing)
+
+
+def _vector_stores(changing: Any) -> list[BasePydanticVectorStore]:
+    """A vector store, or that of an index or a pipeline."""
+    parts = (changing, getattr(changing, "vector_store", None))
+    return [one for one in parts if isinstance(one, BasePydanticVectorStore)]
+
+
+def _states(changing: Any) -> States | None:
+    stores = _vector_stores(changing)
+    return {place: state for one in stores for place, state in states_of(one).items()} if stores else None
 
 
 def _vector(node: Any, store: Any) -> list[float]:

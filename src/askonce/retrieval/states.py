@@ -1,0 +1,96 @@
+"""What a vector store holds, by a short look at it: whether somebody wrote past `watch` shows in that.
+
+``Chroma.from_documents(…)`` and the like write before there is an object to watch. So the state of a store is read
+when it is watched or its retriever is cached, and compared with the last one in the change log of its corpus.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from askonce.keys.fields import members_of
+from askonce.keys.normal_form import encode, plain
+from askonce.retrieval.clients import place_of
+from askonce.retrieval.versions import digest_of
+
+logger = logging.getLogger("askonce")
+
+States = dict[bytes, bytes]
+"""The state of each collection, by its place; 16 bytes each."""
+
+_MOST = 1000
+"""Of a larger collection only these documents are read, and how many there are."""
+_SEEN = "_askonce_seen"
+
+
+def states_of(store: object) -> States:
+    """The states of the collections behind a store; none of those that do not show it at little cost."""
+    states: States = {}
+    members = members_of(store)
+    for part in members.values():
+        for cls in type(part).__mro__:
+            reader = _READERS.get((cls.__module__.partition(".")[0], cls.__name__))
+            if reader is None:
+                continue
+            try:
+                place, state = reader(part, members.get("collection_name"))
+                states[_digest(encode(plain(place)))] = _digest(state)
+            except Exception:  # a server that is down, a collection that is not there yet
+                logger.info("askonce: the state of a %s is not known", type(store).__name__, exc_info=True)
+            break
+    return states
+
+
+def unseen(stores: Iterable[object], corpus: str) -> list[object]:
+    """Those of some stores whose state was not yet compared with the log of a corpus in this process."""
+    return [one for one in stores if corpus not in getattr(one, "__dict__", {}).get(_SEEN, ())]
+
+
+def seen(stores: Iterable[object], corpus: str) -> None:
+    """Record that the state of stores was compared with the log of a corpus."""
+    for one in stores:
+        with contextlib.suppress(TypeError):
+            known = vars(one).get(_SEEN, frozenset())
+            vars(one)[_SEEN] = known | {corpus}
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()[:16]
+
+
+def _of(count: int, rows: Iterator[Any]) -> bytes:
+    """A state; of rows in any order."""
+    return (
+        f"{count} {digest_of(msgspec.msgpack.encode(row, enc_hook=str, order='sorted') for row in rows)}".encode()
+    )
+
+
+def _chroma(collection: Any, _: str | None) -> tuple[Any, bytes]:
+    page = collection.get(limit=_MOST, include=["documents", "metadatas"])
+    rows = zip(page["ids"], page["documents"], page["metadatas"], strict=True)
+    return place_of(collection), _of(collection.count(), rows)
+
+
+def _qdrant(client: Any, collection: str | None) -> tuple[Any, bytes]:
+    page, _ = client.scroll(collection, limit=_MOST, with_payload=True)
+    rows = ((one.id, one.payload) for one in page)
+    return [place_of(client), collection], _of(client.count(collection).count, rows)
+
+
+def _lance(table: Any, _: str | None) -> tuple[Any, bytes]:
+    now = table._conn.open_table(table.name)  # a table stays at the version that it was opened at
+    rows = (one.serialize().to_pybytes() for one in now.head(_MOST).to_batches())
+    return place_of(table), _of(now.version, rows)
+
+
+_READERS: dict[tuple[str, str], Callable[[Any, str | None], tuple[Any, bytes]]] = {
+    ("chromadb", "Collection"): _chroma,
+    ("qdrant_client", "QdrantClient"): _qdrant,
+    ("lancedb", "LanceTable"): _lance,
+}
