@@ -27,7 +27,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 async def port() -> AsyncIterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, http=ClientConnection, lifespan="off", log_config=None)
+        config = uvicorn.Config(app, http=ClientConnection, ws="none", lifespan="off", log_config=None)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110  (it has no event for that)
