@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import random
 import time
 import uuid
@@ -20,6 +21,7 @@ import redis
 from askonce import Cache, ConfigError, Corpus, Semantic, cache_options
 from askonce.entries.entry import Answer, Slice, Source
 from askonce.entries.values import tagged
+from askonce.keys import normal_form
 from askonce.keys.normal_form import NormalForm
 from askonce.prefix import PrefixTracker
 from askonce.semantic.index import file as index_file
@@ -187,6 +189,33 @@ def test_what_was_made_from_a_text_is_erased_although_no_request_is_stored(url: 
         assert cache.erase(text=MARKER).total == 1
         assert not has(cache, f"  {MARKER}\r\n")
         assert has(cache, "another")
+
+
+@pytest.mark.parametrize("typed", ["JANE doe", "zoë Ångström", "line one\nÉCOLE"])
+def test_a_text_is_found_however_its_letters_are_written(cache: Cache, typed: str) -> None:
+    for number, one in enumerate((typed.lower(), typed.upper(), typed.title())):
+        answer(cache, f"{number}?", f"It was {one} again.")
+        answer(cache, f"{number} in json?", json.dumps({"name": one}))
+    assert cache.erase(text=typed).total == 6
+    assert has(cache, "of nobody")
+
+
+@pytest.mark.parametrize("question", ["Is Jane DOE “ill”?", "is jane doe ill"])
+@pytest.mark.parametrize("store_requests", [True, False])
+def test_a_question_to_a_retriever_is_found_as_it_was_typed(
+    url: str, namespace: str, question: str, store_requests: bool
+) -> None:
+    with Cache(url, namespace=namespace, timeout_seconds=20, store_requests=store_requests) as cache:
+        for text in (question, "who else?"):
+            form = NormalForm({"question": normal_form.question(text)})
+            request = cache.engine.request("retrieval", lambda form=form: form)  # type: ignore[misc]
+            assert request is not None
+            cache.engine.answer(request, lambda: Answer(b"found"), lambda one: one)
+        if store_requests:
+            assert cache.erase(text="“ILL”?").total == 1
+        else:
+            assert cache.erase(text=question).total == 1
+        assert cache.stats().entries == 1
 
 
 def store_documents(cache: Cache, values: list[Any], apart: int) -> None:

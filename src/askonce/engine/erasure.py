@@ -20,7 +20,14 @@ from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Place
 from askonce.entries.spelled import is_spelled_in
 from askonce.errors import CodecError, ConfigError, StoreError
-from askonce.keys.request_texts import digest_of_text, digests_of_text, has_digest, spellings
+from askonce.keys.request_texts import (
+    as_questions,
+    digest_of_text,
+    digests_of_text,
+    folded,
+    has_digest,
+    spellings,
+)
 from askonce.options import check_name
 from askonce.semantic.index.file import saved_under
 from askonce.semantic.types import vector_partition
@@ -43,8 +50,8 @@ class Target(msgspec.Struct, frozen=True):
         tenant: as in `askonce.cache_options`, the outer namespace first; all within it goes too.
         source: the id of a document: what was found in it or made from it.
         tag: what has it.
-        text: what contains it, also as a number, a date or another value that is spelled like it, or was made from
-            a request of which one text or number equals it.
+        text: what contains it, in capitals or not, also as a number, a date or another value that is spelled like
+            it, or was made from a request of which one text or number equals it.
 
     Raises:
         ConfigError: none or several are given, or one is no name.
@@ -122,6 +129,7 @@ class Eraser:
         self._gone = "/".join((base, *(quote(one, safe="") for one in target.tenant))) if target.tenant else ""
         self._spellings = spellings(target.text or target.source or "")
         self._digests = digests_of_text(target.text or "")
+        self._in_requests = tuple({one for form in as_questions(target.text or "") for one in spellings(form)})
         self._places: dict[str, Sequence[bytes] | None] = {}
         self._back: dict[str, list[Record]] = {}
         self._keys: set[bytes] = set()
@@ -214,6 +222,8 @@ class Eraser:
             return target.source in sources or f"doc:{target.source}" in entry.tags
         if any(has_digest(entry.texts, digest) for digest in self._digests):
             return True
+        if entry.form and any(one in folded(entry.form) for one in self._in_requests if one.strip()):
+            return True
         semantic = entry.semantic
         texts = (*entry.tags, *sources, *((semantic.text, semantic.answer_text) if semantic is not None else ()))
         return any(
@@ -221,7 +231,8 @@ class Eraser:
         ) or is_spelled_in(target.text or "", readable_payload(entry))
 
     def _contains(self, data: bytes) -> bool:
-        return any(one in data for one in self._spellings)
+        small = folded(data)
+        return any(one in small for one in self._spellings)
 
     def _erase_vectors(self, name: str, vectors: dict[bytes, list[bytes]]) -> None:
         store = self._store

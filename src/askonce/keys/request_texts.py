@@ -40,8 +40,19 @@ def number_of(value: int | float | str | Decimal) -> Decimal | None:
 def digests_of_text(text: str) -> tuple[bytes, ...]:
     """The digests under which a request may have a text: also of the number that it is."""
     number = number_of(text)
-    texts = [text] if number is None else [text, f"{number.normalize():f}", str(float(number))]
+    texts = [text, *as_questions(text)]
+    if number is not None:
+        texts += [f"{number.normalize():f}", str(float(number))]
     return tuple({digest_of_text(one) for one in texts})
+
+
+def as_questions(text: str) -> set[str]:
+    """A text as questions to a retriever have it in their normal forms."""
+    return {
+        normal_form.question(text, ignore_case=case, ignore_punctuation=punctuation)
+        for case in (False, True)
+        for punctuation in (False, True)
+    }
 
 
 def digests_of(body: Mapping[str, Any]) -> bytes:
@@ -76,12 +87,18 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _texts(msgspec.json.decode(value))
 
 
+def folded(data: bytes) -> bytes:
+    """Stored data without the difference between capitals and small letters."""
+    return data.decode("utf-8", "surrogateescape").lower().encode("utf-8", "surrogateescape")
+
+
 def spellings(text: str) -> tuple[bytes, ...]:
-    """The bytes by which a text may stand in stored data: its Unicode forms, as they are and within JSON."""
-    forms = {text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))}
+    """The bytes by which a text may stand in `folded` data: its Unicode forms, as they are and within JSON."""
+    cases = {text, text.lower(), text.upper(), text.title()}  # within JSON, letters may be numbers
+    forms = {unicodedata.normalize(form, one) for one in cases for form in ("NFC", "NFD")} | cases
     written = {_in_json(one, ascii) for one in forms for ascii in (False, True)}
     within = {_in_json(one, ascii) for one in written for ascii in (False, True)}  # a tool call's arguments
-    return tuple({one.encode("utf-8", "surrogatepass") for one in forms | written | within})
+    return tuple({one.lower().encode("utf-8", "surrogatepass") for one in forms | written | within})
 
 
 def _in_json(text: str, ascii: bool) -> str:

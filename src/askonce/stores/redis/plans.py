@@ -20,6 +20,7 @@ operation's result. The synchronous and the asynchronous store share it.
 from __future__ import annotations
 
 import hashlib
+import math
 import pkgutil
 import struct
 import zlib
@@ -138,11 +139,23 @@ def _expiry(expires_at: float | None) -> float:
 
 
 def unpacked(stored: bytes | None, now: float) -> bytes | None:
-    """The value in what is stored; ``None`` if there is none or it has expired."""
+    """The value in what is stored; ``None`` if there is none or it has expired, empty if it is damaged."""
     if stored is None:
         return None
+    if len(stored) < _EXPIRY.size:
+        return b""
     expiry: float = _EXPIRY.unpack_from(stored)[0]
     return None if 0.0 != expiry <= now else stored[8:]
+
+
+def _record(key: bytes, value: bytes, row: bytes) -> Record:
+    """A record and its row; of one that is damaged nothing is taken."""
+    if len(row) < _RECORD.size:
+        return Record(key, value)
+    expiry, weight, hits, _ = _RECORD.unpack_from(row)
+    if not (math.isfinite(expiry) and math.isfinite(weight) and math.isfinite(hits)):
+        return Record(key, value)
+    return Record(key, value, expiry or None, weight, hits=int(hits))
 
 
 def _call(script: Script, keys: Sequence[bytes], *arguments: Argument) -> Command:
@@ -304,8 +317,7 @@ class Plans:
             for key, row in zip(keys, rows, strict=True):
                 value = unpacked(page[key], self.clock())
                 if value is not None and row is not None:
-                    expiry, weight, hits, _ = _RECORD.unpack_from(row)
-                    records[key] = Record(key, value, expiry or None, weight, hits=int(hits))
+                    records[key] = _record(key, value, row)
             if not cursor:
                 number += 1
             if number >= self.shards:

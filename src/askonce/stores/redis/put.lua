@@ -23,7 +23,7 @@ local function refuses(gain, expiry, size)
         if inflates then inflate(inflation() + gain / held) end
         return true, true
       end
-      local _, _, _, freed = struct.unpack(RECORD, redis.call('HGET', records, lowest[at]))
+      local _, _, _, freed = fields(redis.call('HGET', records, lowest[at]))
       then_held, then_bytes = then_held - 1, then_bytes - freed
       if then_held <= max_entries and then_bytes <= max_bytes then break end
     end

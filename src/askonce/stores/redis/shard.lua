@@ -9,6 +9,14 @@ local function exact(number) -- Lua's own tostring keeps 14 digits
   return string.format('%.17g', number)
 end
 
+local function fields(record) -- expiry, weight, hits and size; nothing of what somebody else has damaged
+  if record and #record >= 28 then
+    local expiry, weight, hits, size = struct.unpack(RECORD, record)
+    if expiry == expiry and weight == weight and hits == hits then return expiry, weight, hits, size end
+  end
+  return 0, 0, 0, 0
+end
+
 -- A server with a maxmemory-policy of allkeys-* may have dropped one of the shard's keys: start the shard anew.
 local held, written = redis.call('HLEN', values), redis.call('HGET', totals, 'size_bytes')
 written = written and tonumber(written)
@@ -27,7 +35,7 @@ end
 local function remove(key) -- true if there was a record that had not expired
   local record = redis.call('HGET', records, key)
   if not record then return false end
-  local expiry, _, _, size = struct.unpack(RECORD, record)
+  local expiry, _, _, size = fields(record)
   redis.call('HDEL', values, key)
   redis.call('HDEL', records, key)
   redis.call('ZREM', priorities, key)
