@@ -321,6 +321,15 @@ class Cache:
         await self.aclose()
 
 
+def check_settings(settings: Settings) -> None:
+    """See whether a cache of these settings, and of those of pyproject.toml, can be made.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    CheckedSettings.of(_with_defaults(settings))
+
+
 def _with_defaults(settings: Settings) -> Settings:
     """Settings, and those of pyproject.toml where they are not given.
 

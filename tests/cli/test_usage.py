@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from askonce import Cache, ConfigError, cache_options
 from askonce.cli.app import app
+from askonce.stores import open_store
 from tests.support.application import Application
 
 
@@ -96,3 +97,50 @@ def test_tenants_are_named_as_the_application_named_them(folder: Path) -> None:
     shown = askonce(folder, "stats", "--by", "tenant").stdout
     assert "a/b" in shown and "50%" in shown
     assert "%2F" not in shown and "%25" not in shown
+
+
+def test_a_wrong_name_in_the_table_is_said_before_a_missing_store(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.askonce]\nstoer = "sqlite:///cache.db"\n')
+    done = askonce(tmp_path, "ls", "--store", "sqlite:///cache.db")
+    assert done.returncode == 1 and "stoer" in done.stderr
+    (tmp_path / "pyproject.toml").write_text('[tool.askonce]\nstore = "sqlite:///cache.db"\nttl = "soon"\n')
+    done = askonce(tmp_path, "ls")
+    assert done.returncode == 1 and "ttl" in done.stderr
+
+
+def test_requests_are_compared_without_a_store(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(json.dumps({"prompt": name}))
+    done = askonce(tmp_path, "diff", "a", "b", "--store", "sqlite:///nothere.db")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = askonce(tmp_path, "key", "a", "--store", "sqlite:///nothere.db")
+    assert done.returncode == 0 and "not stored" in done.stdout
+    assert not (tmp_path / "nothere.db").exists()
+
+
+def test_without_the_keys_nothing_is_written_to_an_encrypted_store(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'cache.db'}"
+    with Cache(url, encryption_keys=[bytes(16)]) as cache, cache_options(namespace="jane"):
+        Application(cache).answer("why?")
+    store = open_store(url)
+    before = store.namespaces()
+    for command in ("delete --tenant jane --yes", "delete --text why? --yes", "invalidate a --yes", "doctor"):
+        askonce(tmp_path, *command.split(), "--store", url)
+    assert store.namespaces() == before
+    store.close()
+
+
+def test_doctor_sees_that_a_file_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "cache.db"
+    with Cache(f"sqlite:///{file}") as cache:
+        for number in range(300):
+            Application(cache).answer(f"{number} why? " * 20)
+    store = open_store(f"sqlite:///{file}")
+    store.delete("nothing", [b"x"])
+    store.close()
+    data = bytearray(file.read_bytes())
+    for at in range(12 * 4096, len(data), 4096):
+        data[at : at + 12] = b"\xff" * 12
+    file.write_bytes(data)
+    done = askonce(tmp_path, "doctor", "--store", f"sqlite:///{file}")
+    assert done.returncode == 1 and "damaged" in done.stdout + done.stderr

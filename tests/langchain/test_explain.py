@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ async def test_a_call_is_explained_without_calling_the_provider(pair: Any, provi
     assert cache.explain(lambda: chain.invoke({"word": "How"})).outcome == "miss"
     assert cache.explain(lambda: chain.batch([{"word": "How"}, {"word": "Who"}])).outcome == "miss"
     assert len(provider.requests) == 1
+
+
+def test_an_explanation_shows_the_model(pair: Any, openai: Callable[..., ChatOpenAI]) -> None:
+    cache, model = pair
+    model.invoke("Why is the sky blue?")
+    warmer = cache.explain(lambda: model.bind(temperature=0.9).invoke("Why is the sky blue?"))
+    assert "gpt-4o" in json.dumps(warmer.form["model"])
+    assert any("temperature" in path for path in warmer.differs)
+    assert "model.max_retries" in warmer.left_out
 
 
 def test_embeddings_and_retrieval_are_explained(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ Tenants = Annotated[
     typer.Option("--tenant", help="A namespace of cache_options within it; again for one within that."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Delete without confirmation.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do so without confirmation.")]
 Model = Annotated[
     str | None,
     typer.Option("--model", help="The application's model, as module:name, whose requests these are."),

@@ -31,6 +31,7 @@ ADVICE = {
     "clock skew": "synchronize this machine's clock and the server's (NTP): expiry and leases follow them",
     "permissions": "others on this machine can read the file: chmod 600",
     "permissions of the folder": "everybody may put files there: use a folder of your own",
+    "file": "it is damaged: delete it, and let the cache fill a new one",
     "journal": "the file is not in WAL mode, as on a network file system: move it to a local disk",
     "WAL": "a process reads for very long, so that it cannot be made shorter",
     "free disk space": "free some, or limit the cache: max_bytes",
@@ -134,6 +135,7 @@ def _of_file(facts: dict[str, Any]) -> Iterator[Finding]:
     windows = os.name == "nt"  # where modes say nothing
     yield _judged("permissions", f"{mode:04o} {facts['path']}", windows or not mode & 0o077, "problem")
     yield _judged("permissions of the folder", f"{folder_mode:04o}", windows or not folder_mode & 0o002, "warning")
+    yield _judged("file", facts["damage"] or "not damaged", not facts["damage"], "problem")
     yield _judged("journal", facts["journal_mode"], facts["journal_mode"] == "wal", "problem")
     yield _judged("WAL", size(wal_bytes), wal_bytes <= MOST_WAL_BYTES, "warning")
     yield _judged("free disk space", size(facts["free_bytes"]), facts["free_bytes"] >= LEAST_FREE_BYTES, "warning")

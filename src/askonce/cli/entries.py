@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from typing import Annotated, Any
 
@@ -56,7 +57,9 @@ def ls(
         )
     out.print(table if rows else f"Nothing is stored in namespace {space!r}.", markup=False)
     if following:
-        out.print(f"More: askonce ls --after {following}", markup=False)
+        given = [("--store", store), ("--namespace", namespace), *(("--tenant", one) for one in tenant or ())]
+        options = shlex.join(part for name, value in given if value is not None for part in (name, value))
+        out.print(f"More: askonce ls --after {following} {options}".rstrip(), markup=False)
 
 
 def _row(cache: Cache, space: str, record: Record) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.table import Table
 
@@ -13,7 +12,7 @@ from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, out,
 from askonce.cli.opened import opened_cache
 from askonce.cli.requests import form_in
 from askonce.entries.entry import place_of
-from askonce.keys.normal_form import NormalForm, encode
+from askonce.keys.normal_form import encode
 
 Request = Annotated[
     str, typer.Argument(help="A file of JSON ('-': standard input), or an entry's key.", show_default=False)
@@ -33,12 +32,12 @@ def key(
     as_json: AsJson = False,
 ) -> None:
     """Print the key of a request, and whether its answer is stored."""
-    with opened_cache(store, namespace, tenant) as cache:
+    with opened_cache(store, namespace, tenant, or_none=True) as cache:
         space = cache.engine.namespace_in_effect()
         form = form_in(cache, request, model)
         name = place_of(space, form.digest()).key
         stored = cache.store.get(space, name) is not None
-    body = msgspec.json.decode(encode(form.body))
+    body = form.plain_body()
     found = {"key": name.hex(), "namespace": space, "stored": stored}
     if as_json:
         print_json(found | ({"form": body, "left_out": list(form.left_out)} if explain else {}))
@@ -60,11 +59,11 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show why two requests have different keys: where their normal forms differ."""
-    with opened_cache(store, namespace, tenant) as cache:
-        forms = [form_in(cache, given, model) for given in (first, second)]
-    rows = list(differences(*map(_body, forms)))
+    with opened_cache(store, namespace, tenant, or_none=True) as cache:
+        one, other = (form_in(cache, given, model).plain_body() for given in (first, second))
+    rows = list(differences(one, other))
     if as_json:
-        named = [{"path": path, "first": one, "second": other} for path, one, other in rows]
+        named = [{"path": path, "first": here, "second": there} for path, here, there in rows]
         print_json({"equal": not rows, "differences": named})
         return
     if not rows:
@@ -74,10 +73,6 @@ def diff(
     for row in rows:
         table.add_row(*(one if isinstance(one, str) else encode(one).decode() for one in row))
     out.print(table, markup=False)
-
-
-def _body(form: NormalForm) -> Any:
-    return msgspec.json.decode(encode(form.body))
 
 
 def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

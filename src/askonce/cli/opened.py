@@ -6,26 +6,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-from askonce.cache import Cache
+from askonce.cache import Cache, check_settings
 from askonce.cli.common import usage
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
 from askonce.options import cache_options, check_name
-from askonce.storage.sealed_store import unknown_namespaces
+from askonce.storage.sealed_store import is_sealed_name, unknown_namespaces
 from askonce.stores import Store, default_url, redact, unchecked_store
 from askonce.stores.configured import KEYS_VARIABLE, default_store, encryption_keys
+from askonce.stores.memory import MemoryStore
 
 _TIMEOUT_SECONDS = 30.0
 
 
 @contextmanager
-def opened(url: str | None, *, new: bool = False) -> Iterator[Store]:
+def opened(url: str | None, *, new: bool = False, or_none: bool = False) -> Iterator[Store]:
     """Open a store; ``None`` for the default one.
 
     Args:
         url: as the user gave it.
         new: a file that does not exist is created.
+        or_none: where there is no file, an empty store in memory takes its place.
 
     Raises:
         BadParameter: the URL that the user gave is wrong, or the store is in memory.
@@ -41,6 +43,9 @@ def opened(url: str | None, *, new: bool = False) -> Iterator[Store]:
         store = unchecked_store(url, timeout_seconds=_TIMEOUT_SECONDS)
     scheme, _, path = url.partition(":///")
     if scheme.lower() == "sqlite" and not new and not Path(path).expanduser().is_file():
+        if or_none:
+            yield MemoryStore()
+            return
         raise ConfigError(f"there is no store in {path}: give the store of the application with --store URL")
     try:
         store.check()
@@ -56,9 +61,10 @@ def opened_cache(
     tenants: Sequence[str] | None = None,
     *,
     new: bool = False,
+    or_none: bool = False,
     access_log: str | None = None,
 ) -> Iterator[Cache]:
-    """A cache over a store; the namespace in effect is that of the tenants, the outermost first.
+    """A cache over a store, opened as by `opened`. In effect is the namespace of the tenants, the outermost first.
 
     Raises:
         ConfigError: as `opened`, or a setting is wrong.
@@ -72,7 +78,8 @@ def opened_cache(
         settings["access_log"] = access_log
     if keys := encryption_keys():
         settings["encryption_keys"] = keys
-    with opened(url, new=new) as store, Cache(store, **settings) as cache, in_tenants(tenants):
+    check_settings(settings)  # a name that is wrong there comes before a store that is not there
+    with opened(url, new=new, or_none=or_none) as store, Cache(store, **settings) as cache, in_tenants(tenants):
         yield cache
 
 
@@ -103,7 +110,7 @@ def stored_entry(cache: Cache, key: bytes) -> Entry | None:
 
 def has_readable(cache: Cache) -> bool:
     """Whether the keys open anything in the store, if it is encrypted: one that they do not is not written to."""
-    return not unknown_namespaces(cache.store) or bool(cache.store.namespaces())
+    return not unknown_namespaces(cache.store) or not all(map(is_sealed_name, cache.store.namespaces()))
 
 
 def check_keys(cache: Cache) -> None:

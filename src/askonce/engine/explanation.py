@@ -123,7 +123,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         if self.key:
             lines.append(f"key: {self.key} in namespace {self.namespace!r}, model {self.model}")
             lines.append("left out of the key: " + (", ".join(self.left_out) or "nothing"))
-            lines.append("form: " + json.dumps(self.form, ensure_ascii=False, indent=2, default=str))
+            lines.append("form: " + json.dumps(self.form, ensure_ascii=False, indent=2))
         return "\n".join(lines)
 
 
@@ -181,7 +181,7 @@ class Explainer:
             namespace=request.place.namespace,
             key=request.place.key.hex(),
             model=request.model,
-            form=form.body,
+            form=form.plain_body(),
             left_out=form.left_out,
             stored=None if data is None else self._stored(request.place, data),
             past=past,
@@ -260,7 +260,7 @@ class Explainer:
 
     def _differs(self, place: Place, form: NormalForm) -> tuple[str, ...]:
         """The paths in which the form differs from the most similar one of those that were stored lately."""
-        own = dict(_leaves(form.body))
+        own = dict(_leaves(form.plain_body()))
         best: list[str] | None = None
         for other, _, make in self._history.forms():
             paths = _differences(own, other, make) if other.namespace == place.namespace else None
@@ -276,7 +276,7 @@ def _differences(own: Mapping[str, Any], place: Place, make: Callable[[], Normal
             return None  # what it is made from has changed since
     except Exception:
         return None
-    theirs = dict(_leaves(made.body))
+    theirs = dict(_leaves(made.plain_body()))
     return sorted(path for path in own.keys() | theirs.keys() if own.get(path) != theirs.get(path))
 
 

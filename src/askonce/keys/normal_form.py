@@ -123,6 +123,11 @@ class NormalForm(msgspec.Struct, frozen=True):
         """32 bytes that name the form, in any namespace."""
         return hashlib.sha256(encode(self.body)).digest()
 
+    def plain_body(self) -> dict[str, Any]:
+        """The body to be read: parts that are written out already (`msgspec.Raw`) are data again."""
+        body: dict[str, Any] = msgspec.json.decode(encode(self.body))
+        return body
+
 
 def encode(body: Any) -> bytes:
     """The bytes of plain data in normal form (JSON with sorted keys)."""

@@ -289,8 +289,9 @@ class Store(abc.ABC):
         """What the server or the file says of itself, for ``askonce doctor``; plain data, and only what is known.
 
         ``version``; ``clock``, its time in seconds since the epoch; ``size_bytes``, ``limit_bytes`` and
-        ``free_bytes`` of memory or disk; for a file ``path``, ``mode``, ``folder_mode``, ``wal_bytes`` and
-        ``journal_mode``; for Redis ``maxmemory_policy``, ``evicted_keys`` and ``persistent``.
+        ``free_bytes`` of memory or disk; for a file ``path``, ``mode``, ``folder_mode``, ``wal_bytes``,
+        ``journal_mode`` and ``damage``, empty if it has none; for Redis ``maxmemory_policy``, ``evicted_keys`` and
+        ``persistent``.
         """
         return {}
 

@@ -232,6 +232,9 @@ def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str])
     reader = FieldReader(_WAY_OUT, partial(_part_form, asynchronous=asynchronous))
     fields, endpoints = _read_with(reader, model, base, neutral, asynchronous=asynchronous)
     fields = counters_as_at_first(model, fields, private=True)
+    given = set(getattr(model, "model_fields_set", ())) - provider_of(base).through_client
+    empty: tuple[Any, ...] = (None, {}, [])
+    left_out += [f"model.{name}" for name in sorted(given - fields.keys()) if getattr(model, name) not in empty]
     form: dict[str, Any] = {
         **class_form(base),
         "constructor": model_form(_own(fields, left_out, "model"), left_out),

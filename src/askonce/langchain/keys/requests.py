@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,13 +37,13 @@ def form_of_messages(messages: Iterable[BaseMessage], parameters: Parameters) ->
     """The form of a request to a chat model."""
     conversation = conversation_of_messages(messages)
     if parameters.continues:
-        return _form(CHAT, parameters, **_parts(conversation, parameters))
-    return _form(CHAT, parameters, messages=conversation.messages)
+        return _form(CHAT, parameters, conversation.left_out, **_parts(conversation, parameters))
+    return _form(CHAT, parameters, conversation.left_out, messages=conversation.messages)
 
 
 def form_of_prompt(prompt: str, parameters: Parameters) -> NormalForm:
     """The form of a request to a completion model."""
-    return _form(COMPLETION, parameters, prompt=text(prompt))
+    return _form(COMPLETION, parameters, (), prompt=text(prompt))
 
 
 def _parts(conversation: Conversation, parameters: Parameters) -> dict[str, object]:
@@ -53,10 +53,12 @@ def _parts(conversation: Conversation, parameters: Parameters) -> dict[str, obje
     return parts
 
 
-def _form(kind: str, parameters: Parameters, **parts: object) -> NormalForm:
+def _form(kind: str, parameters: Parameters, left_out: Sequence[str], **parts: object) -> NormalForm:
     # The parameters are written out already; the bytes are the same as those of the whole form.
     return NormalForm(
-        {"version": VERSION, "kind": kind, "model": msgspec.Raw(parameters.encoded), **parts}, model=parameters.name
+        {"version": VERSION, "kind": kind, "model": msgspec.Raw(parameters.encoded), **parts},
+        (*parameters.left_out, *left_out),
+        parameters.name,
     )
 
 
@@ -92,7 +94,7 @@ class Digests:
             if conversation is None:
                 digest = form_of_prompt(prompt, parameters).digest()
             else:
-                digest = _form(CHAT, parameters, **_parts(conversation, parameters)).digest()
+                digest = _form(CHAT, parameters, (), **_parts(conversation, parameters)).digest()
             self._remember(prompt, model, digest)
         return digest, parameters.name
 

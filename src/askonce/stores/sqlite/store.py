@@ -397,6 +397,7 @@ class SQLiteStore(Store):
         path = self._connections.path
         with self._connections.reading() as handle:
             ((mode,),) = handle.connection.execute("PRAGMA journal_mode").fetchall()
+            damage = [text for (text,) in handle.connection.execute("PRAGMA quick_check(1)").fetchall()]
         wal = path.with_name(path.name + "-wal")
         return {
             "version": sqlite3.sqlite_version,
@@ -404,6 +405,7 @@ class SQLiteStore(Store):
             "size_bytes": path.stat().st_size,
             "wal_bytes": wal.stat().st_size if wal.exists() else 0,
             "journal_mode": mode,
+            "damage": "" if damage == ["ok"] else "; ".join(damage),
             "mode": stat.S_IMODE(path.stat().st_mode),
             "folder_mode": stat.S_IMODE(path.parent.stat().st_mode),
             "free_bytes": shutil.disk_usage(path.parent).free,
