@@ -99,7 +99,7 @@ def test_tenants_are_named_as_the_application_named_them(folder: Path) -> None:
     assert "%2F" not in shown and "%25" not in shown
 
 
-def test_a_wrong_name_in_the_table_is_said_before_a_missing_store(tmp_path: Path) -> None:
+def test_a_wrong_name_in_the_table_comes_before_a_missing_store(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.askonce]\nstoer = "sqlite:///cache.db"\n')
     done = askonce(tmp_path, "ls", "--store", "sqlite:///cache.db")
     assert done.returncode == 1 and "stoer" in done.stderr
