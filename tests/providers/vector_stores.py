@@ -58,7 +58,13 @@ def outputs(script: Path, directory: Path, runs: list[list[str]]) -> list[str]:
         directory: of the user's cache.
         runs: the arguments of each.
     """
-    environment = {**os.environ, "XDG_CACHE_HOME": str(directory / "cache"), "PYTHONWARNINGS": "ignore"}
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(directory / "cache"),
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
     printed = []
     for arguments in runs:
         run = subprocess.run(
