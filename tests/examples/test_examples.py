@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ def run(name: str, *arguments: str) -> str:
     ],
 )
 def test_an_example_shows_what_it_promises(example: str, shows: list[str]) -> None:
+    if example == "client_transport.py" and version("anthropic").startswith("0."):
+        pytest.skip("this anthropic is built on httpx: the example is for those on httpx2")
     printed = run(example)
     for text in shows:
         assert text in printed
