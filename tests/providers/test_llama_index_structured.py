@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from llama_index.core import PromptTemplate
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata
 from llama_index.core.llms import CustomLLM
+from llama_index.core.prompts import SelectorPromptTemplate
 from llama_index.core.types import PydanticProgramMode
 from llama_index.llms.anthropic import Anthropic
 from llama_index.llms.anthropic import utils as anthropic_messages
@@ -55,8 +57,9 @@ def album_number(number: int, body: Any) -> str:
     return json.dumps({"title": f"Number {number}"})
 
 
-def responses_reply(text: str, body: Any) -> Reply:
-    content = [{"type": "output_text", "text": text, "annotations": []}]
+def responses_reply(text: str, body: Any, refuses: bool = False) -> Reply:
+    content: list[Any] = [{"type": "output_text", "text": text, "annotations": []}]
+    content += [{"type": "refusal", "refusal": "No."}] if refuses else []
     message = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": content}
     usage = {"input_tokens": 9, "output_tokens": 2, "total_tokens": 11}
     usage |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
@@ -67,7 +70,7 @@ def responses_reply(text: str, body: Any) -> Reply:
     return plain_json(response)
 
 
-def anthropic_reply(text: str, body: Any) -> Reply:
+def anthropic_reply(text: str, body: Any, ended: str | None = "end_turn") -> Reply:
     return plain_json(
         {
             "id": "msg_1",
@@ -75,7 +78,7 @@ def anthropic_reply(text: str, body: Any) -> Reply:
             "role": "assistant",
             "model": "claude-sonnet-4-5",
             "content": [{"type": "text", "text": text}],
-            "stop_reason": "end_turn",
+            "stop_reason": ended,
             "stop_sequence": None,
             "usage": {"input_tokens": 9, "output_tokens": 2},
         }
@@ -202,6 +205,20 @@ def test_what_does_not_parse_is_not_stored(name: str, how: str) -> None:
         assert cache.stats().hits == 1
 
 
+@pytest.mark.parametrize(
+    ("make", "reply"),
+    [
+        (lambda url: CLASSES["OpenAIResponses"][0](url), functools.partial(responses_reply, refuses=True)),
+        (lambda url: CLASSES["Anthropic"][0](url), functools.partial(anthropic_reply, ended=None)),
+        (lambda url: CLASSES["Anthropic"][0](url), functools.partial(anthropic_reply, ended="max_tokens")),
+    ],
+)
+def test_what_is_refused_or_has_no_end_is_not_stored(make: Any, reply: Any) -> None:
+    with canned(reply) as server, Cache("memory://") as cache:
+        llm = cached(make(server.url), cache)
+        assert [predict(llm, "structured_predict").title for _ in range(2)] == ["Number 1", "Number 2"]
+
+
 def test_a_model_that_uses_its_own_chat_is_cached_by_that() -> None:
     with canned(google_reply) as server, Cache("memory://") as cache:
         llm = cached(google(server.url, pydantic_program_mode=PydanticProgramMode.LLM), cache)
@@ -217,9 +234,10 @@ def test_google_without_function_calling() -> None:
         assert predict(llm, "structured_predict").title == "Number 2"  # another request
 
 
-def test_a_prompt_with_functions_is_not_cached() -> None:
+@pytest.mark.parametrize("within", [lambda prompt: prompt, lambda prompt: SelectorPromptTemplate(prompt)])
+def test_a_prompt_with_functions_is_not_cached(within: Any) -> None:
     numbers = iter(range(9))
-    prompt = PromptTemplate("{n}", function_mappings={"n": lambda **_: str(next(numbers))})
+    prompt = within(PromptTemplate("{n}", function_mappings={"n": lambda **_: str(next(numbers))}))
     with canned(responses_reply) as server, Cache("memory://") as cache:
         llm = cached(openai(server.url), cache)
         assert [llm.structured_predict(Album, prompt).title for _ in range(2)] == ["Number 1", "Number 2"]

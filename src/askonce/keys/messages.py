@@ -40,9 +40,11 @@ _MEDIA = {
     "video": "video", "video_url": "video", "input_video": "video",
     "file": "file", "input_file": "file", "document": "file", "media": "file", "text-plain": "file",
 }  # fmt: skip
-_TOOL_CALLS = frozenset(
-    "tool_use tool_call function_call custom_tool_call server_tool_use server_tool_call".split()
-)
+CLIENT_TOOL_CALLS = frozenset("tool_use tool_call function_call custom_tool_call".split())
+"""The types of blocks that call a tool of the client's."""
+_TOOL_CALLS = CLIENT_TOOL_CALLS | {"server_tool_use", "server_tool_call"}
+_OF_CALLS = ("caller",)
+"""What else a call's block says, which clients send."""
 _TOOL_RESULTS = frozenset({"tool_result"})
 # Where the content of a medium may stand, and what it is.
 _BYTES = ("base64", "data", "file_data", "b64_json")
@@ -118,13 +120,21 @@ class Conversation:
         return self._tool_ids.setdefault(given, f"call-{len(self._tool_ids)}")
 
     def _tool_call(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        args = call.get("args", call.get("input", call.get("arguments", call.get("tool_kwargs"))))
-        if isinstance(args, str):
-            with contextlib.suppress(ValueError):  # not JSON: the text itself is what was called with
-                args = json.loads(args)
         given = call.get("id") or call.get("call_id") or call.get("tool_call_id")
-        form = {"name": plain(call.get("name") or call.get("tool_name")), "args": plain(args)}
+        form = {"name": plain(call.get("name") or call.get("tool_name")), "args": _arguments(call)}
         return {"id": self._tool_id(str(given)), **form} if given else form
+
+    def _call_in(self, block: Mapping[str, Any], call: Mapping[str, Any] | None) -> dict[str, Any]:
+        """A block that is a call of a tool, and the message's own call of its id, if it has one.
+
+        Clients differ in which of the two they send, so where their arguments differ, both count.
+        """
+        form = self._tool_call(block if call is None else call)
+        form |= {name: plain(block[name]) for name in _OF_CALLS if block.get(name)}
+        args = _arguments(block) if "partial_json" not in block else None
+        if call is not None and args and args != form["args"] and not _is_wrapped(args, form["args"]):
+            form["args of the block"] = args
+        return form
 
     def _content(self, content: Any, calls: list[Mapping[str, Any]], is_answer: bool = False) -> Any:
         if isinstance(content, str):
@@ -154,7 +164,7 @@ class Conversation:
         if kind in ("text", "input_text", "output_text") or (kind is None and block.keys() == {"text"}):
             return _text_part(block)
         if kind in _TOOL_CALLS:
-            return {"type": "tool_call", **self._tool_call(_taken(block, calls) or block)}
+            return {"type": "tool_call", **self._call_in(block, _taken(block, calls))}
         if kind in _TOOL_RESULTS:
             return {
                 "type": "tool_result",
@@ -168,6 +178,19 @@ class Conversation:
         if kind == "reasoning":
             form.pop("id", None)
         return form
+
+
+def _arguments(call: Mapping[str, Any]) -> Any:
+    args = call.get("args", call.get("input", call.get("arguments", call.get("tool_kwargs"))))
+    if isinstance(args, str) and call.get("type") != "custom_tool_call":  # which takes any text
+        with contextlib.suppress(ValueError):  # not JSON: the text itself is what was called with
+            args = json.loads(args)
+    return plain(args)
+
+
+def _is_wrapped(text: Any, args: Any) -> bool:
+    """Whether arguments are LangChain's of a tool that takes one text."""
+    return isinstance(args, Mapping) and list(args.values()) == [text]
 
 
 def _taken(block: Mapping[str, Any], calls: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:

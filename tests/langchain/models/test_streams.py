@@ -11,12 +11,14 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, message_chunk_to_message
-from langchain_core.outputs import ChatGeneration
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 from openai import APIConnectionError
 
 from askonce.langchain import AskOnceCache, cached
-from askonce.langchain.models.streams import replay
+from askonce.langchain.models.answers import pack
+from askonce.langchain.models.streams import Recording, replay
 from tests.langchain.samples import Make, Place, look_up
 from tests.support.provider import Provider, Talk
 
@@ -41,6 +43,20 @@ async def test_a_stream_is_replayed_as_it_was(streamed: ChatOpenAI, provider: Pr
     assert second[-1].chunk_position == "last"
     assert second[-1].response_metadata["askonce"]["hit"] == "exact"
     assert len({chunk.id for chunk in second}) == 1
+
+
+def test_a_call_whose_arguments_are_cut_is_no_answer() -> None:
+    """LangChain completes such JSON in chunks, and refuses it in a whole message."""
+    recording = Recording()
+    for part in ('{"to": "bob", ', '"usd": 10'):
+        call = tool_call_chunk(name="pay" if "to" in part else None, args=part, id=None, index=0)
+        recording.add(ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[call])))
+    [generation] = recording.generations()
+    message = generation.message
+    assert isinstance(message, AIMessage)
+    assert (message.tool_calls, len(message.invalid_tool_calls)) == ([], 1)
+    answer = pack([generation], "m")
+    assert answer is not None and answer.invalid
 
 
 def test_calls_of_tools_that_stand_in_two_places_are_replayed_once() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from askonce.keys.messages import Conversation
+from askonce.keys.messages import CLIENT_TOOL_CALLS, Conversation
 from askonce.keys.normal_form import Uncacheable
 
 if TYPE_CHECKING:
@@ -94,15 +94,26 @@ def _add(conversation: Conversation, class_name: str, fields: Mapping[str, Any])
             if name == "response_metadata" and isinstance(value, Mapping):
                 conversation.record_answer(value)
                 extra |= _translated_by(fields.get("content"), value)
+    content = fields.get("content")
+    if isinstance(content, list) and (alone := _calls_alone(content, fields)):
+        extra["calls in blocks alone"] = alone
     conversation.add(
         role,
-        fields.get("content"),
+        content,
         name=fields.get("name"),
         tool_calls=tool_calls,
         answers=fields.get("tool_call_id"),
         status=fields.get("status"),
         extra=extra,
     )
+
+
+def _calls_alone(content: Sequence[Any], fields: Mapping[str, Any]) -> int:
+    """How many calls stand in blocks, and not among the message's calls: some clients send those alone."""
+    calls = [call for name in ("tool_calls", "invalid_tool_calls") for call in fields.get(name) or ()]
+    ids = {str(call.get("id")) for call in calls}
+    blocks = [block for block in content if isinstance(block, Mapping) and block.get("type") in CLIENT_TOOL_CALLS]
+    return sum(str(one.get("call_id") or one.get("id")) not in ids for one in blocks)
 
 
 def _translated_by(content: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
-from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessageChunk, message_chunk_to_message
+from langchain_core.messages.tool import invalid_tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
 _WORDS = re.compile(r"\S+\s*|\s+")
@@ -45,8 +45,28 @@ class Recording:
         merged = self._chunks[0]
         if len(self._chunks) > 1:
             merged += self._chunks[1:]
-        message = message_chunk_to_message(merged.message)
+        message = message_chunk_to_message(_as_sent(merged.message))
         return [ChatGeneration(message=message, generation_info=merged.generation_info)]
+
+
+def _as_sent(message: BaseMessageChunk) -> BaseMessageChunk:
+    """A message of chunks; calls with arguments that were cut off are invalid in it: LangChain completes them."""
+    calls = message.tool_call_chunks if isinstance(message, AIMessageChunk) else []
+    cut = [call for call in calls if call["args"] and not _is_json(call["args"])]
+    if not cut:
+        return message
+    invalid = [invalid_tool_call(name=one["name"], args=one["args"], id=one["id"], error=None) for one in cut]
+    ids = {one["id"] for one in cut}
+    whole = [call for call in getattr(message, "tool_calls", ()) if call["id"] not in ids]
+    return message.model_copy(update={"tool_calls": whole, "invalid_tool_calls": invalid})
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def replay(generation: ChatGeneration) -> Iterator[ChatGenerationChunk]:

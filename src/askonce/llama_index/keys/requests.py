@@ -6,13 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.prompts import (
+    BasePromptTemplate,
+    ChatPromptTemplate,
+    PromptTemplate,
+    RichPromptTemplate,
+    SelectorPromptTemplate,
+)
 from llama_index.core.schema import BaseComponent
 
 from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, own_words, plain, request_form, text
 from askonce.keys.server_state import refuse_server_state
 from askonce.llama_index.keys.messages import conversation_of
 from askonce.llama_index.keys.model import component_form, fields_of, guarded, known_of
+
+_KNOWN_PROMPTS = frozenset({PromptTemplate, ChatPromptTemplate, RichPromptTemplate})
 
 
 @guarded
@@ -80,8 +88,8 @@ def structured_form(
         by: the method.
         asynchronous: the call is.
     """
-    if getattr(prompt, "function_mappings", None):
-        raise Uncacheable("its prompt calls functions, which may give something else when it is sent")
+    if _may_call_functions(prompt):
+        raise Uncacheable("its prompt may call functions, which give something else when it is sent")
     conversation = conversation_of(prompt.format_messages(**prompt_args), llm)
     left_out = conversation.left_out
     model = component_form(llm, left_out, asynchronous=asynchronous)
@@ -95,6 +103,14 @@ def structured_form(
         output=plain(output_cls),
         by=by,
     )
+
+
+def _may_call_functions(prompt: BasePromptTemplate) -> bool:
+    if isinstance(prompt, SelectorPromptTemplate):
+        return any(
+            map(_may_call_functions, (prompt.default_template, *(one for _, one in prompt.conditionals or ())))
+        )
+    return type(prompt) not in _KNOWN_PROMPTS or bool(prompt.function_mappings)
 
 
 def _model_and_call(

@@ -51,6 +51,10 @@ def breaks_off(response: ChatResponse | CompletionResponse, ends: Sequence[str])
     first = choices[0] if isinstance(choices, (list, tuple)) and choices else None
     if _get(_get(first, "message"), "refusal") or _get(_get(first, "delta"), "refusal"):
         return "the model refused"
+    if any(
+        _get(part, "type") == "refusal" for item in _list(response.raw, "output") for part in _list(item, "content")
+    ):
+        return "the model refused"
     if isinstance(response, ChatResponse) and response.message.additional_kwargs.get("refusal"):
         return "the model refused"
     if not ends and _has_end_reason_when_whole(response.raw):
@@ -58,10 +62,16 @@ def breaks_off(response: ChatResponse | CompletionResponse, ends: Sequence[str])
     return ""
 
 
+def _list(value: Any, name: str) -> Sequence[Any]:
+    found = _get(value, name)
+    return found if isinstance(found, (list, tuple)) else ()
+
+
 def _has_end_reason_when_whole(raw: Any) -> bool:
     """Whether a provider of which an answer or its last chunk is says why its answers end."""
     return (
         _get(raw, "object") in _ALWAYS_WITH_END_REASON
+        or _get(raw, "type") == "message"  # Anthropic
         or _get(raw, "candidates") is not None  # Google
         or _get(raw, "done") is False  # Ollama
         or (isinstance(raw, Mapping) and not _OF_BEDROCKS_STREAMS.isdisjoint(raw))
