@@ -220,9 +220,9 @@ def test_a_failing_judge_gives_no_verdict_and_is_logged_once(
         for judge in (fails, chat, lambda _: "SAME"):
             assert judged(judge, COMPARISON) is None
             assert judged(judge, COMPARISON) is None
-    assert [record.message.rpartition(": ")[2] for record in caplog.records] == [
-        "ZeroDivisionError", "OpenAIAPIError", "TypeError",
-    ]  # fmt: skip
+    reasons = [record.message.rpartition(": ")[2] for record in caplog.records]
+    assert (reasons[0], reasons[2:]) == ("ZeroDivisionError", ["TypeError"])
+    assert reasons[1] in ("OpenAIAPIError", "InternalServerError")  # by the version of LangChain's package
     assert COMPARISON.question not in caplog.text
     assert judged(lambda _: True, COMPARISON) is True
 

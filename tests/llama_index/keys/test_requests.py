@@ -337,3 +337,11 @@ def test_the_key_is_made_before_the_provider_writes_into_the_messages(cache: Cac
     for _ in range(2):
         llm.chat([user("hi")])
     assert cache.stats().hits == 1
+
+
+def test_a_message_that_was_written_as_json_has_its_key_again() -> None:
+    message = assistant(TextBlock(text="Hm."), thought_signatures=[b"\xff\x00", None], raw={"a": 1})
+    loaded = ChatMessage.model_validate_json(message.model_dump_json())
+    assert loaded.additional_kwargs["thought_signatures"] != message.additional_kwargs["thought_signatures"]
+    other = assistant(TextBlock(text="Hm."), thought_signatures=[b"\xff\x01", None], raw={"a": 1})
+    assert key([message]) == key([loaded]) != key([other])

@@ -61,7 +61,7 @@ def _add(conversation: Conversation, message: ChatMessage, llm: BaseModel | None
     if not message.additional_kwargs and len(blocks) == 1 and type(blocks[0]) is TextBlock:
         conversation.add(message.role.value, blocks[0].text)  # as most are, and the same as by what follows
         return
-    given = dict(message.additional_kwargs)
+    given = {name: _as_loaded(value) for name, value in message.additional_kwargs.items()}
     given.pop("images", None)  # LlamaIndex has made blocks of them
     for name in sorted(_REPORTED & given.keys()):
         del given[name]
@@ -87,6 +87,13 @@ def _add(conversation: Conversation, message: ChatMessage, llm: BaseModel | None
             "calls beside blocks": _shapes(beside, known_calls, llm) if beside else [],
         },
     )
+
+
+def _as_loaded(value: Any) -> Any:
+    """A value as it is after the message was written as JSON and loaded: bytes are text in Base64."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return [_as_loaded(one) for one in value] if isinstance(value, list) else value
 
 
 def _tool_calls(given: Iterable[Any], described: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
