@@ -212,22 +212,71 @@ def test_a_vector_of_zeros_or_of_another_length_is_not_stored() -> None:
         assert cache.stats().not_stored_reasons == {"invalid": 4}
 
 
-def test_a_vector_of_another_length_than_others_of_its_model_is_not_stored() -> None:
-    right = [1.0, 1.0]
-    with Cache("memory://") as cache:
-        model = CachedEmbeddings(Sized(None, right, [3.0], right, [4.0], [4.0], right, right), cache)
-        assert [model.embed_query(text) for text in "xyy"] == [right, [3.0], right]
-        model.embed_documents(["a", "b"])
-        assert model.embed_documents(["a", "b"]) == [right, right]
-        assert cache.stats().not_stored_reasons == {"invalid": 3}
+class Behind(Embeddings):
+    """What is behind one name: the length of its vectors changes."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.short, self.log = length, "", list[Any]()
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        self.log.append(list(texts))
+        return [[1.0] * (1 if text == self.short else self.length) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        self.log.append(text)
+        return [1.0] * self.length
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        return self.embed_documents(texts)
 
 
-def test_a_model_that_has_another_length_from_now_on_is_cached_again() -> None:
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_batch_never_mixes_stored_vectors_with_others_of_another_length(asynchronous: bool) -> None:
     with Cache("memory://") as cache:
-        model = CachedEmbeddings(Sized(None, [1.0], *([float(at), 1.0] for at in range(9))), cache)
-        for text in "abcde":
-            model.embed_query(text)
-        assert cache.stats().not_stored_reasons == {"invalid": 2} and cache.stats().stored == 3
+        model = Behind(4)
+        embeddings = CachedEmbeddings(model, cache, model="m")
+
+        async def lengths(*texts: str) -> list[int]:
+            batch = list(texts)
+            made = await embeddings.aembed_documents(batch) if asynchronous else embeddings.embed_documents(batch)
+            return [len(vector) for vector in made]
+
+        assert await lengths("a", "b") == await lengths("c", "c") == [4, 4]
+        model.length = 8
+        assert await lengths("a", "b", "new") == [8, 8, 8]
+        assert model.log[2:] == [["new"], ["a", "b", "new"]]
+        stats = cache.stats()
+        assert (stats.hits, stats.misses, stats.miss_reasons["other length"]) == (0, 6, 2)
+        assert stats.saved_seconds == pytest.approx(0) and stats.hit_kinds == {}
+        assert await lengths("a", "b", "new") == [8, 8, 8] and cache.stats().hits == 3
+        assert await lengths("a", "c") == [8, 8]  # hits alone
+        assert model.log[4:] == [["a", "c"]] and cache.stats().hits == 3
+        assert await lengths("c", "a", "b") == [8, 8, 8] and len(model.log) == 5
+
+
+def test_one_odd_vector_of_a_model_is_replaced_and_does_not_replace_others() -> None:
+    with Cache("memory://") as cache:
+        model = Behind(4)
+        embeddings = CachedEmbeddings(model, cache, model="m")
+        model.short = "a"
+        assert embeddings.embed_documents(["a"]) == [[1.0]]  # nothing is known yet
+        model.short = ""
+        assert embeddings.embed_documents(["a", "b"]) == [[1.0] * 4] * 2
+        model.short = "c"
+        assert [len(vector) for vector in embeddings.embed_documents(["a", "c"])] == [4, 1]
+        model.short = ""
+        assert embeddings.embed_documents(["a", "b"]) == [[1.0] * 4] * 2
+        assert model.log == [["a"], ["b"], ["a", "b"], ["c"], ["a", "c"]]
+
+
+def test_a_model_that_has_another_length_from_now_on_is_cached_at_once() -> None:
+    with Cache("memory://") as cache:
+        model = Behind(4)
+        embeddings = CachedEmbeddings(model, cache, model="m")
+        embeddings.embed_query("a")
+        model.length = 8
+        assert embeddings.embed_query("b") == embeddings.embed_query("b") == [1.0] * 8
+        assert cache.stats().stored == 2 and model.log == ["a", "b"]
 
 
 class OnDevice(Embeddings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from llama_index.core import Document, VectorStoreIndex
@@ -100,6 +100,15 @@ class Counting(BaseEmbedding):
         return [0.1, len(text) / 3]
 
 
+class Behind(Counting):
+    """What is behind one name: the length of its vectors changes."""
+
+    length: ClassVar[int] = 4
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return [1.0] * self.length
+
+
 def test_vectors_come_back_as_32_bit_floats(cache: Cache) -> None:
     model = cached(Counting(), cache)
     fresh, hit = model.get_text_embedding("hi"), model.get_text_embedding("hi")
@@ -114,6 +123,29 @@ def test_what_is_no_vector_is_not_stored(vector: Any, cache: Cache) -> None:
     assert repr(model.get_text_embedding("hi")) == repr(vector)
     model.get_text_embedding_batch(["hi", "ho"])
     assert cache.stats().stored == 0
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_batch_never_mixes_stored_vectors_with_others_of_another_length(
+    asynchronous: bool, cache: Cache
+) -> None:
+    async def lengths(length: int, *texts: str) -> list[int]:
+        limiter, batch = Limiter(), list(texts)
+        Behind.length = length
+        model = cached(Behind(rate_limiter=limiter), cache)
+        if asynchronous:
+            got = await model.aget_text_embedding_batch(batch)
+        else:
+            got = model.get_text_embedding_batch(batch)
+        calls.append(limiter.acquired)
+        return [len(vector) for vector in got]
+
+    calls: list[int] = []
+    assert await lengths(4, "a", "b") == await lengths(4, "c", "c") == [4, 4]
+    assert await lengths(8, "a", "b", "new") == await lengths(8, "a", "b", "new") == [8, 8, 8]
+    assert await lengths(8, "a", "c") == await lengths(8, "c", "a") == [8, 8]  # hits alone
+    assert calls == [1, 1, 2, 0, 1, 0]
+    assert cache.stats().miss_reasons == {"absent": 4, "other length": 4}
 
 
 async def test_of_a_batch_that_fails_nothing_is_stored(cache: Cache) -> None:

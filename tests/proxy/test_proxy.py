@@ -282,6 +282,27 @@ def test_embeddings_are_cached_text_by_text(serve: Serve) -> None:
         assert [one.json["input"] for one in upstream.received] == [["a", "bb"], ["ccc"]]
 
 
+def test_embeddings_of_another_length_than_stored_ones_are_not_mixed_with_them(serve: Serve) -> None:
+    length = 4
+
+    def script(received: Received) -> Scripted:
+        vectors = [{"index": at, "embedding": [1.0] * length} for at in range(len(received.json["input"]))]
+        return Scripted([json.dumps({"object": "list", "data": vectors, "model": "e"}).encode()])
+
+    with Upstream(script) as upstream:
+        with openai.OpenAI(api_key="k", base_url=f"{serve(upstream.url).url}/v1") as sdk:
+
+            def lengths(*texts: str) -> list[int]:
+                return [len(one.embedding) for one in sdk.embeddings.create(model="e", input=texts).data]
+
+            assert lengths("a", "b") == lengths("c", "d") == [4, 4]
+            length = 8
+            assert lengths("a", "b", "new") == lengths("b", "new", "a") == [8, 8, 8]
+            assert lengths("a", "c") == lengths("c", "a") == [8, 8]
+        sent = [one.json["input"] for one in upstream.received]
+        assert sent[2:] == [["new"], ["a", "b", "new"], ["a", "c"]]
+
+
 def test_what_providers_read_differently_is_passed_on_and_not_cached(serve: Serve) -> None:
     members = [json.dumps({"messages": [{"role": "user", "content": text}]})[1:-1] for text in ("one", "two")]
     body = f'{{"model": "gpt-4o", {members[0]}, {members[1]}}}'.encode()

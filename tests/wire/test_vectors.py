@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from array import array
 from typing import Any
 
 import httpx
@@ -39,3 +41,43 @@ def test_what_is_stored_of_vectors(body: dict[str, Any], vectors: list[list[floa
         assert [one["embedding"] for one in got["data"]] == vectors
         assert cache.stats().stored == stored
         assert sum(cache.stats().not_stored_reasons.values()) == len(vectors) - stored
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+async def test_a_reply_never_mixes_stored_vectors_with_others_of_another_length(
+    asynchronous: bool, encoding: str
+) -> None:
+    length = 4
+
+    def replied(_: str, body: Any) -> Reply:
+        vector = [1.0] * length
+        packed: Any = base64.b64encode(array("f", vector).tobytes()).decode() if encoding == "base64" else vector
+        return reply_of([packed] * len(body["input"]))
+
+    with Canned(replied) as server, Cache("memory://") as cache:
+        package = httpx.AsyncClient if asynchronous else httpx.Client
+        client: Any = package(transport=CachedTransport(cache), base_url=server.url, headers=KEY)
+
+        async def posted(*texts: str, **headers: str) -> httpx.Response:
+            body = {"model": "m", "input": texts, "encoding_format": encoding}
+            posting = client.post("/v1/embeddings", json=body, headers=headers)
+            return await posting if asynchronous else posting  # type: ignore[no-any-return]
+
+        async def lengths(*texts: str) -> list[int]:
+            vectors = [one["embedding"] for one in (await posted(*texts)).json()["data"]]
+            return [len(base64.b64decode(one)) // 4 if isinstance(one, str) else len(one) for one in vectors]
+
+        assert await lengths("a", "b") == await lengths("c", "d") == [4, 4]
+        length = 8
+        assert await lengths("a", "b", "new") == [8, 8, 8]
+        assert [body["input"] for _, body in server.requests[2:]] == [["new"], ["a", "b", "new"]]
+        assert cache.stats().hits == 0 and cache.stats().miss_reasons == {"absent": 5, "other length": 2}
+        assert cache.stats().saved_input_tokens == 0
+        assert await lengths("a", "b", "new") == [8, 8, 8] and cache.stats().hits == 3
+        assert (await posted("a", "c", **{"cache-control": "only-if-cached"})).status_code == 504
+        assert await lengths("a", "c") == [8, 8]  # hits alone
+        assert await lengths("c", "a") == [8, 8] and len(server.requests) == 5
+        closed = client.aclose() if asynchronous else client.close()
+        if closed is not None:
+            await closed

@@ -17,7 +17,7 @@ from askonce.totals.writer import TotalsWriter
 _MOST_GROUPS = 10_000
 
 _Group = tuple[Any, ...]
-"""Events that are counted together: type, reason, kind, model, tenants, tags, hour, and whether it was logged."""
+"""Events that are counted together: type, reason, kind, model, tenants, tags, hour, and what it replaces."""
 
 
 class Counters:
@@ -46,7 +46,7 @@ class Counters:
             for event in events:
                 group = (
                     event.type, event.reason, event.kind, event.model, event.tenants, event.tags,
-                    event.at // 3600, event.instead_of_miss,
+                    event.at // 3600, event.instead_of_miss, event.instead_of_hit,
                 )  # fmt: skip
                 sums = groups.get(group)
                 if sums is None:
@@ -78,7 +78,7 @@ class Counters:
         with self._lock:
             groups, self._groups = self._groups, {}
             for group, sums in groups.items():
-                _, _, kind, model, tenants, tags, hour, _ = group
+                _, _, kind, model, tenants, tags, hour, *_ = group
                 amounts = _amounts(group, sums)
                 add_to(self._kinds.setdefault(kind, {}), amounts)
                 if self._totals is not None and amounts:
@@ -119,7 +119,7 @@ class Counters:
 
 def _amounts(group: _Group, sums: Sequence[float]) -> Mapping[str, float]:
     """What events of one group add."""
-    of_type, reason, *_, instead_of_miss = group
+    of_type, reason, *_, instead_of_miss, instead_of_hit = group
     number, seconds, input_tokens, output_tokens, usd, evicted = sums
     amounts: Amounts = {}
     if of_type == "hit":
@@ -128,6 +128,9 @@ def _amounts(group: _Group, sums: Sequence[float]) -> Mapping[str, float]:
             amounts["misses.expired"] = -number
     elif of_type == "miss":
         amounts = {f"misses.{reason}": number}
+        if instead_of_hit:
+            not_saved = _cost("saved", -seconds, -input_tokens, -output_tokens, -usd)
+            amounts |= {f"hits.{instead_of_hit}": -number, **not_saved}
     elif of_type == "bypassed":
         amounts = {"bypassed": number}
     elif of_type == "audited":

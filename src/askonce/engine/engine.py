@@ -16,7 +16,7 @@ import contextlib
 import itertools
 import logging
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +35,7 @@ from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Hit, Miss, Place, RequestKind, place_of
+from askonce.entries.vectors import are_mixed
 from askonce.errors import ConfigError
 from askonce.eviction.policy import Budget
 from askonce.keys.ignore import without
@@ -443,16 +444,29 @@ class CacheEngine:
 
     # -- for many at once --------------------------------------------------------------------------------------
 
-    def lookup_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
-        """Look up requests of one namespace in one round trip, waiting for nobody."""
-        return run(self._lookup_many(self._sync, requests))
+    def lookup_many(
+        self, requests: Sequence[Request], length: Callable[[Any], int] | None = None
+    ) -> list[Hit | Miss]:
+        """Look up requests of one namespace in one round trip, waiting for nobody.
 
-    async def alookup_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
+        Args:
+            requests: from `request`.
+            length: of the ``value`` of a hit, if that is a vector: none is a hit if they differ in length.
+        """
+        return run(self._lookup_many(self._sync, requests, length))
+
+    async def alookup_many(
+        self, requests: Sequence[Request], length: Callable[[Any], int] | None = None
+    ) -> list[Hit | Miss]:
         """Asynchronous `lookup_many`."""
-        return await self._lookup_many(self._async, requests)
+        return await self._lookup_many(self._async, requests, length)
 
-    async def _lookup_many(self, driver: SyncDriver, requests: Sequence[Request]) -> list[Hit | Miss]:
+    async def _lookup_many(
+        self, driver: SyncDriver, requests: Sequence[Request], length: Callable[[Any], int] | None
+    ) -> list[Hit | Miss]:
         found = await self.flow.lookup.find_many(driver, requests) if requests else []
+        if length is not None and are_mixed(length(one.value) for one in found if isinstance(one, Hit)):
+            found = [Miss("other length") if isinstance(one, Hit) else one for one in found]
         for request, one in zip(requests, found, strict=True):
             if isinstance(one, Hit):
                 self.flow.hit(request, one)
@@ -461,6 +475,11 @@ class CacheEngine:
         if any(isinstance(one, Miss) for one in found):
             await self.flow.deletions.follow(driver)
         return found
+
+    def not_served(self, hits: Iterable[tuple[Request, Hit]]) -> None:
+        """Count hits of `lookup_many` as misses: the fresh vectors of their batch are of another length."""
+        for request, hit in hits:
+            self.flow.miss(request, Miss("other length"), instead_of=hit)
 
     def store_many(self, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float) -> None:
         """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""

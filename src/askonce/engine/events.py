@@ -51,6 +51,8 @@ class CacheEvent(msgspec.Struct, frozen=True):
         form: makes the request's normal form; ``None`` if it has none.
         tenants: the names of the namespaces in effect, the outer one first.
         tags: the tags in effect.
+        instead_of_hit: this miss is of a request that was reported as a hit of that kind: what was found does not
+            go with the rest of its batch.
     """
 
     type: EventType
@@ -67,6 +69,7 @@ class CacheEvent(msgspec.Struct, frozen=True):
     form: Callable[[], NormalForm] | None = None
     tenants: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    instead_of_hit: HitKind | None = None
 
 
 Consumer = Callable[[Sequence[CacheEvent]], None]

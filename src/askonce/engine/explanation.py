@@ -32,6 +32,7 @@ _WHY_MISSED = {
     "outdated": "documents that the answer was made from have changed",
     "corrupt": "the stored answer cannot be read",
     "incomplete": "the stored answer lacks what a fresh one would have, such as the usage",
+    "other length": "the stored vector has another length than others of its batch",
     "refresh": "cache_options(refresh=True) is in effect",
     "store down": "the store does not answer",
 }

@@ -22,7 +22,7 @@ from askonce.engine.deletions import SharedDeletions
 from askonce.engine.events import CacheEvent, EventQueue
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
-from askonce.engine.vector_lengths import VectorLengths
+from askonce.engine.vector_lengths import odd_lengths
 from askonce.entries.entry import Answer, Entry, Hit, Miss, NotStoredReason, Place, Slice, tags_of
 from askonce.storage.chunks import Apart, ChunkStorage
 from askonce.storage.entries import EntryStorage
@@ -88,7 +88,6 @@ class RequestFlow:
         self._freshness, self._chunks = freshness, chunks
         self._cache_empty, self._cache_truncated, self._cache_if = cache_empty, cache_truncated, cache_if
         self.deletions, self._was_deleted = deletions, was_deleted
-        self._vector_lengths = VectorLengths()
         self._reported: set[tuple[str | None, NotStoredReason]] = set()
         self._clock = clock
 
@@ -311,7 +310,7 @@ class RequestFlow:
                     answer, request.kind, request.options, sources, seconds, semantic, request.form
                 )
                 request.answered(entry)
-                odd = self._odd_lengths([request], [answer])
+                odd = _odd_lengths([request], [answer])
                 cacheable = self._is_cacheable(request, answer, entry, leader.started, odd)
                 if cacheable:
                     await self._store_whole(driver, request, entry, answer.slices, leader.flight)
@@ -339,7 +338,7 @@ class RequestFlow:
     ) -> None:
         """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
         storable, entries, began = [], [], time.monotonic() - seconds
-        odd = self._odd_lengths(requests, answers)
+        odd = _odd_lengths(requests, answers)
         for request, answer in zip(requests, answers, strict=True):
             if answer is None:
                 self.not_stored(request, "not storable")
@@ -471,23 +470,18 @@ class RequestFlow:
         tags = {*entry.tags, *tags_of(one for part in answer.slices for one in part.ids)}
         return self._was_deleted(request.place, tags, since)
 
-    def _odd_lengths(self, requests: Sequence[Request], answers: Sequence[Answer | None]) -> dict[int, str]:
-        """By length, what is wrong with vectors, made by one model, that have it."""
-        lengths = {one.vector_length: None for one in answers if one and one.vector_length and not one.invalid}
-        return self._vector_lengths.oddity(requests[0].form(), list(lengths)) if lengths else {}
-
     def _is_cacheable(
-        self, request: Request, answer: Answer, entry: Entry, since: float, odd_lengths: Mapping[int, str]
+        self, request: Request, answer: Answer, entry: Entry, since: float, odd: Mapping[int, str]
     ) -> bool:
         reason: NotStoredReason | None = None
-        detail = answer.detail or odd_lengths.get(answer.vector_length, "")
+        detail = answer.detail or odd.get(answer.vector_length, "")
         if self._is_deleted(request, answer, entry, since):
             reason = "deleted"
         elif answer.empty and not self._cache_empty:
             reason = "empty"
         elif answer.truncated and not self._cache_truncated:
             reason = "truncated"
-        elif answer.invalid or answer.vector_length in odd_lengths:
+        elif answer.invalid or answer.vector_length in odd:
             reason = "invalid"
         elif self._cache_if is not None and not self._passes(self._cache_if, answer):
             reason = "cache_if"
@@ -520,11 +514,13 @@ class RequestFlow:
         )  # fmt: skip
         return Hit(hit.entry, hit.kind, hit.age_seconds, place.key, hit.match, hit.value)
 
-    def miss(self, request: Request, miss: Miss) -> None:
-        """Report a miss."""
+    def miss(self, request: Request, miss: Miss, instead_of: Hit | None = None) -> None:
+        """Report a miss; ``instead_of`` a hit that was reported, and is not served after all."""
+        entry, kind = (None, None) if instead_of is None else (instead_of.entry, instead_of.kind)
         self.events.emit(
             CacheEvent(
-                "miss", request.kind, request.model, self._clock(), request.place, miss.reason, form=request.form,
+                "miss", request.kind, request.model, self._clock(), request.place, miss.reason, entry,
+                instead_of_hit=kind, form=request.form,
                 tenants=request.options.tenants, tags=request.options.tags,
             )
         )  # fmt: skip
@@ -547,3 +543,9 @@ class RequestFlow:
         what = f"{'an' if request.kind[0] in 'ae' else 'a'} {request.kind} of {request.model or 'a model'}"
         line = "askonce: %s is not stored (%s)%s; stats().not_stored_reasons counts further ones"
         logger.log(level, line, what, reason, detail and f": {detail}")
+
+
+def _odd_lengths(requests: Sequence[Request], answers: Sequence[Answer | None]) -> dict[int, str]:
+    """By length, what is wrong with vectors, made by one model, that have it."""
+    lengths = {one.vector_length for one in answers if one and one.vector_length and not one.invalid}
+    return odd_lengths(requests[0].form(), lengths) if lengths else {}

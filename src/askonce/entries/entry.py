@@ -15,9 +15,11 @@ HitKind = Literal["exact", "coalesced", "stale", "semantic"]
 caller waited for it. ``stale``: past its time to live, but allowed by ``stale_while_revalidate`` or
 ``stale_if_error``. ``semantic``: a question of the same meaning was answered before."""
 
-MissReason = Literal["absent", "expired", "outdated", "corrupt", "incomplete", "refresh", "store down"]
+MissReason = Literal[
+    "absent", "expired", "outdated", "corrupt", "incomplete", "other length", "refresh", "store down"
+]
 """``outdated``: documents that it was made from were changed. ``incomplete``: a fresh answer would have more than
-the stored one, such as the usage."""
+the stored one, such as the usage. ``other length``: the stored vector and others of its batch differ in length."""
 
 NotStoredReason = Literal[
     "empty", "truncated", "invalid", "not parsed", "cache_if", "deleted", "not storable", "too large", "store down"

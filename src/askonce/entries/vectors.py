@@ -1,10 +1,10 @@
-"""Which vectors are no embeddings: what a server gives that is not ready, or is not of the model."""
+"""Which vectors are no embeddings, or not of one model: a server was not ready, or has another by now."""
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 NO_NUMBER = "the vector holds what is no number"
 
@@ -21,3 +21,14 @@ def oddity(numbers: array[float], lengths: Collection[int] = ()) -> str:
     if len(lengths) > 1:
         return "the vectors of one batch differ in length"
     return "" if not numbers or any(numbers) else "the vector is all zeros"
+
+
+def are_mixed(stored: Iterable[int], fresh: Iterable[int] = ()) -> bool:
+    """Whether stored vectors of a batch are of another model than its others: then all of it is requested anew.
+
+    Args:
+        stored: the lengths of those that were found.
+        fresh: of those that the model gave.
+    """
+    found = set(stored)
+    return bool(found) and len(found.union(fresh)) > 1

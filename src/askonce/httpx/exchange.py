@@ -98,7 +98,8 @@ class Exchange:
             return self._fresh(await side.send(self._request), "bypass")
         if len(requests) == 1 and not wire.directives.only_if_cached:
             return await self._one_embedding(*requests.values())
-        found = dict(zip(requests, await side.lookup_many(list(requests.values())), strict=True))
+        looked_up = await side.lookup_many(list(requests.values()), embeddings.length_of)
+        found = dict(zip(requests, looked_up, strict=True))
         hits = {name: one for name, one in found.items() if isinstance(one, Hit)}
         if len(hits) == len(requests):
             return self._vectors(max(hits.values(), key=lambda hit: hit.age_seconds), hits)
@@ -124,7 +125,7 @@ class Exchange:
         request = self._request if not hits else self._request_for(missing)
         began = time.monotonic()
         fetched = await self._fetched(request)
-        answers = embeddings.packed(wire, missing, fetched.headers, fetched.body())
+        answers = embeddings.packed(wire, missing, fetched.headers, fetched.body(), hits.values())
         if answers is None:
             whole = fetched if request is self._request else await self._fetched(self._request)
             return self._fresh(whole.response)
@@ -134,6 +135,9 @@ class Exchange:
         )
         if not hits:
             return self._fresh(fetched.response)
+        if embeddings.are_mixed_with(hits.values(), answers):
+            self._side.engine.not_served((requests[name], hit) for name, hit in hits.items())
+            return await self._missing(requests, {})
         body = embeddings.reply_of_both(wire, texts, hits, made)
         return self._fresh(reply(self._request, 200, headers.lasting(fetched.headers), body))
 

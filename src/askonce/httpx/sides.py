@@ -59,9 +59,11 @@ class SyncSide:
 
         return self.engine.answer(request, lambda: run(called()), pack)
 
-    async def lookup_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
+    async def lookup_many(
+        self, requests: Sequence[Request], length: Callable[[Any], int] | None = None
+    ) -> list[Hit | Miss]:
         """See `CacheEngine.lookup_many`."""
-        return self.engine.lookup_many(requests)
+        return self.engine.lookup_many(requests, length)
 
     async def store_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
         """See `CacheEngine.store_many`."""
@@ -123,8 +125,10 @@ class AsyncSide(SyncSide):
     ) -> T | Hit:
         return await self.engine.aanswer(request, call, pack)
 
-    async def lookup_many(self, requests: Sequence[Request]) -> list[Hit | Miss]:
-        return await self.engine.alookup_many(requests)
+    async def lookup_many(
+        self, requests: Sequence[Request], length: Callable[[Any], int] | None = None
+    ) -> list[Hit | Miss]:
+        return await self.engine.alookup_many(requests, length)
 
     async def store_many(self, requests: Sequence[Request], answers: Sequence[Answer], seconds: float) -> None:
         await self.engine.astore_many(requests, answers, seconds)

@@ -15,7 +15,7 @@ from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
-from askonce.entries.vectors import NO_NUMBER, oddity
+from askonce.entries.vectors import NO_NUMBER, are_mixed, oddity
 from askonce.errors import AskOnceError, ConfigError
 from askonce.keys.counters import record_counters
 from askonce.keys.model_identity import RememberedIdentity
@@ -87,8 +87,8 @@ class CachedEmbeddings(Embeddings):
             AskOnceError: the model gave another number of vectors than texts.
         """
         batch = _Batch(self, "document", texts)
-        batch.found(self.cache.engine.lookup_many(batch.named))
-        if batch.missing:
+        batch.found(self.cache.engine.lookup_many(batch.named, len))
+        while batch.missing:
             started = time.monotonic()
             answered = batch.made(self._call("embed_documents", batch.missing))
             self.cache.engine.store_many(*answered, time.monotonic() - started)
@@ -97,8 +97,8 @@ class CachedEmbeddings(Embeddings):
     async def aembed_documents(self, texts: list[str]) -> list[Vector]:
         """Asynchronous `embed_documents`."""
         batch = _Batch(self, "document", texts, asynchronous=True)
-        batch.found(await self.cache.engine.alookup_many(batch.named))
-        if batch.missing:
+        batch.found(await self.cache.engine.alookup_many(batch.named, len))
+        while batch.missing:
             started = time.monotonic()
             answered = batch.made(await self._acall("aembed_documents", batch.missing))
             await self.cache.engine.astore_many(*answered, time.monotonic() - started)
@@ -168,15 +168,16 @@ class _Batch:
 
     Attributes:
         named: the requests for those that may be found.
-        missing: those that are not, in their order.
+        missing: those to request, in their order.
     """
 
     def __init__(
         self, owner: CachedEmbeddings, kind: Kind, texts: Sequence[str], *, asynchronous: bool = False
     ) -> None:
-        self._texts = texts
+        self._engine, self._texts = owner.cache.engine, texts
         read = owner._reading("aembed_documents" if asynchronous else "")
         self._requests = {one: owner._request(kind, one, read) for one in dict.fromkeys(texts)}
+        self._hits: dict[str, Hit] = {}
         self._vectors: dict[str, Vector] = {}
         self.named = [request for request in self._requests.values() if request is not None]
         self.missing: list[str] = []
@@ -187,25 +188,35 @@ class _Batch:
         for one, request in self._requests.items():
             hit = None if request is None else next(looked_up)
             if isinstance(hit, Hit):
-                self._vectors[one] = hit.value
+                self._hits[one], self._vectors[one] = hit, hit.value
             else:
                 self.missing.append(one)
 
     def made(self, vectors: Sequence[Sequence[float]]) -> tuple[list[Request], list[Answer]]:
-        """Record what the model gave for ``missing``; returns what of it to store."""
+        """Record what the model gave for ``missing``; returns what of it to store.
+
+        If the vectors that were found are of another length, all texts are missing now.
+        """
         if len(vectors) != len(self.missing):
             raise AskOnceError(
                 f"the embeddings gave {len(vectors)} vectors for {len(self.missing)} texts; nothing was stored"
             )
         requests, answers = [], []
-        lengths = {len(vector) for vector in (*self._vectors.values(), *vectors)}
+        found, fresh = (
+            {len(one) for one in some} for some in ([hit.value for hit in self._hits.values()], vectors)
+        )
         for one, vector in zip(self.missing, vectors, strict=True):
-            answer = _packed(vector, lengths)
+            answer = _packed(vector, found | fresh)
             (self._vectors[one],) = answer.values
             request = self._requests[one]
             if request is not None:
                 requests.append(request)
                 answers.append(answer)
+        self.missing = []
+        if are_mixed(found, fresh):
+            pairs = [(self._requests[one], hit) for one, hit in self._hits.items()]
+            self._engine.not_served((request, hit) for request, hit in pairs if request is not None)
+            self._hits, self.missing = {}, list(self._requests)
         return requests, answers
 
     def vectors(self) -> list[Vector]:

@@ -18,7 +18,7 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
-from askonce.entries.vectors import oddity
+from askonce.entries.vectors import are_mixed, oddity
 from askonce.keys.normal_form import NormalForm, request_form, text
 from askonce.llama_index.keys.model import component_form, known_of
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
@@ -91,16 +91,16 @@ def _cached_class(base: type) -> type:
 
     def many(self: Any, texts: list[str]) -> list[Vector]:
         batch = _Batch(self, texts)
-        batch.found(_cache(self).engine.lookup_many(batch.requests))
-        if batch.missing:
+        batch.found(_cache(self).engine.lookup_many(batch.requests, len))
+        while batch.missing:
             vectors = _call(self, "_get_text_embeddings", batch.missing)
             _cache(self).engine.store_many(*batch.made(vectors))
         return batch.vectors()
 
     async def amany(self: Any, texts: list[str]) -> list[Vector]:
         batch = _Batch(self, texts, asynchronous=True)
-        batch.found(await _cache(self).engine.alookup_many(batch.requests))
-        if batch.missing:
+        batch.found(await _cache(self).engine.alookup_many(batch.requests, len))
+        while batch.missing:
             vectors = await _acall(self, "_aget_text_embeddings", batch.missing)
             await _cache(self).engine.astore_many(*batch.made(vectors))
         return batch.vectors()
@@ -214,11 +214,12 @@ class _Batch:
     """A batch of texts on its way: which are stored, which the model must embed.
 
     Attributes:
-        missing: the texts without a stored vector, each once, in their order.
+        missing: the texts that the model must embed, each once, in their order.
     """
 
     def __init__(self, model: Any, texts: Sequence[str], *, asynchronous: bool = False) -> None:
-        self._texts = list(texts)
+        self._engine, self._texts = _cache(model).engine, list(texts)
+        self._hits: dict[str, Hit] = {}
         self._known: dict[str, Vector] = {}
         distinct = list(dict.fromkeys(self._texts))
         self._requests = _requests(model, "text", distinct, asynchronous=asynchronous)
@@ -233,24 +234,34 @@ class _Batch:
         named = [content for content, request in self._requests.items() if request is not None]
         for content, result in zip(named, results, strict=True):
             if isinstance(result, Hit):
-                self._known[content] = _StoredVector(result.value)
+                self._hits[content], self._known[content] = result, _StoredVector(result.value)
         self.missing = [content for content in self._requests if content not in self._known]
         self._started = time.monotonic()
 
     def made(self, vectors: Sequence[Vector]) -> tuple[list[Request], list[Answer | None], float]:
-        """Take the model's vectors; returns what is to be stored of them."""
+        """Take the model's vectors; returns what is to be stored of them.
+
+        If the stored ones are of another length, the model must embed all texts now.
+        """
         if len(vectors) != len(self.missing):
             raise ValueError(f"the model gave {len(vectors)} vectors for {len(self.missing)} texts")
         seconds = time.monotonic() - self._started
         requests: list[Request] = []
         answers: list[Answer | None] = []
-        lengths = {len(vector) for vector in (*self._known.values(), *vectors)}
+        found, fresh = (
+            {len(one) for one in some} for some in ([hit.value for hit in self._hits.values()], vectors)
+        )
         for content, vector in zip(self.missing, vectors, strict=True):
             self._known[content] = vector
             request = self._requests[content]
             if request is not None:
                 requests.append(request)
-                answers.append(_pack(vector, lengths))
+                answers.append(_pack(vector, found | fresh))
+        self.missing, self._started = [], time.monotonic()
+        if are_mixed(found, fresh):
+            pairs = [(self._requests[content], hit) for content, hit in self._hits.items()]
+            self._engine.not_served((request, hit) for request, hit in pairs if request is not None)
+            self._hits, self.missing = {}, list(self._requests)
         return requests, answers, seconds
 
     def vectors(self) -> list[Vector]:

@@ -49,7 +49,8 @@ class Embeddings:
             elif len(requests) == 1 and not only_if_cached:
                 await self._one(call, wire, target, body, *requests.items())
             else:
-                found = dict(zip(requests, await self._engine.alookup_many(list(requests.values())), strict=True))
+                looked_up = await self._engine.alookup_many(list(requests.values()), embeddings.length_of)
+                found = dict(zip(requests, looked_up, strict=True))
                 hits = {name: one for name, one in found.items() if isinstance(one, Hit)}
                 if len(hits) == len(requests):
                     await self._from_cache(call, wire, hits)
@@ -89,7 +90,7 @@ class Embeddings:
         missing = embeddings.not_stored(texts, hits)
         began = time.monotonic()
         reply = await self._fetched(call, target, embeddings.body_for(wire, missing) if hits else body)
-        answers = embeddings.packed(wire, missing, reply.head.headers, reply.body)
+        answers = embeddings.packed(wire, missing, reply.head.headers, reply.body, hits.values())
         if answers is None:
             await self._fresh(call, wire, await self._fetched(call, target, body) if hits else reply)
             return
@@ -99,6 +100,10 @@ class Embeddings:
         )
         if not hits:
             await self._fresh(call, wire, reply)
+            return
+        if embeddings.are_mixed_with(hits.values(), answers):
+            self._engine.not_served((requests[name], hit) for name, hit in hits.items())
+            await self._missing(call, wire, target, body, requests, {})
             return
         about = [*headers.lasting(reply.head.headers), headers.of_forwarded("miss")]
         await call.respond(200, about, embeddings.reply_of_both(wire, texts, hits, made))

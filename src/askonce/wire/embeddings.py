@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Usage
-from askonce.entries.vectors import oddity
+from askonce.entries.vectors import are_mixed, oddity
 from askonce.keys.normal_form import NormalForm, plain, request_form
 from askonce.storage.freshness import Freshness
 from askonce.wire.acceptance import Json, mapping, number, objects
@@ -114,7 +114,15 @@ def body_for(wire: WireRequest, missing: Sequence[Any]) -> bytes:
     return msgspec.json.encode({**wire.body, "input": list(missing)})
 
 
-def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: bytes) -> list[Answer] | None:
+def length_of(stored: StoredVector) -> int:
+    """How many numbers a stored vector has."""
+    vector = stored.vector
+    return (len(vector) * 3 // 4 - vector.count("=")) // 4 if isinstance(vector, str) else len(vector)
+
+
+def packed(
+    wire: WireRequest, texts: Sequence[Any], headers: Headers, body: bytes, hits: Collection[Hit] = ()
+) -> list[Answer] | None:
     """What is stored of a reply with status 200, for each text; ``None`` if it cannot be.
 
     Args:
@@ -122,6 +130,7 @@ def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: byte
         texts: those that were sent, in their order.
         headers: of the reply.
         body: all of it, not compressed.
+        hits: what was found for the request's other texts.
     """
     try:
         reply = msgspec.json.decode(body)
@@ -135,7 +144,7 @@ def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: byte
     model, usage = reply.get("model"), mapping(reply.get("usage"))
     shares = _shares(usage.get("total_tokens"), texts)
     lasting_headers, floats = lasting(headers), [_floats(vector) for vector in vectors]
-    lengths = {len(numbers or ()) for numbers in floats}
+    lengths = {*_lengths(hits), *(len(numbers or ()) for numbers in floats)}
     answers: list[Answer] = []
     for vector, numbers, tokens in zip(vectors, floats, shares, strict=True):
         if numbers is None or vector is None:
@@ -154,6 +163,15 @@ def packed(wire: WireRequest, texts: Sequence[Any], headers: Headers, body: byte
             )
         )
     return answers
+
+
+def are_mixed_with(hits: Collection[Hit], answers: Sequence[Answer]) -> bool:
+    """Whether what was found is of another length than what `packed` made: then all texts are to be requested."""
+    return are_mixed(_lengths(hits), (length_of(unpacked(answer.payload)) for answer in answers))
+
+
+def _lengths(hits: Collection[Hit]) -> set[int]:
+    return {length_of(hit.value) for hit in hits}
 
 
 def packed_one(wire: WireRequest, headers: Headers, body: bytes) -> Answer | None:
