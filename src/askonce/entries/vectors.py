@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sized
 
 NO_NUMBER = "the vector holds what is no number"
 
@@ -21,6 +21,11 @@ def oddity(numbers: array[float], lengths: Collection[int] = ()) -> str:
     if len(lengths) > 1:
         return "the vectors of one batch differ in length"
     return "" if not numbers or any(numbers) else "the vector is all zeros"
+
+
+def lengths_of(vectors: Iterable[object]) -> set[int]:
+    """The lengths of vectors; of what is none, or is empty, there is none."""
+    return {length for one in vectors if isinstance(one, Sized) and (length := len(one))}
 
 
 def are_mixed(stored: Iterable[int], fresh: Iterable[int] = ()) -> bool:

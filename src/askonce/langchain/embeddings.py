@@ -15,7 +15,7 @@ from askonce.cache import Cache, shared_cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
-from askonce.entries.vectors import NO_NUMBER, are_mixed, oddity
+from askonce.entries.vectors import NO_NUMBER, are_mixed, lengths_of, oddity
 from askonce.errors import AskOnceError, ConfigError
 from askonce.keys.counters import record_counters
 from askonce.keys.model_identity import RememberedIdentity
@@ -202,9 +202,7 @@ class _Batch:
                 f"the embeddings gave {len(vectors)} vectors for {len(self.missing)} texts; nothing was stored"
             )
         requests, answers = [], []
-        found, fresh = (
-            {len(one) for one in some} for some in ([hit.value for hit in self._hits.values()], vectors)
-        )
+        found, fresh = lengths_of(hit.value for hit in self._hits.values()), lengths_of(vectors)
         for one, vector in zip(self.missing, vectors, strict=True):
             answer = _packed(vector, found | fresh)
             (self._vectors[one],) = answer.values
@@ -224,7 +222,8 @@ class _Batch:
         first = set(self._vectors)
         vectors = []
         for one in self._texts:
-            vectors.append(self._vectors[one] if one in first else list(self._vectors[one]))
+            vector = self._vectors[one]
+            vectors.append(vector if one in first or vector is None else list(vector))
             first.discard(one)
         return vectors
 
@@ -234,7 +233,7 @@ def _packed(vector: Sequence[float], lengths: Collection[int] = ()) -> Answer:
     try:
         packed = array("f", vector)
     except TypeError:  # some servers give nulls; what the model gives is passed on
-        return Answer(b"", invalid=True, detail=NO_NUMBER, values=(list(vector),))
+        return Answer(b"", invalid=True, detail=NO_NUMBER, values=(None if vector is None else list(vector),))
     odd = oddity(packed, lengths)
     return Answer(
         packed.tobytes(),

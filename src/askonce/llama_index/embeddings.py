@@ -18,7 +18,7 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
-from askonce.entries.vectors import are_mixed, oddity
+from askonce.entries.vectors import are_mixed, lengths_of, oddity
 from askonce.keys.normal_form import NormalForm, request_form, text
 from askonce.llama_index.keys.model import component_form, known_of
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
@@ -248,9 +248,7 @@ class _Batch:
         seconds = time.monotonic() - self._started
         requests: list[Request] = []
         answers: list[Answer | None] = []
-        found, fresh = (
-            {len(one) for one in some} for some in ([hit.value for hit in self._hits.values()], vectors)
-        )
+        found, fresh = lengths_of(hit.value for hit in self._hits.values()), lengths_of(vectors)
         for content, vector in zip(self.missing, vectors, strict=True):
             self._known[content] = vector
             request = self._requests[content]
@@ -269,7 +267,7 @@ class _Batch:
         vectors = []
         for content in self._texts:
             vector = self._known[content]
-            vectors.append(vector if content in first_uses else type(vector)(vector))
+            vectors.append(vector if content in first_uses or vector is None else type(vector)(vector))
             first_uses.discard(content)
         return vectors
 
