@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 import tiktoken
-from langchain_core.embeddings import Embeddings
+from langchain_core.embeddings import Embeddings, FakeEmbeddings
 from langchain_openai import OpenAIEmbeddings
 from pydantic import BaseModel
 
@@ -429,13 +429,13 @@ async def test_asynchronous_methods_are_named_by_the_asynchronous_client(url: st
 
 
 def test_what_is_no_vector_is_passed_on_and_not_stored() -> None:
-    class Broken(DeterministicFakeEmbedding):
+    class Broken(FakeEmbeddings):
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
             vectors: list[Any] = [None if text == "b" else [1.0, 2.0] for text in texts]
             return vectors
 
     with Cache("memory://") as cache:
-        embeddings = cached(Broken(size=2), cache, model="broken")
+        embeddings = CachedEmbeddings(Broken(size=2), cache, model="broken")
         for _ in range(2):
             assert embeddings.embed_documents(["a", "b", "b"]) == [[1.0, 2.0], None, None]
         assert (cache.stats().hits, cache.stats().not_stored_reasons) == (1, {"invalid": 2})
