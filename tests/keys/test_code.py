@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import textwrap
 import types
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +64,10 @@ BASE = """
         def name(self):
             return "model"
 
+        @functools.cached_property
+        def once(self):
+            return "computed"
+
         @staticmethod
         def twice(text):
             return text * 2
@@ -92,6 +100,7 @@ def digest(*replaced: tuple[str, str]) -> str:
         ("< LIMIT", "> LIMIT"),
         ('return "model"', 'return "other"'),
         ("text * 2", "text * 3"),
+        ('"computed"', '"other"'),
         ('"length": 3', '"length": 4'),  # what is named like a constant
         ('"polite"', '"rude"'),
         ('"Good day"', '"Hi"'),  # a text in a map
@@ -171,3 +180,206 @@ def test_objects_that_code_uses_can_be_collected() -> None:
     del handle
     gc.collect()
     assert seen() is None
+
+
+HELD = """
+    import collections, contextvars, functools, pathlib, re, string, types
+
+    def say(text="X"):
+        return text
+
+    def plain():
+        return "X"
+
+    def other():
+        return "not"
+
+    def echo(text):
+        return text
+
+    class Tone:
+        sign = "X"
+
+    class Persona:
+        def __init__(self, tone):
+            self.tone = tone
+
+        def __call__(self):
+            return self.tone
+
+    class Slots:
+        __slots__ = ("tone",)
+
+        def __init__(self, tone):
+            self.tone = tone
+
+    class Registry(dict):
+        pass
+
+    class Node:
+        def __init__(self, tone):
+            self.tone, self.again = tone, [self]
+
+    held = HELD
+
+    class Model:
+        def answer(self):
+            return held
+"""
+
+
+def held(expression: str, text: str = "first") -> str:
+    """The digest of a model that uses a variable."""
+    module = types.ModuleType("an_application")
+    exec(textwrap.dedent(HELD).replace("HELD", expression).replace('"X"', repr(text)), module.__dict__)
+    found = code_of(module.Model)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "[say]",
+        "{1: plain}",
+        '{1: lambda: "X"}',
+        "(Tone,)",
+        "{say, plain, other, Tone}",
+        '[functools.partial(echo, "X")]',
+        'collections.deque(["X"])',
+        'collections.defaultdict(lambda: "X")',
+        'collections.ChainMap({"a": "X"})',
+        'collections.UserDict({"a": "X"})',
+        'types.MappingProxyType({"a": "X"})',
+        'types.SimpleNamespace(tone="X")',
+        'string.Template("X")',
+        're.compile("X")',
+        'pathlib.PurePath("X")',
+        '{"a": "X".format}',
+        'Persona("X")',
+        'Persona("X").__call__',
+        '[Persona("X")]',
+        'Persona(Persona([Slots("X")]))',
+        'Slots("X")',
+        'Registry(a="X")',
+        'Registry(a=Persona("X"))',
+        'Node("X")',
+        'types.SimpleNamespace(tags=Persona("X"))',
+        'contextvars.ContextVar("v", default="X")',
+        '[contextvars.ContextVar("v", default=Persona("X"))]',
+    ],
+)
+def test_what_a_variable_holds_counts(expression: str) -> None:
+    assert held(expression) != held(expression, "second")
+    assert held(expression) == held(expression)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("{1: say, 2: plain}", "{1: plain, 2: say}"),
+        ("[say, plain, plain]", "[say, plain, say]"),
+        ("{1: str.upper}", "{1: str.lower}"),
+        ("[re.match]", "[re.search]"),
+    ],
+)
+def test_which_function_stands_where_counts(one: str, other: str) -> None:
+    assert held(one) != held(other)
+
+
+def test_numbers_of_objects_do_not_count_and_what_changes_counts_as_it_was() -> None:
+    assert held("Persona(1)") == held("Persona(2)")
+    module = types.ModuleType("an_application")
+    exec(textwrap.dedent(HELD).replace("HELD", 'Persona(["log"])'), module.__dict__)
+    first = code_of(module.Model)
+    module.held.tone.append("an answer")
+    module.held.last = module.Persona("an answer")
+    assert code_of(module.Model) == first
+
+
+@pytest.mark.parametrize("reading", ['globals()["tone"]()', 'eval("to" + "ne()")', 'getattr(other, "to" + "ne")()'])
+def test_what_code_may_reach_by_any_name_counts(reading: str) -> None:
+    def reached(text: str) -> str | None:
+        module, other = types.ModuleType("an_application"), types.ModuleType("another_part")
+        for one in (module, other):
+            exec(f"def tone():\n    return {text!r}", one.__dict__)
+        module.__dict__["other"] = other
+        exec(f"class Model:\n    def answer(self):\n        return {reading}", module.__dict__)
+        return code_of(module.Model)
+
+    assert reached("polite") != reached("rude")
+    assert reached("polite") == reached("polite")
+
+
+PROGRAM = """
+import importlib
+from askonce.keys.code import code_of
+
+class Model:
+    def answer(self):
+        {reading}
+
+before = code_of(Model)
+assert Model().answer()
+assert code_of(Model) == before, "another after the first call"
+print(before)
+"""
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        "import part; return part.TONE",
+        "from part import TONE; return TONE",
+        "from package import inner; return inner.TONE",
+        "from package.inner import TONE; return TONE",
+        "import around; return around.part.TONE",
+        'return importlib.import_module("part").TONE',
+        'return globals()["hid" "den"]()',
+    ],
+)
+def test_modules_that_code_imports_itself_count(reading: str, tmp_path: Path) -> None:
+    def digest_in_a_process(tone: str, seed: str) -> str:
+        (tmp_path / "package").mkdir(exist_ok=True)
+        (tmp_path / "package" / "__init__.py").touch()
+        (tmp_path / "around.py").write_text("import part")
+        for name in ("part.py", "package/inner.py"):
+            (tmp_path / name).write_text(f"TONE = {tone!r}")
+        hidden = f"def hidden():\n    return {tone!r}\n"
+        (tmp_path / "program.py").write_text(
+            (hidden if "glob" in reading else "") + PROGRAM.format(reading=reading)
+        )
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONDONTWRITEBYTECODE": "1"}
+        run = subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    first = digest_in_a_process("polite", "1")
+    assert digest_in_a_process("polite", "2") == first
+    assert digest_in_a_process("rudely", "1") != first
+
+
+def test_a_program_that_is_started_twice_has_one_digest(tmp_path: Path) -> None:
+    source = textwrap.dedent(HELD).replace(
+        "HELD", '[{say, plain, echo, Tone}, {Persona("a"), Persona("b")}, {"a", "b"}, Node("c"), object(), Persona]'
+    )
+    (tmp_path / "program.py").write_text(f"{source}\nfrom askonce.keys.code import code_of\nprint(code_of(Model))")
+    digests = {
+        subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(digests) == 1
