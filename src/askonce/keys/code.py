@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import dis
 import enum
 import functools
 import hashlib
-import importlib.util
 import re
 import string
-import sys
-import sysconfig
 import weakref
 from collections import ChainMap, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context, ContextVar
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -39,9 +35,7 @@ from types import (
 from typing import Any
 
 from askonce.keys.normal_form import is_credential, is_neutral
-
-_INSTALLED = ("site-packages", "dist-packages")
-_STANDARD = sysconfig.get_paths()["stdlib"]
+from askonce.keys.own_modules import file_of, imported_by, is_installed, source_of
 
 
 def class_form(cls: type) -> dict[str, str]:
@@ -88,19 +82,6 @@ def _stable(part: Any) -> Any:
 def digest_of(code: str) -> str:
     """The digest of what `written_code` returns."""
     return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@functools.lru_cache(maxsize=512)
-def is_installed(module: str) -> bool:
-    """Whether a module is of Python's own, of an installed package, or of askonce."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        return module in sys.builtin_module_names or module in ("builtins", "abc", "typing")
-    return _is_installed_file(file) or module.startswith("askonce.")
-
-
-def _is_installed_file(file: str) -> bool:
-    return file.startswith(_STANDARD) or any(name in Path(file).parts for name in _INSTALLED)
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
@@ -172,7 +153,7 @@ class _CodeWalk:
             with contextlib.suppress(ValueError):  # not assigned yet
                 around[name] = cell.cell_contents
         yield from self._used(around, names, set())
-        for module in _imported(function.__code__, function.__globals__.get("__package__") or ""):
+        for module in imported_by(function.__code__, function.__globals__.get("__package__") or ""):
             yield self._later(module)
         if names & _REACHING_ALL:
             yield from self._module(function.__module__, function.__globals__)
@@ -214,7 +195,7 @@ class _CodeWalk:
 
     def _module(self, name: str, held: dict[str, Any]) -> Iterator[Any]:
         """All of a module: its source, or if it has none, as a notebook, its variables."""
-        if _file_of(name) is not None:
+        if file_of(name) is not None:
             yield self._later(name)
             return
         for one, value in sorted(held.items()):
@@ -222,7 +203,7 @@ class _CodeWalk:
                 yield from self._variable(one, value)
 
     def _source(self, module: str) -> Iterator[Any]:
-        digest, imported = _source(module)
+        digest, imported = source_of(module)
         yield digest
         yield [self._later(one) for one in imported]
 
@@ -308,7 +289,7 @@ def _read(value: Any, numbers: bool, left: list[int], depth: int) -> Any:
         own = not is_installed(value.__module__ or "")
         return _Part(value, numbers) if own else f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, ModuleType):
-        return _NOTHING if _file_of(value.__name__) is None else _Part(value.__name__, numbers)
+        return _NOTHING if file_of(value.__name__) is None else _Part(value.__name__, numbers)
     if not is_installed(type(value).__module__):
         return _Part(value, numbers)
     if isinstance(value, (*_MAPS, *_LISTS, *_SETS)):
@@ -392,7 +373,7 @@ def _is_ignored(name: str, own: bool) -> bool:
     return is_credential(name) or _OF_ONE_RUN.fullmatch(name) is not None or (not own and is_neutral(name))
 
 
-# -- code and sources ----------------------------------------------------------------------------------------------
+# -- code ---------------------------------------------------------------------------------------------------------
 
 
 def _names(code: CodeType) -> set[str]:
@@ -408,77 +389,3 @@ def _code(code: CodeType) -> Iterator[Any]:
             yield from _code(constant)
         else:
             yield sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
-
-
-def _imported(code: CodeType, package: str) -> list[str]:
-    """The application's own modules that code imports itself."""
-    found: dict[str, None] = {}
-    for level, name, members in _imports(code):
-        with contextlib.suppress(ImportError):  # beyond the package: the code will fail, too
-            module = importlib.util.resolve_name("." * level + name, package)
-            found |= dict.fromkeys([module, *(f"{module}.{one}" for one in members)])
-    return [one for one in found if _file_of(one) is not None]
-
-
-@functools.lru_cache(maxsize=1024)
-def _imports(code: CodeType) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """What code imports: how many packages above, the module's name, and the names of it."""
-    found: list[tuple[int, str, tuple[str, ...]]] = []
-    if dis.opmap["IMPORT_NAME"] in code.co_code[::2]:
-        lines = list(dis.get_instructions(code))
-        for level, members, line in zip(lines, lines[1:], lines[2:], strict=False):
-            if line.opname == "IMPORT_NAME":
-                found.append((level.argval, line.argval, members.argval or ()))
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            found += _imports(constant)
-        elif isinstance(constant, str) and {"import_module", "__import__"} & {*code.co_names}:
-            name = constant.lstrip(".")
-            if re.fullmatch(r"[\w.]+", name):
-                found.append((len(constant) - len(name), name, ()))
-    return tuple(found)
-
-
-_sources: dict[str, tuple[Any, str, list[str]]] = {}
-
-
-def _source(module: str) -> tuple[str, list[str]]:
-    """The digest of an own module's source, and what own modules it imports; read once each time it is loaded."""
-    loaded = sys.modules.get(module)
-    spec = getattr(loaded, "__spec__", None)
-    known = _sources.get(module)
-    if known is None or known[0] is not spec:
-        file, imported = Path(_file_of(module) or ""), list[str]()
-        try:
-            text = file.read_bytes()
-            package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-            imported = _imported(compile(text, str(file), "exec", dont_inherit=True), package)
-        except (OSError, SyntaxError, ValueError):
-            text = b""
-        known = _sources[module] = spec, hashlib.sha256(text).hexdigest(), imported
-    return known[1], known[2]
-
-
-def _file_of(module: str) -> str | None:
-    """The source of a module of the application's own, which may not be loaded yet."""
-    if not module or module.partition(".")[0] == "askonce" or module in sys.builtin_module_names:
-        return None
-    loaded = sys.modules.get(module)
-    file = getattr(_spec_of(module), "origin", None) if loaded is None else getattr(loaded, "__file__", None)
-    is_own = isinstance(file, str) and file.endswith(".py") and not _is_installed_file(file)
-    return file if is_own else None
-
-
-def _spec_of(module: str) -> Any:
-    """Where a module would be loaded from; unlike `importlib.util.find_spec` it loads no package around it."""
-    name, spec, path = "", None, None
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        spec = getattr(sys.modules.get(name), "__spec__", None)
-        if spec is None:
-            finders = (one for one in sys.meta_path if hasattr(one, "find_spec"))
-            spec = next((one for finder in finders if (one := finder.find_spec(name, path)) is not None), None)
-        if spec is None or part == "":
-            return None
-        path = spec.submodule_search_locations or []
-    return spec

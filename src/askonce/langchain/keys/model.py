@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from askonce.keys.code import class_form, is_installed
+from askonce.keys.code import class_form
 from askonce.keys.counters import counters_as_at_first
 from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity
@@ -27,6 +27,7 @@ from askonce.keys.normal_form import (
     model_form,
     own_words,
 )
+from askonce.keys.own_modules import is_installed
 from askonce.keys.server_state import refuse_server_state
 from askonce.langchain.keys.providers import Provider, provider_of
 
