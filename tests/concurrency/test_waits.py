@@ -134,6 +134,22 @@ def test_leaders_that_wait_for_each_other_are_answered() -> None:
     assert within(SOON, both_call) == ["a!", "b!"]
 
 
+@pytest.mark.parametrize("workers", [1, 8])
+def test_leaders_that_call_each_other_in_executors_are_answered(workers: int) -> None:
+    """One worker each time, or one pool for all: over two steps, below the coroutines of the leaders' calls."""
+    application = Nested()
+    shared = ThreadPoolExecutor(workers) if workers > 1 else None
+
+    def call(question: str) -> None:
+        if application.calls <= 2:
+            pool = shared or ThreadPoolExecutor(1)
+            pool.submit(application.answer, "b" if question == "a" else "a").result()
+
+    application.inner = call
+    assert within(SOON, lambda: application.answer("a")) == "a!"
+    assert application.cache.stats().not_awaited == 1
+
+
 def test_tasks_that_wait_for_each_other_in_child_tasks_are_answered() -> None:
     application = Nested()
 

@@ -34,6 +34,26 @@ def posted(url: str, body: Any = CHAT, path: str = "/v1/chat/completions", **hea
     return httpx2.post(f"{url}{path}", content=content, headers=sent, timeout=60)
 
 
+@pytest.mark.parametrize("reason", ["length", "content_filter", None])
+@pytest.mark.parametrize("streams", [False, True], ids=["plain", "streamed"])
+def test_what_is_not_stored_is_given_to_no_later_request(serve: Serve, streams: bool, reason: str | None) -> None:
+    def script(_: Received) -> Scripted:
+        if streams:
+            return Scripted(events(delta(content="Hel"), delta(reason), done=reason is not None), 200, STREAM)
+        answer = completion()
+        answer["choices"][0]["finish_reason"] = reason
+        return Scripted([json.dumps(answer).encode()])
+
+    with Upstream(script) as upstream, httpx2.Client() as client:
+        url = serve(upstream.url).url
+        for number in range(1, 21):
+            reply = client.post(
+                f"{url}/v1/chat/completions", json={**CHAT, "stream": streams}, headers=KEY, timeout=60
+            )
+            assert "collapsed" not in reply.headers["cache-status"]
+            assert len(upstream.received) == number
+
+
 def test_errors_malformed_bodies_and_other_paths_pass_through(serve: Serve) -> None:
     def script(received: Received) -> Scripted:
         if received.path.startswith("/v1/chat"):

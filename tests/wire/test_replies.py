@@ -82,6 +82,7 @@ def test_a_message_as_a_stream_adds_up_to_it(content: list[dict[str, Any]], reas
     }
     body = messages.as_stream(whole)
     assert messages.assembled(events_in(body)) == (whole, True) and has_ended("messages", body)
+    assert has_ended("messages", body + b"data: [DONE]\n\n")  # as some gateways end all streams
 
 
 @given(words, objects)
@@ -96,6 +97,9 @@ def test_a_response_as_a_stream_adds_up_to_it(text: str, given: dict[str, Any]) 
     whole = {"id": "r", "object": "response", "status": "completed", "output": output, "usage": {"input_tokens": 1}}
     body = responses.as_stream(whole)
     assert responses.assembled(events_in(body)) == (whole, True) and has_ended("responses", body)
+    streamed = wire({"model": "m", "input": "Hi", "stream": True}, f"{OPENAI}/responses")
+    assert replies.packed(streamed, 200, EVENTS, body + b"data: [DONE]\n\n") is not None
+    assert replies.packed(streamed, 200, EVENTS, b"data: [DONE]\n\n") is None
     data = [one.data for one in events_in(body)]
     assert "".join(one["delta"] for one in data if one["type"] == "response.output_text.delta") == text
     assert [one["item"] for one in data if one["type"] == "response.output_item.done"] == output

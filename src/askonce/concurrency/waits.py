@@ -16,7 +16,7 @@ import inspect
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextvars import ContextVar
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ def lead(flight: Flight) -> tuple[Flight, ...]:
     """From now on the running context makes the answer of a flight; returns what to `leading.set` afterwards."""
     before = leading.get()
     leading.set((*(one for one in before if not one.resolved), flight))
+    WAITS.record_works()
     return before
 
 
@@ -60,7 +61,15 @@ class Waits:
         self._of: dict[Any, Flight] = {}  # by task, or by the thread that is blocked
         # All of a thread: its own, or of tasks that it runs.
         self._within: dict[threading.Thread, list[Flight]] = {}
-        self._works: dict[threading.Thread, list[Any]] = {}  # of executors, in which it waits
+        # What is done for executors by threads that lead or wait.
+        self._workers: weakref.WeakKeyDictionary[Any, threading.Thread] = weakref.WeakKeyDictionary()
+
+    def record_works(self) -> None:
+        """Record what the running thread does for executors: others do not see that below a coroutine."""
+        works = _own_works()
+        if works:
+            with self._lock:
+                self._workers.update(dict.fromkeys(works, threading.current_thread()))
 
     @contextlib.contextmanager
     def waiting(self, flight: Flight, *, blocks: bool) -> Iterator[None]:
@@ -68,10 +77,8 @@ class Waits:
         thread, task = threading.current_thread(), running_task()
         waiters = [one for one in (task, thread if blocks else None) if one is not None]
         led = [one for one in leading.get() if not one.resolved]
-        works = _own_works()
+        self.record_works()
         with self._lock:
-            if works:
-                self._works[thread] = works
             self._of.update(dict.fromkeys(waiters, flight))
             self._within.setdefault(thread, []).append(flight)
             for one in led:
@@ -92,11 +99,11 @@ class Waits:
             flights.remove(flight)
         if not flights:
             self._within.pop(thread, None)
-            self._works.pop(thread, None)
 
-    def works_of(self, thread: threading.Thread) -> list[Any]:
-        """What a thread that waits does for executors."""
-        return self._works.get(thread, [])
+    def workers_on(self, futures: Container[int]) -> list[threading.Thread]:
+        """The threads that make the results of some futures, by their ``id``, as far as that was recorded."""
+        with self._lock:
+            return [one for work, one in self._workers.items() if id(getattr(work, "future", None)) in futures]
 
     def closes_a_circle(self, flight: Flight, *, blocks: bool) -> bool:
         """Whether a flight cannot end while the caller waits for it."""
@@ -203,16 +210,17 @@ def _joined_by(thread: threading.Thread) -> Iterator[threading.Thread]:
 
 
 def _working_on(futures: list[Any]) -> Iterator[threading.Thread]:
-    """The threads of executors that work on some futures, and wait."""
+    """The threads of executors that work on some futures, and lead or wait."""
     pools: Any = sys.modules.get("concurrent.futures.thread")
     if pools is None:
         return
     code, wanted = pools._WorkItem.run.__code__, {id(future) for future in futures}
+    yield from WAITS.workers_on(wanted)
     for thread in threading.enumerate():
         if _pool_of(thread) is None:
             continue
         works = [one.f_locals.get("self") for one in _frames(thread.ident or 0) if one.f_code is code]
-        if any(id(getattr(work, "future", None)) in wanted for work in (*works, *WAITS.works_of(thread))):
+        if any(id(getattr(work, "future", None)) in wanted for work in works):
             yield thread
 
 

@@ -112,10 +112,14 @@ class Answers:
         finally:
             self._looked_up.discard(of.name)
 
-    async def finish(self) -> None:
-        """Wait until nothing more is being made."""
+    async def finish(self, seconds: float) -> None:
+        """Wait until nothing more is being made, no longer than so many seconds; what is then made is given up."""
         if self._making:
-            await asyncio.wait(self._making)
+            _, late = await asyncio.wait(self._making, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=1.0)
 
     # -- one tape for all who want the same bytes ----------------------------------------------------------------
 
@@ -162,8 +166,7 @@ class Answers:
         """
 
         def abandoned() -> None:
-            if self._live.get(name) is tape:
-                del self._live[name]
+            self._forget(name, tape)
             task.cancel()
 
         tape: Tape[Item] = Tape(of.wire.scope, abandoned)
@@ -174,13 +177,16 @@ class Answers:
 
         def done(_: object) -> None:
             self._making.discard(task)
-            if self._live.get(name) is tape:
-                del self._live[name]
+            self._forget(name, tape)
             if tape.instead is not None and tape.error is not None:
                 logger.warning("askonce: a stale answer could not be made anew: %s", tape.error)
 
         task.add_done_callback(done)
         return tape
+
+    def _forget(self, name: object, tape: Tape[Item]) -> None:
+        if self._live.get(name) is tape:
+            del self._live[name]
 
     async def _make(self, tape: Tape[Item], of: CacheableCall, found: Miss | None) -> None:
         """Write a tape: what is stored by now, or what the provider replies, which is stored."""
@@ -201,9 +207,11 @@ class Answers:
 
         def pack() -> Answer | None:
             assert head is not None
-            tape.answer = replies.packed(of.wire, head.status, head.headers, b"".join(parts))
+            answer = tape.answer = replies.packed(of.wire, head.status, head.headers, b"".join(parts))
+            if answer is None or answer.truncated or answer.empty or answer.invalid:
+                self._forget(of.name, tape)  # later requests call the provider
             tape.end()  # nobody waits for the store
-            return tape.answer
+            return answer
 
         error: BaseException | None = None
         try:

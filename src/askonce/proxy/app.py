@@ -14,7 +14,7 @@ from askonce.options import cache_options
 from askonce.proxy.admin import TOKEN_VARIABLE, Admin
 from askonce.proxy.answers import Answers
 from askonce.proxy.call import ClientLeft, Message, ProxyCall
-from askonce.proxy.config import ProxySettings
+from askonce.proxy.config import GRACE_SECONDS, ProxySettings
 from askonce.proxy.embeddings import Embeddings
 from askonce.proxy.own_paths import is_own
 from askonce.proxy.reading import RequestReader
@@ -86,7 +86,7 @@ class ProxyApp:
         self._embeddings, self._relay = Embeddings(self.cache.engine, relay), relay
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self._answers.finish()
+        await self._answers.finish(GRACE_SECONDS)
         await self._upstreams.close()
         await self.cache.aclose()
         await send({"type": "lifespan.shutdown.complete"})

@@ -15,6 +15,9 @@ from askonce.entries.decodable import decodable
 from askonce.errors import ConfigError
 from askonce.proxy.own_paths import is_own
 
+GRACE_SECONDS = 30
+"""How long requests may still take when the proxy is to stop."""
+
 
 class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A provider.

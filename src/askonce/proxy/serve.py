@@ -17,11 +17,10 @@ import uvicorn
 
 from askonce.errors import ConfigError
 from askonce.proxy.app import ProxyApp
-from askonce.proxy.config import ProxySettings
+from askonce.proxy.config import GRACE_SECONDS, ProxySettings
 from askonce.proxy.connection import ClientConnection
 
 _VARIABLE = "ASKONCE_PROXY_SETTINGS"
-_GRACE_SECONDS = 30
 _MOST_OPEN_FILES = 2**17
 
 
@@ -40,7 +39,7 @@ def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
         "access_log": False,
         "server_header": False,
         "timeout_keep_alive": 75,
-        "timeout_graceful_shutdown": _GRACE_SECONDS,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
         "lifespan": "on",
         "ws": "none",
         "http": ClientConnection,

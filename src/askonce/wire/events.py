@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -54,8 +54,15 @@ def _events(body: bytes) -> Iterator[ServerEvent]:
 
 def has_ended(api: Api, body: bytes) -> bool:
     """Whether a stream came to its end event, so that what a client has not read yet says nothing more."""
-    events = events_in(body[-_LONGEST_DONE:] if api == "chat" else body)
+    events = without_marks(api, events_in(body[-_LONGEST_DONE:] if api == "chat" else body))
     return bool(events) and is_end(api, events[-1])
+
+
+def without_marks(api: Api, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
+    """Events without OpenAI's mark of the end, which some gateways put after the end event of other APIs."""
+    while api != "chat" and events and events[-1].is_done:
+        events = events[:-1]
+    return events
 
 
 _LONGEST_DONE = 64

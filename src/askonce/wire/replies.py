@@ -17,7 +17,7 @@ from askonce.entries.entry import Answer, Incomplete
 from askonce.storage.freshness import Freshness
 from askonce.wire import chat, messages, responses
 from askonce.wire.acceptance import Json
-from askonce.wire.events import ServerEvent, events_in, is_end
+from askonce.wire.events import ServerEvent, events_in, is_end, without_marks
 from askonce.wire.headers import lasting
 from askonce.wire.requests import WireRequest
 from askonce.wire.scope import Headers
@@ -151,6 +151,7 @@ def _whole_of_stream(wire: WireRequest, body: bytes) -> Json | None:
     events: Sequence[ServerEvent] = events_in(body + b"\n\n")  # some servers end without the last line
     while events and events[-1].data is None and not events[-1].is_done:
         events = events[:-1]
+    events = without_marks(wire.api, events)
     if not events or not is_end(wire.api, events[-1]):
         return None
     return _ASSEMBLED[wire.api](events)[0]
