@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -212,11 +213,14 @@ def by_parts(tmp_path: Path, in_memory: bool) -> BaseRetriever:
     )
 
 
-def by_words(number: int) -> BaseRetriever:
+def apples(number: int) -> list[Document]:
+    return [Document(f"apple {one}") for one in range(number)]
+
+
+def by_words(*documents: Document) -> BaseRetriever:
     from langchain_community.retrievers import BM25Retriever  # says at its import that it is being sunset
 
-    documents = [Document(f"apple {one}") for one in range(number)]
-    return BM25Retriever(vectorizer=Ranks([one.page_content for one in documents]), docs=documents)
+    return BM25Retriever(vectorizer=Ranks([one.page_content for one in documents]), docs=list(documents))
 
 
 class Ranks:
@@ -243,8 +247,19 @@ def test_a_retriever_of_parents_needs_no_name(in_memory: bool, tmp_path: Path) -
 def test_a_large_bm25_needs_no_name_and_is_what_it_holds(name: str | None) -> None:
     cache = Cache("memory://")
     for number, last in ((500, "apple 499"), (501, "apple 500"), (500, "apple 499")):
-        retriever = CachedRetriever(by_words(number), cache, corpus="fruit", name=name)
+        retriever = CachedRetriever(by_words(*apples(number)), cache, corpus="fruit", name=name)
         assert retriever.invoke("apple")[-1].page_content == last
+    assert cache.stats().hits == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+@pytest.mark.parametrize("change", [{"id": "2"}, {"page_content": "pear"}, {"metadata": {"source": "2026.pdf"}}])
+def test_a_few_documents_are_all_that_they_hold(change: dict[str, Any]) -> None:
+    cache = Cache("memory://")
+    document = Document(id="1", page_content="apple", metadata={"source": "2025.pdf", "at": date(2025, 1, 1)})
+    for one in (document, document.model_copy(update=change), document.model_copy(deep=True)):
+        retriever = by_words(one)
+        assert CachedRetriever(retriever, cache, corpus="fruit").invoke("apple") == [one]
     assert cache.stats().hits == 1
 
 

@@ -21,6 +21,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
@@ -162,6 +163,8 @@ class Identity:
             return self._store(part)
         if isinstance(part, DynamicRunnable):
             raise Uncacheable("a configurable part; configure it before it is cached")
+        if isinstance(part, Document):
+            return self._document(part)
         if isinstance(part, BaseModel):
             known = getattr(part, "_identity", None)  # a cached retriever's
             return self._model(part) if known is None else {"cached": known(self)}
@@ -190,9 +193,16 @@ class Identity:
         self._known[id(part)] = (part, list(part)), form
         return form
 
+    def _document(self, part: Document) -> Any:
+        try:
+            return {"document": digest([part])}
+        except Uncacheable:  # of a class of its own, or with objects in its metadata
+            return self._model(part)
+
     def _model(self, part: BaseModel) -> dict[str, Any]:
         is_own = _is_foreign(part)
-        untelling = _UNTELLING_IN_OWN if is_own else _UNTELLING
+        # Elsewhere than in what runs, such as in a document, tags and metadata are content.
+        untelling = _UNTELLING if isinstance(part, Runnable) and not is_own else _UNTELLING_IN_OWN
         untelling = NEUTRAL if isinstance(part, BaseLanguageModel) else untelling
         fields = {**part.__dict__, **(part.__pydantic_extra__ or {})}
         form: dict[str, Any] = _class(type(part))
