@@ -29,7 +29,7 @@ _CLIENT = re.compile(
 )
 # What changes as the store works, or is another in each process.
 _PASSING = re.compile(
-    r"askonce.*|alias|logger|.*initiali[sz]ed|.*_open|.*_ready|async_init|.*closed|.*_created|created_.*|embedding_length"
+    r"askonce.*|.*alias|cache_key|logger|.*initiali[sz]ed|.*_open|.*_ready|async_init|.*closed|.*_created|created_.*|embedding_length"
 )
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 

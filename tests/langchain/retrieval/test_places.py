@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.stores import InMemoryStore
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from langchain_text_splitters import CharacterTextSplitter
+from pydantic import PrivateAttr
 
 from askonce import Cache, Corpus
 from askonce.langchain import CachedRetriever, watch
@@ -260,6 +261,71 @@ def test_a_few_documents_are_all_that_they_hold(change: dict[str, Any]) -> None:
     for one in (document, document.model_copy(update=change), document.model_copy(deep=True)):
         retriever = by_words(one)
         assert CachedRetriever(retriever, cache, corpus="fruit").invoke("apple") == [one]
+    assert cache.stats().hits == 1
+
+
+class Having(BaseRetriever):
+    """Holds documents, or a store, in one of its fields or in a private attribute."""
+
+    held: Any = None
+    _held: Any = PrivateAttr(default=None)
+
+    def __init__(self, held: Any = None, *, private: Any = None) -> None:
+        super().__init__()
+        self.held, self._held = held, private
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return [next(texts_in(self.held or self._held))]
+
+
+def texts_in(held: Any) -> Iterator[Document]:
+    if isinstance(held, Document):
+        yield held
+    elif isinstance(held, (dict, list)):
+        for one in held.values() if isinstance(held, dict) else held:
+            yield from texts_in(one)
+    elif isinstance(held, BaseRetriever):
+        yield from held.invoke("?")
+    elif callable(held):
+        yield from texts_in(held())
+    else:
+        yield from held.similarity_search("?") if isinstance(held, VectorStore) else texts_in(held.held)
+
+
+class Holder:
+    def __init__(self, held: Any) -> None:
+        self.held, self.holder = held, self
+
+
+def in_memory(*documents: Document) -> InMemoryVectorStore:
+    store = InMemoryVectorStore(Words())
+    store.add_documents(list(documents))
+    return store
+
+
+HOLDING: dict[str, Callable[[Document], BaseRetriever]] = {
+    "a list": lambda one: Having([one]),
+    "a long list": lambda one: Having([one] * 40),
+    "a map": lambda one: Having({"a": {"b": [one]}}),
+    "a long map": lambda one: Having(dict.fromkeys(map(str, range(2000)), one)),
+    "a private attribute": lambda one: Having(private=[one]),
+    "a private store": lambda one: Having(private=in_memory(one)),
+    "an object": lambda one: Having(Holder(in_memory(one))),
+    "a function": lambda one: Having(lambda: in_memory(one)),
+    "a retriever inside": lambda one: Having({"a": in_memory(one).as_retriever()}),
+    "a store without a key": lambda one: Having(
+        in_memory(one).as_retriever(search_kwargs={"filter": lambda _: True})
+    ),
+    "a cached retriever": lambda one: Having(CachedRetriever(Having([one]), "memory://", name="inner")),
+}
+
+
+@pytest.mark.parametrize("how", HOLDING)
+def test_a_name_says_nothing_of_the_documents(how: str) -> None:
+    cache = Cache("memory://")
+    for text in ("old", "new", "old"):
+        retriever = CachedRetriever(HOLDING[how](Document(text, id="1")), cache, corpus="x", name="mine")
+        assert [one.page_content for one in retriever.invoke("?")] == [text]
     assert cache.stats().hits == 1
 
 

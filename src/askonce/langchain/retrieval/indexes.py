@@ -27,6 +27,11 @@ def memory_version(store: Any) -> str | None:
     return None if held is None else version_of(store, held.items, lambda: digest(held.rows()))
 
 
+def has_memory(part: Any) -> bool:
+    """Whether a part is a store that holds its documents in memory."""
+    return _held(part) is not None
+
+
 def memory_written(store: Any) -> None:
     """Record that a store was written to, and that its corpus has recorded it."""
     for part in (store, *vars(store).values()):
