@@ -9,10 +9,12 @@ from unittest import mock
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import InMemoryVectorStore
 
 from askonce import Corpus
 from askonce.langchain import cached, watch
 from askonce.langchain.retrieval.identity import Identity
+from askonce.langchain.retrieval.indexes import memory_version
 from askonce.retrieval.states import states_of, unseen
 from tests.providers.vector_stores import SECRET, Place, check, outputs
 
@@ -130,10 +132,15 @@ def test_two_places_are_two_and_two_clients_of_one_place_are_one(name: str, tmp_
 
 
 def test_another_connection_to_a_milvus_that_holds_documents_changes_nothing(tmp_path: Path) -> None:
-    one = milvus(Place(tmp_path))
-    one.add_texts(["a"], ids=["1"])
-    other = milvus(Place(tmp_path))
-    assert Identity({}).of(one.as_retriever()) == Identity({}).of(other.as_retriever())
+    from langchain_milvus import Milvus
+
+    def store() -> Any:
+        flat, uri = {"index_type": "FLAT", "metric_type": "L2"}, str(tmp_path / "milvus.db")
+        return Milvus(Lengths(), connection_args={"uri": uri}, auto_id=False, index_params=flat)
+
+    store().add_texts(["a"], ids=["1"])
+    one, other = (Identity({}).of(store().as_retriever()) for _ in range(2))
+    assert one == other
 
 
 def test_faiss_is_what_it_holds() -> None:
@@ -144,6 +151,31 @@ def test_faiss_is_what_it_holds() -> None:
         return Identity({}).of(store.as_retriever())
 
     assert of("a") == of("a") != of("b") != of("a", "b")
+
+
+@pytest.mark.parametrize("kind", ["FAISS", "InMemoryVectorStore"])
+def test_vectors_in_memory_count_with_their_documents(kind: str) -> None:
+    from langchain_community.vectorstores import FAISS
+
+    def of(*vectors: list[float]) -> Any:
+        if kind == "FAISS":
+            store: Any = FAISS.from_embeddings(list(zip("ab", vectors, strict=True)), Lengths(), ids=["1", "2"])
+        else:
+            store = InMemoryVectorStore.from_texts(["a", "b"], Given(vectors), ids=["1", "2"])
+        return memory_version(store)
+
+    assert of([1.0, 0.0], [0.0, 1.0]) == of([1.0, 0.0], [0.0, 1.0]) != of([0.0, 1.0], [1.0, 0.0])
+
+
+class Given(Lengths):
+    """Embeds texts to what it was given."""
+
+    def __init__(self, vectors: Any) -> None:
+        super().__init__()
+        self._vectors = vectors
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [list(one) for one in self._vectors]
 
 
 def test_a_self_query_retriever_is_read() -> None:

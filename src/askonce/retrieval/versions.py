@@ -20,6 +20,7 @@ from askonce.keys.normal_form import Uncacheable
 _AT = "_askonce_version"
 _CONTAINERS = (list, tuple, set, frozenset, deque, Mapping)
 _DEEPEST = 4
+_ROWS = 10_000
 
 
 class IndexContent(NamedTuple):
@@ -72,6 +73,21 @@ def _is_read(path: tuple[str, ...], item: Any) -> bool:
 
 def _items(container: Any) -> Iterable[Any]:
     return chain(container, container.values()) if isinstance(container, Mapping) else container
+
+
+def faiss_rows(index: Any, names: Mapping[int, Any]) -> Iterator[tuple[Any, bytes]]:
+    """What is in an index of FAISS: its kind, and each vector with the name of its document.
+
+    Raises:
+        Uncacheable: an index of this kind does not give its vectors.
+    """
+    yield type(index).__name__, f"{index.d} {index.metric_type}".encode()
+    try:
+        for begin in range(0, index.ntotal, _ROWS):
+            vectors = index.reconstruct_n(begin, min(_ROWS, index.ntotal - begin))
+            yield from ((names.get(at), one.tobytes()) for at, one in enumerate(vectors, begin))
+    except Exception as error:
+        raise Uncacheable(f"a {type(index).__name__} does not give its vectors") from error
 
 
 def digest_of(rows: Iterable[bytes]) -> str:

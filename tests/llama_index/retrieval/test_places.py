@@ -131,6 +131,22 @@ def test_changes_that_nobody_reported_are_seen_in_memory(cache: Cache) -> None:
     assert texts(retriever) == ["red", "red too"]
 
 
+def test_vectors_belong_to_their_nodes(cache: Cache) -> None:
+    for red, blue in (([1.0, 0, 0, 0], [0, 1.0, 0, 0]), ([0, 1.0, 0, 0], [1.0, 0, 0, 0])):
+        nodes = [TextNode(text="red", id_="a", embedding=red), TextNode(text="blue", id_="b", embedding=blue)]
+        inner = VectorIndexRetriever(VectorStoreIndex(nodes, embed_model=Topics()), similarity_top_k=1)
+        retriever = CachedRetriever(inner, cache, corpus="colours", name="colours")
+        assert texts(retriever) == [one.node.get_content() for one in inner.retrieve("red")]
+
+
+def test_nodes_are_found_by_the_ids_that_they_have_in_this_process(cache: Cache) -> None:
+    for given in ("a", "b", "a"):
+        index = VectorStoreIndex([TextNode(text="red", id_=given)], embed_model=Topics())
+        retriever = CachedRetriever(VectorIndexRetriever(index), cache, corpus="colours", name="colours")
+        assert [one.node_id for one in retriever.retrieve("red")] == [given]
+    assert cache.stats().kinds["retrieval"].hits == 1
+
+
 class OwnStore(Server):
     """Of the application: holds its nodes itself."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -14,7 +16,7 @@ from askonce.entries.values import tagged
 from askonce.keys.normal_form import Uncacheable
 from askonce.langchain.retrieval.documents import encoded
 from askonce.retrieval.cached_retrieval import NotPlain
-from askonce.retrieval.versions import IndexContent, digest_of, held_in, version_of, written
+from askonce.retrieval.versions import IndexContent, digest_of, faiss_rows, held_in, version_of, written
 
 
 def memory_version(store: Any) -> str | None:
@@ -69,7 +71,12 @@ def _held(part: Any) -> IndexContent | None:
     if name == "langchain_community.InMemoryDocstore":
         return IndexContent(list(part._dict.values()), lambda: list(part._dict.items()))
     if name == "langchain_community.SKLearnVectorStore":
-        return IndexContent(part._texts, lambda: zip(part._ids, part._texts, part._metadatas, strict=True))
+        held = part._ids, part._texts, part._metadatas, part._embeddings
+        rows = zip(*held, strict=True)
+        return IndexContent([*chain(*held)], lambda: ([*row, _vector(vector)] for *row, vector in rows))
+    if name == "langchain_community.FAISS":
+        names = part.index_to_docstore_id
+        return IndexContent([part.index.ntotal, *names.values()], lambda: faiss_rows(part.index, names))
     if isinstance(part, VectorStore) and is_own(part):
         return held_in(vars(part))
     return None
@@ -81,4 +88,8 @@ def is_own(store: Any) -> bool:
 
 
 def _entry(entry: Any) -> Any:
-    return entry["id"], entry["text"], entry["metadata"]
+    return entry["id"], entry["text"], entry["metadata"], _vector(entry["vector"])
+
+
+def _vector(vector: Any) -> bytes:
+    return array("d", vector).tobytes()
