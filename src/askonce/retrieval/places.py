@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import re
+from collections import deque
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import PurePath
@@ -65,6 +66,22 @@ def read(attributes: Mapping[str, Any]) -> Reading:
             form[name if isinstance(shown, (str, int, float)) else f"place of {name}"] = shown
             is_placed = is_placed or placed
     return Reading(model_form(form, []), is_placed, _is_local(form))
+
+
+def without_places(attributes: Mapping[str, Any], others: tuple[type, ...]) -> dict[str, Any]:
+    """The attributes of a store that may hold documents in memory: lists and maps, and objects that are no clients.
+
+    Args:
+        attributes: by name.
+        others: classes of objects that hold no documents of this store.
+    """
+    is_placed = read({name: one for name, one in attributes.items() if not isinstance(one, others)}).is_placed
+    containers = (list, tuple, set, frozenset, deque, Mapping)
+    return {
+        name: one
+        for name, one in attributes.items()
+        if isinstance(one, containers) or not (is_placed or isinstance(one, others))
+    }
 
 
 def _attribute(name: str, value: Any) -> tuple[Any, bool]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 import sqlalchemy
 from langchain_classic.retrievers import ParentDocumentRetriever
@@ -338,6 +341,14 @@ def test_what_is_found_after_the_first_change_stays_until_it_is_concerned() -> N
     assert corpus.cache.stats().hits == 1
 
 
+@dataclass
+class Shelf:
+    rows: list[Document]
+
+    def __iter__(self) -> Iterator[Document]:
+        return iter(self.rows)
+
+
 class OwnStore(Server):
     """Of the application: holds its documents itself, in a list or in maps."""
 
@@ -351,7 +362,14 @@ class OwnStore(Server):
 
 
 @pytest.mark.parametrize(
-    "hold", [list, lambda some: {one.id: one for one in some}, lambda some: {"x": {"document": some[-1]}}]
+    "hold",
+    [
+        list,
+        lambda some: {one.id: one for one in some},
+        lambda some: {"x": {"document": some[-1]}},
+        lambda some: np.array(some, dtype=object),
+        lambda some: Shelf(list(some)),
+    ],
 )
 def test_an_own_store_is_what_its_lists_and_maps_hold(hold: Any) -> None:
     corpus = Corpus("memory://", name="animals")
@@ -371,3 +389,13 @@ def test_an_own_store_is_what_its_lists_and_maps_hold(hold: Any) -> None:
     if isinstance(one.docs, list):
         one.docs.append(Document("newest", id="3"))
         assert texts(one) == ["old", "newer", "newest"]
+
+
+def test_an_own_store_that_cannot_be_read_shares_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    cache = Cache("memory://")
+    for _ in range(2):
+        store = Server(connection=sqlite3.connect(":memory:"))
+        for _ in range(2):
+            CachedRetriever(store.as_retriever(), cache, corpus="x").invoke("?")
+    assert (cache.stats().misses, cache.stats().hits) == (2, 2)
+    assert caplog.text.count("cannot be read") == 1

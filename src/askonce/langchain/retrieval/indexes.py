@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 from langchain_core.documents import Document
-from langchain_core.stores import InMemoryBaseStore
+from langchain_core.embeddings import Embeddings
+from langchain_core.stores import BaseStore, InMemoryBaseStore
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from askonce.entries.values import tagged
 from askonce.keys.normal_form import Uncacheable
 from askonce.langchain.retrieval.documents import encoded
 from askonce.retrieval.cached_retrieval import NotPlain
+from askonce.retrieval.places import without_places
 from askonce.retrieval.versions import IndexContent, digest_of, faiss_rows, held_in, version_of, written
 
 
@@ -78,7 +80,8 @@ def _held(part: Any) -> IndexContent | None:
         names = part.index_to_docstore_id
         return IndexContent([part.index.ntotal, *names.values()], lambda: faiss_rows(part.index, names))
     if isinstance(part, VectorStore) and is_own(part):
-        return held_in(vars(part))
+        elsewhere = (Embeddings, VectorStore, BaseStore)
+        return held_in(without_places(vars(part), elsewhere))
     return None
 
 

@@ -6,7 +6,8 @@ from array import array
 from typing import Any
 
 import msgspec
-from llama_index.core.schema import BaseNode
+from llama_index.core.indices.base import BaseIndex
+from llama_index.core.schema import BaseComponent, BaseNode
 from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
 from llama_index.core.storage.kvstore.simple_kvstore import SimpleKVStore
 from llama_index.core.vector_stores import SimpleVectorStore
@@ -16,6 +17,7 @@ from askonce.entries.values import tagged
 from askonce.keys.fields import members_of
 from askonce.keys.normal_form import Uncacheable
 from askonce.retrieval.cached_retrieval import NotPlain
+from askonce.retrieval.places import without_places
 from askonce.retrieval.versions import IndexContent, digest_of, faiss_rows, held_in, version_of, written
 
 
@@ -75,6 +77,6 @@ def _held(part: Any) -> IndexContent | None:
             [None] * index.ntotal, lambda: map(_encoded, faiss_rows(index, {at: at for at in range(index.ntotal)}))
         )
     if isinstance(part, BasePydanticVectorStore) and is_own(part):
-        held = held_in(members_of(part))
+        held = held_in(without_places(members_of(part), (BaseComponent, BaseIndex)))
         return None if held is None else IndexContent(held.items, lambda: map(_row, held.rows()))
     return None
