@@ -95,4 +95,4 @@ def _entry(entry: Any) -> Any:
 
 
 def _vector(vector: Any) -> bytes:
-    return array("d", vector).tobytes()
+    return array("f", vector).tobytes()  # as precise as cached embeddings are
