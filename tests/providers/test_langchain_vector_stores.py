@@ -7,9 +7,15 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import InMemoryVectorStore
 
+from askonce import Corpus
+from askonce.langchain import cached, watch
 from askonce.langchain.retrieval.identity import Identity
+from askonce.langchain.retrieval.indexes import memory_version
+from askonce.retrieval.states import states_of, unseen
 from tests.providers.vector_stores import SECRET, Place, check, outputs
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the packages warn of is theirs
@@ -125,6 +131,18 @@ def test_two_places_are_two_and_two_clients_of_one_place_are_one(name: str, tmp_
     check({**FILES, **SERVERS}[name], identity, Place(tmp_path / "one"), files=name in FILES)
 
 
+def test_another_connection_to_a_milvus_that_holds_documents_changes_nothing(tmp_path: Path) -> None:
+    from langchain_milvus import Milvus
+
+    def store() -> Any:
+        flat, uri = {"index_type": "FLAT", "metric_type": "L2"}, str(tmp_path / "milvus.db")
+        return Milvus(Lengths(), connection_args={"uri": uri}, auto_id=False, index_params=flat)
+
+    store().add_texts(["a"], ids=["1"])
+    one, other = (Identity({}).of(store().as_retriever()) for _ in range(2))
+    assert one == other
+
+
 def test_faiss_is_what_it_holds() -> None:
     from langchain_community.vectorstores import FAISS
 
@@ -133,6 +151,31 @@ def test_faiss_is_what_it_holds() -> None:
         return Identity({}).of(store.as_retriever())
 
     assert of("a") == of("a") != of("b") != of("a", "b")
+
+
+@pytest.mark.parametrize("kind", ["FAISS", "InMemoryVectorStore"])
+def test_vectors_in_memory_count_with_their_documents(kind: str) -> None:
+    from langchain_community.vectorstores import FAISS
+
+    def of(*vectors: list[float]) -> Any:
+        if kind == "FAISS":
+            store: Any = FAISS.from_embeddings(list(zip("ab", vectors, strict=True)), Lengths(), ids=["1", "2"])
+        else:
+            store = InMemoryVectorStore.from_texts(["a", "b"], Given(vectors), ids=["1", "2"])
+        return memory_version(store)
+
+    assert of([1.0, 0.0], [0.0, 1.0]) == of([1.0, 0.0], [0.0, 1.0]) != of([0.0, 1.0], [1.0, 0.0])
+
+
+class Given(Lengths):
+    """Embeds texts to what it was given."""
+
+    def __init__(self, vectors: Any) -> None:
+        super().__init__()
+        self._vectors = vectors
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [list(one) for one in self._vectors]
 
 
 def test_a_self_query_retriever_is_read() -> None:
@@ -231,3 +274,56 @@ def test_a_restart_without_a_write_finds_what_is_stored(kind: str, script: Path)
     assert printed[:2] == ["old|older|0", "old|older|1"]
     after = "a word more" if kind == "LanceDB" else "a word more|old|older"  # it overwrites by default
     assert printed[2:] == [f"{after}|0", f"{after}|1"]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_was_written_past_watch_is_seen_at_the_next_write(by_hand: bool, tmp_path: Path) -> None:
+    from langchain_chroma import Chroma
+
+    corpus = Corpus(f"sqlite:///{tmp_path}/cache.db", name="handbook")
+    store = watch(chroma(Place(tmp_path)), corpus)
+    store.add_texts(["30 days", "to be deleted"], ids=["leave", "old"])
+    retriever = cached(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
+    assert retriever.invoke("30 days")[0].page_content == "30 days"
+    Chroma(embedding_function=Lengths(), persist_directory=str(tmp_path)).update_document(
+        "leave", Document("40 days", metadata={"year": 2026})
+    )
+    if by_hand:
+        with corpus.writing(["old"], added=False):
+            store._collection.delete(["old"])
+    else:
+        store.delete(["old"])
+    assert retriever.invoke("30 days")[0].page_content == "40 days"
+    store.delete(["none"])
+    retriever.invoke("30 days")
+    assert corpus.cache.stats().hits == 1
+
+
+def test_how_many_rows_there_are_is_part_of_the_state_of_a_table(tmp_path: Path) -> None:
+    import lancedb
+    from langchain_community.vectorstores import LanceDB
+
+    def state(rows: int) -> Any:
+        connection = lancedb.connect(str(tmp_path))
+        connection.drop_table("x", ignore_missing=True)
+        store = LanceDB(connection=connection, embedding=Lengths(), table_name="x")
+        store.add_texts([str(row) for row in range(rows)], ids=[str(row) for row in range(rows)])
+        return states_of([store])
+
+    assert state(1000) == state(1000) != state(1001)
+
+
+def test_a_store_that_cannot_be_read_is_compared_as_soon_as_it_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, corpus = chroma(Place(tmp_path)), Corpus(f"sqlite:///{tmp_path}/cache.db")
+    collection = store._collection
+    store.delete_collection()
+    store._chroma_collection = collection
+    watch(store, corpus)
+    watch(store, corpus)
+    assert caplog.text.count("cannot be read now") == 1
+    assert unseen([store], corpus.log) == [store]
+    store._Chroma__ensure_collection()
+    watch(store, corpus)
+    assert unseen([store], corpus.log) == []

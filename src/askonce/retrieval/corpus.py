@@ -19,7 +19,7 @@ from askonce.options import CacheOptions
 from askonce.provenance.additions import added_vectors
 from askonce.provenance.changes import Change, batches
 from askonce.provenance.writes import Call, Write, Writes
-from askonce.retrieval.states import States, seen, states_of, unseen
+from askonce.retrieval.states import States, read_states, seen, states_of, unseen
 from askonce.retrieval.written import Written
 from askonce.stores import Client, Store
 
@@ -108,7 +108,9 @@ class Corpus:
         await self._changed(self._acall, _listed(ids), await asyncio.to_thread(self._states))
 
     @contextmanager
-    def writing(self, ids: Iterable[str] | None = None, *, added: bool = True) -> Iterator[Written]:
+    def writing(
+        self, ids: Iterable[str] | None = None, *, added: bool = True, stores: Iterable[object] | None = None
+    ) -> Iterator[Written]:
         """Announce a write of documents before it is done, and report it when it has ended.
 
             with corpus.writing(["leave-2026"]):
@@ -121,6 +123,8 @@ class Corpus:
         Args:
             ids: the documents that are changed or deleted; ``None``: any may be.
             added: other documents are added, or the new content of these may be found by other questions.
+            stores: the vector stores that are written to, of which is seen what was written to them before past
+                the corpus; ``None``: all that are watched, or whose retriever is cached, in this process.
 
         Yields:
             what is reported at the end; the block may change it.
@@ -130,42 +134,47 @@ class Corpus:
                 found before is invalidated when the lease has run out.
         """
         written = Written(None if ids is None else _listed(ids), added)
+        searched = self._known() if stores is None else [*stores]
+        self._compare(searched)
         write = run(self._writes.begin(self._call, self.log, written.ids))
         try:
             yield written
         except BaseException:
             with self._only_logged():
-                run(self._end(self._call, write, Written(written.ids, written.added)))
+                run(self._end(self._call, write, Written(written.ids, written.added), {}))
             raise
-        if written.states is None:
-            written.states = self._states()
-        run(self._end(self._call, write, written))
+        run(self._end(self._call, write, written, states_of(searched)))
 
     @asynccontextmanager
-    async def awriting(self, ids: Iterable[str] | None = None, *, added: bool = True) -> AsyncIterator[Written]:
+    async def awriting(
+        self, ids: Iterable[str] | None = None, *, added: bool = True, stores: Iterable[object] | None = None
+    ) -> AsyncIterator[Written]:
         """Asynchronous `writing`."""
         written = Written(None if ids is None else _listed(ids), added)
+        searched = self._known() if stores is None else [*stores]
+        if searched:
+            await asyncio.to_thread(self._compare, searched)
         write = await self._writes.begin(self._acall, self.log, written.ids)
         try:
             yield written
         except BaseException:  # also if it was cancelled: then nothing more may be awaited
             with self._only_logged():
-                run(self._end(self._call, write, Written(written.ids, written.added)))
+                run(self._end(self._call, write, Written(written.ids, written.added), {}))
             raise
-        if written.states is None:
-            written.states = await asyncio.to_thread(self._states)
-        await self._end(self._acall, write, written)
+        states = await asyncio.to_thread(states_of, searched) if searched else {}
+        await self._end(self._acall, write, written, states)
 
     def compare(self, stores: Iterable[object]) -> None:
         """See whether vector stores hold what they held after the last write that was reported here.
 
-        Otherwise anything may have changed, as by ``Chroma.from_documents``. Each store is compared once here.
+        Otherwise anything may have changed, as by ``Chroma.from_documents``. Each store is compared once here, as
+        soon as it can be read, and again before each write.
         """
         new = unseen(stores, self.log)
-        states = {place: state for one in new for place, state in states_of(one).items()}
-        if not states or self.cache.engine.compare_states(self.log, states):
-            seen(new, self.log)
-            self._stores.extend(weakref.ref(one) for one in new)
+        for one in new:
+            if all(known() is not one for known in self._stores):
+                self._stores.append(weakref.ref(one))
+        self._compare(new)
 
     # -- the store -------------------------------------------------------------------------------------------------
 
@@ -187,8 +196,8 @@ class Corpus:
         except StoreError as error:
             logger.warning("askonce: a write that failed half way could not be reported to a corpus: %s", error)
 
-    async def _end(self, call: Call, write: Write, written: Written) -> None:
-        await self._writes.end(call, write, written.change)
+    async def _end(self, call: Call, write: Write, written: Written, states: States) -> None:
+        await self._writes.end(call, write, written.change(states))
         if written.ids and not written.added:
             await self._free(call, written.ids)
 
@@ -199,10 +208,19 @@ class Corpus:
         for one in ids:
             await call("delete_tag", namespace, f"doc:{one}")
 
+    def _compare(self, stores: list[object]) -> None:
+        readings = [(one, read_states(one)) for one in stores]
+        read = [one for one, states in readings if states is not None]
+        states = {place: state for _, some in readings for place, state in (some or {}).items()}
+        if not states or self.cache.engine.compare_states(self.log, states):
+            seen(read, self.log)
+
+    def _known(self) -> list[object]:
+        """The stores whose retrievers are cached, or that are watched, in this process."""
+        return [store for one in list(self._stores) if (store := one()) is not None]
+
     def _states(self) -> States:
-        """What the stores hold whose retrievers are cached, or that are watched, in this process."""
-        stores = [store for one in list(self._stores) if (store := one()) is not None]
-        return {place: state for one in stores for place, state in states_of(one).items()}
+        return states_of(self._known())
 
     async def _changed(self, call: Call, ids: list[str], states: States) -> None:
         for some in batches(ids) if ids else ():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import re
+from collections import deque
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import PurePath
@@ -29,7 +30,7 @@ _CLIENT = re.compile(
 )
 # What changes as the store works, or is another in each process.
 _PASSING = re.compile(
-    r"askonce.*|alias|logger|.*initiali[sz]ed|.*_open|.*_ready|async_init|.*closed|.*_created|created_.*|embedding_length"
+    r"askonce.*|.*alias|cache_key|logger|.*initiali[sz]ed|.*_open|.*_ready|async_init|.*closed|.*_created|created_.*|embedding_length"
 )
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
@@ -65,6 +66,22 @@ def read(attributes: Mapping[str, Any]) -> Reading:
             form[name if isinstance(shown, (str, int, float)) else f"place of {name}"] = shown
             is_placed = is_placed or placed
     return Reading(model_form(form, []), is_placed, _is_local(form))
+
+
+def without_places(attributes: Mapping[str, Any], others: tuple[type, ...]) -> dict[str, Any]:
+    """The attributes of a store that may hold documents in memory: lists and maps, and objects that are no clients.
+
+    Args:
+        attributes: by name.
+        others: classes of objects that hold no documents of this store.
+    """
+    is_placed = read({name: one for name, one in attributes.items() if not isinstance(one, others)}).is_placed
+    containers = (list, tuple, set, frozenset, deque, Mapping)
+    return {
+        name: one
+        for name, one in attributes.items()
+        if isinstance(one, containers) or not (is_placed or isinstance(one, others))
+    }
 
 
 def _attribute(name: str, value: Any) -> tuple[Any, bool]:

@@ -27,11 +27,17 @@ States = dict[bytes, bytes]
 _MOST = 1000
 """Of a larger collection only these documents are read, and how many there are."""
 _SEEN = "_askonce_seen"
+_WARNED = "_askonce_warned"
 
 
-def states_of(store: object) -> States:
-    """The states of the collections behind a store; none of those that do not show it at little cost."""
-    states: States = {}
+def states_of(stores: Iterable[object]) -> States:
+    """The states of the collections behind stores; none of those that do not show it at little cost."""
+    return {place: state for one in stores for place, state in (read_states(one) or {}).items()}
+
+
+def read_states(store: object) -> States | None:
+    """As `states_of`; ``None`` if a collection cannot be read now, as while its server is down."""
+    states: States | None = {}
     members = members_of(store)
     for part in members.values():
         for cls in type(part).__mro__:
@@ -40,11 +46,26 @@ def states_of(store: object) -> States:
                 continue
             try:
                 place, state = reader(part, members.get("collection_name"))
-                states[_digest(encode(plain(place)))] = _digest(state)
-            except Exception:  # a server that is down, a collection that is not there yet
-                logger.info("askonce: the state of a %s is not known", type(store).__name__, exc_info=True)
+            except Exception as error:  # a server that is down
+                _warn_once(store, error)
+                states = None
+            else:
+                if states is not None:
+                    states[_digest(encode(plain(place)))] = _digest(state)
             break
     return states
+
+
+def _warn_once(store: object, error: Exception) -> None:
+    with contextlib.suppress(TypeError):
+        if vars(store).setdefault(_WARNED, error) is not error:
+            return
+    logger.warning(
+        "askonce: what a %s holds cannot be read now, so that changes since the last run are not seen until its"
+        " next watched write, or until it is watched or its retriever cached again: %s",
+        type(store).__name__,
+        error,
+    )
 
 
 def unseen(stores: Iterable[object], corpus: str) -> list[object]:
@@ -64,7 +85,7 @@ def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()[:16]
 
 
-def _of(count: int, rows: Iterator[Any]) -> bytes:
+def _of(count: object, rows: Iterator[Any]) -> bytes:
     """A state; of rows in any order."""
     return (
         f"{count} {digest_of(msgspec.msgpack.encode(row, enc_hook=str, order='sorted') for row in rows)}".encode()
@@ -78,6 +99,8 @@ def _chroma(collection: Any, _: str | None) -> tuple[Any, bytes]:
 
 
 def _qdrant(client: Any, collection: str | None) -> tuple[Any, bytes]:
+    if not client.collection_exists(collection):
+        return [place_of(client), collection], b""
     page, _ = client.scroll(collection, limit=_MOST, with_payload=True)
     rows = ((one.id, one.payload) for one in page)
     return [place_of(client), collection], _of(client.count(collection).count, rows)
@@ -86,7 +109,7 @@ def _qdrant(client: Any, collection: str | None) -> tuple[Any, bytes]:
 def _lance(table: Any, _: str | None) -> tuple[Any, bytes]:
     now = table._conn.open_table(table.name)  # a table stays at the version that it was opened at
     rows = (one.serialize().to_pybytes() for one in now.head(_MOST).to_batches())
-    return place_of(table), _of(now.version, rows)
+    return place_of(table), _of((now.version, now.count_rows()), rows)
 
 
 _READERS: dict[tuple[str, str], Callable[[Any, str | None], tuple[Any, bytes]]] = {

@@ -7,19 +7,26 @@ the log of its corpus says what each of its changes concerns.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+from askonce.keys.code import is_installed
 from askonce.keys.normal_form import Uncacheable
+from askonce.retrieval.held import attributes_of
+
+logger = logging.getLogger("askonce")
+_warned: set[str] = set()
 
 _AT = "_askonce_version"
 _CONTAINERS = (list, tuple, set, frozenset, deque, Mapping)
+_CLOSED = frozenset({"sqlite3", "duckdb", "pandas", "polars"})
 _DEEPEST = 4
+_ROWS = 10_000
 
 
 class IndexContent(NamedTuple):
@@ -35,12 +42,16 @@ class IndexContent(NamedTuple):
 
 
 def held_in(attributes: Mapping[str, Any]) -> IndexContent | None:
-    """What is in the lists and maps of an application's own store; ``None`` if it holds none."""
+    """What is in the lists, maps and arrays of an application's own store, also within plain objects of its own.
+
+    ``None`` if it holds none. What is in a data frame or behind a connection cannot be read, so that its version is
+    its own.
+    """
     containers = [
         found
         for name, value in attributes.items()
-        if not name.startswith("_askonce") and isinstance(value, _CONTAINERS)
-        for found in _containers((name,), value)
+        if not name.startswith("_askonce")
+        for found in _held_at((name,), value)
     ]
     if not containers:
         return None
@@ -53,6 +64,20 @@ def held_in(attributes: Mapping[str, Any]) -> IndexContent | None:
             if not _is_read(path, item)
         ],
     )
+
+
+def _held_at(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The lists and maps in an attribute, by where they are."""
+    package = type(value).__module__.partition(".")[0]
+    if isinstance(value, _CONTAINERS):
+        yield from _containers(path, value)
+    elif package == "numpy" and hasattr(value, "ravel"):
+        yield path, (value.ravel().tolist() if value.dtype.hasobject else [value])
+    elif package in _CLOSED:
+        yield path, [value]
+    elif len(path) < _DEEPEST and not isinstance(value, type) and not is_installed(type(value).__module__):
+        for name, one in attributes_of(value).items():
+            yield from _held_at((*path, name), one)
 
 
 def _containers(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -72,6 +97,21 @@ def _is_read(path: tuple[str, ...], item: Any) -> bool:
 
 def _items(container: Any) -> Iterable[Any]:
     return chain(container, container.values()) if isinstance(container, Mapping) else container
+
+
+def faiss_rows(index: Any, names: Mapping[int, Any]) -> Iterator[tuple[Any, bytes]]:
+    """What is in an index of FAISS: its kind, and each vector with the name of its document.
+
+    Raises:
+        Uncacheable: an index of this kind does not give its vectors.
+    """
+    yield type(index).__name__, f"{index.d} {index.metric_type}".encode()
+    try:
+        for begin in range(0, index.ntotal, _ROWS):
+            vectors = index.reconstruct_n(begin, min(_ROWS, index.ntotal - begin))
+            yield from ((names.get(at), one.tobytes()) for at, one in enumerate(vectors, begin))
+    except Exception as error:
+        raise Uncacheable(f"a {type(index).__name__} does not give its vectors") from error
 
 
 def digest_of(rows: Iterable[bytes]) -> str:
@@ -112,10 +152,23 @@ def version_of(index: Any, items: Iterable[Any], digest: Callable[[], str]) -> s
     if version.items is None or not _same(version.items, there):
         fresh = _Version()
         fresh.items = there
-        with contextlib.suppress(Uncacheable):
+        try:
             fresh.name, fresh.is_own = digest(), False
+        except Uncacheable as error:
+            _warn_once(f"{type(index).__module__}.{type(index).__qualname__}", str(error))
         vars(index)[_AT] = version = fresh
     return version.name
+
+
+def _warn_once(kind: str, why: str) -> None:
+    if kind not in _warned:
+        _warned.add(kind)
+        logger.warning(
+            "askonce: what a %s holds in memory cannot be read, so that what is found in it is shared with no other"
+            " process: %s; hold documents in lists, maps or arrays, or show the directory or URL where they are",
+            kind,
+            why,
+        )
 
 
 def written(index: Any, items: Iterable[Any]) -> None:

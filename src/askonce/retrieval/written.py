@@ -23,13 +23,11 @@ class Written:
         ids: the documents that were changed or deleted; ``None``: any may have been.
         added: other documents were added, or the new content of these may be found by other questions.
         vectors: those of all added documents, if known.
-        states: what the collections that were written to hold after it; ``None``: those of all known stores.
     """
 
     ids: list[str] | None
     added: bool = True
     vectors: AddedVectors | None = None
-    states: dict[bytes, bytes] | None = None
 
     def includes(self, other: Written) -> bool:
         """Whether reporting this reports the other as well."""
@@ -37,9 +35,6 @@ class Written:
             return True
         return other.ids is not None and {*other.ids} <= {*self.ids} and self.added >= other.added
 
-    @property
-    def change(self) -> Change:
-        """It, as the end of the write reports it."""
-        return Change(
-            None if self.ids is None else tuple(self.ids), self.added, self.vectors, states=self.states or {}
-        )
+    def change(self, states: dict[bytes, bytes]) -> Change:
+        """It, as the end of the write reports it, with what the collections that were written to hold then."""
+        return Change(None if self.ids is None else tuple(self.ids), self.added, self.vectors, states=states)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from langchain_core.documents import Document
@@ -14,10 +15,21 @@ from askonce.langchain import CachedRetriever
 from askonce.stores.memory import MemoryStore
 from tests.langchain.retrieval.library import Fixed, animals, found
 
+documents: list[Document] = []
+
+
+class Elsewhere(Fixed):
+    """Finds what it does not hold."""
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any, k: int | None = None) -> list[Document]:
+        super()._get_relevant_documents(query, run_manager=run_manager)
+        return list(documents)
+
 
 class Audited:
     def __init__(self, audit: float = 1) -> None:
-        self.inner = Fixed(documents=animals())
+        documents[:] = animals()
+        self.inner = Elsewhere()
         self.cache = Cache(MemoryStore())
         self.corpus = Corpus(self.cache)
         self.retriever = CachedRetriever(self.inner, corpus=self.corpus, name="fixed", audit=audit)
@@ -46,10 +58,10 @@ async def test_what_changed_unseen_is_counted_logged_and_deleted(
     before = await retrieved()
     assert await retrieved() == before
     assert await one.counts(lambda counts: counts[0] == 1) == (1, 0)
-    one.inner.documents.reverse()  # which may happen to documents of one score
+    documents.reverse()  # which may happen to documents of one score
     assert await retrieved() == before
     assert await one.counts(lambda counts: counts[0] == 2) == (2, 0)
-    one.inner.documents.append(Document("unseen", id="new"))
+    documents.append(Document("unseen", id="new"))
     with caplog.at_level(logging.WARNING, logger="askonce"):
         assert await retrieved() == before
         assert await one.counts(lambda counts: counts[0] == 3) == (3, 1)
@@ -61,7 +73,7 @@ async def test_an_audit_while_documents_change_says_nothing() -> None:
     one = Audited()
     one.retriever.invoke("a")
     with one.corpus.writing([]):
-        one.inner.documents.append(Document("written now", id="new"))
+        documents.append(Document("written now", id="new"))
         one.retriever.invoke("a")
         calls = one.inner._calls
         await asyncio.sleep(0.2)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 import sqlalchemy
 from langchain_classic.retrievers import ParentDocumentRetriever
@@ -17,6 +21,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.stores import InMemoryStore
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from langchain_text_splitters import CharacterTextSplitter
+from pydantic import PrivateAttr
 
 from askonce import Cache, Corpus
 from askonce.langchain import CachedRetriever, watch
@@ -212,11 +217,14 @@ def by_parts(tmp_path: Path, in_memory: bool) -> BaseRetriever:
     )
 
 
-def by_words(number: int) -> BaseRetriever:
+def apples(number: int) -> list[Document]:
+    return [Document(f"apple {one}") for one in range(number)]
+
+
+def by_words(*documents: Document) -> BaseRetriever:
     from langchain_community.retrievers import BM25Retriever  # says at its import that it is being sunset
 
-    documents = [Document(f"apple {one}") for one in range(number)]
-    return BM25Retriever(vectorizer=Ranks([one.page_content for one in documents]), docs=documents)
+    return BM25Retriever(vectorizer=Ranks([one.page_content for one in documents]), docs=list(documents))
 
 
 class Ranks:
@@ -243,8 +251,84 @@ def test_a_retriever_of_parents_needs_no_name(in_memory: bool, tmp_path: Path) -
 def test_a_large_bm25_needs_no_name_and_is_what_it_holds(name: str | None) -> None:
     cache = Cache("memory://")
     for number, last in ((500, "apple 499"), (501, "apple 500"), (500, "apple 499")):
-        retriever = CachedRetriever(by_words(number), cache, corpus="fruit", name=name)
+        retriever = CachedRetriever(by_words(*apples(number)), cache, corpus="fruit", name=name)
         assert retriever.invoke("apple")[-1].page_content == last
+    assert cache.stats().hits == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+@pytest.mark.parametrize("change", [{"id": "2"}, {"page_content": "pear"}, {"metadata": {"source": "2026.pdf"}}])
+def test_a_few_documents_are_all_that_they_hold(change: dict[str, Any]) -> None:
+    cache = Cache("memory://")
+    document = Document(id="1", page_content="apple", metadata={"source": "2025.pdf", "at": date(2025, 1, 1)})
+    for one in (document, document.model_copy(update=change), document.model_copy(deep=True)):
+        retriever = by_words(one)
+        assert CachedRetriever(retriever, cache, corpus="fruit").invoke("apple") == [one]
+    assert cache.stats().hits == 1
+
+
+class Having(BaseRetriever):
+    """Holds documents, or a store, in one of its fields or in a private attribute."""
+
+    held: Any = None
+    _held: Any = PrivateAttr(default=None)
+
+    def __init__(self, held: Any = None, *, private: Any = None) -> None:
+        super().__init__()
+        self.held, self._held = held, private
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return [next(texts_in(self.held or self._held))]
+
+
+def texts_in(held: Any) -> Iterator[Document]:
+    if isinstance(held, Document):
+        yield held
+    elif isinstance(held, (dict, list)):
+        for one in held.values() if isinstance(held, dict) else held:
+            yield from texts_in(one)
+    elif isinstance(held, BaseRetriever):
+        yield from held.invoke("?")
+    elif callable(held):
+        yield from texts_in(held())
+    else:
+        yield from held.similarity_search("?") if isinstance(held, VectorStore) else texts_in(held.held)
+
+
+class Holder:
+    def __init__(self, held: Any) -> None:
+        self.held, self.holder = held, self
+
+
+def in_memory(*documents: Document) -> InMemoryVectorStore:
+    store = InMemoryVectorStore(Words())
+    store.add_documents(list(documents))
+    return store
+
+
+HOLDING: dict[str, Callable[[Document], BaseRetriever]] = {
+    "a list": lambda one: Having([one]),
+    "a long list": lambda one: Having([one] * 40),
+    "a map": lambda one: Having({"a": {"b": [one]}}),
+    "a long map": lambda one: Having(dict.fromkeys(map(str, range(2000)), one)),
+    "a private attribute": lambda one: Having(private=[one]),
+    "a private store": lambda one: Having(private=in_memory(one)),
+    "an object": lambda one: Having(Holder(in_memory(one))),
+    "a function": lambda one: Having(lambda: in_memory(one)),
+    "a retriever inside": lambda one: Having({"a": in_memory(one).as_retriever()}),
+    "a store without a key": lambda one: Having(
+        in_memory(one).as_retriever(search_kwargs={"filter": lambda _: True})
+    ),
+    "a cached retriever": lambda one: Having(CachedRetriever(Having([one]), "memory://", name="inner")),
+}
+
+
+@pytest.mark.parametrize("how", HOLDING)
+def test_a_name_says_nothing_of_the_documents(how: str) -> None:
+    cache = Cache("memory://")
+    for text in ("old", "new", "old"):
+        retriever = CachedRetriever(HOLDING[how](Document(text, id="1")), cache, corpus="x", name="mine")
+        assert [one.page_content for one in retriever.invoke("?")] == [text]
     assert cache.stats().hits == 1
 
 
@@ -255,6 +339,14 @@ def test_what_is_found_after_the_first_change_stays_until_it_is_concerned() -> N
     store.delete(["dog"])
     retriever.invoke("flies at night")
     assert corpus.cache.stats().hits == 1
+
+
+@dataclass
+class Shelf:
+    rows: list[Document]
+
+    def __iter__(self) -> Iterator[Document]:
+        return iter(self.rows)
 
 
 class OwnStore(Server):
@@ -270,7 +362,14 @@ class OwnStore(Server):
 
 
 @pytest.mark.parametrize(
-    "hold", [list, lambda some: {one.id: one for one in some}, lambda some: {"x": {"document": some[-1]}}]
+    "hold",
+    [
+        list,
+        lambda some: {one.id: one for one in some},
+        lambda some: {"x": {"document": some[-1]}},
+        lambda some: np.array(some, dtype=object),
+        lambda some: Shelf(list(some)),
+    ],
 )
 def test_an_own_store_is_what_its_lists_and_maps_hold(hold: Any) -> None:
     corpus = Corpus("memory://", name="animals")
@@ -290,3 +389,13 @@ def test_an_own_store_is_what_its_lists_and_maps_hold(hold: Any) -> None:
     if isinstance(one.docs, list):
         one.docs.append(Document("newest", id="3"))
         assert texts(one) == ["old", "newer", "newest"]
+
+
+def test_an_own_store_that_cannot_be_read_shares_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    cache = Cache("memory://")
+    for _ in range(2):
+        store = Server(connection=sqlite3.connect(":memory:"))
+        for _ in range(2):
+            CachedRetriever(store.as_retriever(), cache, corpus="x").invoke("?")
+    assert (cache.stats().misses, cache.stats().hits) == (2, 2)
+    assert caplog.text.count("cannot be read") == 1

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from llama_index.core import StorageContext, SummaryIndex, VectorStoreIndex, load_index_from_storage
+from llama_index.core import QueryBundle, StorageContext, SummaryIndex, VectorStoreIndex, load_index_from_storage
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.retrievers import VectorIndexRetriever
-from llama_index.core.schema import TextNode
+from llama_index.core.retrievers import BaseRetriever, VectorIndexRetriever
+from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryResult
 
 from askonce import Cache, ConfigError, Corpus
@@ -131,6 +131,22 @@ def test_changes_that_nobody_reported_are_seen_in_memory(cache: Cache) -> None:
     assert texts(retriever) == ["red", "red too"]
 
 
+def test_vectors_belong_to_their_nodes(cache: Cache) -> None:
+    for red, blue in (([1.0, 0, 0, 0], [0, 1.0, 0, 0]), ([0, 1.0, 0, 0], [1.0, 0, 0, 0])):
+        nodes = [TextNode(text="red", id_="a", embedding=red), TextNode(text="blue", id_="b", embedding=blue)]
+        inner = VectorIndexRetriever(VectorStoreIndex(nodes, embed_model=Topics()), similarity_top_k=1)
+        retriever = CachedRetriever(inner, cache, corpus="colours", name="colours")
+        assert texts(retriever) == [one.node.get_content() for one in inner.retrieve("red")]
+
+
+def test_nodes_are_found_by_the_ids_that_they_have_in_this_process(cache: Cache) -> None:
+    for given in ("a", "b", "a"):
+        index = VectorStoreIndex([TextNode(text="red", id_=given)], embed_model=Topics())
+        retriever = CachedRetriever(VectorIndexRetriever(index), cache, corpus="colours", name="colours")
+        assert [one.node_id for one in retriever.retrieve("red")] == [given]
+    assert cache.stats().kinds["retrieval"].hits == 1
+
+
 class OwnStore(Server):
     """Of the application: holds its nodes itself."""
 
@@ -157,3 +173,48 @@ def test_an_own_store_is_what_its_lists_and_maps_hold(cache: Cache) -> None:
     assert cache.stats().kinds["retrieval"].misses == 2
     one.add([TextNode(text="red too", id_="more")])
     assert texts(first) == ["red", "red too"]
+
+
+class Having(BaseRetriever):
+    """Of the application: holds another retriever, an index, a store or nodes."""
+
+    def __init__(self, held: Any) -> None:
+        self._held = held
+        super().__init__()
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        held = self._held
+        while isinstance(held, (list, dict, Holder)):
+            held = held[0] if isinstance(held, list) else held["a"] if isinstance(held, dict) else held.held
+        if isinstance(held, TextNode):
+            return [NodeWithScore(node=held)]
+        return (VectorIndexRetriever(held) if isinstance(held, VectorStoreIndex) else held).retrieve(query_bundle)
+
+
+class Holder:
+    def __init__(self, held: Any) -> None:
+        self.held, self.holder = held, self
+
+
+def one_text(node: TextNode) -> VectorStoreIndex:
+    return VectorStoreIndex([node], embed_model=Topics())
+
+
+HOLDING: dict[str, Callable[[TextNode], Any]] = {
+    "a retriever": lambda node: VectorIndexRetriever(one_text(node)),
+    "an index": one_text,
+    "a map of retrievers": lambda node: {"a": one_text(node).as_retriever()},
+    "an object": lambda node: Holder(one_text(node)),
+    "a list": lambda node: [node],
+    "a long list": lambda node: [node] * 2000,
+    "a retriever of its own": lambda node: Having(Holder([node])),
+}
+
+
+@pytest.mark.parametrize("how", HOLDING)
+def test_a_name_says_nothing_of_the_documents(how: str, cache: Cache) -> None:
+    for text in ("red", "blue", "red"):
+        held = HOLDING[how](TextNode(text=text, id_="a"))
+        retriever = CachedRetriever(Having(held), cache, corpus="colours", name="mine")
+        assert texts(retriever) == [text]
+    assert cache.stats().kinds["retrieval"].hits == 1

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from llama_index.core import (
     Document,
+    QueryBundle,
     VectorStoreIndex,
 )
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -202,9 +203,19 @@ async def test_a_store_that_is_down_or_corrupt_leaves_plain_retrieval(
         assert retriever.retrieve("red") == await retriever.aretrieve("red") == plain
 
 
+unseen: list[NodeWithScore] = []
+
+
+class Elsewhere(Given):
+    """Finds what it does not hold."""
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return list(unseen)
+
+
 def test_an_audit_finds_what_was_changed_past_the_corpus(corpus: Corpus) -> None:
-    given = [NodeWithScore(node=TextNode(id_=one, text=one), score=1.0) for one in ("red", "blue")]
-    retriever = CachedRetriever(Given(given), corpus=corpus, name="given", audit=1)
+    unseen[:] = [NodeWithScore(node=TextNode(id_=one, text=one), score=1.0) for one in ("red", "blue")]
+    retriever = CachedRetriever(Elsewhere([]), corpus=corpus, name="given", audit=1)
 
     def audits(count: int) -> tuple[int, int]:
         deadline = time.monotonic() + 10
@@ -217,7 +228,7 @@ def test_an_audit_finds_what_was_changed_past_the_corpus(corpus: Corpus) -> None
 
     assert found() == found() == ["red", "blue"]
     assert audits(1) == (1, 0)
-    del given[0]
+    del unseen[0]
     assert found() == ["red", "blue"]
     assert audits(2) == (2, 1)
     assert found() == ["blue"]

@@ -11,7 +11,7 @@ import enum
 import functools
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -21,6 +21,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
@@ -29,8 +30,9 @@ from pydantic import BaseModel
 from askonce.keys.code import context_variables, digest_of, written_code
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
 from askonce.langchain.embeddings import form_of_embeddings
-from askonce.langchain.retrieval.indexes import digest, is_own, memory_version
+from askonce.langchain.retrieval.indexes import digest, has_memory, is_own, memory_version
 from askonce.retrieval.clients import place_of, without_credentials
+from askonce.retrieval.held import found_within
 from askonce.retrieval.places import read
 
 _UNTELLING = frozenset("tags metadata callbacks verbose timeout max_retries".split())
@@ -63,6 +65,7 @@ _DERIVED = {
 }
 _WITHOUT_RUNS = frozenset(("askonce", "lark", "numpy", "pydantic", *sys.stdlib_module_names))
 _OF_TIME = frozenset({"TimeWeightedVectorStoreRetriever"})
+_STORES = (VectorStore, BaseStore)
 _MOST_PARTS = 1000
 _MANY = 32
 _NEW_OBJECT = object().__reduce_ex__(2)[0]
@@ -93,6 +96,7 @@ class Identity:
         self.own_code: list[str] = []
         self.variables: list[ContextVar[Any]] = []
         self._known = known
+        self._is_named = False
         self._within: list[int] = []
         self._parts = 0
 
@@ -121,24 +125,33 @@ class Identity:
             self._within.pop()
 
     def stores_in(self, part: Any) -> list[Any]:
-        """The stores and documents in a retriever, as far as they can be read: a name says nothing of these."""
-        if isinstance(part, (VectorStore, BaseStore)):
-            try:
-                return [self.of(part)]
-            except Uncacheable:
-                return []
-        if isinstance(part, BaseRetriever):
-            return [form for one in part.__dict__.values() for form in self.stores_in(one)]
-        if isinstance(part, list):
-            documents = self._documents(part)
-            if documents is not None:
-                return [documents]
-            return [form for one in part[:_MOST_PARTS] for form in self.stores_in(one)]
-        return []
+        """The stores and documents in a retriever, wherever they are: a name says nothing of these."""
+        before, self._is_named = self._is_named, True
+        try:
+            return [
+                form for one in found_within(part, self._is_content) if (form := self._content(one)) is not None
+            ]
+        finally:
+            self._is_named = before
+
+    def _is_content(self, part: Any) -> bool:
+        if isinstance(part, (list, tuple, Mapping)):
+            return self._documents(part) is not None
+        return isinstance(part, (*_STORES, Document, Embeddings, BaseLanguageModel)) or has_memory(part)
+
+    def _content(self, part: Any) -> Any:
+        if isinstance(part, (Embeddings, BaseLanguageModel)):  # the name stands for it
+            return None
+        if isinstance(part, (list, tuple, Mapping)):
+            return self._documents(part)
+        try:
+            return self.of(part) if isinstance(part, (*_STORES, Document)) else {"version": memory_version(part)}
+        except Uncacheable:
+            return None
 
     def _composed(self, part: Any) -> Any:
         if isinstance(part, Mapping):
-            return [
+            return self._documents(part) or [
                 [self.of(name), self.of(item)] for name, item in sorted(part.items(), key=lambda pair: str(pair[0]))
             ]
         if isinstance(part, (list, tuple)):
@@ -158,10 +171,12 @@ class Identity:
             return str(part)
         if isinstance(part, Embeddings):
             return self._embeddings(part)
-        if isinstance(part, (VectorStore, BaseStore)):
+        if isinstance(part, _STORES):
             return self._store(part)
         if isinstance(part, DynamicRunnable):
             raise Uncacheable("a configurable part; configure it before it is cached")
+        if isinstance(part, Document):
+            return self._document(part)
         if isinstance(part, BaseModel):
             known = getattr(part, "_identity", None)  # a cached retriever's
             return self._model(part) if known is None else {"cached": known(self)}
@@ -178,21 +193,34 @@ class Identity:
         return {**_class(type(part)), "has": self.of(_state(part))}
 
     def _documents(self, part: Any) -> Any:
-        """A long list of documents or texts by a digest, made once while it holds the same."""
+        """A long list or map of documents or texts by a digest, made once while it holds the same."""
         if len(part) < _MANY:
             return None
-        known = self._known.get(id(part))
-        if known is not None and known[0][1] == part:  # with a list's speed: the same objects are not compared
+        rows, copied = (part.values(), dict) if isinstance(part, Mapping) else (part, list)
+        known, now = self._known.get(id(part)), copied(part)
+        if known is not None and known[0][1] == now:  # with a list's speed: the same objects are not compared
             return known[1]
-        if not all(isinstance(one, (Document, str)) for one in part):
+        if not all(isinstance(one, (Document, str)) for one in rows):
             return None
-        form = {"length": len(part), "digest": digest(part)}
-        self._known[id(part)] = (part, list(part)), form
+        try:
+            form = {"length": len(part), "digest": digest(part.items() if isinstance(part, Mapping) else part)}
+        except Uncacheable:
+            if not self._is_named:
+                raise
+            return None
+        self._known[id(part)] = (part, now), form
         return form
+
+    def _document(self, part: Document) -> Any:
+        try:
+            return {"document": digest([part])}
+        except Uncacheable:  # of a class of its own, or with objects in its metadata
+            return self._model(part)
 
     def _model(self, part: BaseModel) -> dict[str, Any]:
         is_own = _is_foreign(part)
-        untelling = _UNTELLING_IN_OWN if is_own else _UNTELLING
+        # Elsewhere than in what runs, such as in a document, tags and metadata are content.
+        untelling = _UNTELLING if isinstance(part, Runnable) and not is_own else _UNTELLING_IN_OWN
         untelling = NEUTRAL if isinstance(part, BaseLanguageModel) else untelling
         fields = {**part.__dict__, **(part.__pydantic_extra__ or {})}
         form: dict[str, Any] = _class(type(part))
@@ -243,6 +271,15 @@ class Identity:
                 return self._model(part)
             raise Uncacheable(f"a {_name(type(part))} does not show which model it is") from error
 
+    def _setting(self, read_form: Callable[[Any], Any], value: Any) -> Any:
+        """The form of a store's setting; with a name, which stands for those that cannot be read, their class."""
+        try:
+            return read_form(value)
+        except Uncacheable:
+            if not self._is_named:
+                raise
+            return _name(type(value))
+
     def _store(self, part: Any) -> dict[str, Any]:
         if isinstance(part, VectorStore):
             self.stores.append(part)
@@ -258,11 +295,11 @@ class Identity:
             if held is not None:
                 form[bare], placed = {"class": _name(type(value)), "version": held}, True
             elif isinstance(value, Embeddings):
-                form[bare] = self._embeddings(value)
-            elif isinstance(value, (VectorStore, BaseStore)):  # which says itself if it has no place
+                form[bare] = self._setting(self._embeddings, value)
+            elif isinstance(value, _STORES):  # which says itself if it has no place
                 form[bare], placed = self._store(value), True
             elif _SETTINGS.search(bare) and not isinstance(value, (str, bool, int, float)):
-                form[bare] = self.of(value)
+                form[bare] = self._setting(self.of, value)
             else:
                 attributes[name] = value
         reading = read(attributes)

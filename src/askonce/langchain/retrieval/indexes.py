@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import msgspec
 from langchain_core.documents import Document
-from langchain_core.stores import InMemoryBaseStore
+from langchain_core.embeddings import Embeddings
+from langchain_core.stores import BaseStore, InMemoryBaseStore
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from askonce.entries.values import tagged
 from askonce.keys.normal_form import Uncacheable
 from askonce.langchain.retrieval.documents import encoded
 from askonce.retrieval.cached_retrieval import NotPlain
-from askonce.retrieval.versions import IndexContent, digest_of, held_in, version_of, written
+from askonce.retrieval.places import without_places
+from askonce.retrieval.versions import IndexContent, digest_of, faiss_rows, held_in, version_of, written
 
 
 def memory_version(store: Any) -> str | None:
@@ -25,6 +29,11 @@ def memory_version(store: Any) -> str | None:
     """
     held = _held(store)
     return None if held is None else version_of(store, held.items, lambda: digest(held.rows()))
+
+
+def has_memory(part: Any) -> bool:
+    """Whether a part is a store that holds its documents in memory."""
+    return _held(part) is not None
 
 
 def memory_written(store: Any) -> None:
@@ -64,9 +73,15 @@ def _held(part: Any) -> IndexContent | None:
     if name == "langchain_community.InMemoryDocstore":
         return IndexContent(list(part._dict.values()), lambda: list(part._dict.items()))
     if name == "langchain_community.SKLearnVectorStore":
-        return IndexContent(part._texts, lambda: zip(part._ids, part._texts, part._metadatas, strict=True))
+        held = part._ids, part._texts, part._metadatas, part._embeddings
+        rows = zip(*held, strict=True)
+        return IndexContent([*chain(*held)], lambda: ([*row, _vector(vector)] for *row, vector in rows))
+    if name == "langchain_community.FAISS":
+        names = part.index_to_docstore_id
+        return IndexContent([part.index.ntotal, *names.values()], lambda: faiss_rows(part.index, names))
     if isinstance(part, VectorStore) and is_own(part):
-        return held_in(vars(part))
+        elsewhere = (Embeddings, VectorStore, BaseStore)
+        return held_in(without_places(vars(part), elsewhere))
     return None
 
 
@@ -76,4 +91,8 @@ def is_own(store: Any) -> bool:
 
 
 def _entry(entry: Any) -> Any:
-    return entry["id"], entry["text"], entry["metadata"]
+    return entry["id"], entry["text"], entry["metadata"], _vector(entry["vector"])
+
+
+def _vector(vector: Any) -> bytes:
+    return array("f", vector).tobytes()  # as precise as cached embeddings are

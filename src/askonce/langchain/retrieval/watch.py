@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import re
@@ -22,7 +21,6 @@ from askonce.langchain.retrieval.indexes import memory_written
 from askonce.langchain.retrieval.nearness import aaddition, addition
 from askonce.langchain.retrieval.stored_documents import StoreWrite
 from askonce.retrieval.corpus import Corpus
-from askonce.retrieval.states import states_of
 from askonce.retrieval.written import WRITING, Written
 
 Watched = TypeVar("Watched")
@@ -179,10 +177,9 @@ def _reporting(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
         with _under_way(self, corpus, written) as is_new:
             if not is_new:
                 return method(self, *args, **kwargs)
-            with corpus.writing(written.ids, added=written.added) as done, _in_memory(self):
+            with corpus.writing(written.ids, added=written.added, stores=[self]) as done, _in_memory(self):
                 result = method(self, *args, **kwargs)
                 done.vectors = addition(corpus, self, kind.texts(given))
-                done.states = states_of(self)
                 return result
 
     async def awrite(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -193,11 +190,10 @@ def _reporting(method: FunctionType, corpus: Corpus) -> Callable[..., Any]:
         with _under_way(self, corpus, written) as is_new:
             if not is_new:
                 return await method(self, *args, **kwargs)
-            async with corpus.awriting(written.ids, added=written.added) as done:
+            async with corpus.awriting(written.ids, added=written.added, stores=[self]) as done:
                 with _in_memory(self):
                     result = await method(self, *args, **kwargs)
                     done.vectors = await aaddition(corpus, self, kind.texts(given))
-                    done.states = await asyncio.to_thread(states_of, self)
                     return result
 
     return functools.wraps(method)(awrite if inspect.iscoroutinefunction(method) else write)

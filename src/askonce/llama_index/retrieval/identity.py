@@ -16,7 +16,8 @@ from llama_index.core.bridge.pydantic import BaseModel
 from llama_index.core.indices.base import BaseIndex
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.retrievers import VectorIndexRetriever
-from llama_index.core.schema import BaseComponent, BaseNode
+from llama_index.core.schema import BaseComponent, BaseNode, NodeWithScore
+from llama_index.core.storage.docstore.types import BaseDocumentStore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
 
 from askonce.errors import ConfigError
@@ -24,6 +25,7 @@ from askonce.keys.endpoints import importable_name
 from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, plain
 from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.retrieval.indexes import is_own, memory_version
+from askonce.retrieval.held import found_within
 from askonce.retrieval.places import read
 
 # What observes, or holds the documents, whose changes are reported to the corpus.
@@ -64,7 +66,7 @@ class Identity:
         self.stores: list[BasePydanticVectorStore] = []
         self.is_local = False
         self._name, self._corpus = name, corpus
-        self._long_lists: dict[int, tuple[Sequence[Any], Any]] = {}
+        self._long_lists: dict[int, tuple[Sequence[Any], list[Any], Any]] = {}
 
     def of(self, retriever: BaseRetriever) -> Any:
         """The normal form of a retriever as it is set now.
@@ -77,13 +79,24 @@ class Identity:
         return plain({"name": self._name, "retriever": self._part(retriever, 0)})
 
     def _part(self, value: Any, depth: int) -> Any:
-        """The form of a part; with a name, just the class of one that has none."""
+        """The form of a part; with a name, of one that has none just the class, and the documents in it."""
         try:
             return plain(self._form(value, depth + 1))
         except Uncacheable:
             if self._name is None:
                 raise
-            return _class_name(value)
+            return [_class_name(value), *map(self._content, found_within(value, _is_content))]
+
+    def _content(self, part: Any) -> Any:
+        try:
+            if isinstance(part, BaseIndex):
+                store = getattr(part, "vector_store", None)
+                return [self._index(part), None if store is None else self._content(store)]
+            if isinstance(part, BaseDocumentStore):
+                return memory_version(part)
+            return plain(self._form(part, 0))
+        except Uncacheable:
+            return _class_name(part)
 
     def _form(self, value: Any, depth: int) -> Any:
         if depth > _DEEPEST:
@@ -92,6 +105,8 @@ class Identity:
             return {name: self._part(item, depth) for name, item in value.items()}
         if isinstance(value, (list, tuple)):
             return self._list(value, depth)
+        if isinstance(value, NodeWithScore):
+            return [self._part(value.node, depth), value.score]
         if isinstance(value, BaseNode):
             return {"node": value.node_id, "hash": value.hash}
         if isinstance(value, BaseIndex):
@@ -109,15 +124,15 @@ class Identity:
     def _list(self, value: Sequence[Any], depth: int) -> Any:
         """Long ones, such as the ids of all nodes that an index gives its retriever, by a digest made once."""
         known = self._long_lists.get(id(value))
-        if known is not None and known[0] is value and known[1]["length"] == len(value):
-            return known[1]
+        if known is not None and known[0] is value and known[1] == [*value]:  # the same objects are not compared
+            return known[2]
         parts = [self._part(item, depth) for item in value]
         if len(parts) < _LONG:
             return parts
         digest = {"length": len(parts), "digest": NormalForm({"parts": parts}).digest().hex()}
         while len(self._long_lists) >= _LONG_LISTS:
             self._long_lists.pop(next(iter(self._long_lists)), None)
-        self._long_lists[id(value)] = (value, digest)
+        self._long_lists[id(value)] = (value, [*value], digest)
         return digest
 
     def _object(self, value: Any, depth: int) -> Any:
@@ -163,6 +178,12 @@ class Identity:
             self.nameless.append(type(store).__name__)
         self.is_local = self.is_local or reading.is_local
         return {"class": _class_name(store), "version": version, **reading.form}
+
+
+def _is_content(part: Any) -> bool:
+    if isinstance(part, (list, tuple)):
+        return len(part) >= _LONG and all(isinstance(one, (BaseNode, NodeWithScore, str)) for one in part)
+    return isinstance(part, (BaseIndex, BasePydanticVectorStore, BaseDocumentStore, BaseNode))
 
 
 def _class_name(value: Any) -> str:

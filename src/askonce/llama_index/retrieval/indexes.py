@@ -6,7 +6,8 @@ from array import array
 from typing import Any
 
 import msgspec
-from llama_index.core.schema import BaseNode
+from llama_index.core.indices.base import BaseIndex
+from llama_index.core.schema import BaseComponent, BaseNode
 from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
 from llama_index.core.storage.kvstore.simple_kvstore import SimpleKVStore
 from llama_index.core.vector_stores import SimpleVectorStore
@@ -16,7 +17,8 @@ from askonce.entries.values import tagged
 from askonce.keys.fields import members_of
 from askonce.keys.normal_form import Uncacheable
 from askonce.retrieval.cached_retrieval import NotPlain
-from askonce.retrieval.versions import IndexContent, digest_of, held_in, version_of, written
+from askonce.retrieval.places import without_places
+from askonce.retrieval.versions import IndexContent, digest_of, faiss_rows, held_in, version_of, written
 
 
 def memory_version(store: Any) -> str | None:
@@ -52,21 +54,29 @@ def _row(row: Any) -> bytes:
         raise Uncacheable(str(error)) from error
 
 
+def _encoded(row: Any) -> bytes:
+    try:
+        return msgspec.msgpack.encode(row, enc_hook=repr, order="sorted")
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise Uncacheable(str(error)) from error
+
+
 def _held(part: Any) -> IndexContent | None:
-    """What is in a store: each row without the document's id, which may be random."""
+    """What is in a store, with the ids, since other parts of the program look nodes up by them."""
     if isinstance(part, SimpleVectorStore):
-        vectors = list(part.data.embedding_dict.values())
-        return IndexContent(vectors, lambda: (array("d", one).tobytes() for one in vectors))
-    if isinstance(part, KVDocumentStore) and isinstance(part._kvstore, SimpleKVStore):
-        collections = part._kvstore._collections_mappings
-        nodes, hashes = (collections.get(one, {}) for one in (part._node_collection, part._metadata_collection))
+        vectors = part.data.embedding_dict
         return IndexContent(
-            list(nodes.values()), lambda: (repr(one.get("doc_hash")).encode() for one in hashes.values())
+            list(vectors.values()), lambda: (_encoded((one, array("d", vectors[one]).tobytes())) for one in vectors)
         )
+    if isinstance(part, KVDocumentStore) and isinstance(part._kvstore, SimpleKVStore):
+        nodes = part._kvstore._collections_mappings.get(part._node_collection, {})
+        return IndexContent(list(nodes.values()), lambda: map(_encoded, nodes.items()))
     if any(cls.__name__ == "FaissVectorStore" for cls in type(part).__mro__):  # its documents are in the docstore
-        count = int(part._faiss_index.ntotal)
-        return IndexContent([None] * count, lambda: [str(count).encode()])
+        index = part._faiss_index
+        return IndexContent(
+            [None] * index.ntotal, lambda: map(_encoded, faiss_rows(index, {at: at for at in range(index.ntotal)}))
+        )
     if isinstance(part, BasePydanticVectorStore) and is_own(part):
-        held = held_in(members_of(part))
+        held = held_in(without_places(members_of(part), (BaseComponent, BaseIndex)))
         return None if held is None else IndexContent(held.items, lambda: map(_row, held.rows()))
     return None

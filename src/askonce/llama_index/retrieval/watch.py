@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -26,7 +25,6 @@ from askonce.errors import ConfigError
 from askonce.llama_index.retrieval.indexes import memory_written
 from askonce.provenance.additions import added_vectors
 from askonce.retrieval.corpus import Corpus
-from askonce.retrieval.states import States, states_of
 from askonce.retrieval.written import WRITING, Written
 
 logger = logging.getLogger("askonce")
@@ -133,11 +131,11 @@ class Watching:
             async def reporting(changing: Any, *args: Any, **kwargs: Any) -> Any:
                 if not self._active:
                     return await method(changing, *args, **kwargs)
-                async with corpus.awriting(report.ids(args, kwargs), added=not report.only_gone) as written:
+                ids, stores = report.ids(args, kwargs), _vector_stores(changing) or None
+                async with corpus.awriting(ids, added=not report.only_gone, stores=stores) as written:
                     with _in_memory(changing):
                         result = await method(changing, *args, **kwargs)
                     self._complete(written, changing, report, args, kwargs, result)
-                    written.states = await asyncio.to_thread(_states, changing)
                     return result
 
         else:
@@ -145,11 +143,11 @@ class Watching:
             def reporting(changing: Any, *args: Any, **kwargs: Any) -> Any:
                 if not self._active:
                     return method(changing, *args, **kwargs)
-                with corpus.writing(report.ids(args, kwargs), added=not report.only_gone) as written:
+                ids, stores = report.ids(args, kwargs), _vector_stores(changing) or None
+                with corpus.writing(ids, added=not report.only_gone, stores=stores) as written:
                     with _in_memory(changing):
                         result = method(changing, *args, **kwargs)
                     self._complete(written, changing, report, args, kwargs, result)
-                    written.states = _states(changing)
                     return result
 
         reporting = functools.wraps(method)(reporting)
@@ -185,11 +183,6 @@ def _vector_stores(changing: Any) -> list[BasePydanticVectorStore]:
     """A vector store, or that of an index or a pipeline."""
     parts = (changing, getattr(changing, "vector_store", None))
     return [one for one in parts if isinstance(one, BasePydanticVectorStore)]
-
-
-def _states(changing: Any) -> States | None:
-    stores = _vector_stores(changing)
-    return {place: state for one in stores for place, state in states_of(one).items()} if stores else None
 
 
 def _vector(node: Any, store: Any) -> list[float]:

@@ -1,0 +1,75 @@
+"""What a retriever holds, at any depth: where its stores and documents are among its parts."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import islice
+from types import FunctionType, MethodType
+from typing import Any
+
+from askonce.keys.code import is_installed
+from askonce.keys.fields import members_of
+
+_MOST_PARTS = 1000
+_SCALARS = (str, bytes, int, float)
+_CONTAINERS = (Sequence, Set)
+_FRAMEWORKS = ("langchain", "llama_index")
+
+
+def found_within(root: Any, is_found: Callable[[Any], bool]) -> Iterator[Any]:
+    """The parts of an object that are looked for, the nearest first; nothing inside them is looked at.
+
+    Read are lists and maps, what functions are bound to or enclose, and the attributes, private ones too, of
+    objects of the application's and the frameworks' classes; of all these the nearest thousand.
+    """
+    waiting, seen = deque([root]), set[int]()
+    while waiting and len(seen) < _MOST_PARTS:
+        part = waiting.popleft()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if is_found(part):
+            yield part
+        else:
+            inside = (one for one in _inside(part) if one is not None and not isinstance(one, _SCALARS))
+            waiting.extend(islice(inside, _MOST_PARTS))
+
+
+def is_opened(cls: type) -> bool:
+    """Whether the attributes of objects of a class are read: of the application, or derived from a framework's."""
+    return not is_installed(cls.__module__) or any(one.__module__.startswith(_FRAMEWORKS) for one in cls.__mro__)
+
+
+def attributes_of(part: Any) -> dict[str, Any]:
+    """All attributes of an object, also those in slots."""
+    slots = [
+        name for cls in type(part).__mro__ for name in vars(cls) if inspect.ismemberdescriptor(vars(cls)[name])
+    ]
+    held = {**{name: getattr(part, name, None) for name in slots}, **members_of(part)}
+    return {name: one for name, one in held.items() if not name.startswith(("__", "_askonce"))}
+
+
+def _inside(part: Any) -> Iterable[Any]:
+    if isinstance(part, Mapping):
+        return part.values()
+    if isinstance(part, _CONTAINERS):
+        return part
+    if isinstance(part, MethodType):
+        return [part.__self__]
+    if isinstance(part, functools.partial):
+        return [part.func, part.args, part.keywords]
+    if isinstance(part, FunctionType):
+        return [_content(cell) for cell in part.__closure__ or ()]
+    if type(part).__module__.startswith("askonce."):  # a cached retriever
+        return [getattr(part, "retriever", None)]
+    return [] if isinstance(part, type) or not is_opened(type(part)) else attributes_of(part).values()
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
