@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,8 @@ def environment(provider: Provider, folder: Path) -> dict[str, str]:
 def test_the_python_of_a_page_runs(
     page: Path, provider: Provider, proxy: Callable[[], str], tmp_path: Path
 ) -> None:
+    if page.name == "transport.md" and version("anthropic").startswith("0."):
+        pytest.skip("this anthropic is built on httpx: the page is for those on httpx2")
     before = len(provider.requests)
     for number, program in enumerate(programs(page)):
         script = tmp_path / f"{number}_{page.stem}.py"

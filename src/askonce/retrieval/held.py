@@ -10,8 +10,8 @@ from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any
 
-from askonce.keys.code import is_installed
 from askonce.keys.fields import members_of
+from askonce.keys.own_modules import is_installed
 
 _MOST_PARTS = 1000
 _SCALARS = (str, bytes, int, float)

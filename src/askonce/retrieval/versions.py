@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from askonce.keys.code import is_installed
 from askonce.keys.normal_form import Uncacheable
+from askonce.keys.own_modules import is_installed
 from askonce.retrieval.held import attributes_of
 
 logger = logging.getLogger("askonce")
