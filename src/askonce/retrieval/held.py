@@ -54,9 +54,9 @@ def attributes_of(part: Any) -> dict[str, Any]:
 
 def _inside(part: Any) -> Iterable[Any]:
     if isinstance(part, Mapping):
-        return part.values()
+        return _items(part.values())
     if isinstance(part, _CONTAINERS):
-        return part
+        return _items(part)
     if isinstance(part, MethodType):
         return [part.__self__]
     if isinstance(part, functools.partial):
@@ -66,6 +66,11 @@ def _inside(part: Any) -> Iterable[Any]:
     if type(part).__module__.startswith("askonce."):  # a cached retriever
         return [getattr(part, "retriever", None)]
     return [] if isinstance(part, type) or not is_opened(type(part)) else attributes_of(part).values()
+
+
+def _items(container: Iterable[Any]) -> Iterable[Any]:
+    """What is in a list or map; nothing of one of texts or numbers, which may be long."""
+    return () if isinstance(next(iter(container), None), _SCALARS) else container
 
 
 def _content(cell: Any) -> Any:

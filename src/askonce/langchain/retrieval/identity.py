@@ -200,7 +200,8 @@ class Identity:
         known, now = self._known.get(id(part)), copied(part)
         if known is not None and known[0][1] == now:  # with a list's speed: the same objects are not compared
             return known[1]
-        if not all(isinstance(one, (Document, str)) for one in rows):
+        kinds = Document if self._is_named else (Document, str)  # texts may also be what it has searched for
+        if not all(isinstance(one, kinds) for one in rows):
             return None
         try:
             form = {"length": len(part), "digest": digest(part.items() if isinstance(part, Mapping) else part)}

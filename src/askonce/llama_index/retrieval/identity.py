@@ -182,7 +182,7 @@ class Identity:
 
 def _is_content(part: Any) -> bool:
     if isinstance(part, (list, tuple)):
-        return len(part) >= _LONG and all(isinstance(one, (BaseNode, NodeWithScore, str)) for one in part)
+        return len(part) >= _LONG and all(isinstance(one, (BaseNode, NodeWithScore)) for one in part)
     return isinstance(part, (BaseIndex, BasePydanticVectorStore, BaseDocumentStore, BaseNode))
 
 
