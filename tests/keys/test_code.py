@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from askonce.keys.code import code_of
+from tests.support.application import collect
 
 BASE = """
     import enum
@@ -163,6 +163,7 @@ def test_classes_of_installed_packages_have_none() -> None:
     assert code_of(dict) is None
 
 
+@pytest.mark.usefixtures("quick_collector")
 def test_objects_that_code_uses_can_be_collected() -> None:
     class Handle:
         """Something large."""
@@ -178,7 +179,7 @@ def test_objects_that_code_uses_can_be_collected() -> None:
     seen = weakref.ref(handle)
     assert code_of(model(handle)) is not None
     del handle
-    gc.collect()
+    collect(seen)
     assert seen() is None
 
 

@@ -263,7 +263,7 @@ def _first_shown(value: Any, numbers: bool, *, within: bool = False) -> Any:
     if within or isinstance(value, _CHANGEABLE) or _has_fields(value):
         _first[key] = _reference(value), shown
         if len(_first) > _MOST_PARTS:
-            del _first[next(iter(_first))]
+            _first.pop(next(iter(_first)), None)
     return shown
 
 
