@@ -17,7 +17,6 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple
 
 import msgspec
@@ -189,22 +188,16 @@ class Import:
             yield waiting
 
     def into(self, store: Store, batches: Iterable[Batch], *, progress: Progress | None = None) -> None:
-        """Store batches, each while the next one is read.
+        """Store batches.
 
         Raises:
             StoreError: the store failed. What was stored before stays.
             ConfigError: as `batches`.
         """
-        with ThreadPoolExecutor(1, thread_name_prefix="askonce-import") as storing:
-            waiting: Future[None] | None = None
-            for batch in batches:
-                if waiting is not None:
-                    waiting.result()
-                waiting = storing.submit(self._store, store, batch)
-                if progress is not None:
-                    progress(sum(map(len, batch.values())))
-            if waiting is not None:
-                waiting.result()
+        for batch in batches:
+            self._store(store, batch)
+            if progress is not None:
+                progress(sum(map(len, batch.values())))
 
     def _store(self, store: Store, batch: Batch) -> None:
         """Store a batch, except what is older than what is there."""
