@@ -53,19 +53,25 @@ class Space:
             if entry is not None:
                 self._execute(sql.DELETE_ENTRY, (entry,))
             entry, evicted = self._evict(budget.policy), evicted + 1
-        base = budget.policy.base(inflation=self.inflation, now=self._now, expires_at=record.expires_at)
-        priority = base + record.hits * record.weight
-        row = (record.key, record.expires_at, priority, record.weight, record.hits, size_bytes, bool(tags))
+        row = self._row(record, budget.policy)
         if entry is None:
-            entry = self._execute(sql.INSERT, (self.id, *row, record.value)).lastrowid
+            entry = self._execute(sql.INSERT, (self.id, *row)).lastrowid
         else:
-            self._execute(sql.OVERWRITE, (*row, record.value, entry))
+            self._execute(sql.OVERWRITE, (*row, entry))
         for tag in tags:
             self._execute(sql.ADD_TAG, (self.id, tag, entry))
         self.entries += 1
         self.size_bytes += size_bytes
         self._swept = self._swept and (record.expires_at is None or record.expires_at > self._now)
         return evicted
+
+    def _row(self, record: Record, policy: Policy) -> tuple[Any, ...]:
+        base = policy.base(inflation=self.inflation, now=self._now, expires_at=record.expires_at)
+        priority, size_bytes = base + record.hits * record.weight, len(record.value)
+        return (
+            record.key, record.expires_at, priority, record.weight, record.hits,
+            size_bytes, bool(record.tags), record.value,
+        )  # fmt: skip
 
     def has_room(self, records: Sequence[Record], budget: Budget) -> bool:
         """Whether records fit as they are: nothing that is there must go for them."""
@@ -75,25 +81,13 @@ class Space:
         """Store records that there is room for, under keys that have none: most of them with one statement."""
         rows = []
         for record in records:
-            base = policy.base(inflation=self.inflation, now=self._now, expires_at=record.expires_at)
-            size_bytes = len(record.value)
-            row = (
-                self.id,
-                record.key,
-                record.expires_at,
-                base + record.hits * record.weight,
-                record.weight,
-                record.hits,
-                size_bytes,
-                bool(record.tags),
-                record.value,
-            )
+            row = (self.id, *self._row(record, policy))
             if record.tags:
                 entry = self._execute(sql.INSERT, row).lastrowid
                 self._executemany(sql.ADD_TAG, [(self.id, tag, entry) for tag in record.tags])
             else:
                 rows.append(row)
-            self.size_bytes += size_bytes
+            self.size_bytes += len(record.value)
             self._swept = self._swept and (record.expires_at is None or record.expires_at > self._now)
         self._executemany(sql.INSERT, rows)
         self.entries += len(records)
