@@ -23,6 +23,7 @@ from askonce import Cache, Corpus, Semantic
 from askonce.langchain import AskOnceCache, CachedRetriever, cached
 from tests.semantic.faq import NEW, TOPICS, embed, questions, topic_of
 from tests.semantic.test_cache import equal
+from tests.support.application import eventually
 
 SYSTEM = SystemMessage("You answer customers.")
 
@@ -79,6 +80,7 @@ def learned_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cache(learned_file: Path, tmp_path: Path) -> Iterator[Cache]:
     with Cache(f"sqlite:///{shutil.copy(learned_file, tmp_path / 'cache.db')}", semantic=semantic()) as cache:
+        eventually(lambda: (learned := cache.stats().semantic) is not None and learned.questions > 0)
         yield cache
 
 

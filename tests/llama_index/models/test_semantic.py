@@ -23,6 +23,7 @@ from askonce import Cache, Corpus, Semantic
 from askonce.llama_index import CachedRetriever, cached, install, learn
 from tests.semantic.faq import NEW, TOPICS, embed, questions, topic_of
 from tests.semantic.test_cache import equal
+from tests.support.application import eventually
 
 
 class FaqEmbedding(BaseEmbedding):
@@ -82,6 +83,7 @@ def learned_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(learned_file: Path, tmp_path: Path) -> Iterator[Cache]:
     CALLS.clear()
     with Cache(f"sqlite:///{shutil.copy(learned_file, tmp_path / 'cache.db')}", semantic=semantic()) as cache:
+        eventually(lambda: (learned := cache.stats().semantic) is not None and learned.questions > 0)
         yield cache
 
 
