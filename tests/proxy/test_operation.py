@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import json
@@ -19,7 +20,11 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+import uvicorn
 
+from askonce.proxy.app import ProxyApp
+from askonce.proxy.config import ProxySettings, UpstreamSettings
+from askonce.proxy.connection import ClientConnection
 from tests.httpx.test_right_answers import CHAT
 from tests.httpx.upstream import STREAM, Held, Received, Scripted, Upstream, completion, delta, events
 from tests.support.provider import Provider
@@ -181,6 +186,33 @@ def test_sigterm_lets_a_stream_end(serve: Serve, workers: str) -> None:
             assert got + b"".join(parts) == b"".join(CHUNKS)
         assert proxy.process.wait(30) == 0, proxy.log.read_text()
         assert "Traceback" not in proxy.log.read_text()
+
+
+async def test_its_end_does_not_wait_for_a_stale_answer_that_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("askonce.proxy.app.GRACE_SECONDS", 0.1)
+    over = threading.Event()
+
+    def script(_: Received) -> Scripted:
+        if len(upstream.received) > 1:
+            over.wait(60)
+        return Scripted([json.dumps(completion()).encode()])
+
+    with Upstream(script) as upstream, socket.create_server(("127.0.0.1", 0)) as listener:
+        rules = {"ttl": 0.001, "stale_while_revalidate": 600.0}
+        settings = ProxySettings((UpstreamSettings(upstream.url),), f"sqlite:///{tmp_path / 'cache.db'}", rules)
+        config = uvicorn.Config(ProxyApp(settings), log_level="warning", lifespan="on", http=ClientConnection)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            while len(upstream.received) < 2:
+                await asyncio.to_thread(posted, url)
+            server.should_exit = True
+            await asyncio.wait_for(serving, 30)
+        finally:
+            over.set()
 
 
 def test_eight_megabytes_and_an_upstream_that_always_compresses(serve: Serve) -> None:
