@@ -10,10 +10,8 @@ import pymongo
 import pytest
 
 from askonce import Cache
+from tests.stores.damage import answers_anew
 from tests.support import servers
-from tests.support.application import Application
-
-QUESTIONS = [f"question {number}" for number in range(6)]
 
 
 @pytest.fixture
@@ -41,18 +39,10 @@ def documents(url: str) -> Iterator[Any]:
 def test_damaged_documents_are_misses_and_written_anew(url: str, documents: Any, change: dict[str, Any]) -> None:
     namespace = uuid.uuid4().hex
     with Cache(url, namespace=namespace, timeout_seconds=5, max_entries=10) as cache:
-        application = Application(cache)
-        for question in QUESTIONS:
-            application.answer(question)
-        cache.flush()
-        assert documents.update_many({"ns": namespace}, change).modified_count
-        for question in QUESTIONS:
-            assert application.answer(question).endswith(f"{question}!")
-        for question in QUESTIONS:
-            assert application.answer(question) == f"exact: {question}!"
-        for number in range(12):  # evicts
-            application.answer(f"another {number}")
-        assert 0 < len(list(cache.entries())) <= 10
+
+        def damage_all() -> None:
+            assert documents.update_many({"ns": namespace}, change).modified_count
+
+        answers_anew(cache, damage_all)
         # The server itself refuses to count hits of a text.
         assert cache.stats().errors <= ("$set" in change and bool(change["$set"].keys() & {"h", "w"}))
-        assert cache.stats().store == "up"
