@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from askonce import Cache
+from askonce.concurrency.flight import Flight
+from askonce.concurrency.singleflight import Outcome, SingleFlight
 from askonce.entries.entry import Hit, Miss
 from askonce.stores.memory import MemoryStore
 from tests.support.application import Application, lookup, pack, update
@@ -129,3 +131,27 @@ def test_a_thread_that_left_its_call_has_abandoned_its_flight() -> None:
     with ThreadPoolExecutor(1) as pool:  # whose thread lives on
         pool.submit(fails).result()
         assert isinstance(cache.engine.lookup(request), Miss)
+
+
+async def test_many_who_wait_look_seldom(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    look = SingleFlight._look
+
+    def counted(self: SingleFlight, flight: Flight, began: float, *, blocks: bool) -> Outcome | None:
+        nonlocal looks
+        looks += 1
+        return look(self, flight, began, blocks=blocks)
+
+    monkeypatch.setattr(SingleFlight, "_look", counted)
+    application = Application(Cache(store))
+    application.delay = 2.0
+    answers = await asyncio.gather(*(application.aanswer("q") for _ in range(400)))
+    assert application.calls == 1 and len(answers) == 400
+    assert looks < 400
+
+
+async def test_many_wait_no_longer_than_max_wait(store: MemoryStore) -> None:
+    application = Application(Cache(store, max_wait=0.3))
+    application.delay = 1.0
+    await asyncio.gather(*(application.aanswer("q") for _ in range(400)))
+    assert application.calls > 1

@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twi
 
 _FIRST_LOOK_SECONDS, _LOOK_EVERY_SECONDS = 0.05, 0.5
 """How soon, and then how often, a waiter checks whether the leader still exists and can go on."""
+_SECONDS_PER_WAITER = 0.01
+"""How much more seldom, for each that waits with it: a thousand on one event loop would do nothing else."""
 Outcome = Literal["resolved", "lead", "alone"]
 """How a wait ended. ``resolved``: the flight has its result. ``lead``: the caller leads the flight now. ``alone``:
 the caller calls the model for itself, and others go on waiting."""
@@ -172,7 +174,7 @@ class SingleFlight:
         outcome = self._first_look(flight, resolved.set, blocks=True)
         if outcome is None:
             with WAITS.waiting(flight, blocks=True), self._waking(flight, resolved.set):
-                for pause in _pauses():
+                for pause in self._pauses(flight):
                     if resolved.wait(pause) or (outcome := self._look(flight, began, blocks=True)) is not None:
                         break
         return outcome or "resolved"
@@ -190,7 +192,7 @@ class SingleFlight:
         outcome = self._first_look(flight, wake, blocks=False)
         if outcome is None:
             with WAITS.waiting(flight, blocks=False), self._waking(flight, wake):
-                for pause in _pauses():
+                for pause in self._pauses(flight):
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(pause):
                             await resolved.wait()
@@ -224,6 +226,15 @@ class SingleFlight:
         self.not_awaited += outcome in ("lead", "alone")
         return outcome
 
+    def _pauses(self, flight: Flight) -> Iterator[float]:
+        """How long a waiter waits before each look at a flight; never beyond the end of its leader's time."""
+        pause = _FIRST_LOOK_SECONDS
+        while True:
+            limit = min(self._max_wait, self._lookup_seconds) if flight.kind == "lookup" else self._max_wait
+            left = flight.started + limit - time.monotonic()
+            yield max(pause, min(len(flight.wake) * _SECONDS_PER_WAITER, left))
+            pause = min(2 * pause, _LOOK_EVERY_SECONDS)
+
     def _take_over(self, flight: Flight) -> bool:
         """Lead a flight in its leader's place; the first of both who has an answer resolves it."""
         with self._lock:
@@ -242,10 +253,3 @@ class SingleFlight:
         finally:
             with self._lock, contextlib.suppress(ValueError):
                 flight.wake.remove(wake)
-
-
-def _pauses() -> Iterator[float]:
-    pause = _FIRST_LOOK_SECONDS
-    while True:
-        yield pause
-        pause = min(2 * pause, _LOOK_EVERY_SECONDS)
