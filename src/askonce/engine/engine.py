@@ -172,6 +172,7 @@ class CacheEngine:
         from_sources: bool = True,
         semantic: bool = False,
         freshness: Freshness | None = None,
+        counts: bool = True,
     ) -> Request | None:
         """Give a request its key.
 
@@ -184,13 +185,14 @@ class CacheEngine:
             from_sources: its answer will be made from the documents retrieved in the running context.
             semantic: the answer to a question of the same meaning may be used, where the cache allows it.
             freshness: the rules for this request; ``None``: those of the cache.
+            counts: it is counted as bypassed if it is not to be cached. It was before where its answer comes now.
 
         Returns:
             ``None`` if it is not to be cached: as the options in effect say, or because it has no key.
         """
         options = options_in_effect.get()
         if options.bypass:
-            self._bypassed(kind, options, "cache_options(bypass=True) is in effect")
+            self._bypassed(kind, options, "cache_options(bypass=True) is in effect", counts=counts)
             return None
         try:
             if digest is None or self._ignored or options.ignore:
@@ -202,7 +204,7 @@ class CacheEngine:
                 name, model = digest()
         # Uncacheable, or what an object in it raises; a RecursionError if it is too deep.
         except Exception as error:
-            self._bypassed(kind, options, f"it has no key: {error}")
+            self._bypassed(kind, options, f"it has no key: {error}", counts=counts)
             self._warn_once("a request is not cached, since it has no key", error)
             return None
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
@@ -243,9 +245,11 @@ class CacheEngine:
         ignored = (*self._ignored, *options_in_effect.get().ignore)
         return without(form, ignored) if ignored else form
 
-    def _bypassed(self, kind: RequestKind, options: CacheOptions, why: str) -> None:
+    def _bypassed(self, kind: RequestKind, options: CacheOptions, why: str, *, counts: bool) -> None:
         if explaining.get() is not None:
             self._explained(bypassed(kind, why))
+        if not counts:
+            return
         at = self.settings.clock()
         self.flow.events.emit(CacheEvent("bypassed", kind, None, at, tenants=options.tenants, tags=options.tags))
 

@@ -149,6 +149,7 @@ class AskOnceCache(BaseCache):
                 unpack, name_runs=True, delivery=call.delivery, headers=_REPORTS_HEADERS in call.llm_string
             ),
             semantic=True,
+            counts=not call.is_answered,
         )
 
     # -- the application's side --------------------------------------------------------------------------------

@@ -20,6 +20,11 @@ from tests.support import servers
 from tests.support.provider import Provider, Talk
 
 
+def cache_of(chat: Any) -> Any:
+    """The cache of a model that a test has made."""
+    return chat.cache or type(chat)._askonce_cache
+
+
 async def test_a_call_is_made_once(model: Make, provider: Provider) -> None:
     chat = model()
     first = chat.invoke("hi")
@@ -115,8 +120,7 @@ async def test_one_call_for_a_thousand_at_once(model: Make, provider: Provider) 
     provider.delay_seconds = 0.3
     chat = model()
     answers = await asyncio.gather(*(chat.ainvoke("hi") for _ in range(1000)))
-    cache: Any = chat.cache or type(chat)._askonce_cache  # type: ignore[attr-defined]
-    assert provider.count == 1, cache.stats()
+    assert provider.count == 1, cache_of(chat).stats()
     assert len({one.content for one in answers}) == 1
 
 
@@ -172,6 +176,7 @@ async def test_options_of_a_block(model: Make, provider: Provider) -> None:
         newest = chat.invoke("hi")
     assert provider.count == 4
     assert (await chat.ainvoke("hi")).content == newest.content
+    assert cache_of(chat).stats().bypassed == 1
 
 
 def test_the_answer_comes_when_the_store_does_not(openai: Make, provider: Provider) -> None:
