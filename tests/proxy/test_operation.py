@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,20 @@ def test_eight_megabytes_and_an_upstream_that_always_compresses(serve: Serve) ->
                 for _ in range(2)
             ]
             assert all(one.endswith(PLAIN) for one in printed) and HIT.encode() in printed[1]
+
+
+@pytest.mark.skipif(
+    any(find_spec(one) for one in ("backports.zstd", "compression.zstd") if find_spec(one.partition(".")[0])),
+    reason="zstd is installed",
+)
+def test_a_reply_in_an_encoding_that_cannot_be_read_is_refused_with_the_reason(serve: Serve) -> None:
+    sent = [("content-type", "application/json"), ("content-encoding", "zstd")]
+    with Upstream(lambda _: Scripted([PLAIN], 200, sent)) as upstream:
+        url = serve(upstream.url).url
+        refused = posted(url)
+        assert refused.status_code == 502 and "zstd" in refused.json()["error"]["message"]
+        assert posted(url, path="/v1/other").status_code == 200  # passed on as it is
+        assert posted(url).status_code == 502  # not stored
 
 
 def test_a_slow_client_gets_all_and_holds_up_nobody(serve: Serve) -> None:

@@ -229,4 +229,6 @@ def _failed(error: BaseException) -> UpstreamFailed:
         return UpstreamFailed(504, "the upstream did not respond in time")
     if isinstance(error, aiohttp.ClientConnectorError):
         return UpstreamFailed(502, f"the upstream cannot be reached ({type(error.os_error).__name__})")
+    if isinstance(error, aiohttp.ClientResponseError):  # such as an encoding that was not requested
+        return UpstreamFailed(502, f"the upstream's reply cannot be read ({error.message})")
     return UpstreamFailed(502, f"the upstream broke off ({type(error).__name__})")
