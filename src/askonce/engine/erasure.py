@@ -23,9 +23,9 @@ from askonce.errors import CodecError, ConfigError, StoreError
 from askonce.keys.request_texts import (
     as_questions,
     digest_of_text,
+    digests_in,
     digests_of_text,
     folded,
-    has_digest,
     spellings,
 )
 from askonce.options import check_name
@@ -41,6 +41,8 @@ _MULTIPLEXER = "multiplexer"
 _ROUTING = f"{_MULTIPLEXER}/"
 _KINDS = ("Delta", "Snapshot", "Change", "OpenAnswer", "DeletionEvent")
 _NESTED = 8
+_LEAST_WITHIN = 20
+"""Characters of words in a document: an embedding of a text that contains them is one of the document."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -48,7 +50,8 @@ class Target(msgspec.Struct, frozen=True):
 
     Attributes:
         tenant: as in `askonce.cache_options`, the outer namespace first; all within it goes too.
-        source: the id of a document: what was found in it or made from it.
+        source: the id of a document: what was found in it or made from it, and embeddings of its texts, as far as
+            these were found.
         tag: what has it.
         text: what contains it, in capitals or not, also as a number, a date or another value that is spelled like
             it, or was made from a request of which one text or number equals it.
@@ -133,6 +136,8 @@ class Eraser:
         self._places: dict[str, Sequence[bytes] | None] = {}
         self._back: dict[str, list[Record]] = {}
         self._keys: set[bytes] = set()
+        self._of_source: set[bytes] = set()  # the digests of its texts
+        self._within: set[bytes] = set()  # the spellings of its long ones
         self.report = ErasureReport(target.what)
 
     def erase(self, access_log: str | os.PathLike[str] | None) -> ErasureReport:
@@ -155,6 +160,10 @@ class Eraser:
                 self._search_totals(name)
             elif name not in state:
                 self._search_entries(name)
+        if self._of_source:
+            for name in names:
+                if name not in state and name != totals:
+                    self._search_embeddings(name)
         for name in state:
             self._search_state(name)
         self._store.erase(self._places)
@@ -194,6 +203,8 @@ class Eraser:
                 aliases.setdefault(entry.semantic.answer, []).append(record.key)
             if covered or (entry is not None and self._concerns(entry)):
                 found.append(record.key)
+                if entry is not None and self._target.source:
+                    self._note_texts(self._target.source, entry)
                 if entry is not None and entry.semantic is not None:
                     partition = vector_partition(entry.semantic.embedder, entry.semantic.partition)
                     vectors.setdefault(partition, []).append(record.key)
@@ -206,11 +217,34 @@ class Eraser:
         if found or covered:
             self._places[name] = None if covered else found
 
-    def _entry(self, place: Place, record: Record) -> Entry | None:
+    def _note_texts(self, source: str, entry: Entry) -> None:
+        for texts in _documents_in(source, entry):
+            self._of_source.update(map(digest_of_text, texts))
+            for text in texts:
+                if len(text) >= _LEAST_WITHIN and len(text.split()) > 1:
+                    self._within.update(spellings(text))
+
+    def _search_embeddings(self, name: str) -> None:
+        """Find the embeddings of the source's texts: no document is known where a text is embedded."""
+        found = []
+        for record in self._records(name):
+            entry = self._entry(Place(name, record.key), record, again=True)
+            if entry is not None and entry.kind == "embedding":
+                form = folded(entry.form)
+                if not self._of_source.isdisjoint(digests_in(entry.texts)) or any(
+                    one in form for one in self._within
+                ):
+                    found.append(record.key)
+        if found:
+            self._keys.update(found)
+            self._places[name] = [*(self._places.get(name) or ()), *found]
+            self.report.entries[name] = self.report.entries.get(name, 0) + len(found)
+
+    def _entry(self, place: Place, record: Record, *, again: bool = False) -> Entry | None:
         try:
             return self._codec.decode(record.value, bound_to=place.bound_to)
         except CodecError:
-            if not self._covers(place.namespace):
+            if not self._covers(place.namespace) and not again:
                 self.report.unreadable += 1
             return None
 
@@ -220,7 +254,7 @@ class Eraser:
             return target.tag in entry.tags
         if target.source:
             return target.source in sources or f"doc:{target.source}" in entry.tags
-        if any(has_digest(entry.texts, digest) for digest in self._digests):
+        if not set(self._digests).isdisjoint(digests_in(entry.texts)):
             return True
         if entry.form and any(one in folded(entry.form) for one in self._in_requests if one.strip()):
             return True
@@ -343,6 +377,22 @@ def is_state(store: Store, name: str, base: str) -> bool:
     return base != _MULTIPLEXER or store.log_read(name, 0, 1).head > 0  # a tenant of a cache of that name has none
 
 
+def _documents_in(source: str, entry: Entry) -> Iterator[list[str]]:
+    """The texts of each document of a source that a result of a retriever holds, or a part stored apart is."""
+    try:
+        value = msgspec.msgpack.decode(readable_payload(entry))
+    except (msgspec.MsgspecError, ValueError):
+        return
+    if entry.kind == "chunk":
+        documents = [value]
+    else:
+        documents = value if entry.kind == "retrieval" and isinstance(value, list) else []
+    for document in documents:
+        texts = list(_values_in(document))
+        if entry.kind == "chunk" or source in texts:
+            yield texts
+
+
 def _leaves_of(value: Any) -> Iterator[str | bytes]:
     if isinstance(value, (str, bytes)):
         yield value
@@ -353,6 +403,15 @@ def _leaves_of(value: Any) -> Iterator[str | bytes]:
     elif isinstance(value, (list, tuple)):
         for one in value:
             yield from _leaves_of(one)
+
+
+def _values_in(value: Any) -> Iterator[str]:
+    """The texts in plain data, without the names in maps."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _values_in(one)
 
 
 def _without(value: Any, gone: Collection[bytes]) -> Any:

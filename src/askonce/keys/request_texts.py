@@ -65,9 +65,9 @@ def digests_of(body: Mapping[str, Any]) -> bytes:
     return b"".join(found)
 
 
-def has_digest(digests: bytes, digest: bytes) -> bool:
-    """Whether a digest is among those of `digests_of`."""
-    return any(digests[at : at + DIGEST] == digest for at in range(0, len(digests), DIGEST))
+def digests_in(digests: bytes) -> list[bytes]:
+    """Those of `digests_of`, each by itself."""
+    return [digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST)]
 
 
 def _texts(value: Any) -> Iterator[str]:
