@@ -25,7 +25,7 @@ from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import CustomLLM
 from llama_index.core.output_parsers import PydanticOutputParser
-from llama_index.core.program import LLMTextCompletionProgram
+from llama_index.core.program import FunctionCallingProgram, LLMTextCompletionProgram
 from llama_index.core.types import PydanticProgramMode
 from llama_index.llms.openai import OpenAI, OpenAIResponses
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -276,7 +276,10 @@ def script(*scripted: Any) -> Callable[[Any], Answer]:
 
 
 @pytest.fixture(
-    params=["predict", "apredict", "stream", "astream", "structured_llm", "astructured_llm", "program", "aprogram"]
+    params=[
+        *("predict", "apredict", "stream", "astream", "structured_llm", "astructured_llm", "program", "aprogram"),
+        *("tool_program", "atool_program"),
+    ]
 )
 def predict(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
     """Requests an album, in each way."""
@@ -298,6 +301,10 @@ def predict(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
                 return await LLMTextCompletionProgram.from_defaults(
                     output_cls=Album, prompt=prompt, llm=llm
                 ).acall()
+            case "tool_program":
+                return FunctionCallingProgram.from_defaults(output_cls=Album, prompt=prompt, llm=llm)()
+            case "atool_program":
+                return await FunctionCallingProgram.from_defaults(output_cls=Album, prompt=prompt, llm=llm).acall()
             case "structured_llm":
                 return llm.as_structured_llm(Album).chat(HELLO).raw
         return (await llm.as_structured_llm(Album).achat(HELLO)).raw

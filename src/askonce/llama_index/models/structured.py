@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from llama_index.core.bridge.pydantic import BaseModel
+from llama_index.core.bridge.pydantic import BaseModel, ValidationError
 
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
@@ -34,13 +34,14 @@ class WatchedPrediction:
         self.calls = False
 
     def __enter__(self) -> None:
-        self._token = running_prediction.set(self)
+        self._token, self._known = running_prediction.set(self), len(self.given)
 
     def __exit__(self, *_: object) -> None:
         running_prediction.reset(self._token)
         outer = running_prediction.get()
         if outer is not None:
             outer.calls = outer.calls or self.calls
+            outer.given += self.given[self._known :]
 
     def reject(self) -> None:
         for engine, request, place in self.given:
@@ -77,6 +78,8 @@ def structured_methods(base: type) -> dict[str, Callable[..., Any]]:
         "stream_structured_predict": _stream_predict,
         "astream_structured_predict": _astream_predict,
         "structured_predict_without_function_calling": _predict,  # Google's
+        "predict_and_call": _predict,
+        "apredict_and_call": _apredict,
     }
     own = {name: getattr(base, name, None) for name in makers}
     return {
@@ -95,6 +98,8 @@ def _predict(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         except Exception:
             watch.reject()
             raise
+        if _is_refused(result):
+            watch.reject()
         watch.succeeded(self, name)
         return result
 
@@ -110,10 +115,20 @@ def _apredict(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         except Exception:
             await watch.areject()
             raise
+        if _is_refused(result):
+            await watch.areject()
         watch.succeeded(self, name)
         return result
 
     return astructured_predict
+
+
+def _is_refused(result: Any) -> bool:
+    """Whether a tool, such as the output class of a program, refused the arguments that the LLM gave it."""
+    sources = getattr(result, "sources", None)
+    return isinstance(sources, list) and any(
+        isinstance(getattr(one, "exception", None), (ValidationError, TypeError)) for one in sources
+    )
 
 
 def _output_class(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
