@@ -73,6 +73,7 @@ def test_raw_of_a_hit_has_the_form_of_the_fresh_one(
     assert hit.raw["usage"]["prompt_tokens"] == hit.raw.usage.prompt_tokens == fresh.raw.usage.prompt_tokens
     assert json.loads(hit.raw.model_dump_json(indent=2)) == hit.raw.model_dump()
     assert hit.raw.model_dump().keys() >= hit.raw.keys()
+    assert hit.raw.copy().usage.prompt_tokens == hit.raw.usage.prompt_tokens and hit.raw._request_id is None
     assert "usage" in hit.raw.model_dump(exclude_none=True, include={"usage"})
     if not streamed:
         assert hit.raw.choices[0].message.content == fresh.raw.choices[0].message.content

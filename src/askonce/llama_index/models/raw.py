@@ -26,6 +26,8 @@ class RawObject(dict[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name in self:
             return self[name]
+        if name == "_request_id":  # OpenAI's and Anthropic's SDKs: of a request that a hit has not made
+            return None
         # Pydantic's own comparison looks up its names.
         built = None if name.startswith("__") and not name.startswith("__pydantic_") else self._built()
         if built is None:
@@ -75,6 +77,10 @@ class RawObject(dict[str, Any]):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Any:
         """A copy, as pydantic's method makes it."""
         return _record({**_plain(self), **(update or {})}, self._askonce_class)
+
+    def copy(self) -> Any:
+        """A copy of the same kind."""
+        return self.model_copy()
 
     def _built(self) -> Any:
         cls = _class_at(self._askonce_class)
