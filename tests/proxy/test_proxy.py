@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import subprocess
@@ -347,3 +348,28 @@ def test_upstreams_by_prefix_and_by_model(serve: Serve) -> None:
         posted(url, path="/three/v1/chat/completions")
         assert [len(upstream.received) for upstream in (one, two, three)] == [1, 1, 1]
         assert three.received[0].path == "/base/v1/chat/completions"
+
+
+def test_a_key_goes_to_no_other_provider(serve: Serve) -> None:
+    with Upstream(lambda _: Scripted([PLAIN])) as default, Upstream(lambda _: Scripted([PLAIN])) as claude:
+        url = serve(default.url, "--upstream", f"claude-*={claude.url}", "--max-body-bytes", "1000").url
+        body = {**CHAT, "model": "claude-x"}
+        for path in ("/v1/messages/count_tokens", "/v1/completions"):
+            assert posted(url, body, path, x_api_key="sk-ant").status_code == 200
+        assert (
+            posted(url, json.dumps([body]).encode(), "/v1/files", content_type="application/json").status_code
+            == 200
+        )
+        assert (len(default.received), len(claude.received)) == (1, 2)
+        large = {**body, "messages": [{"role": "user", "content": "x" * 2000}]}
+        refused = [
+            posted(url, {"requests": [{"params": body}]}, "/v1/messages/batches", x_api_key="sk-ant"),
+            posted(url, large, "/v1/messages", x_api_key="sk-ant"),
+            posted(url, large),
+            posted(url, gzip.compress(json.dumps(body).encode()), content_encoding="gzip"),
+            httpx2.get(f"{url}/v1/models", headers={"x-api-key": "sk-ant"}, timeout=60),
+        ]
+        assert [one.status_code for one in refused] == [404] * 5
+        assert all("prefix" in one.json()["error"]["message"] for one in refused)
+        assert (len(default.received), len(claude.received)) == (1, 2)
+        assert httpx2.get(f"{url}/v1/models", headers=KEY, timeout=60).status_code == 200

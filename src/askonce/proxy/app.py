@@ -102,8 +102,7 @@ class ProxyApp:
         if self._keys is not None and (key := self._keys.find(shown_key(call.headers))) is None:
             await call.refuse(401, "this key is not one of the proxy's", "invalid_api_key")
             return
-        is_known = api_of(call.method, call.path) is not None
-        body = await call.body(self._settings.max_body_bytes) if is_known else None
+        body = await call.body(self._settings.max_body_bytes) if self._reader.needs_body(call) else None
         try:
             read = self._reader.read(call, body)
             is_refused = read.wire is None and read_directives(call.headers).only_if_cached
@@ -112,7 +111,10 @@ class ProxyApp:
             return
         models = " and ".join(map(repr, read.models)) or None
         if read.target is None:
-            await call.refuse(404, f"no upstream for {call.path} and the model {models}", "no_upstream")
+            meant = (
+                f"the model {models}" if models else "a request that names no model: give the upstreams prefixes"
+            )
+            await call.refuse(404, f"no upstream for {call.path} and {meant}", "no_upstream")
         elif key is not None and key.models and not (read.is_read and key.allows(read.models)):
             await call.refuse(403, f"this key is not for the model {models}", "model_not_allowed")
         elif is_refused:
@@ -131,7 +133,7 @@ class ProxyApp:
             if not has_body:
                 await call.body(0)
             await self._relay.pass_on(call, target, call.parts() if has_body else None)
-        elif wire is None and is_unreadable(call.headers, body):
+        elif wire is None and api_of(call.method, call.path) and is_unreadable(call.headers, body):
             await call.refuse(400, "the body is no JSON object", "invalid_request_error")
         elif wire is None:
             await self._relay.pass_on(call, target, body)

@@ -8,13 +8,15 @@ import msgspec
 
 from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import UpstreamTarget
-from askonce.proxy.upstream import Upstreams, chosen
-from askonce.wire.apis import model_in
+from askonce.proxy.upstream import Upstreams, by_model, chosen
+from askonce.wire.apis import api_of, model_in
 from askonce.wire.members import models_in
 from askonce.wire.requests import WireRequest, is_read, read_body, read_request
 
 _MOST_BYTES = 2 * 2**20
 _LONGEST = 64 * 2**10
+_KEYS_OF_OTHERS = ("x-api-key", "anthropic-version", "x-goog-api-key", "api-key")
+"""How providers are shown a key that do it in another way than most."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -71,13 +73,21 @@ class RequestReader:
             self._recent[name] = found
         return found
 
+    def needs_body(self, call: ProxyCall) -> bool:
+        """Whether a request's body is to be read: it may be cached, or the model in it says where it goes."""
+        if api_of(call.method, call.path) is not None:
+            return True
+        kind = call.header("content-type") or ""  # which not all clients give to JSON
+        is_text = kind.partition("/")[0] in ("", "application", "text") and "octet-stream" not in kind
+        return call.method == "POST" and is_text and by_model(self._upstreams.of_path(call.path))
+
     def _read(self, call: ProxyCall, body: bytes | None) -> ReadRequest:
         in_path, whole = model_in(call.path), None if body is None else read_body(body)
         in_body = [] if body is None or whole is None else models_in(body, whole)
         models = (*filter(None, [in_path]), *in_body)
         among = self._upstreams.of_path(call.path) if call.path.startswith("/") else []
         found = chosen(among, models[0] if models else None)
-        if found is None:
+        if found is None or (not models and not found[0].key_env and by_model(among) and _may_be_of_another(call)):
             return ReadRequest(models, None)
         upstream, url = found
         target = UpstreamTarget(upstream, f"{url}?{call.query}" if call.query else url)
@@ -85,6 +95,11 @@ class RequestReader:
             return ReadRequest(models, target)
         wire = read_request(call.method, target.url, call.headers, body, share=self._share, secret=self._secret)
         return ReadRequest(models, target, wire, whole is not None)
+
+
+def _may_be_of_another(call: ProxyCall) -> bool:
+    """Whether a request without a model may be meant for another provider than the default one, with its key."""
+    return api_of(call.method, call.path) is not None or any(call.header(name) for name in _KEYS_OF_OTHERS)
 
 
 def _digest(call: ProxyCall, body: bytes) -> bytes:

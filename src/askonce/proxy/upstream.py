@@ -210,6 +210,11 @@ def chosen(among: list[tuple[UpstreamSettings, str]], model: str | None) -> tupl
     return next((one for one in among if not one[0].models), among[0] if len(among) == 1 else None)
 
 
+def by_model(among: list[tuple[UpstreamSettings, str]]) -> bool:
+    """Whether the model of a request decides which of several upstreams gets it."""
+    return len(among) > 1 and any(one[0].models for one in among)
+
+
 def _joined(base: str, path: str) -> str:
     """A URL; if both the base and the path name the version of the API, it is there once."""
     version = _VERSION.match(path)
