@@ -14,8 +14,8 @@ from rich.table import Column, Table
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, age, out, print_json, size, span, usd
 from askonce.cli.opened import check_keys, opened_cache, stored_entry
-from askonce.cli.requests import form_in, key_in
-from askonce.entries.entry import Entry, Place, place_of
+from askonce.cli.requests import key_in, key_of
+from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
 from askonce.stores.base import Record
 
@@ -101,12 +101,15 @@ def show(
     """Show one entry, with its request's normal form if that is stored."""
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
-        key = key_in(request) or place_of(space, form_in(cache, request, model).digest()).key
+        key = key_of(cache, request, model)
         entry = stored_entry(cache, key)
     if entry is None:
-        raise ConfigError(
-            f"there is no entry {key.hex()} in namespace {space!r}: `askonce key --explain` shows why"
+        hint = (
+            "`askonce ls` lists"
+            if key_in(request)
+            else "`askonce key --explain` shows what its key is made of, `askonce ls`"
         )
+        raise ConfigError(f"there is no entry {key.hex()} in namespace {space!r}: {hint} what is there")
     found = {"key": key.hex(), "namespace": space, **_details(entry)}
     if as_json:
         print_json(found)

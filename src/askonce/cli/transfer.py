@@ -129,9 +129,14 @@ def warm(
     as_json: AsJson = False,
 ) -> None:
     """Have requests answered that are not stored yet, by the application's own model."""
-    wanted = read_requests(requests)
     found = object_at(model)
     adapter = adapter_of(found)
+    wanted = []
+    for where, given in read_requests(requests):  # all of them before one is sent
+        try:
+            wanted.append(adapter.request_of(found, given))
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
     failures: list[str] = []
 
     with opened_cache(store, namespace, new=True) as cache, progress("warming", len(wanted), quiet=as_json) as done:
