@@ -25,7 +25,7 @@ from askonce.cli.requests import key_of
 from askonce.engine.erasure import ErasureReport, Target
 from askonce.errors import ConfigError
 from askonce.options import check_name
-from askonce.stores.configured import KEYS_VARIABLE
+from askonce.stores.configured import KEYS_VARIABLE, encryption_keys
 
 
 def clear(
@@ -126,8 +126,9 @@ def delete(
         )
     if report.unreadable:
         raise ConfigError(
-            f"{report.unreadable} records could not be read, so that they may hold more of it: set "
-            "ASKONCE_ENCRYPTION_KEYS, or clear their namespace"
+            f"{report.unreadable} records could not be read, so that they may hold more of it: "
+            + (f"give further keys in {KEYS_VARIABLE}, or " if encryption_keys() else "they are damaged; ")
+            + "clear their namespace"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, out, print_json
 from askonce.cli.opened import opened_cache
@@ -75,7 +75,7 @@ def diff(
     if not rows:
         out.print("The requests are equal: they have one key.")
         return
-    table = Table("path", "first", "second", show_lines=True)
+    table = Table(*(Column(name, overflow="fold") for name in ("path", "first", "second")), show_lines=True)
     for row in rows:
         table.add_row(*(one if isinstance(one, str) else encode(one).decode() for one in row))
     out.print(table, markup=False)

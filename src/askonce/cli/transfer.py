@@ -48,11 +48,12 @@ def export(
             check_keys(cache)
             raise ConfigError(f"nothing is stored in namespace {base!r} of {redact(cache.store.url)}")
         with progress("exporting", total, quiet=as_json) as done, _written(path, file == "-") as opened:
-            count = export_entries(cache.store, names, opened, cache.engine.codec, progress=done)
+            exported = export_entries(cache.store, names, opened, cache.engine.codec, progress=done)
     if as_json and file != "-":
-        print_json({"exported": count, "namespaces": names})
-    else:
-        err.print(f"Exported {count:,} entries of {len(names)} namespaces.", markup=False)
+        print_json({"exported": exported.entries, "unreadable": exported.unreadable, "namespaces": names})
+        return
+    left_out = f"; left out {exported.unreadable:,} that cannot be read" if exported.unreadable else ""
+    err.print(f"Exported {exported.entries:,} entries of {len(names)} namespaces{left_out}.", markup=False)
 
 
 @contextmanager
