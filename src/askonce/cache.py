@@ -11,7 +11,7 @@ from askonce.engine.engine import CacheEngine
 from askonce.engine.explanation import Explanation
 from askonce.engine.settings import CheckedSettings, Settings
 from askonce.entries.entry import Entry, Place, mark_of
-from askonce.errors import ConfigError
+from askonce.errors import ConfigError, MissingExtraError
 from askonce.options import check_name
 from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store, is_client
@@ -57,8 +57,8 @@ class Cache:
             raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got an object of {kind}")
         if store is None:
             store = default_store()[0]
-        settings = _with_defaults(settings)  # also of a process that has no such file
-        self.engine = CacheEngine(store, CheckedSettings.of(settings))
+        settings, checked = _with_defaults(settings)  # also of a process that has no such file
+        self.engine = CacheEngine(store, checked)
         self.store, self.namespace = self.engine.store, self.engine.settings.namespace
         self.source: tuple[str | None, Settings] | None = None
         if (store is None or isinstance(store, str)) and not _is_in_memory(store):
@@ -327,20 +327,34 @@ def check_settings(settings: Settings) -> None:
     Raises:
         ConfigError: it cannot.
     """
-    CheckedSettings.of(_with_defaults(settings))
+    _with_defaults(settings)
 
 
-def _with_defaults(settings: Settings) -> Settings:
-    """Settings, and those of pyproject.toml where they are not given.
+def _with_defaults(settings: Settings) -> tuple[Settings, CheckedSettings]:
+    """Settings, and those of pyproject.toml where they are not given; and both of them checked.
 
     Raises:
-        ConfigError: the table has a setting of no such name, or one that cannot be written there.
+        ConfigError: a setting is wrong, or one of the table has no such name or cannot be written there.
     """
     defaults, where = default_settings()
     if unknown := defaults.keys() - CheckedSettings.plain:
         names = ", ".join(sorted(CheckedSettings.plain))
         raise ConfigError(f"{where}: no such option: {', '.join(sorted(unknown))}; it takes store, {names}")
-    return {**defaults, **settings}  # type: ignore[typeddict-item]
+    together: Settings = {**defaults, **settings}  # type: ignore[typeddict-item]
+    try:
+        return together, CheckedSettings.of(together)
+    except ConfigError as error:
+        if defaults and _is_right(settings) and not isinstance(error, MissingExtraError):
+            raise ConfigError(f"{where}: {error}") from error
+        raise
+
+
+def _is_right(settings: Settings) -> bool:
+    try:
+        CheckedSettings.of(settings)
+    except ConfigError:
+        return False
+    return True
 
 
 def _is_in_memory(url: object) -> bool:

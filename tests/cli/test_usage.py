@@ -114,7 +114,7 @@ def test_requests_are_compared_without_a_store(tmp_path: Path) -> None:
     done = askonce(tmp_path, "diff", "a", "b", "--store", "sqlite:///nothere.db")
     assert (done.returncode, done.stderr) == (0, "")
     done = askonce(tmp_path, "key", "a", "--store", "sqlite:///nothere.db")
-    assert done.returncode == 0 and "not stored" in done.stdout
+    assert done.returncode == 0 and "no entry has its key" in done.stdout
     assert not (tmp_path / "nothere.db").exists()
 
 

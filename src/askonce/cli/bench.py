@@ -10,9 +10,8 @@ from functools import partial
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from askonce.cli.common import AsJson, StoreUrl, out, print_json, progress
+from askonce.cli.common import AsJson, Heading, StoreUrl, out, print_json, print_rows, progress
 from askonce.cli.opened import opened
 from askonce.stores import redact
 from askonce.stores.base import Record
@@ -50,11 +49,10 @@ def bench(
     if as_json:
         print_json({"store": url, "rounds": rounds, "value_bytes": value_bytes, "milliseconds": figures})
         return
-    table = Table("milliseconds", "median", "95 %", "99 %", "slowest")
-    for name, one in figures.items():
-        table.add_row(name, *(f"{one[part]:.3f}" for part in ("median", "p95", "p99", "max")))
     out.print(f"{url}, {rounds} calls each, values of {value_bytes} bytes", markup=False)
-    out.print(table)
+    headings = [Heading("milliseconds", 12), *map(Heading, ("median", "95 %", "99 %", "slowest"))]
+    parts = ("median", "p95", "p99", "max")
+    print_rows(headings, [[name, *(f"{one[part]:.3f}" for part in parts)] for name, one in figures.items()])
 
 
 def _milliseconds(call: Callable[[bytes], Any], key: bytes, done: Callable[[int], object]) -> float:

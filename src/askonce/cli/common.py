@@ -6,14 +6,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+from rich.text import Text
 
 from askonce.errors import ConfigError, MissingExtraError
 
@@ -49,6 +52,45 @@ def _console() -> Console:
 
 out = _console()
 err = Console(stderr=True, highlight=False)
+
+
+class Heading(NamedTuple):
+    """What a column of `print_rows` shows.
+
+    Attributes:
+        name: above it.
+        least: into so many characters a text may be broken; 0 for a figure, which never is.
+    """
+
+    name: str
+    least: int = 0
+
+
+def print_rows(headings: Sequence[Heading], rows: Sequence[Sequence[str | Text]], console: Console = out) -> None:
+    """Print a table; where that is wider than the terminal, each row as a paragraph, so that no figure is cut."""
+    least = []
+    for at, one in enumerate(headings):
+        widest = max(cell_len(str(cell)) for cell in (one.name, *(row[at] for row in rows)))
+        least.append(min(widest, one.least or widest))
+    borders = 3 * len(headings) + 1
+    if sum(least) + borders <= console.width:
+        columns = [
+            Column(one.name, overflow="fold") if one.least else Column(one.name, justify="right", no_wrap=True)
+            for one in headings
+        ]
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        console.print(table)
+        return
+    for row in rows:
+        line = "*"
+        for part in (f"{one.name} {cell}" for one, cell in zip(headings, row, strict=True) if str(cell)):
+            if cell_len(f"{line}, {part}") >= console.width and line != "*":
+                console.print(Text(f"{line},"))
+                line = " "
+            line += f", {part}" if line.strip(" *") else f" {part}"
+        console.print(Text(line), overflow="fold", soft_wrap=False)
 
 
 def print_json(value: Any) -> None:

@@ -21,12 +21,11 @@ from askonce.cli.common import (
     usage,
 )
 from askonce.cli.opened import check_keys, has_readable, opened_cache
-from askonce.cli.requests import form_in, key_in
+from askonce.cli.requests import key_of
 from askonce.engine.erasure import ErasureReport, Target
-from askonce.entries.entry import place_of
 from askonce.errors import ConfigError
 from askonce.options import check_name
-from askonce.stores.configured import KEYS_VARIABLE
+from askonce.stores.configured import KEYS_VARIABLE, encryption_keys
 
 
 def clear(
@@ -127,8 +126,9 @@ def delete(
         )
     if report.unreadable:
         raise ConfigError(
-            f"{report.unreadable} records could not be read, so that they may hold more of it: set "
-            "ASKONCE_ENCRYPTION_KEYS, or clear their namespace"
+            f"{report.unreadable} records could not be read, so that they may hold more of it: "
+            + (f"give further keys in {KEYS_VARIABLE}, or " if encryption_keys() else "they are damaged; ")
+            + "clear their namespace"
         )
 
 
@@ -144,7 +144,7 @@ def _delete_one(
 ) -> None:
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
-        key = key_in(request) or place_of(space, form_in(cache, request, model).digest()).key
+        key = key_of(cache, request, model)
         confirm(f"Delete the entry {key.hex()} of namespace {space!r} in {cache.store.url}?", yes=yes)
         deleted = cache.store.erase({space: [key]})
     if not deleted:

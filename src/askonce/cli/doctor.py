@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
-from rich.table import Table
+from rich.table import Column, Table
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Namespace, StoreUrl, out, print_json, size, span
-from askonce.cli.opened import has_readable, opened_cache
+from askonce.cli.opened import NoStoreYet, filled_page, has_readable, opened_cache
 from askonce.cli.version import versions
+from askonce.entries.entry import Place
 from askonce.errors import ConfigError
 from askonce.storage.sealed_store import unknown_namespaces
 from askonce.stores import redact
@@ -41,6 +42,8 @@ ADVICE = {
     "keys evicted by the server": "the server is short of memory, and drops records by itself",
     "write and read": "what was written was not found: is this a read-only replica?",
     "encrypted namespaces": f"what is in them is not counted here: give their keys in {KEYS_VARIABLE}",
+    "entries": "the first request makes it, unless the application has another store or working directory",
+    "unreadable entries": "they are misses: `askonce ls` shows them, `askonce delete KEY` deletes one",
     "circuit breaker": "the store is left out until it recovers",
 }
 
@@ -64,19 +67,22 @@ class Finding(msgspec.Struct, frozen=True):
 def doctor(store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
     """Look at the store, its server and the settings. Exit code 1 if there is a problem."""
     found = [*of_settings(store, namespace)]
-    with opened_cache(store, namespace) as cache:
-        before, facts, after = time.time(), cache.store.facts(), time.time()
-        found += of_facts(facts, (before + after) / 2)
-        if has_readable(cache):
-            found += _of_round_trip(cache)
-        found += _of_sealed_names(cache)
-        held = cache.store.size(cache.engine.namespace)
-    found.append(Finding("entries", f"{held.entries:,}, {size(held.size_bytes)} of values"))
+    facts: dict[str, Any] = {}
+    try:
+        with opened_cache(store, namespace) as cache:
+            before, facts, after = time.time(), cache.store.facts(), time.time()
+            found += of_facts(facts, (before + after) / 2)
+            if has_readable(cache):
+                found += _of_round_trip(cache)
+            found += _of_sealed_names(cache)
+            found += _of_entries(cache)
+    except NoStoreYet:
+        found.append(Finding("entries", "nothing is stored yet: there is no file", "warning", ADVICE["entries"]))
     found += [Finding(f"version of {name}", one) for name, one in versions().items()]
     if as_json:
         print_json({"findings": found, "facts": facts})
     else:
-        table = Table("", "", "")
+        table = Table(Column(no_wrap=True), *(Column(overflow="fold") for _ in range(2)), show_header=False)
         for one in found:
             mark = {"ok": "ok", "warning": "warning", "problem": "PROBLEM"}[one.level]
             table.add_row(mark, one.name, f"{one.value}\n{one.advice}".strip())
@@ -108,6 +114,20 @@ def _of_sealed_names(cache: Cache) -> Iterator[Finding]:
             "warning",
             ADVICE["encrypted namespaces"],
         )
+
+
+def _of_entries(cache: Cache) -> Iterator[Finding]:
+    """How many there are, and whether some can be read."""
+    space = cache.engine.namespace
+    held = cache.store.size(space)
+    yield Finding("entries", f"{held.entries:,}, {size(held.size_bytes)} of values; without those of tenants")
+    page = filled_page(cache.store, space)
+    if unreadable := sum(
+        not cache.engine.codec.can_decode(one.value, bound_to=Place(space, one.key).bound_to)
+        for one in page.records
+    ):
+        value = f"{unreadable:,} of {len(page.records):,} that were looked at"
+        yield Finding("unreadable entries", value, "warning", ADVICE["unreadable entries"])
 
 
 def of_facts(facts: dict[str, Any], now: float) -> Iterator[Finding]:

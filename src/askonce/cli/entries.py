@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shlex
 import time
@@ -12,18 +13,37 @@ import typer
 from rich.table import Column, Table
 
 from askonce.cache import Cache
-from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, age, out, print_json, size, span, usd
-from askonce.cli.opened import check_keys, opened_cache, stored_entry
-from askonce.cli.requests import form_in, key_in
-from askonce.entries.entry import Entry, Place, place_of
+from askonce.cli.common import (
+    AsJson,
+    Heading,
+    Model,
+    Namespace,
+    StoreUrl,
+    Tenants,
+    age,
+    out,
+    print_json,
+    print_rows,
+    size,
+    span,
+    usd,
+)
+from askonce.cli.opened import check_keys, filled_page, opened_cache, stored_entry
+from askonce.cli.requests import key_in, key_of
+from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
 from askonce.stores.base import Record
 
 _MOST_CHARACTERS = 2_000
+_LIMIT = 50
+_HEADINGS = [
+    Heading("made"), Heading("kind", 6), Heading("model", 6), Heading("size"), Heading("cost"), Heading("hits"),
+    Heading("tags", 8), Heading("key", 32),
+]  # fmt: skip
 
 
 def ls(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="About how many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="About how many.")] = _LIMIT,
     after: Annotated[str, typer.Option(help="What the page before printed, for the next page.")] = "",
     store: StoreUrl = None,
     namespace: Namespace = None,
@@ -37,7 +57,7 @@ def ls(
         raise typer.BadParameter(f"--after is what the page before printed, got {after!r}") from None
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
-        page = cache.store.page(space, cursor, limit)
+        page = filled_page(cache.store, space, cursor, limit)
         rows = [_row(cache, space, record) for record in page.records]
         if not rows:
             check_keys(cache)
@@ -45,21 +65,26 @@ def ls(
     if as_json:
         print_json({"namespace": space, "entries": rows, "after": following})
         return
-    table = Table(
-        "made", "kind", "model", "size", "cost", "hits", "tags", Column("key", min_width=32, overflow="fold")
-    )
-    for row in rows:
-        cost = usd(row["cost_usd"]) or span(row["cost_seconds"])
-        made = age(row["created_at"]) if row["created_at"] else "?"
-        names = row["kind"], row["model"] or ""
-        table.add_row(
-            made, *names, size(row["size_bytes"]), cost, str(row["hits"]), " ".join(row["tags"]), row["key"]
-        )
-    out.print(table if rows else f"Nothing is stored in namespace {space!r}.", markup=False)
+    if rows:
+        print_rows(_HEADINGS, [_cells(row) for row in rows])
+    else:
+        out.print(f"{'Nothing more' if after else 'Nothing'} is stored in namespace {space!r}.", markup=False)
     if following:
-        given = [("--store", store), ("--namespace", namespace), *(("--tenant", one) for one in tenant or ())]
+        given = [
+            ("--limit", None if limit == _LIMIT else str(limit)),
+            ("--store", store),
+            ("--namespace", namespace),
+        ]
+        given += [("--tenant", one) for one in tenant or ()]
         options = shlex.join(part for name, value in given if value is not None for part in (name, value))
         out.print(f"More: askonce ls --after {following} {options}".rstrip(), markup=False)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    made = age(row["created_at"]) if row["created_at"] else "?"
+    cost = usd(row["cost_usd"]) or span(row["cost_seconds"])
+    names = row["kind"], row["model"] or ""
+    return [made, *names, size(row["size_bytes"]), cost, str(row["hits"]), " ".join(row["tags"]), row["key"]]
 
 
 def _row(cache: Cache, space: str, record: Record) -> dict[str, Any]:
@@ -101,22 +126,35 @@ def show(
     """Show one entry, with its request's normal form if that is stored."""
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
-        key = key_in(request) or place_of(space, form_in(cache, request, model).digest()).key
+        key = key_of(cache, request, model)
         entry = stored_entry(cache, key)
     if entry is None:
-        raise ConfigError(
-            f"there is no entry {key.hex()} in namespace {space!r}: `askonce key --explain` shows why"
+        hint = (
+            "`askonce ls` lists"
+            if key_in(request)
+            else "`askonce key --explain` shows what its key is made of, `askonce ls`"
         )
+        raise ConfigError(f"there is no entry {key.hex()} in namespace {space!r}: {hint} what is there")
     found = {"key": key.hex(), "namespace": space, **_details(entry)}
     if as_json:
         print_json(found)
         return
-    table = Table.grid(padding=(0, 2))
-    for name, value in found.items():
+    table = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in _as_people_read(found).items():
         if value not in (None, "", [], {}):
             shown = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
             table.add_row(name, shown[:_MOST_CHARACTERS] + "…" * (len(shown) > _MOST_CHARACTERS))
     out.print(table, markup=False)
+
+
+def _as_people_read(found: dict[str, Any]) -> dict[str, Any]:
+    """Times and costs as `ls` shows them."""
+    shown = dict(found)
+    for name in ("created_at", "fresh_until"):
+        if at := found[name]:
+            local = datetime.datetime.fromtimestamp(at).astimezone()
+            shown[name] = f"{local:%Y-%m-%d %H:%M:%S %z} ({age(at)})"
+    return shown | {"cost_seconds": span(found["cost_seconds"]), "cost_usd": usd(found["cost_usd"])}
 
 
 def _details(entry: Entry) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, out, print_json
 from askonce.cli.opened import opened_cache
-from askonce.cli.requests import form_in
+from askonce.cli.requests import BODY_ALONE, form_in
 from askonce.entries.entry import place_of
 from askonce.keys.normal_form import encode
 
@@ -34,7 +34,7 @@ def key(
     """Print the key of a request, and whether its answer is stored."""
     with opened_cache(store, namespace, tenant, or_none=True) as cache:
         space = cache.engine.namespace_in_effect()
-        form = form_in(cache, request, model)
+        form, body_alone = form_in(cache, request, model)
         name = place_of(space, form.digest()).key
         stored = cache.store.get(space, name) is not None
     body = form.plain_body()
@@ -42,7 +42,11 @@ def key(
     if as_json:
         print_json(found | ({"form": body, "left_out": list(form.left_out)} if explain else {}))
         return
-    out.print(f"{name.hex()}  {'stored' if stored else 'not stored'} in namespace {space!r}", markup=False)
+    state = "stored" if stored else "not stored"
+    out.print(
+        f"{name.hex()}  {f'{request} {BODY_ALONE}' if body_alone else f'{state} in namespace {space!r}'}",
+        markup=False,
+    )
     if explain:
         print_json(body)
         left_out = ", ".join(form.left_out) or "nothing"
@@ -59,8 +63,10 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show why two requests have different keys: where their normal forms differ."""
+    if first == second == "-":
+        raise typer.BadParameter("one of the two may be '-', the standard input, and not both")
     with opened_cache(store, namespace, tenant, or_none=True) as cache:
-        one, other = (form_in(cache, given, model).plain_body() for given in (first, second))
+        one, other = (form_in(cache, given, model).form.plain_body() for given in (first, second))
     rows = list(differences(one, other))
     if as_json:
         named = [{"path": path, "first": here, "second": there} for path, here, there in rows]
@@ -69,7 +75,7 @@ def diff(
     if not rows:
         out.print("The requests are equal: they have one key.")
         return
-    table = Table("path", "first", "second", show_lines=True)
+    table = Table(*(Column(name, overflow="fold") for name in ("path", "first", "second")), show_lines=True)
     for row in rows:
         table.add_row(*(one if isinstance(one, str) else encode(one).decode() for one in row))
     out.print(table, markup=False)

@@ -14,10 +14,15 @@ from askonce.errors import CodecError, ConfigError
 from askonce.options import cache_options, check_name
 from askonce.storage.sealed_store import is_sealed_name, unknown_namespaces
 from askonce.stores import Store, default_url, redact, unchecked_store
+from askonce.stores.base import Page
 from askonce.stores.configured import KEYS_VARIABLE, default_store, encryption_keys
 from askonce.stores.memory import MemoryStore
 
 _TIMEOUT_SECONDS = 30.0
+
+
+class NoStoreYet(ConfigError):
+    """There is no file where the store should be."""
 
 
 @contextmanager
@@ -31,11 +36,13 @@ def opened(url: str | None, *, new: bool = False, or_none: bool = False) -> Iter
 
     Raises:
         BadParameter: the URL that the user gave is wrong, or the store is in memory.
-        ConfigError: there is no such file, or the default URL is wrong.
+        NoStoreYet: there is no such file.
+        ConfigError: the default URL is wrong.
         StoreUnavailable: it is down.
     """
+    named, where = (url, "--store") if url is not None else default_store()
     with usage() if url is not None else nullcontext():
-        url = default_store()[0] or default_url() if url is None else url
+        url = named or default_url() if url is None else url
         if url.lower() == "memory://":
             raise ConfigError(
                 "memory:// is in the memory of its own process, where no command sees it: give another with --store"
@@ -46,7 +53,10 @@ def opened(url: str | None, *, new: bool = False, or_none: bool = False) -> Iter
         if or_none:
             yield MemoryStore()
             return
-        raise ConfigError(f"there is no store in {path}: give the store of the application with --store URL")
+        raise NoStoreYet(
+            f"there is no store in {path} (from: {where}): nothing was stored there yet, or the application has "
+            "another one: --store URL"
+        )
     try:
         store.check()
         yield store
@@ -105,7 +115,20 @@ def stored_entry(cache: Cache, key: bytes) -> Entry | None:
     try:
         return None if data is None else cache.engine.codec.decode(data, bound_to=place.bound_to)
     except CodecError as error:
-        raise ConfigError(f"the entry {key.hex()} cannot be read: {error}; {KEYS_VARIABLE} has the keys") from error
+        what = f"the entry {key.hex()} cannot be read"
+        if data is not None and not cache.engine.codec.has_key_of(data):
+            raise ConfigError(f"{what}: {error}; {KEYS_VARIABLE} has the keys") from error
+        raise ConfigError(
+            f"{what}: {error}. It is a miss to the application; `askonce delete KEY` deletes it"
+        ) from error
+
+
+def filled_page(store: Store, namespace: str, cursor: bytes = b"", limit: int = 200) -> Page:
+    """A page of a namespace's records, which is empty only if nothing follows: those of a store may be."""
+    page = store.page(namespace, cursor, limit)
+    while page.cursor and not page.records:
+        page = store.page(namespace, page.cursor, limit)
+    return page
 
 
 def has_readable(cache: Cache) -> bool:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
-from askonce.cli.common import usage
+from askonce.cli.common import Heading, print_rows, usage
 from askonce.cli.opened import opened
 from askonce.costs.figures import count, percent, span, usd
 from askonce.errors import ConfigError
@@ -78,17 +78,17 @@ def _show(made: PrefixReport) -> None:
     )
     if total.unknown:
         console.print(f"[bold]{escape(total.unknown_warning)}.[/bold]")
-    families = Table("application", "prompts", "requests", "read", "lost")
+    families = []
     for application in made.applications:
         for family in application.families:
             shares = percent(family.total.read_share), percent(family.total.lost_share)
-            names = escape(application.name), escape(family.name)
-            families.add_row(*names, count(family.total.requests), *shares)
-    console.print(families)
+            families.append([application.name, family.name, count(family.total.requests), *shares])
+    names = Heading("application", 8), Heading("prompts", 8)
+    print_rows([*names, *map(Heading, ("requests", "read", "lost"))], families, console)
     if not made.culprits:
         console.print("Nothing was lost.")
         return
-    table = Table("lost a day", "cause", "remedy", show_lines=True)
+    table = Table(Column("lost a day", no_wrap=True), "cause", "remedy", show_lines=True)
     for one in made.culprits:
         lost = f"[bold]{usd(one.lost_usd_per_day)}[/bold]\n{span(one.lost_seconds_per_day)}"
         where = f"{one.application}, {one.family}" if one.application else one.family

@@ -6,21 +6,23 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
 from askonce.cache import Cache
 from askonce.cli.opened import stored_entry
+from askonce.entries.entry import place_of
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, plain, request_form
 
 PROMPT_FIELDS = ("messages", "prompt", "input")
 """The parts of a request body that hold the text of a request."""
+BODY_ALONE = "is the body of a request, and no entry has its key: name the application's model with --model"
 _KEY_LENGTHS = (64, 32)
 _PART_OF_KEY = re.compile("[0-9a-f…]{4,}")
 Plain = str | Sequence[Mapping[str, Any]]
@@ -40,11 +42,15 @@ def read_json(path: str) -> Any:
         hint = "; a key has 64 hexadecimal digits" if _PART_OF_KEY.fullmatch(path) else ""
         raise ConfigError(f"cannot read {path}: {error.strerror}{hint}") from error
     except ValueError as error:
-        raise ConfigError(f"{'standard input' if path == '-' else path} is no JSON: {error}") from error
+        raise ConfigError(f"{_named(path)} is no JSON: {error}") from error
 
 
-def read_requests(path: str) -> list[Plain]:
-    """The requests in a file: a JSON list, or one JSON value a line.
+def _named(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
+def read_requests(path: str) -> Iterator[tuple[str, Plain]]:
+    """The requests in a file, a JSON list or one JSON value a line, each with where it stands.
 
     Raises:
         ConfigError: it cannot be read, or one of them is no request.
@@ -53,67 +59,136 @@ def read_requests(path: str) -> list[Plain]:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
-    found: list[Plain] = []
+    name = _named(path)
     if text.lstrip().startswith("["):
-        rows = [(1, text)]
-    else:
-        rows = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    for number, line in rows:
         try:
-            value = json.loads(line)
+            rows = json.loads(text)
         except ValueError as error:
-            raise ConfigError(f"{path}, line {number}: no JSON: {error}") from error
-        found += [plain_request(one) for one in value] if line is text else [plain_request(value)]
-    return found
+            raise ConfigError(f"{name} is no JSON: {error}") from error
+        for number, value in enumerate(rows, 1):
+            where = f"{name}, request {number}"
+            yield where, plain_request(value, where)
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            where = f"{name}, line {number}"
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                raise ConfigError(f"{where}: no JSON: {error}") from error
+            yield where, plain_request(value, where)
 
 
-def plain_request(value: Any) -> Plain:
-    """The prompt or the messages of a request.
+def plain_request(value: Any, where: str) -> Plain:
+    """The prompt or the messages of a request that is sent to a model of the application.
+
+    Args:
+        value: the request, which may also have what cannot change its answer.
+        where: it stands.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: it has none, or more than that: another request would be meant.
     """
-    prompt = (
-        next((value[name] for name in PROMPT_FIELDS if name in value), None) if isinstance(value, dict) else value
-    )
+    names = [name for name in PROMPT_FIELDS if name in value] if isinstance(value, dict) else []
+    if isinstance(value, dict):
+        others = {name: one for name, one in value.items() if name != (names or [""])[0]}
+        counts = sorted(name for name, one in model_form(others, []).items() if one not in (None, [], {}))
+        if names and counts:
+            raise ConfigError(
+                f"{where} has {', '.join(counts)}: with --model a request is {names[0]} alone, and all else is the "
+                "model's. Leave it out, and set it on the model; or use cache.explain() in the application"
+            )
+    prompt = value[names[0]] if names else value
     if isinstance(prompt, str) and prompt:
         return prompt
     if isinstance(prompt, list) and prompt and all(isinstance(one, dict) and "role" in one for one in prompt):
-        return [{"role": one["role"], "content": one.get("content") or ""} for one in prompt]
-    raise ConfigError('a request is a prompt, {"prompt": …}, or {"messages": [{"role": …, "content": …}]}')
+        return prompt
+    raise ConfigError(
+        f'{where}: a request is a prompt, {{"prompt": …}}, or {{"messages": [{{"role": …, "content": …}}]}}'
+    )
 
 
-def form_in(cache: Cache, given: str, model: str | None) -> NormalForm:
+class Given(NamedTuple):
+    """The normal form of a request that a user named.
+
+    Attributes:
+        form: it.
+        body_alone: it is that of a body without a model, which no entry has.
+    """
+
+    form: NormalForm
+    body_alone: bool = False
+
+
+def form_in(cache: Cache, given: str, model: str | None) -> Given:
     """The normal form of a request: of an entry that has it, by its key; or of one in a file of JSON.
 
     A file has a normal form, what LangChain gives its cache (``prompt``, ``llm_string``), or the body of a request.
-    With the application's model it is the form of that model's request; without, of the body alone.
+    With the application's model a body's form is that of the model's request; without, of the body alone.
 
     Raises:
         ConfigError: it cannot be read, has no form, or the entry does not have its request.
     """
     if key := key_in(given):
-        return _form_of_entry(cache, key)
-    value = read_json(given)
+        return Given(_form_of_entry(cache, key))
+    value, where = read_json(given), _named(given)
     try:
-        if model is not None:
-            found = object_at(model)
-            return cache.engine.without_ignored(adapter_of(found).form_of_plain(found, plain_request(value)))
-        return cache.engine.without_ignored(_form_of(value))
+        form = _written_form(value, where)
+        body_alone = form is None and model is None
+        if form is None:
+            form = _form_of_body(value) if model is None else _form_of_model(object_at(model), value, where)
+        form = cache.engine.without_ignored(form)
+        form.digest()
     except Uncacheable as error:
-        raise ConfigError(f"not cached: {error}") from error
+        raise ConfigError(f"{where} is not cached: {error}") from error
+    return Given(form, body_alone)
 
 
-def _form_of(value: Any) -> NormalForm:
+def key_of(cache: Cache, given: str, model: str | None) -> bytes:
+    """The key of the entry that a user named, by the key or by its request, in the namespace in effect.
+
+    Raises:
+        ConfigError: as `form_in`, or no entry is named.
+    """
+    if key := key_in(given):
+        return key
+    found = form_in(cache, given, model)
+    if found.body_alone:
+        raise ConfigError(f"{_named(given)} {BODY_ALONE}")
+    return place_of(cache.engine.namespace_in_effect(), found.form.digest()).key
+
+
+def _form_of_model(model: Any, value: Any, where: str) -> NormalForm:
+    adapter = adapter_of(model)
+    request = plain_request(value, where)
+    try:
+        form: NormalForm = adapter.form_of_request(model, adapter.request_of(model, request))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return form
+
+
+def _written_form(value: Any, where: str) -> NormalForm | None:
+    """The form that a file has: as `askonce key --explain` prints it, or as LangChain writes a request."""
     if not isinstance(value, dict):
-        value = {"prompt": value}
+        return None
     if {"version", "kind"} <= value.keys():
         return NormalForm(value)
-    if isinstance(value.get("llm_string"), str) and isinstance(value.get("prompt"), str):
-        from askonce.langchain.keys.llm_string import parameters_of
-        from askonce.langchain.keys.requests import form_of
+    if not (isinstance(value.get("llm_string"), str) and isinstance(value.get("prompt"), str)):
+        return None
+    if others := sorted(value.keys() - {"prompt", "llm_string"}):
+        raise ConfigError(
+            f"{where} has {', '.join(others)} beside prompt and llm_string, which are a whole request"
+        )
+    from askonce.langchain.keys.llm_string import parameters_of
+    from askonce.langchain.keys.requests import form_of
 
-        return form_of(value["prompt"], parameters_of(value["llm_string"]))
+    return form_of(value["prompt"], parameters_of(value["llm_string"]))
+
+
+def _form_of_body(value: Any) -> NormalForm:
+    if not isinstance(value, dict):
+        value = {"prompt": value}
     left_out: list[str] = []
     parameters = model_form({name: one for name, one in value.items() if name not in PROMPT_FIELDS}, left_out)
     prompt = {name: plain(value[name]) for name in PROMPT_FIELDS if name in value}
@@ -131,7 +206,8 @@ def key_in(given: str) -> bytes:
 def _form_of_entry(cache: Cache, key: bytes) -> NormalForm:
     entry = stored_entry(cache, key)
     if entry is None:
-        raise ConfigError(f"there is no entry {key.hex()} in this namespace")
+        space = cache.engine.namespace_in_effect()
+        raise ConfigError(f"there is no entry {key.hex()} in namespace {space!r}: `askonce ls` lists what is there")
     if not entry.form:
         raise ConfigError(
             f"the entry {key.hex()[:12]}… does not have its request: Cache(store_requests=True) stores it"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
+from rich.text import Text
 
-from askonce.cli.common import usage
+from askonce.cli.common import Heading, print_rows, usage
 from askonce.options import check_name
 
 if TYPE_CHECKING:
@@ -80,17 +80,19 @@ def _show(report: Report) -> None:
     )
     rows = {bound.size: [point for point in report.points if point.size == bound.size] for bound in report.bounds}
     names = map(_name, rows[report.bounds[0].size])
-    table = Table(*(Column(name, overflow="fold") for name in ("size", *names, "bound")))
+    table: list[list[str | Text]] = []
     for bound in report.bounds:
         most = max(point.saved_share for point in rows[bound.size])
         cells = [
-            f"[bold]{point.saved_share:.1%}[/bold] ({point.hit_ratio:.1%})"
-            if point.saved_share == most
-            else f"{point.saved_share:.1%} ({point.hit_ratio:.1%})"
+            Text.assemble(
+                (f"{point.saved_share:.1%}", "bold" if point.saved_share == most else ""),
+                f" ({point.hit_ratio:.1%})",
+            )
             for point in rows[bound.size]
         ]
-        table.add_row(_size(bound.size, report.unit), *cells, f"{bound.saved_share:.1%} ({bound.hit_ratio:.1%})")
-    console.print(table)
+        ends = _size(bound.size, report.unit), f"{bound.saved_share:.1%} ({bound.hit_ratio:.1%})"
+        table.append([ends[0], *cells, ends[1]])
+    print_rows([Heading("size"), *(Heading(name, 8) for name in (*names, "bound"))], table, console)
     console.print("Share of the money saved, and in brackets of the requests that hit. No cache exceeds the bound.")
     limit = "max_entries" if report.unit == "entries" else "max_bytes"
     arguments = {limit: report.best.size, **report.best.arguments}

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from urllib.parse import unquote
 
 import typer
-from rich.markup import escape
-from rich.table import Column, Table
 
-from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, out, print_json, size, usage
+from askonce.cli.common import (
+    AsJson,
+    Heading,
+    Namespace,
+    StoreUrl,
+    Tenants,
+    out,
+    print_json,
+    print_rows,
+    size,
+    usage,
+)
 from askonce.cli.opened import opened_cache
 from askonce.costs.figures import count, percent, span, usd
 from askonce.errors import ConfigError
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
 _SinceOption = Annotated[
     str | None, typer.Option(help="A time such as 2026-11-28, or a span such as 24h or 7d. Default: all.")
 ]
+_FIGURES = ("requests", "hits", "saved", "time saved", "spent", "time spent")
 By = Literal["hour", "day", "layer", "model", "tenant", "tag"]
 assert get_args(By) == get_args(TotalsBy)
 
@@ -59,7 +70,7 @@ def stats(
     ):
         if reasons:
             out.print(f"{what}: {_reasons(reasons)}")
-    out.print(_table(by, totals.rows))
+    _print(by, totals.rows)
 
 
 def top(
@@ -80,14 +91,16 @@ def top(
         return
     for title, rows in (("saves most", saves), ("costs most", costs)):
         out.print(f"[bold]{title}[/bold]")
-        out.print(_table(by, rows))
+        _print(by, rows)
 
 
 def _read(
     store: str | None, namespace: str | None, by: TotalsBy, since: str | None, tenants: list[str] | None
 ) -> Totals:
     with usage():
-        since_of(since, 0.0)
+        now = time.time()
+        if (start := since_of(since, now)) is not None and start > now:
+            raise ConfigError(f"--since is a time in the past, got {since!r}")
     with opened_cache(store, namespace, tenants) as cache:
         totals = cache.totals(by, since)
         where = f"namespace {cache.engine.namespace_in_effect()!r} of {redact(cache.store.url)}"
@@ -106,20 +119,23 @@ def _first(
     return {name: rows[name] for name in ordered[:most] if any(worth(rows[name]))}
 
 
-def _table(by: str, rows: Mapping[str, Counts]) -> Table:
-    right = [Column(name, justify="right") for name in ("requests", "hits", "saved", "", "spent", "")]
-    table = Table(Column(by, overflow="fold"), *right)
-    for name, row in rows.items():
-        table.add_row(
-            escape(_readable(name) if by == "tenant" else name) or "–",
+def _print(by: str, rows: Mapping[str, Counts]) -> None:
+    if not rows:
+        out.print("nothing")
+        return
+    cells = [
+        [
+            (_readable(name) if by == "tenant" else name) or "–",
             count(row.hits + row.misses),
             percent(row.hit_rate),
             usd(row.saved_usd),
             span(row.saved_seconds),
             usd(row.spent_usd),
             span(row.spent_seconds),
-        )
-    return table
+        ]
+        for name, row in rows.items()
+    ]
+    print_rows([Heading(by, 10), *map(Heading, _FIGURES)], cells)
 
 
 def _readable(tenant: str) -> str:

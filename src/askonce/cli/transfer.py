@@ -48,11 +48,12 @@ def export(
             check_keys(cache)
             raise ConfigError(f"nothing is stored in namespace {base!r} of {redact(cache.store.url)}")
         with progress("exporting", total, quiet=as_json) as done, _written(path, file == "-") as opened:
-            count = export_entries(cache.store, names, opened, cache.engine.codec, progress=done)
+            exported = export_entries(cache.store, names, opened, cache.engine.codec, progress=done)
     if as_json and file != "-":
-        print_json({"exported": count, "namespaces": names})
-    else:
-        err.print(f"Exported {count:,} entries of {len(names)} namespaces.", markup=False)
+        print_json({"exported": exported.entries, "unreadable": exported.unreadable, "namespaces": names})
+        return
+    left_out = f"; left out {exported.unreadable:,} that cannot be read" if exported.unreadable else ""
+    err.print(f"Exported {exported.entries:,} entries of {len(names)} namespaces{left_out}.", markup=False)
 
 
 @contextmanager
@@ -129,9 +130,14 @@ def warm(
     as_json: AsJson = False,
 ) -> None:
     """Have requests answered that are not stored yet, by the application's own model."""
-    wanted = read_requests(requests)
     found = object_at(model)
     adapter = adapter_of(found)
+    wanted = []
+    for where, given in read_requests(requests):  # all of them before one is sent
+        try:
+            wanted.append(adapter.request_of(found, given))
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
     failures: list[str] = []
 
     with opened_cache(store, namespace, new=True) as cache, progress("warming", len(wanted), quiet=as_json) as done:

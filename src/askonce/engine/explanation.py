@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from askonce.concurrency.drivers import SyncDriver
+from askonce.costs.figures import span, usd
 from askonce.engine.history import PastOutcome, RequestHistory
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Request
@@ -77,6 +78,16 @@ class StoredEntry(msgspec.Struct, frozen=True):
     tags: tuple[str, ...]
     cost_seconds: float
     cost_usd: float | None
+
+    def __str__(self) -> str:
+        parts = [f"{span(self.age_seconds)} ago", f"{self.size_bytes:,} bytes"]
+        if self.fresh_seconds is not None:
+            fresh = self.fresh_seconds
+            parts.append(f"fresh for {span(fresh)} more" if fresh > 0 else f"not fresh for {span(-fresh)}")
+        if self.tags:
+            parts.append(f"tags {', '.join(self.tags)}")
+        cost = "" if self.cost_usd is None else f" and {usd(self.cost_usd)}"
+        return f"{', '.join(parts)}; making it took {span(self.cost_seconds)}{cost}"
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

@@ -123,6 +123,18 @@ class Codec:
         except Exception as error:  # also undocumented errors: deep nesting, no memory
             raise CodecError(f"corrupt entry: {error}") from error
 
+    def can_decode(self, data: bytes, *, bound_to: bytes = b"") -> bool:
+        """Whether `decode` returns an entry: by the checksum alone, where there is one."""
+        if not self._seals and len(data) >= _HEADER and data[0] == VERSION and not data[1] & _SEALED:
+            checksum = _checksum(bound_to, data[1], memoryview(data)[_HEADER + _CHECKSUM :])
+            place = bound_to[:_PLACE].ljust(_PLACE, b"\0")
+            return data[2:_HEADER] == place and data[_HEADER : _HEADER + _CHECKSUM] == checksum
+        try:
+            self.decode(data, bound_to=bound_to)
+        except CodecError:
+            return False
+        return True
+
     def _unseal(self, data: bytes, bound_to: bytes) -> bytes:
         seal = self._seals.get(data[_HEADER : _HEADER + 4])
         if seal is None:

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.load import dumps
-from langchain_core.messages import convert_to_messages
+from langchain_core.messages import BaseMessage, convert_to_messages
 
 from askonce.cache import Cache
 from askonce.errors import ConfigError
@@ -17,37 +17,61 @@ from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of
 from askonce.langchain.models.cached import cached_model
 
+Request = str | list[BaseMessage]
 
-def form_of_plain(model: Any, request: str | Sequence[Mapping[str, Any]]) -> NormalForm:
-    """The normal form of a request to a model.
+
+def request_of(model: Any, given: str | Sequence[Mapping[str, Any]]) -> Request:
+    """A request to a model, as it takes it.
 
     Args:
         model: a chat model or a completion model.
-        request: a prompt, or messages with ``role`` and ``content``.
+        given: a prompt, or messages as LangChain reads them: with ``role``, ``content``, ``tool_calls``,
+            ``tool_call_id``, ``name`` and what else a provider takes.
+
+    Raises:
+        ConfigError: it is no model of LangChain, or takes no such request.
+    """
+    if isinstance(_model(model), BaseLLM):
+        if not isinstance(given, str):
+            raise ConfigError("a completion model takes a prompt, not messages")
+        return given
+    if isinstance(given, str):
+        return convert_to_messages([("user", given)])
+    return [_message(one, f"messages[{at}]") for at, one in enumerate(given)]
+
+
+def form_of_request(model: Any, request: Request) -> NormalForm:
+    """The normal form of what `request_of` returned.
 
     Raises:
         Uncacheable: it has none.
-        ConfigError: it is no model of LangChain.
     """
-    parameters = parameters_of_model(_model(model), None, {})
-    if isinstance(model, BaseLLM):
-        return form_of(_prompt(request), parameters)
-    messages = convert_to_messages(
-        [("user", request)] if isinstance(request, str) else [dict(one) for one in request]
-    )
-    return form_of(dumps(messages), parameters)
+    parameters = parameters_of_model(model, None, {})
+    return form_of(request if isinstance(request, str) else dumps(request), parameters)
 
 
-def send(model: Any, cache: Cache, request: str | Sequence[Mapping[str, Any]]) -> None:
-    """Have a request answered, from the cache or by the model; then it is in the cache.
+def form_of_plain(model: Any, given: str | Sequence[Mapping[str, Any]]) -> NormalForm:
+    """The normal form of a request to a model; see `request_of` and `form_of_request`."""
+    return form_of_request(model, request_of(model, given))
+
+
+def send(model: Any, cache: Cache, request: Request) -> None:
+    """Have what `request_of` returned answered, from the cache or by the model; then it is in the cache.
 
     Raises:
         Exception: what the model raised.
     """
-    if isinstance(_model(model), BaseLLM):
-        cached_model(model, cache, {}).invoke(_prompt(request))
-    else:
-        cached_model(model, cache, {}).invoke(request if isinstance(request, str) else list(request))
+    cached_model(model, cache, {}).invoke(request)
+
+
+def _message(given: Mapping[str, Any], where: str) -> BaseMessage:
+    try:
+        fields = dict(given)
+        return convert_to_messages([{**fields, "content": fields.get("content") or ""}])[0]
+    except KeyError as error:
+        raise ConfigError(f"{where} is no message of LangChain: it lacks {error}") from error
+    except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
+        raise ConfigError(f"{where} is no message of LangChain: {' '.join(str(error).split())[:300]}") from error
 
 
 def _model(model: Any) -> Any:
@@ -56,9 +80,3 @@ def _model(model: Any) -> Any:
             f"a chat model or a completion model of LangChain or LlamaIndex, got a {type(model).__name__}"
         )
     return model
-
-
-def _prompt(request: str | Sequence[Mapping[str, Any]]) -> str:
-    if not isinstance(request, str):
-        raise ConfigError("a completion model takes a prompt, not messages")
-    return request

@@ -70,7 +70,8 @@ class Imported(msgspec.Struct):
         older: how many are older than what the store has under their key.
         unreadable: how many could not be read: damaged, sealed with another key, or of another version.
         locked: how many of these are sealed with keys that are not given.
-        complete: the file has its end, and the number of records that it states.
+        complete: no part of the file is damaged: it has its end, and as many records as this says. Some of them may
+            be unreadable.
     """
 
     stored: int = 0
@@ -81,13 +82,25 @@ class Imported(msgspec.Struct):
     complete: bool = False
 
 
+class Exported(NamedTuple):
+    """What an export did.
+
+    Attributes:
+        entries: how many were written.
+        unreadable: how many were left out, since they are damaged or of another version.
+    """
+
+    entries: int
+    unreadable: int
+
+
 # -- to a file -------------------------------------------------------------------------------------------------
 
 
 def export_entries(
     store: Store, namespaces: Sequence[str], file: BinaryIO, codec: Codec, *, progress: Progress | None = None
-) -> int:
-    """Write the entries of some namespaces of a store; returns how many.
+) -> Exported:
+    """Write the entries of some namespaces of a store, but for those that nobody can read.
 
     Raises:
         StoreError: the store failed.
@@ -95,17 +108,21 @@ def export_entries(
     """
     file.write(MAGIC)
     file.write(_frame(_encoder.encode(_HeadFrame(codec.seals, namespaces[0], time.time()))))
-    count = 0
+    count = unreadable = 0
     for namespace in namespaces:
         for records in pages(store, namespace):
             for one in records:
+                bound_to = Place(namespace, one.key).bound_to
+                if codec.has_key_of(one.value) and not codec.can_decode(one.value, bound_to=bound_to):
+                    unreadable += 1
+                    continue
+                count += 1
                 record = _RecordFrame(namespace, one.key, one.value, one.expires_at, one.weight, one.hits)
                 file.write(_frame(_sealed(codec, record)))
-            count += len(records)
             if progress is not None:
                 progress(len(records))
     file.write(_frame(_sealed(codec, _EndFrame(count))))
-    return count
+    return Exported(count, unreadable)
 
 
 def _sealed(codec: Codec, frame: _AnyFrame) -> bytes:
@@ -164,6 +181,7 @@ class Import:
             )
         self._codec, self._theirs = codec, codec if self._sealed else Codec()
         self._now, self._records = time.time() if now is None else now, 0
+        self._damaged = False
         self.done = Imported()
 
     def batches(self) -> Iterator[Batch]:
@@ -219,18 +237,26 @@ class Import:
             return False
         return entry.created_at > one.created_at
 
+    def _frame(self, data: bytes | None) -> _RecordFrame | _EndFrame:
+        try:
+            found = _opened(data, self._theirs if self._sealed else None)
+            if isinstance(found, _HeadFrame):
+                raise CodecError("another kind of frame")
+        except CodecError:
+            self._damaged = True
+            raise
+        return found
+
     def _record(self, data: bytes | None) -> tuple[str, _Dated] | None:
         """The namespace and record in a frame; ``None`` if it has none, or one that is not to be stored."""
         if self._sealed and data is not None and not self._theirs.has_key_of(data):
             raise ConfigError("the file is encrypted, and no key in ASKONCE_ENCRYPTION_KEYS opens it")
         try:
-            found = _opened(data, self._theirs if self._sealed else None)
+            found = self._frame(data)
             if isinstance(found, _EndFrame):
-                self.done.complete = found.records == self._records and not self.done.unreadable
+                self.done.complete = found.records == self._records and not self._damaged
                 return None
             self._records += 1
-            if not isinstance(found, _RecordFrame):
-                raise CodecError("another kind of frame")
             key, value = found.key, found.value
             bound_to = Place(found.namespace, key).bound_to
             self.done.locked += not self._theirs.has_key_of(value)
