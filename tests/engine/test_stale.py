@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,6 +73,44 @@ def test_a_stale_answer_is_served_when_the_model_fails(both: Callable[..., Both]
         app.answer()
     stats = app.application.cache.stats()
     assert (stats.hits, stats.misses, stats.stale) == (1, 2, 1)
+
+
+class Failure(Exception):
+    """An error as an SDK raises it: with the status, on itself or on its response."""
+
+    def __init__(self, status: int, on: str) -> None:
+        super().__init__(f"status {status}")
+        if on == "botocore":
+            self.response = {"ResponseMetadata": {"HTTPStatusCode": status}}
+        elif on == "response":
+            self.response = SimpleNamespace(status_code=status)
+        else:
+            setattr(self, on, status)
+
+
+@pytest.mark.parametrize("on", ["status_code", "status", "code", "response", "botocore"])
+def test_a_request_that_is_refused_gets_no_stale_answer(
+    both: Callable[..., Both], clock: FakeClock, monkeypatch: pytest.MonkeyPatch, on: str
+) -> None:
+    app = both(ttl=60, stale_if_error=3600)
+    app.answer()
+    clock.advance(100)
+    later, refused = (408, 429, 500, 503, 529), (400, 401, 403, 404, 422)
+    statuses = iter((*later, *refused))
+
+    def fail(*_: object) -> str:
+        raise Failure(next(statuses), on)
+
+    async def afail(*_: object) -> str:
+        return fail()
+
+    monkeypatch.setattr(app.application, "model", fail)
+    monkeypatch.setattr(app.application, "amodel", afail)
+    for _ in later:
+        assert app.answer() == "stale: why?!"
+    for _ in refused:
+        with pytest.raises(Failure):
+            app.answer()
 
 
 def test_one_of_many_requests_revalidates_a_stale_answer(store: MemoryStore, clock: FakeClock) -> None:

@@ -328,7 +328,7 @@ class RequestFlow:
         if leader.flight is not None:
             await self.claims.resolve(leader.driver or driver, leader.flight, None)
         rules = request.freshness or self._freshness
-        if not isinstance(error, Exception) or not rules.serves_on_error(leader.miss):
+        if not isinstance(error, Exception) or not rules.serves_on_error(leader.miss, error):
             return None
         assert leader.miss.stale is not None
         return self.hit(request, leader.miss.stale, instead_of_miss=True)

@@ -47,7 +47,7 @@ class Refused(Exception):
 
     def __init__(self, head: Head, body: bytes) -> None:
         super().__init__(f"the upstream replied with status {head.status}")
-        self.head, self.body = head, body
+        self.head, self.body, self.status = head, body, head.status
 
 
 class Head(msgspec.Struct, frozen=True):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from askonce.entries.entry import Entry, Hit, Miss
 from askonce.options import positive_seconds
+
+_TRY_LATER = frozenset({408, 409, 425, 429})
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -14,7 +18,7 @@ class Freshness(msgspec.Struct, frozen=True):
     Attributes:
         ttl_seconds: an answer's time to live; ``None`` for ever.
         stale_while_revalidate_seconds: for so long after that it is still served while a new one is made.
-        stale_if_error_seconds: for so long after that it is served if the model fails.
+        stale_if_error_seconds: for so long after that it is served if the model fails; see `is_refusal`.
         min_fresh_seconds: for so long it must stay fresh: as one request demands it.
         max_stale_seconds: for so long after its time to live it is served all the same: of one such request.
     """
@@ -72,6 +76,29 @@ class Freshness(msgspec.Struct, frozen=True):
         """Whether the stale answer may be served now, since a new one is being made."""
         return miss.stale is not None and miss.late_seconds < self.stale_while_revalidate_seconds
 
-    def serves_on_error(self, miss: Miss) -> bool:
-        """Whether the stale answer may be served, since the model failed."""
-        return miss.stale is not None and miss.late_seconds < self.stale_if_error_seconds
+    def serves_on_error(self, miss: Miss, error: Exception) -> bool:
+        """Whether the stale answer may be served, since the model failed, and did not refuse the request itself."""
+        return miss.stale is not None and miss.late_seconds < self.stale_if_error_seconds and not is_refusal(error)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a provider refuses the request as it is: a wrong key, no permission, a wrong parameter.
+
+    By the status of HTTP that SDKs' errors have: as in RFC 5861 a stale answer stands in for a provider's own
+    failures, and also while it takes no more requests.
+    """
+    status = _status_of(error)
+    return status is not None and 400 <= status < 500 and status not in _TRY_LATER
+
+
+def _status_of(error: Exception) -> int | None:
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # of botocore
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status if isinstance(status, int) else None
+    for of in (error, response):
+        for name in ("status_code", "status", "code"):
+            status = getattr(of, name, None)
+            if isinstance(status, int):
+                return status
+    return None
