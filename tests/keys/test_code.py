@@ -371,7 +371,7 @@ def test_what_a_variable_holds_counts(expression: str) -> None:
     ],
 )
 def test_what_cannot_be_read_gives_no_digest_and_says_which_variable_holds_it(expression: str) -> None:
-    with pytest.raises(Uncacheable, match=r"uses held, which holds .*; cached\(…, name='…'\) names the model"):
+    with pytest.raises(Uncacheable, match=r"uses held, which holds .*; name it: cached\(…, name='…'\)"):
         held(expression)
 
 

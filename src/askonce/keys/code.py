@@ -232,7 +232,7 @@ class _CodeWalk:
 
 _DEEPEST = 100
 _MOST_ITEMS = 300_000
-_WAY_OUT = "; cached(…, name='…') names the model instead"
+_WAY_OUT = "; name it: cached(…, name='…'), or of embeddings cached(…, model='…')"
 _SCALARS = (str, bytes, bool, int, float, type(None))
 _MAPS = (dict, MappingProxyType, ChainMap, UserDict)
 _LISTS = (list, tuple, deque, UserList)

@@ -28,7 +28,7 @@ _OF_THE_PROGRAM = frozenset(
     " unittest".split()
 )
 # Clients, and what else is known by the name of its class or of one of its bases.
-_CLIENT = re.compile(
+_CLIENT = (  # compiled when it is needed first
     r".*(Client|Session|Connection|ConnectionPool|Engine|Database|Driver|Cluster|Channel|Transport|Limiter|Tracer"
     r"|Meter|sessionmaker|scoped_session)(V\d+)?|(Strict|Async)?Redis|(Async)?Elasticsearch"
 )
@@ -47,7 +47,7 @@ def says_nothing(value: Any) -> bool:
         return True
     if any(base.__module__ == "_io" for base in kind.__mro__) and not hasattr(kind, "getvalue"):
         return bool(value.closed) or bool(value.writable())
-    return any(_CLIENT.fullmatch(base.__name__) for base in kind.__mro__) or any(
+    return any(re.fullmatch(_CLIENT, base.__name__) for base in kind.__mro__) or any(
         hasattr(kind, one) for one in _STORE
     )
 
