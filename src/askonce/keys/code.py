@@ -245,7 +245,7 @@ _BUILTIN = (
     WrapperDescriptorType,
 )
 _PLAIN = frozenset(_SCALARS)
-_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _DESCRIPTORS = (
     property,
     staticmethod,
