@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from askonce.keys.code import code_of
+from askonce.keys.code import code_of, written_code
+from askonce.keys.normal_form import Uncacheable
 from tests.support.application import collect
 
 BASE = """
@@ -52,12 +53,14 @@ BASE = """
     class Model:
         persona = "a pirate"
         SHARE = 0.5
+        beams = 4
         count = 0
 
         def answer(self, text):
             return [helper(one) + Part.sign for one in text if len(one) < LIMIT and one not in WORDS and calls > -1]
 
         def more(self, text):
+            Model.count += 1
             return RULES, log["greeting"], ending(text), opening(), closing(text), Mood.GOOD, speaker.speak()
 
         @property
@@ -97,6 +100,7 @@ def digest(*replaced: tuple[str, str]) -> str:
         ('sign = "!"', 'sign = "?"'),
         ('"a pirate"', '"a judge"'),
         ("SHARE = 0.5", "SHARE = 0.4"),
+        ("beams = 4", "beams = 5"),  # a number of a class that its code does not count up
         ("< LIMIT", "> LIMIT"),
         ('return "model"', 'return "other"'),
         ("text * 2", "text * 3"),
@@ -184,7 +188,8 @@ def test_objects_that_code_uses_can_be_collected() -> None:
 
 
 HELD = """
-    import collections, contextvars, functools, pathlib, re, string, types
+    import argparse, array, collections, configparser, contextvars, dataclasses, datetime, decimal, enum, functools
+    import io, itertools, logging, operator, pathlib, re, string, threading, types, typing, uuid, weakref
 
     def say(text="X"):
         return text
@@ -217,6 +222,40 @@ HELD = """
     class Registry(dict):
         pass
 
+    class Text(str):
+        pass
+
+    class Day(datetime.date):
+        pass
+
+    def with_attribute(held, text):
+        held.tone = text
+        return held
+
+    def configuration(text):
+        found = configparser.ConfigParser()
+        found.read_string(f"[prompt]\\nsystem = {text}")
+        return found
+
+    def nested(held, times):
+        return [nested(held, times - 1)] if times else held
+
+    def closed(number):
+        return lambda: number
+
+    @dataclasses.dataclass(frozen=True)
+    class Limits:
+        beams: float = 1
+        model_id: str = ""
+
+    @dataclasses.dataclass
+    class Account:
+        token: str
+        prompt_id: str = ""
+
+    class Pair(typing.NamedTuple):
+        beams: int
+
     class Node:
         def __init__(self, tone):
             self.tone, self.again = tone, [self]
@@ -229,10 +268,14 @@ HELD = """
 """
 
 
+def execute(source: str, names: dict[str, object]) -> None:
+    exec(compile(source, "an_application.py", "exec", dont_inherit=True), names)
+
+
 def held(expression: str, text: str = "first") -> str:
     """The digest of a model that uses a variable."""
     module = types.ModuleType("an_application")
-    exec(textwrap.dedent(HELD).replace("HELD", expression).replace('"X"', repr(text)), module.__dict__)
+    execute(textwrap.dedent(HELD).replace("HELD", expression).replace('"X"', repr(text)), module.__dict__)
     found = code_of(module.Model)
     assert found is not None
     return found
@@ -268,11 +311,101 @@ def held(expression: str, text: str = "first") -> str:
         'types.SimpleNamespace(tags=Persona("X"))',
         'contextvars.ContextVar("v", default="X")',
         '[contextvars.ContextVar("v", default=Persona("X"))]',
+        'argparse.Namespace(persona="X")',
+        'argparse.Namespace(model_id="X")',
+        'configuration("X")',
+        'configuration("X")["prompt"]',
+        'functools.partialmethod(echo, "X")',
+        '[collections.UserString("X")]',
+        'bytearray("X", "ascii")',
+        'memoryview(b"X" + "X".encode())',
+        'operator.itemgetter("X")',
+        'operator.methodcaller("X", 1)',
+        'operator.attrgetter("X")',
+        '{"a": "X"}.values()',
+        '{"X": "a"}.keys()',
+        'with_attribute(threading.local(), "X")',
+        'with_attribute(Text("one"), "X")',
+        'Text("X")',
+        'datetime.date(2020, 1, len("X"))',
+        'Day(2020, 1, len("X"))',
+        '[datetime.datetime(2020, 1, 1, len("X"))]',
+        'datetime.timedelta(len("X"))',
+        'decimal.Decimal(len("X"))',
+        'uuid.uuid5(uuid.NAMESPACE_DNS, "X")',
+        'array.array("i", [len("X")])',
+        'range(len("X"))',
+        'io.StringIO("X")',
+        "weakref.ref(say).__call__()",
+        "list[Tone]",
+        '[str(one) for one in range(20_000)] + ["X"]',
+        '[Tone, *range(20_000), "X"]',
+        'nested("X", 60)',
+        'Limits(len("X"))',
+        'Limits(model_id="X")',
+        'Pair(len("X"))',
+        'argparse.Namespace(temperature=len("X"))',
+        'closed(len("X"))',
+        'Account("X")',
+        'Account("", "X")',
+        '{"account": Account("X")}',
+        'property(operator.attrgetter("X"))',
+        'types.MethodType(echo, collections.UserString("X"))',
+        'logging.LogRecord, Text("X")',
     ],
 )
 def test_what_a_variable_holds_counts(expression: str) -> None:
     assert held(expression) != held(expression, "second")
     assert held(expression) == held(expression)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(one for one in [1])",
+        "itertools.cycle([1])",
+        "__import__('zlib').compressobj()",
+        "nested(1, 120)",
+        "[[one] for one in range(300_000)]",
+        '[Persona({"deep": [iter([1])]})]',
+    ],
+)
+def test_what_cannot_be_read_gives_no_digest_and_says_which_variable_holds_it(expression: str) -> None:
+    with pytest.raises(Uncacheable, match=r"uses held, which holds .*; name it: cached\(…, name='…'\)"):
+        held(expression)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "logging.getLogger('X')",
+        "logging.getLogger('X').info",
+        "[threading.Lock(), threading.RLock(), threading.Event(), threading.Thread(name='X')]",
+        "__import__('httpx').Client(headers={'a': 'X'})",
+        "__import__('openai').OpenAI(api_key='X').chat.completions.create",
+        "__import__('concurrent.futures').futures.ThreadPoolExecutor(thread_name_prefix='X')",
+        "__import__('asyncio').Semaphore(len('X'))",
+        "__import__('contextlib').nullcontext()",
+        "itertools.count(len('X'))",
+        "__import__('sqlite3').connect(':memory:')",
+        "__import__('random').Random(len('X'))",
+        "__import__('sys').stderr.write",
+        "typing.TypeVar('T')",
+        "typing.Optional[int]",
+        "object()",
+        "functools.lru_cache(len)",
+        "weakref.WeakValueDictionary()",
+        "NotImplemented",
+    ],
+)
+def test_parts_of_the_running_program_say_nothing(expression: str) -> None:
+    assert held(expression.replace("'X'", '"X"')) == held(expression.replace("'X'", '"X"'), "second")
+
+
+def test_no_text_of_a_credential_is_in_the_code() -> None:
+    module = types.ModuleType("an_application")
+    execute(textwrap.dedent(HELD).replace("HELD", "Account(''.join(['alice', 'secret']))"), module.__dict__)
+    assert "alicesecret" not in (written_code(module.Model) or "alicesecret")
 
 
 @pytest.mark.parametrize(
@@ -291,7 +424,7 @@ def test_which_function_stands_where_counts(one: str, other: str) -> None:
 def test_numbers_of_objects_do_not_count_and_what_changes_counts_as_it_was() -> None:
     assert held("Persona(1)") == held("Persona(2)")
     module = types.ModuleType("an_application")
-    exec(textwrap.dedent(HELD).replace("HELD", 'Persona(["log"])'), module.__dict__)
+    execute(textwrap.dedent(HELD).replace("HELD", 'Persona(["log"])'), module.__dict__)
     first = code_of(module.Model)
     module.held.tone.append("an answer")
     module.held.last = module.Persona("an answer")

@@ -324,13 +324,13 @@ def _name(value: Any) -> str:
 
 
 def function_form(value: Any) -> str | dict[str, str]:
-    """The name of a function or class that stands in a module; of an application's function with its code.
+    """The name of a function or class that stands in a module; of one of the application's own with its code.
 
     Raises:
         Uncacheable: it stands in none.
     """
     name = importable_name(value)
-    code = None if isinstance(value, type) else code_of(value)
+    code = code_of(value)
     return name if code is None else {"name": name, "code": code}
 
 

@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from askonce.keys.code import class_form
+from askonce.keys.code import class_form, code_of
 from askonce.keys.endpoints import endpoint_of, function_form, is_asynchronous, is_client
 from askonce.keys.normal_form import Uncacheable, is_credential, is_credential_in_data, is_neutral
+from askonce.keys.own_modules import is_installed
 
 NOTHING: Any = object()
 """In place of a value that says nothing of what is answered, such as a lock or a secret."""
@@ -153,7 +154,9 @@ class FieldReader:
         if isinstance(value, re.Pattern):
             return {"pattern": value.pattern, "flags": value.flags}
         if isinstance(value, type) and callable(getattr(value, "model_json_schema", None)):
-            return value  # its schema is what it says
+            # Its schema is what a provider is sent of it; an own model may call its code.
+            code = None if all(is_installed(one.__module__) for one in type(owner).__mro__) else code_of(value)
+            return value if code is None else {"schema": value, "code": code}
         if inspect.isroutine(value) or isinstance(value, type):
             return {"named": self._name(value, owner, name)}
         kind = type(value)

@@ -257,6 +257,17 @@ def test_a_function_in_a_field_counts_by_its_code(cache: Cache) -> None:
     assert defined("def greeting(name):\n    return 'Good day'") == formal
 
 
+@pytest.mark.parametrize("base", ["", "(pydantic.BaseModel)"])
+def test_a_class_in_a_field_counts_by_its_code(base: str, cache: Cache) -> None:
+    def defined(greeting: str) -> bytes:
+        source = f"import pydantic\nclass Style{base}:\n    def say(self):\n        return {greeting!r}"
+        exec(source, globals())  # as a cell of a notebook that is run again
+        return key(Own(says=globals()["Style"]), cache)
+
+    assert defined("Hi") != defined("Good day")
+    assert defined("Hi") == defined("Hi")
+
+
 def test_empty_is_not_none_where_it_may_be_meant_and_nothing_where_it_is_not_sent(cache: Cache) -> None:
     assert key(Own(), cache) != key(Own(sources=[]), cache)
     assert key(chat(), cache) == key(chat(extra_body={}), cache)

@@ -296,6 +296,17 @@ def test_a_function_in_a_field_counts_by_its_code() -> None:
     assert defined("def greeting(name):\n    return 'Good day'") == formal
 
 
+@pytest.mark.parametrize("base", ["", "(pydantic.BaseModel)"])
+def test_a_class_in_a_field_counts_by_its_code(base: str) -> None:
+    def defined(greeting: str) -> bytes:
+        source = f"import pydantic\nclass Style{base}:\n    def say(self):\n        return {greeting!r}"
+        exec(source, globals())  # as a cell of a notebook that is run again
+        return completion_form(Held(profile=globals()["Style"]), "hi", False, {}).digest()
+
+    assert defined("Hi") != defined("Good day")
+    assert defined("Hi") == defined("Hi")
+
+
 def test_a_client_that_is_set_up_anew_counts_anew(provider: Provider, cache: Cache) -> None:
     with httpx.Client() as http:
         llm = cached(over_http_client(provider, http, "one"), cache)

@@ -20,7 +20,7 @@ from llama_index.core.bridge.pydantic import BaseModel, SecretStr
 from llama_index.core.schema import BaseComponent
 from llama_index.core.tools.types import BaseTool
 
-from askonce.keys.code import class_form
+from askonce.keys.code import class_form, code_of
 from askonce.keys.endpoints import endpoint_of, function_form
 from askonce.keys.model_identity import RememberedIdentity, show_inside
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form, own_words, plain
@@ -271,6 +271,9 @@ def _data(value: Any, reading: _Reading = _OF_NO_MODEL) -> Any:
         return _method_name(value, reading.owner)
     if inspect.isroutine(value) or (isinstance(value, type) and not issubclass(value, BaseModel)):
         return function_form(value)
+    if isinstance(value, type) and reading.owner is not None and code_of(_own_class(reading.owner)) is not None:
+        code = code_of(value)  # a provider is sent its schema; an own model may call its code
+        return value if code is None else {"schema": value, "code": code}
     endpoint = endpoint_of(value)
     return value if endpoint is None else {"endpoint": endpoint}
 
