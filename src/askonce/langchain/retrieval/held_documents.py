@@ -17,7 +17,7 @@ _MANY = 32
 _AT_ONCE = 1000
 """Of no more documents it is seen at once that one was edited in its place; of others within `_SECONDS`."""
 _SECONDS = 1.0
-_FRAMES = frozenset({("pandas", "DataFrame"), ("pandas", "Series"), ("polars", "DataFrame"), ("polars", "Series")})
+_FRAMES = frozenset({("pandas", "DataFrame"), ("pandas", "Series")})
 
 
 def holds_documents(part: Any, *, is_named: bool) -> bool:

@@ -33,7 +33,7 @@ from askonce.langchain.embeddings import form_of_embeddings
 from askonce.langchain.retrieval.held_documents import HeldDocuments, holds_documents
 from askonce.langchain.retrieval.indexes import digest, has_memory, is_own, memory_version
 from askonce.langchain.retrieval.readers import (
-    Readers,
+    RunReaders,
     code_of,
     is_foreign,
     is_of_langchain,
@@ -98,7 +98,7 @@ class Identity:
         self.nameless: list[str] = []
         self.stores: list[Any] = []
         self.is_local = False
-        self.readers = Readers()
+        self.readers = RunReaders()
         self._known = known
         self._is_named = False
         self._within: list[int] = []

@@ -22,7 +22,7 @@ _MOST_TEXTS = 1000
 _THREAD = ("thread", "thread_")
 
 
-class Readers:
+class RunReaders:
     """The classes, functions and objects that are not LangChain's, and what they show of what they read.
 
     Attributes:
@@ -48,7 +48,7 @@ class Readers:
         """Add a text that a part holds, which may name something that a run gives."""
         self._texts.add(text)
 
-    def add_all(self, others: Readers) -> None:
+    def add_all(self, others: RunReaders) -> None:
         """Add those that were found elsewhere."""
         self.any = self.any or others.any
         self._code |= others._code

@@ -20,7 +20,7 @@ from askonce.langchain.instead import instead_of
 from askonce.langchain.retrieval.documents import encoded, ids_of, unpack
 from askonce.langchain.retrieval.identity import Identity, depends_on_time, returns_all_it_weighs
 from askonce.langchain.retrieval.nearness import Nearness
-from askonce.langchain.retrieval.readers import Readers
+from askonce.langchain.retrieval.readers import RunReaders
 from askonce.langchain.retrieval.run_config import RunManager, given_by_run
 from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
@@ -81,7 +81,7 @@ class CachedRetriever(BaseRetriever):
     ignore_punctuation: bool
     _known_as: str | None = PrivateAttr()
     _known: dict[int, Any] = PrivateAttr()
-    _readers: Readers | None = PrivateAttr(default=None)
+    _readers: RunReaders | None = PrivateAttr(default=None)
     _cache: Cache = PrivateAttr()
     _warned: set[str] = PrivateAttr(default_factory=set)
 
@@ -232,7 +232,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
         return not nearest or not all(one.id for one in documents)
 
 
-def _readers_in(retriever: BaseRetriever) -> Readers:
+def _readers_in(retriever: BaseRetriever) -> RunReaders:
     """The parts of a retriever with a name that may read what a run gives."""
     identity = Identity({})
     try:

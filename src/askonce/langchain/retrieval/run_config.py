@@ -13,7 +13,7 @@ from langchain_core.runnables import ensure_config
 from pydantic import BaseModel
 
 from askonce.keys.normal_form import Uncacheable, is_credential
-from askonce.langchain.retrieval.readers import Readers
+from askonce.langchain.retrieval.readers import RunReaders
 
 RunManager = CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun
 
@@ -33,7 +33,7 @@ _OWN_TAGS = re.compile(r"(seq:step|map:key|graph:step|langsmith|langgraph):.*")
 def given_by_run(
     run: RunManager,
     depends_on: Collection[str] | None,
-    readers: Readers,
+    readers: RunReaders,
 ) -> dict[str, Any]:
     """What a retriever finds in the run that it is called in.
 
@@ -68,7 +68,7 @@ def _held(variables: Iterable[ContextVar[Any]]) -> dict[str, list[Any]]:
     return held
 
 
-def _counting(values: Mapping[str, Any], depends_on: Collection[str] | None, readers: Readers) -> dict[str, Any]:
+def _counting(values: Mapping[str, Any], depends_on: Collection[str] | None, readers: RunReaders) -> dict[str, Any]:
     if depends_on is not None:
         return {name: value for name, value in values.items() if name in depends_on}
     counting = {
