@@ -343,7 +343,7 @@ class Held(BaseRetriever):
 def raw_collection(directory: Path, text: str) -> Any:
     import chromadb
 
-    collection = chromadb.PersistentClient(str(directory)).get_or_create_collection("x")
+    collection = chromadb.PersistentClient(str(directory)).get_or_create_collection("handbook")
     collection.upsert(ids=["1"], documents=[text], embeddings=[[1.0, 0.0]])
     return collection
 
