@@ -9,9 +9,10 @@ from unittest import mock
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 
-from askonce import Corpus
+from askonce import Cache, Corpus
 from askonce.langchain import cached, watch
 from askonce.langchain.retrieval.identity import Identity
 from askonce.langchain.retrieval.indexes import memory_version
@@ -203,7 +204,7 @@ def test_a_self_query_retriever_is_read() -> None:
 
 SCRIPT = """
 import sys
-from askonce import Corpus
+from askonce import Cache, Corpus
 from askonce.langchain import cached, watch
 from tests.providers.test_langchain_vector_stores import Lengths
 
@@ -327,3 +328,53 @@ def test_a_store_that_cannot_be_read_is_compared_as_soon_as_it_can(
     store._Chroma__ensure_collection()
     watch(store, corpus)
     assert unseen([store], corpus.log) == []
+
+
+class Held(BaseRetriever):
+    """Finds all that is in a collection of Chroma's client, or in a data frame."""
+
+    held: Any
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        texts = self.held.get()["documents"] if hasattr(self.held, "upsert") else list(self.held["text"])
+        return [Document(one) for one in texts]
+
+
+def raw_collection(directory: Path, text: str) -> Any:
+    import chromadb
+
+    collection = chromadb.PersistentClient(str(directory)).get_or_create_collection("handbook")
+    collection.upsert(ids=["1"], documents=[text], embeddings=[[1.0, 0.0]])
+    return collection
+
+
+@pytest.mark.parametrize("name", [None, "held"])
+def test_what_was_written_to_a_raw_collection_is_seen_at_the_start(name: str | None, tmp_path: Path) -> None:
+    hits = []
+    for text in ("30 days", "30 days", "40 days"):
+        corpus = Corpus(Cache(f"sqlite:///{tmp_path}/cache.db"), name="handbook")
+        held = Held(held=raw_collection(tmp_path, text))
+        assert cached(held, corpus=corpus, name=name).invoke("?")[0].page_content == text
+        hits.append(corpus.cache.stats().hits)
+    assert hits == [0, 1, 0]
+
+
+def test_raw_collections_of_two_places_share_nothing(tmp_path: Path) -> None:
+    corpus = Corpus(Cache("memory://"), name="handbook")
+    for text in ("a", "b"):
+        held = Held(held=raw_collection(tmp_path / text, text))
+        assert cached(held, corpus=corpus, name="held").invoke("?")[0].page_content == text
+
+
+def test_data_frames_are_read_under_a_name() -> None:
+    import pandas
+
+    corpus = Corpus(Cache("memory://"), name="handbook")
+    frame = pandas.DataFrame({"text": ["a"]})
+    retriever = cached(Held(held=frame), corpus=corpus, name="held")
+    for text in ("a", "b", "a"):
+        frame.loc[0, "text"] = text
+        assert retriever.invoke("?")[0].page_content == text
+        other = Held(held=pandas.DataFrame({"text": [text]}))
+        assert cached(other, corpus=corpus, name="held").invoke("?")[0].page_content == text
+    assert corpus.cache.stats().hits >= 1

@@ -6,6 +6,7 @@ A client is known by its package and class, and what it holds is read; nothing i
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -26,15 +27,25 @@ _PASSWORD = re.compile(r"\b(password|passfile|sslpassword)\s*=\s*('[^']*'|\S+)")
 
 def place_of(client: object) -> Place | None:
     """Where a client, a collection, an index or an engine searches; ``None`` if that is not known."""
-    for cls in type(client).__mro__:
-        reader = _READERS.get((cls.__module__.partition(".")[0], cls.__name__))
-        if reader is not None:
-            try:
-                place = reader(client)
-            except Exception:  # another version of the package, which holds it elsewhere
-                continue
-            return {name: value for name, value in place.items() if value not in (None, "", [], {})} or None
+    cls: Any = type(client)
+    for reader in _readers_of(cls):
+        try:
+            place = reader(client)
+        except Exception:  # another version of the package, which holds it elsewhere
+            continue
+        return {name: value for name, value in place.items() if value not in (None, "", [], {})} or None
     return None
+
+
+def is_client(cls: Any) -> bool:
+    """Whether objects of a class are clients whose place is known."""
+    return bool(_readers_of(cls))
+
+
+@functools.lru_cache(maxsize=1024)
+def _readers_of(cls: type[Any]) -> list[_Reader]:
+    names = ((one.__module__.partition(".")[0], one.__name__) for one in cls.__mro__)
+    return [_READERS[name] for name in names if name in _READERS]
 
 
 def location(path: str) -> Any:
@@ -181,6 +192,13 @@ def _astra_collection(collection: Any) -> Place:
     return {"name": collection.name, **_astra(collection.database)}
 
 
+def _sqlite(connection: Any) -> Place:
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    files = [os.fsdecode(file) for _, _, file in cursor.execute("PRAGMA database_list") if file]
+    return {"directory": [location(one) for one in files]}
+
+
 def _sql_engine(engine: Any) -> Place:
     url = engine.url
     if url.get_backend_name() == "sqlite":
@@ -256,6 +274,7 @@ _READERS = _table(
         ("weaviate", "Collection", _weaviate_collection),
         ("astrapy", "Database", _astra),
         ("astrapy", "Collection", _astra_collection),
+        ("sqlite3", "Connection", _sqlite),
         ("sqlalchemy", "Engine", _sql_engine),
         ("sqlalchemy", "sessionmaker", _sql_session),
         ("sqlalchemy", "async_sessionmaker", _sql_session),

@@ -65,7 +65,7 @@ def read(attributes: Mapping[str, Any]) -> Reading:
         if shown not in (None, {}):
             form[name if isinstance(shown, (str, int, float)) else f"place of {name}"] = shown
             is_placed = is_placed or placed
-    return Reading(model_form(form, []), is_placed, _is_local(form))
+    return Reading(model_form(form, []), is_placed, is_on_this_machine(form))
 
 
 def without_places(attributes: Mapping[str, Any], others: tuple[type, ...]) -> dict[str, Any]:
@@ -113,11 +113,12 @@ def _value(name: str, value: Any) -> tuple[Any, bool]:
     return without_credentials(value) if is_address or "://" in value else value, is_address
 
 
-def _is_local(form: Any) -> bool:
+def is_on_this_machine(form: Any) -> bool:
+    """Whether a place is a path, or a server of this machine."""
     if isinstance(form, Mapping):
-        return "path" in form or any(_is_local(value) for value in form.values())
+        return "path" in form or any(is_on_this_machine(value) for value in form.values())
     if isinstance(form, (list, tuple)):
-        return any(_is_local(value) for value in form)
+        return any(is_on_this_machine(value) for value in form)
     return isinstance(form, str) and is_loopback(form)
 
 

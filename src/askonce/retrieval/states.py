@@ -30,6 +30,11 @@ _SEEN = "_askonce_seen"
 _WARNED = "_askonce_warned"
 
 
+def shows_state(part: object) -> bool:
+    """Whether a client, which is no store of a framework's, shows by itself what is in its collection."""
+    return any((cls.__module__.partition(".")[0], cls.__name__) in _OF_ONE_COLLECTION for cls in type(part).__mro__)
+
+
 def states_of(stores: Iterable[object]) -> States:
     """The states of the collections behind stores; none of those that do not show it at little cost."""
     return {place: state for one in stores for place, state in (read_states(one) or {}).items()}
@@ -39,7 +44,7 @@ def read_states(store: object) -> States | None:
     """As `states_of`; ``None`` if a collection cannot be read now, as while its server is down."""
     states: States | None = {}
     members = members_of(store)
-    for part in members.values():
+    for part in (store,) if shows_state(store) else members.values():
         for cls in type(part).__mro__:
             reader = _READERS.get((cls.__module__.partition(".")[0], cls.__name__))
             if reader is None:
@@ -117,3 +122,4 @@ _READERS: dict[tuple[str, str], Callable[[Any, str | None], tuple[Any, bytes]]] 
     ("qdrant_client", "QdrantClient"): _qdrant,
     ("lancedb", "LanceTable"): _lance,
 }
+_OF_ONE_COLLECTION = _READERS.keys() - {("qdrant_client", "QdrantClient")}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict
 from uuid import uuid4
 
 import pytest
+from langchain_classic.retrievers import EnsembleRetriever
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough, ensure_config
@@ -100,6 +105,7 @@ class ByName(BaseRetriever):
         return [Document(ensure_config()["configurable"][self.name_of])]
 
 
+@pytest.mark.parametrize("known_as", [None, "by name"])
 @pytest.mark.parametrize(
     "name",
     [
@@ -110,10 +116,15 @@ class ByName(BaseRetriever):
         "task_id",
         "project_run_id",
         "attempt",
+        "x-forwarded-user",
+        "X-Forwarded-Email",
+        "x-forwarded-groups",
+        "x-forwarded-preferred-username",
+        "thread_id",  # the field of the retriever names it
     ],
 )
-def test_a_name_that_only_looks_like_a_runs_id_counts(name: str, cache: Cache) -> None:
-    chain = RunnablePassthrough() | CachedRetriever(ByName(name_of=name), cache, corpus="hr")
+def test_a_name_that_only_looks_like_a_runs_id_counts(name: str, known_as: str | None, cache: Cache) -> None:
+    chain = RunnablePassthrough() | CachedRetriever(ByName(name_of=name), cache, corpus="hr", name=known_as)
     assert [texts(chain.invoke("salary", {"configurable": {name: one}})) for one in "ab"] == [["a"], ["b"]]
 
 
@@ -133,6 +144,21 @@ def test_an_id_of_the_run_counts_if_the_retrievers_code_names_it(name: str | Non
         ["a"],
     ]
     assert cache.stats().hits == 1
+
+
+class OfKind(BaseRetriever):
+    """Finds what is said under a name that it makes of others."""
+
+    kind: str = "thread"
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return [Document(ensure_config()["configurable"][f"{self.kind}_id"])]
+
+
+@pytest.mark.parametrize("name", [None, "files"])
+def test_the_id_of_a_thread_counts_if_its_name_is_made_of_parts(name: str | None, cache: Cache) -> None:
+    chain = RunnablePassthrough() | CachedRetriever(OfKind(), cache, corpus="hr", name=name)
+    assert [texts(chain.invoke("files", {"configurable": {"thread_id": one}})) for one in "ab"] == [["a"], ["b"]]
 
 
 def test_what_results_depend_on_can_be_named(cache: Cache) -> None:
@@ -181,6 +207,24 @@ def current_user() -> str:
     return USER.get()
 
 
+def of_user(query: str) -> list[Document]:
+    return [Document(current_user())]
+
+
+def of(get: Any, query: str) -> list[Document]:
+    return [Document(get())]
+
+
+class Calling(BaseRetriever):
+    """Finds by a function."""
+
+    find: Any
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        found: list[Document] = self.find(query)
+        return found
+
+
 class OfContext(BaseRetriever):
     def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
         return [Document(current_user())]
@@ -194,3 +238,58 @@ def test_a_context_variable_that_the_retrievers_code_uses_counts(name: str | Non
         assert [one.page_content for one in retriever.invoke("?")] == [user]
         USER.reset(token)
     assert cache.stats().hits == 1
+
+
+def for_all(query: str) -> list[Document]:
+    return [Document("for all")]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Calling(find=functools.partial(of_user)),
+        lambda: Calling(find=functools.partial(of, USER.get)),
+        lambda: Calling(find=functools.lru_cache(maxsize=0)(of_user)),
+        lambda: Calling(find=lambda query, find=of_user: find(query)),
+        lambda: EnsembleRetriever(
+            retrievers=[Calling(find=lambda query: for_all(query)), OfContext()], weights=[1, 1]
+        ),
+        lambda: EnsembleRetriever(
+            retrievers=[OfContext(), Calling(find=lambda query: for_all(query))], weights=[1, 1]
+        ),
+    ],
+)
+def test_a_named_retriever_is_read_for_context_variables_to_its_end(
+    make: Callable[[], BaseRetriever], cache: Cache
+) -> None:
+    retriever = CachedRetriever(make(), cache, corpus="people", name="named")
+    for user in ("ann", "bob", "ann"):
+        token = USER.set(user)
+        assert user in texts(retriever.invoke("?"))
+        USER.reset(token)
+    assert cache.stats().hits == 1
+
+
+PACKAGE = """
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import ensure_config
+
+class OfUser(BaseRetriever):
+    def _get_relevant_documents(self, query, *, run_manager):
+        return [Document(ensure_config()["configurable"]["user"])]
+"""
+
+
+@pytest.mark.parametrize("name", [None, "own"])
+def test_a_package_of_the_application_may_be_called_like_langchains(
+    name: str | None, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "langchain_of_ours.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    retriever = importlib.import_module("langchain_of_ours").OfUser()
+    chain = RunnablePassthrough() | CachedRetriever(retriever, cache, corpus="people", name=name)
+    assert [texts(chain.invoke("?", {"configurable": {"user": user}})) for user in ("ann", "bob")] == [
+        ["ann"],
+        ["bob"],
+    ]

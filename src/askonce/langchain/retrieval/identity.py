@@ -10,9 +10,10 @@ from __future__ import annotations
 import enum
 import functools
 import re
+import secrets
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -27,13 +28,22 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import BaseModel
 
-from askonce.keys.code import context_variables, digest_of, written_code
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
 from askonce.langchain.embeddings import form_of_embeddings
+from askonce.langchain.retrieval.held_documents import HeldDocuments, holds_documents
 from askonce.langchain.retrieval.indexes import digest, has_memory, is_own, memory_version
-from askonce.retrieval.clients import place_of, without_credentials
+from askonce.langchain.retrieval.readers import (
+    RunReaders,
+    code_of,
+    is_foreign,
+    is_of_langchain,
+    kind_of,
+    own_class,
+)
+from askonce.retrieval.clients import is_client, place_of, without_credentials
 from askonce.retrieval.held import found_within
-from askonce.retrieval.places import read
+from askonce.retrieval.places import is_on_this_machine, read
+from askonce.retrieval.states import shows_state
 
 _UNTELLING = frozenset("tags metadata callbacks verbose timeout max_retries".split())
 _CLIENTS = frozenset({"client", "async_client"})
@@ -63,11 +73,10 @@ _DERIVED = {
     "KNNRetriever": frozenset({"index"}),
     "SVMRetriever": frozenset({"index"}),
 }
-_WITHOUT_RUNS = frozenset(("askonce", "lark", "numpy", "pydantic", *sys.stdlib_module_names))
 _OF_TIME = frozenset({"TimeWeightedVectorStoreRetriever"})
 _STORES = (VectorStore, BaseStore)
 _MOST_PARTS = 1000
-_MANY = 32
+_NOT_CONTENT: Any = object()
 _NEW_OBJECT = object().__reduce_ex__(2)[0]
 
 
@@ -80,21 +89,16 @@ class Identity:
 
     Attributes:
         nameless: stores that do not show where their documents are: only the corpus distinguishes them from others.
-        stores: the vector stores.
+        stores: the vector stores, and clients that show what is in theirs.
         is_local: a store is on this machine.
-        has_foreign: a class or function that is not LangChain's is among the parts, which may read what the run
-            gives; embeddings do not count.
-        own_code: that of the application's own classes and functions among the parts.
-        variables: the context variables that it uses.
+        readers: the parts that may read what the run gives.
     """
 
-    def __init__(self, known: dict[int, tuple[Any, Any]]) -> None:
+    def __init__(self, known: dict[int, Any]) -> None:
         self.nameless: list[str] = []
-        self.stores: list[VectorStore] = []
+        self.stores: list[Any] = []
         self.is_local = False
-        self.has_foreign = False
-        self.own_code: list[str] = []
-        self.variables: list[ContextVar[Any]] = []
+        self.readers = RunReaders()
         self._known = known
         self._is_named = False
         self._within: list[int] = []
@@ -107,17 +111,16 @@ class Identity:
             Uncacheable: it holds something without a stable representation.
         """
         if part is None or isinstance(part, (str, int, float, bytes, enum.Enum)):
+            value = part.value if isinstance(part, enum.Enum) else part
+            if isinstance(value, str):
+                self.readers.add_text(value)
             return plain(part) if not isinstance(part, str) or "://" not in part else without_credentials(part)
         self._parts += 1
         if self._parts > _MOST_PARTS:
             raise Uncacheable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
         if id(part) in self._within:
             raise Uncacheable(f"a {_name(type(part))} that holds itself")
-        if _is_foreign(part):
-            self.has_foreign = True
-            _, code, variables = _code(_kind(part))
-            self.own_code.append(code)
-            self.variables += variables
+        self.readers.add(part)
         self._within.append(id(part))
         try:
             return self._composed(part)
@@ -127,25 +130,36 @@ class Identity:
     def stores_in(self, part: Any) -> list[Any]:
         """The stores and documents in a retriever, wherever they are: a name says nothing of these."""
         before, self._is_named = self._is_named, True
+        forms: list[Any] = []
+
+        def is_found(one: Any) -> bool:
+            form = self._content(one)
+            if form is not None and form is not _NOT_CONTENT:
+                forms.append(form)
+            return form is not _NOT_CONTENT
+
         try:
-            return [
-                form for one in found_within(part, self._is_content) if (form := self._content(one)) is not None
-            ]
+            for _ in found_within(part, is_found):
+                pass
+            return forms
         finally:
             self._is_named = before
 
-    def _is_content(self, part: Any) -> bool:
-        if isinstance(part, (list, tuple, Mapping)):
-            return self._documents(part) is not None
-        return isinstance(part, (*_STORES, Document, Embeddings, BaseLanguageModel)) or has_memory(part)
-
     def _content(self, part: Any) -> Any:
+        """The form of a store or of documents; ``None`` if it has none, `_NOT_CONTENT` of anything else."""
         if isinstance(part, (Embeddings, BaseLanguageModel)):  # the name stands for it
             return None
-        if isinstance(part, (list, tuple, Mapping)):
-            return self._documents(part)
         try:
-            return self.of(part) if isinstance(part, (*_STORES, Document)) else {"version": memory_version(part)}
+            if isinstance(part, (*_STORES, Document)):
+                return self.of(part)
+            documents = self._documents(part)
+            if documents is not None:
+                return documents
+            if depends_on_time(part):  # its list of documents changes with each search
+                return [self.of(part.vectorstore), len(part.memory_stream)]
+            if is_client(type(part)):
+                return self._client(part)
+            return {"version": memory_version(part)} if has_memory(part) else _NOT_CONTENT
         except Uncacheable:
             return None
 
@@ -158,7 +172,7 @@ class Identity:
             return self._documents(part) or [self.of(item) for item in part]
         if isinstance(part, (set, frozenset)):
             return sorted((self.of(item) for item in part), key=encode)
-        if isinstance(part, FunctionType) and part.__closure__ and part.__module__.startswith("langchain_"):
+        if isinstance(part, FunctionType) and part.__closure__ and is_of_langchain(part.__module__):
             cells = [self.of(cell.cell_contents) for cell in part.__closure__]  # of SelfQueryRetriever's parser
             return {"function": f"{part.__module__}.{part.__qualname__}", "with": cells}
         if isinstance(part, (type, FunctionType)):
@@ -185,32 +199,43 @@ class Identity:
     def _object(self, part: Any) -> Any:
         if type(part).__module__ in ("typing", "types"):
             return repr(part)
-        place = place_of(part)
-        if place is not None:
-            return {**_class(type(part)), "place": model_form(place, [])}
+        client = self._client(part)
+        if client is not None:
+            return client
         if (type(part).__module__, type(part).__name__) == ("lark.lark", "Lark"):  # of SelfQueryRetriever
             return {"grammar": part.source_grammar, "transformer": self.of(part.options.transformer)}
         return {**_class(type(part)), "has": self.of(_state(part))}
 
-    def _documents(self, part: Any) -> Any:
-        """A long list or map of documents or texts by a digest, made once while it holds the same."""
-        if len(part) < _MANY:
+    def _client(self, part: Any) -> Any:
+        """A client by its place; ``None`` if it shows none."""
+        known = self._known.get(id(part))
+        place = place_of(part) if known is None else known[1]
+        if isinstance(part, sqlite3.Connection):  # which shows it in its own thread alone
+            if place is None and self._is_named:
+                place = {"connection": secrets.token_hex(8)}
+            self._known[id(part)] = part, place
+        if place is None:
             return None
-        rows, copied = (part.values(), dict) if isinstance(part, Mapping) else (part, list)
-        known, now = self._known.get(id(part)), copied(part)
-        if known is not None and known[0][1] == now:  # with a list's speed: the same objects are not compared
-            return known[1]
-        kinds = Document if self._is_named else (Document, str)  # texts may also be what it has searched for
-        if not all(isinstance(one, kinds) for one in rows):
+        if shows_state(part):
+            self.stores.append(part)
+        self.is_local = self.is_local or is_on_this_machine(place)
+        return {**_class(type(part)), "place": model_form(place, [])}
+
+    def _documents(self, part: Any) -> Any:
+        """A list, map or data frame of documents by a digest, made once while it holds the same; else ``None``."""
+        known = self._known.get(id(part))
+        if isinstance(known, HeldDocuments) and known.is_same():
+            return known.form
+        if not holds_documents(part, is_named=self._is_named):
             return None
         try:
-            form = {"length": len(part), "digest": digest(part.items() if isinstance(part, Mapping) else part)}
-        except Uncacheable:
-            if not self._is_named:
-                raise
+            held = HeldDocuments(part)
+        except Uncacheable:  # each by itself
             return None
-        self._known[id(part)] = (part, now), form
-        return form
+        if len(self._known) > _MOST_PARTS:  # those of arguments of calls
+            self._known.clear()
+        self._known[id(part)] = held
+        return held.form
 
     def _document(self, part: Document) -> Any:
         try:
@@ -219,14 +244,14 @@ class Identity:
             return self._model(part)
 
     def _model(self, part: BaseModel) -> dict[str, Any]:
-        is_own = _is_foreign(part)
+        is_own = is_foreign(part)
         # Elsewhere than in what runs, such as in a document, tags and metadata are content.
         untelling = _UNTELLING if isinstance(part, Runnable) and not is_own else _UNTELLING_IN_OWN
         untelling = NEUTRAL if isinstance(part, BaseLanguageModel) else untelling
         fields = {**part.__dict__, **(part.__pydantic_extra__ or {})}
         form: dict[str, Any] = _class(type(part))
         kinds = _langchain_names(type(part))
-        if kinds & _OF_TIME:
+        if depends_on_time(part):
             raise Uncacheable(
                 "what it finds depends on the time, and on what was found before: with a name, use a ttl"
             )
@@ -319,13 +344,13 @@ def returns_all_it_weighs(retriever: BaseRetriever, arguments: Mapping[str, Any]
     """
     if type(retriever) is not VectorStoreRetriever or retriever.search_type == "mmr":
         return False
-    name = _own(type(retriever.vectorstore)).__name__
+    name = own_class(type(retriever.vectorstore)).__name__
     settings = {"k", "score_threshold", "filter"} if name in _FILTER_FIRST else {"k", "score_threshold"}
     return _finds_nearest(retriever.vectorstore) and {*retriever.search_kwargs, *arguments} <= settings
 
 
 def _finds_nearest(store: VectorStore) -> bool:
-    cls = _own(type(store))
+    cls = own_class(type(store))
     mode = getattr(store, "retrieval_mode", None)  # of Qdrant
     return (
         cls.__name__ in _NEAREST.get(cls.__module__.partition(".")[0], "").split()
@@ -335,51 +360,32 @@ def _finds_nearest(store: VectorStore) -> bool:
     )
 
 
-def _is_foreign(part: Any) -> bool:
-    if isinstance(part, Embeddings):
-        return False
-    package = str(getattr(_kind(part), "__module__", "")).partition(".")[0]
-    return package not in _WITHOUT_RUNS and not package.startswith("langchain")
-
-
-def _own(cls: type[Any]) -> type[Any]:
-    """The class that was wrapped, of one that `cached` or `watch` made."""
-    own: type[Any] = getattr(cls, "_askonce_base", cls)
-    return own
-
-
 def _is_computed(cls: type[Any], name: str) -> bool:
     """Whether it is computed from the others once it is needed, as LangChain does in the first call."""
     return isinstance(getattr(cls, name, None), functools.cached_property)
 
 
-def _kind(part: Any) -> Any:
-    """A class or function itself; of an object its class."""
-    return part if isinstance(part, FunctionType) else _own(part if isinstance(part, type) else type(part))
-
-
-@functools.lru_cache(maxsize=512)
-def _code(part: Any) -> tuple[str | None, str, list[ContextVar[Any]]]:
-    """The digest of the code of the application's own classes and functions, the code, what it uses; read once."""
-    code = written_code(part)
-    return (None, "", []) if code is None else (digest_of(code), code, context_variables(part))
+def depends_on_time(part: Any) -> bool:
+    """Whether what a retriever finds depends on the time, and on what was found before."""
+    cls: Any = type(part)
+    return not _OF_TIME.isdisjoint(_langchain_names(cls))
 
 
 def _class(cls: type[Any]) -> dict[str, Any]:
     """Which class; of the application's own with its code, which may be edited between two runs of a program."""
-    code = _code(_kind(cls))[0]
+    code = code_of(kind_of(cls))[0]
     return {"class": _name(cls)} if code is None else {"class": _name(cls), "code": code}
 
 
 def _name(cls: type[Any]) -> str:
-    own = _own(cls)
+    own = own_class(cls)
     return f"{own.__module__}.{own.__qualname__}"
 
 
 @functools.lru_cache(maxsize=256)
 def _langchain_names(cls: type[Any]) -> frozenset[str]:
     """The names of LangChain's classes that a class is of."""
-    return frozenset(one.__name__ for one in cls.__mro__ if one.__module__.startswith("langchain_"))
+    return frozenset(one.__name__ for one in cls.__mro__ if is_of_langchain(one.__module__))
 
 
 def _settings_of(part: Any) -> Any:
@@ -409,5 +415,5 @@ def _by_name(part: type[Any] | FunctionType) -> Any:
         found = getattr(found, step, None)
     if found is not part:
         raise Uncacheable(f"{part.__qualname__} can be found under no name")
-    name, code = f"{part.__module__}.{part.__qualname__}", _code(part)[0]
+    name, code = f"{part.__module__}.{part.__qualname__}", code_of(part)[0]
     return name if code is None else {"named": name, "code": code}

@@ -16,9 +16,18 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from askonce.entries.values import tagged
 from askonce.keys.normal_form import Uncacheable
 from askonce.langchain.retrieval.documents import encoded
+from askonce.langchain.retrieval.readers import is_of_langchain
 from askonce.retrieval.cached_retrieval import NotPlain
 from askonce.retrieval.places import without_places
-from askonce.retrieval.versions import IndexContent, digest_of, faiss_rows, held_in, version_of, written
+from askonce.retrieval.versions import (
+    IndexContent,
+    digest_in_order,
+    digest_of,
+    faiss_rows,
+    held_in,
+    version_of,
+    written,
+)
 
 
 def memory_version(store: Any) -> str | None:
@@ -44,14 +53,14 @@ def memory_written(store: Any) -> None:
             written(part, held.items)
 
 
-def digest(rows: Iterable[Any]) -> str:
-    """A digest of documents, in any order.
+def digest(rows: Iterable[Any], *, is_ordered: bool = False) -> str:
+    """A digest of documents, in any order or in theirs.
 
     Raises:
         Uncacheable: one holds what cannot be written.
     """
     try:
-        return digest_of(map(_row, rows))
+        return (digest_in_order if is_ordered else digest_of)(map(_row, rows))
     except (NotPlain, TypeError, ValueError, RecursionError) as error:
         raise Uncacheable(str(error)) from error
 
@@ -87,7 +96,7 @@ def _held(part: Any) -> IndexContent | None:
 
 def is_own(store: Any) -> bool:
     """Whether a store's class is none of LangChain's packages."""
-    return not type(store).__module__.startswith("langchain")
+    return not is_of_langchain(type(store).__module__)
 
 
 def _entry(entry: Any) -> Any:

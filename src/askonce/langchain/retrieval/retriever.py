@@ -18,12 +18,14 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form
 from askonce.langchain.instead import instead_of
 from askonce.langchain.retrieval.documents import encoded, ids_of, unpack
-from askonce.langchain.retrieval.identity import Identity, returns_all_it_weighs
+from askonce.langchain.retrieval.identity import Identity, depends_on_time, returns_all_it_weighs
 from askonce.langchain.retrieval.nearness import Nearness
+from askonce.langchain.retrieval.readers import RunReaders
 from askonce.langchain.retrieval.run_config import RunManager, given_by_run
 from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.encoded import EncodedDocument
+from askonce.retrieval.held import found_within
 from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Client, Store
 
@@ -79,7 +81,7 @@ class CachedRetriever(BaseRetriever):
     ignore_punctuation: bool
     _known_as: str | None = PrivateAttr()
     _known: dict[int, Any] = PrivateAttr()
-    _own: Identity | None = PrivateAttr(default=None)
+    _readers: RunReaders | None = PrivateAttr(default=None)
     _cache: Cache = PrivateAttr()
     _warned: set[str] = PrivateAttr(default_factory=set)
 
@@ -113,6 +115,11 @@ class CachedRetriever(BaseRetriever):
         else:
             identity.stores_in(retriever)
         cache, own_corpus = cache_and_corpus(store, corpus, settings)
+        if name is not None and cache.engine.settings.ttl is None and any(found_within(retriever, depends_on_time)):
+            raise ConfigError(
+                "what a TimeWeightedVectorStoreRetriever finds depends on the time, and on what was found before: "
+                "say how long it may be served: CachedRetriever(retriever, name='…', ttl=300)"
+            )
         own_corpus.compare(identity.stores)
         fields: dict[str, Any] = {
             "retriever": retriever,
@@ -127,7 +134,7 @@ class CachedRetriever(BaseRetriever):
         super().__init__(**fields)
         self._cache, self._known_as, self._known = cache, name, known
         if name is not None:
-            self._own = _foreign_in(retriever)
+            self._readers = _readers_in(retriever)
 
     @property
     def cache(self) -> Cache:
@@ -136,10 +143,9 @@ class CachedRetriever(BaseRetriever):
 
     def _identity(self, identity: Identity) -> dict[str, Any]:
         known_as = self._known_as
-        identity.has_foreign = identity.has_foreign or self._own is not None or self.depends_on is not None
-        if self._own is not None:
-            identity.own_code += self._own.own_code
-            identity.variables += self._own.variables
+        identity.readers.any = identity.readers.any or self.depends_on is not None
+        if self._readers is not None:
+            identity.readers.add_all(self._readers)
         form = {
             "retriever": identity.of(self.retriever) if known_as is None else self._named(identity),
             "corpus": self.corpus.name,
@@ -187,8 +193,8 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
         )
         model, arguments = owner._identity(identity), identity.of(self._arguments)
         parts = {"arguments": arguments}
-        if identity.has_foreign:
-            given = given_by_run(self._run, owner.depends_on, identity.own_code, identity.variables)
+        if identity.readers.any:
+            given = given_by_run(self._run, owner.depends_on, identity.readers)
             if given:
                 parts["run"] = identity.of(given)
         self.scope = request_form("retrieval", model, **parts).digest()
@@ -226,17 +232,15 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
         return not nearest or not all(one.id for one in documents)
 
 
-def _foreign_in(retriever: BaseRetriever) -> Identity | None:
-    """What shows the application's own code in a retriever with a name.
-
-    ``None``: nothing in it may read what a run gives.
-    """
+def _readers_in(retriever: BaseRetriever) -> RunReaders:
+    """The parts of a retriever with a name that may read what a run gives."""
     identity = Identity({})
     try:
         identity.of(retriever)
     except Uncacheable:
-        return identity
-    return identity if identity.has_foreign else None
+        identity.readers.any = True  # what cannot be read may
+    identity.readers.add_within(retriever)
+    return identity.readers
 
 
 def _check_identity(identity: Identity, retriever: BaseRetriever, *, has_corpus: bool) -> None:

@@ -13,6 +13,7 @@ from langchain_core.runnables import ensure_config
 from pydantic import BaseModel
 
 from askonce.keys.normal_form import Uncacheable, is_credential
+from askonce.langchain.retrieval.readers import RunReaders
 
 RunManager = CallbackManagerForRetrieverRun | AsyncCallbackManagerForRetrieverRun
 
@@ -21,7 +22,7 @@ _RUNTIME = "__pregel_runtime"
 _OF_THE_RUN = re.compile(
     r"__.*|ls_.*|lc_.*|((parent|root|langgraph|langsmith)_)?(run|thread|trace|span|checkpoint|request)_?id"
     r"|x-(request|correlation|trace|amzn-trace|client-trace)-?id|x-cloud-trace-context|x-b3-.*|x-datadog-.*"
-    r"|x-forwarded-.*|traceparent|tracestate|baggage"
+    r"|x-forwarded-(for|host|port|proto|protocol|scheme|server|prefix|path|uri|method|by|ssl)|traceparent|tracestate|baggage"
     r"|(langgraph_)?checkpoint_(ns|map|id)|langgraph_(step|node|triggers|path|version|host|plan|api_.*)|revision_id"
     r"|run_attempt|user-agent|recursion_limit",
     re.IGNORECASE,
@@ -32,17 +33,15 @@ _OWN_TAGS = re.compile(r"(seq:step|map:key|graph:step|langsmith|langgraph):.*")
 def given_by_run(
     run: RunManager,
     depends_on: Collection[str] | None,
-    own_code: Collection[str] = (),
-    variables: Iterable[ContextVar[Any]] = (),
+    readers: RunReaders,
 ) -> dict[str, Any]:
     """What a retriever finds in the run that it is called in.
 
     Args:
         run: of the call.
         depends_on: the names that count; ``None``: all but the ids of runs, threads and checkpoints.
-        own_code: the code of the application's own parts of the retriever (`askonce.keys.code.written_code`): such
-            an id counts if the code names it.
-        variables: the context variables that this code uses; all count.
+        readers: the parts of the retriever that may read it: such an id counts if they name it, and so do
+            the context variables that they use.
 
     Raises:
         Uncacheable: a credential is among it.
@@ -53,9 +52,9 @@ def given_by_run(
         "configurable": configurable,
         "metadata": run.inheritable_metadata or {},
         "context": _members(context),
-        "variables": _held(variables),
+        "variables": _held(readers.variables),
     }
-    given: dict[str, Any] = {part: _counting(values, depends_on, own_code) for part, values in named.items()}
+    given: dict[str, Any] = {part: _counting(values, depends_on, readers) for part, values in named.items()}
     if depends_on is None:
         given["tags"] = sorted({tag for tag in run.inheritable_tags or () if not _OWN_TAGS.fullmatch(tag)})
     return {part: values for part, values in given.items() if values}
@@ -69,15 +68,11 @@ def _held(variables: Iterable[ContextVar[Any]]) -> dict[str, list[Any]]:
     return held
 
 
-def _counting(
-    values: Mapping[str, Any], depends_on: Collection[str] | None, own_code: Collection[str]
-) -> dict[str, Any]:
+def _counting(values: Mapping[str, Any], depends_on: Collection[str] | None, readers: RunReaders) -> dict[str, Any]:
     if depends_on is not None:
         return {name: value for name, value in values.items() if name in depends_on}
     counting = {
-        name: value
-        for name, value in values.items()
-        if not _OF_THE_RUN.fullmatch(name) or any(repr(name) in code for code in own_code)
+        name: value for name, value in values.items() if not _OF_THE_RUN.fullmatch(name) or readers.names(name)
     }
     for name in counting:
         if is_credential(name):
