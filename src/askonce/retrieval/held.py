@@ -7,7 +7,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 from askonce.keys.fields import members_of
@@ -22,8 +22,8 @@ _FRAMEWORKS = ("langchain", "llama_index")
 def found_within(root: Any, is_found: Callable[[Any], bool]) -> Iterator[Any]:
     """The parts of an object that are looked for, the nearest first; nothing inside them is looked at.
 
-    Read are lists and maps, what functions are bound to or enclose, and the attributes, private ones too, of
-    objects of the application's and the frameworks' classes; of all these the nearest thousand.
+    Read are lists and maps, what functions are bound to, enclose or have as defaults, and the attributes, private
+    ones too, of objects of the application's and the frameworks' classes; of all these the nearest thousand.
     """
     waiting, seen = deque([root]), set[int]()
     while waiting and len(seen) < _MOST_PARTS:
@@ -40,7 +40,12 @@ def found_within(root: Any, is_found: Callable[[Any], bool]) -> Iterator[Any]:
 
 def is_opened(cls: type) -> bool:
     """Whether the attributes of objects of a class are read: of the application, or derived from a framework's."""
-    return not is_installed(cls.__module__) or any(one.__module__.startswith(_FRAMEWORKS) for one in cls.__mro__)
+    return is_plain(cls) or any(one.__module__.startswith(_FRAMEWORKS) for one in cls.__mro__)
+
+
+def is_plain(cls: type) -> bool:
+    """Whether objects of a class are of the application's own making."""
+    return cls is SimpleNamespace or not is_installed(cls.__module__)
 
 
 def attributes_of(part: Any) -> dict[str, Any]:
@@ -62,7 +67,8 @@ def _inside(part: Any) -> Iterable[Any]:
     if isinstance(part, functools.partial):
         return [part.func, part.args, part.keywords]
     if isinstance(part, FunctionType):
-        return [_content(cell) for cell in part.__closure__ or ()]
+        defaults = [part.__defaults__ or (), part.__kwdefaults__ or {}]
+        return [*map(_content, part.__closure__ or ()), *defaults, *vars(part).values()]
     if type(part).__module__.startswith("askonce."):  # a cached retriever
         return [getattr(part, "retriever", None)]
     return [] if isinstance(part, type) or not is_opened(type(part)) else attributes_of(part).values()

@@ -16,8 +16,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import Uncacheable
-from askonce.keys.own_modules import is_installed
-from askonce.retrieval.held import attributes_of
+from askonce.retrieval.held import attributes_of, is_plain
 
 logger = logging.getLogger("askonce")
 _warned: set[str] = set()
@@ -75,7 +74,7 @@ def _held_at(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...
         yield path, (value.ravel().tolist() if value.dtype.hasobject else [value])
     elif package in _CLOSED:
         yield path, [value]
-    elif len(path) < _DEEPEST and not isinstance(value, type) and not is_installed(type(value).__module__):
+    elif len(path) < _DEEPEST and not isinstance(value, type) and is_plain(type(value)):
         for name, one in attributes_of(value).items():
             yield from _held_at((*path, name), one)
 
