@@ -272,3 +272,17 @@ def test_what_a_process_holds_is_read_again_only_when_it_changed(
         for question in ("red", "blue", "red"):
             retriever.retrieve(question)
         assert len(read) == before > 0
+
+
+def test_a_process_that_wrote_to_vectors_on_a_server_shares_what_it_finds_there(cache: Cache) -> None:
+    corpus, server = Corpus(cache, name="colours"), Vectors(url="http://vectors")
+
+    def index() -> VectorStoreIndex:
+        return VectorStoreIndex.from_vector_store(server, embed_model=Topics())
+
+    one, other = index(), index()
+    watch(one, corpus)
+    one.insert_nodes([TextNode(text="red", id_="a")])
+    for each in (one, other):
+        assert texts(CachedRetriever(each.as_retriever(), corpus=corpus)) == ["red"]
+    assert cache.stats().kinds["retrieval"].hits == 1

@@ -54,7 +54,7 @@ def memory_written(changing: Any) -> None:
     """Record that an index, a store or a pipeline was written to, and that its corpus has recorded it."""
     for part in (changing, *(getattr(changing, name, None) for name in INDEX_PARTS)):
         held = _held(part)
-        if held is not None:
+        if held is not None and held.items:  # of an index over a server these are empty, and all alike
             written(part, held.items)
 
 
