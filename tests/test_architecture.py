@@ -71,6 +71,7 @@ ONE_ADAPTER_ONLY = {
     "llama_index/models/raw.py": "LlamaIndex's answers carry the SDK's object",
     "llama_index/models/twin.py": "an LLM has no field for a cache: a class of its own is derived for it",
     "llama_index/models/usage.py": "LangChain's messages carry their usage in one form",
+    "llama_index/retrieval/variables.py": "LangChain's are read with what else a run gives",
 }
 """Files of one adapter, each with the reason why the other has none of this name."""
 

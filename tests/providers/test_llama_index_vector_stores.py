@@ -95,7 +95,7 @@ SERVERS = {
 @pytest.mark.parametrize("name", [*FILES, *SERVERS])
 def test_two_places_are_two_and_two_clients_of_one_place_are_one(name: str, tmp_path: Path) -> None:
     def identity(store: Any) -> tuple[Any, list[str]]:
-        one = Identity(None, "corpus")
+        one = Identity(None, "corpus", {})
         index = VectorStoreIndex.from_vector_store(store, embed_model=MockEmbedding(2))
         return one.of(index.as_retriever()), one.nameless
 
@@ -110,7 +110,7 @@ def test_faiss_is_what_it_holds() -> None:
         stored = StorageContext.from_defaults(vector_store=FaissVectorStore(faiss.IndexFlatL2(2)))
         nodes = [TextNode(text=one, id_=one) for one in texts]
         index = VectorStoreIndex(nodes, embed_model=MockEmbedding(2), storage_context=stored)
-        return Identity("named", "corpus").of(index.as_retriever())
+        return Identity("named", "corpus", {}).of(index.as_retriever())
 
     assert of("a") == of("a") != of("b") != of("a", "b")
 

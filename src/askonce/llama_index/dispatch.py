@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, TypeVar, Unpack, overload
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
@@ -44,6 +45,7 @@ def cached(
     *,
     corpus: Corpus | str,
     name: str | None = None,
+    depends_on: Sequence[str] | None = None,
     empty_ttl: float = 60,
     audit: float = 0,
     ignore_case: bool = True,

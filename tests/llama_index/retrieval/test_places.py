@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -184,8 +185,11 @@ class Having(BaseRetriever):
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         held = self._held
-        while isinstance(held, (list, dict, Holder)):
-            held = held[0] if isinstance(held, list) else held["a"] if isinstance(held, dict) else held.held
+        while isinstance(held, (list, dict, Holder, SimpleNamespace, FunctionType)):
+            if isinstance(held, FunctionType):
+                held = held()
+            else:
+                held = held[0] if isinstance(held, list) else held["a"] if isinstance(held, dict) else held.held
         if isinstance(held, TextNode):
             return [NodeWithScore(node=held)]
         return (VectorIndexRetriever(held) if isinstance(held, VectorStoreIndex) else held).retrieve(query_bundle)
@@ -200,11 +204,27 @@ def one_text(node: TextNode) -> VectorStoreIndex:
     return VectorStoreIndex([node], embed_model=Topics())
 
 
+def default_of(held: Any, *, named: bool) -> Any:
+    if named:
+
+        def give(*, inner: Any = held) -> Any:
+            return inner
+    else:
+
+        def give(inner: Any = held) -> Any:  # type: ignore[misc]
+            return inner
+
+    return give
+
+
 HOLDING: dict[str, Callable[[TextNode], Any]] = {
     "a retriever": lambda node: VectorIndexRetriever(one_text(node)),
     "an index": one_text,
     "a map of retrievers": lambda node: {"a": one_text(node).as_retriever()},
     "an object": lambda node: Holder(one_text(node)),
+    "a namespace": lambda node: SimpleNamespace(held=one_text(node)),
+    "a default argument": lambda node: default_of(one_text(node), named=False),
+    "a default argument by name": lambda node: default_of(one_text(node), named=True),
     "a list": lambda node: [node],
     "a long list": lambda node: [node] * 2000,
     "a retriever of its own": lambda node: Having(Holder([node])),

@@ -1,38 +1,43 @@
 """Which retriever it is: its class, and of its settings those that change what it finds, as plain data.
 
 LlamaIndex's own retrievers are read by their attributes, and so are the objects of LlamaIndex in them: retrievers,
-indexes, vector stores, models, prompts, selectors. A class of somebody else may depend on anything.
+indexes, models, prompts, selectors; stores of vectors, documents and graphs by where they are or, in memory, by
+what they hold. A class of somebody else may depend on anything.
 """
 
 from __future__ import annotations
 
 import enum
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.bridge.pydantic import BaseModel
+from llama_index.core.data_structs.data_structs import IndexStruct
 from llama_index.core.indices.base import BaseIndex
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import BaseComponent, BaseNode, NodeWithScore
-from llama_index.core.storage.docstore.types import BaseDocumentStore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
 
 from askonce.errors import ConfigError
+from askonce.keys.code import code_of
 from askonce.keys.endpoints import importable_name
+from askonce.keys.fields import members_of
 from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, plain
 from askonce.llama_index.keys.model import component_form
-from askonce.llama_index.retrieval.indexes import is_own, memory_version
+from askonce.llama_index.retrieval.indexes import INDEX_PARTS, is_own, is_store, memory_version
+from askonce.llama_index.retrieval.watch import own_class
 from askonce.retrieval.held import found_within
 from askonce.retrieval.places import read
 
-# What observes, or holds the documents, whose changes are reported to the corpus.
+# What observes; and where the structures of indexes are, which are read from the indexes.
 _ASIDE = frozenset(
     """
-    callback_manager _callback_manager object_map _object_map verbose _verbose _show_progress use_async _use_async
-    docstore _docstore storage_context _storage_context _index_struct graph_store _graph_store
+    callback_manager _callback_manager verbose _verbose _show_progress show_progress use_async _use_async
+    index_store
     """.split()
 )
 _DEEPEST = 20
@@ -48,25 +53,30 @@ def finds_by_nearness(retriever: BaseRetriever) -> bool:
     )
 
 
+LongLists = dict[int, tuple[Sequence[Any], list[Any], Any]]
+"""Long lists by their ids, with what was in them then, and their forms."""
+
+
 class Identity:
-    """The normal form of one retriever.
+    """Reads one retriever, once.
 
     Args:
         name: stands for all parts without a stable representation, and for the random ids of indexes.
         corpus: the log of the documents' changes.
+        known: long lists that were read before.
 
     Attributes:
-        nameless: stores that do not show where their documents are, as far as was read last.
-        stores: the vector stores, as far as was read last.
-        is_local: a store is on this machine, as far as was read last.
+        nameless: stores that do not show where their documents are.
+        stores: the vector stores.
+        is_local: a store is on this machine.
     """
 
-    def __init__(self, name: str | None, corpus: str) -> None:
+    def __init__(self, name: str | None, corpus: str, known: LongLists) -> None:
         self.nameless: list[str] = []
         self.stores: list[BasePydanticVectorStore] = []
         self.is_local = False
-        self._name, self._corpus = name, corpus
-        self._long_lists: dict[int, tuple[Sequence[Any], list[Any], Any]] = {}
+        self._name, self._corpus, self._long_lists = name, corpus, known
+        self._stores: dict[int, dict[str, Any]] = {}
 
     def of(self, retriever: BaseRetriever) -> Any:
         """The normal form of a retriever as it is set now.
@@ -75,7 +85,6 @@ class Identity:
             Uncacheable: it has no stable representation and there is no name.
             ConfigError: a cached retriever in it is of another corpus.
         """
-        self.nameless, self.stores, self.is_local = [], [], False
         return plain({"name": self._name, "retriever": self._part(retriever, 0)})
 
     def _part(self, value: Any, depth: int) -> Any:
@@ -89,11 +98,6 @@ class Identity:
 
     def _content(self, part: Any) -> Any:
         try:
-            if isinstance(part, BaseIndex):
-                store = getattr(part, "vector_store", None)
-                return [self._index(part), None if store is None else self._content(store)]
-            if isinstance(part, BaseDocumentStore):
-                return memory_version(part)
             return plain(self._form(part, 0))
         except Uncacheable:
             return _class_name(part)
@@ -110,15 +114,19 @@ class Identity:
         if isinstance(value, BaseNode):
             return {"node": value.node_id, "hash": value.hash}
         if isinstance(value, BaseIndex):
-            return self._index(value)
-        if isinstance(value, BasePydanticVectorStore):
-            return self._vector_store(value)
+            return self._index(value, depth)
+        if isinstance(value, IndexStruct):
+            return memory_version(value)
+        if is_store(value):
+            return self._store(value)
         if isinstance(value, (BaseComponent, BasePromptTemplate)):
             return component_form(value, [])
         if isinstance(value, BaseModel) or not hasattr(value, "__dict__"):
             return value
         if inspect.isroutine(value) or isinstance(value, type):
-            return importable_name(value)
+            name = importable_name(value)
+            code = _code(value) if inspect.isfunction(value) else None
+            return name if code is None else {"name": name, "code": code}
         return self._object(value, depth)
 
     def _list(self, value: Sequence[Any], depth: int) -> Any:
@@ -155,35 +163,48 @@ class Identity:
         }
         return {"class": _class_name(value), **shown}
 
-    def _index(self, index: BaseIndex[Any]) -> dict[str, Any]:
-        form: dict[str, Any] = {"class": _class_name(index)}
-        store = getattr(index, "vector_store", None)
+    def _index(self, index: BaseIndex[Any], depth: int) -> dict[str, Any]:
+        parts = {name: getattr(index, name, None) for name in INDEX_PARTS}
+        form = {name: self._part(part, depth) for name, part in parts.items() if part is not None}
+        store = parts["vector_store"]
         # An index over a vector store that holds the documents is made anew, with a new id, by each process.
-        if store is None or not store.stores_text:
-            form["documents"] = memory_version(index.docstore)
-            if self._name is None:
-                form["id"] = index.index_id
-        if store is None:
-            nodes = getattr(index.index_struct, "nodes", None)
-            form["count"] = None if nodes is None else len(nodes)
-        return form
+        if self._name is None and (store is None or not store.stores_text):
+            form["id"] = index.index_id
+        return {"class": _class_name(index), **form}
 
-    def _vector_store(self, store: BasePydanticVectorStore) -> dict[str, Any]:
-        self.stores.append(store)
-        version = memory_version(store)
-        # Some keep the default of a field whatever they were given.
-        fields = {name: getattr(store, name, None) for name in store.model_fields_set}
-        reading = read(fields | (store.__pydantic_private__ or {}))
-        if not ((version and not is_own(store)) or reading.is_placed):
+    def _store(self, store: Any) -> dict[str, Any]:
+        """The form of a store; a retriever and its index hold the same, which is read once."""
+        known = self._stores.get(id(store))
+        if known is not None:
+            return known
+        code = _code(own_class(type(store)))
+        form: dict[str, Any] = {"class": _class_name(store), "code": code, "version": memory_version(store)}
+        members = members_of(store)
+        if isinstance(store, BasePydanticVectorStore):
+            self.stores.append(store)
+            # Some keep the default of a field whatever they were given.
+            members = {name: getattr(store, name, None) for name in store.model_fields_set}
+            members |= store.__pydantic_private__ or {}
+        placed = form["version"] is not None and not is_own(store)
+        for name in [] if placed else [name for name, one in members.items() if is_store(one)]:
+            form[name], placed = self._store(members.pop(name)), True  # which says itself if it has no place
+        reading = read(members)
+        if not (placed or reading.is_placed):
             self.nameless.append(type(store).__name__)
         self.is_local = self.is_local or reading.is_local
-        return {"class": _class_name(store), "version": version, **reading.form}
+        self._stores[id(store)] = form = {**form, **reading.form}
+        return form
 
 
 def _is_content(part: Any) -> bool:
     if isinstance(part, (list, tuple)):
         return len(part) >= _LONG and all(isinstance(one, (BaseNode, NodeWithScore)) for one in part)
-    return isinstance(part, (BaseIndex, BasePydanticVectorStore, BaseDocumentStore, BaseNode))
+    return isinstance(part, (BaseIndex, BaseNode)) or is_store(part)
+
+
+@functools.lru_cache(maxsize=512)
+def _code(kind: Any) -> str | None:
+    return code_of(kind)
 
 
 def _class_name(value: Any) -> str:

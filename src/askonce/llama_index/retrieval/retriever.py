@@ -21,8 +21,9 @@ from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, r
 from askonce.llama_index.embeddings import cached_embed_model
 from askonce.llama_index.models.twin import Twin
 from askonce.llama_index.retrieval.documents import encoded, ids_of, unpack
-from askonce.llama_index.retrieval.identity import Identity, finds_by_nearness
+from askonce.llama_index.retrieval.identity import Identity, LongLists, finds_by_nearness
 from askonce.llama_index.retrieval.runs import follow_runs
+from askonce.llama_index.retrieval.variables import values_of, variables_in
 from askonce.provenance import additions
 from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
 from askonce.retrieval.corpus import Corpus
@@ -53,6 +54,8 @@ class CachedRetriever(BaseRetriever):
         name: stands for the retriever where its class is not LlamaIndex's, or where it holds such objects; another
             name for each configuration that finds other documents. It also stands for the id of an index, which is
             random where each process builds the index anew.
+        depends_on: names of the context variables that results depend on, such as ``["user_id"]``. ``None``: all
+            that the code of the application's own classes and functions in the retriever uses.
         empty_ttl: seconds for which an empty result is stored; 0 for never.
         audit: the share of hits that are compared with a new search, in the background; what differs is deleted,
             logged and counted (``stats().audited_wrong``).
@@ -76,6 +79,7 @@ class CachedRetriever(BaseRetriever):
         *,
         corpus: Corpus | str | None = None,
         name: str | None = None,
+        depends_on: Sequence[str] | None = None,
         empty_ttl: float = 60.0,
         audit: float = 0,
         ignore_case: bool = True,
@@ -86,23 +90,28 @@ class CachedRetriever(BaseRetriever):
             raise ConfigError(f"CachedRetriever takes a LlamaIndex retriever, got a {type(retriever).__name__}")
         check_empty_ttl(empty_ttl)
         check_audit(audit)
+        if isinstance(depends_on, str):
+            raise ConfigError(f"depends_on is a list of names: depends_on=[{depends_on!r}]")
         super().__init__(callback_manager=getattr(retriever, "callback_manager", None))
         self._cached_retriever = retriever
         self.cache, self.corpus = cache_and_corpus(store, corpus, settings)
         self._empty_ttl, self._audit = empty_ttl, audit
         self._ignoring = {"ignore_case": ignore_case, "ignore_punctuation": ignore_punctuation}
         self._warned: set[str] = set()
-        self._identity = Identity(name, self.corpus.log)
+        self._name = name
+        self._known: LongLists = {}
+        identity = self._identity()
         try:
-            self._identity.of(retriever)
+            identity.of(retriever)
         except Uncacheable as error:
             raise ConfigError(
                 f"{error}: give the CachedRetriever a name= that stands for it, and another one for each"
                 " configuration that finds other documents"
             ) from error
-        if self._identity.nameless and corpus is None and name is None:
-            raise ConfigError(unplaced(self._identity.nameless[0]))
-        self.corpus.compare(self._identity.stores)
+        if identity.nameless and corpus is None and name is None:
+            raise ConfigError(unplaced(identity.nameless[0]))
+        self.corpus.compare(identity.stores)
+        self._depends_on, self._variables = depends_on, variables_in(retriever)
         follow_runs()
 
     @property
@@ -110,9 +119,15 @@ class CachedRetriever(BaseRetriever):
         """The retriever inside."""
         return self._cached_retriever
 
+    def _identity(self) -> Identity:
+        return Identity(self._name, self.corpus.log, self._known)
+
     def _form(self) -> Any:
-        form = self._identity.of(self.retriever)
-        machine = machine_of(self.cache.store.url, is_local=self._identity.is_local)
+        identity = self._identity()
+        form = identity.of(self.retriever)
+        if self._variables:
+            form["variables"] = values_of(self._variables, self._depends_on)
+        machine = machine_of(self.cache.store.url, is_local=identity.is_local)
         return form if machine is None else {**form, "machine": machine}
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

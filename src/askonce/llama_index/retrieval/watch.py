@@ -22,7 +22,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Metada
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
 from askonce.errors import ConfigError
-from askonce.llama_index.retrieval.indexes import memory_written
+from askonce.llama_index.retrieval.indexes import is_store, memory_written
 from askonce.provenance.additions import added_vectors
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.written import WRITING, Written
@@ -194,9 +194,14 @@ def _vector(node: Any, store: Any) -> list[float]:
 
 def _reduce(self: Any, protocol: Any) -> Any:
     """Pickled and copied as what it was."""
-    plain: Any = next(cls for cls in type(self).__mro__ if "__askonce_watching__" not in vars(cls))
+    plain: Any = own_class(type(self))
     _, arguments, *rest = plain.__reduce_ex__(self, max(protocol, 2))
     return _new, (plain, *arguments[1:]), *rest
+
+
+def own_class(cls: type) -> type:
+    """The class of what is watched, as it was before."""
+    return next(one for one in cls.__mro__ if "__askonce_watching__" not in vars(one))
 
 
 def _new(cls: Any, *arguments: Any) -> Any:
@@ -306,7 +311,6 @@ _INDEX_FUNNELS = {
 _STORE_FUNNELS = {
     name: getattr(BasePydanticVectorStore, name) for name in ("async_add", "adelete", "adelete_nodes", "aclear")
 }
-_SEARCHED = (BaseIndex, BasePydanticVectorStore, BaseDocumentStore, BaseRetriever)
 _BASES = (BaseRetriever, BaseModel)
 
 
@@ -315,15 +319,18 @@ def _inside(changing: object) -> list[object]:
     if isinstance(changing, IngestionPipeline):
         return [] if changing.vector_store is None else [changing.vector_store]
     if isinstance(changing, StorageContext):
-        return [changing.docstore, *changing.vector_stores.values()]
+        graphs = (changing.graph_store, changing.property_graph_store)
+        return [changing.docstore, *changing.vector_stores.values(), *(one for one in graphs if one is not None)]
     found: list[object] = []
     for value in vars(changing).values() if isinstance(changing, BaseRetriever) else ():
         values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
         for one in values:
-            found += (
-                _inside(one) if isinstance(one, StorageContext) else [one] if isinstance(one, _SEARCHED) else []
-            )
+            found += _inside(one) if isinstance(one, StorageContext) else [one] if _is_searched(one) else []
     return found
+
+
+def _is_searched(part: object) -> bool:
+    return isinstance(part, (BaseIndex, BaseRetriever)) or is_store(part)
 
 
 def _reports_of(changing: object) -> tuple[Mapping[str, _Report], Mapping[str, Any]]:

@@ -1,0 +1,80 @@
+"""Context variables that the application's own code in a retriever uses: they hold another user in each request."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Collection, Iterable, Mapping
+from contextvars import ContextVar
+from types import FunctionType
+from typing import Any
+
+from llama_index.core.schema import BaseNode, NodeWithScore
+
+from askonce.keys.code import context_variables, written_code
+from askonce.keys.normal_form import Uncacheable, is_credential, plain
+from askonce.llama_index.retrieval.indexes import is_own, is_store
+from askonce.llama_index.retrieval.watch import own_class
+from askonce.retrieval.held import found_within
+
+
+def variables_in(retriever: Any) -> list[ContextVar[Any]]:
+    """The context variables that own classes and functions in a retriever use, as far as `found_within` looks."""
+    found: dict[int, ContextVar[Any]] = {}
+
+    def is_done(part: Any) -> bool:
+        used = [part] if isinstance(part, ContextVar) else _used_by(_kind(part))
+        found.update((id(one), one) for one in used)
+        return _holds_nodes_only(part)
+
+    for _ in found_within(retriever, is_done):
+        pass
+    return list(found.values())
+
+
+def values_of(variables: Iterable[ContextVar[Any]], depends_on: Collection[str] | None) -> dict[str, Any]:
+    """What context variables hold now, in normal form, by their names, which several may share.
+
+    Args:
+        variables: which.
+        depends_on: the names of those that count; ``None``: all.
+
+    Raises:
+        Uncacheable: one holds a credential, or what has no stable representation.
+    """
+    values: dict[str, list[Any]] = {}
+    for one in variables:
+        if depends_on is None or one.name in depends_on:
+            values.setdefault(one.name, []).append(
+                _shown(one.name, one.get(None), is_wished=depends_on is not None)
+            )
+    return values
+
+
+def _shown(name: str, value: Any, *, is_wished: bool) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    names = [name, *value] if isinstance(value, Mapping) else [name]
+    if not is_wished and any(isinstance(one, str) and is_credential(one) for one in names):
+        raise Uncacheable(
+            f"the context variable {name!r} holds a credential; name what results depend on instead:"
+            " CachedRetriever(…, depends_on=['user_id'])"
+        )
+    return plain(value)
+
+
+def _kind(part: Any) -> Any:
+    """A class or function itself; of an object its class."""
+    return part if isinstance(part, FunctionType) else own_class(part if isinstance(part, type) else type(part))
+
+
+@functools.lru_cache(maxsize=512)
+def _used_by(kind: Any) -> list[ContextVar[Any]]:
+    return [] if written_code(kind) is None else context_variables(kind)
+
+
+def _holds_nodes_only(part: Any) -> bool:
+    """Whether no code is in a part: nodes, or a store of LlamaIndex's with what it holds."""
+    if isinstance(part, (list, tuple)):
+        return bool(part) and all(isinstance(one, (BaseNode, NodeWithScore)) for one in part)
+    return isinstance(part, (BaseNode, NodeWithScore)) or (is_store(part) and not is_own(part))
