@@ -517,3 +517,28 @@ def test_a_program_that_is_started_twice_has_one_digest(tmp_path: Path) -> None:
         for seed in ("1", "2", "3")
     }
     assert len(digests) == 1
+
+
+def test_functions_that_a_decorator_has_wrapped_count() -> None:
+    pytest.importorskip("wrapt", reason="LlamaIndex wraps the methods of its classes with it")
+    program = """
+        import wrapt
+
+        @wrapt.decorator
+        def {decorator}(wrapped, instance, args, kwargs):
+            return "{ending}" + wrapped(*args, **kwargs)
+
+        class Model:
+            @{decorator}
+            def answer(self, text):
+                return "{tone}"
+    """
+
+    def of(tone: str, ending: str) -> str | None:
+        module = types.ModuleType("an_application")
+        source = textwrap.dedent(program).format(decorator="with_ending", tone=tone, ending=ending)
+        exec(compile(source, "an_application.py", "exec"), module.__dict__)
+        return code_of(module.__dict__["Model"])
+
+    assert len({of("polite", "!"), of("rude", "!"), of("rude", "?")}) == 3
+    assert of("polite", "!") == of("polite", "!")

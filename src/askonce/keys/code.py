@@ -187,6 +187,7 @@ class _CodeWalk:
                 yield from self._used({one: held[one] for one in names & held.keys()}, names, within | {id(value)})
 
     def _variable(self, name: str, value: Any, *, numbers: bool = False) -> Iterator[Any]:
+        value = _decorated(value)
         if _stands_for_another(value):
             return
         self._where = name
@@ -335,7 +336,20 @@ def _stands_for_another(value: Any) -> bool:
         return True
 
 
+def _decorated(value: Any) -> Any:
+    """Of what a decorator has made in place of a function, as wrapt's do: the function, and the decorator's own."""
+    if type(value) is FunctionType or not _stands_for_another(value):
+        return value
+    try:
+        inner = value.__wrapped__
+        known = type(inner) in (FunctionType, MethodType, staticmethod, classmethod)
+        return [inner, getattr(value, "_self_wrapper", None)] if known else value
+    except Exception:  # a proxy for what is not there now
+        return value
+
+
 def _read(value: Any, numbers: bool, left: list[int], depth: int) -> Any:
+    value = _decorated(value)
     if _stands_for_another(value):
         return NOTHING
     if isinstance(value, enum.Enum):
