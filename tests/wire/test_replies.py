@@ -349,7 +349,7 @@ def test_a_choice_that_is_none_adds_up_to_no_whole_answer(part: Any) -> None:
 @pytest.mark.parametrize("stored_as", ["plain", "stream"])
 @pytest.mark.parametrize("wanted", ["plain", "stream"])
 @pytest.mark.parametrize("bob", [{}, {"metadata": {"ticket": "bob"}, "safety_identifier": "bob"}])
-def test_a_response_repeats_what_its_own_caller_said(stored_as: str, wanted: str, bob: dict[str, Any]) -> None:
+def test_a_response_repeats_what_its_own_request_says(stored_as: str, wanted: str, bob: dict[str, Any]) -> None:
     alice = {
         "metadata": {"ticket": "alice", "n": 10**30},
         "safety_identifier": "alice",

@@ -87,7 +87,8 @@ async def test_a_reply_never_mixes_stored_vectors_with_others_of_another_length(
 def by_neighbours(_: str, body: Any) -> Reply:
     """Vectors that depend on all texts of the request, if it says so."""
     texts = body["input"]
-    around = float(len("".join(texts))) if body.get("late_chunking") or body.get("context") else 0.0
+    is_split = not any(map(body.get, ("late_chunking", "context"))) and "context" not in body["model"]
+    around = 0.0 if is_split else float(len("".join(texts)))
     return reply_of([[float(len(one)), around, 1.0] for one in texts])
 
 
@@ -98,6 +99,7 @@ def by_neighbours(_: str, body: Any) -> Reply:
         ({"late_chunking": False, "task": "retrieval.passage", "context": None}, 2),
         ({"late_chunking": True}, 3),
         ({"context": 1}, 3),
+        ({"model": "voyage-context-3"}, 3),
     ],
 )
 def test_texts_are_split_only_if_their_vectors_depend_on_nothing_else(more: dict[str, Any], calls: int) -> None:

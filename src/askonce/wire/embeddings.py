@@ -70,9 +70,12 @@ def is_one_entry(wire: WireRequest) -> bool:
 def is_of_one_text(wire: WireRequest) -> bool:
     """Whether a vector depends on its text alone: on the texts beside it, too, with Jina's ``late_chunking``.
 
-    A parameter that is not known may be of that kind.
+    A parameter that is not known may be of that kind. Voyage and Perplexity have models for it, with a name that
+    says so.
     """
-    return len(texts_in(wire) or ()) == 1 or all(
+    if len(texts_in(wire) or ()) == 1:
+        return True
+    return "context" not in (wire.model or "") and all(
         value is None or name in OF_ONE_TEXT or (name == "late_chunking" and value is False) or is_credential(name)
         for name, value in wire.body.items()
     )
