@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import httpx2
 import openai
 import pytest
 
+from askonce.wire import responses
 from tests.httpx.test_right_answers import CHAT
 from tests.httpx.upstream import STREAM, Held, Received, Scripted, Upstream, completion, delta, events
 from tests.support import servers
@@ -215,6 +218,33 @@ def test_a_thousand_requests_over_two_workers_are_one_call(serve: Serve, streams
     with servers.start("redis-8.2") as redis, Upstream(script) as upstream:
         url = serve(upstream.url, "--workers", "2", "--config", str(config), store=redis.url).url
         assert asyncio.run(run(url)) == {b"".join(CHUNKS) if streams else PLAIN}
+        assert len(upstream.received) == 1
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["plain", "streamed"])
+def test_who_waits_for_a_response_to_another_gets_his_own_metadata(serve: Serve, streams: bool) -> None:
+    go_on = threading.Event()
+    body = {"model": "m", "input": "Hi", "stream": streams}
+
+    def script(received: Received) -> Scripted:
+        message = {"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}
+        whole = {"object": "response", "status": "completed", "output": [message]}
+        whole["metadata"] = received.json["metadata"]
+        if streams:
+            return Scripted(Held([b": begun\n\n", responses.as_stream(whole)], go_on), 200, STREAM)
+        return Scripted(Held([b" ", json.dumps(whole).encode()], go_on))
+
+    with Upstream(script) as upstream, ThreadPoolExecutor() as pool:
+        url = serve(upstream.url).url
+        names = ["alice", *["bob"] * 3, "carol"]
+        waiting = [
+            pool.submit(posted, url, {**body, "metadata": {"name": name}}, "/v1/responses") for name in names
+        ]
+        time.sleep(1)
+        go_on.set()
+        for name, reply in zip(names, waiting, strict=True):
+            others = set(names) - {name}
+            assert name in reply.result().text and not any(other in reply.result().text for other in others)
         assert len(upstream.received) == 1
 
 

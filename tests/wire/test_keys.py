@@ -241,3 +241,58 @@ def test_headers_of_the_connection_and_of_telemetry_do_not_count(header: str) ->
 def test_options_of_a_stream_that_are_not_known_count() -> None:
     known = key({**CHAT, "stream": True, "stream_options": {"include_usage": True}})
     assert known == key() != key({**CHAT, "stream_options": {"continuous_usage_stats": True}})
+
+
+def test_marks_of_the_prompt_cache_do_not_count_in_blocks_of_any_depth() -> None:
+    def key_with(mark: dict[str, Any], given: dict[str, Any]) -> bytes:
+        text = {"type": "text", "text": "sunny", **mark}
+        document = {"type": "document", "source": {"type": "content", "content": [text]}, **mark}
+        content = [
+            {"type": "tool_result", "tool_use_id": "t", "content": [text, document], **mark},
+            {"type": "tool_use", "id": "t", "name": "f", "input": given},
+        ]
+        body = {"model": "m", "messages": [{"role": "user", "content": content}], "system": [text]}
+        return key(body, "https://api.anthropic.com/v1/messages")
+
+    mark = {"cache_control": {"type": "ephemeral"}}
+    assert (
+        key_with(mark, {}) == key_with({}, {}) != key_with({}, mark)
+    )  # a tool's own parameter of that name counts
+
+
+# -- queries and headers that come several times -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("d=%ff", "d=%fe"), ("m=a&m=b", "m=b&m=a"), ("m=a&m=b", "m=b"), ("d=%ff", "d=%c3%bf")]
+)
+def test_queries_that_differ_are_two(one: str, other: str) -> None:
+    url = f"{OPENAI}/chat/completions"
+    assert key(url=f"{url}?{one}") != key(url=f"{url}?{other}")
+    assert key(url=f"{url}?{one}&x=1") == key(url=f"{url}?x=1&{one}")
+
+
+def test_credentials_in_a_query_that_differ_are_two() -> None:
+    url = f"{OPENAI}/chat/completions?api_key="
+    assert wire(url=f"{url}%ff").scope != wire(url=f"{url}%fe").scope
+
+
+def test_all_values_of_a_header_count() -> None:
+    name = "openai-organization"
+    sent = [[(name, one) for one in values] for values in ("a", "b", "ab", "ba")]
+    assert len({key(headers=one) for one in sent}) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "is_known"),
+    [
+        ("keep-alive", True),
+        ("Upgrade, HTTP2-Settings", True),
+        ("close, OpenAI-Organization", False),
+        ("authorization", False),
+    ],
+)
+def test_a_header_that_may_end_at_the_next_hop_has_no_key(value: str, is_known: bool) -> None:
+    headers = [*CALLER, ("openai-organization", "a"), ("Connection", value)]
+    read = read_request("POST", f"{OPENAI}/chat/completions", headers, json.dumps(CHAT).encode())
+    assert (read is not None) == is_known

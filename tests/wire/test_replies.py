@@ -292,3 +292,88 @@ def test_which_headers_last() -> None:
 def test_what_is_no_stored_reply_is_refused() -> None:
     with pytest.raises((msgspec.DecodeError, msgspec.ValidationError)):
         replies.replayed(wire(), b"\x93\xa5plain\x01\x02")
+
+
+# -- streams that hold what is not known ---------------------------------------------------------------------------
+
+DAMAGED = [
+    b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"NOT \n\n',
+    b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"NOT "},"logprobs":{"content":[-Infinity]}}]}\n\n',
+    b'dat: {"id":"c","choices":[{"index":0,"delta":{"content":"NOT "}}]}\n\n',
+    b'data: "NOT "\n\n',
+    b"data: null\n\n",
+    b"data: \xff\n\n",
+]
+
+
+def streams() -> list[tuple[WireRequest, bytes]]:
+    """A request of each API, and the stream that it gets."""
+    usage = {"prompt_tokens": 1, "completion_tokens": 2}
+    chat_body = chat.as_stream({**reply_of(content="Do this"), "usage": usage}, wants_usage=True)
+    message = {"type": "message", "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn"}
+    response = {"object": "response", "status": "completed", "output": [MESSAGE]}
+    streaming = {"model": "m", "stream": True}
+    return [
+        (wire({**CHAT, "stream": True}), chat_body),
+        (wire({**CHAT, "stream": True}, "https://api.anthropic.com/v1/messages"), messages.as_stream(message)),
+        (wire({**streaming, "input": "Hi"}, f"{OPENAI}/responses"), responses.as_stream(response)),
+    ]
+
+
+MESSAGE = {"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}
+
+
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("event", DAMAGED)
+def test_a_stream_with_an_event_that_cannot_be_read_is_not_stored(event: bytes, at: int) -> None:
+    request, body = streams()[at]
+    assert replies.packed(request, 200, EVENTS, b": a comment\n\nid: 1\nretry: 5\n\n" + body) is not None
+    begins = [one.raw for one in events_in(body)]
+    for place in range(len(begins) + 1):
+        damaged = b"".join([*begins[:place], event, *begins[place:]])
+        assert replies.packed(request, 200, EVENTS, damaged) is None
+
+
+@pytest.mark.parametrize(
+    "part", ["a", {"index": 0, "delta": "a"}, {"index": 0, "delta": ["a"]}], ids=["choice", "text", "list"]
+)
+def test_a_choice_that_is_none_adds_up_to_no_whole_answer(part: Any) -> None:
+    body = streams()[0][1]
+    odd = b'data: {"choices": [' + json.dumps(part).encode() + b"]}\n\n"
+    assert chat.assembled(events_in(body))[1] and not chat.assembled(events_in(odd + body))[1]
+
+
+# -- what a reply repeats of its request ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stored_as", ["plain", "stream"])
+@pytest.mark.parametrize("wanted", ["plain", "stream"])
+@pytest.mark.parametrize("bob", [{}, {"metadata": {"ticket": "bob"}, "safety_identifier": "bob"}])
+def test_a_response_repeats_what_its_own_request_says(stored_as: str, wanted: str, bob: dict[str, Any]) -> None:
+    alice = {
+        "metadata": {"ticket": "alice", "n": 10**30},
+        "safety_identifier": "alice",
+        "prompt_cache_key": "alice",
+    }
+
+    def request(kind: str, more: dict[str, Any]) -> WireRequest:
+        return wire({"model": "m", "input": "Hi", **more, "stream": kind == "stream"}, f"{OPENAI}/responses")
+
+    whole = {"object": "response", "status": "completed", "output": [MESSAGE], **alice, "user": None}
+    if stored_as == "stream":
+        answer = replies.packed(request("stream", alice), 200, EVENTS, responses.as_stream(whole))
+    else:
+        answer = replies.packed(request("plain", alice), 200, JSON, json.dumps(whole).encode())
+    assert answer is not None
+    own = replies.replayed(request(stored_as, alice), answer.payload).body
+    assert own == (responses.as_stream(whole) if stored_as == "stream" else json.dumps(whole).encode())
+    body = replies.replayed(request(wanted, bob), answer.payload).body
+    assert b"alice" not in body
+    expected = {**whole, "metadata": {}, "safety_identifier": None, "prompt_cache_key": None, **bob}
+    if wanted == "plain":
+        assert json.loads(body) == expected
+    else:
+        found = [one.data["response"] for one in events_in(body) if "response" in one.data]
+        assert len(found) == 3 and found[-1] == expected
+        assert all(one["metadata"] == expected["metadata"] for one in found)
+        assert body.startswith(b"event: response.created\n")

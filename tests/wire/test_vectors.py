@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from array import array
 from typing import Any
 
@@ -81,3 +82,69 @@ async def test_a_reply_never_mixes_stored_vectors_with_others_of_another_length(
         closed = client.aclose() if asynchronous else client.close()
         if closed is not None:
             await closed
+
+
+def by_neighbours(_: str, body: Any) -> Reply:
+    """Vectors that depend on all texts of the request, if it says so."""
+    texts = body["input"]
+    is_split = not any(map(body.get, ("late_chunking", "context"))) and "context" not in body["model"]
+    around = 0.0 if is_split else float(len("".join(texts)))
+    return reply_of([[float(len(one)), around, 1.0] for one in texts])
+
+
+@pytest.mark.parametrize(
+    ("more", "calls"),
+    [
+        ({}, 2),
+        ({"late_chunking": False, "task": "retrieval.passage", "context": None}, 2),
+        ({"late_chunking": True}, 3),
+        ({"context": 1}, 3),
+        ({"model": "voyage-context-3"}, 3),
+    ],
+)
+def test_texts_are_split_only_if_their_vectors_depend_on_nothing_else(more: dict[str, Any], calls: int) -> None:
+    with (
+        Canned(by_neighbours) as server,
+        Cache("memory://") as cache,
+        httpx.Client(transport=CachedTransport(cache), base_url=server.url, headers=KEY) as client,
+    ):
+        for texts in (["a", "bb"], ["ccc", "bb"], ["ccc", "bb"]):
+            body = {"model": "m", "input": texts, **more}
+            got = client.post("/v1/embeddings", json=body).json()
+            expected = json.loads(by_neighbours("", body)[1])
+            assert [one["embedding"] for one in got["data"]] == [one["embedding"] for one in expected["data"]]
+        assert len(server.requests) == calls
+        alone = [client.post("/v1/embeddings", json={"model": "m", "input": ["one"], **more}) for _ in range(2)]
+        assert alone[1].headers["cache-status"].startswith("askonce; hit")
+
+
+def test_a_hit_has_the_members_of_the_reply() -> None:
+    def replied(_: str, body: Any) -> Reply:
+        texts = body["input"]
+        details = {"cached_tokens": 2 * len(texts)}
+        usage = {"prompt_tokens": 3 * len(texts), "total_tokens": 3 * len(texts), "completion_tokens": 0}
+        data = [{"object": "embedding", "index": at, "embedding": [1.0, 2.0]} for at in range(len(texts))]
+        more = {"id": "emb-1", "created": 5, "texts": texts, "echo": None}
+        usage |= {"prompt_tokens_details": details, "cost": 0.5 * len(texts), "prompt_audio_seconds": None}
+        return plain_json({**more, "object": "list", "data": data, "model": "m", "usage": usage})
+
+    with Canned(replied) as server, Cache("memory://") as cache:
+        with httpx.Client(transport=CachedTransport(cache), base_url=server.url, headers=KEY) as client:
+
+            def members(*texts: str) -> Any:
+                got = client.post("/v1/embeddings", json={"model": "m", "input": texts}).json()
+                return {name: one for name, one in got.items() if name not in ("data", "texts")}
+
+            fresh = members("a", "b", "c")
+            assert members("a", "b", "c") == fresh and members("c", "new", "a") == fresh
+            assert members("b") == members("d") != fresh
+        assert [body["input"] for _, body in server.requests] == [["a", "b", "c"], ["new"], ["d"]]
+
+
+def test_a_reply_with_a_number_that_no_store_holds_is_passed_on() -> None:
+    huge = plain_json({"object": "list", "data": [{"index": 0, "embedding": [1.0]}], "model": "m", "id": 10**30})
+    with Canned(lambda *_: huge) as server, Cache("memory://") as cache:
+        with httpx.Client(transport=CachedTransport(cache), base_url=server.url, headers=KEY) as client:
+            for _ in range(2):
+                assert client.post("/v1/embeddings", json={"model": "m", "input": ["a"]}).json()["id"] == 10**30
+        assert len(server.requests) == 2

@@ -253,7 +253,8 @@ class Answers:
 
 def _name(wire: WireRequest, request: Request) -> object:
     """The name of a `CacheableCall`."""
-    return request.place, msgspec.json.encode([wire.body.get("stream"), wire.body.get("stream_options")])
+    options = msgspec.json.encode([wire.body.get("stream"), wire.body.get("stream_options")])
+    return request.place, options, replies.echoed(wire)
 
 
 def _shown(head: Head, wire: WireRequest, follows: bool) -> list[tuple[bytes, bytes]]:

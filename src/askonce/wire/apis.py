@@ -26,6 +26,16 @@ abuse detection, and its prompt cache. Reviewed: whatever is not here counts, kn
 STATE = frozenset("store previous_response_id conversation background".split())
 """Members of a body, if set, by which the provider stores or reads what is no part of the request."""
 
+ECHOED = tuple("metadata safety_identifier prompt_cache_key prompt_cache_retention prompt_cache_options".split())
+"""Members that are no part of the key, and that OpenAI's responses repeat."""
+
+OF_ONE_TEXT = NEUTRAL | frozenset(
+    "model input encoding_format dimensions output_dimension output_dimensionality output_dtype embedding_type"
+    " embedding_types user task task_type input_type instruction prompt prompt_name normalized normalize"
+    " normalize_embeddings truncate truncation truncation_side truncation_direction truncate_prompt_tokens"
+    " max_tokens add_special_tokens priority service_tier provider timeout keep_alive cache_salt request_id".split()
+)
+"""Members of a request for embeddings with which the vector of a text does not depend on the texts beside it."""
 
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
 

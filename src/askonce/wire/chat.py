@@ -95,7 +95,9 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
                 whole[name] = value
         if chunk.get("usage"):
             whole["usage"] = chunk["usage"]
-        for part in objects(chunk["choices"]):
+        parts = objects(chunk["choices"])
+        faithful &= parts == (chunk["choices"] or [])
+        for part in parts:
             index = part.get("index", 0)
             choice = choices.setdefault(index, _empty_choice(index))
             faithful &= _add(choice, part)
@@ -127,8 +129,9 @@ def _add(choice: Json, part: Json) -> bool:
             choice[name] = value
         elif name not in _OF_A_CHOICE:
             choice.setdefault(name, None)
-    message = choice["message"]
-    for name, value in mapping(part.get("delta")).items():
+    message, delta = choice["message"], part.get("delta") or {}
+    faithful &= isinstance(delta, dict)
+    for name, value in mapping(delta).items():
         if value is None:
             message.setdefault(name, None)
         elif name == "tool_calls":

@@ -7,6 +7,7 @@ import binascii
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -15,15 +16,17 @@ from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Usage
 from askonce.entries.vectors import are_mixed, oddity
-from askonce.keys.normal_form import NormalForm, plain, request_form
+from askonce.keys.normal_form import NormalForm, is_credential, plain, request_form
 from askonce.storage.freshness import Freshness
 from askonce.wire.acceptance import Json, mapping, number, objects
+from askonce.wire.apis import OF_ONE_TEXT
 from askonce.wire.headers import lasting
 from askonce.wire.requests import WireRequest
 from askonce.wire.scope import Headers
 
 _ONE_ENTRY = (None, "float", "base64")
 """Encodings of the same numbers."""
+_OF_A_REPLY = frozenset({"object", "data", "model", "usage"})
 
 
 class StoredVector(msgspec.Struct, frozen=True, array_like=True):
@@ -32,14 +35,16 @@ class StoredVector(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         vector: the numbers as JSON has them, or base64 of 32-bit floats, little-endian.
         model: of the reply.
-        tokens: those of the text, by its share in those of its request; ``None`` if nothing was reported.
+        usage: the text's share in that of its request; ``None`` if nothing was reported.
         headers: of the reply, those that last.
+        others: further members of the reply, such as its id.
     """
 
     vector: list[float] | str
     model: str | None
-    tokens: int | None
+    usage: Json | None
     headers: list[tuple[str, str]]
+    others: Json
 
 
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(StoredVector).decode
@@ -62,6 +67,20 @@ def is_one_entry(wire: WireRequest) -> bool:
     return wire.body.get("encoding_format") in _ONE_ENTRY and "output_dtype" not in wire.body
 
 
+def is_of_one_text(wire: WireRequest) -> bool:
+    """Whether a vector depends on its text alone: on the texts beside it, too, with Jina's ``late_chunking``.
+
+    A parameter that is not known may be of that kind. Voyage and Perplexity have models for it, with a name that
+    says so.
+    """
+    if len(texts_in(wire) or ()) == 1:
+        return True
+    return "context" not in (wire.model or "") and all(
+        value is None or name in OF_ONE_TEXT or (name == "late_chunking" and value is False) or is_credential(name)
+        for name, value in wire.body.items()
+    )
+
+
 def text_form(wire: WireRequest, text: Any) -> NormalForm:
     """The normal form of a request for one text.
 
@@ -80,7 +99,7 @@ def requests_to(engine: CacheEngine, wire: WireRequest) -> dict[bytes, Request] 
     The ``value`` of a hit is a `StoredVector`.
     """
     texts = texts_in(wire)
-    if texts is None:
+    if texts is None or not is_of_one_text(wire):
         return None
     by_name = {name_of(text): text for text in texts}
 
@@ -140,21 +159,33 @@ def packed(
     by_index = {one.get("index", at): one.get("embedding") for at, one in enumerate(data)}
     if sorted(map(str, by_index)) != sorted(map(str, range(len(texts)))) or len(data) != len(texts):
         return None
-    vectors = [by_index[at] for at in range(len(texts))]
-    model, usage = reply.get("model"), mapping(reply.get("usage"))
-    shares = _shares(usage.get("total_tokens"), texts)
-    lasting_headers, floats = lasting(headers), [_floats(vector) for vector in vectors]
-    lengths = {*_lengths(hits), *(len(numbers or ()) for numbers in floats)}
+    vectors: list[Any] = [by_index[at] for at in range(len(texts))]
+    floats = [one for one in map(_floats, vectors) if one is not None]
+    if len(floats) != len(vectors):
+        return None
+    model, usage = reply.get("model"), reply.get("usage")
+    usages = _shared(usage, texts) if isinstance(usage, dict) else [None] * len(texts)
+    others = {
+        name: one for name, one in reply.items() if name not in _OF_A_REPLY and not isinstance(one, (dict, list))
+    }
+    lasting_headers = lasting(headers)
+    lengths = {*_lengths(hits), *(len(numbers) for numbers in floats)}
+    name = model if isinstance(model, str) else None
+    try:
+        payloads = [
+            _encode(StoredVector(vector, name, used, lasting_headers, others))
+            for vector, used in zip(vectors, usages, strict=True)
+        ]
+    except OverflowError:  # a number of more than 64 bits
+        return None
     answers: list[Answer] = []
-    for vector, numbers, tokens in zip(vectors, floats, shares, strict=True):
-        if numbers is None or vector is None:
-            return None
+    for payload, numbers, used in zip(payloads, floats, usages, strict=True):
         odd = oddity(numbers, lengths)
         answers.append(
             Answer(
-                _encode(StoredVector(vector, model if isinstance(model, str) else None, tokens, lasting_headers)),
-                usage=Usage(tokens or 0),
-                model=model if isinstance(model, str) else wire.model,
+                payload,
+                usage=Usage(number(mapping(used).get("total_tokens"))),
+                model=name or wire.model,
                 empty=not numbers,
                 invalid=bool(odd),
                 detail=odd,
@@ -180,16 +211,27 @@ def packed_one(wire: WireRequest, headers: Headers, body: bytes) -> Answer | Non
     return answers[0] if answers else None
 
 
-def _shares(total: Any, texts: Sequence[Any]) -> list[int | None]:
-    """Tokens of each text by its length, so that they add up."""
-    if not isinstance(total, int):
-        return [None] * len(texts)
+def _shared(value: Any, texts: Sequence[Any]) -> list[Any]:
+    """What each text has of a usage, or of a number in it: by its length, so that they add up."""
+    if isinstance(value, dict):
+        members = {name: _shared(one, texts) for name, one in value.items()}
+        return [{name: each[at] for name, each in members.items()} for at in range(len(texts))]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return [value] * len(texts)
     lengths = [len(text) or 1 for text in texts]
-    ends, before = [], 0
-    for length in lengths:
-        before += length
-        ends.append(number(total) * before // sum(lengths))
+    if isinstance(value, float):
+        return [value * length / sum(lengths) for length in lengths]
+    ends = [value * before // sum(lengths) for before in accumulate(lengths)]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _sum_of(shares: Sequence[Any]) -> Any:
+    """What was `_shared`; of what is no number, the first."""
+    if isinstance(shares[0], dict):
+        return {name: _sum_of([one[name] for one in map(mapping, shares) if name in one]) for name in shares[0]}
+    if all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in shares):
+        return sum(shares)
+    return shares[0]
 
 
 def reply_of(wire: WireRequest, texts: Sequence[Any], vectors: Mapping[bytes, StoredVector]) -> bytes:
@@ -207,11 +249,11 @@ def reply_of(wire: WireRequest, texts: Sequence[Any], vectors: Mapping[bytes, St
         {"object": "embedding", "index": at, "embedding": one.vector if as_is else _encoded(one.vector, as_base64)}
         for at, one in enumerate(stored)
     ]
-    reply: Json = {"object": "list", "data": data, "model": next((one.model for one in stored if one.model), None)}
-    tokens = [one.tokens for one in stored]
-    if None not in tokens:
-        total = sum(filter(None, tokens))
-        reply["usage"] = {"prompt_tokens": total, "total_tokens": total}
+    model = next((one.model for one in stored if one.model), None)
+    reply: Json = {**stored[0].others, "object": "list", "data": data, "model": model}
+    usages = [one.usage for one in stored]
+    if None not in usages:
+        reply["usage"] = _sum_of(usages)
     return msgspec.json.encode(reply)
 
 

@@ -13,6 +13,8 @@ from askonce.wire.apis import Api
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 DONE = b"data: [DONE]\n\n"
 _LINE = re.compile(rb"\r\n|\n|\r")
+_OF_AN_EVENT = re.compile(rb"(data|event|id|retry)?:|(data|event|id|retry)?$").match
+"""Begins a line of an event, a comment, or an empty line."""
 
 
 class ServerEvent(msgspec.Struct, frozen=True):
@@ -22,11 +24,13 @@ class ServerEvent(msgspec.Struct, frozen=True):
         raw: its bytes, with the blank line that ends it.
         data: read as JSON; ``None`` if it has none, or none that can be read.
         is_done: it is OpenAI's end of the stream.
+        is_unreadable: it holds what is no JSON object, or a line that no event has: what it says is not known.
     """
 
     raw: bytes
     data: Any = None
     is_done: bool = False
+    is_unreadable: bool = False
 
 
 def events_in(body: bytes) -> list[ServerEvent]:
@@ -39,17 +43,18 @@ def _events(body: bytes) -> Iterator[ServerEvent]:
     for blank in _BLANK_LINE.finditer(body):
         raw = body[start : blank.end()]
         start = blank.end()
-        lines = [
-            line[5:].removeprefix(b" ") for line in _LINE.split(raw.lstrip(b"\xef\xbb\xbf")) if line[:5] == b"data:"
-        ]
-        data = b"\n".join(lines)
+        lines = _LINE.split(raw.removeprefix(b"\xef\xbb\xbf"))
+        data = b"\n".join([line[5:].removeprefix(b" ") for line in lines if line[:5] == b"data:"])
+        is_odd = not all(map(_OF_AN_EVENT, lines))
         if data.strip() == b"[DONE]":
-            yield ServerEvent(raw, None, True)
+            yield ServerEvent(raw, None, True, is_odd)
             continue
         try:
-            yield ServerEvent(raw, msgspec.json.decode(data) if data else None)
+            read = msgspec.json.decode(data) if data else None
         except (msgspec.DecodeError, UnicodeError, RecursionError):
-            yield ServerEvent(raw)
+            yield ServerEvent(raw, is_unreadable=True)
+        else:
+            yield ServerEvent(raw, read, False, is_odd or (data != b"" and not isinstance(read, dict)))
 
 
 def has_ended(api: Api, body: bytes) -> bool:

@@ -17,7 +17,8 @@ from askonce.entries.entry import Answer, Incomplete
 from askonce.storage.freshness import Freshness
 from askonce.wire import chat, messages, responses
 from askonce.wire.acceptance import Json
-from askonce.wire.events import ServerEvent, events_in, is_end, without_marks
+from askonce.wire.apis import ECHOED
+from askonce.wire.events import ServerEvent, events_in, is_end, without_marks, written
 from askonce.wire.headers import lasting
 from askonce.wire.requests import WireRequest
 from askonce.wire.scope import Headers
@@ -34,11 +35,13 @@ class StoredReply(msgspec.Struct, frozen=True, array_like=True):
         kind: whole, or a stream.
         headers: those that last, in their order.
         body: not compressed.
+        echoed: what the reply repeats of its request, as `echoed` writes it.
     """
 
     kind: Literal["plain", "stream"]
     headers: list[tuple[str, str]]
     body: bytes
+    echoed: bytes = b"{}"
 
 
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(StoredReply).decode
@@ -85,7 +88,7 @@ def packed(wire: WireRequest, status: int, headers: Headers, body: bytes) -> Ans
         found.broken = f"it has {len(whole['choices'])} choices of {wanted}"
     model = whole.get("model")
     return Answer(
-        _encode(StoredReply(kind, lasting(headers), body)),
+        _encode(StoredReply(kind, lasting(headers), body, echoed(wire))),
         usage=found.usage,
         model=model if isinstance(model, str) and model else wire.model,
         truncated=bool(found.broken),
@@ -108,14 +111,50 @@ def replayed(wire: WireRequest, data: bytes) -> StoredReply:
         Incomplete: what is stored does not say all that a fresh reply would.
         Exception: it is no payload of `packed`.
     """
-    stored = _decode(data)
+    return _of_caller(wire, _replayed(wire, _decode(data)))
+
+
+def echoed(wire: WireRequest) -> bytes:
+    """What a reply repeats of its request, and what is no part of the key: an object, as JSON."""
+    if wire.api != "responses":
+        return b"{}"
+    return msgspec.json.encode({name: wire.body[name] for name in ECHOED if wire.body.get(name)})
+
+
+def _of_caller(wire: WireRequest, stored: StoredReply) -> StoredReply:
+    """A reply that repeats what this request says, and not what that one said for which it was made."""
+    own = echoed(wire)
+    if own == stored.echoed:
+        return stored
+    now, then = msgspec.json.decode(own), msgspec.json.decode(stored.echoed)
+    changed = {name: now.get(name) for name in ECHOED if now.get(name) != then.get(name)}
+    if "metadata" in changed:
+        changed["metadata"] = now.get("metadata", {})
+    if stored.kind == "plain":
+        body = msgspec.json.encode(_changed(msgspec.json.decode(stored.body), changed))
+    else:
+        body = b"".join(_event_changed(event, changed) for event in events_in(stored.body))
+    return StoredReply(stored.kind, stored.headers, body, own)
+
+
+def _event_changed(event: ServerEvent, changed: Json) -> bytes:
+    if not isinstance(event.data, dict) or not isinstance(event.data.get("response"), dict):
+        return event.raw
+    return written([{**event.data, "response": _changed(event.data["response"], changed)}], named=True)
+
+
+def _changed(response: Json, changed: Json) -> Json:
+    return response | {name: value for name, value in changed.items() if name in response}
+
+
+def _replayed(wire: WireRequest, stored: StoredReply) -> StoredReply:
     if stored.kind == "stream":
         if wire.streams and wire.api != "chat":
             return stored
         if wire.streams:
             body = chat.with_usage_as_wanted(stored.body, wants_usage=wire.wants_usage)
-            return stored if body is stored.body else StoredReply("stream", stored.headers, body)
-        whole, is_faithful = _ASSEMBLED[wire.api](events_in(stored.body))
+            return stored if body is stored.body else StoredReply("stream", stored.headers, body, stored.echoed)
+        whole, is_faithful = _assembled(wire, events_in(stored.body))
         if whole is None or not is_faithful:
             raise Incomplete
         return _of_type(stored, "plain", msgspec.json.encode(whole), _JSON)
@@ -136,7 +175,7 @@ def is_stream(headers: Headers) -> bool:
 
 def _of_type(stored: StoredReply, kind: Literal["plain", "stream"], body: bytes, content_type: str) -> StoredReply:
     others = [pair for pair in stored.headers if pair[0].lower() != "content-type"]
-    return StoredReply(kind, [*others, ("content-type", content_type)], body)
+    return StoredReply(kind, [*others, ("content-type", content_type)], body, stored.echoed)
 
 
 def _whole(wire: WireRequest, body: bytes) -> Json | None:
@@ -149,9 +188,16 @@ def _whole(wire: WireRequest, body: bytes) -> Json | None:
 
 def _whole_of_stream(wire: WireRequest, body: bytes) -> Json | None:
     events: Sequence[ServerEvent] = events_in(body + b"\n\n")  # some servers end without the last line
-    while events and events[-1].data is None and not events[-1].is_done:
+    while events and events[-1].data is None and not events[-1].is_done and not events[-1].is_unreadable:
         events = events[:-1]
     events = without_marks(wire.api, events)
     if not events or not is_end(wire.api, events[-1]):
         return None
-    return _ASSEMBLED[wire.api](events)[0]
+    return _assembled(wire, events)[0]
+
+
+def _assembled(wire: WireRequest, events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
+    """What events add up to, and whether it is all that a whole reply would say; ``None``: it is not known."""
+    if any(event.is_unreadable for event in events):
+        return None, False
+    return _ASSEMBLED[wire.api](events)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -27,7 +28,7 @@ from askonce.keys.server_state import refuse_server_state
 from askonce.wire.apis import NEUTRAL, STATE, Api, api_of
 from askonce.wire.directives import OWN, Directives, read_directives
 from askonce.wire.members import is_ambiguous
-from askonce.wire.scope import Headers, has_cookie, is_credential_header, scope_of
+from askonce.wire.scope import Headers, has_cookie, is_credential_header, query_of, scope_of
 
 Body = dict[str, Any]
 
@@ -160,7 +161,10 @@ class WireRequest(msgspec.Struct, eq=False):
         return {
             "url": self.url,
             "query": [list(pair) for pair in self.query],
-            "headers": dict(self.headers),
+            "headers": {
+                name: ", ".join(value for _, value in pairs)
+                for name, pairs in itertools.groupby(self.headers, _name)
+            },
             "scope": None if self.is_shared else self.scope,
             "sample": self.directives.sample,
         }
@@ -210,19 +214,32 @@ def read_request(
     if api is None or (read := read_body(body)) is None or is_ambiguous(body, read):
         return None
     headers = list(headers)
+    if any(is_read(name.encode("latin-1", "replace")) for name in _of_the_connection(headers)):
+        return None  # whether the upstream gets such a header, the next hop decides
     userinfo, _, host = parts.netloc.rpartition("@")
-    query = parse_qsl(parts.query, keep_blank_values=True) if parts.query else []
+    query = query_of(parts.query)
     return WireRequest(
         api,
         f"{parts.scheme}://{host.lower()}{parts.path.rstrip('/')}",
-        tuple(sorted(pair for pair in query if not is_credential_in_request(pair[0]))),
-        tuple(sorted((name.lower(), value.strip()) for name, value in headers if counts(name))),
+        tuple(sorted((pair for pair in query if not is_credential_in_request(pair[0])), key=_name)),
+        tuple(sorted(((name.lower(), value.strip()) for name, value in headers if counts(name)), key=_name)),
         read,
         scope_of(headers, parts.query, userinfo, secret),
         read_directives(headers),
         has_cookie(headers),
         share,
     )
+
+
+def _name(pair: tuple[str, str]) -> str:
+    """By which pairs are sorted: the order of values of one name says something."""
+    return pair[0]
+
+
+def _of_the_connection(headers: Headers) -> list[str]:
+    """The headers that ``Connection`` names, in small letters."""
+    named = [value for name, value in headers if name.lower() == "connection"]
+    return [one.strip().lower() for value in named for one in value.split(",")]
 
 
 def read_body(body: bytes) -> Body | None:
@@ -258,7 +275,7 @@ def is_read(header: bytes) -> bool:
     return counts(name) or is_credential_header(name) or name in _OF_CACHE or name in OWN
 
 
-_OF_CACHE = frozenset({"cookie", "cache-control", "pragma"})
+_OF_CACHE = frozenset({"cookie", "cache-control", "pragma", "connection"})
 
 
 @functools.lru_cache(maxsize=1024)
@@ -276,18 +293,18 @@ def _unmarked(fields: Any) -> Any:
     """Messages, or blocks, without the marks for the provider's prompt cache."""
     if not isinstance(fields, list):
         return fields
-    return [
-        {**_unmarked_one(one), "content": [_unmarked_one(block) for block in one["content"]]}
-        if isinstance(one, dict) and isinstance(one.get("content"), list)
-        else _unmarked_one(one)
-        for one in fields
-    ]
+    return [_unmarked_one(one) for one in fields]
 
 
 def _unmarked_one(block: Any) -> Any:
-    if isinstance(block, dict) and "cache_control" in block:
-        return {name: value for name, value in block.items() if name != "cache_control"}
-    return block
+    """Blocks hold blocks: the results of tools in their content, documents in their source."""
+    if not isinstance(block, dict):
+        return block
+    return {
+        name: _unmarked(value) if name == "content" else _unmarked_one(value) if name == "source" else value
+        for name, value in block.items()
+        if name != "cache_control"
+    }
 
 
 def _list(value: Any) -> list[Any]:

@@ -33,7 +33,7 @@ def scope_of(headers: Headers, query: str = "", userinfo: str = "", secret: byte
     """
     shown = {(name.lower(), _bare(value)) for name, value in headers if is_credential_header(name)}
     if query:
-        shown |= {(f"?{name}", value) for name, value in parse_qsl(query) if is_credential_in_request(name)}
+        shown |= {(f"?{name}", value) for name, value in query_of(query) if is_credential_in_request(name)}
     if userinfo:
         shown.add(("@", userinfo))
     digest, found = hashlib.blake2b(digest_size=16, key=secret, person=b"askonce scope"), False
@@ -42,6 +42,11 @@ def scope_of(headers: Headers, query: str = "", userinfo: str = "", secret: byte
             found = True
             digest.update(f"{len(name)} {len(value)} {name} {value}".encode("utf-8", "surrogatepass"))
     return digest.hexdigest() if found else None
+
+
+def query_of(query: str) -> list[tuple[str, str]]:
+    """The names and values of a query, in their order; each byte is a letter, so that none is lost."""
+    return parse_qsl(query, keep_blank_values=True, encoding="latin-1") if query else []
 
 
 @functools.lru_cache(maxsize=1024)
