@@ -1,8 +1,8 @@
 """Texts in Chinese, Japanese and Korean, whose words cannot be told apart here: they are compared by characters.
 
-Most small embedding models know few of these characters and give one vector to all others, so that a cosine near one
-says nothing. A single character makes an opposite (已激活, 未激活), and so does its place (可以不, 不可以): what says
-the same in other characters is refused.
+Most small embedding models know few of these characters and give one vector to all others, so that a cosine near
+one says nothing. A single character makes an opposite (已激活, 未激活), and so does its place (可以不, 不可以):
+what says the same in other characters is refused.
 """
 
 from __future__ import annotations
@@ -19,14 +19,11 @@ _PARTICLE = re.compile(
     "|(?:입니다|이에요|예요)$"
 )
 _SAME = {
-    re.compile(words): word
-    for word, words in {
-        "你": "您",
-        "会": "将",
-        "會": "將",
-        "须": "必须|必需|务必|须要|需要",
-        "能": "可以|能够",
-    }.items()
+    "你": re.compile("您"),
+    "会": re.compile("将"),
+    "會": re.compile("將"),
+    "须": re.compile("必须|必需|务必|须要|需要"),
+    "能": re.compile("可以|能够"),
 }
 
 
@@ -47,6 +44,6 @@ def is_unspaced(text: str) -> bool:
 
 def _significant(read: TextReading) -> str:
     found = "".join(_PARTICLE.sub("", token) for token in read.tokens)
-    for words, word in _SAME.items():
+    for word, words in _SAME.items():
         found = words.sub(word, found)
     return found
