@@ -78,7 +78,7 @@ def ends(comparison: Comparison) -> bool:
     [(raises, True, "the judge fails"), (ends, True, "the judge fails"), (lambda _: None, False, "no verdict")],
     ids=["raises", "ends the thread", "undecided"],
 )
-def test_a_judge_without_verdicts_is_counted_and_said(judge: Judge, fails: bool, advice: str) -> None:
+def test_a_judge_without_verdicts_is_counted_and_shown(judge: Judge, fails: bool, advice: str) -> None:
     with Cache("memory://", semantic=Semantic(embed, max_error=0.05, judge=judge)) as cache:
         for question in islice(questions(3), 20):
             Desk(cache).answer(question)
@@ -90,7 +90,7 @@ def test_a_judge_without_verdicts_is_counted_and_said(judge: Judge, fails: bool,
     assert stats.advice is not None and advice in stats.advice
 
 
-def test_a_judge_that_does_not_return_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_that_does_not_return_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("askonce.semantic.reasons._LATE_SECONDS", 0.01)
     done = threading.Event()
     with Cache("memory://", semantic=Semantic(embed, max_error=0.05, judge=lambda _: done.wait(30))) as cache:
@@ -122,14 +122,14 @@ def test_embeddings_and_a_skip_that_raise_are_reasons() -> None:
         assert stats.advice is not None and "log" in stats.advice
 
 
-@pytest.mark.parametrize(("verdict", "says_so"), [(True, False), (False, True)])
-def test_that_the_judge_calls_most_different_is_said_only_if_it_does(verdict: bool, says_so: bool) -> None:
+@pytest.mark.parametrize(("verdict", "shown"), [(True, False), (False, True)])
+def test_the_advice_on_a_judge_that_calls_most_different_needs_one(verdict: bool, shown: bool) -> None:
     reasons, verdicts = Reasons(), Verdicts()
     reasons.add(b"", "doubtful")
     for _ in range(9):
         verdicts.add(verdict, failed=False)
     advice = reasons.report(verdicts, 0.0)[2]
-    assert advice is not None and ("ChatJudge" in advice) is says_so
+    assert advice is not None and ("ChatJudge" in advice) is shown
 
 
 def test_ignore_is_a_regular_expression() -> None:

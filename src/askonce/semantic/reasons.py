@@ -83,27 +83,27 @@ class Reasons:
             )
         return new
 
-    def report(self, verdicts: Verdicts, judging_seconds: float) -> tuple[dict[str, int], int, str | None]:
+    def report(self, verdicts: Verdicts, comparison_seconds: float) -> tuple[dict[str, int], int, str | None]:
         """The counts, the number of partitions, and what to do about the most frequent reason.
 
         Args:
             verdicts: of the judge.
-            judging_seconds: for how long it has been at its present comparison.
+            comparison_seconds: for how long it has been at its present comparison.
         """
         with self._lock:
             counts, partitions = dict(self._counts), len(self._partitions)
         worst = max(counts, key=counts.__getitem__, default=None)
         if worst is None:
             return counts, partitions, None
-        by_judge = _advice_on_judge(verdicts, judging_seconds) if worst in _OF_VERDICTS else None
+        by_judge = _advice_on_judge(verdicts, comparison_seconds) if worst in _OF_VERDICTS else None
         if by_judge is None and worst == "doubtful" and verdicts.different > verdicts.same:
             by_judge = _DIFFERENT
         return counts, partitions, by_judge or _ADVICE.get(worst)
 
 
-def _advice_on_judge(verdicts: Verdicts, judging_seconds: float) -> str | None:
-    if judging_seconds >= _LATE_SECONDS:
-        return _JUDGE_LATE.format(judging_seconds)
+def _advice_on_judge(verdicts: Verdicts, comparison_seconds: float) -> str | None:
+    if comparison_seconds >= _LATE_SECONDS:
+        return _JUDGE_LATE.format(comparison_seconds)
     if verdicts.undecided > verdicts.same + verdicts.different:
         return _JUDGE_FAILS if 2 * verdicts.failed > verdicts.undecided else _JUDGE_UNDECIDED
     return None

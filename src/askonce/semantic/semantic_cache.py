@@ -322,7 +322,7 @@ class SemanticCache:
         """What was served and learned by all processes, up to about a second ago."""
         await self._begun(driver, namespace)
         learning = self._learning
-        reasons, partitions, advice = self._reasons.report(learning.verdicts, learning.judging_seconds)
+        reasons, partitions, advice = self._reasons.report(learning.verdicts, learning.comparison_seconds)
         judge_calls, judge_usd = self.spent()
         return msgspec.structs.replace(
             self._rule.stats(),

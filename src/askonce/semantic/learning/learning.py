@@ -84,17 +84,17 @@ class Learning:
         self._contents: dict[tuple[bytes, bytes], IndexedQuery] = {}  # by partition and digest: who has that answer
         self.dropped = self.aliases = self.saved_bytes = 0
         self.verdicts = Verdicts()
-        self._judging_since: float | None = None
+        self._comparison_began: float | None = None
 
     @property
     def waiting(self) -> int:
         """Fresh answers that wait for the judge, with the one that it is at."""
-        return len(self._fresh) + len(self._waiting) + (self._judging_since is not None)
+        return len(self._fresh) + len(self._waiting) + (self._comparison_began is not None)
 
     @property
-    def judging_seconds(self) -> float:
+    def comparison_seconds(self) -> float:
         """For how long the judge has been at the comparison that it is at."""
-        since = self._judging_since
+        since = self._comparison_began
         return 0.0 if since is None else time.monotonic() - since
 
     def add(self, example: TrainingExample) -> None:
@@ -163,11 +163,11 @@ class Learning:
         answer_text = entry.semantic.answer_text
         comparison = Comparison(example.question.text, query.text, example.answer_text, answer_text)
         failures: list[None] = []
-        self._judging_since = time.monotonic()
+        self._comparison_began = time.monotonic()
         try:
             verdict = confirmed(self._judge, self._second, comparison, expected, lambda: failures.append(None))
         finally:
-            self._judging_since = None
+            self._comparison_began = None
         self.verdicts.add(verdict, failed=bool(failures))
         return verdict
 
