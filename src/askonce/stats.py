@@ -32,14 +32,18 @@ class SemanticStats(msgspec.Struct, frozen=True):
         aliases: how many this process found to have the answer of another one.
         saved_bytes: what this process did not store twice.
         not_judged: fresh answers of this process that came too fast for the judge.
+        waiting: those that wait for it, with the one that it is at.
+        undecided: comparisons of this process on which the judge gave no verdict.
+        judge_failures: those of them on which it raised an error, or returned something else than a verdict.
         judge_calls: how often this process's judge called a model.
         judge_usd: what that cost, as far as prices are known.
         reasons: why requests of this process were not answered with another question's answer, and how many: of
             those that were compared "learning", "no candidate", "new partition", "doubtful", "guard", "budget" and
-            "audit"; of the others "switched off", "skipped", "follow-up", "no question found" and the like.
+            "audit"; of the others "switched off", "skipped", "follow-up", "no question found" and the like, and
+            "skip failed", "embedding failed" and "search failed".
         partitions: how many different prompts around the question this process saw: only within one are questions
             compared.
-        advice: what to do about the most frequent reason.
+        advice: what to do about the most frequent reason, or about a judge without verdicts.
     """
 
     requests: int
@@ -58,6 +62,9 @@ class SemanticStats(msgspec.Struct, frozen=True):
     aliases: int = 0
     saved_bytes: int = 0
     not_judged: int = 0
+    waiting: int = 0
+    undecided: int = 0
+    judge_failures: int = 0
     judge_calls: int = 0
     judge_usd: float = 0.0
     reasons: Mapping[str, int] = msgspec.field(default_factory=dict)

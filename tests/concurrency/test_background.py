@@ -34,3 +34,21 @@ def test_a_worker_that_is_closed_while_its_thread_starts_ends(
     assert not started[0].is_alive() and not steps
     worker.wake()
     assert len(started) == 1
+
+
+def test_a_step_that_would_end_the_thread_does_not() -> None:
+    ran: list[int] = []
+
+    def step() -> None:
+        ran.append(1)
+        if len(ran) == 1:
+            raise SystemExit(1)
+
+    worker = BackgroundWorker("test", step)
+    try:
+        for _ in range(2):
+            worker.wake()
+            assert worker.flush(5)
+    finally:
+        worker.close(1)
+    assert len(ran) == 2

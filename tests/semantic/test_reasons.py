@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from itertools import count, islice
 from typing import Any
 
 import pytest
 
 from askonce import Cache, ConfigError, Semantic
+from askonce.semantic import Comparison
+from askonce.semantic.learning.judges import Judge, Verdicts
+from askonce.semantic.reasons import Reasons
 from tests.semantic.faq import Desk, embed, questions
 from tests.semantic.test_cache import equal
 
@@ -59,6 +63,73 @@ def test_a_declared_part_of_the_prompt_need_not_be_equal(caplog: pytest.LogCaptu
     assert stats is not None and stats.partitions == 2
     assert stats.reasons["learning"] > 20
     assert not [record for record in caplog.records if "ignore" in record.message]
+
+
+def raises(comparison: Comparison) -> bool:
+    raise RuntimeError("boom")
+
+
+def ends(comparison: Comparison) -> bool:
+    raise SystemExit(1)
+
+
+@pytest.mark.parametrize(
+    ("judge", "fails", "advice"),
+    [(raises, True, "the judge fails"), (ends, True, "the judge fails"), (lambda _: None, False, "no verdict")],
+    ids=["raises", "ends the thread", "undecided"],
+)
+def test_a_judge_without_verdicts_is_counted_and_shown(judge: Judge, fails: bool, advice: str) -> None:
+    with Cache("memory://", semantic=Semantic(embed, max_error=0.05, judge=judge)) as cache:
+        for question in islice(questions(3), 20):
+            Desk(cache).answer(question)
+            assert cache.flush(5)
+        stats = cache.stats().semantic
+    assert stats is not None and stats.judged == stats.waiting == 0
+    assert stats.undecided > 10
+    assert stats.judge_failures == (stats.undecided if fails else 0)
+    assert stats.advice is not None and advice in stats.advice
+
+
+def test_a_judge_that_does_not_return_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("askonce.semantic.reasons._LATE_SECONDS", 0.01)
+    done = threading.Event()
+    with Cache("memory://", semantic=Semantic(embed, max_error=0.05, judge=lambda _: done.wait(30))) as cache:
+        try:
+            for question in islice(questions(3), 10):
+                Desk(cache).answer(question)
+                learned = cache.flush(0.2)  # the first is indexed before the next
+            assert not learned
+            stats = cache.stats().semantic
+        finally:
+            done.set()
+    assert stats is not None and stats.waiting > 5
+    assert stats.advice is not None and "has not returned" in stats.advice
+
+
+def test_embeddings_and_a_skip_that_raise_are_reasons() -> None:
+    def fails(_: str) -> Any:
+        raise RuntimeError("down")
+
+    for settings, reason in (({"skip": fails}, "skip failed"), ({"embeddings": fails}, "embedding failed")):
+        with Cache("memory://", semantic=Semantic(**{"embeddings": embed, "judge": equal, **settings})) as cache:
+            desk = Desk(cache)
+            for question in islice(questions(3), 3):
+                desk.answer(question)
+            mark = cache.engine.mark_of_fresh(desk._request(question))
+            stats = cache.stats().semantic
+        assert stats is not None and stats.reasons == {reason: 3}
+        assert mark is not None and mark["why"] == reason
+        assert stats.advice is not None and "log" in stats.advice
+
+
+@pytest.mark.parametrize(("verdict", "shown"), [(True, False), (False, True)])
+def test_the_advice_on_a_judge_that_calls_most_different_needs_one(verdict: bool, shown: bool) -> None:
+    reasons, verdicts = Reasons(), Verdicts()
+    reasons.add(b"", "doubtful")
+    for _ in range(9):
+        verdicts.add(verdict, failed=False)
+    advice = reasons.report(verdicts, 0.0)[2]
+    assert advice is not None and ("ChatJudge" in advice) is shown
 
 
 def test_ignore_is_a_regular_expression() -> None:

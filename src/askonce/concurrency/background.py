@@ -88,7 +88,7 @@ class BackgroundWorker:
                 requested, self._urgent, self.pending = self._requested, False, False
             try:
                 self._step()
-            except Exception:
+            except BaseException:  # also SystemExit: whoever waits for the next steps needs the thread
                 logger.warning("askonce: %s failed", self._name, exc_info=True)
             with self._lock:
                 self._done = requested

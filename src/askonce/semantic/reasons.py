@@ -10,6 +10,7 @@ from typing import Any
 
 import cachebox
 
+from askonce.semantic.learning.judges import Verdicts
 from askonce.semantic.types import Question
 
 logger = logging.getLogger("askonce")
@@ -23,12 +24,22 @@ _ADVICE = {
     "learning": "the first 200 answers are compared before anything is served",
     "no candidate": "few questions of one partition are known so far; see `partitions`",
     "new partition": "the rest of the prompt differs each time: declare what may differ as `Semantic(ignore=…)`",
-    "doubtful": "the judge calls most candidates different, or the questions are not alike: try `ChatJudge`",
+    "doubtful": "the rule is not sure enough of the candidates yet: it learns from more answers",
     "guard": "questions differ in a number, a denial, an opposite or a role: nothing to do",
     "budget": "a larger `max_error` serves more",
     "no question found": "pass the question of a filled-in template with `cache_options(question=…)`",
     "follow-up": "follow-ups need their conversation: nothing to do",
+    "skip failed": "`skip` raises an error: see the log",
+    "embedding failed": "the embeddings raise an error, or return no usable vector: see the log",
+    "search failed": "questions cannot be searched for: see the log",
 }
+_OF_VERDICTS = ("learning", "no candidate", "doubtful", "budget", "audit")
+"""What a judge without verdicts may be the reason of."""
+_JUDGE_FAILS = "the judge fails, and nothing is served before it gives verdicts: see the log"
+_JUDGE_UNDECIDED = "the judge gives no verdict on most answers, and nothing is served before it does"
+_JUDGE_LATE = "the judge has not returned for {:.0f} seconds, and nothing is served before it gives verdicts"
+_DIFFERENT = "the judge calls most candidates different: where they are the same, try `ChatJudge`"
+_LATE_SECONDS = 60.0
 
 
 class Reasons:
@@ -72,12 +83,30 @@ class Reasons:
             )
         return new
 
-    def report(self) -> tuple[dict[str, int], int, str | None]:
-        """The counts, the number of partitions, and what to do about the most frequent reason."""
+    def report(self, verdicts: Verdicts, comparison_seconds: float) -> tuple[dict[str, int], int, str | None]:
+        """The counts, the number of partitions, and what to do about the most frequent reason.
+
+        Args:
+            verdicts: of the judge.
+            comparison_seconds: for how long it has been at its present comparison.
+        """
         with self._lock:
             counts, partitions = dict(self._counts), len(self._partitions)
         worst = max(counts, key=counts.__getitem__, default=None)
-        return counts, partitions, None if worst is None else _ADVICE.get(worst)
+        if worst is None:
+            return counts, partitions, None
+        by_judge = _advice_on_judge(verdicts, comparison_seconds) if worst in _OF_VERDICTS else None
+        if by_judge is None and worst == "doubtful" and verdicts.different > verdicts.same:
+            by_judge = _DIFFERENT
+        return counts, partitions, by_judge or _ADVICE.get(worst)
+
+
+def _advice_on_judge(verdicts: Verdicts, comparison_seconds: float) -> str | None:
+    if comparison_seconds >= _LATE_SECONDS:
+        return _JUDGE_LATE.format(comparison_seconds)
+    if verdicts.undecided > verdicts.same + verdicts.different:
+        return _JUDGE_FAILS if 2 * verdicts.failed > verdicts.undecided else _JUDGE_UNDECIDED
+    return None
 
 
 def _first_difference(one: Any, other: Any, place: str = "") -> str:

@@ -155,19 +155,24 @@ class SemanticCache:
             scope: identifies the retrievers of the documents that the answer is made from, if all are known.
             decide: another question's answer may be served.
         """
+        failing = "search failed"
         try:
             namespace = place.namespace
+            failing = "skip failed" if self._settings.skip is not None else failing
             question = self._question(namespace, form, scope)
             if isinstance(question, str):
                 self._reasons.add(place.key, question)
                 return None
+            failing = "embedding failed"
             vector = await driver.embed(self._embedder, question.text)
             if not decide:
                 return Attempt(question, vector, None)
+            failing = "search failed"
             await self._begun(driver, namespace)
             neighbours = await self._questions.nearest(driver, namespace, question, vector)
         except Exception as error:
             self._warn_once(error)
+            self._reasons.add(place.key, failing)
             return None
         decision = self._rule.decide(question.text, neighbours, _coin())
         new = self._reasons.is_new(question, form().body)
@@ -316,14 +321,18 @@ class SemanticCache:
     async def stats(self, driver: SyncDriver, namespace: str) -> SemanticStats:
         """What was served and learned by all processes, up to about a second ago."""
         await self._begun(driver, namespace)
-        reasons, partitions, advice = self._reasons.report()
+        learning = self._learning
+        reasons, partitions, advice = self._reasons.report(learning.verdicts, learning.comparison_seconds)
         judge_calls, judge_usd = self.spent()
         return msgspec.structs.replace(
             self._rule.stats(),
             questions=self._questions.count(),
-            aliases=self._learning.aliases,
-            saved_bytes=self._learning.saved_bytes,
-            not_judged=self._learning.dropped,
+            aliases=learning.aliases,
+            saved_bytes=learning.saved_bytes,
+            not_judged=learning.dropped,
+            waiting=learning.waiting,
+            undecided=learning.verdicts.undecided,
+            judge_failures=learning.verdicts.failed,
             judge_calls=judge_calls,
             reasons=reasons,
             partitions=partitions,

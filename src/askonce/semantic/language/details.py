@@ -21,8 +21,13 @@ _NEGATIVE = re.compile(r"(?<![\w.,)-])[-−](?=\d)[\d.,]*\d")
 _OPERATOR = re.compile(r"[<>=!≤≥≠]+|(?<=[\w)] )[+*/-](?= [\w(])")
 _LETTER = re.compile(r"(?<=\w )[A-HJ-Z](?![\w'’.&/-]\w|[\w'’&/-])")
 _SMALL_LETTER = re.compile(r"(?<!\d )(?<![\w'’.&/-])[b-hj-z](?![\w'’&/-])")
-_CODE = re.compile(r"\b(?=\w*[^\W\d_])(?=\w*\d)\w+\b|\b[A-Z]{1,3}-\d+\b")
-_SCRIPT = re.compile(r"[Ͱ-Ͽἀ-῿Ѐ-ԯ԰-֏֐-׿؀-ۿ܀-޿ऀ-෿฀-໿Ⴀ-ჿ]")
+_LATIN = r"A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ"
+_CODE = re.compile(  # not with letters of other scripts, which stand around numbers without spaces
+    rf"(?<![{_LATIN}\d_])(?=[\d_]*[{_LATIN}])(?=[{_LATIN}_]*\d)[{_LATIN}\d_]+|(?<![{_LATIN}\d_])[A-Z]{{1,3}}-\d+\b"
+)
+_SCRIPT = re.compile(
+    r"[\u0370-\u10ff\u1200-\u1cff\u1f00-\u1fff\u2d00-\u2dff\ua000-\ua71f\ua800-\uabff\U00010000-\U0001cfff]"
+)
 
 _EXCEPTIONS = by_word(
     {"unless": "unless except außer sauf excepto salvo tranne exceto tenzij behalve chyba oprócz"}

@@ -18,6 +18,7 @@ from askonce.semantic.language.reading import (
     contrasts_of,
     stem,
 )
+from askonce.semantic.language.unspaced import characters_differ, is_unspaced
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def difference(fresh: AnswerClaims, cached: AnswerClaims) -> AnswerDifference:
     conflict = _conflict(fresh, cached)
     if conflict is not None:
         return AnswerDifference(conflict)
+    if is_unspaced(fresh.core) or is_unspaced(cached.core):
+        return AnswerDifference(None)  # every character was compared
     mine, theirs = _phrases(fresh, cached), _phrases(cached, fresh)
     if _restricts(fresh, cached) or _restricts(cached, fresh):
         return AnswerDifference("restriction")
@@ -84,6 +87,8 @@ def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
         return found
     if same_words and (one.negations - other.negations) % 2:
         return "negation"
+    if characters_differ(one, other, fresh.core, cached.core):
+        return "negation" if one.negations != other.negations else "characters"
     if fresh.code != cached.code and (fresh.code and cached.code):
         return "code"
     if any(quote not in cached.text.lower() for quote in fresh.quoted) and any(

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import re
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -39,14 +40,43 @@ Judge = Callable[[Comparison], "bool | None"]
 _logged: set[tuple[str, str]] = set()
 
 
-def judged(judge: Judge, comparison: Comparison) -> bool | None:
-    """The verdict of a judge; ``None`` also if it fails, which is logged once for each kind of error."""
+class Verdicts:
+    """Counts of what a judge said of the comparisons of one process.
+
+    Attributes:
+        same: those that it found the same.
+        different: those that it did not.
+        undecided: those without a verdict, failures included.
+        failed: those on which it raised an error, or returned something else than a verdict.
+    """
+
+    def __init__(self) -> None:
+        self.same = self.different = self.undecided = self.failed = 0
+
+    def add(self, verdict: bool | None, *, failed: bool) -> None:
+        """Count a comparison."""
+        self.same += verdict is True
+        self.different += verdict is False
+        self.undecided += verdict is None
+        self.failed += failed and verdict is None
+
+
+def judged(judge: Judge, comparison: Comparison, on_failure: Callable[[], object] = lambda: None) -> bool | None:
+    """The verdict of a judge; ``None`` also if it fails, which is logged once for each kind of error.
+
+    Whatever it raises is a failure, also what would end a thread, as ``sys.exit()`` does: others wait for this one.
+    """
     try:
         verdict = judge(comparison)
+        if type(verdict).__module__ == "numpy" and type(verdict).__name__ in ("bool", "bool_"):
+            verdict = bool(verdict)
         if not (verdict is None or isinstance(verdict, bool)):
-            raise TypeError(f"a judge returns True, False or None, not a {type(verdict).__name__}")
-    except Exception as error:
+            raise _NoVerdict(f"a judge returns True, False or None, not a {type(verdict).__name__}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         _log_once(getattr(judge, "__qualname__", type(judge).__qualname__), error)
+        on_failure()
         return None
     return verdict
 
@@ -55,7 +85,13 @@ _SURE = 0.9
 """From this probability on, another judge alone can outweigh a judge that calls two answers different twice."""
 
 
-def confirmed(judge: Judge, second: Judge | None, comparison: Comparison, expected: float) -> bool | None:
+def confirmed(
+    judge: Judge,
+    second: Judge | None,
+    comparison: Comparison,
+    expected: float,
+    on_failure: Callable[[], object] = lambda: None,
+) -> bool | None:
     """The verdict of a judge that may err: one that surprises counts only if it is confirmed.
 
     Then it is called with the answers turned round, and the second judge, or the first once more, is called; two of
@@ -66,8 +102,9 @@ def confirmed(judge: Judge, second: Judge | None, comparison: Comparison, expect
         second: another judge, whose errors do not depend on the first one's.
         comparison: of the two answers.
         expected: the probability that they are the same, as the rule estimates it.
+        on_failure: called where the judge fails.
     """
-    verdict = judged(judge, comparison)
+    verdict = judged(judge, comparison, on_failure)
     if verdict is None or verdict is (expected >= 0.5) or isinstance(judge, EmbeddingJudge):
         return verdict
     again = judged(judge, comparison.turned_round())
@@ -78,11 +115,22 @@ def confirmed(judge: Judge, second: Judge | None, comparison: Comparison, expect
     return votes.count(True) > votes.count(False)
 
 
-def _log_once(judge: str, error: Exception) -> None:
+class _NoVerdict(TypeError):
+    """Something else than a verdict was returned."""
+
+
+def _log_once(judge: str, error: BaseException) -> None:
+    """Log an error with its place; not its message, which may hold a text, unless it is made here."""
     kind = judge, type(error).__name__
-    if kind not in _logged:
-        _logged.add(kind)
-        logger.warning("askonce: a judge of answers fails: %s: %s", *kind)
+    if kind in _logged:
+        return
+    _logged.add(kind)
+    if isinstance(error, _NoVerdict):
+        logger.warning("askonce: a judge of answers fails: %s: %s", judge, error)
+        return
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    logger.warning("askonce: a judge of answers fails: %s: %s%s", *kind, place)
 
 
 # -- texts -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.entries import QuestionEntries
 from askonce.semantic.index.query_index import QueryIndex
-from askonce.semantic.learning.judges import Judge, confirmed
+from askonce.semantic.learning.judges import Judge, Verdicts, confirmed
 from askonce.semantic.types import Comparison, IndexedQuery, Question
 from askonce.stores.circuit_breaker import StoreDown
 
@@ -65,6 +66,7 @@ class Learning:
         dropped: fresh answers that were not judged, since they came too fast.
         aliases: questions found to have the answer of another one.
         saved_bytes: bytes that were not stored twice.
+        verdicts: of the judge.
     """
 
     def __init__(
@@ -81,6 +83,19 @@ class Learning:
         self._waiting: deque[TrainingExample] = deque()
         self._contents: dict[tuple[bytes, bytes], IndexedQuery] = {}  # by partition and digest: who has that answer
         self.dropped = self.aliases = self.saved_bytes = 0
+        self.verdicts = Verdicts()
+        self._comparison_began: float | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Fresh answers that wait for the judge, with the one that it is at."""
+        return len(self._fresh) + len(self._waiting) + (self._comparison_began is not None)
+
+    @property
+    def comparison_seconds(self) -> float:
+        """For how long the judge has been at the comparison that it is at."""
+        since = self._comparison_began
+        return 0.0 if since is None else time.monotonic() - since
 
     def add(self, example: TrainingExample) -> None:
         """Add an example; does not wait."""
@@ -96,7 +111,7 @@ class Learning:
                     self._learn(self._waiting.popleft())
             except StoreDown:
                 pass
-            except Exception:
+            except BaseException:  # also what ends a thread: the examples behind this one are to be learned from
                 logger.warning("askonce: a question could not be learned from", exc_info=True)
 
     def _begin(self, example: TrainingExample) -> None:
@@ -147,7 +162,14 @@ class Learning:
             return None
         answer_text = entry.semantic.answer_text
         comparison = Comparison(example.question.text, query.text, example.answer_text, answer_text)
-        return confirmed(self._judge, self._second, comparison, expected)
+        failures: list[None] = []
+        self._comparison_began = time.monotonic()
+        try:
+            verdict = confirmed(self._judge, self._second, comparison, expected, lambda: failures.append(None))
+        finally:
+            self._comparison_began = None
+        self.verdicts.add(verdict, failed=bool(failures))
+        return verdict
 
     def _make_alias(self, example: TrainingExample, answer: bytes) -> bool:
         """Have the example's entry point to the one with the same answer, if that has the very text."""
