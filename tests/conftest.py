@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import warnings
 from collections.abc import Callable, Iterator
@@ -100,3 +101,13 @@ def clients_of_others_are_gone(request: pytest.FixtureRequest) -> Iterator[None]
 @pytest.fixture
 def store(clock: FakeClock) -> MemoryStore:
     return MemoryStore(clock=clock)
+
+
+@pytest.fixture
+def event_loop_to_leave() -> Iterator[None]:
+    """LlamaIndex's synchronous calls make an event loop where there is none, and leave it open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -128,16 +127,6 @@ def langchain_texts(pipeline: LangChainRAG, question: str) -> list[str]:
 
 def llama_index_texts(pipeline: LlamaIndexRAG, question: str) -> list[str]:
     return [found.text for found in pipeline.retriever.retrieve(question)]
-
-
-@pytest.fixture
-def event_loop_to_leave() -> Iterator[None]:
-    """LlamaIndex's synchronous calls make an event loop where there is none, and leave it open."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
 
 
 @pytest.mark.usefixtures("event_loop_to_leave")

@@ -32,7 +32,7 @@ from askonce.retrieval.versions import digest_of
 from tests.llama_index.conftest import LLAMA_INDEX_WARNINGS
 from tests.llama_index.retrieval.colours import TextStore, Topics
 
-pytestmark = LLAMA_INDEX_WARNINGS
+pytestmark = [*LLAMA_INDEX_WARNINGS, pytest.mark.usefixtures("event_loop_to_leave")]
 
 
 class Names(CustomLLM):
