@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -85,6 +85,16 @@ def _is_frame(part: Any) -> bool:
     return (type(part).__module__.partition(".")[0], type(part).__name__) in _FRAMES
 
 
+def _digest_of_frame(part: Any) -> str:
+    hashed = sys.modules["pandas"].util.hash_pandas_object
+    columns = list(part.columns) if hasattr(part, "columns") else [part.name]
+    try:
+        rows = hashed(part)
+    except TypeError:  # lists or maps in it
+        rows = hashed(part.astype(str))
+    return hashlib.sha256(repr([*map(str, columns)]).encode() + rows.to_numpy().tobytes()).hexdigest()
+
+
 def _is_graph_store(part: Any) -> bool:
     return any(
         (one.__module__, one.__name__) == ("langgraph.store.memory", "InMemoryStore") for one in type(part).__mro__
@@ -105,7 +115,7 @@ def _parts(part: Any) -> list[Any]:
     """What it holds: objects that are replaced by others, or edited in their place."""
     if _is_frame(part):
         try:
-            return [hashlib.sha256(pickle.dumps(part, 5)).hexdigest()]
+            return [_digest_of_frame(part)]
         except Exception as error:
             raise Uncacheable(f"a {type(part).__qualname__} cannot be written") from error
     if _is_graph_store(part):
