@@ -97,6 +97,8 @@ def test_errors_malformed_bodies_and_other_paths_pass_through(serve: Serve) -> N
         for body, path in ((b"[]", "/v1/chat/completions"), (b"{}", "/v1/files")):
             assert posted(url, body, path, cache_control="only-if-cached").status_code == 504
         assert posted(url, upgrade="websocket", connection="upgrade").status_code == 501
+        offered = posted(url, upgrade="h2c", connection="upgrade, http2-settings", http2_settings="AA")  # as Java's
+        assert offered.status_code == 400 and "HTTP/1.1" in offered.json()["error"]["message"]
         for path in ("/askonce", "/askonce/", "/askonce/x", "/askonce/v1/chat/completions"):
             assert posted(url, path=path).status_code == httpx2.get(f"{url}{path}").status_code == 404
         assert len(upstream.received) == calls

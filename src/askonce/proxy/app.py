@@ -95,6 +95,11 @@ class ProxyApp:
         if (call.header("upgrade") or "").lower() == "websocket":
             await call.refuse(501, "WebSockets are not passed on", "not_supported")
             return
+        if call.header("upgrade") and (call.header("content-length") or call.header("transfer-encoding")):
+            # The server has taken the body for the other protocol.
+            why = "the client offers to go on in another protocol (Upgrade); set it to HTTP/1.1"
+            await call.refuse(400, why, "not_supported")
+            return
         if is_own(call.path):
             await self._admin.respond(call)
             return
