@@ -395,6 +395,7 @@ def test_what_cannot_be_read_gives_no_digest_and_says_which_variable_holds_it(ex
         "object()",
         "functools.lru_cache(len)",
         "weakref.WeakValueDictionary()",
+        "__import__('askonce').Cache('memory://', namespace='X')",
         "NotImplemented",
     ],
 )

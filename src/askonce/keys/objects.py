@@ -45,6 +45,8 @@ def says_nothing(value: Any) -> bool:
         return False
     if name == "itertools.count" or kind.__module__.partition(".")[0] in _OF_THE_PROGRAM:
         return True
+    if kind.__module__.partition(".")[0] == "askonce":  # caches and the like; its models have fields
+        return not hasattr(kind, "__pydantic_fields__")
     if any(base.__module__ == "_io" for base in kind.__mro__) and not hasattr(kind, "getvalue"):
         return bool(value.closed) or bool(value.writable())
     return any(re.fullmatch(_CLIENT, base.__name__) for base in kind.__mro__) or any(
