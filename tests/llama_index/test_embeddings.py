@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from llama_index.core import Document, VectorStoreIndex
@@ -100,13 +100,14 @@ class Counting(BaseEmbedding):
         return [0.1, len(text) / 3]
 
 
+served = {"length": 4}
+
+
 class Behind(Counting):
     """What is behind one name: the length of its vectors changes."""
 
-    length: ClassVar[int] = 4
-
     def _get_text_embedding(self, text: str) -> list[float]:
-        return [1.0] * self.length
+        return [1.0] * served["length"]
 
 
 def test_vectors_come_back_as_32_bit_floats(cache: Cache) -> None:
@@ -131,7 +132,7 @@ async def test_a_batch_never_mixes_stored_vectors_with_others_of_another_length(
 ) -> None:
     async def lengths(length: int, *texts: str) -> list[int]:
         limiter, batch = Limiter(), list(texts)
-        Behind.length = length
+        served["length"] = length
         model = cached(Behind(rate_limiter=limiter), cache)
         if asynchronous:
             got = await model.aget_text_embedding_batch(batch)
