@@ -41,6 +41,19 @@ def test_ls_goes_on_to_the_pages_of_an_older_key(tmp_path: Path, monkeypatch: py
     assert "Nothing" not in shown and "More" not in shown
 
 
+def test_what_is_under_other_keys_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, old, new = f"sqlite:///{tmp_path}/cache.db", bytes(16), b"n" * 16
+    for keys in (old, new):
+        with Cache(url, encryption_keys=[keys]) as cache:
+            Application(cache).answer("why?")
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", new.hex())
+    for command in (["ls"], ["export", str(tmp_path / "file")], ["clear", "--yes"]):
+        done = run(*command, "--store", url)
+        assert done.exit_code == 0 and "encrypted with keys" in done.stderr.replace("\n", " "), command
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", old.hex())
+    assert len(json.loads(run("ls", "--store", url, "--json").stdout)["entries"]) == 1
+
+
 def test_the_next_page_has_the_options_of_this_one(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/cache.db"
     with Cache(url, namespace="shop") as cache, cache_options(namespace="a b"):
@@ -76,7 +89,7 @@ def test_a_damaged_entry_is_left_out_of_an_export(damaged: tuple[str, str], tmp_
     assert done.exit_code == 0
     assert "Exported 4 entries of 1 namespaces; left out 1 that cannot be read." in done.output
     done = run("export", str(tmp_path / "entries"), "--store", url, "--yes", "--json")
-    assert json.loads(done.stdout) == {"exported": 4, "unreadable": 1, "namespaces": ["default"]}
+    assert json.loads(done.stdout) == {"exported": 4, "unreadable": 1, "encrypted": 0, "namespaces": ["default"]}
     done = run("import", str(tmp_path / "entries"), "--store", f"sqlite:///{tmp_path}/other.db", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["stored"] == 4

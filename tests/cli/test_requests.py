@@ -18,10 +18,12 @@ from typer.testing import CliRunner
 from askonce import Cache
 from askonce.cli.app import app
 from askonce.entries.entry import place_of
+from askonce.langchain import cached
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
 from askonce.llama_index.keys.requests import chat_form
 from tests.support.application import Application
+from tests.support.provider import Provider
 
 langchain = ChatOpenAI(model="gpt-4o-mini", api_key="sk-test", base_url="http://127.0.0.1:9/v1", max_retries=0)
 llama_index = OpenAI(model="gpt-4o-mini", api_key="sk-test", api_base="http://127.0.0.1:9/v1", max_retries=0)
@@ -100,6 +102,27 @@ def test_a_conversation_with_tools_has_the_key_of_the_application(request_file: 
         without = request_file({"messages": [QUESTION, {"role": "assistant", "content": ""}, RESULT]}, "without")
         done = run("diff", file, without, "--json", model=model, url=url)
         assert not json.loads(done.stdout)["equal"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,aGk=", "filename": "a.pdf"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
+    ],
+    ids=lambda part: part["type"],
+)
+def test_media_have_the_key_of_the_application(
+    part: Any, request_file: Any, url: str, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ChatOpenAI(model="gpt-4o-mini", api_key="sk-test", base_url=provider.openai_url, max_retries=0)
+    monkeypatch.setitem(globals(), "langchain", model)
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}]
+    with Cache(url) as cache:
+        cached(model, cache).invoke(messages)
+    shown = run("show", request_file({"messages": messages}), "--json", model="langchain", url=url)
+    assert shown.exit_code == 0 and json.loads(shown.stdout)["kind"] == "answer", shown.exception
 
 
 @pytest.mark.parametrize("model", MODELS)

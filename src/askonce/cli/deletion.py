@@ -20,7 +20,7 @@ from askonce.cli.common import (
     progress,
     usage,
 )
-from askonce.cli.opened import check_keys, has_readable, opened_cache
+from askonce.cli.opened import check_keys, has_readable, note_other_keys, opened_cache
 from askonce.cli.requests import key_of
 from askonce.engine.erasure import ErasureReport, Target
 from askonce.errors import ConfigError
@@ -43,6 +43,7 @@ def clear(
             check_keys(cache)
         confirm(f"Delete all {entries:,} entries of namespace {space!r} in {cache.store.url}?", yes=yes)
         cache.clear()
+        note_other_keys(cache)
     _done(space, entries, as_json=as_json)
 
 

@@ -28,7 +28,7 @@ from askonce.cli.common import (
     span,
     usd,
 )
-from askonce.cli.opened import check_keys, filled_page, opened_cache, stored_entry
+from askonce.cli.opened import check_keys, filled_page, note_other_keys, opened_cache, stored_entry
 from askonce.cli.requests import key_in, key_of
 from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
@@ -59,7 +59,9 @@ def ls(
         space = cache.engine.namespace_in_effect()
         page = filled_page(cache.store, space, cursor, limit)
         rows = [_row(cache, space, record) for record in page.records]
-        if not rows:
+        if rows:
+            note_other_keys(cache)
+        else:
             check_keys(cache)
     following = page.cursor.hex()
     if as_json:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from askonce.cache import Cache, check_settings
-from askonce.cli.common import usage
+from askonce.cli.common import err, usage
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
@@ -134,6 +134,17 @@ def filled_page(store: Store, namespace: str, cursor: bytes = b"", limit: int = 
 def has_readable(cache: Cache) -> bool:
     """Whether the keys open anything in the store, if it is encrypted: one that they do not is not written to."""
     return not unknown_namespaces(cache.store) or not all(map(is_sealed_name, cache.store.namespaces()))
+
+
+def note_other_keys(cache: Cache) -> int:
+    """Say on standard error how many namespaces the keys do not open; returns how many."""
+    if unknown := unknown_namespaces(cache.store):
+        err.print(
+            f"{unknown} namespaces of {redact(cache.store.url)} are encrypted with keys that {KEYS_VARIABLE} does "
+            "not have: what is in them is left as it is.",
+            markup=False,
+        )
+    return unknown
 
 
 def check_keys(cache: Cache) -> None:

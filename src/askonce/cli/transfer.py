@@ -16,7 +16,7 @@ import typer
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, Yes, confirm, err, print_json, progress, usd
-from askonce.cli.opened import check_keys, in_tenants, opened_cache
+from askonce.cli.opened import check_keys, in_tenants, note_other_keys, opened_cache
 from askonce.cli.requests import adapter_of, object_at, read_requests
 from askonce.engine.erasure import is_state
 from askonce.entries.codec import Codec
@@ -49,8 +49,10 @@ def export(
             raise ConfigError(f"nothing is stored in namespace {base!r} of {redact(cache.store.url)}")
         with progress("exporting", total, quiet=as_json) as done, _written(path, file == "-") as opened:
             exported = export_entries(cache.store, names, opened, cache.engine.codec, progress=done)
+        encrypted = note_other_keys(cache)
     if as_json and file != "-":
-        print_json({"exported": exported.entries, "unreadable": exported.unreadable, "namespaces": names})
+        found = {"exported": exported.entries, "unreadable": exported.unreadable, "encrypted": encrypted}
+        print_json({**found, "namespaces": names})
         return
     left_out = f"; left out {exported.unreadable:,} that cannot be read" if exported.unreadable else ""
     err.print(f"Exported {exported.entries:,} entries of {len(names)} namespaces{left_out}.", markup=False)

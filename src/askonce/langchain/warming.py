@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from langchain_core.language_models import _utils
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.load import dumps
@@ -47,7 +48,13 @@ def form_of_request(model: Any, request: Request) -> NormalForm:
         Uncacheable: it has none.
     """
     parameters = parameters_of_model(model, None, {})
-    return form_of(request if isinstance(request, str) else dumps(request), parameters)
+    return form_of(request if isinstance(request, str) else dumps(_as_called(request)), parameters)
+
+
+def _as_called(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+    """Messages as a chat model gets them: LangChain puts audio and files in its own form before it calls."""
+    normalize = getattr(_utils, "_normalize_messages", None)
+    return messages if normalize is None else list(normalize(messages))
 
 
 def form_of_plain(model: Any, given: str | Sequence[Mapping[str, Any]]) -> NormalForm:
@@ -78,5 +85,6 @@ def _model(model: Any) -> Any:
     if not isinstance(model, (BaseChatModel, BaseLLM)):
         raise ConfigError(
             f"a chat model or a completion model of LangChain or LlamaIndex, got a {type(model).__name__}"
+            + ("; with what is bound to it, see cache.explain()" if hasattr(model, "bound") else "")
         )
     return model
