@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from askonce.semantic import Comparison, EmbeddingJudge
-from tests.support.questions import ones
+from tests.support.questions import ones, pairs, verdicts
 
 DIFFERENT = """
 It is 5 degrees outside. | It is -5 degrees outside.
@@ -101,15 +101,9 @@ Your parcel should arrive in two weeks. | Your parcel is delivered in two weeks.
 """
 
 
-def pairs(text: str) -> list[list[str]]:
-    return [line.split(" | ") for line in text.strip().splitlines()]
-
-
 @pytest.mark.parametrize(("one", "other"), pairs(DIFFERENT))
 def test_a_detail_makes_answers_different(one: str, other: str) -> None:
-    judge = EmbeddingJudge(ones)
-    assert judge(Comparison("?", "?", one, other)) is False
-    assert judge(Comparison("?", "?", other, one)) is False
+    assert verdicts(EmbeddingJudge(ones), one, other) == [False, False]
 
 
 @pytest.mark.parametrize(("one", "other"), pairs(SAME))

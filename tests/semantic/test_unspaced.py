@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from askonce.semantic import Comparison, EmbeddingJudge
-from tests.support.questions import ones
+from tests.support.questions import ones, pairs, verdicts
 
 OTHER = """
 付款已成功,订单已确认。 | 付款未成功,订单未确认。
@@ -40,15 +40,9 @@ SAME = """
 """
 
 
-def pairs(text: str) -> list[list[str]]:
-    return [line.split(" | ") for line in text.strip().splitlines()]
-
-
 @pytest.mark.parametrize(("one", "other"), pairs(OTHER))
 def test_other_characters_are_another_answer_whatever_the_embeddings_say(one: str, other: str) -> None:
-    judge = EmbeddingJudge(ones)
-    assert judge(Comparison("?", "?", one, other)) is False
-    assert judge(Comparison("?", "?", other, one)) is False
+    assert verdicts(EmbeddingJudge(ones), one, other) == [False, False]
 
 
 @pytest.mark.parametrize(("one", "other"), pairs(SAME))

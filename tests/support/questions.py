@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from askonce.semantic import Comparison, Judge
 from askonce.semantic.semantic_cache import SemanticCache
 from askonce.semantic.types import Question
 
@@ -38,3 +39,13 @@ def partitions(seen: Seen) -> set[bytes]:
 def ones(text: str) -> Any:
     """An embedding that is the same for all texts."""
     return np.ones(4)
+
+
+def pairs(text: str) -> list[list[str]]:
+    """The two answers of each line."""
+    return [line.split(" | ") for line in text.strip().splitlines()]
+
+
+def verdicts(judge: Judge, one: str, other: str) -> list[bool | None]:
+    """What a judge says of two answers, either of them first."""
+    return [judge(Comparison("?", "?", *both)) for both in ((one, other), (other, one))]

@@ -40,12 +40,12 @@ _TOO_LARGE = frozenset({"torch", "tensorflow", "keras", "jax", "jaxlib"})
 def says_nothing(value: Any) -> bool:
     """Whether an object is a part of the running program, such as a lock, a logger or a client."""
     kind = type(value)
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    name, package = f"{kind.__module__}.{kind.__qualname__}", kind.__module__.partition(".")[0]
     if name in ("_thread._local", "threading.local"):
         return False
-    if name == "itertools.count" or kind.__module__.partition(".")[0] in _OF_THE_PROGRAM:
+    if name == "itertools.count" or package in _OF_THE_PROGRAM:
         return True
-    if kind.__module__.partition(".")[0] == "askonce":  # caches and the like; its models have fields
+    if package == "askonce":  # caches and the like; its models have fields
         return not hasattr(kind, "__pydantic_fields__")
     if any(base.__module__ == "_io" for base in kind.__mro__) and not hasattr(kind, "getvalue"):
         return bool(value.closed) or bool(value.writable())
