@@ -56,13 +56,13 @@ class BackgroundWorker:
             if self._thread is not None or self._closed:
                 return
             self._thread = thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        # Without the lock: meanwhile the garbage collector may close the worker, and wait for the thread.
+        # Without the lock: starting takes its time, and the worker may be closed meanwhile.
         thread.start()
 
     def flush(self, seconds: float) -> bool:
         """Wait until all steps requested before this call are done; returns whether they are."""
         if self._thread is threading.current_thread():
-            return False  # the garbage collector may end the worker's owner within a step
+            return False  # a step would wait for itself
         with self._lock:
             requested, self._urgent = self._requested, True
             self._lock.notify_all()

@@ -36,7 +36,7 @@ class Counters:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.RLock()  # the garbage collector may end the cache within a step
+        self._lock = threading.RLock()
         self._groups: dict[_Group, list[float]] = {}
 
     def count(self, events: Sequence[CacheEvent]) -> None:

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.concurrency.claims import Claims
+from askonce.concurrency.closing import Closing
 from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
 from askonce.concurrency.waits import lead
 from askonce.engine.audit import Audits
@@ -155,10 +156,8 @@ class CacheEngine:
         self._sync, self._async = SyncDriver(breaker), AsyncDriver(breaker)
         self._warned: set[str] = set()
         self._opened = opened
-        # Runs at the latest when the interpreter ends, so that no hit is lost.
-        self._finalizer = weakref.finalize(
-            self, _close, self.flow, self.totals_writer, self.writes, breaker, opened
-        )
+        # At the latest when the interpreter ends, so that no hit is lost.
+        self._closing = Closing(self, _close, self.flow, self.totals_writer, self.writes, breaker, opened)
 
     # -- the key of a request ----------------------------------------------------------------------------------
 
@@ -709,7 +708,7 @@ class CacheEngine:
     @property
     def is_open(self) -> bool:
         """Whether it was not closed."""
-        return self._finalizer.alive
+        return not self._closing.is_done
 
     def flush(self, seconds: float) -> bool:
         """Wait until what runs in the background is done, ``seconds`` at most; returns whether it is."""
@@ -719,7 +718,7 @@ class CacheEngine:
 
     def close(self) -> None:
         """Flush, and close the store if it was opened here."""
-        self._finalizer()
+        self._closing()
 
     async def aclose(self) -> None:
         """Asynchronous `close`: also closes connections of the running event loop."""
@@ -728,7 +727,7 @@ class CacheEngine:
         self._async.cancel()
         await asyncio.to_thread(_end_background, self.flow, self.totals_writer)
         self.writes.close()
-        if self._finalizer.detach() is not None and self._opened is not None:
+        if self._closing.cancel() and self._opened is not None:
             self.breaker.close()
             await self._opened.aclose()
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import logging
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TypedDict
 
+from askonce.concurrency.closing import Closing
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Usage
 from askonce.errors import ConfigError
@@ -184,14 +184,14 @@ class PrefixTracker:
         self._shared: SharedHistory | None = None
         self._store: Store | None = None
         self._totals: TotalsWriter | None = None
-        self._finalizer: weakref.finalize[Any, Any] | None = None
+        self._closing: Closing | None = None
         if store is not None:
             opened = store if isinstance(store, Store) else open_store(store, timeout_seconds=timeout_seconds)
             self._store, breaker = opened, CircuitBreaker(opened, timeout_seconds)
             self._shared = SharedHistory(breaker, self._codec, namespace, self.history, self.aggregates, clock)
             self._totals = _totals_writer(opened, encryption_keys, timeout_seconds, namespace, clock)
             owned = None if isinstance(store, Store) else opened
-            self._finalizer = weakref.finalize(self, _close, self._shared, self._totals, owned)
+            self._closing = Closing(self, _close, self._shared, self._totals, owned)
 
     # -- requests --------------------------------------------------------------------------------------------
 
@@ -388,8 +388,8 @@ class PrefixTracker:
 
     def close(self) -> None:
         """Write what is left to the store, and end the thread. Also done at the end of the program."""
-        if self._finalizer is not None:
-            self._finalizer()
+        if self._closing is not None:
+            self._closing()
 
     def __enter__(self) -> PrefixTracker:
         return self

@@ -148,11 +148,7 @@ class SharedRouting:
             self._breaker.call(store.delete, self._open_namespace, closed)
 
     def close(self) -> None:
-        """Publish what is left, and end the thread until there is more.
-
-        The thread does it: where the garbage collector calls this, a lock of the store may be held by whoever is
-        interrupted.
-        """
+        """Publish what is left, and end the thread until there is more."""
         if self._follower is not None and (self.state.has_news or self._opened):
             self._worker.wake(now=True)
         self._worker.flush(_CLOSE_SECONDS)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import math
 import os
-import weakref
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from askonce.cache import Cache, shared_cache
+from askonce.concurrency.closing import Closing
 from askonce.entries.codec import Codec
 from askonce.errors import ConfigError
 from askonce.routing.features import numpy
@@ -72,7 +72,7 @@ class Router:
         else:
             self._shared = SharedRouting(None, Codec(), "")
         self._warned: set[str] = set()
-        weakref.finalize(self, self._shared.close)
+        Closing(self, self._shared.close)
         self._shared.begin()
 
     # -- one request -------------------------------------------------------------------------------------------

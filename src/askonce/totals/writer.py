@@ -45,9 +45,8 @@ class TotalsWriter:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        # What was counted is the parent's. The locks are reentrant, since the garbage collector may end the
-        # writer's owner within a step.
-        self._adding, self._writing = threading.RLock(), threading.RLock()
+        # What was counted is the parent's.
+        self._adding, self._writing = threading.Lock(), threading.Lock()
         self._process = os.urandom(16)
         self._hours: dict[int, RowSums] = {}
         self._changed: set[int] = set()

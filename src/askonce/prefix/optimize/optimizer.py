@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from askonce.concurrency.background import BackgroundWorker
+from askonce.concurrency.closing import Closing
 from askonce.entries.entry import Usage
 from askonce.errors import ConfigError
 from askonce.prefix.optimize.breakpoints import ToolOrder, name_of, with_plan
@@ -136,7 +137,7 @@ class PrefixOptimizer:
         self.after_fork()
         # The worker's thread must not keep the optimizer alive.
         self._worker = BackgroundWorker("askonce-plan", partial(_replan_due, weakref.ref(self)))
-        weakref.finalize(self, self._worker.close, 0.0)
+        Closing(self, self._worker.close, 0.0)
         self._counters: dict[tuple[str, str], Counter] = {}
         self._families: Recent[str, _Family] = Recent(_MOST_FAMILIES)
         self._reported: Recent[str, None] = Recent(1_000)

@@ -179,11 +179,7 @@ class SharedHistory:
         self._write_totals()
 
     def close(self) -> None:
-        """Publish what is left, and end the thread.
-
-        The thread does it: where the garbage collector calls this, a lock of the store may be held by whoever is
-        interrupted.
-        """
+        """Publish what is left, and end the thread."""
         self._is_closing = True
         if self._waiting or self._aggregates.dirty:
             self._worker.wake(now=True)
