@@ -87,7 +87,7 @@ def test_a_damaged_entry_is_left_out_of_an_export(damaged: tuple[str, str], tmp_
     url, _ = damaged
     done = run("export", str(tmp_path / "entries"), "--store", url)
     assert done.exit_code == 0
-    assert "Exported 4 entries of 1 namespaces; left out 1 that cannot be read." in done.output
+    assert "Exported 4 entries of 1 namespace; left out 1 that cannot be read." in done.output
     done = run("export", str(tmp_path / "entries"), "--store", url, "--yes", "--json")
     assert json.loads(done.stdout) == {"exported": 4, "unreadable": 1, "encrypted": 0, "namespaces": ["default"]}
     done = run("import", str(tmp_path / "entries"), "--store", f"sqlite:///{tmp_path}/other.db", "--json")

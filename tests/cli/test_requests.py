@@ -187,7 +187,7 @@ def test_a_body_alone_has_no_entry(request_file: Any, url: str) -> None:
 def test_a_line_that_is_no_request_is_named(request_file: Any, url: str) -> None:
     for text, where in (
         ('"a"\n\n{"nothing": 1}\n', "request.json, line 3: a request is"),
-        ('"a"\n{\n', "request.json, line 2: no JSON"),
+        ('"a"\n{\n', "request.json, line 2 is no JSON"),
         ('[{"prompt": "a"}, 5]', "request.json, request 2: a request is"),
         ('{"prompt": "a"}\n{"prompt": "b", "seed": 1}', "request.json, line 2 has seed"),
         ('{"prompt": "a"}\n{"messages": [{"role": "x", "content": "b"}]}', "request.json, line 2: messages[0]"),

@@ -127,7 +127,7 @@ def test_entries_of_an_older_key_that_is_not_given_are_named_as_such(
     assert CliRunner().invoke(app, ["export", str(file), "--store", source]).exit_code == 0
     monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", keys[0].hex())
     done = CliRunner().invoke(app, ["import", str(file), "--store", target])
-    assert "1 entries" in str(done.exception) and "encrypted with keys" in str(done.exception)
+    assert "not imported: 1 entry of" in str(done.exception) and "encrypted with keys" in str(done.exception)
 
 
 def test_an_export_of_nothing_loses_no_file(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from askonce.cli.common import (
     Tenants,
     Yes,
     confirm,
+    number_of,
     out,
     print_json,
     progress,
@@ -41,7 +42,7 @@ def clear(
         entries = cache.store.size(space).entries
         if not entries:
             check_keys(cache)
-        confirm(f"Delete all {entries:,} entries of namespace {space!r} in {cache.store.url}?", yes=yes)
+        confirm(f"Delete {number_of(entries)}, all of namespace {space!r} in {cache.store.url}?", yes=yes)
         cache.clear()
         note_other_keys(cache)
     _done(space, entries, as_json=as_json)
@@ -73,7 +74,7 @@ def _done(space: str, entries: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"namespace": space, "deleted": entries})
     else:
-        out.print(f"Deleted {entries:,} entries of namespace {space!r}.", markup=False)
+        out.print(f"Deleted {number_of(entries)} of namespace {space!r}.", markup=False)
 
 
 def delete(
@@ -154,7 +155,7 @@ def _delete_one(
 
 
 def _show(report: ErasureReport) -> None:
-    out.print(f"Erased {report.total:,} entries of {report.what}.", markup=False)
+    out.print(f"Erased {number_of(report.total)} of {report.what}.", markup=False)
     for name, count in report.entries.items():
         out.print(f"  {name}: {count:,}", markup=False)
     for name, count in report.learned.items():

@@ -35,14 +35,23 @@ def read_json(path: str) -> Any:
     Raises:
         ConfigError: it cannot be read.
     """
+    text = _text_of(path, hint="; a key has 64 hexadecimal digits" if _PART_OF_KEY.fullmatch(path) else "")
+    return _parsed(text, _named(path))
+
+
+def _text_of(path: str, hint: str = "") -> str:
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read {_named(path)}: {why}{hint}") from error
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
         return json.loads(text)
-    except OSError as error:
-        hint = "; a key has 64 hexadecimal digits" if _PART_OF_KEY.fullmatch(path) else ""
-        raise ConfigError(f"cannot read {path}: {error.strerror}{hint}") from error
     except ValueError as error:
-        raise ConfigError(f"{_named(path)} is no JSON: {error}") from error
+        raise ConfigError(f"{where} is no JSON: {error}") from error
 
 
 def _named(path: str) -> str:
@@ -55,28 +64,17 @@ def read_requests(path: str) -> Iterator[tuple[str, Plain]]:
     Raises:
         ConfigError: it cannot be read, or one of them is no request.
     """
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
+    text = _text_of(path)
     name = _named(path)
     if text.lstrip().startswith("["):
-        try:
-            rows = json.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"{name} is no JSON: {error}") from error
-        for number, value in enumerate(rows, 1):
+        for number, value in enumerate(_parsed(text, name), 1):
             where = f"{name}, request {number}"
             yield where, plain_request(value, where)
         return
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             where = f"{name}, line {number}"
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                raise ConfigError(f"{where}: no JSON: {error}") from error
-            yield where, plain_request(value, where)
+            yield where, plain_request(_parsed(line, where), where)
 
 
 def plain_request(value: Any, where: str) -> Plain:

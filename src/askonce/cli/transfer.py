@@ -15,7 +15,19 @@ from typing import Annotated, Any, BinaryIO
 import typer
 
 from askonce.cache import Cache
-from askonce.cli.common import AsJson, Namespace, StoreUrl, Tenants, Yes, confirm, err, print_json, progress, usd
+from askonce.cli.common import (
+    AsJson,
+    Namespace,
+    StoreUrl,
+    Tenants,
+    Yes,
+    confirm,
+    err,
+    number_of,
+    print_json,
+    progress,
+    usd,
+)
 from askonce.cli.opened import check_keys, in_tenants, note_other_keys, opened_cache
 from askonce.cli.requests import adapter_of, object_at, read_requests
 from askonce.engine.erasure import is_state
@@ -55,7 +67,10 @@ def export(
         print_json({**found, "namespaces": names})
         return
     left_out = f"; left out {exported.unreadable:,} that cannot be read" if exported.unreadable else ""
-    err.print(f"Exported {exported.entries:,} entries of {len(names)} namespaces{left_out}.", markup=False)
+    err.print(
+        f"Exported {number_of(exported.entries)} of {number_of(len(names), 'namespace', 'namespaces')}{left_out}.",
+        markup=False,
+    )
 
 
 @contextmanager
@@ -98,11 +113,11 @@ def import_(file: File, store: StoreUrl = None, namespace: Namespace = None, as_
         skipped = (
             f"{imported.expired:,} expired, {imported.older:,} older and {imported.unreadable:,} unreadable ones"
         )
-        err.print(f"Imported {imported.stored:,} entries; skipped {skipped}.", markup=False)
+        err.print(f"Imported {number_of(imported.stored)}; skipped {skipped}.", markup=False)
     if imported.locked:
         raise ConfigError(
-            f"{imported.locked:,} entries of {file} are encrypted with keys that {KEYS_VARIABLE} does not have: "
-            "the others are stored"
+            f"not imported: {number_of(imported.locked)} of {file}, encrypted with keys that {KEYS_VARIABLE} does "
+            "not have"
         )
     if not imported.complete:
         raise ConfigError(f"{file} is damaged or has no end: what could be read is stored")

@@ -388,30 +388,21 @@ def _documents_in(source: str, entry: Entry) -> Iterator[list[str]]:
     else:
         documents = value if entry.kind == "retrieval" and isinstance(value, list) else []
     for document in documents:
-        texts = list(_values_in(document))
+        texts = [leaf for leaf in _leaves_of(document, names=False) if isinstance(leaf, str)]
         if entry.kind == "chunk" or source in texts:
             yield texts
 
 
-def _leaves_of(value: Any) -> Iterator[str | bytes]:
+def _leaves_of(value: Any, *, names: bool = True) -> Iterator[str | bytes]:
+    """The texts and bytes in plain data, with the names in maps or without."""
     if isinstance(value, (str, bytes)):
-        yield value
-    elif isinstance(value, dict):
-        for name, one in value.items():
-            yield from _leaves_of(name)
-            yield from _leaves_of(one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _leaves_of(one)
-
-
-def _values_in(value: Any) -> Iterator[str]:
-    """The texts in plain data, without the names in maps."""
-    if isinstance(value, str):
         yield value
     elif isinstance(value, (dict, list, tuple)):
         for one in value.values() if isinstance(value, dict) else value:
-            yield from _values_in(one)
+            yield from _leaves_of(one, names=names)
+        if names and isinstance(value, dict):
+            for name in value:
+                yield from _leaves_of(name)
 
 
 def _without(value: Any, gone: Collection[bytes]) -> Any:
