@@ -1,6 +1,7 @@
 """askonce: LangChain and LlamaIndex applications never pay twice for the same answer."""
 
 from askonce.cache import Cache
+from askonce.engine.events import CacheEvent
 from askonce.engine.explanation import Explanation
 from askonce.errors import (
     AskOnceError,
@@ -12,6 +13,7 @@ from askonce.errors import (
     StoreUnavailable,
 )
 from askonce.keys.ignore import FormField
+from askonce.keys.normal_form import NormalForm
 from askonce.options import cache_options
 from askonce.retrieval.corpus import Corpus
 from askonce.semantic.config import Semantic
@@ -21,6 +23,7 @@ from askonce.stores import Store, open_store
 __all__ = [
     "AskOnceError",
     "Cache",
+    "CacheEvent",
     "CodecError",
     "ConfigError",
     "Corpus",
@@ -28,6 +31,7 @@ __all__ = [
     "ForeignStoreError",
     "FormField",
     "MissingExtraError",
+    "NormalForm",
     "Semantic",
     "Stats",
     "Store",
