@@ -74,7 +74,7 @@ def aims(figures: Figures) -> list[Aim]:
     return [
         Aim("SQLite hit, 16 connections, over F", ratio(OURS, F, hit), 0.35, 0.45),
         Aim("the same over LiteLLM on disk", ratio(OURS, THEIR_DISK, hit), 35),
-        Aim("hit in the local tier over F", ratio(LOCAL, F, hit), 0.7, 0.95),
+        Aim("hit in the local cache over F", ratio(LOCAL, F, hit), 0.7, 0.95),
         Aim("the same over LiteLLM's local cache", ratio(LOCAL, THEIR_LOCAL, hit), 70),
         Aim("Redis hit over F", ratio(REDIS, F, hit), 0.3, 0.42),
         Aim("the same over LiteLLM on Redis", ratio(REDIS, THEIR_REDIS, hit), 40),
@@ -85,7 +85,7 @@ def aims(figures: Figures) -> list[Aim]:
         Aim("streamed hit over LiteLLM's", ratio(OURS, THEIR_LOCAL, streamed), 600),
         Aim("CPU of a SQLite hit over F's", ratio(OURS, F, hit, "cpu"), 3, 2.2, at_least=False),
         Aim("the same over LiteLLM's", ratio(OURS, THEIR_DISK, hit, "cpu"), 1 / 35, at_least=False),
-        Aim("CPU of a hit in the local tier over F's", ratio(LOCAL, F, hit, "cpu"), at_least=False),
+        Aim("CPU of a hit in the local cache over F's", ratio(LOCAL, F, hit, "cpu"), at_least=False),
         Aim("CPU of a Redis hit over F's", ratio(REDIS, F, hit, "cpu"), at_least=False),
         Aim("CPU of a miss over the forwarder's", ratio(OURS, FORWARDER, fast, "cpu"), at_least=False),
         Aim("ms added to a miss of 300 ms, 16 connections", figures.added(OURS, slow), 2, 1, at_least=False),

@@ -23,7 +23,7 @@ CONNECTIONS = (1, 16, 64)
 HITS = tuple(Point(connections, streams) for streams in (False, True) for connections in CONNECTIONS)
 MISSES = tuple(Point(connections, prompts="new", delay=delay) for delay in (300, 0) for connections in (1, 16))
 STREAMED_MISS = Point(16, True, "new", 300)
-OURS, LOCAL, REDIS, TWO = "askonce SQLite", "askonce local tier", "askonce Redis", "askonce SQLite, two workers"
+OURS, LOCAL, REDIS, TWO = "askonce SQLite", "askonce local cache", "askonce Redis", "askonce SQLite, two workers"
 THEIR_DISK, THEIR_LOCAL, THEIR_REDIS = "LiteLLM disk", "LiteLLM local", "LiteLLM Redis"
 NO_SECRET = hashlib.blake2b(b"").digest()
 F, F_TWO, FORWARDER, DIRECT = "F", "F, two workers", "forwarder (httpx)", "no proxy"
