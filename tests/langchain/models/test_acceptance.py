@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import pytest
-from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -18,25 +17,9 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, field_validator
 
 from askonce import Cache
-from askonce.langchain import AskOnceCache, cached
+from askonce.langchain import cached
+from tests.langchain.models.conftest import Store
 from tests.support.provider import Answer, Call, Provider
-
-Store = Callable[[Any], Any]
-
-
-@pytest.fixture
-def cache() -> Iterator[Cache]:
-    with Cache("memory://") as cache:
-        yield cache
-
-
-@pytest.fixture(params=["cached", "set_llm_cache"])
-def store(request: pytest.FixtureRequest, cache: Cache) -> Store:
-    """Has a model's answers stored, by each of the two ways."""
-    if request.param == "cached":
-        return lambda model: cached(model, cache)
-    set_llm_cache(AskOnceCache(cache))
-    return lambda model: model
 
 
 def chat(provider: Provider, **fields: Any) -> ChatOpenAI:

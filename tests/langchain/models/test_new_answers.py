@@ -23,24 +23,8 @@ from askonce import Cache
 from askonce.langchain import AskOnceCache, cached
 from askonce.langchain.keys.messages import conversation_of_messages
 from askonce.langchain.models.streams import replay
+from tests.langchain.models.conftest import Store
 from tests.support.provider import Answer, Call, Provider
-
-Store = Callable[[Any], Any]
-
-
-@pytest.fixture
-def cache() -> Iterator[Cache]:
-    with Cache("memory://") as cache:
-        yield cache
-
-
-@pytest.fixture(params=["cached", "set_llm_cache"])
-def store(request: pytest.FixtureRequest, cache: Cache) -> Store:
-    """Has a model's answers stored, by each of the two ways."""
-    if request.param == "cached":
-        return lambda model: cached(model, cache)
-    set_llm_cache(AskOnceCache(cache))
-    return lambda model: model
 
 
 def chat(provider: Provider, **fields: Any) -> ChatOpenAI:
