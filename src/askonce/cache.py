@@ -321,6 +321,91 @@ class Cache:
         await self.aclose()
 
 
+class CacheMethods:
+    """The methods of `Cache`, for an object of an adapter that has one.
+
+    Attributes:
+        cache: the `Cache` in use.
+    """
+
+    cache: Cache
+
+    def stats(self) -> Stats:
+        """See `Cache.stats`."""
+        return self.cache.stats()
+
+    async def astats(self) -> Stats:
+        """Asynchronous `stats`."""
+        return await self.cache.astats()
+
+    def totals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """See `Cache.totals`."""
+        return self.cache.totals(by, since)
+
+    async def atotals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """Asynchronous `totals`."""
+        return await self.cache.atotals(by, since)
+
+    def explain(self, call: Callable[[], object]) -> Explanation:
+        """See `Cache.explain`."""
+        return self.cache.explain(call)
+
+    async def aexplain(self, call: Callable[[], Awaitable[object]]) -> Explanation:
+        """Asynchronous `explain`."""
+        return await self.cache.aexplain(call)
+
+    def entries(self) -> Iterator[Entry]:
+        """See `Cache.entries`."""
+        return self.cache.entries()
+
+    def aentries(self) -> AsyncIterator[Entry]:
+        """Asynchronous `entries`."""
+        return self.cache.aentries()
+
+    def invalidate(self, tag: str) -> int:
+        """See `Cache.invalidate`."""
+        return self.cache.invalidate(tag)
+
+    async def ainvalidate(self, tag: str) -> int:
+        """Asynchronous `invalidate`."""
+        return await self.cache.ainvalidate(tag)
+
+    def erase(
+        self,
+        *,
+        tenant: str | Sequence[str] = (),
+        source: str | None = None,
+        tag: str | None = None,
+        text: str | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> ErasureReport:
+        """See `Cache.erase`."""
+        return self.cache.erase(tenant=tenant, source=source, tag=tag, text=text, progress=progress)
+
+    async def aerase(
+        self,
+        *,
+        tenant: str | Sequence[str] = (),
+        source: str | None = None,
+        tag: str | None = None,
+        text: str | None = None,
+    ) -> ErasureReport:
+        """Asynchronous `erase`."""
+        return await self.cache.aerase(tenant=tenant, source=source, tag=tag, text=text)
+
+    def feedback(self, response: object, *, wrong: bool) -> bool:
+        """See `Cache.feedback`."""
+        return self.cache.feedback(response, wrong=wrong)
+
+    async def afeedback(self, response: object, *, wrong: bool) -> bool:
+        """Asynchronous `feedback`."""
+        return await self.cache.afeedback(response, wrong=wrong)
+
+    def flush(self, seconds: float = 10.0) -> bool:
+        """See `Cache.flush`."""
+        return self.cache.flush(seconds)
+
+
 def check_settings(settings: Settings) -> None:
     """See whether a cache of these settings, and of those of pyproject.toml, can be made.
 
