@@ -15,7 +15,7 @@ from askonce.errors import ConfigError, MissingExtraError
 from askonce.options import check_name
 from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store, is_client
-from askonce.stores.configured import default_settings, default_store
+from askonce.stores.configured import default_settings, default_store, encryption_keys
 from askonce.stores.fork import fork_lock
 from askonce.totals.reading import Since
 
@@ -38,7 +38,8 @@ class Cache:
         store: a URL, a store, a ready client (see `open_store`), or ``None`` for the default: the variable
             ``ASKONCE_STORE``, else ``store`` in the table ``[tool.askonce]`` of pyproject.toml, else a SQLite file
             in the user's cache directory.
-        settings: see `askonce.engine.settings.Settings`. Those not given are taken from ``[tool.askonce]``.
+        settings: see `askonce.engine.settings.Settings`. Those not given are taken from ``[tool.askonce]``, and
+            ``encryption_keys`` from the variable ``ASKONCE_ENCRYPTION_KEYS``.
 
     Attributes:
         engine: what adapters call.
@@ -424,8 +425,12 @@ def _with_defaults(settings: Settings) -> tuple[Settings, CheckedSettings]:
     defaults, where = default_settings()
     if unknown := defaults.keys() - CheckedSettings.plain:
         names = ", ".join(sorted(CheckedSettings.plain))
-        raise ConfigError(f"{where}: no such option: {', '.join(sorted(unknown))}; it takes store, {names}")
+        in_code = sorted(unknown & Settings.__annotations__.keys())
+        why = f"{', '.join(in_code)}: only in code" if in_code else f"no such option: {', '.join(sorted(unknown))}"
+        raise ConfigError(f"{where}: {why}; it takes store, {names}")
     together: Settings = {**defaults, **settings}  # type: ignore[typeddict-item]
+    if "encryption_keys" not in settings and (keys := encryption_keys()):
+        together["encryption_keys"] = keys
     try:
         return together, CheckedSettings.of(together)
     except ConfigError as error:
@@ -471,7 +476,8 @@ def shared_cache(store: str | Store | Client | Cache | None, settings: Settings)
     if isinstance(store, Store) or _is_in_memory(store):
         return Cache(store, **settings)
     place = store if store is None or isinstance(store, str) else id(store)  # a client
-    name = (place, tuple(sorted((key, repr(value)) for key, value in settings.items())))
+    given = tuple(sorted((key, repr(value)) for key, value in settings.items()))
+    name = (place, given, tuple(encryption_keys()))
     with _sharing:
         cache = _shared.get(name)
         if cache is None or not cache.engine.is_open:
