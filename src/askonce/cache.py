@@ -15,7 +15,7 @@ from askonce.errors import ConfigError, MissingExtraError
 from askonce.options import check_name
 from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store, is_client
-from askonce.stores.configured import default_settings, default_store
+from askonce.stores.configured import default_settings, default_store, encryption_keys
 from askonce.stores.fork import fork_lock
 from askonce.totals.reading import Since
 
@@ -38,7 +38,8 @@ class Cache:
         store: a URL, a store, a ready client (see `open_store`), or ``None`` for the default: the variable
             ``ASKONCE_STORE``, else ``store`` in the table ``[tool.askonce]`` of pyproject.toml, else a SQLite file
             in the user's cache directory.
-        settings: see `askonce.engine.settings.Settings`. Those not given are taken from ``[tool.askonce]``.
+        settings: see `askonce.engine.settings.Settings`. Those not given are taken from ``[tool.askonce]``, and
+            ``encryption_keys`` from the variable ``ASKONCE_ENCRYPTION_KEYS``.
 
     Attributes:
         engine: what adapters call.
@@ -321,6 +322,91 @@ class Cache:
         await self.aclose()
 
 
+class CacheMethods:
+    """The methods of `Cache`, for an object of an adapter that has one.
+
+    Attributes:
+        cache: the `Cache` in use.
+    """
+
+    cache: Cache
+
+    def stats(self) -> Stats:
+        """See `Cache.stats`."""
+        return self.cache.stats()
+
+    async def astats(self) -> Stats:
+        """Asynchronous `stats`."""
+        return await self.cache.astats()
+
+    def totals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """See `Cache.totals`."""
+        return self.cache.totals(by, since)
+
+    async def atotals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
+        """Asynchronous `totals`."""
+        return await self.cache.atotals(by, since)
+
+    def explain(self, call: Callable[[], object]) -> Explanation:
+        """See `Cache.explain`."""
+        return self.cache.explain(call)
+
+    async def aexplain(self, call: Callable[[], Awaitable[object]]) -> Explanation:
+        """Asynchronous `explain`."""
+        return await self.cache.aexplain(call)
+
+    def entries(self) -> Iterator[Entry]:
+        """See `Cache.entries`."""
+        return self.cache.entries()
+
+    def aentries(self) -> AsyncIterator[Entry]:
+        """Asynchronous `entries`."""
+        return self.cache.aentries()
+
+    def invalidate(self, tag: str) -> int:
+        """See `Cache.invalidate`."""
+        return self.cache.invalidate(tag)
+
+    async def ainvalidate(self, tag: str) -> int:
+        """Asynchronous `invalidate`."""
+        return await self.cache.ainvalidate(tag)
+
+    def erase(
+        self,
+        *,
+        tenant: str | Sequence[str] = (),
+        source: str | None = None,
+        tag: str | None = None,
+        text: str | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> ErasureReport:
+        """See `Cache.erase`."""
+        return self.cache.erase(tenant=tenant, source=source, tag=tag, text=text, progress=progress)
+
+    async def aerase(
+        self,
+        *,
+        tenant: str | Sequence[str] = (),
+        source: str | None = None,
+        tag: str | None = None,
+        text: str | None = None,
+    ) -> ErasureReport:
+        """Asynchronous `erase`."""
+        return await self.cache.aerase(tenant=tenant, source=source, tag=tag, text=text)
+
+    def feedback(self, response: object, *, wrong: bool) -> bool:
+        """See `Cache.feedback`."""
+        return self.cache.feedback(response, wrong=wrong)
+
+    async def afeedback(self, response: object, *, wrong: bool) -> bool:
+        """Asynchronous `feedback`."""
+        return await self.cache.afeedback(response, wrong=wrong)
+
+    def flush(self, seconds: float = 10.0) -> bool:
+        """See `Cache.flush`."""
+        return self.cache.flush(seconds)
+
+
 def check_settings(settings: Settings) -> None:
     """See whether a cache of these settings, and of those of pyproject.toml, can be made.
 
@@ -339,8 +425,12 @@ def _with_defaults(settings: Settings) -> tuple[Settings, CheckedSettings]:
     defaults, where = default_settings()
     if unknown := defaults.keys() - CheckedSettings.plain:
         names = ", ".join(sorted(CheckedSettings.plain))
-        raise ConfigError(f"{where}: no such option: {', '.join(sorted(unknown))}; it takes store, {names}")
+        in_code = sorted(unknown & Settings.__annotations__.keys())
+        why = f"{', '.join(in_code)}: only in code" if in_code else f"no such option: {', '.join(sorted(unknown))}"
+        raise ConfigError(f"{where}: {why}; it takes store, {names}")
     together: Settings = {**defaults, **settings}  # type: ignore[typeddict-item]
+    if "encryption_keys" not in settings and (keys := encryption_keys()):
+        together["encryption_keys"] = keys
     try:
         return together, CheckedSettings.of(together)
     except ConfigError as error:
@@ -386,7 +476,8 @@ def shared_cache(store: str | Store | Client | Cache | None, settings: Settings)
     if isinstance(store, Store) or _is_in_memory(store):
         return Cache(store, **settings)
     place = store if store is None or isinstance(store, str) else id(store)  # a client
-    name = (place, tuple(sorted((key, repr(value)) for key, value in settings.items())))
+    given = tuple(sorted((key, repr(value)) for key, value in settings.items()))
+    name = (place, given, tuple(encryption_keys()))
     with _sharing:
         cache = _shared.get(name)
         if cache is None or not cache.engine.is_open:

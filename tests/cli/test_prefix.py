@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from askonce.cli.app import app
 from askonce.prefix import PrefixTracker
+from askonce.stores import configured
 from askonce.testing import FakeClock
 from tests.cli.test_simulate import askonce
 from tests.prefix.test_report import traffic
@@ -53,3 +57,20 @@ def test_a_mistake_is_one_line_and_makes_no_file(url: str, tmp_path: Path) -> No
     assert wrong.returncode == 2
     assert "invalid store URL" in wrong.stderr
     assert not none.exists()
+
+
+def test_a_report_is_of_the_namespace_and_the_keys_that_hold_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", bytes(16).hex())
+    (tmp_path / "pyproject.toml").write_text("[tool.askonce]\nstore = 'sqlite:///own.db'\nnamespace = 'shop'\n")
+    configured._table.cache_clear()
+    morning = time.time() // 86400 * 86400
+    with PrefixTracker("sqlite:///own.db", keep_text=True, clock=(clock := FakeClock(morning))) as tracker:
+        traffic(tracker, clock)
+    done = CliRunner().invoke(app, ["prefix", "report", "--json"])
+    assert json.loads(done.stdout)["total"]["requests"] == 112
+    assert re.search(r'"example": "[^"]', done.stdout)
+    done = CliRunner().invoke(app, ["prefix", "report", "--namespace", "default"])
+    assert "nothing was tracked in namespace 'default'" in str(done.exception)

@@ -36,11 +36,13 @@ def row(parameter: Any) -> str:
 def section(name: str, command: Any) -> str:
     rows = [row(one) for one in command.params if one.name not in ("help",)]
     table = "\n".join(["| argument or option | meaning |", "|---|---|", *rows])
-    return f"### {name}\n\n{' '.join((command.help or '').split())}\n\n{table}\n"
+    paragraphs = [" ".join(one.split()) for one in re.split(r"\n\s*\n", command.help or "")]
+    return "\n\n".join([f"### {name}", *paragraphs, f"{table}\n"])
 
 
 def reference() -> str:
-    return "\n".join(section(name, command) for name, command in commands(typer.main.get_command(app)))
+    group = typer.main.get_command(app)
+    return "\n".join(section(name, command) for name, command in [("askonce", group), *commands(group)])
 
 
 def test_the_reference_has_what_help_shows() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import Generation
 from langchain_openai import ChatOpenAI
 from llama_index.core.llms import LLM, ChatMessage, MockLLM
 from llama_index.llms.openai import OpenAI
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from askonce import Cache
 from askonce.cli.app import app
 from askonce.entries.entry import place_of
-from askonce.langchain import cached
+from askonce.langchain import AskOnceCache, cached
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
 from askonce.llama_index.keys.requests import chat_form
@@ -172,6 +173,60 @@ def test_a_normal_form_has_its_model_in_it(request_file: Any, url: str) -> None:
     form = {"version": 2, "kind": "own", "model": {"model": "m"}, "messages": [QUESTION]}
     keys = {run("key", request_file(form), model=one, url=url).stdout for one in (None, *MODELS)}
     assert len(keys) == 1
+
+
+def test_what_key_and_show_print_is_taken_as_it_is(request_file: Any, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    with Cache(url, store_requests=True) as cache:
+        key = Application(cache).answer("why?") and Application(cache).request("why?").place.key.hex()
+    for command in (("show", key, "--json"), ("key", key, "--explain", "--json")):
+        file = request_file(run(*command, url=url).stdout)
+        assert json.loads(run("show", file, "--json", url=url).stdout)["key"] == key
+        assert json.loads(run("key", file, "--json", url=url).stdout)["stored"]
+    assert run("delete", file, "--yes", url=url).exit_code == 0
+
+
+def test_what_show_prints_of_an_entry_without_its_request_is_refused(request_file: Any, url: str) -> None:
+    [row] = json.loads(run("ls", "--json", url=url).stdout)["entries"]
+    done = run("key", request_file(run("show", row["key"], "--json", url=url).stdout), url=url)
+    assert "does not have its request: Cache(store_requests=True)" in str(done.exception)
+
+
+def test_the_texts_of_langchains_cache_mean_the_entry_of_a_models_call(
+    request_file: Any, tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, seen = f"sqlite:///{tmp_path}/cache.db", []
+
+    class Seen(AskOnceCache):
+        def lookup(self, prompt: str, llm_string: str) -> Any:
+            seen.append({"prompt": prompt, "llm_string": llm_string})
+            return super().lookup(prompt, llm_string)
+
+    with Cache(url) as cache:
+        monkeypatch.setattr(langchain, "cache", Seen(cache))
+        monkeypatch.setattr(langchain, "client", ChatOpenAI(api_key="sk-test", base_url=provider.openai_url).client)
+        langchain.invoke("why?")
+        langchain.bind(stop=["x"], temperature=0.5).invoke("why?")
+    for text in seen:
+        file = request_file(text)
+        done = run("show", file, url=url)
+        assert done.exit_code == 1 and "name that with --model" in str(done.exception)
+        assert "name that with --model" in run("key", file, url=url).stdout
+        assert run("delete", file, "--yes", model="langchain", url=url).exit_code == 0
+        done = run("key", file, model="llama_index", url=url)
+        assert done.exit_code == 1 and "is LlamaIndex's" in str(done.exception)
+    done = run("key", request_file({"prompt": "[]", "llm_string": "[('stop', None)]"}), model="langchain", url=url)
+    assert "is not that of the model" in str(done.exception)
+
+
+def test_what_was_stored_by_hand_is_found_by_its_texts(request_file: Any, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    cache = AskOnceCache(url)
+    cache.update("why?", "[('stop', None)]", [Generation(text="because")])
+    cache.close()
+    file = request_file({"prompt": "why?", "llm_string": "[('stop', None)]"})
+    assert "stored in namespace" in run("key", file, url=url).stdout
+    assert run("delete", file, "--yes", url=url).exit_code == 0
 
 
 def test_a_body_alone_has_no_entry(request_file: Any, url: str) -> None:

@@ -144,3 +144,15 @@ def test_doctor_sees_that_a_file_is_damaged(tmp_path: Path) -> None:
     file.write_bytes(data)
     done = askonce(tmp_path, "doctor", "--store", f"sqlite:///{file}")
     assert done.returncode == 1 and "damaged" in done.stdout + done.stderr
+
+
+def test_a_question_is_no_part_of_what_is_printed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    with Cache(url) as cache:
+        Application(cache).answer("why?")
+    for answer, code in (("", 1), ("no\n", 1), ("what\ny\n", 0)):
+        command = [sys.executable, "-m", "askonce", "clear", "--store", url, "--json"]
+        done = subprocess.run(command, input=answer, capture_output=True, encoding="utf-8")
+        assert done.returncode == code and "[y/N]" in done.stderr
+        assert done.stdout == "" if code else json.loads(done.stdout)["deleted"] == 1
+        assert done.stdout.startswith("{") or code

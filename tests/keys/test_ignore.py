@@ -193,7 +193,7 @@ def test_outside_of_a_block_the_time_counts_again() -> None:
 
 def test_explain_shows_what_is_ignored() -> None:
     cache = AskOnceCache(MemoryStore(), ignore=TIME)
-    form = cache.explain(dumps([HumanMessage("It is 09:30.")]), "[('model', 'm')]")
+    form = cache.form(dumps([HumanMessage("It is 09:30.")]), "[('model', 'm')]")
     assert form.left_out == (f"messages[0].content (what matches {TIME!r})",)
 
 

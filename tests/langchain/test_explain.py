@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.load import dumps
+from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
 
@@ -69,3 +71,18 @@ def test_embeddings_and_retrieval_are_explained(tmp_path: Path) -> None:
         retriever = CachedRetriever(documents.as_retriever(), corpus=Corpus(cache, name="books"))
         found = cache.explain(lambda: retriever.invoke("barks"))
         assert (found.kind, found.outcome) == ("retrieval", "miss")
+
+
+async def test_the_cache_of_langchain_has_the_methods_of_a_cache(
+    openai: Callable[..., ChatOpenAI], provider: Provider
+) -> None:
+    cache = AskOnceCache("memory://", store_requests=True)
+    model = openai(cache=cache)
+    miss = cache.explain(lambda: model.invoke("Why is the sky blue?"))
+    assert miss.outcome == "miss" and not provider.requests
+    model.invoke("Why is the sky blue?")
+    assert (await cache.aexplain(lambda: model.ainvoke("Why is the sky blue?"))).outcome == "hit"
+    assert [one.kind for one in cache.entries()] == [one.kind async for one in cache.aentries()] == ["answer"]
+    assert cache.erase(text="Why is the sky blue?").total == 1
+    assert (await cache.aerase(text="Why is the sky blue?")).total == 0
+    assert miss.form == dict(cache.form(dumps([HumanMessage("Why is the sky blue?")]), model).plain_body())

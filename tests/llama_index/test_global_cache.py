@@ -56,6 +56,17 @@ def test_the_present_and_later_models_are_cached_and_restored(
     assert cache.stats().hits == 2
 
 
+async def test_an_installation_has_the_methods_of_a_cache(openai: OpenAI, provider: Provider, cache: Cache) -> None:
+    Settings.llm = openai
+    with install(cache) as installation:
+        assert installation.explain(lambda: Settings.llm.complete("hi")).outcome == "miss"
+        Settings.llm.complete("hi")
+        assert (await installation.aexplain(lambda: Settings.llm.acomplete("hi"))).outcome == "hit"
+        assert [one.kind for one in installation.entries()] == ["answer"] and provider.count == 1
+        assert installation.erase(text="hi").total == 1
+        assert not [one async for one in installation.aentries()]
+
+
 def test_the_default_is_not_made_before_it_is_used(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with install(cache):

@@ -57,11 +57,58 @@ def test_what_makes_a_cache_has_the_same_defaults(folder: Path, monkeypatch: pyt
         caches[0].close()
 
 
+def test_the_table_takes_all_that_is_plain_data(folder: Path) -> None:
+    write(folder, "[tool.askonce]\nstore = 'memory://'\ntotals = false\nignore = ['[0-9]+ o.clock', 'please']\n")
+    with Cache() as cache:
+        assert cache.engine.settings.totals is False
+        assert [one.pattern for one in cache.engine.settings.ignored if hasattr(one, "pattern")] == [
+            "[0-9]+ o.clock",
+            "please",
+        ]
+
+
+def test_keys_of_the_environment_hold_for_all_that_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside an encrypted proxy over the same store nothing is written in the open."""
+    from langchain_core.language_models import FakeListChatModel
+
+    from askonce.httpx import CachedTransport
+    from askonce.langchain import AskOnceCache, Multiplexer, PrefixTracker
+    from askonce.llama_index import AskOnceKVStore, install
+    from askonce.routing import Learned
+
+    url, old, new = f"sqlite:///{folder / 'variable.db'}", bytes(16), b"n" * 16
+    plain = shared_cache(url, {})
+    assert plain.engine.settings.encryption_keys == ()
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", f"{new.hex()},{old.hex()}")
+    models = [FakeListChatModel(responses=["a"]), FakeListChatModel(responses=["b"])]
+    routed = Multiplexer(models, strategy=Learned(feedback=True), store=url)
+    with install(url) as installation, Cache(url) as own, Cache(url, encryption_keys=()) as open_one:
+        caches = [AskOnceCache(url).cache, Corpus(url).cache, installation.cache, CachedTransport(url).cache, own]
+        caches += [AskOnceKVStore(url).cache, routed._router._cache]
+        for cache in caches:
+            assert cache.engine.settings.encryption_keys == [new, old]
+        assert open_one.engine.settings.encryption_keys == ()
+        tracker = PrefixTracker(url)
+        assert tracker.core._codec.seals
+        caches[0].close()
+    plain.close()
+
+
+def test_a_tracker_of_prefixes_has_the_namespace_of_the_table(folder: Path) -> None:
+    from askonce.prefix import PrefixTracker
+
+    write(folder, "[tool.askonce]\nnamespace = 'shop'\n")
+    with PrefixTracker(f"sqlite:///{folder / 'own.db'}") as tracker:
+        assert tracker.namespace == "shop"
+    with PrefixTracker(f"sqlite:///{folder / 'own.db'}", namespace="other") as tracker:
+        assert tracker.namespace == "other"
+
+
 def test_a_table_that_is_wrong_says_where_it_stands(folder: Path) -> None:
     for text, message in (
         ("[tool.askonce]\nnamspace = 'x'\n", "no such option: namspace"),
         ("[tool.askonce]\nstore = 5\n", "store in [tool.askonce]"),
-        ("[tool.askonce]\nencryption_keys = ['x']\n", "no such option: encryption_keys"),
+        ("[tool.askonce]\nencryption_keys = ['x']\n", "encryption_keys: only in code; it takes store, access_log"),
         ("[tool.askonce\n", "cannot be read"),
         ("[tool]\naskonce = 3\n", "is a table"),
     ):

@@ -26,7 +26,7 @@ def bench(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the latency of the store, in a namespace of its own, which is deleted afterwards."""
+    """Measure the store's latency, in a namespace of its own, which is deleted afterwards: so no --namespace."""
     namespace, value = SCRATCH, os.urandom(value_bytes)
     keys = [number.to_bytes(32) for number in range(rounds)]
     with opened(store) as found:

@@ -101,8 +101,13 @@ def print_json(value: Any) -> None:
 
 def confirm(question: str, *, yes: bool) -> None:
     """Confirm before something is deleted; end the command unless it is confirmed."""
-    if not yes:
-        typer.confirm(question, abort=True, err=True)
+    while not yes:
+        typer.echo(f"{question} [y/N]: ", nl=False, err=True)  # click's own writes a space to the standard output
+        line = sys.stdin.readline()
+        answer = line.strip().lower()
+        if not line or answer in ("", "n", "no"):
+            raise typer.Abort
+        yes = answer in ("y", "yes")
 
 
 @contextmanager

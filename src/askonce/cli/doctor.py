@@ -11,14 +11,14 @@ import msgspec
 from rich.table import Column, Table
 
 from askonce.cache import Cache
-from askonce.cli.common import AsJson, Namespace, StoreUrl, out, print_json, size, span
+from askonce.cli.common import AsJson, Namespace, StoreUrl, number_of, out, print_json, size, span
 from askonce.cli.opened import NoStoreYet, filled_page, has_readable, opened_cache
 from askonce.cli.version import versions
 from askonce.entries.entry import Place
 from askonce.errors import ConfigError
-from askonce.storage.sealed_store import unknown_namespaces
-from askonce.stores import redact
-from askonce.stores.base import Record
+from askonce.storage.sealed_store import SealedStore, unknown_namespaces
+from askonce.stores import redact, trial
+from askonce.stores.base import Record, Store
 from askonce.stores.circuit_breaker import StoreDown
 from askonce.stores.configured import KEYS_VARIABLE, default_settings, default_store, encryption_keys
 
@@ -30,6 +30,7 @@ MOST_MEMORY = 0.9
 SCRATCH = "askonce doctor"
 ADVICE = {
     "clock skew": "synchronize this machine's clock and the server's (NTP): expiry and leases follow them",
+    "facts of the server": "allow INFO and TIME, so that clocks and memory can be looked at",
     "permissions": "others on this machine can read the file: chmod 600",
     "permissions of the folder": "everybody may put files there: use a folder of your own",
     "file": "it is damaged: delete it, and let the cache fill a new one",
@@ -72,10 +73,9 @@ def doctor(store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson 
         with opened_cache(store, namespace) as cache:
             before, facts, after = time.time(), cache.store.facts(), time.time()
             found += of_facts(facts, (before + after) / 2)
-            if has_readable(cache):
-                found += _of_round_trip(cache)
-            found += _of_sealed_names(cache)
-            found += _of_entries(cache)
+            found += (permissions := [*_of_permissions(cache)])
+            if not _problems(permissions):
+                found += _of_contents(cache)
     except NoStoreYet:
         found.append(Finding("entries", "nothing is stored yet: there is no file", "warning", ADVICE["entries"]))
     found += [Finding(f"version of {name}", one) for name, one in versions().items()]
@@ -87,8 +87,19 @@ def doctor(store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson 
             mark = {"ok": "ok", "warning": "warning", "problem": "PROBLEM"}[one.level]
             table.add_row(mark, one.name, f"{one.value}\n{one.advice}".strip())
         out.print(table, markup=False)
-    if problems := [one for one in found if one.level == "problem"]:
-        raise ConfigError(f"{len(problems)} problems: {', '.join(one.name for one in problems)}")
+    if problems := _problems(found):
+        raise ConfigError(f"{number_of(len(problems), 'problem', 'problems')}: {', '.join(problems)}")
+
+
+def _problems(found: list[Finding]) -> list[str]:
+    return [one.name for one in found if one.level == "problem"]
+
+
+def _of_contents(cache: Cache) -> Iterator[Finding]:
+    if has_readable(cache):
+        yield from _of_round_trip(cache)
+    yield from _of_sealed_names(cache)
+    yield from _of_entries(cache)
 
 
 def of_settings(store: str | None, namespace: str | None) -> Iterator[Finding]:
@@ -137,6 +148,8 @@ def of_facts(facts: dict[str, Any], now: float) -> Iterator[Finding]:
         facts: see `askonce.stores.Store.facts`.
         now: this machine's time when the server reported its own.
     """
+    if not facts:
+        yield Finding("facts of the server", "it tells this user none", "warning", ADVICE["facts of the server"])
     if "version" in facts:
         yield Finding("version of the server", str(facts["version"]))
     if "clock" in facts:
@@ -173,6 +186,20 @@ def _of_memory(facts: dict[str, Any]) -> Iterator[Finding]:
 
 def _judged(name: str, value: str, good: bool, level: Level) -> Finding:
     return Finding(name, value) if good else Finding(name, value, level, ADVICE[name])
+
+
+def _of_permissions(cache: Cache) -> Iterator[Finding]:
+    """Whether the server lets this user do all that the cache does; it may refuse a command deep in a script."""
+    store: Store = cache.store.unsealed if isinstance(cache.store, SealedStore) else cache.store
+    if not store.rights:
+        return
+    if refused := list(trial.failures(store, SCRATCH)):
+        yield Finding("permissions", "\n".join(refused), "problem", f"give the user: {store.rights}")
+    else:
+        yield Finding("permissions", "all that is needed")
+    if refused := list(trial.vector_failures(store, SCRATCH)):
+        needed = f"only Semantic(search='server') needs them: {store.vector_rights}"
+        yield Finding("permissions of vector search", f"none, and {needed}\n{refused[0]}")
 
 
 def _of_round_trip(cache: Cache) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, out, print_json
 from askonce.cli.opened import opened_cache
-from askonce.cli.requests import BODY_ALONE, form_in
+from askonce.cli.requests import form_in
 from askonce.entries.entry import place_of
 from askonce.keys.normal_form import encode
 
@@ -34,7 +34,7 @@ def key(
     """Print the key of a request, and whether its answer is stored."""
     with opened_cache(store, namespace, tenant, or_none=True) as cache:
         space = cache.engine.namespace_in_effect()
-        form, body_alone = form_in(cache, request, model)
+        form, if_absent = form_in(cache, request, model)
         name = place_of(space, form.digest()).key
         stored = cache.store.get(space, name) is not None
     body = form.plain_body()
@@ -42,11 +42,10 @@ def key(
     if as_json:
         print_json(found | ({"form": body, "left_out": list(form.left_out)} if explain else {}))
         return
-    state = "stored" if stored else "not stored"
-    out.print(
-        f"{name.hex()}  {f'{request} {BODY_ALONE}' if body_alone else f'{state} in namespace {space!r}'}",
-        markup=False,
-    )
+    state = f"{'stored' if stored else 'not stored'} in namespace {space!r}"
+    if if_absent and not stored:
+        state = f"{request} {if_absent}"
+    out.print(f"{name.hex()}  {state}", markup=False)
     if explain:
         print_json(body)
         left_out = ", ".join(form.left_out) or "nothing"

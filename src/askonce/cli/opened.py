@@ -15,7 +15,7 @@ from askonce.options import cache_options, check_name
 from askonce.storage.sealed_store import is_sealed_name, unknown_namespaces
 from askonce.stores import Store, default_url, redact, unchecked_store
 from askonce.stores.base import Page
-from askonce.stores.configured import KEYS_VARIABLE, default_store, encryption_keys
+from askonce.stores.configured import KEYS_VARIABLE, default_store
 from askonce.stores.memory import MemoryStore
 
 _TIMEOUT_SECONDS = 30.0
@@ -86,8 +86,6 @@ def opened_cache(
         settings["namespace"] = namespace
     if access_log is not None:
         settings["access_log"] = access_log
-    if keys := encryption_keys():
-        settings["encryption_keys"] = keys
     check_settings(settings)  # a name that is wrong there comes before a store that is not there
     with opened(url, new=new, or_none=or_none) as store, Cache(store, **settings) as cache, in_tenants(tenants):
         yield cache

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from askonce.cli.common import Heading, print_rows, usage
+from askonce.cli.common import Heading, Namespace, StoreUrl, print_rows, usage
 from askonce.cli.opened import opened
 from askonce.costs.figures import count, percent, span, usd
 from askonce.errors import ConfigError
 from askonce.options import check_name
+from askonce.stores.configured import default_namespace, encryption_keys
 
 if TYPE_CHECKING:
     from askonce.prefix.report.report import PrefixReport
@@ -34,8 +35,8 @@ def _group() -> None:
 
 @prefix.command()
 def report(
-    store: Annotated[str | None, typer.Option(help="The tracker's store. Default: the user's own.")] = None,
-    namespace: Annotated[str, typer.Option(help="The tracker's namespace.")] = "default",
+    store: StoreUrl = None,
+    namespace: Namespace = None,
     days: Annotated[int | None, typer.Option(min=1, help="The last so many. Default: all that are stored.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots into this file.")] = None,
@@ -44,10 +45,13 @@ def report(
     from askonce.prefix.report.report import stored_report
     from askonce.stores import redact
 
-    with usage():
-        check_name("--namespace", namespace)
+    if namespace is None:
+        namespace = default_namespace()
+    else:
+        with usage():
+            check_name("--namespace", namespace)
     with opened(store) as found:
-        made = stored_report(found, namespace, days=days)
+        made = stored_report(found, namespace, days=days, encryption_keys=encryption_keys())
         url = redact(found.url)
     if made is None:
         raise ConfigError(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from askonce.cli.common import err
+from askonce.cli.common import StoreUrl, err
 from askonce.errors import ConfigError, MissingExtraError
 
 Upstreams = Annotated[
@@ -25,10 +25,6 @@ Config = Annotated[
         "--config", envvar="ASKONCE_PROXY_CONFIG", help="A TOML file of all options; those given here win over it."
     ),
 ]
-ProxyStore = Annotated[
-    str | None,
-    typer.Option("--store", help="The store's URL. Default: ASKONCE_STORE, or the user's own file."),
-]
 Host = Annotated[
     str | None,
     typer.Option("--host", envvar="ASKONCE_PROXY_HOST", help="The address to listen on. Default: 127.0.0.1."),
@@ -42,7 +38,12 @@ Ttl = Annotated[
     typer.Option("--ttl", envvar="ASKONCE_PROXY_TTL", help="Seconds that answers live. Default: for ever."),
 ]
 ProxyNamespace = Annotated[
-    str | None, typer.Option("--namespace", envvar="ASKONCE_PROXY_NAMESPACE", help="The cache's namespace.")
+    str | None,
+    typer.Option(
+        "--namespace",
+        envvar="ASKONCE_PROXY_NAMESPACE",
+        help="The cache's namespace. Default: [tool.askonce], or 'default'.",
+    ),
 ]
 LocalTtl = Annotated[
     float | None,
@@ -147,7 +148,7 @@ _OF_CACHE = {
 def proxy(
     ctx: typer.Context,
     upstream: Upstreams = None,
-    store: ProxyStore = None,
+    store: StoreUrl = None,
     host: Host = None,
     port: Port = None,
     workers: Workers = None,
@@ -174,6 +175,8 @@ def proxy(
 
     Cached are chat completions, responses, embeddings and Anthropic's messages, plain and streamed. All else is
     passed on. The caller's own key is sent to the provider; callers with different keys share nothing.
+
+    Settings of the cache that are given neither here nor in the file of --config are those of [tool.askonce].
     """
     try:
         from askonce.proxy.config import read_settings

@@ -23,6 +23,10 @@ from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, plain,
 PROMPT_FIELDS = ("messages", "prompt", "input")
 """The parts of a request body that hold the text of a request."""
 BODY_ALONE = "is the body of a request, and no entry has its key: name the application's model with --model"
+STORED_BY_HAND = (
+    "is a request that nobody has stored by AskOnceCache.update(prompt, llm_string) alone. What a model's call "
+    "stored has another key, since the text tells less than the model: name that with --model"
+)
 _KEY_LENGTHS = (64, 32)
 _PART_OF_KEY = re.compile("[0-9a-f…]{4,}")
 Plain = str | Sequence[Mapping[str, Any]]
@@ -111,18 +115,19 @@ class Given(NamedTuple):
 
     Attributes:
         form: it.
-        body_alone: it is that of a body without a model, which no entry has.
+        if_absent: what to say where no entry has its key, since the request may be that of another one.
     """
 
     form: NormalForm
-    body_alone: bool = False
+    if_absent: str = ""
 
 
 def form_in(cache: Cache, given: str, model: str | None) -> Given:
     """The normal form of a request: of an entry that has it, by its key; or of one in a file of JSON.
 
-    A file has a normal form, what LangChain gives its cache (``prompt``, ``llm_string``), or the body of a request.
-    With the application's model a body's form is that of the model's request; without, of the body alone.
+    A file has a normal form, also as `key` and `show` print it, what LangChain gives its cache (``prompt``,
+    ``llm_string``), or the body of a request. With the application's model the form is that of the model's request;
+    without, that of the text or the body alone.
 
     Raises:
         ConfigError: it cannot be read, has no form, or the entry does not have its request.
@@ -131,15 +136,22 @@ def form_in(cache: Cache, given: str, model: str | None) -> Given:
         return Given(_form_of_entry(cache, key))
     value, where = read_json(given), _named(given)
     try:
-        form = _written_form(value, where)
-        body_alone = form is None and model is None
-        if form is None:
-            form = _form_of_body(value) if model is None else _form_of_model(object_at(model), value, where)
-        form = cache.engine.without_ignored(form)
+        found = _given_in(value, model, where)
+        form = cache.engine.without_ignored(found.form)
         form.digest()
     except Uncacheable as error:
         raise ConfigError(f"{where} is not cached: {error}") from error
-    return Given(form, body_alone)
+    return Given(form, found.if_absent)
+
+
+def _given_in(value: Any, model: str | None, where: str) -> Given:
+    if (form := _printed_form(value, where)) is not None:
+        return Given(form)
+    if texts := _cache_texts(value, where):
+        return _of_cache_texts(*texts, model, where)
+    if model is None:
+        return Given(_form_of_body(value), BODY_ALONE)
+    return Given(_form_of_model(object_at(model), value, where))
 
 
 def key_of(cache: Cache, given: str, model: str | None) -> bytes:
@@ -151,9 +163,10 @@ def key_of(cache: Cache, given: str, model: str | None) -> bytes:
     if key := key_in(given):
         return key
     found = form_in(cache, given, model)
-    if found.body_alone:
-        raise ConfigError(f"{_named(given)} {BODY_ALONE}")
-    return place_of(cache.engine.namespace_in_effect(), found.form.digest()).key
+    place = place_of(cache.engine.namespace_in_effect(), found.form.digest())
+    if found.if_absent and cache.store.get(*place) is None:
+        raise ConfigError(f"{_named(given)} {found.if_absent}")
+    return place.key
 
 
 def _form_of_model(model: Any, value: Any, where: str) -> NormalForm:
@@ -166,22 +179,48 @@ def _form_of_model(model: Any, value: Any, where: str) -> NormalForm:
     return form
 
 
-def _written_form(value: Any, where: str) -> NormalForm | None:
-    """The form that a file has: as `askonce key --explain` prints it, or as LangChain writes a request."""
+def _printed_form(value: Any, where: str) -> NormalForm | None:
+    """The form in what `askonce key --explain` or `askonce show` prints, alone or with all beside it."""
     if not isinstance(value, dict):
         return None
-    if {"version", "kind"} <= value.keys():
-        return NormalForm(value)
-    if not (isinstance(value.get("llm_string"), str) and isinstance(value.get("prompt"), str)):
+    if {"key", "namespace"} <= value.keys() and (held := {"form", "request"} & value.keys()):
+        form = value[held.pop()]
+        if not isinstance(form, dict):
+            raise ConfigError(f"{where} does not have its request: Cache(store_requests=True) stores it")
+        return NormalForm(form)
+    return NormalForm(value) if {"version", "kind"} <= value.keys() else None
+
+
+def _cache_texts(value: Any, where: str) -> tuple[str, str] | None:
+    """Prompt and ``llm_string``, as LangChain gives them to its cache."""
+    if not isinstance(value, dict):
+        return None
+    prompt, llm_string = value.get("prompt"), value.get("llm_string")
+    if not (isinstance(prompt, str) and isinstance(llm_string, str)):
         return None
     if others := sorted(value.keys() - {"prompt", "llm_string"}):
         raise ConfigError(
             f"{where} has {', '.join(others)} beside prompt and llm_string, which are a whole request"
         )
-    from askonce.langchain.keys.llm_string import parameters_of
-    from askonce.langchain.keys.requests import form_of
+    return prompt, llm_string
 
-    return form_of(value["prompt"], parameters_of(value["llm_string"]))
+
+def _of_cache_texts(prompt: str, llm_string: str, path: str | None, where: str) -> Given:
+    """What LangChain gives its cache: with the application's model of its call, else of what was stored by hand."""
+    if path is None:
+        from askonce.langchain.keys.llm_string import parameters_of
+        from askonce.langchain.keys.requests import form_of
+
+        return Given(form_of(prompt, parameters_of(llm_string)), STORED_BY_HAND)
+    model = object_at(path)
+    adapter = adapter_of(model)
+    if not hasattr(adapter, "form_of_cached"):
+        raise ConfigError(f"{where} has an llm_string, which is LangChain's, and --model {path} is LlamaIndex's")
+    try:
+        form: NormalForm = adapter.form_of_cached(model, prompt, llm_string)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return Given(form)
 
 
 def _form_of_body(value: Any) -> NormalForm:

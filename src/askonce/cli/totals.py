@@ -38,12 +38,13 @@ _SinceOption = Annotated[
 _FIGURES = ("requests", "hits", "saved", "time saved", "spent", "time spent")
 By = Literal["hour", "day", "layer", "model", "tenant", "tag"]
 assert get_args(By) == get_args(TotalsBy)
+_BY_NAMES = ", ".join(get_args(By))
 
 
 def stats(
     store: StoreUrl = None,
     namespace: Namespace = None,
-    by: Annotated[By, typer.Option(help="What the rows are.")] = "layer",
+    by: Annotated[By, typer.Option(help=f"What the rows are: {_BY_NAMES}.")] = "layer",
     since: _SinceOption = None,
     tenant: Tenants = None,
     as_json: AsJson = False,
@@ -76,7 +77,7 @@ def stats(
 def top(
     store: StoreUrl = None,
     namespace: Namespace = None,
-    by: Annotated[By, typer.Option(help="What is compared.")] = "model",
+    by: Annotated[By, typer.Option(help=f"What is compared: {_BY_NAMES}.")] = "model",
     most: Annotated[int, typer.Option(min=1, help="How many rows.")] = 10,
     since: _SinceOption = None,
     tenant: Tenants = None,

@@ -20,7 +20,6 @@ from askonce.cli.common import (
     Namespace,
     StoreUrl,
     Tenants,
-    Yes,
     confirm,
     err,
     number_of,
@@ -44,7 +43,7 @@ def export(
     file: File,
     store: StoreUrl = None,
     namespace: Namespace = None,
-    yes: Yes = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace a file that is there without confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the entries of a namespace and its tenants into a file, which only its owner can read."""

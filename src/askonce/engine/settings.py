@@ -53,7 +53,8 @@ class Settings(TypedDict, total=False):
         max_wait: seconds for which a request waits for an identical one in progress. Then one of those that wait
             calls the model too, for all of them; those that have waited twice as long call it for themselves.
         encryption_keys: AES keys of 16, 24 or 32 bytes; the first encrypts what is new, all of them decrypt. Names
-            (namespaces, tenants, corpora, tags) are stored as keyed digests.
+            (namespaces, tenants, corpora, tags) are stored as keyed digests. Where it is not given, the variable
+            ``ASKONCE_ENCRYPTION_KEYS`` has them, in hexadecimal; ``()`` for none.
         timeout_seconds: how long the store may take for one call before it is left out.
         clock: seconds since the epoch.
         semantic: answer questions, too, that mean the same as an answered one; see `Semantic`.
@@ -91,6 +92,10 @@ class Settings(TypedDict, total=False):
     ignore: Ignored | Sequence[Ignored]
 
 
+_NO_PLAIN_DATA = frozenset({"cache_if", "clock", "encryption_keys", "on_event", "semantic"})
+"""Functions, objects, and secrets, which are no part of a project's files."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedSettings:
     """`Settings` with their defaults, checked, and as the parts of the engine use them.
@@ -124,11 +129,7 @@ class CheckedSettings:
     totals: bool = True
     ignore: Ignored | Sequence[Ignored] = ()
 
-    plain: ClassVar[frozenset[str]] = frozenset(
-        "namespace ttl stale_while_revalidate stale_if_error max_bytes max_entries eviction admission access_log "
-        "cache_empty cache_truncated store_requests local_ttl local_max_entries lease_seconds max_wait "
-        "timeout_seconds".split()
-    )
+    plain: ClassVar[frozenset[str]] = frozenset(Settings.__annotations__) - _NO_PLAIN_DATA
     """What is plain data, so that a table of a file can have it."""
 
     def __post_init__(self) -> None:
@@ -149,7 +150,7 @@ class CheckedSettings:
         if self.encryption_keys and self.semantic is not None and self.semantic.search == "server":
             raise ConfigError(
                 "Semantic(search='server') stores vectors that the server reads, so they cannot be sealed: use "
-                "search='process', or leave out encryption_keys"
+                "search='process', or leave out encryption_keys and the variable ASKONCE_ENCRYPTION_KEYS"
             )
         _ = self.freshness, self.budget, self.ignored  # raise what is wrong with them
 

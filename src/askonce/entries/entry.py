@@ -31,7 +31,7 @@ were deleted of which it would have been one. ``not storable``: it holds what is
 has more bytes than the limit of the namespace, or than any store takes."""
 
 
-RequestKind = Literal["answer", "embedding", "retrieval", "tool", "node", "routing", "prefix"]
+RequestKind = Literal["answer", "embedding", "retrieval", "node", "routing", "prefix"]
 """The kind of a request."""
 
 EntryKind = RequestKind | Literal["chunk"]

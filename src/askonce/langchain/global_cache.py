@@ -13,7 +13,7 @@ import msgspec
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from askonce.cache import Cache, shared_cache
+from askonce.cache import Cache, CacheMethods, shared_cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit
@@ -28,9 +28,7 @@ from askonce.langchain.models.acceptance import gives_end_reason, requested_in, 
 from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
 from askonce.langchain.models.calls import model_name, requests_usage
 from askonce.langchain.models.prompts import follow_prompts, record_prompt_parts_of_completion
-from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store
-from askonce.totals.reading import Since
 
 logger = logging.getLogger("askonce")
 
@@ -39,7 +37,7 @@ _CHAT = '[{"lc":'
 _REPORTS_HEADERS = '"include_response_headers": true'
 
 
-class AskOnceCache(BaseCache):
+class AskOnceCache(BaseCache, CacheMethods):
     """LangChain's global cache: answers every model call that was answered before.
 
         set_llm_cache(AskOnceCache())                          # a SQLite file in the user's cache directory
@@ -47,6 +45,9 @@ class AskOnceCache(BaseCache):
 
     LangChain does not use this cache for streams, and does not report calls that fail to it. With
     `askonce.langchain.cached` streams are cached too, and stale answers can be served when a call fails.
+
+    It has the methods of `Cache`, too: ``stats``, ``totals``, ``explain``, ``entries``, ``invalidate``, ``erase``,
+    ``feedback``, ``flush``, and their asynchronous twins.
 
     Args:
         store: a store's URL, a store, a `Cache`, or ``None`` for a SQLite file in the user's cache directory.
@@ -154,7 +155,7 @@ class AskOnceCache(BaseCache):
 
     # -- the application's side --------------------------------------------------------------------------------
 
-    def explain(self, prompt: str, model: Any) -> NormalForm:
+    def form(self, prompt: str, model: Any) -> NormalForm:
         """The normal form of a request, and what was left out of it.
 
         Args:
@@ -169,55 +170,6 @@ class AskOnceCache(BaseCache):
             return self.cache.engine.without_ignored(form_of(prompt, given))
         except Uncacheable as error:
             raise ConfigError(f"not cached: {error}") from error
-
-    def stats(self) -> Stats:
-        """What was hit, missed and saved in this process, and what the current namespace holds."""
-        return self.cache.stats()
-
-    async def astats(self) -> Stats:
-        """Asynchronous `stats`."""
-        return await self.cache.astats()
-
-    def totals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
-        """What was hit, missed and saved by all processes; see `askonce.Cache.totals`.
-
-        Raises:
-            ConfigError: an argument is wrong.
-            StoreError: the store failed.
-        """
-        return self.cache.totals(by, since)
-
-    async def atotals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
-        """Asynchronous `totals`."""
-        return await self.cache.atotals(by, since)
-
-    def invalidate(self, tag: str) -> int:
-        """Delete all answers with a tag from the current namespace; returns how many there were.
-
-        Raises:
-            StoreError: the store failed, so the answers may still be there.
-        """
-        return self.cache.invalidate(tag)
-
-    async def ainvalidate(self, tag: str) -> int:
-        """Asynchronous `invalidate`."""
-        return await self.cache.ainvalidate(tag)
-
-    def feedback(self, response: object, *, wrong: bool) -> bool:
-        """Report that a response was wrong, so that it is dropped, or right; see `askonce.Cache.feedback`.
-
-        Raises:
-            StoreError: the store failed, so the answer may still be there.
-        """
-        return self.cache.feedback(response, wrong=wrong)
-
-    async def afeedback(self, response: object, *, wrong: bool) -> bool:
-        """Asynchronous `feedback`."""
-        return await self.cache.afeedback(response, wrong=wrong)
-
-    def flush(self, seconds: float = 10.0) -> bool:
-        """Wait until what runs in the background is done; see `askonce.Cache.flush`."""
-        return self.cache.flush(seconds)
 
     def close(self) -> None:
         """Flush hits, and close the store if this cache opened it."""

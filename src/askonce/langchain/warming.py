@@ -14,6 +14,7 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 from askonce.cache import Cache
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm
+from askonce.langchain.keys.llm_string import given_in
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of
 from askonce.langchain.models.cached import cached_model
@@ -49,6 +50,35 @@ def form_of_request(model: Any, request: Request) -> NormalForm:
     """
     parameters = parameters_of_model(model, None, {})
     return form_of(request if isinstance(request, str) else dumps(_as_called(request)), parameters)
+
+
+def form_of_cached(model: Any, prompt: str, llm_string: str) -> NormalForm:
+    """The normal form of what LangChain gives its cache for a call of a model; see `AskOnceCache.lookup`.
+
+    Args:
+        model: whose call it was. The text tells less than its answers depend on.
+        prompt: as LangChain writes it.
+        llm_string: as LangChain writes the model and the call.
+
+    Raises:
+        ConfigError: the text is not that of this model, or its call cannot be read from it.
+        Uncacheable: the request has no form.
+    """
+    call = dict(given_in(llm_string)[1])
+    stop = call.pop("stop", None)
+    for kwargs in (call, {}):  # some models' texts have all that is sent
+        if _described(_model(model), stop, kwargs) == llm_string:
+            return form_of(prompt, parameters_of_model(model, stop, kwargs))
+    raise ConfigError(
+        "the llm_string is not that of the model, or of a call that cannot be read from it: see cache.explain()"
+    )
+
+
+def _described(model: Any, stop: list[str] | None, kwargs: dict[str, Any]) -> str:
+    """How LangChain describes a call to its cache."""
+    if isinstance(model, BaseChatModel):
+        return model._get_llm_string(stop=stop, **kwargs)
+    return str(sorted({**model.dict(), "stop": stop}.items()))
 
 
 def _as_called(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:

@@ -11,16 +11,14 @@ from llama_index.core import Settings
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.llms import LLM
 
-from askonce.cache import Cache, shared_cache
+from askonce.cache import Cache, CacheMethods, shared_cache
 from askonce.engine.settings import Settings as CacheSettings
 from askonce.errors import ConfigError
 from askonce.llama_index.embeddings import cached_embed_model
 from askonce.llama_index.models.cached import cached_llm
 from askonce.llama_index.models.twin import Link, Twin, original
 from askonce.llama_index.prefix.tracker import PrefixTracker
-from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store
-from askonce.totals.reading import Since
 
 _installing = threading.Lock()
 _installed: Installation | None = None
@@ -67,8 +65,11 @@ def install(
         return installation
 
 
-class Installation:
+class Installation(CacheMethods):
     """What `install` did, and how to undo it. As a context manager it is undone at the end of the block.
+
+    It has the methods of `Cache`, too: ``stats``, ``totals``, ``explain``, ``entries``, ``invalidate``, ``erase``,
+    ``feedback``, ``flush``, and their asynchronous twins.
 
     Attributes:
         cache: where answers are stored.
@@ -90,14 +91,6 @@ class Installation:
         # By attribute of Settings: the twin that stands there, and the model that it stands for.
         self._twins: dict[str, tuple[Any, Any]] = {}
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
-
-    def stats(self) -> Stats:
-        """What was hit, missed and saved."""
-        return self.cache.stats()
-
-    def totals(self, by: TotalsBy | None = None, since: Since | None = None) -> Totals:
-        """What was hit, missed and saved by all processes; see `askonce.Cache.totals`."""
-        return self.cache.totals(by, since)
 
     def uninstall(self) -> None:
         """Leave ``Settings`` with the models that it would hold now without a cache. Twice does nothing."""

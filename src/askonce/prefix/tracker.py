@@ -50,6 +50,8 @@ from askonce.storage.sealed_store import SealedStore
 from askonce.stores import Client, Store, open_store
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock
 from askonce.stores.circuit_breaker import CircuitBreaker
+from askonce.stores.configured import default_namespace
+from askonce.stores.configured import encryption_keys as default_keys
 from askonce.totals.writer import TotalsWriter
 
 logger = logging.getLogger("askonce")
@@ -115,10 +117,10 @@ class TrackedCall:
 class TrackerOptions(TypedDict, total=False):
     """The options of `PrefixTracker`, for adapters that pass them on; see there."""
 
-    namespace: str
+    namespace: str | None
     application: str
     keep_text: bool
-    encryption_keys: tuple[bytes, ...]
+    encryption_keys: tuple[bytes, ...] | None
     count_tokens: Count | None
     on_diagnosis: Callable[[Diagnosis, Chain], None] | None
     most: int
@@ -140,7 +142,7 @@ class PrefixTracker:
     Args:
         store: where processes share what they sent, and where the sums for reports are stored: a URL, a store, or
             ``None`` for this process's memory alone.
-        namespace: keeps this apart from others in the store.
+        namespace: keeps this apart from others in the store; by default as for `askonce.Cache`.
         application: the name under which this process's requests are counted.
         keep_text: keep texts in memory to show the smallest difference; in the store only that difference stands.
         encryption_keys: as for `askonce.Cache`; they seal what processes share, and the differences.
@@ -159,22 +161,27 @@ class PrefixTracker:
         self,
         store: str | Store | Client | None = None,
         *,
-        namespace: str = "default",
+        namespace: str | None = None,
         application: str = "",
         keep_text: bool = False,
-        encryption_keys: tuple[bytes, ...] = (),
+        encryption_keys: tuple[bytes, ...] | None = None,
         count_tokens: Count | None = None,
         on_diagnosis: Callable[[Diagnosis, Chain], None] | None = None,
         most: int = MOST_ENTRIES,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if namespace is None:
+            namespace = default_namespace()
+        if encryption_keys is None:
+            encryption_keys = tuple(default_keys())
         check_name("namespace", namespace)
         if application:
             check_name("application", application)
         if count_tokens is not None and not callable(count_tokens):
             raise ConfigError(f"count_tokens is a function from a text to its tokens, got {count_tokens!r}")
-        self.application, self.clock, self.keep_text = application, clock, keep_text
+        self.namespace, self.application = namespace, application
+        self.clock, self.keep_text = clock, keep_text
         self.history, self.aggregates = History(most), Aggregates()
         self._codec, self._on_diagnosis = Codec(encryption_keys), on_diagnosis
         self._given = GivenCounter(count_tokens) if count_tokens is not None else None

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from askonce.cache import Cache
 from askonce.errors import ConfigError
@@ -21,7 +20,6 @@ from askonce.proxy.reading import RequestReader
 from askonce.proxy.relay import Relay, UpstreamTarget
 from askonce.proxy.tenants import ProxyKey, read_keys, shown_key
 from askonce.proxy.upstream import Upstreams
-from askonce.stores.configured import encryption_keys
 from askonce.wire.apis import api_of
 from askonce.wire.directives import read_directives
 from askonce.wire.refusals import nothing_cached
@@ -48,10 +46,7 @@ class ProxyApp:
         holds_key = any(one.key_env for one in settings.upstreams)
         self._share = settings.share or holds_key
         self._secret = hashlib.blake2b(os.environ.get(SECRET_VARIABLE, "").encode()).digest()
-        own: dict[str, Any] = dict(settings.cache)
-        if keys := encryption_keys():
-            own.setdefault("encryption_keys", keys)
-        self.cache = Cache(settings.store, **own)
+        self.cache = Cache(settings.store, **settings.cache)
         self._admin = Admin(self.cache, os.environ.get(TOKEN_VARIABLE, ""))
 
     async def __call__(

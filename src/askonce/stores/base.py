@@ -135,6 +135,12 @@ class Store(abc.ABC):
     reads_at_once = False
     """Its asynchronous reads do not suspend, so that no timer could end them."""
 
+    rights = ""
+    """What its server's user needs, as one writes it there; empty where there are no users."""
+
+    vector_rights = ""
+    """What its user needs in addition for `VectorSearch`."""
+
     # -- reading ---------------------------------------------------------------------------------------------
 
     @abc.abstractmethod

@@ -38,7 +38,7 @@ def default_store() -> tuple[str | None, str]:
 
 
 def encryption_keys() -> list[bytes]:
-    """The keys of an encrypted store. They come from the environment, since others see what is typed.
+    """The keys of an encrypted store where none are given: no option, and in no file, which others see.
 
     Raises:
         ConfigError: they are not written in hexadecimal.
@@ -56,6 +56,12 @@ def default_settings() -> tuple[dict[str, Any], str]:
     if file is not None and isinstance(log := settings.get("access_log"), str):
         settings["access_log"] = str(file.parent / log)
     return settings, f"[{TABLE}] of {file}"
+
+
+def default_namespace() -> str:
+    """The namespace where none is given."""
+    name: str = default_settings()[0].get("namespace", "default")
+    return name
 
 
 def _of_table(url: str, file: Path | None) -> str:

@@ -387,7 +387,7 @@ def test_a_signature_in_the_url_of_a_model_is_no_part_of_its_key(cache: Cache) -
     models = [
         ChatOpenAI(model="gpt-4.1", base_url=f"http://127.0.0.1:1/v1?sig={sig}", api_key="sk-none") for sig in "ab"
     ]
-    one, other = (AskOnceCache(cache).explain("hi", model) for model in models)
+    one, other = (AskOnceCache(cache).form("hi", model) for model in models)
     assert one.digest() == other.digest()
 
 

@@ -34,7 +34,7 @@ from tests.langchain.samples import Place
 
 
 def key(messages: list[BaseMessage], llm: str = LLM) -> bytes:
-    form = CACHE.explain(dumps(messages), llm)
+    form = CACHE.form(dumps(messages), llm)
     digest, _ = CACHE._digests.of(dumps(messages), lambda: parameters_of(llm))
     assert digest == form.digest(), "the short way to the key gives what the explained form does"
     return digest
@@ -199,14 +199,14 @@ class Silent(BaseMessage):
 )
 def test_what_shows_only_its_address_is_not_cached(prompt: str, llm: str) -> None:
     with pytest.raises(ConfigError, match="not cached"):
-        CACHE.explain(prompt, llm)
+        CACHE.form(prompt, llm)
     CACHE.update(prompt, llm, [Generation(text="x")])
     assert CACHE.lookup(prompt, llm) is None
 
 
 def test_explain_names_what_was_left_out() -> None:
     message = AIMessage("so", response_metadata={"a": 1}, usage_metadata=None)
-    form = CACHE.explain(dumps([message]), llm_string({"openai_api_key": SECRET, "request_timeout": 2}))
+    form = CACHE.form(dumps([message]), llm_string({"openai_api_key": SECRET, "request_timeout": 2}))
     assert form.left_out == ("model.request_timeout", "model.openai_api_key", "messages[0].response_metadata")
     assert form.body["messages"] == [{"role": "assistant", "content": "so"}]
 

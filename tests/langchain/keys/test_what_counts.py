@@ -38,7 +38,7 @@ def chat(**fields: Any) -> ChatOpenAI:
 
 
 def key(model: Any, cache: Cache) -> bytes:
-    return AskOnceCache(cache).explain("hi", model).digest()
+    return AskOnceCache(cache).form("hi", model).digest()
 
 
 class Own(BaseChatModel):

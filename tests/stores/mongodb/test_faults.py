@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
 from collections.abc import Iterator
 
 import pytest
+from typer.testing import CliRunner
 
 from askonce import Cache, ConfigError, StoreError, StoreUnavailable, open_store
+from askonce.cli.app import app
 from askonce.entries.entry import Answer, Hit
 from askonce.keys.normal_form import NormalForm
 from askonce.stores.base import Record, Size
@@ -86,3 +89,14 @@ def test_after_a_failover_the_store_goes_on(faulty: FaultyServer, space: str) ->
         assert store.get(space, b"k") == b"v"
     assert store.size(space) == Size(1, 1)
     store.close()
+
+
+def test_doctor_names_the_rights_that_a_user_lacks(faulty: FaultyServer) -> None:
+    faulty.fail(frozenset({"delete"}), 13, "Unauthorized")
+    done = CliRunner().invoke(app, ["doctor", "--store", faulty.url, "--json"])
+    found = {one["name"]: one for one in json.loads(done.stdout)["findings"]}["permissions"]
+    assert (done.exit_code, found["level"]) == (1, "problem")
+    assert "Unauthorized" in found["value"] and "readWrite" in found["advice"]
+    faulty.recover()
+    done = CliRunner().invoke(app, ["doctor", "--store", faulty.url, "--json"])
+    assert done.exit_code == 0

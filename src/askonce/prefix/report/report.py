@@ -258,15 +258,17 @@ def report_of(
     )
 
 
-def stored_report(store: Store, namespace: str, *, days: int | None = None) -> PrefixReport | None:
+def stored_report(
+    store: Store, namespace: str, *, days: int | None = None, encryption_keys: Sequence[bytes] = ()
+) -> PrefixReport | None:
     """The report of all that processes tracked in a store; see `report_of`.
 
-    Differences that were sealed with an application's keys stay closed.
+    Differences that were sealed with other keys stay closed.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    codec = Codec(())
+    codec = Codec(encryption_keys)
 
     def example_of(row: Sums) -> str:
         try:

@@ -204,6 +204,11 @@ class Clients:
             down = isinstance(error, ConnectionFailure | ExecutionTimeout) or getattr(error, "timeout", False)
             raise (StoreUnavailable(text) if down else StoreError(text)) from error
 
+    @property
+    def rights(self) -> str:
+        """What a user needs."""
+        return f"the role readWrite on the database {self._database!r}"
+
     def refuse(self, error: StoreError) -> NoReturn:
         """Raise an error that persists with advice; others are raised as they are.
 
@@ -216,7 +221,7 @@ class Clients:
         if isinstance(cause, OperationFailure) and cause.code in (_AUTHENTICATION_FAILED, _ATLAS_ERROR):
             advice = "user name and password were refused; check also authSource in the URL"
         elif isinstance(cause, OperationFailure) and cause.code == _UNAUTHORIZED:
-            advice = f"the user needs the role readWrite on the database {self._database!r}"
+            advice = f"the user needs {self.rights}"
         elif isinstance(cause, ConfigurationError):
             advice = f"the client cannot use it: {cause}"
         else:

@@ -62,7 +62,7 @@ class MongoDBStore(Store):
         clock: Clock = time.time,
     ) -> None:
         self._clients = Clients(store, redact(store)) if isinstance(store, str) else GivenClient(store)
-        self.url = self._clients.name
+        self.url, self.rights = self._clients.name, self._clients.rights
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._records = Records(self.url, timeout_seconds, clock)

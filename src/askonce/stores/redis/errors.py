@@ -35,8 +35,7 @@ _UNAVAILABLE_CODES = re.compile(
 _ADVICE = [
     (
         r"NOPERM|[Nn]o permissions|user executing the script",
-        " refused access: the user needs hash, sorted-set, list, string and scripting commands on keys askonce:* "
-        "(ACL '~askonce:* +@all -@dangerous')",
+        " refused access: {words}. The user needs: {rights}",
     ),
     (r"called without any password", " has no password: leave it out of the URL"),
     (r"WRONGPASS|invalid (username-)?password", " refused access: the user or the password in the URL is wrong"),
@@ -49,7 +48,10 @@ _ADVICE = [
         ": check the database number: 0–15 unless the server allows more",
     ),
     (r"unknown command\W+SENTINEL", " is not a Sentinel: use redis:// instead of redis+sentinel://"),
-    (r"Cluster mode is not enabled", " is not a cluster: use redis:// instead of redis+cluster://"),
+    (
+        r"Cluster mode is not enabled",
+        " is not a cluster: use redis:// instead of redis+cluster:// (or its user lacks the right +cluster|slots)",
+    ),
     (r"MOVED|CROSSSLOT", " is a node of a cluster: use redis+cluster:// instead of redis://"),
     (r"CERTIFICATE_VERIFY_FAILED", ": its certificate is not trusted: give its authority with ?ssl_ca_certs=path"),
     # Not UNEXPECTED_EOF_WHILE_READING: a handshake with a server that shuts down ends with it.
@@ -66,9 +68,10 @@ def store_error(error: BaseException, where: str) -> StoreError:
     return StoreError(message)
 
 
-def config_error(error: StoreError, where: str) -> ConfigError | None:
-    """The error for what persists, or ``None``."""
+def config_error(error: StoreError, where: str, rights: str) -> ConfigError | None:
+    """The error for what persists, or ``None``; ``rights`` are those that the user needs."""
     for pattern, advice in _ADVICE:
         if re.search(pattern, f"{error} {error.__cause__}"):
-            return ConfigError(where + advice)
+            words = str(error).removeprefix(f"{where}: ")
+            return ConfigError(where + advice.replace("{words}", words).replace("{rights}", rights))
     return None

@@ -346,6 +346,10 @@ class Plans:
             todo = [number for number, (_, _, swept) in zip(todo, replies, strict=True) if not swept]
         return Size(entries, size_bytes)
 
+    def eval_check(self) -> Plan[None]:
+        """Whether scripts may be sent: a server that has them does not ask for them, until it is started anew."""
+        yield [with_source(self._on(_SIZE, "", 0))]
+
     # -- writing ---------------------------------------------------------------------------------------------
 
     def put(self, namespace: str, records: Sequence[Record], budget: Budget) -> Plan[int]:

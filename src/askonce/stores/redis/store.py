@@ -21,6 +21,7 @@ from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Claimed, Clock, LogPage
 from askonce.stores.redis import connect, errors, given, plans
 from askonce.stores.redis.nodes import Nodes
 from askonce.stores.redis.plans import Command, Plan, T
+from askonce.stores.redis.rights import CLUSTER_RIGHTS, RIGHTS, VECTOR_RIGHTS
 from askonce.stores.redis.vectors import VectorSets
 from askonce.stores.shutdown import refuse_at_exit
 
@@ -89,6 +90,8 @@ class RedisStore(VectorSets, Store):
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._shards = plans.CLUSTER_SHARDS if self._server.kind == "cluster" else 1
+        self.rights = f"{RIGHTS} {CLUSTER_RIGHTS}" if self._server.kind == "cluster" else RIGHTS
+        self.vector_rights = VECTOR_RIGHTS
         self._plans = plans.Plans(self._shards, clock)
         direct = self._server.kind == "single" and self._given is None
         self._readers = connect.Readers(self._server) if direct else None
@@ -438,11 +441,28 @@ class RedisStore(VectorSets, Store):
 
     def facts(self) -> dict[str, Any]:
         # One after the other: in a cluster each is a node's, and any will do.
-        [info], [clock] = self._send([("INFO",)]), self._send([("TIME",)])
-        seconds, microseconds = clock
+        found = {}
+        if info := self._allowed("INFO"):
+            found = self._facts_in(info)
+        if clock := self._allowed("TIME"):
+            seconds, microseconds = clock
+            found["clock"] = int(seconds) + int(microseconds) / 1e6
+        return found
+
+    def _allowed(self, command: str) -> Any:
+        """The reply to a command that a user may lack the right to send; ``None`` without it."""
+        try:
+            [reply] = self._send([(command,)])
+        except StoreError as error:
+            if isinstance(error.__cause__, NoPermissionError):
+                return None
+            raise
+        return reply
+
+    @staticmethod
+    def _facts_in(info: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "version": str(info.get("redis_version", "")),
-            "clock": int(seconds) + int(microseconds) / 1e6,
             "size_bytes": int(info.get("used_memory", 0)),
             "limit_bytes": int(info.get("maxmemory", 0)),
             "maxmemory_policy": str(info.get("maxmemory_policy", "")),
@@ -454,12 +474,13 @@ class RedisStore(VectorSets, Store):
         try:
             self._check_server()
             self.size("")  # whether we may use our keys and run scripts
+            self._run(self._plans.eval_check())
         except StoreError as error:
             raise self._advised(error) from None
 
     def _advised(self, error: StoreError) -> Exception:
         """The error with advice, where waiting does not help."""
-        advised = errors.config_error(error, self.url)
+        advised = errors.config_error(error, self.url, self.rights)
         if advised or not self._server.tls or not isinstance(error, StoreUnavailable):
             return advised or error
         if self._server.answers_unencrypted():
@@ -467,12 +488,9 @@ class RedisStore(VectorSets, Store):
         return StoreUnavailable(f"{error}; is this a TLS port?") if "imeout" in str(error) else error
 
     def _check_server(self) -> None:
-        try:
-            [info] = self._send([("INFO",)])
-        except StoreError as error:
-            if isinstance(error.__cause__, NoPermissionError):
-                return  # a user without the right to call INFO; the store works nevertheless
-            raise
+        info = self._allowed("INFO")
+        if info is None:
+            return  # the store works nevertheless
         version = str(info.get("redis_version", "0"))
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise ConfigError(f"{self.url} is Redis {version}; askonce needs 6.2 or newer, or Valkey")
