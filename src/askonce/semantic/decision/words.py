@@ -75,8 +75,11 @@ def overlap(some: frozenset[str], others: frozenset[str]) -> float:
 
 def opposed(new: TextReading, indexed: Sequence[TextReading]) -> bool:
     """Whether a word stands where all of the others have another, or two words have changed places."""
+    if contrast.opposed(new, indexed):
+        return True
     if any((word in new.tokens) not in [word in one.tokens for one in indexed] for word in _TURNING):
         return True
-    if contrast.opposed(new, indexed) or replaced(new.content, [one.content for one in indexed], new.language):
+    wordings = len({one.tokens for one in indexed})
+    if replaced(new.content, [one.content for one in indexed], new.language, wordings):
         return True
     return all(one.tokens != new.tokens for one in indexed) and any(contrast.swapped(new, one) for one in indexed)

@@ -69,7 +69,10 @@ def swapped(new: TextReading, cached: TextReading) -> bool:
 def _turned(new: TextReading, cached: TextReading, *, close: bool) -> bool:
     """Whether the words on both sides of a preposition have changed places."""
     return any(
-        role == its_role and same(left, its_right) and same(right, its_left) and not same(left, right)
+        role == its_role
+        and same(left, its_right, new.language)
+        and same(right, its_left, new.language)
+        and not same(left, right, new.language)
         for left, role, right in new.links - cached.links
         if close or role not in _LOOSE or role in _EXCHANGE
         for its_left, its_role, its_right in cached.links - new.links

@@ -241,7 +241,7 @@ def _spelled_contrasts(normalized: str, words: Lexicon) -> Iterable[tuple[str, s
 
 
 _CJK_ROLES = re.compile(r"(?:从|由)(.{1,8}?)(?:到|去|飞|往|至|转|换)(.{1,8}?)(?=的|要|怎|需|有|多|$|[?？,，。吗])")
-_JA_ROLES = re.compile(r"([^\s、。からはがを]{1,8})から([^\s、。]{1,8}?)(?:まで|へ|に|の)")
+_JA_ROLES = re.compile(r"([^\s、。ぁ-ん]{1,8})から([^\s、。]{1,8}?)(?:まで|へ|に|の)")
 _TURKISH = dict.fromkeys("dan den tan ten".split(), "from") | dict.fromkeys("a e ya ye".split(), "to")
 _SUFFIX_ROLES = {
     "ko": re.compile(r"(\S+?)(에서|부터|까지|으로|로|에게|한테|보다|이|가|을|를|은|는)(?=\s|$|[?.,])"),

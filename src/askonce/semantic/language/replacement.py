@@ -1,16 +1,17 @@
 """Whether a question has another word where all known wordings of a question have one of their own.
 
-No table knows all opposites of a language. But two questions of one frame that differ in a word ask for the same only
-if the words are synonyms, which is known of English alone: elsewhere another word is taken to mean something else, until
-a judge has found that both questions have one answer. What is requested differs, not how: words of courtesy, and those with
-which one requests anything, do not count, nor do endings.
+No table knows all opposites of a language. But two questions of one frame that differ in a word are the same only
+if the words are synonyms, which are known of English alone: elsewhere another word is taken to mean something else,
+until a judge has found that both questions have one answer. What is requested counts, not how: courtesies, words
+with which one requests anything, and endings do not.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from askonce.semantic.language.frames import FRAMES, GREETINGS, SPELLED_FRAMES
 from askonce.semantic.language.lexicon import COMMON, ROLES, UNSPACED
@@ -18,17 +19,27 @@ from askonce.semantic.language.lexicon import COMMON, ROLES, UNSPACED
 _FEWEST = 2
 """Letters that forms of one word begin with, if one of both has no ending."""
 _MOST = 2
-"""Words that may be replaced at once where one wording is known; else the whole question is another."""
-_MOST_CHARACTERS = 4
-_PART = re.compile(r"[ァ-ヴー]{2,}|[a-z][a-z0-9]+|[㐀-鿿々]")
+"""So many words at most are in place of others where one wording is known: more may be another way to request."""
+_MOST_CHARACTERS = 5
+_PART = re.compile(
+    r"[ァ-ヴー]{2,}|[a-z][a-z0-9]+|[㐀-鿿々]"
+    r"|(?<=[をが])(?!でき|なり|なる|ある|あり|いる|する|した|ほしい)[ぁ-ん]{2,}?(?=る|ます|たい|て|た|ない)"
+)
 _PARTICLE = re.compile(
     r"(?:(?:하|되)(?:는|기|다|고|면|려면|여|나요)?|합니다|됩니다|할|해|한|들?(?:에서|부터|까지|으로|로|에게|한테|보다|이나|이|가|을|를|은|는|의|에|와|과|도|만))$"
 )
 _ENDING = re.compile(
-    r"[aeiouyäëïöüáéíóúàèìòùâêîôûãõąęı]{0,2}"
-    r"(?:n|s|m|r|t|d|st|nd|nt|ns|rs|rt|te|re|le|li|la|lo|mos?|d[aeio]s?|nd[aeo]|nt[aeio]s?|ro?n|r[aáãeéio]|r[ií]a|sse|ste"
-    r"|je|jes|ją|ję|ć|ł|w|ch|go|mu|mi|cie|ci[oó]n|ciones|ç[aã]o|ções|zion|tion|tions|ung|ungen|ment)?[aeioąęyó]{0,2}[nrsmt]?"
+    r"[aeiouy]{0,2}"
+    r"(?:n|s|m|r|t|d|c|st|nd|nt|ns|rs|rt|te|re|le|li|la|lo|mos?|d[aeio]s?|nd[aeo]|nt[aeio]s?|ro?n|r[aeio]|ria|sse|ste"
+    r"|je|jes|ja|l|w|ch|go|mu|mi|cie|cion|ciones|cao|coes|zion|tion|tions|ung|ungen|ment)?[aeioy]{0,2}[nrsmt]?"
 )
+_TURKISH_ENDING = re.compile(
+    "(?:m[ae]k|[ae]c[ae]k|r|[aiu]r|er|iyor|uyor|y?[ae]bil|[dt][iu]|m[iu]s|s[ae]|l[ae]r|[iu]m|[iu]z|[iu]n|[dt][ae]n?|y?[iu]|y?[ae]|s[iu]|ki|m|n)*"
+)
+_KOREAN_ENDING = re.compile(
+    "(?:었|았|였|했|하였|당했|됐|되었)?(?:어요|아요|여요|습니다|나요|는데|은데|인가요|예요|이에요|죠|지요|까요|을까요|다|요|고|면|서|니)$"
+)
+_LETTERS = str.maketrans({"ł": "l", "ı": "i", "ß": "s", "ø": "o"})
 
 
 @cache
@@ -50,7 +61,7 @@ def content(text: str, tokens: Iterable[str], language: str) -> tuple[str, ...]:
         return tuple(_PART.findall(SPELLED_FRAMES[language].sub(" ", text)))
     if language == "ko":
         words = re.findall(r"[^\W\d_]+", SPELLED_FRAMES[language].sub(" ", text))
-        return tuple(stripped for word in words if (stripped := _PARTICLE.sub("", word)))
+        return tuple(bare for word in words if (bare := _PARTICLE.sub("", _KOREAN_ENDING.sub("", word))))
     frame = _frame(language)
     return tuple(
         token
@@ -59,30 +70,55 @@ def content(text: str, tokens: Iterable[str], language: str) -> tuple[str, ...]:
     )
 
 
-def replaced(new: Iterable[str], known: Sequence[Iterable[str]], language: str) -> bool:
-    """Whether the content of a question has a word in place of one that all known wordings have."""
-    words, (first, *others) = frozenset(new), [frozenset(one) for one in known]
-    others = [other for other in others if other != first]
-    heard = first.union(*others)
-    lacking = [word for word in first if not _has(words, word) and all(_has(other, word) for other in others)]
-    unheard = [word for word in words if not _has(heard, word)]
-    if others or not lacking or not unheard:
+def replaced(new: Iterable[str], known: Sequence[Iterable[str]], language: str, wordings: int) -> bool:
+    """Whether a question has words in place of some that all known wordings of another one have.
+
+    Args:
+        new: its content.
+        known: that of each of the others.
+        language: its code.
+        wordings: how many of the others differ in any word.
+    """
+    words, others = frozenset(new), {frozenset(one) for one in known}
+    heard = frozenset().union(*others)
+    lacking = [
+        word
+        for word in heard
+        if not _has(words, word, language) and all(_has(other, word, language) for other in others)
+    ]
+    unheard = [word for word in words if not _has(heard, word, language)]
+    if wordings > 1 or not lacking or not unheard:
         return bool(lacking and unheard)
     if language in UNSPACED:
         return max(len(lacking), len(unheard)) <= _MOST_CHARACTERS
     return len(lacking) == len(unheard) <= _MOST
 
 
-def _has(words: frozenset[str], word: str) -> bool:
-    return word in words or any(same(word, other) for other in words)
+def _has(words: frozenset[str], word: str, language: str) -> bool:
+    return word in words or any(same(word, other, language) for other in words)
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two words seem to be forms of one; in Chinese, Japanese and Korean only if they are equal."""
-    if one == other or not one[0] < "\u1100":
+@lru_cache(maxsize=50_000)
+def same(one: str, other: str, language: str) -> bool:
+    """Whether two words seem to be forms of one; in Chinese and Japanese only if they are equal."""
+    if one == other or language in UNSPACED:
         return one == other
-    short, long = sorted((one, other), key=len)
+    short, long = sorted((_folded(one, language), _folded(other, language)), key=len)
+    if language == "ko":
+        return len(short) > 1 and long.startswith(short)
     alike = next((at for at, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
-    if alike < _FEWEST or (alike < len(short) and alike == _FEWEST):
+    if alike < _FEWEST or (alike < len(short) and alike == _FEWEST and language != "tr"):
         return False
-    return all(_ENDING.fullmatch(word[alike:]) for word in (short, long))
+    ending = _TURKISH_ENDING if language == "tr" else _ENDING
+    return all(ending.fullmatch(word[alike:]) for word in (short, long))
+
+
+@lru_cache(maxsize=10_000)
+def _folded(word: str, language: str) -> str:
+    """A word without accents, its stem as in the infinitive: 'encuentro' as 'encontrar', 'paie' as 'payer'."""
+    if language == "ko":
+        return word
+    plain = unicodedata.normalize("NFD", word.translate(_LETTERS)).encode("ascii", "ignore").decode()
+    if language == "fr":
+        return plain.replace("y", "i")
+    return plain.replace("ie", "e").replace("ue", "o") if language == "es" else plain

@@ -29,6 +29,8 @@ _NO_CURRENCIES = frozenset(
     "ngiliz ukrayna levas lari ル レイ ドン 동 sol leu leva lei lew leja leje lew lewy lewa real".split()
 )
 """Words that are something else too often, and what is wrong in the table."""
+_NO_ORDINALS = frozenset("quarto quarta segunda quinta sexta cuarto seconde".split())
+"""Which also are rooms, weekdays and seconds."""
 _MORE_UNITS = {
     "en": {"length foot": "feet", "mass kilogram": "kilo kilos", "mass microgram": "mcg", "mass pound": "lbs"},
     "de": {"mass kilogram": "kilo", "mass pound": "pfund"},
@@ -82,11 +84,12 @@ def tables(language: str) -> Tables:
         to[word] = tuple(dict.fromkeys((*to.get(word, ()), (place, value))))
 
     for word, number in table["ordinals"].items():
-        add(classes, word, "ordinal", f"{number}")
+        if word not in _NO_ORDINALS:
+            add(classes, word, "ordinal", f"{number}")
     for kind, words in _with(table["currencies"], _MORE_CURRENCIES.get(language, {})).items():
         for word in words.split():
-            if word not in _NO_CURRENCIES:
-                add(units if not word.isascii() and len(word) == 1 else classes, word, "currency", kind)
+            for form in {word, word.replace("ł", "l")} - _NO_CURRENCIES:
+                add(units if not form.isascii() and len(form) == 1 else classes, form, "currency", kind)
     for currency in SIGNS.values():
         add(classes, currency, "currency", currency)  # what a sign is read as
     for unit, (names, short) in table["units"].items():
