@@ -47,7 +47,8 @@ def swapped(new: TextReading, cached: TextReading) -> bool:
     if transposed(new.stems, cached.stems, words.roles | _PRONOUNS | words.weekdays.keys()):
         return True
     if new.language in UNSPACED and (
-        transposed("".join(new.tokens), "".join(cached.tokens)) or transposed(new.content, cached.content)
+        transposed("".join(new.tokens), "".join(cached.tokens))
+        or transposed([word.text for word in new.content], [word.text for word in cached.content])
     ):
         return True
     mine, theirs = _words(new), _words(cached)

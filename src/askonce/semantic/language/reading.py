@@ -20,7 +20,7 @@ from askonce.semantic.language.lexicon import (
 )
 from askonce.semantic.language.measures import measures
 from askonce.semantic.language.quantities import joined, plain, quantities, without_ending
-from askonce.semantic.language.replacement import content
+from askonce.semantic.language.replacement import Word, content
 from askonce.semantic.language.tables import SIGNS
 
 _TOKEN = re.compile(
@@ -117,7 +117,7 @@ class TextReading:
     contrasts: frozenset[tuple[str, str]]
     roles: frozenset[tuple[str, tuple[str, ...]]]
     links: frozenset[tuple[str, str, str]]
-    content: tuple[str, ...]
+    content: tuple[Word, ...]
 
 
 @lru_cache(maxsize=10_000)

@@ -12,19 +12,22 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 from askonce.semantic.language.frames import FRAMES, GREETINGS, SPELLED_FRAMES
 from askonce.semantic.language.lexicon import COMMON, ROLES, UNSPACED
 
 _FEWEST = 2
 """Letters that forms of one word begin with, if one of both has no ending."""
-_MOST = 2
-"""So many words at most are in place of others where one wording is known: more may be another way to request."""
-_MOST_CHARACTERS = 5
+_MOST_CHARACTERS = 4
+"""Of a word in Chinese or Japanese."""
+_ARTICLE = 3
+"""Letters of an article at most: what is beside a word is looked for behind it."""
 _PART = re.compile(
     r"[ァ-ヴー]{2,}|[a-z][a-z0-9]+|[㐀-鿿々]"
     r"|(?<=[をが])(?!でき|なり|なる|ある|あり|いる|する|した|ほしい)[ぁ-ん]{2,}?(?=る|ます|たい|て|た|ない)"
 )
+_WORD = re.compile(r"[^\W\d_]+")
 _PARTICLE = re.compile(
     r"(?:(?:하|되)(?:는|기|다|고|면|려면|여|나요)?|합니다|됩니다|할|해|한|들?(?:에서|부터|까지|으로|로|에게|한테|보다|이나|이|가|을|를|은|는|의|에|와|과|도|만))$"
 )
@@ -42,12 +45,20 @@ _KOREAN_ENDING = re.compile(
 _LETTERS = str.maketrans({"ł": "l", "ı": "i", "ß": "s", "ø": "o"})
 
 
+class Word(NamedTuple):
+    """A word of what is requested, and what stands on both sides of it, articles aside."""
+
+    text: str
+    before: str
+    after: str
+
+
 @cache
 def _frame(language: str) -> frozenset[str]:
     return frozenset(" ".join((COMMON[language], ROLES[language], FRAMES[language])).split())
 
 
-def content(text: str, tokens: Iterable[str], language: str) -> tuple[str, ...]:
+def content(text: str, tokens: Sequence[str], language: str) -> tuple[Word, ...]:
     """The words that say what is requested, in their order; in Chinese and Japanese the characters.
 
     Args:
@@ -57,21 +68,43 @@ def content(text: str, tokens: Iterable[str], language: str) -> tuple[str, ...]:
     """
     if language == "en":
         return ()  # whose synonyms are known
-    if language in UNSPACED:
-        return tuple(_PART.findall(SPELLED_FRAMES[language].sub(" ", text)))
-    if language == "ko":
-        words = re.findall(r"[^\W\d_]+", SPELLED_FRAMES[language].sub(" ", text))
-        return tuple(bare for word in words if (bare := _PARTICLE.sub("", _KOREAN_ENDING.sub("", word))))
+    if language in SPELLED_FRAMES:
+        return tuple(_spelled(text, language))
     frame = _frame(language)
+    tokens = GREETINGS.sub(" ", " ".join(tokens)).split()
     return tuple(
-        token
-        for token in GREETINGS.sub(" ", " ".join(tokens)).split()
-        if token not in frame and not token[0].isdigit() and token[0].isalpha()
+        Word(token, _beside(reversed(tokens[:place])), _beside(tokens[place + 1 :]))
+        for place, token in enumerate(tokens)
+        if token not in frame and token[0].isalpha()
     )
 
 
-def replaced(new: Iterable[str], known: Sequence[Iterable[str]], language: str, wordings: int) -> bool:
+def _beside(tokens: Iterable[str]) -> str:
+    return next((token for token in tokens if len(token) > _ARTICLE), "")
+
+
+def _spelled(text: str, language: str) -> Iterable[Word]:
+    parts = _PART if language in UNSPACED else _WORD
+    framed = SPELLED_FRAMES[language].sub(lambda match: " " * len(match[0]), text)
+    for match in parts.finditer(framed):
+        before, after = text[: match.start()].rstrip(), text[match.end() :].lstrip(" を의을를")
+        if language in UNSPACED:
+            yield Word(match[0], before[-1:], after[:1])
+        elif word := _bare(match[0]):
+            beside = (_WORD.findall(before)[-1:], _WORD.findall(after)[:1])
+            yield Word(word, *("".join(map(_bare, one)) for one in beside))
+
+
+def _bare(word: str) -> str:
+    """A Korean word without particle and ending."""
+    return _PARTICLE.sub("", _KOREAN_ENDING.sub("", word))
+
+
+def replaced(new: Sequence[Word], known: Sequence[Sequence[Word]], language: str, wordings: int) -> bool:
     """Whether a question has words in place of some that all known wordings of another one have.
+
+    Where one wording is known, it must be one word, or they must stand beside the same: else all may be words of
+    requesting.
 
     Args:
         new: its content.
@@ -79,7 +112,7 @@ def replaced(new: Iterable[str], known: Sequence[Iterable[str]], language: str, 
         language: its code.
         wordings: how many of the others differ in any word.
     """
-    words, others = frozenset(new), {frozenset(one) for one in known}
+    words, others = frozenset(word.text for word in new), {frozenset(word.text for word in one) for one in known}
     heard = frozenset().union(*others)
     lacking = [
         word
@@ -89,9 +122,15 @@ def replaced(new: Iterable[str], known: Sequence[Iterable[str]], language: str, 
     unheard = [word for word in words if not _has(heard, word, language)]
     if wordings > 1 or not lacking or not unheard:
         return bool(lacking and unheard)
-    if language in UNSPACED:
-        return max(len(lacking), len(unheard)) <= _MOST_CHARACTERS
-    return len(lacking) == len(unheard) <= _MOST
+    if len(lacking) == len(unheard) <= (_MOST_CHARACTERS if language in UNSPACED else 1):
+        return True
+    return any(
+        one.before == other.before or one.after == other.after
+        for one in new
+        if one.text in unheard
+        for other in known[0]
+        if other.text in lacking
+    )
 
 
 def _has(words: frozenset[str], word: str, language: str) -> bool:
