@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 
-from askonce.semantic.language.lexicon import UNITS_OF_TIME, UNSPACED, Lexicon
+from askonce.semantic.language.lexicon import UNITS_OF_TIME, UNSPACED, Lexicon, lexicon
 from askonce.semantic.language.quantities import without_ending
 from askonce.semantic.language.tables import SIGNS, currency_codes
 
@@ -29,7 +30,7 @@ def measures(
     """
     yield from _codes(text, tokens)
     if language in UNSPACED or language == "ko":
-        yield from _spelled(normalized, words)
+        yield from _spelled(normalized, words, language)
         return
     for before, token in pairwise(tokens):
         if not before[0].isdigit() or (
@@ -52,14 +53,17 @@ def _codes(text: str, tokens: Sequence[str]) -> Iterable[tuple[str, str]]:
         yield "currency code", code
 
 
-def _spelled(normalized: str, words: Lexicon) -> Iterable[tuple[str, str]]:
+def _spelled(normalized: str, words: Lexicon, language: str) -> Iterable[tuple[str, str]]:
     for sign, currency in SIGNS.items():
         if sign in normalized:
             yield "currency", currency
-    longest = sorted(words.units, key=len, reverse=True)
-    for match in re.finditer(
-        rf"([\d.,]+|[一二两三四五六七八九十百千万]+) ?({'|'.join(map(re.escape, longest))})", normalized
-    ):
+    for match in _after_number(language).finditer(normalized):
         for kind, unit in words.units[match[2]]:
             yield kind, unit
             yield f"unit of {match[1]}", unit
+
+
+@cache
+def _after_number(language: str) -> re.Pattern[str]:
+    longest = sorted(lexicon(language).units, key=len, reverse=True)
+    return re.compile(rf"([\d.,]+|[一二两三四五六七八九十百千万]+) ?({'|'.join(map(re.escape, longest))})")

@@ -103,8 +103,8 @@ def _bare(word: str) -> str:
 def replaced(new: Sequence[Word], known: Sequence[Sequence[Word]], language: str, wordings: int) -> bool:
     """Whether a question has words in place of some that all known wordings of another one have.
 
-    Where one wording is known, it must be one word, or they must stand beside the same: else all may be words of
-    requesting.
+    Where one wording is known, it must be one word, or most words, or they must stand beside the same: else all may be
+    words of requesting.
 
     Args:
         new: its content.
@@ -123,6 +123,8 @@ def replaced(new: Sequence[Word], known: Sequence[Sequence[Word]], language: str
     if wordings > 1 or not lacking or not unheard:
         return bool(lacking and unheard)
     if len(lacking) == len(unheard) <= (_MOST_CHARACTERS if language in UNSPACED else 1):
+        return True
+    if len(lacking) + len(unheard) > 2 * (len(words) - len(unheard)):
         return True
     return any(
         one.before == other.before or one.after == other.after
