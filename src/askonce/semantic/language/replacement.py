@@ -103,8 +103,8 @@ def _bare(word: str) -> str:
 def replaced(new: Sequence[Word], known: Sequence[Sequence[Word]], language: str, wordings: int) -> bool:
     """Whether a question has words in place of some that all known wordings of another one have.
 
-    Where one wording is known, it must be one word, or most words, or they must stand beside the same: else all may be
-    words of requesting.
+    Where one wording is known, it must be one word, or most words, or they must stand beside the same: else all may
+    be words of requesting.
 
     Args:
         new: its content.
