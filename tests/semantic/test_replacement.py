@@ -27,11 +27,11 @@ OTHER = {
     "de": "den Newsletter abonnieren=den Newsletter abbestellen;die Datei verschlüsseln=die Datei entschlüsseln"
     ";die Tür aufschließen=die Tür zuschließen;im Frühling kommen=im Herbst kommen;den ersten Platz buchen=den zweiten Platz buchen"
     ";vom Deutschen ins Englische übersetzen=vom Englischen ins Deutsche übersetzen;5 Liter kaufen=5 Gallonen kaufen",
-    "es": "encender el wifi=apagar el wifi;iniciar sesión=cerrar sesión;reservar el primer asiento=reservar el segundo asiento"
+    "es": "prestar dinero=pedir dinero prestado;encender el wifi=apagar el wifi;iniciar sesión=cerrar sesión;reservar el primer asiento=reservar el segundo asiento"
     ";pedir 2 kg de harina=pedir 2 g de harina;pagar en francos=pagar en yenes;traducir del inglés al francés=traducir del francés al inglés",
     "fr": "verrouiller l'écran=déverrouiller l'écran;afficher la colonne=masquer la colonne;acheter 2 kg=acheter 2 g"
     ";changer 100 roubles=changer 100 roupies;remplacer le lait par la crème=remplacer la crème par le lait",
-    "it": "accendere il wifi=spegnere il wifi;prenotare il primo posto=prenotare il secondo posto;pagare in yen=pagare in franchi"
+    "it": "prestare un libro=prendere un libro in prestito;accendere il wifi=spegnere il wifi;prenotare il primo posto=prenotare il secondo posto;pagare in yen=pagare in franchi"
     ";tradurre dall'inglese al francese=tradurre dal francese all'inglese;accedere=uscire",
     "pt": "viajar de Lisboa para o Porto=viajar do Porto para Lisboa;mostrar a coluna=esconder a coluna;comprar 5 litros=comprar 5 galões"
     ";pegar o primeiro quarto=pegar o segundo quarto;acender a luz=apagar a luz",

@@ -97,7 +97,7 @@ CONTRASTS = {
     "/internacional*=extranjer* primer*/últim* este=esta/pasad*/próxim* nuev*/viej*=antigu* grande*/pequeñ* barat*/car*"
     " más/menos mínim*/máxim* siempre/nunca añad*=agreg*/elimin*=quit* entrada*/salida* débito/crédito permitid*/prohibid* verano/invierno"
     " públic*/privad* diari*/semanal*/mensual*/anual* conect*/desconect* empez*=inicio/termin*=fin"
-    " remitente/destinatario instal*/desinstal* suscrib*/cancel*",
+    " remitente/destinatario instal*/desinstal* suscrib*/cancel* prestar=presta/prestad*",
     "fr": "avant/après activ*=allum*/désactiv*=éteind* ouvr*=ouvert*/ferm* achet*=achat*/vend*=vente* envoy*=envoi*/recev*=reç*"
     " dépos*=dépôt*/retir*=retrait* augment*/diminu*=rédui*=baiss* bloqu*=gel*/débloqu*=dégel* matin*/soir*/après-midi/nuit*"
     " hier/aujourd'hui/demain gauche/droite haut/bas entrant*/sortant* national*=nationaux/international*=étranger*"
@@ -110,13 +110,13 @@ CONTRASTS = {
     "/notte ieri/oggi/domani sinistra/destra sopra/sotto entrata=ingresso/uscita nazional*/internazional*=estero prim*/ultim*"
     " quest*/scors*/prossim* nuov*/vecchi* grand*/piccol* economic*/costos* più/meno minim*/massim* sempre/mai aggiung*/rimuov*=elimin* debito/credito"
     " consentit*=permess*/vietat* estate/inverno pubblic*/privat* giornalier*/settimanal*/mensil*/annual* connett*/disconnett*"
-    " arriv*/part* inizi*/fine=finisc* instal*/disinstal* in-entrata/in-uscita",
+    " arriv*/part* inizi*/fine=finisc* instal*/disinstal* in-entrata/in-uscita prestare=presta/prestito",
     "pt": "antes/depois ativ*=habilit*/desativ*=desabilit* abr*=abert*/fech* compr*/vend* envi*/receb* deposit*/sac*=levant*"
     " aument*/diminu*=reduz* bloque*=congel*/desbloque*=descongel* manhã/tarde/noite ontem/hoje/amanhã esquerda/direita"
     " entrada*/saída* nacional*=nacionais/internacional*=internacionais=exterior primeir*/últim* est*/passad*/próxim* nov*"
     "/velh*=antig* grande*/pequen* barat*/car* mais/menos mínim*/máxim* sempre/nunca adicion*/remov*=exclu* débito/crédito permitid*/proibid* verão/inverno"
     " públic*/privad* diári*/semanal*/mensal*/anual* conect*/desconect* chegada/partida início/fim=final instal*/desinstal*"
-    " acima/abaixo",
+    " acima/abaixo emprestar=empresta/emprestad*",
     "nl": "voor=vóór/na activeer*=activeren=inschakel*/deactiveer*=deactiveren=uitschakel* open*=geopend/sluit*=gesloten=dicht"
     " koop*=kopen/verkoop*=verkopen stuur*=sturen=verzend*/ontvang* stort*/opnem*=opneem* verhoog*=verhogen/verlaag*=verlagen"
     " blokkeer*=blokkeren/deblokkeer*=deblokkeren ochtend*/middag*/avond*/nacht* gisteren/vandaag/morgen links/rechts"
