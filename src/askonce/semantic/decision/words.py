@@ -14,6 +14,7 @@ from functools import lru_cache
 from askonce.semantic.language import contrast
 from askonce.semantic.language.lexicon import lexicon
 from askonce.semantic.language.reading import TextReading
+from askonce.semantic.language.replacement import replaced
 
 _WORD = re.compile(r"\d+(?:[.,:/-]\d+)*%?|[^\W\d]+(?:'[^\W\d_]+)?")
 _QUOTED = re.compile(r"`[^`]+`|\"[^\"]{1,80}\"|“[^”]{1,80}”")
@@ -22,6 +23,8 @@ STOP_WORDS = frozenset(
     "with do does did can could would should has have had will there if from by as so we our they "
     "them their just please".split()
 )
+_TURNING = ("avoid", "unless")
+"""Words of English that turn a question round, though they are no negations."""
 _QUESTION_WORDS = frozenset("what why how when where who which whose".split())
 
 
@@ -71,7 +74,12 @@ def overlap(some: frozenset[str], others: frozenset[str]) -> float:
 
 
 def opposed(new: TextReading, indexed: Sequence[TextReading]) -> bool:
-    """Whether a word stands where all of the others have its opposite, or two words have changed places."""
+    """Whether a word stands where all of the others have another, or two words have changed places."""
     if contrast.opposed(new, indexed):
+        return True
+    if any((word in new.tokens) not in [word in one.tokens for one in indexed] for word in _TURNING):
+        return True
+    wordings = len({one.tokens for one in indexed})
+    if replaced(new.content, [one.content for one in indexed], new.language, wordings):
         return True
     return all(one.tokens != new.tokens for one in indexed) and any(contrast.swapped(new, one) for one in indexed)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from askonce.semantic.language.lexicon import UNSPACED, lexicon
 from askonce.semantic.language.reading import TextReading
+from askonce.semantic.language.replacement import same
 
 _WEAK = {"on": "off", "in": "out", "up": "down", "off": "on", "out": "in", "down": "up"}
 _PRONOUNS = frozenset("i you it we they he she ich du sie er es wir man yo usted je vous il nous io lei".split())
@@ -13,6 +14,8 @@ _LOOSE = frozenset(
     "for with of in on at per if when because while between via für mit in im bei am wenn para por con en".split()
 )
 """Prepositions that say little about who does what: they count between texts of nearly the same words."""
+_EXCHANGE = frozenset("with durch por par con met na para".split())
+"""Those of them around which things are exchanged: 'replace A with B'."""
 _CONJUNCTIONS = frozenset(
     "and or und oder y o e et ou en of i lub ve veya plus "
     "be is are was were ist sind war son est sont è é são jest".split()
@@ -43,10 +46,15 @@ def swapped(new: TextReading, cached: TextReading) -> bool:
     words = lexicon(new.language)
     if transposed(new.stems, cached.stems, words.roles | _PRONOUNS | words.weekdays.keys()):
         return True
-    if new.language in UNSPACED and transposed("".join(new.tokens), "".join(cached.tokens)):
+    if new.language in UNSPACED and (
+        transposed("".join(new.tokens), "".join(cached.tokens))
+        or transposed([word.text for word in new.content], [word.text for word in cached.content])
+    ):
         return True
     mine, theirs = _words(new), _words(cached)
     close = len(mine & theirs) >= 0.8 * max(len(mine), len(theirs))
+    if _turned(new, cached, close=close):
+        return True
     here, there = _by_role(new), _by_role(cached)
     return any(
         set(window) <= theirs and set(other) <= mine
@@ -56,6 +64,19 @@ def swapped(new: TextReading, cached: TextReading) -> bool:
         for other in there[role]
         if not any(set(window) & set(one) for one in there[role])
         and not any(set(other) & set(one) for one in here[role])
+    )
+
+
+def _turned(new: TextReading, cached: TextReading, *, close: bool) -> bool:
+    """Whether the words on both sides of a preposition have changed places."""
+    return any(
+        role == its_role
+        and same(left, its_right, new.language)
+        and same(right, its_left, new.language)
+        and not same(left, right, new.language)
+        for left, role, right in new.links - cached.links
+        if close or role not in _LOOSE or role in _EXCHANGE
+        for its_left, its_role, its_right in cached.links - new.links
     )
 
 

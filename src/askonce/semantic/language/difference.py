@@ -74,10 +74,15 @@ def adds(phrase: str, one: AnswerClaims) -> bool:
         token in names
         or (
             stem(token) not in _VERBS
-            and any(place.isdigit() for place, _ in contrasts_of(token, stem(token, language), language))
+            and any(_is_class(place) for place, _ in contrasts_of(token, stem(token, language), language))
         )
         for token in phrase.split()
     )
+
+
+def _is_class(place: str) -> bool:
+    """Whether a place is that of a class of words, and not of one word and its opposite."""
+    return " " not in place and "/" not in place
 
 
 def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:

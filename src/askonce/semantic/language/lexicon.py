@@ -1,16 +1,17 @@
 """Words of twelve languages that change what a text says, though hardly its embedding.
 
-Months, weekdays and number words are in ``cldr.json`` (Unicode CLDR), opposites of English in ``opposites.txt``
-(WordNet); ``scripts/make_word_tables.py`` makes both. No library has the rest, which is below. ``*`` at the end of
-a word stands for any ending.
+Months, weekdays, numbers, units and currencies are from Unicode CLDR (`askonce.semantic.language.tables`), opposites
+of English are in ``opposites.txt`` (WordNet). No library has the rest, which is below. ``*`` at the end of a word
+stands for any ending.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+from askonce.semantic.language.tables import tables
 
 UNSPACED = ("zh", "ja")
 """Languages that do not part words: these are found as parts of the text."""
@@ -56,12 +57,8 @@ NEGATIONS = {
 
 # Words of one place in a sentence: another one changes what is said. Forms of one word are joined by "=".
 CONTRASTS = {
-    "en": "until=till/after before=prior/after=afterward=afterwards dollar=usd=buck/euro=eur/pound=gbp=sterling/yen=jpy/franc=chf/yuan=rmb"
-    "/rupee=inr/peso/krona/zloty/lira kilometre=kilometer=km/mile/metre=meter/foot=feet/inch/centimetre=centimeter=cm"
-    "/millimetre=millimeter=mm/yard kilogram=kilo=kg/gram/pound=lb/ounce=oz/milligram=mg/microgram=mcg/ton=tonne"
-    " celsius=°c/fahrenheit=°f litre=liter/millilitre=milliliter=ml/gallon/pint kilobyte=kb/megabyte=mb/gigabyte=gb"
-    "/terabyte=tb second/minute/hour/day/week/month/year/decade hourly/daily/weekly/monthly/quarterly/annual=yearly"
-    "=annually morning/afternoon/evening/night/noon/midnight spring/summer/autumn=fall/winter breakfast/lunch/dinner"
+    "en": "until=till/after before=prior/after=afterward=afterwards hourly/daily/weekly/monthly/quarterly/annual=yearly"
+    "=annually morning/afternoon/evening/night/noon/midnight spring/summer/autumn=fall/winter easter/christmas=xmas/thanksgiving/halloween half=halves/thirds/quarters breakfast/lunch/dinner"
     " yesterday/today=tonight/tomorrow current=same/last=previous=past/next=following=coming first/last"
     " red/green/blue/yellow/black/white/orange/purple/pink/brown/grey=gray north/south/east/west"
     " northern/southern/eastern/western mother/father/son/daughter/brother/sister/aunt/uncle husband/wife"
@@ -90,70 +87,64 @@ CONTRASTS = {
     " kauf*=gekauft/verkauf* send*=gesendet=schick*/empfang*=erhalt* einzahl*/auszahl*=abheb* morgen=morgens/abend*"
     "/mittag*/nacht* gestern/heute/morgen links/rechts oben/unten eingehend*/ausgehend* inland*=inländisch*/ausland*"
     "=ausländisch*=international* erst*/letzt* dies*/letzt*/nächst* alt*/neu* groß*/klein* billig*/teuer* früh*/spät*"
-    " mehr/weniger mindest*/höchst*=maximal* immer/nie=niemals euro/dollar/pfund/franken/yen sommer/winter"
-    " tag*/woche*/monat*/jahr*/stunde*/minute* lad*/entlad* hinzufüg*/entfern*=lösch* anmeld*/abmeld* erlaubt/verboten"
+    " mehr/weniger mindest*/höchst*=maximal* immer/nie=niemals sommer/winter"
+    " lad*/entlad* hinzufüg*/entfern*=lösch* anmeld*/abmeld* erlaubt/verboten"
     " privat*/geschäftlich* debit*/kredit* gewinn*/verlust* ankunft/abfahrt=abflug täglich/wöchentlich/monatlich/jährlich"
-    " kilometer=km/meile* gramm/kilo*/pfund beginn*=anfang*/ende*=beend* sichtbar/unsichtbar importier*/exportier*",
+    " beginn*=anfang*/ende*=beend* sichtbar/unsichtbar importier*/exportier*",
     "es": "antes/después activ*=habilit*/desactiv*=deshabilit* abr*=abiert*/cerr*=cierr* comprar=compra*/vender=vend*"
     " enviar=envi*/recib* ingres*=deposit*/retir* subir=aument*=sub*/bajar=dismin*=reduc*=baj* bloque*=congel*/desbloque*"
     "=descongel* mañana/tarde/noche ayer/hoy/mañana izquierda/derecha arriba/abajo entrante*/saliente* nacional*"
     "/internacional*=extranjer* primer*/últim* este=esta/pasad*/próxim* nuev*/viej*=antigu* grande*/pequeñ* barat*/car*"
-    " más/menos mínim*/máxim* siempre/nunca euro=euros/dólar*/libra*/peso*/yen* día*/semana*/mes=meses/año*/hora*"
-    "/minuto* añad*=agreg*/elimin*=quit* entrada*/salida* débito/crédito permitid*/prohibid* verano/invierno"
-    " públic*/privad* diari*/semanal*/mensual*/anual* conect*/desconect* kilómetro*=km/milla* empez*=inicio/termin*=fin"
-    " remitente/destinatario instal*/desinstal* suscrib*/cancel*",
+    " más/menos mínim*/máxim* siempre/nunca añad*=agreg*/elimin*=quit* entrada*/salida* débito/crédito permitid*/prohibid* verano/invierno"
+    " públic*/privad* diari*/semanal*/mensual*/anual* conect*/desconect* empez*=inicio/termin*=fin"
+    " remitente/destinatario instal*/desinstal* suscrib*/cancel* prestar=presta/prestad*",
     "fr": "avant/après activ*=allum*/désactiv*=éteind* ouvr*=ouvert*/ferm* achet*=achat*/vend*=vente* envoy*=envoi*/recev*=reç*"
     " dépos*=dépôt*/retir*=retrait* augment*/diminu*=rédui*=baiss* bloqu*=gel*/débloqu*=dégel* matin*/soir*/après-midi/nuit*"
     " hier/aujourd'hui/demain gauche/droite haut/bas entrant*/sortant* national*=nationaux/international*=étranger*"
     " premi*/derni* ce=cette/dernier=dernière=passé/prochain* nouve*=neuf/ancien*=vieux=vieil* grand*/petit* cher*/bon-marché"
-    " plus/moins minimum=minimal*/maximum=maximal* toujours/jamais euro*/dollar*/livre*/franc*/yen* jour*/semaine*"
-    "/mois/an=ans=année*/heure*/minute* ajout*/supprim*=enlev* arrivée*/départ* débit/crédit autoris*=permis*/interdi*"
-    " été/hiver publi*/privé* quotidien*/hebdomadaire*/mensuel*/annuel* connect*/déconnect* kilomètre*=km/mille*"
+    " plus/moins minimum=minimal*/maximum=maximal* toujours/jamais ajout*/supprim*=enlev* arrivée*/départ* débit/crédit autoris*=permis*/interdi*"
+    " été/hiver publi*/privé* quotidien*/hebdomadaire*/mensuel*/annuel* connect*/déconnect*"
     " début*=commenc*/fin=finir=termin* instal*/désinstal* verrouill*/déverrouill* expéditeur/destinataire",
     "it": "prima/dopo attiv*=abilit*/disattiv*=disabilit* apr*=apert*/chiud*=chius* compr*=acquist*/vend* invi*/ricev*"
     " deposit*=vers*/prelev* aument*=alz*/diminu*=abbass*=ridur* blocc*=congel*/sblocc*=scongel* mattin*/pomeriggio/sera*"
     "/notte ieri/oggi/domani sinistra/destra sopra/sotto entrata=ingresso/uscita nazional*/internazional*=estero prim*/ultim*"
-    " quest*/scors*/prossim* nuov*/vecchi* grand*/piccol* economic*/costos* più/meno minim*/massim* sempre/mai"
-    " euro/dollar*/sterlin*/yen giorn*/settiman*/mese=mesi/anno=anni/ora=ore/minut* aggiung*/rimuov*=elimin* debito/credito"
+    " quest*/scors*/prossim* nuov*/vecchi* grand*/piccol* economic*/costos* più/meno minim*/massim* sempre/mai aggiung*/rimuov*=elimin* debito/credito"
     " consentit*=permess*/vietat* estate/inverno pubblic*/privat* giornalier*/settimanal*/mensil*/annual* connett*/disconnett*"
-    " arriv*/part* inizi*/fine=finisc* instal*/disinstal* in-entrata/in-uscita",
+    " arriv*/part* inizi*/fine=finisc* instal*/disinstal* in-entrata/in-uscita prestare=presta/prestito",
     "pt": "antes/depois ativ*=habilit*/desativ*=desabilit* abr*=abert*/fech* compr*/vend* envi*/receb* deposit*/sac*=levant*"
     " aument*/diminu*=reduz* bloque*=congel*/desbloque*=descongel* manhã/tarde/noite ontem/hoje/amanhã esquerda/direita"
     " entrada*/saída* nacional*=nacionais/internacional*=internacionais=exterior primeir*/últim* est*/passad*/próxim* nov*"
-    "/velh*=antig* grande*/pequen* barat*/car* mais/menos mínim*/máxim* sempre/nunca euro*/dólar*/libra*/real=reais"
-    "/iene* dia*/semana*/mês=meses/ano*/hora*/minuto* adicion*/remov*=exclu* débito/crédito permitid*/proibid* verão/inverno"
+    "/velh*=antig* grande*/pequen* barat*/car* mais/menos mínim*/máxim* sempre/nunca adicion*/remov*=exclu* débito/crédito permitid*/proibid* verão/inverno"
     " públic*/privad* diári*/semanal*/mensal*/anual* conect*/desconect* chegada/partida início/fim=final instal*/desinstal*"
-    " acima/abaixo",
+    " acima/abaixo emprestar=empresta/emprestad*",
     "nl": "voor=vóór/na activeer*=activeren=inschakel*/deactiveer*=deactiveren=uitschakel* open*=geopend/sluit*=gesloten=dicht"
     " koop*=kopen/verkoop*=verkopen stuur*=sturen=verzend*/ontvang* stort*/opnem*=opneem* verhoog*=verhogen/verlaag*=verlagen"
     " blokkeer*=blokkeren/deblokkeer*=deblokkeren ochtend*/middag*/avond*/nacht* gisteren/vandaag/morgen links/rechts"
     " boven/onder inkomend*/uitgaand* binnenland*/buitenland*=internationa* eerst*/laatst* deze=dit/vorig*/volgend* nieuw*"
-    "/oud* groot=grote/klein* goedkoop*=goedkop*/duur*=dure meer/minder minim*/maxim* altijd/nooit euro*/dollar*/pond*/yen"
-    " dag*/week=weken/maand*/jaar=jaren/uur=uren/minut*=minuut toevoeg*/verwijder* toegestaan/verboden zomer/winter"
+    "/oud* groot=grote/klein* goedkoop*=goedkop*/duur*=dure meer/minder minim*/maxim* altijd/nooit toevoeg*/verwijder* toegestaan/verboden zomer/winter"
     " aankomst/vertrek begin*/eind* aanmeld*/afmeld* dagelijks/wekelijks/maandelijks/jaarlijks ontgrendel*/vergrendel*",
     "pl": "przed/po aktyw*=włącz*/dezaktyw*=wyłącz* otw*/zamk*=zamyk* kup*/sprzeda* wysł*=wysył*=wyśl*/otrzym*=odbi*=odebra*"
     " wpłac*=wpłat*/wypłac*=wypłat* zwiększ*=podnie*/zmniejsz*=obniż* zablok*=blok*/odblok* rano=ran*=poran*/wieczor*=wieczór"
     "/noc* wczoraj/dziś=dzisiaj/jutro lew*/praw* przychodząc*/wychodząc* krajow*/zagraniczn*=międzynarod* pierwsz*/ostatni*"
-    " ten=tym=tego/zeszł*=ubiegł*/przyszł*=następn* now*/star* duż*/mał* tani*/drog* więcej/mniej minim*/maks* zawsze/nigdy"
-    " euro/dolar*/funt*/złot*/jen* dzień=dni=dnia/tydzień=tygod*/miesiąc*=miesięc*/rok=lat*=roku/godzin*/minut* doda*/usun*"
+    " ten=tym=tego/zeszł*=ubiegł*/przyszł*=następn* now*/star* duż*/mał* tani*/drog* więcej/mniej minim*/maks* zawsze/nigdy doda*/usun*"
     "=usuw* przyjazd*/odjazd* dozwolon*/zabronion* lato=latem/zima=zimą początk*=początek/koniec=końc* publiczn*/prywatn*"
     " dziennie/tygodniowo/miesięcznie/rocznie",
     "tr": "önce*/sonra* aç*=etkinleştir*/kapat*=kapal*=kapan*=devre satın=al*/sat* gönder*/al* yatır*/çek* artır*=yükselt*/azalt*"
     "=düşür* kilitle*=dondur*=bloke/kilidini=çöz* sabah*/öğle*/akşam*/gece* dün/bugün/yarın sol*/sağ* gelen/giden yurtiçi=yurt"
     "-içi/yurtdışı=uluslararası ilk/son bu/geçen/gelecek=önümüzdeki yeni/eski büyük/küçük ucuz/pahalı fazla/az en-az/en-fazla"
-    " her-zaman/asla euro*=avro*/dolar*/sterlin*/lira*/yen gün*/hafta*/ay*/yıl*/saat*/dakika* ekle*/sil*=kaldır* giriş*/çıkış*"
+    " her-zaman/asla ekle*/sil*=kaldır* giriş*/çıkış*"
     " serbest/yasak yaz*/kış* ücretli/ücretsiz açık/kapalı",
     "zh": "之前=以前=前/之后=以后=后 激活=启用=开启=打开=开通/停用=禁用=关闭=注销 冻结/解冻 锁定/解锁 买=购买/卖=出售 存款=存入/取款=取出"
     " 增加=提高=上调/减少=降低=下调 发送=寄/接收=收到 早上=上午=早晨/下午/晚上=夜里/中午 昨天/今天/明天 这个月=本月/上个月=上月/下个月=下月"
-    " 本周=这周/上周/下周 左/右 国内/国际=国外=境外 转入=收款/转出=付款 欧元/美元/英镑/日元/人民币 最高=最多/最低=最少 新/旧 大/小 借记卡/信用卡"
-    " 天/周/个月/年/小时/分钟 公里/英里 公斤/磅 可以=能/不可以=不能 添加/删除 到达/出发 收入/支出 夏天/冬天 允许/禁止 私人/公共 连接/断开 安装/卸载"
+    " 本周=这周/上周/下周 左/右 国内/国际=国外=境外 转入=收款/转出=付款 最高=最多/最低=最少 新/旧 大/小 借记卡/信用卡"
+    " 天/周/个月/年/小时/分钟 可以=能/不可以=不能 添加/删除 到达/出发 收入/支出 夏天/冬天 允许/禁止 私人/公共 连接/断开 安装/卸载"
     " 首次/最后 总是/从不 男/女 赚/亏",
     "ja": "前/後 有効/無効 開=オン/閉=オフ 凍結/解凍=凍結解除 ロック/ロック解除=アンロック 買=購入/売=売却 入金=預け/出金=引き出 増や=上げ/減ら=下げ"
-    " 送=送信/受=受信 朝=午前/午後/夜=晩 昨日/今日/明日 今月/先月/来月 今週/先週/来週 左/右 国内/海外=国際 ユーロ/ドル/ポンド/円 最大=最高/最小=最低"
-    " 新しい/古い 大きい/小さい デビット/クレジット 日間/週間/か月=ヶ月/年間/時間/分 キロ/マイル 追加/削除 到着/出発 収入/支出 夏/冬 許可/禁止 接続/切断"
+    " 送=送信/受=受信 朝=午前/午後/夜=晩 昨日/今日/明日 今月/先月/来月 今週/先週/来週 左/右 国内/海外=国際 最大=最高/最小=最低"
+    " 新しい/古い 大きい/小さい デビット/クレジット 日間/週間/か月=ヶ月/年間/時間/分 追加/削除 到着/出発 収入/支出 夏/冬 許可/禁止 接続/切断"
     " インストール/アンインストール 最初/最後 毎日/毎週/毎月/毎年 登録/解除 往路/復路 貸/借",
     "ko": "전에=이전/후에=이후 비활성화=끄기=닫기/활성화=켜기=열기 동결=정지/해제 잠금/잠금해제 구매=구입/판매 입금/출금=인출 올리=늘리=인상/내리=줄이=인하"
-    " 송금=발신/수취=수신 아침=오전/오후/저녁 어제/오늘/내일 이번/지난/다음 왼쪽/오른쪽 국내/해외=국제 유로/달러/파운드/엔화/원화 최대/최소 새로운/오래된 체크카드=직불/신용"
+    " 송금=발신/수취=수신 아침=오전/오후/저녁 어제/오늘/내일 이번/지난/다음 왼쪽/오른쪽 국내/해외=국제 최대/최소 새로운/오래된 체크카드=직불/신용"
     " 매일/매주/매월=매달/매년 추가/삭제 도착/출발 수입/지출 여름/겨울 허용/금지 연결/끊기 설치/제거 처음/마지막 등록/해지 비싼/저렴",
 }
 
@@ -192,15 +183,31 @@ OPPOSED_PREFIXES = (
 ROLES = {
     "en": "from to into onto before after until till by than for with over under via through against at of in on"
     " behind without instead per between if when because while",
-    "de": "von vom nach zu zum zur vor bis aus in im für mit über durch gegen als statt bei an am auf wenn weil",
+    "de": "von vom nach zu zum zur vor bis aus in im ins für mit über durch gegen als statt bei an am auf wenn weil",
     "es": "de del desde hasta a al para por con sin antes en sobre hacia que contra si cuando",
     "fr": "de du des depuis jusqu à au aux vers pour par avec sans avant après en sur que contre chez si quand",
-    "it": "da dal dalla a al alla per con senza prima dopo in su di del della verso che contro se quando",
-    "pt": "de do da desde até a ao à para por com sem antes em sobre que contra se quando",
+    "it": "da dal dalla dallo dai dagli dalle dall a al alla allo ai agli alle all per con senza prima dopo in nel nella nello nei"
+    " negli nelle nell su sul sulla sui sugli sulle sull di del della dello dei degli delle dell verso che contro se quando",
+    "pt": "de do da dos das desde até a ao à aos às para por pelo pela com sem antes em no na nos nas sobre que contra se quando",
     "nl": "van naar tot voor na uit door met zonder op in bij over dan tegen als omdat aan",
     "pl": "z ze od do na dla przez po przed bez w we nad pod niż jeśli gdy",
     "tr": "",
 }
+
+_CONTRACTED = {
+    "de": "von:vom zu:zum,zur in:im an:am,ans bei:beim",
+    "es": "de:del a:al",
+    "fr": "de:du,des,d à:au,aux",
+    "it": "da:dal,dalla,dallo,dai,dagli,dalle,dall a:al,alla,allo,ai,agli,alle,all in:nel,nella,nello,nei,negli,nelle,nell"
+    " su:sul,sulla,sui,sugli,sulle,sull di:del,della,dello,dei,degli,delle,dell",
+    "pt": "de:do,da,dos,das a:ao,à,aos,às em:no,na,nos,nas por:pelo,pela",
+    "pl": "z:ze w:we",
+}
+PREPOSITIONS = {
+    language: {form: line.partition(":")[0] for line in lines.split() for form in line.partition(":")[2].split(",")}
+    for language, lines in _CONTRACTED.items()
+}
+"""What a preposition is without the article or ending."""
 
 UNITS_OF_TIME = {  # minutes
     "minute": 1,
@@ -223,6 +230,7 @@ class Lexicon:
         numbers: a word's number.
         negations: words that deny.
         contrasts: for a word, the places that it takes, each with what it says there.
+        units: the same for what is a unit or a currency after a number.
         roles: words after which another one has a role of its own.
         prefixes: those that deny.
     """
@@ -232,6 +240,7 @@ class Lexicon:
     numbers: dict[str, int]
     negations: frozenset[str]
     contrasts: dict[str, tuple[tuple[str, str], ...]]
+    units: dict[str, tuple[tuple[str, str], ...]]
     roles: frozenset[str]
     prefixes: tuple[str, ...]
 
@@ -251,12 +260,6 @@ def _synonyms() -> dict[str, frozenset[int]]:
         for word in group:
             found.setdefault(word, set()).add(number)
     return {word: frozenset(numbers) for word, numbers in found.items()}
-
-
-@cache
-def _cldr() -> dict[str, dict[str, dict[str, int]]]:
-    tables: dict[str, dict[str, dict[str, int]]] = json.loads(_file("cldr.json"))
-    return tables
 
 
 def _file(name: str) -> str:
@@ -294,17 +297,14 @@ _NO_NUMBERS = {
 @cache
 def lexicon(language: str) -> Lexicon:
     """The words of a language, by its code."""
-    table = _cldr()[language]
-    months = {
-        word: number for word, number in table["months"].items() if word not in _NO_MONTHS or language == "de"
-    }
-    weekdays = {word: number for word, number in table["weekdays"].items()}
-    weekdays = {word: day for word, day in weekdays.items() if len(word) > 1 and word not in _NO_WEEKDAYS}
+    table = tables(language)
+    months = {word: number for word, number in table.months.items() if word not in _NO_MONTHS or language == "de"}
+    weekdays = {word: day for word, day in table.weekdays.items() if len(word) > 1 and word not in _NO_WEEKDAYS}
     months |= {word: number for number, word in enumerate(_MORE_MONTHS.get(language, ()), start=1)}
     if language == "tr":
         months |= {"ocak": 1, "mart": 3}
-    numbers = {word: number for word, number in table["numbers"].items() if word not in _NO_NUMBERS[language]}
-    contrasts: dict[str, tuple[tuple[str, str], ...]] = {}
+    numbers = {word: number for word, number in table.numbers.items() if word not in _NO_NUMBERS[language]}
+    contrasts = dict(table.classes)
     for place, line in enumerate(CONTRASTS[language].split()):
         for member in line.split("/"):
             forms = member.split("=")
@@ -320,6 +320,7 @@ def lexicon(language: str) -> Lexicon:
         numbers,
         frozenset(NEGATIONS[language].split()),
         contrasts,
+        table.units,
         frozenset(ROLES.get(language, "").split()),
         tuple(sorted(NEGATIVE_PREFIXES.get(language, "").split(), key=len, reverse=True)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from askonce.semantic.language.lexicon import UNITS_OF_TIME, UNSPACED, Lexicon, lexicon
 
@@ -48,6 +48,11 @@ _CJK_NUMBER = re.compile(
     r"[一二两三四五六七八九十百千万]+(?=[个個天日年月周週点點號号分小时時块元円欧美人次张張枚台件倍本回か])|第[一二三四五六七八九十]+"
 )
 _CJK_WEEKDAY = re.compile(r"(?:星期|周|礼拜)([一二三四五六日天])|([月火水木金土日])曜")
+_TURKISH_ENDING = re.compile(
+    r"(?:l[ae]r)?(?:[ıiuü]?m[ıiuü]z|[ıiuü]n[ıiuü]z|s?[ıiuü]n?|[ıiuü]?m)?(?:n?[dt][ae]n?|n?[ıiuü]n|[yn]?[ıiuü]|[yn]?[ae]|y?l[ae])?(?:ki)?"
+)
+_KO_MONTHS = "일 이 삼 사 오 유 칠 팔 구 시 십일 십이".split()
+_KO_MONTH = re.compile(rf"(?<![가-힣])({'|'.join(sorted(_KO_MONTHS, key=len, reverse=True))})월(?!요일)")
 _KO_WEEKDAY = re.compile(r"([월화수목금토일])요일")
 
 
@@ -67,6 +72,7 @@ def plain(text: str, language: str) -> str:
         text = re.sub(r"\bhalf an hour\b|\bhalf hour\b", "30 minutes", text)
         text = re.sub(r"\b(?:at )?noon\b|\bmidday\b", "12:00", text)
         text = re.sub(r"\bper ?cent\b", "%", text)
+        text = re.sub(r"\bhalf a dozen\b", "6", text)
         text = re.sub(r"\bdozen\b", "12", text)
         text = _UNIT.sub(lambda match: f"{match[1]} {_UNITS[match[2]]}", text)
         text = re.sub(
@@ -165,6 +171,8 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
         canonical = _canonical(match[0], language)
         (optional if canonical == "1" else found).add(canonical)
     for token in tokens:
+        if language == "tr":
+            token = without_ending(without_ending(token, words.months), words.weekdays)
         month = words.months.get(token)
         if month is not None and not (language == "en" and token in _AMBIGUOUS_MONTHS):
             found.add(f"month {month}")
@@ -176,6 +184,7 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
         found |= _unspaced(text)
     elif language == "ko":
         found |= {f"weekday {'월화수목금토일'.index(match[1])}" for match in _KO_WEEKDAY.finditer(text)}
+        found |= {f"{_KO_MONTHS.index(match[1]) + 1}" for match in _KO_MONTH.finditer(text)}
     return frozenset(found), frozenset(optional)
 
 
@@ -211,3 +220,17 @@ def _cjk_value(signs: str) -> int:
         else:
             current = _CJK_DIGITS[sign]
     return total + current
+
+
+def without_ending(token: str, words: Collection[str]) -> str:
+    """A Turkish word without its ending if it is one of the words then."""
+    if token in words:
+        return token
+    return next(
+        (
+            token[:end]
+            for end in range(len(token) - 1, 1, -1)
+            if token[:end] in words and _TURKISH_ENDING.fullmatch(token[end:])
+        ),
+        token,
+    )

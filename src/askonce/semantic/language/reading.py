@@ -12,16 +12,21 @@ from askonce.semantic.language.lexicon import (
     LANGUAGES,
     NEGATIONS,
     OPPOSED_PREFIXES,
+    PREPOSITIONS,
     UNITS_OF_TIME,
     UNSPACED,
     Lexicon,
     lexicon,
 )
-from askonce.semantic.language.quantities import joined, plain, quantities
+from askonce.semantic.language.measures import measures
+from askonce.semantic.language.quantities import joined, plain, quantities, without_ending
+from askonce.semantic.language.replacement import Word, content
+from askonce.semantic.language.tables import SIGNS
 
-_TOKEN = re.compile(r"24/7|month\d+|\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|%|[€$£¥]|°[cf]\b|_\w+|[,;:.!?()]")
+_TOKEN = re.compile(
+    rf"24/7|month\d+|\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|%|[{''.join(SIGNS)}]|°[cf]\b|_\w+|[,;:.!?()]"
+)
 _MARKS = frozenset(",;:.!?()")
-_CURRENCY_SIGNS = {"€": "euro", "$": "dollar", "£": "pound", "¥": "yen"}
 _SETS = {language: frozenset(words.split()) for language, words in COMMON.items()}
 _IRREGULAR = dict(
     pair.split(":")
@@ -99,6 +104,8 @@ class TextReading:
         negations: how many words deny.
         contrasts: places in which other words would say something else, with the word there.
         roles: pairs of a preposition and what follows it.
+        links: a preposition between two words.
+        content: words that say what is requested; see `askonce.semantic.language.replacement.content`.
     """
 
     language: str
@@ -109,6 +116,8 @@ class TextReading:
     negations: int
     contrasts: frozenset[tuple[str, str]]
     roles: frozenset[tuple[str, tuple[str, ...]]]
+    links: frozenset[tuple[str, str, str]]
+    content: tuple[Word, ...]
 
 
 @lru_cache(maxsize=10_000)
@@ -117,7 +126,7 @@ def reading(text: str, language: str | None = None) -> TextReading:
     language = language or language_of(text)
     words = lexicon(language)
     normalized = plain(text.replace("İ", "i"), language)  # whose lower case would be two signs
-    marked = joined([_CURRENCY_SIGNS.get(token, token) for token in _TOKEN.findall(normalized)], words, language)
+    marked = joined([SIGNS.get(token, token) for token in _TOKEN.findall(normalized)], words, language)
     tokens = [token for token in marked if token not in _MARKS]
     found, optional = quantities(normalized, tokens, language)
     stems = tuple(stem(token, language) for token in tokens)
@@ -128,8 +137,15 @@ def reading(text: str, language: str | None = None) -> TextReading:
         found,
         optional,
         _negations(normalized, tokens, language),
-        frozenset(_contrasts(normalized, tokens, stems, words, language)),
+        frozenset(
+            (
+                *_contrasts(normalized, tokens, stems, words, language),
+                *measures(text, normalized, tokens, words, language),
+            )
+        ),
         frozenset(_roles(normalized, marked, words, language)),
+        frozenset(_links(marked, words, language)),
+        content(normalized, tokens, language),
     )
 
 
@@ -154,7 +170,7 @@ _SPELLED = {
     "ko": "않|없|아니|마세요|금지|불가|(?:^| )[안못] ?(?=\\S)",
 }
 _NOT_DENIED = re.compile(
-    r"不同|不过|别人|没关系|無料|特别|区别|类别|未来|非常|無線|无线|差别|级别|是不是|能不能|可不可以|有没有|少なく|なくす|なくし|安全|안녕|안전|안내|못지"
+    r"不同|不过|别人|没关系|無料|特别|区别|类别|未来|非常|無線|无线|差别|级别|是不是|能不能|可不可以|有没有|すみません|すいません|少なく|なくす|なくし|安全|안녕|안전|안내|못지"
 )
 
 
@@ -196,6 +212,8 @@ def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str],
         for word in (root, f"{root}e", token.rstrip("s"), f"{root}{root[-1:]}", *comparative):
             found += words.contrasts.get(word, ())
     else:
+        if language == "tr":
+            found += words.contrasts.get(without_ending(token, words.contrasts), ())
         for end in range(len(token), 1, -1):
             found += words.contrasts.get(f"{token[:end]}*", ())
     if len(token) > 3:
@@ -211,7 +229,11 @@ def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str],
     return tuple(dict.fromkeys(found))
 
 
+_UNDONE = re.compile("解除|取消|撤销|撤消|撤回|取り消|取消|キャンセル|해제|취소|해지")
+
+
 def _spelled_contrasts(normalized: str, words: Lexicon) -> Iterable[tuple[str, str]]:
+    yield "undone", "undone" if _UNDONE.search(normalized) else ""
     for word in sorted(words.contrasts, key=len, reverse=True):
         if word in normalized:
             normalized = normalized.replace(word, " ")
@@ -219,7 +241,7 @@ def _spelled_contrasts(normalized: str, words: Lexicon) -> Iterable[tuple[str, s
 
 
 _CJK_ROLES = re.compile(r"(?:从|由)(.{1,8}?)(?:到|去|飞|往|至|转|换)(.{1,8}?)(?=的|要|怎|需|有|多|$|[?？,，。吗])")
-_JA_ROLES = re.compile(r"([^\s、。からはがを]{1,8})から([^\s、。]{1,8}?)(?:まで|へ|に|の)")
+_JA_ROLES = re.compile(r"([^\s、。ぁ-ん]{1,8})から([^\s、。]{1,8}?)(?:まで|へ|に|の)")
 _TURKISH = dict.fromkeys("dan den tan ten".split(), "from") | dict.fromkeys("a e ya ye".split(), "to")
 _SUFFIX_ROLES = {
     "ko": re.compile(r"(\S+?)(에서|부터|까지|으로|로|에게|한테|보다|이|가|을|를|은|는)(?=\s|$|[?.,])"),
@@ -249,3 +271,23 @@ def _roles(
                         window.append(stem(tokens[other], language))
                 if window:
                     yield token, tuple(window)
+
+
+def _links(tokens: Sequence[str], words: Lexicon, language: str) -> Iterable[tuple[str, str, str]]:
+    """The nearest words that are not common before and after each preposition."""
+    common, base = _SETS.get(language, frozenset()), PREPOSITIONS.get(language, {})
+
+    def nearest(places: Iterable[int]) -> str | None:
+        for place in places:
+            if tokens[place] in _MARKS:
+                return None
+            if tokens[place] not in common and tokens[place] not in words.roles:
+                return stem(tokens[place], language)
+        return None
+
+    for place, token in enumerate(tokens):
+        if token in words.roles:
+            left = nearest(range(place - 1, max(-1, place - 4), -1))
+            right = nearest(range(place + 1, min(place + 4, len(tokens))))
+            if left and right:
+                yield left, base.get(token, token), right
