@@ -17,7 +17,7 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from askonce.keys.bytecode import changed_in, code_form, names_in
-from askonce.keys.code_state import collected, observe
+from askonce.keys.code_state import UNSET, collected, observe
 from askonce.keys.code_values import (
     ALL,
     MOST_PARTS,
@@ -300,9 +300,9 @@ class _CodeWalk:
         observed = collected()
         if observed is None or _OF_ONE_ATTEMPT.search(variable.name):
             return
-        value = variable.get(_UNSET)
+        value = variable.get(UNSET)
         observed.variables.append((variable, value))
-        if value is _UNSET:
+        if value is UNSET:
             return
         names = [variable.name, *(value if isinstance(value, Mapping) else ())]
         if any(isinstance(one, str) and is_credential(one) for one in names):
@@ -329,6 +329,3 @@ class _CodeWalk:
         digest, imported = source_of(module)
         yield digest
         yield [self._later(one) for one in imported]
-
-
-_UNSET: Any = object()

@@ -65,6 +65,8 @@ class _Mark(NamedTuple):
     known: frozenset[Any] | None
 
 
+UNSET: Any = object()
+"""What a context variable holds that is not set."""
 _MISSING: Any = object()
 _marks: dict[tuple[int, bool], _Mark] = {}
 _running = 0
@@ -91,17 +93,28 @@ class Observations:
 
     def is_current(self) -> bool:
         """Whether all is as it was; what grows while some model answers may be a log."""
-        if any(variable.get(_MISSING) is not value for variable, value in self.variables):
+        if any(variable.get(UNSET) is not value for variable, value in self.variables):
             return False
         for one in self.seen:
             now = one.now()
-            if not _is_same(now, one.content) and not (_running and _has_grown(now, one.content)):
+            if not _is_same(now, one.content) and not (_running and self._has_grown(now, one.content)):
                 return False
         return True
 
+    def _has_grown(self, now: Content, before: Content) -> bool:
+        """Whether what was there is still so, but for numbers and what the code assigns itself."""
+        if isinstance(now, dict) and isinstance(before, dict):
+            pairs = ((name, now.get(name, _MISSING), value) for name, value in before.items())
+            return all(
+                one is other or name in self.changed or _are_numbers(one, other) for name, one, other in pairs
+            )
+        if isinstance(now, frozenset):
+            return now >= before  # type: ignore[operator]
+        return len(now) > len(before) and all(map(operator.is_, now, before))
+
     def has_other_variables(self) -> bool:
         """Whether a context variable holds something else, as in another user's request."""
-        return any(variable.get(_MISSING) is not value for variable, value in self.variables)
+        return any(variable.get(UNSET) is not value for variable, value in self.variables)
 
     def add_all(self, other: Observations) -> None:
         """Add what a part of a model was read of."""
@@ -290,16 +303,6 @@ def _is_same(now: Content, before: Content) -> bool:
     if isinstance(now, dict) and isinstance(before, dict):
         return all(map(operator.is_, now.values(), before.values())) and all(map(operator.is_, now, before))
     return now == before if isinstance(now, frozenset) else all(map(operator.is_, now, before))
-
-
-def _has_grown(now: Content, before: Content) -> bool:
-    """Whether what was there is still so, but for numbers."""
-    if isinstance(now, dict) and isinstance(before, dict):
-        pairs = ((now.get(name, _MISSING), value) for name, value in before.items())
-        return all(one is other or _are_numbers(one, other) for one, other in pairs)
-    if isinstance(now, frozenset):
-        return now >= before  # type: ignore[operator]
-    return len(now) > len(before) and all(map(operator.is_, now, before))
 
 
 def _are_numbers(one: Any, other: Any) -> bool:

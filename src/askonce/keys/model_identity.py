@@ -12,11 +12,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from askonce.keys.code_state import Observations, collected, collecting
+from askonce.keys.own_modules import is_installed
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
@@ -53,6 +55,9 @@ class _Known(NamedTuple):
     observed: Observations | None
 
 
+_deriving = threading.RLock()
+_LONGEST = 1.0
+"""How many seconds to wait for another thread, which may be gone with a fork."""
 _identities: weakref.WeakSet[RememberedIdentity[Any]] = weakref.WeakSet()
 
 
@@ -97,6 +102,26 @@ class RememberedIdentity(Generic[T]):
             if at in self._changes:
                 self._changes[at] = 0
             return known.value  # type: ignore[no-any-return]
+        if not _is_own(type(model)):
+            return self._derived(model, fingerprint, held)
+        # One after another: when the first is done, its call begins to count and to log.
+        locked = _deriving.acquire(timeout=_LONGEST)
+        try:
+            first = self.remembered(model)
+            if (
+                first is not None
+                and first is not known
+                and first.fingerprint == fingerprint
+                and (first.observed is None or _is_current(first.observed))
+            ):
+                return first.value  # type: ignore[no-any-return]
+            return self._derived(model, fingerprint, held)
+        finally:
+            if locked:
+                _deriving.release()
+
+    def _derived(self, model: Any, fingerprint: object, held: list[object]) -> T:
+        at, known = id(model), self.remembered(model)
         with collecting() as observed:
             value = self._derive(model)
         try:
@@ -104,7 +129,7 @@ class RememberedIdentity(Generic[T]):
         except TypeError:  # a class with slots: derived each time
             return value
         self._known[at] = _Known(reference, fingerprint, held, value, observed if observed.is_any() else None)
-        if known is not None and known.model() is model and known.value != value:
+        if known is not None and known.value != value:
             self._changed(model, known, value)
         return value
 
@@ -131,6 +156,12 @@ class RememberedIdentity(Generic[T]):
                 ", ".join(sorted(name for name in {**old, **new} if old.get(name) != new.get(name))),
                 self._way_out,
             )
+
+
+@functools.lru_cache(maxsize=2048)
+def _is_own(cls: type) -> bool:
+    """Whether a class, or one that it is made from, is of the application's own."""
+    return not all(is_installed(base.__module__) for base in cls.__mro__)
 
 
 def _is_current(observed: Observations) -> bool:
