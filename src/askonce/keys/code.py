@@ -232,7 +232,7 @@ class _CodeWalk:
         if vars(function):
             yield self._numbered(shown(function, "", UNLESS_CHANGED, within=True))
         names = names_in(code)
-        around = observe(function.__globals__, tuple(sorted(names)))
+        around = {**observe(function.__globals__, tuple(sorted(names)))}
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             around |= observe(cell, (name,))
         yield from self._used(around, names, set())
