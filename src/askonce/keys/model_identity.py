@@ -102,7 +102,8 @@ class RememberedIdentity(Generic[T]):
             if at in self._changes:
                 self._changes[at] = 0
             return known.value  # type: ignore[no-any-return]
-        if not _is_own(type(model)):
+        cls: type = type(model)
+        if not _is_own(cls):
             return self._derived(model, fingerprint, held)
         # One after another: when the first is done, its call begins to count and to log.
         locked = _deriving.acquire(timeout=_LONGEST)
