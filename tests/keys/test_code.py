@@ -424,6 +424,8 @@ def test_what_cannot_be_read_gives_no_digest_and_says_which_variable_holds_it(ex
         "itertools.count(len('X'))",
         "__import__('sqlite3').connect(':memory:')",
         "__import__('random').Random(len('X'))",
+        "__import__('numpy').random.default_rng(len('X')).__class__.__mro__",
+        "type(__import__('numpy').random.default_rng(0).bit_generator.seed_seq)",
         "__import__('sys').stderr.write",
         "typing.TypeVar('T')",
         "typing.Optional[int]",

@@ -200,10 +200,9 @@ class _CodeWalk:
 
     def _declared(self, cls: type, held: Mapping[str, Any]) -> Iterator[Any]:
         """The annotations of a class, and what its fields in pydantic's sense say."""
-        annotations = held.get("__annotations__") or {}
+        annotations, fields = held.get("__annotations__"), held.get("__pydantic_fields__")
         yield from self._annotations(annotations)
-        fields = held.get("__pydantic_fields__") or {}
-        for name in annotations if isinstance(fields, dict) else ():
+        for name in annotations if isinstance(annotations, dict) and isinstance(fields, dict) else ():
             field = fields.get(name)
             given = dict(getattr(field, "_attributes_set", None) or {})
             given.pop("annotation", None)
