@@ -14,6 +14,7 @@ import pytest
 
 from askonce.keys.code import code_of, written_code
 from askonce.keys.normal_form import Uncacheable
+from askonce.keys.own_modules import is_installed
 from tests.support.application import collect
 
 BASE = """
@@ -25,9 +26,23 @@ BASE = """
     LIMIT = 100
     WORDS = ("yes", "no")
     calls = 0
+    ratio = 0.5
+    strict = True
+    weights = [0.1, 0.9]
+    config = {"temperature": 0.2, "calls": 0}
+    stats = {"hits": 0}
+    latencies = [0.5]
 
     def helper(text):
         return PROMPT + text
+
+    def measure(text):
+        global calls
+        calls += 1
+        stats["hits"] += 1
+        config["calls"] += 1
+        latencies.append(ratio)
+        return strict, weights, config["temperature"]
 
     def ending(text, sign="."):
         return text + sign
@@ -61,6 +76,7 @@ BASE = """
 
         def more(self, text):
             Model.count += 1
+            measure(text)
             return RULES, log["greeting"], ending(text), opening(), closing(text), Mood.GOOD, speaker.speak()
 
         @property
@@ -113,6 +129,10 @@ def digest(*replaced: tuple[str, str]) -> str:
         ('sign=";"', 'sign=":"'),  # of a partial
         ('"cheerful"', '"gloomy"'),
         ('"loud"', '"soft"'),  # the class of an object
+        ("ratio = 0.5", "ratio = 0.6"),  # numbers that the code does not change
+        ("strict = True", "strict = False"),
+        ("[0.1, 0.9]", "[0.9, 0.1]"),
+        ('"temperature": 0.2', '"temperature": 0.9'),
     ],
 )
 def test_what_can_change_an_answer_changes_the_digest(old: str, new: str) -> None:
@@ -120,7 +140,16 @@ def test_what_can_change_an_answer_changes_the_digest(old: str, new: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("calls = 0", "calls = 7"), ("count = 0", "count = 3"), ("import enum", "import enum, abc")]
+    ("old", "new"),
+    [
+        ("calls = 0", "calls = 7"),
+        ("count = 0", "count = 3"),
+        ("import enum", "import enum, abc"),
+        ('"hits": 0', '"hits": 5'),
+        ('"calls": 0', '"calls": 5'),
+        ("latencies = [0.5]", "latencies = [0.5, 0.7]"),
+        ("return PROMPT + text", "return (\n            PROMPT  # a comment\n            + text\n        )"),
+    ],
 )
 def test_counters_and_other_parts_of_the_module_do_not(old: str, new: str) -> None:
     assert digest() == digest((old, new))
@@ -352,9 +381,15 @@ def held(expression: str, text: str = "first") -> str:
         'property(operator.attrgetter("X"))',
         'types.MethodType(echo, collections.UserString("X"))',
         'logging.LogRecord, Text("X")',
+        "__import__('httpx').Client(headers={'x-model': 'X'})",
+        "__import__('httpx').Client(base_url='http://127.0.0.1/' + 'X')",
+        "__import__('openai').OpenAI(api_key='k', base_url='http://127.0.0.1/' + 'X').chat.completions.create",
+        "Persona(__import__('openai').AsyncOpenAI(api_key='k', base_url='http://127.0.0.1/' + 'X'))",
+        "__import__('sqlite3').connect('/tmp/askonce-' + 'X')",
     ],
 )
 def test_what_a_variable_holds_counts(expression: str) -> None:
+    expression = expression.replace("'X'", '"X"')
     assert held(expression) != held(expression, "second")
     assert held(expression) == held(expression)
 
@@ -381,7 +416,7 @@ def test_what_cannot_be_read_gives_no_digest_and_says_which_variable_holds_it(ex
         "logging.getLogger('X')",
         "logging.getLogger('X').info",
         "[threading.Lock(), threading.RLock(), threading.Event(), threading.Thread(name='X')]",
-        "__import__('httpx').Client(headers={'a': 'X'})",
+        "__import__('httpx').Client(headers={'authorization': 'X'})",
         "__import__('openai').OpenAI(api_key='X').chat.completions.create",
         "__import__('concurrent.futures').futures.ThreadPoolExecutor(thread_name_prefix='X')",
         "__import__('asyncio').Semaphore(len('X'))",
@@ -389,6 +424,8 @@ def test_what_cannot_be_read_gives_no_digest_and_says_which_variable_holds_it(ex
         "itertools.count(len('X'))",
         "__import__('sqlite3').connect(':memory:')",
         "__import__('random').Random(len('X'))",
+        "__import__('numpy').random.default_rng(len('X')).__class__.__mro__",
+        "type(__import__('numpy').random.default_rng(0).bit_generator.seed_seq)",
         "__import__('sys').stderr.write",
         "typing.TypeVar('T')",
         "typing.Optional[int]",
@@ -422,8 +459,9 @@ def test_which_function_stands_where_counts(one: str, other: str) -> None:
     assert held(one) != held(other)
 
 
-def test_numbers_of_objects_do_not_count_and_what_changes_counts_as_it_was() -> None:
-    assert held("Persona(1)") == held("Persona(2)")
+def test_numbers_of_objects_count_and_what_changes_counts_as_it_was() -> None:
+    assert held("Persona(1)") != held("Persona(2)")
+    assert held("Slots(0.1)") != held("Slots(0.2)")
     module = types.ModuleType("an_application")
     execute(textwrap.dedent(HELD).replace("HELD", 'Persona(["log"])'), module.__dict__)
     first = code_of(module.Model)
@@ -450,6 +488,8 @@ PROGRAM = """
 import importlib
 from askonce.keys.code import code_of
 
+chosen, plugins = "part", {"a": "part"}
+
 class Model:
     def answer(self):
         {reading}
@@ -470,6 +510,8 @@ print(before)
         "from package.inner import TONE; return TONE",
         "import around; return around.part.TONE",
         'return importlib.import_module("part").TONE',
+        "return importlib.import_module(chosen).TONE",
+        'return importlib.import_module(plugins["a"]).TONE',
         'return globals()["hid" "den"]()',
     ],
 )
@@ -482,7 +524,7 @@ def test_modules_that_code_imports_itself_count(reading: str, tmp_path: Path) ->
             (tmp_path / name).write_text(f"TONE = {tone!r}")
         hidden = f"def hidden():\n    return {tone!r}\n"
         (tmp_path / "program.py").write_text(
-            (hidden if "glob" in reading else "") + PROGRAM.format(reading=reading)
+            (hidden if "glob" in reading else "") + PROGRAM.replace("{reading}", reading)
         )
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONDONTWRITEBYTECODE": "1"}
         run = subprocess.run(
@@ -543,3 +585,106 @@ def test_functions_that_a_decorator_has_wrapped_count() -> None:
 
     assert len({of("polite", "!"), of("rude", "!"), of("rude", "?")}) == 3
     assert of("polite", "!") == of("polite", "!")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "def part(question, context): return question + context",
+            "def part(context, question): return context + question",
+        ),
+        ("def part(x): return x", "def part(*x): return x"),
+        ("def part(*x): return x", "def part(**x): return x"),
+        ("def part(x): return x", "def part(x, /): return x"),
+        ("def part(x, y=2): return x, y", "def part(x, *, y=2): return x, y"),
+        ("def part(x): pass", "async def part(x): pass"),
+        (
+            "def part(f):\n  try:\n    f()\n    int(f)\n  except ValueError:\n    return 1\n  return 2",
+            "def part(f):\n  try:\n    f()\n  except ValueError:\n    return 1\n  else:\n    int(f)\n  return 2",
+        ),
+        ("def part(x: int): pass", "def part(x: str): pass"),
+        ("def part(x: Literal['a']): pass", "def part(x: Literal['b']): pass"),
+        ("def part(x: Annotated[int, 'a']): pass", "def part(x: Annotated[int, 'b']): pass"),
+        ("def one(): pass\npart = one", "def other(): pass\npart = other"),
+        ("class one: pass\npart = one", "class other: pass\npart = other"),
+        ("class part(list): pass", "class part(tuple): pass"),
+        ("class part(TypedDict):\n    x: int", "class part(TypedDict):\n    x: str"),
+        ("class part(TypedDict):\n    x: int", "class part(TypedDict, total=False):\n    x: int"),
+        ("class part(enum.Enum):\n    A = 'a'", "class part(enum.Enum):\n    B = 'a'"),
+        ("class part(BaseModel):\n    x: int = 1", "class part(BaseModel):\n    x: int = 2"),
+        ("class part(BaseModel):\n    x: int", "class part(BaseModel):\n    x: str"),
+        ("class part(BaseModel):\n    x: Literal['a']", "class part(BaseModel):\n    x: Literal['b']"),
+        ("class part(BaseModel):\n    x: int = Field(ge=1)", "class part(BaseModel):\n    x: int = Field(ge=2)"),
+        (
+            "class part(BaseModel):\n    x: int = Field(alias='a')",
+            "class part(BaseModel):\n    x: int = Field(alias='b')",
+        ),
+        (
+            "class part(BaseModel):\n    x: int = Field(description='a')",
+            "class part(BaseModel):\n    x: int = Field(description='b')",
+        ),
+        (
+            "class M(type):\n    def say(cls): return 1\nclass part(metaclass=M): pass",
+            "class M(type):\n    def say(cls): return 2\nclass part(metaclass=M): pass",
+        ),
+        (
+            "@dataclasses.dataclass\nclass part:\n    x: list = dataclasses.field(default_factory=lambda: [1])",
+            "@dataclasses.dataclass\nclass part:\n    x: list = dataclasses.field(default_factory=lambda: [2])",
+        ),
+    ],
+)
+def test_what_of_code_can_be_seen_counts(one: str, other: str) -> None:
+    def of(source: str) -> str | None:
+        module = types.ModuleType("an_application")
+        head = "import enum, dataclasses\nfrom typing import *\nfrom pydantic import BaseModel, Field\n"
+        execute(f"{head}{source}\nclass Model:\n    def answer(self):\n        return part\n", module.__dict__)
+        return code_of(module.Model)
+
+    assert of(one) != of(other)
+    assert of(one) == of(one)
+
+
+def test_annotations_and_defaults_that_cannot_be_read_hinder_nothing() -> None:
+    module = types.ModuleType("an_application")
+    source = """
+        import threading
+        from typing import Annotated, Any
+        from pydantic import BaseModel, Field
+
+        class Part(BaseModel):
+            numbers: Any = Field(default=iter([1]))
+            text: Annotated[str, (one for one in "a")] = ""
+
+        class Model:
+            def answer(self, text: Annotated[str, iter([1])]):
+                return Part()
+    """
+    execute(textwrap.dedent(source), module.__dict__)
+    assert code_of(module.Model) is not None
+
+
+@pytest.mark.parametrize("name", ["InferenceSession", "LLMEngine", "ModelClient"])
+def test_a_class_of_an_unknown_package_is_read_whatever_it_is_called(name: str, tmp_path: Path) -> None:
+    package = tmp_path / "site-packages" / "some_package"
+    package.mkdir(parents=True)
+    source = f"class {name}:\n    def __init__(self, path):\n        self.path = path\n"
+    (package / "__init__.py").write_text(source)
+    module = types.ModuleType("some_package")
+    module.__file__ = str(package / "__init__.py")
+    execute(source.replace("class", "__name__ = 'some_package'\nclass", 1), module.__dict__)
+
+    def of(path: str) -> str | None:
+        application = types.ModuleType("an_application")
+        application.__dict__["held"] = getattr(module, name)(path)
+        execute("class Model:\n    def answer(self):\n        return held.path", application.__dict__)
+        return code_of(application.Model)
+
+    sys.modules["some_package"] = module
+    is_installed.cache_clear()
+    try:
+        assert of("a") != of("b")
+        assert of("a") == of("a")
+    finally:
+        del sys.modules["some_package"]
+        is_installed.cache_clear()

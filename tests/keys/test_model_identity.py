@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import types
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from askonce.keys.model_identity import RememberedIdentity
+from askonce.keys.code import code_of
+from askonce.keys.model_identity import RememberedIdentity, record_changes
 
 
 class Model(BaseModel):
@@ -118,3 +120,50 @@ def test_a_model_changed_to_other_content_is_derived_anew(one: Any, other: Any) 
     before = counted.identity.of(model)
     model.options["value"] = other
     assert (counted.identity.of(model) == before) == (repr(one) == repr(other))
+
+
+PROGRAM = """
+from contextvars import ContextVar
+
+user, log, settings = ContextVar("user", default="ann"), [], {"tone": "polite", "calls": 0}
+
+class Model:
+    def answer(self):
+        settings["calls"] += 1
+        log.append("an answer")
+        return user.get(), settings["tone"]
+"""
+
+
+def test_a_model_of_an_own_class_is_derived_again_only_when_what_its_code_uses_has_changed() -> None:
+    module = types.ModuleType("an_application")
+    exec(PROGRAM, module.__dict__)
+    derived: list[str | None] = []
+
+    def derive(model: Any) -> str | None:
+        derived.append(code_of(type(model)))
+        return derived[-1]
+
+    identity, model = RememberedIdentity(derive), module.Model()
+    first = identity.of(model)
+    for _ in range(3):
+        assert identity.of(model) == first
+        module.Model().answer()
+        record_changes(model)
+    assert len(derived) == 1  # a counter and a log that the call has changed are no settings
+    module.settings["tone"] = "rude"
+    second = identity.of(model)
+    module.settings["tone"] = "polite"
+    assert second != first == identity.of(model)
+    module.user.set("bob")
+    assert identity.of(model) != first
+
+
+def test_what_the_application_sets_during_a_call_is_a_setting() -> None:
+    module = types.ModuleType("an_application")
+    exec(PROGRAM, module.__dict__)
+    identity, model = RememberedIdentity(lambda model: code_of(type(model))), module.Model()
+    first = identity.of(model)
+    module.settings = {"tone": "rude", "calls": 0}
+    record_changes(model)
+    assert identity.of(model) != first

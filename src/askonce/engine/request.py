@@ -13,6 +13,7 @@ from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
 from askonce.concurrency.waits import lead, leading
 from askonce.entries.entry import Entry, Miss, Place, RequestKind, Source
+from askonce.keys.code_state import answering
 from askonce.keys.normal_form import NormalForm
 from askonce.options import CacheOptions
 from askonce.provenance.made_from import MadeFrom
@@ -90,7 +91,8 @@ class Leader(msgspec.Struct, frozen=True):
         """While the model is called: what is called within it does not wait for this very call."""
         before = leading.get() if self.flight is None else lead(self.flight)
         try:
-            yield
+            with answering():
+                yield
         finally:
             leading.set(before)
 

@@ -12,6 +12,8 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
+from askonce.keys.model_identity import record_changes
+
 
 @dataclass(slots=True)
 class _Seen:
@@ -59,7 +61,8 @@ def counters_as_at_first(owner: Any, fields: dict[str, Any], *, private: bool) -
 
 
 def record_counters(owner: Any) -> None:
-    """Record, after a call, what an object has changed of itself and of the objects in it since it was read."""
+    """Record, after a call, what an object has changed of itself, the objects in it and what its code uses."""
+    record_changes(owner)
     for one in (owner, *_members(owner).values()):
         seen = _seen.get(id(one))
         if seen is not None and seen.owner() is one:

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from askonce.keys.code import class_form, code_of
+from askonce.keys.code_values import read_clients_with
 from askonce.keys.model_identity import show_inside
 from askonce.keys.normal_form import Uncacheable, is_credential_in_request, plain
 
@@ -55,6 +56,17 @@ def endpoint_of(client: Any) -> Endpoint | None:
     """
     read = _reader(client)
     return None if read is None else {name: one for name, one in read(client).items() if one not in (None, {}, [])}
+
+
+def _of_client_in_code(client: Any) -> Endpoint | None:
+    """`endpoint_of` for a client that own code uses, sessions of HTTP among them, which have no URL."""
+    name = _name(client)
+    if name == "requests.sessions.Session":
+        return {"headers": _headers(client.headers), "default_query": _query(client.params)}
+    if name == "aiohttp.client.ClientSession":
+        base = getattr(client, "_base_url", None)
+        return {"url": None if base is None else str(base), "headers": _headers(client.headers)}
+    return endpoint_of(client)
 
 
 def is_client(value: Any) -> bool:
@@ -347,3 +359,6 @@ def importable_name(value: Any) -> str:
     if found is not value:
         raise Uncacheable(f"{qualname or value!r} is not a function at the top of a module")
     return f"{module}.{qualname}"
+
+
+read_clients_with(_of_client_in_code)

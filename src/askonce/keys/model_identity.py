@@ -3,7 +3,8 @@
 To walk all fields of a model costs more than to look an answer up. So what was derived is remembered beside a
 fingerprint of the model: the values of its fields, the contents of dicts, lists, sets and models in them, and the
 identity of every other object. A field assigned anew, a change inside such a container or a known client
-(`show_inside`), and a replaced object change the fingerprint. A change inside another object does not.
+(`show_inside`), and a replaced object change the fingerprint. A change inside another object does not. Of a model
+of the application's own class, what its code was read of is compared, too (``askonce.keys.code_state``).
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from askonce.keys.code_state import Observations, collected, collecting
+from askonce.keys.own_modules import is_installed
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
@@ -32,6 +37,38 @@ def show_inside(cls: type, what: Callable[[Any], Iterable[Any]]) -> None:
     _shown[cls] = what
 
 
+class _Known(NamedTuple):
+    """What is remembered of one model.
+
+    Attributes:
+        model: it, while it lives.
+        fingerprint: its.
+        held: the objects whose ids that contains.
+        value: what was derived.
+        observed: what the code of its own classes was read of; ``None`` if it has none.
+    """
+
+    model: weakref.ref[Any]
+    fingerprint: object
+    held: list[object]
+    value: Any
+    observed: Observations | None
+
+
+_deriving = threading.RLock()
+_LONGEST = 1.0
+"""How many seconds to wait for another thread, which may be gone with a fork."""
+_identities: weakref.WeakSet[RememberedIdentity[Any]] = weakref.WeakSet()
+
+
+def record_changes(model: Any) -> None:
+    """Record, after a call of a model, what its code has changed of what its key was made from."""
+    for identity in _identities:
+        known = identity.remembered(model)
+        if known is not None and known.observed is not None:
+            known.observed.record()
+
+
 class RememberedIdentity(Generic[T]):
     """Remembers one derived value for each model, for as long as the model lives. Thread-safe.
 
@@ -48,37 +85,71 @@ class RememberedIdentity(Generic[T]):
         self._derive = derive
         self._parts, self._way_out = parts, way_out
         self._changes: dict[int, int] = {}
-        # By the model's id: the model, its fingerprint, the objects whose ids that contains, and the value.
-        self._known: dict[int, tuple[weakref.ref[Any], object, list[object], T]] = {}
+        self._known: dict[int, _Known] = {}  # by the model's id
+        _identities.add(self)
 
     def of(self, model: Any) -> T:
         """The value derived from a model as it is now."""
         fingerprint, held = _fingerprint(model)
-        known = self._known.get(id(model))
         at = id(model)
-        if known is not None and known[1] == fingerprint and known[0]() is model:
+        known = self._known.get(at)
+        if (
+            known is not None
+            and known.fingerprint == fingerprint
+            and known.model() is model
+            and (known.observed is None or _is_current(known.observed))
+        ):
             if at in self._changes:
                 self._changes[at] = 0
-            return known[3]
-        value = self._derive(model)
+            return known.value  # type: ignore[no-any-return]
+        cls: type = type(model)
+        if not _is_own(cls):
+            return self._derived(model, fingerprint, held)
+        # One after another: when the first is done, its call begins to count and to log.
+        locked = _deriving.acquire(timeout=_LONGEST)
+        try:
+            first = self.remembered(model)
+            if (
+                first is not None
+                and first is not known
+                and first.fingerprint == fingerprint
+                and (first.observed is None or _is_current(first.observed))
+            ):
+                return first.value  # type: ignore[no-any-return]
+            return self._derived(model, fingerprint, held)
+        finally:
+            if locked:
+                _deriving.release()
+
+    def _derived(self, model: Any, fingerprint: object, held: list[object]) -> T:
+        at, known = id(model), self.remembered(model)
+        with collecting() as observed:
+            value = self._derive(model)
         try:
             reference = weakref.ref(model, lambda _: self.forget(at))
         except TypeError:  # a class with slots: derived each time
             return value
-        self._known[at] = reference, fingerprint, held, value
-        if known is not None and known[0]() is model and known[3] != value:
-            self._changed(model, known[3], value)
+        self._known[at] = _Known(reference, fingerprint, held, value, observed if observed.is_any() else None)
+        if known is not None and known.value != value:
+            self._changed(model, known, value)
         return value
+
+    def remembered(self, model: Any) -> _Known | None:
+        """What is remembered of a model, whether it is still so or not."""
+        known = self._known.get(id(model))
+        return known if known is not None and known.model() is model else None
 
     def forget(self, at: int) -> None:
         """Forget what was derived of the model of this id."""
         self._known.pop(at, None)
         self._changes.pop(at, None)
 
-    def _changed(self, model: Any, before: T, now: T) -> None:
+    def _changed(self, model: Any, known: _Known, now: T) -> None:
+        if known.observed is not None and known.observed.has_other_variables():
+            return  # another user's request
         self._changes[id(model)] = changes = self._changes.get(id(model), 0) + 1
         if changes == _CHANGES and self._parts is not None:
-            old, new = self._parts(before), self._parts(now)
+            old, new = self._parts(known.value), self._parts(now)
             logger.warning(
                 "askonce: the key of %s changes at every call, so that nothing is found again: it has another %s"
                 " each time; %s names it instead",
@@ -86,6 +157,19 @@ class RememberedIdentity(Generic[T]):
                 ", ".join(sorted(name for name in {**old, **new} if old.get(name) != new.get(name))),
                 self._way_out,
             )
+
+
+@functools.lru_cache(maxsize=2048)
+def _is_own(cls: type) -> bool:
+    """Whether a class, or one that it is made from, is of the application's own."""
+    return not all(is_installed(base.__module__) for base in cls.__mro__)
+
+
+def _is_current(observed: Observations) -> bool:
+    outer = collected()
+    if outer is not None:  # the model is a part of another
+        outer.add_all(observed)
+    return observed.is_current()
 
 
 @functools.lru_cache(maxsize=2048)

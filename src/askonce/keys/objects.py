@@ -27,10 +27,24 @@ _OF_THE_PROGRAM = frozenset(
     " typing_extensions loguru structlog tqdm rich opentelemetry prometheus_client sentry_sdk anyio tenacity"
     " unittest".split()
 )
-# Clients, and what else is known by the name of its class or of one of its bases.
+# Clients, and what else is known by the name of its class or of one of its bases, in packages that answer nothing.
 _CLIENT = (  # compiled when it is needed first
-    r".*(Client|Session|Connection|ConnectionPool|Engine|Database|Driver|Cluster|Channel|Transport|Limiter|Tracer"
+    r".*(Client|Session|Connection|ConnectionPool|Pool|Engine|Database|Driver|Cluster|Channel|Transport|Limiter|Tracer"
     r"|Meter|sessionmaker|scoped_session)(V\d+)?|(Strict|Async)?Redis|(Async)?Elasticsearch"
+)
+_OF_CLIENTS = frozenset(
+    "requests aiohttp httpx httpx2 httpcore urllib3 http websockets websocket grpc curl_cffi niquests"
+    # Databases, queues and files.
+    " redis valkey coredis pymongo motor beanie mongoengine sqlalchemy sqlmodel psycopg psycopg2 psycopg_pool"
+    " asyncpg aiosqlite sqlite3 mysql MySQLdb pymysql aiomysql asyncmy oracledb pyodbc duckdb"
+    " clickhouse_connect clickhouse_driver snowflake elasticsearch elastic_transport opensearchpy qdrant_client"
+    " weaviate chromadb pinecone pymilvus lancedb neo4j cassandra astrapy tortoise peewee pony databases"
+    " supabase firebase_admin kafka aiokafka confluent_kafka pika aio_pika celery nats zmq minio aiobotocore"
+    " botocore boto3 aioboto3 s3fs gcsfs fsspec paramiko asyncssh memcache pymemcache aiomcache diskcache"
+    # Limits, traces and logs.
+    " aiolimiter limits slowapi pyrate_limiter ratelimit langsmith langfuse mlflow wandb phoenix openinference"
+    " traceloop logfire ddtrace datadog newrelic statsd posthog segment slack_sdk"
+    " langchain_core llama_index".split()
 )
 # What an index or a store holds is its own affair, and what it finds is another from day to day.
 _STORE = ("similarity_search", "as_retriever", "as_query_engine")
@@ -49,9 +63,11 @@ def says_nothing(value: Any) -> bool:
         return not hasattr(kind, "__pydantic_fields__")
     if any(base.__module__ == "_io" for base in kind.__mro__) and not hasattr(kind, "getvalue"):
         return bool(value.closed) or bool(value.writable())
-    return any(re.fullmatch(_CLIENT, base.__name__) for base in kind.__mro__) or any(
-        hasattr(kind, one) for one in _STORE
+    is_client = any(
+        base.__module__.partition(".")[0] in _OF_CLIENTS and re.fullmatch(_CLIENT, base.__name__)
+        for base in kind.__mro__
     )
+    return is_client or any(hasattr(kind, one) for one in _STORE)
 
 
 def data_of(value: Any) -> Any:
@@ -101,5 +117,6 @@ def _special(value: Any) -> list[Any]:
     """Of what cannot be copied, but read: values of a thread, types such as ``list[int]``, a weak reference."""
     if hasattr(type(value), "__callback__"):
         return [value()]
-    parts = [getattr(value, name, None) for name in ("__origin__", "__args__", "__bound__", "__constraints__")]
+    names = ("__origin__", "__args__", "__bound__", "__constraints__", "__metadata__", "__forward_arg__")
+    parts = [getattr(value, name, None) for name in names]
     return [*parts, str(getattr(value, "__name__", "")), dict(getattr(value, "__dict__", {}))]

@@ -10,9 +10,8 @@ import importlib.util
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import Any
 
 _INSTALLED = ("site-packages", "dist-packages")
@@ -59,18 +58,6 @@ def _imports(code: CodeType) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
             if re.fullmatch(r"[\w.]+", name):
                 found.append((len(constant) - len(name), name, ()))
     return tuple(found)
-
-
-def stored_by(functions: Iterable[FunctionType]) -> set[str]:
-    """The names of attributes and variables around them that functions assign themselves, such as counters."""
-    pending, found = [one.__code__ for one in functions], set[str]()
-    while pending:
-        code = pending.pop()
-        pending += [one for one in code.co_consts if isinstance(one, CodeType)]
-        found |= {
-            line.argval for line in dis.get_instructions(code) if line.opname in ("STORE_ATTR", "STORE_DEREF")
-        }
-    return found
 
 
 _sources: dict[str, tuple[Any, str, list[str]]] = {}

@@ -1,7 +1,7 @@
 """Where a vector store's documents are: the server, directory, database and collection behind its client.
 
 Two stores of one class and one collection name may be in two places. What the clients of
-databases hold is read (``askonce.retrieval.clients``); one of an unknown class is searched for addresses and paths
+databases hold is read (``askonce.keys.databases``); one of an unknown class is searched for addresses and paths
 among its attributes. Credentials are no part of a place.
 """
 
@@ -15,8 +15,9 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from askonce.keys.databases import is_loopback, location, without_credentials
 from askonce.keys.normal_form import is_credential, model_form
-from askonce.retrieval.clients import is_loopback, location, place_of, without_credentials
+from askonce.retrieval.clients import place_of
 
 _ADDRESS = re.compile(r"(^|_)(urls?|uri|hosts?|endpoint|address|dsn|connection_string|cloud_id|db_url)$")
 _DIRECTORY = re.compile(r"(^|_)(path|dir|directory|folder)$")

@@ -28,6 +28,7 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import BaseModel
 
+from askonce.keys.databases import is_client, without_credentials
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
 from askonce.langchain.embeddings import form_of_embeddings
 from askonce.langchain.retrieval.held_documents import HeldDocuments, holds_documents
@@ -40,7 +41,7 @@ from askonce.langchain.retrieval.readers import (
     kind_of,
     own_class,
 )
-from askonce.retrieval.clients import is_client, place_of, without_credentials
+from askonce.retrieval.clients import place_of
 from askonce.retrieval.held import found_within
 from askonce.retrieval.places import is_on_this_machine, read
 from askonce.retrieval.states import shows_state

@@ -1,0 +1,389 @@
+"""What the variables say that code of the application's own uses: texts, numbers, functions, objects, clients.
+
+A number counts unless the code assigns it itself under the name of its variable, attribute or item: then it is a
+counter. In constants (``UPPER_CASE``), defaults and settings all numbers count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import functools
+import hashlib
+import re
+import string
+import sys
+import weakref
+from collections import ChainMap, UserDict, UserList, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import PurePath
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    SimpleNamespace,
+    WrapperDescriptorType,
+)
+from typing import Any, NamedTuple
+
+from askonce.keys.bytecode import code_form
+from askonce.keys.code_state import collected, items_of, observe
+from askonce.keys.databases import place_in_code
+from askonce.keys.normal_form import Uncacheable, is_credential, is_neutral, model_form
+from askonce.keys.objects import NOTHING, contents_of, data_of, says_nothing
+from askonce.keys.own_modules import file_of, is_installed
+
+WAY_OUT = "; name it: cached(…, name='…'), or of embeddings cached(…, model='…')"
+MOST_PARTS = 10_000
+NONE, UNLESS_CHANGED, ALL = 0, 1, 2
+"""Which numbers count."""
+
+_DEEPEST = 100
+_MOST_ITEMS = 300_000
+_SCALARS = (str, bytes, bool, int, float, type(None))
+_MAPS = (dict, MappingProxyType, ChainMap, UserDict)
+_LISTS = (list, tuple, deque, UserList)
+_SETS = (set, frozenset)
+_BUILTIN = (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    MethodDescriptorType,
+    MethodWrapperType,
+    WrapperDescriptorType,
+)
+_PLAIN = frozenset(_SCALARS)
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_DESCRIPTORS = (
+    property,
+    staticmethod,
+    classmethod,
+    functools.cached_property,
+    functools.singledispatchmethod,
+    type(functools.lru_cache(len)),
+)
+_SLOTS = (MemberDescriptorType, GetSetDescriptorType, type(NotImplemented), type(...))
+_FIXED = (*_SCALARS, tuple, frozenset, enum.Enum, type, FunctionType, ContextVar)
+_OF_ONE_RUN = re.compile(r"(.*_)?(id_?|uuid|time|timestamp|created(_at)?)")
+_first: dict[tuple[int, str, int, bool], tuple[Callable[[], Any], Any]] = {}
+_client_readers: list[Callable[[Any], Mapping[str, Any] | None]] = [place_in_code]
+
+
+def read_clients_with(reader: Callable[[Any], Mapping[str, Any] | None]) -> None:
+    """From now on, what this says of a client that own code uses counts; ``None``: it knows no such client."""
+    _client_readers.append(reader)
+
+
+class Number(NamedTuple):
+    """A number, or several: it counts unless the code changes something of these names.
+
+    Attributes:
+        value: it.
+        names: of the variable, the attribute or the items that hold it.
+    """
+
+    value: Any
+    names: tuple[str, ...]
+
+    def __repr__(self) -> str:  # orders sets
+        return repr(self.value)
+
+
+class Members(list[Any]):
+    """What an object says, by its place in the list."""
+
+
+class ReadApart:
+    """What is read by itself: a class, a function, an object. It may go while its first state is remembered."""
+
+    def __init__(self, part: Any, numbers: int) -> None:
+        self.found, self.numbers = _reference(part), numbers
+
+    def __repr__(self) -> str:  # orders sets
+        part = self.found()
+        held = [repr(one) for one in getattr(part, "__dict__", {}).values() if isinstance(one, (str, bytes))]
+        named = part if isinstance(part, (type, FunctionType)) else type(part)
+        code = [*code_form(part.__code__)] if isinstance(part, FunctionType) else []
+        return f"{named.__module__}.{named.__qualname__} {held} {code}"
+
+
+class _Budget:
+    """One value on its way: how much may still be read, and under which names it stands."""
+
+    def __init__(self, name: str) -> None:
+        self.left, self.names = _MOST_ITEMS, [name]
+
+    @contextlib.contextmanager
+    def within(self, name: Any) -> Iterator[None]:
+        """What stands under a name within a map or an object."""
+        self.names.append(name if isinstance(name, str) else "")
+        try:
+            yield
+        finally:
+            self.names.pop()
+
+
+def digest_of(code: str) -> str:
+    """The digest of what `askonce.keys.code.written_code` returns."""
+    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Says of which variable it is the value that cannot be read."""
+    try:
+        yield
+    except Uncacheable as error:
+        if str(error).endswith(WAY_OUT):
+            raise
+        raise Uncacheable(f"the code of a class uses {name}, which holds {error}{WAY_OUT}") from error
+
+
+def _reference(value: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(value)
+    except TypeError:  # a list, or an object without a place for it
+        return lambda: value
+
+
+def shown(value: Any, name: str, numbers: int, *, within: bool = False) -> Any:
+    """What a variable says, or an object within: texts, `Number`, `ReadApart`; `NOTHING` for nothing.
+
+    Where nothing compares it at each request, what can be changed counts as it was when it was first seen.
+
+    Raises:
+        Uncacheable: it holds something that cannot be read.
+    """
+    read = _content if within else _shown
+    if collected() is not None or (isinstance(value, _FIXED) and not within):
+        return read(value, numbers, _Budget(name))
+    key = id(value), name, numbers, within
+    known = _first.get(key)
+    if known is not None and known[0]() is value:
+        return known[1]
+    found = read(value, numbers, _Budget(name))
+    _first[key] = _reference(value), found
+    if len(_first) > MOST_PARTS:
+        _first.pop(next(iter(_first)), None)
+    return found
+
+
+def _shown(value: Any, numbers: int, budget: _Budget, depth: int = 0) -> Any:
+    """The texts, numbers and parts in a value.
+
+    Raises:
+        Uncacheable: it holds something that cannot be read, or more than can be read.
+    """
+    budget.left -= 1
+    if budget.left < 0 or depth > _DEEPEST:
+        raise Uncacheable("too much to be read")
+    try:
+        return _read(value, numbers, budget, depth + 1)
+    except Uncacheable:
+        raise
+    except Exception as error:
+        if stands_for_another(value):
+            return NOTHING
+        raise Uncacheable(f"a {type(value).__module__}.{type(value).__qualname__}, which cannot be read") from error
+
+
+def stands_for_another(value: Any) -> bool:
+    """Whether it is a proxy, such as a web framework's for the request: it holds another object each time."""
+    try:
+        return value.__class__ is not type(value)
+    except Exception:
+        return True
+
+
+def decorated(value: Any) -> Any:
+    """Of what a decorator has made in place of a function, as wrapt's do: the function, and the decorator's own."""
+    if type(value) is FunctionType or not stands_for_another(value):
+        return value
+    try:
+        inner = value.__wrapped__
+        known = type(inner) in (FunctionType, MethodType, staticmethod, classmethod)
+        return [inner, getattr(value, "_self_wrapper", None)] if known else value
+    except Exception:  # a proxy for what is not there now
+        return value
+
+
+def _number(value: Any, numbers: int, budget: _Budget) -> Any:
+    if numbers == UNLESS_CHANGED:
+        return Number(value, tuple(budget.names))
+    return value if numbers else NOTHING
+
+
+def _read(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
+    value = decorated(value)
+    if stands_for_another(value):
+        return NOTHING
+    if isinstance(value, enum.Enum):
+        return _shown((type(value), value.name, value.value), ALL, budget, depth)
+    if isinstance(value, _SCALARS):
+        if not is_installed(type(value).__module__):
+            return ReadApart(value, numbers)
+        return value if isinstance(value, (str, bytes)) else _number(value, numbers, budget)
+    if isinstance(value, ContextVar):
+        return ReadApart(value, numbers)
+    if isinstance(value, (type, FunctionType)):
+        own = not is_installed(value.__module__ or "")
+        return ReadApart(value, numbers) if own else f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, ModuleType):
+        return NOTHING if file_of(value.__name__) is None else ReadApart(value.__name__, numbers)
+    numbers = ALL if _is_settings(value) else numbers
+    if not is_installed(type(value).__module__):
+        return ReadApart(value, numbers)
+    if isinstance(value, (*_MAPS, *_LISTS, *_SETS)):
+        return _items(value, numbers, budget, depth)
+    if isinstance(value, SimpleNamespace) or _has_fields(value):
+        return _fields(value, numbers, budget, depth)
+    return _by_kind(value, numbers, budget, depth)
+
+
+def _by_kind(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
+    """What objects of Python's own kinds say, clients, and others that hold a function."""
+    parts: list[Any]
+    if isinstance(value, (functools.partial, functools.partialmethod)):
+        numbers, parts = ALL, [value.func, value.args, value.keywords]
+    elif isinstance(value, MethodType):
+        parts = [value.__func__, value.__self__]
+    elif isinstance(value, string.Template):
+        parts = [value.template]
+    elif isinstance(value, re.Pattern):
+        parts = [value.pattern, str(value.flags)]
+    elif isinstance(value, PurePath):
+        parts = [str(value)]
+    elif isinstance(value, CodeType):
+        parts = [*code_form(value)]
+    elif isinstance(value, _BUILTIN):
+        owner = getattr(value, "__self__", None)
+        parts = [value.__qualname__, None if isinstance(owner, ModuleType) else owner]
+    elif isinstance(value, _VIEWS):
+        parts = [list(value)]
+    elif isinstance(value, _DESCRIPTORS):
+        parts = [getattr(value, name, None) for name in ("fget", "fset", "fdel", "func", "__func__", "__wrapped__")]
+    elif (data := data_of(value)) is not NOTHING:
+        numbers, parts = ALL, data
+    elif (client := client_form(value)) is not None:
+        numbers, parts = ALL, [client]
+    else:
+        return NOTHING if isinstance(value, _SLOTS) or says_nothing(value) else ReadApart(value, numbers)
+    return _shown(tuple(parts), numbers, budget, depth) if parts else NOTHING
+
+
+def client_form(value: Any) -> dict[str, Any] | None:
+    """Where a client sends what it is given, and what it adds, without credentials; ``None`` if it is not known.
+
+    Raises:
+        Uncacheable: it may change requests on their way.
+    """
+    for reader in _client_readers:
+        form = reader(value)
+        if form is not None:
+            observe(value)
+            return model_form(form, [], "endpoint")
+    return None
+
+
+def _items(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
+    content = items_of(value)
+    if isinstance(value, _MAPS):
+        found: list[Any] = []
+        for key, one in content.items():
+            with budget.within(key):
+                pair = _shown(key, ALL, budget, depth), _shown(one, numbers, budget, depth)
+            if NOTHING not in pair:
+                found.append(pair)
+        if isinstance(value, defaultdict):
+            made = _shown(value.default_factory, numbers, budget, depth)
+            found += [] if made is NOTHING else [made]
+        return found or NOTHING
+    kinds = set(map(type, content))
+    if kinds <= _PLAIN and not (numbers == UNLESS_CHANGED and kinds & {str, bytes} and len(kinds) > 1):
+        # Long lists of texts, vectors: not one by one.
+        texts = kinds <= {str, bytes}
+        found = [*content] if texts or numbers else [one for one in content if type(one) in (str, bytes)]
+        if found and not texts and numbers == UNLESS_CHANGED:
+            ordered = sorted(found, key=repr) if isinstance(value, _SETS) else found
+            return [Number(ordered, tuple(budget.names))]
+    else:
+        found = [part for one in content if (part := _shown(one, numbers, budget, depth)) is not NOTHING]
+    return (sorted(found, key=repr) if isinstance(value, _SETS) else found) or NOTHING
+
+
+def _content(value: Any, numbers: int, budget: _Budget) -> Any:
+    """What an object that is read by itself holds, as a map, list or text, too."""
+    if isinstance(value, FunctionType) or not is_installed(type(value).__module__):
+        found = [_fields(value, numbers, budget, 0)]
+        if isinstance(value, (*_MAPS, *_LISTS, *_SETS)):
+            found.append(_items(value, numbers, budget, 0))
+        elif isinstance(value, _SCALARS):
+            if numbers or isinstance(value, (str, bytes)):
+                found.append(_plain_of(value))
+        else:
+            found.append(data_of(value))
+    else:
+        observe(value)
+        inner = ALL if numbers == ALL else NONE  # those in objects of unknown classes are often counters
+        found = [_shown(one, inner, budget, 1) for one in contents_of(value)]
+    return Members(None if one is NOTHING else one for one in found)
+
+
+def _plain_of(value: Any) -> Any:
+    return next(kind for kind in (str, bytes, int, float) if isinstance(value, kind)).__repr__(value)
+
+
+def _fields(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
+    module = type(value).__module__
+    own = not is_installed(module) or module.partition(".")[0] in sys.stdlib_module_names
+    found: list[Any] = []
+    for name, one in observe(value).items():
+        if not own and (isinstance(getattr(type(value), name, None), functools.cached_property)):
+            continue  # computed from the others
+        client = None if own else client_form(one)
+        if client is None and not own and _is_ignored(name):
+            continue
+        with budget.within(name):
+            if client is None:
+                field = _shown(_field(name, one), numbers, budget, depth + 1)
+            else:
+                field = _shown(client, ALL, budget, depth + 1)
+        if field is not NOTHING:
+            found.append((name, field))
+    return found or NOTHING
+
+
+def _field(name: str, value: Any) -> Any:
+    """A field; a credential stands for the one whose it is, and no text of it is to be seen."""
+    if is_credential(name) and isinstance(value, (str, bytes)):
+        return digest_of(f"credential {value!r}")
+    return value
+
+
+def _has_fields(value: Any) -> bool:
+    return dataclasses.is_dataclass(type(value)) or hasattr(type(value), "__pydantic_fields__")
+
+
+def _is_settings(value: Any) -> bool:
+    """Whether its numbers are no counters: it cannot be changed, or says what it is by its kind."""
+    kind = type(value)
+    if isinstance(value, SimpleNamespace) or hasattr(kind, "__pydantic_fields__") or kind.__name__ == "Namespace":
+        return True
+    if isinstance(value, tuple):
+        return kind is not tuple
+    frozen = getattr(kind, "__dataclass_params__", None)
+    return frozen is not None and bool(frozen.frozen)
+
+
+def _is_ignored(name: str) -> bool:
+    """Whether a field of an installed package's class cannot change an answer, by its name."""
+    return is_credential(name) or _OF_ONE_RUN.fullmatch(name) is not None or is_neutral(name)

@@ -1,0 +1,148 @@
+"""A model of an own class whose code, or what that uses, is changed while the model lives."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.globals import set_llm_cache
+
+from askonce import Cache
+from askonce.langchain import AskOnceCache, cached
+
+PROGRAM = """
+import asyncio, time
+from contextvars import ContextVar
+from langchain_core.language_models import BaseChatModel
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages import AIMessage
+
+tone, strict, settings, log, calls = "formal", True, {"tone": "formal", "hits": 0}, [], 0
+user = ContextVar("user", default=None)
+token = ContextVar("token", default=None)
+made = []
+_prompt = None
+
+class Persona:
+    def __init__(self):
+        self.tone, self.answered = "formal", []
+
+persona = Persona()
+
+def prompt():
+    global calls, _prompt
+    calls += 1
+    settings["hits"] += 1
+    log.append("an answer")
+    persona.answered.append("an answer")
+    persona.last = "an answer"
+    if _prompt is None:
+        _prompt = "read at the first call"
+    return "Be formal"
+
+class Model(BaseChatModel):
+    @property
+    def _llm_type(self): return "own"
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        made.append(1)
+        prompt()
+        text = f"{prompt()} {tone} {strict} {settings['tone']} {persona.tone} {self.kind()} {user.get()} USED"
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=text))])
+    def kind(self): return "kind"
+"""
+CHANGES = {
+    "a function": "def prompt(): return 'Be rude'",
+    "a text": "tone = 'rude'",
+    "a truth value": "strict = False",
+    "an item of a map": "settings['tone'] = 'rude'",
+    "a map": "settings = {'tone': 'rude', 'hits': 0}",
+    "an attribute": "persona.tone = 'rude'",
+    "a method": "Model.kind = lambda self: 'other'",
+}
+
+
+def program(used: str = "") -> Any:
+    module = types.ModuleType("a_notebook")
+    exec(PROGRAM.replace("USED", used), module.__dict__)
+    return module
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Cache]:
+    cache = Cache(f"sqlite:///{tmp_path / 'answers.db'}")
+    yield cache
+    cache.close()
+
+
+@pytest.fixture(params=["cached", "set_llm_cache"])
+def model_of(request: pytest.FixtureRequest, store: Cache) -> Iterator[Any]:
+    """Gives a program's model, cached in one of two ways."""
+    if request.param == "cached":
+        yield lambda module: cached(module.Model(), store)
+        return
+    set_llm_cache(AskOnceCache(store))
+    yield lambda module: module.Model()
+    set_llm_cache(None)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_between_two_calls_is_seen_and_stored_under_a_key_of_its_own(model_of: Any, change: str) -> None:
+    module = program()
+    model = model_of(module)
+    first = model.invoke("one").content
+    assert model.invoke("one").content == first
+    assert len(module.made) == 1  # counters and logs that the call has changed are no settings
+    exec(change, module.__dict__)
+    assert model.invoke("one").content == module.Model(cache=False).invoke("one").content != first
+    second = model.invoke("two").content
+    again = program()
+    restarted = model_of(again)
+    assert restarted.invoke("one").content == first
+    assert restarted.invoke("two").content == first != second
+
+
+def test_what_a_context_variable_holds_counts_and_a_credential_hinders(model_of: Any) -> None:
+    module = program()
+    model = model_of(module)
+
+    def call(user: str | None, asynchronous: bool) -> str:
+        module.user.set(user)
+        answer = asyncio.run(model.ainvoke("mail?")) if asynchronous else model.invoke("mail?")
+        return str(answer.content)
+
+    for asynchronous in (False, True):
+        for name in ("ann", "bob", "ann"):
+            assert name in copy_context().run(call, name, asynchronous)
+    assert len(module.made) == 2
+    with_token = program("{token.get()}")
+    model = model_of(with_token)
+    with_token.token.set("secret")
+    for _ in range(2):
+        assert "secret" in model.invoke("mail?").content
+    assert len(with_token.made) == 2
+
+
+def test_many_callers_at_once_share_an_answer_though_the_code_counts(store: Cache) -> None:
+    module = program()
+    module.__dict__["prompt"] = types.FunctionType(module.prompt.__code__, module.__dict__)
+    exec("slow = prompt\ndef prompt():\n    slow()\n    time.sleep(0.2)\n    return 'Be formal'", module.__dict__)
+    model = cached(module.Model(), store)
+    with ThreadPoolExecutor(8) as pool:
+        assert len({one.content for one in pool.map(model.invoke, ["one"] * 8)}) == 1
+    assert len(module.made) == 1
+
+
+def test_a_variable_for_logs_alone_does_not_count(store: Cache) -> None:
+    module = program("{len(str(request.get()))}")
+    module.__dict__["request"] = ContextVar("request_id", default="a")
+    model = cached(module.Model(), store)
+    model.invoke("one")
+    module.request.set("b")
+    model.invoke("one")
+    assert len(module.made) == 1
