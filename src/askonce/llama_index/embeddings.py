@@ -19,6 +19,7 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.entries.vectors import are_mixed, lengths_of, oddity
+from askonce.keys.counters import record_counters
 from askonce.keys.normal_form import NormalForm, request_form, text
 from askonce.llama_index.keys.model import component_form, known_of
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
@@ -200,14 +201,20 @@ def _call(twin: Any, name: str, content: Any) -> Any:
     limiter = twin._askonce.rate_limiter
     if limiter is not None:
         limiter.acquire()
-    return getattr(plain_view(twin), name)(content)
+    try:
+        return getattr(plain_view(twin), name)(content)
+    finally:
+        record_counters(twin)
 
 
 async def _acall(twin: Any, name: str, content: Any) -> Any:
     limiter = twin._askonce.rate_limiter
     if limiter is not None:
         await limiter.async_acquire()
-    return await getattr(plain_view(twin), name)(content)
+    try:
+        return await getattr(plain_view(twin), name)(content)
+    finally:
+        record_counters(twin)
 
 
 class _Batch:

@@ -17,6 +17,7 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Place
+from askonce.keys.counters import record_counters
 from askonce.keys.normal_form import NormalForm
 from askonce.llama_index.keys.requests import chat_form, completion_form
 from askonce.llama_index.models import answers, events
@@ -177,10 +178,12 @@ class _Call:
 
     def pack(self, response: Any) -> Answer | None:
         """What is stored of an answer."""
+        record_counters(self.llm)
         return answers.pack(response, self._model(), requested_of(self.llm, self.kwargs))
 
     def pack_stream(self, chunks: list[Any]) -> Answer | None:
         """What is stored of a stream."""
+        record_counters(self.llm)
         return answers.pack_stream(chunks, self._model(), requested_of(self.llm, self.kwargs), self._delivery())
 
     def _model(self) -> str | None:
