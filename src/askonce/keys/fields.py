@@ -103,7 +103,7 @@ class FieldReader:
         for name, value in held_by(owner).items():
             if name in skipped or name in changed or (only is not None and name not in only):
                 continue
-            if not self.names.has(name) or is_computed(cls, name):
+            if not self.names.has(name, value) or is_computed(cls, name):
                 continue
             try:
                 form[name] = self._own_values.field(name, value)
@@ -118,10 +118,7 @@ class FieldReader:
         """Both kinds of fields, with what an object changes of itself during calls as it was at first."""
         private = hasattr(type(owner), "__pydantic_fields__")
         read = counters_as_at_first(owner, fields | own, private=private, parts=self._own_values.parts)
-        names = self.names
-        of_its_own = {
-            name for name in read if name in own or (name not in fields and names is not None and names.has(name))
-        }
+        of_its_own = {name for name in read if name in own or name not in fields}
         return (
             {name: value for name, value in read.items() if name not in of_its_own},
             {name: value for name, value in read.items() if name in of_its_own},
@@ -146,7 +143,7 @@ class FieldReader:
         """Of an object of a framework's, whose names have a known meaning."""
         form: dict[str, Any] = {}
         for name, value in _members(owner, skipped):
-            if self.names is not None and self.names.has(name):
+            if self.names is not None and self.names.has(name, value):
                 continue  # read by `own_fields`
             if is_client(value):
                 self.clients.add(name, value)

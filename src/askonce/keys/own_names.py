@@ -39,21 +39,25 @@ class OwnNames:
     inherited: frozenset[str]
     written: str
 
-    def has(self, name: str) -> bool:
+    def has(self, name: str, value: object) -> bool:
         """Whether a field is the class's own, or its code uses it: it counts, with all that it holds."""
-        if name in self.declared or (self.is_pure and name not in self.inherited):
+        is_own = name in self.declared or (self.is_pure and name not in self.inherited)
+        if is_own and not _is_timeout(name, value):
             return True
-        return name not in _RUNNING and self._uses(name)
+        return (is_own or name not in _RUNNING) and self._uses(name)
 
     def has_argument(self, name: str, value: object) -> bool:
         """Whether an argument of a call counts whatever it is called."""
-        is_timeout = "timeout" in name and is_neutral(name, value) and not isinstance(value, str)
-        return (self.is_pure and not is_timeout) or self._uses(name)
+        return (self.is_pure and not _is_timeout(name, value)) or self._uses(name)
 
     def _uses(self, name: str) -> bool:
         if self.is_pure:
             return any(repr(one) in self.written for one in (name, *_REACHING))
         return is_neutral(name) and not is_credential(name) and repr(name) in self.written
+
+
+def _is_timeout(name: str, value: object) -> bool:
+    return "timeout" in name and is_neutral(name, value) and not isinstance(value, str)
 
 
 def own_names(cls: type) -> OwnNames | None:

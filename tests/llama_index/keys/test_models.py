@@ -122,6 +122,7 @@ class Weights:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.layers: Any = None
 
     def __str__(self) -> str:
         return self.path
@@ -189,7 +190,8 @@ class HuggingFaceLLM(Local):
                 return ids[-1] in fields.get("stopping_ids", ())
 
         super().__init__(**fields)
-        self._model, self._stopping_criteria = Weights(self.model_name), [StopOnTokens(), iter(range(3))]
+        self._model, self._stopping_criteria = Weights(self.model_name), [StopOnTokens()]
+        self._model.layers = iter(range(3))
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         return CompletionResponse(text=f"{self._model}: {prompt}", raw={"model_output": Tensor()})

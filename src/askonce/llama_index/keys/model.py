@@ -180,7 +180,7 @@ def _settings(value: BaseModel, reading: _Reading) -> dict[str, Any]:
     reader = _reader(cls, reading)
     own = reader.own_fields(value, _LEFT_OUT)
     for name, item in _held(value, provider):
-        if reader.names is not None and reader.names.has(name):
+        if reader.names is not None and reader.names.has(name, item):
             continue  # one of those
         named, data = _setting(name, item, value, reading)
         if data is not None and data != {}:
