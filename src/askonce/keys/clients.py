@@ -7,7 +7,7 @@ from typing import Any
 from askonce.keys.endpoints import endpoint_of, is_asynchronous
 
 
-class Clients:
+class FoundClients:
     """Collects clients, and says where they send requests."""
 
     def __init__(self) -> None:

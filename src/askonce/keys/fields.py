@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import PurePath
 from typing import Any
 
-from askonce.keys.clients import Clients
+from askonce.keys.clients import FoundClients
 from askonce.keys.code import class_form, code_of
 from askonce.keys.counters import changed_by_calls, counters_as_at_first
 from askonce.keys.endpoints import function_form, is_client
@@ -65,7 +65,7 @@ class FieldReader:
     ) -> None:
         self._cls, self._way_out, self._special, self._private = cls, way_out, special, private
         self._within: list[int] = []
-        self.clients, self.names = Clients(), own_names(cls)
+        self.clients, self.names = FoundClients(), own_names(cls)
         self._own_values = OwnValues(cls, self.clients, way_out, special)
 
     def fields(self, owner: Any, skipped: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class FieldReader:
         """
         if self.names is None:
             return {}
-        clients = Clients()
+        clients = FoundClients()
         values = OwnValues(self._cls, clients, self._way_out, self._special)
         own = {name: value for name, value in call.items() if self.names.has_argument(name, value)}
         form = {name: values.field(name, value) for name, value in own.items()}

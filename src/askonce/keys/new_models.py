@@ -15,7 +15,7 @@ _MOST = 1000
 
 
 @dataclass(slots=True)
-class _Row:
+class _Models:
     """Models of one class, one after another.
 
     Attributes:
@@ -31,7 +31,7 @@ class _Row:
     length: int = 0
 
 
-_rows: weakref.WeakKeyDictionary[type, _Row] = weakref.WeakKeyDictionary()
+_rows: weakref.WeakKeyDictionary[type, _Models] = weakref.WeakKeyDictionary()
 
 
 def record_new_model(model: Any, cls: type, parts: Mapping[str, Any], way_out: str) -> None:
@@ -43,7 +43,7 @@ def record_new_model(model: Any, cls: type, parts: Mapping[str, Any], way_out: s
         parts: by name.
         way_out: what to write for it, for people.
     """
-    row = _rows.setdefault(cls, _Row())
+    row = _rows.setdefault(cls, _Models())
     before = row.last
     if row.length > _IN_A_ROW or (before is not None and before[0]() is model):
         return

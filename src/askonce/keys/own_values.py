@@ -21,7 +21,7 @@ from pathlib import PurePath
 from types import MappingProxyType, MemberDescriptorType, MethodType, SimpleNamespace
 from typing import Any
 
-from askonce.keys.clients import Clients
+from askonce.keys.clients import FoundClients
 from askonce.keys.code import class_form, code_of, digest_of
 from askonce.keys.counters import changed_by_calls, counters_as_at_first
 from askonce.keys.endpoints import importable_name, is_client
@@ -51,7 +51,7 @@ class OwnValues:
     """
 
     def __init__(
-        self, cls: type, clients: Clients, way_out: str, special: Callable[[Any], Any] = lambda value: None
+        self, cls: type, clients: FoundClients, way_out: str, special: Callable[[Any], Any] = lambda value: None
     ) -> None:
         self._clients, self._way_out, self._special = clients, way_out, special
         self._path = [cls.__qualname__]
@@ -98,7 +98,7 @@ class OwnValues:
             return NOTHING
         is_own = _is_own(value)
         if not is_own and not isinstance(value, type) and not _has_fields(kind) and says_nothing(value):
-            return self._said(value, name)
+            return self._shown_to_code(value, name)
         special = self._special(value)
         if special is not None:
             return special if "class" in special or "named" in special else self._tool(value, special, name, is_own)
@@ -198,17 +198,17 @@ class OwnValues:
             return {"data": [self._value(one, "") for one in data]}
         if not is_installed(kind.__module__):  # compiled, in a module that is not loaded by that name
             return {"class": named, "contents": [self._value(one, name) for one in contents_of(value)]}
-        return self._said(value, name)
+        return self._shown_to_code(value, name)
 
-    def _said(self, value: Any, name: str) -> Any:
+    def _shown_to_code(self, value: Any, name: str) -> Any:
         """What an object says as a variable that code uses; `NOTHING` if it says nothing."""
         try:
-            said = _says({name or "value": value})
+            shown = _says({name or "value": value})
         except Uncacheable as error:
             raise self._unread(value) from error
-        if said == _says({}):
+        if shown == _says({}):
             return NOTHING
-        return {"class": f"{type(value).__module__}.{type(value).__qualname__}", "says": said}
+        return {"class": f"{type(value).__module__}.{type(value).__qualname__}", "says": shown}
 
 
 def _is_own(value: Any) -> bool:

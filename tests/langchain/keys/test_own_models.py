@@ -87,10 +87,10 @@ class Npc(Quiet):
     id_token: SecretStr = SecretStr("")
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **kwargs: Any) -> ChatResult:
-        said = [*self.__pydantic_fields__, self.verbose, self.profile, self.tags, self.metadata]
-        said += [getattr(self, one) for one in ("name", "streaming", "max_retries", "timeout", "password")]
-        said += [self.secret, self.token, self.cookie, self.id_token.get_secret_value(), sorted(kwargs.items())]
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(repr(said)))])
+        shown = [*self.__pydantic_fields__, self.verbose, self.profile, self.tags, self.metadata]
+        shown += [getattr(self, one) for one in ("name", "streaming", "max_retries", "timeout", "password")]
+        shown += [self.secret, self.token, self.cookie, self.id_token.get_secret_value(), sorted(kwargs.items())]
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(repr(shown)))])
 
 
 NAMES: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -261,7 +261,7 @@ def say_b() -> str:
 
 @pytest.mark.parametrize("values", DISTINCT)
 @pytest.mark.parametrize("place", ["held", "_held"])
-def test_values_that_its_code_can_tell_apart_are_apart(values: Callable[[], list[Any]], place: str) -> None:
+def test_values_that_differ_to_its_code_are_apart(values: Callable[[], list[Any]], place: str) -> None:
     def keys() -> list[bytes]:
         models = [Quiet() for _ in values()]
         for model, value in zip(models, values(), strict=True):

@@ -73,9 +73,9 @@ class Npc(Quiet):
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        said = [self.name, self.profile, self.verbose, self.tags, self.streaming, self.max_retries, self.timeout]
-        said += [self.password, self.token, self.id_token.get_secret_value()]
-        return CompletionResponse(text=repr(said))
+        shown = [self.name, self.profile, self.verbose, self.tags, self.streaming, self.max_retries, self.timeout]
+        shown += [self.password, self.token, self.id_token.get_secret_value()]
+        return CompletionResponse(text=repr(shown))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ DISTINCT = [
 
 @pytest.mark.parametrize("values", DISTINCT)
 @pytest.mark.parametrize("place", ["held", "_held"])
-def test_values_that_its_code_can_tell_apart_are_apart(values: Callable[[], list[Any]], place: str) -> None:
+def test_values_that_differ_to_its_code_are_apart(values: Callable[[], list[Any]], place: str) -> None:
     def keys() -> list[bytes]:
         models = [Quiet() for _ in values()]
         for model, value in zip(models, values(), strict=True):

@@ -92,7 +92,11 @@ def component_form(component: BaseModel, left_out: list[str], *, asynchronous: b
     Raises:
         Uncacheable: a setting cannot be named, or the model remembers earlier calls.
     """
-    derived = _derived_of(component, asynchronous)
+    components = _async_components if asynchronous else _components
+    derived = components.of(component)
+    if derived.environment is not None and derived.environment != environment():
+        components.forget(id(component))
+        derived = components.of(component)
     left_out.extend(derived.left_out)
     return derived.form
 
@@ -103,17 +107,8 @@ def own_arguments(llm: BaseModel, options: Mapping[str, Any], *, asynchronous: b
     Raises:
         Uncacheable: one of them cannot be read.
     """
-    read = _derived_of(llm, asynchronous).own_arguments
+    read = (_async_components if asynchronous else _components).of(llm).own_arguments
     return {} if read is None else read(options)
-
-
-def _derived_of(component: BaseModel, asynchronous: bool) -> _Derived:
-    components = _async_components if asynchronous else _components
-    derived = components.of(component)
-    if derived.environment is not None and derived.environment != environment():
-        components.forget(id(component))
-        derived = components.of(component)
-    return derived
 
 
 @guarded
