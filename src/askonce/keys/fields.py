@@ -204,7 +204,7 @@ class FieldReader:
         if isinstance(value, (list, tuple, set, frozenset)):
             read = [item for one in value if (item := self._value(one, owner, name)) is not NOTHING]
             return set(map(_hashable, read)) if isinstance(value, (set, frozenset)) else read
-        if hasattr(value, "get_secret_value") or type(value).__module__.partition(".")[0] in _INERT:
+        if hasattr(type(value), "get_secret_value") or type(value).__module__.partition(".")[0] in _INERT:
             return NOTHING
         if is_client(value):
             self.clients.add(name, value)

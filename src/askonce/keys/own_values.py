@@ -91,7 +91,7 @@ class OwnValues:
             return {"float": value} if value.is_integer() or value - value != 0 else value
         if kind is str:
             return _text(value, name)
-        if hasattr(value, "get_secret_value"):
+        if hasattr(type(value), "get_secret_value"):
             return _credential(value.get_secret_value())
         if is_client(value):
             self._clients.add(self._path[1], value)

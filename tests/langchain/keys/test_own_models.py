@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -293,6 +294,7 @@ def test_code_of_a_class_in_a_field_counts() -> None:
         lambda: InMemoryRateLimiter(requests_per_second=1),
         itertools.count,
         lambda: TypeAdapter(list[int]),
+        MagicMock,
     ],
 )
 def test_a_part_of_the_running_program_says_nothing(make: Callable[[], Any]) -> None:
