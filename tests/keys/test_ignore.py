@@ -17,6 +17,7 @@ from llama_index.core.embeddings.mock_embed_model import MockEmbedding
 from llama_index.core.llms.mock import MockLLM
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from llama_index.llms.openai import OpenAI
 
 from askonce import Cache, ConfigError, FormField, cache_options
 from askonce.keys.ignore import checked, without
@@ -24,6 +25,7 @@ from askonce.keys.normal_form import NormalForm
 from askonce.langchain import AskOnceCache
 from askonce.langchain import cached as cached_langchain
 from askonce.llama_index import CachedRetriever, cached
+from askonce.llama_index.keys.requests import completion_form
 from askonce.stores.memory import MemoryStore
 
 TIME = r"It is \d\d:\d\d\."
@@ -209,3 +211,22 @@ def test_a_function_that_fails_leaves_the_request_uncached(caplog: pytest.LogCap
 def test_what_cannot_be_ignored_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="ignore"):
         Cache(MemoryStore(), ignore=wrong)
+
+
+def test_a_header_is_ignored_where_a_client_sends_it() -> None:
+    def model(session: str) -> Any:
+        return OpenAI(model="gpt-4o", api_key="sk", default_headers={"x-session": session, "x-tenant": "a"})
+
+    def form(session: str) -> NormalForm:
+        return completion_form(model(session), "hi", True, {})
+
+    path = FormField("model.endpoint.headers.x-session")
+    assert same(path, form("1"), form("2"))
+    assert not same(FormField("model.default_headers.x-session"), form("1"), form("2"))
+
+
+def test_a_path_at_which_nothing_stands_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    rules = checked([FormField("model.misspelt"), FormField("model.trace_of_this_test")])
+    for number in range(30):
+        without(chat("hi", **({"trace_of_this_test": "1"} if number == 5 else {})), rules)
+    assert ["model.misspelt" in one for one in caplog.messages] == [True]

@@ -20,7 +20,8 @@ from askonce.langchain import CachedEmbeddings
 from tests.support.provider import Provider
 
 _LOGS: dict[int, tuple[Any, list[list[str]]]] = {}
-"""The texts that each embedded; beside them, since all that they hold is part of the key."""
+_FAULTS: dict[int, tuple[Any, dict[str, int]]] = {}
+"""The texts that each embedded, and how it fails; beside them, since all that they hold is part of the key."""
 
 
 class Hashing(BaseModel, Embeddings):
@@ -31,7 +32,11 @@ class Hashing(BaseModel, Embeddings):
     query_prefix: str = ""
     api_key: str = "sk-secret"
     calls: list[Any] = []
-    callbacks: dict[str, int] = {}  # how it fails; the name is of no consequence for the key
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How it fails."""
+        return _FAULTS.setdefault(id(self), (self, {}))[1]
 
     @property
     def _log(self) -> list[list[str]]:
@@ -39,11 +44,11 @@ class Hashing(BaseModel, Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         self._log.append(list(texts))
-        if self.callbacks.pop("failures", 0):
+        if self.faults.pop("failures", 0):
             raise RuntimeError("overloaded")
         return [
             [math.sin(len(text) + at) / 3 for at in range(self.dimensions)]
-            for text in texts[self.callbacks.get("too_few", 0) :]
+            for text in texts[self.faults.get("too_few", 0) :]
         ]
 
     def embed_query(self, text: str) -> list[float]:
@@ -89,6 +94,7 @@ def test_what_changes_the_vectors_changes_the_key(url: str) -> None:
         ({"model": "other"}, 1),
         ({"dimensions": 2}, 1),
         ({"query_prefix": "query: "}, 1),
+        ({"api_key": "sk-other"}, 1),
         ({"api_key": "sk-other"}, 0),
     ):
         inner = Hashing(**fields)
@@ -100,15 +106,15 @@ def test_a_failure_keeps_nothing_of_its_batch_and_loses_nothing(url: str) -> Non
     inner = Hashing()
     cached = CachedEmbeddings(inner, url)
     cached.embed_documents(["a"])
-    inner.callbacks["failures"] = 1
+    inner.faults["failures"] = 1
     with pytest.raises(RuntimeError, match="overloaded"):
         cached.embed_documents(["a", "b"])
     cached.embed_documents(["a", "b"])
     assert inner._log == [["a"], ["b"], ["b"]]
-    inner.callbacks["too_few"] = 1
+    inner.faults["too_few"] = 1
     with pytest.raises(AskOnceError, match="gave 1 vectors for 2 texts"):
         cached.embed_documents(["c", "d"])
-    inner.callbacks.clear()
+    inner.faults.clear()
     cached.embed_documents(["c", "d"])
     assert inner._log[-1] == ["c", "d"]
 
@@ -168,13 +174,13 @@ class Unwell(Embeddings):
 
     def __init__(self, *vectors: list[float]) -> None:
         self.model = "unwell"
-        self.callbacks = list(vectors)  # a name that is of no consequence for the key
+        self.faults = list(vectors)  # a name that is of no consequence for the key
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [self.callbacks.pop(0) for _ in texts]
+        return [self.faults.pop(0) for _ in texts]
 
     def embed_query(self, text: str) -> list[float]:
-        return self.callbacks.pop(0)
+        return self.faults.pop(0)
 
 
 def test_a_vector_that_is_none_is_not_stored() -> None:
@@ -384,7 +390,7 @@ class Configured(Prefixed):
 )
 def test_all_of_embeddings_of_ones_own_counts(url: str, one: dict[str, Any], other: dict[str, Any]) -> None:
     with Cache(url) as cache:
-        for held in (one, other, one | {"_model": object(), "timeout": 3, "api_key": "sk"}):
+        for held in (one, other, one | {"_model": (n for n in ())}):
             inner = CachedEmbeddings(Configured(**held), cache)
             for text in ("hi", "hi", "ho"):
                 inner.embed_query(text)

@@ -38,6 +38,13 @@ def names_in(code: CodeType) -> set[str]:
     return {*code.co_names}.union(*map(names_in, inner))
 
 
+def assigned_in(code: CodeType) -> set[str]:
+    """The attributes, and the variables of enclosing functions, that code assigns, constructors too."""
+    stored = {line.argval for line in dis.get_instructions(code) if line.opname in ("STORE_ATTR", "STORE_DEREF")}
+    inner = (one for one in code.co_consts if isinstance(one, CodeType))
+    return stored.union(*map(assigned_in, inner))
+
+
 @functools.lru_cache(maxsize=4096)
 def changed_in(code: CodeType) -> frozenset[str]:
     """The attributes, variables around it and items that code assigns or changes itself, such as counters."""

@@ -202,7 +202,9 @@ class _CodeWalk:
         """The annotations of a class, and what its fields in pydantic's sense say."""
         annotations, fields = held.get("__annotations__"), held.get("__pydantic_fields__")
         yield from self._annotations(annotations)
-        for name in annotations if isinstance(annotations, dict) and isinstance(fields, dict) else ():
+        if not (isinstance(annotations, dict) and isinstance(fields, dict)):
+            return
+        for name in annotations:
             field = fields.get(name)
             given = dict(getattr(field, "_attributes_set", None) or {})
             given.pop("annotation", None)

@@ -14,17 +14,19 @@ import functools
 import inspect
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import PurePath
 from typing import Any
 
+from askonce.keys.clients import FoundClients
 from askonce.keys.code import class_form, code_of
-from askonce.keys.endpoints import endpoint_of, function_form, is_asynchronous, is_client
-from askonce.keys.normal_form import Uncacheable, is_credential, is_credential_in_data, is_neutral
+from askonce.keys.counters import changed_by_calls, counters_as_at_first
+from askonce.keys.endpoints import function_form, is_client
+from askonce.keys.normal_form import Uncacheable, is_credential, is_credential_in_data, is_neutral, model_form
+from askonce.keys.objects import NOTHING
 from askonce.keys.own_modules import is_installed
-
-NOTHING: Any = object()
-"""In place of a value that says nothing of what is answered, such as a lock or a secret."""
+from askonce.keys.own_names import own_names
+from askonce.keys.own_values import OwnValues, held_by, is_computed
 
 _SCALARS = (str, int, float, bool, bytes, bytearray, enum.Enum, type(None))
 _SHOWN = (PurePath, decimal.Decimal, uuid.UUID, datetime.date, datetime.time, datetime.timedelta)
@@ -37,35 +39,34 @@ _HOLDERS = frozenset(
     "client async_client root_client root_async_client http_client http_async_client profile metadata tags".split()
 )
 
-_WORDS = frozenset("cache verbose tags metadata profile".split())
-"""Neutral in LangChain's models alone."""
-
 
 class FieldReader:
     """Reads objects, and collects the clients in them.
 
     Args:
+        cls: the class of the object.
         way_out: what to do about a model that cannot be read, for people.
         special: reads some objects in its own way; it returns ``None`` for any other.
-        private: all private attributes count, and not only texts.
-        own: the object is of the application's own class: no name in it has LangChain's meaning, and private
-            attributes count as far as they can be read.
+        private: all private attributes count, and not only texts; in the application's own class, as far as they
+            can be read.
 
     Attributes:
-        clients: those that were found, by the field that holds them.
+        clients: those that were found.
+        names: what names mean, if the object is of the application's own class.
     """
 
     def __init__(
         self,
+        cls: type,
         way_out: str,
         special: Callable[[Any], Any] = lambda value: None,
         *,
         private: bool = True,
-        own: bool = False,
     ) -> None:
-        self._way_out, self._special, self._private, self._own = way_out, special, private, own
+        self._cls, self._way_out, self._special, self._private = cls, way_out, special, private
         self._within: list[int] = []
-        self.clients: dict[str, list[Any]] = {}
+        self.clients, self.names = FoundClients(), own_names(cls)
+        self._own_values = OwnValues(cls, self.clients, way_out, special)
 
     def fields(self, owner: Any, skipped: frozenset[str] = frozenset()) -> dict[str, Any]:
         """The fields of an object, less the neutral ones, credentials, and what is false by default.
@@ -75,19 +76,77 @@ class FieldReader:
         """
         if id(owner) in self._within:
             return {}
-        read = self._data_fields if self._own or self._within else self._fields
+        read = self._data_fields if self._within else self._fields
         self._within.append(id(owner))
         try:
             return read(owner, skipped)
         finally:
             self._within.pop()
 
+    def own_fields(
+        self, owner: Any, skipped: frozenset[str] = frozenset(), only: Set[str] | None = None
+    ) -> dict[str, Any]:
+        """What an object of the application's own class holds of its own: nothing of it is left out.
+
+        Args:
+            owner: the object.
+            skipped: what does not count all the same.
+            only: these alone count.
+
+        Raises:
+            Uncacheable: one of them cannot be read.
+        """
+        if self.names is None:
+            return {}
+        cls, changed = type(owner), changed_by_calls(owner)
+        form: dict[str, Any] = {}
+        for name, value in held_by(owner).items():
+            if name in skipped or name in changed or (only is not None and name not in only):
+                continue
+            if not self.names.has(name, value) or is_computed(cls, name):
+                continue
+            try:
+                form[name] = self._own_values.field(name, value)
+            except Uncacheable:
+                if self._private or not name.startswith("_"):
+                    raise
+        return form
+
+    def as_at_first(
+        self, owner: Any, fields: dict[str, Any], own: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Both kinds of fields, with what an object changes of itself during calls as it was at first."""
+        private = hasattr(type(owner), "__pydantic_fields__")
+        read = counters_as_at_first(owner, fields | own, private=private, parts=self._own_values.parts)
+        of_its_own = {name for name in read if name in own or name not in fields}
+        return (
+            {name: value for name, value in read.items() if name not in of_its_own},
+            {name: value for name, value in read.items() if name in of_its_own},
+        )
+
+    def own_arguments(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Those arguments of a call that count for an object of the application's own class, whatever their names.
+
+        Raises:
+            Uncacheable: one of them cannot be read.
+        """
+        if self.names is None:
+            return {}
+        clients = FoundClients()
+        values = OwnValues(self._cls, clients, self._way_out, self._special)
+        own = {name: value for name, value in call.items() if self.names.has_argument(name, value)}
+        form = {name: values.field(name, value) for name, value in own.items()}
+        places = [one for mode in (False, True) for one in clients.endpoints(asynchronous=mode)]
+        return form | ({"(endpoints)": [model_form(one, []) for one in places]} if places else {})
+
     def _fields(self, owner: Any, skipped: frozenset[str]) -> dict[str, Any]:
         """Of an object of a framework's, whose names have a known meaning."""
         form: dict[str, Any] = {}
         for name, value in _members(owner, skipped):
+            if self.names is not None and self.names.has(name, value):
+                continue  # read by `own_fields`
             if is_client(value):
-                self._found(name, value)
+                self.clients.add(name, value)
             elif not self._private and name.startswith("_"):
                 if isinstance(value, (str, bytes)):
                     form[name] = value
@@ -97,51 +156,58 @@ class FieldReader:
                 elif "client" in name:
                     raise self._unread(owner, name, value)
             elif not is_neutral(name, value) and not (is_credential(name) and not isinstance(value, (list, dict))):
-                read = self.value(value, owner, name)
+                read = self._read(value, owner, name)
                 if read is not NOTHING:
                     form[name] = read
         return form
 
     def _data_fields(self, owner: Any, skipped: frozenset[str]) -> dict[str, Any]:
-        """Of an object of the application's, or one within a model, where "tags" may mean anything."""
+        """Of an object within a model, where "tags" may mean anything."""
         form: dict[str, Any] = {}
         for name, value in _members(owner, skipped):
             if is_client(value):
-                self._found(name, value)
+                self.clients.add(name, value)
                 continue
             if isinstance(value, str) and is_credential_in_data(name):
                 continue
-            if self._own and is_neutral(name, value) and name not in _WORDS and not isinstance(value, str):
-                continue  # timeouts, retries, callbacks
             try:
-                read = self.value(value, owner, name)
+                read = self._read(value, owner, name)
             except Uncacheable:
                 is_private = name.startswith("_") and not self._private
                 if is_private or ((is_neutral(name) or is_credential(name)) and "client" not in name):
                     continue  # callbacks, what gives a token
                 raise
             if read is not NOTHING:
-                form[f"own {name}" if self._own and is_neutral(name) else name] = read
+                form[name] = read
         return form
 
-    def value(self, value: Any, owner: Any, name: str) -> Any:
+    def _read(self, value: Any, owner: Any, name: str) -> Any:
         """A value as plain data, or `NOTHING`.
 
         Raises:
             Uncacheable: it cannot be read.
         """
+        try:
+            return self._value(value, owner, name)
+        except Uncacheable:
+            raise
+        except Exception as error:  # whatever an object in it raises
+            raise self._unread(owner, name, value) from error
+
+    def _value(self, value: Any, owner: Any, name: str) -> Any:
+        """A value as `_read` gives it."""
         if isinstance(value, _SCALARS):
             return value
         if isinstance(value, Mapping):
-            items = ((key, self.value(item, owner, name)) for key, item in value.items())
+            items = ((key, self._value(item, owner, name)) for key, item in value.items())
             return {key: item for key, item in items if item is not NOTHING}
         if isinstance(value, (list, tuple, set, frozenset)):
-            read = [item for one in value if (item := self.value(one, owner, name)) is not NOTHING]
+            read = [item for one in value if (item := self._value(one, owner, name)) is not NOTHING]
             return set(map(_hashable, read)) if isinstance(value, (set, frozenset)) else read
-        if hasattr(value, "get_secret_value") or type(value).__module__.partition(".")[0] in _INERT:
+        if hasattr(type(value), "get_secret_value") or type(value).__module__.partition(".")[0] in _INERT:
             return NOTHING
         if is_client(value):
-            self._found(name, value)
+            self.clients.add(name, value)
             return NOTHING
         return self._object(value, owner, name)
 
@@ -177,27 +243,6 @@ class FieldReader:
             f" read; {self._way_out}"
         )
 
-    def endpoints(self, *, asynchronous: bool) -> list[dict[str, Any]]:
-        """Where the clients send the requests of one kind of calls; each place once, those of one field together.
-
-        Raises:
-            Uncacheable: a function, which cannot be read, may change the requests.
-        """
-        places: list[dict[str, Any]] = []
-        modes = {name: is_asynchronous(clients[0]) for name, clients in self.clients.items()}
-        fitting = [name for name, mode in modes.items() if mode in (None, asynchronous)] or list(modes)
-        for name in fitting:
-            several = [endpoint for client in self.clients[name] if (endpoint := endpoint_of(client))]
-            place = {str(at): one for at, one in enumerate(several)} if len(several) > 1 else (several or [{}])[0]
-            if place and place not in places:
-                places.append(place)
-        return places
-
-    def _found(self, name: str, client: Any) -> None:
-        clients = self.clients.setdefault(name, [])
-        if not any(one is client for one in clients):
-            clients.append(client)
-
 
 def _members(owner: Any, skipped: frozenset[str]) -> Iterator[tuple[str, Any]]:
     """What an object holds, but what is nothing, or false by default."""
@@ -225,7 +270,7 @@ def members_of(owner: Any) -> dict[str, Any]:
 
 def _is_false_by_default(field: Any, value: Any) -> bool:
     """Whether a value is false, as it is by default: so a field that a new version adds loses nothing."""
-    if value or field is None or not isinstance(value, (bool, int, float, str, dict, list, tuple, set)):
+    if field is None or not isinstance(value, (bool, int, float, str, dict, list, tuple, set)) or value:
         return False
     default = field.default_factory() if field.default_factory in (dict, list, tuple, set) else field.default
     return type(default) is type(value) and bool(default == value)

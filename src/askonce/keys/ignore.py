@@ -6,6 +6,7 @@ ignored says so, so that it equals no other one.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ import msgspec
 from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, encode
 
+logger = logging.getLogger("askonce")
+_MOST_PATHS = 1000
+_A_PATH = "model.endpoints[*].headers.x-session"
 _PLACEHOLDER = "\0ignored\0"
 _TEXT_FIELDS = ("messages", "prompt", "text", "question", "query")
 """The parts of a form that hold the text of a request; patterns are looked for in these alone."""
@@ -29,8 +33,8 @@ class FormField:
     """A field of the normal form, for ``ignore``.
 
     Args:
-        path: as ``left_out`` and ``body`` show it: names with dots between them, and positions:
-            ``model.default_headers.x-trace-id``, ``messages[0].content``. ``*`` is any name, ``[*]`` any position.
+        path: as ``body`` shows it, names with dots between them, and positions: ``messages[0].content``,
+            ``model.endpoints[*].headers.x-session``. ``*`` is any name, ``[*]`` any position.
 
     Raises:
         ConfigError: it is no such path.
@@ -40,7 +44,7 @@ class FormField:
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str) or "".join(self._written()) != self.path or self.path[:1] in ("", "."):
-            raise ConfigError(f"a field is a path such as 'model.default_headers.x-trace-id', got {self.path!r}")
+            raise ConfigError(f"a field is a path such as {_A_PATH!r}, got {self.path!r}")
 
     def _written(self) -> Iterator[str]:
         if isinstance(self.path, str):
@@ -112,12 +116,32 @@ def without(form: NormalForm, ignored: Sequence[Ignored]) -> NormalForm:
             form = msgspec.structs.replace(form, body=body, left_out=(*form.left_out, *left_out))
         elif isinstance(one, FormField):
             rest = _without_field(form.body, one.steps, "", left_out)
+            _record(one.path, is_found=bool(left_out))
             form = msgspec.structs.replace(form, body=rest, left_out=(*form.left_out, *left_out))
         elif callable(one):
             form = _by_function(form, one)
     return (
         form if len(form.left_out) == known else msgspec.structs.replace(form, body={**form.body, "ignored": True})
     )
+
+
+_AT_FIRST = 10
+_unfound: dict[str, int] = {}
+"""By path, in how many forms nothing stood there; 0 once something did, or it was reported."""
+
+
+def _record(path: str, *, is_found: bool) -> None:
+    """Report once a path that is found in none of the first forms: it may be misspelt."""
+    forms = _unfound.get(path, 1 if len(_unfound) < _MOST_PATHS else 0)
+    if forms == 0:
+        return
+    _unfound[path] = 0 if is_found or forms == _AT_FIRST else forms + 1
+    if not is_found and forms == _AT_FIRST:
+        logger.warning(
+            "askonce: ignore: nothing stood at %r in the first %d requests; the body of a form shows the paths",
+            path,
+            _AT_FIRST,
+        )
 
 
 def _replaced(value: Any, pattern: re.Pattern[str], path: str, left_out: list[str]) -> Any:

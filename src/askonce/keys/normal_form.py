@@ -96,7 +96,8 @@ _HOSTED = re.compile(r"(\w+_)?(tools|connectors)|(mcp|tool)_servers|data_sources
 # What the application wrote itself: a field called "api_key" in a schema is meaning, not a credential.
 _WRITTEN = _TOOLS | frozenset(
     "tool_choice response_format text_format stop variables schema json_schema input_schema output_schema "
-    "response_schema response_json_schema guided_json properties $defs definitions parameters function".split()
+    "response_schema response_json_schema guided_json properties $defs definitions parameters function "
+    "own_fields".split()  # of an application's own class: no credential stands there as it is
 )
 _PROPERTIES = "properties"
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -146,7 +147,8 @@ def request_form(kind: str, model: Mapping[str, Any], left_out: Sequence[str] = 
         left_out: what was left out of the parts.
         parts: the rest, in normal form.
     """
-    name = model.get("model") or model.get("model_name")
+    own = model.get("own_fields") or {}
+    name = model.get("model") or model.get("model_name") or own.get("model") or own.get("model_name")
     body = {"version": VERSION, "kind": kind, "model": model, **parts}
     return NormalForm(body, tuple(left_out), name if isinstance(name, str) else None)
 
@@ -274,11 +276,6 @@ _Rule = Callable[[str, Any], bool]
 def is_neutral(name: str, value: Any = None) -> bool:
     """Whether a parameter of that name, and with that value, cannot change the answer."""
     return name in NEUTRAL or (_TIMEOUT.search(name) is not None and not isinstance(value, str))
-
-
-def own_words(values: Mapping[str, Any]) -> dict[str, str]:
-    """Texts under neutral names: to a class of the application's own they may mean anything."""
-    return {f"own {name}": text for name, text in values.items() if isinstance(text, str) and is_neutral(name)}
 
 
 def _of_parameters(name: str, value: Any) -> bool:

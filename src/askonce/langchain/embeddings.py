@@ -19,6 +19,7 @@ from askonce.entries.vectors import NO_NUMBER, are_mixed, lengths_of, oddity
 from askonce.errors import AskOnceError, ConfigError
 from askonce.keys.counters import record_counters
 from askonce.keys.model_identity import RememberedIdentity
+from askonce.keys.new_models import record_new_model
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, text
 from askonce.langchain.keys.model import described
 from askonce.stores import Client, Store
@@ -78,6 +79,9 @@ class CachedEmbeddings(Embeddings):
                 _identities[False].of(embeddings)
             except Uncacheable as error:
                 raise ConfigError(str(error)) from None
+            except Exception as error:  # whatever an object in them raises
+                reason = f"{type(embeddings).__name__} cannot be read ({type(error).__name__}); name the model: "
+                raise ConfigError(reason + _WAY_OUT) from error
         self.cache = shared_cache(store, settings)
 
     def embed_documents(self, texts: list[str]) -> list[Vector]:
@@ -280,13 +284,17 @@ def _identity_of(embeddings: Embeddings, *, asynchronous: bool) -> _Identity:
         cls = type(embeddings)
         raise Uncacheable(f"{cls.__name__} does not show which model it is; name it: {_WAY_OUT}")
     names = (getattr(embeddings, "model", None), getattr(embeddings, "model_name", None))
-    return _Identity(form, next((name for name in names if isinstance(name, str)), None))
+    identity = _Identity(form, next((name for name in names if isinstance(name, str)), None))
+    record_new_model(embeddings, type(embeddings), _parts_of(identity), _WAY_OUT)
+    return identity
+
+
+def _parts_of(identity: _Identity) -> dict[str, Any]:
+    return {**identity.form["fields"], **identity.form.get("own_fields", {})}
 
 
 _WAY_OUT = "cached(embeddings, model='…')"
 _identities = {
-    asynchronous: RememberedIdentity(
-        partial(_identity_of, asynchronous=asynchronous), lambda identity: identity.form["fields"], _WAY_OUT
-    )
+    asynchronous: RememberedIdentity(partial(_identity_of, asynchronous=asynchronous), _parts_of, _WAY_OUT)
     for asynchronous in (False, True)
 }

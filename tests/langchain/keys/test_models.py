@@ -287,6 +287,9 @@ def test_parameters_that_say_the_same_make_one_key(
 class Machine:
     """Of which nothing is to be seen."""
 
+    def __init__(self) -> None:
+        self.running = (number for number in range(3))
+
 
 class Secretive(Actor):
     _mood: str = PrivateAttr("merry")

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from askonce.keys.code import class_form
-from askonce.keys.counters import counters_as_at_first
 from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity
+from askonce.keys.new_models import record_new_model
 from askonce.keys.normal_form import (
     Uncacheable,
     actor_is_named,
@@ -25,14 +25,14 @@ from askonce.keys.normal_form import (
     is_credential,
     is_neutral,
     model_form,
-    own_words,
 )
 from askonce.keys.own_modules import is_installed
 from askonce.keys.server_state import refuse_server_state
 from askonce.langchain.keys.providers import Provider, provider_of
 
 # Shown to people and to tracing only (`with_structured_output`); the model is sent neither.
-_FOR_PEOPLE = frozenset({"name", "ls_structured_output_format", "structured_output_format"})
+_SHOWN_TO_TRACING = frozenset({"ls_structured_output_format", "structured_output_format"})
+_FOR_PEOPLE = _SHOWN_TO_TRACING | {"name"}
 _WAY_OUT = "name the model: cached(model, name='…')"
 # Of every model of LangChain's: the running program's, and not the provider's.
 _OF_EVERY_MODEL = frozenset(
@@ -48,6 +48,8 @@ _ONE_NAME = {"model_name": "model", "model_id": "model", "stop_sequences": "stop
 _CONTINUING = frozenset({"use_previous_response_id", "reuse_last_container"})
 _CHOOSES_API = frozenset({"use_previous_response_id"})
 """Also sends the first request to OpenAI's responses, unless the model calls them anyway."""
+_MAY_CHANGE_TEXTS = frozenset({"chunk_size"})
+"""Of embeddings: a provider's class sends so many texts at once; what another does with it, its author knows."""
 _STATE_OF_FAKES = frozenset({"i", "messages", "response_index"})
 
 
@@ -82,6 +84,7 @@ class _Constructor:
         name: the name of the model, if known.
         provider: what is known of its class.
         continues: of `Parameters`.
+        own_arguments: of a model of the application's own class, what counts of a call whatever its name.
     """
 
     form: Mapping[str, Any]
@@ -89,6 +92,7 @@ class _Constructor:
     name: str | None
     provider: Provider = field(default_factory=partial(Provider, overrides=False))
     continues: bool = False
+    own_arguments: Callable[[Mapping[str, Any]], dict[str, Any]] | None = field(default=None, compare=False)
 
 
 def parameters_of_model(
@@ -124,12 +128,17 @@ def parameters_from(
 def _with_call(constructor: _Constructor, call: Mapping[str, Any] | str, *, lasting: bool = True) -> Parameters:
     left_out: list[str] = []
     form = dict(constructor.form)
+    own: dict[str, Any] = {}
+    if constructor.own_arguments is not None and isinstance(call, Mapping) and call:
+        refuse_server_state(call)
+        own = constructor.own_arguments({name: one for name, one in call.items() if name not in _SHOWN_TO_TRACING})
+        call = {name: value for name, value in call.items() if name not in own}
     called: Any = call if isinstance(call, str) else model_form(_own(call, left_out, "call"), left_out, "call")
-    if "code" in form and not constructor.provider.overrides and isinstance(call, Mapping):
-        called |= own_words(call)
     if constructor.provider.overrides and isinstance(call, Mapping) and isinstance(called, dict):
         called |= {name: None for name, value in call.items() if value is None and name in form["constructor"]}
         form["constructor"], called = _sent(form["constructor"], called, constructor.provider)
+    if own:
+        called["own_fields"] = own
     if called or not constructor.form:
         form["call"] = called
     name = None if isinstance(call, str) else _name_in(call)
@@ -180,7 +189,11 @@ def _constructor_of(model: Any, *, asynchronous: bool) -> tuple[_Constructor, Pa
     left_out: list[str] = []
     form = _form_of(model, base, asynchronous=asynchronous, left_out=left_out)
     continues = any(getattr(model, flag, None) is True for flag in _CONTINUING)
-    constructor = _Constructor(form, tuple(left_out), name, provider_of(base), continues)
+    own = None
+    if "code" in form:
+        own = FieldReader(base, _WAY_OUT, partial(_part_form, asynchronous=asynchronous)).own_arguments
+    constructor = _Constructor(form, tuple(left_out), name, provider_of(base), continues, own)
+    record_new_model(model, base, _parts_in(form), "cached(model, name='…')")
     return constructor, _with_call(constructor, {})
 
 
@@ -203,14 +216,14 @@ def described(
     """
     cls: type = type(owner)
     special = partial(_part_form, asynchronous=asynchronous)
-    named = class_form(cls)
-    reader = FieldReader(f"name the model: {way_out}", special, private=False, own="code" in named)
+    reader = FieldReader(cls, f"name the model: {way_out}", special, private=False)
+    own = reader.own_fields(owner, neutral - _MAY_CHANGE_TEXTS)
     read, endpoints = _read_with(reader, owner, cls, neutral, asynchronous=asynchronous)
-    if not hasattr(cls, "__pydantic_fields__"):
-        read = counters_as_at_first(owner, read, private=False)
+    read, own = reader.as_at_first(owner, read, own)
     fields = model_form(read, [])
     forms = [model_form(one, [], "endpoint") for one in endpoints]
-    return {**named, "fields": fields, "endpoints": forms}, fields
+    form = {**class_form(cls), "fields": fields, "endpoints": forms}
+    return (form | {"own_fields": own} if own else form), {**fields, **own}
 
 
 def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str]) -> dict[str, Any]:
@@ -230,18 +243,26 @@ def _form_of(model: Any, base: type, *, asynchronous: bool, left_out: list[str])
     neutral = _OF_EVERY_MODEL | _CONTINUING | (_STATE_OF_FAKES if is_fake else frozenset())
     if getattr(model, "use_responses_api", None) is not True:
         neutral -= _CHOOSES_API
-    reader = FieldReader(_WAY_OUT, partial(_part_form, asynchronous=asynchronous))
+    reader = FieldReader(base, _WAY_OUT, partial(_part_form, asynchronous=asynchronous))
+    own = reader.own_fields(model, _STATE_OF_FAKES if is_fake else frozenset())
+    refuse_server_state(own)
     fields, endpoints = _read_with(reader, model, base, neutral, asynchronous=asynchronous)
-    fields = counters_as_at_first(model, fields, private=True)
+    fields, own = reader.as_at_first(model, fields, own)
     given = set(getattr(model, "model_fields_set", ())) - provider_of(base).through_client
     empty: tuple[Any, ...] = (None, {}, [])
-    left_out += [f"model.{name}" for name in sorted(given - fields.keys()) if getattr(model, name) not in empty]
+    given -= fields.keys() | own.keys()
+    left_out += [f"model.{name}" for name in sorted(given) if not _is_in(getattr(model, name), empty)]
     form: dict[str, Any] = {
         **class_form(base),
         "constructor": model_form(_own(fields, left_out, "model"), left_out),
     }
     forms = [model_form(endpoint, left_out, "endpoint") for endpoint in endpoints]
-    return form | ({"endpoints": forms} if forms else {})
+    return form | ({"endpoints": forms} if forms else {}) | ({"own_fields": own} if own else {})
+
+
+def _is_in(value: Any, values: tuple[Any, ...]) -> bool:
+    """Whether a value equals one of several of its kind; an array would compare its items."""
+    return any(type(value) is type(one) and value == one for one in values)
 
 
 def _read_with(
@@ -251,7 +272,7 @@ def _read_with(
     provider = provider_of(cls)
     neutral |= provider.unsent
     fields = reader.fields(owner, neutral | provider.through_client)
-    endpoints = reader.endpoints(asynchronous=asynchronous)
+    endpoints = reader.clients.endpoints(asynchronous=asynchronous)
     if not endpoints:  # no client that could be read was made of them
         fields = reader.fields(owner, neutral)
     if provider.omits_empty:
@@ -281,8 +302,12 @@ def _refuse_reader_of_its_run(base: type) -> None:
 
 
 def _parts_of(value: tuple[_Constructor, Any]) -> dict[str, Any]:
-    form = value[0].form
-    return {**form.get("constructor", {}), **{name: one for name, one in form.items() if name != "constructor"}}
+    return _parts_in(value[0].form)
+
+
+def _parts_in(given: Mapping[str, Any]) -> dict[str, Any]:
+    form = dict(given)
+    return {**form.pop("constructor", {}), **form.pop("own_fields", {}), **form}
 
 
 _constructors = {

@@ -22,8 +22,10 @@ from llama_index.core.tools.types import BaseTool
 
 from askonce.keys.code import class_form, code_of
 from askonce.keys.endpoints import endpoint_of, function_form
+from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity, show_inside
-from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form, own_words, plain
+from askonce.keys.new_models import record_new_model
+from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form, plain
 from askonce.keys.server_state import refuse_server_state
 from askonce.llama_index.keys.providers import Provider, environment, makes_client_later, provider_of
 
@@ -37,6 +39,7 @@ _NOT_NEUTRAL_HERE = frozenset(
     "cache profile tags metadata client async_client root_client root_async_client http_client http_async_client"
     " http_socket_options custom_get_token_ids ls_structured_output_format ls_provider ls_model_name".split()
 )
+_WAY_OUT_NAME = "cached(…, name='…')"
 _CLIENTS = frozenset("client async_client root_client root_async_client http_client http_async_client".split())
 _MACHINERY = (type(threading.Lock()), type(threading.RLock()), logging.Logger, Executor)
 _SIMPLE = (str, int, float, bytes, type(None))
@@ -65,11 +68,17 @@ class _Derived(NamedTuple):
         form: in normal form.
         left_out: the paths of what was left out.
         environment: the variables that a client which is not made yet would read; ``None`` if they do not count.
+        own_arguments: of an LLM of the application's own class, what counts of a call whatever its name.
     """
 
     form: dict[str, Any]
     left_out: list[str]
     environment: tuple[str | None, ...] | None
+    own_arguments: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+
+    def parts(self) -> dict[str, Any]:
+        """What the form consists of."""
+        return {**self.form, **self.form.get("own_fields", {})}
 
 
 def component_form(component: BaseModel, left_out: list[str], *, asynchronous: bool = False) -> dict[str, Any]:
@@ -92,6 +101,16 @@ def component_form(component: BaseModel, left_out: list[str], *, asynchronous: b
     return derived.form
 
 
+def own_arguments(llm: BaseModel, options: Mapping[str, Any], *, asynchronous: bool = False) -> dict[str, Any]:
+    """What counts of a call's options whatever they are called, since the LLM is of the application's own class.
+
+    Raises:
+        Uncacheable: one of them cannot be read.
+    """
+    read = (_async_components if asynchronous else _components).of(llm).own_arguments
+    return {} if read is None else read(options)
+
+
 @guarded
 def _derived(component: BaseModel, asynchronous: bool) -> _Derived:
     if getattr(component, "track_previous_responses", False):
@@ -100,15 +119,17 @@ def _derived(component: BaseModel, asynchronous: bool) -> _Derived:
     link = (component.__pydantic_private__ or {}).get("_askonce")
     if link is not None and link.name is not None:
         return _Derived(model_form(_named(component, link.name), left_out), left_out, None)
+    reading = _Reading(component, asynchronous)
     read = environment() if any(makes_client_later(one, asynchronous) for one in _models_in(component)) else None
-    settings = _settings(component, _Reading(component, asynchronous))
-    return _Derived(model_form(settings, left_out), left_out, read)
+    form = model_form(_settings(component, reading), left_out)
+    own = _reader(_own_class(component), reading).own_arguments if "code" in form else None
+    derived = _Derived(form, left_out, read, own)
+    record_new_model(component, _own_class(component), derived.parts(), _WAY_OUT_NAME)
+    return derived
 
 
 _components, _async_components = (
-    RememberedIdentity(
-        functools.partial(_derived, asynchronous=asynchronous), lambda derived: derived.form, "cached(…, name='…')"
-    )
+    RememberedIdentity(functools.partial(_derived, asynchronous=asynchronous), _Derived.parts, _WAY_OUT_NAME)
     for asynchronous in (False, True)
 )
 
@@ -151,17 +172,40 @@ def _settings(value: BaseModel, reading: _Reading) -> dict[str, Any]:
     if hasattr(value, "askonce_form"):  # a model of askonce's own
         return {**found, **value.askonce_form(asynchronous=reading.asynchronous)}
     provider = provider_of(cls)
+    reader = _reader(cls, reading)
+    own = reader.own_fields(value, _LEFT_OUT)
     for name, item in _held(value, provider):
+        if reader.names is not None and reader.names.has(name, item):
+            continue  # one of those
         named, data = _setting(name, item, value, reading)
         if data is not None and data != {}:
             found[named] = data
-    if "code" in found and provider.endpoint is None:
-        found |= own_words(vars(value))
+    _, own = reader.as_at_first(value, {}, own)
+    if own:
+        found["own_fields"] = own
     if isinstance(value, BaseLLM):
         refuse_server_state(found)
+        refuse_server_state(own)
+    places = reader.clients.endpoints(asynchronous=reading.asynchronous)
+    if places:
+        found["own endpoints"] = places
     if provider.endpoint is not None:
         found["endpoint"] = provider.endpoint(value, reading.asynchronous)
     return found
+
+
+def _reader(cls: type, reading: _Reading) -> FieldReader:
+    """Reads what an object of the application's own class holds."""
+    return FieldReader(cls, _WAY_OUT.removeprefix("; "), functools.partial(_part, reading=reading))
+
+
+def _part(value: Any, *, reading: _Reading) -> Any:
+    """A tool or a model within a model; ``None`` for anything else."""
+    if isinstance(value, BaseTool):
+        return _data(value, reading)
+    if isinstance(value, BaseComponent):
+        return model_form(_settings(value, reading), [])
+    return None
 
 
 def known_of(component: BaseModel) -> Provider:
@@ -211,7 +255,7 @@ def _setting(name: str, item: Any, value: Any, reading: _Reading) -> tuple[str, 
     return f"own {name}" if meant else name, data
 
 
-_WAY_OUT = "; cached(…, name='…') names the model instead"
+_WAY_OUT = f"; {_WAY_OUT_NAME} names the model instead"
 
 
 def _without_credentials(data: Any) -> Any:
@@ -224,14 +268,30 @@ def _named(component: BaseModel, name: str) -> dict[str, Any]:
     """Of a model with a name of its own, which stands for private attributes and for what cannot be read."""
     cls, reading = _own_class(component), _Reading(component)
     found: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}", "named": name}
-    for field in cls.model_fields:  # type: ignore[attr-defined]
+    try:
+        reader = _reader(cls, reading)
+    except Uncacheable:  # the name stands for its code, too
+        reader = _reader(BaseModel, reading)
+    fields = cls.model_fields.keys()  # type: ignore[attr-defined]
+    own = reader.own_fields(component, _LEFT_OUT, only={one for one in fields if _is_plain(component, one)})
+    for field in fields - own.keys():
         item = getattr(component, field, None)
         try:
             if field not in _LEFT_OUT and endpoint_of(item) is None:
                 named, found[named] = _setting(field, item, component, reading)
         except Uncacheable:
             continue
+    found["own_fields"] = own
     return {field: data for field, data in found.items() if data is not None and data != {}}
+
+
+def _is_plain(component: BaseModel, field: str) -> bool:
+    """Whether a field holds plain data."""
+    try:
+        plain(getattr(component, field, None))
+    except Exception:  # whatever an object in it raises
+        return False
+    return True
 
 
 def fields_of(values: Mapping[str, Any], reading: _Reading = _OF_NO_MODEL) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from llama_index.core.prompts import (
 )
 from llama_index.core.schema import BaseComponent
 
-from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, own_words, plain, request_form, text
+from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, plain, request_form, text
 from askonce.keys.server_state import refuse_server_state
 from askonce.llama_index.keys.messages import conversation_of
-from askonce.llama_index.keys.model import component_form, fields_of, guarded, known_of
+from askonce.llama_index.keys.model import component_form, fields_of, guarded, known_of, own_arguments
 
 _KNOWN_PROMPTS = frozenset({PromptTemplate, ChatPromptTemplate, RichPromptTemplate})
 
@@ -121,9 +121,11 @@ def _model_and_call(
     if not options:
         return model, {}
     refuse_server_state(options)
-    call = model_form(fields_of(options), left_out, "call")
-    if "code" in model and known_of(llm).endpoint is None:
-        call |= own_words(options)
+    own = own_arguments(llm, options, asynchronous=asynchronous)
+    rest = {name: value for name, value in options.items() if name not in own}
+    call = model_form(fields_of(rest), left_out, "call")
+    if own:
+        call["own_fields"] = own
     for name in known_of(llm).overridden & options.keys():
         model = {**model, name: call.pop(name, None)}  # None is sent as it is
     return model, call
