@@ -11,7 +11,7 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever
@@ -134,3 +134,21 @@ def test_an_edited_program_finds_what_it_says_now(tmp_path: Path) -> None:
         ).stdout.strip()
 
     assert [run("before"), run("after")] == ["before", "after"]
+
+
+class OfUser(BaseRetriever):
+    user: ClassVar[str] = "ann"
+    calls: ClassVar[int] = 0
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        self.__class__.calls += 1
+        return [Document(f"of {self.user}")]
+
+
+def test_what_a_class_was_set_to_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache("memory://")
+    retriever = cached(OfUser(), cache, corpus="one")
+    for user in ("ann", "bob", "ann"):
+        monkeypatch.setattr(OfUser, "user", user)
+        assert retriever.invoke("where?")[0].page_content == f"of {user}"
+    assert cache.stats().hits == 1

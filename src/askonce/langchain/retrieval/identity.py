@@ -32,16 +32,10 @@ from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential
 from askonce.langchain.embeddings import form_of_embeddings
 from askonce.langchain.retrieval.held_documents import HeldDocuments, holds_documents
 from askonce.langchain.retrieval.indexes import digest, has_memory, is_own, memory_version
-from askonce.langchain.retrieval.readers import (
-    RunReaders,
-    code_of,
-    is_foreign,
-    is_of_langchain,
-    kind_of,
-    own_class,
-)
+from askonce.langchain.retrieval.readers import RunReaders, is_foreign, is_of_langchain
 from askonce.retrieval.clients import is_client, place_of, without_credentials
 from askonce.retrieval.held import found_within
+from askonce.retrieval.parts import code_of, kind_of, own_class
 from askonce.retrieval.places import is_on_this_machine, read
 from askonce.retrieval.states import shows_state
 
@@ -373,7 +367,7 @@ def depends_on_time(part: Any) -> bool:
 
 def _class(cls: type[Any]) -> dict[str, Any]:
     """Which class; of the application's own with its code, which may be edited between two runs of a program."""
-    code = code_of(kind_of(cls))[0]
+    code = code_of(kind_of(cls)).digest
     return {"class": _name(cls)} if code is None else {"class": _name(cls), "code": code}
 
 
@@ -415,5 +409,5 @@ def _by_name(part: type[Any] | FunctionType) -> Any:
         found = getattr(found, step, None)
     if found is not part:
         raise Uncacheable(f"{part.__qualname__} can be found under no name")
-    name, code = f"{part.__module__}.{part.__qualname__}", code_of(part)[0]
+    name, code = f"{part.__module__}.{part.__qualname__}", code_of(part).digest
     return name if code is None else {"named": name, "code": code}

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextvars import ContextVar
 from itertools import islice
-from types import FunctionType
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from askonce.keys.code import context_variables, digest_of, written_code
 from askonce.keys.own_modules import is_installed
 from askonce.retrieval.held import attributes_of, found_within, is_opened
+from askonce.retrieval.parts import code_of, kind_of
 
 _WITHOUT_RUNS = frozenset(("askonce", "lark", "numpy", "pydantic", *sys.stdlib_module_names))
 _MOST_TEXTS = 1000
@@ -98,21 +96,3 @@ def is_foreign(part: Any) -> bool:
 def is_of_langchain(module: str) -> bool:
     """Whether a module is of LangChain's packages; an application's may be called like one."""
     return module.startswith("langchain") and is_installed(module)
-
-
-def own_class(cls: type[Any]) -> type[Any]:
-    """The class that was wrapped, of one that `cached` or `watch` made."""
-    own: type[Any] = getattr(cls, "_askonce_base", cls)
-    return own
-
-
-def kind_of(part: Any) -> Any:
-    """A class or function itself; of an object its class."""
-    return part if isinstance(part, FunctionType) else own_class(part if isinstance(part, type) else type(part))
-
-
-@functools.lru_cache(maxsize=512)
-def code_of(part: Any) -> tuple[str | None, str, list[ContextVar[Any]]]:
-    """The digest of the code of the application's own classes and functions, the code, what it uses; read once."""
-    code = written_code(part)
-    return (None, "", []) if code is None else (digest_of(code), code, context_variables(part))

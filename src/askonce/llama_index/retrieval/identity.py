@@ -8,7 +8,6 @@ what they hold. A class of somebody else may depend on anything.
 from __future__ import annotations
 
 import enum
-import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,14 +22,13 @@ from llama_index.core.schema import BaseComponent, BaseNode, NodeWithScore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
 
 from askonce.errors import ConfigError
-from askonce.keys.code import code_of
 from askonce.keys.endpoints import importable_name
 from askonce.keys.fields import members_of
 from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, plain
 from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.retrieval.indexes import INDEX_PARTS, is_own, is_store, memory_version
-from askonce.llama_index.retrieval.watch import own_class
 from askonce.retrieval.held import found_within
+from askonce.retrieval.parts import code_of, own_class
 from askonce.retrieval.places import read
 
 # What observes; and where the structures of indexes are, which are read from the indexes.
@@ -125,7 +123,7 @@ class Identity:
             return value
         if inspect.isroutine(value) or isinstance(value, type):
             name = importable_name(value)
-            code = _code(value) if inspect.isfunction(value) else None
+            code = code_of(value).digest if inspect.isfunction(value) else None
             return name if code is None else {"name": name, "code": code}
         return self._object(value, depth)
 
@@ -177,7 +175,7 @@ class Identity:
         known = self._stores.get(id(store))
         if known is not None:
             return known
-        code = _code(own_class(type(store)))
+        code = code_of(own_class(type(store))).digest
         form: dict[str, Any] = {"class": _class_name(store), "code": code, "version": memory_version(store)}
         members = members_of(store)
         if isinstance(store, BasePydanticVectorStore):
@@ -200,11 +198,6 @@ def _is_content(part: Any) -> bool:
     if isinstance(part, (list, tuple)):
         return len(part) >= _LONG and all(isinstance(one, (BaseNode, NodeWithScore)) for one in part)
     return isinstance(part, (BaseIndex, BaseNode)) or is_store(part)
-
-
-@functools.lru_cache(maxsize=512)
-def _code(kind: Any) -> str | None:
-    return code_of(kind)
 
 
 def _class_name(value: Any) -> str:
