@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from types import FunctionType
 from typing import Any, NamedTuple
 
 from askonce.keys.code import context_variables, digest_of, written_code
+from askonce.keys.normal_form import Uncacheable
+from askonce.keys.objects import data_of, says_nothing
 from askonce.keys.own_modules import is_installed, stored_by
+from askonce.retrieval.held import attributes_of
 
 BASE = "_askonce_base"
 """Of a class that `cached` or `watch` made: the class of what was given to it."""
@@ -55,7 +62,7 @@ def _code_of(kind: Any, _: tuple[Any, ...]) -> Code:
     return Code(None, "", []) if code is None else Code(digest_of(code), code, context_variables(kind))
 
 
-def _set_on(cls: type[Any]) -> tuple[Any, ...]:
+def _set_on(cls: Any) -> tuple[Any, ...]:
     """The texts and numbers among the attributes of the application's own classes; no counters."""
     return tuple(
         (name, type(value), value)
@@ -65,10 +72,12 @@ def _set_on(cls: type[Any]) -> tuple[Any, ...]:
     )
 
 
-@functools.lru_cache(maxsize=512)
-def own_bases(cls: Any) -> tuple[type[Any], ...]:
-    """The classes of the application's own that a class is of."""
+def _own_bases(cls: Any) -> tuple[Any, ...]:
     return tuple(base for base in cls.__mro__ if not is_installed(base.__module__))
+
+
+own_bases: Callable[[Any], tuple[Any, ...]] = functools.lru_cache(maxsize=1024)(_own_bases)
+"""The classes of the application's own that a class is of."""
 
 
 @functools.lru_cache(maxsize=512)
@@ -76,3 +85,63 @@ def _counters(cls: Any) -> frozenset[str]:
     """The names of numbers that the methods of a class set themselves."""
     stored = stored_by(one for one in vars(cls).values() if isinstance(one, FunctionType))
     return frozenset(name for name in stored if isinstance(vars(cls).get(name), (int, float)))
+
+
+def own_names(part: Any, attributes: Iterable[str]) -> frozenset[str]:
+    """The attributes of an object that the application's own class adds to those of a package's class."""
+    cls: Any = type(part)
+    return frozenset(attributes) - _set_by_packages(cls) if own_bases(cls) else frozenset()
+
+
+@functools.lru_cache(maxsize=512)
+def _set_by_packages(cls: Any) -> frozenset[str]:
+    names: set[str] = set()
+    for base in cls.__mro__:
+        if is_installed(base.__module__):
+            names |= stored_by(_functions_of(base)) | {*vars(base).get("__annotations__", ())}
+            names |= {*getattr(base, "__private_attributes__", ())}
+    return frozenset(names)
+
+
+def _functions_of(cls: type) -> Iterator[FunctionType]:
+    for one in vars(cls).values():
+        inner = inspect.unwrap(getattr(one, "__func__", None) or getattr(one, "fget", None) or one)
+        if isinstance(inner, FunctionType):
+            yield inner
+
+
+def data_in(part: Any) -> Any:
+    """What an object of Python's or numpy's says, with parts that are to be read; `NOTHING` of any other."""
+    if isinstance(part, re.Pattern):
+        return {"pattern": part.pattern, "flags": int(part.flags)}
+    if type(part) is deque:
+        return {"deque": [*part], "length": part.maxlen}
+    return data_of(part)
+
+
+def state_of(part: Any) -> dict[str, Any]:
+    """All attributes that make an object of a plain class what it is, as copying it would find.
+
+    Of an own class of clients and the like only what it adds.
+
+    Raises:
+        Uncacheable: more than its attributes makes it.
+    """
+    if says_nothing(part) and own_bases(type(part)):
+        held = attributes_of(part)
+        return {name: held[name] for name in own_names(part, held)}
+    unknown = f"a {type(part).__module__}.{type(part).__qualname__} has no stable representation"
+    try:
+        make, arguments, state, *items = part.__reduce_ex__(2)
+    except Exception as error:
+        raise Uncacheable(unknown) from error
+    if make is not _NEW_OBJECT or arguments != (type(part),) or any(item is not None for item in items):
+        raise Uncacheable(unknown)
+    states = [one for one in (state if isinstance(state, tuple) else [state]) if one is not None]
+    if not all(isinstance(one, dict) for one in states):
+        return {"state": state}
+    held = {name: value for one in states for name, value in one.items()}
+    return {name: value for name, value in held.items() if not str(name).startswith("_askonce")}
+
+
+_NEW_OBJECT = object().__reduce_ex__(2)[0]

@@ -57,10 +57,11 @@ def watch(written: Watched, corpus: Corpus) -> Watched:
             the vectors of what ``add_documents``, ``add_texts``, ``update_document`` and the like write.
 
     Raises:
-        ConfigError: ``written`` has no method that writes.
+        ConfigError: ``written`` has no method that writes, or ``corpus`` is none.
         StoreError: not raised here, but by methods that write: nothing was written, or it was and the corpus could
             not be informed; then all found before is invalidated when the write's lease has run out.
     """
+    Corpus.checked(corpus)
     base = type(written)
     if getattr(base, "_askonce_corpus", None) is corpus:
         return written

@@ -10,7 +10,7 @@ from typing import Any
 from llama_index.core.schema import BaseNode, NodeWithScore
 
 from askonce.keys.normal_form import Uncacheable, is_credential, plain
-from askonce.llama_index.retrieval.indexes import is_own, is_store
+from askonce.llama_index.retrieval.indexes import is_known, is_own, is_store
 from askonce.retrieval.held import found_within
 from askonce.retrieval.parts import code_of, kind_of
 
@@ -61,7 +61,7 @@ def _shown(name: str, value: Any, *, is_wished: bool) -> Any:
 
 
 def _holds_nodes_only(part: Any) -> bool:
-    """Whether no code is in a part: nodes, or a store of LlamaIndex's with what it holds."""
+    """Whether no code is in a part: nodes, or a store of LlamaIndex's that holds them in memory."""
     if isinstance(part, (list, tuple)):
         return bool(part) and all(isinstance(one, (BaseNode, NodeWithScore)) for one in part)
-    return isinstance(part, (BaseNode, NodeWithScore)) or (is_store(part) and not is_own(part))
+    return isinstance(part, (BaseNode, NodeWithScore)) or (is_store(part) and is_known(part) and not is_own(part))

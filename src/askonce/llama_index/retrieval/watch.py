@@ -55,11 +55,11 @@ def watch(changing: object, corpus: Corpus) -> Watching:
         how to undo it; also as a context manager.
 
     Raises:
-        ConfigError: ``changing`` has no method that writes.
+        ConfigError: ``changing`` has no method that writes, or ``corpus`` is none.
         StoreError: not raised here, but later by methods that write: nothing was written, or it was and the corpus
             could not be informed; then all found before is invalidated when the write's lease has run out.
     """
-    watching = Watching(corpus)
+    watching = Watching(Corpus.checked(corpus))
     watching._enter_all(changing)
     return watching
 
