@@ -45,9 +45,12 @@ def is_client(cls: Any) -> bool:
     return bool(_readers_of(cls))
 
 
-def holds_settings(cls: Any) -> bool:
-    """Whether what is in objects of a class, which have a place, is more than that: how they search."""
+def _holds_settings(cls: Any) -> bool:
     return any(one in _HOLDING_SETTINGS for one in _names_of(cls))
+
+
+holds_settings: Callable[[Any], bool] = functools.lru_cache(maxsize=1024)(_holds_settings)
+"""Whether what is in objects of a class, which have a place, is more than that: how they search."""
 
 
 @functools.lru_cache(maxsize=1024)

@@ -53,13 +53,18 @@ def code_of(kind: Any) -> Code:
     Raises:
         Uncacheable: it uses an object that cannot be read.
     """
-    return _code_of(kind, _set_on(kind) if isinstance(kind, type) else ())
+    if not isinstance(kind, type):
+        return _code_of(kind, ())
+    return _code_of(kind, _set_on(kind)) if own_bases(kind) else _OF_PACKAGES
+
+
+_OF_PACKAGES = Code(None, "", [])
 
 
 @functools.lru_cache(maxsize=512)
 def _code_of(kind: Any, _: tuple[Any, ...]) -> Code:
     code = written_code(kind)
-    return Code(None, "", []) if code is None else Code(digest_of(code), code, context_variables(kind))
+    return _OF_PACKAGES if code is None else Code(digest_of(code), code, context_variables(kind))
 
 
 def _set_on(cls: Any) -> tuple[Any, ...]:

@@ -48,7 +48,9 @@ _PASSING = re.compile(
     r"|embedding_length|num_dimensions|efficient_filtering_enabled|(dynamic_)?fields|structured_schema|metadata_keys"
 )
 _CONTAINERS = (list, tuple, set, frozenset, deque, Mapping)
+_EMPTY_OR_NOT = (*_CONTAINERS, str)
 _SCALARS = (str, int, float, bytes, PurePath, Enum)
+_PLAIN = (*_SCALARS, list, tuple)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
@@ -111,7 +113,7 @@ def read(attributes: Mapping[str, Any], own: Collection[str] = ()) -> Reading:
             form[name if isinstance(shown, (str, int, float)) else f"place of {name}"] = shown
             if is_own and isinstance(value, str) and split_credentials(value)[1]:
                 apart[f"credential {name}"] = credential_form(value)
-            inner = _inside(name, value)
+            inner = None if isinstance(value, _PLAIN) else _inside(value)
             apart |= {f"{name}.{one}": shown for one, shown in inner.form.items()} if inner else {}
             rest += [one._replace(name=f"{given}.{one.name}") for one in inner.rest] if inner else []
         elif _counts(name, value, is_own=is_own):
@@ -123,12 +125,12 @@ def _is_secret(value: Any) -> bool:
     return isinstance(value, (str, bytes)) or hasattr(value, "get_secret_value")
 
 
-def _inside(name: str, value: Any) -> Reading | None:
+def _inside(value: Any) -> Reading | None:
     """What a map of connection arguments, or a client that is more than that, holds beside its place."""
     if isinstance(value, Mapping):
         return read({str(key): item for key, item in value.items()})._replace(form={})
     cls = type(value)
-    if isinstance(value, (*_SCALARS, list, tuple)) or not (holds_settings(cls) or own_bases(cls)):
+    if not (holds_settings(cls) or own_bases(cls)):
         return None
     held = attributes_of(value)
     names = own_names(value, held)
@@ -139,7 +141,7 @@ def _inside(name: str, value: Any) -> Reading | None:
 
 def _counts(name: str, value: Any, *, is_own: bool) -> bool:
     """Whether an attribute says how is searched; not if it is a part of the running program, or holds nothing."""
-    if isinstance(value, (*_CONTAINERS, str)):
+    if isinstance(value, _EMPTY_OR_NOT):
         return bool(value)
     if isinstance(value, type) or own_bases(type(value)):
         return True
