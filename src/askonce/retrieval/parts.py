@@ -12,7 +12,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from askonce.keys.code import context_variables, digest_of, written_code
-from askonce.keys.normal_form import Uncacheable
+from askonce.keys.normal_form import Uncacheable, is_credential
 from askonce.keys.objects import data_of, says_nothing
 from askonce.keys.own_modules import is_installed, stored_by
 from askonce.retrieval.held import attributes_of
@@ -113,6 +113,10 @@ def _functions_of(cls: type) -> Iterator[FunctionType]:
         inner = inspect.unwrap(getattr(one, "__func__", None) or getattr(one, "fget", None) or one)
         if isinstance(inner, FunctionType):
             yield inner
+
+
+names_credential: Callable[[str], bool] = functools.lru_cache(maxsize=4096)(is_credential)
+"""Whether an attribute of that name holds a credential; remembered, since each hit reads the same names."""
 
 
 def data_in(part: Any) -> Any:

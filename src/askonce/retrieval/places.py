@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from askonce.keys.normal_form import is_credential, model_form
+from askonce.keys.normal_form import model_form
 from askonce.keys.objects import says_nothing
 from askonce.retrieval.clients import (
     credential_form,
@@ -30,7 +30,7 @@ from askonce.retrieval.clients import (
     without_credentials,
 )
 from askonce.retrieval.held import attributes_of
-from askonce.retrieval.parts import own_bases, own_names
+from askonce.retrieval.parts import names_credential, own_bases, own_names
 
 _ADDRESS = re.compile(r"(^|_)(urls?|uri|hosts?|endpoint|address|dsn|connection_string|cloud_id|db_url)$")
 _DIRECTORY = re.compile(r"(^|_)(path|dir|directory|folder)$")
@@ -99,7 +99,7 @@ def read(attributes: Mapping[str, Any], own: Collection[str] = ()) -> Reading:
         name, is_own = given.strip("_").lower(), given in own
         if value is None or name.startswith("askonce"):
             continue
-        if is_credential(name) and (not is_own or _is_secret(value)):
+        if names_credential(name) and (not is_own or _is_secret(value)):
             if is_own and not name.endswith(("password", "passwd")):  # beside a user's name, which counts
                 apart[f"credential {name}"] = credential_form(value)
             continue

@@ -30,7 +30,7 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import BaseModel
 
-from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
+from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, model_form, plain
 from askonce.keys.objects import NOTHING
 from askonce.langchain.embeddings import form_of_embeddings
 from askonce.langchain.retrieval.held_documents import HeldDocuments, holds_documents
@@ -39,7 +39,16 @@ from askonce.langchain.retrieval.readers import RunReaders, is_foreign, is_of_la
 from askonce.retrieval.clients import credential_form, is_client, place_of, split_credentials
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.held import attributes_of, found_within
-from askonce.retrieval.parts import code_of, data_in, kind_of, own_bases, own_class, own_names, state_of
+from askonce.retrieval.parts import (
+    code_of,
+    data_in,
+    kind_of,
+    names_credential,
+    own_bases,
+    own_class,
+    own_names,
+    state_of,
+)
 from askonce.retrieval.places import Reading, is_on_this_machine, read
 from askonce.retrieval.settings import SettingReader, settings_in
 from askonce.retrieval.states import shows_state
@@ -261,7 +270,7 @@ class Identity:
             self._counted_elsewhere = counted
 
     def _attribute(self, name: str, value: Any) -> Any:
-        is_secret = is_credential(str(name)) and isinstance(value, (str, bytes))
+        is_secret = names_credential(str(name)) and isinstance(value, (str, bytes))
         return credential_form(value) if is_secret else self.of(value)
 
     def _client(self, part: Any) -> Any:
@@ -331,7 +340,7 @@ class Identity:
                 place = place_of(value)
                 if place is not None:
                     form[name] = model_form(place, [])
-            elif is_own or not is_credential(name):
+            elif is_own or not names_credential(name):
                 form[name] = self._field(name, value)
         for name, value in (part.__pydantic_private__ or {}).items():
             if is_own and type(value).__module__.partition(".")[0] not in _INERT:
@@ -344,7 +353,7 @@ class Identity:
         return form
 
     def _field(self, name: str, value: Any) -> Any:
-        if value is not None and is_credential(name) and not isinstance(value, (int, list, dict)):
+        if value is not None and names_credential(name) and not isinstance(value, (int, list, dict)):
             if self._in_store:
                 return credential_form(value)
             raise Uncacheable(f"{name}: a credential, whose owner may find other documents")
