@@ -324,9 +324,6 @@ elif kind == "Qdrant":
     from langchain_qdrant import QdrantVectorStore
 elif kind == "InMemory":
     from langchain_core.vectorstores import InMemoryVectorStore
-from langchain_qdrant import RetrievalMode
-from langchain_qdrant.sparse_embeddings import SparseEmbeddings
-from sqlalchemy.ext.asyncio import create_async_engine
 else:
     from langchain_community.vectorstores import FAISS, LanceDB
 ids = numbers[: len(texts)] if "ids" in words else None
