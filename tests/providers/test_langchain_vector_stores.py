@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,6 +12,9 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_qdrant import RetrievalMode
+from langchain_qdrant.sparse_embeddings import SparseEmbeddings
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from askonce import Cache, Corpus
 from askonce.langchain import cached, watch
@@ -130,6 +134,110 @@ def test_two_places_are_two_and_two_clients_of_one_place_are_one(name: str, tmp_
         return one.of(store.as_retriever()), one.nameless
 
     check({**FILES, **SERVERS}[name], identity, Place(tmp_path / "one"), files=name in FILES)
+
+
+class Terms(SparseEmbeddings):
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    def embed_documents(self, texts: list[str]) -> Any: ...
+    def embed_query(self, text: str) -> Any: ...
+
+
+def qdrant_by(**settings: Any) -> Any:
+    from langchain_qdrant import QdrantVectorStore
+    from qdrant_client import QdrantClient
+
+    client = QdrantClient("http://one.invalid", check_compatibility=False)
+    return QdrantVectorStore(
+        client, "x", Lengths(), validate_collection_config=False, validate_embeddings=False, **settings
+    )
+
+
+def elasticsearch_by(**settings: Any) -> Any:
+    from elasticsearch import Elasticsearch
+    from langchain_elasticsearch import ElasticsearchStore
+
+    user = settings.pop("user", "ann")
+    client = Elasticsearch("http://one.invalid:9200", basic_auth=(user, SECRET))
+    return ElasticsearchStore("x", embedding=Lengths(), client=client, **settings)
+
+
+def lance_by(**settings: Any) -> Any:
+    from langchain_community.vectorstores import LanceDB
+
+    return LanceDB(uri="directory", embedding=Lengths(), **settings)
+
+
+def postgres_by(**settings: Any) -> Any:
+    from langchain_postgres.v2.async_vectorstore import AsyncPGVectorStore
+
+    user = settings.pop("user", "ann")
+    engine = create_async_engine(f"postgresql+asyncpg://{user}:{SECRET}@one.invalid/x")
+    names = {"table_name": "t", "content_column": "c", "embedding_column": "e"}
+    key = AsyncPGVectorStore._AsyncPGVectorStore__create_key
+    return AsyncPGVectorStore(key, engine=engine, embedding_service=Lengths(), **names, **settings)
+
+
+def ranked(weight: float) -> Any:
+    from lancedb.rerankers import LinearCombinationReranker
+
+    return LinearCombinationReranker(weight=weight)
+
+
+def searched(ef: int) -> Any:
+    from langchain_postgres.v2.indexes import HNSWQueryOptions
+
+    return HNSWQueryOptions(ef_search=ef)
+
+
+def strategy(name: str, **settings: Any) -> Any:
+    import langchain_elasticsearch
+
+    return getattr(langchain_elasticsearch, name)(**settings)
+
+
+SETTINGS: dict[str, tuple[Any, Any, Any]] = {
+    "qdrant, sparse embeddings": (
+        qdrant_by,
+        lambda: {"sparse_embedding": Terms("a"), "retrieval_mode": RetrievalMode.HYBRID},
+        lambda: {"sparse_embedding": Terms("b"), "retrieval_mode": RetrievalMode.HYBRID},
+    ),
+    "elasticsearch, strategy": (
+        elasticsearch_by,
+        lambda: {"strategy": strategy("BM25Strategy")},
+        lambda: {"strategy": strategy("DenseVectorStrategy")},
+    ),
+    "elasticsearch, hybrid": (
+        elasticsearch_by,
+        lambda: {"strategy": strategy("DenseVectorStrategy")},
+        lambda: {"strategy": strategy("DenseVectorStrategy", hybrid=True)},
+    ),
+    "elasticsearch, user": (elasticsearch_by, lambda: {"user": "ann"}, lambda: {"user": "bob"}),
+    "lance, re-ranker": (lance_by, lambda: {"reranker": ranked(0.1)}, lambda: {"reranker": ranked(0.9)}),
+    "postgres, metadata": (
+        postgres_by,
+        lambda: {"metadata_columns": ["a"]},
+        lambda: {"metadata_columns": ["a", "b"]},
+    ),
+    "postgres, options": (
+        postgres_by,
+        lambda: {"index_query_options": searched(1)},
+        lambda: {"index_query_options": searched(400)},
+    ),
+    "postgres, user": (postgres_by, lambda: {"user": "ann"}, lambda: {"user": "bob"}),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_how_a_store_searches_counts(setting: str) -> None:
+    make, one, other = SETTINGS[setting]
+
+    def of(settings: dict[str, Any]) -> Any:
+        return Identity({}).of(make(**settings).as_retriever())
+
+    assert of(one()) == of(one()) != of(other())
+    assert SECRET not in json.dumps(of(one()))
 
 
 def test_another_connection_to_a_milvus_that_holds_documents_changes_nothing(tmp_path: Path) -> None:

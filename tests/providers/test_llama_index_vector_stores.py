@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
 from llama_index.core.schema import TextNode
 
 from askonce.llama_index.retrieval.identity import Identity
+from askonce.llama_index.retrieval.variables import variables_in
 from tests.providers.vector_stores import SECRET, Place, check, outputs
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the packages warn of is theirs
@@ -100,6 +103,81 @@ def test_two_places_are_two_and_two_clients_of_one_place_are_one(name: str, tmp_
         return one.of(index.as_retriever()), one.nameless
 
     check({**FILES, **SERVERS}[name], identity, Place(tmp_path / "one"), files=name in FILES)
+
+
+def terms(texts: list[str]) -> Any: ...
+def other_terms(texts: list[str]) -> Any: ...
+
+
+user: ContextVar[str] = ContextVar("user", default="nobody")
+
+
+def only(tenant: str) -> Any:
+    return lambda statement, table, **_: statement.where(table.metadata_["tenant"].astext == tenant)
+
+
+def only_of_user(statement: Any, table: Any, **_: Any) -> Any:
+    return statement.where(table.metadata_["user"].astext == user.get())
+
+
+def postgres_by(**settings: Any) -> Any:
+    from llama_index.vector_stores.postgres import PGVectorStore
+
+    account = {"user": "ann", "password": SECRET, "port": "5432", "host": "one.invalid", "database": "x"}
+    return PGVectorStore.from_params(perform_setup=False, **{**account, **settings})
+
+
+def qdrant_by(**settings: Any) -> Any:
+    from llama_index.vector_stores.qdrant import QdrantVectorStore
+    from qdrant_client import AsyncQdrantClient
+
+    client = AsyncQdrantClient("http://one.invalid", check_compatibility=False)
+    given = {"sparse_doc_fn": terms, "sparse_query_fn": terms, **settings}
+    return QdrantVectorStore("x", aclient=client, enable_hybrid=True, **given)
+
+
+def milvus_by(**settings: Any) -> Any:
+    from llama_index.vector_stores.milvus import MilvusVectorStore
+
+    fields = {"uri": "http://one.invalid", "collection_name": "x", "dim": 2}
+    return MilvusVectorStore.model_construct(**fields, **settings)
+
+
+SETTINGS: dict[str, tuple[Any, Any, Any]] = {
+    "qdrant, terms": (qdrant_by, {"sparse_query_fn": terms}, {"sparse_query_fn": other_terms}),
+    "qdrant, fusion": (qdrant_by, {"hybrid_fusion_fn": terms}, {"hybrid_fusion_fn": other_terms}),
+    "postgres, query": (postgres_by, {"customize_query_fn": only("a")}, {"customize_query_fn": only("b")}),
+    "postgres, HNSW": (
+        postgres_by,
+        {"hnsw_kwargs": {"hnsw_ef_search": 1}},
+        {"hnsw_kwargs": {"hnsw_ef_search": 400}},
+    ),
+    "postgres, user": (postgres_by, {"user": "ann"}, {"user": "bob"}),
+    "milvus, output": (milvus_by, {"output_fields": ["a"]}, {"output_fields": ["b"]}),
+    "milvus, weights": (
+        milvus_by,
+        {"hybrid_ranker_params": {"weights": [1, 0]}},
+        {"hybrid_ranker_params": {"weights": [0, 1]}},
+    ),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_how_a_store_searches_counts(setting: str) -> None:
+    make, one, other = SETTINGS[setting]
+
+    def of(settings: dict[str, Any]) -> Any:
+        index = VectorStoreIndex.from_vector_store(make(**settings), embed_model=MockEmbedding(2))
+        return Identity(None, "corpus", {}).of(index.as_retriever())
+
+    assert of(one) == of(one) != of(other)
+    assert SECRET not in json.dumps(of(one))
+
+
+def test_a_variable_that_a_function_of_a_store_uses_counts() -> None:
+    store = postgres_by(customize_query_fn=only_of_user)
+    index = VectorStoreIndex.from_vector_store(store, embed_model=MockEmbedding(2))
+    assert variables_in(index.as_retriever()) == [user]
 
 
 def test_faiss_is_what_it_holds() -> None:

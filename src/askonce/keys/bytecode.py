@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dis
 import functools
-from collections.abc import Iterator
-from types import CodeType
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType
 from typing import Any
 
 _HAS_DOCSTRING = 0x4000000
@@ -38,11 +38,15 @@ def names_in(code: CodeType) -> set[str]:
     return {*code.co_names}.union(*map(names_in, inner))
 
 
-def assigned_in(code: CodeType) -> set[str]:
-    """The attributes, and the variables of enclosing functions, that code assigns, constructors too."""
+def assigned_by(functions: Iterable[FunctionType]) -> set[str]:
+    """The attributes, and the variables of enclosing functions, that functions assign, constructors too."""
+    return set().union(*(_assigned_in(one.__code__) for one in functions))
+
+
+def _assigned_in(code: CodeType) -> set[str]:
     stored = {line.argval for line in dis.get_instructions(code) if line.opname in ("STORE_ATTR", "STORE_DEREF")}
     inner = (one for one in code.co_consts if isinstance(one, CodeType))
-    return stored.union(*map(assigned_in, inner))
+    return stored.union(*map(_assigned_in, inner))
 
 
 @functools.lru_cache(maxsize=4096)

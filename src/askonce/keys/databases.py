@@ -5,8 +5,10 @@ A client is known by its package and class, and what it holds is read; nothing i
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
+import hashlib
 import os
 import re
 import sys
@@ -21,7 +23,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 _LOOPBACK = re.compile(
     r"^(unix|ipc):|(^|[/@=\s\"'])(localhost|127\.[\d.]+|0\.0\.0\.0|\[?::1\]?)([:/\s\"',\]]|$)", re.IGNORECASE
 )
-_PASSWORD = re.compile(r"\b(password|passfile|sslpassword)\s*=\s*('[^']*'|\S+)")
+_PASSWORD = re.compile(r"\b(password|passfile|sslpassword|pwd)\s*=\s*('[^']*'|[^\s;&]+)", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)([^/?#\s]*)@")
 
 
 class InMemory(NamedTuple):
@@ -65,10 +68,22 @@ def is_client(cls: Any) -> bool:
     return bool(_readers_of(cls))
 
 
+def _holds_settings(cls: Any) -> bool:
+    return any(one in _HOLDING_SETTINGS for one in _names_of(cls))
+
+
+holds_settings: Callable[[Any], bool] = functools.lru_cache(maxsize=1024)(_holds_settings)
+"""Whether what is in objects of a class, which have a place, is more than that: how they search."""
+
+
 @functools.lru_cache(maxsize=1024)
 def _readers_of(cls: type[Any]) -> list[_Reader]:
-    names = ((one.__module__.partition(".")[0], one.__name__) for one in cls.__mro__)
-    return [_READERS[name] for name in names if name in _READERS]
+    return [_READERS[name] for name in _names_of(cls) if name in _READERS]
+
+
+def _names_of(cls: type[Any]) -> Iterator[tuple[str, str]]:
+    """The package and the name of a class and of its bases."""
+    return ((one.__module__.partition(".")[0], one.__name__) for one in cls.__mro__)
 
 
 def location(path: str) -> Any:
@@ -84,8 +99,26 @@ def is_loopback(address: str) -> bool:
 
 
 def without_credentials(connection: str) -> str:
-    """A URL, or a connection string of names and values, without the credentials in it."""
-    return str(model_form({"": _PASSWORD.sub("", connection)}, [])[""])
+    """A URL, or a connection string of names and values, without the credentials in it.
+
+    Whose they are counts, since a server may show other documents to another user: by a digest, for what stands
+    there may be a token.
+    """
+    return split_credentials(connection)[0]
+
+
+def split_credentials(connection: str) -> tuple[str, bool]:
+    """As `without_credentials`, and whether there was a credential that says by itself whose it is: a token."""
+    users = [given.partition(":")[0] for given in _USER.findall(connection)]
+    left_out: list[str] = []
+    shown = str(model_form({"": _PASSWORD.sub("", _USER.sub("", connection))}, left_out)[""])
+    return (f"{shown} of user {credential_form(users)}" if any(users) else shown), bool(left_out)
+
+
+def credential_form(value: object) -> str:
+    """A credential in a form: a digest, that of equal ones being equal."""
+    shown: Any = getattr(value, "get_secret_value", lambda: value)()
+    return hashlib.sha256(f"credential {shown!r}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _chroma_server(server: Any) -> Place:
@@ -149,7 +182,9 @@ def _pinecone(index: Any) -> Place:
 def _mongo_hosts(client: Any) -> Place:
     settings = client._topology_settings
     hosts = sorted(f"{host}:{port}" for host, port in settings.seeds)
-    return {"hosts": hosts, "cluster": getattr(settings, "fqdn", None)}
+    account = getattr(client.options.pool_options, "_credentials", None)
+    user = getattr(account, "username", None)
+    return {"hosts": hosts, "cluster": getattr(settings, "fqdn", None), "user": user}
 
 
 def _mongo_collection(collection: Any) -> Place:
@@ -158,7 +193,7 @@ def _mongo_collection(collection: Any) -> Place:
 
 def _redis(client: Any) -> Place:
     pool = client.connection_pool
-    names = {name: pool.connection_kwargs.get(name) for name in ("host", "port", "db", "path")}
+    names = {name: pool.connection_kwargs.get(name) for name in ("host", "port", "db", "path", "username")}
     service = getattr(pool, "service_name", None)
     if service is None:
         return names
@@ -178,7 +213,10 @@ def _redis_index(index: Any) -> Place:
 
 
 def _elastic(client: Any) -> Place:
-    return {"urls": sorted(node.base_url for node in client._transport.node_pool.all())}
+    urls = sorted(node.base_url for node in client._transport.node_pool.all())
+    kind, _, given = str(getattr(client, "_headers", {}).get("authorization", "")).partition(" ")
+    user = base64.b64decode(given).decode().partition(":")[0] if kind == "Basic" else None
+    return {"urls": urls, "user": user}
 
 
 def _elastic_index(store: Any) -> Place:
@@ -188,9 +226,10 @@ def _elastic_index(store: Any) -> Place:
 
 def _open_search(client: Any) -> Place:
     parts = ("scheme", "host", "port", "url_prefix")
-    return {
-        "hosts": sorted("/".join(str(host.get(part) or "") for part in parts) for host in client.transport.hosts)
-    }
+    hosts = sorted("/".join(str(host.get(part) or "") for part in parts) for host in client.transport.hosts)
+    account = client.transport.kwargs.get("http_auth")
+    user = account[0] if isinstance(account, (tuple, list)) else None
+    return {"hosts": hosts, "user": user}
 
 
 def _open_search_index(client: Any) -> Place:
@@ -310,3 +349,7 @@ _READERS = _table(
         ("azure", "SearchClient", _azure_search),
     ]
 )
+_HOLDING_SETTINGS = {
+    *(name for name, _ in _both("elasticsearch", "VectorStore", _elastic_index)),
+    ("llama_index", "OpensearchVectorClient"),
+}

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from types import FunctionType
 
-from askonce.keys.bytecode import assigned_in
+from askonce.keys.bytecode import assigned_by
 from askonce.keys.code import written_code
 from askonce.keys.normal_form import is_credential, is_neutral
 from askonce.keys.own_modules import is_installed
@@ -82,7 +82,7 @@ def _declarations(cls: type) -> tuple[bool, frozenset[str], frozenset[str]]:
         is_pure = is_pure and (not installed or _is_of_a_framework(base.__module__))
     own = (base for base in cls.__mro__ if not is_installed(base.__module__))
     functions = (one for base in own for one in vars(base).values() if isinstance(one, FunctionType))
-    declared[False] |= set().union(*(assigned_in(one.__code__) for one in functions)) - declared[True]
+    declared[False] |= assigned_by(functions) - declared[True]
     return is_pure, frozenset(declared[False]), frozenset(declared[True])
 
 

@@ -80,6 +80,19 @@ def check_audit(audit: float) -> None:
         raise ConfigError(f"audit is the share of hits that are compared with a new search, 0 to 1; got {audit}")
 
 
+def check_inner(outer: Corpus, inner: Corpus) -> None:
+    """Check that a cached retriever, which another one holds, is of its corpus.
+
+    Raises:
+        ConfigError: it is of another.
+    """
+    if inner.log != outer.log or inner.cache.engine.store_name != outer.cache.engine.store_name:
+        raise ConfigError(
+            f"a cached retriever holds another one of another corpus ({inner.name!r} within {outer.name!r}), whose"
+            " changes it would not see; cache those inside only"
+        )
+
+
 class CachedRetrieval(ABC, Generic[Retriever, Document]):
     """One question to a cached retriever: looked up, else searched for and stored. An adapter makes a subclass.
 

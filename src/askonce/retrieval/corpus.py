@@ -73,6 +73,18 @@ class Corpus:
         self._stores: deque[weakref.ref[object]] = deque(maxlen=_MOST_STORES)
         self.log = f"{CacheOptions().namespace(self.cache.namespace)}:corpus:{quote(name, safe='')}"
 
+    @staticmethod
+    def checked(corpus: object) -> Corpus:
+        """A corpus, as it was given.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        if not isinstance(corpus, Corpus):
+            given = "a name" if isinstance(corpus, str) else f"a {type(corpus).__name__}"
+            raise ConfigError(f"watch takes a corpus, not {given}: watch(…, Corpus(store, name='…'))")
+        return corpus
+
     def added(self, embeddings: Sequence[Sequence[float]] | None = None) -> None:
         """Report that documents were added: any retrieval may have another result now, so all are invalidated.
 

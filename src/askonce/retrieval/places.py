@@ -2,22 +2,35 @@
 
 Two stores of one class and one collection name may be in two places. What the clients of
 databases hold is read (``askonce.keys.databases``); one of an unknown class is searched for addresses and paths
-among its attributes. Credentials are no part of a place.
+among its attributes. Credentials are no part of a place, but whose they are, as far as a name of a user says it.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import platform
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from askonce.keys.databases import is_loopback, location, without_credentials
-from askonce.keys.normal_form import is_credential, model_form
+from askonce.keys.databases import (
+    credential_form,
+    holds_settings,
+    is_client,
+    is_loopback,
+    location,
+    split_credentials,
+    without_credentials,
+)
+from askonce.keys.normal_form import model_form
+from askonce.keys.objects import says_nothing
 from askonce.retrieval.clients import place_of
+from askonce.retrieval.held import attributes_of
+from askonce.retrieval.parts import names_credential, own_bases, own_names
 
 _ADDRESS = re.compile(r"(^|_)(urls?|uri|hosts?|endpoint|address|dsn|connection_string|cloud_id|db_url)$")
 _DIRECTORY = re.compile(r"(^|_)(path|dir|directory|folder)$")
@@ -31,42 +44,111 @@ _CLIENT = re.compile(
 )
 # What changes as the store works, or is another in each process.
 _PASSING = re.compile(
-    r"askonce.*|.*alias|cache_key|logger|.*initiali[sz]ed|.*_open|.*_ready|async_init|.*closed|.*_created|created_.*|embedding_length"
+    r"(async_)?alias|cache_key|logger|.*initiali[sz]ed|.*_open|.*_ready|async_init|.*closed|.*_created|created_.*"
+    r"|embedding_length|num_dimensions|efficient_filtering_enabled|(dynamic_)?fields|structured_schema|metadata_keys"
 )
+_CONTAINERS = (list, tuple, set, frozenset, deque, Mapping)
+_EMPTY_OR_NOT = (*_CONTAINERS, str)
+_SCALARS = (str, int, float, bytes, PurePath, Enum)
+_PLAIN = (*_SCALARS, list, tuple)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+
+
+class Setting(NamedTuple):
+    """What a store holds beside its place, which is to be read as a part of its retriever.
+
+    Attributes:
+        name: of the attribute; of one within a client, after the client's.
+        value: what is there.
+        is_own: the application's own class adds it to what a package's class holds.
+    """
+
+    name: str
+    value: Any
+    is_own: bool
 
 
 class Reading(NamedTuple):
     """What the attributes of a store say.
 
     Attributes:
-        form: the place and the settings, in normal form.
+        form: the place and the plain settings, in normal form.
+        rest: the other settings: objects, functions, lists, maps, and all that an own class adds.
         is_placed: they say where the documents are; otherwise only the name of a corpus does.
         is_local: that is on this machine, so that another machine may have the same there.
     """
 
     form: dict[str, Any]
+    rest: list[Setting]
     is_placed: bool
     is_local: bool
 
 
-def read(attributes: Mapping[str, Any]) -> Reading:
+def read(attributes: Mapping[str, Any], own: Collection[str] = ()) -> Reading:
     """What the attributes of a store say of where its documents are, and how it is set.
 
     Args:
         attributes: by name, without those that the caller reads: embeddings, other stores, documents in memory.
+        own: the names of those that the application's own class adds: of these nothing is left out.
     """
     form: dict[str, Any] = {}
+    apart: dict[str, Any] = {}
+    rest: list[Setting] = []
     is_placed = False
     for given, value in sorted(attributes.items()):
-        name = given.strip("_").lower()
-        if _PASSING.fullmatch(name) or is_credential(name):
+        name, is_own = given.strip("_").lower(), given in own
+        if value is None or name.startswith("askonce"):
+            continue
+        if names_credential(name) and (not is_own or _is_secret(value)):
+            if is_own and not name.endswith(("password", "passwd")):  # beside a user's name, which counts
+                apart[f"credential {name}"] = credential_form(value)
+            continue
+        if not is_own and _PASSING.fullmatch(name):
             continue
         shown, placed = _attribute(name, value)
-        if shown not in (None, {}):
+        is_placed = is_placed or placed
+        if is_own and isinstance(value, _SCALARS) and not placed:
+            rest.append(Setting(given, value, True))
+        elif shown not in (None, {}):
             form[name if isinstance(shown, (str, int, float)) else f"place of {name}"] = shown
-            is_placed = is_placed or placed
-    return Reading(model_form(form, []), is_placed, is_on_this_machine(form))
+            if is_own and isinstance(value, str) and split_credentials(value)[1]:
+                apart[f"credential {name}"] = credential_form(value)
+            inner = None if isinstance(value, _PLAIN) else _inside(value)
+            apart |= {f"{name}.{one}": shown for one, shown in inner.form.items()} if inner else {}
+            rest += [one._replace(name=f"{given}.{one.name}") for one in inner.rest] if inner else []
+        elif _counts(name, value, is_own=is_own):
+            rest.append(Setting(given, value, is_own))
+    return Reading({**model_form(form, []), **apart}, rest, is_placed, is_on_this_machine(form))
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, (str, bytes)) or hasattr(value, "get_secret_value")
+
+
+def _inside(value: Any) -> Reading | None:
+    """What a map of connection arguments, or a client that is more than that, holds beside its place."""
+    if isinstance(value, Mapping):
+        return read({str(key): item for key, item in value.items()})._replace(form={})
+    cls = type(value)
+    if not (holds_settings(cls) or own_bases(cls)):
+        return None
+    held = attributes_of(value)
+    names = own_names(value, held)
+    if is_client(cls) and not holds_settings(cls):  # of a package's class with more: what it adds
+        held = {one: held[one] for one in names}
+    return read(held, names)
+
+
+def _counts(name: str, value: Any, *, is_own: bool) -> bool:
+    """Whether an attribute says how is searched; not if it is a part of the running program, or holds nothing."""
+    if isinstance(value, _EMPTY_OR_NOT):
+        return bool(value)
+    if isinstance(value, type) or own_bases(type(value)):
+        return True
+    if inspect.isroutine(value):
+        return True
+    is_data = dataclasses.is_dataclass(value) or hasattr(type(value), "__pydantic_fields__")
+    return not says_nothing(value) and (is_own or is_data or not _CLIENT.search(name))
 
 
 def without_places(attributes: Mapping[str, Any], others: tuple[type, ...]) -> dict[str, Any]:
@@ -77,11 +159,10 @@ def without_places(attributes: Mapping[str, Any], others: tuple[type, ...]) -> d
         others: classes of objects that hold no documents of this store.
     """
     is_placed = read({name: one for name, one in attributes.items() if not isinstance(one, others)}).is_placed
-    containers = (list, tuple, set, frozenset, deque, Mapping)
     return {
         name: one
         for name, one in attributes.items()
-        if isinstance(one, containers) or not (is_placed or isinstance(one, others))
+        if isinstance(one, _CONTAINERS) or not (is_placed or isinstance(one, others))
     }
 
 

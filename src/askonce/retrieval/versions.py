@@ -65,6 +65,17 @@ def held_in(attributes: Mapping[str, Any]) -> IndexContent | None:
     )
 
 
+def is_container(value: Any) -> bool:
+    """Whether it is a list or a map."""
+    return isinstance(value, _CONTAINERS)
+
+
+def is_content(value: Any) -> bool:
+    """Whether a value may be documents, which `held_in` reads."""
+    package = type(value).__module__.partition(".")[0]
+    return isinstance(value, _CONTAINERS) or package in _CLOSED or (package == "numpy" and hasattr(value, "ravel"))
+
+
 def _held_at(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
     """The lists and maps in an attribute, by where they are."""
     package = type(value).__module__.partition(".")[0]

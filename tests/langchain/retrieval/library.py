@@ -125,7 +125,9 @@ KINDS: dict[str, Callable[[InMemoryVectorStore], BaseRetriever]] = {
         base_retriever=store.as_retriever(), base_compressor=EmbeddingsFilter(embeddings=Words(), k=2)
     ),
     "multi-vector": several,
-    "a cached one": lambda store: CachedRetriever(store.as_retriever(), Cache(MemoryStore()), corpus="inner"),
+    "a cached one": lambda store: CachedRetriever(
+        store.as_retriever(), corpus=vars(type(store))["_askonce_corpus"]
+    ),
 }
 
 

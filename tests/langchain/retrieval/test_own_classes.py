@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
+from collections import deque
 from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -43,13 +50,26 @@ class Client:
         self.place = place
 
 
+class Role(Enum):
+    USER = 1
+
+
+class Rank(Enum):
+    USER = 1
+
+
 class Fields(BaseRetriever):
+    verbose: bool = False
     client: Any = None
     timeout: int = 0
     api_key: str | None = None
 
     def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
-        return [Document(f"{self.client and self.client.place} {self.timeout} {self.tags} {self.metadata}")]
+        return [
+            Document(
+                f"{self.client and self.client.place} {self.timeout} {self.tags} {self.metadata} {self.verbose}"
+            )
+        ]
 
 
 def of_one_name(place: str) -> BaseRetriever:
@@ -80,6 +100,20 @@ def compressing(place: str) -> BaseRetriever:
         lambda place: Fields(tags=[place]),
         lambda place: Fields(metadata={"place": place}),
         lambda place: Calling([place]),
+        lambda place: Calling(datetime(2026, 1, len(place))),
+        lambda place: Calling(Decimal(len(place))),
+        lambda place: Calling(ZoneInfo("UTC" if place == "a" else "Europe/Berlin")),
+        lambda place: Calling(re.compile(place)),
+        lambda place: Calling(re.compile("a", re.I if place == "a" else re.M)),
+        lambda place: Calling(deque([place])),
+        lambda place: Calling(range(len(place))),
+        lambda place: Calling(np.array([len(place)])),
+        lambda place: Calling(1 if place == "a" else 1.0),
+        lambda place: Calling([place] if place == "a" else ("bb",)),
+        lambda place: Calling(dict.fromkeys(["a", "bb"] if place == "a" else ["bb", "a"])),
+        lambda place: Calling(Role.USER if place == "a" else Rank.USER),
+        lambda place: Calling(f"postgresql://{place}:1@db/hr"),
+        lambda place: Fields(verbose=place == "a"),
     ],
 )
 def test_two_that_differ_share_nothing(make: Callable[[str], BaseRetriever]) -> None:
@@ -98,6 +132,7 @@ def test_two_that_differ_share_nothing(make: Callable[[str], BaseRetriever]) -> 
         (lambda: Calling(lambda: "a"), "_say: .*lambda.*name="),
         (lambda: Calling(functools.partial(print, "a")), "_say: .*partial.*name="),
         (lambda: Fields(api_key="of ann"), "api_key: a credential.*name="),
+        (lambda: Calling("https://a/?token=of-ann"), "_say: a credential in a URL.*name="),
     ],
 )
 def test_a_part_that_cannot_be_read_needs_a_name(make: Callable[[], BaseRetriever], why: str) -> None:
@@ -134,3 +169,21 @@ def test_an_edited_program_finds_what_it_says_now(tmp_path: Path) -> None:
         ).stdout.strip()
 
     assert [run("before"), run("after")] == ["before", "after"]
+
+
+class OfUser(BaseRetriever):
+    user: ClassVar[str] = "ann"
+    calls: ClassVar[int] = 0
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        self.__class__.calls += 1
+        return [Document(f"of {self.user}")]
+
+
+def test_what_a_class_was_set_to_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache("memory://")
+    retriever = cached(OfUser(), cache, corpus="one")
+    for user in ("ann", "bob", "ann"):
+        monkeypatch.setattr(OfUser, "user", user)
+        assert retriever.invoke("where?")[0].page_content == f"of {user}"
+    assert cache.stats().hits == 1

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import numpy as np
 import pytest
 import sqlalchemy
@@ -23,7 +28,7 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from langchain_text_splitters import CharacterTextSplitter
 from pydantic import PrivateAttr
 
-from askonce import Cache, Corpus
+from askonce import Cache, ConfigError, Corpus
 from askonce.langchain import CachedRetriever, watch
 from askonce.langchain.retrieval.identity import Identity
 from tests.langchain.retrieval.library import Words, animals, found, library
@@ -96,16 +101,118 @@ def test_another_client_for_the_same_place_changes_nothing(pair: str) -> None:
     assert identity(PAIRS[pair][0]())[0] == identity(PAIRS[pair][0]())[0]
 
 
-def test_credentials_are_no_part_of_a_place() -> None:
-    def store(secret: str) -> Server:
-        return Server(
-            url=f"http://ann:{secret}@a/?api_key={secret}",
-            api_key=secret,
-            dsn=f"host=a password={secret}",
-            _client=Client(url=f"http://ann:{secret}@a", token=secret),
+def test_whose_credentials_they_are_counts_and_not_the_password() -> None:
+    def store(user: str, secret: str) -> Any:
+        held = {"dsn": f"host=a password={secret}", "_client": Client(url=f"http://{user}:{secret}@a")}
+        return identity(Server(url=f"postgresql://{user}:{secret}@a/hr", **held))[0]
+
+    assert store("ann", "one") == store("ann", "two") != store("bob", "two")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda token: Server(url="http://a", api_key=token),
+        lambda token: Server(url=f"http://a/?api_key={token}"),
+        lambda token: Server(_client=Client(url="http://a", token=token)),
+        lambda token: Server(url="http://a", user=Client(token=token)),
+    ],
+)
+def test_a_token_of_an_own_store_says_whose_it_is_by_a_digest(make: Callable[[str], Server]) -> None:
+    one, other = identity(make("s3cret"))[0], identity(make("another"))[0]
+    assert one == identity(make("s3cret"))[0] != other
+    assert "s3cret" not in str(one)
+
+
+class Role(Enum):
+    USER = 1
+
+
+class Rank(Enum):
+    USER = 1
+
+
+def at_night(_: Any) -> bool:
+    return True
+
+
+def for_user(user: str) -> Callable[[], str]:
+    return lambda: user
+
+
+OWN: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "an object": (lambda: Client(group="a"), lambda: Client(group="b")),
+    "an object in an object": (lambda: Client(of=Client(group="a")), lambda: Client(of=Client(group="b"))),
+    "a list in an object": (lambda: Client(groups=["a"]), lambda: Client(groups=["b"])),
+    "a closure": (lambda: for_user("a"), lambda: for_user("b")),
+    "a lambda": (lambda: lambda: "a", lambda: lambda: "b"),
+    "a partial": (lambda: partial(at_night, "a"), lambda: partial(at_night, "b")),
+    "a method": (lambda: Shelf([Document("a")]).__iter__, lambda: Shelf([Document("b")]).__iter__),
+    "a list": (lambda: ["a"], lambda: ["b"]),
+    "a map": (lambda: {"a": 1}, lambda: {"a": 2}),
+    "a set": (lambda: {"a"}, lambda: {"b"}),
+    "a number": (lambda: 1, lambda: 1.0),
+    "an enumeration": (lambda: Role.USER, lambda: Rank.USER),
+    "a time": (lambda: datetime(2026, 1, 1), lambda: datetime(2026, 1, 2)),
+    "an object of a package": (lambda: CharacterTextSplitter(chunk_overlap=9), lambda: CharacterTextSplitter()),
+}
+
+
+@pytest.mark.parametrize("attribute", ["user", "_client", "tags"])
+@pytest.mark.parametrize("what", OWN)
+def test_all_that_an_own_store_holds_beside_its_place_counts(what: str, attribute: str) -> None:
+    one, same, other = (
+        identity(Server(url="http://a", **{attribute: make()}))[0] for make in (OWN[what][0], *OWN[what])
+    )
+    assert one == same != other
+
+
+@pytest.mark.parametrize("what", sorted(OWN.keys() - {"a list", "a map", "a set", "a list in an object"}))
+def test_and_so_in_one_that_holds_its_documents(what: str) -> None:
+    one, same, other = (
+        identity(OwnStoreOf([Document("x", id="1")], make()))[0] for make in (OWN[what][0], *OWN[what])
+    )
+    assert one == same != other
+
+
+def test_clients_and_locks_of_an_own_store_say_nothing() -> None:
+    def of(**more: Any) -> Any:
+        return identity(Server(url="http://a", **more))[0]
+
+    held = {"session": httpx.Client(), "lock": threading.Lock(), "log": logging.getLogger("x"), "lazy": None}
+    assert of() == of(**held)
+
+
+def test_a_store_may_be_known_to_what_it_holds() -> None:
+    def of(group: str) -> Any:
+        store = Server(url="http://a", user=Client(group=group))
+        store.user.store = store  # type: ignore[attr-defined]
+        return identity(store)[0]
+
+    assert of("a") == of("a") != of("b")
+
+
+def test_what_cannot_be_read_in_a_store_needs_a_name() -> None:
+    store = Server(url="http://a", rows=iter([1]))
+    with pytest.raises(ConfigError, match=r"rows: .*list_iterator.*name="):
+        CachedRetriever(store.as_retriever(), "memory://", corpus="x")
+    CachedRetriever(store.as_retriever(), "memory://", corpus="x", name="mine").invoke("?")
+
+
+@pytest.mark.parametrize("name", [None, "outer"])
+def test_a_cached_retriever_holds_cached_ones_of_its_corpus_only(name: str | None) -> None:
+    cache = Cache("memory://")
+    one = Corpus(cache, name="one")
+
+    def outer(corpus: Corpus) -> CachedRetriever:
+        return CachedRetriever(
+            Having(CachedRetriever(Having([Document("a")]), corpus=one)), corpus=corpus, name=name
         )
 
-    assert identity(store("one"))[0] == identity(store("two"))[0]
+    assert outer(one).invoke("?") == [Document("a")]
+    for other in (Corpus(cache, name="two"), Corpus(Cache("memory://"), name="one")):
+        with pytest.raises(ConfigError, match="of another corpus"):
+            outer(other)
 
 
 def test_a_directory_is_the_same_from_another_working_directory(
@@ -319,7 +426,6 @@ HOLDING: dict[str, Callable[[Document], BaseRetriever]] = {
     "a store without a key": lambda one: Having(
         in_memory(one).as_retriever(search_kwargs={"filter": lambda _: True})
     ),
-    "a cached retriever": lambda one: Having(CachedRetriever(Having([one]), "memory://", name="inner")),
 }
 
 
@@ -347,6 +453,11 @@ class Shelf:
 
     def __iter__(self) -> Iterator[Document]:
         return iter(self.rows)
+
+
+class OwnStoreOf(Server):
+    def __init__(self, docs: Any, held: Any) -> None:
+        super().__init__(docs=docs, held=held)
 
 
 class OwnStore(Server):

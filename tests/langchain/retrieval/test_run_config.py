@@ -15,14 +15,15 @@ from uuid import uuid4
 import pytest
 from langchain_classic.retrievers import EnsembleRetriever
 from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough, ensure_config
+from langchain_core.vectorstores import InMemoryVectorStore
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import get_runtime
 
 from askonce import Cache, ConfigError
-from askonce.langchain import CachedRetriever
-from tests.langchain.retrieval.library import library
+from askonce.langchain import CachedRetriever, cached
 
 
 @dataclass
@@ -183,11 +184,46 @@ def test_what_has_no_place_in_a_key_is_not_cached(
 
 
 def test_langchains_own_retrievers_share_what_they_find(cache: Cache) -> None:
-    store, corpus = library(cache)
-    chain = RunnablePassthrough() | CachedRetriever(store.as_retriever(), corpus=corpus)
+    store = InMemoryVectorStore(DeterministicFakeEmbedding(size=8))
+    chain = RunnablePassthrough() | CachedRetriever(store.as_retriever(), cache, corpus="animals")
     for user in ("ann", "bob"):
         chain.invoke("owl", {"configurable": {"user": user}, "metadata": {"user": user}, "tags": [user]})
-    assert cache.stats().hits == 1
+    assert cache.stats().kinds["retrieval"].hits == 1
+
+
+language: ContextVar[str] = ContextVar("language", default="en")
+
+
+class Multilingual(Embeddings):
+    """Embeds a question by the language of its run or of its context."""
+
+    def __init__(self, *, by_run: bool) -> None:
+        self.model, self.by_run = "multilingual", by_run
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[1.0, 0.0] if one.startswith("en") else [0.0, 1.0] for one in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        given = ensure_config()["configurable"]["language"] if self.by_run else language.get()
+        return self.embed_documents([given])[0]
+
+
+@pytest.mark.parametrize("name", [None, "mine"])
+@pytest.mark.parametrize("is_cached", [False, True])
+@pytest.mark.parametrize("by_run", [False, True])
+def test_own_embeddings_may_read_the_run(by_run: bool, is_cached: bool, name: str | None, cache: Cache) -> None:
+    own = Multilingual(by_run=by_run)
+    store = InMemoryVectorStore(own)
+    store.add_documents([Document("en: leave", id="1"), Document("de: Urlaub", id="2")])
+    store.embedding = cached(own, Cache("memory://"), model="mine") if is_cached else own
+    retriever = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), cache, corpus="x", name=name)
+    identities = []
+    for given in ("en", "de", "en"):
+        language.set(given)
+        found = (RunnablePassthrough() | retriever).invoke("leave", {"configurable": {"language": given}})
+        identities.append(found[0].page_content[:2])
+    assert is_cached or identities == ["en", "de", "en"]  # vectors are cached by the text alone
+    assert (cache.stats().kinds["retrieval"].misses, cache.stats().kinds["retrieval"].hits) == (2, 1)
 
 
 def test_tags_of_the_application_count_and_those_of_chains_do_not(cache: Cache) -> None:
@@ -272,6 +308,7 @@ def test_a_named_retriever_is_read_for_context_variables_to_its_end(
 
 PACKAGE = """
 from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ensure_config
 

@@ -18,7 +18,7 @@ from langchain_core.stores import InMemoryStore
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_text_splitters import CharacterTextSplitter
 
-from askonce import Cache, Corpus
+from askonce import Cache, ConfigError, Corpus
 from askonce.langchain import CachedRetriever, watch
 from askonce.stores.memory import MemoryStore
 from tests.langchain.retrieval.library import ANIMALS, KINDS, Fixed, Words, animals, found, library, text_of
@@ -311,3 +311,9 @@ def test_what_another_process_wrote_is_seen_at_the_next_retrieval(tmp_path: Path
     process.join()
     assert process.exitcode == 0
     assert "changed" in str(retriever.invoke("barks"))
+
+
+@pytest.mark.parametrize("given", ["animals", Cache("memory://"), None])
+def test_watch_takes_a_corpus_only(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"watch takes a corpus.*Corpus\(store, name="):
+        watch(InMemoryVectorStore(Words()), given)

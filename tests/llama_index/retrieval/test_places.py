@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -11,7 +14,8 @@ import pytest
 import sqlalchemy
 from llama_index.core import QueryBundle, StorageContext, SummaryIndex, VectorStoreIndex, load_index_from_storage
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.retrievers import BaseRetriever, VectorIndexRetriever
+from llama_index.core.llms import MockLLM
+from llama_index.core.retrievers import BaseRetriever, QueryFusionRetriever, VectorIndexRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryResult
 
@@ -89,6 +93,74 @@ def test_what_is_in_two_places_is_two(pair: str, cache: Cache) -> None:
 @pytest.mark.parametrize("pair", sorted(PAIRS.keys() - {"SQLite in memory"}))
 def test_another_client_for_the_same_place_changes_nothing(pair: str, cache: Cache) -> None:
     assert [misses(cache, PAIRS[pair][0]()) for _ in range(2)] == [1, 1]
+
+
+class Configured(Server):
+    """Of the application, which sets how it searches."""
+
+    _held: Any = PrivateAttr()
+
+    def __init__(self, held: Any, **fields: Any) -> None:
+        super().__init__(**fields)
+        self._held = held
+
+
+class Role(Enum):
+    USER = 1
+
+
+class Rank(Enum):
+    USER = 1
+
+
+def for_user(user: str) -> Callable[[], str]:
+    return lambda: user
+
+
+def encode_terms(texts: list[str]) -> Any: ...
+
+
+OWN: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "an object": (lambda: Client(group="a"), lambda: Client(group="b")),
+    "a list in an object": (lambda: Client(groups=["a"]), lambda: Client(groups=["b"])),
+    "a function": (lambda: encode_terms, lambda: for_user),
+    "a closure": (lambda: for_user("a"), lambda: for_user("b")),
+    "a partial": (lambda: partial(encode_terms, ["a"]), lambda: partial(encode_terms, ["b"])),
+    "a list": (lambda: ["a"], lambda: ["b"]),
+    "a map": (lambda: {"a": 1}, lambda: {"a": 2}),
+    "a number": (lambda: 1, lambda: 1.0),
+    "an enumeration": (lambda: Role.USER, lambda: Rank.USER),
+    "a time": (lambda: datetime(2026, 1, 1), lambda: datetime(2026, 1, 2)),
+    "a token in a URL": (lambda: "https://a/?token=a", lambda: "https://a/?token=b"),
+}
+
+
+@pytest.mark.parametrize("url", ["http://a", None])
+@pytest.mark.parametrize("what", OWN)
+def test_all_that_an_own_store_holds_beside_its_place_counts(what: str, url: str | None, cache: Cache) -> None:
+    makes = (OWN[what][0], *OWN[what], OWN[what][0])
+    assert [misses(cache, Configured(make(), url=url)) for make in makes] == [1, 1, 2, 2]
+
+
+def test_the_user_of_a_database_counts_and_not_the_password(cache: Cache) -> None:
+    accounts = ("ann:1", "ann:2", "bob:2")
+    assert [misses(cache, Server(url=f"postgresql://{one}@db/hr")) for one in accounts] == [1, 1, 2]
+
+
+def test_what_cannot_be_read_in_a_store_needs_a_name(cache: Cache) -> None:
+    with pytest.raises(ConfigError, match=r"Configured\._held: .*list_iterator.*name="):
+        misses(cache, Configured(iter([1]), url="http://a"))
+
+
+@pytest.mark.parametrize("name", [None, "outer"])
+def test_a_cached_retriever_holds_cached_ones_of_its_corpus_only(name: str | None, cache: Cache) -> None:
+    one = Corpus(cache, name="one")
+    inner = CachedRetriever(one_text(TextNode(text="red", id_="a")).as_retriever(), corpus=one, name="inner")
+    fusion = QueryFusionRetriever([inner], llm=MockLLM(), num_queries=1, use_async=False)
+    assert texts(CachedRetriever(fusion, corpus=one, name=name)) == ["red"]
+    for other in (Corpus(cache, name="two"), Corpus(Cache("memory://"), name="one")):
+        with pytest.raises(ConfigError, match="of another corpus"):
+            CachedRetriever(fusion, corpus=other, name=name)
 
 
 def test_a_store_that_shows_no_place_needs_a_corpus(cache: Cache) -> None:

@@ -292,3 +292,9 @@ async def test_document_stores_retrievers_and_whatever_writes_are_watched(
     watch(VectorIndexRetriever(index), corpus)
     inserting_nodes(index)
     assert set(log()) == {"[9", "9+]"}
+
+
+@pytest.mark.parametrize("given", ["colours", None])
+def test_watch_takes_a_corpus_only(given: Any, index: VectorStoreIndex) -> None:
+    with pytest.raises(ConfigError, match=r"watch takes a corpus.*Corpus\(store, name="):
+        watch(index, given)

@@ -13,7 +13,9 @@ import re
 import secrets
 import sqlite3
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -28,28 +30,35 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from pydantic import BaseModel
 
-from askonce.keys.databases import is_client, without_credentials
-from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, is_credential, model_form, plain
+from askonce.keys.databases import credential_form, is_client, split_credentials
+from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, model_form, plain
+from askonce.keys.objects import NOTHING
 from askonce.langchain.embeddings import form_of_embeddings
 from askonce.langchain.retrieval.held_documents import HeldDocuments, holds_documents
-from askonce.langchain.retrieval.indexes import digest, has_memory, is_own, memory_version
-from askonce.langchain.retrieval.readers import (
-    RunReaders,
-    code_of,
-    is_foreign,
-    is_of_langchain,
-    kind_of,
-    own_class,
-)
+from askonce.langchain.retrieval.indexes import counts_all_it_holds, digest, has_memory, is_own, memory_version
+from askonce.langchain.retrieval.readers import RunReaders, is_foreign, is_of_langchain
 from askonce.retrieval.clients import place_of
-from askonce.retrieval.held import found_within
-from askonce.retrieval.places import is_on_this_machine, read
+from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.held import attributes_of, found_within
+from askonce.retrieval.parts import (
+    code_of,
+    data_in,
+    kind_of,
+    names_credential,
+    own_bases,
+    own_class,
+    own_names,
+    state_of,
+)
+from askonce.retrieval.places import Reading, is_on_this_machine, read
+from askonce.retrieval.settings import SettingReader, settings_in
 from askonce.retrieval.states import shows_state
+from askonce.retrieval.versions import is_content
 
 _UNTELLING = frozenset("tags metadata callbacks verbose timeout max_retries".split())
 _CLIENTS = frozenset({"client", "async_client"})
 # In a class of the application's own any field may count.
-_UNTELLING_IN_OWN = frozenset({"callbacks", "verbose"})
+_UNTELLING_IN_OWN = frozenset({"callbacks"})
 _INERT = frozenset("_thread threading logging asyncio _asyncio concurrent queue".split())
 _SETTINGS = re.compile(r"(params|kwargs|config|filter|fn)$")
 # Those that return the nearest documents; with a filter too, if it is applied before the search.
@@ -78,7 +87,7 @@ _OF_TIME = frozenset({"TimeWeightedVectorStoreRetriever"})
 _STORES = (VectorStore, BaseStore)
 _MOST_PARTS = 1000
 _NOT_CONTENT: Any = object()
-_NEW_OBJECT = object().__reduce_ex__(2)[0]
+_SCALARS = (str, int, float, bytes, enum.Enum)
 
 
 class Identity:
@@ -87,21 +96,26 @@ class Identity:
     Args:
         known: what was read before, by its `id`: embeddings, since some count their calls in what they show of
             themselves, and long lists of documents.
+        corpus: of the retriever, which is that of all cached ones in it.
 
     Attributes:
+        corpus: what was given.
         nameless: stores that do not show where their documents are: only the corpus distinguishes them from others.
         stores: the vector stores, and clients that show what is in theirs.
         is_local: a store is on this machine.
         readers: the parts that may read what the run gives.
     """
 
-    def __init__(self, known: dict[int, Any]) -> None:
+    def __init__(self, known: dict[int, Any], corpus: Corpus | None = None) -> None:
         self.nameless: list[str] = []
         self.stores: list[Any] = []
         self.is_local = False
         self.readers = RunReaders()
+        self.corpus = corpus
         self._known = known
         self._is_named = False
+        self._is_own = self._in_store = self._counted_elsewhere = False
+        self._settings = SettingReader(self.of)
         self._within: list[int] = []
         self._parts = 0
 
@@ -111,15 +125,14 @@ class Identity:
         Raises:
             Uncacheable: it holds something without a stable representation.
         """
-        if part is None or isinstance(part, (str, int, float, bytes, enum.Enum)):
-            value = part.value if isinstance(part, enum.Enum) else part
-            if isinstance(value, str):
-                self.readers.add_text(value)
-            return plain(part) if not isinstance(part, str) or "://" not in part else without_credentials(part)
+        if part is None or isinstance(part, _SCALARS):
+            return self._scalar(part)
         self._parts += 1
         if self._parts > _MOST_PARTS:
             raise Uncacheable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
         if id(part) in self._within:
+            if self._in_store:  # what it holds knows it
+                return {"within": self._within.index(id(part))}
             raise Uncacheable(f"a {_name(type(part))} that holds itself")
         self.readers.add(part)
         self._within.append(id(part))
@@ -127,6 +140,23 @@ class Identity:
             return self._composed(part)
         finally:
             self._within.pop()
+
+    def _scalar(self, part: Any) -> Any:
+        if isinstance(part, enum.Enum):
+            return {"of": _name(type(part)), "value": self.of(part.value)}
+        if isinstance(part, str):
+            self.readers.add_text(part)
+            return self._text(part) if "://" in part else plain(part)
+        if self._is_own and isinstance(part, float):  # to code of the application's own 1.0 may not be 1
+            return {"float": repr(part)}
+        return plain(part)
+
+    def _text(self, part: str) -> Any:
+        """A text with a URL in it; a token there says whose it is."""
+        shown, has_token = split_credentials(part)
+        if has_token and self._is_own and not self._in_store:
+            raise Uncacheable("a credential in a URL, whose owner may find other documents")
+        return {"url": shown, "credential": credential_form(part)} if has_token else shown
 
     def stores_in(self, part: Any) -> list[Any]:
         """The stores and documents in a retriever, wherever they are: a name says nothing of these."""
@@ -165,21 +195,17 @@ class Identity:
             return None
 
     def _composed(self, part: Any) -> Any:
-        if isinstance(part, Mapping):
-            return self._documents(part) or [
-                [self.of(name), self.of(item)] for name, item in sorted(part.items(), key=lambda pair: str(pair[0]))
-            ]
-        if isinstance(part, (list, tuple)):
-            return self._documents(part) or [self.of(item) for item in part]
-        if isinstance(part, (set, frozenset)):
-            return sorted((self.of(item) for item in part), key=encode)
+        if isinstance(part, (Mapping, list, tuple, deque, set, frozenset)):
+            return None if self._counted_elsewhere else self._items(part)
+        if self._in_store and isinstance(part, functools.partial):
+            return self._whole(self._setting_of, part)
         if isinstance(part, FunctionType) and part.__closure__ and is_of_langchain(part.__module__):
             cells = [self.of(cell.cell_contents) for cell in part.__closure__]  # of SelfQueryRetriever's parser
             return {"function": f"{part.__module__}.{part.__qualname__}", "with": cells}
         if isinstance(part, (type, FunctionType)):
-            return _by_name(part)
+            return self._whole(self._setting_of, part) if self._in_store else _by_name(part)
         if isinstance(part, MethodType):
-            return {"method": part.__func__.__qualname__, "of": self.of(part.__self__)}
+            return {"method": part.__func__.__qualname__, "of": self._whole(self.of, part.__self__)}
         if isinstance(part, BuiltinFunctionType) and isinstance(part.__self__, ModuleType):
             return f"{part.__module__}.{part.__qualname__}"
         if isinstance(part, PurePath):
@@ -197,6 +223,20 @@ class Identity:
             return self._model(part) if known is None else {"cached": known(self)}
         return self._object(part)
 
+    def _items(self, part: Any) -> Any:
+        documents = self._documents(part)
+        if documents is not None:
+            return documents
+        if isinstance(part, (set, frozenset)):
+            return sorted((self.of(item) for item in part), key=encode)
+        if not isinstance(part, Mapping):
+            form = [self.of(item) for item in part]
+        else:
+            pairs = part.items() if self._is_own else sorted(part.items(), key=lambda pair: str(pair[0]))
+            form = [[self.of(name), self.of(item)] for name, item in pairs]
+        is_usual = not self._is_own or type(part) in (list, dict)
+        return form if is_usual else {"of": _name(type(part)), "items": form}
+
     def _object(self, part: Any) -> Any:
         if type(part).__module__ in ("typing", "types"):
             return repr(part)
@@ -205,7 +245,34 @@ class Identity:
             return client
         if (type(part).__module__, type(part).__name__) == ("lark.lark", "Lark"):  # of SelfQueryRetriever
             return {"grammar": part.source_grammar, "transformer": self.of(part.options.transformer)}
-        return {**_class(type(part)), "has": self.of(_state(part))}
+        data = data_in(part)
+        if data is not NOTHING:
+            is_counted = self._counted_elsewhere and is_content(part)
+            return None if is_counted else [_name(type(part)), self._whole(self._settings.data, data)]
+        if self._in_store and not own_bases(type(part)):
+            is_counted = self._counted_elsewhere and is_content(part)
+            return None if is_counted else self._whole(self._setting_of, part)
+        is_own, self._is_own = self._is_own, self._is_own or bool(own_bases(type(part)))
+        try:
+            held = sorted(state_of(part).items())
+            return {**_class(type(part)), "has": {str(name): self._attribute(name, one) for name, one in held}}
+        finally:
+            self._is_own = is_own
+
+    def _setting_of(self, part: Any) -> Any:
+        return self._settings.of(part, strict=self._is_own)
+
+    def _whole(self, read_form: Callable[[Any], Any], part: Any) -> Any:
+        """The form of a part in which the version of a store counts nothing."""
+        counted, self._counted_elsewhere = self._counted_elsewhere, False
+        try:
+            return read_form(part)
+        finally:
+            self._counted_elsewhere = counted
+
+    def _attribute(self, name: str, value: Any) -> Any:
+        is_secret = names_credential(str(name)) and isinstance(value, (str, bytes))
+        return credential_form(value) if is_secret else self.of(value)
 
     def _client(self, part: Any) -> Any:
         """A client by its place; ``None`` if it shows none."""
@@ -220,7 +287,10 @@ class Identity:
         if shows_state(part):
             self.stores.append(part)
         self.is_local = self.is_local or is_on_this_machine(place)
-        return {**_class(type(part)), "place": model_form(place, [])}
+        form = {**_class(type(part)), "place": model_form(place, [])}
+        held = attributes_of(part) if own_bases(type(part)) else {}
+        more = {name: self._attribute(name, held[name]) for name in sorted(own_names(part, held))}
+        return {**form, "has": more} if more else form
 
     def _documents(self, part: Any) -> Any:
         """A list, map or data frame of documents by a digest, made once while it holds the same; else ``None``."""
@@ -245,7 +315,13 @@ class Identity:
             return self._model(part)
 
     def _model(self, part: BaseModel) -> dict[str, Any]:
-        is_own = is_foreign(part)
+        outer, self._is_own = self._is_own, is_foreign(part)
+        try:
+            return self._fields(part, is_own=self._is_own)
+        finally:
+            self._is_own = outer
+
+    def _fields(self, part: BaseModel, *, is_own: bool) -> dict[str, Any]:
         # Elsewhere than in what runs, such as in a document, tags and metadata are content.
         untelling = _UNTELLING if isinstance(part, Runnable) and not is_own else _UNTELLING_IN_OWN
         untelling = NEUTRAL if isinstance(part, BaseLanguageModel) else untelling
@@ -265,7 +341,7 @@ class Identity:
                 place = place_of(value)
                 if place is not None:
                     form[name] = model_form(place, [])
-            elif is_own or not is_credential(name):
+            elif is_own or not names_credential(name):
                 form[name] = self._field(name, value)
         for name, value in (part.__pydantic_private__ or {}).items():
             if is_own and type(value).__module__.partition(".")[0] not in _INERT:
@@ -278,7 +354,9 @@ class Identity:
         return form
 
     def _field(self, name: str, value: Any) -> Any:
-        if value is not None and is_credential(name) and not isinstance(value, (int, list, dict)):
+        if value is not None and names_credential(name) and not isinstance(value, (int, list, dict)):
+            if self._in_store:
+                return credential_form(value)
             raise Uncacheable(f"{name}: a credential, whose owner may find other documents")
         try:
             return self.of(value)
@@ -287,8 +365,15 @@ class Identity:
 
     def _embeddings(self, part: Embeddings) -> Any:
         if id(part) not in self._known:
-            self._known[id(part)] = part, self._shown(part)
-        return self._known[id(part)][1]
+            readers = RunReaders()
+            try:
+                readers.add_within(part)
+            except Uncacheable:  # of one with a name; what it may read is not known
+                readers.any = True
+            self._known[id(part)] = part, self._shown(part), readers
+        _, form, readers = self._known[id(part)]
+        self.readers.add_all(readers)
+        return form
 
     def _shown(self, part: Embeddings) -> Any:
         try:
@@ -296,7 +381,10 @@ class Identity:
         except Uncacheable as error:
             if isinstance(part, BaseModel):
                 return self._model(part)
-            raise Uncacheable(f"a {_name(type(part))} does not show which model it is") from error
+            raise Uncacheable(
+                f"a {_name(type(part))} does not show which model it is; name that alone: "
+                "cached(embeddings, model='…')"
+            ) from error
 
     def _setting(self, read_form: Callable[[Any], Any], value: Any) -> Any:
         """The form of a store's setting; with a name, which stands for those that cannot be read, their class."""
@@ -310,12 +398,20 @@ class Identity:
     def _store(self, part: Any) -> dict[str, Any]:
         if isinstance(part, VectorStore):
             self.stores.append(part)
+        outer, self._in_store, self._is_own = (self._in_store, self._is_own), True, False
+        try:
+            return self._of_store(part)
+        finally:
+            self._in_store, self._is_own = outer
+
+    def _of_store(self, part: Any) -> dict[str, Any]:
         form: dict[str, Any] = _class(type(part))
         attributes: dict[str, Any] = {}
         version = memory_version(part)
         if version is not None:
             form["version"] = version
         placed = version is not None and not is_own(part)  # whose lists may hold anything
+        own = frozenset() if self._is_named else own_names(part, vars(part))
         for name, value in vars(part).items():
             bare = name.strip("_").lower()
             held = memory_version(value)
@@ -324,16 +420,30 @@ class Identity:
             elif isinstance(value, Embeddings):
                 form[bare] = self._setting(self._embeddings, value)
             elif isinstance(value, _STORES):  # which says itself if it has no place
-                form[bare], placed = self._store(value), True
+                form[bare], placed = self._setting(self.of, value), True
             elif _SETTINGS.search(bare) and not isinstance(value, (str, bool, int, float)):
                 form[bare] = self._setting(self.of, value)
             else:
                 attributes[name] = value
-        reading = read(attributes)
+        reading = read(attributes, own)
         self.is_local = self.is_local or reading.is_local
         if not (placed or reading.is_placed):
             self.nameless.append(type(part).__name__)
-        return {**form, **reading.form}
+        return {**form, **reading.form, **self._rest(part, reading, is_in_memory=version is not None)}
+
+    def _rest(self, store: Any, reading: Reading, *, is_in_memory: bool) -> dict[str, Any]:
+        """The settings of a store that are no plain ones; its documents in memory are in its version."""
+        form: dict[str, Any] = {}
+        is_counted = is_in_memory and counts_all_it_holds(store)
+        for name, value, is_added in settings_in(
+            reading, known=is_in_memory and not is_counted, counted=is_counted
+        ):
+            self._is_own, self._counted_elsewhere = is_added, is_counted and not reading.is_placed
+            try:
+                form[f"has {name}"] = self._setting(partial(self._field, name), value)
+            finally:
+                self._is_own = self._counted_elsewhere = False
+        return form
 
 
 def returns_all_it_weighs(retriever: BaseRetriever, arguments: Mapping[str, Any]) -> bool:
@@ -374,7 +484,7 @@ def depends_on_time(part: Any) -> bool:
 
 def _class(cls: type[Any]) -> dict[str, Any]:
     """Which class; of the application's own with its code, which may be edited between two runs of a program."""
-    code = code_of(kind_of(cls))[0]
+    code = code_of(kind_of(cls)).digest
     return {"class": _name(cls)} if code is None else {"class": _name(cls), "code": code}
 
 
@@ -398,17 +508,6 @@ def _settings_of(part: Any) -> Any:
     }
 
 
-def _state(part: Any) -> Any:
-    """All that makes an object of a plain class what it is, as copying it would find."""
-    try:
-        make, arguments, state, *items = part.__reduce_ex__(2)
-    except Exception as error:
-        raise Uncacheable(f"a {_name(type(part))} has no stable representation") from error
-    if make is not _NEW_OBJECT or arguments != (type(part),) or any(item is not None for item in items):
-        raise Uncacheable(f"a {_name(type(part))} has no stable representation")
-    return state
-
-
 def _by_name(part: type[Any] | FunctionType) -> Any:
     """Classes and functions that every process finds under the same name."""
     found: Any = sys.modules.get(part.__module__)
@@ -416,5 +515,5 @@ def _by_name(part: type[Any] | FunctionType) -> Any:
         found = getattr(found, step, None)
     if found is not part:
         raise Uncacheable(f"{part.__qualname__} can be found under no name")
-    name, code = f"{part.__module__}.{part.__qualname__}", code_of(part)[0]
+    name, code = f"{part.__module__}.{part.__qualname__}", code_of(part).digest
     return name if code is None else {"named": name, "code": code}

@@ -74,6 +74,13 @@ def _row(row: Any) -> bytes:
 
 
 def _held(part: Any) -> IndexContent | None:
+    derived = _held_by_kind(part)
+    if derived is None and isinstance(part, VectorStore) and is_own(part):
+        return held_in(without_places(vars(part), (Embeddings, VectorStore, BaseStore)))
+    return derived
+
+
+def _held_by_kind(part: Any) -> IndexContent | None:
     if isinstance(part, InMemoryVectorStore):
         return IndexContent(list(part.store.values()), lambda: map(_entry, part.store.values()))
     if isinstance(part, InMemoryBaseStore):
@@ -88,15 +95,17 @@ def _held(part: Any) -> IndexContent | None:
     if name == "langchain_community.FAISS":
         names = part.index_to_docstore_id
         return IndexContent([part.index.ntotal, *names.values()], lambda: faiss_rows(part.index, names))
-    if isinstance(part, VectorStore) and is_own(part):
-        elsewhere = (Embeddings, VectorStore, BaseStore)
-        return held_in(without_places(vars(part), elsewhere))
     return None
 
 
 def is_own(store: Any) -> bool:
     """Whether a store's class is none of LangChain's packages."""
     return not is_of_langchain(type(store).__module__)
+
+
+def counts_all_it_holds(store: Any) -> bool:
+    """Whether the version of a store that is in memory counts all its lists and maps, not those of one name."""
+    return is_own(store) and _held_by_kind(store) is None
 
 
 def _entry(entry: Any) -> Any:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextvars import ContextVar
 from itertools import islice
-from types import FunctionType
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from askonce.keys.code import context_variables, digest_of, written_code
 from askonce.keys.own_modules import is_installed
+from askonce.langchain.embeddings import CachedEmbeddings
 from askonce.retrieval.held import attributes_of, found_within, is_opened
+from askonce.retrieval.parts import code_of, kind_of, own_bases, own_class
 
 _WITHOUT_RUNS = frozenset(("askonce", "lark", "numpy", "pydantic", *sys.stdlib_module_names))
 _MOST_TEXTS = 1000
@@ -37,7 +36,7 @@ class RunReaders:
         self._texts: set[str] = set()
 
     def add(self, part: Any) -> None:
-        """Add a part, if it is none of LangChain's. Embeddings do not count."""
+        """Add a part, if it is none of LangChain's."""
         if is_foreign(part):
             self.any = True
             _, code, variables = code_of(kind_of(part))
@@ -73,10 +72,12 @@ class RunReaders:
         self.add(part)
         if isinstance(part, ContextVar):
             self._use([part])
+        if isinstance(part, CachedEmbeddings):
+            self.add_within(part.embeddings)
         self._texts.update(one for one in islice(_held(part), _MOST_TEXTS) if isinstance(one, str))
         if isinstance(part, (list, tuple)):
             return all(isinstance(one, Document) for one in part)
-        return isinstance(part, (Document, Embeddings))
+        return isinstance(part, Document) or (isinstance(part, Embeddings) and not is_foreign(part))
 
 
 def _held(part: Any) -> Iterable[Any]:
@@ -88,9 +89,12 @@ def _held(part: Any) -> Iterable[Any]:
 
 
 def is_foreign(part: Any) -> bool:
-    """Whether a class or function, or the class of an object, is neither LangChain's nor Python's."""
+    """Whether a class or function, or the class of an object, is neither LangChain's nor Python's.
+
+    Embeddings of packages read nothing of a run.
+    """
     if isinstance(part, Embeddings):
-        return False
+        return bool(own_bases(own_class(type(part))))
     module = str(getattr(kind_of(part), "__module__", ""))
     return not is_of_langchain(module) and not (module.partition(".")[0] in _WITHOUT_RUNS and is_installed(module))
 
@@ -98,21 +102,3 @@ def is_foreign(part: Any) -> bool:
 def is_of_langchain(module: str) -> bool:
     """Whether a module is of LangChain's packages; an application's may be called like one."""
     return module.startswith("langchain") and is_installed(module)
-
-
-def own_class(cls: type[Any]) -> type[Any]:
-    """The class that was wrapped, of one that `cached` or `watch` made."""
-    own: type[Any] = getattr(cls, "_askonce_base", cls)
-    return own
-
-
-def kind_of(part: Any) -> Any:
-    """A class or function itself; of an object its class."""
-    return part if isinstance(part, FunctionType) else own_class(part if isinstance(part, type) else type(part))
-
-
-@functools.lru_cache(maxsize=512)
-def code_of(part: Any) -> tuple[str | None, str, list[ContextVar[Any]]]:
-    """The digest of the code of the application's own classes and functions, the code, what it uses; read once."""
-    code = written_code(part)
-    return (None, "", []) if code is None else (digest_of(code), code, context_variables(part))

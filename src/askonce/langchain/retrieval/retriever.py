@@ -22,7 +22,13 @@ from askonce.langchain.retrieval.identity import Identity, depends_on_time, retu
 from askonce.langchain.retrieval.nearness import Nearness
 from askonce.langchain.retrieval.readers import RunReaders
 from askonce.langchain.retrieval.run_config import RunManager, given_by_run
-from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
+from askonce.retrieval.cached_retrieval import (
+    CachedRetrieval,
+    cache_and_corpus,
+    check_audit,
+    check_empty_ttl,
+    check_inner,
+)
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.encoded import EncodedDocument
 from askonce.retrieval.held import found_within
@@ -109,12 +115,14 @@ class CachedRetriever(BaseRetriever):
         if isinstance(depends_on, str):
             raise ConfigError(f"depends_on is a list of names: depends_on=[{depends_on!r}]")
         known: dict[int, Any] = {}
-        identity = Identity(known)
+        cache, own_corpus = cache_and_corpus(store, corpus, settings)
+        identity = Identity(known, own_corpus)
         if name is None:
             _check_identity(identity, retriever, has_corpus=corpus is not None)
         else:
             identity.stores_in(retriever)
-        cache, own_corpus = cache_and_corpus(store, corpus, settings)
+            for one in found_within(retriever, lambda part: isinstance(part, CachedRetriever)):
+                check_inner(own_corpus, one.corpus)
         if name is not None and cache.engine.settings.ttl is None and any(found_within(retriever, depends_on_time)):
             raise ConfigError(
                 "what a TimeWeightedVectorStoreRetriever finds depends on the time, and on what was found before: "
@@ -143,6 +151,8 @@ class CachedRetriever(BaseRetriever):
 
     def _identity(self, identity: Identity) -> dict[str, Any]:
         known_as = self._known_as
+        if identity.corpus is not None:
+            check_inner(identity.corpus, self.corpus)
         identity.readers.any = identity.readers.any or self.depends_on is not None
         if self._readers is not None:
             identity.readers.add_all(self._readers)
@@ -185,7 +195,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
 
     def form(self) -> NormalForm:
         owner, query = self._owner, self._query
-        identity = Identity(owner._known)
+        identity = Identity(owner._known, owner.corpus)
         content = (
             question(query, ignore_case=owner.ignore_case, ignore_punctuation=owner.ignore_punctuation)
             if isinstance(query, str)

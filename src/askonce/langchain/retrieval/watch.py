@@ -21,6 +21,7 @@ from askonce.langchain.retrieval.indexes import memory_written
 from askonce.langchain.retrieval.nearness import aaddition, addition
 from askonce.langchain.retrieval.stored_documents import StoreWrite
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.parts import BASE, own_class
 from askonce.retrieval.written import WRITING, Written
 
 Watched = TypeVar("Watched")
@@ -56,10 +57,11 @@ def watch(written: Watched, corpus: Corpus) -> Watched:
             the vectors of what ``add_documents``, ``add_texts``, ``update_document`` and the like write.
 
     Raises:
-        ConfigError: ``written`` has no method that writes.
+        ConfigError: ``written`` has no method that writes, or ``corpus`` is none.
         StoreError: not raised here, but by methods that write: nothing was written, or it was and the corpus could
             not be informed; then all found before is invalidated when the write's lease has run out.
     """
+    Corpus.checked(corpus)
     base = type(written)
     if getattr(base, "_askonce_corpus", None) is corpus:
         return written
@@ -69,7 +71,7 @@ def watch(written: Watched, corpus: Corpus) -> Watched:
         raise ConfigError(
             f"a {base.__name__} has no method that writes documents; write them within corpus.writing(ids)"
         )
-    own = getattr(base, "_askonce_base", base)
+    own = own_class(base)
     body: dict[str, Any] = {
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,
@@ -80,7 +82,7 @@ def watch(written: Watched, corpus: Corpus) -> Watched:
     }
     metaclass: Any = type(base)
     cls = metaclass(base.__name__, (base,), body)
-    type.__setattr__(cls, "_askonce_base", own)
+    type.__setattr__(cls, BASE, own)
     type.__setattr__(cls, "_askonce_corpus", corpus)
     watched: Watched = object.__new__(cls)
     object.__setattr__(watched, "__dict__", written.__dict__)

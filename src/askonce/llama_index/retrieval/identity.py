@@ -8,9 +8,9 @@ what they hold. A class of somebody else may depend on anything.
 from __future__ import annotations
 
 import enum
-import functools
 import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -23,15 +23,17 @@ from llama_index.core.schema import BaseComponent, BaseNode, NodeWithScore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
 
 from askonce.errors import ConfigError
-from askonce.keys.code import code_of
+from askonce.keys.databases import credential_form, split_credentials
 from askonce.keys.endpoints import importable_name
 from askonce.keys.fields import members_of
-from askonce.keys.normal_form import NormalForm, Uncacheable, is_credential, plain
+from askonce.keys.normal_form import NormalForm, Uncacheable, encode, is_credential, plain
 from askonce.llama_index.keys.model import component_form
-from askonce.llama_index.retrieval.indexes import INDEX_PARTS, is_own, is_store, memory_version
-from askonce.llama_index.retrieval.watch import own_class
-from askonce.retrieval.held import found_within
-from askonce.retrieval.places import read
+from askonce.llama_index.retrieval.indexes import INDEX_PARTS, is_known, is_own, is_store, memory_version
+from askonce.retrieval.held import found_within, is_plain
+from askonce.retrieval.parts import code_of, own_bases, own_class, own_names
+from askonce.retrieval.places import Reading, read
+from askonce.retrieval.settings import SettingReader, settings_in
+from askonce.retrieval.versions import is_content
 
 # What observes; and where the structures of indexes are, which are read from the indexes.
 _ASIDE = frozenset(
@@ -77,6 +79,9 @@ class Identity:
         self.is_local = False
         self._name, self._corpus, self._long_lists = name, corpus, known
         self._stores: dict[int, dict[str, Any]] = {}
+        self._in_store = self._is_own = self._counted_elsewhere = False
+        self._within: list[int] = []
+        self._settings = SettingReader(lambda part: self._part(part, len(self._within)))
 
     def of(self, retriever: BaseRetriever) -> Any:
         """The normal form of a retriever as it is set now.
@@ -105,6 +110,8 @@ class Identity:
     def _form(self, value: Any, depth: int) -> Any:
         if depth > _DEEPEST:
             raise Uncacheable(f"a {type(value).__qualname__} that holds itself")
+        if self._counted_elsewhere and is_content(value):
+            return None
         if isinstance(value, Mapping):
             return {name: self._part(item, depth) for name, item in value.items()}
         if isinstance(value, (list, tuple)):
@@ -121,11 +128,13 @@ class Identity:
             return self._store(value)
         if isinstance(value, (BaseComponent, BasePromptTemplate)):
             return component_form(value, [])
+        if self._in_store:
+            return self._setting(value)
         if isinstance(value, BaseModel) or not hasattr(value, "__dict__"):
             return value
         if inspect.isroutine(value) or isinstance(value, type):
             name = importable_name(value)
-            code = _code(value) if inspect.isfunction(value) else None
+            code = code_of(value).digest if inspect.isfunction(value) else None
             return name if code is None else {"name": name, "code": code}
         return self._object(value, depth)
 
@@ -142,6 +151,42 @@ class Identity:
             self._long_lists.pop(next(iter(self._long_lists)), None)
         self._long_lists[id(value)] = (value, [*value], digest)
         return digest
+
+    def _setting(self, value: Any) -> Any:
+        """A part of what a store holds beside its documents."""
+        if isinstance(value, enum.Enum):
+            return {"of": _class_name(value), "value": self._part(value.value, len(self._within))}
+        if isinstance(value, str) and "://" in value:
+            shown, has_token = split_credentials(value)
+            return [shown, credential_form(value)] if has_token else shown
+        if isinstance(value, (str, int, float, bytes, PurePath, type(None))):
+            is_float = self._is_own and isinstance(value, float)  # to own code 1.0 may not be 1
+            return str(value) if isinstance(value, PurePath) else {"float": repr(value)} if is_float else value
+        if id(value) in self._within:
+            return {"within": self._within.index(id(value))}
+        self._within.append(id(value))
+        try:
+            return self._composed(value)
+        finally:
+            self._within.pop()
+
+    def _composed(self, value: Any) -> Any:
+        if isinstance(value, (set, frozenset)):
+            return sorted((self._part(one, len(self._within)) for one in value), key=encode)
+        if isinstance(value, BaseModel):
+            held = {name: self._part(one, len(self._within)) for name, one in members_of(value).items()}
+            return {"class": _class_name(value), "code": code_of(own_class(type(value))).digest, "has": held}
+        if inspect.ismethod(value):
+            return {"method": value.__qualname__, "of": self._part(value.__self__, len(self._within))}
+        if inspect.isbuiltin(value):
+            return importable_name(value)
+        outer = self._is_own, self._counted_elsewhere
+        self._is_own = self._is_own or bool(own_bases(type(value)))
+        self._counted_elsewhere = self._counted_elsewhere and is_plain(type(value))
+        try:
+            return self._settings.of(value, strict=self._is_own)
+        finally:
+            self._is_own, self._counted_elsewhere = outer
 
     def _object(self, value: Any, depth: int) -> Any:
         inner = getattr(value, "_cached_retriever", None)
@@ -177,22 +222,40 @@ class Identity:
         known = self._stores.get(id(store))
         if known is not None:
             return known
-        code = _code(own_class(type(store)))
+        code = code_of(own_class(type(store))).digest
         form: dict[str, Any] = {"class": _class_name(store), "code": code, "version": memory_version(store)}
         members = members_of(store)
         if isinstance(store, BasePydanticVectorStore):
             self.stores.append(store)
             # Some keep the default of a field whatever they were given.
-            members = {name: getattr(store, name, None) for name in store.model_fields_set}
-            members |= store.__pydantic_private__ or {}
+            fields = type(store).model_fields.keys() - store.model_fields_set
+            members = {name: one for name, one in members.items() if name not in fields}
         placed = form["version"] is not None and not is_own(store)
         for name in [] if placed else [name for name, one in members.items() if is_store(one)]:
             form[name], placed = self._store(members.pop(name)), True  # which says itself if it has no place
-        reading = read(members)
+        own = own_names(store, members) if self._name is None else frozenset()
+        reading = read(members, own)
         if not (placed or reading.is_placed):
             self.nameless.append(type(store).__name__)
         self.is_local = self.is_local or reading.is_local
-        self._stores[id(store)] = form = {**form, **reading.form}
+        self._stores[id(store)] = form = {**form, **reading.form, **self._rest(store, reading, form["version"])}
+        return form
+
+    def _rest(self, store: Any, reading: Reading, version: str | None) -> dict[str, Any]:
+        """The settings of a store that are no plain ones; its documents in memory are in its version."""
+        form: dict[str, Any] = {}
+        is_counted = version is not None and is_own(store)
+        outer = self._in_store, self._is_own, self._counted_elsewhere
+        try:
+            for name, value, is_added in settings_in(reading, known=is_known(store), counted=is_counted):
+                self._in_store, self._is_own = True, is_added
+                self._counted_elsewhere = is_counted and not reading.is_placed
+                try:
+                    form[f"has {name}"] = self._part(value, len(self._within))
+                except Uncacheable as error:
+                    raise Uncacheable(f"{_class_name(store)}.{name}: {error}") from error
+        finally:
+            self._in_store, self._is_own, self._counted_elsewhere = outer
         return form
 
 
@@ -200,11 +263,6 @@ def _is_content(part: Any) -> bool:
     if isinstance(part, (list, tuple)):
         return len(part) >= _LONG and all(isinstance(one, (BaseNode, NodeWithScore)) for one in part)
     return isinstance(part, (BaseIndex, BaseNode)) or is_store(part)
-
-
-@functools.lru_cache(maxsize=512)
-def _code(kind: Any) -> str | None:
-    return code_of(kind)
 
 
 def _class_name(value: Any) -> str:

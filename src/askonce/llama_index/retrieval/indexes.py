@@ -63,6 +63,11 @@ def is_own(store: Any) -> bool:
     return type(store).__module__.partition(".")[0] != "llama_index"
 
 
+def is_known(store: Any) -> bool:
+    """Whether a store holds its documents in memory where LlamaIndex's own class has them."""
+    return _held_by_kind(store) is not None
+
+
 def _row(row: Any) -> bytes:
     path, item = row
     if isinstance(item, BaseNode):

@@ -25,9 +25,16 @@ from askonce.llama_index.retrieval.identity import Identity, LongLists, finds_by
 from askonce.llama_index.retrieval.runs import follow_runs
 from askonce.llama_index.retrieval.variables import values_of, variables_in
 from askonce.provenance import additions
-from askonce.retrieval.cached_retrieval import CachedRetrieval, cache_and_corpus, check_audit, check_empty_ttl
+from askonce.retrieval.cached_retrieval import (
+    CachedRetrieval,
+    cache_and_corpus,
+    check_audit,
+    check_empty_ttl,
+    check_inner,
+)
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.encoded import EncodedDocument
+from askonce.retrieval.held import found_within
 from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Client, Store
 
@@ -95,6 +102,8 @@ class CachedRetriever(BaseRetriever):
         super().__init__(callback_manager=getattr(retriever, "callback_manager", None))
         self._cached_retriever = retriever
         self.cache, self.corpus = cache_and_corpus(store, corpus, settings)
+        for inner in found_within(retriever, lambda part: isinstance(part, CachedRetriever)):
+            check_inner(self.corpus, inner.corpus)
         self._empty_ttl, self._audit = empty_ttl, audit
         self._ignoring = {"ignore_case": ignore_case, "ignore_punctuation": ignore_punctuation}
         self._warned: set[str] = set()

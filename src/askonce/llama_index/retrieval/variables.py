@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Collection, Iterable, Mapping
 from contextvars import ContextVar
-from types import FunctionType
 from typing import Any
 
 from llama_index.core.schema import BaseNode, NodeWithScore
 
-from askonce.keys.code import context_variables, written_code
 from askonce.keys.normal_form import Uncacheable, is_credential, plain
-from askonce.llama_index.retrieval.indexes import is_own, is_store
-from askonce.llama_index.retrieval.watch import own_class
+from askonce.llama_index.retrieval.indexes import is_known, is_own, is_store
 from askonce.retrieval.held import found_within
+from askonce.retrieval.parts import code_of, kind_of
 
 
 def variables_in(retriever: Any) -> list[ContextVar[Any]]:
@@ -23,7 +20,7 @@ def variables_in(retriever: Any) -> list[ContextVar[Any]]:
     found: dict[int, ContextVar[Any]] = {}
 
     def is_done(part: Any) -> bool:
-        used = [part] if isinstance(part, ContextVar) else _used_by(_kind(part))
+        used = [part] if isinstance(part, ContextVar) else code_of(kind_of(part)).variables
         found.update((id(one), one) for one in used)
         return _holds_nodes_only(part)
 
@@ -63,18 +60,8 @@ def _shown(name: str, value: Any, *, is_wished: bool) -> Any:
     return plain(value)
 
 
-def _kind(part: Any) -> Any:
-    """A class or function itself; of an object its class."""
-    return part if isinstance(part, FunctionType) else own_class(part if isinstance(part, type) else type(part))
-
-
-@functools.lru_cache(maxsize=512)
-def _used_by(kind: Any) -> list[ContextVar[Any]]:
-    return [] if written_code(kind) is None else context_variables(kind)
-
-
 def _holds_nodes_only(part: Any) -> bool:
-    """Whether no code is in a part: nodes, or a store of LlamaIndex's with what it holds."""
+    """Whether no code is in a part: nodes, or a store of LlamaIndex's that holds them in memory."""
     if isinstance(part, (list, tuple)):
         return bool(part) and all(isinstance(one, (BaseNode, NodeWithScore)) for one in part)
-    return isinstance(part, (BaseNode, NodeWithScore)) or (is_store(part) and not is_own(part))
+    return isinstance(part, (BaseNode, NodeWithScore)) or (is_store(part) and is_known(part) and not is_own(part))

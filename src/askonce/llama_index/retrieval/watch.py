@@ -25,6 +25,7 @@ from askonce.errors import ConfigError
 from askonce.llama_index.retrieval.indexes import is_store, memory_written
 from askonce.provenance.additions import added_vectors
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.parts import BASE, own_class
 from askonce.retrieval.written import WRITING, Written
 
 logger = logging.getLogger("askonce")
@@ -54,11 +55,11 @@ def watch(changing: object, corpus: Corpus) -> Watching:
         how to undo it; also as a context manager.
 
     Raises:
-        ConfigError: ``changing`` has no method that writes.
+        ConfigError: ``changing`` has no method that writes, or ``corpus`` is none.
         StoreError: not raised here, but later by methods that write: nothing was written, or it was and the corpus
             could not be informed; then all found before is invalidated when the write's lease has run out.
     """
-    watching = Watching(corpus)
+    watching = Watching(Corpus.checked(corpus))
     watching._enter_all(changing)
     return watching
 
@@ -109,13 +110,13 @@ class Watching:
             "__qualname__": base.__qualname__,
             "__doc__": base.__doc__,
             "__reduce_ex__": _reduce,
-            "__askonce_watching__": self,
         }
         for name, report in reports.items():
             method = getattr(base, name, None)
             if method is not None and method is not funnels.get(name):
                 namespace[name] = self._reporting_method(method, report)
         cls = type(base)(base.__name__, (base,), namespace)
+        type.__setattr__(cls, BASE, own_class(base))
         try:
             changing.__class__ = cls
         except TypeError as error:
@@ -197,11 +198,6 @@ def _reduce(self: Any, protocol: Any) -> Any:
     plain: Any = own_class(type(self))
     _, arguments, *rest = plain.__reduce_ex__(self, max(protocol, 2))
     return _new, (plain, *arguments[1:]), *rest
-
-
-def own_class(cls: type) -> type:
-    """The class of what is watched, as it was before."""
-    return next(one for one in cls.__mro__ if "__askonce_watching__" not in vars(one))
 
 
 def _new(cls: Any, *arguments: Any) -> Any:
