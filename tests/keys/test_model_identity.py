@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from askonce.keys.code import code_of
 from askonce.keys.model_identity import RememberedIdentity, record_changes
+from askonce.keys.own.code import code_of
 
 
 class Model(BaseModel):

@@ -13,8 +13,8 @@ from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
 from askonce.concurrency.waits import lead, leading
 from askonce.entries.entry import Entry, Miss, Place, RequestKind, Source
-from askonce.keys.code_state import answering
 from askonce.keys.normal_form import NormalForm
+from askonce.keys.own.state import answering
 from askonce.options import CacheOptions
 from askonce.provenance.made_from import MadeFrom
 from askonce.storage.freshness import Freshness

@@ -1,3 +1,3 @@
 """How cache keys are built: requests in normal form."""
 
-from askonce.keys import endpoints as endpoints  # code of own classes is read with what it says of clients
+from askonce.keys import endpoints as endpoints  # so that own code is read with what it says of clients

@@ -15,10 +15,10 @@ from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
-from askonce.keys.code import class_form, code_of
-from askonce.keys.code_values import read_clients_with
 from askonce.keys.model_identity import show_inside
 from askonce.keys.normal_form import Uncacheable, is_credential_in_request, plain
+from askonce.keys.own.code import class_form, code_of
+from askonce.keys.own.variables import read_clients_with
 
 Endpoint = dict[str, Any]
 """``url``, ``headers``, ``default_query`` and what else names the endpoint; headers may hold credentials still."""
@@ -58,7 +58,7 @@ def endpoint_of(client: Any) -> Endpoint | None:
     return None if read is None else {name: one for name, one in read(client).items() if one not in (None, {}, [])}
 
 
-def _of_client_in_code(client: Any) -> Endpoint | None:
+def endpoint_in_code(client: Any) -> Endpoint | None:
     """`endpoint_of` for a client that own code uses, sessions of HTTP among them, which have no URL."""
     name = _name(client)
     if name == "requests.sessions.Session":
@@ -361,4 +361,4 @@ def importable_name(value: Any) -> str:
     return f"{module}.{qualname}"
 
 
-read_clients_with(_of_client_in_code)
+read_clients_with(endpoint_in_code)

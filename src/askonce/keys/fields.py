@@ -19,14 +19,14 @@ from pathlib import PurePath
 from typing import Any
 
 from askonce.keys.clients import FoundClients
-from askonce.keys.code import class_form, code_of
 from askonce.keys.counters import changed_by_calls, counters_as_at_first
 from askonce.keys.endpoints import function_form, is_client
 from askonce.keys.normal_form import Uncacheable, is_credential, is_credential_in_data, is_neutral, model_form
-from askonce.keys.objects import NOTHING
-from askonce.keys.own_modules import is_installed
-from askonce.keys.own_names import own_names
-from askonce.keys.own_values import OwnValues, held_by, is_computed
+from askonce.keys.own.code import class_form, code_of
+from askonce.keys.own.modules import is_installed
+from askonce.keys.own.names import own_names
+from askonce.keys.own.objects import NOTHING
+from askonce.keys.own_fields import OwnValues, held_by, is_computed
 
 _SCALARS = (str, int, float, bool, bytes, bytearray, enum.Enum, type(None))
 _SHOWN = (PurePath, decimal.Decimal, uuid.UUID, datetime.date, datetime.time, datetime.timedelta)

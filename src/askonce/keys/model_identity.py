@@ -4,7 +4,7 @@ To walk all fields of a model costs more than to look an answer up. So what was 
 fingerprint of the model: the values of its fields, the contents of dicts, lists, sets and models in them, and the
 identity of every other object. A field assigned anew, a change inside such a container or a known client
 (`show_inside`), and a replaced object change the fingerprint. A change inside another object does not. Of a model
-of the application's own class, what its code was read of is compared, too (``askonce.keys.code_state``).
+of the application's own class, what its code was read of is compared, too (``askonce.keys.own.state``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from askonce.keys.code_state import Observations, collected, collecting
-from askonce.keys.own_modules import is_installed
+from askonce.keys.own.modules import is_installed
+from askonce.keys.own.state import Observations, collected, collecting
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from types import BuiltinMethodType, FunctionType, MethodType, ModuleType, Simpl
 from typing import Any
 
 from askonce.keys.fields import members_of
-from askonce.keys.own_modules import is_installed
+from askonce.keys.own.modules import is_installed
 
 _MOST_PARTS = 1000
 _SCALARS = (str, bytes, int, float)

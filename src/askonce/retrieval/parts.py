@@ -11,11 +11,11 @@ from contextvars import ContextVar
 from types import FunctionType
 from typing import Any, NamedTuple
 
-from askonce.keys.bytecode import assigned_by
-from askonce.keys.code import context_variables, digest_of, written_code
 from askonce.keys.normal_form import Uncacheable, is_credential
-from askonce.keys.objects import data_of, says_nothing
-from askonce.keys.own_modules import is_installed
+from askonce.keys.own.bytecode import assigned_by
+from askonce.keys.own.code import context_variables, digest_of, written_code
+from askonce.keys.own.modules import is_installed
+from askonce.keys.own.objects import data_of, says_nothing
 from askonce.retrieval.held import attributes_of
 
 BASE = "_askonce_base"

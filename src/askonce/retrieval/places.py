@@ -27,7 +27,7 @@ from askonce.keys.databases import (
     without_credentials,
 )
 from askonce.keys.normal_form import model_form
-from askonce.keys.objects import says_nothing
+from askonce.keys.own.objects import says_nothing
 from askonce.retrieval.clients import place_of
 from askonce.retrieval.held import attributes_of
 from askonce.retrieval.parts import names_credential, own_bases, own_names

@@ -10,8 +10,8 @@ from typing import Any
 
 from askonce.keys.databases import credential_form
 from askonce.keys.normal_form import Uncacheable, is_credential
-from askonce.keys.objects import NOTHING, says_nothing
-from askonce.keys.own_modules import is_installed
+from askonce.keys.own.modules import is_installed
+from askonce.keys.own.objects import NOTHING, says_nothing
 from askonce.retrieval.clients import place_of
 from askonce.retrieval.held import attributes_of
 from askonce.retrieval.parts import code_of, data_in, own_bases, state_of

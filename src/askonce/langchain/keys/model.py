@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from askonce.keys.code import class_form
 from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.new_models import record_new_model
@@ -26,7 +25,8 @@ from askonce.keys.normal_form import (
     is_neutral,
     model_form,
 )
-from askonce.keys.own_modules import is_installed
+from askonce.keys.own.code import class_form
+from askonce.keys.own.modules import is_installed
 from askonce.keys.server_state import refuse_server_state
 from askonce.langchain.keys.providers import Provider, provider_of
 

@@ -23,16 +23,15 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.stores import BaseStore
-from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
+from langchain_core.vectorstores import VectorStore
 from pydantic import BaseModel
 
 from askonce.keys.databases import credential_form, is_client, split_credentials
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, model_form, plain
-from askonce.keys.objects import NOTHING
+from askonce.keys.own.objects import NOTHING
 from askonce.langchain.embeddings import form_of_embeddings
 from askonce.langchain.retrieval.held_documents import HeldDocuments, holds_documents
 from askonce.langchain.retrieval.indexes import counts_all_it_holds, digest, has_memory, is_own, memory_version
@@ -61,21 +60,6 @@ _CLIENTS = frozenset({"client", "async_client"})
 _UNTELLING_IN_OWN = frozenset({"callbacks"})
 _INERT = frozenset("_thread threading logging asyncio _asyncio concurrent queue".split())
 _SETTINGS = re.compile(r"(params|kwargs|config|filter|fn)$")
-# Those that return the nearest documents; with a filter too, if it is applied before the search.
-_NEAREST = {
-    "langchain_core": "InMemoryVectorStore",
-    "langchain_chroma": "Chroma",
-    "langchain_community": "FAISS LanceDB PGVector SQLiteVec",
-    "langchain_milvus": "Milvus",
-    "langchain_mongodb": "MongoDBAtlasVectorSearch",
-    "langchain_pinecone": "PineconeVectorStore",
-    "langchain_postgres": "PGVector PGVectorStore AsyncPGVectorStore",
-    "langchain_qdrant": "QdrantVectorStore",
-    "langchain_redis": "RedisVectorStore",
-}
-_FILTER_FIRST = frozenset({"InMemoryVectorStore", "Chroma", "QdrantVectorStore"})
-_BESIDE_VECTORS = ("builtin_func", "hybrid_search_config", "_reranker")
-
 # What a retriever's own documents determine: of these only the class and the numbers that set it are read.
 _DERIVED = {
     "BM25Retriever": frozenset({"vectorizer"}),
@@ -444,31 +428,6 @@ class Identity:
             finally:
                 self._is_own = self._counted_elsewhere = False
         return form
-
-
-def returns_all_it_weighs(retriever: BaseRetriever, arguments: Mapping[str, Any]) -> bool:
-    """Whether the deletion of a document can change only those results that hold it.
-
-    That is so for the nearest documents to a question. It is not so where more are weighed than returned (MMR,
-    re-rankers, compressors), where documents that are passed over count (filters after the search, as in FAISS),
-    or where ranks depend on the whole (fusion, BM25, hybrid search); nor is it known of other classes.
-    """
-    if type(retriever) is not VectorStoreRetriever or retriever.search_type == "mmr":
-        return False
-    name = own_class(type(retriever.vectorstore)).__name__
-    settings = {"k", "score_threshold", "filter"} if name in _FILTER_FIRST else {"k", "score_threshold"}
-    return _finds_nearest(retriever.vectorstore) and {*retriever.search_kwargs, *arguments} <= settings
-
-
-def _finds_nearest(store: VectorStore) -> bool:
-    cls = own_class(type(store))
-    mode = getattr(store, "retrieval_mode", None)  # of Qdrant
-    return (
-        cls.__name__ in _NEAREST.get(cls.__module__.partition(".")[0], "").split()
-        and getattr(mode, "value", "dense") == "dense"
-        and all(getattr(store, name, None) is None for name in _BESIDE_VECTORS)
-        and all(_finds_nearest(inner) for inner in vars(store).values() if isinstance(inner, VectorStore))
-    )
 
 
 def _is_computed(cls: type[Any], name: str) -> bool:

@@ -1,4 +1,7 @@
-"""Vectors of questions and documents, for additions by nearness, where a vector store's embeddings are cached."""
+"""Which retrievers find the nearest documents, and how near an addition must be to change what one found.
+
+The latter from vectors of questions and documents, where a vector store's embeddings are cached.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,54 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore, Vector
 
 from askonce.entries.entry import Near
 from askonce.langchain.embeddings import CachedEmbeddings
-from askonce.langchain.retrieval.identity import returns_all_it_weighs
 from askonce.provenance import additions
 from askonce.provenance.additions import AddedVectors, added_vectors
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.parts import own_class
 
 logger = logging.getLogger("askonce")
 
 _DEFAULT_K = 4  # of all vector stores
+# Those that return the nearest documents; with a filter too, if it is applied before the search.
+_NEAREST = {
+    "langchain_core": "InMemoryVectorStore",
+    "langchain_chroma": "Chroma",
+    "langchain_community": "FAISS LanceDB PGVector SQLiteVec",
+    "langchain_milvus": "Milvus",
+    "langchain_mongodb": "MongoDBAtlasVectorSearch",
+    "langchain_pinecone": "PineconeVectorStore",
+    "langchain_postgres": "PGVector PGVectorStore AsyncPGVectorStore",
+    "langchain_qdrant": "QdrantVectorStore",
+    "langchain_redis": "RedisVectorStore",
+}
+_FILTER_FIRST = frozenset({"InMemoryVectorStore", "Chroma", "QdrantVectorStore"})
+_BESIDE_VECTORS = ("builtin_func", "hybrid_search_config", "_reranker")
 Vectors = list[list[float]]
+
+
+def returns_all_it_weighs(retriever: BaseRetriever, arguments: Mapping[str, Any]) -> bool:
+    """Whether the deletion of a document can change only those results that hold it.
+
+    That is so for the nearest documents to a question. It is not so where more are weighed than returned (MMR,
+    re-rankers, compressors), where documents that are passed over count (filters after the search, as in FAISS),
+    or where ranks depend on the whole (fusion, BM25, hybrid search); nor is it known of other classes.
+    """
+    if type(retriever) is not VectorStoreRetriever or retriever.search_type == "mmr":
+        return False
+    name = own_class(type(retriever.vectorstore)).__name__
+    settings = {"k", "score_threshold", "filter"} if name in _FILTER_FIRST else {"k", "score_threshold"}
+    return _finds_nearest(retriever.vectorstore) and {*retriever.search_kwargs, *arguments} <= settings
+
+
+def _finds_nearest(store: VectorStore) -> bool:
+    cls = own_class(type(store))
+    mode = getattr(store, "retrieval_mode", None)  # of Qdrant
+    return (
+        cls.__name__ in _NEAREST.get(cls.__module__.partition(".")[0], "").split()
+        and getattr(mode, "value", "dense") == "dense"
+        and all(getattr(store, name, None) is None for name in _BESIDE_VECTORS)
+        and all(_finds_nearest(inner) for inner in vars(store).values() if isinstance(inner, VectorStore))
+    )
 
 
 class Nearness:

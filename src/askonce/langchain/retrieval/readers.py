@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from askonce.keys.own_modules import is_installed
+from askonce.keys.own.modules import is_installed
 from askonce.langchain.embeddings import CachedEmbeddings
 from askonce.retrieval.held import attributes_of, found_within, is_opened
 from askonce.retrieval.parts import code_of, kind_of, own_bases, own_class

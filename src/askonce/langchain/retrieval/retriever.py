@@ -18,8 +18,8 @@ from askonce.errors import ConfigError
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form
 from askonce.langchain.instead import instead_of
 from askonce.langchain.retrieval.documents import encoded, ids_of, unpack
-from askonce.langchain.retrieval.identity import Identity, depends_on_time, returns_all_it_weighs
-from askonce.langchain.retrieval.nearness import Nearness
+from askonce.langchain.retrieval.identity import Identity, depends_on_time
+from askonce.langchain.retrieval.nearness import Nearness, returns_all_it_weighs
 from askonce.langchain.retrieval.readers import RunReaders
 from askonce.langchain.retrieval.run_config import RunManager, given_by_run
 from askonce.retrieval.cached_retrieval import (

@@ -20,12 +20,12 @@ from llama_index.core.bridge.pydantic import BaseModel, SecretStr
 from llama_index.core.schema import BaseComponent
 from llama_index.core.tools.types import BaseTool
 
-from askonce.keys.code import class_form, code_of
 from askonce.keys.endpoints import endpoint_of, function_form
 from askonce.keys.fields import FieldReader
 from askonce.keys.model_identity import RememberedIdentity, show_inside
 from askonce.keys.new_models import record_new_model
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, is_credential, model_form, plain
+from askonce.keys.own.code import class_form, code_of
 from askonce.keys.server_state import refuse_server_state
 from askonce.llama_index.keys.providers import Provider, environment, makes_client_later, provider_of
 

@@ -16,7 +16,7 @@ import string
 import sys
 import weakref
 from collections import ChainMap, UserDict, UserList, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import PurePath
 from types import (
@@ -36,12 +36,12 @@ from types import (
 )
 from typing import Any, NamedTuple
 
-from askonce.keys.bytecode import code_form
-from askonce.keys.code_state import collected, items_of, observe
 from askonce.keys.databases import place_in_code
 from askonce.keys.normal_form import Uncacheable, is_credential, is_neutral, model_form
-from askonce.keys.objects import NOTHING, contents_of, data_of, says_nothing
-from askonce.keys.own_modules import file_of, is_installed
+from askonce.keys.own.bytecode import code_form
+from askonce.keys.own.modules import file_of, is_installed
+from askonce.keys.own.objects import NOTHING, contents_of, data_of, says_nothing
+from askonce.keys.own.state import collected, items_of, observe
 
 WAY_OUT = "; name it: cached(…, name='…'), or of embeddings cached(…, model='…')"
 MOST_PARTS = 10_000
@@ -75,10 +75,10 @@ _SLOTS = (MemberDescriptorType, GetSetDescriptorType, type(NotImplemented), type
 _FIXED = (*_SCALARS, tuple, frozenset, enum.Enum, type, FunctionType, ContextVar)
 _OF_ONE_RUN = re.compile(r"(.*_)?(id_?|uuid|time|timestamp|created(_at)?)")
 _first: dict[tuple[int, str, int, bool], tuple[Callable[[], Any], Any]] = {}
-_client_readers: list[Callable[[Any], Mapping[str, Any] | None]] = [place_in_code]
+_client_readers: list[Callable[[Any], dict[str, Any] | None]] = [place_in_code]
 
 
-def read_clients_with(reader: Callable[[Any], Mapping[str, Any] | None]) -> None:
+def read_clients_with(reader: Callable[[Any], dict[str, Any] | None]) -> None:
     """From now on, what this says of a client that own code uses counts; ``None``: it knows no such client."""
     _client_readers.append(reader)
 
@@ -133,7 +133,7 @@ class _Budget:
 
 
 def digest_of(code: str) -> str:
-    """The digest of what `askonce.keys.code.written_code` returns."""
+    """The digest of what `askonce.keys.own.code.written_code` returns."""
     return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -16,9 +16,12 @@ from contextvars import Context, ContextVar
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from askonce.keys.bytecode import changed_in, code_form, names_in
-from askonce.keys.code_state import UNSET, collected, observe
-from askonce.keys.code_values import (
+from askonce.keys.normal_form import Uncacheable, is_credential
+from askonce.keys.own.bytecode import changed_in, code_form, names_in
+from askonce.keys.own.modules import file_of, imported_by, is_installed, source_of
+from askonce.keys.own.objects import NOTHING
+from askonce.keys.own.state import UNSET, collected, observe
+from askonce.keys.own.variables import (
     ALL,
     MOST_PARTS,
     UNLESS_CHANGED,
@@ -32,9 +35,6 @@ from askonce.keys.code_values import (
     shown,
     stands_for_another,
 )
-from askonce.keys.normal_form import Uncacheable, is_credential
-from askonce.keys.objects import NOTHING
-from askonce.keys.own_modules import file_of, imported_by, is_installed, source_of
 
 __all__ = ["class_form", "code_of", "context_variables", "digest_of", "written_code"]
 

@@ -12,10 +12,10 @@ import sys
 from dataclasses import dataclass
 from types import FunctionType
 
-from askonce.keys.bytecode import assigned_by
-from askonce.keys.code import written_code
 from askonce.keys.normal_form import is_credential, is_neutral
-from askonce.keys.own_modules import is_installed
+from askonce.keys.own.bytecode import assigned_by
+from askonce.keys.own.code import written_code
+from askonce.keys.own.modules import is_installed
 
 _FRAMEWORKS = frozenset("langchain_core langchain langchain_classic llama_index_instrumentation pydantic".split())
 # With these, code reaches fields whose names do not stand in it.

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from types import CellType, FunctionType, MemberDescriptorType
 from typing import Any, NamedTuple
 
-from askonce.keys.own_modules import is_installed
+from askonce.keys.own.modules import is_installed
 
 _MOST_MARKS = 10_000
 _SCALARS = (str, bytes, bool, int, float, type(None))

@@ -1,8 +1,8 @@
 """What the fields of an application's own class say, as exactly as its code can see it.
 
 Its code may show a value in a prompt, so that ``1`` is not ``1.0``, nothing is not an empty text, and the order of
-a map counts. Objects say what they say to code that uses them as variables (`askonce.keys.code`), but what objects
-of the application hold counts as it is now.
+a map counts. Objects say what they say to code that uses them as variables (`askonce.keys.own.code`), but what
+objects of the application hold counts as it is now.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from types import MappingProxyType, MemberDescriptorType, MethodType, SimpleName
 from typing import Any
 
 from askonce.keys.clients import FoundClients
-from askonce.keys.code import class_form, code_of, digest_of
 from askonce.keys.counters import changed_by_calls, counters_as_at_first
 from askonce.keys.endpoints import importable_name, is_client
 from askonce.keys.model_identity import show_inside
 from askonce.keys.normal_form import Uncacheable, is_credential_in_request, media_url, plain, text
-from askonce.keys.objects import NOTHING, contents_of, data_of, says_nothing
-from askonce.keys.own_modules import is_installed
+from askonce.keys.own.code import class_form, code_of, digest_of
+from askonce.keys.own.modules import is_installed
+from askonce.keys.own.objects import NOTHING, contents_of, data_of, says_nothing
 
 _SEQUENCES = (list, tuple, deque)
 _SETS = (set, frozenset)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from askonce.keys.code import code_of, written_code
 from askonce.keys.normal_form import Uncacheable
-from askonce.keys.own_modules import is_installed
+from askonce.keys.own.code import code_of, written_code
+from askonce.keys.own.modules import is_installed
 from tests.support.application import collect
 
 BASE = """
@@ -486,7 +486,7 @@ def test_what_code_may_reach_by_any_name_counts(reading: str) -> None:
 
 PROGRAM = """
 import importlib
-from askonce.keys.code import code_of
+from askonce.keys.own.code import code_of
 
 chosen, plugins = "part", {"a": "part"}
 
@@ -547,7 +547,9 @@ def test_a_program_that_is_started_twice_has_one_digest(tmp_path: Path) -> None:
     source = textwrap.dedent(HELD).replace(
         "HELD", '[{say, plain, echo, Tone}, {Persona("a"), Persona("b")}, {"a", "b"}, Node("c"), object(), Persona]'
     )
-    (tmp_path / "program.py").write_text(f"{source}\nfrom askonce.keys.code import code_of\nprint(code_of(Model))")
+    (tmp_path / "program.py").write_text(
+        f"{source}\nfrom askonce.keys.own.code import code_of\nprint(code_of(Model))"
+    )
     digests = {
         subprocess.run(
             [sys.executable, "program.py"],

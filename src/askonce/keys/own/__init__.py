@@ -1,0 +1,1 @@
+"""What is the application's own, and no package's: its classes count by their code and by all they hold."""
