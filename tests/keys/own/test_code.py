@@ -9,12 +9,14 @@ import textwrap
 import types
 import weakref
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from askonce.keys.normal_form import Uncacheable
 from askonce.keys.own.code import code_of, written_code
 from askonce.keys.own.modules import is_installed
+from askonce.keys.own.state import collecting
 from tests.support.application import collect
 
 BASE = """
@@ -690,3 +692,33 @@ def test_a_class_of_an_unknown_package_is_read_whatever_it_is_called(name: str, 
     finally:
         del sys.modules["some_package"]
         is_installed.cache_clear()
+
+
+class Logs:
+    texts: ClassVar[list[str]] = ["a"]
+    answers: ClassVar[dict[str, str]] = {}
+
+    def answer(self, text: str) -> str:
+        self.texts.append(text)
+        return self.answers.setdefault(text, text)
+
+
+class Rules:
+    texts: ClassVar[list[str]] = ["a"]
+    answers: ClassVar[dict[str, str]] = {}
+
+    def answer(self, text: str) -> str:
+        return self.answers.get(text, self.texts[0])
+
+
+@pytest.mark.parametrize(("kind", "is_log"), [(Logs, True), (Rules, False)])
+def test_texts_that_the_code_adds_itself_are_a_log_or_a_memo(kind: type, is_log: bool) -> None:
+    def digest() -> str | None:
+        with collecting():
+            return code_of(kind)
+
+    before = digest()
+    kind.texts.append("b")  # type: ignore[attr-defined]
+    after = digest()
+    kind.answers["b"] = "c"  # type: ignore[attr-defined]
+    assert ((before == after), (after == digest())) == (is_log, is_log)

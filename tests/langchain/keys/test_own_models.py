@@ -57,7 +57,7 @@ def wrap(request: pytest.FixtureRequest, cache: Cache) -> Iterator[Callable[[Any
 
 def key(model: Any) -> bytes:
     with Cache("memory://") as cache:
-        return AskOnceCache(cache).explain("hi", model).digest()
+        return AskOnceCache(cache).form("hi", model).digest()
 
 
 class Quiet(BaseChatModel):

@@ -26,6 +26,7 @@ from askonce.keys.own.variables import (
     MOST_PARTS,
     UNLESS_CHANGED,
     WAY_OUT,
+    Held,
     Members,
     Number,
     ReadApart,
@@ -104,6 +105,8 @@ def _resolved(part: Any, changed: set[str]) -> Any:
     """A part without the numbers that the code changes itself; `NOTHING` if nothing else is in it."""
     if isinstance(part, Number):
         return NOTHING if changed.intersection(part.names) else _resolved(part.value, changed)
+    if isinstance(part, Held):
+        return _resolved(part.first if changed.intersection(part.names) else part.now, changed)
     if isinstance(part, ContextVar):
         return f"ContextVar {part.name}"
     if isinstance(part, _Variable):
@@ -282,6 +285,8 @@ class _CodeWalk:
             return None if part is None else self._later(part, found.numbers)
         if isinstance(found, Number):
             return found
+        if isinstance(found, Held):
+            return found._replace(now=self._numbered(found.now), first=self._numbered(found.first))
         if isinstance(found, Members):
             return Members(map(self._numbered, found))
         if isinstance(found, list):

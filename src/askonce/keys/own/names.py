@@ -53,7 +53,9 @@ class OwnNames:
 
     def _uses(self, name: str) -> bool:
         if self.is_pure:
-            return any(repr(one) in self.written for one in (name, *_REACHING))
+            # Its declaration, with its type, stands there too.
+            is_named = self.written.count(repr(name)) > (name in self.declared)
+            return is_named or any(repr(one) in self.written for one in _REACHING)
         return is_neutral(name) and not is_credential(name) and repr(name) in self.written
 
 

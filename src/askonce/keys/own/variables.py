@@ -45,6 +45,7 @@ from askonce.keys.own.state import collected, items_of, observe
 
 WAY_OUT = "; name it: cached(…, name='…'), or of embeddings cached(…, model='…')"
 MOST_PARTS = 10_000
+_MOST_HELD = 1_000
 NONE, UNLESS_CHANGED, ALL = 0, 1, 2
 """Which numbers count."""
 
@@ -75,6 +76,7 @@ _SLOTS = (MemberDescriptorType, GetSetDescriptorType, type(NotImplemented), type
 _FIXED = (*_SCALARS, tuple, frozenset, enum.Enum, type, FunctionType, ContextVar)
 _OF_ONE_RUN = re.compile(r"(.*_)?(id_?|uuid|time|timestamp|created(_at)?)")
 _first: dict[tuple[int, str, int, bool], tuple[Callable[[], Any], Any]] = {}
+_first_held: dict[tuple[int, tuple[str, ...], int], tuple[Any, Any]] = {}
 _client_readers: list[Callable[[Any], dict[str, Any] | None]] = [place_in_code]
 
 
@@ -96,6 +98,22 @@ class Number(NamedTuple):
 
     def __repr__(self) -> str:  # orders sets
         return repr(self.value)
+
+
+class Held(NamedTuple):
+    """What a list, a map or a set holds that has changed in this process.
+
+    If the code changes it itself, it is a log or a memo, and counts as it was when it was first seen.
+
+    Attributes:
+        now: what it says.
+        first: what it said then.
+        names: of the variable, the attribute or the items that hold it.
+    """
+
+    now: Any
+    first: Any
+    names: tuple[str, ...]
 
 
 class Members(list[Any]):
@@ -295,6 +313,21 @@ def client_form(value: Any) -> dict[str, Any] | None:
 
 
 def _items(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
+    found = _items_now(value, numbers, budget, depth)
+    if collected() is None or isinstance(value, (tuple, frozenset)):
+        return found
+    key = id(value), tuple(budget.names), numbers
+    held, first = _first_held.setdefault(key, (value, found))
+    if held is not value:  # which was at the same address
+        _first_held[key] = value, found
+    elif first is not found and repr(first) != repr(found):
+        return Held(found, first, tuple(budget.names))
+    while len(_first_held) > _MOST_HELD:
+        _first_held.pop(next(iter(_first_held)), None)
+    return found
+
+
+def _items_now(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     content = items_of(value)
     if isinstance(value, _MAPS):
         found: list[Any] = []
