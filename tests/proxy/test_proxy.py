@@ -180,6 +180,38 @@ def test_keys_of_its_own_are_tenants(serve: Serve, tmp_path: Path) -> None:
         assert len(upstream.received) == 2 and stats["hits"] == 1
 
 
+def test_only_callers_of_an_upstream_with_the_proxys_own_key_share(serve: Serve, tmp_path: Path) -> None:
+    with Upstream(lambda _: Scripted([PLAIN])) as own, Upstream(lambda _: Scripted([PLAIN])) as held:
+        file = tmp_path / "mixed.toml"
+        file.write_text(
+            f'[[upstreams]]\nurl = "{own.url}"\n'
+            f'[[upstreams]]\nurl = "{held.url}"\nmodels = ["claude-*"]\nkey_env = "THE_KEY"\n'
+        )
+        url = serve(None, "--config", str(file), env={"THE_KEY": "sk-real"}).url
+        for caller in ("Bearer sk-alice", "Bearer sk-bob", "", ""):
+            posted(url, authorization=caller)
+            posted(url, {**CHAT, "model": "claude-x"}, authorization=caller)
+        sent = [one.headers["authorization"] for one in own.received]
+        assert sent == ["Bearer sk-alice", "Bearer sk-bob", "", ""]
+        assert [one.headers["authorization"] for one in held.received] == ["Bearer sk-real"]
+
+
+@pytest.mark.parametrize("by", ["key", "namespace"])
+def test_users_of_a_tenant_whose_hosted_tools_act_for_them_share_nothing(
+    serve: Serve, tmp_path: Path, by: str
+) -> None:
+    keys, options, own = tmp_path / "keys.toml", [], {"askonce_namespace": "search"}
+    if by == "key":
+        keys.write_text(f'[[keys]]\nkey = "{"a" * 20}"\ntenant = "search"\n')
+        options, own = ["--upstream-key-env", "THE_KEY", "--keys-file", str(keys)], {}
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url, *options, env={"THE_KEY": "sk-real"}).url
+        for user in ("ann", "bob", "ann"):
+            body = {**CHAT, "tools": [{"type": "mcp", "server_label": "mail", "authorization": user}]}
+            posted(url, body, authorization=f"Bearer {'a' * 20}", **own)
+        assert [one.json["tools"][0]["authorization"] for one in upstream.received] == ["ann", "bob"]
+
+
 @pytest.mark.parametrize("streams", [False, True], ids=["plain", "streamed"])
 def test_a_thousand_requests_over_two_workers_are_one_call(serve: Serve, streams: bool, tmp_path: Path) -> None:
     """Those who come while it is made get each event as it comes; the store has time on a busy machine, too."""

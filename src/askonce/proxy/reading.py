@@ -41,8 +41,9 @@ class RequestReader:
 
     Args:
         upstreams: the providers.
-        share: see `askonce.wire.requests.read_request`.
-        secret: the same.
+        share: callers share answers, whatever credentials they show; those of an upstream that is sent the
+            proxy's key always do.
+        secret: see `askonce.wire.requests.read_request`.
     """
 
     def __init__(self, upstreams: Upstreams, *, share: bool, secret: bytes) -> None:
@@ -93,7 +94,8 @@ class RequestReader:
         target = UpstreamTarget(upstream, f"{url}?{call.query}" if call.query else url)
         if body is None:
             return ReadRequest(models, target)
-        wire = read_request(call.method, target.url, call.headers, body, share=self._share, secret=self._secret)
+        share = self._share or upstream.key_env is not None  # whose key is the proxy's, it answers all alike
+        wire = read_request(call.method, target.url, call.headers, body, share=share, secret=self._secret)
         return ReadRequest(models, target, wire, whole is not None)
 
 
