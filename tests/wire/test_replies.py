@@ -416,7 +416,7 @@ def test_a_stream_that_says_less_than_it_ends_with_is_not_stored() -> None:
     assert replies.packed(request, 200, EVENTS, b"".join(parts)) is not None
     assert replies.packed(request, 200, EVENTS, parts[-1]) is None
     for place, part in enumerate(parts):
-        if b"text.delta" in part and b"summary" not in part or b"arguments.delta" in part or b"item.done" in part:
+        if (b"text.delta" in part and b"summary" not in part) or b"arguments.delta" in part or b"item.done" in part:
             assert replies.packed(request, 200, EVENTS, b"".join(parts[:place] + parts[place + 1 :])) is None
         changed = part.replace(b'"so"', b'"no"').replace(b'"Hi"', b'"Ho"').replace(b'a\\": 1', b'a\\": 2')
         if changed != part and (b".delta" in part or b"item.done" in part):

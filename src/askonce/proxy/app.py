@@ -113,8 +113,9 @@ class ProxyApp:
                 f"the model {models}" if models else "a request that names no model: give the upstreams prefixes"
             )
             await call.refuse(404, f"no upstream for {call.path} and {meant}", "no_upstream")
-        elif key is not None and key.models and not (read.is_read and key.allows(read.models)):
-            await call.refuse(403, f"this key is not for the model {models}", "model_not_allowed")
+        elif key is not None and key.models and not (read.is_read and key.allows(read.models, read.others)):
+            named = " and ".join(map(repr, dict.fromkeys((*read.models, *read.others)))) or None
+            await call.refuse(403, f"this key is not for the model {named}", "model_not_allowed")
         elif is_refused:
             await call.say(nothing_cached("such a request is never cached"))
         elif key is None:
