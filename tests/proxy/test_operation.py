@@ -92,10 +92,10 @@ def test_a_file_of_keys_that_says_two_things_is_refused(
 
 
 def test_the_log_says_what_is_true_of_workers_and_of_websockets(serve: Serve) -> None:
-    asked = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    offered = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
     for workers in ("1", "2"):
         proxy = serve("http://127.0.0.1:1", "--workers", workers, store="memory://")
-        assert httpx2.get(f"{proxy.url}/v1/realtime", headers=asked, timeout=60).status_code == 501
+        assert httpx2.get(f"{proxy.url}/v1/realtime", headers=offered, timeout=60).status_code == 501
         log = proxy.log.read_text()
         assert ("a cache of its own" in log) == (workers == "2") and "WebSocket" not in log and "pgrade" not in log
 
