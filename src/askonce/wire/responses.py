@@ -79,7 +79,7 @@ def _is_of_a_whole_stream(data: Json) -> bool:
 def _adds_up(events: Sequence[Json], whole: Json) -> bool:
     """Whether the events of a stream say what its response says: each item, and each text in it."""
     pieces: dict[tuple[Any, ...], str] = {}
-    said: dict[tuple[Any, ...], str] = {}
+    expected: dict[tuple[Any, ...], str] = {}
     done: dict[Any, Json] = {}
     for data in events:
         kind, index = data["type"], data.get("output_index", 0)
@@ -97,8 +97,10 @@ def _adds_up(events: Sequence[Json], whole: Json) -> bool:
         if index not in done or done[index].get("type") != item.get("type") or _texts_of(done[index]) != texts:
             return False
         needed = item.get("type") in ("message", "function_call")
-        said |= {(index, *at): text for at, text in texts.items() if text and (needed or (index, *at) in pieces)}
-    return {name: text for name, text in pieces.items() if text} == said
+        expected |= {
+            (index, *at): text for at, text in texts.items() if text and (needed or (index, *at) in pieces)
+        }
+    return {name: text for name, text in pieces.items() if text} == expected
 
 
 def _texts_of(item: Json) -> dict[tuple[str, int], str]:
