@@ -30,7 +30,8 @@ def row(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f"| `{parameter.name.upper()}` | {description} |"
     shown = "" if parameter.default in (None, False, "", []) else f" Default: {parameter.default}."
-    return f"| `{parameter.opts[0]}` | {description}{shown} |"
+    variable = f" Variable: `{parameter.envvar}`." if parameter.envvar else ""
+    return f"| `{parameter.opts[0]}` | {description}{shown}{variable} |"
 
 
 def section(name: str, command: Any) -> str:

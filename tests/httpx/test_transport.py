@@ -21,7 +21,7 @@ from tests.support.provider import Call as ToolCall
 
 from .conftest import Connect
 from .test_right_answers import CHAT, text_of
-from .upstream import STREAM, Received, Scripted, Upstream, completion, delta, events
+from .upstream import STREAM, Held, Received, Scripted, Upstream, completion, delta, events
 
 PLAIN = json.dumps(completion()).encode()
 JSON = (("content-type", "application/json"),)
@@ -269,6 +269,39 @@ async def test_a_stream_that_is_closed_half_way_is_not_stored(
     assert await text_of(sdk, {**CHAT, "stream": True}) == talk.says
     assert await text_of(sdk, {**CHAT, "stream": True}) == talk.says
     assert provider.count == 2
+
+
+@pytest.mark.parametrize("leaves", ["closes", "is cancelled"])
+async def test_a_stream_is_stored_whose_reader_leaves_at_its_end_event(
+    leaves: str, package: Any, cache: Cache
+) -> None:
+    later, whole = threading.Event(), events(delta(content="Hello."), delta("stop"))
+    with Upstream(lambda _: Scripted(Held([b"".join(whole), b": so long\n\n"], later), 200, STREAM)) as upstream:
+        async with package.AsyncClient(
+            transport=CachedTransport(cache), headers={"authorization": "Bearer k"}, timeout=60
+        ) as client:
+            url, body = f"{upstream.url}/v1/chat/completions", {**CHAT, "stream": True}
+            ended = asyncio.Event()
+
+            async def read() -> None:
+                async with client.stream("POST", url, json=body) as reply:
+                    got = b""
+                    async for part in reply.aiter_raw():
+                        got += part
+                        if got.endswith(b"[DONE]\n\n"):
+                            ended.set()
+                            if leaves == "closes":
+                                return
+
+            reading = asyncio.create_task(read())
+            await asyncio.wait_for(ended.wait(), 30)
+            if leaves == "is cancelled":
+                await asyncio.sleep(0.05)
+                reading.cancel()
+            await asyncio.wait((reading,))
+            again = await client.post(url, json=body)
+            assert again.content == b"".join(whole) and len(upstream.received) == 1
+            later.set()
 
 
 # -- at once -------------------------------------------------------------------------------------------------------

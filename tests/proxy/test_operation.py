@@ -23,9 +23,11 @@ import openai
 import pytest
 import uvicorn
 
+from askonce import ConfigError
 from askonce.proxy.app import ProxyApp
 from askonce.proxy.config import ProxySettings, UpstreamSettings
 from askonce.proxy.connection import ClientConnection
+from askonce.proxy.tenants import read_keys
 from tests.httpx.test_right_answers import CHAT
 from tests.httpx.upstream import STREAM, Held, Received, Scripted, Upstream, completion, delta, events
 from tests.support.provider import Provider
@@ -56,6 +58,7 @@ def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) ->
         ("cache = 1\n" + start, "cache"),
         ('workers = "x"\n' + start, "workers"),
         ("port = ", str(file)),
+        ("ttl = 60\n" + start, "ttl is a setting of the cache: write it below [cache]"),
     ]:
         file.write_text(text)
         assert named in refused("--config", str(file)), text
@@ -69,6 +72,32 @@ def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) ->
     assert "/askonce/x is the proxy's own" in refused("--upstream", "/askonce/x=http://127.0.0.1:1")
     for option in ("--timeout", "--connect-timeout", "--max-body-bytes"):
         assert "positive" in refused("--upstream", "http://127.0.0.1:1", option, "0")
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ([("a" * 20, "red"), ("a" * 20, "blue")], "'red'"),
+        ([("a" * 20, "red"), ("a" * 20, "red")], "'red'"),
+        ([(" " + "a" * 20, "red")], "spaces"),
+    ],
+)
+def test_a_file_of_keys_that_says_two_things_is_refused(
+    keys: list[tuple[str, str]], named: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text("".join(f'[[keys]]\nkey = "{key}"\ntenant = "{tenant}"\n' for key, tenant in keys))
+    with pytest.raises(ConfigError, match=named):
+        read_keys(str(file))
+
+
+def test_the_log_says_what_is_true_of_workers_and_of_websockets(serve: Serve) -> None:
+    offered = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    for workers in ("1", "2"):
+        proxy = serve("http://127.0.0.1:1", "--workers", workers, store="memory://")
+        assert httpx2.get(f"{proxy.url}/v1/realtime", headers=offered, timeout=60).status_code == 501
+        log = proxy.log.read_text()
+        assert ("a cache of its own" in log) == (workers == "2") and "WebSocket" not in log and "pgrade" not in log
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -18,7 +18,7 @@ import httpx2
 import openai
 import pytest
 
-from askonce.wire import responses
+from askonce.wire import messages, responses
 from tests.httpx.test_right_answers import CHAT
 from tests.httpx.upstream import STREAM, Held, Received, Scripted, Upstream, completion, delta, events
 from tests.support import servers
@@ -173,11 +173,45 @@ def test_keys_of_its_own_are_tenants(serve: Serve, tmp_path: Path) -> None:
         assert posted(allowed, unread, authorization=f"Bearer {keys[0][0]}").status_code == 403
         for body in (b'{"model": "o1", "model": "gpt-4o"}', b'{"model": "gpt-4o", "MODEL": "o1"}'):
             assert posted(url, body, authorization=f"Bearer {keys[0][0]}").status_code == 403
+        for further in ({"models": ["o1"]}, {"fallbacks": [{"model": "o1"}]}, {"extra_body": {"models": ["o1"]}}):
+            assert posted(url, {**CHAT, **further}, authorization=f"Bearer {keys[0][0]}").status_code == 403
         elsewhere = '{"model": "o1"}'.encode("utf-16")  # which some providers read
         assert posted(allowed, elsewhere, authorization=f"Bearer {keys[0][0]}").status_code == 403
         assert httpx2.get(f"{url}/askonce/stats").status_code == 401
         stats = httpx2.get(f"{url}/askonce/stats", headers={"authorization": "Bearer admin"}).json()
         assert len(upstream.received) == 2 and stats["hits"] == 1
+
+
+def test_only_callers_of_an_upstream_with_the_proxys_own_key_share(serve: Serve, tmp_path: Path) -> None:
+    with Upstream(lambda _: Scripted([PLAIN])) as own, Upstream(lambda _: Scripted([PLAIN])) as held:
+        file = tmp_path / "mixed.toml"
+        file.write_text(
+            f'[[upstreams]]\nurl = "{own.url}"\n'
+            f'[[upstreams]]\nurl = "{held.url}"\nmodels = ["claude-*"]\nkey_env = "THE_KEY"\n'
+        )
+        url = serve(None, "--config", str(file), env={"THE_KEY": "sk-real"}).url
+        for caller in ("Bearer sk-alice", "Bearer sk-bob", "", ""):
+            posted(url, authorization=caller)
+            posted(url, {**CHAT, "model": "claude-x"}, authorization=caller)
+        sent = [one.headers["authorization"] for one in own.received]
+        assert sent == ["Bearer sk-alice", "Bearer sk-bob", "", ""]
+        assert [one.headers["authorization"] for one in held.received] == ["Bearer sk-real"]
+
+
+@pytest.mark.parametrize("by", ["key", "namespace"])
+def test_users_of_a_tenant_whose_hosted_tools_act_for_them_share_nothing(
+    serve: Serve, tmp_path: Path, by: str
+) -> None:
+    keys, options, own = tmp_path / "keys.toml", [], {"askonce_namespace": "search"}
+    if by == "key":
+        keys.write_text(f'[[keys]]\nkey = "{"a" * 20}"\ntenant = "search"\n')
+        options, own = ["--upstream-key-env", "THE_KEY", "--keys-file", str(keys)], {}
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url, *options, env={"THE_KEY": "sk-real"}).url
+        for user in ("ann", "bob", "ann"):
+            body = {**CHAT, "tools": [{"type": "mcp", "server_label": "mail", "authorization": user}]}
+            posted(url, body, authorization=f"Bearer {'a' * 20}", **own)
+        assert [one.json["tools"][0]["authorization"] for one in upstream.received] == ["ann", "bob"]
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["plain", "streamed"])
@@ -274,6 +308,58 @@ def test_who_leaves_costs_nobody_an_answer_that_others_wait_for(serve: Serve) ->
         assert asyncio.run(run(f"{url}/v1/chat/completions")) == b"".join(CHUNKS)
         assert posted(url, {**CHAT, "stream": True}).headers["cache-status"].startswith("askonce; hit")
         assert len(upstream.received) == 1
+
+
+WHOLE_STREAMS = {
+    "/v1/chat/completions": b"".join(CHUNKS),
+    "/v1/messages": messages.as_stream(
+        {"type": "message", "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn"}
+    ),
+    "/v1/responses": responses.as_stream(
+        {
+            "object": "response",
+            "status": "completed",
+            "output": [{"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}],
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("path", WHOLE_STREAMS)
+def test_a_stream_is_stored_whose_client_leaves_at_its_end_event(serve: Serve, path: str) -> None:
+    """As OpenAI's SDK does; the provider ends the body later."""
+    later, body = threading.Event(), {**CHAT, "input": "Hi", "stream": True}
+    whole = WHOLE_STREAMS[path]
+    with Upstream(lambda _: Scripted(Held([whole, b": so long\n\n"], later), 200, STREAM)) as upstream:
+        url = serve(upstream.url).url
+        with (
+            httpx2.Client(timeout=60) as client,
+            client.stream("POST", f"{url}{path}", json=body, headers=KEY) as reply,
+        ):
+            parts, got = reply.iter_raw(), b""
+            while len(got) < len(whole):
+                got += next(parts)
+        until = time.monotonic() + 30
+        while (found := posted(url, body, path, cache_control="only-if-cached")).status_code != 200:
+            assert time.monotonic() < until
+        assert found.content == whole and len(upstream.received) == 1
+        later.set()
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["plain", "streamed"])
+def test_who_has_his_whole_answer_finds_it_stored(serve: Serve, streams: bool) -> None:
+    def script(_: Received) -> Scripted:
+        return Scripted(CHUNKS, 200, STREAM) if streams else Scripted([PLAIN])
+
+    with Upstream(script) as upstream, httpx2.Client(headers=KEY, timeout=60) as client:
+        url = f"{serve(upstream.url).url}/v1/chat/completions"
+        for number in range(40):
+            body = {**CHAT, "seed": number, "stream": streams}
+            client.post(url, json=body)
+            own = {"cache-control": "only-if-cached"} if number % 2 else {}
+            again = client.post(url, json=body, headers=own)
+            assert again.headers["cache-status"].startswith("askonce; hit") and "age" in again.headers
+        assert len(upstream.received) == 40
 
 
 @pytest.mark.parametrize("breaks", ["ends", "tears"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -68,10 +69,37 @@ async def test_what_differs_is_read_anew(reader: RequestReader) -> None:
     assert claude.target is not None and claude.target.url.startswith("http://b/")
 
 
-async def test_only_so_much_is_held(reader: RequestReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_MOST_BYTES", 4 * len(BODY))
-    for number in range(50):
-        reader.read(call(query=f"page={number}"), BODY)
-    assert len(reader._recent) <= 4
+MANY = {
+    "short questions": lambda at: (json.dumps({"model": "m", "messages": [{"content": f"{at}"}]}).encode(), "", ""),
+    "empty bodies": lambda at: (b"", f"page={at}", ""),
+    "long queries": lambda at: (b"{}", f"page={at}&x={'y' * 8000}", ""),
+    "queries of many parts": lambda at: (b"{}", f"page={at}{'&x=1' * 500}", ""),
+    "long headers": lambda at: (b"{}", f"page={at}", "o" * 8000),
+    "many values": lambda at: (b'{"model": "m", "x": [%d%b]}' % (at, b",{}" * 2_000), "", ""),
+    "long texts": lambda at: (b'{"model": "m", "x": "%d%b"}' % (at, b"x" * 40_000), "", ""),
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+async def test_only_so_much_memory_is_held(
+    reader: RequestReader, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_MOST_BYTES", 2 * 2**20)
+    tracemalloc.start()
+    try:
+        for at in range(60 if "many" in kind else 600):
+            body, query, organization = MANY[kind](at)
+            read = reader.read(call(query=query, openai_organization=organization), body)
+            if read.wire is not None:
+                read.wire.digest()
+            if at % 20 == 0:
+                assert tracemalloc.get_traced_memory()[0] < 3 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+async def test_what_is_large_is_not_held(reader: RequestReader) -> None:
     reader.read(call(), BODY.replace(b"Hi", b"x" * 100_000))
-    assert len(reader._recent) <= 4
+    assert not reader._recent
+    reader.read(call(), BODY)
+    assert len(reader._recent) == 1

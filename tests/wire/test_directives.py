@@ -38,6 +38,9 @@ from askonce.wire.directives import Directives, read_directives
             ],
             Directives(ttl=60.0, tags=("a", "b"), namespace="ann", sample=2),
         ),
+        ([("askonce-tags", "a"), ("Askonce-Tags", "b, c")], Directives(tags=("a", "b", "c"))),
+        ([("pragma", "x"), ("pragma", "y, No-Cache")], Directives(refresh=True)),
+        ([("cache-control", "max-age=60"), ("cache-control", "no-store")], Directives(max_age=60.0, bypass=True)),
     ],
 )
 def test_headers_as_directives(headers: list[tuple[str, str]], expected: Directives) -> None:
@@ -57,6 +60,12 @@ def test_headers_as_directives(headers: list[tuple[str, str]], expected: Directi
 def test_a_wrong_header_of_ours_is_an_error_that_says_what_to_write(header: tuple[str, str]) -> None:
     with pytest.raises(ConfigError, match=header[0]):
         read_directives([header])
+
+
+def test_two_lines_that_can_be_only_one_are_an_error() -> None:
+    for name in ("askonce-ttl", "askonce-sample"):
+        with pytest.raises(ConfigError, match=name):
+            read_directives([(name, "1"), (name, "2")])
 
 
 def test_the_rules_of_one_request() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from askonce import cache_options
 from askonce.keys.normal_form import Uncacheable
 from askonce.wire.apis import NEUTRAL, STATE, api_of
 from askonce.wire.requests import counts, read_request
@@ -296,3 +297,23 @@ def test_a_header_that_may_end_at_the_next_hop_has_no_key(value: str, is_known: 
     headers = [*CALLER, ("openai-organization", "a"), ("Connection", value)]
     read = read_request("POST", f"{OPENAI}/chat/completions", headers, json.dumps(CHAT).encode())
     assert (read is not None) == is_known
+
+
+@pytest.mark.parametrize(
+    ("url", "tools"),
+    [
+        (f"{OPENAI}/responses", {"tools": [{"type": "mcp", "server_label": "m", "authorization": "{}"}]}),
+        (f"{OPENAI}/responses", {"tools": [{"type": "mcp", "headers": {"Authorization": "Bearer {}"}}]}),
+        (f"{OPENAI}/responses", {"tools": [{"type": "mcp", "server_url": "https://m?token={}"}]}),
+        ("https://api.anthropic.com/v1/messages", {"mcp_servers": [{"type": "url", "authorization_token": "{}"}]}),
+        (f"{OPENAI}/chat/completions", {"connectors": [{"id": "mail", "authorization": "{}"}]}),
+    ],
+)
+def test_for_whom_a_hosted_tool_acts_counts_in_a_namespace_too(url: str, tools: dict[str, Any]) -> None:
+    def of(user: str) -> bytes:
+        return key({**CHAT, "input": "Hi", **json.loads(json.dumps(tools).replace("{}", user))}, url)
+
+    with cache_options(namespace="search"):
+        inside = of("ann")
+        assert inside != of("bob")
+    assert of("ann") == inside

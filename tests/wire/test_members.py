@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askonce.wire.members import is_ambiguous, models_in
+from askonce.wire.members import further_models_in, is_ambiguous, models_in
 
 TEXTS = st.text() | st.sampled_from(['"', ":", '\\"', '":', "\\", '{"a":1}'])
 VALUES = st.recursive(
@@ -44,3 +44,20 @@ def test_a_member_that_comes_twice_is_seen_wherever_it_is(
 )
 def test_all_models_are_named_that_a_server_may_read(body: bytes, models: list[str]) -> None:
     assert models_in(body, json.loads(body)) == models
+
+
+@pytest.mark.parametrize(
+    ("body", "models"),
+    [
+        (b'{"model": "a", "models": ["b", "c"], "route": "fallback"}', "abc"),  # OpenRouter
+        (b'{"model": "a", "Fallbacks": ["b", {"model": "c"}]}', "abc"),  # LiteLLM
+        (b'{"model": "a", "context_window_fallbacks": [{"a": ["b"]}]}', "ab"),
+        (b'{"model": "a", "models": [], "models": ["b"], "plugins": [{"allowed_models": ["c"]}]}', "abc"),
+        (b'{"model": "a", "extra_body": {"models": ["b"]}}', "ab"),
+        (b'{"model": "a", "tools": [{"type": "advisor", "model": "b"}]}', "ab"),
+        (b'{"model": "a", "messages": [{"model": "b"}], "metadata": {"model": "c"}}', "a"),
+        (b'{"model": "a", "tools": [{"parameters": {"properties": {"model": {"enum": ["b"]}}}}]}', "a"),
+    ],
+)
+def test_models_of_any_member_are_found(body: bytes, models: str) -> None:
+    assert sorted(set(further_models_in(body, json.loads(body)))) == list(models)

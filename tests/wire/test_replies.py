@@ -230,6 +230,8 @@ def test_which_completions_are_stored(more: dict[str, Any], body: Any, expected:
         ("max_tokens", [{"type": "text", "text": "Hi"}], "truncated"),
         ("refusal", [], "truncated"),
         ("pause_turn", [{"type": "text", "text": "Hi"}], "truncated"),
+        ("", [{"type": "text", "text": "Hi"}], "truncated"),
+        ("of_another_kind", [{"type": "text", "text": "Hi"}], "truncated"),
         ("end_turn", [{"type": "thinking", "thinking": "hm"}], "empty"),
     ],
 )
@@ -377,3 +379,55 @@ def test_a_response_repeats_what_its_own_request_says(stored_as: str, wanted: st
         assert len(found) == 3 and found[-1] == expected
         assert all(one["metadata"] == expected["metadata"] for one in found)
         assert body.startswith(b"event: response.created\n")
+
+
+ERRORS = [
+    b'event: error\ndata: {"type":"error","code":"server_error","message":"no"}\n\n',
+    b'event: error\ndata: {"error":{"type":"overloaded_error","message":"no"}}\n\n',
+    b'event: error\ndata: {"message":"no"}\n\n',
+]
+
+
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_stream_with_an_error_in_it_is_not_stored(error: bytes, at: int) -> None:
+    request, body = streams()[at]
+    parts = [one.raw for one in events_in(body)]
+    assert replies.packed(request, 200, EVENTS, body) is not None
+    for place in range(len(parts) + 1):
+        assert replies.packed(request, 200, EVENTS, b"".join([*parts[:place], error, *parts[place:]])) is None
+
+
+@pytest.mark.parametrize("ended", ["failed", "incomplete", "cancelled", "completed"])
+def test_a_response_that_ends_twice_is_not_stored(ended: str) -> None:
+    request, body = streams()[2]
+    *parts, last = [one.raw for one in events_in(body)]
+    twice = b"".join([*parts, last.replace(b"response.completed", f"response.{ended}".encode()), last])
+    assert replies.packed(request, 200, EVENTS, twice) is None
+
+
+def test_a_stream_that_says_less_than_it_ends_with_is_not_stored() -> None:
+    """None of the events can be missing that a client puts an answer together from."""
+    request = streams()[2][0]
+    function = {"type": "function_call", "name": "f", "arguments": '{"a": 1}'}
+    thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "so"}]}
+    whole = {"object": "response", "status": "completed", "output": [thought, MESSAGE, function]}
+    parts = [one.raw for one in events_in(responses.as_stream(whole))]
+    assert replies.packed(request, 200, EVENTS, b"".join(parts)) is not None
+    assert replies.packed(request, 200, EVENTS, parts[-1]) is None
+    for place, part in enumerate(parts):
+        if (b"text.delta" in part and b"summary" not in part) or b"arguments.delta" in part or b"item.done" in part:
+            assert replies.packed(request, 200, EVENTS, b"".join(parts[:place] + parts[place + 1 :])) is None
+        changed = part.replace(b'"so"', b'"no"').replace(b'"Hi"', b'"Ho"').replace(b'a\\": 1', b'a\\": 2')
+        if changed != part and (b".delta" in part or b"item.done" in part):
+            assert (
+                replies.packed(request, 200, EVENTS, b"".join([*parts[:place], changed, *parts[place + 1 :]]))
+                is None
+            )
+
+
+@pytest.mark.parametrize("place", [1, 3], ids=["beginning", "end"])
+def test_a_message_with_a_block_without_beginning_or_end_is_not_stored(place: int) -> None:
+    request, body = streams()[1]
+    parts = [one.raw for one in events_in(body)]
+    assert replies.packed(request, 200, EVENTS, b"".join(parts[:place] + parts[place + 1 :])) is None

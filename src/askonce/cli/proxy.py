@@ -16,7 +16,8 @@ Upstreams = Annotated[
         envvar="ASKONCE_PROXY_UPSTREAM",
         metavar="URL",
         help="The provider, such as https://api.openai.com. Again for further ones, by a prefix of the path"
-        " (/anthropic=https://api.anthropic.com) or by models (claude-*=https://api.anthropic.com).",
+        " (/anthropic=https://api.anthropic.com) or by models (claude-*=https://api.anthropic.com). In the variable"
+        " there are spaces between them.",
     ),
 ]
 Config = Annotated[

@@ -12,6 +12,7 @@ turns what it gets back into the framework's answer. To write an adapter:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import logging
@@ -373,7 +374,7 @@ class CacheEngine:
         ended: Callable[[], bool] = lambda: False,
         found: Miss | None = None,
     ) -> AsyncIterator[T]:
-        """Asynchronous `stream`; ``found``: what `apeek` has just found."""
+        """Asynchronous `stream`; its reader may also be cancelled. ``found``: what `apeek` has just found."""
         leader = await self.flow.begin(self._async, request, found)
         if isinstance(leader, Hit):
             for chunk in replay(leader):
@@ -387,7 +388,7 @@ class CacheEngine:
                     with leader.reading():
                         yield chunk
         except BaseException as error:
-            if isinstance(error, GeneratorExit) and ended():
+            if isinstance(error, (GeneratorExit, asyncio.CancelledError)) and ended():
                 await self.flow.complete(self._async, request, leader, pack)
                 raise
             stale = await self.flow.fail(self._async, request, leader, error)

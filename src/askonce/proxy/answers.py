@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
-from askonce.entries.entry import Answer, Hit, Miss
+from askonce.entries.entry import Answer, Hit, Miss, Place
 from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import Relay, UpstreamTarget, failed
 from askonce.proxy.tape import Tape
@@ -61,6 +61,7 @@ class Answers:
         self._live: dict[object, Tape[Item]] = {}
         self._looked_up: set[object] = set()
         self._making: set[asyncio.Task[None]] = set()
+        self._storing: dict[Place, asyncio.Task[None]] = {}
 
     async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
@@ -73,6 +74,9 @@ class Answers:
             await self._relay.pass_on(call, target, body, "bypass")
 
     async def _respond(self, of: CacheableCall) -> None:
+        storing = self._storing.get(of.request.place)
+        if storing is not None and not of.wire.directives.refresh:
+            await asyncio.wait((storing,))  # somebody has the whole of that answer: it is to be found
         found = await self._cached(of)
         if isinstance(found, Hit):
             await self._replay(of.call, found)
@@ -172,12 +176,18 @@ class Answers:
         tape: Tape[Item] = Tape(of.wire.scope, abandoned)
         if name is not None:
             self._live[name] = tape
-        task = asyncio.create_task(self._make(tape, of, found))
+
+        def stores() -> None:
+            self._storing[of.request.place] = task
+
+        task = asyncio.create_task(self._make(tape, of, found, stores))
         self._making.add(task)
 
         def done(_: object) -> None:
             self._making.discard(task)
             self._forget(name, tape)
+            if self._storing.get(of.request.place) is task:
+                del self._storing[of.request.place]
             if tape.instead is not None and tape.error is not None:
                 logger.warning("askonce: a stale answer could not be made anew: %s", tape.error)
 
@@ -188,8 +198,17 @@ class Answers:
         if self._live.get(name) is tape:
             del self._live[name]
 
-    async def _make(self, tape: Tape[Item], of: CacheableCall, found: Miss | None) -> None:
-        """Write a tape: what is stored by now, or what the provider replies, which is stored."""
+    async def _make(
+        self, tape: Tape[Item], of: CacheableCall, found: Miss | None, stores: Callable[[], None]
+    ) -> None:
+        """Write a tape: what is stored by now, or what the provider replies, which is stored.
+
+        Args:
+            tape: what is written.
+            of: whose it is.
+            found: see `_begin`.
+            stores: called when all came, and the rest is to store it.
+        """
         parts: list[bytes] = []
         head: Head | None = None
 
@@ -210,7 +229,9 @@ class Answers:
             answer = tape.answer = replies.packed(of.wire, head.status, head.headers, b"".join(parts))
             if answer is None or answer.truncated or answer.empty or answer.invalid:
                 self._forget(of.name, tape)  # later requests call the provider
-            tape.end()  # nobody waits for the store
+            else:
+                stores()
+            tape.end()  # nobody of those who have it waits for the store
             return answer
 
         error: BaseException | None = None

@@ -43,8 +43,6 @@ class ProxyApp:
         settings.check()
         self._settings = settings
         self._keys = None if settings.keys_file is None else read_keys(settings.keys_file)
-        holds_key = any(one.key_env for one in settings.upstreams)
-        self._share = settings.share or holds_key
         self._secret = hashlib.blake2b(os.environ.get(SECRET_VARIABLE, "").encode()).digest()
         self.cache = Cache(settings.store, **settings.cache)
         self._admin = Admin(self.cache, os.environ.get(TOKEN_VARIABLE, ""))
@@ -75,7 +73,7 @@ class ProxyApp:
     ) -> None:
         await receive()
         self._upstreams = Upstreams(self._settings)
-        self._reader = RequestReader(self._upstreams, share=self._share, secret=self._secret)
+        self._reader = RequestReader(self._upstreams, share=self._settings.share, secret=self._secret)
         relay = Relay(self._upstreams)
         self._answers = Answers(self.cache.engine, relay)
         self._embeddings, self._relay = Embeddings(self.cache.engine, relay), relay
@@ -115,8 +113,9 @@ class ProxyApp:
                 f"the model {models}" if models else "a request that names no model: give the upstreams prefixes"
             )
             await call.refuse(404, f"no upstream for {call.path} and {meant}", "no_upstream")
-        elif key is not None and key.models and not (read.is_read and key.allows(read.models)):
-            await call.refuse(403, f"this key is not for the model {models}", "model_not_allowed")
+        elif key is not None and key.models and not (read.is_read and key.allows(read.models, read.others)):
+            named = " and ".join(map(repr, dict.fromkeys((*read.models, *read.others)))) or None
+            await call.refuse(403, f"this key is not for the model {named}", "model_not_allowed")
         elif is_refused:
             await call.say(nothing_cached("such a request is never cached"))
         elif key is None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from askonce.engine.settings import Settings
 from askonce.entries.decodable import decodable
 from askonce.errors import ConfigError
 from askonce.proxy.own_paths import is_own
@@ -138,6 +139,9 @@ def read_settings(path: str | None, given: dict[str, Any]) -> ProxySettings:
             raise ConfigError(f"{path} cannot be read: {error}") from error
     if not isinstance(table.get("cache", {}), dict):
         raise ConfigError(f"{path}: [cache] is a table of settings")
+    misplaced = sorted(table.keys() & Settings.__annotations__.keys() - set(ProxySettings.__struct_fields__))
+    if misplaced:
+        raise ConfigError(f"{path}: {misplaced[0]} is a setting of the cache: write it below [cache]")
     merged = {**table, **given, "cache": {**table.get("cache", {}), **given.get("cache", {})}}
     try:
         settings = msgspec.convert(merged, ProxySettings)

@@ -10,11 +10,13 @@ from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import UpstreamTarget
 from askonce.proxy.upstream import Upstreams, by_model, chosen
 from askonce.wire.apis import api_of, model_in
-from askonce.wire.members import models_in
+from askonce.wire.members import further_models_in, models_in
 from askonce.wire.requests import WireRequest, is_read, read_body, read_request
 
-_MOST_BYTES = 2 * 2**20
+_MOST_BYTES = 16 * 2**20
 _LONGEST = 64 * 2**10
+_OF_ANY_REQUEST = 4096
+_OF_A_VALUE = 200
 _KEYS_OF_OTHERS = ("x-api-key", "anthropic-version", "x-goog-api-key", "api-key")
 """How providers are shown a key that do it in another way than most."""
 _encode = msgspec.msgpack.Encoder().encode
@@ -28,12 +30,14 @@ class ReadRequest(msgspec.Struct, frozen=True):
         target: where it goes; ``None``: no provider fits.
         wire: what it is for; ``None``: it is passed on as it is.
         is_read: its body was read, so that no model is unknown.
+        others: further models that the body names, as fallbacks.
     """
 
     models: tuple[str, ...]
     target: UpstreamTarget | None
     wire: WireRequest | None = None
     is_read: bool = False
+    others: tuple[str, ...] = ()
 
 
 class RequestReader:
@@ -41,8 +45,9 @@ class RequestReader:
 
     Args:
         upstreams: the providers.
-        share: see `askonce.wire.requests.read_request`.
-        secret: the same.
+        share: callers share answers, whatever credentials they show; those of an upstream that is sent the
+            proxy's key always do.
+        secret: see `askonce.wire.requests.read_request`.
     """
 
     def __init__(self, upstreams: Upstreams, *, share: bool, secret: bytes) -> None:
@@ -62,14 +67,15 @@ class RequestReader:
         """
         if body is None or len(body) > _LONGEST:
             return self._read(call, body)
-        name = _digest(call, body)
+        read = [pair for pair in call.raw_headers if is_read(pair[0])]
+        name = _digest(call, read, body)
         found = self._recent.get(name)
         if found is None:
             found = self._read(call, body)
-            self._recent_bytes += len(body)
+            self._recent_bytes += (size := _size(call, read, body))
             if self._recent_bytes > _MOST_BYTES:
                 self._recent.clear()
-                self._recent_bytes = len(body)
+                self._recent_bytes = size
             self._recent[name] = found
         return found
 
@@ -85,6 +91,7 @@ class RequestReader:
         in_path, whole = model_in(call.path), None if body is None else read_body(body)
         in_body = [] if body is None or whole is None else models_in(body, whole)
         models = (*filter(None, [in_path]), *in_body)
+        others = tuple(further_models_in(body, whole)) if body is not None and whole is not None else ()
         among = self._upstreams.of_path(call.path) if call.path.startswith("/") else []
         found = chosen(among, models[0] if models else None)
         if found is None or (not models and not found[0].key_env and by_model(among) and _may_be_of_another(call)):
@@ -93,8 +100,9 @@ class RequestReader:
         target = UpstreamTarget(upstream, f"{url}?{call.query}" if call.query else url)
         if body is None:
             return ReadRequest(models, target)
-        wire = read_request(call.method, target.url, call.headers, body, share=self._share, secret=self._secret)
-        return ReadRequest(models, target, wire, whole is not None)
+        share = self._share or upstream.key_env is not None  # whose key is the proxy's, it answers all alike
+        wire = read_request(call.method, target.url, call.headers, body, share=share, secret=self._secret)
+        return ReadRequest(models, target, wire, whole is not None, others)
 
 
 def _may_be_of_another(call: ProxyCall) -> bool:
@@ -102,7 +110,13 @@ def _may_be_of_another(call: ProxyCall) -> bool:
     return api_of(call.method, call.path) is not None or any(call.header(name) for name in _KEYS_OF_OTHERS)
 
 
-def _digest(call: ProxyCall, body: bytes) -> bytes:
+def _digest(call: ProxyCall, read: list[tuple[bytes, bytes]], body: bytes) -> bytes:
     """Identifies all of a request that is read; what it shows of credentials is not held in memory."""
-    read = [pair for pair in call.raw_headers if is_read(pair[0])]
     return hashlib.sha256(_encode((call.method, call.path, call.query, read, body))).digest()
+
+
+def _size(call: ProxyCall, read: list[tuple[bytes, bytes]], body: bytes) -> int:
+    """About how many bytes of memory a request takes that was read, with its normal form."""
+    texts = len(body) + len(call.path) + len(call.query) + sum(len(name) + len(value) for name, value in read)
+    values = sum(map(body.count, (b"[", b"{", b",", b":"))) + call.query.count("&") + len(read)
+    return _OF_ANY_REQUEST + 4 * texts + _OF_A_VALUE * values

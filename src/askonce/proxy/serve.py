@@ -20,6 +20,7 @@ from askonce.proxy.app import ProxyApp
 from askonce.proxy.config import GRACE_SECONDS, ProxySettings
 from askonce.proxy.connection import ClientConnection
 
+logger = logging.getLogger("askonce")
 _VARIABLE = "ASKONCE_PROXY_SETTINGS"
 _MOST_OPEN_FILES = 2**17
 
@@ -56,6 +57,10 @@ def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
         _log_no_breaks()
         uvicorn.Server(config).run(sockets=[listener])
         return
+    if (settings.store or "").startswith("memory:"):
+        logger.warning(
+            "askonce: each of %d workers has a cache of its own in memory: share a store", settings.workers
+        )
     app.cache.close()  # both were opened to see that they can be
     listener.close()
     os.environ[_VARIABLE] = msgspec.json.encode(settings).decode()
@@ -101,7 +106,8 @@ def _allow_many_connections() -> None:
 def _log_no_breaks() -> None:
     """Leave out what the server says of a response without its end: ASGI has no other way to show a cut body.
 
-    Also of what is no HTTP request: `ClientConnection` says more.
+    Also of what is no HTTP request, since `ClientConnection` says more; and of WebSockets, which no library that it
+    names would have the proxy pass on: the client is told so.
     """
-    left_out = re.compile("without completing|Invalid HTTP request")
+    left_out = re.compile("without completing|Invalid HTTP request|Unsupported upgrade|No supported WebSocket")
     logging.getLogger("uvicorn.error").addFilter(lambda record: left_out.search(record.getMessage()) is None)

@@ -40,10 +40,10 @@ class ProxyKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenant: str
     models: tuple[str, ...] = ()
 
-    def allows(self, models: Sequence[str]) -> bool:
-        """Whether a request that names these models may be sent: all of them, since it may be any that counts."""
+    def allows(self, models: Sequence[str], others: Sequence[str] = ()) -> bool:
+        """Whether a request that names these models, and others beside, may be sent: any of them may be called."""
         return not self.models or (
-            bool(models) and all(any(fnmatchcase(model, one) for one in self.models) for model in models)
+            bool(models) and all(any(fnmatchcase(one, may) for may in self.models) for one in (*models, *others))
         )
 
 
@@ -73,7 +73,7 @@ def read_keys(path: str) -> KeyRing:
     """The keys in a TOML file.
 
     Raises:
-        ConfigError: it cannot be read, or a key is too short to be safe.
+        ConfigError: it cannot be read, a key is too short to be safe or cannot be shown, or there is one twice.
     """
     try:
         keys = msgspec.convert(tomllib.loads(Path(path).read_text(encoding="utf-8")), _KeysFile).keys
@@ -83,6 +83,13 @@ def read_keys(path: str) -> KeyRing:
         check_name("a tenant", one.tenant)
         if len(one.key) < _LEAST_LENGTH:
             raise ConfigError(f"{path}: the key of {one.tenant!r} is shorter than {_LEAST_LENGTH} characters")
+        if one.key != one.key.strip():  # no header can show it
+            raise ConfigError(f"{path}: the key of {one.tenant!r} begins or ends with spaces")
+    tenants: dict[str, str] = {}
+    for one in keys:
+        if one.key in tenants:
+            raise ConfigError(f"{path}: a key of {one.tenant!r} is one of {tenants[one.key]!r} too")
+        tenants[one.key] = one.tenant
     return KeyRing(keys)
 
 

@@ -107,10 +107,10 @@ def read_directives(headers: Headers) -> Directives:
             for directive in value.split(","):
                 word, _, argument = directive.partition("=")
                 control.setdefault(word.strip().lower(), argument.strip().strip('"'))
-        elif name == "pragma" and value.strip().lower() == "no-cache":
+        elif name == "pragma" and "no-cache" in [one.strip() for one in value.lower().split(",")]:
             own[name] = value
-        elif name in OWN:
-            own[name] = value.strip()
+        elif name in OWN:  # lines of one name are one list, as HTTP says
+            own[name] = f"{own[name]}, {value.strip()}" if name in own else value.strip()
     if not control and not own:
         return _NONE
     max_age = _seconds(control["max-age"], 0.0) if "max-age" in control else None

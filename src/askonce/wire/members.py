@@ -6,6 +6,9 @@ import json
 import re
 from typing import Any
 
+_NAMES_MODELS = re.compile(r"model|fallback", re.IGNORECASE)
+_OTHERS = frozenset("messages input system instructions prompt metadata parameters input_schema schema".split())
+"""Members that hold the prompt, labels or schemas: what is called a model there is none that is called."""
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
@@ -43,3 +46,29 @@ def models_in(body: bytes, read: dict[str, Any]) -> list[str]:
         pairs = json.loads(body, object_pairs_hook=list)
     named = [(name, value) for name, value in reversed(pairs) if name.lower() == "model" and isinstance(value, str)]
     return [value for _, value in sorted(named, key=lambda pair: pair[0] != "model")]
+
+
+def further_models_in(body: bytes, read: dict[str, Any]) -> list[str]:
+    """All other models that a server may call for a body: lists of fallbacks of gateways, models of tools.
+
+    Args:
+        body: JSON.
+        read: the same, decoded.
+    """
+    pairs: list[Any] = list(read.items())
+    if is_ambiguous(body, read):
+        pairs = json.loads(body, object_pairs_hook=list)
+    found: list[str] = []
+    todo: list[tuple[Any, bool]] = [(one, False) for one in pairs]
+    while todo:
+        value, counts = todo.pop()
+        if isinstance(value, str) and counts:
+            found.append(value)
+        elif isinstance(value, dict):
+            todo.extend((pair, counts) for pair in value.items())
+        elif isinstance(value, list):
+            todo.extend((one, counts) for one in value)
+        elif isinstance(value, tuple) and value[0].lower() not in _OTHERS:  # a member
+            is_named = _NAMES_MODELS.search(value[0]) is not None
+            todo.append((value[1], counts or is_named))
+    return found

@@ -27,7 +27,7 @@ def judged(body: Json, requested: Requested) -> Acceptance:
     )
     if body.get("type") != "message":
         found.broken = "it holds no answer"
-    elif not is_proper(body.get("stop_reason")):
+    elif not (reason := body.get("stop_reason")) or not is_proper(reason):
         found.broken = f"it ended with stop_reason {body.get('stop_reason')!r}"
     for block in objects(body.get("content")):
         kind = block.get("type")
@@ -53,16 +53,18 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
     message: Json | None = None
     blocks: dict[int, Json] = {}
     inputs: dict[int, str] = {}
+    open_blocks: set[int] = set()
     faithful = True
     for event in events:
         data = mapping(event.data)
         kind, index = data.get("type"), data.get("index", 0)
-        if kind == "error":
+        if kind == "error" or "error" in data or (event.data is not None and not isinstance(kind, str)):
             return None, False
         if kind == "message_start":
             message = dict(mapping(data.get("message")))
         elif kind == "content_block_start":
             blocks[index] = dict(mapping(data.get("content_block")))
+            open_blocks.add(index)
         elif kind == "content_block_delta":
             if index not in blocks:
                 return None, False
@@ -72,9 +74,11 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
             message |= mapping(data.get("delta")) | others
             reported = {name: value for name, value in mapping(data.get("usage")).items() if value is not None}
             message["usage"] = mapping(message.get("usage")) | reported
-        elif kind not in ("ping", "content_block_stop", "message_stop"):
+        elif kind == "content_block_stop":
+            open_blocks.discard(index)
+        elif kind not in (None, "ping", "message_stop"):
             faithful = False
-    if message is None:
+    if message is None or open_blocks:
         return None, False
     for index, text in inputs.items():
         try:

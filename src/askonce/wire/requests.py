@@ -17,6 +17,7 @@ from askonce.entries.requested import Requested, requested_by
 from askonce.keys.normal_form import (
     NormalForm,
     Uncacheable,
+    actor_is_named,
     encode,
     is_credential,
     is_credential_in_request,
@@ -187,7 +188,7 @@ class WireRequest(msgspec.Struct, eq=False):
             elif is_credential(name):  # of a gateway: it may say who answers
                 form[name] = {"digest": hashlib.sha256(b"askonce body " + encode(plain(value))).hexdigest()}
             elif name in _TOOLS:
-                form |= model_form({name: [_unmarked_one(tool) for tool in _list(value)]}, left_out, "body")
+                form |= _tools_form({name: [_unmarked_one(tool) for tool in _list(value)]}, left_out)
             else:
                 form[name] = plain(value)
         return form
@@ -287,6 +288,15 @@ def counts(header: str) -> bool:
         and _TELEMETRY.fullmatch(name) is None
         and not is_credential_in_request(name)
     )
+
+
+def _tools_form(tools: Body, left_out: list[str]) -> Body:
+    """Tools in normal form. For whom a hosted one acts counts in any namespace: many users may share one here."""
+    token = actor_is_named.set(False)
+    try:
+        return model_form(tools, left_out, "body")
+    finally:
+        actor_is_named.reset(token)
 
 
 def _unmarked(fields: Any) -> Any:

@@ -10,6 +10,24 @@ from askonce.wire.acceptance import Acceptance, Json, mapping, objects
 from askonce.wire.chat import usage_in
 from askonce.wire.events import ServerEvent, written
 
+_ENDS = frozenset(
+    "response.completed response.failed response.incomplete response.cancelled response.error".split()
+)
+_SIGNS_OF_LIFE = frozenset(("keepalive", "ping"))
+_LISTS = ("content", "summary")
+_WRITTEN = ("arguments", "input", "code")
+_PIECES = {
+    "response.output_text": "content",
+    "response.refusal": "content",
+    "response.reasoning_text": "content",
+    "response.reasoning_summary_text": "summary",
+    "response.function_call_arguments": "arguments",
+    "response.mcp_call_arguments": "arguments",
+    "response.custom_tool_call_input": "input",
+    "response.code_interpreter_call_code": "code",
+}
+"""Events that bring an item in pieces, and where of it."""
+
 
 def judged(body: Json, requested: Requested) -> Acceptance:
     """What is known of a response."""
@@ -43,12 +61,56 @@ def _judge_message(item: Json, found: Acceptance) -> None:
 
 
 def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
-    """The response with which a stream ended; ``None`` if it did not end well."""
-    for event in reversed(events):
-        data = mapping(event.data)
-        if data.get("type") == "response.completed":
-            return mapping(data.get("response")), True
-    return None, False
+    """The response with which a stream ended; ``None`` if it did not end well, or said something else before."""
+    *before, last = [mapping(event.data) for event in events if event.data is not None] or [{}]
+    whole = mapping(last.get("response"))
+    if last.get("type") != "response.completed" or not all(map(_is_of_a_whole_stream, before)):
+        return None, False
+    return (whole, True) if _adds_up(before, whole) else (None, False)
+
+
+def _is_of_a_whole_stream(data: Json) -> bool:
+    kind = data.get("type")
+    if not isinstance(kind, str) or "error" in data or kind in _ENDS or mapping(data.get("response")).get("error"):
+        return False
+    return kind.startswith("response.") or kind in _SIGNS_OF_LIFE
+
+
+def _adds_up(events: Sequence[Json], whole: Json) -> bool:
+    """Whether the events of a stream say what its response says: each item, and each text in it."""
+    pieces: dict[tuple[Any, ...], str] = {}
+    expected: dict[tuple[Any, ...], str] = {}
+    done: dict[Any, Json] = {}
+    for data in events:
+        kind, index = data["type"], data.get("output_index", 0)
+        if kind == "response.output_item.done":
+            done[index] = mapping(data.get("item"))
+        elif kind.endswith(".delta") and kind.removesuffix(".delta") in _PIECES:
+            place = _PIECES[kind.removesuffix(".delta")]
+            name = (index, place, data.get(f"{place}_index", 0) if place in _LISTS else 0)
+            pieces[name] = pieces.get(name, "") + str(data.get("delta") or "")
+    items = objects(whole.get("output"))
+    if len(done) != len(items):
+        return False
+    for index, item in enumerate(items):
+        texts = _texts_of(item)
+        if index not in done or done[index].get("type") != item.get("type") or _texts_of(done[index]) != texts:
+            return False
+        needed = item.get("type") in ("message", "function_call")
+        expected |= {
+            (index, *at): text for at, text in texts.items() if text and (needed or (index, *at) in pieces)
+        }
+    return {name: text for name, text in pieces.items() if text} == expected
+
+
+def _texts_of(item: Json) -> dict[tuple[str, int], str]:
+    """What of an item comes in pieces, by its place."""
+    texts = {
+        (place, at): str(part.get("text") or part.get("refusal") or "")
+        for place in _LISTS
+        for at, part in enumerate(objects(item.get(place)))
+    }
+    return texts | {(name, 0): item[name] for name in _WRITTEN if isinstance(item.get(name), str)}
 
 
 def as_stream(body: Json) -> bytes:
