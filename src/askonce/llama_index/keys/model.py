@@ -61,7 +61,8 @@ def guarded(build: Callable[P, T]) -> Callable[P, T]:
     return guard
 
 
-class _Derived(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Derived:
     """What is remembered of a model.
 
     Attributes:
@@ -74,7 +75,9 @@ class _Derived(NamedTuple):
     form: dict[str, Any]
     left_out: list[str]
     environment: tuple[str | None, ...] | None
-    own_arguments: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    own_arguments: Callable[[Mapping[str, Any]], dict[str, Any]] | None = dataclasses.field(
+        default=None, compare=False
+    )
 
     def parts(self) -> dict[str, Any]:
         """What the form consists of."""
