@@ -147,6 +147,8 @@ def _delete_one(
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
         key = key_of(cache, request, model)
+        if not has_readable(cache):
+            check_keys(cache)
         confirm(f"Delete the entry {key.hex()} of namespace {space!r} in {cache.store.url}?", yes=yes)
         deleted = cache.store.erase({space: [key]})
     if not deleted:

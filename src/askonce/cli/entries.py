@@ -130,6 +130,8 @@ def show(
         space = cache.engine.namespace_in_effect()
         key = key_of(cache, request, model)
         entry = stored_entry(cache, key)
+        if entry is None:
+            check_keys(cache)
     if entry is None:
         hint = (
             "`askonce ls` lists"

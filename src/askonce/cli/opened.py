@@ -134,6 +134,19 @@ def has_readable(cache: Cache) -> bool:
     return not unknown_namespaces(cache.store) or not all(map(is_sealed_name, cache.store.namespaces()))
 
 
+def check_writable(cache: Cache) -> None:
+    """Raise where what is stored now would lie open beside what is encrypted.
+
+    Raises:
+        ConfigError: all that the store has is encrypted with other keys.
+    """
+    if not has_readable(cache):
+        raise ConfigError(
+            f"{redact(cache.store.url)} is encrypted with keys that {KEYS_VARIABLE} does not have: nothing was "
+            "stored"
+        )
+
+
 def note_other_keys(cache: Cache) -> int:
     """Say on standard error how many namespaces the keys do not open; returns how many."""
     if unknown := unknown_namespaces(cache.store):

@@ -27,7 +27,7 @@ from askonce.cli.common import (
     progress,
     usd,
 )
-from askonce.cli.opened import check_keys, in_tenants, note_other_keys, opened_cache
+from askonce.cli.opened import check_keys, check_writable, in_tenants, note_other_keys, opened_cache
 from askonce.cli.requests import adapter_of, object_at, read_requests
 from askonce.engine.erasure import is_state
 from askonce.entries.codec import Codec
@@ -104,6 +104,7 @@ def import_(file: File, store: StoreUrl = None, namespace: Namespace = None, as_
         first = next(batches, None)
         if first is not None:  # or a file that holds nothing would make a new store
             with opened_cache(store, namespace, new=True) as cache:
+                check_writable(cache)
                 reading.into(cache.store, chain([first], batches), progress=done)
     imported = reading.done
     if as_json:
@@ -157,6 +158,7 @@ def warm(
     failures: list[str] = []
 
     with opened_cache(store, namespace, new=True) as cache, progress("warming", len(wanted), quiet=as_json) as done:
+        check_writable(cache)
 
         def send(request: Any) -> None:
             try:

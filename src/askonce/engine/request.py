@@ -14,7 +14,6 @@ from askonce.concurrency.flight import Flight
 from askonce.concurrency.waits import lead, leading
 from askonce.entries.entry import Entry, Miss, Place, RequestKind, Source
 from askonce.keys.normal_form import NormalForm
-from askonce.keys.own.state import answering
 from askonce.options import CacheOptions
 from askonce.provenance.made_from import MadeFrom
 from askonce.storage.freshness import Freshness
@@ -91,8 +90,7 @@ class Leader(msgspec.Struct, frozen=True):
         """While the model is called: what is called within it does not wait for this very call."""
         before = leading.get() if self.flight is None else lead(self.flight)
         try:
-            with answering():
-                yield
+            yield
         finally:
             leading.set(before)
 

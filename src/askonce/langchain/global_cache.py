@@ -22,7 +22,7 @@ from askonce.keys.counters import record_counters
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.caller import Caller, find_caller
 from askonce.langchain.keys.llm_string import given_in, parameters_of
-from askonce.langchain.keys.model import Parameters, parameters_of_model
+from askonce.langchain.keys.model import Parameters, identity_of, parameters_of_model
 from askonce.langchain.keys.requests import Digests, form_of
 from askonce.langchain.models.acceptance import gives_end_reason, requested_in, requested_of
 from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
@@ -213,11 +213,18 @@ class _CacheUse(msgspec.Struct):
             if self.caller is None or self.is_given:
                 self._parameters = parameters_of(self.llm_string)
             else:
-                model, stop, kwargs = self.caller.model, self.caller.stop, self.caller.kwargs
-                if self.is_answered:
-                    record_counters(model)
-                self._parameters = parameters_of_model(model, stop, kwargs, asynchronous=self.caller.asynchronous)
+                self._parameters = self._of_caller(self.caller)
         return self._parameters
+
+    def _of_caller(self, caller: Caller) -> Parameters:
+        model, asynchronous = caller.model, caller.asynchronous
+        before = identity_of(model, asynchronous=asynchronous)
+        if self.is_answered:
+            record_counters(model)
+        found = parameters_of_model(model, caller.stop, caller.kwargs, asynchronous=asynchronous)
+        if self.is_answered and before not in (None, identity_of(model, asynchronous=asynchronous)):
+            raise Uncacheable(f"{type(model).__name__} was changed while it answered")
+        return found
 
     def delivery(self) -> int:
         """How the answer is requested: LangChain streams for callbacks, too, and does not say so to its cache."""

@@ -8,7 +8,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import Uncacheable, is_credential
@@ -44,7 +44,8 @@ def own_class(cls: type[Any]) -> type[Any]:
 
 
 def kind_of(part: Any) -> Any:
-    """A class or function itself; of an object its class."""
+    """A class or function itself; of a method its function, of another object its class."""
+    part = part.__func__ if isinstance(part, MethodType) else part
     return part if isinstance(part, FunctionType) else own_class(part if isinstance(part, type) else type(part))
 
 

@@ -101,7 +101,7 @@ def read(attributes: Mapping[str, Any], own: Collection[str] = ()) -> Reading:
             continue
         if names_credential(name) and (not is_own or _is_secret(value)):
             if is_own and not name.endswith(("password", "passwd")):  # beside a user's name, which counts
-                apart[f"credential {name}"] = credential_form(value)
+                apart[f"credential {given}"] = credential_form(value)
             continue
         if not is_own and _PASSING.fullmatch(name):
             continue
@@ -112,7 +112,7 @@ def read(attributes: Mapping[str, Any], own: Collection[str] = ()) -> Reading:
         elif shown not in (None, {}):
             form[name if isinstance(shown, (str, int, float)) else f"place of {name}"] = shown
             if is_own and isinstance(value, str) and split_credentials(value)[1]:
-                apart[f"credential {name}"] = credential_form(value)
+                apart[f"credential {given}"] = credential_form(value)
             inner = None if isinstance(value, _PLAIN) else _inside(value)
             apart |= {f"{name}.{one}": shown for one, shown in inner.form.items()} if inner else {}
             rest += [one._replace(name=f"{given}.{one.name}") for one in inner.rest] if inner else []

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -140,6 +140,16 @@ def test_a_name_says_nothing_of_what_is_held(make: Callable[[str], BaseRetriever
     found = [text_of(cached(make(text), cache, corpus="one", name="n").invoke("?")) for text in ("a", "b", "a")]
     assert found == ["a", "b", "a"]
     assert cache.stats().hits == 1
+
+
+def test_the_function_of_a_method_counts() -> None:
+    cache, owner = Cache("memory://"), SimpleNamespace()
+
+    def finds(text: str) -> Finding:
+        return Finding(find=MethodType(lambda _, held: [text], owner))
+
+    found = [text_of(cached(finds(text), cache, corpus="one").invoke("?")) for text in ("a", "b")]
+    assert found == ["a", "b"]
 
 
 def test_what_is_put_into_a_graphs_store_is_seen() -> None:

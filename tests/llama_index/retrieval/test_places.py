@@ -13,11 +13,16 @@ from typing import Any
 import pytest
 import sqlalchemy
 from llama_index.core import QueryBundle, StorageContext, SummaryIndex, VectorStoreIndex, load_index_from_storage
-from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.llms import MockLLM
 from llama_index.core.retrievers import BaseRetriever, QueryFusionRetriever, VectorIndexRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
-from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryResult
+from llama_index.core.vector_stores import SimpleVectorStore
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    VectorStoreQuery,
+    VectorStoreQueryResult,
+)
 
 from askonce import Cache, ConfigError, Corpus
 from askonce.llama_index import CachedRetriever, watch
@@ -310,3 +315,25 @@ def test_a_name_says_nothing_of_the_documents(how: str, cache: Cache) -> None:
         retriever = CachedRetriever(Having(held), cache, corpus="colours", name="mine")
         assert texts(retriever) == [text]
     assert cache.stats().kinds["retrieval"].hits == 1
+
+
+class OfTenant(SimpleVectorStore):
+    """A tenant's documents; whose it is comes from elsewhere."""
+
+    tenant: str = Field(default_factory=lambda: TENANT[0])
+
+    def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        return VectorStoreQueryResult(nodes=[TextNode(text=self.tenant, id_="a")], similarities=[1.0], ids=["a"])
+
+
+TENANT = ["ann"]
+
+
+def test_a_default_of_an_own_stores_field_counts(cache: Cache) -> None:
+    found = []
+    for TENANT[0] in ("ann", "bob", "ann"):
+        index = VectorStoreIndex(
+            [], storage_context=StorageContext.from_defaults(vector_store=OfTenant()), embed_model=Topics()
+        )
+        found += texts(CachedRetriever(VectorIndexRetriever(index), cache, corpus="tenants"))
+    assert found == ["ann", "bob", "ann"]

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import functools
 import operator
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -22,7 +21,6 @@ from askonce.keys.own.modules import is_installed
 
 _MOST_MARKS = 10_000
 _SCALARS = (str, bytes, bool, int, float, type(None))
-_NUMBERS = (bool, int, float, type(None))
 
 Content = dict[Any, Any] | tuple[Any, ...] | frozenset[Any]
 
@@ -69,8 +67,6 @@ UNSET: Any = object()
 """What a context variable holds that is not set."""
 _MISSING: Any = object()
 _marks: dict[tuple[int, bool], _Mark] = {}
-_running = 0
-_lock = threading.Lock()
 
 
 class Observations:
@@ -92,25 +88,10 @@ class Observations:
         return bool(self.seen or self.variables)
 
     def is_current(self) -> bool:
-        """Whether all is as it was; what grows while some model answers may be a log."""
+        """Whether all is as it was."""
         if any(variable.get(UNSET) is not value for variable, value in self.variables):
             return False
-        for one in self.seen:
-            now = one.now()
-            if not _is_same(now, one.content) and not (_running and self._has_grown(now, one.content)):
-                return False
-        return True
-
-    def _has_grown(self, now: Content, before: Content) -> bool:
-        """Whether what was there is still so, but for numbers and what the code assigns itself."""
-        if isinstance(now, dict) and isinstance(before, dict):
-            pairs = ((name, now.get(name, _MISSING), value) for name, value in before.items())
-            return all(
-                one is other or name in self.changed or _are_numbers(one, other) for name, one, other in pairs
-            )
-        if isinstance(now, frozenset):
-            return now >= before  # type: ignore[operator]
-        return len(now) > len(before) and all(map(operator.is_, now, before))
+        return all(_is_same(one.now(), one.content) for one in self.seen)
 
     def has_other_variables(self) -> bool:
         """Whether a context variable holds something else, as in another user's request."""
@@ -177,19 +158,6 @@ def collecting() -> Iterator[Observations]:
 def collected() -> Observations | None:
     """What collects now, if something does."""
     return _collected.get()
-
-
-@contextlib.contextmanager
-def answering() -> Iterator[None]:
-    """While a model answers."""
-    global _running
-    with _lock:
-        _running += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _running -= 1
 
 
 def observe(holder: Any, names: tuple[str, ...] | None = None) -> dict[Any, Any]:
@@ -303,10 +271,6 @@ def _is_same(now: Content, before: Content) -> bool:
     if isinstance(now, dict) and isinstance(before, dict):
         return all(map(operator.is_, now.values(), before.values())) and all(map(operator.is_, now, before))
     return now == before if isinstance(now, frozenset) else all(map(operator.is_, now, before))
-
-
-def _are_numbers(one: Any, other: Any) -> bool:
-    return isinstance(one, _NUMBERS) and isinstance(other, _NUMBERS)
 
 
 def _is_equal(one: Any, other: Any) -> bool:

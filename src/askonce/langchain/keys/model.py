@@ -114,6 +114,12 @@ def parameters_of_model(
     return _with_call(constructor, call) if call else without_call
 
 
+def identity_of(model: Any, *, asynchronous: bool) -> object:
+    """What was remembered of a model when its key was made last; ``None`` if nothing was."""
+    known = _constructors[asynchronous, actor_is_named.get()].remembered(model)
+    return None if known is None else known.value
+
+
 def parameters_from(
     constructor: Mapping[str, Any], call: Mapping[str, Any] | str, *, lasting: bool = True
 ) -> Parameters:

@@ -189,7 +189,8 @@ class Identity:
         if isinstance(part, (type, FunctionType)):
             return self._whole(self._setting_of, part) if self._in_store else _by_name(part)
         if isinstance(part, MethodType):
-            return {"method": part.__func__.__qualname__, "of": self._whole(self.of, part.__self__)}
+            inner, code = self._whole(self.of, part.__self__), code_of(kind_of(part)).digest
+            return {"method": part.__func__.__qualname__, "code": code, "of": inner}
         if isinstance(part, BuiltinFunctionType) and isinstance(part.__self__, ModuleType):
             return f"{part.__module__}.{part.__qualname__}"
         if isinstance(part, PurePath):

@@ -30,7 +30,7 @@ from askonce.keys.normal_form import NormalForm, Uncacheable, encode, is_credent
 from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.retrieval.indexes import INDEX_PARTS, is_known, is_own, is_store, memory_version
 from askonce.retrieval.held import found_within, is_plain
-from askonce.retrieval.parts import code_of, own_bases, own_class, own_names
+from askonce.retrieval.parts import code_of, kind_of, own_bases, own_class, own_names
 from askonce.retrieval.places import Reading, read
 from askonce.retrieval.settings import SettingReader, settings_in
 from askonce.retrieval.versions import is_content
@@ -177,7 +177,8 @@ class Identity:
             held = {name: self._part(one, len(self._within)) for name, one in members_of(value).items()}
             return {"class": _class_name(value), "code": code_of(own_class(type(value))).digest, "has": held}
         if inspect.ismethod(value):
-            return {"method": value.__qualname__, "of": self._part(value.__self__, len(self._within))}
+            inner, code = self._part(value.__self__, len(self._within)), code_of(kind_of(value)).digest
+            return {"method": value.__qualname__, "code": code, "of": inner}
         if inspect.isbuiltin(value):
             return importable_name(value)
         outer = self._is_own, self._counted_elsewhere
@@ -228,7 +229,7 @@ class Identity:
         if isinstance(store, BasePydanticVectorStore):
             self.stores.append(store)
             # Some keep the default of a field whatever they were given.
-            fields = type(store).model_fields.keys() - store.model_fields_set
+            fields = type(store).model_fields.keys() - store.model_fields_set - own_names(store, members)
             members = {name: one for name, one in members.items() if name not in fields}
         placed = form["version"] is not None and not is_own(store)
         for name in [] if placed else [name for name, one in members.items() if is_store(one)]:

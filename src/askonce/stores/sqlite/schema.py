@@ -58,7 +58,9 @@ CREATE TABLE log (
 ) WITHOUT ROWID;
 """
 
-GET = "SELECT value, expires_at FROM entry WHERE space = ? AND key = ?"
+# A damaged type of a value is seen when it is decoded.
+_VALUE = "CAST(value AS BLOB)"
+GET = f"SELECT {_VALUE}, expires_at FROM entry WHERE space = ? AND key = ?"
 MOST_KEYS, _FEW_KEYS = 256, 32
 
 
@@ -72,7 +74,7 @@ def padded(keys: Sequence[bytes]) -> list[bytes]:
 def get_many(count: int) -> str:
     """The statement that reads so many keys."""
     places = ", ".join("?" * count)
-    return f"SELECT key, value, expires_at FROM entry WHERE space = ? AND key IN ({places})"
+    return f"SELECT key, {_VALUE}, expires_at FROM entry WHERE space = ? AND key IN ({places})"
 
 
 @lru_cache
@@ -82,7 +84,7 @@ def present(count: int) -> str:
 
 
 FIND_SPACE = "SELECT id FROM space WHERE name = ?"
-PAGE = """SELECT key, value, expires_at, weight, hits FROM entry
+PAGE = f"""SELECT key, {_VALUE}, expires_at, weight, hits FROM entry
     WHERE space = ? AND key > ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY key LIMIT ?"""
 SPACES = "SELECT name FROM space"
 SIZE = """SELECT entries - expired, size_bytes - expired_bytes FROM space,
