@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from typing import Any
 
@@ -100,14 +101,15 @@ class Counting(BaseEmbedding):
         return [0.1, len(text) / 3]
 
 
-served = {"length": 4}
+LENGTH = "LENGTH_OF_THE_SERVED_VECTORS"
+"""What a server does is not to be seen in a model."""
 
 
 class Behind(Counting):
     """What is behind one name: the length of its vectors changes."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        return [1.0] * served["length"]
+        return [1.0] * int(os.environ[LENGTH])
 
 
 def test_vectors_come_back_as_32_bit_floats(cache: Cache) -> None:
@@ -128,11 +130,11 @@ def test_what_is_no_vector_is_not_stored(vector: Any, cache: Cache) -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_a_batch_never_mixes_stored_vectors_with_others_of_another_length(
-    asynchronous: bool, cache: Cache
+    asynchronous: bool, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def lengths(length: int, *texts: str) -> list[int]:
         limiter, batch = Limiter(), list(texts)
-        served["length"] = length
+        monkeypatch.setenv(LENGTH, str(length))
         model = cached(Behind(rate_limiter=limiter), cache)
         if asynchronous:
             got = await model.aget_text_embedding_batch(batch)
