@@ -55,8 +55,9 @@ def report(
         url = redact(found.url)
     if made is None:
         raise ConfigError(
-            f"nothing was tracked in namespace {namespace!r} of {url}: give the application "
-            f"a PrefixTracker({url!r}, namespace={namespace!r}) as a callback (LangChain) or to install() (LlamaIndex)"
+            f"nothing was tracked in namespace {namespace!r} of {url}: give the application a "
+            f"PrefixTracker({url!r}, namespace={namespace!r}) as a callback (LangChain) or to install() "
+            "(LlamaIndex)"
         )
     if html is not None:
         from askonce.prefix.report.page import page_of
