@@ -130,6 +130,20 @@ def test_entries_of_an_older_key_that_is_not_given_are_named_as_such(
     assert "not imported: 1 entry of" in str(done.exception) and "encrypted with keys" in str(done.exception)
 
 
+def test_nothing_is_stored_beside_what_other_keys_encrypt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, encrypted, file = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", tmp_path / "entries"
+    for url, keys in ((plain, []), (encrypted, [KEY])):
+        with Cache(url, encryption_keys=keys) as cache:
+            Application(cache).answer("why?")
+    assert CliRunner().invoke(app, ["export", str(file), "--store", plain]).exit_code == 0
+    before = open_store(encrypted).namespaces()
+    done = CliRunner().invoke(app, ["import", str(file), "--store", encrypted])
+    assert "is encrypted with keys that ASKONCE_ENCRYPTION_KEYS does not have" in str(done.exception)
+    assert open_store(encrypted).namespaces() == before
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", KEY.hex())
+    assert CliRunner().invoke(app, ["import", str(file), "--store", encrypted]).exit_code == 0
+
+
 def test_an_export_of_nothing_loses_no_file(tmp_path: Path) -> None:
     url, file = f"sqlite:///{tmp_path}/a.db", tmp_path / "entries"
     with Cache(url) as cache:

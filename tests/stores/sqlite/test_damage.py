@@ -22,6 +22,7 @@ from askonce.keys.normal_form import NormalForm
 from askonce.stores import open_store
 from askonce.stores.base import Record
 from askonce.stores.sqlite.store import SQLiteStore
+from tests.support.application import Application
 
 
 def send(cache: Cache, question: object) -> str:
@@ -191,3 +192,15 @@ def test_one_line_says_why_a_file_that_became_unusable_is_not_used(
         assert [send(cache, number) for number in range(10)] == ["fresh"] * 10
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1 and "has format 99" in warnings[0].getMessage() and warnings[0].exc_info is None
+
+
+def test_a_value_whose_type_is_damaged_is_read_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    with Cache(f"sqlite:///{path}") as cache:
+        application = Application(cache)
+        application.answer("why?")
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE entry SET value = CAST(value AS TEXT)")
+        assert len([*cache.store.scan(cache.engine.namespace)]) == 1
+        assert application.answer("why?") == "exact: why?!"
+        assert cache.stats().errors == 0

@@ -58,7 +58,7 @@ CREATE TABLE log (
 ) WITHOUT ROWID;
 """
 
-# A damaged type of a value is seen when it is decoded.
+# Also where the type of a value is damaged, which else stops a whole page.
 _VALUE = "CAST(value AS BLOB)"
 GET = f"SELECT {_VALUE}, expires_at FROM entry WHERE space = ? AND key = ?"
 MOST_KEYS, _FEW_KEYS = 256, 32
