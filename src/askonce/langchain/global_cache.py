@@ -213,18 +213,16 @@ class _CacheUse(msgspec.Struct):
             if self.caller is None or self.is_given:
                 self._parameters = parameters_of(self.llm_string)
             else:
-                self._parameters = self._of_caller(self.caller)
+                model, stop, kwargs = self.caller.model, self.caller.stop, self.caller.kwargs
+                asynchronous, before = self.caller.asynchronous, None
+                if self.is_answered:
+                    before = identity_of(model, asynchronous=asynchronous)
+                    record_counters(model)
+                self._parameters = parameters_of_model(model, stop, kwargs, asynchronous=asynchronous)
+                if before is not None and before != identity_of(model, asynchronous=asynchronous):
+                    self._parameters = None
+                    raise Uncacheable(f"{type(model).__name__} was changed while it answered")
         return self._parameters
-
-    def _of_caller(self, caller: Caller) -> Parameters:
-        model, asynchronous = caller.model, caller.asynchronous
-        before = identity_of(model, asynchronous=asynchronous)
-        if self.is_answered:
-            record_counters(model)
-        found = parameters_of_model(model, caller.stop, caller.kwargs, asynchronous=asynchronous)
-        if self.is_answered and before not in (None, identity_of(model, asynchronous=asynchronous)):
-            raise Uncacheable(f"{type(model).__name__} was changed while it answered")
-        return found
 
     def delivery(self) -> int:
         """How the answer is requested: LangChain streams for callbacks, too, and does not say so to its cache."""
