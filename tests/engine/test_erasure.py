@@ -19,12 +19,13 @@ import pytest
 import redis
 
 from askonce import Cache, ConfigError, Corpus, Semantic, cache_options
-from askonce.entries.entry import Answer, Slice, Source
+from askonce.entries.entry import Answer, Slice, Source, Usage
 from askonce.entries.values import tagged
 from askonce.keys import normal_form
 from askonce.keys.normal_form import NormalForm
 from askonce.prefix import PrefixTracker
 from askonce.semantic.index import file as index_file
+from askonce.testing import FakeClock
 from tests.stores.sqlite.test_traces import found
 from tests.support import servers
 
@@ -313,6 +314,37 @@ def test_learned_state_is_searched(
         assert not stored(MARKER)
         with cache_options(namespace=OTHER):
             assert cache.stats().entries == 5
+
+
+@pytest.mark.parametrize(
+    "target", [{"tenant": "Jane"}, {"tag": "user:jane"}, {"source": "4711"}, {"text": "x" * 90}]
+)
+def test_prompts_that_a_tracker_quotes_go_whosever_they_are(
+    url: str, namespace: str, stored: Callable[[str], bool], target: dict[str, Any]
+) -> None:
+    def send(tracker: PrefixTracker, said: str) -> None:
+        messages = [{"role": "system", "content": f"You help {said} today. {'stable text ' * 900}"}]
+        payload = {"model": "gpt-4o", "messages": [*messages, {"role": "user", "content": "Why?"}]}
+        tracker.observe(payload, "openai", Usage(2_000))
+        clock.advance(5)
+
+    clock = FakeClock(time.time())
+    options: dict[str, Any] = {"namespace": namespace, "keep_text": True, "timeout_seconds": 20, "clock": clock}
+    with PrefixTracker(url, **options) as running:
+        with PrefixTracker(url, **options) as ended:
+            for said in (MARKER, "x" * len(MARKER)):
+                send(ended, said)
+        for said in (MARKER, "x" * len(MARKER)):
+            send(running, said)
+        running.sync()
+        assert stored(MARKER)
+        with Cache(url, namespace=namespace, timeout_seconds=20) as cache:
+            cache.erase(**target)
+        assert not stored(MARKER)
+        send(running, "y" * len(MARKER))  # what it writes next is after the erasure
+        running.sync()
+        assert not stored(MARKER)
+        assert sum(row.requests for day in running.days() for row in day.sums) == 5
 
 
 def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from askonce import Cache, ConfigError, cache_options
 from askonce.engine.explanation import Explanation
-from askonce.entries.entry import Answer, Slice
+from askonce.entries.entry import Answer, RequestKind, Slice
 from askonce.keys.normal_form import NormalForm
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
@@ -169,6 +169,32 @@ def test_a_request_is_compared_with_the_most_similar_one(store: MemoryStore) -> 
             cache.explain(lambda: answer_to(another, messages=["why?"]))
         with pytest.raises(ZeroDivisionError):
             cache.explain(lambda: 1 / 0)
+
+
+def test_what_was_stored_under_another_key_is_said(store: MemoryStore) -> None:
+    settings = {"temperature": 0.0}
+
+    def request(kind: RequestKind = "answer") -> None:
+        def form() -> NormalForm:
+            return NormalForm({"kind": kind, **settings}, (), "gpt-4o")
+
+        made = cache.engine.request(kind, form, digest=lambda: (form().digest(), "gpt-4o"))
+        assert made is not None
+        cache.engine.answer(made, lambda: "because", lambda text: Answer(text.encode()))
+
+    with Cache(store) as cache:
+        with cache_options(namespace="bob"):
+            request("embedding")
+            request()
+        elsewhere = "it was answered in namespace 'default/bob', and namespaces share no entries"
+        assert cache.explain(request).why[0] == elsewhere
+        with cache_options(namespace="bob"):
+            settings["temperature"] = 0.5
+            changed = cache.explain(request)
+            assert "before the object that it calls, or what that searches, was changed" in changed.why[0]
+            assert changed.differs == ()
+            request("embedding")
+            assert cache.explain(lambda: request("retrieval")).differs == ()  # an embedding is not like it
 
 
 def test_the_reason_is_reported_why_a_similar_question_is_no_hit(monkeypatch: pytest.MonkeyPatch) -> None:

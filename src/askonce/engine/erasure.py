@@ -29,6 +29,7 @@ from askonce.keys.request_texts import (
     spellings,
 )
 from askonce.options import check_name
+from askonce.prefix.tracking.aggregates import days_namespace, log_namespace, without_examples
 from askonce.semantic.index.file import saved_under
 from askonce.semantic.types import vector_partition
 from askonce.storage.access_log import erase_accesses
@@ -287,15 +288,15 @@ class Eraser:
         found, others = list[bytes](), list[Record]()
         for record in self._records(name):
             pruned = self._pruned(name, record)
-            changed = pruned is not record
-            if changed or self._mentions_it(name, record.value):
+            is_gone = self._mentions_it(name, pruned.value)
+            if is_gone or pruned is not record:
                 found.append(record.key)
-            if changed or found[-1:] != [record.key]:
+            if not is_gone:
                 others.append(pruned)
         if found:
             self.report.learned[name] = len(found)
-        # What processes have learned of questions is in their memory too: they begin anew with the log.
-        if self._log_mentions_it(name) or ":semantic:" in name:
+        # Questions, and the texts of prompts, are in the memory of processes too: they begin anew with the log.
+        if self._log_mentions_it(name) or ":semantic:" in name or name.endswith(log_namespace("")):
             self._places[name], self._back[name] = None, others
             self.report.logs.append(name)
         elif found:
@@ -356,17 +357,20 @@ class Eraser:
         return None
 
     def _pruned(self, name: str, record: Record) -> Record:
-        """A record without what it has of the answers that go, if it is a snapshot; otherwise as it is."""
+        """A record without what it has of the answers that go, or without quoted prompts, if it has either."""
+        if name.endswith(days_namespace("")):  # whose prompts these are is not known
+            value = without_examples(record.value)
+            return record if value is record.value else msgspec.structs.replace(record, value=value)
         journal = Journal(self._codec, name)
         try:
             snapshot = journal.read(record.value, Snapshot)
         except CodecError:
             return record
         before = msgspec.msgpack.decode(snapshot.value)
-        value = _without(before, {key[:16] for key in self._keys})
-        if value == before:
+        after = _without(before, {key[:16] for key in self._keys})
+        if after == before:
             return record
-        raw = msgspec.Raw(msgspec.msgpack.encode(value))
+        raw = msgspec.Raw(msgspec.msgpack.encode(after))
         return msgspec.structs.replace(record, value=journal.write(Snapshot(snapshot.position, snapshot.seen, raw)))
 
 

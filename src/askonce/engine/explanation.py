@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ import msgspec
 
 from askonce.concurrency.drivers import SyncDriver
 from askonce.costs.figures import span, usd
-from askonce.engine.history import PastOutcome, RequestHistory
+from askonce.engine.history import PastOutcome, RequestHistory, StoredForm
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Request
 from askonce.entries.codec import Codec
@@ -199,7 +199,7 @@ class Explainer:
             past=past,
             nearest=None if decision is None or decision.query is None else decision.query.text,
             similarity=None if decision is None or decision.query is None else decision.similarity,
-            differs=self._differs(request.place, form) if absent else (),
+            differs=self._differs(request, form) if absent else (),
         )
 
     def _stored(self, place: Place, data: bytes) -> StoredEntry | None:
@@ -231,7 +231,7 @@ class Explainer:
             yield f"the same request was answered {found.age_seconds:,.0f} s ago"
             return
         if found.reason == "absent":
-            yield self._why_absent(request.place, past, is_stored=is_stored)
+            yield self._why_elsewhere(request) or self._why_absent(request.place, past, is_stored=is_stored)
         else:
             yield _WHY_MISSED[found.reason]
         if found.stale is not None:
@@ -270,24 +270,35 @@ class Explainer:
             return f"{ago}, and probably evicted: the namespace was full since"
         return f"{ago}, and is gone: evicted or deleted by another process, or the store has lost it"
 
-    def _differs(self, place: Place, form: NormalForm) -> tuple[str, ...]:
+    def _why_elsewhere(self, request: Request) -> str | None:
+        """Why the same request was stored under another key lately, if it was."""
+        digest = request.form().digest()
+        for stored in self._history.forms():
+            made = stored.made()
+            if made is None or made.digest() != digest:
+                continue
+            if stored.place.namespace != request.place.namespace:
+                return f"it was answered in namespace {stored.place.namespace!r}, and namespaces share no entries"
+            if stored.place != request.place and stored.place != place_of(stored.place.namespace, digest):
+                return "its answer was stored before the object that it calls, or what that searches, was changed"
+        return None
+
+    def _differs(self, request: Request, form: NormalForm) -> tuple[str, ...]:
         """The paths in which the form differs from the most similar one of those that were stored lately."""
         own = dict(_leaves(form.plain_body()))
         best: list[str] | None = None
-        for other, _, make in self._history.forms():
-            paths = _differences(own, other, make) if other.namespace == place.namespace else None
+        for stored in self._history.forms():
+            is_like = stored.place.namespace == request.place.namespace and stored.kind == request.kind
+            paths = _differences(own, stored) if is_like else None
             if paths and (best is None or len(paths) < len(best)):
                 best = paths
         return tuple((best or [])[:_MOST_DIFFERENCES])
 
 
-def _differences(own: Mapping[str, Any], place: Place, make: Callable[[], NormalForm]) -> list[str] | None:
-    try:
-        made = make()
-        if place_of(place.namespace, made.digest()).key != place.key:
-            return None  # what it is made from has changed since
-    except Exception:
-        return None
+def _differences(own: Mapping[str, Any], stored: StoredForm) -> list[str] | None:
+    made = stored.made()
+    if made is None or place_of(stored.place.namespace, made.digest()) != stored.place:
+        return None  # what it is made from has changed since
     theirs = dict(_leaves(made.plain_body()))
     return sorted(path for path in own.keys() | theirs.keys() if own.get(path) != theirs.get(path))
 

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from askonce.engine.events import CacheEvent
-from askonce.entries.entry import Place
+from askonce.entries.entry import EntryKind, Place
 from askonce.keys.normal_form import NormalForm
 from askonce.stores.fork import reset_after_fork
 
@@ -34,6 +34,27 @@ class PastOutcome(msgspec.Struct, frozen=True):
     at: float
     fresh_until: float | None = None
     tags: tuple[str, ...] = ()
+
+
+class StoredForm(msgspec.Struct, frozen=True):
+    """Which request an answer was stored for.
+
+    Attributes:
+        place: where.
+        kind: what was requested.
+        make: makes its normal form; another one than then if what it is made from has changed.
+    """
+
+    place: Place
+    kind: EntryKind
+    make: Callable[[], NormalForm]
+
+    def made(self) -> NormalForm | None:
+        """Its normal form as it is made now; ``None`` if it cannot be."""
+        try:
+            return self.make()
+        except Exception:
+            return None
 
 
 class Deletion(msgspec.Struct, frozen=True):
@@ -70,7 +91,7 @@ class RequestHistory:
         self._places: OrderedDict[bytes, list[PastOutcome]] = OrderedDict()
         self._deletions: deque[Deletion] = deque(maxlen=_MOST_DELETIONS)
         self._evicted_at: OrderedDict[str, float] = OrderedDict()
-        self._forms: deque[tuple[Place, float, Callable[[], NormalForm]]] = deque(maxlen=_MOST_FORMS)
+        self._forms: deque[StoredForm] = deque(maxlen=_MOST_FORMS)
         self.after_fork()
         reset_after_fork(self)
 
@@ -99,7 +120,7 @@ class RequestHistory:
         if len(self._places) > _MOST_PLACES:
             self._places.popitem(last=False)
         if entry is not None and event.form is not None:
-            self._forms.append((place, event.at, event.form))
+            self._forms.append(StoredForm(place, entry.kind, event.form))
         if event.evicted:
             self._evicted_at.pop(place.namespace, None)
             self._evicted_at[place.namespace] = event.at
@@ -139,7 +160,7 @@ class RequestHistory:
         """Whether entries of a namespace were evicted for an answer of this process since then."""
         return self._evicted_at.get(namespace, float("-inf")) >= at
 
-    def forms(self) -> list[tuple[Place, float, Callable[[], NormalForm]]]:
-        """The places, times and normal forms of the newest answers that were stored, newest first."""
+    def forms(self) -> list[StoredForm]:
+        """The requests of the newest answers that were stored, newest first."""
         with self._lock:
             return list(reversed(self._forms))

@@ -134,9 +134,14 @@ SumsName = tuple[str, str, str, str, str, str]
 SegmentName = tuple[str, str, str]
 
 
+def log_namespace(namespace: str) -> str:
+    """Where in the store is what the processes of a tracker's namespace share."""
+    return f"{namespace}:prefix"
+
+
 def days_namespace(namespace: str) -> str:
     """Where in the store the sums of a tracker's namespace are."""
-    return f"{namespace}:prefix:days"
+    return f"{log_namespace(namespace)}:days"
 
 
 def day_of(seconds: float) -> str:
@@ -191,6 +196,13 @@ class Aggregates:
                 del self._sums[day], self._segments[day]
         return records
 
+    def forget_examples(self) -> None:
+        """Forget the differences that are shown."""
+        with self._lock:
+            for rows in self._sums.values():
+                for row in rows.values():
+                    row.example = b""
+
     def again(self) -> None:
         """The changed records did not reach the store: give them out once more."""
         with self._lock:
@@ -208,6 +220,18 @@ def added_up(records: Iterable[bytes]) -> list[Day]:
             continue
         _add(sums.setdefault(day.day, {}), segments.setdefault(day.day, {}), day.sums, day.segments)
     return [_copy(day, sums[day], segments[day]) for day in sorted(sums)]
+
+
+def without_examples(record: bytes) -> bytes:
+    """The value of a day's record without the differences that it shows; the same object if it shows none."""
+    try:
+        day = msgspec.msgpack.decode(record, type=Day)
+    except msgspec.MsgspecError:
+        return record
+    if not any(row.example for row in day.sums):
+        return record
+    sums = [msgspec.structs.replace(row, example=b"") for row in day.sums]
+    return msgspec.msgpack.encode(msgspec.structs.replace(day, sums=sums))
 
 
 def together(days: Iterable[Day]) -> Day:

@@ -61,6 +61,12 @@ class History:
     def __init__(self, most: int = MOST_ENTRIES) -> None:
         self.after_fork()
         reset_after_fork(self)
+        self._most = most
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all, texts too."""
+        most = self._most
         self._entries: Recent[bytes, CachedPrefix] = Recent(5 * most)
         self._prefixes: Recent[bytes, tuple[Sent, int]] = Recent(most)  # scope + running
         self._contents: Recent[bytes, tuple[Sent, int]] = Recent(most)

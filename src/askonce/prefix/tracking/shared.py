@@ -20,7 +20,7 @@ from askonce.entries.codec import Codec
 from askonce.entries.decodable import decodable
 from askonce.prefix.requests.chain import Chain
 from askonce.prefix.requests.rules import rule_for
-from askonce.prefix.tracking.aggregates import RETENTION_DAYS, Aggregates, days_namespace
+from askonce.prefix.tracking.aggregates import RETENTION_DAYS, Aggregates, days_namespace, log_namespace
 from askonce.prefix.tracking.history import History, Recent, Sent
 from askonce.stores.base import Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
@@ -144,7 +144,7 @@ class SharedHistory:
     ) -> None:
         self._breaker, self._codec, self._clock = breaker, codec, clock
         self._history, self._aggregates = history, aggregates
-        self._log, self.days = f"{namespace}:prefix", days_namespace(namespace)
+        self._log, self.days = log_namespace(namespace), days_namespace(namespace)
         self._start()
         reset_after_fork(self)
 
@@ -154,7 +154,7 @@ class SharedHistory:
         self._published: Recent[bytes, float] = Recent(20_000)
         self._follower = Follower(self._breaker, self._codec, self._log, self, expires_at=self._expires_at)
         self._worker = BackgroundWorker("askonce-prefix", self._step, _TOTALS_EVERY_SECONDS, _EVERY_SECONDS)
-        self._is_woken = self._is_closing = False
+        self._is_woken = self._is_closing = self._is_started = False
         self._totals_at = 0.0
 
     def after_fork(self) -> None:
@@ -195,9 +195,10 @@ class SharedHistory:
 
     def _write_totals(self) -> None:
         self._totals_at = time.monotonic()
-        records = self._aggregates.changed()
-        if not records:
+        if not self._aggregates.dirty:
             return
+        self._follower.step()  # what was erased meanwhile is not written again
+        records = self._aggregates.changed()
         expires = self._clock() + RETENTION_DAYS * 86_400
         days = [Record(key, value, expires) for key, value in records]
         try:
@@ -226,7 +227,12 @@ class SharedHistory:
         return self.take(), PrefixDelta([])
 
     def restart(self, snapshot: PrefixDelta | None) -> None:
-        """Nothing to do, since there is no snapshot."""
+        """Forget texts, if this is not the start: the log begins anew where something was erased."""
+        if self._is_started:
+            with self._history.lock:
+                self._history.clear()
+            self._aggregates.forget_examples()
+        self._is_started = True
 
     def _expires_at(self, delta: PrefixDelta) -> float:
         lifetimes = [
