@@ -90,7 +90,7 @@ def print_rows(headings: Sequence[Heading], rows: Sequence[Sequence[str | Text]]
                 console.print(Text(f"{line},"))
                 line = " "
             line += f", {part}" if line.strip(" *") else f" {part}"
-        console.print(Text(line), overflow="fold", soft_wrap=False)
+        console.print(Text(line))  # a longer one is broken by the terminal, so that a key can be copied
 
 
 def print_json(value: Any) -> None:

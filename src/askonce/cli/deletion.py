@@ -161,10 +161,10 @@ def _show(report: ErasureReport) -> None:
     for name, count in report.entries.items():
         out.print(f"  {name}: {count:,}", markup=False)
     for name, count in report.learned.items():
-        out.print(f"  learned state {name}: {count:,} records", markup=False)
+        out.print(f"  learned state {name}: {number_of(count, 'record', 'records')}", markup=False)
     for name in report.logs:
         out.print(f"  change log {name}: begins anew", markup=False)
     if report.accesses:
-        out.print(f"  access log: {report.accesses:,} records", markup=False)
+        out.print(f"  access log: {number_of(report.accesses, 'record', 'records')}", markup=False)
     for name in report.files:
         out.print(f"  file {name}", markup=False)
