@@ -21,7 +21,7 @@ from askonce.cli.common import (
     progress,
     usage,
 )
-from askonce.cli.opened import check_keys, has_readable, note_other_keys, opened_cache
+from askonce.cli.opened import check_keys, check_readable, note_other_keys, opened_cache
 from askonce.cli.requests import key_of
 from askonce.engine.erasure import ErasureReport, Target
 from askonce.errors import ConfigError
@@ -61,8 +61,7 @@ def invalidate(
         check_name("a tag", tag)
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
-        if not has_readable(cache):
-            check_keys(cache)
+        check_readable(cache)
         confirm(f"Delete the entries tagged {tag!r} of namespace {space!r} in {cache.store.url}?", yes=yes)
         entries = cache.invalidate(tag)
         if not entries:
@@ -112,8 +111,7 @@ def delete(
     with usage():
         target = Target(tuple(tenant or ()), source, tag, text)
     with opened_cache(store, namespace, access_log=access_log) as cache:
-        if not has_readable(cache):
-            check_keys(cache)
+        check_readable(cache)
         confirm(f"Erase all of {target.what} from namespace {cache.namespace!r} in {cache.store.url}?", yes=yes)
         with progress("searching", None, quiet=as_json) as searched:
             report = cache.engine.erase(target, searched)
@@ -147,8 +145,7 @@ def _delete_one(
     with opened_cache(store, namespace, tenant) as cache:
         space = cache.engine.namespace_in_effect()
         key = key_of(cache, request, model)
-        if not has_readable(cache):
-            check_keys(cache)
+        check_readable(cache)
         confirm(f"Delete the entry {key.hex()} of namespace {space!r} in {cache.store.url}?", yes=yes)
         deleted = cache.store.erase({space: [key]})
     if not deleted:

@@ -134,6 +134,16 @@ def has_readable(cache: Cache) -> bool:
     return not unknown_namespaces(cache.store) or not all(map(is_sealed_name, cache.store.namespaces()))
 
 
+def check_readable(cache: Cache) -> None:
+    """Raise where nothing can be found to be deleted.
+
+    Raises:
+        ConfigError: all that the store has is encrypted with other keys.
+    """
+    if not has_readable(cache):
+        check_keys(cache)
+
+
 def check_writable(cache: Cache) -> None:
     """Raise where what is stored now would lie open beside what is encrypted.
 
