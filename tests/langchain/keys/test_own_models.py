@@ -298,7 +298,11 @@ def test_code_of_a_class_in_a_field_counts() -> None:
     ],
 )
 def test_a_part_of_the_running_program_says_nothing(make: Callable[[], Any]) -> None:
-    assert key(Quiet(held=make())) == key(Quiet(held=make())) == key(Quiet())
+    one, other = make(), make()
+    assert key(Quiet(held=one)) == key(Quiet(held=other)) == key(Quiet())
+    for made in (one, other):
+        if isinstance(made, sqlite3.Connection):
+            made.close()
 
 
 def test_what_an_object_of_the_application_holds_counts_as_it_is_now(cache: Cache) -> None:
