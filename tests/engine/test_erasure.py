@@ -322,8 +322,8 @@ def test_learned_state_is_searched(
 def test_prompts_that_a_tracker_quotes_go_whosever_they_are(
     url: str, namespace: str, stored: Callable[[str], bool], target: dict[str, Any]
 ) -> None:
-    def send(tracker: PrefixTracker, said: str) -> None:
-        messages = [{"role": "system", "content": f"You help {said} today. {'stable text ' * 900}"}]
+    def send(tracker: PrefixTracker, word: str) -> None:
+        messages = [{"role": "system", "content": f"You help {word} today. {'stable text ' * 900}"}]
         payload = {"model": "gpt-4o", "messages": [*messages, {"role": "user", "content": "Why?"}]}
         tracker.observe(payload, "openai", Usage(2_000))
         clock.advance(5)
@@ -332,10 +332,10 @@ def test_prompts_that_a_tracker_quotes_go_whosever_they_are(
     options: dict[str, Any] = {"namespace": namespace, "keep_text": True, "timeout_seconds": 20, "clock": clock}
     with PrefixTracker(url, **options) as running:
         with PrefixTracker(url, **options) as ended:
-            for said in (MARKER, "x" * len(MARKER)):
-                send(ended, said)
-        for said in (MARKER, "x" * len(MARKER)):
-            send(running, said)
+            for word in (MARKER, "x" * len(MARKER)):
+                send(ended, word)
+        for word in (MARKER, "x" * len(MARKER)):
+            send(running, word)
         running.sync()
         assert stored(MARKER)
         with Cache(url, namespace=namespace, timeout_seconds=20) as cache:

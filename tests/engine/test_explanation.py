@@ -171,7 +171,7 @@ def test_a_request_is_compared_with_the_most_similar_one(store: MemoryStore) -> 
             cache.explain(lambda: 1 / 0)
 
 
-def test_what_was_stored_under_another_key_is_said(store: MemoryStore) -> None:
+def test_what_was_stored_under_another_key_is_named(store: MemoryStore) -> None:
     settings = {"temperature": 0.0}
 
     def request(kind: RequestKind = "answer") -> None:

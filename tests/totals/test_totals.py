@@ -310,7 +310,7 @@ def test_the_name_of_a_tenant_or_a_tag_is_erased_and_what_it_counted_stays(store
     with Cache(store) as cache:
         with cache_options(namespace="acme", tags=["secret"]):
             send(cache, "why?")
-        assert cache.erase(tenant="acme").learned == {totals_namespace("default"): 2}
+        assert cache.erase(tenant="acme").learned == {totals_namespace("default"): 1}  # its own it has not written
         assert cache.erase(tag="secret").learned == {totals_namespace("default"): 1}
         assert cache.erase(tenant="acme").learned == {}
         assert cache.flush()
@@ -321,6 +321,50 @@ def test_the_name_of_a_tenant_or_a_tag_is_erased_and_what_it_counted_stays(store
         assert {name: row.misses for name, row in cache.totals("tag").rows.items()} == {"(other)": 3}
         assert cache.totals().misses == 3
     assert not any(b"secret" in data or b"acme/" in data for _, data in store.scan(totals_namespace("default")))
+
+
+def test_a_running_process_does_not_write_an_erased_name_again(store: MemoryStore) -> None:
+    running, other = Cache(store), Cache(store)
+    with running, other:
+        for tenant in ("acme", "acme-2"):
+            with cache_options(namespace=tenant, tags=[f"secret of {tenant}"]):
+                send(running, "why?")
+        assert running.flush()
+        other.erase(tenant="acme")
+        other.erase(tag="secret of acme-2")
+        send(running, "of others")
+        assert running.flush()
+        assert {name: row.misses for name, row in other.totals("tenant").rows.items()} == {
+            "": 1, "(other)": 1, "acme-2": 1,
+        }  # fmt: skip
+        assert {name: row.misses for name, row in other.totals("tag").rows.items() if name} == {"(other)": 2}
+        with cache_options(namespace="acme"):
+            send(running, "again")  # who comes again is counted again
+        assert running.flush()
+        assert other.totals("tenant").rows["acme"].misses == 1
+
+
+def test_what_is_counted_during_an_erasure_is_not_lost(store: MemoryStore) -> None:
+    for at in range(4):
+        namespace = f"application {at}"
+        ending, other = Cache(store, namespace=namespace), Cache(store, namespace=namespace, totals=False)
+        with cache_options(tags=["secret"]):
+            send(ending, "why?")
+        assert ending.flush()
+        searched = 0
+
+        def meanwhile(_: int, ending: Cache = ending, at: int = at) -> None:
+            nonlocal searched
+            searched += 1
+            if searched == at:
+                for number in range(10):
+                    send(ending, f"{number}")
+                ending.close()
+
+        other.erase(tag="secret", progress=meanwhile)
+        ending.close()
+        assert other.totals().misses == (11 if searched >= at > 0 else 1)
+        other.close()
 
 
 def raw(folder: Path) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Collection
 
 import msgspec
 
@@ -36,12 +37,14 @@ class DeletionEvent(msgspec.Struct, frozen=True, array_like=True):
         at: seconds since the epoch.
         tag: by which they are found; ``None``: all.
         within: of the namespaces within that one, too.
+        erased: digests of names that are erased from totals.
     """
 
     namespace: str
     at: float
     tag: str | None = None
     within: bool = False
+    erased: tuple[bytes, ...] = ()
 
 
 class SharedDeletions:
@@ -62,17 +65,35 @@ class SharedDeletions:
         self._journal = Journal(codec, self.log)
         self._namespace, self._history, self._clock = namespace, history, clock
         self._position: int | None = None
+        self._erased: set[bytes] = set()
         self.after_fork()
         reset_after_fork(self)
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
 
-    def event(self, namespace: str, tag: str | None = None, *, within: bool = False) -> bytes:
+    def event(self, namespace: str, tag: str | None = None) -> bytes:
         """Record a deletion that this process is about to do; returns what is to be appended to the log before."""
         now = self._clock()
-        self._history.deleted(Deletion(namespace, now, tag, within=within))
-        return self._journal.write(DeletionEvent(namespace, now, tag, within))
+        self._history.deleted(Deletion(namespace, now, tag))
+        return self._journal.write(DeletionEvent(namespace, now, tag))
+
+    def erasure(self, erased: Collection[bytes]) -> bytes:
+        """`event` of an erasure, which may concern all entries.
+
+        Args:
+            erased: digests of names that are erased from totals.
+        """
+        now = self._clock()
+        self._history.deleted(Deletion(self._namespace, now, within=True))
+        return self._journal.write(DeletionEvent(self._namespace, now, None, True, tuple(erased)))
+
+    async def erased(self, driver: SyncDriver) -> Collection[bytes]:
+        """Read the digests of names that were erased since this was called last."""
+        await self.follow(driver)
+        with self._lock:
+            erased, self._erased = self._erased, set()
+        return erased
 
     async def follow(self, driver: SyncDriver) -> None:
         """Read what is new in the log; what the store does not return now is read the next time."""
@@ -119,6 +140,7 @@ class SharedDeletions:
             self._unknown()
         else:
             self._history.deleted(Deletion(one.namespace, one.at, one.tag, within=one.within))
+            self._erased.update(one.erased)
 
     def _unknown(self) -> None:
         """Deletions that cannot be read: any entry may be meant."""

@@ -61,7 +61,6 @@ from askonce.storage.local_cache import LocalCache
 from askonce.stores import Client, Store, open_default_store, open_store
 from askonce.stores.base import Size
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
-from askonce.totals.buckets import tenant_of
 from askonce.totals.reading import Since, read_totals
 from askonce.totals.writer import TotalsWriter
 
@@ -113,9 +112,14 @@ class CacheEngine:
         self.namespace = CacheOptions().namespace(settings.namespace)
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
-        self.totals_writer = TotalsWriter(breaker, codec, self.namespace, clock) if settings.totals else None
-        self.counters, self.history = Counters(self.totals_writer), RequestHistory()
-        self._deletions = SharedDeletions(codec, self.namespace, self.history, clock)
+        self.history = RequestHistory()
+        self._deletions = deletions = SharedDeletions(codec, self.namespace, self.history, clock)
+        self.totals_writer: TotalsWriter | None = None
+        if settings.totals:
+            self.totals_writer = TotalsWriter(
+                breaker, codec, self.namespace, clock, lambda: run(deletions.erased(SyncDriver(breaker)))
+            )
+        self.counters = Counters(self.totals_writer)
         lease_seconds = min(settings.lease_seconds or WRITE_LEASE_SECONDS, WRITE_LEASE_SECONDS)
         self.corpora = Corpora(codec, lease_seconds)
         self.writes = Writes(self.store, self.corpora, lease_seconds)
@@ -615,19 +619,22 @@ class CacheEngine:
 
     def erase(self, target: Target, progress: Callable[[int], object] | None = None) -> ErasureReport:
         """See `Cache.erase`."""
-        from askonce.engine.erasure import Eraser
+        from askonce.engine.erasure import Eraser, erased_names
         from askonce.storage.sealed_store import SealedStore, unknown_namespaces
 
-        self.store.log_append(self._deletions.log, self._deletions.event(self.namespace, within=True))
+        names, log = erased_names(target), self._deletions.log
+        self.store.log_append(log, self._deletions.erasure(names))
         self.flush(10.0)  # or it would be written afterwards
         self.forget()
         if self.totals_writer is not None:
-            self.totals_writer.forget(tenant_of(target.tenant), target.tag or "")
+            self.totals_writer.forget(names)
         report = Eraser(self.store, self.codec, self.namespace, target, progress).erase(self.settings.access_log)
         if isinstance(self.store, SealedStore):  # a tracker of prefixes names its namespaces in the open
             named = Eraser(self.store.unsealed, self.codec, self.namespace, target, progress).erase(None)
             report.learned |= named.learned
             report.logs += named.logs
+        if log in report.logs:  # who has not read it yet is to know
+            self.store.log_append(log, self._deletions.erasure(names))
         report.encrypted = unknown_namespaces(self.store)
         self.flush(10.0)
         return report

@@ -35,7 +35,7 @@ from askonce.semantic.types import vector_partition
 from askonce.storage.access_log import erase_accesses
 from askonce.storage.chunks import readable_payload
 from askonce.stores.base import Record, Store, VectorSearch, pages
-from askonce.totals.buckets import tenant_of
+from askonce.totals.buckets import name_digest, tenant_of
 from askonce.totals.records import TotalsRecords, totals_namespace
 
 _MULTIPLEXER = "multiplexer"
@@ -285,6 +285,8 @@ class Eraser:
 
     def _search_state(self, name: str) -> None:
         """Search learned state and its log; where the log begins anew, other records are put back."""
+        if name.endswith(days_namespace("")):  # whose prompts are quoted there is not known
+            self._replace(name, _without_examples)
         found, others = list[bytes](), list[Record]()
         for record in self._records(name):
             pruned = self._pruned(name, record)
@@ -305,12 +307,16 @@ class Eraser:
 
     def _search_totals(self, name: str) -> None:
         """What was counted of it stays, without its name."""
-        records = TotalsRecords(self._codec, self._base)
-        tenant, tag = tenant_of(self._target.tenant), self._target.tag or ""
-        found = records.without(self._records(name), tenant, tag) if tenant or tag else []
-        if found:
-            self.report.learned[name] = len(found)
-            self._places[name], self._back[name] = [record.key for record in found], found
+        records, names = TotalsRecords(self._codec, self._base), erased_names(self._target)
+        self._replace(name, lambda record: records.without(record, names) if names else record)
+
+    def _replace(self, name: str, without: Callable[[Record], Record]) -> None:
+        """Write records anew without something, each at once: the process that it is of may write it, too."""
+        for record in self._records(name):
+            new = without(record)
+            if new is not record:
+                self._store.put(name, [new])
+                self.report.learned[name] = self.report.learned.get(name, 0) + 1
 
     def _log_mentions_it(self, name: str) -> bool:
         position = 0
@@ -357,10 +363,7 @@ class Eraser:
         return None
 
     def _pruned(self, name: str, record: Record) -> Record:
-        """A record without what it has of the answers that go, or without quoted prompts, if it has either."""
-        if name.endswith(days_namespace("")):  # whose prompts these are is not known
-            value = without_examples(record.value)
-            return record if value is record.value else msgspec.structs.replace(record, value=value)
+        """A record without what it has of the answers that go, if it is a snapshot; otherwise as it is."""
         journal = Journal(self._codec, name)
         try:
             snapshot = journal.read(record.value, Snapshot)
@@ -372,6 +375,18 @@ class Eraser:
             return record
         raw = msgspec.Raw(msgspec.msgpack.encode(after))
         return msgspec.structs.replace(record, value=journal.write(Snapshot(snapshot.position, snapshot.seen, raw)))
+
+
+def erased_names(target: Target) -> tuple[bytes, ...]:
+    """The digests of names that are erased from totals."""
+    tenant = tenant_of(target.tenant)
+    names = name_digest("tenant", tenant) if tenant else b"", name_digest("tag", target.tag) if target.tag else b""
+    return tuple(filter(None, names))
+
+
+def _without_examples(record: Record) -> Record:
+    value = without_examples(record.value)
+    return record if value is record.value else msgspec.structs.replace(record, value=value)
 
 
 def is_state(store: Store, name: str, base: str) -> bool:

@@ -5,7 +5,10 @@ An amount has a name, and perhaps a reason after a dot: ``hits.exact``, ``misses
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Literal
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -74,16 +77,34 @@ class RowSums:
         return [Row(name, dict(amounts)) for name, amounts in self._rows.items()]
 
 
-def without(buckets: Iterable[Bucket], tenant: str, tag: str) -> list[Bucket]:
-    """Buckets with the same sums, in which a tenant with all within it, or a tag, is counted under `OTHER`."""
+@lru_cache(maxsize=4096)
+def name_digest(kind: Literal["tenant", "tag"], name: str) -> bytes:
+    """Stands for a name that is erased, where the name itself may not stand: its BLAKE2b digest, 16 bytes."""
+    return blake2b(f"{kind} {name}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _is_within(tenant: str, erased: Collection[bytes]) -> bool:
+    parts = tenant.split("/")
+    return any(name_digest("tenant", "/".join(parts[:end])) in erased for end in range(1, len(parts) + 1))
+
+
+def without(buckets: Iterable[Bucket], erased: Collection[bytes]) -> list[Bucket]:
+    """Buckets with the same sums, in which some tenants with all within them, or tags, are counted under `OTHER`.
+
+    Args:
+        buckets: what was counted.
+        erased: the digests of the names.
+    """
     made = []
     for bucket in buckets:
         sums = RowSums()
         for row in bucket.rows:
             layer, model, of, tagged = row.name
-            if tenant and (of == tenant or of.startswith(f"{tenant}/")):
+            if of and _is_within(of, erased):
                 of, tagged = OTHER, tagged and OTHER
-            sums.add((layer, model, of, OTHER if tag and tagged == tag else tagged), row.amounts)
+            if tagged and name_digest("tag", tagged) in erased:
+                tagged = OTHER
+            sums.add((layer, model, of, tagged), row.amounts)
         made.append(Bucket(bucket.start, bucket.hours, sums.rows()))
     return made
 

@@ -11,7 +11,7 @@ and which the next pass deletes: no moment is without one of the two. Eight days
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -92,15 +92,13 @@ class TotalsRecords:
                 continue
         return found
 
-    def without(self, rows: Iterable[Record], tenant: str, tag: str) -> list[Record]:
-        """The records that name a tenant or a tag, with the same sums under another name."""
-        made = []
-        for row in rows:
-            for key, portion in self.portions([(row.key, row.value)]).items():
-                buckets = without(portion.buckets, tenant, tag)
-                if buckets != portion.buckets:
-                    made.append(self.record(key, Portion(buckets, portion.merged)))
-        return made
+    def without(self, row: Record, erased: Collection[bytes]) -> Record:
+        """A record with the same sums, where names of these digests are others; the same object if it has none."""
+        for key, portion in self.portions([(row.key, row.value)]).items():
+            buckets = without(portion.buckets, erased)
+            if buckets != portion.buckets:
+                return self.record(key, Portion(buckets, portion.merged))
+        return row
 
     def buckets(self, rows: Iterable[tuple[bytes, bytes]]) -> list[Bucket]:
         """All that was counted, each thing once."""

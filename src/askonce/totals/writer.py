@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from askonce.concurrency.background import BackgroundWorker
 from askonce.entries.codec import Codec
@@ -32,13 +32,21 @@ class TotalsWriter:
         codec: seals what is written, if it has keys.
         namespace: the cache's.
         clock: seconds since the epoch.
+        erased: reads the digests of names that any process has erased since it was called last.
 
     Attributes:
         records: how totals lie in the store.
     """
 
-    def __init__(self, breaker: CircuitBreaker, codec: Codec, namespace: str, clock: Clock) -> None:
-        self._breaker, self._clock = breaker, clock
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        codec: Codec,
+        namespace: str,
+        clock: Clock,
+        erased: Callable[[], Collection[bytes]] = tuple,
+    ) -> None:
+        self._breaker, self._clock, self._erased = breaker, clock, erased
         self.records = TotalsRecords(codec, namespace)
         self._worker = BackgroundWorker("askonce-totals", self._step, delay_seconds=WRITE_SECONDS)
         self.after_fork()
@@ -67,36 +75,48 @@ class TotalsWriter:
         if not self._worker.pending:
             self._worker.wake()
 
-    def forget(self, tenant: str, tag: str) -> None:
-        """Count a tenant with all within it, or a tag, under another name, also what was counted already."""
+    def forget(self, erased: Collection[bytes]) -> None:
+        """Count what was counted under erased names under another one."""
         with self._adding:
             for hour, sums in self._hours.items():
-                buckets = without([Bucket(hour, 1, sums.rows())], tenant, tag)
-                sums = self._hours[hour] = RowSums()
-                for row in buckets[0].rows:
-                    sums.add(row.name, row.amounts)
-                self._changed.add(hour)
+                [before] = buckets = [Bucket(hour, 1, sums.rows())]
+                [after] = without(buckets, erased)
+                if after != before:
+                    sums = self._hours[hour] = RowSums()
+                    for row in after.rows:
+                        sums.add(row.name, row.amounts)
+                    self._changed.add(hour)
 
     def write(self) -> bool:
         """Write what has changed; returns whether the store has all that was counted."""
         with self._writing:
-            now = int(self._clock() // 3600)
-            if self._changed and (errors := self._breaker.health.errors) > self._errors:
-                self.add(now, ("", "", "", ""), {"errors": errors - self._errors})
-                self._errors = errors
-            with self._adding:
-                hours, self._changed = [one for one in self._changed if one >= now - LATE_HOURS], set()
-                records = [self._record(hour) for hour in hours]
-            if records:
-                try:
-                    self._breaker.call(self._breaker.store.put, self.records.namespace, records)
-                except StoreDown:
-                    self._changed.update(hours)
-                    return False
-            with self._adding:
-                for hour in [one for one in self._hours if one < now - 1 and one not in self._changed]:
-                    del self._hours[hour]
-                    self._dropped = max(self._dropped, hour)
+            if not self._changed:
+                return True
+            self.forget(self._erased())
+            has_all = self._write()
+            if erased := self._erased():  # while it was written
+                self.forget(erased)
+                has_all = self._write()
+            return has_all
+
+    def _write(self) -> bool:
+        now = int(self._clock() // 3600)
+        if self._changed and (errors := self._breaker.health.errors) > self._errors:
+            self.add(now, ("", "", "", ""), {"errors": errors - self._errors})
+            self._errors = errors
+        with self._adding:
+            hours, self._changed = [one for one in self._changed if one >= now - LATE_HOURS], set()
+            records = [self._record(hour) for hour in hours]
+        if records:
+            try:
+                self._breaker.call(self._breaker.store.put, self.records.namespace, records)
+            except StoreDown:
+                self._changed.update(hours)
+                return False
+        with self._adding:
+            for hour in [one for one in self._hours if one < now - 1 and one not in self._changed]:
+                del self._hours[hour]
+                self._dropped = max(self._dropped, hour)
         return True
 
     def _record(self, hour: int) -> Record:
