@@ -98,7 +98,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         spent_seconds: what the fresh answers took, stored or not.
         spent_input_tokens: what they sent.
         spent_output_tokens: what they received.
-        spent_usd: what they cost, as far as prices are known.
+        spent_usd: what they cost, as far as prices are known; what was bypassed is in no cost.
         prompt_read_tokens: tokens that providers read from their prompt caches, as a `PrefixTracker` with the same
             store and namespace saw it. In totals only, in the layer ``prefix``.
         prompt_written_tokens: those that they wrote there; likewise.
@@ -209,6 +209,7 @@ class Totals(Counts, frozen=True, kw_only=True):
         since: the beginning of the first hour that is counted, seconds since the epoch; ``None``: all.
         entries: how many entries the store holds for them now.
         size_bytes: the bytes of their values.
+        unreadable: how many records of counts are damaged, so that what they count is missing.
     """
 
     by: TotalsBy | None = None
@@ -216,6 +217,7 @@ class Totals(Counts, frozen=True, kw_only=True):
     since: float | None = None
     entries: int | None = None
     size_bytes: int | None = None
+    unreadable: int = 0
 
 
 class RoutingStats(msgspec.Struct, frozen=True):

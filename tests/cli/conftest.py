@@ -51,7 +51,7 @@ def run(url: str, namespace: str) -> Run:
     """Runs a command on the store."""
 
     def run(*arguments: str, input: str | None = None) -> Any:
-        own = () if arguments[0] == "bench" else ("--namespace", namespace)
+        own = () if arguments[0] in ("bench", "import") else ("--namespace", namespace)
         return CliRunner().invoke(app, [*arguments, "--store", url, *own], input=input)
 
     return run

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from askonce import Cache, cache_options
+from askonce.stores import open_store
+from askonce.stores.base import pages
+from askonce.totals.records import totals_namespace
 from tests.cli.test_simulate import askonce
 from tests.totals.requests import USD, send
 
@@ -45,6 +49,20 @@ def test_top_shows_what_saves_and_what_costs_most(url: str) -> None:
     ]
     done = askonce("top", "--store", url, "--by", "tag")
     assert "[prices]" in done.stdout and "saves most" in done.stdout and "costs most" in done.stdout
+
+
+def test_counts_that_cannot_be_read_are_missed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'cache.db'}"
+    for number in range(2):
+        with Cache(url) as cache:
+            send(cache, number)
+    store = open_store(url)
+    [[one, _]] = pages(store, totals_namespace("default"))
+    store.put(totals_namespace("default"), [msgspec.structs.replace(one, value=b"damaged")])
+    store.close()
+    done = askonce("stats", "--store", url)
+    assert done.returncode == 0 and "1 requests" in done.stdout
+    assert "1 record of counts" in done.stderr and "cannot be read" in done.stderr
 
 
 def test_a_mistake_is_one_line_and_makes_no_file(url: str, tmp_path: Path) -> None:

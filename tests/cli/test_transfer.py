@@ -22,7 +22,7 @@ KEY = b"k" * 32
 
 
 def imported(file: Path, url: str, namespace: str, expected: int = 0) -> dict[str, int]:
-    done = CliRunner().invoke(app, ["import", str(file), "--store", url, "--namespace", namespace, "--json"])
+    done = CliRunner().invoke(app, ["import", str(file), "--store", url, "--json"])
     assert done.exit_code == expected, (done.output, done.exception)
     return json.loads(done.stdout)
 

@@ -26,6 +26,7 @@ from askonce.cli.requests import key_of
 from askonce.engine.erasure import ErasureReport, Target
 from askonce.errors import ConfigError
 from askonce.options import check_name
+from askonce.storage.access_log import is_access_log
 from askonce.stores.configured import KEYS_VARIABLE, encryption_keys
 
 
@@ -110,6 +111,8 @@ def delete(
         text = sys.stdin.read().strip()
     with usage():
         target = Target(tuple(tenant or ()), source, tag, text)
+        if access_log is not None and not is_access_log(access_log):
+            raise ConfigError(f"there is no access log at {access_log}: nothing was deleted")
     with opened_cache(store, namespace, access_log=access_log) as cache:
         check_readable(cache)
         confirm(f"Erase all of {target.what} from namespace {cache.namespace!r} in {cache.store.url}?", yes=yes)

@@ -84,8 +84,8 @@ def ls(
 
 def _cells(row: dict[str, Any]) -> list[str]:
     made = age(row["created_at"]) if row["created_at"] else "?"
-    cost = usd(row["cost_usd"]) or span(row["cost_seconds"])
-    names = row["kind"], row["model"] or ""
+    cost = usd(row["cost_usd"]) or span(row["cost_seconds"] or 0.0)
+    names = row["kind"], row["model"] or row.get("error", "")
     return [made, *names, size(row["size_bytes"]), cost, str(row["hits"]), " ".join(row["tags"]), row["key"]]
 
 
@@ -99,7 +99,9 @@ def _row(cache: Cache, space: str, record: Record) -> dict[str, Any]:
     try:
         entry = cache.engine.codec.decode(record.value, bound_to=Place(space, record.key).bound_to)
     except CodecError as error:
-        return row | _summary(Entry(b"", 0.0)) | {"kind": "unreadable", "model": str(error)}
+        return (
+            row | dict.fromkeys(_summary(Entry(b"", 0.0))) | {"kind": "unreadable", "tags": [], "error": str(error)}
+        )
     return row | _summary(entry)
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Column, Table
 
 from askonce.cli.common import AsJson, Model, Namespace, StoreUrl, Tenants, out, print_json
-from askonce.cli.opened import opened_cache
+from askonce.cli.opened import check_readable, opened_cache
 from askonce.cli.requests import form_in
 from askonce.entries.entry import place_of
 from askonce.keys.normal_form import encode
@@ -37,6 +37,8 @@ def key(
         form, if_absent = form_in(cache, request, model)
         name = place_of(space, form.digest()).key
         stored = cache.store.get(space, name) is not None
+        if not stored:
+            check_readable(cache)
     body = form.plain_body()
     found = {"key": name.hex(), "namespace": space, "stored": stored}
     if as_json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from urllib.parse import unquote
 
 import typer
+from msgspec import structs
 
 from askonce.cli.common import (
     AsJson,
@@ -15,6 +16,8 @@ from askonce.cli.common import (
     Namespace,
     StoreUrl,
     Tenants,
+    err,
+    number_of,
     out,
     print_json,
     print_rows,
@@ -105,7 +108,14 @@ def _read(
     with opened_cache(store, namespace, tenants) as cache:
         totals = cache.totals(by, since)
         where = f"namespace {cache.engine.namespace_in_effect()!r} of {redact(cache.store.url)}"
-    if totals == type(totals)(by=by, since=totals.since, entries=totals.entries, size_bytes=totals.size_bytes):
+    if totals.unreadable:
+        err.print(
+            f"{number_of(totals.unreadable, 'record', 'records')} of counts in {where} cannot be read: what they "
+            "count is missing here.",
+            markup=False,
+        )
+    nothing = structs.replace(totals, **structs.asdict(Counts()), rows={})
+    if totals == nothing:
         raise ConfigError(
             f"nothing was counted in {where}{'' if since is None else ', of this time'}; totals of a cache with "
             f"encryption_keys need them in {KEYS_VARIABLE}, and one with totals=False has none"

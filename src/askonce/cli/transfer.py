@@ -96,14 +96,14 @@ def _written(path: Path, to_standard_output: bool) -> Iterator[BinaryIO]:
                 os.unlink(temporary)
 
 
-def import_(file: File, store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
+def import_(file: File, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Store the entries of a file that `askonce export` wrote, in the namespaces that they had."""
     with _read(file) as opened, progress("importing", None, quiet=as_json) as done:
         reading = Import(opened, Codec(encryption_keys()))
         batches = reading.batches()
         first = next(batches, None)
         if first is not None:  # or a file that holds nothing would make a new store
-            with opened_cache(store, namespace, new=True) as cache:
+            with opened_cache(store, None, new=True) as cache:
                 check_writable(cache)
                 reading.into(cache.store, chain([first], batches), progress=done)
     imported = reading.done
@@ -177,12 +177,16 @@ def warm(
     else:
         hits, stored, failed = report["hits"], report["stored"], report["failed"]
         err.print(
-            f"{len(wanted):,} requests: {hits:,} were stored already, {stored:,} are now, {failed:,} failed; "
-            f"spent {usd(report['spent_usd']) or '$0'}.",
+            f"{len(wanted):,} requests: {hits:,} were stored already or are given twice, {stored:,} are now, "
+            f"{failed:,} failed{_not_stored(report['not_stored'])}; spent {usd(report['spent_usd']) or '$0'}.",
             markup=False,
         )
     if failures:
         raise ConfigError(f"{len(failures)} of {len(wanted)} requests failed, the first with {failures[0][:300]}")
+
+
+def _not_stored(reasons: dict[str, int]) -> str:
+    return "".join(f", {number:,} not stored ({reason})" for reason, number in reasons.items() if number)
 
 
 def _report(cache: Cache, requests: int, failures: list[str]) -> dict[str, Any]:

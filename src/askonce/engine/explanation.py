@@ -48,6 +48,10 @@ _WHY_NOT_STORED = {
     "too large": "it was larger than the limit",
     "store down": "the store did not answer",
 }
+_WHY_ANOTHER = (
+    "the same was requested of a model with other settings",
+    "the same was searched before the settings of the retriever, or the documents that it holds, were changed",
+)
 _WHY_NOT_SIMILAR = {
     "no candidate": "no question like it was answered with all else equal",
     "learning": "too few answers were compared so far to trust similarity",
@@ -184,11 +188,11 @@ class Explainer:
         decision = None
         if isinstance(found, Miss) and self._semantic is not None and request.is_semantic:
             decision = await self._semantic.explain(driver, request.place.namespace, request.form, request.scope)
-        absent = isinstance(found, Miss) and found.reason == "absent"
+        differs = self._differs(request, form) if isinstance(found, Miss) and found.reason == "absent" else ()
         return Explanation(
             outcome="hit" if isinstance(found, Hit) else "miss",
             reason=found.kind if isinstance(found, Hit) else found.reason,
-            why=tuple(self._why(request, found, past, decision, is_stored=data is not None)),
+            why=tuple(self._why(request, found, past, decision, differs, is_stored=data is not None)),
             kind=request.kind,
             namespace=request.place.namespace,
             key=request.place.key.hex(),
@@ -199,7 +203,7 @@ class Explainer:
             past=past,
             nearest=None if decision is None or decision.query is None else decision.query.text,
             similarity=None if decision is None or decision.query is None else decision.similarity,
-            differs=self._differs(request, form) if absent else (),
+            differs=differs,
         )
 
     def _stored(self, place: Place, data: bytes) -> StoredEntry | None:
@@ -224,6 +228,7 @@ class Explainer:
         found: Hit | Miss,
         past: tuple[PastOutcome, ...],
         decision: Decision | None,
+        differs: tuple[str, ...],
         *,
         is_stored: bool,
     ) -> Iterator[str]:
@@ -231,7 +236,10 @@ class Explainer:
             yield f"the same request was answered {found.age_seconds:,.0f} s ago"
             return
         if found.reason == "absent":
-            yield self._why_elsewhere(request) or self._why_absent(request.place, past, is_stored=is_stored)
+            why = self._why_elsewhere(request)
+            if why is None and not past and differs and all(one.startswith("model.") for one in differs):
+                why = _WHY_ANOTHER[request.kind == "retrieval"]
+            yield why or self._why_absent(request.place, past, is_stored=is_stored)
         else:
             yield _WHY_MISSED[found.reason]
         if found.stale is not None:

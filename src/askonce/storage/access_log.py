@@ -123,6 +123,19 @@ class AccessLog:
             os.close(file)
 
 
+def is_access_log(path: str | os.PathLike[str]) -> bool:
+    """Whether an access log, or a part of one, is there."""
+    return any(file.exists() for part in _parts(path) for file in (part, _aside(part)))
+
+
+def _parts(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    return Path(path), Path(f"{path}.1")
+
+
+def _aside(part: Path) -> Path:
+    return Path(f"{part}.erasing")
+
+
 def erase_accesses(path: str | os.PathLike[str], namespaces: Collection[str], keys: Collection[bytes]) -> int:
     """Delete the requests of some namespaces, and those with some keys; returns how many there were.
 
@@ -133,8 +146,8 @@ def erase_accesses(path: str | os.PathLike[str], namespaces: Collection[str], ke
     """
     digests, beginnings = {namespace_digest(one) for one in namespaces}, {key[:16] for key in keys}
     erased = 0
-    for part in (Path(path), Path(f"{path}.1")):
-        aside = Path(f"{part}.erasing")  # it may be there still, if a process died in the middle
+    for part in _parts(path):
+        aside = _aside(part)  # it may be there still, if a process died in the middle
         if part.exists() and not aside.exists():
             os.replace(part, aside)
         if aside.exists():

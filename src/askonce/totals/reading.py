@@ -78,11 +78,8 @@ def read_totals(
         raise ConfigError(f"by is one of {', '.join(get_args(TotalsBy))}; got {by!r}")
     start = since_of(since, now)
     records = TotalsRecords(codec, namespace)
-    buckets = [
-        bucket
-        for bucket in records.buckets(store.scan(records.namespace))
-        if start is None or (bucket.start + bucket.hours) * 3600 > start
-    ]
+    counted, unreadable = records.buckets(store.scan(records.namespace))
+    buckets = [one for one in counted if start is None or (one.start + one.hours) * 3600 > start]
     total, groups, seen = _added_up(buckets, by, tenant_of(tenants))
     sizes = [store.size(namespace_of(namespace, one)) for one in seen]
     rows = sorted(groups) if by in ("hour", "day") else sorted(groups, key=lambda name: -requests_of(groups[name]))
@@ -93,6 +90,7 @@ def read_totals(
         since=None if start is None else min((one.start * 3600.0 for one in buckets), default=start // 3600 * 3600),
         entries=sum(size.entries for size in sizes),
         size_bytes=sum(size.size_bytes for size in sizes),
+        unreadable=unreadable,
     )
 
 

@@ -100,11 +100,13 @@ class TotalsRecords:
                 return self.record(key, Portion(buckets, portion.merged))
         return row
 
-    def buckets(self, rows: Iterable[tuple[bytes, bytes]]) -> list[Bucket]:
-        """All that was counted, each thing once."""
-        portions = self.portions(rows)
+    def buckets(self, rows: Iterable[tuple[bytes, bytes]]) -> tuple[list[Bucket], int]:
+        """All that was counted, each thing once; and how many records cannot be read."""
+        stored = dict(rows)
+        portions = self.portions(stored.items())
         included = _included(portions)
-        return [one for key, portion in portions.items() if key not in included for one in portion.buckets]
+        found = [one for key, portion in portions.items() if key not in included for one in portion.buckets]
+        return found, len(stored.keys() - portions.keys() - included)
 
 
 def _included(portions: Mapping[bytes, Portion]) -> set[bytes]:
