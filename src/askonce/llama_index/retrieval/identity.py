@@ -31,7 +31,7 @@ from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.retrieval.indexes import INDEX_PARTS, is_known, is_own, is_store, memory_version
 from askonce.retrieval.held import found_within, is_plain
 from askonce.retrieval.parts import code_of, kind_of, own_bases, own_class, own_names
-from askonce.retrieval.places import Reading, Setting, read
+from askonce.retrieval.places import Reading, read
 from askonce.retrieval.settings import SettingReader, settings_in
 from askonce.retrieval.versions import is_content
 
@@ -226,20 +226,20 @@ class Identity:
         code = code_of(own_class(type(store))).digest
         form: dict[str, Any] = {"class": _class_name(store), "code": code, "version": memory_version(store)}
         members = members_of(store)
-        defaults: list[Setting] = []
+        unset: frozenset[str] = frozenset()
         if isinstance(store, BasePydanticVectorStore):
             self.stores.append(store)
             # Some keep the default of a field whatever they were given, so that it says no place.
-            unset = type(store).model_fields.keys() - store.model_fields_set
-            own_unset = sorted(unset & own_names(store, members)) if self._name is None else []
-            defaults = [Setting(name, members[name], True) for name in own_unset if members.get(name) is not None]
-            members = {name: one for name, one in members.items() if name not in unset}
+            unset = frozenset(type(store).model_fields.keys() - store.model_fields_set)
+        own = own_names(store, members) if self._name is None else frozenset()
+        defaults = read({name: members[name] for name in unset & own if name in members}, own)
+        members = {name: one for name, one in members.items() if name not in unset}
         placed = form["version"] is not None and not is_own(store)
         for name in [] if placed else [name for name, one in members.items() if is_store(one)]:
             form[name], placed = self._store(members.pop(name)), True  # which says itself if it has no place
-        own = own_names(store, members) if self._name is None else frozenset()
         reading = read(members, own)
-        reading = reading._replace(rest=[*reading.rest, *defaults])
+        form |= {f"default {name}": one for name, one in defaults.form.items()}
+        reading = reading._replace(rest=[*reading.rest, *defaults.rest])
         if not (placed or reading.is_placed):
             self.nameless.append(type(store).__name__)
         self.is_local = self.is_local or reading.is_local
