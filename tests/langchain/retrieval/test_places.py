@@ -363,6 +363,82 @@ def test_a_large_bm25_needs_no_name_and_is_what_it_holds(name: str | None) -> No
     assert cache.stats().hits == 1
 
 
+class Weights:
+    """A vectorizer whose scores depend on how it is set."""
+
+    def __init__(self, texts: list[str], **settings: Any) -> None:
+        self.texts = [one.split() for one in texts]
+        vars(self).update(settings)
+        self._stop_words_id = id(settings.get("stop_words"))  # as scikit-learn's
+
+    def get_top_n(self, query: list[str], documents: list[Document], n: int) -> list[Document]:
+        return documents[:n]
+
+
+def in_lower_case(text: str) -> list[str]:
+    return text.lower().split()
+
+
+def by_letters(text: str) -> list[str]:
+    return [*text]
+
+
+SETTINGS: list[tuple[Callable[[], dict[str, Any]], Callable[[], dict[str, Any]]]] = [
+    (lambda: {"tokenizer": in_lower_case}, lambda: {"tokenizer": by_letters}),
+    (lambda: {"tokenizer": lambda text: text.split()}, lambda: {"tokenizer": lambda text: text.split(",")}),
+    (lambda: {"stop_words": ["pie"]}, lambda: {"stop_words": ["tart"]}),
+    (lambda: {"stop_words": {"pie"}}, lambda: {"stop_words": ["pie"]}),
+    (lambda: {"ngram_range": (1, 1)}, lambda: {"ngram_range": (2, 2)}),
+    (lambda: {"vocabulary": {"pie": 0}}, lambda: {"vocabulary": {"tart": 0}}),
+    (lambda: {"idf": np.zeros(2000)}, lambda: {"idf": np.ones(2000)}),
+    (lambda: {"inner": Weights(["a"])}, lambda: {"inner": Weights(["b"])}),
+    (lambda: {"k": 1}, lambda: {"k": 1.0}),
+]
+
+
+def weighted(texts: list[str], **settings: Any) -> BaseRetriever:
+    from langchain_community.retrievers import BM25Retriever
+
+    return BM25Retriever(vectorizer=Weights(texts, **settings), docs=apples(2))
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+@pytest.mark.parametrize(("one", "other"), SETTINGS)
+def test_how_a_vectorizer_is_set_counts(one: Any, other: Any) -> None:
+    corpus = Corpus(Cache("memory://"), name="fruit")
+    for make in (one, one, other):
+        CachedRetriever(weighted(["apple"], **make()), corpus=corpus).invoke("apple")
+    assert (corpus.cache.stats().hits, corpus.cache.stats().misses) == (1, 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+@pytest.mark.parametrize("count", [2, 1500])
+def test_a_vectorizer_of_other_texts_is_another(count: int) -> None:
+    corpus = Corpus(Cache("memory://"), name="fruit")
+    texts = [f"apple {one}" for one in range(count)]
+    for given in (texts, texts[:], texts[::-1]):
+        CachedRetriever(weighted(given), corpus=corpus).invoke("apple")
+    assert (corpus.cache.stats().hits, corpus.cache.stats().misses) == (1, 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+def test_what_a_vectorizer_is_set_to_later_counts() -> None:
+    inner = weighted([f"apple {one}" for one in range(50)], stop_words=["pie"])
+    retriever = CachedRetriever(inner, "memory://", corpus="fruit")
+    held = inner.vectorizer  # type: ignore[attr-defined]
+    for change in (
+        lambda: None,
+        lambda: held.stop_words.append("tart"),
+        lambda: held.texts.__setitem__(0, ["pear"]),
+        lambda: setattr(held, "texts", [["pear"]] * 50),
+    ):
+        before = retriever.cache.stats().misses
+        change()
+        for _ in range(2):
+            retriever.invoke("apple")
+        assert retriever.cache.stats().misses == before + 1
+
+
 @pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
 @pytest.mark.parametrize("change", [{"id": "2"}, {"page_content": "pear"}, {"metadata": {"source": "2026.pdf"}}])
 def test_a_few_documents_are_all_that_they_hold(change: dict[str, Any]) -> None:

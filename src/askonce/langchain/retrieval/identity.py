@@ -33,6 +33,7 @@ from askonce.keys.databases import credential_form, is_client, split_credentials
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, model_form, plain
 from askonce.keys.own.objects import NOTHING
 from askonce.langchain.embeddings import form_of_embeddings
+from askonce.langchain.retrieval.derived import DerivedReader
 from askonce.langchain.retrieval.held_documents import HeldDocuments, holds_documents
 from askonce.langchain.retrieval.indexes import counts_all_it_holds, digest, has_memory, is_own, memory_version
 from askonce.langchain.retrieval.readers import RunReaders, is_foreign, is_of_langchain
@@ -60,7 +61,7 @@ _CLIENTS = frozenset({"client", "async_client"})
 _UNTELLING_IN_OWN = frozenset({"callbacks"})
 _INERT = frozenset("_thread threading logging asyncio _asyncio concurrent queue".split())
 _SETTINGS = re.compile(r"(params|kwargs|config|filter|fn)$")
-# What a retriever's own documents determine: of these only the class and the numbers that set it are read.
+# What is computed of a retriever's documents, or of other texts in their place: read whole, by digests.
 _DERIVED = {
     "BM25Retriever": frozenset({"vectorizer"}),
     "TFIDFRetriever": frozenset({"vectorizer", "tfidf_array"}),
@@ -318,7 +319,7 @@ class Identity:
                 "what it finds depends on the time, and on what was found before: with a name, use a ttl"
             )
         for derived in frozenset().union(*(_DERIVED[kind] for kind in kinds & _DERIVED.keys())):
-            form[derived] = _settings_of(fields.pop(derived, None))
+            form[derived] = self._derived(fields.pop(derived, None))
         for name, value in sorted(fields.items()):
             if value is None or name in untelling or _is_computed(type(part), name):
                 continue
@@ -337,6 +338,17 @@ class Identity:
             except Uncacheable:
                 continue  # private state of a class of LangChain's: connections, locks
         return form
+
+    def _derived(self, part: Any) -> Any:
+        outer, readers = (self._in_store, self._is_own), self.readers
+        self._in_store, self._is_own, self.readers = True, bool(own_bases(type(part))), RunReaders()
+        try:
+            self.readers.add(part)
+            return {**_class(type(part)), "has": DerivedReader(self._known, self.of).of(part)}
+        finally:
+            (self._in_store, self._is_own), inner, self.readers = outer, self.readers, readers
+            if inner.has_own:  # what packages compute reads nothing of a run
+                readers.add_all(inner)
 
     def _field(self, name: str, value: Any) -> Any:
         if value is not None and names_credential(name) and not isinstance(value, (int, list, dict)):
@@ -457,15 +469,6 @@ def _name(cls: type[Any]) -> str:
 def _langchain_names(cls: type[Any]) -> frozenset[str]:
     """The names of LangChain's classes that a class is of."""
     return frozenset(one.__name__ for one in cls.__mro__ if is_of_langchain(one.__module__))
-
-
-def _settings_of(part: Any) -> Any:
-    """The class of a part that is made from documents, and the numbers and names that set how."""
-    held = getattr(part, "__dict__", {})
-    return {
-        "class": _name(type(part)),
-        **{name: one for name, one in held.items() if isinstance(one, (str, int, float))},
-    }
 
 
 def _by_name(part: type[Any] | FunctionType) -> Any:

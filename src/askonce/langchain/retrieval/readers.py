@@ -35,6 +35,11 @@ class RunReaders:
         self._code: dict[str, None] = {}
         self._texts: set[str] = set()
 
+    @property
+    def has_own(self) -> bool:
+        """Whether code of the application's own is among them."""
+        return any(self._code)
+
     def add(self, part: Any) -> None:
         """Add a part, if it is none of LangChain's."""
         if is_foreign(part):
