@@ -24,6 +24,7 @@ from askonce.retrieval.versions import (
     digest_in_order,
     digest_of,
     faiss_rows,
+    faiss_settings,
     held_in,
     version_of,
     written,
@@ -94,7 +95,8 @@ def _held_by_kind(part: Any) -> IndexContent | None:
         return IndexContent([*chain(*held)], lambda: ([*row, _vector(vector)] for *row, vector in rows))
     if name == "langchain_community.FAISS":
         names = part.index_to_docstore_id
-        return IndexContent([part.index.ntotal, *names.values()], lambda: faiss_rows(part.index, names))
+        found_by = [part.index.ntotal, faiss_settings(part.index)]
+        return IndexContent([*found_by, *names.values()], lambda: faiss_rows(part.index, names))
     return None
 
 
