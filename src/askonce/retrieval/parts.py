@@ -94,10 +94,17 @@ def _counters(cls: Any) -> frozenset[str]:
     return frozenset(name for name in stored if isinstance(vars(cls).get(name), (int, float)))
 
 
-def own_names(part: Any, attributes: Iterable[str]) -> frozenset[str]:
-    """The attributes of an object that the application's own class adds to those of a package's class."""
+def own_names(part: Any, attributes: Iterable[str], *, is_known: bool = False) -> frozenset[str]:
+    """The attributes of an object that the application adds to those of a package's class.
+
+    Args:
+        part: the object.
+        attributes: the names of all that it has.
+        is_known: what its package's class sets is known, so that an attribute that was set on the object shows; of
+            any other class only what the application's own one adds.
+    """
     cls: Any = type(part)
-    return frozenset(attributes) - _set_by_packages(cls) if own_bases(cls) else frozenset()
+    return frozenset(attributes) - _set_by_packages(cls) if is_known or own_bases(cls) else frozenset()
 
 
 @functools.lru_cache(maxsize=512)

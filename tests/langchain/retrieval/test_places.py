@@ -31,7 +31,7 @@ from pydantic import PrivateAttr
 from askonce import Cache, ConfigError, Corpus
 from askonce.langchain import CachedRetriever, watch
 from askonce.langchain.retrieval.identity import Identity
-from tests.langchain.retrieval.library import Words, animals, found, library
+from tests.langchain.retrieval.library import Words, animals, found, library, text_of
 
 
 class Server(VectorStore):
@@ -447,6 +447,30 @@ def test_a_few_documents_are_all_that_they_hold(change: dict[str, Any]) -> None:
     for one in (document, document.model_copy(update=change), document.model_copy(deep=True)):
         retriever = by_words(one)
         assert CachedRetriever(retriever, cache, corpus="fruit").invoke("apple") == [one]
+    assert cache.stats().hits == 1
+
+
+class Ruled(InMemoryVectorStore):
+    """Searches by the rules that are set on the store of its parents."""
+
+    def __init__(self, parents: InMemoryStore) -> None:
+        super().__init__(Words())
+        self.parents: Any = parents
+
+    def similarity_search(self, *args: Any, **kwargs: Any) -> list[Document]:
+        rule = self.parents.rule
+        return [Document(rule(self) if callable(rule) else str(rule))]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a", "b"), (["a"], ["b"]), ({"a": 1}, {"a": 2}), (lambda _: "a", lambda _: "b")]
+)
+def test_what_is_set_on_a_store_within_a_store_counts(one: Any, other: Any) -> None:
+    cache, parents = Cache("memory://"), InMemoryStore()
+    retriever = CachedRetriever(Ruled(parents).as_retriever(), cache, corpus="animals")
+    for rule in (one, other, one):
+        parents.rule = rule  # type: ignore[attr-defined]
+        assert text_of(retriever.invoke("?")) == (rule(None) if callable(rule) else str(rule))
     assert cache.stats().hits == 1
 
 

@@ -147,6 +147,16 @@ def test_all_that_an_own_store_holds_beside_its_place_counts(what: str, url: str
     assert [misses(cache, Configured(make(), url=url)) for make in makes] == [1, 1, 2, 2]
 
 
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), (["a"], ["b"]), (for_user("a"), for_user("b"))])
+def test_what_is_set_on_a_store_in_memory_counts(one: Any, other: Any, cache: Cache) -> None:
+    index = SummaryIndex([TextNode(text="red", id_="a")])
+    retriever = CachedRetriever(index.as_retriever(), cache, corpus="colours")
+    for rule in (one, other, one):
+        index.docstore.rule = rule  # type: ignore[attr-defined]
+        retriever.retrieve("red")
+    assert cache.stats().kinds["retrieval"].misses == 2
+
+
 def test_the_user_of_a_database_counts_and_not_the_password(cache: Cache) -> None:
     accounts = ("ann:1", "ann:2", "bob:2")
     assert [misses(cache, Server(url=f"postgresql://{one}@db/hr")) for one in accounts] == [1, 1, 2]

@@ -35,7 +35,14 @@ from askonce.keys.own.objects import NOTHING
 from askonce.langchain.embeddings import form_of_embeddings
 from askonce.langchain.retrieval.derived import DerivedReader
 from askonce.langchain.retrieval.held_documents import HeldDocuments, holds_documents
-from askonce.langchain.retrieval.indexes import counts_all_it_holds, digest, has_memory, is_own, memory_version
+from askonce.langchain.retrieval.indexes import (
+    counts_all_it_holds,
+    digest,
+    has_memory,
+    is_own,
+    is_store,
+    memory_version,
+)
 from askonce.langchain.retrieval.readers import RunReaders, is_foreign, is_of_langchain
 from askonce.retrieval.clients import place_of
 from askonce.retrieval.corpus import Corpus
@@ -198,7 +205,7 @@ class Identity:
             return str(part)
         if isinstance(part, Embeddings):
             return self._embeddings(part)
-        if isinstance(part, _STORES):
+        if is_store(part):
             return self._store(part)
         if isinstance(part, DynamicRunnable):
             raise Uncacheable("a configurable part; configure it before it is cached")
@@ -408,15 +415,13 @@ class Identity:
         if version is not None:
             form["version"] = version
         placed = version is not None and not is_own(part)  # whose lists may hold anything
-        own = frozenset() if self._is_named else own_names(part, vars(part))
+        is_known = version is not None and not counts_all_it_holds(part)
+        own = frozenset() if self._is_named else own_names(part, vars(part), is_known=is_known)
         for name, value in vars(part).items():
             bare = name.strip("_").lower()
-            held = memory_version(value)
-            if held is not None:
-                form[bare], placed = {"class": _name(type(value)), "version": held}, True
-            elif isinstance(value, Embeddings):
+            if isinstance(value, Embeddings):
                 form[bare] = self._setting(self._embeddings, value)
-            elif isinstance(value, _STORES):  # which says itself if it has no place
+            elif is_store(value):  # which says itself if it has no place
                 form[bare], placed = self._setting(self.of, value), True
             elif _SETTINGS.search(bare) and not isinstance(value, (str, bool, int, float)):
                 form[bare] = self._setting(self.of, value)
@@ -426,15 +431,13 @@ class Identity:
         self.is_local = self.is_local or reading.is_local
         if not (placed or reading.is_placed):
             self.nameless.append(type(part).__name__)
-        return {**form, **reading.form, **self._rest(part, reading, is_in_memory=version is not None)}
+        is_counted = version is not None and not is_known
+        return {**form, **reading.form, **self._rest(reading, is_known=is_known, is_counted=is_counted)}
 
-    def _rest(self, store: Any, reading: Reading, *, is_in_memory: bool) -> dict[str, Any]:
+    def _rest(self, reading: Reading, *, is_known: bool, is_counted: bool) -> dict[str, Any]:
         """The settings of a store that are no plain ones; its documents in memory are in its version."""
         form: dict[str, Any] = {}
-        is_counted = is_in_memory and counts_all_it_holds(store)
-        for name, value, is_added in settings_in(
-            reading, known=is_in_memory and not is_counted, counted=is_counted
-        ):
+        for name, value, is_added in settings_in(reading, known=is_known, counted=is_counted):
             self._is_own, self._counted_elsewhere = is_added, is_counted and not reading.is_placed
             try:
                 form[f"has {name}"] = self._setting(partial(self._field, name), value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections.abc import Iterable
 from itertools import chain
@@ -86,18 +87,33 @@ def _held_by_kind(part: Any) -> IndexContent | None:
         return IndexContent(list(part.store.values()), lambda: map(_entry, part.store.values()))
     if isinstance(part, InMemoryBaseStore):
         return IndexContent(list(part.store.values()), lambda: list(part.store.items()))
-    name = f"{type(part).__module__.partition('.')[0]}.{type(part).__name__}"
-    if name == "langchain_community.InMemoryDocstore":
+    name = _in_community(type(part))
+    if name == "InMemoryDocstore":
         return IndexContent(list(part._dict.values()), lambda: list(part._dict.items()))
-    if name == "langchain_community.SKLearnVectorStore":
+    if name == "SKLearnVectorStore":
         held = part._ids, part._texts, part._metadatas, part._embeddings
         rows = zip(*held, strict=True)
         return IndexContent([*chain(*held)], lambda: ([*row, _vector(vector)] for *row, vector in rows))
-    if name == "langchain_community.FAISS":
+    if name == "FAISS":
         names = part.index_to_docstore_id
         found_by = [part.index.ntotal, faiss_settings(part.index)]
         return IndexContent([*found_by, *names.values()], lambda: faiss_rows(part.index, names))
     return None
+
+
+@functools.lru_cache(maxsize=512)
+def _in_community(cls: Any) -> str | None:
+    """The name of the class of LangChain's community package that a class is, or is derived from."""
+    names = (one.__name__ for one in cls.__mro__ if one.__module__.partition(".")[0] == "langchain_community")
+    return next((one for one in names if one in _OF_COMMUNITY), None)
+
+
+_OF_COMMUNITY = frozenset({"InMemoryDocstore", "SKLearnVectorStore", "FAISS"})
+
+
+def is_store(part: Any) -> bool:
+    """Whether it is a store of vectors, documents or values."""
+    return isinstance(part, (VectorStore, BaseStore)) or _in_community(type(part)) is not None
 
 
 def is_own(store: Any) -> bool:

@@ -231,7 +231,7 @@ class Identity:
             self.stores.append(store)
             # Some keep the default of a field whatever they were given, so that it says no place.
             unset = frozenset(type(store).model_fields.keys() - store.model_fields_set)
-        own = own_names(store, members) if self._name is None else frozenset()
+        own = own_names(store, members, is_known=is_known(store)) if self._name is None else frozenset()
         defaults = read({name: members[name] for name in unset & own if name in members}, own)
         members = {name: one for name, one in members.items() if name not in unset}
         placed = form["version"] is not None and not is_own(store)
