@@ -23,9 +23,10 @@ import numpy as np
 import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
-from pydantic import PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 
 from askonce import Cache, ConfigError
 from askonce.langchain import cached
@@ -187,3 +188,43 @@ def test_what_a_class_was_set_to_later_counts(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(OfUser, "user", user)
         assert retriever.invoke("where?")[0].page_content == f"of {user}"
     assert cache.stats().hits == 1
+
+
+class Counting(Words):
+    """Embeddings with settings, which count their calls."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        self.calls, self.log = 0, list[str]()
+        vars(self).update(settings)
+
+    def embed_query(self, text: str) -> list[float]:
+        self.calls += 1
+        self.log.append(text)
+        return super().embed_query(getattr(self, "instead", text))
+
+
+class Untold(BaseModel, Embeddings):
+    """Embeddings that do not show which model they are."""
+
+    instead: str = "owl"
+    calls: int = 0
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return Words().embed_documents(texts)
+
+    def embed_query(self, text: str) -> list[float]:
+        self.calls += 1
+        return Words().embed_query(self.instead)
+
+
+@pytest.mark.parametrize("make", [Counting, Untold])
+def test_a_setting_of_embeddings_that_changes_later_counts_and_a_counter_does_not(make: Any) -> None:
+    store, embeddings = InMemoryVectorStore(Words()), make(instead="owl")
+    store.add_documents(animals())
+    store.embedding = embeddings
+    retriever = cached(store.as_retriever(search_kwargs={"k": 1}), "memory://", corpus="one")
+    for instead in ("owl", "owl", "ant", "ant", "owl"):
+        embeddings.instead = instead
+        assert retriever.invoke("which?")[0].id == instead
+    assert retriever.cache.stats().hits == 3

@@ -29,6 +29,7 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore
 from pydantic import BaseModel
 
+from askonce.keys.counters import counters_as_at_first
 from askonce.keys.databases import credential_form, is_client, split_credentials
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, model_form, plain
 from askonce.keys.own.objects import NOTHING
@@ -86,14 +87,14 @@ class Identity:
     """Reads one retriever.
 
     Args:
-        known: what was read before, by its `id`: embeddings, since some count their calls in what they show of
-            themselves, and long lists of documents.
+        known: what was read before, by its `id`: who reads a run within embeddings, and long lists of documents.
         corpus: of the retriever, which is that of all cached ones in it.
 
     Attributes:
         corpus: what was given.
         nameless: stores that do not show where their documents are: only the corpus distinguishes them from others.
         stores: the vector stores, and clients that show what is in theirs.
+        embeddings: all that were read; some count their calls in what they show of themselves.
         is_local: a store is on this machine.
         readers: the parts that may read what the run gives.
     """
@@ -101,6 +102,7 @@ class Identity:
     def __init__(self, known: dict[int, Any], corpus: Corpus | None = None) -> None:
         self.nameless: list[str] = []
         self.stores: list[Any] = []
+        self.embeddings: list[Any] = []
         self.is_local = False
         self.readers = RunReaders()
         self.corpus = corpus
@@ -368,15 +370,16 @@ class Identity:
             raise Uncacheable(f"{name}: {error}") from error
 
     def _embeddings(self, part: Embeddings) -> Any:
-        if id(part) not in self._known:
+        form, known = self._shown(part), self._known.get(id(part))
+        if known is None or known[1] != form:
             readers = RunReaders()
             try:
                 readers.add_within(part)
             except Uncacheable:  # of one with a name; what it may read is not known
                 readers.any = True
-            self._known[id(part)] = part, self._shown(part), readers
-        _, form, readers = self._known[id(part)]
-        self.readers.add_all(readers)
+            self._known[id(part)] = known = part, form, readers
+        self.embeddings.append(part)
+        self.readers.add_all(known[2])
         return form
 
     def _shown(self, part: Embeddings) -> Any:
@@ -384,7 +387,7 @@ class Identity:
             return form_of_embeddings(part)
         except Uncacheable as error:
             if isinstance(part, BaseModel):
-                return self._model(part)
+                return counters_as_at_first(part, self._model(part), private=False)
             raise Uncacheable(
                 f"a {_name(type(part))} does not show which model it is; name that alone: "
                 "cached(embeddings, model='…')"
