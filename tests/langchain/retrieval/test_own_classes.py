@@ -190,6 +190,48 @@ def test_what_a_class_was_set_to_later_counts(monkeypatch: pytest.MonkeyPatch) -
     assert cache.stats().hits == 1
 
 
+class Rule:
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.uses = 0
+
+
+class OfGroups(BaseRetriever):
+    groups: ClassVar[list[str]] = ["a"]
+    rules: ClassVar[dict[str, list[str]]] = {"see": ["a"]}
+    rule: ClassVar[Rule] = Rule("a")
+    log: ClassVar[list[str]] = []
+    logs: ClassVar[dict[str, list[str]]] = {}
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        self.log.append(query)
+        note(query)
+        self.rule.uses += 1
+        return [Document(f"{self.groups} {self.rules} {self.rule.group}")]
+
+
+def note(query: str) -> None:
+    OfGroups.logs.setdefault(query, []).append(query)
+
+
+def test_lists_maps_and_objects_of_a_class_count_as_they_are_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    retriever, inner = cached(OfGroups(), "memory://", corpus="one"), OfGroups()
+    monkeypatch.setattr(OfGroups, "groups", ["a"])
+    monkeypatch.setattr(OfGroups, "rules", {"see": ["a"]})
+    monkeypatch.setattr(OfGroups, "rule", Rule("a"))
+    for change in (
+        lambda: None,
+        lambda: OfGroups.groups.append("b"),
+        lambda: setattr(OfGroups, "groups", ["c"]),
+        lambda: OfGroups.rules["see"].append("b"),
+        lambda: setattr(OfGroups.rule, "group", "b"),
+    ):
+        change()
+        for _ in range(2):
+            assert retriever.invoke("which?") == inner.invoke("which?")
+    assert retriever.cache.stats().hits == 5
+
+
 class Counting(Words):
     """Embeddings with settings, which count their calls."""
 
