@@ -8,7 +8,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import Uncacheable, is_credential
@@ -184,6 +184,10 @@ def state_of(part: Any) -> dict[str, Any]:
     if says_nothing(part) and own_bases(type(part)):
         held = attributes_of(part)
         return {name: held[name] for name in own_names(part, held)}
+    if isinstance(part, SimpleNamespace):
+        return attributes_of(part)
+    if hasattr(type(part), "__struct_fields__"):  # of msgspec
+        return {name: getattr(part, name) for name in part.__struct_fields__}
     unknown = f"a {type(part).__module__}.{type(part).__qualname__} has no stable representation"
     try:
         make, arguments, state, *items = part.__reduce_ex__(2)

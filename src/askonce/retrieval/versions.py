@@ -63,10 +63,12 @@ def held_in(attributes: Mapping[str, Any]) -> IndexContent | None:
     return IndexContent(
         [item for _, one in containers for item in _items(one)],
         lambda: [
-            ((*path, str(at)), item)
+            row
             for path, one in containers
-            for at, item in enumerate(_items(one))
-            if not _is_read(path, item)
+            for row in (
+                (path, f"{type(one).__module__}.{type(one).__qualname__}"),  # to own code a tuple is no list
+                *(((*path, str(at)), item) for at, item in enumerate(_items(one)) if not _is_read(path, item)),
+            )
         ],
     )
 

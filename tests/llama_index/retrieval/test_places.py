@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import partial
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 import sqlalchemy
 from llama_index.core import QueryBundle, StorageContext, SummaryIndex, VectorStoreIndex, load_index_from_storage
@@ -118,6 +122,20 @@ class Rank(Enum):
     USER = 1
 
 
+class Pair(NamedTuple):
+    name: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    name: str
+
+
+class Struct(msgspec.Struct):
+    name: str
+
+
 def for_user(user: str) -> Callable[[], str]:
     return lambda: user
 
@@ -134,6 +152,22 @@ OWN: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "a list": (lambda: ["a"], lambda: ["b"]),
     "a map": (lambda: {"a": 1}, lambda: {"a": 2}),
     "a number": (lambda: 1, lambda: 1.0),
+    "a list or a tuple": (lambda: [1], lambda: (1,)),
+    "a list or a set": (lambda: [1], lambda: {1}),
+    "a set that cannot change": (lambda: {1}, lambda: frozenset({1})),
+    "a tuple in a map": (lambda: {"a": [1]}, lambda: {"a": (1,)}),
+    "keys of two types": (lambda: {1: "a"}, lambda: {"1": "a"}),
+    "a map of another class": (lambda: {"a": 1}, lambda: OrderedDict(a=1)),
+    "a namespace": (lambda: SimpleNamespace(group="a"), lambda: SimpleNamespace(group="b")),
+    "an object in a namespace": (
+        lambda: SimpleNamespace(a=Client(b=[1])),
+        lambda: SimpleNamespace(a=Client(b=[2])),
+    ),
+    "parsed arguments": (lambda: Namespace(group="a"), lambda: Namespace(group="b")),
+    "a named tuple": (lambda: Pair("a", 1), lambda: Pair("a", 2)),
+    "another named tuple": (lambda: Pair("a", 1), lambda: ("a", 1)),
+    "a dataclass": (lambda: Group("a"), lambda: Group("b")),
+    "a struct": (lambda: Struct("a"), lambda: Struct("b")),
     "an enumeration": (lambda: Role.USER, lambda: Rank.USER),
     "a time": (lambda: datetime(2026, 1, 1), lambda: datetime(2026, 1, 2)),
     "a token in a URL": (lambda: "https://a/?token=a", lambda: "https://a/?token=b"),

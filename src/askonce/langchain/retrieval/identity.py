@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 from langchain_core.documents import Document
@@ -233,7 +233,7 @@ class Identity:
         return form if is_usual else {"of": _name(type(part)), "items": form}
 
     def _object(self, part: Any) -> Any:
-        if type(part).__module__ in ("typing", "types"):
+        if type(part).__module__ in ("typing", "types") and type(part) is not SimpleNamespace:
             return repr(part)
         client = self._client(part)
         if client is not None:

@@ -113,9 +113,9 @@ class Identity:
         if self._counted_elsewhere and is_content(value):
             return None
         if isinstance(value, Mapping):
-            return {name: self._part(item, depth) for name, item in value.items()}
+            return self._map(value, depth)
         if isinstance(value, (list, tuple)):
-            return self._list(value, depth)
+            return self._of_kind(value, list, self._list(value, depth))
         if isinstance(value, NodeWithScore):
             return [self._part(value.node, depth), value.score]
         if isinstance(value, BaseNode):
@@ -137,6 +137,17 @@ class Identity:
             code = code_of(value).digest if inspect.isfunction(value) else None
             return name if code is None else {"name": name, "code": code}
         return self._object(value, depth)
+
+    def _map(self, value: Mapping[Any, Any], depth: int) -> Any:
+        if not (self._in_store and self._is_own):
+            return {name: self._part(item, depth) for name, item in value.items()}
+        items = [[self._part(name, depth), self._part(item, depth)] for name, item in value.items()]
+        return self._of_kind(value, dict, items)
+
+    def _of_kind(self, value: Any, usual: type, items: Any) -> Any:
+        """The items of a list, a map or a set; with its class where own code may tell it from the usual one."""
+        is_usual = type(value) is usual or not (self._in_store and self._is_own)
+        return items if is_usual else {"of": _class_name(value), "items": items}
 
     def _list(self, value: Sequence[Any], depth: int) -> Any:
         """Long ones, such as the ids of all nodes that an index gives its retriever, by a digest made once."""
@@ -172,7 +183,8 @@ class Identity:
 
     def _composed(self, value: Any) -> Any:
         if isinstance(value, (set, frozenset)):
-            return sorted((self._part(one, len(self._within)) for one in value), key=encode)
+            items = sorted((self._part(one, len(self._within)) for one in value), key=encode)
+            return self._of_kind(value, list, items)
         if isinstance(value, BaseModel):
             held = {name: self._part(one, len(self._within)) for name, one in members_of(value).items()}
             return {"class": _class_name(value), "code": code_of(own_class(type(value))).digest, "has": held}
