@@ -25,6 +25,12 @@ _HOLDING = (list, tuple, set, frozenset, deque, dict)
 _DEEPEST, _MOST_ITEMS = 4, 1000
 
 
+def unreadable(part: Any, error: Exception) -> Uncacheable:
+    """What reading a part raised, for the one who is to name it."""
+    kind = type(part)
+    return Uncacheable(f"a {kind.__module__}.{kind.__qualname__}, which cannot be read ({type(error).__name__})")
+
+
 class Code(NamedTuple):
     """The code of a class or function of the application's own.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from askonce.keys.databases import credential_form
 from askonce.keys.normal_form import Uncacheable, is_credential
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import file_of, is_installed
 from askonce.keys.own.objects import NOTHING, says_nothing
 from askonce.retrieval.clients import place_of
 from askonce.retrieval.held import attributes_of
@@ -52,6 +52,10 @@ class SettingReader:
             return {"partial": [self._read(part.func), self.data([*part.args]), self.data(part.keywords)]}
         if isinstance(part, type):
             return self._class(part)
+        if isinstance(part, ModuleType):
+            if file_of(part.__name__) is not None:
+                raise Uncacheable(f"the module {part.__name__}, whose code may be another")
+            return {"module": part.__name__}
         if isinstance(part, FunctionType):
             return self._function(part)
         data = data_in(part)

@@ -190,6 +190,89 @@ def test_what_a_class_was_set_to_later_counts(monkeypatch: pytest.MonkeyPatch) -
     assert cache.stats().hits == 1
 
 
+class Raising:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+
+class Unbound:
+    """A proxy for what is not there now, as web frameworks' of the request."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("outside of a request")
+
+
+class Everything:
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+
+class RaisingMap(dict[str, Any]):
+    def items(self) -> Any:
+        raise RuntimeError("no items")
+
+
+class Odd(type):
+    def __eq__(cls, other: object) -> bool:
+        raise RuntimeError("not to be compared")
+
+    __hash__ = type.__hash__
+
+
+class Unhashable(type):
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class OfOdd(metaclass=Odd): ...
+
+
+class OfUnhashable(metaclass=Unhashable): ...
+
+
+def nested(depth: int) -> list[Any]:
+    return functools.reduce(lambda inner, _: [inner], range(depth), list[Any]())
+
+
+class Keeping(InMemoryVectorStore):
+    """A store of the application's own."""
+
+    def __init__(self, extra: Any) -> None:
+        super().__init__(Words())
+        self.extra = extra
+
+
+ODD: dict[str, Callable[[], Any]] = {
+    "what raises": Raising,
+    "a proxy": Unbound,
+    "what has any attribute": Everything,
+    "a map": lambda: RaisingMap(a=1),
+    "of an odd class": OfOdd,
+    "an odd class": lambda: OfOdd,
+    "of a class without a hash": OfUnhashable,
+    "a class without a hash": lambda: OfUnhashable,
+    "deep": lambda: nested(3000),
+    "a module": lambda: sys,
+}
+
+
+@pytest.mark.parametrize("name", [None, "odd"])
+@pytest.mark.parametrize(
+    "make", [Calling, lambda part: Calling({"a": [Client(part)]}), lambda part: Keeping(part).as_retriever()]
+)
+@pytest.mark.parametrize("what", ODD)
+def test_whatever_a_part_raises_it_is_read_or_needs_a_name(what: str, make: Any, name: str | None) -> None:
+    retriever, refusal = make(ODD[what]()), ""
+    try:
+        cached(retriever, "memory://", corpus="one", name=name)
+    except ConfigError as error:
+        refusal = str(error)
+    assert not refusal or (name is None and "name=" in refusal)
+
+
 class Rule:
     def __init__(self, group: str) -> None:
         self.group = group

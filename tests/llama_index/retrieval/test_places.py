@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -199,6 +200,46 @@ def test_the_user_of_a_database_counts_and_not_the_password(cache: Cache) -> Non
 def test_what_cannot_be_read_in_a_store_needs_a_name(cache: Cache) -> None:
     with pytest.raises(ConfigError, match=r"Configured\._held: .*list_iterator.*name="):
         misses(cache, Configured(iter([1]), url="http://a"))
+
+
+class Raising:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+
+class Unbound:
+    """A proxy for what is not there now, as web frameworks' of the request."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("outside of a request")
+
+
+class Unhashable(type):
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class OfUnhashable(metaclass=Unhashable): ...
+
+
+def nested(depth: int) -> list[Any]:
+    return reduce(lambda inner, _: [inner], range(depth), list[Any]())
+
+
+@pytest.mark.parametrize("name", [None, "odd"])
+@pytest.mark.parametrize("make", [Raising, Unbound, OfUnhashable, lambda: nested(3000), lambda: sys])
+def test_whatever_a_part_raises_it_is_read_or_needs_a_name(make: Any, name: str | None, cache: Cache) -> None:
+    store, refusal = Configured(make(), url="http://a"), ""
+    index = VectorStoreIndex.from_vector_store(store, embed_model=Topics())
+    try:
+        CachedRetriever(index.as_retriever(), cache, corpus="colours", name=name)
+    except ConfigError as error:
+        refusal = str(error)
+    assert not refusal or "name=" in refusal or "depends_on=" in refusal
+    CachedRetriever(index.as_retriever(), cache, corpus="colours", name="odd", depends_on=[])
 
 
 @pytest.mark.parametrize("name", [None, "outer"])

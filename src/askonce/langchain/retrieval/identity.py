@@ -29,6 +29,7 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore
 from pydantic import BaseModel
 
+from askonce.errors import AskOnceError
 from askonce.keys.counters import counters_as_at_first
 from askonce.keys.databases import credential_form, is_client, split_credentials
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, model_form, plain
@@ -57,6 +58,7 @@ from askonce.retrieval.parts import (
     own_class,
     own_names,
     state_of,
+    unreadable,
 )
 from askonce.retrieval.places import Reading, is_on_this_machine, read
 from askonce.retrieval.settings import SettingReader, settings_in
@@ -119,21 +121,26 @@ class Identity:
         Raises:
             Uncacheable: it holds something without a stable representation.
         """
-        if part is None or isinstance(part, _SCALARS):
-            return self._scalar(part)
-        self._parts += 1
-        if self._parts > _MOST_PARTS:
-            raise Uncacheable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
-        if id(part) in self._within:
-            if self._in_store:  # what it holds knows it
-                return {"within": self._within.index(id(part))}
-            raise Uncacheable(f"a {_name(type(part))} that holds itself")
-        self.readers.add(part)
-        self._within.append(id(part))
         try:
-            return self._composed(part)
-        finally:
-            self._within.pop()
+            if part is None or isinstance(part, _SCALARS):
+                return self._scalar(part)
+            self._parts += 1
+            if self._parts > _MOST_PARTS:
+                raise Uncacheable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
+            if id(part) in self._within:
+                if self._in_store:  # what it holds knows it
+                    return {"within": self._within.index(id(part))}
+                raise Uncacheable(f"a {_name(type(part))} that holds itself")
+            self._within.append(id(part))
+            try:
+                self.readers.add(part)
+                return self._composed(part)
+            finally:
+                self._within.pop()
+        except (Uncacheable, AskOnceError):
+            raise
+        except Exception as error:  # whatever an object in it raises; RecursionError
+            raise unreadable(part, error) from error
 
     def _scalar(self, part: Any) -> Any:
         if isinstance(part, enum.Enum):
@@ -185,7 +192,9 @@ class Identity:
             if is_client(type(part)):
                 return self._client(part)
             return {"version": memory_version(part)} if has_memory(part) else _NOT_CONTENT
-        except Uncacheable:
+        except AskOnceError:
+            raise
+        except Exception:
             return None
 
     def _composed(self, part: Any) -> Any:

@@ -74,7 +74,11 @@ class RunReaders:
 
     def _is_done(self, part: Any) -> bool:
         """Add a part; whether nothing else is in it."""
-        self.add(part)
+        try:
+            self.add(part)
+        except Exception:
+            self.any = True  # what cannot be read may
+            raise
         if isinstance(part, ContextVar):
             self._use([part])
         if isinstance(part, CachedEmbeddings):

@@ -22,7 +22,7 @@ from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import BaseComponent, BaseNode, NodeWithScore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
 
-from askonce.errors import ConfigError
+from askonce.errors import AskOnceError, ConfigError
 from askonce.keys.databases import credential_form, split_credentials
 from askonce.keys.endpoints import importable_name
 from askonce.keys.fields import members_of
@@ -30,7 +30,7 @@ from askonce.keys.normal_form import NormalForm, Uncacheable, encode, is_credent
 from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.retrieval.indexes import INDEX_PARTS, is_known, is_own, is_store, memory_version
 from askonce.retrieval.held import found_within, is_plain
-from askonce.retrieval.parts import code_of, kind_of, own_bases, own_class, own_names
+from askonce.retrieval.parts import code_of, kind_of, own_bases, own_class, own_names, unreadable
 from askonce.retrieval.places import Reading, read
 from askonce.retrieval.settings import SettingReader, settings_in
 from askonce.retrieval.versions import is_content
@@ -96,15 +96,19 @@ class Identity:
         """The form of a part; with a name, of one that has none just the class, and the documents in it."""
         try:
             return plain(self._form(value, depth + 1))
-        except Uncacheable:
+        except AskOnceError:
+            raise
+        except Exception as error:  # whatever an object in it raises; RecursionError
             if self._name is None:
-                raise
+                raise (error if isinstance(error, Uncacheable) else unreadable(value, error)) from error
             return [_class_name(value), *map(self._content, found_within(value, _is_content))]
 
     def _content(self, part: Any) -> Any:
         try:
             return plain(self._form(part, 0))
-        except Uncacheable:
+        except AskOnceError:
+            raise
+        except Exception:
             return _class_name(part)
 
     def _form(self, value: Any, depth: int) -> Any:

@@ -120,7 +120,8 @@ class CachedRetriever(BaseRetriever):
         if identity.nameless and corpus is None and name is None:
             raise ConfigError(unplaced(identity.nameless[0]))
         self.corpus.compare(identity.stores)
-        self._depends_on, self._variables = depends_on, variables_in(retriever)
+        self._depends_on = depends_on
+        self._variables = variables_in(retriever, is_lenient=depends_on is not None)
         follow_runs()
 
     @property
