@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import re
 import sqlite3
@@ -19,8 +20,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
+import httpx
 import numpy as np
 import pytest
+import requests
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.embeddings import Embeddings
@@ -30,6 +33,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from askonce import Cache, ConfigError
 from askonce.langchain import cached
+from askonce.langchain.retrieval.identity import Identity
 from tests.langchain.retrieval.library import Words, animals
 
 
@@ -124,6 +128,62 @@ def test_two_that_differ_share_nothing(make: Callable[[str], BaseRetriever]) -> 
         expected = retriever.invoke("where?")
         assert cached(retriever, cache, corpus="one").invoke("where?") == expected
     assert cache.stats().hits == 1
+
+
+class Users(httpx.Auth):
+    def __init__(self, user: str) -> None:
+        self.user = user
+
+
+class OwnClient(httpx.Client):
+    def __init__(self, tenant: str, **given: Any) -> None:
+        super().__init__(**given)
+        self.tenant = tenant
+
+
+def session(**held: Any) -> requests.Session:
+    made = requests.Session()
+    vars(made).update(held)
+    made.headers["x-tenant"] = held.pop("tenant", "none")
+    return made
+
+
+CLIENTS: dict[str, Callable[[str], Any]] = {
+    "URL": lambda one: httpx.Client(base_url=f"http://{one}"),
+    "asynchronous": lambda one: httpx.AsyncClient(base_url=f"http://{one}"),
+    "header": lambda one: httpx.Client(base_url="http://a", headers={"x-tenant": one}),
+    "header alone": lambda one: httpx.Client(headers={"x-tenant": one}),
+    "token": lambda one: httpx.Client(headers={"authorization": f"Bearer of-{one}"}),
+    "parameter": lambda one: httpx.Client(params={"tenant": one}),
+    "cookie": lambda one: httpx.Client(cookies={"user": one}),
+    "password": lambda one: httpx.Client(auth=(f"of-{one}", "s3cret")),
+    "own signing": lambda one: httpx.Client(auth=Users(one)),
+    "own client": lambda one: OwnClient(one),
+    "URL of an own client": lambda one: OwnClient("a", base_url=f"http://{one}"),
+    "session": lambda one: session(tenant=one),
+    "session's user": lambda one: session(auth=(f"of-{one}", "s3cret")),
+    "session's parameter": lambda one: session(params={"tenant": one}),
+}
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize(
+    "of", [lambda client: Fields(client=client), lambda client: Keeping(client).as_retriever()]
+)
+def test_a_client_of_http_counts_by_what_it_sends(of: Any, kind: str) -> None:
+    one, same, other = (Identity({}).of(of(CLIENTS[kind](name))) for name in ("ann", "ann", "bob"))
+    assert one == same != other
+    assert "of-ann" not in json.dumps(one) + json.dumps(other)
+
+
+def test_a_store_is_placed_by_its_client_of_http() -> None:
+    def nameless(client: Any) -> list[str]:
+        identity = Identity({})
+        identity.of(Keeping(client).as_retriever())
+        return identity.nameless
+
+    assert nameless(httpx.Client(base_url="http://a")) == []
+    assert nameless(httpx.Client()) == ["Keeping"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 
+import httpx
 import msgspec
 import pytest
 import sqlalchemy
@@ -159,6 +160,8 @@ OWN: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "a tuple in a map": (lambda: {"a": [1]}, lambda: {"a": (1,)}),
     "keys of two types": (lambda: {1: "a"}, lambda: {"1": "a"}),
     "a map of another class": (lambda: {"a": 1}, lambda: OrderedDict(a=1)),
+    "a client of HTTP": (lambda: httpx.Client(headers={"x-of": "a"}), lambda: httpx.Client(headers={"x-of": "b"})),
+    "a URL of a client": (lambda: httpx.Client(base_url="http://a"), lambda: httpx.Client(base_url="http://b")),
     "a namespace": (lambda: SimpleNamespace(group="a"), lambda: SimpleNamespace(group="b")),
     "an object in a namespace": (
         lambda: SimpleNamespace(a=Client(b=[1])),

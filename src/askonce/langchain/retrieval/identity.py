@@ -46,7 +46,7 @@ from askonce.langchain.retrieval.indexes import (
     memory_version,
 )
 from askonce.langchain.retrieval.readers import RunReaders, is_foreign, is_of_langchain
-from askonce.retrieval.clients import place_of
+from askonce.retrieval.clients import place_of, sent_by
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.held import attributes_of, found_within
 from askonce.retrieval.parts import (
@@ -279,19 +279,20 @@ class Identity:
         return credential_form(value) if is_secret else self.of(value)
 
     def _client(self, part: Any) -> Any:
-        """A client by its place; ``None`` if it shows none."""
+        """A client by its place, one of HTTP by what it sends; ``None`` if it shows neither."""
         known = self._known.get(id(part))
         place = place_of(part) if known is None else known[1]
         if isinstance(part, sqlite3.Connection):  # which shows it in its own thread alone
             if place is None and self._is_named:
                 place = {"connection": secrets.token_hex(8)}
             self._known[id(part)] = part, place
-        if place is None:
+        sent = sent_by(part) if place is None else None
+        if place is None and sent is None:
             return None
         if shows_state(part):
             self.stores.append(part)
-        self.is_local = self.is_local or is_on_this_machine(place)
-        form = {**_class(type(part)), "place": model_form(place, [])}
+        self.is_local = self.is_local or is_on_this_machine(place or (sent or {}).get("url"))
+        form = {**_class(type(part)), "place": model_form(place, []) if place else self._settings.data(sent)}
         held = attributes_of(part) if own_bases(type(part)) else {}
         more = {name: self._attribute(name, held[name]) for name in sorted(own_names(part, held))}
         return {**form, "has": more} if more else form
