@@ -333,6 +333,58 @@ def test_whatever_a_part_raises_it_is_read_or_needs_a_name(what: str, make: Any,
     assert not refusal or (name is None and "name=" in refusal)
 
 
+class Lazy(BaseRetriever):
+    """Makes its client when it is first needed."""
+
+    make: Any
+    _client: Any = PrivateAttr(default=None)
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        if self._client is None:
+            self._client = self.make()
+        return [Document("found")]
+
+
+class LazyStore(InMemoryVectorStore):
+    """Makes a client that no attribute was for."""
+
+    def similarity_search(self, *args: Any, **kwargs: Any) -> list[Document]:
+        if not hasattr(self, "http"):
+            self.http = iter([1])
+        return [Document("found")]
+
+
+def locked() -> Any:
+    client = Client("http://a")
+    client.lock, client.rows = threading.Lock(), iter([1])  # type: ignore[attr-defined]
+    return client
+
+
+def connection() -> Any:
+    return sqlite3.connect(":memory:")
+
+
+@pytest.mark.parametrize("make", [locked, connection, httpx.Client])
+def test_a_client_that_is_made_in_a_search_leaves_hits(make: Any) -> None:
+    cache = Cache("memory://")
+    for _ in range(2):
+        retriever = cached(Lazy(make=make), cache, corpus="one")
+        for _ in range(3):
+            retriever.invoke("where?")
+    assert cache.stats().hits >= 3
+    retriever.retriever._client = iter([2])  # type: ignore[attr-defined]  # which the application puts there
+    hits = cache.stats().hits
+    retriever.invoke("where?")
+    assert cache.stats().hits == hits
+
+
+def test_a_client_that_a_store_makes_in_a_search_leaves_hits() -> None:
+    retriever = cached(LazyStore(Words()).as_retriever(), "memory://", corpus="one")
+    for _ in range(3):
+        retriever.invoke("where?")
+    assert retriever.cache.stats().hits == 1
+
+
 class Rule:
     def __init__(self, group: str) -> None:
         self.group = group

@@ -245,6 +245,25 @@ def test_whatever_a_part_raises_it_is_read_or_needs_a_name(make: Any, name: str 
     CachedRetriever(index.as_retriever(), cache, corpus="colours", name="odd", depends_on=[])
 
 
+class Lazy(Server):
+    """Makes its connection when it is first needed."""
+
+    _rows: Any = PrivateAttr(default=None)
+
+    def query(self, query: Any, **kwargs: Any) -> VectorStoreQueryResult:
+        if self._rows is None:
+            self._rows = iter([1])
+        return super().query(query, **kwargs)
+
+
+def test_what_a_store_makes_in_a_search_leaves_hits(cache: Cache) -> None:
+    index = VectorStoreIndex.from_vector_store(Lazy(url="http://a"), embed_model=Topics())
+    retriever = CachedRetriever(index.as_retriever(), cache, corpus="colours")
+    for _ in range(3):
+        retriever.retrieve("red")
+    assert cache.stats().kinds["retrieval"].hits == 1
+
+
 @pytest.mark.parametrize("name", [None, "outer"])
 def test_a_cached_retriever_holds_cached_ones_of_its_corpus_only(name: str | None, cache: Cache) -> None:
     one = Corpus(cache, name="one")

@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
@@ -91,6 +91,7 @@ class Identity:
     Args:
         known: what was read before, by its `id`: who reads a run within embeddings, and long lists of documents.
         corpus: of the retriever, which is that of all cached ones in it.
+        made: what was made in a search, of which the class counts if it cannot be read.
 
     Attributes:
         corpus: what was given.
@@ -101,14 +102,14 @@ class Identity:
         readers: the parts that may read what the run gives.
     """
 
-    def __init__(self, known: dict[int, Any], corpus: Corpus | None = None) -> None:
+    def __init__(self, known: dict[int, Any], corpus: Corpus | None = None, made: Container[Any] = ()) -> None:
         self.nameless: list[str] = []
         self.stores: list[Any] = []
         self.embeddings: list[Any] = []
         self.is_local = False
         self.readers = RunReaders()
         self.corpus = corpus
-        self._known = known
+        self._known, self._made = known, made
         self._is_named = False
         self._is_own = self._in_store = self._counted_elsewhere = False
         self._settings = SettingReader(self.of)
@@ -137,9 +138,13 @@ class Identity:
                 return self._composed(part)
             finally:
                 self._within.pop()
-        except (Uncacheable, AskOnceError):
+        except AskOnceError:
             raise
-        except Exception as error:  # whatever an object in it raises; RecursionError
+        except Exception as error:  # Uncacheable, or whatever an object in it raises; RecursionError
+            if part in self._made:
+                return {"made": _name(type(part))}
+            if isinstance(error, Uncacheable):
+                raise
             raise unreadable(part, error) from error
 
     def _scalar(self, part: Any) -> Any:

@@ -34,6 +34,7 @@ from askonce.retrieval.cached_retrieval import (
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.encoded import EncodedDocument
 from askonce.retrieval.held import found_within
+from askonce.retrieval.made import MadeInSearches
 from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Client, Store
 
@@ -89,6 +90,7 @@ class CachedRetriever(BaseRetriever):
     ignore_punctuation: bool
     _known_as: str | None = PrivateAttr()
     _known: dict[int, Any] = PrivateAttr()
+    _made: MadeInSearches = PrivateAttr(default_factory=MadeInSearches)
     _readers: RunReaders | None = PrivateAttr(default=None)
     _cache: Cache = PrivateAttr()
     _warned: set[str] = PrivateAttr(default_factory=set)
@@ -198,7 +200,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
 
     def form(self) -> NormalForm:
         owner, query = self._owner, self._query
-        identity = Identity(owner._known, owner.corpus)
+        identity = Identity(owner._known, owner.corpus, owner._made)
         content = (
             question(query, ignore_case=owner.ignore_case, ignore_punctuation=owner.ignore_punctuation)
             if isinstance(query, str)
@@ -230,9 +232,10 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """A search, after which what embeddings have counted in it is known to be no setting."""
+        """A search, after which what embeddings have counted and own parts have made in it is no setting."""
         try:
-            yield
+            with self._owner._made.during(self.retriever):
+                yield
         finally:
             for one in self._embeddings:
                 record_counters(one)

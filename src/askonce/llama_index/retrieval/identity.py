@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -66,6 +66,7 @@ class Identity:
         name: stands for all parts without a stable representation, and for the random ids of indexes.
         corpus: the log of the documents' changes.
         known: long lists that were read before.
+        made: what was made in a search, of which the class counts if it cannot be read.
 
     Attributes:
         nameless: stores that do not show where their documents are.
@@ -73,11 +74,11 @@ class Identity:
         is_local: a store is on this machine.
     """
 
-    def __init__(self, name: str | None, corpus: str, known: LongLists) -> None:
+    def __init__(self, name: str | None, corpus: str, known: LongLists, made: Container[Any] = ()) -> None:
         self.nameless: list[str] = []
         self.stores: list[BasePydanticVectorStore] = []
         self.is_local = False
-        self._name, self._corpus, self._long_lists = name, corpus, known
+        self._name, self._corpus, self._long_lists, self._made = name, corpus, known, made
         self._stores: dict[int, dict[str, Any]] = {}
         self._in_store = self._is_own = self._counted_elsewhere = False
         self._within: list[int] = []
@@ -99,8 +100,12 @@ class Identity:
         except AskOnceError:
             raise
         except Exception as error:  # whatever an object in it raises; RecursionError
+            if value in self._made:
+                return {"made": _class_name(value)}
+            if self._name is None and isinstance(error, Uncacheable):
+                raise
             if self._name is None:
-                raise (error if isinstance(error, Uncacheable) else unreadable(value, error)) from error
+                raise unreadable(value, error) from error
             return [_class_name(value), *map(self._content, found_within(value, _is_content))]
 
     def _content(self, part: Any) -> Any:
