@@ -6,7 +6,7 @@ Of what is in memory the object counts, which is nowhere else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from askonce.keys import databases
@@ -70,10 +70,12 @@ def sent_by(client: Any) -> dict[str, Any] | None:
     return {name: one for name, one in sent.items() if one not in (None, "", {}, [])}
 
 
-@functools.lru_cache(maxsize=1024)
-def _http_kind(cls: Any) -> str | None:
+def _kind_of(cls: Any) -> str | None:
     names = (f"{one.__module__.partition('.')[0]}.{one.__name__}" for one in cls.__mro__)
     return next((_HTTP[one] for one in names if one in _HTTP), None)
+
+
+_http_kind: Callable[[Any], str | None] = functools.lru_cache(maxsize=1024)(_kind_of)
 
 
 def _headers(headers: Mapping[str, Any]) -> dict[str, str]:

@@ -168,7 +168,7 @@ CLIENTS: dict[str, Callable[[str], Any]] = {
 
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize(
-    "of", [lambda client: Fields(client=client), lambda client: Keeping(client).as_retriever()]
+    "of", [lambda client: Fields(client=client), lambda client: Extended(client).as_retriever()]
 )
 def test_a_client_of_http_counts_by_what_it_sends(of: Any, kind: str) -> None:
     one, same, other = (Identity({}).of(of(CLIENTS[kind](name))) for name in ("ann", "ann", "bob"))
@@ -179,11 +179,11 @@ def test_a_client_of_http_counts_by_what_it_sends(of: Any, kind: str) -> None:
 def test_a_store_is_placed_by_its_client_of_http() -> None:
     def nameless(client: Any) -> list[str]:
         identity = Identity({})
-        identity.of(Keeping(client).as_retriever())
+        identity.of(Extended(client).as_retriever())
         return identity.nameless
 
     assert nameless(httpx.Client(base_url="http://a")) == []
-    assert nameless(httpx.Client()) == ["Keeping"]
+    assert nameless(httpx.Client()) == ["Extended"]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def nested(depth: int) -> list[Any]:
     return functools.reduce(lambda inner, _: [inner], range(depth), list[Any]())
 
 
-class Keeping(InMemoryVectorStore):
+class Extended(InMemoryVectorStore):
     """A store of the application's own."""
 
     def __init__(self, extra: Any) -> None:
@@ -321,7 +321,7 @@ ODD: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", [None, "odd"])
 @pytest.mark.parametrize(
-    "make", [Calling, lambda part: Calling({"a": [Client(part)]}), lambda part: Keeping(part).as_retriever()]
+    "make", [Calling, lambda part: Calling({"a": [Client(part)]}), lambda part: Extended(part).as_retriever()]
 )
 @pytest.mark.parametrize("what", ODD)
 def test_whatever_a_part_raises_it_is_read_or_needs_a_name(what: str, make: Any, name: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
@@ -101,14 +101,14 @@ def _held_by_kind(part: Any) -> IndexContent | None:
     return None
 
 
-@functools.lru_cache(maxsize=512)
-def _in_community(cls: Any) -> str | None:
-    """The name of the class of LangChain's community package that a class is, or is derived from."""
+def _community_class(cls: Any) -> str | None:
     names = (one.__name__ for one in cls.__mro__ if one.__module__.partition(".")[0] == "langchain_community")
     return next((one for one in names if one in _OF_COMMUNITY), None)
 
 
 _OF_COMMUNITY = frozenset({"InMemoryDocstore", "SKLearnVectorStore", "FAISS"})
+_in_community: Callable[[Any], str | None] = functools.lru_cache(maxsize=512)(_community_class)
+"""The name of the class of LangChain's community package that a class is, or is derived from."""
 
 
 def is_store(part: Any) -> bool:
