@@ -60,6 +60,7 @@ ONE_ADAPTER_ONLY = {
     "langchain/models/completions.py": "chat and completion models are two classes",
     "langchain/models/streams.py": "chunks are added up; LlamaIndex's each hold the whole text so far",
     "langchain/prefix/middleware.py": "agents take their tools through a middleware",
+    "langchain/retrieval/derived.py": "LlamaIndex's own retrievers compute nothing that its stores do not hold",
     "langchain/retrieval/held_documents.py": "LlamaIndex's retrievers hold indexes, not lists of documents",
     "langchain/retrieval/readers.py": "LlamaIndex's runs give a retriever nothing but the question",
     "langchain/retrieval/stored_documents.py": "LlamaIndex's document stores name the documents that they write",

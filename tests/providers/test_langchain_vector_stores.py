@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
@@ -260,6 +261,40 @@ def test_faiss_is_what_it_holds() -> None:
         return Identity({}).of(store.as_retriever())
 
     assert of("a") == of("a") != of("b") != of("a", "b")
+
+
+def in_lists(centres: list[list[float]], wrapped: bool) -> Any:
+    """A store whose index searches in the lists nearest to a question."""
+    import faiss
+    from langchain_community.docstore.in_memory import InMemoryDocstore
+    from langchain_community.vectorstores import FAISS
+
+    quantizer = faiss.IndexFlatL2(2)
+    quantizer.add(np.array(centres, dtype="float32"))
+    index = faiss.IndexIVFFlat(quantizer, 2, len(centres))
+    index.is_trained = True
+    outer = faiss.IndexIDMap(index) if wrapped else index
+    store = FAISS(Lengths(), outer, InMemoryDocstore(), {})
+    if not wrapped:  # FAISS adds without ids
+        store.add_texts(["a", "bb"], ids=["1", "2"])
+    return store, index
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_how_an_index_of_faiss_searches_counts(wrapped: bool) -> None:
+    centres = [[1.0, 0.0], [1.0, 5.0]]
+
+    def of(store: Any) -> Any:
+        return Identity({}).of(store.as_retriever())
+
+    store, index = in_lists(centres, wrapped)
+    (same, _), (other, _) = in_lists(centres, wrapped), in_lists([[1.0, 0.0], [1.0, 7.0]], wrapped)
+    before = of(store)
+    assert of(same) == before != of(other)
+    index.nprobe = 2
+    assert of(store) != before
+    index.nprobe = 1
+    assert of(store) == before
 
 
 @pytest.mark.parametrize("kind", ["FAISS", "InMemoryVectorStore"])

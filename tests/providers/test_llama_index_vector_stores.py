@@ -193,6 +193,25 @@ def test_faiss_is_what_it_holds() -> None:
     assert of("a") == of("a") != of("b") != of("a", "b")
 
 
+def test_how_an_index_of_faiss_searches_counts() -> None:
+    import faiss
+    from llama_index.vector_stores.faiss import FaissVectorStore
+
+    inner = faiss.IndexHNSWFlat(2, 8)
+    stored = StorageContext.from_defaults(vector_store=FaissVectorStore(inner))
+    nodes = [TextNode(text="a", id_="a")]
+    retriever = VectorStoreIndex(nodes, embed_model=MockEmbedding(2), storage_context=stored).as_retriever()
+
+    def now() -> Any:
+        return Identity("named", "corpus", {}).of(retriever)
+
+    before = now()
+    inner.hnsw.efSearch = 200
+    assert now() != before
+    inner.hnsw.efSearch = 16
+    assert now() == before
+
+
 SCRIPT = """
 import sys
 from askonce import Corpus

@@ -254,12 +254,10 @@ def _members(owner: Any, skipped: frozenset[str]) -> Iterator[tuple[str, Any]]:
 
 def members_of(owner: Any) -> dict[str, Any]:
     """What an object holds: its own dict, and pydantic's private and further attributes."""
-    members = {
-        **getattr(owner, "__dict__", {}),
-        **(getattr(owner, "__pydantic_extra__", None) or {}),
-        **(getattr(owner, "__pydantic_private__", None) or {}),
-    }
-    cls = type(owner)
+    cls, members = type(owner), {**getattr(owner, "__dict__", {})}
+    if hasattr(cls, "__pydantic_fields__"):  # any name of a proxy's says something
+        members |= owner.__pydantic_extra__ or {}
+        members |= owner.__pydantic_private__ or {}
     # What is computed once and stored among them is computed from the others.
     return {
         name: value

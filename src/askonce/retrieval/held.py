@@ -11,6 +11,7 @@ from itertools import islice
 from types import BuiltinMethodType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
+from askonce.errors import AskOnceError
 from askonce.keys.fields import members_of
 from askonce.keys.own.modules import is_installed
 
@@ -25,7 +26,8 @@ def found_within(root: Any, is_found: Callable[[Any], bool]) -> Iterator[Any]:
     """The parts of an object that are looked for, the nearest first; nothing inside them is looked at.
 
     Read are lists and maps, what functions are bound to, enclose or have as defaults, and the attributes, private
-    ones too, of objects of the application's and the frameworks' classes; of all these the nearest thousand.
+    ones too, of objects of the application's and the frameworks' classes; of all these the nearest thousand. What
+    raises when it is looked at, as a proxy may, is left out.
     """
     waiting, seen = deque([root]), set[int]()
     while waiting and len(seen) < _MOST_PARTS:
@@ -33,11 +35,16 @@ def found_within(root: Any, is_found: Callable[[Any], bool]) -> Iterator[Any]:
         if id(part) in seen:
             continue
         seen.add(id(part))
-        if is_found(part):
+        try:
+            found = is_found(part)
+            inside = [] if found else [one for one in islice(_inside(part), _MOST_PARTS) if _is_part(one)]
+        except AskOnceError:
+            raise
+        except Exception:
+            continue
+        if found:
             yield part
-        else:
-            inside = (one for one in _inside(part) if one is not None and not isinstance(one, _SCALARS))
-            waiting.extend(islice(inside, _MOST_PARTS))
+        waiting.extend(inside)
 
 
 def is_opened(cls: type) -> bool:
@@ -57,6 +64,10 @@ def attributes_of(part: Any) -> dict[str, Any]:
     ]
     held = {**{name: getattr(part, name, None) for name in slots}, **members_of(part)}
     return {name: one for name, one in held.items() if not name.startswith(("__", "_askonce"))}
+
+
+def _is_part(part: Any) -> bool:
+    return part is not None and not isinstance(part, _SCALARS)
 
 
 def _inside(part: Any) -> Iterable[Any]:

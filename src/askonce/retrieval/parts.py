@@ -6,21 +6,29 @@ import functools
 import inspect
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import Uncacheable, is_credential
 from askonce.keys.own.bytecode import assigned_by
-from askonce.keys.own.code import context_variables, digest_of, written_code
+from askonce.keys.own.code import context_variables, digest_of, names_changed_by, written_code
 from askonce.keys.own.modules import is_installed
 from askonce.keys.own.objects import data_of, says_nothing
-from askonce.retrieval.held import attributes_of
+from askonce.retrieval.held import attributes_of, is_plain
 
 BASE = "_askonce_base"
 """Of a class that `cached` or `watch` made: the class of what was given to it."""
 _SCALARS = frozenset({str, bytes, bool, int, float, type(None)})
+_HOLDING = (list, tuple, set, frozenset, deque, dict)
+_DEEPEST, _MOST_ITEMS = 4, 1000
+
+
+def unreadable(part: Any, error: Exception) -> Uncacheable:
+    """What reading a part raised, for the one who is to name it."""
+    kind = type(part)
+    return Uncacheable(f"a {kind.__module__}.{kind.__qualname__}, which cannot be read ({type(error).__name__})")
 
 
 class Code(NamedTuple):
@@ -64,19 +72,53 @@ _OF_PACKAGES = Code(None, "", [])
 
 
 @functools.lru_cache(maxsize=512)
-def _code_of(kind: Any, _: tuple[Any, ...]) -> Code:
+def _code_of(kind: Any, set_on: tuple[Any, ...]) -> Code:
     code = written_code(kind)
-    return _OF_PACKAGES if code is None else Code(digest_of(code), code, context_variables(kind))
+    if code is None:
+        return _OF_PACKAGES
+    held = [(name, one) for name, one in set_on if isinstance(one, tuple)]  # the code says how they were at first
+    return Code(digest_of(f"{code}{held}" if held else code), code, context_variables(kind))
 
 
 def _set_on(cls: Any) -> tuple[Any, ...]:
-    """The texts and numbers among the attributes of the application's own classes; no counters."""
-    return tuple(
-        (name, type(value), value)
-        for base in own_bases(cls)
-        for name, value in vars(base).items()
-        if type(value) in _SCALARS and not name.startswith("__") and name not in _counters(base)
-    )
+    """What the attributes of the application's own classes hold, as far as it is plain; no counters and logs."""
+    found: list[Any] = []
+    changed: frozenset[str] | None = None
+    for base in own_bases(cls):
+        for name, value in vars(base).items():
+            if name.startswith("__") or name == "model_config":
+                continue
+            if type(value) in _SCALARS:
+                if name not in _counters(base):
+                    found.append((name, f"{type(value).__name__} {value!r}"))
+            elif isinstance(value, _HOLDING) or is_plain(type(value)):
+                changed = _changed_by(cls) if changed is None else changed
+                if name not in changed and (held := _frozen(value, changed)) is not None:
+                    found.append((name, held))
+    return tuple(found)
+
+
+_changed_by = functools.lru_cache(maxsize=512)(names_changed_by)
+
+
+def _frozen(value: Any, changed: frozenset[str], depth: int = 0) -> Any:
+    """What a list, a map or an object of own classes holds, to be compared; ``None`` if it is not plain."""
+    kind = type(value).__name__
+    if type(value) in _SCALARS:
+        return kind, repr(value)
+    items: list[Any]
+    if isinstance(value, Mapping):
+        items = [one for pair in value.items() if pair[0] not in changed for one in pair]
+    elif isinstance(value, _HOLDING):
+        items = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else [*value]
+    elif is_plain(type(value)) and not isinstance(value, type) and hasattr(value, "__dict__"):
+        items = [one for name, held in sorted(vars(value).items()) if name not in changed for one in (name, held)]
+    else:
+        return None
+    if depth > _DEEPEST or len(items) > _MOST_ITEMS:
+        return kind, len(items)
+    parts = [_frozen(one, changed, depth + 1) for one in items]
+    return None if None in parts else (kind, *parts)
 
 
 def _own_bases(cls: Any) -> tuple[Any, ...]:
@@ -94,10 +136,17 @@ def _counters(cls: Any) -> frozenset[str]:
     return frozenset(name for name in stored if isinstance(vars(cls).get(name), (int, float)))
 
 
-def own_names(part: Any, attributes: Iterable[str]) -> frozenset[str]:
-    """The attributes of an object that the application's own class adds to those of a package's class."""
+def own_names(part: Any, attributes: Iterable[str], *, is_known: bool = False) -> frozenset[str]:
+    """The attributes of an object that the application adds to those of a package's class.
+
+    Args:
+        part: the object.
+        attributes: the names of all that it has.
+        is_known: what its package's class sets is known, so that an attribute that was set on the object shows; of
+            any other class only what the application's own one adds.
+    """
     cls: Any = type(part)
-    return frozenset(attributes) - _set_by_packages(cls) if own_bases(cls) else frozenset()
+    return frozenset(attributes) - _set_by_packages(cls) if is_known or own_bases(cls) else frozenset()
 
 
 @functools.lru_cache(maxsize=512)
@@ -141,6 +190,10 @@ def state_of(part: Any) -> dict[str, Any]:
     if says_nothing(part) and own_bases(type(part)):
         held = attributes_of(part)
         return {name: held[name] for name in own_names(part, held)}
+    if isinstance(part, SimpleNamespace):
+        return attributes_of(part)
+    if hasattr(type(part), "__struct_fields__"):  # of msgspec
+        return {name: getattr(part, name) for name in part.__struct_fields__}
     unknown = f"a {type(part).__module__}.{type(part).__qualname__} has no stable representation"
     try:
         make, arguments, state, *items = part.__reduce_ex__(2)

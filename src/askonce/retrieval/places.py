@@ -28,7 +28,7 @@ from askonce.keys.databases import (
 )
 from askonce.keys.normal_form import model_form
 from askonce.keys.own.objects import says_nothing
-from askonce.retrieval.clients import place_of
+from askonce.retrieval.clients import place_of, sent_by
 from askonce.retrieval.held import attributes_of
 from askonce.retrieval.parts import names_credential, own_bases, own_names
 
@@ -106,7 +106,12 @@ def read(attributes: Mapping[str, Any], own: Collection[str] = ()) -> Reading:
         if not is_own and _PASSING.fullmatch(name):
             continue
         shown, placed = _attribute(name, value)
+        sent = None if shown else sent_by(value)
+        if sent is not None and "url" in sent:
+            shown, placed = {"url": sent["url"]}, True
         is_placed = is_placed or placed
+        if sent and is_own:
+            rest.append(Setting(given, value, True))
         if is_own and isinstance(value, _SCALARS) and not placed:
             rest.append(Setting(given, value, True))
         elif shown not in (None, {}):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from askonce.keys.databases import credential_form
 from askonce.keys.normal_form import Uncacheable, is_credential
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import file_of, is_installed
 from askonce.keys.own.objects import NOTHING, says_nothing
-from askonce.retrieval.clients import place_of
+from askonce.retrieval.clients import place_of, sent_by
 from askonce.retrieval.held import attributes_of
 from askonce.retrieval.parts import code_of, data_in, own_bases, state_of
 from askonce.retrieval.places import Reading, Setting
@@ -52,12 +52,20 @@ class SettingReader:
             return {"partial": [self._read(part.func), self.data([*part.args]), self.data(part.keywords)]}
         if isinstance(part, type):
             return self._class(part)
+        if isinstance(part, ModuleType):
+            if file_of(part.__name__) is not None:
+                raise Uncacheable(f"the module {part.__name__}, whose code may be another")
+            return {"module": part.__name__}
         if isinstance(part, FunctionType):
             return self._function(part)
         data = data_in(part)
         if data is not NOTHING:
             return {"class": _name(type(part)), "data": self.data(data)}
         is_own = bool(own_bases(type(part)))
+        sent = sent_by(part)
+        if sent is not None:
+            form = {**self._class(type(part)), "sends": self.data(sent)}
+            return {**form, "has": self._held(state_of(part))} if is_own else form
         if says_nothing(part) and not is_own:
             return _name(type(part))
         if strict or is_own:

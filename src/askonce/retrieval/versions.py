@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -26,6 +27,11 @@ _CONTAINERS = (list, tuple, set, frozenset, deque, Mapping)
 _CLOSED = frozenset({"sqlite3", "duckdb", "pandas", "polars"})
 _DEEPEST = 4
 _ROWS = 10_000
+_FAISS_NUMBERS = (
+    "nprobe max_codes parallel_mode by_residual metric_arg k_factor polysemous_ht search_type use_precomputed_table"
+    " efSearch search_L check_relative_distance search_bounded_queue search_method is_similarity"
+).split()
+_FAISS_PARTS = "hnsw nsg nndescent quantizer index base_index refine_index".split()
 
 
 class IndexContent(NamedTuple):
@@ -57,10 +63,12 @@ def held_in(attributes: Mapping[str, Any]) -> IndexContent | None:
     return IndexContent(
         [item for _, one in containers for item in _items(one)],
         lambda: [
-            ((*path, str(at)), item)
+            row
             for path, one in containers
-            for at, item in enumerate(_items(one))
-            if not _is_read(path, item)
+            for row in (
+                (path, f"{type(one).__module__}.{type(one).__qualname__}"),  # to own code a tuple is no list
+                *(((*path, str(at)), item) for at, item in enumerate(_items(one)) if not _is_read(path, item)),
+            )
         ],
     )
 
@@ -110,18 +118,47 @@ def _items(container: Any) -> Iterable[Any]:
 
 
 def faiss_rows(index: Any, names: Mapping[int, Any]) -> Iterator[tuple[Any, bytes]]:
-    """What is in an index of FAISS: its kind, and each vector with the name of its document.
+    """What is in an index of FAISS: its kind, how it searches, and each vector with the name of its document.
 
     Raises:
         Uncacheable: an index of this kind does not give its vectors.
     """
-    yield type(index).__name__, f"{index.d} {index.metric_type}".encode()
+    yield type(index).__name__, f"{index.d} {index.metric_type} {faiss_settings(index)}".encode()
     try:
-        for begin in range(0, index.ntotal, _ROWS):
-            vectors = index.reconstruct_n(begin, min(_ROWS, index.ntotal - begin))
-            yield from ((names.get(at), one.tobytes()) for at, one in enumerate(vectors, begin))
+        yield from ((names.get(at), row) for at, row in _faiss_vectors(index))
+        quantizer = next(filter(None, (getattr(one, "quantizer", None) for one in _faiss_within(index))), None)
+        if quantizer is not None:  # it says in which lists is searched
+            yield from (((at, "list"), row) for at, row in _faiss_vectors(quantizer))
     except Exception as error:
         raise Uncacheable(f"a {type(index).__name__} does not give its vectors") from error
+
+
+def _faiss_vectors(index: Any) -> Iterator[tuple[int, bytes]]:
+    for begin in range(0, index.ntotal, _ROWS):
+        vectors = index.reconstruct_n(begin, min(_ROWS, index.ntotal - begin))
+        yield from ((at, one.tobytes()) for at, one in enumerate(vectors, begin))
+
+
+def _faiss_within(index: Any) -> Iterator[Any]:
+    """An index, and those that it wraps."""
+    while index is not None:
+        yield index
+        index = _faiss_part(index, "index")
+
+
+def _faiss_part(index: Any, name: str) -> Any:
+    """A part of an index; of another index one of its own class, of which alone the settings can be read."""
+    part = getattr(index, name, None)
+    return sys.modules["faiss"].downcast_index(part) if type(part).__name__ == "Index" else part
+
+
+def faiss_settings(index: Any, depth: int = 0) -> tuple[Any, ...]:
+    """How an index of FAISS searches, and those within it: this may be set at any time."""
+    numbers = tuple((name, one) for name in _FAISS_NUMBERS if (one := getattr(index, name, None)) is not None)
+    parts = ((name, _faiss_part(index, name)) for name in (_FAISS_PARTS if depth < _DEEPEST else ()))
+    return numbers + tuple(
+        (name, type(one).__name__, *faiss_settings(one, depth + 1)) for name, one in parts if one is not None
+    )
 
 
 def digest_of(rows: Iterable[bytes]) -> str:

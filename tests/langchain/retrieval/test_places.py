@@ -31,7 +31,7 @@ from pydantic import PrivateAttr
 from askonce import Cache, ConfigError, Corpus
 from askonce.langchain import CachedRetriever, watch
 from askonce.langchain.retrieval.identity import Identity
-from tests.langchain.retrieval.library import Words, animals, found, library
+from tests.langchain.retrieval.library import Words, animals, found, library, text_of
 
 
 class Server(VectorStore):
@@ -363,6 +363,82 @@ def test_a_large_bm25_needs_no_name_and_is_what_it_holds(name: str | None) -> No
     assert cache.stats().hits == 1
 
 
+class Weights:
+    """A vectorizer whose scores depend on how it is set."""
+
+    def __init__(self, texts: list[str], **settings: Any) -> None:
+        self.texts = [one.split() for one in texts]
+        vars(self).update(settings)
+        self._stop_words_id = id(settings.get("stop_words"))  # as scikit-learn's
+
+    def get_top_n(self, query: list[str], documents: list[Document], n: int) -> list[Document]:
+        return documents[:n]
+
+
+def in_lower_case(text: str) -> list[str]:
+    return text.lower().split()
+
+
+def by_letters(text: str) -> list[str]:
+    return [*text]
+
+
+SETTINGS: list[tuple[Callable[[], dict[str, Any]], Callable[[], dict[str, Any]]]] = [
+    (lambda: {"tokenizer": in_lower_case}, lambda: {"tokenizer": by_letters}),
+    (lambda: {"tokenizer": lambda text: text.split()}, lambda: {"tokenizer": lambda text: text.split(",")}),
+    (lambda: {"stop_words": ["pie"]}, lambda: {"stop_words": ["tart"]}),
+    (lambda: {"stop_words": {"pie"}}, lambda: {"stop_words": ["pie"]}),
+    (lambda: {"ngram_range": (1, 1)}, lambda: {"ngram_range": (2, 2)}),
+    (lambda: {"vocabulary": {"pie": 0}}, lambda: {"vocabulary": {"tart": 0}}),
+    (lambda: {"idf": np.zeros(2000)}, lambda: {"idf": np.ones(2000)}),
+    (lambda: {"inner": Weights(["a"])}, lambda: {"inner": Weights(["b"])}),
+    (lambda: {"k": 1}, lambda: {"k": 1.0}),
+]
+
+
+def weighted(texts: list[str], **settings: Any) -> BaseRetriever:
+    from langchain_community.retrievers import BM25Retriever
+
+    return BM25Retriever(vectorizer=Weights(texts, **settings), docs=apples(2))
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+@pytest.mark.parametrize(("one", "other"), SETTINGS)
+def test_how_a_vectorizer_is_set_counts(one: Any, other: Any) -> None:
+    corpus = Corpus(Cache("memory://"), name="fruit")
+    for make in (one, one, other):
+        CachedRetriever(weighted(["apple"], **make()), corpus=corpus).invoke("apple")
+    assert (corpus.cache.stats().hits, corpus.cache.stats().misses) == (1, 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+@pytest.mark.parametrize("count", [2, 1500])
+def test_a_vectorizer_of_other_texts_is_another(count: int) -> None:
+    corpus = Corpus(Cache("memory://"), name="fruit")
+    texts = [f"apple {one}" for one in range(count)]
+    for given in (texts, texts[:], texts[::-1]):
+        CachedRetriever(weighted(given), corpus=corpus).invoke("apple")
+    assert (corpus.cache.stats().hits, corpus.cache.stats().misses) == (1, 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
+def test_what_a_vectorizer_is_set_to_later_counts() -> None:
+    inner = weighted([f"apple {one}" for one in range(50)], stop_words=["pie"])
+    retriever = CachedRetriever(inner, "memory://", corpus="fruit")
+    held = inner.vectorizer  # type: ignore[attr-defined]
+    for change in (
+        lambda: None,
+        lambda: held.stop_words.append("tart"),
+        lambda: held.texts.__setitem__(0, ["pear"]),
+        lambda: setattr(held, "texts", [["pear"]] * 50),
+    ):
+        before = retriever.cache.stats().misses
+        change()
+        for _ in range(2):
+            retriever.invoke("apple")
+        assert retriever.cache.stats().misses == before + 1
+
+
 @pytest.mark.filterwarnings("ignore:.*langchain-community.*:DeprecationWarning")
 @pytest.mark.parametrize("change", [{"id": "2"}, {"page_content": "pear"}, {"metadata": {"source": "2026.pdf"}}])
 def test_a_few_documents_are_all_that_they_hold(change: dict[str, Any]) -> None:
@@ -371,6 +447,30 @@ def test_a_few_documents_are_all_that_they_hold(change: dict[str, Any]) -> None:
     for one in (document, document.model_copy(update=change), document.model_copy(deep=True)):
         retriever = by_words(one)
         assert CachedRetriever(retriever, cache, corpus="fruit").invoke("apple") == [one]
+    assert cache.stats().hits == 1
+
+
+class Ruled(InMemoryVectorStore):
+    """Searches by the rules that are set on the store of its parents."""
+
+    def __init__(self, parents: InMemoryStore) -> None:
+        super().__init__(Words())
+        self.parents: Any = parents
+
+    def similarity_search(self, *args: Any, **kwargs: Any) -> list[Document]:
+        rule = self.parents.rule
+        return [Document(rule(self) if callable(rule) else str(rule))]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a", "b"), (["a"], ["b"]), ({"a": 1}, {"a": 2}), (lambda _: "a", lambda _: "b")]
+)
+def test_what_is_set_on_a_store_within_a_store_counts(one: Any, other: Any) -> None:
+    cache, parents = Cache("memory://"), InMemoryStore()
+    retriever = CachedRetriever(Ruled(parents).as_retriever(), cache, corpus="animals")
+    for rule in (one, other, one):
+        parents.rule = rule  # type: ignore[attr-defined]
+        assert text_of(retriever.invoke("?")) == (rule(None) if callable(rule) else str(rule))
     assert cache.stats().hits == 1
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+import httpx
+import msgspec
 import pytest
 import sqlalchemy
 from llama_index.core import QueryBundle, StorageContext, SummaryIndex, VectorStoreIndex, load_index_from_storage
@@ -118,6 +124,20 @@ class Rank(Enum):
     USER = 1
 
 
+class Pair(NamedTuple):
+    name: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    name: str
+
+
+class Struct(msgspec.Struct):
+    name: str
+
+
 def for_user(user: str) -> Callable[[], str]:
     return lambda: user
 
@@ -134,6 +154,24 @@ OWN: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "a list": (lambda: ["a"], lambda: ["b"]),
     "a map": (lambda: {"a": 1}, lambda: {"a": 2}),
     "a number": (lambda: 1, lambda: 1.0),
+    "a list or a tuple": (lambda: [1], lambda: (1,)),
+    "a list or a set": (lambda: [1], lambda: {1}),
+    "a set that cannot change": (lambda: {1}, lambda: frozenset({1})),
+    "a tuple in a map": (lambda: {"a": [1]}, lambda: {"a": (1,)}),
+    "keys of two types": (lambda: {1: "a"}, lambda: {"1": "a"}),
+    "a map of another class": (lambda: {"a": 1}, lambda: OrderedDict(a=1)),
+    "a client of HTTP": (lambda: httpx.Client(headers={"x-of": "a"}), lambda: httpx.Client(headers={"x-of": "b"})),
+    "a URL of a client": (lambda: httpx.Client(base_url="http://a"), lambda: httpx.Client(base_url="http://b")),
+    "a namespace": (lambda: SimpleNamespace(group="a"), lambda: SimpleNamespace(group="b")),
+    "an object in a namespace": (
+        lambda: SimpleNamespace(a=Client(b=[1])),
+        lambda: SimpleNamespace(a=Client(b=[2])),
+    ),
+    "parsed arguments": (lambda: Namespace(group="a"), lambda: Namespace(group="b")),
+    "a named tuple": (lambda: Pair("a", 1), lambda: Pair("a", 2)),
+    "another named tuple": (lambda: Pair("a", 1), lambda: ("a", 1)),
+    "a dataclass": (lambda: Group("a"), lambda: Group("b")),
+    "a struct": (lambda: Struct("a"), lambda: Struct("b")),
     "an enumeration": (lambda: Role.USER, lambda: Rank.USER),
     "a time": (lambda: datetime(2026, 1, 1), lambda: datetime(2026, 1, 2)),
     "a token in a URL": (lambda: "https://a/?token=a", lambda: "https://a/?token=b"),
@@ -147,6 +185,16 @@ def test_all_that_an_own_store_holds_beside_its_place_counts(what: str, url: str
     assert [misses(cache, Configured(make(), url=url)) for make in makes] == [1, 1, 2, 2]
 
 
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), (["a"], ["b"]), (for_user("a"), for_user("b"))])
+def test_what_is_set_on_a_store_in_memory_counts(one: Any, other: Any, cache: Cache) -> None:
+    index = SummaryIndex([TextNode(text="red", id_="a")])
+    retriever = CachedRetriever(index.as_retriever(), cache, corpus="colours")
+    for rule in (one, other, one):
+        index.docstore.rule = rule  # type: ignore[attr-defined]
+        retriever.retrieve("red")
+    assert cache.stats().kinds["retrieval"].misses == 2
+
+
 def test_the_user_of_a_database_counts_and_not_the_password(cache: Cache) -> None:
     accounts = ("ann:1", "ann:2", "bob:2")
     assert [misses(cache, Server(url=f"postgresql://{one}@db/hr")) for one in accounts] == [1, 1, 2]
@@ -155,6 +203,65 @@ def test_the_user_of_a_database_counts_and_not_the_password(cache: Cache) -> Non
 def test_what_cannot_be_read_in_a_store_needs_a_name(cache: Cache) -> None:
     with pytest.raises(ConfigError, match=r"Configured\._held: .*list_iterator.*name="):
         misses(cache, Configured(iter([1]), url="http://a"))
+
+
+class Raising:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+
+class Unbound:
+    """A proxy for what is not there now, as web frameworks' of the request."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("outside of a request")
+
+
+class Unhashable(type):
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class OfUnhashable(metaclass=Unhashable): ...
+
+
+def nested(depth: int) -> list[Any]:
+    return reduce(lambda inner, _: [inner], range(depth), list[Any]())
+
+
+@pytest.mark.parametrize("name", [None, "odd"])
+@pytest.mark.parametrize("make", [Raising, Unbound, OfUnhashable, lambda: nested(3000), lambda: sys])
+def test_whatever_a_part_raises_it_is_read_or_needs_a_name(make: Any, name: str | None, cache: Cache) -> None:
+    store, refusal = Configured(make(), url="http://a"), ""
+    index = VectorStoreIndex.from_vector_store(store, embed_model=Topics())
+    try:
+        CachedRetriever(index.as_retriever(), cache, corpus="colours", name=name)
+    except ConfigError as error:
+        refusal = str(error)
+    assert not refusal or "name=" in refusal or "depends_on=" in refusal
+    CachedRetriever(index.as_retriever(), cache, corpus="colours", name="odd", depends_on=[])
+
+
+class Lazy(Server):
+    """Makes its connection when it is first needed."""
+
+    _rows: Any = PrivateAttr(default=None)
+
+    def query(self, query: Any, **kwargs: Any) -> VectorStoreQueryResult:
+        if self._rows is None:
+            self._rows = iter([1])
+        return super().query(query, **kwargs)
+
+
+def test_what_a_store_makes_in_a_search_leaves_hits(cache: Cache) -> None:
+    index = VectorStoreIndex.from_vector_store(Lazy(url="http://a"), embed_model=Topics())
+    retriever = CachedRetriever(index.as_retriever(), cache, corpus="colours")
+    for _ in range(3):
+        retriever.retrieve("red")
+    assert cache.stats().kinds["retrieval"].hits == 1
 
 
 @pytest.mark.parametrize("name", [None, "outer"])

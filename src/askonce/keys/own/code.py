@@ -37,7 +37,7 @@ from askonce.keys.own.variables import (
     stands_for_another,
 )
 
-__all__ = ["class_form", "code_of", "context_variables", "digest_of", "written_code"]
+__all__ = ["class_form", "code_of", "context_variables", "digest_of", "names_changed_by", "written_code"]
 
 
 def class_form(cls: type) -> dict[str, str]:
@@ -88,6 +88,13 @@ def written_code(part: Any) -> str | None:
 def context_variables(part: Any) -> list[ContextVar[Any]]:
     """The context variables that the code of `code_of` uses: what they hold is another in each request."""
     return [one for one in _CodeWalk().parts(_start(part)) if isinstance(one, ContextVar)]
+
+
+def names_changed_by(part: Any) -> frozenset[str]:
+    """The names of what the code of `code_of` assigns or changes itself, such as counters and logs."""
+    walk = _CodeWalk()
+    deque(walk.parts(_start(part)), maxlen=0)
+    return frozenset(walk.changed)
 
 
 def _start(part: Any) -> list[Any]:

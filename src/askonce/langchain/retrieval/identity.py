@@ -14,10 +14,10 @@ import secrets
 import sqlite3
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 from langchain_core.documents import Document
@@ -29,14 +29,24 @@ from langchain_core.stores import BaseStore
 from langchain_core.vectorstores import VectorStore
 from pydantic import BaseModel
 
+from askonce.errors import AskOnceError
+from askonce.keys.counters import counters_as_at_first
 from askonce.keys.databases import credential_form, is_client, split_credentials
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, model_form, plain
 from askonce.keys.own.objects import NOTHING
 from askonce.langchain.embeddings import form_of_embeddings
+from askonce.langchain.retrieval.derived import DerivedReader
 from askonce.langchain.retrieval.held_documents import HeldDocuments, holds_documents
-from askonce.langchain.retrieval.indexes import counts_all_it_holds, digest, has_memory, is_own, memory_version
+from askonce.langchain.retrieval.indexes import (
+    counts_all_it_holds,
+    digest,
+    has_memory,
+    is_own,
+    is_store,
+    memory_version,
+)
 from askonce.langchain.retrieval.readers import RunReaders, is_foreign, is_of_langchain
-from askonce.retrieval.clients import place_of
+from askonce.retrieval.clients import place_of, sent_by
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.held import attributes_of, found_within
 from askonce.retrieval.parts import (
@@ -48,6 +58,7 @@ from askonce.retrieval.parts import (
     own_class,
     own_names,
     state_of,
+    unreadable,
 )
 from askonce.retrieval.places import Reading, is_on_this_machine, read
 from askonce.retrieval.settings import SettingReader, settings_in
@@ -60,7 +71,7 @@ _CLIENTS = frozenset({"client", "async_client"})
 _UNTELLING_IN_OWN = frozenset({"callbacks"})
 _INERT = frozenset("_thread threading logging asyncio _asyncio concurrent queue".split())
 _SETTINGS = re.compile(r"(params|kwargs|config|filter|fn)$")
-# What a retriever's own documents determine: of these only the class and the numbers that set it are read.
+# What is computed of a retriever's documents, or of other texts in their place: read whole, by digests.
 _DERIVED = {
     "BM25Retriever": frozenset({"vectorizer"}),
     "TFIDFRetriever": frozenset({"vectorizer", "tfidf_array"}),
@@ -78,25 +89,27 @@ class Identity:
     """Reads one retriever.
 
     Args:
-        known: what was read before, by its `id`: embeddings, since some count their calls in what they show of
-            themselves, and long lists of documents.
+        known: what was read before, by its `id`: who reads a run within embeddings, and long lists of documents.
         corpus: of the retriever, which is that of all cached ones in it.
+        made: what was made in a search, of which the class counts if it cannot be read.
 
     Attributes:
         corpus: what was given.
         nameless: stores that do not show where their documents are: only the corpus distinguishes them from others.
         stores: the vector stores, and clients that show what is in theirs.
+        embeddings: all that were read; some count their calls in what they show of themselves.
         is_local: a store is on this machine.
         readers: the parts that may read what the run gives.
     """
 
-    def __init__(self, known: dict[int, Any], corpus: Corpus | None = None) -> None:
+    def __init__(self, known: dict[int, Any], corpus: Corpus | None = None, made: Container[Any] = ()) -> None:
         self.nameless: list[str] = []
         self.stores: list[Any] = []
+        self.embeddings: list[Any] = []
         self.is_local = False
         self.readers = RunReaders()
         self.corpus = corpus
-        self._known = known
+        self._known, self._made = known, made
         self._is_named = False
         self._is_own = self._in_store = self._counted_elsewhere = False
         self._settings = SettingReader(self.of)
@@ -109,21 +122,30 @@ class Identity:
         Raises:
             Uncacheable: it holds something without a stable representation.
         """
-        if part is None or isinstance(part, _SCALARS):
-            return self._scalar(part)
-        self._parts += 1
-        if self._parts > _MOST_PARTS:
-            raise Uncacheable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
-        if id(part) in self._within:
-            if self._in_store:  # what it holds knows it
-                return {"within": self._within.index(id(part))}
-            raise Uncacheable(f"a {_name(type(part))} that holds itself")
-        self.readers.add(part)
-        self._within.append(id(part))
         try:
-            return self._composed(part)
-        finally:
-            self._within.pop()
+            if part is None or isinstance(part, _SCALARS):
+                return self._scalar(part)
+            self._parts += 1
+            if self._parts > _MOST_PARTS:
+                raise Uncacheable(f"it has more than {_MOST_PARTS} parts, which to read takes longer than it may")
+            if id(part) in self._within:
+                if self._in_store:  # what it holds knows it
+                    return {"within": self._within.index(id(part))}
+                raise Uncacheable(f"a {_name(type(part))} that holds itself")
+            self._within.append(id(part))
+            try:
+                self.readers.add(part)
+                return self._composed(part)
+            finally:
+                self._within.pop()
+        except AskOnceError:
+            raise
+        except Exception as error:  # Uncacheable, or whatever an object in it raises; RecursionError
+            if part in self._made:
+                return {"made": _name(type(part))}
+            if isinstance(error, Uncacheable):
+                raise
+            raise unreadable(part, error) from error
 
     def _scalar(self, part: Any) -> Any:
         if isinstance(part, enum.Enum):
@@ -175,7 +197,9 @@ class Identity:
             if is_client(type(part)):
                 return self._client(part)
             return {"version": memory_version(part)} if has_memory(part) else _NOT_CONTENT
-        except Uncacheable:
+        except AskOnceError:
+            raise
+        except Exception:
             return None
 
     def _composed(self, part: Any) -> Any:
@@ -197,7 +221,7 @@ class Identity:
             return str(part)
         if isinstance(part, Embeddings):
             return self._embeddings(part)
-        if isinstance(part, _STORES):
+        if is_store(part):
             return self._store(part)
         if isinstance(part, DynamicRunnable):
             raise Uncacheable("a configurable part; configure it before it is cached")
@@ -223,7 +247,7 @@ class Identity:
         return form if is_usual else {"of": _name(type(part)), "items": form}
 
     def _object(self, part: Any) -> Any:
-        if type(part).__module__ in ("typing", "types"):
+        if type(part).__module__ in ("typing", "types") and type(part) is not SimpleNamespace:
             return repr(part)
         client = self._client(part)
         if client is not None:
@@ -260,19 +284,20 @@ class Identity:
         return credential_form(value) if is_secret else self.of(value)
 
     def _client(self, part: Any) -> Any:
-        """A client by its place; ``None`` if it shows none."""
+        """A client by its place, one of HTTP by what it sends; ``None`` if it shows neither."""
         known = self._known.get(id(part))
         place = place_of(part) if known is None else known[1]
         if isinstance(part, sqlite3.Connection):  # which shows it in its own thread alone
             if place is None and self._is_named:
                 place = {"connection": secrets.token_hex(8)}
             self._known[id(part)] = part, place
-        if place is None:
+        sent = sent_by(part) if place is None else None
+        if place is None and sent is None:
             return None
         if shows_state(part):
             self.stores.append(part)
-        self.is_local = self.is_local or is_on_this_machine(place)
-        form = {**_class(type(part)), "place": model_form(place, [])}
+        self.is_local = self.is_local or is_on_this_machine(place or (sent or {}).get("url"))
+        form = {**_class(type(part)), "place": model_form(place, []) if place else self._settings.data(sent)}
         held = attributes_of(part) if own_bases(type(part)) else {}
         more = {name: self._attribute(name, held[name]) for name in sorted(own_names(part, held))}
         return {**form, "has": more} if more else form
@@ -318,7 +343,7 @@ class Identity:
                 "what it finds depends on the time, and on what was found before: with a name, use a ttl"
             )
         for derived in frozenset().union(*(_DERIVED[kind] for kind in kinds & _DERIVED.keys())):
-            form[derived] = _settings_of(fields.pop(derived, None))
+            form[derived] = self._derived(fields.pop(derived, None))
         for name, value in sorted(fields.items()):
             if value is None or name in untelling or _is_computed(type(part), name):
                 continue
@@ -338,6 +363,17 @@ class Identity:
                 continue  # private state of a class of LangChain's: connections, locks
         return form
 
+    def _derived(self, part: Any) -> Any:
+        outer, readers = (self._in_store, self._is_own), self.readers
+        self._in_store, self._is_own, self.readers = True, bool(own_bases(type(part))), RunReaders()
+        try:
+            self.readers.add(part)
+            return {**_class(type(part)), "has": DerivedReader(self._known, self.of).of(part)}
+        finally:
+            (self._in_store, self._is_own), inner, self.readers = outer, self.readers, readers
+            if inner.has_own:  # what packages compute reads nothing of a run
+                readers.add_all(inner)
+
     def _field(self, name: str, value: Any) -> Any:
         if value is not None and names_credential(name) and not isinstance(value, (int, list, dict)):
             if self._in_store:
@@ -349,15 +385,16 @@ class Identity:
             raise Uncacheable(f"{name}: {error}") from error
 
     def _embeddings(self, part: Embeddings) -> Any:
-        if id(part) not in self._known:
+        form, known = self._shown(part), self._known.get(id(part))
+        if known is None or known[1] != form:
             readers = RunReaders()
             try:
                 readers.add_within(part)
             except Uncacheable:  # of one with a name; what it may read is not known
                 readers.any = True
-            self._known[id(part)] = part, self._shown(part), readers
-        _, form, readers = self._known[id(part)]
-        self.readers.add_all(readers)
+            self._known[id(part)] = known = part, form, readers
+        self.embeddings.append(part)
+        self.readers.add_all(known[2])
         return form
 
     def _shown(self, part: Embeddings) -> Any:
@@ -365,7 +402,7 @@ class Identity:
             return form_of_embeddings(part)
         except Uncacheable as error:
             if isinstance(part, BaseModel):
-                return self._model(part)
+                return counters_as_at_first(part, self._model(part), private=False)
             raise Uncacheable(
                 f"a {_name(type(part))} does not show which model it is; name that alone: "
                 "cached(embeddings, model='…')"
@@ -396,15 +433,13 @@ class Identity:
         if version is not None:
             form["version"] = version
         placed = version is not None and not is_own(part)  # whose lists may hold anything
-        own = frozenset() if self._is_named else own_names(part, vars(part))
+        is_known = version is not None and not counts_all_it_holds(part)
+        own = frozenset() if self._is_named else own_names(part, vars(part), is_known=is_known)
         for name, value in vars(part).items():
             bare = name.strip("_").lower()
-            held = memory_version(value)
-            if held is not None:
-                form[bare], placed = {"class": _name(type(value)), "version": held}, True
-            elif isinstance(value, Embeddings):
+            if isinstance(value, Embeddings):
                 form[bare] = self._setting(self._embeddings, value)
-            elif isinstance(value, _STORES):  # which says itself if it has no place
+            elif is_store(value):  # which says itself if it has no place
                 form[bare], placed = self._setting(self.of, value), True
             elif _SETTINGS.search(bare) and not isinstance(value, (str, bool, int, float)):
                 form[bare] = self._setting(self.of, value)
@@ -414,15 +449,13 @@ class Identity:
         self.is_local = self.is_local or reading.is_local
         if not (placed or reading.is_placed):
             self.nameless.append(type(part).__name__)
-        return {**form, **reading.form, **self._rest(part, reading, is_in_memory=version is not None)}
+        is_counted = version is not None and not is_known
+        return {**form, **reading.form, **self._rest(reading, is_known=is_known, is_counted=is_counted)}
 
-    def _rest(self, store: Any, reading: Reading, *, is_in_memory: bool) -> dict[str, Any]:
+    def _rest(self, reading: Reading, *, is_known: bool, is_counted: bool) -> dict[str, Any]:
         """The settings of a store that are no plain ones; its documents in memory are in its version."""
         form: dict[str, Any] = {}
-        is_counted = is_in_memory and counts_all_it_holds(store)
-        for name, value, is_added in settings_in(
-            reading, known=is_in_memory and not is_counted, counted=is_counted
-        ):
+        for name, value, is_added in settings_in(reading, known=is_known, counted=is_counted):
             self._is_own, self._counted_elsewhere = is_added, is_counted and not reading.is_placed
             try:
                 form[f"has {name}"] = self._setting(partial(self._field, name), value)
@@ -457,15 +490,6 @@ def _name(cls: type[Any]) -> str:
 def _langchain_names(cls: type[Any]) -> frozenset[str]:
     """The names of LangChain's classes that a class is of."""
     return frozenset(one.__name__ for one in cls.__mro__ if is_of_langchain(one.__module__))
-
-
-def _settings_of(part: Any) -> Any:
-    """The class of a part that is made from documents, and the numbers and names that set how."""
-    held = getattr(part, "__dict__", {})
-    return {
-        "class": _name(type(part)),
-        **{name: one for name, one in held.items() if isinstance(one, (str, int, float))},
-    }
 
 
 def _by_name(part: type[Any] | FunctionType) -> Any:

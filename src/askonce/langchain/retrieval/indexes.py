@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
@@ -24,6 +25,7 @@ from askonce.retrieval.versions import (
     digest_in_order,
     digest_of,
     faiss_rows,
+    faiss_settings,
     held_in,
     version_of,
     written,
@@ -85,17 +87,33 @@ def _held_by_kind(part: Any) -> IndexContent | None:
         return IndexContent(list(part.store.values()), lambda: map(_entry, part.store.values()))
     if isinstance(part, InMemoryBaseStore):
         return IndexContent(list(part.store.values()), lambda: list(part.store.items()))
-    name = f"{type(part).__module__.partition('.')[0]}.{type(part).__name__}"
-    if name == "langchain_community.InMemoryDocstore":
+    name = _in_community(type(part))
+    if name == "InMemoryDocstore":
         return IndexContent(list(part._dict.values()), lambda: list(part._dict.items()))
-    if name == "langchain_community.SKLearnVectorStore":
+    if name == "SKLearnVectorStore":
         held = part._ids, part._texts, part._metadatas, part._embeddings
         rows = zip(*held, strict=True)
         return IndexContent([*chain(*held)], lambda: ([*row, _vector(vector)] for *row, vector in rows))
-    if name == "langchain_community.FAISS":
+    if name == "FAISS":
         names = part.index_to_docstore_id
-        return IndexContent([part.index.ntotal, *names.values()], lambda: faiss_rows(part.index, names))
+        found_by = [part.index.ntotal, faiss_settings(part.index)]
+        return IndexContent([*found_by, *names.values()], lambda: faiss_rows(part.index, names))
     return None
+
+
+def _community_class(cls: Any) -> str | None:
+    names = (one.__name__ for one in cls.__mro__ if one.__module__.partition(".")[0] == "langchain_community")
+    return next((one for one in names if one in _OF_COMMUNITY), None)
+
+
+_OF_COMMUNITY = frozenset({"InMemoryDocstore", "SKLearnVectorStore", "FAISS"})
+_in_community: Callable[[Any], str | None] = functools.lru_cache(maxsize=512)(_community_class)
+"""The name of the class of LangChain's community package that a class is, or is derived from."""
+
+
+def is_store(part: Any) -> bool:
+    """Whether it is a store of vectors, documents or values."""
+    return isinstance(part, (VectorStore, BaseStore)) or _in_community(type(part)) is not None
 
 
 def is_own(store: Any) -> bool:

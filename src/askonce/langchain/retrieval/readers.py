@@ -35,6 +35,11 @@ class RunReaders:
         self._code: dict[str, None] = {}
         self._texts: set[str] = set()
 
+    @property
+    def has_own(self) -> bool:
+        """Whether code of the application's own is among them."""
+        return any(self._code)
+
     def add(self, part: Any) -> None:
         """Add a part, if it is none of LangChain's."""
         if is_foreign(part):
@@ -69,7 +74,11 @@ class RunReaders:
 
     def _is_done(self, part: Any) -> bool:
         """Add a part; whether nothing else is in it."""
-        self.add(part)
+        try:
+            self.add(part)
+        except Exception:
+            self.any = True  # what cannot be read may
+            raise
         if isinstance(part, ContextVar):
             self._use([part])
         if isinstance(part, CachedEmbeddings):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -15,6 +16,7 @@ import askonce.langchain.retrieval.runs  # noqa: F401  # so that answers know wh
 from askonce.cache import Cache
 from askonce.engine.settings import Settings
 from askonce.errors import ConfigError
+from askonce.keys.counters import record_counters
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form
 from askonce.langchain.instead import instead_of
 from askonce.langchain.retrieval.documents import encoded, ids_of, unpack
@@ -32,6 +34,7 @@ from askonce.retrieval.cached_retrieval import (
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.encoded import EncodedDocument
 from askonce.retrieval.held import found_within
+from askonce.retrieval.made import MadeInSearches
 from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Client, Store
 
@@ -87,6 +90,7 @@ class CachedRetriever(BaseRetriever):
     ignore_punctuation: bool
     _known_as: str | None = PrivateAttr()
     _known: dict[int, Any] = PrivateAttr()
+    _made: MadeInSearches = PrivateAttr(default_factory=MadeInSearches)
     _readers: RunReaders | None = PrivateAttr(default=None)
     _cache: Cache = PrivateAttr()
     _warned: set[str] = PrivateAttr(default_factory=set)
@@ -192,16 +196,18 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
     def __init__(self, owner: CachedRetriever, query: str, arguments: dict[str, Any], run: RunManager) -> None:
         super().__init__(owner.retriever, owner.cache, owner.corpus, owner.empty_ttl, owner.audit, owner._warned)
         self._owner, self._query, self._arguments, self._run = owner, query, arguments, run
+        self._embeddings: list[Any] = []
 
     def form(self) -> NormalForm:
         owner, query = self._owner, self._query
-        identity = Identity(owner._known, owner.corpus)
+        identity = Identity(owner._known, owner.corpus, owner._made)
         content = (
             question(query, ignore_case=owner.ignore_case, ignore_punctuation=owner.ignore_punctuation)
             if isinstance(query, str)
             else plain(query)
         )
         model, arguments = owner._identity(identity), identity.of(self._arguments)
+        self._embeddings = identity.embeddings
         parts = {"arguments": arguments}
         if identity.readers.any:
             given = given_by_run(self._run, owner.depends_on, identity.readers)
@@ -212,16 +218,27 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
 
     def search(self) -> list[Document]:
         config: RunnableConfig = {"callbacks": self._run.get_child()}
-        found = self.retriever.invoke(self._query, config, **self._arguments)
+        with self._counted():
+            found = self.retriever.invoke(self._query, config, **self._arguments)
         self.near = Nearness(self.corpus, self.retriever, self._arguments).of(self._query, found)
         return found
 
     async def asearch(self) -> list[Document]:
-        found = await self.retriever.ainvoke(
-            self._query, config={"callbacks": self._run.get_child()}, **self._arguments
-        )
+        config: RunnableConfig = {"callbacks": self._run.get_child()}
+        with self._counted():
+            found = await self.retriever.ainvoke(self._query, config, **self._arguments)
         self.near = await Nearness(self.corpus, self.retriever, self._arguments).aof(self._query, found)
         return found
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A search, after which what embeddings have counted and own parts have made in it is no setting."""
+        try:
+            with self._owner._made.during(self.retriever):
+                yield
+        finally:
+            for one in self._embeddings:
+                record_counters(one)
 
     def encode(self, document: Document) -> EncodedDocument:
         return encoded(document)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -22,7 +22,7 @@ from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import BaseComponent, BaseNode, NodeWithScore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
 
-from askonce.errors import ConfigError
+from askonce.errors import AskOnceError, ConfigError
 from askonce.keys.databases import credential_form, split_credentials
 from askonce.keys.endpoints import importable_name
 from askonce.keys.fields import members_of
@@ -30,8 +30,8 @@ from askonce.keys.normal_form import NormalForm, Uncacheable, encode, is_credent
 from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.retrieval.indexes import INDEX_PARTS, is_known, is_own, is_store, memory_version
 from askonce.retrieval.held import found_within, is_plain
-from askonce.retrieval.parts import code_of, kind_of, own_bases, own_class, own_names
-from askonce.retrieval.places import Reading, Setting, read
+from askonce.retrieval.parts import code_of, kind_of, own_bases, own_class, own_names, unreadable
+from askonce.retrieval.places import Reading, read
 from askonce.retrieval.settings import SettingReader, settings_in
 from askonce.retrieval.versions import is_content
 
@@ -66,6 +66,7 @@ class Identity:
         name: stands for all parts without a stable representation, and for the random ids of indexes.
         corpus: the log of the documents' changes.
         known: long lists that were read before.
+        made: what was made in a search, of which the class counts if it cannot be read.
 
     Attributes:
         nameless: stores that do not show where their documents are.
@@ -73,11 +74,11 @@ class Identity:
         is_local: a store is on this machine.
     """
 
-    def __init__(self, name: str | None, corpus: str, known: LongLists) -> None:
+    def __init__(self, name: str | None, corpus: str, known: LongLists, made: Container[Any] = ()) -> None:
         self.nameless: list[str] = []
         self.stores: list[BasePydanticVectorStore] = []
         self.is_local = False
-        self._name, self._corpus, self._long_lists = name, corpus, known
+        self._name, self._corpus, self._long_lists, self._made = name, corpus, known, made
         self._stores: dict[int, dict[str, Any]] = {}
         self._in_store = self._is_own = self._counted_elsewhere = False
         self._within: list[int] = []
@@ -96,15 +97,23 @@ class Identity:
         """The form of a part; with a name, of one that has none just the class, and the documents in it."""
         try:
             return plain(self._form(value, depth + 1))
-        except Uncacheable:
-            if self._name is None:
+        except AskOnceError:
+            raise
+        except Exception as error:  # whatever an object in it raises; RecursionError
+            if value in self._made:
+                return {"made": _class_name(value)}
+            if self._name is None and isinstance(error, Uncacheable):
                 raise
+            if self._name is None:
+                raise unreadable(value, error) from error
             return [_class_name(value), *map(self._content, found_within(value, _is_content))]
 
     def _content(self, part: Any) -> Any:
         try:
             return plain(self._form(part, 0))
-        except Uncacheable:
+        except AskOnceError:
+            raise
+        except Exception:
             return _class_name(part)
 
     def _form(self, value: Any, depth: int) -> Any:
@@ -113,9 +122,9 @@ class Identity:
         if self._counted_elsewhere and is_content(value):
             return None
         if isinstance(value, Mapping):
-            return {name: self._part(item, depth) for name, item in value.items()}
+            return self._map(value, depth)
         if isinstance(value, (list, tuple)):
-            return self._list(value, depth)
+            return self._of_kind(value, list, self._list(value, depth))
         if isinstance(value, NodeWithScore):
             return [self._part(value.node, depth), value.score]
         if isinstance(value, BaseNode):
@@ -137,6 +146,17 @@ class Identity:
             code = code_of(value).digest if inspect.isfunction(value) else None
             return name if code is None else {"name": name, "code": code}
         return self._object(value, depth)
+
+    def _map(self, value: Mapping[Any, Any], depth: int) -> Any:
+        if not (self._in_store and self._is_own):
+            return {name: self._part(item, depth) for name, item in value.items()}
+        items = [[self._part(name, depth), self._part(item, depth)] for name, item in value.items()]
+        return self._of_kind(value, dict, items)
+
+    def _of_kind(self, value: Any, usual: type, items: Any) -> Any:
+        """The items of a list, a map or a set; with its class where own code may tell it from the usual one."""
+        is_usual = type(value) is usual or not (self._in_store and self._is_own)
+        return items if is_usual else {"of": _class_name(value), "items": items}
 
     def _list(self, value: Sequence[Any], depth: int) -> Any:
         """Long ones, such as the ids of all nodes that an index gives its retriever, by a digest made once."""
@@ -172,7 +192,8 @@ class Identity:
 
     def _composed(self, value: Any) -> Any:
         if isinstance(value, (set, frozenset)):
-            return sorted((self._part(one, len(self._within)) for one in value), key=encode)
+            items = sorted((self._part(one, len(self._within)) for one in value), key=encode)
+            return self._of_kind(value, list, items)
         if isinstance(value, BaseModel):
             held = {name: self._part(one, len(self._within)) for name, one in members_of(value).items()}
             return {"class": _class_name(value), "code": code_of(own_class(type(value))).digest, "has": held}
@@ -226,20 +247,20 @@ class Identity:
         code = code_of(own_class(type(store))).digest
         form: dict[str, Any] = {"class": _class_name(store), "code": code, "version": memory_version(store)}
         members = members_of(store)
-        defaults: list[Setting] = []
+        unset: frozenset[str] = frozenset()
         if isinstance(store, BasePydanticVectorStore):
             self.stores.append(store)
             # Some keep the default of a field whatever they were given, so that it says no place.
-            unset = type(store).model_fields.keys() - store.model_fields_set
-            own_unset = sorted(unset & own_names(store, members)) if self._name is None else []
-            defaults = [Setting(name, members[name], True) for name in own_unset if members.get(name) is not None]
-            members = {name: one for name, one in members.items() if name not in unset}
+            unset = frozenset(type(store).model_fields.keys() - store.model_fields_set)
+        own = own_names(store, members, is_known=is_known(store)) if self._name is None else frozenset()
+        defaults = read({name: members[name] for name in unset & own if name in members}, own)
+        members = {name: one for name, one in members.items() if name not in unset}
         placed = form["version"] is not None and not is_own(store)
         for name in [] if placed else [name for name, one in members.items() if is_store(one)]:
             form[name], placed = self._store(members.pop(name)), True  # which says itself if it has no place
-        own = own_names(store, members) if self._name is None else frozenset()
         reading = read(members, own)
-        reading = reading._replace(rest=[*reading.rest, *defaults])
+        form |= {f"default {name}": one for name, one in defaults.form.items()}
+        reading = reading._replace(rest=[*reading.rest, *defaults.rest])
         if not (placed or reading.is_placed):
             self.nameless.append(type(store).__name__)
         self.is_local = self.is_local or reading.is_local

@@ -25,7 +25,15 @@ from askonce.keys.fields import members_of
 from askonce.keys.normal_form import Uncacheable
 from askonce.retrieval.cached_retrieval import NotPlain
 from askonce.retrieval.places import without_places
-from askonce.retrieval.versions import IndexContent, digest_of, faiss_rows, held_in, version_of, written
+from askonce.retrieval.versions import (
+    IndexContent,
+    digest_of,
+    faiss_rows,
+    faiss_settings,
+    held_in,
+    version_of,
+    written,
+)
 
 INDEX_PARTS = tuple(
     "docstore index_struct vector_store image_vector_store graph_store property_graph_store".split()
@@ -112,7 +120,8 @@ def _held_by_kind(part: Any) -> IndexContent | None:
     if any(cls.__name__ == "FaissVectorStore" for cls in type(part).__mro__):  # its documents are in the docstore
         index = part._faiss_index
         return IndexContent(
-            [None] * index.ntotal, lambda: map(_encoded, faiss_rows(index, {at: at for at in range(index.ntotal)}))
+            [faiss_settings(index), *[None] * index.ntotal],
+            lambda: map(_encoded, faiss_rows(index, {at: at for at in range(index.ntotal)})),
         )
     if isinstance(part, SimplePropertyGraphStore):
         return _property_graph(part.graph)

@@ -35,6 +35,7 @@ from askonce.retrieval.cached_retrieval import (
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.encoded import EncodedDocument
 from askonce.retrieval.held import found_within
+from askonce.retrieval.made import MadeInSearches
 from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Client, Store
 
@@ -109,6 +110,7 @@ class CachedRetriever(BaseRetriever):
         self._warned: set[str] = set()
         self._name = name
         self._known: LongLists = {}
+        self._made = MadeInSearches()
         identity = self._identity()
         try:
             identity.of(retriever)
@@ -120,7 +122,8 @@ class CachedRetriever(BaseRetriever):
         if identity.nameless and corpus is None and name is None:
             raise ConfigError(unplaced(identity.nameless[0]))
         self.corpus.compare(identity.stores)
-        self._depends_on, self._variables = depends_on, variables_in(retriever)
+        self._depends_on = depends_on
+        self._variables = variables_in(retriever, is_lenient=depends_on is not None)
         follow_runs()
 
     @property
@@ -129,7 +132,7 @@ class CachedRetriever(BaseRetriever):
         return self._cached_retriever
 
     def _identity(self) -> Identity:
-        return Identity(self._name, self.corpus.log, self._known)
+        return Identity(self._name, self.corpus.log, self._known, self._made)
 
     def _form(self) -> Any:
         identity = self._identity()
@@ -187,7 +190,8 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
         query, model = self._query()
         if model is not None:
             query.embedding = model.get_agg_embedding_from_queries(query.embedding_strs)
-        found = self.retriever.retrieve(query)
+        with self._owner._made.during(self.retriever):
+            found = self.retriever.retrieve(query)
         self.near = self._near(query, found)
         return found
 
@@ -195,7 +199,8 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
         query, model = self._query()
         if model is not None:
             query.embedding = await model.aget_agg_embedding_from_queries(query.embedding_strs)
-        found = await self.retriever.aretrieve(query)
+        with self._owner._made.during(self.retriever):
+            found = await self.retriever.aretrieve(query)
         self.near = self._near(query, found)
         return found
 

@@ -9,18 +9,35 @@ from typing import Any
 
 from llama_index.core.schema import BaseNode, NodeWithScore
 
+from askonce.errors import ConfigError
 from askonce.keys.normal_form import Uncacheable, is_credential, plain
 from askonce.llama_index.retrieval.indexes import is_known, is_own, is_store
 from askonce.retrieval.held import found_within
 from askonce.retrieval.parts import code_of, kind_of
 
 
-def variables_in(retriever: Any) -> list[ContextVar[Any]]:
-    """The context variables that own classes and functions in a retriever use, as far as `found_within` looks."""
+def variables_in(retriever: Any, *, is_lenient: bool = False) -> list[ContextVar[Any]]:
+    """The context variables that own classes and functions in a retriever use, as far as `found_within` looks.
+
+    Args:
+        retriever: which.
+        is_lenient: code that cannot be read uses none.
+
+    Raises:
+        ConfigError: there is such code.
+    """
     found: dict[int, ContextVar[Any]] = {}
 
     def is_done(part: Any) -> bool:
-        used = [part] if isinstance(part, ContextVar) else code_of(kind_of(part)).variables
+        try:
+            used = [part] if isinstance(part, ContextVar) else code_of(kind_of(part)).variables
+        except Exception as error:
+            if is_lenient:
+                return False
+            raise ConfigError(
+                f"which context variables a {type(part).__module__}.{type(part).__qualname__} uses cannot be read"
+                f" ({error}); name those that results depend on: CachedRetriever(…, depends_on=['user_id']), or []"
+            ) from error
         found.update((id(one), one) for one in used)
         return _holds_nodes_only(part)
 
