@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import types
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from askonce.keys.model_identity import RememberedIdentity, record_changes
+from askonce.keys.normal_form import Uncacheable
 from askonce.keys.own.code import code_of
 
 
@@ -86,7 +88,7 @@ def test_a_model_that_is_gone_is_forgotten() -> None:
     assert not counted.identity._known
 
 
-def test_what_cannot_be_derived_is_tried_again() -> None:
+def test_what_cannot_be_derived_is_tried_again_after_a_change_or_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[object] = []
 
     def fail(model: Any) -> str:
@@ -94,10 +96,16 @@ def test_what_cannot_be_derived_is_tried_again() -> None:
         raise ValueError("not plain data")
 
     identity, model = RememberedIdentity(fail), Model()
-    for _ in range(2):
-        with pytest.raises(ValueError, match="not plain"):
+    for name in ("gpt", "gpt", "other", "other"):
+        model.name = name
+        with pytest.raises(Uncacheable, match=r"Model cannot be read \(ValueError\)"):
             identity.of(model)
     assert len(attempts) == 2
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 100)
+    with pytest.raises(Uncacheable):
+        identity.of(model)
+    assert len(attempts) == 3
 
 
 def test_a_container_that_holds_itself_ends() -> None:
@@ -167,3 +175,31 @@ def test_what_the_application_sets_during_a_call_is_a_setting() -> None:
     module.settings = {"tone": "rude", "calls": 0}
     record_changes(model)
     assert identity.of(model) != first
+
+
+def test_what_could_not_be_read_is_not_read_again_until_it_changes() -> None:
+    module = types.ModuleType("an_application")
+    exec("held = iter([1])\nclass Model:\n    def answer(self):\n        return held", module.__dict__)
+    derived: list[Any] = []
+
+    def derive(model: Any) -> str | None:
+        derived.append(model)
+        return code_of(type(model))
+
+    identity, model = RememberedIdentity(derive, way_out="cached(model, name='…')"), module.Model()
+    for _ in range(3):
+        with pytest.raises(Uncacheable, match=r"uses held, which holds a builtins.list_iterator.*name="):
+            identity.of(model)
+    assert len(derived) == 1
+    module.held = [1]
+    assert identity.of(model) == code_of(module.Model)
+
+
+def test_an_object_that_raises_is_named_with_the_way_out() -> None:
+
+    def derive(model: Any) -> str:
+        raise ValueError("of the application")
+
+    identity = RememberedIdentity(derive, way_out="cached(model, name='…')")
+    with pytest.raises(Uncacheable, match=r"Model cannot be read \(ValueError\); cached\(model, name='…'\) names"):
+        identity.of(Model())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from askonce.keys.endpoints import endpoint_of, is_asynchronous
+from askonce.keys.normal_form import Uncacheable
 
 
 class FoundClients:
@@ -29,8 +30,15 @@ class FoundClients:
         modes = {name: is_asynchronous(clients[0]) for name, clients in self._by_field.items()}
         fitting = [name for name, mode in modes.items() if mode in (None, asynchronous)] or list(modes)
         for name in fitting:
-            several = [endpoint for client in self._by_field[name] if (endpoint := endpoint_of(client))]
+            several = [endpoint for client in self._by_field[name] if (endpoint := _endpoint(name, client))]
             place = {str(at): one for at, one in enumerate(several)} if len(several) > 1 else (several or [{}])[0]
             if place and place not in places:
                 places.append(place)
         return places
+
+
+def _endpoint(name: str, client: Any) -> dict[str, Any] | None:
+    try:
+        return endpoint_of(client)
+    except Uncacheable as error:
+        raise Uncacheable(f"the client in {name}: {error}") from error

@@ -2,9 +2,9 @@
 
 An object of the application's own class often holds both: how many texts it has embedded, and the length of its
 vectors. Numbers, lists and maps count as they are, so that a setting that the application changes later is seen.
-One that was seen to change during a call counts as it was at first, or the object would have a new key after each
-call. So does what was nothing before the call and is an object after it, such as a client that is made when it is
-first needed.
+One that was seen to change during a call, and that the object's code changes itself, counts as it was at first, or
+the object would have a new key after each call. So does what was nothing before the call and is an object after it,
+such as a client that is made when it is first needed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from askonce.keys.model_identity import record_changes
+from askonce.keys.own.changes import OwnChanges
+from askonce.keys.own.modules import is_installed
 
 
 @dataclass(slots=True)
@@ -79,14 +81,23 @@ def changed_by_calls(owner: Any) -> frozenset[str]:
 
 def record_counters(owner: Any) -> None:
     """Record, after a call, what an object has changed of itself, the objects in it and what its code uses."""
-    record_changes(owner)
+    changes = record_changes(owner)
     known = _seen.get(id(owner))
     parts = [] if known is None else [one() for one in known.parts]
     for one in (owner, *_members(owner).values(), *parts):
         seen = _seen.get(id(one))
         if seen is not None and seen.owner() is one:
             now = _members(one)
-            seen.own.update(name for name, size in seen.last.items() if _is_changed(size, now.get(name)))
+            changed = {name for name, size in seen.last.items() if _is_changed(size, now.get(name))}
+            seen.own.update(name for name in changed if _is_of_the_code(one, name, changes))
+
+
+def _is_of_the_code(owner: Any, name: str, changes: list[OwnChanges]) -> bool:
+    """Whether the code changes it, and not the application meanwhile; of installed classes that is not known."""
+    cls: type = type(owner)
+    if not changes or all(is_installed(base.__module__) for base in cls.__mro__):
+        return True
+    return any(one.is_changed(cls, ("", f".{name}")) for one in changes)
 
 
 def _seen_of(owner: Any) -> _Seen | None:

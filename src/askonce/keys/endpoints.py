@@ -10,15 +10,15 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
-from askonce.keys.model_identity import show_inside
+from askonce.keys.model_identity import fingerprint_of, show_inside
 from askonce.keys.normal_form import Uncacheable, is_credential_in_request, plain
-from askonce.keys.own.code import class_form, code_of
-from askonce.keys.own.variables import read_clients_with
+from askonce.keys.own.code import class_form, code_of, digest_of
+from askonce.keys.own.in_place import read_clients_with
 
 Endpoint = dict[str, Any]
 """``url``, ``headers``, ``default_query`` and what else names the endpoint; headers may hold credentials still."""
@@ -33,8 +33,8 @@ _TELEMETRY = re.compile(
     r"accept|accept-encoding|connection|content-length|host|x-stainless-.*|x-fern-.*|x-goog-api-client|x-client-name"
 )
 _OWN_AGENT = re.compile(
-    r"\w+/Python |(python-httpx2?|ollama-python|llama-index|langchain|google-genai-sdk|cohere|Boto3|Botocore"
-    r"|speakeasy-sdk|huggingface|unknown)[/;\-_]?",
+    r"\w+/Python |(python-httpx2?|python-requests|ollama-python|llama-index|langchain|google-genai-sdk|cohere|Boto3"
+    r"|Botocore|speakeasy-sdk|huggingface|unknown)[/;\-_]?",
     re.IGNORECASE,
 )
 _BOTO_PACKAGES = frozenset({"botocore", "boto3", "s3transfer", "aiobotocore", "langchain_aws", "llama_index"})
@@ -61,12 +61,77 @@ def endpoint_of(client: Any) -> Endpoint | None:
 def endpoint_in_code(client: Any) -> Endpoint | None:
     """`endpoint_of` for a client that own code uses, sessions of HTTP among them, which have no URL."""
     name = _name(client)
-    if name == "requests.sessions.Session":
-        return {"headers": _headers(client.headers), "default_query": _query(client.params)}
-    if name == "aiohttp.client.ClientSession":
-        base = getattr(client, "_base_url", None)
-        return {"url": None if base is None else str(base), "headers": _headers(client.headers)}
-    return endpoint_of(client)
+    read = {"requests.sessions.Session": _of_requests, "aiohttp.client.ClientSession": _of_aiohttp}.get(name)
+    if read is None:
+        return endpoint_of(client)
+    return {name: one for name, one in read(client).items() if one not in (None, {}, [])}
+
+
+def _of_requests(session: Any) -> Endpoint:
+    """Of a session of requests; proxies and certificates are of the connection."""
+    show_inside(
+        type(session),
+        lambda one: [[*one.headers.items()], _cookies(one.cookies), one.params, one.auth, one.hooks, one.adapters],
+    )
+    for adapter in session.adapters.values():
+        if _name(adapter) != "requests.adapters.HTTPAdapter":
+            raise Uncacheable(f"a {_name(adapter)} may change requests on their way")
+    return {
+        "headers": _headers(session.headers),
+        "default_query": _query(session.params or {}),
+        "cookies": _cookies(session.cookies),
+        "hooks": [
+            _hook_code(one) for event in session.hooks.values() for one in (event if _is_list(event) else [event])
+        ],
+        "auth": _auth(session.auth),
+    }
+
+
+def _of_aiohttp(session: Any) -> Endpoint:
+    show_inside(type(session), lambda one: [[*one.headers.items()], _morsels(one.cookie_jar), one._base_url])
+    base = getattr(session, "_base_url", None)
+    return {
+        "url": None if base is None else str(base),
+        "headers": _headers(session.headers),
+        "cookies": _morsels(session.cookie_jar),
+        "hooks": [
+            _hook_code([*hooks])
+            for one in getattr(session, "_trace_configs", None) or ()
+            for hooks in vars(one).values()
+            if isinstance(hooks, Iterable) and [*hooks]
+        ],
+    }
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _hook_code(value: Any) -> str | None:
+    """What a function that is given each response says to code that uses it."""
+
+    def using() -> None: ...
+
+    using.__module__, using.__kwdefaults__ = "", {"hook": value}
+    return code_of(using)
+
+
+def _cookies(jar: Any) -> list[list[str]]:
+    """The cookies that the application gave, by digests: they say for whom a request is. Servers set others."""
+    if not jar:
+        return []
+    given = [
+        one
+        for one in getattr(jar, "jar", jar)
+        if not one.domain
+        or (one.domain_specified and one._rest == {"HttpOnly": None} and one.expires is None and not one.secure)
+    ]
+    return sorted([one.name, one.domain, one.path, digest_of(f"credential {one.value!r}")] for one in given)
+
+
+def _morsels(jar: Any) -> list[list[str]]:
+    given = [one for one in jar if not one["domain"] or not one["expires"]]
+    return sorted([one.key, one["domain"], one["path"], digest_of(f"credential {one.value!r}")] for one in given)
 
 
 def is_client(value: Any) -> bool:
@@ -123,11 +188,16 @@ def _reader_of(cls: type) -> Callable[[Any], Endpoint] | None:
     return None
 
 
+_SHOWN_OF_HTTP = attrgetter(
+    "headers.raw", "params", "base_url", "_auth", "_event_hooks", "_transport", "_mounts", "_cookies.jar._cookies"
+)
+
+
 def _of_http(client: Any) -> Endpoint:
     """Of a client of httpx: what it adds to each request, and what may change requests on their way."""
     show_inside(
         type(client),
-        attrgetter("headers.raw", "params", "base_url", "_auth", "_event_hooks", "_transport", "_mounts"),
+        _SHOWN_OF_HTTP,
     )
     transports = [client._transport, *client._mounts.values()]
     return {
@@ -135,6 +205,8 @@ def _of_http(client: Any) -> Endpoint:
         "headers": _headers(client.headers),
         "default_query": _query(client.params),
         "hooks": [_hook(hook) for hook in client.event_hooks.get("request", ())],
+        "response_hooks": [_hook_code(hook) for hook in client.event_hooks.get("response", ())],
+        "cookies": _cookies(client.cookies),
         "auth": _auth(client.auth),
         "transports": [
             described for one in transports if one is not None and (described := _transport(one)) is not None
@@ -192,7 +264,7 @@ def _transport(transport: Any) -> Any:
         return None if socket is None else {"socket": str(socket)}
     if getattr(transport, "__dict__", None):
         raise Uncacheable(f"a {_name(transport)} may change requests on their way")
-    return importable_name(type(transport))
+    return function_form(type(transport))
 
 
 def _of_generated(client: Any) -> Endpoint:
@@ -361,4 +433,4 @@ def importable_name(value: Any) -> str:
     return f"{module}.{qualname}"
 
 
-read_clients_with(endpoint_in_code)
+read_clients_with(endpoint_in_code, fingerprint_of)

@@ -13,10 +13,13 @@ import dataclasses
 import functools
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from askonce.keys.normal_form import Uncacheable
+from askonce.keys.own.changes import OwnChanges
 from askonce.keys.own.modules import is_installed
 from askonce.keys.own.state import Observations, collected, collecting
 
@@ -46,6 +49,8 @@ class _Known(NamedTuple):
         held: the objects whose ids that contains.
         value: what was derived.
         observed: what the code of its own classes was read of; ``None`` if it has none.
+        error: why nothing could be derived.
+        until: when that is tried again.
     """
 
     model: weakref.ref[Any]
@@ -53,27 +58,41 @@ class _Known(NamedTuple):
     held: list[object]
     value: Any
     observed: Observations | None
+    error: Uncacheable | None = None
+    until: float = 0.0
 
 
+_AGAIN = 60.0
+"""After so many seconds what could not be read is tried again: it may have been for another thread's sake."""
 _deriving = threading.RLock()
 _LONGEST = 1.0
 """How many seconds to wait for another thread, which may be gone with a fork."""
 _identities: weakref.WeakSet[RememberedIdentity[Any]] = weakref.WeakSet()
 
 
-def record_changes(model: Any) -> None:
-    """Record, after a call of a model, what its code has changed of what its key was made from."""
+def record_changes(model: Any) -> list[OwnChanges]:
+    """Record, after a call of a model, what its code has changed of what its key was made from.
+
+    Returns:
+        What its code changes, as far as it is of the application's own.
+    """
+    found: list[OwnChanges] = []
     for identity in _identities:
         known = identity.remembered(model)
         if known is not None and known.observed is not None:
             known.observed.record()
+            found.append(known.observed.changes)
+    return found
+
+
+_WAYS_OUT = ("cached(", "cache_options(", "ignore=")
 
 
 class RememberedIdentity(Generic[T]):
     """Remembers one derived value for each model, for as long as the model lives. Thread-safe.
 
     Args:
-        derive: derives the value from a model. If it raises, nothing is remembered.
+        derive: derives the value from a model. If it raises `Uncacheable`, that is remembered likewise.
         parts: what a value consists of, by name. A model whose value has changed ten times without having been of
             use is logged once, with the parts that have changed.
         way_out: what to write for such a model, for people.
@@ -90,7 +109,10 @@ class RememberedIdentity(Generic[T]):
 
     def of(self, model: Any) -> T:
         """The value derived from a model as it is now."""
-        fingerprint, held = _fingerprint(model)
+        try:
+            fingerprint, held = fingerprint_of(model)
+        except Exception as error:  # an object in it cannot even be looked at
+            raise self._unread(model, error) from error
         at = id(model)
         known = self._known.get(at)
         if (
@@ -98,9 +120,12 @@ class RememberedIdentity(Generic[T]):
             and known.fingerprint == fingerprint
             and known.model() is model
             and (known.observed is None or _is_current(known.observed))
+            and (known.error is None or time.monotonic() < known.until)
         ):
             if at in self._changes:
                 self._changes[at] = 0
+            if known.error is not None:
+                raise Uncacheable(*known.error.args)
             return known.value  # type: ignore[no-any-return]
         cls: type = type(model)
         if not _is_own(cls):
@@ -123,21 +148,40 @@ class RememberedIdentity(Generic[T]):
 
     def _derived(self, model: Any, fingerprint: object, held: list[object]) -> T:
         at, known = id(model), self.remembered(model)
+        value: Any = None
+        error: Uncacheable | None = None
         with collecting() as observed:
-            value = self._derive(model)
+            try:
+                value = self._derive(model)
+            except Exception as raised:  # whatever an object of the application's raises
+                error = self._unread(model, raised)
         try:
             reference = weakref.ref(model, lambda _: self.forget(at))
         except TypeError:  # a class with slots: derived each time
-            return value
-        self._known[at] = _Known(reference, fingerprint, held, value, observed if observed.is_any() else None)
-        if known is not None and known.value != value:
+            reference = None
+        if reference is not None:
+            seen = observed if observed.is_any() else None
+            until = time.monotonic() + _AGAIN
+            self._known[at] = _Known(reference, fingerprint, held, value, seen, error, until)
+        if error is not None:
+            raise error
+        if reference is not None and known is not None and known.value != value:
             self._changed(model, known, value)
-        return value
+        return value  # type: ignore[no-any-return]
+
+    def _unread(self, model: Any, error: Exception) -> Uncacheable:
+        """Why a model has no key, and the way out, for people."""
+        reason = str(error)
+        if not isinstance(error, Uncacheable):
+            reason = f"{type(model).__qualname__}{_raising(model)} cannot be read ({type(error).__name__})"
+        if self._way_out and not any(way in reason for way in _WAYS_OUT):
+            reason += f"; {self._way_out} names it instead"
+        return Uncacheable(reason)
 
     def remembered(self, model: Any) -> _Known | None:
-        """What is remembered of a model, whether it is still so or not."""
+        """What was derived of a model, whether it is still so or not."""
         known = self._known.get(id(model))
-        return known if known is not None and known.model() is model else None
+        return known if known is not None and known.model() is model and known.error is None else None
 
     def forget(self, at: int) -> None:
         """Forget what was derived of the model of this id."""
@@ -165,6 +209,16 @@ def _is_own(cls: type) -> bool:
     return not all(is_installed(base.__module__) for base in cls.__mro__)
 
 
+def _raising(model: Any) -> str:
+    """Which attribute of a model raises when it is looked at, for people."""
+    for name, value in getattr(model, "__dict__", {}).items():
+        try:
+            fingerprint_of([value, value.__class__, type(value).__module__, getattr(value, "__dict__", None)])
+        except Exception:
+            return f".{name}"
+    return ""
+
+
 def _is_current(observed: Observations) -> bool:
     outer = collected()
     if outer is not None:  # the model is a part of another
@@ -182,7 +236,7 @@ def _is_open(cls: type) -> bool:
     )
 
 
-def _fingerprint(model: Any) -> tuple[object, list[object]]:
+def fingerprint_of(model: Any) -> tuple[object, list[object]]:
     """What is in a model, and in the containers and models in it: scalars as they are, other objects by their id.
 
     With it come the objects that have these ids, so that no other object gets them.

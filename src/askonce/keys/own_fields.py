@@ -17,6 +17,7 @@ import re
 import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import PurePath
 from types import MappingProxyType, MemberDescriptorType, MethodType, SimpleNamespace
 from typing import Any
@@ -27,14 +28,13 @@ from askonce.keys.endpoints import importable_name, is_client
 from askonce.keys.model_identity import show_inside
 from askonce.keys.normal_form import Uncacheable, is_credential_in_request, media_url, plain, text
 from askonce.keys.own.code import class_form, code_of, digest_of
+from askonce.keys.own.in_place import data_now
 from askonce.keys.own.modules import is_installed
-from askonce.keys.own.objects import NOTHING, contents_of, data_of, says_nothing
+from askonce.keys.own.objects import NOTHING, contents_of, says_nothing
 
 _SEQUENCES = (list, tuple, deque)
 _SETS = (set, frozenset)
 _SHOWN = (PurePath, decimal.Decimal, uuid.UUID, datetime.date, datetime.time, datetime.timedelta)
-_SMALL = 1_000_000
-"""An array of so many bytes is looked at again at each call."""
 
 
 class OwnValues:
@@ -56,6 +56,7 @@ class OwnValues:
         self._clients, self._way_out, self._special = clients, way_out, special
         self._path = [cls.__qualname__]
         self._within: list[int] = []
+        self._kinds = [cls]
         self.parts: list[Any] = []
 
     def field(self, name: str, value: Any) -> Any:
@@ -85,9 +86,11 @@ class OwnValues:
 
     def _value(self, value: Any, name: str) -> Any:
         kind = type(value)
-        if kind in (int, bool, type(None), bytes, bytearray):
+        if kind in (int, bool, type(None), bytes):
             return value
         if kind is float:
+            if value == 0:
+                return {"float": repr(value)}  # -0.0 is shown otherwise than 0.0
             return {"float": value} if value.is_integer() or value - value != 0 else value
         if kind is str:
             return _text(value, name)
@@ -130,12 +133,15 @@ class OwnValues:
             if isinstance(value, deque):
                 show_inside(type(value), list)
             read = [one for item in list(value) if (one := self._value(item, name)) is not NOTHING]
-            return read if type(value) is list else {"items": read, **_kind(value, list)}
+            longest = {"longest": value.maxlen} if isinstance(value, deque) else {}
+            return read if type(value) is list else {"items": read, **_kind(value, list), **longest}
         if isinstance(value, _SETS):
-            return {"set": sorted((plain(self._value(one, name)) for one in value), key=repr)}
+            return {"set": sorted((plain(self._value(one, name)) for one in value), key=repr), **_kind(value, set)}
         if isinstance(value, str):
             return {"value": _text(str.__str__(value), name)}
-        if isinstance(value, (bytes, bytearray)):
+        if isinstance(value, bytearray):
+            return {"value": bytes(value), **_kind(value, bytes)}
+        if isinstance(value, bytes):
             return {"value": bytes(value)}
         if isinstance(value, (int, float)):
             return {"value": (int if isinstance(value, int) else float).__repr__(value)}
@@ -163,10 +169,13 @@ class OwnValues:
         show_inside(kind, _looked_at)
         self.parts.append(value)
         form: dict[str, Any] = {}
-        for one, held in held_by(value).items():
-            if one in changed or is_computed(kind, one):
-                continue
-            form[one] = self.field(one, held)
+        self._kinds.append(kind)
+        try:
+            for one, held in held_by(value).items():
+                if one not in changed and not is_computed(kind, one):
+                    form[one] = self.field(one, held)
+        finally:
+            self._kinds.pop()
         return counters_as_at_first(value, form, private=False)
 
     def _object(self, value: Any, name: str) -> Any:
@@ -179,6 +188,7 @@ class OwnValues:
         if isinstance(value, type) and callable(getattr(value, "model_json_schema", None)):
             return {"schema": value, "code": code_of(value)}
         if isinstance(value, MethodType):
+            show_inside(MethodType, attrgetter("__class__", "__self__"))
             return {"method": value.__qualname__, "code": code_of(value), "of": self._value(value.__self__, name)}
         if inspect.isroutine(value) or isinstance(value, type):
             return _function(value, name)
@@ -191,10 +201,8 @@ class OwnValues:
                 return {"class": named, "fields": self._fields(value)}
             finally:
                 self._within.pop()
-        data = data_of(value)
+        data = data_now(value, self._kinds[-1], ("", f".{self._path[-1]}"))
         if data is not NOTHING:
-            if hasattr(value, "nbytes"):
-                show_inside(kind, lambda one: [one.tobytes()] if one.nbytes <= _SMALL else [])
             return {"data": [self._value(one, "") for one in data]}
         if not is_installed(kind.__module__):  # compiled, in a module that is not loaded by that name
             return {"class": named, "contents": [self._value(one, name) for one in contents_of(value)]}
@@ -224,7 +232,12 @@ def _text(value: str, name: str) -> Any:
     if is_credential_in_request(name):
         return _credential(value)
     shown = media_url(value)
-    return value if shown == text(value) else {"url": shown, **_credential(value)}
+    if shown != text(value):
+        return {"url": shown, **_credential(value)}
+    # Its code sees how accents and line ends are written, and half of a pair.
+    written = value.encode("utf-8", "surrogatepass")
+    is_sound = value.isascii() or written == value.encode("utf-8", "replace")
+    return value if shown == value and is_sound else {"written": written}
 
 
 def _credential(value: Any) -> dict[str, str]:

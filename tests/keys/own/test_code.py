@@ -291,6 +291,19 @@ HELD = """
         def __init__(self, tone):
             self.tone, self.again = tone, [self]
 
+    class Signing(__import__("httpx").Auth):
+        def __init__(self, tone):
+            self.tone = tone
+
+        def __call__(self, request):
+            request.headers["x-tone"] = self.tone
+            return request
+
+    def session(**settings):
+        made = __import__("requests").Session()
+        vars(made).update(settings)
+        return made
+
     held = HELD
 
     class Model:
@@ -388,6 +401,15 @@ def held(expression: str, text: str = "first") -> str:
         "__import__('openai').OpenAI(api_key='k', base_url='http://127.0.0.1/' + 'X').chat.completions.create",
         "Persona(__import__('openai').AsyncOpenAI(api_key='k', base_url='http://127.0.0.1/' + 'X'))",
         "__import__('sqlite3').connect('/tmp/askonce-' + 'X')",
+        "__import__('httpx').Client(cookies={'session': 'X'})",
+        "__import__('httpx').Client(params={'x-model': 'X'})",
+        "__import__('httpx').Client(auth=Signing('X'))",
+        "__import__('httpx').Client(event_hooks={'response': [lambda response: 'X']})",
+        "session(headers={'x-model': 'X'})",
+        "session(params={'x-model': 'X'})",
+        "session(auth=Signing('X'))",
+        "session(hooks={'response': [lambda response: 'X']})",
+        "session(cookies=__import__('requests').cookies.cookiejar_from_dict({'session': 'X'}))",
     ],
 )
 def test_what_a_variable_holds_counts(expression: str) -> None:
@@ -405,6 +427,8 @@ def test_what_a_variable_holds_counts(expression: str) -> None:
         "nested(1, 120)",
         "[[one] for one in range(300_000)]",
         '[Persona({"deep": [iter([1])]})]',
+        "__import__('httpx').Client(event_hooks={'request': [say]})",
+        "session(adapters={'http://': Persona('a')})",
     ],
 )
 def test_what_cannot_be_read_gives_no_digest_and_says_which_variable_holds_it(expression: str) -> None:
@@ -419,6 +443,9 @@ def test_what_cannot_be_read_gives_no_digest_and_says_which_variable_holds_it(ex
         "logging.getLogger('X').info",
         "[threading.Lock(), threading.RLock(), threading.Event(), threading.Thread(name='X')]",
         "__import__('httpx').Client(headers={'authorization': 'X'})",
+        "__import__('httpx').Client(proxy='http://' + 'X', verify=False)",
+        "session(auth=('X', 'X'), proxies={'http': 'X'}, verify='X', cert='X')",
+        "session(headers={'authorization': 'X'}, params={'key': 'X'})",
         "__import__('openai').OpenAI(api_key='X').chat.completions.create",
         "__import__('concurrent.futures').futures.ThreadPoolExecutor(thread_name_prefix='X')",
         "__import__('asyncio').Semaphore(len('X'))",
@@ -451,6 +478,16 @@ def test_no_text_of_a_credential_is_in_the_code() -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        ("[1, 2]", "(1, 2)"),
+        ("['a']", "('a',)"),
+        ("{'a'}", "frozenset({'a'})"),
+        ("{}", "[]"),
+        ("[[], ['a']]", "[['a'], []]"),
+        ("{'a': [], 'b': 'c'}", "{'b': 'c'}"),
+        ("collections.deque([1], 2)", "collections.deque([1], 3)"),
+        ("collections.OrderedDict(a=1)", "{'a': 1}"),
+        ("0.0", "-0.0"),
+        ("operator.itemgetter(0)", "operator.itemgetter(1)"),
         ("{1: say, 2: plain}", "{1: plain, 2: say}"),
         ("[say, plain, plain]", "[say, plain, say]"),
         ("{1: str.upper}", "{1: str.lower}"),

@@ -70,6 +70,50 @@ CHANGES = {
 }
 
 
+IN_PLACE = {
+    "an array": ("np.ones(4)", "held[0] = 7"),
+    "an array of objects": ("np.array(['a', None], dtype=object)", "held[0] = 'b'"),
+    "bytes": ("bytearray(b'abc')", "held[0] = 65"),
+    "numbers": ("array.array('i', [1, 2])", "held[0] = 65"),
+    "a template": ("string.Template('a')", "held.template = 'b'"),
+    "a header": ("httpx.Client(headers={'x-tone': 'a'})", "held.headers['x-tone'] = 'b'"),
+    "a cookie": ("httpx.Client()", "held.cookies.set('tone', 'b')"),
+    "a session's header": ("requests.Session()", "held.headers['x-tone'] = 'b'"),
+    "a session's hook": ("requests.Session()", "held.hooks['response'].append(len)"),
+    "defaults": ("function", "held.__defaults__ = ('b',)"),
+    "defaults by name": ("function", "held.__kwdefaults__ = {'ending': '?'}"),
+    "a default by name": ("function", "held.__kwdefaults__['ending'] = '?'"),
+    "code": ("function", "held.__code__ = (lambda: 'c').__code__"),
+    "a method's object": ("Persona().say", "held.__self__.tone = 'rude'"),
+}
+CHANGING_IN_PLACE = """
+import array, string
+import httpx, requests
+import numpy as np
+from langchain_core.language_models import BaseChatModel
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages import AIMessage
+
+made = []
+def function(text="a", *, ending="!"): return text + ending
+
+class Persona:
+    def __init__(self): self.tone = "formal"
+    def say(self): return self.tone
+
+held = HELD
+
+class Model(BaseChatModel):
+    part: object = None
+    @property
+    def _llm_type(self): return "own"
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        made.append(1)
+        text = f"{held is None} {self.part is None}"
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=text))])
+"""
+
+
 def program(used: str = "") -> Any:
     module = types.ModuleType("a_notebook")
     exec(PROGRAM.replace("USED", used), module.__dict__)
@@ -108,6 +152,23 @@ def test_a_change_between_two_calls_is_seen_and_stored_under_a_key_of_its_own(mo
     restarted = model_of(again)
     assert restarted.invoke("one").content == first
     assert restarted.invoke("two").content == first != second
+
+
+@pytest.mark.parametrize(("held", "change"), IN_PLACE.values(), ids=IN_PLACE)
+@pytest.mark.parametrize("place", ["variable", "field"])
+def test_a_change_in_place_is_seen(store: Cache, held: str, change: str, place: str) -> None:
+    module = types.ModuleType("a_notebook")
+    exec(CHANGING_IN_PLACE.replace("HELD", held), module.__dict__)
+    if place == "field":
+        part, module.held = module.held, None
+    model = cached(module.Model(part=part if place == "field" else None), store)
+    model.invoke("hi")
+    model.invoke("hi")
+    assert len(module.made) == 1
+    exec(change, {"held": model.part if place == "field" else module.held})
+    model.invoke("hi")
+    model.invoke("hi")
+    assert len(module.made) == 2
 
 
 def test_what_a_context_variable_holds_counts_and_a_credential_hinders(model_of: Any) -> None:

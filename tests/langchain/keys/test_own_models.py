@@ -10,6 +10,7 @@ import logging
 import random
 import sqlite3
 import threading
+import types
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ from langchain_core.tools import StructuredTool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, TypeAdapter
 
-from askonce import Cache, ConfigError
+from askonce import Cache, ConfigError, FormField
 from askonce.langchain import AskOnceCache, cached
 from askonce.langchain.keys.model import parameters_of_model
 
@@ -231,7 +232,8 @@ class Slotted:
 
 DISTINCT = [
     lambda: [Tone.FORMAL, Tone.RUDE, Mood.FORMAL, "formal", Text("formal")],
-    lambda: [False, "", None, 0, 0.0, [], (), {}, "None"],
+    lambda: [False, "", None, 0, 0.0, -0.0, [], (), {}, "None", set(), frozenset(), deque(), deque(maxlen=2)],
+    lambda: ["\u00e9", "e\u0301", "a\r\nb", "a\nb", "\ud800", "\ud801", b"a", bytearray(b"a")],
     lambda: [1, 1.0, True, "1", Level(1), Fraction(1), np.int64(1)],
     lambda: [{"a": 1, "b": 2}, {"b": 2, "a": 1}, Columns(a=1, b=2)],
     lambda: [{1: "a"}, {"1": "a"}],
@@ -441,3 +443,31 @@ class Settings(BaseModel):
 
 def test_false_is_not_nothing_within_an_object_either() -> None:
     assert len({key(Quiet(held=kind(strict=one))) for kind in (Options, Settings) for one in (None, False)}) == 4
+
+
+RUN = """
+import uuid
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+RUN_ID = uuid.uuid4().hex
+
+class Model(BaseChatModel):
+    @property
+    def _llm_type(self): return "own"
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=RUN_ID))])
+"""
+
+
+def test_an_id_of_the_run_in_the_code_can_be_left_out() -> None:
+    def hits(*ignore: FormField) -> int:
+        with Cache("memory://", ignore=ignore) as cache:
+            for _ in range(2):
+                module = types.ModuleType("a_program")
+                exec(RUN, module.__dict__)
+                cached(module.Model(), cache).invoke("hi")
+            return cache.stats().hits
+
+    assert (hits(), hits(FormField("model.code"))) == (0, 1)

@@ -25,6 +25,7 @@ from llama_index.core.base.llms.types import CompletionResponse, CompletionRespo
 from llama_index.core.llms import CustomLLM
 from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.tools import FunctionTool
+from llama_index.core.types import BaseOutputParser
 from llama_index.llms.openai import OpenAI
 from pydantic import Field, PrivateAttr, SecretStr
 
@@ -141,7 +142,7 @@ def say_b() -> str:
 DISTINCT = [
     lambda: [Helper("a"), Helper("b"), Options("a"), Options("b"), Options(None), Options(False), Options("")],
     lambda: [re.compile("a"), re.compile("b"), re.compile("a", re.IGNORECASE)],
-    lambda: [Tone.FORMAL, "formal"],
+    lambda: [Tone.FORMAL, "formal", 0.0, -0.0, "\u00e9", "e\u0301", "a\r\nb", "a\nb", {1}, frozenset({1})],
     lambda: [np.ones(2), np.zeros(2), deque([1, 1]), SimpleNamespace(a=1)],
     lambda: [functools.partial(str, "a"), functools.partial(str, "b")],
     lambda: [httpx.Client(base_url="http://a"), httpx.Client(base_url="http://b")],
@@ -264,3 +265,30 @@ def test_embeddings_of_ones_own(one: dict[str, Any], other: dict[str, Any], cach
         for text in ("hi", "ho", "hi"):
             model.get_text_embedding(text)
     assert (cache.stats().misses, cache.stats().hits) == (4, 5)
+
+
+class Parser(BaseOutputParser):
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+    def parse(self, output: str) -> str:
+        return self.prefix + output
+
+    def format(self, query: str) -> str:
+        return query
+
+
+class Parsing(Quiet):
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        assert self.output_parser is not None
+        return CompletionResponse(text=self.output_parser.parse(prompt))
+
+
+def test_a_parser_counts_where_the_endpoints_use_it() -> None:
+    def key(kind: type[Quiet], prefix: str) -> bytes:
+        return completion_form(kind(output_parser=Parser(prefix)), "hi", False, {}).digest()
+
+    assert key(Parsing, "a") != key(Parsing, "b")
+    assert key(Parsing, "a") == key(Parsing, "a")
+    assert key(Quiet, "a") == key(Quiet, "b")  # LlamaIndex parses the answer itself

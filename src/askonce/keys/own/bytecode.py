@@ -4,18 +4,64 @@ from __future__ import annotations
 
 import dis
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 _HAS_DOCSTRING = 0x4000000
 # What a constructor sets is a setting; what it counts up (`instances += 1`) is none.
 _CONSTRUCTORS = frozenset("__init__ __new__ __post_init__ __attrs_post_init__ __setstate__ model_post_init".split())
-_CHANGING = frozenset(
-    "append appendleft extend extendleft insert add update pop popleft popitem clear remove discard setdefault"
-    " subtract sort reverse rotate".split()
+_ADDING = frozenset("append appendleft extend extendleft insert add".split())
+_CHANGING = _ADDING | frozenset(
+    "update pop popleft popitem clear remove discard setdefault subtract sort reverse rotate".split()
 )
-_LOADS = frozenset("LOAD_GLOBAL LOAD_NAME LOAD_DEREF LOAD_ATTR LOAD_METHOD LOAD_FAST".split())
+# Functions of Python's that change their first argument.
+_CHANGING_ARGUMENT = frozenset(
+    "heappush heappop heapreplace heappushpop insort insort_left insort_right shuffle".split()
+)
+_GIVING_AN_ITEM = frozenset("get setdefault pop".split())
+_BETWEEN = frozenset("CACHE COPY SWAP NOP EXTENDED_ARG RESUME PUSH_NULL PRECALL NOT_TAKEN".split())
+_ROOTS = ("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
+_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_READING = _ATTRIBUTES | frozenset("LOAD_FAST LOAD_FAST_BORROW LOAD_GLOBAL LOAD_NAME LOAD_DEREF".split())
+
+ITEM = "[]"
+ANY = "*"
+"""Any item; one whose key does not stand in the code."""
+SELF, UNKNOWN = "self", "?"
+
+
+class OwnChange(NamedTuple):
+    """What code assigns or changes.
+
+    Attributes:
+        path: of a variable (`SELF`, ``global x``, ``around x``, ``argument x``, `UNKNOWN`) and of attributes in it;
+            ``[]`` for items.
+        key: the item that is changed, `ANY` if it is not known which; ``None``: what the path names is assigned.
+        grows: it becomes more or less by what is added, as a counter or a log does.
+    """
+
+    path: tuple[str, ...]
+    key: str | None
+    grows: bool
+
+
+_Place = tuple[int, int]
+"""A line and a column."""
+
+
+class _Line(NamedTuple):
+    """An instruction, and where what it computes stands in the source."""
+
+    name: str
+    value: Any
+    begin: _Place | None
+    end: _Place | None
+
+    def is_within(self, other: _Line) -> bool:
+        if self.begin is None or self.end is None or other.begin is None or other.end is None:
+            return False
+        return self.begin >= other.begin and self.end <= other.end
 
 
 def code_form(code: CodeType) -> Iterator[Any]:
@@ -34,8 +80,7 @@ def code_form(code: CodeType) -> Iterator[Any]:
 
 def names_in(code: CodeType) -> set[str]:
     """The names that code uses, other than its own variables."""
-    inner = (one for one in code.co_consts if isinstance(one, CodeType))
-    return {*code.co_names}.union(*map(names_in, inner))
+    return {*code.co_names}.union(*map(names_in, _inner(code)))
 
 
 def assigned_by(functions: Iterable[FunctionType]) -> set[str]:
@@ -45,58 +90,202 @@ def assigned_by(functions: Iterable[FunctionType]) -> set[str]:
 
 def _assigned_in(code: CodeType) -> set[str]:
     stored = {line.argval for line in dis.get_instructions(code) if line.opname in ("STORE_ATTR", "STORE_DEREF")}
-    inner = (one for one in code.co_consts if isinstance(one, CodeType))
-    return stored.union(*map(_assigned_in, inner))
+    return stored.union(*map(_assigned_in, _inner(code)))
 
 
 @functools.lru_cache(maxsize=4096)
-def changed_in(code: CodeType) -> frozenset[str]:
-    """The attributes, variables around it and items that code assigns or changes itself, such as counters."""
-    found: set[str] = set()
-    lines = list(dis.get_instructions(code))
-    for at, line in enumerate(lines):
+def names_used(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that code reads or may call, also as a text; and the attributes that it assigns."""
+    read, assigned = {*code.co_names, *code.co_freevars}, set[str]()
+    for line in dis.get_instructions(code):
         if line.opname == "STORE_ATTR":
-            if code.co_name not in _CONSTRUCTORS or _counts_up(lines, at):
-                found.add(line.argval)
-        elif line.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            found.add(line.argval)
-        elif line.opname == "STORE_DEREF":
-            if line.argval in code.co_freevars or _counts_up(lines, at):
-                found.add(line.argval)
-        elif line.opname in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"):
-            found |= _held_by(lines, line, by_key=True)
-        elif line.opname in ("LOAD_ATTR", "LOAD_METHOD") and line.argval in _CHANGING:
-            found |= _held_by(lines, line, by_key=False)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            found |= changed_in(constant)
-    return frozenset(found)
+            assigned.add(line.argval)
+    read |= {one for one in code.co_consts if isinstance(one, str) and one.isidentifier()}
+    for inner in map(names_used, _inner(code)):
+        read |= inner[0]
+        assigned |= inner[1]
+    return frozenset(read), frozenset(() if code.co_name in _CONSTRUCTORS else assigned)
 
 
-def _counts_up(lines: list[dis.Instruction], at: int) -> bool:
-    """Whether what is stored was computed of what is there, as ``+=`` does."""
-    return any(one.opname == "BINARY_OP" and one.argrepr.endswith("=") for one in lines[max(0, at - 3) : at])
+@functools.lru_cache(maxsize=4096)
+def changed_in(code: CodeType) -> frozenset[OwnChange]:
+    """The attributes, variables around it and items that code assigns or changes itself, such as counters."""
+    found = _CodeReading(
+        code, code.co_varnames[0] if code.co_argcount else None, frozenset(code.co_freevars)
+    ).changes()
+    if code.co_name not in _CONSTRUCTORS:
+        return frozenset(found)
+    # Of the object that is being made nothing is a counter.
+    return frozenset(one for one in found if one.path[0] != SELF and (one.grows or one.key is not None))
 
 
-def _held_by(lines: list[dis.Instruction], line: dis.Instruction, *, by_key: bool) -> set[str]:
-    """The keys in an expression such as ``stats["calls"]``; if it has none, what the expression names."""
-    span = line.positions
-    if span is None or span.lineno is None or span.col_offset is None:
-        return {one.argval for one in lines if one.opname in _LOADS}
-    names: set[str] = set()
-    keys: set[str] = set()
-    for one in lines:
-        if one is line or not _is_within(one.positions, span):
+def _inner(code: CodeType) -> Iterator[CodeType]:
+    return (one for one in code.co_consts if isinstance(one, CodeType))
+
+
+def _lines(code: CodeType) -> list[_Line]:
+    """The instructions that compute something, one for each name."""
+    found: list[_Line] = []
+    for one in dis.get_instructions(code):
+        if one.opname in _BETWEEN:
             continue
-        if one.opname in _LOADS:
-            names.add(one.argval)
-        elif by_key and one.opname == "LOAD_CONST" and isinstance(one.argval, str):
-            keys.add(one.argval)
-    return keys or names - {line.argval, "self", "cls"}
+        begin, end = _span(one)
+        value = one.argrepr if one.opname == "BINARY_OP" else one.argval
+        if isinstance(value, tuple) and one.opname.count("_FAST") == 2:  # two in one instruction
+            kinds = ["LOAD_FAST" if part.startswith("LOAD") else "STORE_FAST" for part in _two(one.opname)]
+            found.append(_Line(kinds[0], value[0], begin, end))
+            found.append(_Line(kinds[1], value[1], None, None))
+        else:
+            found.append(_Line(one.opname, value, begin, end))
+    for at in range(len(found) - 1):  # the second of two begins where what is done with it begins
+        if found[at].begin is None and found[at].name.startswith("LOAD_FAST"):
+            found[at] = found[at]._replace(begin=found[at + 1].begin, end=found[at + 1].begin)
+    return found
 
 
-def _is_within(inner: Any, outer: Any) -> bool:
-    if inner is None or inner.lineno is None or inner.col_offset is None:
-        return False
-    begins = (inner.lineno, inner.col_offset) >= (outer.lineno, outer.col_offset)
-    return begins and (inner.end_lineno, inner.end_col_offset) <= (outer.end_lineno, outer.end_col_offset)
+def _span(one: dis.Instruction) -> tuple[_Place | None, _Place | None]:
+    span = one.positions
+    if span is None or span.lineno is None or span.col_offset is None:
+        return None, None
+    if span.end_lineno is None or span.end_col_offset is None:
+        return None, None
+    return (span.lineno, span.col_offset), (span.end_lineno, span.end_col_offset)
+
+
+def _two(name: str) -> tuple[str, str]:
+    at = max(name.rfind("_LOAD_FAST"), name.rfind("_STORE_FAST"))
+    return name[:at], name[at + 1 :]
+
+
+class _CodeReading:
+    """Reads what one piece of code changes.
+
+    Args:
+        code: it.
+        first: the first argument of the function that it is in: in a method, the object.
+        around: the variables around that function.
+        known: what variables of the code around it stand for; ``None``: it is the function itself.
+    """
+
+    def __init__(
+        self,
+        code: CodeType,
+        first: str | None,
+        around: frozenset[str],
+        known: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        self._code, self._first, self._around, self._is_inner = code, first, around, known is not None
+        self._lines = _lines(code)
+        self._by_begin: dict[_Place | None, list[_Line]] = {}
+        for line in self._lines:
+            self._by_begin.setdefault(line.begin, []).append(line)
+        count = 0 if self._is_inner else code.co_argcount + code.co_kwonlyargcount
+        self._arguments = frozenset(code.co_varnames[:count])
+        self._known: dict[str, tuple[str, ...]] = {**(known or {})}
+        for before, line in zip(self._lines, self._lines[1:], strict=False):
+            if line.name in ("STORE_FAST", "STORE_DEREF") and line.value not in {*self._known, *around}:
+                path = self._path(before.begin, before.end)
+                if path[0] != UNKNOWN:
+                    self._known[line.value] = path
+
+    def changes(self) -> set[OwnChange]:
+        found: set[OwnChange] = set()
+        for at, line in enumerate(self._lines):
+            change = self._change(at, line)
+            if change is not None:
+                found.add(change)
+        if {"setattr", "__setattr__"} & {*self._code.co_names}:
+            named = (one for one in self._code.co_consts if isinstance(one, str) and one.isidentifier())
+            found |= {OwnChange((UNKNOWN, one), None, False) for one in named}
+        for inner in _inner(self._code):
+            found |= _CodeReading(inner, self._first, self._around, self._known).changes()
+        return found
+
+    def _change(self, at: int, line: _Line) -> OwnChange | None:
+        name, value = line.name, line.value
+        if name in ("STORE_ATTR", "DELETE_ATTR"):
+            path = (*self._path(line.begin, line.end, within=True), value)
+            return OwnChange(path, None, self._grows(at, line, path))
+        if name in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            path = (f"global {value}",)
+            return OwnChange(path, None, self._grows(at, line, path))
+        if name == "STORE_DEREF" and value in self._around:
+            path = (f"around {value}",)
+            return OwnChange(path, None, self._grows(at, line, path))
+        if name in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"):
+            path, key = self._path(line.begin, line.end, within=True), self._key(at, line)
+            if path[-1] == "__dict__" and key != ANY:
+                return OwnChange((*path[:-1], key), None, self._grows(at, line, path))
+            return OwnChange(path, key, self._grows(at, line, path))
+        if name in _ATTRIBUTES and value in _CHANGING:
+            path = self._path(line.begin, line.end, within=True)
+            return OwnChange(path, ANY, value in _ADDING)
+        if name in _READING and value in _CHANGING_ARGUMENT:
+            return OwnChange(self._argument(at, line), ANY, False)
+        return None
+
+    def _path(self, begin: _Place | None, end: _Place | None, *, within: bool = False) -> tuple[str, ...]:
+        """What an expression between two places stands for; ``within``: what stands before its end."""
+        path: tuple[str, ...] | None = None
+        if begin is None or end is None:
+            return (UNKNOWN,)
+        for line in self._by_begin[begin]:
+            if line.end is None or line.end > end or (within and line.end == end):
+                continue
+            if line.name.startswith(_ROOTS):
+                path = self._root(line)
+            elif path is None:
+                continue
+            elif line.name in _ATTRIBUTES:
+                path = (*path, line.value)
+            elif line.name == "BINARY_SUBSCR" or (line.name == "BINARY_OP" and line.value == "[]"):
+                path = (*path, ITEM)
+            elif line.name.startswith("CALL"):
+                path = (*path[:-1], ITEM) if path[-1] in _GIVING_AN_ITEM else (UNKNOWN,)
+        return path or (UNKNOWN,)
+
+    def _root(self, line: _Line) -> tuple[str, ...]:
+        name = line.value
+        is_local = line.name.startswith("LOAD_FAST")
+        if name == self._first and not (is_local and self._is_inner):
+            return (SELF,)
+        if line.name in ("LOAD_GLOBAL", "LOAD_NAME"):
+            return (f"global {name}",)
+        if not is_local and name in self._around:
+            return (f"around {name}",)
+        if name in self._known or not is_local:
+            return self._known.get(name, (UNKNOWN,))
+        return (f"argument {name}",) if name in self._arguments else (UNKNOWN,)
+
+    def _key(self, at: int, line: _Line) -> str:
+        """The key of the item that is assigned, if it is a text in the code."""
+        inner = [one for one in self._lines[:at] if one.is_within(line) and one is not line]
+        ends = [one.end for one in inner if one.begin == line.begin and one.end is not None and one.end != line.end]
+        base = max(ends, default=None)
+        keys = {one for one in inner if base is not None and one.begin is not None and one.begin > base}
+        if len(keys) == 1 and (key := keys.pop()).name == "LOAD_CONST" and isinstance(key.value, str):
+            return key.value
+        return ANY
+
+    def _argument(self, at: int, line: _Line) -> tuple[str, ...]:
+        """What the first argument of a call stands for, of the function that a line reads."""
+        for call in self._lines[at + 1 :]:
+            if call.name.startswith("CALL") and line.is_within(call):
+                given = (one for one in self._lines[at + 1 :] if one.is_within(call) and one.begin != call.begin)
+                first = next(given, None)
+                return (UNKNOWN,) if first is None else self._path(first.begin, call.end)
+        return (UNKNOWN,)
+
+    def _grows(self, at: int, line: _Line, path: tuple[str, ...]) -> bool:
+        """Whether what is assigned is what was there and something more or less, as with ``+=``."""
+        value = self._lines[at - 1] if at else line
+        if value.name == "BINARY_OP" and value.value in ("+=", "-="):
+            return True
+        before = at - 1
+        while before > 0 and self._lines[before].is_within(line):
+            before -= 1
+        value = self._lines[before]
+        if value.name != "BINARY_OP" or value.value not in ("+", "-"):
+            return False
+        parts = (one for one in self._lines[:before] if one.is_within(value) and one.name in _READING)
+        return any(self._path(one.begin, one.end) == path for one in parts)

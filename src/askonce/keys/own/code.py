@@ -17,10 +17,11 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import Uncacheable, is_credential
-from askonce.keys.own.bytecode import changed_in, code_form, names_in
+from askonce.keys.own.bytecode import code_form, names_in
+from askonce.keys.own.changes import OwnChanges
 from askonce.keys.own.modules import file_of, imported_by, is_installed, source_of
 from askonce.keys.own.objects import NOTHING
-from askonce.keys.own.state import UNSET, collected, observe
+from askonce.keys.own.state import UNSET, collected, observe, observe_definition
 from askonce.keys.own.variables import (
     ALL,
     MOST_PARTS,
@@ -29,7 +30,9 @@ from askonce.keys.own.variables import (
     Held,
     Members,
     Number,
+    Plain,
     ReadApart,
+    Table,
     decorated,
     digest_of,
     reading,
@@ -76,18 +79,18 @@ def written_code(part: Any) -> str | None:
         of_application = not all(is_installed(one.__module__ or "") for one in _functions(part))
     if not of_application:
         return None
-    walk = _CodeWalk()
+    walk = _CodeWalk(part)
     found = list(walk.parts(_start(part)))
     observed = collected()
     if observed is not None:
-        observed.changed |= walk.changed
-    resolved = (_resolved(one, walk.changed) for one in found)
+        observed.changes.add_all(walk.changes)
+    resolved = (_resolved(one, walk.changes) for one in found)
     return "".join(repr(one) for one in resolved if one is not NOTHING)
 
 
 def context_variables(part: Any) -> list[ContextVar[Any]]:
     """The context variables that the code of `code_of` uses: what they hold is another in each request."""
-    return [one for one in _CodeWalk().parts(_start(part)) if isinstance(one, ContextVar)]
+    return [one for one in _CodeWalk(part).parts(_start(part)) if isinstance(one, ContextVar)]
 
 
 def names_changed_by(part: Any) -> frozenset[str]:
@@ -102,31 +105,54 @@ def _start(part: Any) -> list[Any]:
 
 
 class _Variable(NamedTuple):
-    """A variable, and what it says."""
+    """A variable, or an object, and what it says.
+
+    Attributes:
+        name: of the variable; empty for an object.
+        value: what it says.
+        place: the class of the object, or the id of what holds the variable.
+    """
 
     name: str
     value: Any
+    place: Any
 
 
-def _resolved(part: Any, changed: set[str]) -> Any:
-    """A part without the numbers that the code changes itself; `NOTHING` if nothing else is in it."""
+def _resolved(part: Any, changes: OwnChanges, place: Any = None) -> Any:
+    """A part without counters, and with logs as they were; `NOTHING` if nothing else is in it."""
+    if type(part) in (str, Plain):
+        return part
+    if isinstance(part, Table):
+        if not changes.may_count(part.path, part.pairs):
+            return part.pairs
+        return Plain(
+            (key, one)
+            for key, one in part.pairs
+            if type(one) in (str, bytes)
+            or not changes.is_counter(place, (*part.path, key if isinstance(key, str) else ""))
+        )
     if isinstance(part, Number):
-        return NOTHING if changed.intersection(part.names) else _resolved(part.value, changed)
+        return NOTHING if changes.is_counter(place, part.path) else _resolved(part.value, changes, place)
     if isinstance(part, Held):
-        return _resolved(part.first if changed.intersection(part.names) else part.now, changed)
+        changed = changes.is_changed(place, part.path)
+        return _resolved(part.first if changed else part.now, changes, place)
     if isinstance(part, ContextVar):
         return f"ContextVar {part.name}"
     if isinstance(part, _Variable):
-        value = _resolved(part.value, changed)
-        return NOTHING if value is NOTHING else (part.name, value)
+        value = _resolved(part.value, changes, part.place)
+        return NOTHING if value is NOTHING else (part.name, value) if part.name else value
     if isinstance(part, Members):
-        return [None if (one := _resolved(each, changed)) is NOTHING else one for each in part]
+        return [None if (one := _resolved(each, changes, place)) is NOTHING else one for each in part]
     if isinstance(part, list):
-        return [one for each in part if (one := _resolved(each, changed)) is not NOTHING] or NOTHING
+        return [one for each in part if (one := _resolved(each, changes, place)) is not NOTHING] or NOTHING
     if isinstance(part, tuple) and type(part) is tuple:
-        pair = tuple(_resolved(one, changed) for one in part)
+        pair = tuple(_resolved(one, changes, place) for one in part)
         return NOTHING if NOTHING in pair else pair
     return part
+
+
+def _is_of_a_framework(cls: type) -> bool:
+    return is_installed(cls.__module__) and cls.__module__.partition(".")[0] not in sys.stdlib_module_names
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
@@ -150,12 +176,17 @@ _SPECIAL = frozenset("__doc__ __total__ __slots__".split())
 class _CodeWalk:
     """Reads code and what it uses, each part once; within another it stands by its number, so circles end.
 
+    Args:
+        start: the class or function that is read.
+
     Attributes:
-        changed: the names of what the code that was read assigns or changes itself.
+        changes: what the code that was read assigns or changes itself.
     """
 
-    def __init__(self) -> None:
-        self.changed: set[str] = set()
+    def __init__(self, start: Any) -> None:
+        self.changes = OwnChanges()
+        self._bases = start.__mro__ if isinstance(start, type) else ()
+        self._methods: dict[FunctionType, tuple[type, str, bool, bool]] = {}
         self._known: dict[Any, tuple[int, Any]] = {}
         self._waiting: deque[tuple[bool, Callable[[], Iterator[Any]]]] = deque()
         self._where = ""  # the variable whose value is read, for people
@@ -205,8 +236,35 @@ class _CodeWalk:
             held = observe(cls)
             for name, value in sorted(held.items()):
                 if name in _SPECIAL or not name.startswith("__") or any(_functions(value)):
-                    yield from self._variable(name, value)
+                    self._add_methods(cls, name, value)
+                    yield from self._variable(name, value, place=cls)
             yield from self._declared(cls, held)
+
+    def _add_methods(self, cls: type, name: str, value: Any) -> None:
+        """Remember whose methods a member of a class consists of."""
+        by_setter = {getattr(value, "fset", None), getattr(value, "fdel", None)} if type(value) is property else ()
+        for one in (value, *(getattr(value, part, None) for part in ("fget", "fset", "fdel", "func", "__func__"))):
+            is_setter = isinstance(one, FunctionType) and one in by_setter
+            while one is not None:
+                if isinstance(one, FunctionType):
+                    is_static = isinstance(value, staticmethod)
+                    self._methods.setdefault(one, (cls, name, is_setter, is_static))
+                one = getattr(one, "__wrapped__", None)
+
+    def _add_changes(self, function: FunctionType) -> None:
+        cls, name, is_setter, is_static = self._methods.get(function, (None, None, False, False))
+        of_package = [
+            one for one in getattr(cls, "__mro__", ()) if one is not object and is_installed(one.__module__)
+        ]
+        if any(name in vars(one) for one in of_package):
+            name = None  # the package calls it
+        self.changes.add(
+            function,
+            None if is_static else cls,
+            name,
+            is_setter=is_setter,
+            is_start=cls in self._bases and not any(map(_is_of_a_framework, self._bases)),
+        )
 
     def _declared(self, cls: type, held: Mapping[str, Any]) -> Iterator[Any]:
         """The annotations of a class, and what its fields in pydantic's sense say."""
@@ -233,20 +291,22 @@ class _CodeWalk:
 
     def _function(self, function: FunctionType) -> Iterator[Any]:
         code = function.__code__
-        self.changed |= changed_in(code)
+        self._add_changes(function)
         yield function.__name__
         yield from code_form(code)
         yield from self._annotations(function.__annotations__)
-        defaults = [*enumerate(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
-        for name, value in defaults:
-            yield from self._variable(str(name), value, numbers=ALL)
+        for name, value in observe_definition(function).items():
+            yield from self._variable(name, value, numbers=ALL, place=id(function))
         if vars(function):
-            yield self._numbered(shown(function, "", UNLESS_CHANGED, within=True))
+            found = shown(function, "", UNLESS_CHANGED, within=True, place=FunctionType)
+            yield _Variable("", self._numbered(found), FunctionType)
         names = names_in(code)
-        around = {**observe(function.__globals__, tuple(sorted(names)))}
+        around = {**observe(function.__globals__, tuple(sorted(names - {*code.co_freevars})))}
+        yield from self._used(around, names, set(), id(function.__globals__))
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            around |= observe(cell, (name,))
-        yield from self._used(around, names, set())
+            held = observe(cell, (name,))
+            yield from self._used(held, names, set(), id(cell))
+            around |= held
         for module in imported_by(code, function.__globals__.get("__package__") or ""):
             yield self._later(module)
         if names & _IMPORTING:
@@ -254,17 +314,17 @@ class _CodeWalk:
         if names & _REACHING_ALL:
             yield from self._module(function.__module__, function.__globals__)
 
-    def _used(self, around: dict[str, Any], names: set[str], within: set[int]) -> Iterator[Any]:
+    def _used(self, around: dict[str, Any], names: set[str], within: set[int], place: int) -> Iterator[Any]:
         """Variables that code uses, and what it uses of the application's own modules among them."""
         for name, value in sorted(around.items()):
             if type(value) is not ModuleType:
-                yield from self._variable(name, value)
+                yield from self._variable(name, value, place=place)
             elif not is_installed(value.__name__) and id(value) not in within:
                 held = vars(value)
                 if names & _REACHING_WITHIN:
                     yield from self._module(value.__name__, held)
                 found = observe(held, tuple(sorted(names)))
-                yield from self._used(found, names, within | {id(value)})
+                yield from self._used(found, names, within | {id(value)}, id(held))
 
     def _imported_by_name(self, values: Iterable[Any]) -> Iterator[Any]:
         """The application's own modules that variables name, which code that imports by name uses."""
@@ -276,21 +336,23 @@ class _CodeWalk:
                 if isinstance(text, str) and _MODULE_NAME.fullmatch(text) and file_of(text) is not None:
                     yield self._later(text)
 
-    def _variable(self, name: str, value: Any, *, numbers: int = UNLESS_CHANGED) -> Iterator[Any]:
+    def _variable(
+        self, name: str, value: Any, *, numbers: int = UNLESS_CHANGED, place: Any = None
+    ) -> Iterator[Any]:
         value = decorated(value)
         if stands_for_another(value):
             return
         self._where = name
         with reading(name):
-            found = shown(value, name, ALL if name.isupper() else numbers)
+            found = shown(value, name, ALL if name.isupper() else numbers, place=place)
             if found is not NOTHING:
-                yield _Variable(name, self._numbered(found))
+                yield _Variable(name, self._numbered(found), place)
 
     def _numbered(self, found: Any) -> Any:
         if isinstance(found, ReadApart):
             part = found.found()
             return None if part is None else self._later(part, found.numbers)
-        if isinstance(found, Number):
+        if isinstance(found, (Number, Table, Plain)):
             return found
         if isinstance(found, Held):
             return found._replace(now=self._numbered(found.now), first=self._numbered(found.first))
@@ -304,7 +366,8 @@ class _CodeWalk:
         self._where = where
         yield self._later(type(value))
         with reading(where):
-            yield self._numbered(shown(value, "", numbers, within=True))
+            found = shown(value, "", numbers, within=True, place=type(value))
+            yield _Variable("", self._numbered(found), type(value))
 
     def _context_variable(self, variable: ContextVar[Any]) -> Iterator[Any]:
         yield variable
@@ -333,7 +396,7 @@ class _CodeWalk:
         names = (one for one in list(held) if not one.startswith("_") and one not in ("In", "Out"))
         for one, value in observe(held, tuple(sorted(names))).items():
             if type(value) is not ModuleType:
-                yield from self._variable(one, value)
+                yield from self._variable(one, value, place=id(held))
 
     def _source(self, module: str) -> Iterator[Any]:
         loaded = sys.modules.get(module)

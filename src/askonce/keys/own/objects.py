@@ -85,6 +85,13 @@ def data_of(value: Any) -> Any:
     return NOTHING
 
 
+def can_change(value: Any) -> bool:
+    """Whether data can be changed in place: arrays of bytes and numbers."""
+    if isinstance(value, (bytearray, memoryview)) or type(value).__module__ == "array":
+        return True
+    return any((one.__module__, one.__name__) == ("numpy", "ndarray") for one in type(value).__mro__)
+
+
 def contents_of(value: Any) -> list[Any]:
     """What makes an object what it is, as copying it would find.
 

@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from types import CellType, FunctionType, MemberDescriptorType
 from typing import Any, NamedTuple
 
+from askonce.keys.own.changes import OwnChanges, Path, defaults_of
 from askonce.keys.own.modules import is_installed
 
 _MOST_MARKS = 10_000
@@ -34,6 +35,8 @@ class Observed(NamedTuple):
         is_container: its items were read, and not its attributes.
         content: what it held.
         read: gives what it holds now.
+        place: of a container, the class of the object that holds it, or the id of what holds the variable.
+        path: where it stands there; ``None``: in an object of an installed class, whose code is not read.
     """
 
     holder: Any
@@ -41,12 +44,29 @@ class Observed(NamedTuple):
     is_container: bool
     content: Content
     read: Callable[[], Content]
+    place: Any = None
+    path: Path | None = None
 
     def now(self) -> Content:
         """What it holds now, with counters and logs as they were before they changed."""
         content = self.read()
         mark = _marks.get((id(self.holder), self.is_container)) if _marks else None
         return content if mark is None else _effective(content, mark, self.holder, self.names)
+
+    def is_changed(self, changes: OwnChanges, name: Any, *, added: bool = False) -> bool:
+        """Whether the code changes what it holds under a name itself; ``None``: anything in it."""
+        holder, part = self.holder, name if isinstance(name, str) else ""
+        if self.is_container:
+            if self.path is None:
+                return True
+            return changes.is_changed(self.place, self.path if name is None else (*self.path, part), added=added)
+        if isinstance(holder, type):
+            return changes.is_changed(holder, (part,))
+        if self.names is not None:
+            return changes.is_changed(id(holder), (part,))
+        if _is_of_a_package(type(holder)):
+            return True
+        return changes.is_changed(type(holder), ("", f".{part}"))
 
 
 class _Mark(NamedTuple):
@@ -55,7 +75,7 @@ class _Mark(NamedTuple):
     Attributes:
         holder: gives it, while it lives.
         first: what changes, as it was before; of a list or a set all of it, under ``None``.
-        known: the names that were there before others came; ``None``: all count.
+        known: the names that were there before others came, where the code adds some; ``None``: all count.
     """
 
     holder: Callable[[], Any]
@@ -75,13 +95,13 @@ class Observations:
     Attributes:
         seen: each holder.
         variables: the context variables that the code uses, and what they held.
-        changed: the names that the code assigns or changes itself.
+        changes: what the code assigns or changes itself.
     """
 
     def __init__(self) -> None:
         self.seen: list[Observed] = []
         self.variables: list[tuple[ContextVar[Any], Any]] = []
-        self.changed: set[str] = set()
+        self.changes = OwnChanges()
 
     def is_any(self) -> bool:
         """Whether something was read."""
@@ -101,7 +121,7 @@ class Observations:
         """Add what a part of a model was read of."""
         self.seen += other.seen
         self.variables += other.variables
-        self.changed |= other.changed
+        self.changes.add_all(other.changes)
 
     def record(self) -> None:
         """Record, after a call, what the program has changed since this was read."""
@@ -111,13 +131,14 @@ class Observations:
                 self._record(one, now)
 
     def _record(self, one: Observed, now: Content) -> None:
+        """Record what the code itself has changed; what others have set meanwhile is a setting."""
         known: frozenset[Any] | None = None
         if isinstance(one.content, dict) and isinstance(now, dict):
             first = self._changed_in(one, now)
-            if not _is_namespace(one) and now.keys() != one.content.keys():
+            if one.is_container and now.keys() != one.content.keys() and one.is_changed(self.changes, None):
                 known = frozenset(one.content)
         else:
-            first = {None: one.content}
+            first = {None: one.content} if one.is_changed(self.changes, None) else {}
         if not first and known is None:
             return
         mark = _mark_of(one.holder, one.is_container)
@@ -128,13 +149,14 @@ class Observations:
             _marks.pop(next(iter(_marks)), None)
 
     def _changed_in(self, one: Observed, now: dict[Any, Any]) -> dict[Any, Any]:
-        """What has changed, as it was. A variable that the code does not assign is set by others: a setting."""
-        first = {}
-        for name in {**one.content, **now}:  # type: ignore[dict-item]
-            before, after = one.content.get(name, _MISSING), now.get(name, _MISSING)  # type: ignore[union-attr]
+        """What the code has changed, as it was."""
+        first, held = {}, one.content
+        assert isinstance(held, dict)
+        for name in {**held, **now}:
+            before, after = held.get(name, _MISSING), now.get(name, _MISSING)
             if before is after or _is_equal(before, after) or isinstance(after, (FunctionType, type)):
                 continue
-            if not _is_namespace(one) or name in self.changed:
+            if one.is_changed(self.changes, name, added=before is _MISSING and one.is_container):
                 first[name] = before
         return first
 
@@ -167,25 +189,66 @@ def observe(holder: Any, names: tuple[str, ...] | None = None) -> dict[Any, Any]
         holder: a map of variables, a class, a cell of a function with the name of its variable, an object.
         names: those that are read; ``None``: all.
     """
-    content: Any = _observed(holder, names, is_container=False)
+    content: Any = _observed(Observed(holder, names, False, (), _reader(holder, names, is_container=False)))
     return content  # type: ignore[no-any-return]
 
 
-def items_of(container: Any) -> Any:
-    """What a map, a list or a set holds, as a dict, a tuple or a set; logs as they were before they changed."""
-    return _observed(container, None, is_container=True)
+def observe_definition(function: FunctionType) -> dict[str, Any]:
+    """The defaults of a function's arguments; they, and its code, may be replaced."""
 
+    def read() -> Content:
+        defaults = defaults_of(function)
+        return (function.__code__, *defaults, *defaults.values())
 
-def _observed(holder: Any, names: tuple[str, ...] | None, *, is_container: bool) -> Content:
-    read = _reader(holder, names, is_container=is_container)
     found = _collected.get()
-    if found is None or isinstance(holder, (tuple, frozenset)):
+    if found is not None:
+        found.seen.append(Observed(function, None, True, read(), read, path=("",)))
+    return defaults_of(function)
+
+
+def items_of(container: Any, place: Any = None, path: Path | None = None) -> Any:
+    """What a map, a list or a set holds, as a dict, a tuple or a set; logs as they were before they changed.
+
+    Args:
+        container: it.
+        place: the class of the object that holds it, or the id of what holds the variable.
+        path: where it stands there; ``None``: in an object of an installed class.
+    """
+    read = _reader(container, None, is_container=True)
+    if isinstance(container, (tuple, frozenset)):
         return read()
-    one = Observed(holder, names, is_container, (), read)
+    return _observed(Observed(container, None, True, (), read, place, path))
+
+
+def as_read(value: Any, read: Callable[[], Any], place: Any = None, path: Path | None = None) -> Any:
+    """What something says of an object that is changed in place, as before the code itself changed it.
+
+    Args:
+        value: the object, such as an array.
+        read: gives it, as something that can be compared.
+        place: as of `items_of`.
+        path: as of `items_of`.
+    """
+    content = _observed(Observed(value, None, True, (), lambda: frozenset({read()}), place, path))
+    return next(iter(content))
+
+
+def _observed(one: Observed) -> Content:
+    found = _collected.get()
+    if found is None:
+        return one.read()
     content = one.now()
-    if names is None or names:
-        found.seen.append(one._replace(content=content))
+    if one.names is None or one.names:
+        found.seen.append(Observed(*one[:3], content, *one[4:]))
     return content
+
+
+def _is_of_a_package(cls: type) -> bool:
+    """Whether its code is not read, and may change its objects; what has fields alone has no such code."""
+    return is_installed(cls.__module__) and cls.__name__ not in _WITHOUT_CODE
+
+
+_WITHOUT_CODE = frozenset({"SimpleNamespace", "Namespace", "function", "Template"})
 
 
 def held_by(value: Any) -> dict[str, Any]:
@@ -252,10 +315,6 @@ def _effective(content: Content, mark: _Mark, holder: Any, names: tuple[str, ...
 def _mark_of(holder: Any, is_container: bool) -> _Mark | None:
     mark = _marks.get((id(holder), is_container))
     return mark if mark is not None and mark.holder() is holder else None
-
-
-def _is_namespace(one: Observed) -> bool:
-    return one.names is not None or isinstance(one.holder, type)
 
 
 def _reference(value: Any) -> Callable[[], Any]:

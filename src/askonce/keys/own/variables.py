@@ -1,7 +1,7 @@
 """What the variables say that code of the application's own uses: texts, numbers, functions, objects, clients.
 
-A number counts unless the code assigns it itself under the name of its variable, attribute or item: then it is a
-counter. In constants (``UPPER_CASE``), defaults and settings all numbers count.
+A number counts unless the code itself counts it up or down, or adds it to a log (`askonce.keys.own.changes`). In
+constants (``UPPER_CASE``), defaults and settings all numbers count. A list is no tuple, an empty map no empty list.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from types import (
 )
 from typing import Any, NamedTuple
 
-from askonce.keys.databases import place_in_code
-from askonce.keys.normal_form import Uncacheable, is_credential, is_neutral, model_form
+from askonce.keys.normal_form import Uncacheable, is_credential, is_neutral
 from askonce.keys.own.bytecode import code_form
+from askonce.keys.own.changes import Path
+from askonce.keys.own.in_place import client_form, data_now
 from askonce.keys.own.modules import file_of, is_installed
-from askonce.keys.own.objects import NOTHING, contents_of, data_of, says_nothing
+from askonce.keys.own.objects import NOTHING, contents_of, says_nothing
 from askonce.keys.own.state import collected, items_of, observe
 
 WAY_OUT = "; name it: cached(…, name='…'), or of embeddings cached(…, model='…')"
@@ -77,24 +78,18 @@ _FIXED = (*_SCALARS, tuple, frozenset, enum.Enum, type, FunctionType, ContextVar
 _OF_ONE_RUN = re.compile(r"(.*_)?(id_?|uuid|time|timestamp|created(_at)?)")
 _first: dict[tuple[int, str, int, bool], tuple[Callable[[], Any], Any]] = {}
 _first_held: dict[tuple[int, tuple[str, ...], int], tuple[Any, Any]] = {}
-_client_readers: list[Callable[[Any], dict[str, Any] | None]] = [place_in_code]
-
-
-def read_clients_with(reader: Callable[[Any], dict[str, Any] | None]) -> None:
-    """From now on, what this says of a client that own code uses counts; ``None``: it knows no such client."""
-    _client_readers.append(reader)
 
 
 class Number(NamedTuple):
-    """A number, or several: it counts unless the code changes something of these names.
+    """A number, or several: it counts unless it is a counter.
 
     Attributes:
         value: it.
-        names: of the variable, the attribute or the items that hold it.
+        path: where it stands.
     """
 
     value: Any
-    names: tuple[str, ...]
+    path: Path
 
     def __repr__(self) -> str:  # orders sets
         return repr(self.value)
@@ -108,12 +103,28 @@ class Held(NamedTuple):
     Attributes:
         now: what it says.
         first: what it said then.
-        names: of the variable, the attribute or the items that hold it.
+        path: where it stands.
     """
 
     now: Any
     first: Any
-    names: tuple[str, ...]
+    path: Path
+
+
+class Plain(list[Any]):
+    """Texts and numbers, or pairs of them, as they are: there may be many."""
+
+
+class Table(NamedTuple):
+    """A map of texts and numbers, which count unless they are counters.
+
+    Attributes:
+        pairs: what it holds.
+        path: where it stands.
+    """
+
+    pairs: Plain
+    path: Path
 
 
 class Members(list[Any]):
@@ -135,19 +146,31 @@ class ReadApart:
 
 
 class _Budget:
-    """One value on its way: how much may still be read, and under which names it stands."""
+    """One value on its way: how much may still be read, and where it stands.
 
-    def __init__(self, name: str) -> None:
-        self.left, self.names = _MOST_ITEMS, [name]
+    Attributes:
+        left: so many parts may still be read.
+        place: the class of the object that holds it, or the id of what holds the variable.
+        path: the names of the variable, and of attributes and items.
+        is_foreign: it stands in an object of an installed class, whose code may change it.
+    """
+
+    def __init__(self, name: str, place: Any) -> None:
+        self.left, self.place, self.is_foreign = _MOST_ITEMS, place, False
+        self.path: Path = (name,)
 
     @contextlib.contextmanager
-    def within(self, name: Any) -> Iterator[None]:
-        """What stands under a name within a map or an object."""
-        self.names.append(name if isinstance(name, str) else "")
+    def within(self, name: str) -> Iterator[None]:
+        """What stands under a name, of an attribute with a dot before it."""
+        before, self.path = self.path, (*self.path, name)
         try:
             yield
         finally:
-            self.names.pop()
+            self.path = before
+
+    def known_path(self) -> Path | None:
+        """The path, as far as the code that may change it is read."""
+        return None if self.is_foreign else self.path
 
 
 def digest_of(code: str) -> str:
@@ -173,22 +196,29 @@ def _reference(value: Any) -> Callable[[], Any]:
         return lambda: value
 
 
-def shown(value: Any, name: str, numbers: int, *, within: bool = False) -> Any:
+def shown(value: Any, name: str, numbers: int, *, within: bool = False, place: Any = None) -> Any:
     """What a variable says, or an object within: texts, `Number`, `ReadApart`; `NOTHING` for nothing.
 
     Where nothing compares it at each request, what can be changed counts as it was when it was first seen.
+
+    Args:
+        value: what is read.
+        name: of the variable; empty for an object.
+        numbers: which count.
+        within: what the object itself holds is read.
+        place: the class of the object, or the id of what holds the variable.
 
     Raises:
         Uncacheable: it holds something that cannot be read.
     """
     read = _content if within else _shown
     if collected() is not None or (isinstance(value, _FIXED) and not within):
-        return read(value, numbers, _Budget(name))
+        return read(value, numbers, _Budget(name, place))
     key = id(value), name, numbers, within
     known = _first.get(key)
     if known is not None and known[0]() is value:
         return known[1]
-    found = read(value, numbers, _Budget(name))
+    found = read(value, numbers, _Budget(name, place))
     _first[key] = _reference(value), found
     if len(_first) > MOST_PARTS:
         _first.pop(next(iter(_first)), None)
@@ -236,7 +266,7 @@ def decorated(value: Any) -> Any:
 
 def _number(value: Any, numbers: int, budget: _Budget) -> Any:
     if numbers == UNLESS_CHANGED:
-        return Number(value, tuple(budget.names))
+        return Number(value, budget.path)
     return value if numbers else NOTHING
 
 
@@ -270,6 +300,8 @@ def _read(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
 def _by_kind(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     """What objects of Python's own kinds say, clients, and others that hold a function."""
     parts: list[Any]
+    if isinstance(value, string.Template):
+        observe(value)
     if isinstance(value, (functools.partial, functools.partialmethod)):
         numbers, parts = ALL, [value.func, value.args, value.keywords]
     elif isinstance(value, MethodType):
@@ -289,68 +321,72 @@ def _by_kind(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
         parts = [list(value)]
     elif isinstance(value, _DESCRIPTORS):
         parts = [getattr(value, name, None) for name in ("fget", "fset", "fdel", "func", "__func__", "__wrapped__")]
-    elif (data := data_of(value)) is not NOTHING:
+    elif (data := data_now(value, budget.place, budget.known_path())) is not NOTHING:
         numbers, parts = ALL, data
-    elif (client := client_form(value)) is not None:
-        numbers, parts = ALL, [client]
+    elif (client := client_form(value, budget.place, budget.known_path())) is not None:
+        parts = [client] if client else []
     else:
         return NOTHING if isinstance(value, _SLOTS) or says_nothing(value) else ReadApart(value, numbers)
     return _shown(tuple(parts), numbers, budget, depth) if parts else NOTHING
-
-
-def client_form(value: Any) -> dict[str, Any] | None:
-    """Where a client sends what it is given, and what it adds, without credentials; ``None`` if it is not known.
-
-    Raises:
-        Uncacheable: it may change requests on their way.
-    """
-    for reader in _client_readers:
-        form = reader(value)
-        if form is not None:
-            observe(value)
-            return model_form(form, [], "endpoint")
-    return None
 
 
 def _items(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     found = _items_now(value, numbers, budget, depth)
     if collected() is None or isinstance(value, (tuple, frozenset)):
         return found
-    key = id(value), tuple(budget.names), numbers
+    key = id(value), budget.path, numbers
     held, first = _first_held.setdefault(key, (value, found))
     if held is not value:  # which was at the same address
         _first_held[key] = value, found
     elif first is not found and repr(first) != repr(found):
-        return Held(found, first, tuple(budget.names))
+        return Held(found, first, budget.path)
     while len(_first_held) > _MOST_HELD:
         _first_held.pop(next(iter(_first_held)), None)
     return found
 
 
 def _items_now(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
-    content = items_of(value)
+    """What kind of container it is, and what it holds: to code an empty map is another thing than an empty list."""
+    content = items_of(value, budget.place, budget.known_path())
+    found: list[Any] = [_kind_of(value)]
     if isinstance(value, _MAPS):
-        found: list[Any] = []
+        if {*map(type, content), *map(type, content.values())} <= _PLAIN:
+            budget.left -= 2 * len(content)
+            if budget.left < 0:
+                raise Uncacheable("too much to be read")
+            pairs = content.items()
+            if not numbers:
+                pairs = [(key, one) for key, one in pairs if type(one) in (str, bytes)]
+            found.append(Table(Plain(pairs), budget.path) if numbers == UNLESS_CHANGED else Plain(pairs))
+            content = {}
         for key, one in content.items():
-            with budget.within(key):
+            with budget.within(key if isinstance(key, str) else ""):
                 pair = _shown(key, ALL, budget, depth), _shown(one, numbers, budget, depth)
             if NOTHING not in pair:
                 found.append(pair)
         if isinstance(value, defaultdict):
             made = _shown(value.default_factory, numbers, budget, depth)
             found += [] if made is NOTHING else [made]
-        return found or NOTHING
+        return found
     kinds = set(map(type, content))
+    held: list[Any]
     if kinds <= _PLAIN and not (numbers == UNLESS_CHANGED and kinds & {str, bytes} and len(kinds) > 1):
         # Long lists of texts, vectors: not one by one.
         texts = kinds <= {str, bytes}
-        found = [*content] if texts or numbers else [one for one in content if type(one) in (str, bytes)]
-        if found and not texts and numbers == UNLESS_CHANGED:
-            ordered = sorted(found, key=repr) if isinstance(value, _SETS) else found
-            return [Number(ordered, tuple(budget.names))]
+        held = [*content] if texts or numbers else [one for one in content if type(one) in (str, bytes)]
+        if held and not texts and numbers == UNLESS_CHANGED:
+            ordered = sorted(held, key=repr) if isinstance(value, _SETS) else held
+            return [*found, Number(Plain(ordered), budget.path)]
+        return [*found, Plain(sorted(held, key=repr) if isinstance(value, _SETS) else held)]
     else:
-        found = [part for one in content if (part := _shown(one, numbers, budget, depth)) is not NOTHING]
-    return (sorted(found, key=repr) if isinstance(value, _SETS) else found) or NOTHING
+        held = [part for one in content if (part := _shown(one, numbers, budget, depth)) is not NOTHING]
+    return found + (sorted(held, key=repr) if isinstance(value, _SETS) else held)
+
+
+def _kind_of(value: Any) -> str:
+    """No name that code may use."""
+    kind = type(value).__name__
+    return f"({kind} of {value.maxlen})" if isinstance(value, deque) else f"({kind})"
 
 
 def _content(value: Any, numbers: int, budget: _Budget) -> Any:
@@ -363,9 +399,10 @@ def _content(value: Any, numbers: int, budget: _Budget) -> Any:
             if numbers or isinstance(value, (str, bytes)):
                 found.append(_plain_of(value))
         else:
-            found.append(data_of(value))
+            found.append(data_now(value, budget.place, budget.path))
     else:
         observe(value)
+        budget.is_foreign = True
         inner = ALL if numbers == ALL else NONE  # those in objects of unknown classes are often counters
         found = [_shown(one, inner, budget, 1) for one in contents_of(value)]
     return Members(None if one is NOTHING else one for one in found)
@@ -378,6 +415,14 @@ def _plain_of(value: Any) -> Any:
 def _fields(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     module = type(value).__module__
     own = not is_installed(module) or module.partition(".")[0] in sys.stdlib_module_names
+    before, budget.is_foreign = budget.is_foreign, budget.is_foreign or not own
+    try:
+        return _fields_in(value, numbers, budget, depth, own=own)
+    finally:
+        budget.is_foreign = before
+
+
+def _fields_in(value: Any, numbers: int, budget: _Budget, depth: int, *, own: bool) -> Any:
     found: list[Any] = []
     for name, one in observe(value).items():
         if not own and (isinstance(getattr(type(value), name, None), functools.cached_property)):
@@ -385,13 +430,11 @@ def _fields(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
         client = None if own else client_form(one)
         if client is None and not own and _is_ignored(name):
             continue
-        with budget.within(name):
-            if client is None:
-                field = _shown(_field(name, one), numbers, budget, depth + 1)
-            else:
-                field = _shown(client, ALL, budget, depth + 1)
-        if field is not NOTHING:
-            found.append((name, field))
+        with budget.within(f".{name}"):
+            if client:
+                found.append((name, client))
+            elif client is None and (field := _shown(_field(name, one), numbers, budget, depth + 1)) is not NOTHING:
+                found.append((name, field))
     return found or NOTHING
 
 
@@ -413,6 +456,8 @@ def _is_settings(value: Any) -> bool:
         return True
     if isinstance(value, tuple):
         return kind is not tuple
+    if kind.__module__ == "operator":  # which item, which attribute
+        return True
     frozen = getattr(kind, "__dataclass_params__", None)
     return frozen is not None and bool(frozen.frozen)
 

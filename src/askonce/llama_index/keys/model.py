@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 # Applied around the endpoints, or of no consequence for the answer; `_askonce` is a twin's link to its cache.
 _LEFT_OUT = frozenset({"output_parser", "embed_batch_size", "embeddings_cache", "_askonce"})
+_OF_NO_ANSWER = _LEFT_OUT - {"output_parser"}
+"""Of the application's own class, whose endpoints may use a parser: what its code names counts."""
 # Neutral where LangChain's models have them; in a model of LlamaIndex's they are names like any other.
 _NOT_NEUTRAL_HERE = frozenset(
     "cache profile tags metadata client async_client root_client root_async_client http_client http_async_client"
@@ -114,7 +116,6 @@ def own_arguments(llm: BaseModel, options: Mapping[str, Any], *, asynchronous: b
     return {} if read is None else read(options)
 
 
-@guarded
 def _derived(component: BaseModel, asynchronous: bool) -> _Derived:
     if getattr(component, "track_previous_responses", False):
         raise Uncacheable("the model stores the conversation on its provider's server")
@@ -176,7 +177,7 @@ def _settings(value: BaseModel, reading: _Reading) -> dict[str, Any]:
         return {**found, **value.askonce_form(asynchronous=reading.asynchronous)}
     provider = provider_of(cls)
     reader = _reader(cls, reading)
-    own = reader.own_fields(value, _LEFT_OUT)
+    own = reader.own_fields(value, _OF_NO_ANSWER)
     for name, item in _held(value, provider):
         if reader.names is not None and reader.names.has(name, item):
             continue  # one of those
@@ -276,7 +277,7 @@ def _named(component: BaseModel, name: str) -> dict[str, Any]:
     except Uncacheable:  # the name stands for its code, too
         reader = _reader(BaseModel, reading)
     fields = cls.model_fields.keys()  # type: ignore[attr-defined]
-    own = reader.own_fields(component, _LEFT_OUT, only={one for one in fields if _is_plain(component, one)})
+    own = reader.own_fields(component, _OF_NO_ANSWER, only={one for one in fields if _is_plain(component, one)})
     for field in fields - own.keys():
         item = getattr(component, field, None)
         try:

@@ -1,0 +1,230 @@
+"""What the code that makes an answer changes itself: that is a counter, a log or a memo, and no setting.
+
+A change counts for what it was made to: an attribute of objects of the method's class, one variable of one module,
+one item. Only where the code does not say whose attribute it is, that of any object is meant. What a method changes
+that no code of the answer calls, such as a setter, is a setting.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterable
+from types import CellType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+from askonce.keys.own.bytecode import ANY, ITEM, SELF, UNKNOWN, OwnChange, changed_in, names_used
+from askonce.keys.own.modules import is_installed
+
+Path = tuple[str, ...]
+"""Where something is held: a variable, or nothing of an object; ``.name`` for an attribute; a key, or `ANY`."""
+
+_OBJECT = ""
+
+
+class _Read(NamedTuple):
+    """A function that the code of an answer may call.
+
+    Attributes:
+        function: it.
+        owner: the class whose method it is.
+        entry: the name by which code calls it; ``None``: it is called anyway.
+        is_setter: it is called when an attribute of that name is assigned.
+        is_start: it is of a class that any code may call, since it is no framework's and was read by itself.
+    """
+
+    function: Any
+    owner: type | None
+    entry: str | None
+    is_setter: bool
+    is_start: bool
+
+
+class _Bound(NamedTuple):
+    """A change, and where it is made.
+
+    Attributes:
+        where: the class of the object, or the id of what holds the variable; ``None`` if the code does not say.
+        name: of the attribute or the variable; ``None``: of an item in something.
+        key: the item; `ANY`; ``None``: the attribute or the variable itself.
+        grows: as a counter does.
+    """
+
+    where: Any
+    name: str | None
+    key: str | None
+    grows: bool
+
+
+class OwnChanges:
+    """What functions change."""
+
+    def __init__(self) -> None:
+        self._functions: list[_Read] = []
+        self._found: dict[str, list[_Bound]] | None = None
+
+    def add(
+        self, function: FunctionType, owner: type | None, entry: str | None, *, is_setter: bool, is_start: bool
+    ) -> None:
+        """Add a function that the code of an answer uses, or a method of a class that it uses."""
+        is_called = entry is not None and entry.startswith("__") and entry.endswith("__")
+        self._functions.append(_Read(function, owner, None if is_called else entry, is_setter, is_start))
+        self._found = None
+
+    def add_all(self, other: OwnChanges) -> None:
+        """Add what other code of the same answer changes."""
+        if self._functions:  # what is in a field is called by the code of the object that has the field
+            self._functions += [one._replace(is_start=False) for one in other._functions]
+        else:
+            self._functions += other._functions
+        self._found = None
+
+    def is_counter(self, place: Any, path: Path) -> bool:
+        """Whether a number is one that the code counts up or down, or adds to a log.
+
+        Args:
+            place: the class of the object that holds it, or the id of what holds the variable.
+            path: where it stands there.
+        """
+        return any(one.grows for one in self._at(place, path))
+
+    def may_count(self, path: Path, pairs: Iterable[tuple[Any, Any]]) -> bool:
+        """Whether `is_counter` may be true of an item of a map that stands there."""
+        live = self._live().keys()
+        if not live.isdisjoint([part.removeprefix(".") for part in path]):
+            return True
+        return any(key in live for key, _ in pairs)
+
+    def is_changed(self, place: Any, path: Path, *, added: bool = False) -> bool:
+        """Whether the code assigns what stands there itself, or changes what that holds.
+
+        Args:
+            place: as of `is_counter`.
+            path: as of `is_counter`.
+            added: it was not there before, so that it may be of a memo under another name.
+        """
+        if any(True for _ in self._at(place, path)) or _is_computed_once(place, path):
+            return True
+        return added and any(one.key == ANY for one in self._live().get(UNKNOWN, ()))
+
+    def _at(self, place: Any, path: Path) -> Iterable[_Bound]:
+        live = self._live()
+        for at, part in enumerate(path):
+            for one in live.get(part.removeprefix("."), ()):
+                if one.name is None:
+                    if at > 0 and not part.startswith("."):
+                        yield one
+                elif _is_base(one, place, path, at) and _has_key(one, path[at + 1 :]):
+                    yield one
+
+    def _live(self) -> dict[str, list[_Bound]]:
+        """The changes that are made, by the name of what is changed."""
+        found = self._found
+        if found is None:
+            found = self._found = {}
+            for read in self._called():
+                for change in changed_in(read.function.__code__):
+                    one = _bound(change, read)
+                    name = one.key if one.name is None and one.key != ANY else one.name
+                    found.setdefault(UNKNOWN if name is None else name, []).append(one)
+        return found
+
+    def _called(self) -> list[_Read]:
+        """The functions that the code of the answer calls, by the names that it uses."""
+        called: list[_Read] = []
+        waiting = self._functions
+        used: tuple[set[str], set[str]] = set(), set()
+        while True:
+            parts: tuple[list[_Read], list[_Read]] = [], []
+            for one in waiting:
+                is_called = one.entry is None or one.is_start or one.entry in used[one.is_setter]
+                parts[is_called].append(one)
+            waiting, now = parts
+            if not now:
+                return called
+            called += now
+            for one in now:
+                read, assigned = names_used(one.function.__code__)
+                used[False].update(read)
+                used[True].update(assigned)
+
+
+def _has_key(one: _Bound, within: Path) -> bool:
+    return one.key in (None, ANY) or one.key in within or ANY in within
+
+
+def _is_computed_once(place: Any, path: Path) -> bool:
+    if not isinstance(place, type) or len(path) != 2 or path[0] != _OBJECT:
+        return False
+    return isinstance(inspect.getattr_static(place, path[1].removeprefix("."), None), functools.cached_property)
+
+
+def _is_base(one: _Bound, place: Any, path: Path, at: int) -> bool:
+    """Whether a change is made to what stands at that part of a path."""
+    if isinstance(one.where, int):
+        return at == 0 and place == one.where
+    in_object = path[0] == _OBJECT
+    is_first = at == (1 if in_object and one.name != _OBJECT else 0) and isinstance(place, type)
+    if one.where is None or is_installed(one.where.__module__):
+        return path[at].startswith(".") or (is_first and one.where is None)
+    return is_first and (issubclass(place, one.where) or issubclass(one.where, place))
+
+
+def _bound(change: OwnChange, read: _Read) -> _Bound:
+    path, key, grows = change
+    if ITEM in path:
+        at = len(path) - path[::-1].index(ITEM)
+        if at < len(path):
+            return _Bound(None, path[-1], key, grows)
+        path = path[: path.index(ITEM)]
+    root, names = path[0], path[1:]
+    if root == SELF and read.owner is None:
+        root = f"argument {read.function.__code__.co_varnames[0]}"
+    if names:
+        holder = _object_of(path[:-1], read)
+        if isinstance(holder, ModuleType):
+            return _Bound(id(vars(holder)), names[-1], key, grows)
+        return _Bound(holder, names[-1], key, grows)
+    kind, _, name = root.partition(" ")
+    if kind == "global":
+        return _Bound(id(read.function.__globals__), name, key, grows)
+    if kind == "around" and (cell := _cell(read.function, name)) is not None:
+        return _Bound(id(cell), name, key, grows)
+    if kind == "argument" and name in defaults_of(read.function):
+        return _Bound(id(read.function), name, key, grows)
+    if root == SELF and read.owner is not None:  # an item of a map or a list of the application's own class
+        return _Bound(read.owner, _OBJECT, key, grows)
+    return _Bound(None, None, key, grows)
+
+
+def _object_of(path: Path, read: _Read) -> Any:
+    """The class of the object that a path stands for, or a module; ``None`` if the code does not say."""
+    if len(path) > 1 or path == (UNKNOWN,):
+        return None
+    if path == (SELF,):
+        return read.owner
+    kind, _, name = path[0].partition(" ")
+    try:
+        found = read.function.__globals__[name] if kind == "global" else _contents(read.function, name)
+    except (KeyError, ValueError):  # it is not there yet
+        return None
+    return found if isinstance(found, (type, ModuleType)) else type(found)
+
+
+def _cell(function: FunctionType, name: str) -> CellType | None:
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+    return cells.get(name)
+
+
+def _contents(function: FunctionType, name: str) -> Any:
+    cell = _cell(function, name)
+    if cell is None:
+        raise KeyError(name)
+    return cell.cell_contents
+
+
+def defaults_of(function: FunctionType) -> dict[str, Any]:
+    """The defaults of a function's arguments."""
+    code, given = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[max(0, code.co_argcount - len(given)) : code.co_argcount]
+    return {**dict(zip(names, given, strict=False)), **(function.__kwdefaults__ or {})}

@@ -1,0 +1,378 @@
+"""What code changes itself: a counter of its own is no setting, and a setting with a setter is no counter."""
+
+from __future__ import annotations
+
+import textwrap
+import types
+from collections.abc import Callable
+
+import pytest
+
+from askonce.keys.own.bytecode import changed_in
+from askonce.keys.own.code import code_of
+from askonce.keys.own.state import Observations, collecting
+
+SETTINGS = {
+    "a setter": """
+        class Held:
+            def __init__(self, n): self.n = n
+            def set_n(self, n): self.n = n
+        held = Held(VALUE)
+        class Model:
+            def answer(self): return held.n
+    """,
+    "a setter that counts up, which no answer calls": """
+        class Held:
+            def __init__(self, n): self.n = n
+            def warmer(self): self.n += 1
+        held = Held(VALUE)
+        class Model:
+            def answer(self): return held.n
+    """,
+    "a property with a setter": """
+        class Held:
+            def __init__(self, n): self._n = n
+            @property
+            def n(self): return self._n
+            @n.setter
+            def n(self, n): self._n = n
+        held = Held(VALUE)
+        class Model:
+            def answer(self): return held.n
+    """,
+    "a builder": """
+        class Held:
+            n = 0
+            def with_n(self, n):
+                self.n = n
+                return self
+        held = Held().with_n(VALUE)
+        class Model:
+            def answer(self): return held.n
+    """,
+    "a configured variable": """
+        n = None
+        def configure(value):
+            global n
+            n = value
+        def get():
+            if n is None: configure(1)
+            return n
+        configure(VALUE)
+        class Model:
+            def answer(self): return get()
+    """,
+    "a limited variable": """
+        n = VALUE
+        def limit():
+            global n
+            if n > 100: n = 100
+            return n
+        class Model:
+            def answer(self): return limit()
+    """,
+    "an item": """
+        held = {"n": VALUE}
+        def change(n): held["n"] = n
+        class Model:
+            def answer(self, text):
+                if text == "never": change(3)
+                return held["n"]
+    """,
+    "what was learnt": """
+        class Held:
+            def fit(self, data):
+                self.weights = [one * 2 for one in data]
+                return self
+        held = Held().fit([VALUE])
+        class Model:
+            def answer(self): return held.weights
+    """,
+    "examples": """
+        class Held:
+            def __init__(self): self.examples = []
+            def add(self, one):
+                self.examples.append(one)
+                return self
+        held = Held().add(VALUE)
+        class Model:
+            def answer(self): return held.examples
+    """,
+    "what a constructor adds": """
+        class Held:
+            def __init__(self, given):
+                self.examples = []
+                for one in given: self.examples.append(one)
+        held = Held([VALUE])
+        class Model:
+            def answer(self): return held.examples
+    """,
+    "another class's counter of that name": """
+        class Held:
+            def __init__(self, n): self.n = n
+        class Count:
+            n = 0
+            def up(self): self.n += 1
+        held, count = Held(VALUE), Count()
+        class Model:
+            def answer(self):
+                count.up()
+                return held.n
+    """,
+    "another map's counter of that name": """
+        held, stats = {"n": VALUE}, {"n": 0}
+        class Model:
+            def answer(self):
+                stats["n"] += 1
+                return held["n"]
+    """,
+    "another function's counter of that name": """
+        def counting():
+            n = 0
+            def up():
+                nonlocal n
+                n += 1
+            return up
+        up, n = counting(), VALUE
+        class Model:
+            def answer(self):
+                up()
+                return n
+    """,
+    "a map's copy": """
+        held = {"a": {"n": VALUE}}
+        class Model:
+            def answer(self):
+                options = dict(held["a"])
+                options["n"] = 3
+                return held
+    """,
+}
+COUNTERS = {
+    "an attribute": """
+        class Held:
+            def __init__(self, n): self.n = n
+            def up(self): self.n += 1
+        held = Held(VALUE)
+        class Model:
+            def answer(self): return held.up()
+    """,
+    "assigned from itself": """
+        class Held:
+            def __init__(self, n): self.n = n
+            def up(self): self.n = self.n + 1
+        held = Held(VALUE)
+        class Model:
+            def answer(self): return held.up()
+    """,
+    "of the class": """
+        class Model:
+            n = VALUE
+            def answer(self): Model.n += 1
+    """,
+    "of a function": """
+        def up(): up.n += 1
+        up.n = VALUE
+        class Model:
+            def answer(self): return up()
+    """,
+    "of another's object": """
+        class Held:
+            def __init__(self, n): self.n = n
+        class Model:
+            held = Held(VALUE)
+            def answer(self): self.held.n += 1
+    """,
+    "in a variable": """
+        n = VALUE
+        class Model:
+            def answer(self):
+                global n
+                n += 1
+    """,
+    "of a module": """
+        import types
+        held = types.ModuleType("held")
+        held.n = VALUE
+        class Model:
+            def answer(self): held.n += 1
+    """,
+    "around a function": """
+        def counting(n):
+            def up():
+                nonlocal n
+                n += 1
+            return up
+        up = counting(VALUE)
+        class Model:
+            def answer(self): up()
+    """,
+    "by a short name": """
+        stats = {"calls": {"n": VALUE}}
+        class Model:
+            def answer(self, text):
+                calls = stats["calls"]
+                calls["n"] = calls.get("n", 0) + 1
+    """,
+    "of an argument": """
+        stats = {"n": VALUE}
+        def up(counts): counts["n"] += 1
+        class Model:
+            def answer(self): up(stats)
+    """,
+    "a log": """
+        latencies = [VALUE]
+        class Model:
+            def answer(self): latencies.append(1)
+    """,
+    "a log in a map": """
+        import collections
+        latencies = collections.defaultdict(list, {"a": [VALUE]})
+        class Model:
+            def answer(self): latencies["a"].append(1)
+    """,
+    "by an operator": """
+        class Held:
+            def __init__(self, n): self.n = n
+            def __call__(self): self.n += 1
+        held = Held(VALUE)
+        class Model:
+            def answer(self): held()
+    """,
+    "by a package that calls it": """
+        import logging
+        class Counting(logging.Handler):
+            def __init__(self, n):
+                super().__init__()
+                self.n = n
+            def emit(self, record): self.n += 1
+        handler = Counting(VALUE)
+        class Model:
+            def answer(self): handler.handle(logging.makeLogRecord({}))
+    """,
+    "by a property": """
+        class Held:
+            def __init__(self, n): self._n = n
+            @property
+            def last(self): return 0
+            @last.setter
+            def last(self, value): self._n += value
+        held = Held(VALUE)
+        class Model:
+            def answer(self): held.last = 1
+    """,
+}
+
+
+def executed(source: str) -> types.ModuleType:
+    module = types.ModuleType("an_application")
+    exec(compile(textwrap.dedent(source), "an_application.py", "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+def digest(source: str, value: str) -> str | None:
+    with collecting():
+        return code_of(executed(source.replace("VALUE", value)).Model)
+
+
+@pytest.mark.parametrize("source", SETTINGS.values(), ids=SETTINGS)
+def test_a_setting_counts_though_code_can_change_it(source: str) -> None:
+    assert digest(source, "1") != digest(source, "2")
+    assert digest(source, "1") == digest(source, "1")
+
+
+@pytest.mark.parametrize("source", COUNTERS.values(), ids=COUNTERS)
+def test_a_counter_does_not(source: str) -> None:
+    assert digest(source, "1") == digest(source, "2")
+
+
+def test_what_code_changes_is_found_by_where_it_is() -> None:
+    def found(body: str) -> set[tuple[str, str | None, bool]]:
+        module = executed("import heapq\ndef part(self, text, given):\n" + textwrap.indent(body, "    "))
+        return {(".".join(one.path), one.key, one.grows) for one in changed_in(module.part.__code__)}
+
+    assert found("self.n += 1\nself.last = text") == {("self.n", None, True), ("self.last", None, False)}
+    assert found("self.n = (text\n  + self.n)") == {("self.n", None, True)}
+    assert found("self.n = min(self.n, 3)") == {("self.n", None, False)}
+    assert found("self.memo[text] = given") == {("self.memo", "*", False)}
+    assert found("memo = self.memo\nmemo['a'] -= 1") == {("self.memo", "a", True)}
+    assert found("self.logs.setdefault(text, []).append(given)") >= {("self.logs.[]", "*", True)}
+    assert found("def inner():\n  self.n += 1\nreturn inner") == {("self.n", None, True)}
+    assert found("heapq.heappush(self.heap, text)") == {("self.heap", "*", False)}
+    assert found("given.n += 1") == {("argument given.n", None, True)}
+    assert found("setattr(self, 'n', 1)") >= {("?.n", None, False)}
+
+
+WHILE_IT_ANSWERS = """
+    import functools, types
+
+    memo, given, lines = {}, {"tone": "formal"}, ["a"]
+    setting = types.SimpleNamespace(tone="formal")
+
+    class Held:
+        def __init__(self): self.tone, self.last, self.log = "formal", "", []
+
+        def say(self, text):
+            self.last = text
+            self.log.append(text)
+            memo[text] = text
+            return self.tone
+
+        def set_tone(self, tone): self.tone = tone
+
+        @functools.cached_property
+        def once(self): return object()
+
+    held = Held()
+
+    class Model:
+        def answer(self):
+            return held.say("text"), held.once, given["tone"], setting.tone, lines
+"""
+
+
+def others(change: Callable[[types.ModuleType], object]) -> bool:
+    """Whether what others change during an answer is seen after it, as what the code changes is not."""
+    module = executed(WHILE_IT_ANSWERS)
+
+    def read() -> tuple[str | None, Observations]:
+        with collecting() as observed:
+            return code_of(module.Model), observed
+
+    before, observed = read()
+    module.Model().answer()
+    change(module)
+    observed.record()
+    return not observed.is_current() and read()[0] != before
+
+
+def test_what_others_change_during_an_answer_is_a_setting() -> None:
+    assert not others(lambda module: None)
+    assert others(lambda module: module.given.update(tone="rude"))
+    assert others(lambda module: setattr(module.held, "tone", "rude"))
+    assert others(lambda module: module.held.set_tone("rude"))
+    assert others(lambda module: setattr(module.setting, "tone", "rude"))
+    assert others(lambda module: module.lines.append("b"))
+    assert others(lambda module: setattr(module, "given", {"tone": "rude"}))
+
+
+def test_a_header_that_the_code_sets_for_each_request_is_none_of_the_settings() -> None:
+    module = executed("""
+        import httpx
+
+        class Model:
+            client = httpx.Client(headers={"x-tone": "formal"})
+
+            def answer(self, text):
+                self.client.headers["x-request"] = text
+    """)
+
+    def read() -> tuple[str | None, Observations]:
+        with collecting() as observed:
+            return code_of(module.Model), observed
+
+    before, observed = read()
+    module.Model().answer("text")
+    observed.record()
+    assert observed.is_current()
+    assert read()[0] == before
