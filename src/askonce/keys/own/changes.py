@@ -79,6 +79,10 @@ class OwnChanges:
             self._functions += other._functions
         self._found = None
 
+    def names(self) -> frozenset[str]:
+        """The names of all that the code changes, whosever it is."""
+        return frozenset(self._live())
+
     def is_counter(self, place: Any, path: Path) -> bool:
         """Whether a number is one that the code counts up or down, or adds to a log.
 

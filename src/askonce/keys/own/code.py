@@ -95,9 +95,9 @@ def context_variables(part: Any) -> list[ContextVar[Any]]:
 
 def names_changed_by(part: Any) -> frozenset[str]:
     """The names of what the code of `code_of` assigns or changes itself, such as counters and logs."""
-    walk = _CodeWalk()
+    walk = _CodeWalk(part)
     deque(walk.parts(_start(part)), maxlen=0)
-    return frozenset(walk.changed)
+    return walk.changes.names()
 
 
 def _start(part: Any) -> list[Any]:
