@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from askonce.entries.entry import Incomplete
 from askonce.wire import chat, messages, replies, responses
-from askonce.wire.events import events_in, has_ended
+from askonce.wire.events import DONE, events_in, has_ended, written
 from askonce.wire.headers import lasting
 from askonce.wire.requests import WireRequest
 
@@ -162,6 +162,21 @@ def test_members_of_chunks_that_change_are_no_whole_answer() -> None:
     assert chat.assembled(events_in(same))[1] and chat.assembled(events_in(same.replace(b"1", b"2", 1)))[1]
     other = same + chunks({"content": ""}, created=2, citations=["b"])
     assert not chat.assembled(events_in(other))[1]
+
+
+@pytest.mark.parametrize("place", ["apart", "in the last chunk"])  # as Mistral and DeepSeek send it
+def test_usage_that_nobody_requested_is_in_a_hit_as_it_was_made(place: str) -> None:
+    body = chunks({"content": "Hi"})
+    if place != "apart":
+        last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
+        body = b"".join(event.raw for event in events_in(body)[:-3]) + written([last], named=False) + DONE
+    plain, wanting = {**CHAT, "stream": True}, {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+    made = replies.packed(wire(plain), 200, EVENTS, body)
+    assert made is not None and b"usage" in body
+    for request in (plain, wanting):
+        assert replies.replayed(wire(request), made.payload).body == body
+    wanted = replies.packed(wire(wanting), 200, EVENTS, body)
+    assert wanted is not None and b"usage" not in replies.replayed(wire(plain), wanted.payload).body
 
 
 def test_the_usage_of_another_member_is_not_that_of_a_stream() -> None:
