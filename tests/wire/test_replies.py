@@ -298,12 +298,25 @@ def test_which_headers_last() -> None:
         " x-request-id request-id cf-ray openai-organization openai-processing-ms x-ratelimit-limit-requests"
         " retry-after keep-alive"
         " anthropic-ratelimit-tokens-reset anthropic-organization-id alt-svc x-envoy-upstream-service-time"
+        " openai-project msh-uid x-account-id x-litellm-key-spend x-litellm-call-id helicone-id x-remaining-credits"
+        " authentication-info clear-site-data www-authenticate x-cache x-should-retry x-litellm-response-cost"
+        " x-remaining-balance x-user x_account_id requestid location server-timing"
     ).split()
     lasting_headers = [("Content-Type", "application/json"), ("openai-version", "2020-10-01"), ("x-own", "1")]
     assert (
         lasting([*((name, "1") for name in gone), *lasting_headers, *((name.title(), "1") for name in gone)])
         == lasting_headers
     )
+    ours = [("content-language", "en"), ("Content-Type", "a/b"), ("openai-version", "1"), ("openai-model", "m")]
+    assert lasting([*ours, ("x-own", "1"), ("x-plan", "gold"), ("openai-project", "p")], shared=True) == ours
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_a_shared_answer_has_no_header_that_may_tell_of_its_first_caller(share: bool) -> None:
+    sent = [*JSON, ("x-plan", "gold"), ("x-account-id", "a")]
+    made = replies.packed(wire(share=share), 200, sent, json.dumps(reply_of(content="Hi")).encode())
+    assert made is not None
+    assert replies.replayed(wire(share=share), made.payload).headers == (JSON if share else sent[:2])
 
 
 def test_what_is_no_stored_reply_is_refused() -> None:

@@ -320,8 +320,10 @@ def _shown(head: Head, wire: WireRequest, follows: bool) -> list[tuple[bytes, by
     """The headers of a reply; one who follows gets those that are true of it for him too."""
     if not follows:
         return [*head.raw, (b"cache-status", headers.of_forwarded(forwarded_since(wire))[1].encode())]
-    lasting = {name for name, _ in headers.lasting(head.headers)} | {"content-length", "Content-Length"}
-    passed = [(name, value) for name, value in head.raw if name.decode("latin-1") in lasting]
+    lasting = {name.lower() for name, _ in headers.lasting(head.headers, shared=wire.is_shared)} | {
+        "content-length"
+    }
+    passed = [(name, value) for name, value in head.raw if name.decode("latin-1").lower() in lasting]
     return [*passed, (b"cache-status", b"askonce; fwd=miss; collapsed")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Literal
 
@@ -9,18 +10,44 @@ from askonce.entries.entry import Hit
 from askonce.wire.scope import Headers
 
 _OF_ONE_REPLY = re.compile(
-    r"connection|keep-alive|proxy-.*|te|trailers?|transfer-encoding|upgrade|via|alt-svc|content-length"
-    r"|content-encoding|content-range|accept-ranges|set-cookie2?|date|age|expires|etag|last-modified|cache-control"
-    r"|cache-status|pragma|vary|retry-after(-ms)?|x-should-retry|server-timing|nel|report-to|.*-organization(-id)?"
-    r"|(.*-)?ratelimit-.*|(.*-)?rate-limit-.*|(x-)?(.*-)?(request|correlation|trace)-?id|traceparent|tracestate"
-    r"|cf-.*|x-envoy-.*|x-amzn-.*|apim-.*|.*-processing-ms|x-served-by|x-timer|x-runtime"
+    r"connection|keep-alive|proxy-.*|te|trailers?|transfer-encoding|upgrade|via|alt-svc|content-(length|encoding|range)"
+    r"|accept-ranges|set-cookie2?|date|age|expires|etag|last-modified|pragma|vary|warning|location|refresh|link"
+    r"|clear-site-data|.*-authenticate|nel|report-to|reporting-endpoints|x-served-by|x-timer|x-runtime"
+    r"|(cf|x-envoy|x-amzn?|x-amz-cf|apim|x-goog|x-akamai|x-vercel|fly|helicone)-.*"
+    r"|.*(request|trace|account|ratelimit)-?(id|parent|state)?s?"
 )
-"""Of one connection, one reply, one account or one moment."""
+"""Of one connection, one reply, or one network on the way."""
+_OF_ONE_CALL = frozenset(
+    "account accounts attempt attempts auth authentication authorization balance billing budget cache call cookie"
+    " correlation cost costs credit credits customer duration elapsed group guid id ids identity invocation key"
+    " keys latency limit limits ms org organisation organization owner price principal project quota ratelimit"
+    " rate remaining request requests reset retries retry session span spend spent subscription subscriptions team"
+    " tenant time timing token tokens trace traceparent tracestate transaction uid usage user userid users uuid"
+    " workspace".split()
+)
+"""Words in the names of headers that are of one call, its costs, or the account that made it."""
+_OF_THE_CONTENT = re.compile(
+    r"content-.*|x-content-.*|access-control-.*|cross-origin-.*|x-frame-options|referrer-policy|permissions-policy"
+    r"|strict-transport-security|server|([a-z0-9]+-)*(version|model|provider)"
+)
+"""Headers that say something of the content alone, and of what made it."""
 
 
-def lasting(headers: Headers) -> list[tuple[str, str]]:
-    """The headers of a reply that are true of it whenever it is served, in their order."""
-    return [(name, value) for name, value in headers if not _OF_ONE_REPLY.fullmatch(name.lower())]
+def lasting(headers: Headers, *, shared: bool = False) -> list[tuple[str, str]]:
+    """The headers of a reply that are true of it whenever it is served, in their order.
+
+    Args:
+        headers: of the reply.
+        shared: it is served to others than its caller too: then only those that are known to tell nothing of him.
+    """
+    return [(name, value) for name, value in headers if _lasts(name.lower(), shared)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _lasts(name: str, shared: bool) -> bool:
+    if _OF_ONE_REPLY.fullmatch(name) or not _OF_ONE_CALL.isdisjoint(re.split("[-_]", name)):
+        return False
+    return not shared or _OF_THE_CONTENT.fullmatch(name) is not None
 
 
 def of_hit(hit: Hit, now: float) -> list[tuple[str, str]]:

@@ -90,7 +90,7 @@ def packed(wire: WireRequest, status: int, headers: Headers, body: bytes) -> Ans
         found.broken = f"it has {len(whole['choices'])} choices of {wanted}"
     model = whole.get("model")
     return Answer(
-        _encode(StoredReply(kind, lasting(headers), body, echoed(wire), wire.wants_usage)),
+        _encode(StoredReply(kind, lasting(headers, shared=wire.is_shared), body, echoed(wire), wire.wants_usage)),
         usage=found.usage,
         model=model if isinstance(model, str) and model else wire.model,
         truncated=bool(found.broken),
