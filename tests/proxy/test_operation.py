@@ -25,7 +25,7 @@ import uvicorn
 
 from askonce import ConfigError
 from askonce.proxy.app import ProxyApp
-from askonce.proxy.config import ProxySettings, UpstreamSettings
+from askonce.proxy.config import ProxySettings, UpstreamSettings, read_settings
 from askonce.proxy.connection import ClientConnection
 from askonce.proxy.tenants import read_keys
 from tests.httpx.test_right_answers import CHAT
@@ -52,8 +52,10 @@ def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) ->
     file = tmp_path / "proxy.toml"
     start = '[[upstreams]]\nurl = "http://127.0.0.1:1"\n'
     for text, named in [
-        ("prot = 1\n" + start, "prot"),
-        (start + 'modles = ["x"]', "modles"),
+        ("prot = 1\n" + start, "`prot`"),
+        ("prot = 1\n" + start, "known are upstreams, store, cache, host, port"),
+        (start + 'modles = ["x"]', "`modles`"),
+        (start + 'modles = ["x"]', "known are url, prefix, models, key_env"),
         (start + "[cache]\ntll = 1", "tll"),
         ("cache = 1\n" + start, "cache"),
         ('workers = "x"\n' + start, "workers"),
@@ -66,12 +68,48 @@ def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) ->
     assert "no upstream" in refused()
     for url in ("api.openai.com", "ftp://x", "http://"):
         assert repr(url) in refused("--upstream", url)
+    one = "http://127.0.0.1:1"
+    assert "spaces between several" in refused(env={"ASKONCE_PROXY_UPSTREAM": f"{one},claude-*={one}"})
     held = ["--upstream", "http://127.0.0.1:1", "--upstream-key-env", "THE_KEY"]
     assert "--keys-file" in refused(*held, "--host", "0.0.0.0", env={"THE_KEY": "sk"})
     assert "THE_KEY" in refused(*held)
     assert "/askonce/x is the proxy's own" in refused("--upstream", "/askonce/x=http://127.0.0.1:1")
     for option in ("--timeout", "--connect-timeout", "--max-body-bytes"):
         assert "positive" in refused("--upstream", "http://127.0.0.1:1", option, "0")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "http://[::1",
+            "http://h:99999",
+            "http://h:abc",
+            "http://h:0",
+            "http://",
+            "http://exa mple",
+            "http://ü.de",
+        ),
+        *("http://h#x", "http://h?x=1", "http://u:p@h", "http://:p@h", "https://h ", "http://h\n"),
+        *("http://h,http://g", "http://h;http://g"),
+    ],
+)
+def test_an_upstream_to_which_nothing_could_be_sent_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="an upstream is a URL"):
+        ProxySettings((UpstreamSettings(url),)).check()
+
+
+def test_a_file_of_keys_is_beside_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_KEY", "sk")
+    file = tmp_path / "proxy.toml"
+    upstream = '[[upstreams]]\nurl = "http://127.0.0.1:1"\nkey_env = "THE_KEY"\n'
+    for named in ("keys.toml", str(tmp_path / "keys.toml")):
+        file.write_text(f'keys_file = "{named}"\n{upstream}')
+        assert read_settings(str(file), {}).keys_file == str(tmp_path / "keys.toml")
+    assert read_settings(str(file), {"keys_file": "other.toml"}).keys_file == "other.toml"
+    (tmp_path / "keys.toml").write_text(f'[[keys]]\nkey = "{"a" * 20}"\ntennant = "red"\n')
+    with pytest.raises(ConfigError, match=r"`tennant`.*known are key, tenant, models"):
+        read_keys(str(tmp_path / "keys.toml"))
 
 
 @pytest.mark.parametrize(
