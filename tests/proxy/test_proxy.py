@@ -132,6 +132,20 @@ def test_credentials_of_the_machine_are_not_sent(serve: Serve, tmp_path: Path) -
         assert [one.headers.get("authorization") for one in upstream.received] == ["Bearer sk-1", ""]
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/other"])
+def test_headers_beyond_ascii_are_sent_on_as_they_came_or_not_at_all(serve: Serve, path: str) -> None:
+    def send(url: str, value: bytes) -> httpx2.Response:
+        headers = [(b"authorization", b"Bearer sk-1"), (b"x-title", value)]
+        return httpx2.post(f"{url}{path}", json=CHAT, headers=headers, timeout=60)
+
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url).url
+        refused = send(url, b"Gr\xf6\xdfe")
+        assert refused.status_code == 400 and "x-title" in refused.json()["error"]["message"]
+        assert send(url, "Größe".encode()).status_code == 200
+        assert [one.headers["x-title"].encode("latin-1") for one in upstream.received] == ["Größe".encode()]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

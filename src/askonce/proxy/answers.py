@@ -16,7 +16,7 @@ from askonce.entries.entry import Answer, Hit, Miss, Place
 from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import Relay, UpstreamTarget, failed
 from askonce.proxy.tape import Tape
-from askonce.proxy.upstream import Head, Refused, Reply, UpstreamFailed
+from askonce.proxy.upstream import Head, Refused, Reply, Unsendable, UpstreamFailed
 from askonce.wire import headers, replies
 from askonce.wire.events import has_ended
 from askonce.wire.refusals import nothing_cached
@@ -164,7 +164,7 @@ class Answers:
             if follows and (made := first if isinstance(first, Hit) else tape.answer) is not None:
                 self._engine.coalesced(of.request, made, time.monotonic() - began)
         except (Refused, UpstreamFailed) as error:
-            if follows and not call.begun and tape.scope != wire.scope:
+            if follows and not call.begun and (tape.scope != wire.scope or isinstance(error, Unsendable)):
                 self._forget(name, tape)
                 return "not for him"
             stale = None if call.begun or tape.rules == of.rules else self._stale(of, tape, error)

@@ -117,7 +117,7 @@ def _check_url(url: str) -> None:
         shown = url.rpartition("@")[2]  # without a password
         several = "; write spaces between several" if re.search("[,;]", url) else ""
         raise ConfigError(
-            f"an upstream is a URL such as https://api.openai.com, no query or password in it, got {shown!r}{several}"
+            f"an upstream is a URL such as https://api.openai.com, without query or key, got {shown!r}{several}"
         )
 
 

@@ -42,6 +42,10 @@ class UpstreamFailed(Exception):
         self.status = status
 
 
+class Unsendable(UpstreamFailed):
+    """A request cannot be sent as it came, whatever others can send."""
+
+
 class Refused(Exception):
     """A provider replied with another status than 200."""
 
@@ -167,6 +171,7 @@ class Upstreams:
 
         Raises:
             UpstreamFailed: there is none.
+            Unsendable: a header of the caller cannot be passed on.
         """
         headers = list(headers)
         dropped = _NOT_SENT | _named(value for name, value in headers if name == "connection")
@@ -175,7 +180,7 @@ class Upstreams:
             sent.append(header_of_key(headers, url.partition("?")[0], self._keys[upstream.key_env]))
         else:
             sent = headers
-        passed = [(name, value) for name, value in sent if name not in dropped]
+        passed = [(name, _as_it_came(name, value)) for name, value in sent if name not in dropped]
         if decoded:
             passed = [pair for pair in passed if pair[0] != "accept-encoding"]
             passed.append(("accept-encoding", "identity"))
@@ -221,6 +226,22 @@ def _joined(base: str, path: str) -> str:
     if version is not None and base.endswith(version[0].rstrip("/")):
         path = path[version.end() - 1 :]
     return base + path
+
+
+def _as_it_came(name: str, value: str) -> str:
+    """A header, each of whose letters is a byte, so that the client, which writes UTF-8, sends these bytes.
+
+    Raises:
+        Unsendable: they are no UTF-8.
+    """
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError as error:
+        raise Unsendable(
+            400, f"the header {name} is neither ASCII nor UTF-8, so that it cannot be sent on"
+        ) from error
 
 
 def _named(values: Iterable[str]) -> frozenset[str]:
