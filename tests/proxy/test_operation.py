@@ -302,6 +302,25 @@ def test_eight_megabytes_and_an_upstream_that_always_compresses(serve: Serve) ->
             assert all(one.endswith(PLAIN) for one in printed) and HIT.encode() in printed[1]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [("x-gzip", gzip.compress(PLAIN)), ("gzip, gzip", gzip.compress(gzip.compress(PLAIN))), ("odd", PLAIN)],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+def test_an_encoding_that_the_proxy_cannot_read_comes_as_it_was_sent(
+    serve: Serve, path: str, encoding: str, body: bytes
+) -> None:
+    sent = [("content-type", "application/json"), ("content-encoding", encoding)]
+    with Upstream(lambda _: Scripted([body], 200, sent)) as upstream:
+        url = serve(upstream.url).url
+        for calls in (1, 2):  # it is not stored
+            request = httpx2.Request("POST", f"{url}{path}", json={**CHAT, "input": "x"}, headers=KEY)
+            with httpx2.Client(timeout=60) as client:
+                reply = client.send(request, stream=True)
+                assert b"".join(reply.iter_raw()) == body and reply.headers["content-encoding"] == encoding
+            assert len(upstream.received) == calls
+
+
 @pytest.mark.skipif(
     any(find_spec(one) for one in ("backports.zstd", "compression.zstd") if find_spec(one.partition(".")[0])),
     reason="zstd is installed",

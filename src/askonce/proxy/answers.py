@@ -245,16 +245,17 @@ class Answers:
         """
         parts: list[bytes] = []
         head: Head | None = None
+        is_encoded = False
 
         async def call_model() -> AsyncIterator[Any]:
-            nonlocal head
+            nonlocal head, is_encoded
             try:
                 reply = await self._fetched(of)
             except (Refused, UpstreamFailed) as failure:
                 tape.failure = failure
                 raise
             try:
-                head = reply.head
+                head, is_encoded = reply.head, reply.is_encoded
                 yield head
                 async for part in reply.parts():
                     parts.append(part)
@@ -264,7 +265,9 @@ class Answers:
 
         def pack() -> Answer | None:
             assert head is not None
-            answer = tape.answer = replies.packed(of.wire, head.status, head.headers, b"".join(parts))
+            if not is_encoded:
+                tape.answer = replies.packed(of.wire, head.status, head.headers, b"".join(parts))
+            answer = tape.answer
             if answer is None or answer.truncated or answer.empty or answer.invalid:
                 self._forget(of.name, tape)  # later requests call the provider
             else:

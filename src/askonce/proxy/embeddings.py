@@ -23,6 +23,7 @@ class _Vectors(msgspec.Struct, frozen=True):
 
     head: Head
     body: bytes
+    is_encoded: bool
 
 
 class Embeddings:
@@ -67,7 +68,7 @@ class Embeddings:
         """A single text, or one that is given several times: others wait while it is embedded."""
 
         def packed(reply: _Vectors) -> Answer | None:
-            return embeddings.packed_one(wire, reply.head.headers, reply.body)
+            return None if reply.is_encoded else embeddings.packed_one(wire, reply.head.headers, reply.body)
 
         name, request = one
         got = await self._engine.aanswer(request, lambda: self._fetched(call, target, body), packed)
@@ -90,7 +91,9 @@ class Embeddings:
         missing = embeddings.not_stored(texts, hits)
         began = time.monotonic()
         reply = await self._fetched(call, target, embeddings.body_for(wire, missing) if hits else body)
-        answers = embeddings.packed(wire, missing, reply.head.headers, reply.body, hits.values())
+        answers = None
+        if not reply.is_encoded:
+            answers = embeddings.packed(wire, missing, reply.head.headers, reply.body, hits.values())
         if answers is None:
             await self._fresh(call, wire, await self._fetched(call, target, body) if hits else reply)
             return
@@ -124,7 +127,7 @@ class Embeddings:
             reply.close()
         if reply.head.status != 200:
             raise Refused(reply.head, whole)
-        return _Vectors(reply.head, whole)
+        return _Vectors(reply.head, whole, reply.is_encoded)
 
     async def _fresh(self, call: ProxyCall, wire: WireRequest, reply: _Vectors) -> None:
         sent = [pair for pair in reply.head.headers if pair[0].lower() != "content-length"]

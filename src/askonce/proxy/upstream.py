@@ -26,6 +26,8 @@ _OF_ONE_CONNECTION = frozenset(
 )
 _NOT_SENT = _OF_ONE_CONNECTION | OWN | {"host", "expect", "content-length"}
 _VERSION = re.compile(r"/v\d+(beta\d*)?/")
+_DECODED = frozenset({"gzip", "deflate", "br", "zstd"})
+"""The content encodings that the client decodes; any other is passed on as it comes, and not stored."""
 _IDLE_SECONDS = 15.0
 _LONGEST_HEADER = 65_536
 
@@ -76,14 +78,21 @@ class Reply:
 
     Args:
         response: of the client.
-        decoded: its body comes without its content encoding.
+        decoded: its body comes without its content encoding, if that is one of `_DECODED`.
+
+    Attributes:
+        head: its head.
+        is_encoded: its body comes with a content encoding.
     """
 
     def __init__(self, response: aiohttp.ClientResponse, *, decoded: bool) -> None:
         self._response = response
         dropped = {one.encode() for one in _OF_ONE_CONNECTION | _named(response.headers.getall("connection", ()))}
         dropped.add(b"date")
-        if decoded and response.headers.get("content-encoding", "identity").lower() != "identity":
+        encodings = response.headers.getall("content-encoding", ())
+        self.is_encoded = any(one.lower() != "identity" for one in encodings)
+        if decoded and len(encodings) == 1 and encodings[0].lower() in _DECODED:
+            self.is_encoded = False
             dropped |= {b"content-encoding", b"content-length"}
         self.head = Head(
             response.status, [(name, value) for name, value in response.raw_headers if name.lower() not in dropped]
