@@ -248,12 +248,60 @@ def test_sigterm_lets_a_stream_end(serve: Serve, workers: str) -> None:
                     socket.create_connection(("127.0.0.1", httpx2.URL(proxy.url).port), 5).close()
                 except ConnectionError:
                     break
-                if workers == "2":  # the first process holds the socket to the end
-                    break
             go_on.set()
             assert got + b"".join(parts) == b"".join(CHUNKS)
         assert proxy.process.wait(30) == 0, proxy.log.read_text()
         assert "Traceback" not in proxy.log.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_its_end_does_not_wait_for_half_a_request(serve: Serve, workers: str) -> None:
+    proxy = serve("http://127.0.0.1:1", "--workers", workers)
+    half = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\ncontent-length: 9\r\n\r\n{"
+    with socket.create_connection(("127.0.0.1", httpx2.URL(proxy.url).port), 60) as client:
+        client.sendall(half)
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert proxy.stop() == 0 and time.monotonic() - began < 20
+        assert client.recv(1000) == b""
+    assert proxy.log.read_text().count("\n") == 2, proxy.log.read_text()  # what it said at its start
+
+
+async def test_what_is_not_answered_when_it_waits_no_longer_is_a_503(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    over = threading.Event()
+
+    def script(_: Received) -> Scripted:
+        over.wait(60)
+        return Scripted([PLAIN])
+
+    with Upstream(script) as upstream, socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = ProxySettings((UpstreamSettings(upstream.url),), f"sqlite:///{tmp_path / 'cache.db'}")
+        server = uvicorn.Server(
+            uvicorn.Config(
+                ProxyApp(settings),
+                log_config=None,
+                lifespan="on",
+                http=ClientConnection,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        waiting = [
+            asyncio.create_task(asyncio.to_thread(posted, url, path=path))
+            for path in ("/v1/chat/completions", "/v1/other")
+        ]
+        try:
+            while len(upstream.received) < 2:  # noqa: ASYNC110  (it runs in threads)
+                await asyncio.sleep(0.01)
+            server.should_exit = True
+            assert [(await one).status_code for one in waiting] == [503, 503]
+            await asyncio.wait_for(serving, 30)
+        finally:
+            over.set()
+    assert not [one for one in caplog.records if one.exc_info]
 
 
 async def test_its_end_does_not_wait_for_a_stale_answer_that_is_made_anew(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -59,6 +60,9 @@ class ProxyApp:
                 await self._respond(call)
             except ClientLeft:
                 pass
+            except asyncio.CancelledError:  # by the server, which waits no longer; a response that has begun is cut
+                if not call.begun:
+                    await call.refuse(503, "the proxy stops", "proxy_stopping")
             except Exception:
                 logger.exception("askonce: a request to the proxy failed")
                 if not call.begun:
