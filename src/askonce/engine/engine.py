@@ -850,13 +850,20 @@ def _close(
         opened.close()
 
 
-@contextlib.asynccontextmanager
-async def _closing(chunks: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Close a stream that is abandoned now, and not when its garbage is collected."""
-    try:
-        yield chunks
-    finally:
-        close = getattr(chunks, "aclose", None)
+class _closing:
+    """Close a stream that is abandoned now, and not when its garbage is collected.
+
+    No generator: the end of an event loop would close it by itself.
+    """
+
+    def __init__(self, chunks: AsyncIterator[T]) -> None:
+        self._chunks = chunks
+
+    async def __aenter__(self) -> AsyncIterator[T]:
+        return self._chunks
+
+    async def __aexit__(self, *_: object) -> None:
+        close = getattr(self._chunks, "aclose", None)
         if close is not None:
             await close()
 

@@ -89,6 +89,7 @@ def _stream_classes(package: ModuleType) -> tuple[type[Any], type[Any]]:
             return self._chunks
 
         async def aclose(self) -> None:
-            await self._chunks.aclose()
+            if not self._chunks.ag_running:  # else somebody reads or closes it just now
+                await self._chunks.aclose()
 
     return CachingStream, AsyncCachingStream
