@@ -19,7 +19,7 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
@@ -850,7 +850,7 @@ def _close(
         opened.close()
 
 
-class _closing:
+class _closing(Generic[T]):
     """Close a stream that is abandoned now, and not when its garbage is collected.
 
     No generator: the end of an event loop would close it by itself.

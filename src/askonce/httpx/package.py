@@ -83,9 +83,9 @@ def _stream_classes(package: ModuleType) -> tuple[type[Any], type[Any]]:
 
     class AsyncCachingStream(asynchronous):  # type: ignore[misc]
         def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
-            self._chunks = chunks
+            self._chunks: Any = chunks
 
-        def __aiter__(self) -> AsyncGenerator[bytes]:
+        def __aiter__(self) -> Any:
             return self._chunks
 
         async def aclose(self) -> None:
