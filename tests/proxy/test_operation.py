@@ -163,9 +163,45 @@ def test_stale_answers_and_time_outs_are_options(serve: Serve) -> None:
         url = serve(upstream.url, "--ttl", "1e-9", "--stale-if-error", "60", "--timeout", "0.2").url
         assert posted(url).headers["cache-status"] == MISS
         again = posted(url)
-        assert again.content == PLAIN and again.headers["cache-status"].startswith(f"{HIT}; fwd=stale")
+        assert again.content == PLAIN and again.headers["cache-status"].startswith("askonce; fwd=stale; ttl=-")
         assert posted(url, {**CHAT, "seed": 1}).status_code == 504
         ended.set()
+
+
+def test_cache_status_says_why_a_request_went_on(serve: Serve) -> None:
+    """As RFC 9211 means it."""
+
+    def script(received: Received) -> Scripted:
+        if b"fail" in received.body and len(upstream.received) > 1:
+            return Scripted([b"{}"], 503)
+        if received.path.endswith("embeddings"):
+            data = [{"index": at, "embedding": [1.0]} for at in range(len(received.json["input"]))]
+            return Scripted([json.dumps({"object": "list", "data": data, "model": "e"}).encode()])
+        return Scripted([PLAIN])
+
+    with Upstream(script) as upstream:
+        url = serve(upstream.url, "--ttl", "1e-9", "--stale-if-error", "60", "--max-body-bytes", "2000").url
+        failing = {**CHAT, "messages": [{"role": "user", "content": "fail"}]}
+        posted(url, failing)
+        for headers in ({}, {"cache_control": "max-age=5"}):
+            again = posted(url, failing, **headers)
+            assert again.status_code == 200
+            assert again.headers["cache-status"].startswith("askonce; fwd=stale; fwd-status=503; ttl=-")
+        assert posted(url, failing, cache_control="stale-if-error=0").headers["cache-status"] == (
+            "askonce; fwd=stale; fwd-status=503"
+        )
+        assert posted(url, failing, cache_control="max-stale").headers["cache-status"].startswith(f"{HIT}; ttl=-")
+        assert posted(url).headers["cache-status"] == MISS
+        assert posted(url).headers["cache-status"] == "askonce; fwd=stale"
+        assert posted(url, cache_control="no-cache").headers["cache-status"] == "askonce; fwd=request"
+        for status in (MISS, "askonce; fwd=stale"):
+            vectors = posted(url, {"model": "e", "input": ["a", "b"]}, "/v1/embeddings")
+            assert vectors.headers["cache-status"] == status
+        twice = b'{"model": "m", "model": "m", "messages": []}'
+        assert posted(url, twice).headers["cache-status"] == "askonce; fwd=bypass; detail=unreadable"
+        large = posted(url, {**CHAT, "user": "u" * 3000})
+        assert large.headers["cache-status"] == "askonce; fwd=bypass; detail=too-large"
+        assert "cache-status" not in posted(url, path="/v1/other").headers
 
 
 def test_a_file_gives_way_to_variables_and_they_to_options(serve: Serve, tmp_path: Path) -> None:
@@ -209,7 +245,7 @@ def test_a_stale_answer_is_served_while_a_new_one_is_made(serve: Serve, streams:
         first = posted(url, body)
         for _ in range(3):  # while the second answer is made
             again = posted(url, body)
-            assert again.content == first.content and again.headers["cache-status"].startswith(f"{HIT}; fwd=stale")
+            assert again.content == first.content and again.headers["cache-status"].startswith(f"{HIT}; ttl=-")
         while len(upstream.received) < 2:
             time.sleep(0.01)
         assert len(upstream.received) == 2

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askonce.entries.entry import Incomplete
+from askonce.entries.entry import Entry, Hit, Incomplete
 from askonce.wire import chat, messages, replies, responses
 from askonce.wire.events import DONE, events_in, has_ended, written
-from askonce.wire.headers import lasting
+from askonce.wire.headers import lasting, of_hit
 from askonce.wire.requests import WireRequest
 
 from .requests import CHAT, OPENAI, wire
@@ -317,6 +317,23 @@ def test_a_shared_answer_has_no_header_that_may_tell_of_its_first_caller(share: 
     made = replies.packed(wire(share=share), 200, sent, json.dumps(reply_of(content="Hi")).encode())
     assert made is not None
     assert replies.replayed(wire(share=share), made.payload).headers == (JSON if share else sent[:2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "until", "failed", "status"),
+    [
+        ("exact", 100.5, None, "askonce; hit; ttl=0"),
+        ("exact", None, None, "askonce; hit"),
+        ("stale", 99.9, None, "askonce; hit; ttl=-1"),
+        ("stale", 150.0, None, "askonce; hit"),
+        ("stale", 98.0, 0, "askonce; fwd=stale; ttl=-2"),
+        ("stale", 98.0, 503, "askonce; fwd=stale; fwd-status=503; ttl=-2"),
+        ("coalesced", 150.0, None, "askonce; fwd=miss; collapsed; ttl=50"),
+    ],
+)
+def test_cache_status_of_what_is_stored(kind: Any, until: float | None, failed: int | None, status: str) -> None:
+    entry = Entry(kind="answer", payload=b"", created_at=90.0, fresh_until=until)
+    assert dict(of_hit(Hit(entry, kind, 10.0), 100.0, failed)) == {"age": "10", "cache-status": status}
 
 
 def test_what_is_no_stored_reply_is_refused() -> None:

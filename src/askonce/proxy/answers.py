@@ -153,9 +153,9 @@ class Answers:
                 if hit is None:
                     self._forget(name, tape)
                     return "not for him"
-                await self._replay(call, hit)
+                await self._replay(call, hit, tape.failure)
             elif isinstance(first, Head):
-                await call.start(200, _shown(first, wire, follows))
+                await call.start(200, _shown(first, wire, forwarded_since(wire, tape.found.get(of.rules)), follows))
                 while (part := await reader.next()) is not None:
                     assert isinstance(part, bytes)
                     await call.write(part)
@@ -168,7 +168,10 @@ class Answers:
                 self._forget(name, tape)
                 return "not for him"
             stale = None if call.begun or tape.rules == of.rules else self._stale(of, tape, error)
-            await (say(call, error, wire) if stale is None else self._replay(call, stale))
+            if stale is not None:
+                await self._replay(call, stale, error)
+            else:
+                await say(call, error, forwarded_since(wire, tape.found.get(of.rules)))
         finally:
             watch.cancel()
             tape.leave(reader)
@@ -307,9 +310,9 @@ class Answers:
         finally:
             reply.close()
 
-    async def _replay(self, call: ProxyCall, hit: Hit) -> None:
+    async def _replay(self, call: ProxyCall, hit: Hit, failure: Exception | None = None) -> None:
         stored: replies.StoredReply = hit.value
-        about = headers.of_hit(hit, self._engine.settings.clock())
+        about = headers.of_hit(hit, self._engine.settings.clock(), status_of(failure))
         await call.respond(200, [*stored.headers, *about], stored.body)
 
 
@@ -319,24 +322,23 @@ def _name(wire: WireRequest, request: Request) -> object:
     return request.place, options, replies.echoed(wire)
 
 
-def _shown(head: Head, wire: WireRequest, follows: bool) -> list[tuple[bytes, bytes]]:
+def _shown(head: Head, wire: WireRequest, why: headers.Forwarded, follows: bool) -> list[tuple[bytes, bytes]]:
     """The headers of a reply; one who follows gets those that are true of it for him too."""
+    status = (b"cache-status", headers.of_forwarded(why, collapsed=follows)[1].encode())
     if not follows:
-        return [*head.raw, (b"cache-status", headers.of_forwarded(forwarded_since(wire))[1].encode())]
+        return [*head.raw, status]
     lasting = {name.lower() for name, _ in headers.lasting(head.headers, shared=wire.is_shared)} | {
         "content-length"
     }
-    passed = [(name, value) for name, value in head.raw if name.decode("latin-1").lower() in lasting]
-    return [*passed, (b"cache-status", b"askonce; fwd=miss; collapsed")]
+    return [*((name, value) for name, value in head.raw if name.decode("latin-1").lower() in lasting), status]
 
 
 def _fault(error: BaseException) -> UpstreamFailed:
     return UpstreamFailed(502, f"the request failed ({type(error).__name__})")
 
 
-async def say(call: ProxyCall, error: Refused | UpstreamFailed, wire: WireRequest) -> None:
+async def say(call: ProxyCall, error: Refused | UpstreamFailed, why: headers.Forwarded) -> None:
     """Respond with what the provider replied, byte for byte, or with what went wrong."""
-    why = forwarded_since(wire)
     if isinstance(error, UpstreamFailed):
         await failed(call, error, headers.of_forwarded(why))
         return
@@ -347,6 +349,20 @@ async def say(call: ProxyCall, error: Refused | UpstreamFailed, wire: WireReques
     await call.finish(error.body)
 
 
-def forwarded_since(wire: WireRequest) -> headers.Forwarded:
-    """Why the provider is called, if nothing else stands against the cache."""
-    return "request" if wire.directives.refresh else "miss"
+def status_of(failure: Exception | None) -> int | None:
+    """Of a provider's reply, 0 if there was none; ``None``: it did not fail."""
+    if failure is None:
+        return None
+    return failure.status if isinstance(failure, Refused) else 0
+
+
+def forwarded_since(wire: WireRequest, *found: Hit | Miss | None) -> headers.Forwarded:
+    """Why the provider is called, if nothing else stands against the cache.
+
+    Args:
+        wire: the request.
+        found: what was found for it, as far as it is known.
+    """
+    if wire.directives.refresh:
+        return "request"
+    return "stale" if any(isinstance(one, Miss) and one.reason == "expired" for one in found) else "miss"

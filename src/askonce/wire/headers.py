@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import Literal
 
@@ -50,19 +51,25 @@ def _lasts(name: str, shared: bool) -> bool:
     return not shared or _OF_THE_CONTENT.fullmatch(name) is not None
 
 
-def of_hit(hit: Hit, now: float) -> list[tuple[str, str]]:
+def of_hit(hit: Hit, now: float, failed: int | None = None) -> list[tuple[str, str]]:
     """What a reply from the cache says of it.
 
     Args:
         hit: what was found.
         now: seconds since the epoch.
+        failed: the status of the upstream's reply for which a stale answer stands in, 0 if there was none;
+            ``None``: the upstream was not called.
     """
-    status = "askonce; hit" if hit.kind != "coalesced" else "askonce; fwd=miss; collapsed"
-    if hit.kind == "stale":
-        status = "askonce; hit; fwd=stale"
-    until = hit.entry.fresh_until
+    status, until = "askonce; hit", hit.entry.fresh_until
+    if hit.kind == "coalesced":
+        status = "askonce; fwd=miss; collapsed"
+    elif hit.kind == "stale":
+        if failed is not None:
+            status = f"askonce; fwd=stale{f'; fwd-status={failed}' if failed else ''}"
+        if until is not None and until > now:  # it is too old for this request alone
+            until = None
     if until is not None:
-        status += f"; ttl={int(until - now)}"
+        status += f"; ttl={math.floor(until - now)}"
     if hit.key:
         status += f'; key="{hit.key.hex()}"'
     if hit.kind == "semantic":
@@ -73,17 +80,25 @@ def of_hit(hit: Hit, now: float) -> list[tuple[str, str]]:
     return headers
 
 
-Forwarded = Literal["miss", "request", "bypass"]
-"""Why the upstream was called: nothing was stored that can be used; the client demands it; it is never cached."""
+Forwarded = Literal["miss", "stale", "request", "bypass"]
+"""Why the upstream was called: nothing is stored; what is stored is too old; the client demands it; it is never
+cached."""
 
 
-def of_forwarded(why: Forwarded, stored: bool | None = None, status: int = 200) -> tuple[str, str]:
+def of_forwarded(
+    why: Forwarded, *, status: int = 200, collapsed: bool = False, detail: str = ""
+) -> tuple[str, str]:
     """What a reply of the upstream says of the cache.
 
     Args:
         why: the upstream was called.
-        stored: whether the reply was stored, where that is known before it is sent.
         status: of the upstream's reply.
+        collapsed: the call was made for another request.
+        detail: a word more.
     """
-    detail = f"; fwd-status={status}" if status != 200 else "; stored" if stored else ""
-    return "cache-status", f"askonce; fwd={why}{detail}"
+    value = f"askonce; fwd={why}"
+    if status != 200:
+        value += f"; fwd-status={status}"
+    if collapsed:
+        value += "; collapsed"
+    return "cache-status", f"{value}; detail={detail}" if detail else value
