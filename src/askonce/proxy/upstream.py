@@ -28,6 +28,7 @@ _NOT_SENT = _OF_ONE_CONNECTION | OWN | {"host", "expect", "content-length"}
 _VERSION = re.compile(r"/v\d+(beta\d*)?/")
 _DECODED = frozenset({"gzip", "deflate", "br", "zstd"})
 """The content encodings that the client decodes; any other is passed on as it comes, and not stored."""
+_PARENT = re.compile(r"(^|[/\\]|%2f|%5c)(\.|%2e){2}($|[/\\;]|%2f|%5c|%3b)", re.IGNORECASE)
 _IDLE_SECONDS = 15.0
 _LONGEST_HEADER = 65_536
 
@@ -214,6 +215,11 @@ class Upstreams:
         parts = urlsplit(url)
         proxy = self._proxies.get(parts.scheme)
         return None if proxy is None or urllib.request.proxy_bypass(parts.netloc) else proxy
+
+
+def leaves(path: str) -> bool:
+    """Whether a path has a ``..`` in it, by which it would leave the base path or prefix of an upstream."""
+    return ".." in path.lower().replace("%2e", ".") and _PARENT.search(path) is not None
 
 
 def chosen(among: list[tuple[UpstreamSettings, str]], model: str | None) -> tuple[UpstreamSettings, str] | None:
