@@ -312,7 +312,7 @@ def test_which_headers_last() -> None:
 
 
 @pytest.mark.parametrize("share", [False, True])
-def test_a_shared_answer_has_no_header_that_may_tell_of_its_first_caller(share: bool) -> None:
+def test_a_shared_answer_has_no_header_that_may_be_of_its_first_caller(share: bool) -> None:
     sent = [*JSON, ("x-plan", "gold"), ("x-account-id", "a")]
     made = replies.packed(wire(share=share), 200, sent, json.dumps(reply_of(content="Hi")).encode())
     assert made is not None
