@@ -132,6 +132,15 @@ class ProxyApp:
     async def _answer(
         self, call: ProxyCall, target: UpstreamTarget, wire: WireRequest | None, body: bytes | None
     ) -> None:
+        if wire is None or body is None:
+            await self._pass_on(call, target, body)
+        elif wire.api == "embeddings":
+            await self._embeddings.respond(call, wire, target, body)
+        else:
+            await self._answers.respond(call, wire, target, body)
+
+    async def _pass_on(self, call: ProxyCall, target: UpstreamTarget, body: bytes | None) -> None:
+        """Pass on what is not cached: it calls another API, or its body was not read."""
         is_known = api_of(call.method, call.path) is not None
         why: Forwarded | None = "bypass" if is_known else None
         if body is None:
@@ -140,11 +149,7 @@ class ProxyApp:
                 await call.body(0)
             parts = call.parts() if has_body else None
             await self._relay.pass_on(call, target, parts, why, "too-large" if is_known else "")
-        elif wire is None and is_known and is_unreadable(call.headers, body):
+        elif is_known and is_unreadable(call.headers, body):
             await call.refuse(400, "the body is no JSON object", "invalid_request_error")
-        elif wire is None:
-            await self._relay.pass_on(call, target, body, why, "unreadable" if is_known else "")
-        elif wire.api == "embeddings":
-            await self._embeddings.respond(call, wire, target, body)
         else:
-            await self._answers.respond(call, wire, target, body)
+            await self._relay.pass_on(call, target, body, why, "unreadable" if is_known else "")
