@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -100,9 +102,10 @@ def test_a_hit_has_the_bytes_that_came_and_the_headers_that_last(package: Any, c
     body = b' {"id":"chatcmpl-1",  "object":"chat.completion", "choices":[{"index":0,"finish_reason":"stop",' + (
         b'"message":{"role":"assistant","content":"\\u00e4","reasoning_content":"hm"}}],"odd":[1.0]}\n'
     )
+    headers = {"askonce-ttl": "90", "authorization": "Bearer k"}
     with (
         replies(Scripted([body], 200, sent)) as upstream,
-        package.Client(transport=CachedTransport(cache, share=True), headers={"askonce-ttl": "90"}) as client,
+        package.Client(transport=CachedTransport(cache), headers=headers) as client,
     ):
         first = client.post(f"{upstream.url}/v1/chat/completions", json=CHAT)
         clock.advance(60)
@@ -115,6 +118,31 @@ def test_a_hit_has_the_bytes_that_came_and_the_headers_that_last(package: Any, c
     got = {name: value for name, value in again.headers.multi_items() if name != "server"}
     assert got == {**expected, "cache-status": status}
     assert not any(name.startswith("askonce") for name in upstream.received[0].headers)
+
+
+@pytest.mark.parametrize("is_referenced", [True, False])
+def test_a_stream_that_is_left_half_way_ends_without_an_error(
+    package: Any, cache: Cache, caplog: pytest.LogCaptureFixture, is_referenced: bool
+) -> None:
+    go_on, streams = threading.Event(), []
+
+    async def run() -> None:
+        transport = CachedTransport(cache)
+        async with openai.AsyncOpenAI(
+            api_key="k", base_url=f"{upstream.url}/v1", http_client=package.AsyncClient(transport=transport)
+        ) as sdk:
+            stream = await sdk.chat.completions.create(**CHAT, stream=True)
+            async for _ in stream:
+                break
+            if is_referenced:
+                streams.append(stream)
+
+    with replies(Scripted(Held(events(delta(content="Hel"), delta("stop")), go_on), 200, STREAM)) as upstream:
+        asyncio.run(run(), debug=True)
+        go_on.set()
+    streams.clear()
+    gc.collect()
+    assert not [one.message for one in caplog.records if one.name == "asyncio" and one.levelno > logging.WARNING]
 
 
 def test_a_stream_is_replayed_with_the_bytes_that_came(package: Any, cache: Cache) -> None:
@@ -369,7 +397,7 @@ def test_a_stale_answer_stands_in_for_an_error(streams: bool, package: Any, stor
     fine = Scripted(chunks, 200, STREAM if streams else JSON)
     transport = CachedTransport(Cache(store, clock=clock, ttl=10, stale_if_error=100), share=True)
     with replies(fine, Scripted([b"no"], 503)) as upstream, package.Client(transport=transport) as client:
-        for status in ("askonce; fwd=miss", "askonce; hit; fwd=stale"):
+        for status in ("askonce; fwd=miss", "askonce; fwd=stale; fwd-status=503; ttl=-1"):
             reply = client.post(f"{upstream.url}/v1/chat/completions", json={**CHAT, "stream": streams})
             assert reply.status_code == 200 and reply.content == b"".join(chunks)
             assert reply.headers["cache-status"].startswith(status)
@@ -398,8 +426,8 @@ def test_a_client_may_take_what_is_stale(package: Any, store: Any, clock: Any) -
         status("")
         clock.advance(15)
         assert status("max-stale=4, only-if-cached") == "askonce; detail=only-if-cached"
-        assert status("max-stale=6").startswith("askonce; hit; fwd=stale")
-        assert status("max-stale").startswith("askonce; hit; fwd=stale")
+        assert status("max-stale=6").startswith("askonce; hit; ttl=-5")
+        assert status("max-stale").startswith("askonce; hit; ttl=-5")
         assert len(upstream.received) == 1
         assert status("no-cache") == "askonce; fwd=request"
 

@@ -25,7 +25,7 @@ import uvicorn
 
 from askonce import ConfigError
 from askonce.proxy.app import ProxyApp
-from askonce.proxy.config import ProxySettings, UpstreamSettings
+from askonce.proxy.config import ProxySettings, UpstreamSettings, read_settings
 from askonce.proxy.connection import ClientConnection
 from askonce.proxy.tenants import read_keys
 from tests.httpx.test_right_answers import CHAT
@@ -52,8 +52,10 @@ def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) ->
     file = tmp_path / "proxy.toml"
     start = '[[upstreams]]\nurl = "http://127.0.0.1:1"\n'
     for text, named in [
-        ("prot = 1\n" + start, "prot"),
-        (start + 'modles = ["x"]', "modles"),
+        ("prot = 1\n" + start, "`prot`"),
+        ("prot = 1\n" + start, "known are upstreams, store, cache, host, port"),
+        (start + 'modles = ["x"]', "`modles`"),
+        (start + 'modles = ["x"]', "known are url, prefix, models, key_env"),
         (start + "[cache]\ntll = 1", "tll"),
         ("cache = 1\n" + start, "cache"),
         ('workers = "x"\n' + start, "workers"),
@@ -66,12 +68,48 @@ def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) ->
     assert "no upstream" in refused()
     for url in ("api.openai.com", "ftp://x", "http://"):
         assert repr(url) in refused("--upstream", url)
+    one = "http://127.0.0.1:1"
+    assert "spaces between several" in refused(env={"ASKONCE_PROXY_UPSTREAM": f"{one},claude-*={one}"})
     held = ["--upstream", "http://127.0.0.1:1", "--upstream-key-env", "THE_KEY"]
     assert "--keys-file" in refused(*held, "--host", "0.0.0.0", env={"THE_KEY": "sk"})
     assert "THE_KEY" in refused(*held)
     assert "/askonce/x is the proxy's own" in refused("--upstream", "/askonce/x=http://127.0.0.1:1")
     for option in ("--timeout", "--connect-timeout", "--max-body-bytes"):
         assert "positive" in refused("--upstream", "http://127.0.0.1:1", option, "0")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "http://[::1",
+            "http://h:99999",
+            "http://h:abc",
+            "http://h:0",
+            "http://",
+            "http://exa mple",
+            "http://ü.de",
+        ),
+        *("http://h#x", "http://h?x=1", "http://u:p@h", "http://:p@h", "https://h ", "http://h\n"),
+        *("http://h,http://g", "http://h;http://g"),
+    ],
+)
+def test_an_upstream_to_which_nothing_could_be_sent_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="an upstream is a URL"):
+        ProxySettings((UpstreamSettings(url),)).check()
+
+
+def test_a_file_of_keys_is_beside_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_KEY", "sk")
+    file = tmp_path / "proxy.toml"
+    upstream = '[[upstreams]]\nurl = "http://127.0.0.1:1"\nkey_env = "THE_KEY"\n'
+    for named in ("keys.toml", str(tmp_path / "keys.toml")):
+        file.write_text(f'keys_file = "{named}"\n{upstream}')
+        assert read_settings(str(file), {}).keys_file == str(tmp_path / "keys.toml")
+    assert read_settings(str(file), {"keys_file": "other.toml"}).keys_file == "other.toml"
+    (tmp_path / "keys.toml").write_text(f'[[keys]]\nkey = "{"a" * 20}"\ntennant = "red"\n')
+    with pytest.raises(ConfigError, match=r"`tennant`.*known are key, tenant, models"):
+        read_keys(str(tmp_path / "keys.toml"))
 
 
 @pytest.mark.parametrize(
@@ -125,9 +163,45 @@ def test_stale_answers_and_time_outs_are_options(serve: Serve) -> None:
         url = serve(upstream.url, "--ttl", "1e-9", "--stale-if-error", "60", "--timeout", "0.2").url
         assert posted(url).headers["cache-status"] == MISS
         again = posted(url)
-        assert again.content == PLAIN and again.headers["cache-status"].startswith(f"{HIT}; fwd=stale")
+        assert again.content == PLAIN and again.headers["cache-status"].startswith("askonce; fwd=stale; ttl=-")
         assert posted(url, {**CHAT, "seed": 1}).status_code == 504
         ended.set()
+
+
+def test_cache_status_says_why_a_request_went_on(serve: Serve) -> None:
+    """As RFC 9211 means it."""
+
+    def script(received: Received) -> Scripted:
+        if b"fail" in received.body and len(upstream.received) > 1:
+            return Scripted([b"{}"], 503)
+        if received.path.endswith("embeddings"):
+            data = [{"index": at, "embedding": [1.0]} for at in range(len(received.json["input"]))]
+            return Scripted([json.dumps({"object": "list", "data": data, "model": "e"}).encode()])
+        return Scripted([PLAIN])
+
+    with Upstream(script) as upstream:
+        url = serve(upstream.url, "--ttl", "1e-9", "--stale-if-error", "60", "--max-body-bytes", "2000").url
+        failing = {**CHAT, "messages": [{"role": "user", "content": "fail"}]}
+        posted(url, failing)
+        for headers in ({}, {"cache_control": "max-age=5"}):
+            again = posted(url, failing, **headers)
+            assert again.status_code == 200
+            assert again.headers["cache-status"].startswith("askonce; fwd=stale; fwd-status=503; ttl=-")
+        assert posted(url, failing, cache_control="stale-if-error=0").headers["cache-status"] == (
+            "askonce; fwd=stale; fwd-status=503"
+        )
+        assert posted(url, failing, cache_control="max-stale").headers["cache-status"].startswith(f"{HIT}; ttl=-")
+        assert posted(url).headers["cache-status"] == MISS
+        assert posted(url).headers["cache-status"] == "askonce; fwd=stale"
+        assert posted(url, cache_control="no-cache").headers["cache-status"] == "askonce; fwd=request"
+        for status in (MISS, "askonce; fwd=stale"):
+            vectors = posted(url, {"model": "e", "input": ["a", "b"]}, "/v1/embeddings")
+            assert vectors.headers["cache-status"] == status
+        twice = b'{"model": "m", "model": "m", "messages": []}'
+        assert posted(url, twice).headers["cache-status"] == "askonce; fwd=bypass; detail=unreadable"
+        large = posted(url, {**CHAT, "user": "u" * 3000})
+        assert large.headers["cache-status"] == "askonce; fwd=bypass; detail=too-large"
+        assert "cache-status" not in posted(url, path="/v1/other").headers
 
 
 def test_a_file_gives_way_to_variables_and_they_to_options(serve: Serve, tmp_path: Path) -> None:
@@ -171,7 +245,7 @@ def test_a_stale_answer_is_served_while_a_new_one_is_made(serve: Serve, streams:
         first = posted(url, body)
         for _ in range(3):  # while the second answer is made
             again = posted(url, body)
-            assert again.content == first.content and again.headers["cache-status"].startswith(f"{HIT}; fwd=stale")
+            assert again.content == first.content and again.headers["cache-status"].startswith(f"{HIT}; ttl=-")
         while len(upstream.received) < 2:
             time.sleep(0.01)
         assert len(upstream.received) == 2
@@ -210,12 +284,60 @@ def test_sigterm_lets_a_stream_end(serve: Serve, workers: str) -> None:
                     socket.create_connection(("127.0.0.1", httpx2.URL(proxy.url).port), 5).close()
                 except ConnectionError:
                     break
-                if workers == "2":  # the first process holds the socket to the end
-                    break
             go_on.set()
             assert got + b"".join(parts) == b"".join(CHUNKS)
         assert proxy.process.wait(30) == 0, proxy.log.read_text()
         assert "Traceback" not in proxy.log.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_its_end_does_not_wait_for_half_a_request(serve: Serve, workers: str) -> None:
+    proxy = serve("http://127.0.0.1:1", "--workers", workers)
+    half = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\ncontent-length: 9\r\n\r\n{"
+    with socket.create_connection(("127.0.0.1", httpx2.URL(proxy.url).port), 60) as client:
+        client.sendall(half)
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert proxy.stop() == 0 and time.monotonic() - began < 20
+        assert client.recv(1000) == b""
+    assert proxy.log.read_text().count("\n") == 2, proxy.log.read_text()  # what it said at its start
+
+
+async def test_what_is_not_answered_when_it_waits_no_longer_is_a_503(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    over = threading.Event()
+
+    def script(_: Received) -> Scripted:
+        over.wait(60)
+        return Scripted([PLAIN])
+
+    with Upstream(script) as upstream, socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = ProxySettings((UpstreamSettings(upstream.url),), f"sqlite:///{tmp_path / 'cache.db'}")
+        server = uvicorn.Server(
+            uvicorn.Config(
+                ProxyApp(settings),
+                log_config=None,
+                lifespan="on",
+                http=ClientConnection,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        waiting = [
+            asyncio.create_task(asyncio.to_thread(posted, url, path=path))
+            for path in ("/v1/chat/completions", "/v1/other")
+        ]
+        try:
+            while len(upstream.received) < 2:  # noqa: ASYNC110  (it runs in threads)
+                await asyncio.sleep(0.01)
+            server.should_exit = True
+            assert [(await one).status_code for one in waiting] == [503, 503]
+            await asyncio.wait_for(serving, 30)
+        finally:
+            over.set()
+    assert not [one for one in caplog.records if one.exc_info]
 
 
 async def test_its_end_does_not_wait_for_a_stale_answer_that_is_made_anew(
@@ -262,6 +384,25 @@ def test_eight_megabytes_and_an_upstream_that_always_compresses(serve: Serve) ->
                 for _ in range(2)
             ]
             assert all(one.endswith(PLAIN) for one in printed) and HIT.encode() in printed[1]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [("x-gzip", gzip.compress(PLAIN)), ("gzip, gzip", gzip.compress(gzip.compress(PLAIN))), ("odd", PLAIN)],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+def test_an_encoding_that_the_proxy_cannot_read_comes_as_it_was_sent(
+    serve: Serve, path: str, encoding: str, body: bytes
+) -> None:
+    sent = [("content-type", "application/json"), ("content-encoding", encoding)]
+    with Upstream(lambda _: Scripted([body], 200, sent)) as upstream:
+        url = serve(upstream.url).url
+        for calls in (1, 2):  # it is not stored
+            request = httpx2.Request("POST", f"{url}{path}", json={**CHAT, "input": "x"}, headers=KEY)
+            with httpx2.Client(timeout=60) as client:
+                reply = client.send(request, stream=True)
+                assert b"".join(reply.iter_raw()) == body and reply.headers["content-encoding"] == encoding
+            assert len(upstream.received) == calls
 
 
 @pytest.mark.skipif(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import http.client
 import json
 import os
 import subprocess
@@ -130,6 +131,20 @@ def test_credentials_of_the_machine_are_not_sent(serve: Serve, tmp_path: Path) -
         assert posted(url).status_code == 200
         assert posted(url, authorization="").status_code == 200
         assert [one.headers.get("authorization") for one in upstream.received] == ["Bearer sk-1", ""]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/other"])
+def test_headers_beyond_ascii_are_sent_on_as_they_came_or_not_at_all(serve: Serve, path: str) -> None:
+    def send(url: str, value: bytes) -> httpx2.Response:
+        headers = [(b"authorization", b"Bearer sk-1"), (b"x-title", value)]
+        return httpx2.post(f"{url}{path}", json=CHAT, headers=headers, timeout=60)
+
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url).url
+        refused = send(url, b"Gr\xf6\xdfe")
+        assert refused.status_code == 400 and "x-title" in refused.json()["error"]["message"]
+        assert send(url, "Größe".encode()).status_code == 200
+        assert [one.headers["x-title"].encode("latin-1") for one in upstream.received] == ["Größe".encode()]
 
 
 @pytest.mark.parametrize(
@@ -466,6 +481,30 @@ def test_upstreams_by_prefix_and_by_model(serve: Serve) -> None:
         posted(url, path="/three/v1/chat/completions")
         assert [len(upstream.received) for upstream in (one, two, three)] == [1, 1, 1]
         assert three.received[0].path == "/base/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../b/v1/models",
+        "/v1/..",
+        "/v1/../../b",
+        "/%2e%2E/b",
+        "/v1/.%2e/b",
+        "/v1%2f..%2Fb",
+        "/v1\\..\\b",
+        "/v1/..;/b",
+    ],
+)
+def test_the_base_path_of_an_upstream_cannot_be_left(serve: Serve, path: str) -> None:
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        port = httpx2.URL(serve(f"{upstream.url}/a").url).port
+        for sent, status in ((path, 400), ("/v1/..x", 200), ("/v1/a..", 200)):
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)  # which sends a path as it is
+            client.request("GET", sent, headers=KEY)
+            assert client.getresponse().status == status, sent
+            client.close()
+        assert [one.path for one in upstream.received] == ["/a/v1/..x", "/a/v1/a.."]
 
 
 def test_a_key_goes_to_no_other_provider(serve: Serve) -> None:

@@ -226,14 +226,19 @@ def test_a_body_that_is_no_object_is_passed_on(body: bytes) -> None:
 @pytest.mark.parametrize(
     "header",
     "x-tenant x-user-id x-forwarded-user x-portkey-virtual-key x-account accept-language x-client-tenant"
-    " x-client-user x-userid x-username x-tenantid x-orgids x-groups x-account-ids x-amzn-oidc-data".split(),
+    " x-client-user x-userid x-username x-tenantid x-orgids x-groups x-account-ids x-amzn-oidc-data"
+    " x-consumer-id x-consumer-custom-id x-consumer-username x-on-behalf-of x-locale x-portkey-custom-host"
+    " x-portkey-metadata x-litellm-tags x-bf-vk".split(),
 )
 def test_headers_that_say_for_whom_a_request_is_count(header: str) -> None:
     assert len({key(), key(headers=[(header, "one")]), key(headers=[(header, "two")])}) == 3
 
 
 @pytest.mark.parametrize(
-    "header", ["user-agent", "x-forwarded-for", "x-stainless-lang", "accept", "traceparent", "x-client-version"]
+    "header",
+    "user-agent x-forwarded-for x-forwarded-host x-stainless-lang accept traceparent x-client-version host"
+    " x-user-agent x-openai-client-user-agent anthropic-client-version langsmith-project langsmith-trace"
+    " x-csrf-token".split(),
 )
 def test_headers_of_the_connection_and_of_telemetry_do_not_count(header: str) -> None:
     assert key() == key(headers=[(header, "one")])

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askonce.entries.entry import Incomplete
+from askonce.entries.entry import Entry, Hit, Incomplete
 from askonce.wire import chat, messages, replies, responses
-from askonce.wire.events import events_in, has_ended
-from askonce.wire.headers import lasting
+from askonce.wire.events import DONE, events_in, has_ended, written
+from askonce.wire.headers import lasting, of_hit
 from askonce.wire.requests import WireRequest
 
 from .requests import CHAT, OPENAI, wire
@@ -164,6 +164,21 @@ def test_members_of_chunks_that_change_are_no_whole_answer() -> None:
     assert not chat.assembled(events_in(other))[1]
 
 
+@pytest.mark.parametrize("place", ["apart", "in the last chunk"])  # as Mistral and DeepSeek send it
+def test_usage_that_nobody_requested_is_in_a_hit_as_it_was_made(place: str) -> None:
+    body = chunks({"content": "Hi"})
+    if place != "apart":
+        last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
+        body = b"".join(event.raw for event in events_in(body)[:-3]) + written([last], named=False) + DONE
+    plain, wanting = {**CHAT, "stream": True}, {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+    made = replies.packed(wire(plain), 200, EVENTS, body)
+    assert made is not None and b"usage" in body
+    for request in (plain, wanting):
+        assert replies.replayed(wire(request), made.payload).body == body
+    wanted = replies.packed(wire(wanting), 200, EVENTS, body)
+    assert wanted is not None and b"usage" not in replies.replayed(wire(plain), wanted.payload).body
+
+
 def test_the_usage_of_another_member_is_not_that_of_a_stream() -> None:
     body = chunks({"content": "Hi"}).replace(b'"usage"', b'"x_groq": {"usage"').replace(b"1}}", b"1}}}")
     with pytest.raises(Incomplete):
@@ -283,12 +298,42 @@ def test_which_headers_last() -> None:
         " x-request-id request-id cf-ray openai-organization openai-processing-ms x-ratelimit-limit-requests"
         " retry-after keep-alive"
         " anthropic-ratelimit-tokens-reset anthropic-organization-id alt-svc x-envoy-upstream-service-time"
+        " openai-project msh-uid x-account-id x-litellm-key-spend x-litellm-call-id helicone-id x-remaining-credits"
+        " authentication-info clear-site-data www-authenticate x-cache x-should-retry x-litellm-response-cost"
+        " x-remaining-balance x-user x_account_id requestid location server-timing"
     ).split()
     lasting_headers = [("Content-Type", "application/json"), ("openai-version", "2020-10-01"), ("x-own", "1")]
     assert (
         lasting([*((name, "1") for name in gone), *lasting_headers, *((name.title(), "1") for name in gone)])
         == lasting_headers
     )
+    ours = [("content-language", "en"), ("Content-Type", "a/b"), ("openai-version", "1"), ("openai-model", "m")]
+    assert lasting([*ours, ("x-own", "1"), ("x-plan", "gold"), ("openai-project", "p")], shared=True) == ours
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_a_shared_answer_has_no_header_that_may_be_of_its_first_caller(share: bool) -> None:
+    sent = [*JSON, ("x-plan", "gold"), ("x-account-id", "a")]
+    made = replies.packed(wire(share=share), 200, sent, json.dumps(reply_of(content="Hi")).encode())
+    assert made is not None
+    assert replies.replayed(wire(share=share), made.payload).headers == (JSON if share else sent[:2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "until", "failed", "status"),
+    [
+        ("exact", 100.5, None, "askonce; hit; ttl=0"),
+        ("exact", None, None, "askonce; hit"),
+        ("stale", 99.9, None, "askonce; hit; ttl=-1"),
+        ("stale", 150.0, None, "askonce; hit"),
+        ("stale", 98.0, 0, "askonce; fwd=stale; ttl=-2"),
+        ("stale", 98.0, 503, "askonce; fwd=stale; fwd-status=503; ttl=-2"),
+        ("coalesced", 150.0, None, "askonce; fwd=miss; collapsed; ttl=50"),
+    ],
+)
+def test_cache_status_of_what_is_stored(kind: Any, until: float | None, failed: int | None, status: str) -> None:
+    entry = Entry(kind="answer", payload=b"", created_at=90.0, fresh_until=until)
+    assert dict(of_hit(Hit(entry, kind, 10.0), 100.0, failed)) == {"age": "10", "cache-status": status}
 
 
 def test_what_is_no_stored_reply_is_refused() -> None:

@@ -19,7 +19,9 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.closing import Closing
@@ -309,6 +311,24 @@ class CacheEngine:
         if found.stale is None or not freshness.serves_while_revalidating(found):
             return None
         return self.flow.hit(request, found.stale)
+
+    def instead(self, request: Request, found: Miss, error: Exception) -> Hit | None:
+        """The stale answer of a miss that may be served since the model failed, counted as a hit."""
+        freshness = request.freshness or self.settings.freshness
+        if found.stale is None or not freshness.serves_on_error(found, error):
+            return None
+        return self.flow.hit(request, found.stale)
+
+    def judged(self, request: Request, hit: Hit) -> Hit | Miss:
+        """What was found for another request of the same place, as this one would have found it."""
+        rules, ttl = request.freshness, None
+        if rules is None:
+            rules, ttl = self.settings.freshness, request.options.ttl_seconds
+        found = rules.judge(hit.entry, self.settings.clock(), ttl)
+        if isinstance(found, Hit):
+            return hit if hit.kind == "semantic" else msgspec.structs.replace(hit, kind=found.kind)
+        stale = None if found.stale is None else msgspec.structs.replace(hit, kind="stale")
+        return Miss(found.reason, stale, found.late_seconds)
 
     def coalesced(self, request: Request, made: Answer | Hit, seconds: float) -> None:
         """Count a request as a hit that got what another request of this process was just being given.
@@ -837,13 +857,20 @@ def _close(
         opened.close()
 
 
-@contextlib.asynccontextmanager
-async def _closing(chunks: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Close a stream that is abandoned now, and not when its garbage is collected."""
-    try:
-        yield chunks
-    finally:
-        close = getattr(chunks, "aclose", None)
+class _closing(Generic[T]):
+    """Close a stream that is abandoned now, and not when its garbage is collected.
+
+    No generator: the end of an event loop would close it by itself.
+    """
+
+    def __init__(self, chunks: AsyncIterator[T]) -> None:
+        self._chunks = chunks
+
+    async def __aenter__(self) -> AsyncIterator[T]:
+        return self._chunks
+
+    async def __aexit__(self, *_: object) -> None:
+        close = getattr(self._chunks, "aclose", None)
         if close is not None:
             await close()
 

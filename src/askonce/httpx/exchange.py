@@ -30,6 +30,7 @@ class Exchange:
 
     def __init__(self, wire: WireRequest, request: httpx2.Request, side: SyncSide) -> None:
         self._wire, self._request, self._side = wire, request, side
+        self._failed: int | None = None
 
     async def response(self) -> httpx2.Response:
         """The response: the upstream's, or one from the cache.
@@ -64,18 +65,22 @@ class Exchange:
         Raises:
             RefusedReply: its status is not 200.
         """
-        response = await self._side.send(request)
-        response.request = request
-        if response.status_code != 200:
-            await self._side.read(response)
-            raise RefusedReply(response)
-        return Fetched(response, await self._side.read(response)) if whole else Fetched(response)
+        try:
+            response = await self._side.send(request)
+            response.request = request
+            if response.status_code != 200:
+                await self._side.read(response)
+                raise RefusedReply(response)
+            return Fetched(response, await self._side.read(response)) if whole else Fetched(response)
+        except Exception as error:
+            self._failed = error.response.status_code if isinstance(error, RefusedReply) else 0
+            raise
 
     # -- responses ---------------------------------------------------------------------------------------------
 
     def _from_cache(self, hit: Hit) -> httpx2.Response:
         stored: replies.StoredReply = hit.value
-        about = headers.of_hit(hit, self._side.engine.settings.clock())
+        about = headers.of_hit(hit, self._side.engine.settings.clock(), self._failed)
         return reply(self._request, 200, [*stored.headers, *about], stored.body)
 
     def _fresh(self, response: httpx2.Response, why: headers.Forwarded = "miss") -> httpx2.Response:
@@ -152,6 +157,6 @@ class Exchange:
 
     def _vectors(self, oldest: Hit, hits: dict[bytes, Hit]) -> httpx2.Response:
         body = embeddings.reply_of_both(self._wire, embeddings.texts_in(self._wire) or [], hits, {})
-        about = headers.of_hit(oldest, self._side.engine.settings.clock())
+        about = headers.of_hit(oldest, self._side.engine.settings.clock(), self._failed)
         stored: StoredVector = oldest.value
         return reply(self._request, 200, [*stored.headers, *about], body)

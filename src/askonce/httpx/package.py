@@ -83,12 +83,13 @@ def _stream_classes(package: ModuleType) -> tuple[type[Any], type[Any]]:
 
     class AsyncCachingStream(asynchronous):  # type: ignore[misc]
         def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
-            self._chunks = chunks
+            self._chunks: Any = chunks
 
-        def __aiter__(self) -> AsyncGenerator[bytes]:
+        def __aiter__(self) -> Any:
             return self._chunks
 
         async def aclose(self) -> None:
-            await self._chunks.aclose()
+            if not self._chunks.ag_running:  # else somebody reads or closes it just now
+                await self._chunks.aclose()
 
     return CachingStream, AsyncCachingStream

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.concurrency.drivers import run
@@ -138,23 +139,58 @@ class AsyncSide(SyncSide):
     ) -> Hit | httpx2.Response:
         tape: list[Fetched] = []
 
-        async def call_model() -> AsyncGenerator[Any]:
-            tape.append(await fetch())
-            stream: Any = tape[0].response.stream
-            try:
-                yield tape[0]
-                async for chunk in stream:
-                    tape[0].chunks.append(chunk)
-                    yield chunk
-            finally:
-                await stream.aclose()
-
         items: Any = self.engine.astream(
-            request, call_model, lambda: tape[0].packed(wire), _replayed, lambda: tape[0].has_ended(wire)
+            request,
+            lambda: _AsyncChunks(fetch, tape),
+            lambda: tape[0].packed(wire),
+            _replayed,
+            lambda: tape[0].has_ended(wire),
         )
-        first = await anext(items)
+        first = await _first(items)
         if isinstance(first, Hit):
             return first
         response: httpx2.Response = first.response
         response.stream = async_stream_of(package_of(response.request), items)
         return response
+
+
+class _AsyncChunks:
+    """What is fetched, and then its chunks. No generator, which the end of an event loop would close by itself.
+
+    Args:
+        fetch: sends the request.
+        tape: what was fetched is appended to it.
+    """
+
+    def __init__(self, fetch: Callable[[], Awaitable[Fetched]], tape: list[Fetched]) -> None:
+        self._fetch, self._tape = fetch, tape
+        self._stream: Any = None
+        self._chunks: AsyncIterator[bytes] | None = None
+
+    def __aiter__(self) -> _AsyncChunks:
+        return self
+
+    async def __anext__(self) -> Any:
+        if not self._tape:
+            self._tape.append(await self._fetch())
+            self._stream = self._tape[0].response.stream  # the response is given another one
+            return self._tape[0]
+        if self._chunks is None:
+            self._chunks = aiter(self._stream)
+        chunk = await anext(self._chunks)
+        self._tape[0].chunks.append(chunk)
+        return chunk
+
+    async def aclose(self) -> None:
+        if self._stream is not None:
+            await self._stream.aclose()
+
+
+def _first(items: AsyncGenerator[Any]) -> Awaitable[Any]:
+    """Begin a stream, which its reader closes: the end of an event loop would close all generators at once."""
+    first, finalizer = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, finalizer)
+    try:
+        return anext(items)
+    finally:
+        sys.set_asyncgen_hooks(first, finalizer)

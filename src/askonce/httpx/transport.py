@@ -9,11 +9,12 @@ from askonce.cache import Cache, shared_cache
 from askonce.concurrency.drivers import run
 from askonce.engine.settings import Settings
 from askonce.httpx.exchange import Exchange
-from askonce.httpx.package import package_of, refused
+from askonce.httpx.package import package_of, refused, say
 from askonce.httpx.sides import AsyncSide, SyncSide
 from askonce.stores import Client, Store
 from askonce.wire.apis import api_of
 from askonce.wire.directives import OWN, read_directives
+from askonce.wire.headers import of_forwarded
 from askonce.wire.refusals import nothing_cached
 from askonce.wire.requests import WireRequest, read_request
 
@@ -86,7 +87,10 @@ class CachedTransport(_Transport):
             return await Exchange(wire, request, side).response()
         if read_directives(headers).only_if_cached:
             return refused(request, nothing_cached("such a request is never cached"))
-        return await side.send(request)
+        response = await side.send(request)
+        if is_known and response.status_code == 200:
+            say(response, of_forwarded("bypass", detail="unreadable"))
+        return response
 
     def _own_transport(self, request: httpx2.Request, name: str) -> Any:
         """The package's own transport, made when it is first needed."""

@@ -16,7 +16,7 @@ from askonce.entries.entry import Answer, Hit, Miss, Place
 from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import Relay, UpstreamTarget, failed
 from askonce.proxy.tape import Tape
-from askonce.proxy.upstream import Head, Refused, Reply, UpstreamFailed
+from askonce.proxy.upstream import Head, Refused, Reply, Unsendable, UpstreamFailed
 from askonce.wire import headers, replies
 from askonce.wire.events import has_ended
 from askonce.wire.refusals import nothing_cached
@@ -38,6 +38,7 @@ class CacheableCall(NamedTuple):
         target: where the provider is.
         body: as it came.
         name: what all have in common to whom the same bytes are sent.
+        rules: how old a stored answer may be: those with equal ones find the same.
     """
 
     call: ProxyCall
@@ -46,6 +47,7 @@ class CacheableCall(NamedTuple):
     target: UpstreamTarget
     body: bytes
     name: object
+    rules: object
 
 
 class Answers:
@@ -67,7 +69,8 @@ class Answers:
         """Respond to a request."""
         request = replies.request_to(self._engine, wire)
         if request is not None:
-            await self._respond(CacheableCall(call, wire, request, target, body, _name(wire, request)))
+            rules = (request.freshness, request.options.ttl_seconds)
+            await self._respond(CacheableCall(call, wire, request, target, body, _name(wire, request), rules))
         elif wire.directives.only_if_cached:
             await call.say(nothing_cached())
         else:
@@ -83,38 +86,43 @@ class Answers:
         elif of.wire.directives.only_if_cached:
             await of.call.say(nothing_cached())
         else:
-            while await self._play(of, found) == "failed for another":
+            while await self._play(of, found) == "not for him":
                 found = None
 
-    def _looks_up(self, name: object) -> bool:
+    def _looks_up(self, of: CacheableCall) -> bool:
         """Whether a request looks up by itself: of a crowd for the same, the first one, and the second one for all.
 
         A thousand lookups at once would be so slow that the store is taken to be down.
         """
-        return name not in self._live and name not in self._looked_up
+        live = self._live.get(of.name)
+        return (of.name, of.rules) not in self._looked_up and (live is None or of.rules not in live.found)
 
     async def _cached(self, of: CacheableCall) -> Hit | Miss | None:
         """What is stored, perhaps a stale answer, which is then made anew; ``None``: it was not looked up."""
-        directives = of.wire.directives
-        if directives.only_if_cached or self._looks_up(of.name):
-            found = await self._found(of)
-            if isinstance(found, Hit):
-                return found
-            stale = None if directives.only_if_cached else self._engine.stale(of.request, found)
-            if stale is not None and of.name not in self._live:
-                self._begin(of, of.name, found).instead = found
-            return stale or found
-        live = self._live.get(of.name)
-        if live is None or live.instead is None or directives.refresh or of.request.freshness is not None:
+        directives, found = of.wire.directives, None
+        if directives.only_if_cached:
+            return await self._engine.apeek(of.request)
+        if directives.refresh:
             return None
-        return self._engine.stale(of.request, live.instead)
+        if self._looks_up(of):
+            looked_up = await self._found(of)
+            if isinstance(looked_up, Hit):
+                return looked_up
+            found = looked_up
+        live = self._live.get(of.name)
+        if live is not None:
+            found = live.found[of.rules] = found or live.found.get(of.rules)
+        stale = None if found is None else self._engine.stale(of.request, found)
+        if stale is not None and live is None:
+            self._begin(of, of.name, found).is_behind = True
+        return stale or found
 
     async def _found(self, of: CacheableCall) -> Hit | Miss:
-        self._looked_up.add(of.name)
+        self._looked_up.add((of.name, of.rules))
         try:
             return await self._engine.apeek(of.request)
         finally:
-            self._looked_up.discard(of.name)
+            self._looked_up.discard((of.name, of.rules))
 
     async def finish(self, seconds: float) -> None:
         """Wait until nothing more is being made, no longer than so many seconds; what is then made is given up."""
@@ -127,7 +135,7 @@ class Answers:
 
     # -- one tape for all who want the same bytes ----------------------------------------------------------------
 
-    async def _play(self, of: CacheableCall, found: Miss | None) -> Literal["done", "failed for another"]:
+    async def _play(self, of: CacheableCall, found: Miss | None) -> Literal["done", "not for him"]:
         """Respond with what a tape holds, as it comes."""
         call, wire = of.call, of.wire
         name = None if wire.directives.refresh else of.name  # a refresh is nobody's to follow
@@ -141,9 +149,13 @@ class Answers:
         try:
             first = await reader.next()
             if isinstance(first, Hit):
-                await self._replay(call, first)
+                hit = self._judged(of, tape, first)
+                if hit is None:
+                    self._forget(name, tape)
+                    return "not for him"
+                await self._replay(call, hit, tape.failure)
             elif isinstance(first, Head):
-                await call.start(200, _shown(first, wire, follows))
+                await call.start(200, _shown(first, wire, forwarded_since(wire, tape.found.get(of.rules)), follows))
                 while (part := await reader.next()) is not None:
                     assert isinstance(part, bytes)
                     await call.write(part)
@@ -152,13 +164,37 @@ class Answers:
             if follows and (made := first if isinstance(first, Hit) else tape.answer) is not None:
                 self._engine.coalesced(of.request, made, time.monotonic() - began)
         except (Refused, UpstreamFailed) as error:
-            if follows and not call.begun and tape.scope != wire.scope:
-                return "failed for another"
-            await say(call, error, wire)
+            if follows and not call.begun and (tape.scope != wire.scope or isinstance(error, Unsendable)):
+                self._forget(name, tape)
+                return "not for him"
+            stale = None if call.begun or tape.rules == of.rules else self._stale(of, tape, error)
+            if stale is not None:
+                await self._replay(call, stale, error)
+            else:
+                await say(call, error, forwarded_since(wire, tape.found.get(of.rules)))
         finally:
             watch.cancel()
             tape.leave(reader)
         return "done"
+
+    def _judged(self, of: CacheableCall, tape: Tape[Item], hit: Hit) -> Hit | None:
+        """What was found for another request, if it is found for this one too.
+
+        Raises:
+            Refused, UpstreamFailed: it is stale, and this request is to know that no other could be made.
+        """
+        if tape.rules == of.rules or hit.kind == "coalesced":  # which has just been made
+            return hit
+        judged = self._engine.judged(of.request, hit)
+        if isinstance(judged, Miss) and tape.failure is not None:
+            tape.found[of.rules] = judged
+            raise tape.failure
+        return judged if isinstance(judged, Hit) else None
+
+    def _stale(self, of: CacheableCall, tape: Tape[Item], error: Exception) -> Hit | None:
+        """The stale answer that stands in for one that could not be made for another request."""
+        found = tape.found.get(of.rules)
+        return None if found is None else self._engine.instead(of.request, found, error)
 
     def _begin(self, of: CacheableCall, name: object, found: Miss | None) -> Tape[Item]:
         """Begin to make an answer, in a task of its own, which goes on as long as anybody waits for it.
@@ -173,7 +209,8 @@ class Answers:
             self._forget(name, tape)
             task.cancel()
 
-        tape: Tape[Item] = Tape(of.wire.scope, abandoned)
+        tape: Tape[Item] = Tape(of.wire.scope, of.rules, abandoned)
+        tape.found[of.rules] = found
         if name is not None:
             self._live[name] = tape
 
@@ -188,7 +225,7 @@ class Answers:
             self._forget(name, tape)
             if self._storing.get(of.request.place) is task:
                 del self._storing[of.request.place]
-            if tape.instead is not None and tape.error is not None:
+            if tape.is_behind and tape.error is not None:
                 logger.warning("askonce: a stale answer could not be made anew: %s", tape.error)
 
         task.add_done_callback(done)
@@ -211,12 +248,17 @@ class Answers:
         """
         parts: list[bytes] = []
         head: Head | None = None
+        is_encoded = False
 
         async def call_model() -> AsyncIterator[Any]:
-            nonlocal head
-            reply = await self._fetched(of)
+            nonlocal head, is_encoded
             try:
-                head = reply.head
+                reply = await self._fetched(of)
+            except (Refused, UpstreamFailed) as failure:
+                tape.failure = failure
+                raise
+            try:
+                head, is_encoded = reply.head, reply.is_encoded
                 yield head
                 async for part in reply.parts():
                     parts.append(part)
@@ -226,7 +268,9 @@ class Answers:
 
         def pack() -> Answer | None:
             assert head is not None
-            answer = tape.answer = replies.packed(of.wire, head.status, head.headers, b"".join(parts))
+            if not is_encoded:
+                tape.answer = replies.packed(of.wire, head.status, head.headers, b"".join(parts))
+            answer = tape.answer
             if answer is None or answer.truncated or answer.empty or answer.invalid:
                 self._forget(of.name, tape)  # later requests call the provider
             else:
@@ -266,9 +310,9 @@ class Answers:
         finally:
             reply.close()
 
-    async def _replay(self, call: ProxyCall, hit: Hit) -> None:
+    async def _replay(self, call: ProxyCall, hit: Hit, failure: Exception | None = None) -> None:
         stored: replies.StoredReply = hit.value
-        about = headers.of_hit(hit, self._engine.settings.clock())
+        about = headers.of_hit(hit, self._engine.settings.clock(), status_of(failure))
         await call.respond(200, [*stored.headers, *about], stored.body)
 
 
@@ -278,22 +322,23 @@ def _name(wire: WireRequest, request: Request) -> object:
     return request.place, options, replies.echoed(wire)
 
 
-def _shown(head: Head, wire: WireRequest, follows: bool) -> list[tuple[bytes, bytes]]:
+def _shown(head: Head, wire: WireRequest, why: headers.Forwarded, follows: bool) -> list[tuple[bytes, bytes]]:
     """The headers of a reply; one who follows gets those that are true of it for him too."""
+    status = (b"cache-status", headers.of_forwarded(why, collapsed=follows)[1].encode())
     if not follows:
-        return [*head.raw, (b"cache-status", headers.of_forwarded(forwarded_since(wire))[1].encode())]
-    lasting = {name for name, _ in headers.lasting(head.headers)} | {"content-length", "Content-Length"}
-    passed = [(name, value) for name, value in head.raw if name.decode("latin-1") in lasting]
-    return [*passed, (b"cache-status", b"askonce; fwd=miss; collapsed")]
+        return [*head.raw, status]
+    lasting = {name.lower() for name, _ in headers.lasting(head.headers, shared=wire.is_shared)} | {
+        "content-length"
+    }
+    return [*((name, value) for name, value in head.raw if name.decode("latin-1").lower() in lasting), status]
 
 
 def _fault(error: BaseException) -> UpstreamFailed:
     return UpstreamFailed(502, f"the request failed ({type(error).__name__})")
 
 
-async def say(call: ProxyCall, error: Refused | UpstreamFailed, wire: WireRequest) -> None:
+async def say(call: ProxyCall, error: Refused | UpstreamFailed, why: headers.Forwarded) -> None:
     """Respond with what the provider replied, byte for byte, or with what went wrong."""
-    why = forwarded_since(wire)
     if isinstance(error, UpstreamFailed):
         await failed(call, error, headers.of_forwarded(why))
         return
@@ -304,6 +349,20 @@ async def say(call: ProxyCall, error: Refused | UpstreamFailed, wire: WireReques
     await call.finish(error.body)
 
 
-def forwarded_since(wire: WireRequest) -> headers.Forwarded:
-    """Why the provider is called, if nothing else stands against the cache."""
-    return "request" if wire.directives.refresh else "miss"
+def status_of(failure: Exception | None) -> int | None:
+    """Of a provider's reply, 0 if there was none; ``None``: it did not fail."""
+    if failure is None:
+        return None
+    return failure.status if isinstance(failure, Refused) else 0
+
+
+def forwarded_since(wire: WireRequest, *found: Hit | Miss | None) -> headers.Forwarded:
+    """Why the provider is called, if nothing else stands against the cache.
+
+    Args:
+        wire: the request.
+        found: what was found for it, as far as it is known.
+    """
+    if wire.directives.refresh:
+        return "request"
+    return "stale" if any(isinstance(one, Miss) and one.reason == "expired" for one in found) else "miss"

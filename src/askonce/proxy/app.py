@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -22,6 +23,7 @@ from askonce.proxy.tenants import ProxyKey, read_keys, shown_key
 from askonce.proxy.upstream import Upstreams
 from askonce.wire.apis import api_of
 from askonce.wire.directives import read_directives
+from askonce.wire.headers import Forwarded
 from askonce.wire.refusals import nothing_cached
 from askonce.wire.requests import WireRequest, is_unreadable
 
@@ -59,6 +61,9 @@ class ProxyApp:
                 await self._respond(call)
             except ClientLeft:
                 pass
+            except asyncio.CancelledError:  # by the server, which waits no longer; a response that has begun is cut
+                if not call.begun:
+                    await call.refuse(503, "the proxy stops", "proxy_stopping")
             except Exception:
                 logger.exception("askonce: a request to the proxy failed")
                 if not call.begun:
@@ -127,16 +132,24 @@ class ProxyApp:
     async def _answer(
         self, call: ProxyCall, target: UpstreamTarget, wire: WireRequest | None, body: bytes | None
     ) -> None:
-        if body is None:
-            has_body = call.header("content-length") or call.header("transfer-encoding")
-            if not has_body:
-                await call.body(0)
-            await self._relay.pass_on(call, target, call.parts() if has_body else None)
-        elif wire is None and api_of(call.method, call.path) and is_unreadable(call.headers, body):
-            await call.refuse(400, "the body is no JSON object", "invalid_request_error")
-        elif wire is None:
-            await self._relay.pass_on(call, target, body)
+        if wire is None or body is None:
+            await self._pass_on(call, target, body)
         elif wire.api == "embeddings":
             await self._embeddings.respond(call, wire, target, body)
         else:
             await self._answers.respond(call, wire, target, body)
+
+    async def _pass_on(self, call: ProxyCall, target: UpstreamTarget, body: bytes | None) -> None:
+        """Pass on what is not cached: it calls another API, or its body was not read."""
+        is_known = api_of(call.method, call.path) is not None
+        why: Forwarded | None = "bypass" if is_known else None
+        if body is None:
+            has_body = call.header("content-length") or call.header("transfer-encoding")
+            if not has_body:
+                await call.body(0)
+            parts = call.parts() if has_body else None
+            await self._relay.pass_on(call, target, parts, why, "too-large" if is_known else "")
+        elif is_known and is_unreadable(call.headers, body):
+            await call.refuse(400, "the body is no JSON object", "invalid_request_error")
+        else:
+            await self._relay.pass_on(call, target, body, why, "unreadable" if is_known else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,7 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         if not self.upstreams:
             raise ConfigError("no upstream: give one, such as --upstream https://api.openai.com")
         for one in self.upstreams:
-            parts = urlsplit(one.url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
-                raise ConfigError(f"an upstream is a URL such as https://api.openai.com, got {one.url!r}")
+            _check_url(one.url)
             if one.prefix and (not one.prefix.startswith("/") or one.prefix.endswith("/")):
                 raise ConfigError(f"a prefix is a path such as /openai, got {one.prefix!r}")
             if one.prefix and is_own(one.prefix):
@@ -101,6 +100,28 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
             )
         if self.keys_file is not None and not all(one.key_env for one in self.upstreams):
             raise ConfigError("with keys of its own the proxy needs the provider's: give --upstream-key-env")
+
+
+def _check_url(url: str) -> None:
+    """See that an upstream's URL is one.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one or _NOT_OF_AN_UPSTREAM.search(url):
+        shown = url.rpartition("@")[2]  # without a password
+        several = "; write spaces between several" if re.search("[,;]", url) else ""
+        raise ConfigError(
+            f"an upstream is a URL such as https://api.openai.com, without query or key, got {shown!r}{several}"
+        )
+
+
+_NOT_OF_AN_UPSTREAM = re.compile(r"[^!-~]|[?#@,;\"<>\\^`{|}]")
 
 
 def is_loopback(host: str) -> bool:
@@ -137,6 +158,8 @@ def read_settings(path: str | None, given: dict[str, Any]) -> ProxySettings:
             table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {error}") from error
+    if path is not None and isinstance(keys_file := table.get("keys_file"), str):
+        table["keys_file"] = str(Path(path).parent / keys_file)
     if not isinstance(table.get("cache", {}), dict):
         raise ConfigError(f"{path}: [cache] is a table of settings")
     misplaced = sorted(table.keys() & Settings.__annotations__.keys() - set(ProxySettings.__struct_fields__))
@@ -146,6 +169,12 @@ def read_settings(path: str | None, given: dict[str, Any]) -> ProxySettings:
     try:
         settings = msgspec.convert(merged, ProxySettings)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path or 'the settings'}: {error}") from error
+        of = UpstreamSettings if "$.upstreams" in str(error) else ProxySettings
+        raise ConfigError(f"{path or 'the settings'}: {error}{known_fields(error, of)}") from error
     settings.check()
     return settings
+
+
+def known_fields(error: msgspec.ValidationError, of: type[msgspec.Struct]) -> str:
+    """What a message of an unknown field is to say beside its name; empty for other errors."""
+    return f"; known are {', '.join(of.__struct_fields__)}" if "unknown field" in str(error) else ""

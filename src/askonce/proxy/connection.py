@@ -11,6 +11,8 @@ logger = logging.getLogger("askonce")
 
 SILENT_SECONDS = 60.0
 """For so long a client may send nothing before its request is whole."""
+STOPPING_SECONDS = 2.0
+"""The same while the proxy stops."""
 _TLS = b"\x16\x03"
 
 
@@ -20,7 +22,7 @@ class ClientConnection(HttpToolsProtocol):
     Between whole requests the server's own limit holds.
     """
 
-    _is_partial, _speaks_tls = True, False
+    _is_partial, _speaks_tls, _stops = True, False, False
     _until: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -45,6 +47,11 @@ class ClientConnection(HttpToolsProtocol):
         self._is_partial = False
         super().on_message_complete()
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._stops = True
+        self._wait()
+
     def send_400_response(self, msg: str) -> None:
         self._is_partial = False
         sender = self.client[0] if self.client else "a client"
@@ -56,7 +63,8 @@ class ClientConnection(HttpToolsProtocol):
         """From now on, for what is missing of a request."""
         if self._until is not None:
             self._until.cancel()
-        self._until = self.loop.call_later(SILENT_SECONDS, self._silent) if self._is_partial else None
+        seconds = STOPPING_SECONDS if self._stops else SILENT_SECONDS
+        self._until = self.loop.call_later(seconds, self._silent) if self._is_partial else None
 
     def _silent(self) -> None:
         if self.flow.read_paused:  # it is the upstream that is slow

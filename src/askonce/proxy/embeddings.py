@@ -9,7 +9,7 @@ import msgspec
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
-from askonce.proxy.answers import forwarded_since, say
+from askonce.proxy.answers import forwarded_since, say, status_of
 from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import Relay, UpstreamTarget
 from askonce.proxy.upstream import Head, Refused, UpstreamFailed
@@ -23,6 +23,7 @@ class _Vectors(msgspec.Struct, frozen=True):
 
     head: Head
     body: bytes
+    is_encoded: bool
 
 
 class Embeddings:
@@ -39,7 +40,7 @@ class Embeddings:
     async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
         requests, texts = embeddings.requests_to(self._engine, wire), embeddings.texts_in(wire)
-        only_if_cached = wire.directives.only_if_cached
+        only_if_cached, why = wire.directives.only_if_cached, forwarded_since(wire)
         try:
             if requests is None or texts is None:
                 if only_if_cached:
@@ -52,14 +53,15 @@ class Embeddings:
                 looked_up = await self._engine.alookup_many(list(requests.values()), embeddings.length_of)
                 found = dict(zip(requests, looked_up, strict=True))
                 hits = {name: one for name, one in found.items() if isinstance(one, Hit)}
+                why = forwarded_since(wire, *looked_up)
                 if len(hits) == len(requests):
                     await self._from_cache(call, wire, hits)
                 elif only_if_cached:
                     await call.say(nothing_cached())
                 else:
-                    await self._missing(call, wire, target, body, requests, hits)
+                    await self._missing(call, wire, target, body, requests, hits, why)
         except (Refused, UpstreamFailed) as error:
-            await say(call, error, wire)
+            await say(call, error, why)
 
     async def _one(
         self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes, one: tuple[bytes, Request]
@@ -67,14 +69,24 @@ class Embeddings:
         """A single text, or one that is given several times: others wait while it is embedded."""
 
         def packed(reply: _Vectors) -> Answer | None:
-            return embeddings.packed_one(wire, reply.head.headers, reply.body)
+            return None if reply.is_encoded else embeddings.packed_one(wire, reply.head.headers, reply.body)
 
         name, request = one
-        got = await self._engine.aanswer(request, lambda: self._fetched(call, target, body), packed)
+        failure: Exception | None = None
+
+        async def fetched() -> _Vectors:
+            nonlocal failure
+            try:
+                return await self._fetched(call, target, body)
+            except (Refused, UpstreamFailed) as error:
+                failure = error
+                raise
+
+        got = await self._engine.aanswer(request, fetched, packed)
         if isinstance(got, Hit):
-            await self._from_cache(call, wire, {name: got})
+            await self._from_cache(call, wire, {name: got}, failure)
         else:
-            await self._fresh(call, wire, got)
+            await self._fresh(call, forwarded_since(wire), got)
 
     async def _missing(
         self,
@@ -84,28 +96,31 @@ class Embeddings:
         body: bytes,
         requests: dict[bytes, Request],
         hits: dict[bytes, Hit],
+        why: headers.Forwarded,
     ) -> None:
         """Request the texts that are not stored; where some are, the reply is made of both."""
         texts = embeddings.texts_in(wire) or []
         missing = embeddings.not_stored(texts, hits)
         began = time.monotonic()
         reply = await self._fetched(call, target, embeddings.body_for(wire, missing) if hits else body)
-        answers = embeddings.packed(wire, missing, reply.head.headers, reply.body, hits.values())
+        answers = None
+        if not reply.is_encoded:
+            answers = embeddings.packed(wire, missing, reply.head.headers, reply.body, hits.values())
         if answers is None:
-            await self._fresh(call, wire, await self._fetched(call, target, body) if hits else reply)
+            await self._fresh(call, why, await self._fetched(call, target, body) if hits else reply)
             return
         made = dict(zip(map(embeddings.name_of, missing), answers, strict=True))
         await self._engine.astore_many(
             [requests[name] for name in made], list(made.values()), time.monotonic() - began
         )
         if not hits:
-            await self._fresh(call, wire, reply)
+            await self._fresh(call, why, reply)
             return
         if embeddings.are_mixed_with(hits.values(), answers):
             self._engine.not_served((requests[name], hit) for name, hit in hits.items())
-            await self._missing(call, wire, target, body, requests, {})
+            await self._missing(call, wire, target, body, requests, {}, why)
             return
-        about = [*headers.lasting(reply.head.headers), headers.of_forwarded("miss")]
+        about = [*headers.lasting(reply.head.headers), headers.of_forwarded(why)]
         await call.respond(200, about, embeddings.reply_of_both(wire, texts, hits, made))
 
     async def _fetched(self, call: ProxyCall, target: UpstreamTarget, body: bytes) -> _Vectors:
@@ -124,14 +139,17 @@ class Embeddings:
             reply.close()
         if reply.head.status != 200:
             raise Refused(reply.head, whole)
-        return _Vectors(reply.head, whole)
+        return _Vectors(reply.head, whole, reply.is_encoded)
 
-    async def _fresh(self, call: ProxyCall, wire: WireRequest, reply: _Vectors) -> None:
+    async def _fresh(self, call: ProxyCall, why: headers.Forwarded, reply: _Vectors) -> None:
         sent = [pair for pair in reply.head.headers if pair[0].lower() != "content-length"]
-        await call.respond(200, [*sent, headers.of_forwarded(forwarded_since(wire))], reply.body)
+        await call.respond(200, [*sent, headers.of_forwarded(why)], reply.body)
 
-    async def _from_cache(self, call: ProxyCall, wire: WireRequest, hits: dict[bytes, Hit]) -> None:
+    async def _from_cache(
+        self, call: ProxyCall, wire: WireRequest, hits: dict[bytes, Hit], failure: Exception | None = None
+    ) -> None:
         oldest = max(hits.values(), key=lambda hit: hit.age_seconds)
         stored: embeddings.StoredVector = oldest.value
         body = embeddings.reply_of_both(wire, embeddings.texts_in(wire) or [], hits, {})
-        await call.respond(200, [*stored.headers, *headers.of_hit(oldest, self._engine.settings.clock())], body)
+        about = headers.of_hit(oldest, self._engine.settings.clock(), status_of(failure))
+        await call.respond(200, [*stored.headers, *about], body)

@@ -6,9 +6,10 @@ import hashlib
 
 import msgspec
 
+from askonce.errors import ConfigError
 from askonce.proxy.call import ProxyCall
 from askonce.proxy.relay import UpstreamTarget
-from askonce.proxy.upstream import Upstreams, by_model, chosen
+from askonce.proxy.upstream import Upstreams, by_model, chosen, leaves
 from askonce.wire.apis import api_of, model_in
 from askonce.wire.members import further_models_in, models_in
 from askonce.wire.requests import WireRequest, is_read, read_body, read_request
@@ -63,7 +64,7 @@ class RequestReader:
             body: all of it; ``None`` if it is not to be read.
 
         Raises:
-            ConfigError: a header of ours has a wrong value.
+            ConfigError: a header of ours has a wrong value, or the path leads out of the upstream's.
         """
         if body is None or len(body) > _LONGEST:
             return self._read(call, body)
@@ -88,6 +89,8 @@ class RequestReader:
         return call.method == "POST" and is_text and by_model(self._upstreams.of_path(call.path))
 
     def _read(self, call: ProxyCall, body: bytes | None) -> ReadRequest:
+        if leaves(call.path):
+            raise ConfigError("a path with .. in it is not passed on")
         in_path, whole = model_in(call.path), None if body is None else read_body(body)
         in_body = [] if body is None or whole is None else models_in(body, whole)
         models = (*filter(None, [in_path]), *in_body)

@@ -40,6 +40,7 @@ class Relay:
         target: UpstreamTarget,
         body: bytes | AsyncIterable[bytes] | None,
         why: Forwarded | None = None,
+        detail: str = "",
     ) -> None:
         """Pass a request on, and its reply back; if the client leaves, the call of the provider ends too.
 
@@ -48,8 +49,9 @@ class Relay:
             target: where it goes.
             body: of the request.
             why: what its reply says of the cache; ``None``: nothing.
+            detail: a word more of that.
         """
-        work = asyncio.create_task(self._passed(call, target, body, why))
+        work = asyncio.create_task(self._passed(call, target, body, why, detail))
         watch = asyncio.create_task(call.left())
         try:
             await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
@@ -69,11 +71,12 @@ class Relay:
         target: UpstreamTarget,
         body: bytes | AsyncIterable[bytes] | None,
         why: Forwarded | None,
+        detail: str,
     ) -> None:
         try:
             reply = await self.upstreams.send(target.upstream, call.method, target.url, call.headers, body)
             try:
-                about = [of_forwarded(why, status=reply.head.status)] if why else []
+                about = [of_forwarded(why, status=reply.head.status, detail=detail)] if why else []
                 raw = [(name.encode(), value.encode()) for name, value in about]
                 await call.start(reply.head.status, [*reply.head.raw, *raw])
                 async for part in reply.parts():
@@ -82,7 +85,7 @@ class Relay:
             finally:
                 reply.close()
         except UpstreamFailed as error:
-            await failed(call, error, *([of_forwarded(why)] if why else []))
+            await failed(call, error, *([of_forwarded(why, detail=detail)] if why else []))
 
 
 async def failed(call: ProxyCall, error: UpstreamFailed, *headers: tuple[str, str]) -> None:

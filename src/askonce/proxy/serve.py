@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 
 import msgspec
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from askonce.errors import ConfigError
 from askonce.proxy.app import ProxyApp
@@ -61,11 +63,32 @@ def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
         logger.warning(
             "askonce: each of %d workers has a cache of its own in memory: share a store", settings.workers
         )
-    app.cache.close()  # both were opened to see that they can be
-    listener.close()
+    app.cache.close()  # it was opened to see that it can be
     os.environ[_VARIABLE] = msgspec.json.encode(settings).decode()
-    where: dict[str, Any] = {"host": settings.host, "port": port, "workers": settings.workers}
-    uvicorn.run("askonce.proxy.serve:worker", factory=True, **where, **options)
+    config = uvicorn.Config("askonce.proxy.serve:worker", factory=True, workers=settings.workers, **options)
+    _Workers(config, listener).run()
+
+
+class _Workers(Multiprocess):
+    """Several processes that accept the connections of one socket.
+
+    Args:
+        config: of each.
+        listener: is bound.
+    """
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        older: dict[str, Any] = {}
+        if "target" in inspect.signature(Multiprocess.__init__).parameters:
+            older["target"] = uvicorn.Server(config).run
+        listener.set_inheritable(True)
+        super().__init__(config, sockets=[listener], **older)
+        self._listener = listener
+
+    def terminate_all(self) -> None:
+        """End all; the socket first, or connections would be accepted that nobody answers."""
+        self._listener.close()
+        super().terminate_all()
 
 
 def worker() -> ProxyApp:

@@ -16,6 +16,7 @@ class Tape(Generic[T]):
 
     Args:
         scope: of the caller for whom it is made.
+        rules: how old a stored answer may be for him.
         abandoned: called when the last reader left before the end.
 
     Attributes:
@@ -23,16 +24,20 @@ class Tape(Generic[T]):
         ended: nothing more comes.
         error: why it ended before its end.
         answer: what is stored of it.
-        instead: what was found of a stale answer, which is served meanwhile.
+        failure: why the provider gave nothing, also where a stale answer stands in.
+        found: what is stored, for each rules: ``None`` where it is not known.
+        is_behind: it is made while a stale answer is served.
     """
 
-    def __init__(self, scope: str | None, abandoned: Callable[[], object]) -> None:
-        self.scope, self._abandoned = scope, abandoned
+    def __init__(self, scope: str | None, rules: object, abandoned: Callable[[], object]) -> None:
+        self.scope, self.rules, self._abandoned = scope, rules, abandoned
         self.items: list[T] = []
         self.ended = False
         self.error: BaseException | None = None
         self.answer: Answer | None = None
-        self.instead: Miss | None = None
+        self.failure: Exception | None = None
+        self.found: dict[object, Miss | None] = {}
+        self.is_behind = False
         self._readers: set[TapeReader[T]] = set()
 
     def add(self, item: T) -> None:

@@ -21,6 +21,7 @@ import msgspec
 from askonce.entries.decodable import decodable
 from askonce.errors import ConfigError
 from askonce.options import check_name
+from askonce.proxy.config import known_fields
 from askonce.wire.scope import Headers
 
 _LEAST_LENGTH = 16
@@ -77,7 +78,10 @@ def read_keys(path: str) -> KeyRing:
     """
     try:
         keys = msgspec.convert(tomllib.loads(Path(path).read_text(encoding="utf-8")), _KeysFile).keys
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except msgspec.ValidationError as error:
+        of = ProxyKey if "$.keys[" in str(error) else _KeysFile
+        raise ConfigError(f"{path} is no file of keys: {error}{known_fields(error, of)}") from error
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as a file of keys: {error}") from error
     for one in keys:
         check_name("a tenant", one.tenant)

@@ -26,6 +26,9 @@ _OF_ONE_CONNECTION = frozenset(
 )
 _NOT_SENT = _OF_ONE_CONNECTION | OWN | {"host", "expect", "content-length"}
 _VERSION = re.compile(r"/v\d+(beta\d*)?/")
+_DECODED = frozenset({"gzip", "deflate", "br", "zstd"})
+"""The content encodings that the client decodes; any other is passed on as it comes, and not stored."""
+_PARENT = re.compile(r"(^|[/\\]|%2f|%5c)(\.|%2e){2}($|[/\\;]|%2f|%5c|%3b)", re.IGNORECASE)
 _IDLE_SECONDS = 15.0
 _LONGEST_HEADER = 65_536
 
@@ -40,6 +43,10 @@ class UpstreamFailed(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Unsendable(UpstreamFailed):
+    """A request cannot be sent as it came, whatever others can send."""
 
 
 class Refused(Exception):
@@ -72,14 +79,21 @@ class Reply:
 
     Args:
         response: of the client.
-        decoded: its body comes without its content encoding.
+        decoded: its body comes without its content encoding, if that is one of `_DECODED`.
+
+    Attributes:
+        head: its head.
+        is_encoded: its body comes with a content encoding.
     """
 
     def __init__(self, response: aiohttp.ClientResponse, *, decoded: bool) -> None:
         self._response = response
         dropped = {one.encode() for one in _OF_ONE_CONNECTION | _named(response.headers.getall("connection", ()))}
         dropped.add(b"date")
-        if decoded and response.headers.get("content-encoding", "identity").lower() != "identity":
+        encodings = response.headers.getall("content-encoding", ())
+        self.is_encoded = any(one.lower() != "identity" for one in encodings)
+        if decoded and len(encodings) == 1 and encodings[0].lower() in _DECODED:
+            self.is_encoded = False
             dropped |= {b"content-encoding", b"content-length"}
         self.head = Head(
             response.status, [(name, value) for name, value in response.raw_headers if name.lower() not in dropped]
@@ -167,6 +181,7 @@ class Upstreams:
 
         Raises:
             UpstreamFailed: there is none.
+            Unsendable: a header of the caller cannot be passed on.
         """
         headers = list(headers)
         dropped = _NOT_SENT | _named(value for name, value in headers if name == "connection")
@@ -175,7 +190,7 @@ class Upstreams:
             sent.append(header_of_key(headers, url.partition("?")[0], self._keys[upstream.key_env]))
         else:
             sent = headers
-        passed = [(name, value) for name, value in sent if name not in dropped]
+        passed = [(name, _as_it_came(name, value)) for name, value in sent if name not in dropped]
         if decoded:
             passed = [pair for pair in passed if pair[0] != "accept-encoding"]
             passed.append(("accept-encoding", "identity"))
@@ -202,6 +217,11 @@ class Upstreams:
         return None if proxy is None or urllib.request.proxy_bypass(parts.netloc) else proxy
 
 
+def leaves(path: str) -> bool:
+    """Whether a path has a ``..`` in it, by which it would leave the base path or prefix of an upstream."""
+    return ".." in path.lower().replace("%2e", ".") and _PARENT.search(path) is not None
+
+
 def chosen(among: list[tuple[UpstreamSettings, str]], model: str | None) -> tuple[UpstreamSettings, str] | None:
     """The upstream of a model: the first one that names it, else the first one that names no models."""
     for one in among:
@@ -221,6 +241,22 @@ def _joined(base: str, path: str) -> str:
     if version is not None and base.endswith(version[0].rstrip("/")):
         path = path[version.end() - 1 :]
     return base + path
+
+
+def _as_it_came(name: str, value: str) -> str:
+    """A header, each of whose letters is a byte, so that the client, which writes UTF-8, sends these bytes.
+
+    Raises:
+        Unsendable: they are no UTF-8.
+    """
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError as error:
+        raise Unsendable(
+            400, f"the header {name} is neither ASCII nor UTF-8, so that it cannot be sent on"
+        ) from error
 
 
 def _named(values: Iterable[str]) -> frozenset[str]:

@@ -168,7 +168,7 @@ def packed(
     others = {
         name: one for name, one in reply.items() if name not in _OF_A_REPLY and not isinstance(one, (dict, list))
     }
-    lasting_headers = lasting(headers)
+    lasting_headers = lasting(headers, shared=wire.is_shared)
     lengths = {*_lengths(hits), *(len(numbers) for numbers in floats)}
     name = model if isinstance(model, str) else None
     try:

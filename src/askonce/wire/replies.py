@@ -36,12 +36,14 @@ class StoredReply(msgspec.Struct, frozen=True, array_like=True):
         headers: those that last, in their order.
         body: not compressed.
         echoed: what the reply repeats of its request, as `echoed` writes it.
+        wants_usage: its request said that a stream is to end with the usage; some providers send it all the same.
     """
 
     kind: Literal["plain", "stream"]
     headers: list[tuple[str, str]]
     body: bytes
     echoed: bytes = b"{}"
+    wants_usage: bool = True
 
 
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(StoredReply).decode
@@ -88,7 +90,7 @@ def packed(wire: WireRequest, status: int, headers: Headers, body: bytes) -> Ans
         found.broken = f"it has {len(whole['choices'])} choices of {wanted}"
     model = whole.get("model")
     return Answer(
-        _encode(StoredReply(kind, lasting(headers), body, echoed(wire))),
+        _encode(StoredReply(kind, lasting(headers, shared=wire.is_shared), body, echoed(wire), wire.wants_usage)),
         usage=found.usage,
         model=model if isinstance(model, str) and model else wire.model,
         truncated=bool(found.broken),
@@ -149,7 +151,7 @@ def _changed(response: Json, changed: Json) -> Json:
 
 def _replayed(wire: WireRequest, stored: StoredReply) -> StoredReply:
     if stored.kind == "stream":
-        if wire.streams and wire.api != "chat":
+        if wire.streams and (wire.api != "chat" or not (wire.wants_usage or stored.wants_usage)):
             return stored
         if wire.streams:
             body = chat.with_usage_as_wanted(stored.body, wants_usage=wire.wants_usage)

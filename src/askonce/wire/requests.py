@@ -42,15 +42,17 @@ _PROMPT_FIELDS: dict[Api, tuple[str, ...]] = {
     "embeddings": ("input",),
 }
 _COUNTS = re.compile(
-    r"(^|-)((org|organi[sz]ation|project|provider|model|deployment|workspace|tenant|user|account|customer|team|group)"
-    r"s?(-?(id|name|key|ref)s?)?|version|beta|config|region|target|route|endpoint|features?|email|virtual|language"
-    r"|principal|identity|assertion|oidc)(-|$)"
+    r"(^|-)((org|organi[sz]ation|project|provider|model|deployment|workspace|tenant|user|account|customer|consumer|team"
+    r"|group)s?(-?(id|name|key|ref)s?)?|version|beta|config|region|target|route|endpoint|features?|email|virtual|language"
+    r"|principal|identity|assertion|oidc|locale|behalf|upstream|backend|destination|vk|portkey-metadata|litellm-tags"
+    r"|(custom|base|api)-(host|url|base))(-|$)"
 )
 """Headers, by a word in their names, that say whose model answers, which version of it, or for whom."""
 _TELEMETRY = re.compile(
-    r"(x-stainless|x-fern|x-goog-api-client|x-client-(name|version|platform|os|arch|language|user-agent)|sec|askonce|x-b3)(-.*)?"
+    r"(x-stainless|x-fern|x-goog-api-client|(x-|anthropic-|openai-)?client-(name|version|platform|os|arch|language)|sec|askonce|x-b3"
+    r"|langsmith)(-.*)?"
     r"|x-client"
-    r"|user-agent|x-forwarded-(for|by|host|port|prefix|proto|scheme|server)"
+    r"|(.+-)?user-agent|x-forwarded-(for|by|host|port|prefix|proto|scheme|server)"
 )
 
 

@@ -19,6 +19,8 @@ _OF_A_NETWORK = re.compile(
     r"|incap_ses_.*|visid_incap_.*|nlbi_.*|BIGipServer.*|TS01[0-9a-f]+|ak_bmsc|bm_sv|bm_sz|_abck|"
 )
 """Cookies of load balancers and of protections against robots."""
+_OF_A_FORM = re.compile("[cx]srf")
+"""A token that a browser sends beside the credential: it is another one in each session."""
 _SCHEMES = frozenset({"bearer", "basic", "token", "apikey", "api-key"})
 
 
@@ -52,7 +54,7 @@ def query_of(query: str) -> list[tuple[str, str]]:
 @functools.lru_cache(maxsize=1024)
 def is_credential_header(name: str) -> bool:
     """Whether a header of that name holds a credential; cookies are none, see `has_cookie`."""
-    return is_credential_in_request(name) and name.lower() != "cookie"
+    return is_credential_in_request(name) and name.lower() != "cookie" and not _OF_A_FORM.search(name.lower())
 
 
 def _bare(value: str) -> str:
