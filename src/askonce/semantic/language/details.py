@@ -16,7 +16,7 @@ _UNITS = (
     "am pm km kg g mg ml l m cm mm h hr hrs min mins s st nd rd th x k kb mb gb tb hz mhz ghz px pt in ft".split()
 )
 _QUANTITY = re.compile(rf"[\d_]+(?:{'|'.join(_UNITS)})|month\d*")
-_ADDRESS = re.compile(r"\S+@\S+|\b(?:https?://|www\.)\S+|(?<![\w/])/\w[\w./-]*")
+_ADDRESS = re.compile(r"(?<!\S)\S+@\S+|\b(?:https?://|www\.)\S+|(?<![\w/])/\w[\w./-]*")
 _NEGATIVE = re.compile(r"(?<![\w.,)-])[-−](?=\d)[\d.,]*\d")
 _OPERATOR = re.compile(r"[<>=!≤≥≠]+|(?<=[\w)] )[+*/-](?= [\w(])")
 _LETTER = re.compile(r"(?<=\w )[A-HJ-Z](?![\w'’.&/-]\w|[\w'’&/-])")
@@ -89,7 +89,8 @@ _SPELLED_PERSONS = {
     "ko": r"(?P<he>그)(?:는|가|의|를|에게)|그녀",
 }
 _NOBODY = re.compile(r"\bil (?:faut|suffit|y a|est possible)|s['’]il")
-_PASSIVE = re.compile(r"\b(?:been|be|is|are|was|were|gets?|got)\b.*\bby\s+(?:him|her|us|them|me|you)\b")
+_IS = re.compile(r"\b(?:been|be|is|are|was|were|gets?|got)\b")
+_BY = re.compile(r"\bby\s+(?:him|her|us|them|me|you)\b")
 _NUMBERS = {
     **{word: str(at) for at, word in enumerate("zero one two three four five six seven eight nine ten".split())},
     **{"once": "1", "twice": "2"},
@@ -165,9 +166,14 @@ def _other_persons(one: str, other: str, language: str, *, same_words: bool) -> 
     either = {"he", "she"}
     if (same_words or language == "en") and _each_in_its_way(either & set(mine), either & set(theirs)):
         return True
-    if len(set(mine)) == 2 and (_PASSIVE.search(one.lower()) is None) != (_PASSIVE.search(other.lower()) is None):
+    if len(set(mine)) == 2 and _is_passive(one) != _is_passive(other):
         theirs.reverse()
     return same_words and _turned(mine, theirs)
+
+
+def _is_passive(text: str) -> bool:
+    lines = text.lower().splitlines()
+    return any(first and _BY.search(line, first.end()) for line in lines if (first := _IS.search(line)))
 
 
 def _persons(text: str, language: str) -> list[str]:

@@ -66,4 +66,6 @@ def _spelled(normalized: str, words: Lexicon, language: str) -> Iterable[tuple[s
 @cache
 def _after_number(language: str) -> re.Pattern[str]:
     longest = sorted(lexicon(language).units, key=len, reverse=True)
-    return re.compile(rf"([\d.,]+|[一二两三四五六七八九十百千万]+) ?({'|'.join(map(re.escape, longest))})")
+    return re.compile(
+        rf"((?<![\d.,])[\d.,]+|(?<![一二两三四五六七八九十百千万])[一二两三四五六七八九十百千万]+) ?({'|'.join(map(re.escape, longest))})"
+    )

@@ -44,9 +44,9 @@ _SPELLED_MODES = {
     "romance": {"must": r"\b(?:hay|tiene|tienen|tem|têm)\s+que\b|\bil\s+faut\b"},
     "tr": {
         "free": r"\bgerekmez\b|\bgerekmiyor\b|\bgerek yok|\bzorun(?:da|lu) değil",
-        "prohibited": r"\byasak|\w+(?:[ae]maz|mamalı|memeli)",
-        "must": r"\bgerek(?:ir|iyor|li)|\blazım|\w{2,}m[ae]l[ıi](?:s[ıi]n|y[ıi]z|d[ıi]r)?\w*",
-        "may": r"\w+[ae]bilir\w*",
+        "prohibited": r"\byasak|\b\w+(?:[ae]maz|mamalı|memeli)",
+        "must": r"\bgerek(?:ir|iyor|li)|\blazım|\b\w{2,}m[ae]l[ıi](?:s[ıi]n|y[ıi]z|d[ıi]r)?\w*",
+        "may": r"\b\w+[ae]bilir\w*",
     },
     "zh": {
         "free": "不必|不用|不需要?|无需|无须|毋须|不一定要|不要求",

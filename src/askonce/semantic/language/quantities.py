@@ -13,7 +13,7 @@ _RANGE = re.compile(
 )
 _ISO = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
 _ORDINAL = re.compile(r"\b(\d{1,2})(?:st|nd|rd|th)\b", re.IGNORECASE)
-_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,3}(?:[. '’]\d{3})+(?![.,]?\d)")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,3}(?:[. '’]\d{3}){1,6}(?![.,]?\d)")
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 _DURATION = re.compile(
     r"\b(\d+(?:\.\d+)?|an?|one)(?: and a (half))?(?:[ -](?:working|business|full|calendar|whole))?[ -]?"
@@ -26,7 +26,7 @@ _UNITS = {
     "°c": "degree celsius", "°f": "degree fahrenheit", "kilo": "kilogram", "kilos": "kilogram",
 }  # fmt: skip
 _UNIT = re.compile(
-    r"(\b\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten)) ?"
+    r"((?<!\d[.,])\b\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten)) ?"
     rf"({'|'.join(sorted(_UNITS, key=len, reverse=True))})\b(?!')"
 )
 _PER = re.compile(r"\b(?:per|each|every|once|times|twice|of|what) $")
@@ -45,7 +45,7 @@ _MONTH = re.compile(
 _CJK_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _CJK_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10_000}
 _CJK_NUMBER = re.compile(
-    r"[一二两三四五六七八九十百千万]+(?=[个個天日年月周週点點號号分小时時块元円欧美人次张張枚台件倍本回か])|第[一二三四五六七八九十]+"
+    r"(?<![一二两三四五六七八九十百千万])[一二两三四五六七八九十百千万]++(?=[个個天日年月周週点點號号分小时時块元円欧美人次张張枚台件倍本回か])|第[一二三四五六七八九十]+"
 )
 _CJK_WEEKDAY = re.compile(r"(?:星期|周|礼拜)([一二三四五六日天])|([月火水木金土日])曜")
 _TURKISH_ENDING = re.compile(
@@ -54,6 +54,10 @@ _TURKISH_ENDING = re.compile(
 _KO_MONTHS = "일 이 삼 사 오 유 칠 팔 구 시 십일 십이".split()
 _KO_MONTH = re.compile(rf"(?<![가-힣])({'|'.join(sorted(_KO_MONTHS, key=len, reverse=True))})월(?!요일)")
 _KO_WEEKDAY = re.compile(r"([월화수목금토일])요일")
+
+
+LONGEST_WORD = 40
+"""Letters; what is longer is no word, and is not looked up by its beginnings."""
 
 
 def plain(text: str, language: str) -> str:
@@ -155,18 +159,19 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
     spaced = " ".join(tokens)
     found: set[str] = set()
     optional: set[str] = set()
-    spans: list[tuple[int, int]] = []
+    rest = spaced
     if language == "en":
         for match in _DURATION.finditer(spaced):
             amount, half, unit = match.groups()
             number = 1.0 if amount in ("a", "an", "one") else float(amount)
             length = (number + (0.5 if half else 0)) * UNITS_OF_TIME[unit]
-            certain = number != 1 or half or (amount == "1" and not _PER.search(spaced[: match.start()]))
+            certain = (
+                number != 1
+                or half
+                or (amount == "1" and not _PER.search(spaced[max(0, match.start() - 8) : match.start()]))
+            )
             (found if certain else optional).add(f"{length:g} minutes")
-            spans.append(match.span())
-    rest = spaced
-    for start, end in spans:
-        rest = rest[:start] + " " * (end - start) + rest[end:]
+        rest = _DURATION.sub(lambda match: " " * len(match[0]), spaced)
     for match in _NUMBER.finditer(rest):
         canonical = _canonical(match[0], language)
         (optional if canonical == "1" else found).add(canonical)
@@ -229,7 +234,7 @@ def without_ending(token: str, words: Collection[str]) -> str:
     return next(
         (
             token[:end]
-            for end in range(len(token) - 1, 1, -1)
+            for end in range(min(len(token) - 1, LONGEST_WORD), 1, -1)
             if token[:end] in words and _TURKISH_ENDING.fullmatch(token[end:])
         ),
         token,

@@ -19,7 +19,7 @@ from askonce.semantic.language.lexicon import (
     lexicon,
 )
 from askonce.semantic.language.measures import measures
-from askonce.semantic.language.quantities import joined, plain, quantities, without_ending
+from askonce.semantic.language.quantities import LONGEST_WORD, joined, plain, quantities, without_ending
 from askonce.semantic.language.replacement import Word, content
 from askonce.semantic.language.tables import SIGNS
 
@@ -160,9 +160,7 @@ def negates(token: str, language: str) -> bool:
 
 
 _BARE = frozenset("dont doesnt didnt cant wont isnt arent wasnt couldnt shouldnt wouldnt havent hasnt".split())
-_TURKISH_NEGATION = re.compile(
-    r"\w{2,}(?:m[ıiuü]yor|maz|mez|mam$|mem$|mad[ıi]|med[ıi]|mayan|meyen|may[ıa]|mey[ie])"
-)
+_TURKISH_NEGATION = re.compile(r"\w\w(?:m[ıiuü]yor|maz|mez|mam$|mem$|mad[ıi]|med[ıi]|mayan|meyen|may[ıa]|mey[ie])")
 _FRENCH_NE = re.compile(r"\b(?:ne |n')")
 _SPELLED = {
     "zh": "|".join(NEGATIONS["zh"].split()),
@@ -214,7 +212,7 @@ def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str],
     else:
         if language == "tr":
             found += words.contrasts.get(without_ending(token, words.contrasts), ())
-        for end in range(len(token), 1, -1):
+        for end in range(min(len(token), LONGEST_WORD), 1, -1):
             found += words.contrasts.get(f"{token[:end]}*", ())
     if len(token) > 3:
         found.append((f"not {root}", ""))
@@ -244,8 +242,8 @@ _CJK_ROLES = re.compile(r"(?:从|由)(.{1,8}?)(?:到|去|飞|往|至|转|换)(.{
 _JA_ROLES = re.compile(r"([^\s、。ぁ-ん]{1,8})から([^\s、。]{1,8}?)(?:まで|へ|に|の)")
 _TURKISH = dict.fromkeys("dan den tan ten".split(), "from") | dict.fromkeys("a e ya ye".split(), "to")
 _SUFFIX_ROLES = {
-    "ko": re.compile(r"(\S+?)(에서|부터|까지|으로|로|에게|한테|보다|이|가|을|를|은|는)(?=\s|$|[?.,])"),
-    "tr": re.compile(r"([^\W\d_]{3,}?)'?([dt][ae]n|y?[ae]|y?[ıiuü])(?!['\w])"),
+    "ko": re.compile(r"(\S{1,40}?)(에서|부터|까지|으로|로|에게|한테|보다|이|가|을|를|은|는)(?=\s|$|[?.,])"),
+    "tr": re.compile(r"([^\W\d_]{3,40}?)'?([dt][ae]n|y?[ae]|y?[ıiuü])(?!['\w])"),
 }
 
 
