@@ -1,4 +1,4 @@
-"""The work of the default judge grows with the length of answers, not with its square: a data URL is one long word."""
+"""The work of the default judge grows with the length of answers, not its square: a data URL is one long word."""
 
 from __future__ import annotations
 

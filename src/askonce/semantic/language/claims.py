@@ -17,6 +17,7 @@ from askonce.semantic.language.english import (
 )
 from askonce.semantic.language.lexicon import COMMON, UNITS_OF_TIME, lexicon
 from askonce.semantic.language.reading import (
+    HEADING,
     TextReading,
     language_of,
     negates,
@@ -103,6 +104,7 @@ def _bare(answer: str) -> str:
 
 
 def _canonical(text: str) -> str:
+    text = HEADING.sub("in ", text)
     text = re.sub(r"\b([A-Z][a-z]+|I)\b(?='(?:t|m|ve|re|ll|d)\b)", lambda match: match[0].lower(), text)
     lower = text.lower()
     for pattern, word in PHRASES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 from askonce.semantic.language.lexicon import UNITS_OF_TIME, UNSPACED, Lexicon, lexicon
 
@@ -36,6 +37,8 @@ _EN_ORDINALS = {
         "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(), start=3
     )
 }
+_SHORT_DAYS = {"sat": 5, "sun": 6}
+_BEFORE_A_DAY = frozenset("on by until till next last this every each from since".split())
 _AMBIGUOUS_MONTHS = {"march": 3, "may": 5, "mar": 3}
 _MONTH = re.compile(
     r"\b(?:in|of|since|until|till|during|early|late|mid|next|last|this|\d{1,2}(?:st|nd|rd|th)?) (march|may)\b"
@@ -175,7 +178,7 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
     for match in _NUMBER.finditer(rest):
         canonical = _canonical(match[0], language)
         (optional if canonical == "1" else found).add(canonical)
-    for token in tokens:
+    for before, token in pairwise(["", *tokens]):
         if language == "tr":
             token = without_ending(without_ending(token, words.months), words.weekdays)
         month = words.months.get(token)
@@ -183,6 +186,8 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
             found.add(f"month {month}")
         elif token.startswith("month") and token[5:].isdigit():
             found.add(f"month {token[5:]}")
+        elif language == "en" and token in _SHORT_DAYS and before in _BEFORE_A_DAY:
+            found.add(f"weekday {_SHORT_DAYS[token]}")
         elif token in words.weekdays:
             found.add(f"weekday {words.weekdays[token]}")
     if language in UNSPACED:
