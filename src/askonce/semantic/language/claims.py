@@ -16,6 +16,7 @@ from askonce.semantic.language.english import (
     SOFT,
 )
 from askonce.semantic.language.lexicon import COMMON, UNITS_OF_TIME, lexicon
+from askonce.semantic.language.modes import is_mode
 from askonce.semantic.language.reading import (
     HEADING,
     TextReading,
@@ -123,7 +124,7 @@ def _is_quantity(before: str, root: str, language: str) -> bool:
 def _content(token: str, root: str, common: frozenset[str], language: str) -> str:
     if token in common or negates(token, language) or token[0].isdigit() or token.startswith("month"):
         return ""
-    if token in lexicon(language).roles:
+    if token in lexicon(language).roles or (language != "en" and is_mode(token)):
         return ""
     return "" if token in PERSONS.get(language, ()) or (language == "en" and root in LIGHT) else root
 

@@ -127,6 +127,8 @@ def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
         return "opposites"
     if exchanged:
         return "roles"
+    if _steps_changed_places(fresh, cached):
+        return "order"
     return "word" if _in_place_of_another(fresh, cached) else None
 
 
@@ -190,6 +192,32 @@ def _swapped_within(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
     return any(
         transposed(one, other, free) for one in some for other in of_same_words.get(tuple(sorted(one)), [])[:_FEW]
     )
+
+
+_THEN = re.compile(
+    r"\b(?:then|after that|afterwards|dann|danach|anschließend|luego|después|puis|ensuite|poi|depois|daarna"
+    r"|potem|następnie)\b",
+    re.IGNORECASE,
+)
+
+
+def _steps_changed_places(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
+    """Whether what one says to do first, the other says to do then."""
+    mine, theirs = _steps(fresh), _steps(cached)
+    return len(mine) == 2 == len(theirs) and all(
+        _alike(mine[at], theirs[1 - at]) > max(0.5, _alike(mine[at], theirs[at])) for at in (0, 1)
+    )
+
+
+def _steps(answer: AnswerClaims) -> list[set[str]]:
+    language = answer.read.language
+    common = frozenset(COMMON.get(language, "").split()) | {"first", "zuerst", "primero"}
+    parts = _THEN.split(SENTENCE.split(answer.core.lower())[0])
+    return [{stem(word, language) for word in _WORD.findall(part) if word not in common} for part in parts]
+
+
+def _alike(some: set[str], others: set[str]) -> float:
+    return len(some & others) / max(1, len(some | others))
 
 
 def _opposed(one: TextReading, other: TextReading, *, same_agent: bool | None) -> bool:

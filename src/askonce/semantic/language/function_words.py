@@ -39,7 +39,7 @@ _FREE = re.compile(r"\b(?:for free|free of charge|at no (?:\w+ )?(?:cost|charge)
 _PAID = re.compile(r"\bfor (?:a|an|some) (?:\w+ )?(?:fee|charge|price)\b|\bfor money\b")
 _PARTICLES = {
     "de": re.compile(r"\b(?:(ein|an)|(aus|ab))(?=\s*(?:[.,;:!?]|$|und\b|oder\b))"),
-    "nl": re.compile(r"\b(?:(aan|in)|(uit|af))(?=\s*(?:[.,;:!?]|$|en\b|of\b))"),
+    "nl": re.compile(r"\b(?:(aan|in)|(uit|af))(?=\s*(?:[.,;:!?]|$|(?:en|of|op|bij)\b))"),
 }
 _LENDS = re.compile("借[^，。？、向跟]{0,6}给|借给|(?P<borrows>(?:向|跟|找|从)[^，。？]{1,8}借)")
 _TURNING = {
@@ -55,10 +55,16 @@ _TURNING = {
     "tr": r"bırakmak|hariç",
 }
 _TURNS = {language: re.compile(rf"\b(?:{words})\b") for language, words in _TURNING.items()}
+_CHANNELS = {
+    "phone": "phone", "telephone": "phone", "chat": "chat", "email": "email", "e mail": "email", "post": "post",
+    "letter": "post", "fax": "fax", "sms": "sms", "text": "sms",
+}  # fmt: skip
+_MEANS = "|".join(_CHANNELS)
 _CHANNEL = re.compile(
-    r"\b(?:by|via|through|over) (?:the |our |live |your )?"
-    r"(?:(chat)|(phone|telephone)|(e ?mail)|(post|letter)|(fax)|(sms|text))\b"
+    rf"\b(?:by|via|through|over) (?:the |our |live |your )?"
+    rf"((?:{_MEANS})(?:(?: or| and)? (?:by |via )?(?:{_MEANS}))*)\b"
 )
+_MEAN = re.compile(rf"\b(?:{_MEANS})\b")
 
 
 def function_words(
@@ -85,7 +91,8 @@ def function_words(
     spaced = " ".join(tokens)
     yield from _where(spaced, common)
     for match in _CHANNEL.finditer(spaced):
-        yield "channel", f"{match.lastindex}"
+        for means in _MEAN.findall(match[1]):
+            yield "channel", _CHANNELS[means]
     for pattern, bound in ((_MOST, "most"), (_LEAST, "least")):
         for match in pattern.finditer(spaced):
             yield f"bound of {match[1]}", bound

@@ -171,7 +171,7 @@ fault bug;refund reimburse;reply answer respond;show display;change modify edit 
 ;arrive deliver reach receive;pick choose select;start begin open;serve have offer
 ;speak talk;holiday vacation leave;supply provide offer give;obtain receive get;use apply;mobile cellphone;test try
 ;approx about roughly;immediately instantly;occur happen take;melt melting;boil boiling;meal eat eating food;entry enter
-;send dispatch post mail;cancel terminate end;extend prolong;defeat beat;beaten defeated;rinse flush wash;hold press;switch change;keep same;sign signature signing;pay cover covered;hard difficult;bring carry take;flight fly flying;serve have offer;stay remain be
+;send dispatch post mail;cancel terminate end;extend prolong;defeat beat;beaten defeated;rinse flush wash;hold press;switch change;keep same;sign signature signing;pay cover covered;hard difficult;bring carry take;turn switch;few couple;flight fly flying;serve have offer;stay remain be
 """
 """Words of English that mostly say the same in answers and are no synonyms in ``synonyms.txt``."""
 

@@ -32,6 +32,14 @@ _MODES = by_word(
         "dovrebbero deveria deveriam zou zouden powinien powinna powinno önerilir",
     }
 )
+_POSSIBLE = frozenset("möglich possible posible possibile possível mogelijk możliwe".split())
+
+
+def is_mode(word: str) -> bool:
+    """Whether a word says no more than one of the modes."""
+    return word in _MODES or word in _POSSIBLE
+
+
 _SPELLED_MODES = {
     "en": {
         "free": r"\bneed(?:\s+not|n['’]t)\b|\b(?:do|does|did)(?:\s+not|n['’]t)\s+(?:have|need)\s+to\b"

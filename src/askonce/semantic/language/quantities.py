@@ -47,7 +47,7 @@ _MONTH = re.compile(
 )
 _CJK_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _CJK_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10_000}
-_CJK_NUMBER = re.compile(
+CJK_NUMBER = re.compile(
     r"(?<![一二两三四五六七八九十百千万])[一二两三四五六七八九十百千万]++(?=[个個天日年月周週点點號号分小时時块元円欧美人次张張枚台件倍本回か])|第[一二三四五六七八九十]+"
 )
 _CJK_WEEKDAY = re.compile(r"(?:星期|周|礼拜)([一二三四五六日天])|([月火水木金土日])曜")
@@ -77,6 +77,7 @@ def plain(text: str, language: str) -> str:
         text = re.sub(r"\ban? (hour|day|week) and a half\b", r"1.5 \1s", text)
         text = re.sub(r"\b(?:a )?quarter of an hour\b", "15 minutes", text)
         text = re.sub(r"\bhalf an hour\b|\bhalf hour\b", "30 minutes", text)
+        text = _HALF_PAST.sub(_quarters, text)
         text = re.sub(r"\b(?:at )?noon\b|\bmidday\b", "12:00", text)
         text = re.sub(r"\bper ?cent\b", "%", text)
         text = re.sub(r"\bhalf a dozen\b", "6", text)
@@ -94,6 +95,16 @@ def plain(text: str, language: str) -> str:
         lambda match: re.sub(r"[^\d]", "", match[0]) if _is_thousands(match[0], language) else match[0],
         text,
     )
+
+
+_HOURS = "one two three four five six seven eight nine ten eleven twelve".split()
+_HALF_PAST = re.compile(rf"\b(half|quarter) (past|to) (\d{{1,2}}|{'|'.join(_HOURS)})\b")
+
+
+def _quarters(match: re.Match[str]) -> str:
+    hour = int(match[3]) if match[3].isdigit() else _HOURS.index(match[3]) + 1
+    minutes = 60 * hour + (30 if match[1] == "half" else 15) * (1 if match[2] == "past" else -1)
+    return f"{minutes // 60}:{minutes % 60:02}"
 
 
 def _is_thousands(number: str, language: str) -> bool:
@@ -176,7 +187,8 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
             (found if certain else optional).add(f"{length:g} minutes")
         rest = _DURATION.sub(lambda match: " " * len(match[0]), spaced)
     for match in _NUMBER.finditer(rest):
-        canonical = _canonical(match[0], language)
+        measured = language != "en" or _is_measured(rest, match, words)
+        canonical = _canonical(match[0], language) if measured else match[0]
         (optional if canonical == "1" else found).add(canonical)
     for before, token in pairwise(["", *tokens]):
         if language == "tr":
@@ -198,6 +210,18 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
     return frozenset(found), frozenset(optional)
 
 
+def _is_measured(text: str, match: re.Match[str], words: Lexicon) -> bool:
+    """Whether a number is an amount: 2.5 dollars are 2.50 dollars, and version 2.5 is not version 2.50."""
+    if not match[0].endswith("0") or "." not in match[0]:
+        return True
+    around = (text[max(0, match.start() - 12) : match.start()].split()[-1:], text[match.end() :][:16].split()[:1])
+    return any(
+        word == "%" or word in words.units or any(place == "currency" for place, _ in words.contrasts.get(word, ()))
+        for side in around
+        for word in side
+    )
+
+
 def _canonical(number: str, language: str) -> str:
     if re.fullmatch(r"\d+,\d{1,2}", number) and language != "en":
         number = number.replace(",", ".")
@@ -213,14 +237,15 @@ def _unspaced(text: str) -> set[str]:
         found.add(
             f"weekday {('一二三四五六日' if match[1] else '月火水木金土日').index('日' if day == '天' else day)}"
         )
-    for match in _CJK_NUMBER.finditer(_CJK_WEEKDAY.sub(" ", text)):
-        value = _cjk_value(match[0].removeprefix("第"))
+    for match in CJK_NUMBER.finditer(_CJK_WEEKDAY.sub(" ", text)):
+        value = cjk_value(match[0].removeprefix("第"))
         if value != 1 or match[0].startswith("第"):
             found.add(f"{value}")
     return found
 
 
-def _cjk_value(signs: str) -> int:
+def cjk_value(signs: str) -> int:
+    """The number that these signs spell."""
     total = current = 0
     for sign in signs:
         if sign in _CJK_UNITS:

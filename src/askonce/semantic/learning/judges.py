@@ -141,6 +141,8 @@ _SAME_PHRASE = 0.72
 """The least cosine of two phrases that say the same in other words."""
 _SAME_WORD = 0.9
 """The same of two single words, which embeddings place close to each other though they differ: mail, e-mail."""
+_ACCOUNTED_FOR = 0.8
+"""What is left of the least cosine where every word of both has a counterpart in the other."""
 _MOST_EXTRA = 2
 """Words of one answer alone that may be without weight."""
 
@@ -199,7 +201,8 @@ class EmbeddingJudge:
             return None
         try:
             cosine = self._cosine(fresh.core, cached.core)
-            return cosine >= self._threshold and self._equivalent(fresh, cached, found)
+            least = self._threshold if found.fresh or found.cached else self._threshold * _ACCOUNTED_FOR
+            return cosine >= least and self._equivalent(fresh, cached, found)
         except Exception as error:
             _log_once("EmbeddingJudge", error)
             return False
