@@ -97,7 +97,10 @@ _WEAKER = re.compile(
     r"|prawie|ledwo|rzadko|tymczasowo)\b(?! (?:\d|all\b|every))"
 )
 """One such word more says something else."""
-_USUALLY = re.compile(r"\b(?:usually|normally|mostly|generally|often|occasionally|sometimes)\b")
+_USUALLY = re.compile(
+    r"\b(?:usually|normally|mostly|generally|typically|commonly|often|occasionally|sometimes|in most cases"
+    r"|as a rule)\b"
+)
 _MIGHT, _WILL = re.compile(r"\b(?:might|may)\b"), re.compile(r"\b(?:will|shall|going to)\b")
 _WAS = re.compile(r"\b(?:was|were|has been|have been|had been)\b")
 _NOBODY = re.compile(r"\bil (?:faut|suffit|y a|est possible)|s['’]il")
@@ -176,7 +179,9 @@ def weaker(one: str, other: str, language: str, *, same_words: bool) -> bool:
         return True
     if language != "en":
         return False
-    plain = re.search(r"\d", some + others) is None  # 'usually takes 3 days' and 'takes 3 days' are the same
+    plain = (
+        re.search(r"\d|\btakes?\b", some + others) is None
+    )  # 'usually takes 3 days' and 'takes 3 days' are the same
     if plain and same_words and (_USUALLY.search(some) is None) != (_USUALLY.search(others) is None):
         return True
     for mine, theirs in ((some, others), (others, some)):
