@@ -11,7 +11,6 @@ import hashlib
 import logging
 import re
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from askonce.errors import ConfigError
 from askonce.keys import normal_form as keys
 from askonce.options import cache_options
 from askonce.semantic.embedding import Embedder
+from askonce.semantic.failures import kind_and_place
 from askonce.semantic.language.claims import AnswerClaims, claims_of_both
 from askonce.semantic.language.difference import AnswerDifference, adds, difference
 from askonce.semantic.types import Comparison
@@ -128,9 +128,7 @@ def _log_once(judge: str, error: BaseException) -> None:
     if isinstance(error, _NoVerdict):
         logger.warning("askonce: a judge of answers fails: %s: %s", judge, error)
         return
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    logger.warning("askonce: a judge of answers fails: %s: %s%s", *kind, place)
+    logger.warning("askonce: a judge of answers fails: %s: %s", judge, kind_and_place(error))
 
 
 # -- texts -----------------------------------------------------------------------------------------------------
