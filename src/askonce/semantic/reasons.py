@@ -143,8 +143,8 @@ def _difference(one: tuple[Mapping[str, Any], str], other: tuple[Mapping[str, An
     if around[0] != around[1]:
         side = "before" if around[0][0] != around[1][0] else "after"
         return f"messages[{len(mine)}], {side} the question", _AROUND
-    rest = ({**some, "messages": None, "prompt": None} for some in (body, its_body))
-    return _first_difference(*rest) or "its parameters", _PARAMETERS
+    some, others = ({**one, "messages": None, "prompt": None} for one in (body, its_body))
+    return _first_difference(some, others) or "its parameters", _PARAMETERS
 
 
 def _around(content: Any, question: str) -> tuple[str, str]:
