@@ -40,7 +40,36 @@ SAME = {
         "You can get cash at every ATM in the country for free.",
     ),
 }
+SAME |= {
+    "half past": ("The bus to the airport leaves at half past eight.", "The bus to the airport leaves at 8:30."),
+    "a time of the day": (
+        "You cannot check in to your room before 3 pm.",
+        "You can't check in to your room before 15:00.",
+    ),
+    "about a number in words": ("The battery lasts about ten hours.", "The battery lasts roughly 10 hours."),
+    "what is not needed": ("No deposit is required for a booking.", "A booking does not require a deposit."),
+    "one more or": ("A password has eight characters or more.", "A password has at least 8 characters."),
+    "several ways to reach": ("Contact support by email or phone.", "You can contact support by phone or email."),
+    "digits in Chinese": ("快递需要三天。", "快递需要3天。"),
+    "possible, in French": ("Vous pouvez payer par carte.", "Il est possible de payer par carte."),
+    "amounts with and without zeros": ("A copy costs $2.50 at the desk.", "A copy costs $2.5 at the desk."),
+}
 OTHER = {
+    "versions that are equal as numbers": ("Version 3.1 of it is supported.", "Version 3.10 of it is supported."),
+    "where": ("You find the key under the mat.", "You find the key on the mat."),
+    "behind and in front": ("The stop is behind the station.", "The stop is in front of the station."),
+    "by which means": ("Please contact us by chat about it.", "Please contact us by phone about it."),
+    "steps in another order": (
+        "Plug in the charger first, then switch the lamp on.",
+        "Switch the lamp on first, then plug in the charger.",
+    ),
+    "partly": ("You can cancel your order in the app.", "You can cancel your order in the app partially."),
+    "nearly": ("The app is free for all students.", "The app is nearly free for all students."),
+    "usually": ("Delivery is included in the price.", "Delivery is usually included in the price."),
+    "might": ("You will receive a refund for it.", "You might receive a refund for it."),
+    "past and future": ("The service was discontinued by us.", "The service will be discontinued by us."),
+    "a particle in German": ("Schalten Sie das Gerät bitte ein.", "Schalten Sie das Gerät bitte aus."),
+    "a particle in Dutch": ("Zet de verwarming in de kamer aan.", "Zet de verwarming in de kamer uit."),
     "people change places": (
         "Alice has to send the money to Bob by Friday.",
         "Bob has to send the money to Alice by Friday.",

@@ -96,3 +96,55 @@ def test_attacks_by_rule_are_guarded_and_other_wordings_are_not() -> None:
     assert len(missed) <= 0.003 * count
     count, _, refused = attacks.passed(islice(attacks.wordings(), 0, None, 5), attacks.is_guarded)
     assert len(refused) <= 0.05 * count
+
+
+SMALL_WORDS = {
+    "a sign": ("set the heating to -5", "set the heating to 5"),
+    "a sign in a word": ("mets le chauffage à moins 5", "mets le chauffage à 5"),
+    "Roman numerals": ("who was Louis XIV", "who was Louis XVI"),
+    "a letter": ("what does vitamin c do", "what does vitamin d do"),
+    "the first letter": ("what is in plan a", "what is in plan b"),
+    "units without a number": ("how much is a tablespoon of oil", "how much is a teaspoon of oil"),
+    "codes in small letters": ("what does it cost in usd", "what does it cost in aud"),
+    "all but": ("show all but the ads", "show all and the ads"),
+    "to stop": ("how do I get these emails", "how do I stop getting these emails"),
+    "to stop, in Spanish": ("quiero seguir a un usuario", "quiero dejar de seguir a un usuario"),
+    "no more, in French": ("je veux suivre un ami", "je veux ne plus suivre un ami"),
+    "two negations that deny once": ("quero convidar alguém", "quero não convidar ninguém"),
+    "into and out of": ("how do I get into the house", "how do I get out of the house"),
+    "under and behind": ("is it under the table", "is it behind the table"),
+    "up to and over": ("can I use up to 3 devices", "can I use over 3 devices"),
+    "for free and for a fee": ("can I park here for free", "can I park here for a fee"),
+    "every and one": ("how do I print every page", "how do I print one page"),
+    "all and some, in Italian": ("come cancello tutti i messaggi", "come cancello alcuni messaggi"),
+    "a particle of a verb": ("wie schalte ich das Gerät ein?", "wie schalte ich das Gerät aus?"),
+    "to lend and to borrow, in Chinese": ("怎么借钱给别人", "怎么向别人借钱"),
+    "to thaw, in Japanese": ("口座を凍結したい", "口座の凍結を解きたい"),
+    "tomorrow and the day after": ("明日出発できますか", "明後日出発できますか"),
+    "on and off, in Korean": ("불을 켜고 싶어요", "불을 끄고 싶어요"),
+    "what is converted": ("hoe kan ik voet in meter omrekenen", "hoe kan ik meter in voet omrekenen"),
+    "what is replaced": ("jak zastąpić masło olejem", "jak zastąpić olej masłem"),
+    "another language": (
+        "Explícame cómo puedo cancelar mi pedido de ayer",
+        "Explain how I can cancel my order of yesterday",
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", SMALL_WORDS.values(), ids=SMALL_WORDS)
+def test_small_words_that_turn_a_question_are_seen(trusting: DecisionRule, pair: tuple[str, str]) -> None:
+    for question, cached in (pair, pair[::-1]):
+        assert not served(trusting, question, cached)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("where is the invoice under Billing", "where is the invoice in Billing"),
+        ("can I use my card abroad on 5 May", "on May 5 can I use my card abroad"),
+        ("não quero ninguém aqui", "não quero aqui ninguém"),
+    ],
+)
+def test_small_words_that_turn_nothing_are_no_guards(pair: tuple[str, str]) -> None:
+    one, other = pair
+    assert not attacks.is_guarded(attacks.Attack("", "", one, (other,)))

@@ -12,7 +12,9 @@ import pytest
 from askonce import Cache, ConfigError, Semantic
 from askonce.semantic import Comparison
 from askonce.semantic.learning.judges import Judge, Verdicts
+from askonce.semantic.query import question_of
 from askonce.semantic.reasons import Reasons
+from askonce.semantic.types import Question
 from tests.semantic.faq import Desk, embed, questions
 from tests.semantic.test_cache import equal
 
@@ -49,7 +51,7 @@ def test_a_prompt_that_differs_each_time_is_logged_once_with_its_place(caplog: p
     assert stats.advice is not None and "ignore" in stats.advice
     (record,) = [record.message for record in caplog.records if "ignore" in record.message]
     assert "messages[0].content, from character 30" in record or "messages[0].content, from character 31" in record
-    assert "midnight" not in caplog.text
+    assert "midnight" not in caplog.text and "If no answer depends on" in record
 
 
 def test_a_declared_part_of_the_prompt_need_not_be_equal(caplog: pytest.LogCaptureFixture) -> None:
@@ -135,3 +137,40 @@ def test_the_advice_on_a_judge_that_calls_most_different_needs_one(verdict: bool
 def test_ignore_is_a_regular_expression() -> None:
     with pytest.raises(ConfigError, match="ignore"):
         semantic(ignore="(")
+
+
+def test_text_around_the_question_that_differs_each_time_is_named_with_what_helps(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reasons = Reasons()
+    with caplog.at_level(logging.WARNING, "askonce"):
+        for number, text in zip(range(25), questions(3), strict=False):
+            content = f"Context: secret {number}\nQuestion: {text}"
+            body = {"kind": "chat", "messages": [{"role": "user", "content": content}]}
+            question = question_of(body, "", question=text)
+            assert isinstance(question, Question)
+            reasons.is_new(question, body)
+            reasons.add(bytes([number]), "new partition")
+    _, partitions, advice = reasons.report(Verdicts(), 0.0)
+    (record,) = [record.message for record in caplog.records]
+    assert partitions == 25 and advice is not None
+    for message in (record, advice):
+        assert "messages[0], before the question" in message and "cached retriever" in message
+        assert "ignore" not in message and "secret" not in message
+
+
+def test_no_text_of_an_error_is_logged_and_a_failing_skip_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(text: str) -> Any:
+        raise ValueError(f"too long: {text}")
+
+    with caplog.at_level(logging.DEBUG, "askonce"):
+        for settings in ({"skip": fails}, {"embeddings": fails}):
+            with Cache(
+                "memory://", semantic=Semantic(**{"embeddings": embed, "judge": equal, **settings})
+            ) as cache:
+                desk = Desk(cache)
+                desk.answer("where is my refund?")
+                desk.answer("where is my invoice?")
+    assert "refund" not in caplog.text and "invoice" not in caplog.text
+    assert "`skip=` raises: ValueError" in caplog.text
+    assert "the embeddings raise: ValueError" in caplog.text

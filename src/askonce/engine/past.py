@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.concurrency.drivers import SyncDriver, run
@@ -48,6 +49,7 @@ def learn(
         raise ConfigError(f"compared is a whole number from 0 on, got {compared!r}")
     all_ = _checked(pairs)
     (calls, usd), stored, with_judge = semantic.spent(), 0, 0
+    before = copy(semantic.verdicts)
     driver = SyncDriver(engine.breaker)
     for number, (question, answer) in enumerate(all_):
         compare = number >= len(all_) - compared
@@ -56,14 +58,22 @@ def learn(
         semantic.finish_learning(_COMPARE_SECONDS)
     engine.flush(_COMPARE_SECONDS)
     now = semantic.spent()
-    return LearnReport(stored, with_judge, now[0] - calls, now[1] - usd)
+    after = semantic.verdicts
+    return LearnReport(
+        stored,
+        with_judge,
+        now[0] - calls,
+        now[1] - usd,
+        undecided=after.undecided - before.undecided,
+        judge_failures=after.failed - before.failed,
+    )
 
 
 def _checked(pairs: Iterable[Any]) -> Sequence[tuple[Any, str]]:
     all_ = list(pairs)
     for pair in all_:
         is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
-        if not (is_pair and isinstance(pair[1], str) and pair[1].strip()):
+        if not (is_pair and pair[0] is not None and isinstance(pair[1], str) and pair[1].strip()):
             raise ConfigError("learn takes pairs of a request and the text of its answer")
     return all_
 

@@ -74,7 +74,7 @@ def question_of(
     Raises:
         Uncacheable: the form is not plain data.
     """
-    messages = _messages(body)
+    messages = messages_of(body)
     if not messages:
         return "no messages"
     if _requests_several(body):
@@ -126,7 +126,8 @@ def _declared(question: str | None, prompt_parts: PromptParts | None, parts: lis
     return declared if declared and _contain(parts, declared) else None
 
 
-def _messages(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def messages_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The messages of a request; of a completion its prompt."""
     if body.get("kind") == "completion" and isinstance(body.get("prompt"), str):
         return [{"role": "user", "content": body["prompt"]}]
     messages = body.get("messages") if body.get("kind") == "chat" else None

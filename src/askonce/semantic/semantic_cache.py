@@ -29,12 +29,13 @@ from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.embedding import Embedder
 from askonce.semantic.entries import QuestionEntries, ReplaceableEntries, UsableEntries
+from askonce.semantic.failures import kind_and_place
 from askonce.semantic.index import file as index_file
 from askonce.semantic.index.index import Index
 from askonce.semantic.index.query_index import LocalQueryIndex, QueryIndex, ServerQueryIndex
 from askonce.semantic.index.server import ServerIndex
 from askonce.semantic.index.shared import SharedQuestions
-from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge
+from askonce.semantic.learning.judges import ChatJudge, EmbeddingJudge, Verdicts
 from askonce.semantic.learning.learning import Learning, TrainingExample
 from askonce.semantic.query import question_of
 from askonce.semantic.reasons import Reasons
@@ -68,6 +69,13 @@ class Attempt:
     question: Question
     vector: Vector
     decision: Decision | None
+
+
+_FAILS = {
+    "skip failed": "what was given as `skip=` raises",
+    "embedding failed": "the embeddings raise",
+    "search failed": "questions cannot be searched for",
+}
 
 
 class SemanticCache:
@@ -171,7 +179,7 @@ class SemanticCache:
             await self._begun(driver, namespace)
             neighbours = await self._questions.nearest(driver, namespace, question, vector)
         except Exception as error:
-            self._warn_once(error)
+            self._warn_once(error, failing)
             self._reasons.add(place.key, failing)
             return None
         decision = self._rule.decide(question.text, neighbours, _coin())
@@ -188,7 +196,7 @@ class SemanticCache:
         try:
             found = await self._nearest(driver, namespace, form, scope)
         except Exception as error:
-            self._warn_once(error)
+            self._warn_once(error, "search failed")
             return None
         return None if found is None else self._rule.preview(found[0].text, found[2])
 
@@ -256,11 +264,13 @@ class SemanticCache:
             await driver.pause(_LOOK_EVERY_SECONDS)
             waited += _LOOK_EVERY_SECONDS
 
-    def _warn_once(self, error: Exception) -> None:
-        kind = type(error).__name__
+    def _warn_once(self, error: Exception, failing: str) -> None:
+        kind = f"{failing} {type(error).__name__}"
         level = logging.DEBUG if kind in self._warned else logging.WARNING
         self._warned.add(kind)
-        logger.log(level, "askonce: no semantic lookup for a question: %s", error)
+        logger.log(
+            level, "askonce: no semantic lookup for a question: %s: %s", _FAILS[failing], kind_and_place(error)
+        )
 
     def match(self, attempt: Attempt) -> Match:
         """The match that a semantic hit shows; from now on `feedback` accepts it."""
@@ -339,6 +349,11 @@ class SemanticCache:
             advice=advice,
             judge_usd=judge_usd,
         )
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """What the judge said in this process."""
+        return self._learning.verdicts
 
     def spent(self) -> tuple[int, float]:
         """How often the judge called a model, and what that cost in dollars."""

@@ -85,12 +85,16 @@ class LearnReport:
         compared: how many were compared with earlier ones.
         judge_calls: how often the judge called a model.
         judge_usd: what that cost, as far as prices are known.
+        undecided: comparisons without a verdict.
+        judge_failures: those of them on which the judge raised an error, which the log has.
     """
 
     stored: int
     compared: int
     judge_calls: int
     judge_usd: float
+    undecided: int = 0
+    judge_failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,3 +98,14 @@ def test_what_cannot_be_learned_from_is_refused() -> None:
         learn(FaqModel(), past(1), cache)
     with Cache("memory://", semantic=semantic()) as cache, pytest.raises(ConfigError, match="pairs"):
         learn(FaqModel(), ["how do I change my refund?"], cache)  # type: ignore[list-item]
+
+
+def test_a_failing_judge_is_reported_and_no_request_is_an_error() -> None:
+    def fails(_: object) -> bool:
+        raise RuntimeError("boom")
+
+    with Cache("memory://", semantic=Semantic(FaqEmbeddings(), judge=fails)) as cache:
+        report = learn(FaqModel(), past(30), cache)
+        assert report.judge_failures == report.undecided > 10
+        with pytest.raises(ConfigError, match="pairs of a request"):
+            learn(FaqModel(), [(None, "an answer")], cache)  # type: ignore[list-item]

@@ -124,6 +124,17 @@ def test_a_question_in_other_words_is_answered(cache: Cache, way: str) -> None:
     assert 0 < hits[0]["similarity"] < 1 and topic_of(hits[0]["question"]) != "something else"
 
 
+@pytest.mark.parametrize("way", CALLS)
+def test_a_miss_says_why_however_it_is_called(cache: Cache, way: str) -> None:
+    model, request = cached(FaqModel(), cache), [SYSTEM, HumanMessage("where is my parcel of yesterday?")]
+    fresh, again = (CALLS[way](model, request) for _ in range(2))
+    assert fresh.content == again.content
+    mark = fresh.response_metadata["askonce"]
+    assert mark["hit"] == "none" and mark["why"]
+    assert again.response_metadata["askonce"]["hit"] == "exact" and "why" not in again.response_metadata["askonce"]
+    assert cache.feedback(fresh, wrong=True)
+
+
 def test_a_wrong_response_is_dropped(cache: Cache) -> None:
     model = cached(FaqModel(), cache)
     answers = [model.invoke([SYSTEM, HumanMessage(question)]) for question in NEW]

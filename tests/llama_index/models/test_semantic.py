@@ -111,6 +111,15 @@ def test_a_question_in_other_words_is_answered(cache: Cache, endpoint: str) -> N
     assert 0 < hits[0]["similarity"] < 1 and topic_of(hits[0]["question"]) != "something else"
 
 
+@pytest.mark.parametrize("endpoint", REQUESTS)
+def test_a_miss_says_why_however_it_is_called(cache: Cache, endpoint: str) -> None:
+    llm = cached(FaqLLM(), cache)
+    fresh, again = (REQUESTS[endpoint](llm, "where is my parcel of yesterday?") for _ in range(2))
+    mark = fresh.additional_kwargs["askonce"]
+    assert mark["hit"] == "none" and mark["why"]
+    assert again.additional_kwargs["askonce"]["hit"] == "exact" and "why" not in again.additional_kwargs["askonce"]
+
+
 def test_a_wrong_response_is_dropped(cache: Cache) -> None:
     llm = cached(FaqLLM(), cache)
     answers = [llm.chat(messages(question)) for question in NEW]

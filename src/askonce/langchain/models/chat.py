@@ -33,7 +33,7 @@ from askonce.langchain.models.calls import (
     within,
 )
 from askonce.langchain.models.events import event_overrides
-from askonce.langchain.models.streams import Recording, check_replay, replay
+from askonce.langchain.models.streams import Recording, check_replay, last_chunk, replay
 from askonce.langchain.models.structured import given_answers, structured_overrides
 
 Messages = list[BaseMessage]
@@ -187,7 +187,11 @@ def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterato
             for chunk in within(self, source):
                 yield recording.add(chunk)
 
+        replaying = False
+
         def again(hit: Hit) -> Iterator[ChatGenerationChunk]:
+            nonlocal replaying
+            replaying = True
             if given is not None and request is not None:
                 given.append((cache.engine, request, _place(hit, request)))
             for chunk in _replayed(hit):
@@ -209,6 +213,8 @@ def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterato
             )
             if given is not None and (not given or given[-1][1] is not request):
                 given.append((cache.engine, request, None))
+            if not (replaying or recording.is_empty) and (shown := cache.engine.mark_of_fresh(request)):
+                yield last_chunk(shown)
 
     return _stream
 
@@ -255,8 +261,12 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
                 if replaying and run_manager is not None:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
-        if given is not None and request is not None and not replaying:
+        if request is None or replaying:
+            return
+        if given is not None:
             given.append((cache.engine, request, None))
+        if not recording.is_empty and (shown := cache.engine.mark_of_fresh(request)):
+            yield last_chunk(shown)
 
     return _astream
 

@@ -38,6 +38,11 @@ class Recording:
         self._chunks.append(ChatGenerationChunk(message=recorded, generation_info=chunk.generation_info))
         return chunk
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no chunk has passed."""
+        return not self._chunks
+
     def generations(self) -> list[ChatGeneration]:
         """What the whole stream says; nothing if it was empty."""
         if not self._chunks:
@@ -111,6 +116,12 @@ def replay(generation: ChatGeneration) -> Iterator[ChatGenerationChunk]:
         name: value for name, value in message.additional_kwargs.items() if name not in thoughts
     }
     yield ChatGenerationChunk(message=last, generation_info=generation.generation_info)
+
+
+def last_chunk(mark: dict[str, Any]) -> ChatGenerationChunk:
+    """A last chunk, with the mark of a fresh answer."""
+    message = AIMessageChunk(content="", response_metadata={"askonce": mark}, chunk_position="last")
+    return ChatGenerationChunk(message=message)
 
 
 def check_replay(generation: ChatGeneration) -> None:

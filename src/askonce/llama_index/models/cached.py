@@ -255,7 +255,7 @@ def _stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         chunks: list[Any] = []
         stream = call.cache.engine.stream(
             request,
-            lambda: _produce(call, chunks),
+            lambda: _produce(call, request, chunks),
             lambda: call.pack_stream(chunks),
             call.replay,
         )
@@ -275,7 +275,7 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         chunks: list[Any] = []
         stream = call.cache.engine.astream(
             request,
-            lambda: _aproduce(call, chunks),
+            lambda: _aproduce(call, request, chunks),
             lambda: call.pack_stream(chunks),
             call.replay,
         )
@@ -286,25 +286,32 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
     return endpoint
 
 
-def _produce(call: _Call, chunks: list[Any]) -> Iterator[Any]:
+def _produce(call: _Call, request: Request, chunks: list[Any]) -> Iterator[Any]:
     """Call, and yield ``None`` when that is done; then pass on the stream."""
-    stream = call.run()
+    stream, mark = call.run(), call.cache.engine.mark_of_fresh(request)
     yield None
     for chunk in stream:
         chunks.append(chunk)
-        yield chunk
+        yield _marked(chunk, mark)
 
 
-async def _aproduce(call: _Call, chunks: list[Any]) -> AsyncIterator[Any]:
-    stream = await call.run()
+async def _aproduce(call: _Call, request: Request, chunks: list[Any]) -> AsyncIterator[Any]:
+    stream, mark = await call.run(), call.cache.engine.mark_of_fresh(request)
     try:
         yield None
         async for chunk in stream:
             chunks.append(chunk)
-            yield chunk
+            yield _marked(chunk, mark)
     finally:
         if hasattr(stream, "aclose"):
             await stream.aclose()
+
+
+def _marked(chunk: Any, mark: dict[str, Any] | None) -> Any:
+    """A chunk of a fresh answer with its mark; it is a copy, since the chunk itself is stored."""
+    if mark is None:
+        return chunk
+    return chunk.model_copy(update={"additional_kwargs": {**chunk.additional_kwargs, "askonce": mark}})
 
 
 def _rest(stream: Iterator[Any]) -> Generator[Any, None, None]:

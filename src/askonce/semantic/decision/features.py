@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askonce.semantic.decision.words import opposed, overlap, read
-from askonce.semantic.language.reading import language_of, reading
+from askonce.semantic.language.reading import in_other_language, language_of, reading
 from askonce.semantic.types import IndexedQuery, Neighbour
 
 Vector = NDArray[np.float64]
@@ -180,7 +180,7 @@ def _features(text: str, around: _Around, record: tuple[int, int]) -> tuple[floa
         min(len(nearest.content - new.content), 4) / 2,
         float(equals <= 1),
         around.answers / 5,
-        float(opposed(new_reading, readings)),
+        float(opposed(new_reading, readings) or all(in_other_language(text, one) for one in texts)),
     )
 
 

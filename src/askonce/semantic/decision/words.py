@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from askonce.semantic.language import contrast
+from askonce.semantic.language.function_words import turning
 from askonce.semantic.language.lexicon import lexicon
 from askonce.semantic.language.reading import TextReading
 from askonce.semantic.language.replacement import replaced
@@ -23,8 +24,6 @@ STOP_WORDS = frozenset(
     "with do does did can could would should has have had will there if from by as so we our they "
     "them their just please".split()
 )
-_TURNING = ("avoid", "unless")
-"""Words of English that turn a question round, though they are no negations."""
 _QUESTION_WORDS = frozenset("what why how when where who which whose".split())
 
 
@@ -77,7 +76,7 @@ def opposed(new: TextReading, indexed: Sequence[TextReading]) -> bool:
     """Whether a word stands where all of the others have another, or two words have changed places."""
     if contrast.opposed(new, indexed):
         return True
-    if any((word in new.tokens) not in [word in one.tokens for one in indexed] for word in _TURNING):
+    if turning(new.tokens, new.language) not in [turning(one.tokens, one.language) for one in indexed]:
         return True
     wordings = len({one.tokens for one in indexed})
     if replaced(new.content, [one.content for one in indexed], new.language, wordings):

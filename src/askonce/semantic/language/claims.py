@@ -16,7 +16,9 @@ from askonce.semantic.language.english import (
     SOFT,
 )
 from askonce.semantic.language.lexicon import COMMON, UNITS_OF_TIME, lexicon
+from askonce.semantic.language.modes import is_mode
 from askonce.semantic.language.reading import (
+    HEADING,
     TextReading,
     language_of,
     negates,
@@ -25,7 +27,7 @@ from askonce.semantic.language.reading import (
 )
 
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
-_QUOTED = re.compile(r"\"[^\"\n]+\"|“[^”\n]+”|«[^»\n]+»|(?<!\w)'[^'\n]+'(?!\w)")
+_QUOTED = re.compile(r"\"[^\"\n]+\"|“[^“”\n]+”|«[^«»\n]+»|(?<!\w)'[^'\n]+'(?!\w)")
 _MARKUP = re.compile(r"\*\*|__|^[ \t]*(?:#{1,6}|[-*+•]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
 SENTENCE = re.compile(r"(?<=[.!?;。！？])\s+|\n+|(?<=[。！？])")
 _CLAUSE = re.compile(
@@ -103,6 +105,7 @@ def _bare(answer: str) -> str:
 
 
 def _canonical(text: str) -> str:
+    text = HEADING.sub("in ", text)
     text = re.sub(r"\b([A-Z][a-z]+|I)\b(?='(?:t|m|ve|re|ll|d)\b)", lambda match: match[0].lower(), text)
     lower = text.lower()
     for pattern, word in PHRASES:
@@ -121,7 +124,7 @@ def _is_quantity(before: str, root: str, language: str) -> bool:
 def _content(token: str, root: str, common: frozenset[str], language: str) -> str:
     if token in common or negates(token, language) or token[0].isdigit() or token.startswith("month"):
         return ""
-    if token in lexicon(language).roles:
+    if token in lexicon(language).roles or (language != "en" and is_mode(token)):
         return ""
     return "" if token in PERSONS.get(language, ()) or (language == "en" and root in LIGHT) else root
 

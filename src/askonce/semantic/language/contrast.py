@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from askonce.semantic.language.lexicon import UNSPACED, lexicon
 from askonce.semantic.language.reading import TextReading
@@ -53,7 +55,8 @@ def swapped(new: TextReading, cached: TextReading) -> bool:
         return True
     mine, theirs = _words(new), _words(cached)
     close = len(mine & theirs) >= 0.8 * max(len(mine), len(theirs))
-    if _turned(new, cached, close=close):
+    converts = _converts(new) and _converts(cached)
+    if _turned(new, cached, close=close or converts) or (converts and _in_another_order(new, cached)):
         return True
     here, there = _by_role(new), _by_role(cached)
     return any(
@@ -80,6 +83,40 @@ def _turned(new: TextReading, cached: TextReading, *, close: bool) -> bool:
     )
 
 
+_CONVERTING = {
+    language: re.compile(rf"\b(?:{words})")
+    for language, words in {
+        "en": "convert|translat|exchang|replac|substitut|swap",
+        "de": "umrechn|umwandel|umtausch|konvertier|übersetz|ersetz|wechsel|tausch",
+        "es": "conv[ie]+rt|traduc|cambi|sustitu|reemplaz",
+        "fr": "conver|tradui|échang|rempla|substitu",
+        "it": "convert|tradu|cambi|sostitu",
+        "pt": "convert|traduz|troc|substitu",
+        "nl": "omreken|omzet|converte|vertal|vervang|wissel|ruil",
+        "pl": "przelicz|zamieni|konwert|tłumacz|zastąp|zastęp|wymieni",
+        "tr": "çevir|dönüştür|değiştir",
+    }.items()
+}
+
+
+def _converts(read: TextReading) -> bool:
+    """Whether one thing is made of, or put in place of, another one."""
+    words = _CONVERTING.get(read.language)
+    return words is not None and any(map(words.match, read.tokens))
+
+
+def _in_another_order(new: TextReading, cached: TextReading) -> bool:
+    """Whether the last two words of what is requested, which endings tell apart, have changed places."""
+    language = new.language
+    words = _CONVERTING[language]
+    mine, theirs = ([one.text for one in read.content if not words.match(one.text)] for read in (new, cached))
+    return any(
+        same(one, its_next, language) and same(following, its, language) and not same(one, following, language)
+        for one, following in pairwise(mine)
+        for its, its_next in pairwise(theirs)
+    )
+
+
 _SIDES = {
     language: dict.fromkeys(away.split(), 0) | dict.fromkeys(towards.split(), 1)
     for language, away, towards in (
@@ -90,7 +127,7 @@ _SIDES = {
         ("it", "da dal dalla", "verso al alla"),
         ("pt", "desde", "até para"),
         ("nl", "van uit", "naar"),
-        ("pl", "z ze od", "do"),
+        ("pl", "z ze od", "do na"),
     )
 }
 
@@ -101,8 +138,14 @@ def opposite_directions(one: TextReading, other: TextReading) -> bool:
     mine, theirs = (
         {(side_of[role], window[0]) for role, window in read.roles if role in side_of} for read in (one, other)
     )
+
+    def has(some: set[tuple[int, str]], side: int, word: str) -> bool:
+        return (side, word) in some or any(
+            side == its and same(word, other, one.language) for its, other in some if one.language != "en"
+        )
+
     return any(
-        (1 - side, word) in theirs and (side, word) not in theirs and (1 - side, word) not in mine
+        has(theirs, 1 - side, word) and not has(theirs, side, word) and not has(mine, 1 - side, word)
         for side, word in mine
     )
 

@@ -16,7 +16,7 @@ _UNITS = (
     "am pm km kg g mg ml l m cm mm h hr hrs min mins s st nd rd th x k kb mb gb tb hz mhz ghz px pt in ft".split()
 )
 _QUANTITY = re.compile(rf"[\d_]+(?:{'|'.join(_UNITS)})|month\d*")
-_ADDRESS = re.compile(r"\S+@\S+|\b(?:https?://|www\.)\S+|(?<![\w/])/\w[\w./-]*")
+_ADDRESS = re.compile(r"(?<!\S)\S+@\S+|\b(?:https?://|www\.)\S+|(?<![\w/])/\w[\w./-]*")
 _NEGATIVE = re.compile(r"(?<![\w.,)-])[-−](?=\d)[\d.,]*\d")
 _OPERATOR = re.compile(r"[<>=!≤≥≠]+|(?<=[\w)] )[+*/-](?= [\w(])")
 _LETTER = re.compile(r"(?<=\w )[A-HJ-Z](?![\w'’.&/-]\w|[\w'’&/-])")
@@ -88,8 +88,24 @@ _SPELLED_PERSONS = {
     "ja": r"(?P<he>彼)(?!女)|彼女",
     "ko": r"(?P<he>그)(?:는|가|의|를|에게)|그녀",
 }
+_WEAKER = re.compile(
+    r"\b(?:part(?:ly|ially)?|nearly|almost|barely|hardly|rarely|seldom|allegedly|supposedly|provisional(?:ly)?|temporarily"
+    r""
+    r"|teilweise|beinahe|kaum|selten|angeblich|vorläufig|parcialmente|casi|apenas|raramente|provisionalmente"
+    r"|partiellement|presque|rarement|provisoirement|parzialmente|quasi|provvisoriamente|quase|provisoriamente"
+    r"|gedeeltelijk|bijna|nauwelijks|zelden|voorlopig|częściowo"
+    r"|prawie|ledwo|rzadko|tymczasowo)\b(?! (?:\d|all\b|every))"
+)
+"""One such word more says something else."""
+_USUALLY = re.compile(
+    r"\b(?:usually|normally|mostly|generally|typically|commonly|often|occasionally|sometimes|in most cases"
+    r"|as a rule)\b"
+)
+_MIGHT, _WILL = re.compile(r"\b(?:might|may)\b"), re.compile(r"\b(?:will|shall|going to)\b")
+_WAS = re.compile(r"\b(?:was|were|has been|have been|had been)\b")
 _NOBODY = re.compile(r"\bil (?:faut|suffit|y a|est possible)|s['’]il")
-_PASSIVE = re.compile(r"\b(?:been|be|is|are|was|were|gets?|got)\b.*\bby\s+(?:him|her|us|them|me|you)\b")
+_IS = re.compile(r"\b(?:been|be|is|are|was|were|gets?|got)\b")
+_BY = re.compile(r"\bby\s+(?:him|her|us|them|me|you)\b")
 _NUMBERS = {
     **{word: str(at) for at, word in enumerate("zero one two three four five six seven eight nine ten".split())},
     **{"once": "1", "twice": "2"},
@@ -144,6 +160,8 @@ def contradiction(one: str, other: str, language: str, *, same_words: bool) -> s
         return "mode"
     if opposite_scope(one, other, language):
         return "scope"
+    if weaker(one, other, language, same_words=same_words):
+        return "strength"
     if language == "en" and _small_letters(one) != _small_letters(other):
         return "letter"
     if _other_persons(one, other, language, same_words=same_words):
@@ -152,6 +170,28 @@ def contradiction(one: str, other: str, language: str, *, same_words: bool) -> s
     if same_words and language == "en" and short and _turned(_named(_NUMBERS, one), _named(_NUMBERS, other)):
         return "order"
     return None
+
+
+def weaker(one: str, other: str, language: str, *, same_words: bool) -> bool:
+    """Whether one says with less certainty, or of another time, what the other says."""
+    some, others = one.lower(), other.lower()
+    if (_WEAKER.search(some) is None) != (_WEAKER.search(others) is None):
+        return True
+    if language != "en":
+        return False
+    plain = (
+        re.search(r"\d|\btakes?\b", some + others) is None
+    )  # 'usually takes 3 days' and 'takes 3 days' are the same
+    if plain and same_words and (_USUALLY.search(some) is None) != (_USUALLY.search(others) is None):
+        return True
+    for mine, theirs in ((some, others), (others, some)):
+        if not _WILL.search(theirs):
+            continue
+        if _MIGHT.search(mine) and not (_MIGHT.search(theirs) or _WILL.search(mine)):
+            return True
+        if same_words and _WAS.search(mine) and not (_WILL.search(mine) or _WAS.search(theirs)):
+            return True
+    return False
 
 
 def _small_letters(text: str) -> set[str]:
@@ -165,9 +205,14 @@ def _other_persons(one: str, other: str, language: str, *, same_words: bool) -> 
     either = {"he", "she"}
     if (same_words or language == "en") and _each_in_its_way(either & set(mine), either & set(theirs)):
         return True
-    if len(set(mine)) == 2 and (_PASSIVE.search(one.lower()) is None) != (_PASSIVE.search(other.lower()) is None):
+    if len(set(mine)) == 2 and _is_passive(one) != _is_passive(other):
         theirs.reverse()
     return same_words and _turned(mine, theirs)
+
+
+def _is_passive(text: str) -> bool:
+    lines = text.lower().splitlines()
+    return any(first and _BY.search(line, first.end()) for line in lines if (first := _IS.search(line)))
 
 
 def _persons(text: str, language: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
@@ -19,6 +20,12 @@ from askonce.semantic.language.reading import (
     stem,
 )
 from askonce.semantic.language.unspaced import characters_differ, is_unspaced
+
+_WORD = re.compile(r"[^\W_]+")
+_LONG = 200
+"""Words of a part in which two answers differ."""
+_FEW = 5
+"""Sentences of the very same words in one answer."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,8 @@ def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
         return "opposites"
     if exchanged:
         return "roles"
+    if _steps_changed_places(fresh, cached):
+        return "order"
     return "word" if _in_place_of_another(fresh, cached) else None
 
 
@@ -133,16 +142,35 @@ def _in_place_of_another(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
     one, other = fresh.read, cached.read
     if one.language != "en":
         return False
-    changes = SequenceMatcher(None, one.stems, other.stems, autojunk=False).get_opcodes()
     return any(
         (fresh.words[at] or one.stems[at] in STEPS)
         and (cached.words[there] or other.stems[there] in STEPS)
         and not (fresh.words[at] and cached.words[there])  # else it is a phrase that only one of them has
         and not _related(one.stems[at], other.stems[there])
         and _groups(one.tokens[at], one.stems[at]).isdisjoint(_groups(other.tokens[there], other.stems[there]))
-        for change, at, end, there, its_end in changes
-        if change == "replace" and end - at == 1 == its_end - there
+        for at, there in replacements(one.stems, other.stems)
     )
+
+
+def replacements(some: Sequence[str], others: Sequence[str]) -> list[tuple[int, int]]:
+    """Where one word stands in place of one other: the places in both.
+
+    In long texts words that stand in many places do not tell which parts belong together: the time would grow with
+    the product of their counts.
+    """
+    start = next((at for at, (a, b) in enumerate(zip(some, others, strict=False)) if a != b), None)
+    if start is None:
+        return []
+    short = min(len(some), len(others)) - start
+    ends = zip(reversed(some), reversed(others), strict=False)
+    end = next((at for at, (a, b) in enumerate(ends) if a != b or at == short), short)
+    mine, theirs = some[start : len(some) - end], others[start : len(others) - end]
+    matcher = SequenceMatcher(None, mine, theirs, autojunk=len(theirs) > _LONG)
+    return [
+        (start + at, start + there)
+        for change, at, after, there, its_after in matcher.get_opcodes()
+        if change == "replace" and after - at == 1 == its_after - there
+    ]
 
 
 def _compares(read: TextReading) -> bool:
@@ -153,12 +181,43 @@ def _swapped_within(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
     """Whether two things have changed places in a sentence."""
     language = fresh.read.language
     some, others = (
-        [tuple(re.findall(r"[^\W_]+", one.lower())) for one in SENTENCE.split(text)]
-        for text in (fresh.text, cached.text)
+        [_WORD.findall(one.lower()) for one in SENTENCE.split(text)] for text in (fresh.text, cached.text)
     )
+    of_same_words: dict[tuple[str, ...], list[list[str]]] = {}
+    for other in others:
+        of_same_words.setdefault(tuple(sorted(other)), []).append(other)
     words = lexicon(language)
     free = words.roles | words.weekdays.keys() | frozenset(COMMON.get(language, "").split())
-    return any(transposed(one, other, free - {"the", "a", "an"}) for one in some for other in others)
+    free -= {"the", "a", "an"}
+    return any(
+        transposed(one, other, free) for one in some for other in of_same_words.get(tuple(sorted(one)), [])[:_FEW]
+    )
+
+
+_THEN = re.compile(
+    r"\b(?:then|after that|afterwards|dann|danach|anschließend|luego|después|puis|ensuite|poi|depois|daarna"
+    r"|potem|następnie)\b",
+    re.IGNORECASE,
+)
+
+
+def _steps_changed_places(fresh: AnswerClaims, cached: AnswerClaims) -> bool:
+    """Whether what one says to do first, the other says to do then."""
+    mine, theirs = _steps(fresh), _steps(cached)
+    return len(mine) == 2 == len(theirs) and all(
+        _alike(mine[at], theirs[1 - at]) > max(0.5, _alike(mine[at], theirs[at])) for at in (0, 1)
+    )
+
+
+def _steps(answer: AnswerClaims) -> list[set[str]]:
+    language = answer.read.language
+    common = frozenset(COMMON.get(language, "").split()) | {"first", "zuerst", "primero"}
+    parts = _THEN.split(SENTENCE.split(answer.core.lower())[0])
+    return [{stem(word, language) for word in _WORD.findall(part) if word not in common} for part in parts]
+
+
+def _alike(some: set[str], others: set[str]) -> float:
+    return len(some & others) / max(1, len(some | others))
 
 
 def _opposed(one: TextReading, other: TextReading, *, same_agent: bool | None) -> bool:
@@ -228,51 +287,66 @@ def _says_opposite(clause: Clause, other: AnswerClaims) -> bool:
     )
 
 
-def _has(other: AnswerClaims, token: str, word: str) -> bool:
+class _Vocabulary:
+    """What an answer says, to be looked up word by word."""
+
+    def __init__(self, answer: AnswerClaims) -> None:
+        self.read = answer.read
+        self._words = _words(answer)
+        self._by_beginning: dict[str, set[str]] = {}
+        for word in self._words:
+            self._by_beginning.setdefault(word[:_FEWEST], set()).add(word)
+        pairs = set(zip(answer.read.tokens, answer.read.stems, strict=True)) if answer.read.language == "en" else ()
+        self.synonyms = frozenset(group for pair in pairs for group in _groups(*pair))
+
+    def has_form(self, word: str) -> bool:
+        """Whether it says a word, or a form of it."""
+        return word in self._words or any(_related(word, one) for one in self._by_beginning.get(word[:_FEWEST], ()))
+
+
+def _has(other: _Vocabulary, token: str, word: str) -> bool:
     """Whether the other says a word, in another form or by a synonym."""
-    if word in other.words or any(_related(word, one) for one in other.words if one):
+    if other.has_form(word):
         return True
     if any(
         place[:4] != "not " and (place, value) in other.read.contrasts
         for place, value in contrasts_of(token, word, other.read.language)
     ):
         return True
-    if other.read.language != "en":
-        return False
-    groups = _groups(token, word)
-    return bool(groups) and any(
-        groups & _groups(*one) for one in zip(other.read.tokens, other.read.stems, strict=True)
-    )
+    return not other.synonyms.isdisjoint(_groups(token, word))
 
 
 def _groups(token: str, root: str) -> frozenset[int]:
     return synonyms(token) | synonyms(root) | synonyms(f"{root}e")
 
 
-def _has_opposite(one: AnswerClaims, other: AnswerClaims, token: str, root: str) -> bool:
+def _is_in(places: set[str], token: str, root: str, language: str) -> bool:
     """Whether an opposite of a word is there: it was found to say the same, since it is denied or turned round."""
-    only = other.read.contrasts - one.read.contrasts
-    places = {place for place, _ in only}
-    return any(
-        place in places and place[:4] != "not " for place, _ in contrasts_of(token, root, other.read.language)
-    )
+    return any(place in places for place, _ in contrasts_of(token, root, language))
+
+
+_FEWEST = 4
+"""Letters that forms of one word begin with."""
 
 
 def _related(one: str, other: str) -> bool:
     """Whether two stems are forms of one word."""
     short, long = sorted((one, other), key=len)
-    if len(short) < 4:
+    if len(short) < _FEWEST:
         return False
     common = next((place for place, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
-    return common >= max(4, len(short) - 1) and len(long) - common <= (3 if common < 6 else 5)
+    return common >= max(_FEWEST, len(short) - 1) and len(long) - common <= (3 if common < 6 else 5)
 
 
 def _phrases(one: AnswerClaims, other: AnswerClaims) -> tuple[str, ...]:
     """Runs of words that the other answer has not."""
     found: list[str] = []
     run: list[str] = []
+    only = other.read.contrasts - one.read.contrasts
+    opposites = {place for place, _ in only if place[:4] != "not "}
+    vocabulary = _Vocabulary(other)
     for token, word in [*zip(one.read.tokens, one.words, strict=True), ("", "")]:
-        if word and not _has(other, token, word) and not _has_opposite(one, other, token, word):
+        if word and not _has(vocabulary, token, word) and not _is_in(opposites, token, word, one.read.language):
             run.append(token)
         elif run and token and not word and len(run) < 4 and not token[0].isdigit() and run[-1] != "":
             run.append("")

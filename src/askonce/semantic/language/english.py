@@ -71,7 +71,11 @@ PHRASES = [
         (r"\b(?:get in touch with|reach out to)\b", "contact"),
         (r"\bturn(?:s|ed|ing)? on\b|\bswitch(?:es|ed|ing)? on\b", "enable"),
         (r"\bturn(?:s|ed|ing)? off\b|\bswitch(?:es|ed|ing)? off\b", "disable"),
-        (r"\bno ((?:\w+ )?\w+) (?:is|are) (?:needed|required|necessary)\b", r"neednot \1"),
+        (r"\bno ((?:\w+ )?\w+) (?:(?:is|are) )?(?:needed|required|necessary)\b", r"neednot \1"),
+        (
+            r"\b((?:\d[\d.,]*|two|three|four|five|six|seven|eight|nine|ten|twelve)(?: \w+)?) or (?:more|older|above|over)\b",
+            r"atleast \1",
+        ),
         (r"\b(?:needs?|requires?) no\b", "neednot"),
         (r"\bpay(?:ing|s)? back\b|\bpaid back\b", "repay"),
         (r"\b(?:out of|not in|no) stock\b", "soldout"),

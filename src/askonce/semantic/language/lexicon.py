@@ -81,6 +81,9 @@ CONTRASTS = {
     " virtual/physical freeze/thaw"
     " shipped=ships=dispatched=dispatches=despatched/delivered=delivers=arrives=arrived/returned=returns"
     " return/exchange=swap/refund=reimburse/repair=mend pickup=pick=collect/drop=dropoff"
+    " all=every=each=entire=whole/some=several=one=single only=just/except teach/learn full=fully/part=partial=partly"
+    " joint=shared/single=individual english/german/french/spanish/italian/portuguese/dutch/polish/turkish/chinese/japanese"
+    "/korean/russian/arabic for/against bitcoin/ethereum furnished/unfurnished"
     " visa/mastercard/amex android/iphone=ios mac=macos/windows/linux row/column",
     "de": "vor=vorher/nach=nachher=danach aktivier*=einschalt*=freischalt*/deaktivier*=ausschalt*=abschalt* öffn*=geöffnet"
     "=offen=auf/schließ*=geschlossen=zu sperr*=gesperrt=einfrier*/entsperr* erhöh*=anheb*/senk*=verringer*=reduzier*"
@@ -90,6 +93,7 @@ CONTRASTS = {
     " mehr/weniger mindest*/höchst*=maximal* immer/nie=niemals sommer/winter"
     " lad*/entlad* hinzufüg*/entfern*=lösch* anmeld*/abmeld* erlaubt/verboten"
     " privat*/geschäftlich* debit*/kredit* gewinn*/verlust* ankunft/abfahrt=abflug täglich/wöchentlich/monatlich/jährlich"
+    " alle=allen=aller=alles=jede=jeder=jedes=jeden=sämtliche*/einige*=manche*=einzelne*"
     " beginn*=anfang*/ende*=beend* sichtbar/unsichtbar importier*/exportier*",
     "es": "antes/después activ*=habilit*/desactiv*=deshabilit* abr*=abiert*/cerr*=cierr* comprar=compra*/vender=vend*"
     " enviar=envi*/recib* ingres*=deposit*/retir* subir=aument*=sub*/bajar=dismin*=reduc*=baj* bloque*=congel*/desbloque*"
@@ -97,6 +101,7 @@ CONTRASTS = {
     "/internacional*=extranjer* primer*/últim* este=esta/pasad*/próxim* nuev*/viej*=antigu* grande*/pequeñ* barat*/car*"
     " más/menos mínim*/máxim* siempre/nunca añad*=agreg*/elimin*=quit* entrada*/salida* débito/crédito permitid*/prohibid* verano/invierno"
     " públic*/privad* diari*/semanal*/mensual*/anual* conect*/desconect* empez*=inicio/termin*=fin"
+    " todo=toda=todos=todas=cada/algún=algun*=varios=varias"
     " remitente/destinatario instal*/desinstal* suscrib*/cancel* prestar=presta/prestad*",
     "fr": "avant/après activ*=allum*/désactiv*=éteind* ouvr*=ouvert*/ferm* achet*=achat*/vend*=vente* envoy*=envoi*/recev*=reç*"
     " dépos*=dépôt*/retir*=retrait* augment*/diminu*=rédui*=baiss* bloqu*=gel*/débloqu*=dégel* matin*/soir*/après-midi/nuit*"
@@ -104,47 +109,53 @@ CONTRASTS = {
     " premi*/derni* ce=cette/dernier=dernière=passé/prochain* nouve*=neuf/ancien*=vieux=vieil* grand*/petit* cher*/bon-marché"
     " plus/moins minimum=minimal*/maximum=maximal* toujours/jamais ajout*/supprim*=enlev* arrivée*/départ* débit/crédit autoris*=permis*/interdi*"
     " été/hiver publi*/privé* quotidien*/hebdomadaire*/mensuel*/annuel* connect*/déconnect*"
+    " tout=toute=tous=toutes=chaque/quelques=certain*=plusieurs"
     " début*=commenc*/fin=finir=termin* instal*/désinstal* verrouill*/déverrouill* expéditeur/destinataire",
     "it": "prima/dopo attiv*=abilit*/disattiv*=disabilit* apr*=apert*/chiud*=chius* compr*=acquist*/vend* invi*/ricev*"
     " deposit*=vers*/prelev* aument*=alz*/diminu*=abbass*=ridur* blocc*=congel*/sblocc*=scongel* mattin*/pomeriggio/sera*"
     "/notte ieri/oggi/domani sinistra/destra sopra/sotto entrata=ingresso/uscita nazional*/internazional*=estero prim*/ultim*"
     " quest*/scors*/prossim* nuov*/vecchi* grand*/piccol* economic*/costos* più/meno minim*/massim* sempre/mai aggiung*/rimuov*=elimin* debito/credito"
     " consentit*=permess*/vietat* estate/inverno pubblic*/privat* giornalier*/settimanal*/mensil*/annual* connett*/disconnett*"
+    " tutto=tutta=tutti=tutte=ogni/alcun*=qualche=certi=certe"
     " arriv*/part* inizi*/fine=finisc* instal*/disinstal* in-entrata/in-uscita prestare=presta/prestito",
     "pt": "antes/depois ativ*=habilit*/desativ*=desabilit* abr*=abert*/fech* compr*/vend* envi*/receb* deposit*/sac*=levant*"
     " aument*/diminu*=reduz* bloque*=congel*/desbloque*=descongel* manhã/tarde/noite ontem/hoje/amanhã esquerda/direita"
     " entrada*/saída* nacional*=nacionais/internacional*=internacionais=exterior primeir*/últim* est*/passad*/próxim* nov*"
     "/velh*=antig* grande*/pequen* barat*/car* mais/menos mínim*/máxim* sempre/nunca adicion*/remov*=exclu* débito/crédito permitid*/proibid* verão/inverno"
     " públic*/privad* diári*/semanal*/mensal*/anual* conect*/desconect* chegada/partida início/fim=final instal*/desinstal*"
+    " todo=toda=todos=todas=cada/algum*=algun*=vários=várias"
     " acima/abaixo emprestar=empresta/emprestad*",
     "nl": "voor=vóór/na activeer*=activeren=inschakel*/deactiveer*=deactiveren=uitschakel* open*=geopend/sluit*=gesloten=dicht"
     " koop*=kopen/verkoop*=verkopen stuur*=sturen=verzend*/ontvang* stort*/opnem*=opneem* verhoog*=verhogen/verlaag*=verlagen"
     " blokkeer*=blokkeren/deblokkeer*=deblokkeren ochtend*/middag*/avond*/nacht* gisteren/vandaag/morgen links/rechts"
     " boven/onder inkomend*/uitgaand* binnenland*/buitenland*=internationa* eerst*/laatst* deze=dit/vorig*/volgend* nieuw*"
     "/oud* groot=grote/klein* goedkoop*=goedkop*/duur*=dure meer/minder minim*/maxim* altijd/nooit toevoeg*/verwijder* toegestaan/verboden zomer/winter"
+    " alle=alles=elk=elke=ieder=iedere/enkele=sommige"
     " aankomst/vertrek begin*/eind* aanmeld*/afmeld* dagelijks/wekelijks/maandelijks/jaarlijks ontgrendel*/vergrendel*",
     "pl": "przed/po aktyw*=włącz*/dezaktyw*=wyłącz* otw*/zamk*=zamyk* kup*/sprzeda* wysł*=wysył*=wyśl*/otrzym*=odbi*=odebra*"
     " wpłac*=wpłat*/wypłac*=wypłat* zwiększ*=podnie*/zmniejsz*=obniż* zablok*=blok*/odblok* rano=ran*=poran*/wieczor*=wieczór"
     "/noc* wczoraj/dziś=dzisiaj/jutro lew*/praw* przychodząc*/wychodząc* krajow*/zagraniczn*=międzynarod* pierwsz*/ostatni*"
     " ten=tym=tego/zeszł*=ubiegł*/przyszł*=następn* now*/star* duż*/mał* tani*/drog* więcej/mniej minim*/maks* zawsze/nigdy doda*/usun*"
     "=usuw* przyjazd*/odjazd* dozwolon*/zabronion* lato=latem/zima=zimą początk*=początek/koniec=końc* publiczn*/prywatn*"
+    " wszystk*=wszysc*=każd*/niektór*=kilka=kilku=parę"
     " dziennie/tygodniowo/miesięcznie/rocznie",
     "tr": "önce*/sonra* aç*=etkinleştir*/kapat*=kapal*=kapan*=devre satın=al*/sat* gönder*/al* yatır*/çek* artır*=yükselt*/azalt*"
     "=düşür* kilitle*=dondur*=bloke/kilidini=çöz* sabah*/öğle*/akşam*/gece* dün/bugün/yarın sol*/sağ* gelen/giden yurtiçi=yurt"
     "-içi/yurtdışı=uluslararası ilk/son bu/geçen/gelecek=önümüzdeki yeni/eski büyük/küçük ucuz/pahalı fazla/az en-az/en-fazla"
     " her-zaman/asla ekle*/sil*=kaldır* giriş*/çıkış*"
+    " tüm=bütün=her/bazı=birkaç"
     " serbest/yasak yaz*/kış* ücretli/ücretsiz açık/kapalı",
     "zh": "之前=以前=前/之后=以后=后 激活=启用=开启=打开=开通/停用=禁用=关闭=注销 冻结/解冻 锁定/解锁 买=购买/卖=出售 存款=存入/取款=取出"
-    " 增加=提高=上调/减少=降低=下调 发送=寄/接收=收到 早上=上午=早晨/下午/晚上=夜里/中午 昨天/今天/明天 这个月=本月/上个月=上月/下个月=下月"
+    " 增加=提高=上调/减少=降低=下调 发送=寄/接收=收到 早上=上午=早晨/下午/晚上=夜里/中午 昨天/今天/明天/后天/前天 这个月=本月/上个月=上月/下个月=下月"
     " 本周=这周/上周/下周 左/右 国内/国际=国外=境外 转入=收款/转出=付款 最高=最多/最低=最少 新/旧 大/小 借记卡/信用卡"
     " 天/周/个月/年/小时/分钟 可以=能/不可以=不能 添加/删除 到达/出发 收入/支出 夏天/冬天 允许/禁止 私人/公共 连接/断开 安装/卸载"
     " 首次/最后 总是/从不 男/女 赚/亏",
     "ja": "前/後 有効/無効 開=オン/閉=オフ 凍結/解凍=凍結解除 ロック/ロック解除=アンロック 買=購入/売=売却 入金=預け/出金=引き出 増や=上げ/減ら=下げ"
-    " 送=送信/受=受信 朝=午前/午後/夜=晩 昨日/今日/明日 今月/先月/来月 今週/先週/来週 左/右 国内/海外=国際 最大=最高/最小=最低"
+    " 送=送信/受=受信 朝=午前/午後/夜=晩 昨日/今日/明日/明後日/一昨日 今月/先月/来月 今週/先週/来週 左/右 国内/海外=国際 最大=最高/最小=最低"
     " 新しい/古い 大きい/小さい デビット/クレジット 日間/週間/か月=ヶ月/年間/時間/分 追加/削除 到着/出発 収入/支出 夏/冬 許可/禁止 接続/切断"
     " インストール/アンインストール 最初/最後 毎日/毎週/毎月/毎年 登録/解除 往路/復路 貸/借",
-    "ko": "전에=이전/후에=이후 비활성화=끄기=닫기/활성화=켜기=열기 동결=정지/해제 잠금/잠금해제 구매=구입/판매 입금/출금=인출 올리=늘리=인상/내리=줄이=인하"
-    " 송금=발신/수취=수신 아침=오전/오후/저녁 어제/오늘/내일 이번/지난/다음 왼쪽/오른쪽 국내/해외=국제 최대/최소 새로운/오래된 체크카드=직불/신용"
+    "ko": "전에=이전/후에=이후 비활성화=끄기=닫기/활성화=켜기=열기 동결=정지/해제 잠금/잠금해제 구매=구입/판매 입금/출금=인출 올리=늘리=인상=높이=높여/내리=줄이=인하=낮추=낮춰"
+    " 송금=발신/수취=수신 아침=오전/오후/저녁 어제/오늘/내일/모레/그저께 켜=켭=켤/끄=끕=꺼=껐 잠그=잠가=잠글/열어=열고=여나=여는=여려 이번/지난/다음 왼쪽/오른쪽 국내/해외=국제 최대/최소 새로운/오래된 체크카드=직불/신용"
     " 매일/매주/매월=매달/매년 추가/삭제 도착/출발 수입/지출 여름/겨울 허용/금지 연결/끊기 설치/제거 처음/마지막 등록/해지 비싼/저렴",
 }
 
@@ -160,7 +171,7 @@ fault bug;refund reimburse;reply answer respond;show display;change modify edit 
 ;arrive deliver reach receive;pick choose select;start begin open;serve have offer
 ;speak talk;holiday vacation leave;supply provide offer give;obtain receive get;use apply;mobile cellphone;test try
 ;approx about roughly;immediately instantly;occur happen take;melt melting;boil boiling;meal eat eating food;entry enter
-;send dispatch post mail;cancel terminate end;extend prolong;defeat beat;beaten defeated;rinse flush wash;hold press;switch change;keep same;sign signature signing;pay cover covered;hard difficult;bring carry take;flight fly flying;serve have offer;stay remain be
+;send dispatch post mail;cancel terminate end;extend prolong;defeat beat;beaten defeated;rinse flush wash;hold press;switch change;keep same;sign signature signing;pay cover covered;hard difficult;bring carry take;turn switch;few couple;flight fly flying;serve have offer;stay remain be
 """
 """Words of English that mostly say the same in answers and are no synonyms in ``synonyms.txt``."""
 

@@ -13,7 +13,8 @@ from askonce.semantic.language.tables import SIGNS, currency_codes
 
 _CODE = re.compile(r"(?<![A-Za-z])[A-Z]{3}(?![A-Za-z])")
 _SMALL = re.compile(r"[a-zà-öø-ÿ]|[^\x00-\u024f]")
-_COMMON_CODES = frozenset("usd eur gbp jpy chf inr cny pln".split())
+_WORDS = frozenset("all ang cop cup gel lei mad mop pen php ron sol top try".split())
+"""Codes of currencies that are words too, in small letters."""
 
 
 def measures(
@@ -46,7 +47,9 @@ def _codes(text: str, tokens: Sequence[str]) -> Iterable[tuple[str, str]]:
     codes = currency_codes()
     found = set(_CODE.findall(text)) if _SMALL.search(text) else set()
     for before, token, after in zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False):
-        if token in _COMMON_CODES or (len(token) == 3 and (before[:1].isdigit() or after[:1].isdigit())):
+        if (token.upper() in codes and token not in _WORDS) or (
+            len(token) == 3 and (before[:1].isdigit() or after[:1].isdigit())
+        ):
             found.add(token.upper())
     for code in found & codes.keys():
         yield "currency", codes[code]
@@ -66,4 +69,5 @@ def _spelled(normalized: str, words: Lexicon, language: str) -> Iterable[tuple[s
 @cache
 def _after_number(language: str) -> re.Pattern[str]:
     longest = sorted(lexicon(language).units, key=len, reverse=True)
-    return re.compile(rf"([\d.,]+|[一二两三四五六七八九十百千万]+) ?({'|'.join(map(re.escape, longest))})")
+    digits = "[一二两三四五六七八九十百千万]"
+    return re.compile(rf"((?<![\d.,])[\d.,]+|(?<!{digits}){digits}+) ?({'|'.join(map(re.escape, longest))})")

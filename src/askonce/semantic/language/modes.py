@@ -32,6 +32,14 @@ _MODES = by_word(
         "dovrebbero deveria deveriam zou zouden powinien powinna powinno önerilir",
     }
 )
+_POSSIBLE = frozenset("möglich possible posible possibile possível mogelijk możliwe".split())
+
+
+def is_mode(word: str) -> bool:
+    """Whether a word says no more than one of the modes."""
+    return word in _MODES or word in _POSSIBLE
+
+
 _SPELLED_MODES = {
     "en": {
         "free": r"\bneed(?:\s+not|n['’]t)\b|\b(?:do|does|did)(?:\s+not|n['’]t)\s+(?:have|need)\s+to\b"
@@ -44,9 +52,9 @@ _SPELLED_MODES = {
     "romance": {"must": r"\b(?:hay|tiene|tienen|tem|têm)\s+que\b|\bil\s+faut\b"},
     "tr": {
         "free": r"\bgerekmez\b|\bgerekmiyor\b|\bgerek yok|\bzorun(?:da|lu) değil",
-        "prohibited": r"\byasak|\w+(?:[ae]maz|mamalı|memeli)",
-        "must": r"\bgerek(?:ir|iyor|li)|\blazım|\w{2,}m[ae]l[ıi](?:s[ıi]n|y[ıi]z|d[ıi]r)?\w*",
-        "may": r"\w+[ae]bilir\w*",
+        "prohibited": r"\byasak|\b\w+(?:[ae]maz|mamalı|memeli)",
+        "must": r"\bgerek(?:ir|iyor|li)|\blazım|\b\w{2,}m[ae]l[ıi](?:s[ıi]n|y[ıi]z|d[ıi]r)?\w*",
+        "may": r"\b\w+[ae]bilir\w*",
     },
     "zh": {
         "free": "不必|不用|不需要?|无需|无须|毋须|不一定要|不要求",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 from askonce.semantic.language.lexicon import UNITS_OF_TIME, UNSPACED, Lexicon, lexicon
 
@@ -13,7 +14,7 @@ _RANGE = re.compile(
 )
 _ISO = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
 _ORDINAL = re.compile(r"\b(\d{1,2})(?:st|nd|rd|th)\b", re.IGNORECASE)
-_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,3}(?:[. '’]\d{3})+(?![.,]?\d)")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,3}(?:[. '’]\d{3}){1,6}(?![.,]?\d)")
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 _DURATION = re.compile(
     r"\b(\d+(?:\.\d+)?|an?|one)(?: and a (half))?(?:[ -](?:working|business|full|calendar|whole))?[ -]?"
@@ -26,7 +27,7 @@ _UNITS = {
     "°c": "degree celsius", "°f": "degree fahrenheit", "kilo": "kilogram", "kilos": "kilogram",
 }  # fmt: skip
 _UNIT = re.compile(
-    r"(\b\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten)) ?"
+    r"((?<!\d[.,])\b\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten)) ?"
     rf"({'|'.join(sorted(_UNITS, key=len, reverse=True))})\b(?!')"
 )
 _PER = re.compile(r"\b(?:per|each|every|once|times|twice|of|what) $")
@@ -36,6 +37,8 @@ _EN_ORDINALS = {
         "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(), start=3
     )
 }
+_SHORT_DAYS = {"sat": 5, "sun": 6}
+_BEFORE_A_DAY = frozenset("on by until till next last this every each from since".split())
 _AMBIGUOUS_MONTHS = {"march": 3, "may": 5, "mar": 3}
 _MONTH = re.compile(
     r"\b(?:in|of|since|until|till|during|early|late|mid|next|last|this|\d{1,2}(?:st|nd|rd|th)?) (march|may)\b"
@@ -44,8 +47,8 @@ _MONTH = re.compile(
 )
 _CJK_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
 _CJK_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10_000}
-_CJK_NUMBER = re.compile(
-    r"[一二两三四五六七八九十百千万]+(?=[个個天日年月周週点點號号分小时時块元円欧美人次张張枚台件倍本回か])|第[一二三四五六七八九十]+"
+CJK_NUMBER = re.compile(
+    r"(?<![一二两三四五六七八九十百千万])[一二两三四五六七八九十百千万]++(?=[个個天日年月周週点點號号分小时時块元円欧美人次张張枚台件倍本回か])|第[一二三四五六七八九十]+"
 )
 _CJK_WEEKDAY = re.compile(r"(?:星期|周|礼拜)([一二三四五六日天])|([月火水木金土日])曜")
 _TURKISH_ENDING = re.compile(
@@ -54,6 +57,10 @@ _TURKISH_ENDING = re.compile(
 _KO_MONTHS = "일 이 삼 사 오 유 칠 팔 구 시 십일 십이".split()
 _KO_MONTH = re.compile(rf"(?<![가-힣])({'|'.join(sorted(_KO_MONTHS, key=len, reverse=True))})월(?!요일)")
 _KO_WEEKDAY = re.compile(r"([월화수목금토일])요일")
+
+
+LONGEST_WORD = 40
+"""Letters; what is longer is no word, and is not looked up by its beginnings."""
 
 
 def plain(text: str, language: str) -> str:
@@ -70,6 +77,7 @@ def plain(text: str, language: str) -> str:
         text = re.sub(r"\ban? (hour|day|week) and a half\b", r"1.5 \1s", text)
         text = re.sub(r"\b(?:a )?quarter of an hour\b", "15 minutes", text)
         text = re.sub(r"\bhalf an hour\b|\bhalf hour\b", "30 minutes", text)
+        text = _HALF_PAST.sub(_quarters, text)
         text = re.sub(r"\b(?:at )?noon\b|\bmidday\b", "12:00", text)
         text = re.sub(r"\bper ?cent\b", "%", text)
         text = re.sub(r"\bhalf a dozen\b", "6", text)
@@ -87,6 +95,16 @@ def plain(text: str, language: str) -> str:
         lambda match: re.sub(r"[^\d]", "", match[0]) if _is_thousands(match[0], language) else match[0],
         text,
     )
+
+
+_HOURS = "one two three four five six seven eight nine ten eleven twelve".split()
+_HALF_PAST = re.compile(rf"\b(half|quarter) (past|to) (\d{{1,2}}|{'|'.join(_HOURS)})\b")
+
+
+def _quarters(match: re.Match[str]) -> str:
+    hour = int(match[3]) if match[3].isdigit() else _HOURS.index(match[3]) + 1
+    minutes = 60 * hour + (30 if match[1] == "half" else 15) * (1 if match[2] == "past" else -1)
+    return f"{minutes // 60}:{minutes % 60:02}"
 
 
 def _is_thousands(number: str, language: str) -> bool:
@@ -155,22 +173,24 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
     spaced = " ".join(tokens)
     found: set[str] = set()
     optional: set[str] = set()
-    spans: list[tuple[int, int]] = []
+    rest = spaced
     if language == "en":
         for match in _DURATION.finditer(spaced):
             amount, half, unit = match.groups()
             number = 1.0 if amount in ("a", "an", "one") else float(amount)
             length = (number + (0.5 if half else 0)) * UNITS_OF_TIME[unit]
-            certain = number != 1 or half or (amount == "1" and not _PER.search(spaced[: match.start()]))
+            certain = (
+                number != 1
+                or half
+                or (amount == "1" and not _PER.search(spaced[max(0, match.start() - 8) : match.start()]))
+            )
             (found if certain else optional).add(f"{length:g} minutes")
-            spans.append(match.span())
-    rest = spaced
-    for start, end in spans:
-        rest = rest[:start] + " " * (end - start) + rest[end:]
+        rest = _DURATION.sub(lambda match: " " * len(match[0]), spaced)
     for match in _NUMBER.finditer(rest):
-        canonical = _canonical(match[0], language)
+        measured = language != "en" or _is_measured(rest, match, words)
+        canonical = _canonical(match[0], language) if measured else match[0]
         (optional if canonical == "1" else found).add(canonical)
-    for token in tokens:
+    for before, token in pairwise(["", *tokens]):
         if language == "tr":
             token = without_ending(without_ending(token, words.months), words.weekdays)
         month = words.months.get(token)
@@ -178,6 +198,8 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
             found.add(f"month {month}")
         elif token.startswith("month") and token[5:].isdigit():
             found.add(f"month {token[5:]}")
+        elif language == "en" and token in _SHORT_DAYS and before in _BEFORE_A_DAY:
+            found.add(f"weekday {_SHORT_DAYS[token]}")
         elif token in words.weekdays:
             found.add(f"weekday {words.weekdays[token]}")
     if language in UNSPACED:
@@ -186,6 +208,18 @@ def quantities(text: str, tokens: Sequence[str], language: str) -> tuple[frozens
         found |= {f"weekday {'월화수목금토일'.index(match[1])}" for match in _KO_WEEKDAY.finditer(text)}
         found |= {f"{_KO_MONTHS.index(match[1]) + 1}" for match in _KO_MONTH.finditer(text)}
     return frozenset(found), frozenset(optional)
+
+
+def _is_measured(text: str, match: re.Match[str], words: Lexicon) -> bool:
+    """Whether a number is an amount: 2.5 dollars are 2.50 dollars, and version 2.5 is not version 2.50."""
+    if not match[0].endswith("0") or "." not in match[0]:
+        return True
+    around = (text[max(0, match.start() - 12) : match.start()].split()[-1:], text[match.end() :][:16].split()[:1])
+    return any(
+        word == "%" or word in words.units or any(place == "currency" for place, _ in words.contrasts.get(word, ()))
+        for side in around
+        for word in side
+    )
 
 
 def _canonical(number: str, language: str) -> str:
@@ -203,14 +237,15 @@ def _unspaced(text: str) -> set[str]:
         found.add(
             f"weekday {('一二三四五六日' if match[1] else '月火水木金土日').index('日' if day == '天' else day)}"
         )
-    for match in _CJK_NUMBER.finditer(_CJK_WEEKDAY.sub(" ", text)):
-        value = _cjk_value(match[0].removeprefix("第"))
+    for match in CJK_NUMBER.finditer(_CJK_WEEKDAY.sub(" ", text)):
+        value = cjk_value(match[0].removeprefix("第"))
         if value != 1 or match[0].startswith("第"):
             found.add(f"{value}")
     return found
 
 
-def _cjk_value(signs: str) -> int:
+def cjk_value(signs: str) -> int:
+    """The number that these signs spell."""
     total = current = 0
     for sign in signs:
         if sign in _CJK_UNITS:
@@ -229,7 +264,7 @@ def without_ending(token: str, words: Collection[str]) -> str:
     return next(
         (
             token[:end]
-            for end in range(len(token) - 1, 1, -1)
+            for end in range(min(len(token) - 1, LONGEST_WORD), 1, -1)
             if token[:end] in words and _TURKISH_ENDING.fullmatch(token[end:])
         ),
         token,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from askonce.semantic.language.function_words import function_words
 from askonce.semantic.language.lexicon import (
     COMMON,
     LANGUAGES,
@@ -19,13 +20,15 @@ from askonce.semantic.language.lexicon import (
     lexicon,
 )
 from askonce.semantic.language.measures import measures
-from askonce.semantic.language.quantities import joined, plain, quantities, without_ending
+from askonce.semantic.language.quantities import LONGEST_WORD, joined, plain, quantities, without_ending
 from askonce.semantic.language.replacement import Word, content
 from askonce.semantic.language.tables import SIGNS
 
 _TOKEN = re.compile(
     rf"24/7|month\d+|\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|%|[{''.join(SIGNS)}]|°[cf]\b|_\w+|[,;:.!?()]"
 )
+HEADING = re.compile(r"\bunder (?=[A-Z\"“'`])")
+"""'Under' of a menu or a chapter: 'under Billing' is where 'in Billing' is."""
 _MARKS = frozenset(",;:.!?()")
 _SETS = {language: frozenset(words.split()) for language, words in COMMON.items()}
 _IRREGULAR = dict(
@@ -87,6 +90,17 @@ def _log_likelihoods(text: str) -> dict[str, float]:
     return log_likelihoods(text)
 
 
+def in_other_language(one: str, other: str) -> bool:
+    """Whether two texts are surely not in one language."""
+    mine, theirs = _log_likelihoods(one), _log_likelihoods(other)
+    if not mine or not theirs:
+        return False
+    my_best, its_best = max(mine, key=mine.__getitem__), max(theirs, key=theirs.__getitem__)
+    return mine[my_best] > mine[its_best] + _SURE and theirs[its_best] > theirs[my_best] + _SURE
+
+
+_SURE = 10.0
+"""The same for both of two texts that are to be in different languages."""
 _DOUBT = 4.0
 """How much more likely than English another language must be, as a natural logarithm."""
 
@@ -125,6 +139,8 @@ def reading(text: str, language: str | None = None) -> TextReading:
     """What a text says; cached for the latest texts, since an indexed question is compared often."""
     language = language or language_of(text)
     words = lexicon(language)
+    if language == "en":
+        text = HEADING.sub("in ", text)
     normalized = plain(text.replace("İ", "i"), language)  # whose lower case would be two signs
     marked = joined([SIGNS.get(token, token) for token in _TOKEN.findall(normalized)], words, language)
     tokens = [token for token in marked if token not in _MARKS]
@@ -141,6 +157,7 @@ def reading(text: str, language: str | None = None) -> TextReading:
             (
                 *_contrasts(normalized, tokens, stems, words, language),
                 *measures(text, normalized, tokens, words, language),
+                *function_words(text, normalized, tokens, _SETS.get(language, frozenset()), language),
             )
         ),
         frozenset(_roles(normalized, marked, words, language)),
@@ -160,10 +177,15 @@ def negates(token: str, language: str) -> bool:
 
 
 _BARE = frozenset("dont doesnt didnt cant wont isnt arent wasnt couldnt shouldnt wouldnt havent hasnt".split())
-_TURKISH_NEGATION = re.compile(
-    r"\w{2,}(?:m[ıiuü]yor|maz|mez|mam$|mem$|mad[ıi]|med[ıi]|mayan|meyen|may[ıa]|mey[ie])"
-)
+_TURKISH_NEGATION = re.compile(r"\w\w(?:m[ıiuü]yor|maz|mez|mam$|mem$|mad[ıi]|med[ıi]|mayan|meyen|may[ıa]|mey[ie])")
 _FRENCH_NE = re.compile(r"\b(?:ne |n')")
+_FRENCH_PREFIX = re.compile(r"\bnon-(?=\w)")
+_FRENCH_NO_MORE = re.compile(r"\b(?:ne\b|n')[^.,;!?]{0,40}?\bplus\b")
+_DENIES = {"es": "no", "it": "non", "pt": "não", "pl": "nie", "tr": "değil"}
+_WITH_A_NEGATION = frozenset(
+    "nunca jamás nada ningún ninguna ninguno tampoco nadie mai niente nulla nessun nessuno nessuna jamais"
+    " nenhum nenhuma ninguém nigdy nic żaden żadna żadne nikt nikogo asla hiç hiçbir".split()
+)
 _SPELLED = {
     "zh": "|".join(NEGATIONS["zh"].split()),
     "ja": "|".join(NEGATIONS["ja"].split()),
@@ -178,8 +200,15 @@ def _negations(normalized: str, tokens: Sequence[str], language: str) -> int:
     if language in _SPELLED:
         return len(re.findall(_SPELLED[language], _NOT_DENIED.sub(" ", normalized)))
     count = sum(negates(token, language) for token in tokens)
+    if language == "en" and "neither" in tokens:
+        return count - tokens.count("nor")
     if language == "fr":  # 'ne … pas' denies once, and 'ne … que' not
-        return count - (tokens.count("personne") if not _FRENCH_NE.search(normalized) else 0) - tokens.count("non")
+        count -= tokens.count("personne") if not _FRENCH_NE.search(normalized) else 0
+        count -= tokens.count("non") - len(_FRENCH_PREFIX.findall(normalized))
+        return count + (count == 0 and _FRENCH_NO_MORE.search(normalized) is not None)
+    denies = _DENIES.get(language)
+    if denies and (denies in tokens or (language == "tr" and any(map(_TURKISH_NEGATION.search, tokens)))):
+        count -= sum(token in _WITH_A_NEGATION for token in tokens)  # 'não … ninguém' denies once
     return count
 
 
@@ -214,7 +243,7 @@ def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str],
     else:
         if language == "tr":
             found += words.contrasts.get(without_ending(token, words.contrasts), ())
-        for end in range(len(token), 1, -1):
+        for end in range(min(len(token), LONGEST_WORD), 1, -1):
             found += words.contrasts.get(f"{token[:end]}*", ())
     if len(token) > 3:
         found.append((f"not {root}", ""))
@@ -229,7 +258,10 @@ def contrasts_of(token: str, root: str, language: str) -> tuple[tuple[str, str],
     return tuple(dict.fromkeys(found))
 
 
-_UNDONE = re.compile("解除|取消|撤销|撤消|撤回|取り消|取消|キャンセル|해제|취소|해지")
+_UNDONE = re.compile(
+    "を解[くきいか]|を外[すしさ]|をはず[すしさ]|[을를] 풀"
+    "|解除|取消|撤销|撤消|撤回|取り消|取消|キャンセル|해제|취소|해지"
+)
 
 
 def _spelled_contrasts(normalized: str, words: Lexicon) -> Iterable[tuple[str, str]]:
@@ -242,10 +274,24 @@ def _spelled_contrasts(normalized: str, words: Lexicon) -> Iterable[tuple[str, s
 
 _CJK_ROLES = re.compile(r"(?:从|由)(.{1,8}?)(?:到|去|飞|往|至|转|换)(.{1,8}?)(?=的|要|怎|需|有|多|$|[?？,，。吗])")
 _JA_ROLES = re.compile(r"([^\s、。ぁ-ん]{1,8})から([^\s、。]{1,8}?)(?:まで|へ|に|の)")
+_SPELLED_CONVERSIONS = {
+    "zh": re.compile(
+        r"把(.{1,8}?)(?:翻译成|翻译为|译成|换算成|换算为|换成|转换成|改成|变成)(.{1,8}?)(?=的|要|怎|需|有|多|该|是|$|[?？,，。吗])"
+        r"|用(.{1,8}?)(?:代替|替代|取代)(.{1,8}?)(?=的|要|怎|需|有|多|该|是|$|[?？,，。吗])"
+        r"|从(.{1,8}?)里?中?(?:减去|扣除)(.{1,8}?)(?=的|要|怎|需|有|多|该|是|$|[?？,，。吗])"
+    ),
+    "ja": re.compile(
+        r"([^\s、。ぁ-ん]{1,8})を([^\s、。ぁ-ん]{1,8})に(?:換算|訳|翻訳|変換|変更|変え|両替|交換|置)"
+        r"|([^\s、。ぁ-ん]{1,8})の代わりに([^\s、。ぁ-ん]{1,8})[をに]"
+        r"|([^\s、。ぁ-ん]{1,8})から([^\s、。ぁ-ん]{1,8})を(?:引|差)"
+    ),
+    "ko": re.compile(r"(\S{1,12}?)[을를]? 대신 (\S{1,12}?)(?:[을를이가]|에게)(?=\s)"),
+    "tr": re.compile(r"(\w+) yerine (\w+)"),
+}
 _TURKISH = dict.fromkeys("dan den tan ten".split(), "from") | dict.fromkeys("a e ya ye".split(), "to")
 _SUFFIX_ROLES = {
-    "ko": re.compile(r"(\S+?)(에서|부터|까지|으로|로|에게|한테|보다|이|가|을|를|은|는)(?=\s|$|[?.,])"),
-    "tr": re.compile(r"([^\W\d_]{3,}?)'?([dt][ae]n|y?[ae]|y?[ıiuü])(?!['\w])"),
+    "ko": re.compile(r"(\S{1,40}?)(에서|부터|까지|으로|로|에게|한테|보다|이|가|을|를|은|는)(?=\s|$|[?.,])"),
+    "tr": re.compile(r"([^\W\d_]{3,40}?)'?([dt][ae]n|y?[ae]|y?[ıiuü])(?!['\w])"),
 }
 
 
@@ -256,6 +302,13 @@ def _roles(
         for match in (_CJK_ROLES if language == "zh" else _JA_ROLES).finditer(normalized):
             yield "from", (match[1],)
             yield "to", (match[2],)
+    if language in _SPELLED_CONVERSIONS:
+        for match in _SPELLED_CONVERSIONS[language].finditer(normalized):
+            one, other = filter(None, match.groups())
+            yield "converted", (one,)
+            yield "result", (other,)
+    if language in UNSPACED:
+        return
     elif language in _SUFFIX_ROLES:
         for match in _SUFFIX_ROLES[language].finditer(normalized):
             yield _TURKISH.get(match[2], match[2]), (match[1],)
@@ -281,7 +334,7 @@ def _links(tokens: Sequence[str], words: Lexicon, language: str) -> Iterable[tup
         for place in places:
             if tokens[place] in _MARKS:
                 return None
-            if tokens[place] not in common and tokens[place] not in words.roles:
+            if tokens[place] not in common and tokens[place] not in words.roles and len(tokens[place]) > 1:
                 return stem(tokens[place], language)
         return None
 

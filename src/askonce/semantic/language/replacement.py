@@ -23,6 +23,10 @@ _MOST_CHARACTERS = 4
 """Of a word in Chinese or Japanese."""
 _ARTICLE = 3
 """Letters of an article at most: what is beside a word is looked for behind it."""
+_LONGEST_ENDING = 20
+"""Letters: Turkish endings follow one another, and a long run can be read as such in very many ways."""
+_AROUND = 40
+"""Characters in which the word beside another one is looked for."""
 _PART = re.compile(
     r"[ァ-ヴー]{2,}|[a-z][a-z0-9]+|[㐀-鿿々]"
     r"|(?<=[をが])(?!でき|なり|なる|ある|あり|いる|する|した|ほしい)[ぁ-ん]{2,}?(?=る|ます|たい|て|た|ない)"
@@ -72,22 +76,32 @@ def content(text: str, tokens: Sequence[str], language: str) -> tuple[Word, ...]
         return tuple(_spelled(text, language))
     frame = _frame(language)
     tokens = GREETINGS.sub(" ", " ".join(tokens)).split()
+    before, after = _nearest(tokens), _nearest(reversed(tokens))[::-1]
     return tuple(
-        Word(token, _beside(reversed(tokens[:place])), _beside(tokens[place + 1 :]))
+        Word(token, before[place], after[place])
         for place, token in enumerate(tokens)
         if token not in frame and token[0].isalpha()
     )
 
 
-def _beside(tokens: Iterable[str]) -> str:
-    return next((token for token in tokens if len(token) > _ARTICLE), "")
+def _nearest(tokens: Iterable[str]) -> list[str]:
+    """For each token the last one before it that is no article."""
+    found, last = [], ""
+    for token in tokens:
+        found.append(last)
+        last = token if len(token) > _ARTICLE else last
+    return found
 
 
 def _spelled(text: str, language: str) -> Iterable[Word]:
     parts = _PART if language in UNSPACED else _WORD
     framed = SPELLED_FRAMES[language].sub(lambda match: " " * len(match[0]), text)
     for match in parts.finditer(framed):
-        before, after = text[: match.start()].rstrip(), text[match.end() :].lstrip(" を의을를")
+        start, end = match.span()
+        before, after = (
+            text[max(0, start - _AROUND) : start].rstrip(),
+            text[end : end + _AROUND].lstrip(" を의을를"),
+        )
         if language in UNSPACED:
             yield Word(match[0], before[-1:], after[:1])
         elif word := _bare(match[0]):
@@ -151,7 +165,7 @@ def same(one: str, other: str, language: str) -> bool:
     if alike < _FEWEST or (alike < len(short) and alike == _FEWEST and language != "tr"):
         return False
     ending = _TURKISH_ENDING if language == "tr" else _ENDING
-    return all(ending.fullmatch(word[alike:]) for word in (short, long))
+    return len(long) - alike <= _LONGEST_ENDING and all(ending.fullmatch(word[alike:]) for word in (short, long))
 
 
 @lru_cache(maxsize=10_000)

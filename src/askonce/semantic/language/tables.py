@@ -32,7 +32,14 @@ _NO_CURRENCIES = frozenset(
 _NO_ORDINALS = frozenset("quarto quarta segunda quinta sexta cuarto seconde".split())
 """Which also are rooms, weekdays and seconds."""
 _MORE_UNITS = {
-    "en": {"length foot": "feet", "mass kilogram": "kilo kilos", "mass microgram": "mcg", "mass pound": "lbs"},
+    "en": {
+        "volume spoon": "spoon spoons spoonful spoonfuls",
+        "electric ampere": "amp amps",
+        "length foot": "feet",
+        "mass kilogram": "kilo kilos",
+        "mass microgram": "mcg",
+        "mass pound": "lbs",
+    },
     "de": {"mass kilogram": "kilo", "mass pound": "pfund"},
     "es": {"mass kilogram": "kilo kilos"},
     "fr": {"mass kilogram": "kilo kilos"},
@@ -47,7 +54,8 @@ _MORE_UNITS = {
 }
 _ANYWHERE = frozenset(
     "kilogram gram milligram microgram ounce kilometer meter centimeter millimeter mile liter milliliter gallon pint celsius"
-    " fahrenheit kilobyte megabyte gigabyte terabyte minute hour day week month year decade".split()
+    " fahrenheit cup spoon tablespoon teaspoon quart volt ampere milliampere ohm watt kilowatt megawatt hertz kilohertz"
+    " megahertz gigahertz calorie kilocalorie joule kilojoule acre hectare tonne inch kilobyte megabyte gigabyte terabyte minute hour day week month year decade".split()
 )
 """Units whose names are no other words: they need no number before them."""
 _SHORT_ANYWHERE = frozenset("km cm mm kg mg ml kb mb gb tb".split())
@@ -92,13 +100,14 @@ def tables(language: str) -> Tables:
                 add(units if not form.isascii() and len(form) == 1 else classes, form, "currency", kind)
     for currency in SIGNS.values():
         add(classes, currency, "currency", currency)  # what a sign is read as
-    for unit, (names, short) in table["units"].items():
+    more_units = _MORE_UNITS.get(language, {})
+    for unit, (names, short) in {**dict.fromkeys(more_units, ("", "")), **table["units"]}.items():
         kind, name = unit.split()
-        more = _MORE_UNITS.get(language, {}).get(unit, "")
+        more = more_units.get(unit, "")
         for word in f"{names} {short} {more}".split():
             add(units, word, kind, name)
             spaced = word.isascii() or word[0] < "\u3000"
-            if name in _ANYWHERE and spaced and (word in names.split() or word in _SHORT_ANYWHERE):
+            if name in _ANYWHERE and spaced and (word in f"{names} {more}".split() or word in _SHORT_ANYWHERE):
                 add(classes, word, kind, name)
                 if language != "en" and len(word) > 3:
                     add(classes, f"{word}*", kind, name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from askonce.semantic.language.quantities import CJK_NUMBER, cjk_value
 from askonce.semantic.language.reading import TextReading
 
 _CHARACTER = re.compile(r"[ᄀ-ᇿ⺀-⿟々〇぀-ㆿㇰ-ㇿ㐀-䶿一-鿿ꥠ-꥿가-퟿豈-﫿ｦ-ￜ\U00020000-\U0003ffff]")
@@ -44,6 +45,7 @@ def is_unspaced(text: str) -> bool:
 
 def _significant(read: TextReading) -> str:
     found = "".join(_PARTICLE.sub("", token) for token in read.tokens)
+    found = CJK_NUMBER.sub(lambda match: match[0] if match[0][0] == "第" else f"{cjk_value(match[0])}", found)
     for word, words in _SAME.items():
         found = words.sub(word, found)
     return found

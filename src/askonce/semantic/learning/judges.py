@@ -11,7 +11,6 @@ import hashlib
 import logging
 import re
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from askonce.errors import ConfigError
 from askonce.keys import normal_form as keys
 from askonce.options import cache_options
 from askonce.semantic.embedding import Embedder
+from askonce.semantic.failures import kind_and_place
 from askonce.semantic.language.claims import AnswerClaims, claims_of_both
 from askonce.semantic.language.difference import AnswerDifference, adds, difference
 from askonce.semantic.types import Comparison
@@ -128,9 +128,7 @@ def _log_once(judge: str, error: BaseException) -> None:
     if isinstance(error, _NoVerdict):
         logger.warning("askonce: a judge of answers fails: %s: %s", judge, error)
         return
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    logger.warning("askonce: a judge of answers fails: %s: %s%s", *kind, place)
+    logger.warning("askonce: a judge of answers fails: %s: %s", judge, kind_and_place(error))
 
 
 # -- texts -----------------------------------------------------------------------------------------------------
@@ -141,6 +139,8 @@ _SAME_PHRASE = 0.72
 """The least cosine of two phrases that say the same in other words."""
 _SAME_WORD = 0.9
 """The same of two single words, which embeddings place close to each other though they differ: mail, e-mail."""
+_ACCOUNTED_FOR = 0.8
+"""What is left of the least cosine where every word of both has a counterpart in the other."""
 _MOST_EXTRA = 2
 """Words of one answer alone that may be without weight."""
 
@@ -199,7 +199,8 @@ class EmbeddingJudge:
             return None
         try:
             cosine = self._cosine(fresh.core, cached.core)
-            return cosine >= self._threshold and self._equivalent(fresh, cached, found)
+            least = self._threshold if found.fresh or found.cached else self._threshold * _ACCOUNTED_FOR
+            return cosine >= least and self._equivalent(fresh, cached, found)
         except Exception as error:
             _log_once("EmbeddingJudge", error)
             return False

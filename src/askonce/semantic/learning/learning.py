@@ -15,6 +15,7 @@ from askonce.estimators.float16 import Vector
 from askonce.semantic.decision.decision import Decision
 from askonce.semantic.decision.rule import DecisionRule
 from askonce.semantic.entries import QuestionEntries
+from askonce.semantic.failures import kind_and_place
 from askonce.semantic.index.query_index import QueryIndex
 from askonce.semantic.learning.judges import Judge, Verdicts, confirmed
 from askonce.semantic.types import Comparison, IndexedQuery, Question
@@ -111,8 +112,8 @@ class Learning:
                     self._learn(self._waiting.popleft())
             except StoreDown:
                 pass
-            except BaseException:  # also what ends a thread: the examples behind this one are to be learned from
-                logger.warning("askonce: a question could not be learned from", exc_info=True)
+            except BaseException as error:  # also what ends a thread: those behind this one are to be learned from
+                logger.warning("askonce: a question could not be learned from: %s", kind_and_place(error))
 
     def _begin(self, example: TrainingExample) -> None:
         if example.decision is not None and example.decision.action == "audit":
