@@ -820,7 +820,6 @@ EXEMPT: tuple[Exempt, ...] = (
     Exempt(r".*: env (\w+_API_KEY)=other", "identity: credentials"),
     Exempt(r".*: call extra_headers=\{'authorization'.*", "identity: a header that is a credential"),
     Exempt(r"Ollama: headers=\{'Authorization'.*", "identity: a header that is a credential"),
-    Exempt(r".*: http_client with cookies", "identity: a cookie names a session"),
     Exempt(r"AzureOpenAI: azure_ad_token_provider", "identity: a token in place of a key"),
     Exempt(r".*: call metadata=\{.*", "billing: what a provider stores beside the request"),
     Exempt(r".*: call service_tier=.*", "billing: how soon the request is served"),
