@@ -338,13 +338,21 @@ def test_prompts_that_a_tracker_quotes_go_whosever_they_are(
             send(running, word)
         running.sync()
         assert stored(MARKER)
+        meanwhile: list[int] = []
+
+        def send_on(_: int) -> None:
+            for word in (f"{len(meanwhile):0{len(MARKER)}}", MARKER):
+                send(running, word)
+                meanwhile.append(1)
+            running.sync()
+
         with Cache(url, namespace=namespace, timeout_seconds=20) as cache:
-            cache.erase(**target)
-        assert not stored(MARKER)
+            cache.erase(**target, progress=send_on)
+        assert meanwhile and not stored(MARKER)
         send(running, "y" * len(MARKER))  # what it writes next is after the erasure
         running.sync()
         assert not stored(MARKER)
-        assert sum(row.requests for day in running.days() for row in day.sums) == 5
+        assert sum(row.requests for day in running.days() for row in day.sums) == 5 + len(meanwhile)
 
 
 def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: str, tmp_path: Path) -> None:

@@ -165,12 +165,15 @@ class Eraser:
             for name in names:
                 if name not in state and name != totals:
                     self._search_embeddings(name)
+        self._erase_quotes(state)
         for name in state:
             self._search_state(name)
         self._store.erase(self._places)
         for name, records in self._back.items():
             if records:
                 self._store.put(name, records)
+        if self._erase_quotes(state):  # a tracker wrote meanwhile; from now on it sees that its log begins anew
+            self._store.erase({})
         if access_log is not None:
             gone = [name for name, keys in self._places.items() if keys is None and name not in self._back]
             self.report.accesses = erase_accesses(access_log, gone, self._keys)
@@ -285,8 +288,6 @@ class Eraser:
 
     def _search_state(self, name: str) -> None:
         """Search learned state and its log; where the log begins anew, other records are put back."""
-        if name.endswith(days_namespace("")):  # whose prompts are quoted there is not known
-            self._replace(name, _without_examples)
         found, others = list[bytes](), list[Record]()
         for record in self._records(name):
             pruned = self._pruned(name, record)
@@ -310,13 +311,21 @@ class Eraser:
         records, names = TotalsRecords(self._codec, self._base), erased_names(self._target)
         self._replace(name, lambda record: records.without(record, names) if names else record)
 
-    def _replace(self, name: str, without: Callable[[Record], Record]) -> None:
+    def _erase_quotes(self, names: Sequence[str]) -> bool:
+        """Erase what trackers quote of prompts, of whom is not known; returns whether there was anything."""
+        return any([self._replace(one, _without_examples) for one in names if one.endswith(days_namespace(""))])
+
+    def _replace(self, name: str, without: Callable[[Record], Record]) -> bool:
         """Write records anew without something, each at once: the process that it is of may write it, too."""
+        replaced = 0
         for record in self._records(name):
             new = without(record)
             if new is not record:
                 self._store.put(name, [new])
-                self.report.learned[name] = self.report.learned.get(name, 0) + 1
+                replaced += 1
+        if replaced:
+            self.report.learned[name] = self.report.learned.get(name, 0) + replaced
+        return replaced > 0
 
     def _log_mentions_it(self, name: str) -> bool:
         position = 0
