@@ -225,7 +225,8 @@ def store_documents(cache: Cache, values: list[Any], apart: int) -> None:
     payload = msgspec.msgpack.encode([msgspec.Raw(one) for one in pieces])
     at = payload.index(pieces[apart])
     answer = Answer(payload, slices=(Slice(at, at + len(pieces[apart]), ("an id",)),))
-    request = cache.engine.request("retrieval", lambda: NormalForm({"question": uuid.uuid4().hex}))
+    question = uuid.uuid4().hex.translate(str.maketrans("0123456789", "ghijklmnop"))  # no number is in it
+    request = cache.engine.request("retrieval", lambda: NormalForm({"question": question}))
     assert request is not None
     cache.engine.answer(request, lambda: answer, lambda one: one)
 
