@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ _GIVING_AN_ITEM = frozenset("get setdefault pop".split())
 _BETWEEN = frozenset("CACHE COPY SWAP NOP EXTENDED_ARG RESUME PUSH_NULL PRECALL NOT_TAKEN".split())
 _ROOTS = ("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_OF_AN_OBJECT = _ATTRIBUTES | {"STORE_ATTR", "DELETE_ATTR"}
 _READING = _ATTRIBUTES | frozenset("LOAD_FAST LOAD_FAST_BORROW LOAD_GLOBAL LOAD_NAME LOAD_DEREF".split())
 
 ITEM = "[]"
@@ -137,10 +138,20 @@ def _lines(code: CodeType) -> list[_Line]:
             found.append(_Line(kinds[1], value[1], None, None))
         else:
             found.append(_Line(one.opname, value, begin, end))
-    for at in range(len(found) - 1):  # the second of two begins where what is done with it begins
+    for at in range(len(found) - 1):
         if found[at].begin is None and found[at].name.startswith("LOAD_FAST"):
-            found[at] = found[at]._replace(begin=found[at + 1].begin, end=found[at + 1].begin)
+            begin = _object_at(found[at + 1 : at + 3])
+            found[at] = found[at]._replace(begin=begin, end=begin)
     return found
+
+
+def _object_at(following: Sequence[_Line]) -> _Place | None:
+    """Where the second of two variables stands, if it is the object of what follows; an argument is of no use."""
+    first, second = following[0], following[-1]
+    if first.name in _OF_AN_OBJECT:
+        return first.begin
+    is_item = second.name in ("STORE_SUBSCR", "DELETE_SUBSCR") and first.name.startswith(("LOAD_CONST", *_ROOTS))
+    return second.begin if is_item else None
 
 
 def _span(one: dis.Instruction) -> tuple[_Place | None, _Place | None]:
