@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -166,6 +166,21 @@ CLIENTS: dict[str, Callable[[str], Any]] = {
 }
 
 
+OPENED: list[sqlite3.Connection] = []
+
+
+def connection() -> Any:
+    OPENED.append(sqlite3.connect(":memory:", check_same_thread=False))
+    return OPENED[-1]
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize(
     "of", [lambda client: Fields(client=client), lambda client: Extended(client).as_retriever()]
@@ -189,7 +204,7 @@ def test_a_store_is_placed_by_its_client_of_http() -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: Calling(sqlite3.connect(":memory:")), "_say: .*Connection.*name="),
+        (lambda: Calling(connection()), "_say: .*Connection.*name="),
         (lambda: Calling(lambda: "a"), "_say: .*lambda.*name="),
         (lambda: Calling(functools.partial(print, "a")), "_say: .*partial.*name="),
         (lambda: Fields(api_key="of ann"), "api_key: a credential.*name="),
@@ -358,10 +373,6 @@ def locked() -> Any:
     client = Client("http://a")
     client.lock, client.rows = threading.Lock(), iter([1])  # type: ignore[attr-defined]
     return client
-
-
-def connection() -> Any:
-    return sqlite3.connect(":memory:")
 
 
 @pytest.mark.parametrize("make", [locked, connection, httpx.Client])
