@@ -73,7 +73,8 @@ PHRASES = [
         (r"\bturn(?:s|ed|ing)? off\b|\bswitch(?:es|ed|ing)? off\b", "disable"),
         (r"\bno ((?:\w+ )?\w+) (?:(?:is|are) )?(?:needed|required|necessary)\b", r"neednot \1"),
         (
-            r"\b((?:\d[\d.,]*|two|three|four|five|six|seven|eight|nine|ten|twelve)(?: \w+)?) or (?:more|older|above|over)\b",
+            r"(?<![\w.,])((?:\d[\d.,]*+|two|three|four|five|six|seven|eight|nine|ten|twelve)(?: \w+)?)"
+            r" or (?:more|older|above|over)\b",
             r"atleast \1",
         ),
         (r"\b(?:needs?|requires?) no\b", "neednot"),

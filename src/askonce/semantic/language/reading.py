@@ -286,7 +286,7 @@ _SPELLED_CONVERSIONS = {
         r"|([^\s、。ぁ-ん]{1,8})から([^\s、。ぁ-ん]{1,8})を(?:引|差)"
     ),
     "ko": re.compile(r"(\S{1,12}?)[을를]? 대신 (\S{1,12}?)(?:[을를이가]|에게)(?=\s)"),
-    "tr": re.compile(r"(\w+) yerine (\w+)"),
+    "tr": re.compile(r"\b(\w+) yerine (\w+)"),
 }
 _TURKISH = dict.fromkeys("dan den tan ten".split(), "from") | dict.fromkeys("a e ya ye".split(), "to")
 _SUFFIX_ROLES = {
