@@ -25,7 +25,9 @@ from askonce.keys import normal_form
 from askonce.keys.normal_form import NormalForm
 from askonce.prefix import PrefixTracker
 from askonce.semantic.index import file as index_file
+from askonce.stores.base import Record
 from askonce.testing import FakeClock
+from askonce.totals.records import totals_namespace
 from tests.stores.sqlite.test_traces import found
 from tests.support import servers
 
@@ -354,6 +356,35 @@ def test_prompts_that_a_tracker_quotes_go_whosever_they_are(
         running.sync()
         assert not stored(MARKER)
         assert sum(row.requests for day in running.days() for row in day.sums) == 5 + len(meanwhile)
+
+
+def test_what_comes_again_to_an_encrypted_store_is_found_again(url: str, namespace: str) -> None:
+    options: dict[str, Any] = {"namespace": namespace, "timeout_seconds": 20, "encryption_keys": [b"k" * 32]}
+    with Cache(url, **options) as running:
+        corpus = Corpus(running, name="handbook")
+        for target in ({"tenant": ["outer", "inner"]}, {"tenant": "outer"}, {"text": MARKER}):
+            with cache_options(namespace="outer"), cache_options(namespace="inner"):
+                answer(running, f"who is {target}?", f"{MARKER} it is")
+            running.flush()
+            with Cache(url, totals=False, **options) as other:
+                assert other.erase(**target).total == 1, target
+        for document in ("a", "b"):
+            corpus.changed([document])
+            with Cache(url, totals=False, **options) as other:
+                assert len(other.erase(source=document).logs) == 1, document
+
+
+def test_damaged_counts_are_reported(url: str, namespace: str) -> None:
+    if not url.startswith("sqlite"):
+        pytest.skip("the record is damaged in one store")
+    with Cache(url, namespace=namespace) as cache:
+        with cache_options(namespace="Jane"):
+            answer(cache, "why?", "because")
+        cache.flush()
+        totals = totals_namespace(namespace)
+        for key, value in list(cache.store.scan(totals)):
+            cache.store.put(totals, [Record(key, value[:-9])])
+        assert cache.erase(tenant="Jane").unreadable == 1
 
 
 def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: str, tmp_path: Path) -> None:

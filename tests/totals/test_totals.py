@@ -344,6 +344,17 @@ def test_a_running_process_does_not_write_an_erased_name_again(store: MemoryStor
         assert other.totals("tenant").rows["acme"].misses == 1
 
 
+def test_a_process_that_has_only_had_hits_learns_of_an_erasure(store: MemoryStore) -> None:
+    with Cache(store) as before, cache_options(namespace="acme"):
+        send(before, "why?")
+    with Cache(store, totals=False) as other, Cache(store) as running:
+        with cache_options(namespace="acme"):
+            send(running, "why?")
+        other.erase(tenant="acme")
+        assert running.flush()
+        assert list(other.totals("tenant").rows) == ["(other)"]
+
+
 def test_what_is_counted_during_an_erasure_is_not_lost(store: MemoryStore) -> None:
     for at in range(4):
         namespace = f"application {at}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -24,6 +24,8 @@ from askonce.stores.circuit_breaker import StoreDown
 from askonce.stores.fork import reset_after_fork
 
 _PAGE = 1000
+_MOST_SKEW_SECONDS = 60.0
+"""Of the clocks of two machines."""
 _NEVER_REACHED = 2**53
 """Beyond the end of every log."""
 
@@ -55,17 +57,27 @@ class SharedDeletions:
         namespace: the cache's.
         history: records each deletion.
         clock: seconds since the epoch.
+        erased: called when another process has erased whatever it may be.
 
     Attributes:
         log: the namespace of the log.
     """
 
-    def __init__(self, codec: Codec, namespace: str, history: RequestHistory, clock: Clock) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        namespace: str,
+        history: RequestHistory,
+        clock: Clock,
+        erased: Callable[[], object] = lambda: None,
+    ) -> None:
         self.log = f"{namespace}:deletions"
         self._journal = Journal(codec, self.log)
         self._namespace, self._history, self._clock = namespace, history, clock
         self._position: int | None = None
         self._erased: set[bytes] = set()
+        self._on_erasure = erased
+        self._began: float | None = clock()
         self.after_fork()
         reset_after_fork(self)
 
@@ -89,8 +101,12 @@ class SharedDeletions:
         return self._journal.write(DeletionEvent(self._namespace, now, None, True, tuple(erased)))
 
     async def erased(self, driver: SyncDriver) -> Collection[bytes]:
-        """Read the digests of names that were erased since this was called last."""
+        """Read the digests of names that were erased since this was called last, or since this process began."""
         await self.follow(driver)
+        if self._began is not None:  # the log is followed from some later moment on
+            with contextlib.suppress(StoreDown):
+                await self._read_since(driver, self._began - _MOST_SKEW_SECONDS)
+                self._began = None
         with self._lock:
             erased, self._erased = self._erased, set()
         return erased
@@ -102,6 +118,18 @@ class SharedDeletions:
                 log, after = self.next_page()
                 if self._take(after, await driver.call("log_read", log, after, _PAGE)):
                     return
+
+    async def _read_since(self, driver: SyncDriver, began: float) -> None:
+        position, is_last = 0, False
+        while not is_last:
+            page: LogPage = await driver.call("log_read", self.log, position, _PAGE)
+            for _, data in page.events:
+                with contextlib.suppress(CodecError):
+                    event = self._journal.read(data, DeletionEvent)
+                    if event.at >= began:
+                        self._erased.update(event.erased)
+            position = page.events[-1][0] if page.events else page.head
+            is_last = position >= page.head
 
     def next_page(self) -> tuple[str, int]:
         """Where the log is to be read next: its namespace, and the position."""
@@ -141,7 +169,10 @@ class SharedDeletions:
         else:
             self._history.deleted(Deletion(one.namespace, one.at, one.tag, within=one.within))
             self._erased.update(one.erased)
+            if one.within:
+                self._on_erasure()
 
     def _unknown(self) -> None:
         """Deletions that cannot be read: any entry may be meant."""
         self._history.deleted(Deletion(self._namespace, self._clock(), within=True))
+        self._on_erasure()

@@ -115,7 +115,9 @@ class CacheEngine:
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.history = RequestHistory()
-        self._deletions = deletions = SharedDeletions(codec, self.namespace, self.history, clock)
+        self._deletions = deletions = SharedDeletions(
+            codec, self.namespace, self.history, clock, getattr(self.store, "forget_names", lambda: None)
+        )
         self.totals_writer: TotalsWriter | None = None
         if settings.totals:
             self.totals_writer = TotalsWriter(
@@ -653,6 +655,7 @@ class CacheEngine:
             named = Eraser(self.store.unsealed, self.codec, self.namespace, target, progress).erase(None)
             report.learned |= named.learned
             report.logs += named.logs
+            self.store.store_names(report.logs)
         if log in report.logs:  # who has not read it yet is to know
             self.store.log_append(log, self._deletions.erasure(names))
         report.encrypted = unknown_namespaces(self.store)

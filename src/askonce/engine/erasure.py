@@ -309,7 +309,14 @@ class Eraser:
     def _search_totals(self, name: str) -> None:
         """What was counted of it stays, without its name."""
         records, names = TotalsRecords(self._codec, self._base), erased_names(self._target)
-        self._replace(name, lambda record: records.without(record, names) if names else record)
+
+        def without(record: Record) -> Record:
+            if not records.portions([(record.key, record.value)]):
+                self.report.unreadable += 1
+            return records.without(record, names)
+
+        if names:
+            self._replace(name, without)
 
     def _erase_quotes(self, names: Sequence[str]) -> bool:
         """Erase what trackers quote of prompts, of whom is not known; returns whether there was anything."""
@@ -389,7 +396,8 @@ class Eraser:
 def erased_names(target: Target) -> tuple[bytes, ...]:
     """The digests of names that are erased from totals."""
     tenant = tenant_of(target.tenant)
-    names = name_digest("tenant", tenant) if tenant else b"", name_digest("tag", target.tag) if target.tag else b""
+    tag = target.tag or (f"doc:{target.source}" if target.source else "")
+    names = name_digest("tenant", tenant) if tenant else b"", name_digest("tag", tag) if tag else b""
     return tuple(filter(None, names))
 
 

@@ -188,7 +188,8 @@ class Explainer:
         decision = None
         if isinstance(found, Miss) and self._semantic is not None and request.is_semantic:
             decision = await self._semantic.explain(driver, request.place.namespace, request.form, request.scope)
-        differs = self._differs(request, form) if isinstance(found, Miss) and found.reason == "absent" else ()
+        is_new = isinstance(found, Miss) and found.reason == "absent" and all(one.type == "miss" for one in past)
+        differs = self._differs(request, form) if is_new else ()
         return Explanation(
             outcome="hit" if isinstance(found, Hit) else "miss",
             reason=found.kind if isinstance(found, Hit) else found.reason,
@@ -276,7 +277,7 @@ class Explainer:
             return f"{ago}, but {in_part}"
         if self._history.evicted_since(place.namespace, last.at):
             return f"{ago}, and probably evicted: the namespace was full since"
-        return f"{ago}, and is gone: evicted or deleted by another process, or the store has lost it"
+        return f"{ago}, and is gone: with a document that changed, by another process, or the store has lost it"
 
     def _why_elsewhere(self, request: Request) -> str | None:
         """Why the same request was stored under another key lately, if it was."""

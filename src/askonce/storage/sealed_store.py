@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -67,6 +67,15 @@ class SealedStore(Store):
         """How many namespaces the other store has that are sealed with none of these keys."""
         own = {name(one) for one in (_REGISTER, *self.namespaces()) for name in self._names}
         return sum(is_sealed_name(one) and one not in own for one in self._store.namespaces())
+
+    def forget_names(self) -> None:
+        """Another process erased some: the name of what is written from now on is stored anew."""
+        self._registered = set()
+
+    def store_names(self, namespaces: Iterable[str]) -> None:
+        """Store the names of namespaces that were erased, and begin anew."""
+        for one in namespaces:
+            self._register(one)
 
     def _name_record(self, namespace: str) -> Record:
         digest = self._first(namespace).encode()
