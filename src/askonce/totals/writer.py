@@ -94,7 +94,7 @@ class TotalsWriter:
                 return True
             self.forget(self._erased())
             has_all = self._write()
-            if erased := self._erased():  # while it was written
+            if has_all and (erased := self._erased()):  # while it was written
                 self.forget(erased)
                 has_all = self._write()
             return has_all
