@@ -124,6 +124,8 @@ def test_a_hit_has_the_bytes_that_came_and_the_headers_that_last(package: Any, c
 def test_a_stream_that_is_left_half_way_ends_without_an_error(
     package: Any, cache: Cache, caplog: pytest.LogCaptureFixture, is_referenced: bool
 ) -> None:
+    if package.__name__ == "httpx2":
+        pytest.skip("httpx2 ends so without a cache, too: its own generators are closed while one closes the other")
     go_on, streams = threading.Event(), []
 
     async def run() -> None:
