@@ -109,8 +109,7 @@ class CacheEngine:
     def __init__(self, store: str | Store | Client | None, settings: CheckedSettings) -> None:
         codec, clock, budget = Codec(settings.encryption_keys), settings.clock, settings.budget
         self.store, opened, self.store_name = _prepared(store, settings)
-        self.settings = settings
-        self._ignored = settings.ignored
+        self.settings, self._ignored = settings, settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
