@@ -135,7 +135,7 @@ def has_readable(cache: Cache) -> bool:
 
 
 def check_readable(cache: Cache) -> None:
-    """Raise where nothing can be found to be deleted.
+    """Raise where nothing can be found, whatever is looked for.
 
     Raises:
         ConfigError: all that the store has is encrypted with other keys.

@@ -311,9 +311,11 @@ class Eraser:
         records, names = TotalsRecords(self._codec, self._base), erased_names(self._target)
 
         def without(record: Record) -> Record:
-            if not records.portions([(record.key, record.value)]):
+            try:
+                return records.without(record, names)
+            except CodecError:
                 self.report.unreadable += 1
-            return records.without(record, names)
+                return record
 
         if names:
             self._replace(name, without)

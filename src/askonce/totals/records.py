@@ -93,12 +93,14 @@ class TotalsRecords:
         return found
 
     def without(self, row: Record, erased: Collection[bytes]) -> Record:
-        """A record with the same sums, where names of these digests are others; the same object if it has none."""
-        for key, portion in self.portions([(row.key, row.value)]).items():
-            buckets = without(portion.buckets, erased)
-            if buckets != portion.buckets:
-                return self.record(key, Portion(buckets, portion.merged))
-        return row
+        """A record with the same sums, where names of these digests are others; the same object if it has none.
+
+        Raises:
+            CodecError: it cannot be read.
+        """
+        portion = self._journal.read(row.value, Portion, row.key)
+        buckets = without(portion.buckets, erased)
+        return row if buckets == portion.buckets else self.record(row.key, Portion(buckets, portion.merged))
 
     def buckets(self, rows: Iterable[tuple[bytes, bytes]]) -> tuple[list[Bucket], int]:
         """All that was counted, each thing once; and how many records cannot be read."""

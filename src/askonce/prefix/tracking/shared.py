@@ -149,7 +149,7 @@ class SharedHistory:
         reset_after_fork(self)
 
     def _start(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._waiting: list[tuple[Sent, int, float]] = []
         self._published: Recent[bytes, float] = Recent(20_000)
         self._follower = Follower(self._breaker, self._codec, self._log, self, expires_at=self._expires_at)
@@ -194,6 +194,10 @@ class SharedHistory:
             self._write_totals()
 
     def _write_totals(self) -> None:
+        with self._writing:  # or an older record would replace a newer one
+            self._write_changed()
+
+    def _write_changed(self) -> None:
         self._totals_at = time.monotonic()
         if not self._aggregates.dirty:
             return
