@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,6 +34,25 @@ async def test_an_abandoned_or_failed_stream_is_not_stored(store: MemoryStore) -
         await gathered(streamer.achunks("question"))
     assert streamer.cache.stats().stored == 0
     assert await gathered(streamer.achunks("question")) == "question!"
+
+
+def test_a_stream_that_is_left_closes_that_of_the_model_at_once(store: MemoryStore) -> None:
+    closed = []
+
+    def call_model() -> Iterator[str]:
+        try:
+            yield from "abc"
+        finally:
+            closed.append(True)
+
+    streamer = Streamer(Cache(store))
+    model = call_model()
+    stream: Any = streamer.cache.engine.stream(
+        streamer.request("question"), lambda: model, lambda: None, lambda hit: iter(())
+    )
+    next(stream)
+    stream.close()
+    assert closed == [True]
 
 
 class Locked(MemoryStore):

@@ -147,6 +147,25 @@ def test_a_stream_that_is_left_half_way_ends_without_an_error(
     assert not [one.message for one in caplog.records if one.name == "asyncio" and one.levelno > logging.WARNING]
 
 
+def test_a_stream_that_an_sdk_has_read_gives_its_connection_back(package: Any, cache: Cache) -> None:
+    """The SDK closes it at its last event, before the connection has ended it."""
+    transport = CachedTransport(cache, transport=package.HTTPTransport(limits=package.Limits(max_connections=1)))
+    client = package.Client(transport=transport, timeout=package.Timeout(10, pool=0.1))
+    streamed = Scripted(events(delta(content="Hi"), delta("stop")), 200, STREAM)
+    gc.disable()
+    try:
+        with (
+            replies(streamed, streamed, streamed) as upstream,
+            openai.OpenAI(api_key="k", base_url=f"{upstream.url}/v1", http_client=client, max_retries=0) as sdk,
+        ):
+            for question in "abc":
+                messages = [{"role": "user", "content": question}]
+                assert len(list(sdk.chat.completions.create(**{**CHAT, "messages": messages, "stream": True}))) == 2
+    finally:
+        gc.enable()
+    assert len(upstream.received) == 3
+
+
 def test_a_stream_is_replayed_with_the_bytes_that_came(package: Any, cache: Cache) -> None:
     chunks = events(
         delta(role="assistant", content="", reasoning_content="let "),

@@ -371,10 +371,11 @@ class CacheEngine:
             return
         begun = False
         try:
-            for chunk in leader.chunks_of(call_model()):
-                begun = begun or chunk is not None
-                with leader.reading():
-                    yield chunk
+            with _closing(call_model()) as stream:
+                for chunk in leader.chunks_of(stream):
+                    begun = begun or chunk is not None
+                    with leader.reading():
+                        yield chunk
         except GeneratorExit:
             if ended():
                 run(self.flow.complete(self._sync, request, leader, pack))
@@ -407,7 +408,7 @@ class CacheEngine:
             return
         begun = False
         try:
-            async with _closing(call_model()) as stream:
+            async with _aclosing(call_model()) as stream:
                 async for chunk in leader.achunks_of(stream):
                     begun = begun or chunk is not None
                     with leader.reading():
@@ -859,8 +860,19 @@ def _close(
         opened.close()
 
 
-class _closing(Generic[T]):
-    """Close a stream that is abandoned now, and not when its garbage is collected.
+@contextlib.contextmanager
+def _closing(chunks: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Close a stream that is abandoned now: until its garbage is collected it would have its connection."""
+    try:
+        yield chunks
+    finally:
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            close()
+
+
+class _aclosing(Generic[T]):
+    """Asynchronous `_closing`.
 
     No generator: the end of an event loop would close it by itself.
     """
